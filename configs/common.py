@@ -1,0 +1,163 @@
+"""Every setting with its default, and the parser of `FILE.py:variant` arguments.
+
+A city's config starts from `base()` and changes what differs. Each section holds the
+keyword arguments of one function, named beside it, so that a key nobody reads fails
+at once; what the arguments mean stands in that function's docstring.
+
+Durations are strings: "120 epochs", "500 steps", "1e6 examples" or "10 percent".
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+FUNCTION_CLASSES = (
+    "forest",
+    "water",
+    "unutilised",
+    "transportation",
+    "green_space",
+    "industrial",
+    "educational_governmental",
+    "commercial",
+    "residential",
+    "agricultural",
+)
+"""The urban functions of Bai et al. (2023) and its sibling papers."""
+
+
+def base() -> ConfigDict:
+    """The settings of the paper, for a city yet to be named."""
+    c = ConfigDict()
+    c.seed = 0
+    c.workdir = placeholder(str)  # checkpoints, logs, results; None: runs/<city>
+    c.after_training = ("eval", "embed")  # what `main` runs at the end
+
+    # ---- data preparation (data_prep.build) ----
+    c.city = dict(
+        name=placeholder(str),
+        crs=placeholder(str),  # metric, such as "EPSG:32651"
+    )
+    c.toy_city = None  # data_prep.toy_city.generate, when the raw files are absent
+    c.imagery = dict(  # data_prep.imagery.Imagery
+        paths=(),  # GeoTIFF files or glob patterns
+        bands=(1, 2, 3),  # red, green, blue; counted from 1
+    )
+    c.pois = dict(  # data_prep.pois.read
+        path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON, Shapefile or CSV
+        crs=placeholder(str),  # of the coordinates; must agree with the file's own
+        datum="wgs84",  # AMap and Tencent deliver "gcj02", Baidu "bd09"
+        category_column="category",
+        parent_column=placeholder(str),  # first-level category, where there is one
+        x_column=placeholder(str),  # CSV only: longitude or easting
+        y_column=placeholder(str),  # CSV only: latitude or northing
+    )
+    c.labels = ConfigDict()  # name -> data_prep.labels.LabelSource
+    c.regions = dict(  # data_prep.grid.metric_grid
+        tile_size_px=224,
+        gsd_m=1.0,  # ground sampling distance of the tiles
+        min_coverage=0.95,  # share of a tile's pixels that must hold imagery
+        poi_buffer_m=0.0,  # POIs this far outside a tile still belong to it
+        max_regions=placeholder(int),
+    )
+    c.blocks = dict(size_m=2000.0)  # data_prep.splits.block_ids
+    c.records = dict(  # data_prep.records
+        dir=placeholder(str),  # None: data/<city>/records
+        num_shards=8,
+        image_format="png",
+        category_dim=64,  # length of a category vector
+    )
+
+    # ---- pre-training (mmgr_jax.main) ----
+    c.data = dict(  # data.pipeline.training_batches
+        batch_size=128,  # regions a step, over all devices
+        max_pois=placeholder(int),  # POI slots a region; None: the fullest region
+        num_threads=8,
+    )
+    c.augment = dict(  # augment.two_views
+        size_px=224,
+        crop_area=(0.2, 1.0),
+        crop_ratio=(3 / 4, 4 / 3),
+        jitter_probability=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
+        grey_probability=0.2,
+        horizontal_flip=True,
+        vertical_flip=False,
+        quarter_turns=False,
+    )
+    c.model = dict(  # models.mmgr.build
+        image_encoder=dict(name="resnet50"),
+        poi_encoder=dict(name="set2set", vectors="frozen", steps=5),
+        projection_dim=128,
+        dtype="float32",
+    )
+    c.loss = dict(  # losses.mmgr_loss
+        temperature=0.5,
+        image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only
+        symmetric=False,
+    )
+    c.optim = dict(  # optim.build
+        name="adam",
+        learning_rate=1e-2,
+        schedule="step",
+        warmup="0 steps",
+        decay_at=("90 epochs", "110 epochs"),  # schedule="step"
+        decay_factor=0.1,
+        weight_decay=0.0,
+    )
+    c.train = dict(  # train.train
+        total="120 epochs",
+        log_every="20 steps",
+        save_every="5 epochs",
+        keep=2,  # newest checkpoints kept
+    )
+    c.mesh = dict(data=-1)  # sharding.make_mesh; -1: every device
+
+    # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
+    c.eval = dict(  # evaluators.tasks.evaluate
+        features="image",  # "image", "poi" or "both"
+        tasks=(),  # label names; (): every label of the manifest
+        num_folds=5,  # spatial folds: each is tested once
+        strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
+        seed=0,
+    )
+    c.maps = dict(dpi=150)  # geo.maps.task_map
+    return c
+
+
+def count_label(path: str, *, unit: str, year: int, source: str) -> ConfigDict:
+    """A raster of counts per pixel, summed over each region."""
+    return ConfigDict(
+        dict(kind="count", path=path, band=1, unit=unit, year=year, source=source)
+    )
+
+
+def share_label(path: str, *, column: str, year: int, source: str) -> ConfigDict:
+    """Polygons of functional zones, taken as area shares of each region."""
+    return ConfigDict(
+        dict(
+            kind="share",
+            path=path,
+            column=column,
+            classes=FUNCTION_CLASSES,
+            unit="1",
+            year=year,
+            source=source,
+        )
+    )
+
+
+def parse_variant(argument: str | None, allowed: tuple[str, ...]) -> str:
+    """The variant behind `FILE.py:variant`, "" when there is none.
+
+    Raises:
+        ValueError: If the variant is not one of `allowed`.
+    """
+    variant = argument or ""
+    if variant and variant not in allowed:
+        raise ValueError(
+            f"variant {variant!r} is unknown; allowed: {', '.join(allowed)} or none"
+        )
+    return variant

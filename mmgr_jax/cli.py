@@ -1,0 +1,110 @@
+"""How every command starts: flags, config, one call, and one clear message on error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from mmgr_jax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "Configuration of the city, as FILE.py or FILE.py:variant; single keys are "
+    "overridden by --config.KEY=VALUE, such as --config.data.batch_size=64.",
+    lock_config=True,
+)
+_QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
+
+
+def run(command: Callable[[ConfigDict], None], usage: str) -> None:
+    """Parses the flags, loads the config and calls `command(config)`.
+
+    An `InputError` ends the program with its message and exit status 2; so do a
+    misspelt override, a value of the wrong type and a missing config file.
+
+    Args:
+        command: The work of this entry point.
+        usage: What `--help` says first: what the command does, with examples.
+    """
+    sys.modules["__main__"].__doc__ = usage
+    for flag in (_CONFIG, _QUIET):  # listed by --help
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
+    try:
+        app.run(lambda _: _call(command), flags_parser=_parse)
+    except InputError as error:
+        if os.environ.get("MMGR_TRACEBACK"):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; what the user mistyped becomes an `InputError`."""
+    app.define_help_flags()
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise InputError(f"{_last_line(error)}. See --help.") from error
+    except (KeyError, AttributeError) as error:  # an override of an unknown key
+        raise InputError(
+            f"--config has no key {_unknown_key(error)}. "
+            "The keys with their defaults: configs/common.py."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--config: {_last_line(error)}. See --help.") from error
+    if len(rest) > 1:
+        raise InputError(
+            f"unexpected argument {rest[1]!r}: options are given as --name=value. "
+            "See --help."
+        )
+    return rest
+
+
+def _call(command: Callable[[ConfigDict], None]) -> None:
+    level = logging.WARNING if _QUIET.value else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+    logging.getLogger().setLevel(level)
+    for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    command(_config())
+
+
+def _config() -> ConfigDict:
+    if _CONFIG.value is None:
+        raise InputError(
+            "--config is missing: name a configuration, such as "
+            "--config=configs/toy_city.py. See --help."
+        )
+    try:
+        _CONFIG.value.lock()
+    except OSError as error:
+        name = flags.FLAGS["config"].config_filename
+        raise InputError(
+            f"--config={name}: this file cannot be read. Give a path from the folder "
+            "you are in, such as --config=configs/toy_city.py."
+        ) from error
+    return _CONFIG.value
+
+
+def _last_line(error: Exception) -> str:
+    """The sentence of an error, without the traceback ml_collections puts before."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".")
+
+
+def _unknown_key(error: Exception) -> str:
+    """The misspelt key, and the existing one that is nearest to it."""
+    text = str(error)
+    key = re.search(r"\w+", text)
+    nearest = re.search(r'Did you mean \\?"(\w+)', text)
+    return repr(key.group()) + (
+        f" (did you mean {nearest.group(1)!r}?)" if nearest else ""
+    )

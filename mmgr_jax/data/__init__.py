@@ -1,0 +1,1 @@
+"""Records, point-of-interest sets and the input pipeline: NumPy and Grain, no JAX."""

@@ -1,0 +1,261 @@
+"""What a region's record holds, and what the manifest beside the records says.
+
+Field names, dtypes, units and the version live here and nowhere else. A record is
+a `tf.train.Example` inside an ArrayRecord shard, laid out so that
+`tfds.builder_from_directory(records_dir).as_data_source()` opens the folder without
+TensorFlow.
+
+The records folder:
+    manifest.json                what the records mean (written last: a folder with a
+                                 manifest is complete)
+    category_vectors.npy         float32 [k d], one row a POI category
+    dataset_info.json, features.json                   read by TFDS
+    <city>-all.array_record-00000-of-00004 ...         the shards
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from mmgr_jax.errors import InputError
+
+VERSION = "1.0.0"
+SPLIT = "all"
+MANIFEST_FILE = "manifest.json"
+CATEGORY_VECTORS_FILE = "category_vectors.npy"
+LABEL_KINDS = ("count", "density", "share", "scalar")
+IMAGE_FORMATS = {"png": dict(format="PNG", compress_level=3)}
+
+_UNDECODED = {"image": tfds.decode.SkipDecoding()}
+
+Record = dict[str, Any]
+"""One region: keys as in `Manifest.features` joined with "/"; see `serialize`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """What one `label/<name>` field means.
+
+    Attributes:
+        kind: `count` (sums over the region), `density` (per km2), `share` (area
+            shares that sum to one, NaN where nothing is covered) or `scalar`.
+        unit: Unit of the stored number, such as "persons" or "million CNY".
+        classes: Names of the k classes of a share; empty otherwise.
+        year: Reference year of the source.
+        source: Who made the data, and under which licence.
+        licence: Licence of the source.
+    """
+
+    kind: str
+    unit: str
+    classes: tuple[str, ...] = ()
+    year: int | None = None
+    source: str = ""
+    licence: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`()` for a number, `(k,)` for shares of k classes."""
+        return (len(self.classes),) if self.classes else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a folder of records holds and how it was made.
+
+    Attributes:
+        city: Name of the study area.
+        crs: CRS of `geometry` and of every metre in the records.
+        tile_size_px: Side of `image` in pixels.
+        tile_size_m: Side of `image` on the ground in metres.
+        num_regions: Number of records over all shards.
+        shard_lengths: Number of records of each shard, in shard order.
+        shard_sha256: Hash of each shard file, in shard order.
+        max_pois: Largest number of POIs in one region.
+        empty_share: Share of the regions without any POI.
+        categories: Category names; `poi/category` indexes this list.
+        category_parents: First-level category of each category.
+        labels: Meaning of each `label/<name>`.
+        block_size_m: Side of the spatial blocks behind `block_id`, in metres.
+        image_format: Encoding of the stored tile.
+        report: Counts worth telling: regions dropped, POIs outside, and so on.
+        sources: Path, size in bytes and hash of each source file.
+        config: The configuration that built the records.
+        version: Version of this layout.
+    """
+
+    city: str
+    crs: str
+    tile_size_px: int
+    tile_size_m: float
+    num_regions: int
+    shard_lengths: tuple[int, ...]
+    shard_sha256: tuple[str, ...]
+    max_pois: int
+    empty_share: float
+    categories: tuple[str, ...]
+    category_parents: tuple[str, ...]
+    labels: Mapping[str, Label]
+    block_size_m: float
+    image_format: str = "png"
+    report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    version: str = VERSION
+
+    def features(self) -> tfds.features.FeaturesDict:
+        """The record layout as TFDS features."""
+        return features(self.tile_size_px, self.labels, self.image_format)
+
+    def shard_paths(self, records_dir: str | Path) -> list[Path]:
+        """Paths of the shards, in order."""
+        count = len(self.shard_lengths)
+        return [
+            Path(records_dir) / shard_name(self.city, index, count)
+            for index in range(count)
+        ]
+
+    def save(self, records_dir: str | Path) -> None:
+        """Writes `manifest.json` in one rename, which declares the folder complete."""
+        path = Path(records_dir) / MANIFEST_FILE
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, records_dir: str | Path) -> Manifest:
+        """Reads `manifest.json`.
+
+        Raises:
+            InputError: If the folder has no manifest, or one of another layout.
+        """
+        path = Path(records_dir) / MANIFEST_FILE
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such file, so {records_dir} holds no finished records. "
+                "Build them with `python -m data_prep.build --config=...`."
+            )
+        try:
+            fields = json.loads(path.read_text())
+            if fields.get("version") != VERSION:
+                raise InputError(
+                    f"{path}: version {fields.get('version')!r}, this program reads "
+                    f"{VERSION!r}. Remove the folder and build the records again."
+                )
+            fields["labels"] = {
+                name: Label(**{**label, "classes": tuple(label["classes"])})
+                for name, label in fields["labels"].items()
+            }
+            for name, value in fields.items():
+                if isinstance(value, list):
+                    fields[name] = tuple(value)
+            return cls(**fields)
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not a manifest this program wrote ({error}). "
+                "Remove the folder and build the records again."
+            ) from error
+
+
+def features(
+    tile_size_px: int, labels: Mapping[str, Label], image_format: str
+) -> tfds.features.FeaturesDict:
+    """The layout of one record.
+
+    Returns:
+        region_id   text, stable name of the region
+        image       uint8 [h w 3], the tile, encoded
+        poi/category     int32 [n], index into `Manifest.categories`
+        poi/offset_m     float32 [n 2], metres east and north of the region's centre
+        poi/edges        int32 [e 2], Delaunay edges within the region, i < j
+        poi/edge_weight  float32 [e]
+        geometry    WKB polygon in the study area's CRS
+        block_id    int32, spatial block the region's centre lies in
+        label/<name>     float32 [] or [k], NaN where unknown
+    """
+    tensor = tfds.features.Tensor
+    side = tile_size_px
+    return tfds.features.FeaturesDict(
+        {
+            "region_id": tfds.features.Text(),
+            "image": tfds.features.Image(
+                shape=(side, side, 3), dtype=np.uint8, encoding_format=image_format
+            ),
+            "poi": {
+                "category": tensor(shape=(None,), dtype=np.int32),
+                "offset_m": tensor(shape=(None, 2), dtype=np.float32),
+                "edges": tensor(shape=(None, 2), dtype=np.int32),
+                "edge_weight": tensor(shape=(None,), dtype=np.float32),
+            },
+            "geometry": tfds.features.Text(),
+            "block_id": tensor(shape=(), dtype=np.int32),
+            "label": {
+                name: tensor(shape=label.shape, dtype=np.float32)
+                for name, label in labels.items()
+            },
+        }
+    )
+
+
+def serialize(record: Record, layout: tfds.features.FeaturesDict) -> bytes:
+    """Encodes one record.
+
+    Args:
+        record: Flat dict with the keys of `features`, such as `poi/category`; `image`
+            is the encoded file (see `encode_image`).
+        layout: `Manifest.features()`.
+
+    Returns:
+        A serialised `tf.train.Example`.
+    """
+    return layout.serialize_example(layout.encode_example(_nest(record)))
+
+
+def deserialize(example: bytes, layout: tfds.features.FeaturesDict) -> Record:
+    """Decodes one record into a flat dict; `image` comes back as uint8 [h w 3]."""
+    record = _flatten(layout.deserialize_example_np(example, decoders=_UNDECODED))
+    record["image"] = np.asarray(Image.open(io.BytesIO(record["image"])))
+    return record
+
+
+def encode_image(image: np.ndarray, image_format: str) -> bytes:
+    """Encodes a uint8 [h w 3] tile as the bytes of an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, **IMAGE_FORMATS[image_format])
+    return buffer.getvalue()
+
+
+def shard_name(city: str, index: int, count: int) -> str:
+    """File name of a shard, as TFDS expects it."""
+    return f"{city}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
+
+
+def _nest(record: Record) -> Record:
+    nested: Record = {"label": {}}
+    for name, value in record.items():
+        group, _, leaf = name.partition("/")
+        if leaf:
+            nested.setdefault(group, {})[leaf] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+def _flatten(nested: Record) -> Record:
+    flat = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}/{leaf}": item for leaf, item in value.items()})
+        else:
+            flat[name] = value
+    flat["region_id"] = flat["region_id"].decode()
+    return flat

@@ -1,0 +1,1 @@
+"""Flax Linen modules: the only package that imports flax.linen."""

@@ -1,0 +1,97 @@
+"""Set2Set: an order-free summary of a padded set of vectors."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+# Takes a slot out of the softmax. Finite, so an all-padding row stays free of NaN.
+PADDING_SCORE = -1e30
+
+
+class Set2Set(nn.Module):
+    """Reads a set several times by attention, steered by an LSTM.
+
+    q = LSTM(q*), a = softmax over the set of x_i . q, r = sum a_i x_i, q* = [q, r],
+    starting from zeros. Computed in float32: it is a few per mille of a step.
+
+    Attributes:
+      steps: number of readings; 5 as released.
+
+    Reference: Vinyals et al. (2016), Order matters (arXiv 1511.06391), section 4.2;
+    cell and weights as torch_geometric.nn.aggr.Set2Set with one LSTM layer.
+    """
+
+    steps: int = 5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]
+    ) -> Float[Array, "b q"]:
+        """Returns q* = [q, r], q = 2 d.
+
+        Args:
+          x: the sets, padded to n slots; padding may hold any value.
+          mask: True for real members. A set without any reads r = 0.
+        """
+        b, _, d = x.shape
+        x = jnp.where(mask[..., None], x.astype(jnp.float32), 0.0)
+        lstm = LstmCell(d, name="lstm")
+        hidden = cell = jnp.zeros((b, d))
+        summary = jnp.zeros((b, 2 * d))
+        for _ in range(self.steps):
+            hidden, cell = lstm(summary, hidden, cell)
+            summary = jnp.concatenate([hidden, read(x, mask, hidden)], axis=1)
+        return summary
+
+
+def read(
+    x: Float[Array, "b n d"], mask: Bool[Array, "b n"], query: Float[Array, "b d"]
+) -> Float[Array, "b d"]:
+    """Mean of each set's members weighted by softmax(x . query); 0 for none."""
+    score = jnp.einsum("bnd,bd->bn", x, query)
+    score = jnp.where(mask, score, PADDING_SCORE)
+    highest = jax.lax.stop_gradient(jnp.max(score, axis=1, keepdims=True))
+    weight = jnp.where(mask, jnp.exp(score - highest), 0.0)
+    total = jnp.sum(weight, axis=1, keepdims=True)
+    weight = weight / jnp.where(total > 0.0, total, 1.0)
+    return jnp.einsum("bn,bnd->bd", weight, x)
+
+
+class LstmCell(nn.Module):
+    """One step of PyTorch's LSTM: gate order i f g o, two bias vectors.
+
+    Attributes:
+      features: length d of the hidden state.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b q"],
+        hidden: Float[Array, "b d"],
+        cell: Float[Array, "b d"],
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
+        """Returns the next hidden and cell state."""
+        init = uniform_init(self.features)
+        gates = 4 * self.features
+        kernel_ih = self.param("kernel_ih", init, (x.shape[1], gates), jnp.float32)
+        kernel_hh = self.param("kernel_hh", init, (self.features, gates), jnp.float32)
+        bias_ih = self.param("bias_ih", init, (gates,), jnp.float32)
+        bias_hh = self.param("bias_hh", init, (gates,), jnp.float32)
+        z = x @ kernel_ih + bias_ih + hidden @ kernel_hh + bias_hh
+        i, f, g, o = jnp.split(z, 4, axis=1)
+        cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
+
+
+def uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default for linear and recurrent layers: U(-1, 1) / sqrt(fan_in)."""
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
