@@ -25,18 +25,21 @@ FUNCTION_CLASSES = (
 """The urban functions of Bai et al. (2023) and its sibling papers."""
 
 
-def base() -> ConfigDict:
-    """The settings of the paper, for a city yet to be named."""
+def base(name: str, crs: str) -> ConfigDict:
+    """The settings of the paper for one city.
+
+    Args:
+        name: Short name of the study area; names its folders and shards.
+        crs: Metric CRS of regions, tiles and offsets, such as "EPSG:32651".
+    """
     c = ConfigDict()
-    c.seed = 0
-    c.workdir = placeholder(str)  # checkpoints, logs, results; None: runs/<city>
+    c.seed = 0  # of initial parameters, order of regions and views
+    c.workdir = f"runs/{name}"  # checkpoints, logs, results
+    c.checkpoint = placeholder(str)  # what eval and embed load; None: the workdir's
     c.after_training = ("eval", "embed")  # what `main` runs at the end
 
     # ---- data preparation (data_prep.build) ----
-    c.city = dict(
-        name=placeholder(str),
-        crs=placeholder(str),  # metric, such as "EPSG:32651"
-    )
+    c.city = dict(name=name, crs=crs)
     c.toy_city = None  # data_prep.toy_city.generate, when the raw files are absent
     c.imagery = dict(  # data_prep.imagery.Imagery
         paths=(),  # GeoTIFF files or glob patterns
@@ -61,7 +64,7 @@ def base() -> ConfigDict:
     )
     c.blocks = dict(size_m=2000.0)  # data_prep.splits.block_ids
     c.records = dict(  # data_prep.records
-        dir=placeholder(str),  # None: data/<city>/records
+        dir=f"data/{name}/records",
         num_shards=8,
         image_format="png",
         category_dim=64,  # length of a category vector
@@ -117,13 +120,56 @@ def base() -> ConfigDict:
 
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
     c.eval = dict(  # evaluators.tasks.evaluate
-        features="image",  # "image", "poi" or "both"
+        features=("image", "poi", "both"),  # what the heads are given, in turn
         tasks=(),  # label names; (): every label of the manifest
         num_folds=5,  # spatial folds: each is tested once
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
         seed=0,
     )
-    c.maps = dict(dpi=150)  # geo.maps.task_map
+    c.embed = dict(  # mmgr_jax.embed
+        features="image",  # what the mapped predictions come from
+        dpi=150,
+    )
+    return c
+
+
+def paper_city(name: str, crs: str) -> ConfigDict:
+    """A city of the paper; the user brings the sources under `data/<name>/raw`."""
+    c = base(name, crs)
+    raw = f"data/{name}/raw"
+    c.imagery.paths = (f"{raw}/imagery/*.tif",)
+    c.pois.path = f"{raw}/pois.csv"
+    c.pois.crs = "EPSG:4326"
+    c.pois.datum = "gcj02"  # AMap
+    c.pois.parent_column = "parent"
+    c.pois.x_column = "lon"
+    c.pois.y_column = "lat"
+    c.labels.function = share_label(
+        f"{raw}/functional_zones.gpkg", column="zone", year=2020, source="user"
+    )
+    c.labels.population = count_label(
+        f"{raw}/population.tif", unit="persons", year=2020, source="WorldPop"
+    )
+    c.labels.gdp = count_label(
+        f"{raw}/gdp.tif", unit="million CNY", year=2020, source="user"
+    )
+    return c
+
+
+def run_local(c: ConfigDict) -> ConfigDict:
+    """Shrinks a city to a laptop: 64 px tiles of the same ground, a small encoder."""
+    shrink = 64 / c.regions.tile_size_px
+    c.workdir += "_runlocal"
+    c.records.dir += "_runlocal"
+    c.regions.gsd_m = c.regions.gsd_m / shrink
+    c.regions.tile_size_px = 64
+    c.regions.max_regions = 1000
+    c.augment.size_px = 64
+    c.data.batch_size = 64
+    c.model.image_encoder = dict(name="resnet_small", width=32)
+    c.optim.learning_rate = 1e-3
+    c.optim.decay_at = ("8 epochs",)
+    c.train.total = "10 epochs"
     return c
 
 

@@ -15,9 +15,7 @@ RAW = "data/toy_city/raw"
 def get_config(variant: str | None = None) -> ConfigDict:
     """The toy city, optionally in a variant."""
     variant = common.parse_variant(variant, ("image_only", "smoke"))
-    c = common.base()
-    c.city.name = "toy_city"
-    c.city.crs = "EPSG:32651"
+    c = common.base("toy_city", crs="EPSG:32651")
     c.toy_city = dict(
         out_dir=RAW, seed=0, size_regions=(40, 40), region_size_m=128.0, gsd_m=2.0
     )
@@ -51,8 +49,11 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.train.total = "30 epochs"
 
     if variant == "image_only":
+        c.workdir = "runs/toy_city_image_only"
         c.loss.image_weight = 1.0
     if variant == "smoke":
+        c.workdir = "runs/toy_city_smoke"
+        c.records.dir = "data/toy_city_smoke/records"
         c.toy_city.size_regions = (8, 8)
         c.data.batch_size = 16
         c.model.image_encoder.width = 8

@@ -21,10 +21,22 @@ _CONFIG = config_flags.DEFINE_config_file(
     "overridden by --config.KEY=VALUE, such as --config.data.batch_size=64.",
     lock_config=True,
 )
+SHORTCUTS = {
+    "workdir": flags.DEFINE_string(
+        "workdir", None, "Folder of the run; short for --config.workdir."
+    ),
+    "checkpoint": flags.DEFINE_string(
+        "checkpoint",
+        None,
+        "Run or checkpoint folder to load; short for --config.checkpoint.",
+    ),
+}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
 
 
-def run(command: Callable[[ConfigDict], None], usage: str) -> None:
+def run(
+    command: Callable[[ConfigDict], None], usage: str, shortcuts: tuple[str, ...] = ()
+) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
     An `InputError` ends the program with its message and exit status 2; so do a
@@ -33,9 +45,11 @@ def run(command: Callable[[ConfigDict], None], usage: str) -> None:
     Args:
         command: The work of this entry point.
         usage: What `--help` says first: what the command does, with examples.
+        shortcuts: Which of `SHORTCUTS` the command has a use for.
     """
     sys.modules["__main__"].__doc__ = usage
-    for flag in (_CONFIG, _QUIET):  # listed by --help
+    listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
+    for flag in listed:  # by --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
         app.run(lambda _: _call(command), flags_parser=_parse)
@@ -91,13 +105,16 @@ def _config() -> ConfigDict:
             f"--config={name}: this file cannot be read. Give a path from the folder "
             "you are in, such as --config=configs/toy_city.py."
         ) from error
+    for name, shortcut in SHORTCUTS.items():
+        if shortcut.value:
+            _CONFIG.value[name] = shortcut.value
     return _CONFIG.value
 
 
 def _last_line(error: Exception) -> str:
     """The sentence of an error, without the traceback ml_collections puts before."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".")
+    return lines[-1].removeprefix("ValueError: ").rstrip(".")
 
 
 def _unknown_key(error: Exception) -> str:

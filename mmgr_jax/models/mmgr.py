@@ -1,6 +1,6 @@
 """MMGR: an image encoder and a POI-set encoder that meet in one projection space."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ from mmgr_jax.models.set2set import Set2Set, uniform_init
 from mmgr_jax.typing import PoiCategory, PoiMask, PoiOffset, View, Views
 
 IMAGE_ENCODERS = resnet.FACTORIES
+VECTOR_TREATMENTS = ("frozen", "tuned")
 POI_HIDDEN = 256  # hidden width of the POI projection head, as released
 RELEASED_LAST_INIT = nn.initializers.normal(0.01)
 
@@ -205,8 +206,14 @@ def build(
         shape than [num_categories, category_dim].
     """
     image_options, poi_options = dict(image_encoder), dict(poi_encoder)
-    make_image = _choose(image_options, "name", IMAGE_ENCODERS, "image_encoder")
-    make_poi = _choose(poi_options, "name", POI_ENCODERS, "poi_encoder")
+    make_image = _factory("image_encoder", image_options, IMAGE_ENCODERS)
+    make_poi = _factory("poi_encoder", poi_options, POI_ENCODERS)
+    vectors = poi_options.get("vectors", "frozen")
+    if vectors not in VECTOR_TREATMENTS:
+        raise InputError(
+            f"model.poi_encoder.vectors={vectors!r} is unknown: "
+            f"choose one of {', '.join(VECTOR_TREATMENTS)}."
+        )
     if category_vectors is not None:
         poi_options["vectors_init"] = _table_init(
             category_vectors, (num_categories, category_dim)
@@ -219,3 +226,32 @@ def build(
         projection_dim=projection_dim,
         dtype=dtype,
     )
+
+
+POI_ENCODERS = {"set2set": PoiEncoder}
+
+
+def _factory(
+    section: str, options: dict[str, Any], factories: Mapping[str, Callable]
+) -> Callable[..., nn.Module]:
+    """Takes `name` out of options and returns the factory it stands for."""
+    name = options.pop("name", None)
+    if name not in factories:
+        raise InputError(
+            f"model.{section}.name={name!r} is unknown: "
+            f"choose one of {', '.join(sorted(factories))}."
+        )
+    return factories[name]
+
+
+def _table_init(
+    table: np.ndarray, shape: tuple[int, int]
+) -> nn.initializers.Initializer:
+    """An initialiser that returns the given category table."""
+    if table.shape != shape:
+        raise InputError(
+            f"category_vectors has shape {table.shape}, but the records have "
+            f"(num_categories, category_dim) = {shape}: rebuild the table for these "
+            "records with `python -m data_prep.build`."
+        )
+    return lambda key, shape, dtype: jnp.asarray(table, dtype)

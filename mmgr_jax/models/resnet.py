@@ -161,12 +161,12 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 
 def resnet18(**options: int | DTypeLike) -> ResNet:
-    """torchvision's ResNet-18; 512 features."""
+    """The ResNet-18 of torchvision; 512 features."""
     return ResNet(stage_sizes=(2, 2, 2, 2), block="basic", **options)
 
 
 def resnet50(**options: int | DTypeLike) -> ResNet:
-    """torchvision's ResNet-50 (v1.5), the encoder of the paper; 2048 features."""
+    """The ResNet-50 (v1.5) of torchvision, the paper's encoder; 2048 features."""
     return ResNet(stage_sizes=(3, 4, 6, 3), block="bottleneck", **options)
 
 

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 # Takes a slot out of the softmax. Finite, so an all-padding row stays free of NaN.
@@ -91,7 +92,7 @@ def uniform_init(fan_in: int) -> nn.initializers.Initializer:
     """PyTorch's default for linear and recurrent layers: U(-1, 1) / sqrt(fan_in)."""
     bound = fan_in**-0.5
 
-    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init

@@ -1,0 +1,1 @@
+"""From raw imagery, POIs and statistics to the records MMGR-JAX trains on."""

@@ -1,0 +1,212 @@
+"""Coordinate systems: what a study area may use, and the Chinese map datums.
+
+GCJ-02 (AMap, Tencent) and BD-09 (Baidu) are obfuscated coordinates, some 300 to
+700 m away from WGS84 within China. A file does not say which it uses, so the config
+declares it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyproj
+from jaxtyping import Float
+from pyproj.exceptions import CRSError
+
+from mmgr_jax.errors import InputError
+
+DATUMS = ("wgs84", "gcj02", "bd09")
+WGS84 = "EPSG:4326"
+
+# GCJ-02 is defined on the ellipsoid of Krasovsky (1940).
+_SEMI_MAJOR_AXIS_M = 6378245.0
+_ECCENTRICITY_SQUARED = 0.00669342162296594323
+# The obfuscation applies within this box, in degrees: west, east, south, north.
+_CHINA_DEG = (72.004, 137.8347, 0.8293, 55.8271)
+# A metre in the CRS may differ from one on the ground by half of this share.
+_MAX_AREA_DISTORTION = 0.01
+
+_Degrees = Float[np.ndarray, " n"]
+
+
+def parse(crs: Any) -> pyproj.CRS:
+    """The CRS behind a string, a code or an object.
+
+    Raises:
+        InputError: If PROJ does not know it.
+    """
+    try:
+        return pyproj.CRS.from_user_input(crs)
+    except CRSError as error:
+        raise InputError(
+            f"CRS {crs!r} is unknown. Give a code such as 'EPSG:32651' "
+            "(https://epsg.io lists them)."
+        ) from error
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two CRS mean the same coordinates, written as (x, y) or (lon, lat)."""
+    return parse(first).equals(parse(second), ignore_axis_order=True)
+
+
+def problem(crs: Any, lon_lat_deg: tuple[float, float] | None = None) -> str | None:
+    """Why a CRS cannot serve as that of a study area, or None when it can.
+
+    Args:
+        crs: What the config says.
+        lon_lat_deg: A point of the study area, to measure the distortion there.
+    """
+    if crs is None:
+        return "config.city.crs is missing: give a metric CRS, such as 'EPSG:32651'."
+    try:
+        parsed = parse(crs)
+    except InputError as error:
+        return f"config.city.crs: {error}"
+    units = {axis.unit_name for axis in parsed.axis_info}
+    remedy = _utm_hint(lon_lat_deg)
+    if not parsed.is_projected or units != {"metre"}:
+        return (
+            f"config.city.crs {crs!r} counts in {', '.join(sorted(units)) or 'nothing'}"
+            f": tiles are cut in metres, so a projected CRS in metres is needed{remedy}."
+        )
+    scale = _area_scale(parsed, lon_lat_deg) if lon_lat_deg else 1.0
+    if abs(scale - 1) > _MAX_AREA_DISTORTION:
+        lon_deg, lat_deg = lon_lat_deg or (0.0, 0.0)
+        return (
+            f"config.city.crs {crs!r} makes areas {scale:.3f} times as large at "
+            f"{lon_deg:.3f} E, {lat_deg:.3f} N, at most "
+            f"{_MAX_AREA_DISTORTION:.0%} is allowed: use a CRS made for the place"
+            f"{remedy}."
+        )
+    return None
+
+
+def transform(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], source: Any, target: Any
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Coordinates (x, y) or (lon, lat) of one CRS in another."""
+    if same(source, target):
+        return x, y
+    transformer = pyproj.Transformer.from_crs(
+        parse(source), parse(target), always_xy=True
+    )
+    x_target, y_target = transformer.transform(x, y)
+    return np.asarray(x_target, float), np.asarray(y_target, float)
+
+
+def transform_bounds(
+    bounds: tuple[float, float, float, float], source: Any, target: Any
+) -> tuple[float, float, float, float]:
+    """West, south, east, north of a box in another CRS, its edges densified."""
+    if same(source, target):
+        return bounds
+    transformer = pyproj.Transformer.from_crs(
+        parse(source), parse(target), always_xy=True
+    )
+    return transformer.transform_bounds(*bounds, densify_pts=21)
+
+
+def to_wgs84(
+    lon_deg: _Degrees, lat_deg: _Degrees, datum: str
+) -> tuple[_Degrees, _Degrees]:
+    """WGS84 longitude and latitude of coordinates in a declared datum.
+
+    Args:
+        lon_deg: Longitudes [n] in degrees east.
+        lat_deg: Latitudes [n] in degrees north.
+        datum: One of `DATUMS`.
+
+    Returns:
+        Longitudes and latitudes [n] in degrees, within a millimetre of the inverse.
+
+    Raises:
+        InputError: If the datum is none of `DATUMS`.
+    """
+    if datum not in DATUMS:
+        raise InputError(
+            f"config.pois.datum is {datum!r}; allowed: {', '.join(DATUMS)}. AMap and "
+            "Tencent deliver gcj02, Baidu bd09, most others wgs84."
+        )
+    if datum == "bd09":
+        lon_deg, lat_deg = bd09_to_gcj02(lon_deg, lat_deg)
+    if datum in ("gcj02", "bd09"):
+        lon_deg, lat_deg = gcj02_to_wgs84(lon_deg, lat_deg)
+    return lon_deg, lat_deg
+
+
+def wgs84_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
+    """GCJ-02 coordinates of WGS84 ones; unchanged outside China."""
+    east_m, north_m = _gcj02_shift_m(lon_deg - 105.0, lat_deg - 35.0)
+    lat = np.radians(lat_deg)
+    w_squared = 1 - _ECCENTRICITY_SQUARED * np.sin(lat) ** 2
+    prime_vertical_m = _SEMI_MAJOR_AXIS_M / np.sqrt(w_squared)
+    meridional_m = prime_vertical_m * (1 - _ECCENTRICITY_SQUARED) / w_squared
+    west, east, south, north = _CHINA_DEG
+    inside = (lon_deg >= west) & (lon_deg <= east)
+    inside &= (lat_deg >= south) & (lat_deg <= north)
+    shift_lon_deg = np.degrees(east_m / (prime_vertical_m * np.cos(lat)))
+    shift_lat_deg = np.degrees(north_m / meridional_m)
+    return (
+        lon_deg + np.where(inside, shift_lon_deg, 0.0),
+        lat_deg + np.where(inside, shift_lat_deg, 0.0),
+    )
+
+
+def gcj02_to_wgs84(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
+    """WGS84 coordinates of GCJ-02 ones, by fixed-point iteration.
+
+    The shift changes by about 1 % of a displacement, so five rounds leave less than
+    a millimetre; the usual one-step inverse leaves a metre or two.
+    """
+    lon, lat = lon_deg, lat_deg
+    for _ in range(5):
+        forward_lon, forward_lat = wgs84_to_gcj02(lon, lat)
+        lon, lat = lon + (lon_deg - forward_lon), lat + (lat_deg - forward_lat)
+    return lon, lat
+
+
+def gcj02_to_bd09(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
+    """BD-09 coordinates of GCJ-02 ones."""
+    frequency = np.pi * 3000.0 / 180.0
+    radius = np.hypot(lon_deg, lat_deg) + 2e-5 * np.sin(lat_deg * frequency)
+    angle = np.arctan2(lat_deg, lon_deg) + 3e-6 * np.cos(lon_deg * frequency)
+    return radius * np.cos(angle) + 0.0065, radius * np.sin(angle) + 0.006
+
+
+def bd09_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
+    """GCJ-02 coordinates of BD-09 ones, by fixed-point iteration."""
+    lon, lat = lon_deg - 0.0065, lat_deg - 0.006
+    for _ in range(5):
+        forward_lon, forward_lat = gcj02_to_bd09(lon, lat)
+        lon, lat = lon + (lon_deg - forward_lon), lat + (lat_deg - forward_lat)
+    return lon, lat
+
+
+def _gcj02_shift_m(x: _Degrees, y: _Degrees) -> tuple[_Degrees, _Degrees]:
+    """The GCJ-02 displacement in metres at x, y degrees from 105 E, 35 N."""
+
+    def waves(angle: _Degrees, *terms: tuple[float, float]) -> _Degrees:
+        return sum(height * np.sin(angle * rate * np.pi) for height, rate in terms) / 3
+
+    root, common = np.sqrt(np.abs(x)), waves(x, (40.0, 6.0), (40.0, 2.0))
+    east_m = 300.0 + x + 2 * y + 0.1 * x**2 + 0.1 * x * y + 0.1 * root + common
+    east_m += waves(x, (40.0, 1.0), (80.0, 1 / 3), (300.0, 1 / 12), (600.0, 1 / 30))
+    north_m = -100.0 + 2 * x + 3 * y + 0.2 * y**2 + 0.1 * x * y + 0.2 * root + common
+    north_m += waves(y, (40.0, 1.0), (80.0, 1 / 3), (320.0, 1 / 12), (640.0, 1 / 30))
+    return east_m, north_m
+
+
+def _area_scale(crs: pyproj.CRS, lon_lat_deg: tuple[float, float]) -> float:
+    scale = pyproj.Proj(crs).get_factors(*lon_lat_deg).areal_scale
+    return scale if np.isfinite(scale) else np.inf
+
+
+def _utm_hint(lon_lat_deg: tuple[float, float] | None) -> str:
+    if lon_lat_deg is None:
+        return ", such as that of its UTM zone"
+    lon_deg, lat_deg = lon_lat_deg
+    zone = int((lon_deg + 180) // 6) % 60 + 1
+    return f", such as 'EPSG:{32600 if lat_deg >= 0 else 32700}'".replace(
+        "00'", f"{zone:02d}'"
+    )

@@ -1,0 +1,231 @@
+"""Checkpoints: one bundle a save, and the only importer of Orbax.
+
+    checkpoints/<step>/model   params, batch_stats       all that eval and embed load
+                       train   opt_state, step
+                       data    state of the Grain iterator
+                       clock   seconds trained
+    with the config and the POI categories as metadata
+
+A bundle appears under its final name only when all of it is written, so a killed run
+leaves nothing half-written: the next start continues from the newest whole bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grain
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from jax.sharding import Sharding
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.train_step import TrainState
+from mmgr_jax.typing import Tree
+
+FOLDER = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        config: The whole configuration that trained it.
+        categories: POI category names, row by row of the category table.
+        category_dim: Length of a category vector.
+    """
+
+    config: Mapping[str, Any]
+    categories: tuple[str, ...]
+    category_dim: int
+
+
+class Checkpoints:
+    """The bundles of one run, newest last."""
+
+    def __init__(self, workdir: str | Path, *, keep: int) -> None:
+        """Opens `workdir/checkpoints`, creating it where it is absent.
+
+        Args:
+            workdir: Folder of the run.
+            keep: How many of the newest bundles stay.
+        """
+        self._directory = Path(workdir).absolute() / FOLDER
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
+                1
+            ),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest whole bundle, None when there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(
+        self,
+        state: TrainState,
+        iterator: grain.DatasetIterator,
+        clock: Mapping[str, float],
+        metadata: Metadata,
+    ) -> None:
+        """Starts writing a bundle named by the state's step; returns after the copy.
+
+        The iterator must stand just after the batch of the state's last step.
+        """
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        self._checkpointer.save_checkpointables_async(
+            step,
+            {
+                "model": _model_tree(state),
+                "train": {"opt_state": state.opt_state, "step": state.step},
+                "data": iterator,
+                "clock": dict(clock),
+            },
+            custom_metadata=_jsonable(dataclasses.asdict(metadata)),
+        )
+
+    def restore(
+        self,
+        abstract: TrainState,
+        iterator: grain.DatasetIterator,
+        clock: Mapping[str, float],
+    ) -> tuple[TrainState, dict[str, float]]:
+        """The newest bundle; `iterator` is moved to where it was.
+
+        Args:
+            abstract: Shapes, types and shardings of the state to restore.
+            iterator: An iterator over the same records.
+            clock: A clock of the same fields.
+
+        Raises:
+            InputError: If the bundle holds another model or other data.
+        """
+        step = self.latest_step
+        loaded = _load(
+            self._checkpointer,
+            self._directory / str(step),
+            {
+                "model": _model_tree(abstract),
+                "train": {"opt_state": abstract.opt_state, "step": abstract.step},
+                "data": iterator,
+                "clock": dict(clock),
+            },
+        )
+        return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
+
+
+def latest(path: str | Path) -> Path:
+    """The bundle a user means by `path`: a bundle, a run or its checkpoints folder.
+
+    Raises:
+        InputError: If there is none.
+    """
+    path = Path(path).absolute()
+    if (path / "model").is_dir():
+        return path
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    steps = [
+        int(entry.name)
+        for entry in (folder.iterdir() if folder.is_dir() else ())
+        if entry.name.isdigit() and (entry / "model").is_dir()
+    ]
+    if not steps:
+        raise InputError(
+            f"{path}: no checkpoint here. Train one with "
+            "`python -m mmgr_jax.main --config=...`, or name another with "
+            "--checkpoint=RUN_OR_CHECKPOINT_FOLDER."
+        )
+    return folder / str(max(steps))
+
+
+def load_metadata(bundle: Path) -> Metadata:
+    """What the bundle says of itself.
+
+    Raises:
+        InputError: If this program did not write it.
+    """
+    try:
+        fields = ocp.checkpointables_metadata(bundle).custom_metadata
+        return Metadata(
+            config=fields["config"],
+            categories=tuple(fields["categories"]),
+            category_dim=fields["category_dim"],
+        )
+    except Exception as error:  # Orbax raises many kinds for a torn folder
+        raise InputError(
+            f"{bundle}: not a checkpoint of this program, or a damaged one "
+            f"({_root_cause(error)}). Name another with --checkpoint=..., or remove "
+            "it: the run then continues from the one before."
+        ) from error
+
+
+def load_model(bundle: Path, abstract: Tree) -> Tree:
+    """Loads `model` alone: {"params": ..., "batch_stats": ...}.
+
+    Args:
+        bundle: Folder of the bundle.
+        abstract: Shapes, types and shardings of the tree.
+
+    Raises:
+        InputError: If the bundle holds another model.
+    """
+    return _load(ocp, bundle, {"model": abstract})["model"]
+
+
+def abstract_like(tree: Tree, sharding: Sharding) -> Tree:
+    """Shapes and types of `tree`, laid out by `sharding`."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+    )
+
+
+def _model_tree(state: TrainState) -> Tree:
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _load(loader: Any, bundle: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    try:
+        where = bundle if loader is ocp else int(bundle.name)
+        return loader.load_checkpointables(where, wanted)
+    except Exception as error:
+        raise InputError(
+            f"{bundle}: does not fit the model, optimiser or records of this config "
+            f"({_root_cause(error)}). Use the config it was trained with, another "
+            "--checkpoint, or another --config.workdir."
+        ) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """Orbax tells a tree mismatch in `__cause__` alone."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join((str(error) or type(error).__name__).split())[:400]
+
+
+def _jsonable(tree: Any) -> Any:
+    return json.loads(json.dumps(tree))

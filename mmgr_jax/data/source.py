@@ -1,0 +1,108 @@
+"""Random access to the records of one city."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from array_record.python import array_record_data_source
+
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+
+class RecordSource:
+    """A finished records folder as a sequence of decoded regions.
+
+    Attributes:
+        records_dir: The folder.
+        manifest: What the folder holds.
+    """
+
+    def __init__(self, records_dir: str | Path) -> None:
+        """Opens the shards.
+
+        Raises:
+            InputError: If the folder is unfinished, or a shard is missing, torn or of
+                another length than the manifest says.
+        """
+        self.records_dir = Path(records_dir)
+        self.manifest = schema.Manifest.load(records_dir)
+        self._layout = self.manifest.features()
+        self._paths = self.manifest.shard_paths(records_dir)
+        self._starts = np.cumsum((0, *self.manifest.shard_lengths))
+        for path, length in zip(
+            self._paths, self.manifest.shard_lengths, strict=True
+        ):
+            _check_shard(path, length)
+        self._examples = array_record_data_source.ArrayRecordDataSource(
+            [str(path) for path in self._paths]
+        )
+
+    def __len__(self) -> int:
+        """Number of regions."""
+        return self.manifest.num_regions
+
+    def __repr__(self) -> str:
+        """The same text for the same records: Grain compares it on restore."""
+        return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
+
+    def __getitem__(self, index: int) -> schema.Record:
+        """The region at `index`, decoded; see `schema.features`.
+
+        Raises:
+            InputError: If the stored bytes are damaged.
+        """
+        try:
+            example = self._examples[index]
+            return schema.deserialize(example, self._layout)
+        except Exception as error:  # three libraries, each with errors of its own
+            shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+            raise InputError(
+                f"{self._paths[shard]}: record {index - self._starts[shard]} is "
+                f"damaged ({_first_line(error)}). {_REBUILD}"
+            ) from error
+
+    def category_vectors(self) -> np.ndarray:
+        """The vector of each POI category, float32 [k d].
+
+        Raises:
+            InputError: If the file is absent or does not fit the manifest.
+        """
+        path = self.records_dir / schema.CATEGORY_VECTORS_FILE
+        try:
+            vectors = np.load(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}). {_REBUILD}") from error
+        if len(vectors) != len(self.manifest.categories):
+            raise InputError(
+                f"{path}: {len(vectors)} rows, but {schema.MANIFEST_FILE} names "
+                f"{len(self.manifest.categories)} categories. {_REBUILD}"
+            )
+        return vectors.astype(np.float32)
+
+
+_REBUILD = (
+    "Remove the records folder and build it again with "
+    "`python -m data_prep.build --config=...`."
+)
+
+
+def _check_shard(path: Path, length: int) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: this shard is missing. {_REBUILD}")
+    try:
+        stored = len(array_record_data_source.ArrayRecordDataSource([str(path)]))
+    except Exception as error:  # ArrayRecord raises bare RuntimeError and ValueError
+        raise InputError(
+            f"{path}: not a whole ArrayRecord shard ({_first_line(error)}). {_REBUILD}"
+        ) from error
+    if stored != length:
+        raise InputError(
+            f"{path}: {stored} records, but {schema.MANIFEST_FILE} says {length}. "
+            f"{_REBUILD}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

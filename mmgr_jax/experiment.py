@@ -1,0 +1,296 @@
+"""From a config to the objects of a run; shared by every entry point.
+
+The last place that sees a ConfigDict: what lies below takes keyword arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from mmgr_jax import augment, checkpoint, durations, optim, sharding, train_step
+from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import mmgr
+from mmgr_jax.typing import Tree
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything a training run is made of.
+
+    Attributes:
+        workdir: Folder of the run.
+        source: The records.
+        mesh: The devices.
+        metadata: What checkpoints say of themselves.
+        init: () -> the state before the first step, laid out on the mesh.
+        batches: () -> this process's iterator over training batches.
+        put: Host batch -> global batch on the mesh.
+        step: (state, batch) -> (state, metrics), jitted; gives the old state away.
+        learning_rate: Step -> rate.
+        total_steps: Length of the run.
+        log_every: Steps between log lines.
+        save_every: Steps between checkpoints.
+    """
+
+    workdir: Path
+    source: RecordSource
+    mesh: jax.sharding.Mesh
+    metadata: checkpoint.Metadata
+    init: Callable[[], train_step.TrainState]
+    batches: Callable[[], grain.DatasetIterator]
+    put: Callable[[pipeline.Batch], dict[str, jax.Array]]
+    step: Callable[
+        [train_step.TrainState, train_step.Batch],
+        tuple[train_step.TrainState, train_step.Metrics],
+    ]
+    learning_rate: optax.Schedule
+    total_steps: int
+    log_every: int
+    save_every: int
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The run a config describes, with nothing trained yet.
+
+    Raises:
+        InputError: If the records are missing or a setting does not fit.
+    """
+    source = RecordSource(config.records.dir)
+    mesh = sharding.make_mesh(**config.mesh)
+    sharding.check_batch(mesh, config.data.batch_size)
+    data = dict(config.data, seed=config.seed)
+    num_slots = pipeline.poi_slots(source, config.data.max_pois)
+
+    def to_steps(duration: str, key: str, total_steps: int | None = None) -> int:
+        return durations.to_steps(
+            duration,
+            key,
+            batch_size=config.data.batch_size,
+            steps_per_epoch=len(source) // config.data.batch_size,
+            total_steps=total_steps,
+        )
+
+    total_steps = to_steps(config.train.total, "train.total")
+    if total_steps < 1:
+        raise InputError(
+            f"config.train.total={config.train.total!r} is less than one step of "
+            f"config.data.batch_size={config.data.batch_size} regions."
+        )
+    tx, rate = optim.build(
+        **config.optim,
+        total_steps=total_steps,
+        to_steps=lambda duration, key: to_steps(duration, key, total_steps),
+    )
+    vectors = source.category_vectors()
+    metadata = checkpoint.Metadata(
+        config=config.to_dict(),
+        categories=source.manifest.categories,
+        category_dim=vectors.shape[1],
+    )
+    model = build_model(config.model, metadata, vectors)
+    init_key, step_key = _keys(config.seed)
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    step = train_step.make_train_step(
+        model, tx, augment_options=config.augment, loss_options=config.loss
+    )
+    jitted = jax.jit(
+        step,
+        in_shardings=(whole, rows, whole),
+        out_shardings=whole,
+        donate_argnums=0,
+    )
+    place_key = jax.device_put(step_key, whole)
+    return Experiment(
+        workdir=Path(config.workdir),
+        source=source,
+        mesh=mesh,
+        metadata=metadata,
+        init=jax.jit(
+            lambda: train_step.init_state(
+                model, tx, init_key, num_slots, config.augment.size_px
+            ),
+            out_shardings=whole,
+        ),
+        batches=lambda: pipeline.training_batches(
+            source,
+            **data,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        put=lambda batch: sharding.put_batch(batch, mesh),
+        step=lambda state, batch: jitted(state, batch, place_key),
+        learning_rate=rate,
+        total_steps=total_steps,
+        log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
+        save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
+    )
+
+
+def build_model(
+    options: Mapping[str, Any],
+    metadata: checkpoint.Metadata,
+    category_vectors: np.ndarray | None = None,
+) -> mmgr.MMGR:
+    """The model of a config section and a category table.
+
+    Args:
+        options: The section `model`.
+        metadata: Gives the size of the category table.
+        category_vectors: Its first values, float32 [k d]; None where they will be
+            loaded.
+
+    Raises:
+        InputError: If an encoder or dtype is unknown.
+    """
+    options = dict(options)
+    name = options.pop("dtype")
+    if name not in DTYPES:
+        raise InputError(
+            f"config.model.dtype={name!r} is unknown; allowed: {', '.join(DTYPES)}."
+        )
+    return mmgr.build(
+        **options,
+        dtype=DTYPES[name],
+        num_categories=len(metadata.categories),
+        category_dim=metadata.category_dim,
+        category_vectors=category_vectors,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A model for inference.
+
+    Attributes:
+        encode: Host batch -> `image` float32 [b f] and `poi` float32 [b q].
+        name: Where its parameters come from.
+    """
+
+    encode: Callable[[pipeline.Batch], dict[str, np.ndarray]]
+    name: str
+
+
+def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Encoder:
+    """The encoder of a checkpoint, whose `model` alone is read.
+
+    Raises:
+        InputError: If the checkpoint holds another model than the config describes, or
+            was trained on other POI categories than the records hold.
+    """
+    metadata = checkpoint.load_metadata(bundle)
+    check_same_model(config.model.to_dict(), metadata, bundle)
+    if metadata.categories != source.manifest.categories:
+        raise InputError(
+            f"{bundle}: trained with {len(metadata.categories)} POI categories, but "
+            f"{source.records_dir} holds {len(source.manifest.categories)} or names "
+            "them otherwise. Build the records of both cities with one category list."
+        )
+    model = build_model(config.model, metadata)
+    mesh = sharding.make_mesh(**config.mesh)
+    abstract = jax.eval_shape(lambda: _init_variables(config, model, source, 0))
+    whole = sharding.replicated(mesh)
+    variables = checkpoint.load_model(bundle, checkpoint.abstract_like(abstract, whole))
+    return _encoder(config, model, variables, mesh, str(bundle))
+
+
+def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
+    """The same architecture with random parameters: what training must beat."""
+    vectors = source.category_vectors()
+    metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
+    model = build_model(config.model, metadata, vectors)
+    mesh = sharding.make_mesh(**config.mesh)
+    whole = sharding.replicated(mesh)
+    init = jax.jit(
+        lambda: _init_variables(config, model, source, config.seed),
+        out_shardings=whole,
+    )
+    return _encoder(config, model, init(), mesh, "random")
+
+
+def check_same_model(
+    wanted: Mapping[str, Any], metadata: checkpoint.Metadata, bundle: Path
+) -> None:
+    """Refuses a checkpoint of another model.
+
+    Raises:
+        InputError: With every key that differs.
+    """
+    stored = _flat(metadata.config["model"])
+    wanted = _flat(wanted)
+    differing = [
+        f"model.{key}: {stored.get(key)!r} in the checkpoint, {wanted.get(key)!r} here"
+        for key in sorted(stored.keys() | wanted.keys())
+        if key != "dtype" and stored.get(key) != wanted.get(key)
+    ]
+    if differing:
+        raise InputError(
+            f"{bundle}: a checkpoint of another model ({'; '.join(differing)}). Use "
+            "the config it was trained with, or name another checkpoint or workdir."
+        )
+
+
+def _encoder(
+    config: ConfigDict,
+    model: mmgr.MMGR,
+    variables: Tree,
+    mesh: jax.sharding.Mesh,
+    name: str,
+) -> Encoder:
+    size_px = config.augment.size_px
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+
+    def encode(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
+        view = augment.plain_view(batch["image"], size_px=size_px)
+        pois = (batch["poi_category"], batch["poi_offset_m"], batch["poi_mask"])
+        return {
+            "image": model.apply(variables, view, method="encode_image"),
+            "poi": model.apply(variables, *pois, method="encode_pois"),
+        }
+
+    jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
+    return Encoder(
+        encode=lambda batch: {
+            key: np.asarray(value, np.float32)
+            for key, value in jitted(variables, sharding.put_batch(batch, mesh)).items()
+        },
+        name=name,
+    )
+
+
+def _init_variables(
+    config: ConfigDict, model: mmgr.MMGR, source: RecordSource, seed: int
+) -> Tree:
+    num_slots = pipeline.poi_slots(source, None)
+    return train_step.init_variables(
+        model, _keys(seed)[0], num_slots, config.augment.size_px
+    )
+
+
+def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial parameters and that of the steps."""
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+    return init_key, step_key
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,1 @@
+"""Results with coordinates: GeoParquet tables and printed maps."""

@@ -1,0 +1,138 @@
+"""Image operators as arithmetic: resampling by matrices, colour by planes.
+
+Colour operators take and return the three planes (red, green, blue) of any one
+shape, values in [0, 1], and factors that broadcast against a plane. Planes keep
+the arithmetic on a long innermost axis; channel-last leaves vectors of three.
+They follow torchvision.transforms.functional without PIL's rounding to 8 bits.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+Planes = tuple[Float[Array, "*a"], Float[Array, "*a"], Float[Array, "*a"]]
+Factor = Float[Array, "..."] | float
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's mode "L"
+HUE_SECTORS = 6.0
+# Hue needs a difference between channels; below this share of full scale (an 8-bit
+# step is 4e-3) it is rounding noise and the pixel counts as grey.
+LEAST_CHROMA = 1e-6
+
+
+def resample_matrix(
+    start_px: Float[Array, "*a"],
+    length_px: Float[Array, "*a"],
+    *,
+    size_in_px: int,
+    size_out_px: int,
+) -> Float[Array, "*a o i"]:
+    """Rows of weights that resize one axis of a crop, antialiased.
+
+    The weights are PIL's bilinear ones: a triangle as wide as the larger of an
+    input and an output pixel, cut at the crop's ends and summing to 1. Applied to
+    rows and to columns as two matmuls they crop and resize without any gather.
+
+    Args:
+      start_px: first pixel of the crop, whole numbers.
+      length_px: pixels of the crop, whole numbers of at least 1.
+      size_in_px: length of the input axis.
+      size_out_px: length of the output axis.
+
+    Returns:
+      Weights [*a size_out_px size_in_px].
+    """
+    start = jnp.asarray(start_px, jnp.float32)[..., None, None]
+    length = jnp.asarray(length_px, jnp.float32)[..., None, None]
+    pixel = jnp.arange(size_in_px) + 0.5
+    scale = length / size_out_px
+    centre = start + (jnp.arange(size_out_px)[:, None] + 0.5) * scale
+    distance = jnp.abs(pixel - centre) / jnp.maximum(scale, 1.0)
+    inside = (pixel > start) & (pixel < start + length)
+    weight = jnp.where(inside, jnp.maximum(1.0 - distance, 0.0), 0.0)
+    return weight / jnp.sum(weight, axis=-1, keepdims=True)
+
+
+def resample(
+    image: UInt8[Array, "b h w 3"],
+    rows: Float[Array, "b v y h"],
+    columns: Float[Array, "b v x w"],
+) -> Planes:
+    """Planes [b v y x] of every view of each image, values in [0, 1].
+
+    Args:
+      image: the tiles.
+      rows: weights of each view's rows over the image's rows.
+      columns: weights of each view's columns over the image's columns.
+    """
+    planar = jnp.moveaxis(image, 3, 2).astype(jnp.float32) / 255.0
+    squeezed = jnp.einsum("bvyh,bhcw->bvycw", rows, planar)
+    planes = jnp.einsum("bvycw,bvxw->bvycx", squeezed, columns)
+    return planes[..., 0, :], planes[..., 1, :], planes[..., 2, :]
+
+
+def grey(planes: Planes) -> Float[Array, "*a"]:
+    """Luma of each pixel."""
+    return sum(weight * plane for weight, plane in zip(LUMA, planes, strict=True))
+
+
+def blend(planes: Planes, base: Factor, factor: Factor) -> Planes:
+    """`factor` of the image and the rest of `base`, clipped to [0, 1]."""
+    rest = (1.0 - factor) * base
+    red, green, blue = (jnp.clip(factor * plane + rest, 0.0, 1.0) for plane in planes)
+    return red, green, blue
+
+
+def adjust_brightness(planes: Planes, factor: Factor) -> Planes:
+    """Brightness times factor: 0 is black, 1 the image itself."""
+    return blend(planes, 0.0, factor)
+
+
+def adjust_contrast(planes: Planes, factor: Factor) -> Planes:
+    """Contrast times factor: 0 is the mean grey of the last two axes."""
+    mean = jnp.mean(grey(planes), axis=(-2, -1), keepdims=True)
+    return blend(planes, mean, factor)
+
+
+def adjust_saturation(planes: Planes, factor: Factor) -> Planes:
+    """Saturation times factor: 0 is the grey image."""
+    return blend(planes, grey(planes), factor)
+
+
+def adjust_hue(planes: Planes, turn: Factor) -> Planes:
+    """Hue moved by `turn` of the colour circle, in [-0.5, 0.5]."""
+    red, green, blue = planes
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    coloured = chroma > LEAST_CHROMA
+    inverse = 1.0 / jnp.where(coloured, chroma, 1.0)
+    sector = jnp.where(
+        value == red,
+        (green - blue) * inverse,
+        jnp.where(
+            value == green,
+            2.0 + (blue - red) * inverse,
+            4.0 + (red - green) * inverse,
+        ),
+    )
+    sector = sector + HUE_SECTORS * turn
+
+    def channel(offset: float) -> Array:
+        """One channel of HSV -> RGB: a trapezoid over the six sectors."""
+        place = sector + offset
+        place = place - HUE_SECTORS * jnp.floor(place * (1.0 / HUE_SECTORS))
+        dip = jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0)
+        return value - chroma * dip
+
+    return channel(5.0), channel(3.0), channel(1.0)
+
+
+def normalise(
+    planes: Planes, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Array, Array, Array]:
+    """Planes minus mean over std, channel by channel."""
+    red, green, blue = (
+        (plane - m) * (1.0 / s) for plane, m, s in zip(planes, mean, std, strict=True)
+    )
+    return red, green, blue

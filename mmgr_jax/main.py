@@ -1,0 +1,35 @@
+"""`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
+
+from ml_collections import ConfigDict
+
+from mmgr_jax import cli, embed, train
+from mmgr_jax import eval as evaluation
+
+USAGE = """Pre-trains region embeddings from imagery and points of interest.
+
+Builds the records first where they are missing, trains with both contrastive losses,
+then evaluates the features and draws the maps. Running the same command again continues
+from the newest checkpoint.
+
+  python -m mmgr_jax.main --config=configs/toy_city.py
+  python -m mmgr_jax.main --config=configs/shanghai.py --workdir=runs/first
+  python -m mmgr_jax.main --config=configs/shanghai.py:runlocal --config.seed=1
+
+In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
+"""
+
+AFTER_TRAINING = {"eval": evaluation.evaluate, "embed": embed.embed}
+
+
+def main(config: ConfigDict) -> None:
+    """Builds, trains, evaluates, maps."""
+    from data_prep import build  # the one place where training meets preparation
+
+    build.ensure(config)
+    train.train(config)
+    for name in config.after_training:
+        AFTER_TRAINING[name](config)
+
+
+if __name__ == "__main__":
+    cli.run(main, USAGE, shortcuts=("workdir",))

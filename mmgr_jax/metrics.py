@@ -1,0 +1,152 @@
+"""Where numbers go while a run goes on: the log, metrics.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import tensorboardX
+
+METRICS_FILE = "metrics.jsonl"
+
+log = logging.getLogger(__name__)
+
+
+class Clock:
+    """Time trained, over all restarts, and how much of it went into waiting for data.
+
+    Attributes:
+        seconds: Wall time spent in the loop.
+        wait_seconds: Part of it spent waiting for a batch.
+    """
+
+    def __init__(self, seconds: float = 0.0, wait_seconds: float = 0.0) -> None:
+        """Continues from the times of an earlier start."""
+        self.seconds = seconds
+        self.wait_seconds = wait_seconds
+        self._last = time.perf_counter()
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint keeps."""
+        self.tick()
+        return {"seconds": self.seconds, "wait_seconds": self.wait_seconds}
+
+    def tick(self) -> None:
+        """Adds the time since the last tick."""
+        now = time.perf_counter()
+        self.seconds += now - self._last
+        self._last = now
+
+    def add_wait(self, seconds: float) -> None:
+        """Adds time spent waiting for a batch."""
+        self.wait_seconds += seconds
+
+
+class Progress:
+    """Rates and the time left, measured between two log lines."""
+
+    def __init__(
+        self, clock: Clock, step: int, *, total_steps: int, batch_size: int
+    ) -> None:
+        """Starts measuring at `step`."""
+        self._clock = clock
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._mark = (step, clock.seconds, clock.wait_seconds)
+
+    def measure(self, step: int) -> dict[str, float]:
+        """Rates since the last call.
+
+        Returns:
+            `regions_per_s`, `data_wait_share` in [0, 1] and `eta_s`.
+        """
+        self._clock.tick()
+        last_step, last_seconds, last_wait = self._mark
+        seconds = max(self._clock.seconds - last_seconds, 1e-9)
+        steps = max(step - last_step, 1)
+        wait = self._clock.wait_seconds - last_wait
+        self._mark = (step, self._clock.seconds, self._clock.wait_seconds)
+        return {
+            "regions_per_s": steps * self._batch_size / seconds,
+            "data_wait_share": wait / seconds,
+            "eta_s": (self._total_steps - step) * seconds / steps,
+        }
+
+
+class Writer:
+    """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
+
+    def __init__(self, workdir: Path, *, start_step: int) -> None:
+        """Opens the files of a run.
+
+        Args:
+            workdir: Folder of the run.
+            start_step: Step the run starts or continues from. Rows beyond it, left by a
+                killed run, are dropped: those steps are taken again.
+        """
+        path = workdir / METRICS_FILE
+        kept = [row for row in _rows(path) if row["step"] <= start_step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        temporary.replace(path)
+        self._file = path.open("a")
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=10
+        )
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one row."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+
+def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
+    """One line a person reads: progress, losses, rate, time left."""
+    return (
+        f"step {step:>{len(str(total_steps))}}/{total_steps} "
+        f"({100 * step / total_steps:3.0f} %)  loss {values['loss']:.4f} "
+        f"(image-POI {values['loss_inter']:.4f}, "
+        f"image-image {values['loss_intra']:.4f})  "
+        f"{values['regions_per_s']:.0f} regions/s, "
+        f"data wait {100 * values['data_wait_share']:.0f} %, "
+        f"{format_seconds(values['eta_s'])} left"
+    )
+
+
+def format_seconds(seconds: float) -> str:
+    """Such as "45 s", "3 min 20 s" or "2 h 05 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _rows(path: Path) -> list[dict]:
+    """Whole rows of an existing file; a line torn by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

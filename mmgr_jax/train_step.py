@@ -1,0 +1,141 @@
+"""One optimiser step, as a pure function of state, batch and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmgr_jax import augment, losses
+from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.typing import Key, Scalar, Tree
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, Scalar]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step reads and replaces.
+
+    Attributes:
+        step: Steps taken, int32 scalar.
+        params: Parameters, float32.
+        batch_stats: Running statistics of BatchNorm, float32.
+        opt_state: State of the optimiser.
+    """
+
+    step: jax.Array
+    params: Tree
+    batch_stats: Tree
+    opt_state: optax.OptState
+
+
+def init_state(
+    model: MMGR,
+    tx: optax.GradientTransformation,
+    key: Key,
+    num_slots: int,
+    size_px: int,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model: The model.
+        tx: The optimiser.
+        key: Decides the initial parameters.
+        num_slots: POI slots of a batch.
+        size_px: Side of a view.
+    """
+    variables = init_variables(model, key, num_slots, size_px)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        opt_state=tx.init(variables["params"]),
+        **variables,
+    )
+
+
+def init_variables(model: MMGR, key: Key, num_slots: int, size_px: int) -> Tree:
+    """Random `params` and fresh `batch_stats`."""
+    rows = 2  # the values do not depend on it
+    variables = model.init(
+        key,
+        jnp.zeros((2, rows, size_px, size_px, 3)),
+        jnp.zeros((rows, num_slots), jnp.int32),
+        jnp.zeros((rows, num_slots, 2)),
+        jnp.ones((rows, num_slots), bool),
+        train=True,
+    )
+    return {
+        "params": variables["params"],
+        "batch_stats": variables.get("batch_stats", {}),
+    }
+
+
+def make_train_step(
+    model: MMGR,
+    tx: optax.GradientTransformation,
+    *,
+    augment_options: Mapping[str, Any],
+    loss_options: Mapping[str, Any],
+) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
+    """The step: two views, both encoders, both losses, one update.
+
+    Args:
+        model: The model.
+        tx: The optimiser.
+        augment_options: Keyword arguments of `augment.two_views`.
+        loss_options: Keyword arguments of `losses.mmgr_loss`.
+
+    Returns:
+        `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
+        with each example's place in the global batch: the views do not depend on the
+        number of devices, nor on a restart.
+    """
+
+    def train_step(
+        state: TrainState, batch: Batch, key: Key
+    ) -> tuple[TrainState, Metrics]:
+        views = augment.two_views(
+            batch["image"], jax.random.fold_in(key, state.step), **augment_options
+        )
+
+        def loss_fn(params: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
+            outputs, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                views,
+                batch["poi_category"],
+                batch["poi_offset_m"],
+                batch["poi_mask"],
+                train=True,
+                mutable=["batch_stats"],
+            )
+            loss, parts = losses.mmgr_loss(
+                outputs["z_image"],
+                outputs["z_poi"],
+                example_mask=batch["example_mask"],
+                poi_empty=~jnp.any(batch["poi_mask"], axis=1),
+                **loss_options,
+            )
+            return loss, (parts, updates["batch_stats"])
+
+        gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (parts, batch_stats)), gradient = gradient_fn(state.params)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        metrics = {
+            "loss": loss,
+            **parts,
+            "gradient_norm": optax.global_norm(gradient),
+        }
+        return TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        ), metrics
+
+    return train_step
