@@ -12,13 +12,13 @@ import glob
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import rasterio
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -33,7 +33,8 @@ _GRID_TOLERANCE_PX = 0.01
 # Coarser than this share of the grid's pixel, bilinear is the better resampling.
 _AVERAGE_BELOW = 0.75
 
-Bounds = tuple[float, float, float, float]
+_Reader: TypeAlias = rasterio.DatasetReader | WarpedVRT
+Bounds: TypeAlias = tuple[float, float, float, float]
 """West, south, east, north in metres of the study area's CRS."""
 
 
@@ -55,13 +56,9 @@ class Imagery:
 
     Where files overlap, the first in sorted order with a valid pixel wins.
 
-    Args:
-        paths: GeoTIFF files (or VRT mosaics) or glob patterns of them.
-        bands: Three band numbers counted from 1: red, green, blue.
-        crs: Metric CRS of the study area.
-        gsd_m: Side of a pixel of the grid in metres.
-
     Attributes:
+        paths: The files, sorted.
+        footprints_m: West, south, east, north of each file in metres.
         bounds_m: Extent of all files; its north-west corner anchors the pixel grid.
 
     Example:
@@ -72,14 +69,25 @@ class Imagery:
     def __init__(
         self, paths: Sequence[str], bands: Sequence[int], *, crs: str, gsd_m: float
     ) -> None:
+        """Finds the files and how each lies on the grid; reads no pixels.
+
+        Args:
+            paths: GeoTIFF files (or VRT mosaics) or glob patterns of them.
+            bands: Three band numbers counted from 1: red, green, blue.
+            crs: Metric CRS of the study area.
+            gsd_m: Side of a pixel of the grid in metres.
+
+        Raises:
+            InputError: If there is no file.
+        """
         self._bands = list(bands)
         self._crs = crs
         self._gsd_m = gsd_m
-        self._readers: OrderedDict[int, Any] = OrderedDict()
+        self._readers: OrderedDict[int, _Reader] = OrderedDict()
         self.paths = expand(paths)
         if not self.paths:
             raise InputError(f"config.imagery.paths {tuple(paths)}: no such file.")
-        boxes = [_bounds_in(path, crs) for path in self.paths]
+        boxes = [bounds_in(path, crs) for path in self.paths]
         self.footprints_m = np.array(boxes, float)
         west, south = self.footprints_m[:, :2].min(axis=0)
         east, north = self.footprints_m[:, 2:].max(axis=0)
@@ -163,7 +171,7 @@ class Imagery:
         try:
             return self._reader(index).read(self._bands, window=window)
         except RasterioError as error:
-            raise _unreadable(self._files[index].path, error) from error
+            raise unreadable(self._files[index].path, error) from error
 
     def _valid(self, index: int, window: Window) -> Bool[np.ndarray, "h w"]:
         if self._files[index].all_valid:
@@ -171,10 +179,10 @@ class Imagery:
         try:
             masks = self._reader(index).read_masks(self._bands, window=window)
         except RasterioError as error:
-            raise _unreadable(self._files[index].path, error) from error
+            raise unreadable(self._files[index].path, error) from error
         return masks.any(axis=0)
 
-    def _reader(self, index: int) -> Any:
+    def _reader(self, index: int) -> _Reader:
         """The open file, already on the grid; the longest unused one is closed."""
         if index not in self._readers:
             if len(self._readers) >= _MAX_OPEN:
@@ -183,7 +191,7 @@ class Imagery:
         self._readers.move_to_end(index)
         return self._readers[index]
 
-    def _open(self, file: _File) -> Any:
+    def _open(self, file: _File) -> _Reader:
         source = rasterio.open(file.path)
         if file.on_grid_already:
             return source
@@ -206,74 +214,8 @@ def expand(paths: Sequence[str]) -> list[Path]:
     return sorted({Path(name) for pattern in paths for name in glob.glob(str(pattern))})
 
 
-def problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
-    """Everything that keeps these files from being read as RGB tiles.
-
-    Args:
-        paths: Files or glob patterns of the config.
-        bands: Band numbers of the config.
-
-    Returns:
-        One message a problem, empty when there is none.
-    """
-    found = []
-    if not paths:
-        found.append(
-            "config.imagery.paths is empty: give GeoTIFF files or patterns such as "
-            "('raw/imagery/*.tif',)."
-        )
-    if len(bands) != 3:
-        found.append(
-            f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
-            "green and blue, counted from 1."
-        )
-    for pattern in paths:
-        if not expand([pattern]):
-            found.append(
-                f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
-                f"GeoTIFF with a CRS and bands {tuple(bands)} for red, green, blue."
-            )
-    for path in expand(paths):
-        found += _file_problems(path, bands)
-    return found
-
-
-def _file_problems(path: Path, bands: Sequence[int]) -> list[str]:
-    try:
-        with rasterio.open(path) as source:
-            missing = [band for band in bands if not 1 <= band <= source.count]
-            if missing:
-                return [
-                    f"{path}: has {source.count} band(s), config.imagery.bands asks for "
-                    f"{missing}."
-                ]
-            if source.crs is None:
-                return [
-                    f"{path}: has no CRS, so nothing says where it lies. Write it into "
-                    "the file with `rio edit-info --crs EPSG:... FILE`."
-                ]
-            kinds = {source.dtypes[band - 1] for band in bands}
-            if kinds != {"uint8"}:
-                return [
-                    f"{path}: pixels are {', '.join(sorted(kinds))}, 8-bit (uint8) is "
-                    "needed. Scale with `gdal_translate -ot Byte -scale LOW HIGH 1 255 "
-                    "IN OUT`, the same LOW and HIGH for every file."
-                ]
-            _probe(source, bands)
-    except RasterioIOError as error:
-        return [str(_unreadable(path, error))]
-    return []
-
-
-def _probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
-    """Reads the corners: a truncated file opens well and fails at its end."""
-    for row in {0, source.height - 1}:
-        for column in {0, source.width - 1}:
-            source.read(list(bands), window=Window(column, row, 1, 1))
-
-
-def _bounds_in(path: Path, crs: str) -> Bounds:
-    """Extent of a file in the study area's CRS, any rotation included."""
+def bounds_in(path: Path, crs: str) -> Bounds:
+    """West, south, east, north of a file in a CRS, whatever its own CRS and rotation."""
     with rasterio.open(path) as source:
         steps = np.linspace(0.0, 1.0, 22)
         edge = np.concatenate(
@@ -325,13 +267,14 @@ def _describe(
     )
 
 
-def _close(reader: Any) -> None:
+def _close(reader: _Reader) -> None:
     reader.close()
     if isinstance(reader, WarpedVRT):
         reader.src_dataset.close()
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a raster that opens or reads badly."""
     cause = str(error.__cause__ or error)
     return InputError(
         f"{path}: cannot be read ({cause}). The file may be truncated or damaged: "

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mmgr_jax import image_ops
 from mmgr_jax.image_ops import Planes
@@ -40,7 +40,7 @@ class Jitter(NamedTuple):
     contrast: Float[Array, "..."]
     saturation: Float[Array, "..."]
     hue: Float[Array, "..."]
-    rank: Float[Array, "... 4"]
+    rank: Int[Array, "... 4"]
 
 
 def two_views(
@@ -223,7 +223,7 @@ def draw_jitter(
         contrast=factor(u[2], contrast),
         saturation=factor(u[3], saturation),
         hue=jnp.where(applied, hue * (2.0 * u[4] - 1.0), 0.0),
-        rank=jnp.sum(ticket[None, :] < ticket[:, None], axis=1).astype(jnp.float32),
+        rank=jnp.sum(ticket[None, :] < ticket[:, None], axis=1),
     )
 
 
@@ -262,41 +262,39 @@ def crop_and_turn(
 def apply_jitter(planes: Planes, jitter: Jitter) -> Planes:
     """The four colour operators in each view's own order.
 
-    Contrast is the only one that looks beyond a pixel, so the order is written as
-    pixelwise operators before it, contrast, pixelwise operators after it: one mean
-    and two hue changes instead of the four of each that four slots would cost.
+    Written as up to three blends, the hue change, up to three blends: hue is the
+    dear one and is computed once, not in each of four slots. The loops also keep
+    XLA:CPU from fusing the chain, which it would recompute for every channel:
+    6 ms instead of 46 for 128 tiles of 64 px on two cores.
 
     Args:
       planes: planes [b v s s].
       jitter: draws [b v].
     """
-    rank = jitter.rank[..., 1:2]
-    early = jitter.rank < rank
-    late = jitter.rank > rank
-    planes = _pixelwise(planes, jitter, early)
-    planes = image_ops.adjust_contrast(planes, _per_image(jitter.contrast))
-    return _pixelwise(planes, jitter, late)
+    early = jitter.rank[..., :3] < jitter.rank[..., 3:]
+    planes = _blends(planes, jitter, early)
+    planes = image_ops.adjust_hue(planes, _per_image(jitter.hue))
+    return _blends(planes, jitter, ~early)
 
 
-def _pixelwise(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 4"]) -> Planes:
-    """Brightness, saturation and hue in order of rank, those chosen alone."""
-    before_hue = jitter.rank < jitter.rank[..., 3:]
-    planes = _blends(planes, jitter, chosen & before_hue)
-    turn = jnp.where(chosen[..., 3], jitter.hue, 0.0)
-    planes = image_ops.adjust_hue(planes, _per_image(turn))
-    return _blends(planes, jitter, chosen & ~before_hue)
+def _blends(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"]) -> Planes:
+    """Those of brightness, contrast and saturation that are chosen, in order."""
+    factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation], -1)
+    factors = jnp.where(chosen, factors, 1.0)
+    blend_rank = jitter.rank[..., :3]
+    place = blend_rank - (blend_rank > jitter.rank[..., 3:])
 
+    def step(planes: Planes, turn: Array) -> tuple[Planes, None]:
+        mine = place == turn
+        factor = jnp.sum(jnp.where(mine, factors, 0.0), axis=-1)
+        base = jnp.where(
+            _per_image(mine[..., 1]),
+            image_ops.mean_grey(planes),
+            jnp.where(_per_image(mine[..., 2]), image_ops.grey(planes), 0.0),
+        )
+        return image_ops.blend(planes, base, _per_image(factor)), None
 
-def _blends(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 4"]) -> Planes:
-    """Brightness and saturation in order of rank, those chosen alone."""
-    brightness = jnp.where(chosen[..., 0], jitter.brightness, 1.0)
-    saturation = jnp.where(chosen[..., 2], jitter.saturation, 1.0)
-    bright_first = jitter.rank[..., 0] < jitter.rank[..., 2]
-    first = _per_image(jnp.where(bright_first, brightness, 1.0))
-    last = _per_image(jnp.where(bright_first, 1.0, brightness))
-    planes = image_ops.adjust_brightness(planes, first)
-    planes = image_ops.adjust_saturation(planes, _per_image(saturation))
-    return image_ops.adjust_brightness(planes, last)
+    return jax.lax.scan(step, planes, jnp.arange(3))[0]
 
 
 def _per_image(value: Array) -> Float[Array, "b v 1 1"]:

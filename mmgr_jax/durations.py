@@ -7,7 +7,8 @@ import re
 from mmgr_jax.errors import InputError
 
 _PATTERN = re.compile(
-    r"\s*([0-9.]+(?:e[0-9]+)?)\s*(step|epoch|example|percent|%)s?\s*", re.IGNORECASE
+    r"\s*([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)\s*(step|epoch|example|percent|%)s?\s*",
+    re.IGNORECASE,
 )
 
 

@@ -101,11 +101,14 @@ def build(config: ConfigDict) -> Experiment:
         categories=source.manifest.categories,
         category_dim=vectors.shape[1],
     )
-    model = build_model(config.model, metadata, vectors)
+    model = build_model(config.model.to_dict(), metadata, vectors)
     init_key, step_key = _keys(config.seed)
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = train_step.make_train_step(
-        model, tx, augment_options=config.augment, loss_options=config.loss
+        model,
+        tx,
+        augment_options=config.augment.to_dict(),
+        loss_options=config.loss.to_dict(),
     )
     jitted = jax.jit(
         step,
@@ -199,7 +202,7 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
             f"{source.records_dir} holds {len(source.manifest.categories)} or names "
             "them otherwise. Build the records of both cities with one category list."
         )
-    model = build_model(config.model, metadata)
+    model = build_model(config.model.to_dict(), metadata)
     mesh = sharding.make_mesh(**config.mesh)
     abstract = jax.eval_shape(lambda: _init_variables(config, model, source, 0))
     whole = sharding.replicated(mesh)
@@ -211,7 +214,7 @@ def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
     """The same architecture with random parameters: what training must beat."""
     vectors = source.category_vectors()
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = build_model(config.model, metadata, vectors)
+    model = build_model(config.model.to_dict(), metadata, vectors)
     mesh = sharding.make_mesh(**config.mesh)
     whole = sharding.replicated(mesh)
     init = jax.jit(

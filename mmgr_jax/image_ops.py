@@ -16,9 +16,6 @@ Factor = Float[Array, "..."] | float
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's mode "L"
 HUE_SECTORS = 6.0
-# Hue needs a difference between channels; below this share of full scale (an 8-bit
-# step is 4e-3) it is rounding noise and the pixel counts as grey.
-LEAST_CHROMA = 1e-6
 
 
 def resample_matrix(
@@ -77,6 +74,11 @@ def grey(planes: Planes) -> Float[Array, "*a"]:
     return sum(weight * plane for weight, plane in zip(LUMA, planes, strict=True))
 
 
+def mean_grey(planes: Planes) -> Float[Array, "*b 1 1"]:
+    """Mean luma of each image, over the last two axes."""
+    return jnp.mean(grey(planes), axis=(-2, -1), keepdims=True)
+
+
 def blend(planes: Planes, base: Factor, factor: Factor) -> Planes:
     """`factor` of the image and the rest of `base`, clipped to [0, 1]."""
     rest = (1.0 - factor) * base
@@ -91,8 +93,7 @@ def adjust_brightness(planes: Planes, factor: Factor) -> Planes:
 
 def adjust_contrast(planes: Planes, factor: Factor) -> Planes:
     """Contrast times factor: 0 is the mean grey of the last two axes."""
-    mean = jnp.mean(grey(planes), axis=(-2, -1), keepdims=True)
-    return blend(planes, mean, factor)
+    return blend(planes, mean_grey(planes), factor)
 
 
 def adjust_saturation(planes: Planes, factor: Factor) -> Planes:
@@ -105,27 +106,18 @@ def adjust_hue(planes: Planes, turn: Factor) -> Planes:
     red, green, blue = planes
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
-    coloured = chroma > LEAST_CHROMA
-    inverse = 1.0 / jnp.where(coloured, chroma, 1.0)
-    sector = jnp.where(
-        value == red,
-        (green - blue) * inverse,
-        jnp.where(
-            value == green,
-            2.0 + (blue - red) * inverse,
-            4.0 + (red - green) * inverse,
-        ),
-    )
-    sector = sector + HUE_SECTORS * turn
+    is_red, is_green = value == red, value == green
+    lead = jnp.where(is_red, 0.0, jnp.where(is_green, 2.0, 4.0))
+    rest = jnp.where(is_red, green - blue, jnp.where(is_green, blue - red, red - green))
+    sector = lead + rest / jnp.where(chroma > 0.0, chroma, 1.0) + HUE_SECTORS * turn
 
-    def channel(offset: float) -> Array:
-        """One channel of HSV -> RGB: a trapezoid over the six sectors."""
-        place = sector + offset
-        place = place - HUE_SECTORS * jnp.floor(place * (1.0 / HUE_SECTORS))
-        dip = jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0)
-        return value - chroma * dip
+    def channel(opposite: float) -> Array:
+        """A channel loses chroma near its opposite sector: a trapezoid, periodic."""
+        away = sector - opposite
+        away = away - HUE_SECTORS * jnp.floor(away * (1.0 / HUE_SECTORS) + 0.5)
+        return value - chroma * jnp.clip(2.0 - jnp.abs(away), 0.0, 1.0)
 
-    return channel(5.0), channel(3.0), channel(1.0)
+    return channel(3.0), channel(5.0), channel(1.0)
 
 
 def normalise(

@@ -119,13 +119,17 @@ class Writer:
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
-    """One line a person reads: progress, losses, rate, time left."""
-    return (
+    """One line a person reads: progress, losses, rate and time left once known."""
+    line = (
         f"step {step:>{len(str(total_steps))}}/{total_steps} "
         f"({100 * step / total_steps:3.0f} %)  loss {values['loss']:.4f} "
         f"(image-POI {values['loss_inter']:.4f}, "
-        f"image-image {values['loss_intra']:.4f})  "
-        f"{values['regions_per_s']:.0f} regions/s, "
+        f"image-image {values['loss_intra']:.4f})"
+    )
+    if "eta_s" not in values:
+        return line
+    return line + (
+        f"  {values['regions_per_s']:.0f} regions/s, "
         f"data wait {100 * values['data_wait_share']:.0f} %, "
         f"{format_seconds(values['eta_s'])} left"
     )

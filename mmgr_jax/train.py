@@ -85,7 +85,7 @@ def _loop(
         total_steps=run.total_steps,
         batch_size=run.metadata.config["data"]["batch_size"],
     )
-    log.info("compiling the step ...")
+    log.info("compiling the step (under a minute on a CPU) ...")
     with metrics.Writer(run.workdir, start_step=start) as writer:
         for step in range(start + 1, run.total_steps + 1):
             before = time.perf_counter()
@@ -97,7 +97,9 @@ def _loop(
             if last or step == start + 1 or step % run.log_every == 0:
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 _check_finite(values, step, checkpoints.latest_step)
-                values |= progress.measure(step)
+                rates = progress.measure(step)
+                if step > start + 1:  # the first step's time is its compilation's
+                    values |= rates
                 values["learning_rate"] = float(run.learning_rate(step - 1))
                 writer.write(step, values)
                 log.info(metrics.log_line(step, run.total_steps, values))

@@ -29,7 +29,7 @@ class TrainState:
         opt_state: State of the optimiser.
     """
 
-    step: jax.Array
+    step: jax.Array | jax.ShapeDtypeStruct
     params: Tree
     batch_stats: Tree
     opt_state: optax.OptState

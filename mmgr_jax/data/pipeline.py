@@ -88,7 +88,7 @@ def epoch_batches(
     num_slots = poi_slots(source, None)
     indices = np.arange(-(-len(source) // batch_size) * batch_size)
     dataset = grain.MapDataset.source(np.minimum(indices, len(source) - 1))
-    dataset = dataset.map(lambda index: _example(source, index, num_slots, None))
+    dataset = dataset.map(lambda index: _example(source, int(index), num_slots, None))
     batches = dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
     ).batch(batch_size)
@@ -139,7 +139,7 @@ def _example(
     source: RecordSource, index: int, num_slots: int, rng: np.random.Generator | None
 ) -> Batch:
     """One region as the row of a batch."""
-    record = source[int(index)]
+    record = source[index]
     return {
         "image": record["image"],
         **pad_pois(record, num_slots, rng),

@@ -31,9 +31,7 @@ class RecordSource:
         self._layout = self.manifest.features()
         self._paths = self.manifest.shard_paths(records_dir)
         self._starts = np.cumsum((0, *self.manifest.shard_lengths))
-        for path, length in zip(
-            self._paths, self.manifest.shard_lengths, strict=True
-        ):
+        for path, length in zip(self._paths, self.manifest.shard_lengths, strict=True):
             _check_shard(path, length)
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]

@@ -31,11 +31,16 @@ line on a log scale extrapolates exponentially, and one region would decide RMSE
 SMALLEST_SHARE = 1e-4
 """Bounds the preconditioner for classes that hardly occur."""
 
-GRADIENT_TOLERANCE = 1e-3
-"""L-BFGS stops at this gradient (preconditioned, summed over regions); halving it
-moves no predicted share by more than 1e-4."""
+GRADIENT_TOLERANCE = 1e-4
+"""L-BFGS stops at this gradient (preconditioned, summed over regions). Measured at
+the chosen strength, 960 training regions and 10 classes: shares within 1e-5 of the
+optimum with 128 features, within 1e-4 with 2048."""
 
 MAX_ITERATIONS = 500
+
+PATIENCE = 2
+"""The softmax tries no weaker strength after so many in a row that validated worse
+than the best: those are the slowest to fit and were overfitted before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Fit:
         validation_losses: Loss on the validation part, one a strength.
     """
 
-    prediction: Float[np.ndarray, "r *k"]
+    prediction: Float[np.ndarray, "r ..."]
     strength: float
     validation_losses: tuple[float, ...]
 
@@ -145,7 +150,8 @@ def softmax(
     Minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2, which is KL(t || p) up
     to a constant, from the strongest penalty to the weakest, each starting where the
     one before ended. The strength with the least mean cross entropy on the validation
-    part wins.
+    part wins; weaker ones that were not tried any more (`PATIENCE`) have the
+    validation loss NaN.
 
     Args:
         basis: Features, from `basis`.
@@ -157,23 +163,26 @@ def softmax(
         The fit; predicted shares are positive and sum to one.
     """
     truth = target.astype(np.float64)
-    weights = _start(basis, truth[basis.train])
-    losses: dict[int, float] = {}
-    best, prediction = np.inf, None
+    losses = np.full(len(strengths), np.nan)
+    prediction = np.empty_like(truth)
+    weights, worse = _start(basis, truth[basis.train]), 0
     for index in np.argsort(-np.asarray(strengths)):
         weights = _minimise(basis, truth[basis.train], weights, strengths[index])
         log_shares = _log_shares(basis.coordinates, weights)
-        loss = -np.mean(np.sum(truth[validation] * log_shares[validation], axis=1))
-        losses[int(index)] = float(loss)
-        if loss < best:
-            best, prediction, chosen = loss, np.exp(log_shares), strengths[index]
-    ordered = tuple(losses[index] for index in range(len(strengths)))
-    return Fit(prediction, float(chosen), ordered)
+        loss = -np.mean(np.sum((truth * log_shares)[validation], axis=1))
+        worse = worse + 1 if loss >= np.nanmin(losses, initial=np.inf) else 0
+        losses[index] = loss
+        if worse == 0:
+            prediction = np.exp(log_shares)
+        elif worse == PATIENCE:
+            break
+    chosen = float(strengths[int(np.nanargmin(losses))])
+    return Fit(prediction, chosen, tuple(losses.tolist()))
 
 
 def mean(
-    target: Float[np.ndarray, "r *k"], train: Bool[np.ndarray, " r"]
-) -> Float[np.ndarray, "r *k"]:
+    target: Float[np.ndarray, "r ..."], train: Bool[np.ndarray, " r"]
+) -> Float[np.ndarray, "r ..."]:
     """The arithmetic mean of the training targets, for every region.
 
     Taken in the label's unit and never on the log scale, so that its r2 is the

@@ -1,7 +1,7 @@
 """ResNet image encoders (v1.5), parameter for parameter those of torchvision."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import flax.linen as nn
 import jax
@@ -27,6 +27,8 @@ class ResNet(nn.Module):
       width: channels of the first stage.
       block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the
         channels).
+      stem: "conv7" (7x7 with stride 2, then 3x3 maximum with stride 2) or "patch4"
+        (4x4 with stride 4, a third of a small network's CPU time cheaper).
       dtype: type of the activations; parameters are float32.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
@@ -35,6 +37,7 @@ class ResNet(nn.Module):
     stage_sizes: Sequence[int]
     width: int = 64
     block: str = "basic"
+    stem: str = "conv7"
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -52,10 +55,10 @@ class ResNet(nn.Module):
             last map at 3x3 or larger: smaller ones are 70 times slower there.
           train: use and update the batch statistics of BatchNorm.
         """
-        x = image.astype(self.dtype)
-        x = Conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(x)
+        x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
-        x = max_pool(x)
+        if self.stem == "conv7":
+            x = max_pool(x)
         for stage, num_blocks in enumerate(self.stage_sizes):
             for index in range(num_blocks):
                 x = BLOCKS[self.block](
@@ -123,11 +126,13 @@ BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 class Conv(nn.Module):
     """A square convolution without bias, padded as PyTorch pads (size // 2).
 
+    Patches that do not overlap (size equal to stride) are not padded.
+
     Attributes:
       features: output channels.
-      size: kernel size in pixels, odd.
+      size: side of the kernel in pixels.
       stride: in pixels.
-      dtype: type of the result and of the products.
+      dtype: type of the products and of the result.
     """
 
     features: int
@@ -137,27 +142,55 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Array:
-        """Returns [b ceil(h/stride) ceil(w/stride) features] in `dtype`."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
+        """Returns [b h/stride w/stride features] in `dtype`."""
+        size, stride = self.size, self.stride
+        shape = (size, size, x.shape[-1], self.features)
         kernel = self.param("kernel", KAIMING_FAN_OUT, shape, jnp.float32)
         kernel = kernel.astype(self.dtype)
         x = x.astype(self.dtype)
-        if self.size == 1:
-            # As a dot: XLA:CPU is slow at the weight gradient of 1x1 convolutions.
-            x = x[:, :: self.stride, :: self.stride]
-            return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0])
+        # As a dot: XLA:CPU is slow at the weight gradient of 1x1 convolutions.
+        if size == 1:
+            return x[:, ::stride, ::stride] @ kernel[0, 0]
+        if size == stride:
+            return patches(x, size) @ kernel.reshape(-1, self.features)
         return jax.lax.conv_general_dilated(
             x,
             kernel,
-            window_strides=(self.stride, self.stride),
-            padding=[(self.size // 2, self.size // 2)] * 2,
+            window_strides=(stride, stride),
+            padding=[(size // 2, size // 2)] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
 
-def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """3x3 maximum with stride 2 and one pixel of -inf around, as in ResNet's stem."""
-    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+STEMS = {
+    "conv7": partial(Conv, size=7, stride=2),
+    "patch4": partial(Conv, size=4, stride=4),
+}
+
+
+def patches(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b y x q"]:
+    """Non-overlapping size x size patches, their pixels in the last axis."""
+    b, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    x = x[:, : rows * size, : columns * size]
+    x = x.reshape(b, rows, size, columns, size, channels)
+    return x.swapaxes(2, 3).reshape(b, rows, columns, size * size * channels)
+
+
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
+    """3x3 maximum with stride 2 and one pixel of -inf around, as in ResNet's stem.
+
+    Rows, then columns, as maxima of strided slices: the gradient of a windowed
+    maximum takes XLA:CPU 36 ms where this takes 9 (128 x 32 x 32 x 16).
+    """
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    _, height, width, _ = x.shape
+    x = _maximum([x[:, row : row + height - 2 : 2] for row in range(3)])
+    return _maximum([x[:, :, column : column + width - 2 : 2] for column in range(3)])
+
+
+def _maximum(arrays: Sequence[Array]) -> Array:
+    return reduce(jnp.maximum, arrays)
 
 
 def resnet18(**options: int | DTypeLike) -> ResNet:
@@ -172,7 +205,7 @@ def resnet50(**options: int | DTypeLike) -> ResNet:
 
 def resnet_small(*, width: int = 32, blocks: int = 1, **options: DTypeLike) -> ResNet:
     """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
-    return ResNet(stage_sizes=(blocks,) * 3, width=width, block="basic", **options)
+    return ResNet((blocks,) * 3, width=width, stem="patch4", **options)
 
 
 FACTORIES = {

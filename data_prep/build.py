@@ -1,0 +1,231 @@
+"""From a city's raw files to its records: the order of events.
+
+1. Generate the raw files, when the config asks for a generated city.
+2. Check every source, and name all that is wrong at once.
+3. Cut the imagery into regions; find each region's POIs, labels and block.
+4. Write the records beside their folder, then rename them into place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from data_prep import checks, estimate, progress, records, sources
+from data_prep.city import gather
+from data_prep.imagery import Imagery
+from mmgr_jax import cli
+from mmgr_jax.data import schema
+
+SECTIONS = (
+    "city",
+    "toy_city",
+    "imagery",
+    "pois",
+    "labels",
+    "regions",
+    "blocks",
+    "records",
+)
+"""The sections of a config that decide what the records hold."""
+
+_GENERATED_FILE = "generated.json"
+_USAGE = """Builds a city's records from its imagery, POIs and labels.
+
+Usage:
+    python -m data_prep.build --config=configs/toy_city.py
+    python -m data_prep.build --config=configs/shanghai.py --dry_run
+    python -m data_prep.build --config=configs/toy_city.py --config.records.num_shards=8
+"""
+
+
+def build(config: ConfigDict, *, dry_run: bool = False) -> Path:
+    """Builds the records of a city; a stopped build goes on where it was.
+
+    Args:
+        config: The city's configuration; its data preparation sections are read.
+        dry_run: Print what a build would do, from the real sources; write nothing.
+
+    Returns:
+        The records folder (not made by a dry run).
+
+    Raises:
+        InputError: Naming everything that is wrong with the sources and settings.
+    """
+    sections = read_sections(config)
+    records_dir = _records_dir(sections)
+    if dry_run:
+        _dry_run(sections, records_dir)
+        return records_dir
+    if sections["toy_city"] and not _is_generated(sections):
+        _generate(sections)
+    checks.check(sections)
+    records.refuse_foreign(records_dir)
+    partial = records.partial_dir(records_dir, sections)
+    if (partial / schema.MANIFEST_FILE).exists():  # stopped just before the rename
+        records.put_in_place(partial, records_dir)
+        return records_dir
+    start = time.monotonic()
+    with open_imagery(sections) as imagery:
+        city = gather(sections, imagery)
+        records.write(city, imagery, records_dir, sections=sections)
+    elapsed = progress.duration(time.monotonic() - start)
+    logging.info("%s: %d records in %s", records_dir, len(city.regions), elapsed)
+    return records_dir
+
+
+def ensure(config: ConfigDict) -> Path:
+    """The records of a config, built only when there are none that fit it.
+
+    Records fit when the same data preparation settings made them and the sources are
+    unchanged, or gone. Records of another maker than `build` (their manifest names no
+    settings) are taken as they are.
+
+    Args:
+        config: The city's configuration.
+
+    Returns:
+        The records folder.
+
+    Raises:
+        InputError: If the records are missing or do not fit, and cannot be built.
+    """
+    sections = read_sections(config)
+    records_dir = _records_dir(sections)
+    if not (records_dir / schema.MANIFEST_FILE).exists():
+        return build(config)
+    manifest = schema.Manifest.load(records_dir)
+    differing = _differing(manifest.config, sources.comparable(sections))
+    if not manifest.config or (not differing and _same_sources(manifest, sections)):
+        return records_dir
+    cause = f"settings ({', '.join(differing)})" if differing else "sources"
+    logging.info("%s: made from other %s; building again", records_dir, cause)
+    return build(config)
+
+
+def read_sections(config: ConfigDict) -> dict[str, Any]:
+    """The data preparation sections of a config as plain dicts."""
+    return {
+        name: config[name].to_dict()
+        if isinstance(config[name], ConfigDict)
+        else config[name]
+        for name in SECTIONS
+    }
+
+
+def open_imagery(sections: sources.Sections) -> Imagery:
+    """The imagery of a config on the pixel grid of its regions."""
+    return Imagery(
+        **sections["imagery"],
+        crs=sections["city"]["crs"],
+        gsd_m=sections["regions"]["gsd_m"],
+    )
+
+
+def main() -> None:
+    """Entry point of `python -m data_prep.build`."""
+    dry_run = flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Check the sources and print regions, POIs, labels, size and time of a build; "
+        "write nothing.",
+    )
+    cli.run(lambda config: _command(config, dry_run.value), _USAGE)
+
+
+def _command(config: ConfigDict, dry_run: bool) -> None:
+    build(config, dry_run=dry_run)
+
+
+def _records_dir(sections: sources.Sections) -> Path:
+    default = f"data/{sections['city']['name']}/records"
+    return Path(sections["records"]["dir"] or default)
+
+
+def _dry_run(sections: dict[str, Any], records_dir: Path) -> None:
+    """Prints what a build would do; a generated city goes to a scratch folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if sections["toy_city"] and not _is_generated(sections):
+            sections = _moved(sections, scratch)
+            _generate(sections)
+        checks.check(sections)
+        records.refuse_foreign(records_dir)
+        with open_imagery(sections) as imagery:
+            city = gather(sections, imagery)
+            print(estimate.report(city, imagery, **sections["records"]))
+
+
+def _generate(sections: sources.Sections) -> None:
+    """Makes the raw files of a generated city."""
+    from data_prep import toy_city
+
+    settings = sections["toy_city"]
+    logging.info("generating the raw files of a city in %s", settings["out_dir"])
+    toy_city.generate(**settings)
+    mark = Path(settings["out_dir"]) / _GENERATED_FILE
+    mark.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _is_generated(sections: sources.Sections) -> bool:
+    """Whether the raw files are there and were generated from these settings."""
+    settings = sections["toy_city"]
+    mark = Path(settings["out_dir"]) / _GENERATED_FILE
+    if not all(sources.present(path) for path in sources.named(sections).values()):
+        return False
+    return mark.exists() and json.loads(mark.read_text()) == _plain(settings)
+
+
+def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The sections with the generated files in another folder."""
+    out_dir = sections["toy_city"]["out_dir"]
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: moved(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return tuple(moved(item) for item in value)
+        if isinstance(value, str) and value.startswith(out_dir):
+            return folder + value.removeprefix(out_dir)
+        return value
+
+    return moved(sections)
+
+
+def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
+    """Whether the sources are as the manifest has them, or cannot tell otherwise.
+
+    The settings of a generated city determine its files.
+    """
+    paths = sources.named(sections).values()
+    gone = not any(sources.present(path) for path in paths)
+    return (
+        bool(sections["toy_city"])
+        or gone
+        or sources.unchanged(manifest.sources, sections)
+    )
+
+
+def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """Dotted names of the settings that differ."""
+    if not (isinstance(built, dict) and isinstance(wanted, dict)):
+        return [] if built == wanted else [prefix]
+    found = []
+    for key in sorted(set(built) | set(wanted)):
+        name = f"{prefix}.{key}" if prefix else key
+        found += _differing(built.get(key), wanted.get(key), name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the checks of all kinds of sources share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import rasterio
+from pyarrow import ArrowException
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.windows import Window
+
+from data_prep import vectors
+
+Bounds = tuple[float, float, float, float]
+
+# What the readers of tables raise on a file that is damaged or of another format.
+UNREADABLE = (
+    DataSourceError,
+    DataLayerError,
+    ArrowException,
+    OSError,
+    ValueError,
+    KeyError,
+)
+_NAMES_SHOWN = 30
+
+
+def probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
+    """Reads the corners: a truncated file opens well and fails at its end."""
+    for row in {0, source.height - 1}:
+        for column in {0, source.width - 1}:
+            source.read(list(bands), window=Window(column, row, 1, 1))
+
+
+def column_problems(
+    path: str, header: vectors.Header, wanted: Sequence[str], key: str
+) -> list[str]:
+    """Columns that the config names and the file lacks."""
+    missing = [name for name in wanted if name not in header.columns]
+    if not missing:
+        return []
+    return [
+        f"{path}: has no column {', '.join(map(repr, missing))}, which {key} names; "
+        f"its columns: {names(header.columns)}."
+    ]
+
+
+def no_crs(path: str | Path) -> str:
+    """The message for a file that does not say where it lies."""
+    return (
+        f"{path}: has no CRS, so nothing says where it lies. Write it into the file, "
+        f"with `rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
+        f"{path}`."
+    )
+
+
+def no_table(path: str | Path, error: Exception) -> str:
+    """The message for a damaged table."""
+    return (
+        f"{path}: cannot be read ({error}). Wanted: {vectors.FORMATS}. The file may be "
+        "truncated or of another format than its name says."
+    )
+
+
+def names(columns: Sequence[str]) -> str:
+    """Names in words, shortened when there are many."""
+    shown = ", ".join(repr(str(name)) for name in columns[:_NAMES_SHOWN])
+    more = len(columns) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown or "none"

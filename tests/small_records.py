@@ -1,0 +1,73 @@
+"""Records of a small city, written straight through the schema."""
+
+import numpy as np
+import shapely
+from array_record.python import array_record_module
+
+from mmgr_jax.data import schema
+
+TILE_SIZE_PX = 32
+TILE_SIZE_M = 64.0
+LABELS = {
+    "function": schema.Label("share", "1", ("forest", "water", "residential")),
+    "population": schema.Label("count", "persons", year=2020),
+}
+CATEGORIES = ("bank", "cafe", "park", "school", "shop")
+
+
+def write_records(records_dir, *, rows=5, columns=8, num_shards=3, seed=0):
+    """Writes a finished records folder of `rows * columns` regions; returns it."""
+    rng = np.random.default_rng(seed)
+    records = [
+        _record(rng, row, column) for row in range(rows) for column in range(columns)
+    ]
+    layout = schema.features(TILE_SIZE_PX, LABELS, "png")
+    parts = np.array_split(np.arange(len(records)), num_shards)
+    for index, part in enumerate(parts):
+        path = records_dir / schema.shard_name("small", index, num_shards)
+        writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+        for record in part:
+            writer.write(schema.serialize(records[record], layout))
+        writer.close()
+    vectors = rng.normal(size=(len(CATEGORIES), 16)).astype(np.float32)
+    np.save(records_dir / schema.CATEGORY_VECTORS_FILE, vectors)
+    counts = [len(record["poi/category"]) for record in records]
+    schema.Manifest(
+        city="small",
+        crs="EPSG:32651",
+        tile_size_px=TILE_SIZE_PX,
+        tile_size_m=TILE_SIZE_M,
+        num_regions=len(records),
+        shard_lengths=tuple(len(part) for part in parts),
+        shard_sha256=("",) * num_shards,
+        max_pois=max(counts),
+        empty_share=float(np.mean(np.equal(counts, 0))),
+        categories=CATEGORIES,
+        category_parents=CATEGORIES,
+        labels=LABELS,
+        block_size_m=2 * TILE_SIZE_M,
+    ).save(records_dir)
+    return records_dir
+
+
+def _record(rng, row, column):
+    count = int(rng.integers(0, 12)) if (row + column) % 4 else 0
+    west, north = 3e5 + column * TILE_SIZE_M, 3.4e6 - row * TILE_SIZE_M
+    brightness = int(rng.integers(40, 200))
+    noise = rng.integers(0, 50, (TILE_SIZE_PX, TILE_SIZE_PX, 3))
+    shares = rng.dirichlet(np.ones(3)).astype(np.float32)
+    box = shapely.box(west, north - TILE_SIZE_M, west + TILE_SIZE_M, north)
+    offsets = rng.uniform(-32, 32, (count, 2)).astype(np.float32)
+    edges = np.array([[i, i + 1] for i in range(count - 1)], np.int32).reshape(-1, 2)
+    return {
+        "region_id": f"r{row:04d}c{column:04d}",
+        "image": schema.encode_image((brightness + noise).astype(np.uint8), "png"),
+        "poi/category": rng.integers(0, len(CATEGORIES), count).astype(np.int32),
+        "poi/offset_m": offsets,
+        "poi/edges": edges,
+        "poi/edge_weight": np.ones(len(edges), np.float32),
+        "geometry": box.wkb,
+        "block_id": np.int32(row // 2 * 4 + column // 2),
+        "label/function": shares,
+        "label/population": np.float32(rng.lognormal(3)),
+    }

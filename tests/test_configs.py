@@ -1,0 +1,100 @@
+"""Every config: its step compiles in the abstract, and its keys are all read."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from configs import common, shanghai, toy_city, wuhan
+
+from mmgr_jax import checkpoint, experiment, optim, train_step
+
+CONFIGS = {
+    "toy_city": toy_city.get_config(),
+    "toy_city:image_only": toy_city.get_config("image_only"),
+    "toy_city:smoke": toy_city.get_config("smoke"),
+    "shanghai": shanghai.get_config(),
+    "shanghai:runlocal": shanghai.get_config("runlocal"),
+    "wuhan": wuhan.get_config(),
+    "wuhan:runlocal": wuhan.get_config("runlocal"),
+}
+
+
+def _abstract_batch(config, num_slots=16):
+    b, side = config.data.batch_size, config.regions.tile_size_px
+    shapes = {
+        "image": ((b, side, side, 3), jnp.uint8),
+        "poi_category": ((b, num_slots), jnp.int32),
+        "poi_offset_m": ((b, num_slots, 2), jnp.float32),
+        "poi_mask": ((b, num_slots), bool),
+        "example_mask": ((b,), bool),
+    }
+    return {k: jax.ShapeDtypeStruct(*shape) for k, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_whole_step_of_every_config(name):
+    config = CONFIGS[name]
+    metadata = checkpoint.Metadata({}, tuple("abc"), config.records.category_dim)
+    model = experiment.build_model(config.model.to_dict(), metadata)
+    tx, _ = optim.build(**config.optim, total_steps=100, to_steps=lambda *_: 10)
+    step = train_step.make_train_step(
+        model,
+        tx,
+        augment_options=config.augment.to_dict(),
+        loss_options=config.loss.to_dict(),
+    )
+    state = jax.eval_shape(
+        lambda: train_step.init_state(
+            model, tx, jax.random.key(0), 16, config.augment.size_px
+        )
+    )
+    after, values = jax.eval_shape(
+        step, state, _abstract_batch(config), jax.random.key(0)
+    )
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for before, leaf in zip(
+        jax.tree.leaves(state), jax.tree.leaves(after), strict=True
+    ):
+        assert (before.shape, before.dtype) == (leaf.shape, leaf.dtype)
+    assert {value.shape for value in values.values()} == {()}
+    assert {"loss", "loss_inter", "loss_intra"} <= values.keys()
+
+
+def test_the_paper_s_setting():
+    config = CONFIGS["shanghai"]
+    assert config.model.image_encoder.name == "resnet50"
+    assert config.augment.size_px == config.regions.tile_size_px == 224
+    assert config.model.projection_dim == 128
+    assert (config.loss.temperature, config.loss.image_weight) == (0.5, 0.5)
+    assert (config.data.batch_size, config.train.total) == (128, "120 epochs")
+
+
+def test_the_schedule_as_meant_stays_down():
+    config = CONFIGS["shanghai"]
+    epoch = 7  # steps
+    _, rate = optim.build(
+        **config.optim,
+        total_steps=120 * epoch,
+        to_steps=lambda text, key: int(text.split()[0]) * epoch,
+    )
+    for at, expected in ((0, 1e-2), (89, 1e-2), (90, 1e-3), (100, 1e-3), (110, 1e-4),
+                         (119, 1e-4)):  # fmt: skip
+        assert float(rate(at * epoch)) == pytest.approx(expected, rel=1e-6), at
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="'runlocally' is unknown; allowed: runlocal"):
+        shanghai.get_config("runlocally")
+
+
+def test_runlocal_shows_the_same_ground():
+    config, full = CONFIGS["shanghai:runlocal"], CONFIGS["shanghai"]
+    assert (
+        config.regions.tile_size_px * config.regions.gsd_m
+        == full.regions.tile_size_px * full.regions.gsd_m
+    )
+
+
+def test_every_city_starts_from_the_same_keys():
+    base = common.base("x", crs="EPSG:32651")
+    for name, config in CONFIGS.items():
+        assert set(config.keys()) == set(base.keys()), name

@@ -1,0 +1,100 @@
+"""The house as drawn: imports point down, and the heavy ones stay in their rooms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
+    (ROOT / "data_prep").rglob("*.py")
+)
+
+# Lower numbers know nothing of higher ones.
+FLOOR = {
+    "typing": 0, "errors": 0, "cli": 1, "data.schema": 1,
+    "data": 2, "models": 2, "image_ops": 2, "losses": 2, "augment": 3,
+    "train_step": 4, "optim": 4, "durations": 4, "sharding": 4, "metrics": 4,
+    "evaluators": 4, "geo": 4, "checkpoint": 5,
+    "experiment": 6, "train": 7, "eval": 8, "embed": 9, "main": 10,
+}  # fmt: skip
+
+
+def _module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def _imports(path, *, top_level_only=False):
+    """Absolute names of what a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def _floor(module):
+    name = module.removeprefix("mmgr_jax.")
+    while name:
+        if name in FLOOR:
+            return FLOOR[name]
+        name = name.rpartition(".")[0]
+    return None
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_point_down(path):
+    module = _module(path)
+    if module.startswith("mmgr_jax."):
+        floor = _floor(module)
+        if not module.endswith("__init__"):
+            assert floor is not None, f"{module} has no floor in this test: place it"
+        for name in _imports(path):
+            if name.startswith("mmgr_jax."):
+                below = _floor(name)
+                same_room = name.split(".")[1] == module.split(".")[1]
+                assert same_room or below is None or below < floor, (module, name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_libraries_stay_in_their_rooms(path):
+    module = _module(path)
+    roots = {name.split(".")[0] for name in _imports(path)}
+    names = set(_imports(path))
+    if module.startswith(("mmgr_jax.data.", "data_prep.")):
+        assert not roots & {"jax", "flax", "optax", "orbax"}
+    if module.startswith("data_prep."):
+        allowed = ("mmgr_jax.data.schema", "mmgr_jax.data", "mmgr_jax.errors",
+                   "mmgr_jax.cli")  # fmt: skip
+        for name in names:
+            if name.startswith("mmgr_jax"):
+                assert name.startswith(allowed), name
+                if name.startswith("mmgr_jax.data."):
+                    assert name.startswith("mmgr_jax.data.schema"), name
+    else:
+        assert "orbax" not in roots or module == "mmgr_jax.checkpoint"
+        linen = any(name.startswith("flax.linen") for name in names)
+        assert not linen or module.startswith("mmgr_jax.models.")
+        geo = roots & {"rasterio", "geopandas", "pyogrio"}
+        assert not geo or module.startswith("mmgr_jax.geo.")
+        assert "data_prep" not in roots or module == "mmgr_jax.main"
+        assert not any(name.startswith("ml_collections") for name in names) or (
+            _floor(module) >= FLOOR["experiment"] or module == "mmgr_jax.cli"
+        )
+
+
+def test_preparation_and_maps_load_only_when_needed():
+    for name in ("main", "embed"):
+        path = ROOT / "mmgr_jax" / f"{name}.py"
+        for imported in _imports(path, top_level_only=True):
+            assert not imported.startswith(("data_prep", "mmgr_jax.geo")), imported
+
+
+def test_nothing_imports_tensorflow():
+    for path in FILES:
+        for name in _imports(path):
+            assert name.split(".")[0] != "tensorflow", path

@@ -1,0 +1,158 @@
+"""The input pipeline: order, padding, epochs, processes, and broken shards."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+
+from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+
+OPTIONS = dict(batch_size=16, max_pois=None, num_threads=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def source(records_dir):
+    return RecordSource(records_dir)
+
+
+def _take(source, count, **options):
+    return list(
+        itertools.islice(
+            pipeline.training_batches(source, **{**OPTIONS, **options}), count
+        )
+    )
+
+
+def test_batches_hold_what_the_records_hold(source):
+    for batch in _take(source, 3):
+        assert batch["image"].dtype == np.uint8
+        for row, index in enumerate(batch["region_index"]):
+            record = source[int(index)]
+            count = len(record["poi/category"])
+            np.testing.assert_array_equal(batch["image"][row], record["image"])
+            np.testing.assert_array_equal(
+                batch["poi_mask"][row], np.arange(batch["poi_mask"].shape[1]) < count
+            )
+            np.testing.assert_array_equal(
+                batch["poi_category"][row, :count], record["poi/category"]
+            )
+            np.testing.assert_array_equal(
+                batch["poi_offset_m"][row, :count], record["poi/offset_m"]
+            )
+
+
+def test_an_epoch_shows_each_region_at_most_once_and_epochs_differ(source):
+    per_epoch = len(source) // 16
+    indices = [batch["region_index"] for batch in _take(source, 2 * per_epoch)]
+    first = np.concatenate(indices[:per_epoch])
+    second = np.concatenate(indices[per_epoch:])
+    assert len(set(first)) == len(first) == per_epoch * 16
+    assert len(set(second)) == len(second)
+    assert first.tolist() != second.tolist()
+
+
+def test_same_seed_same_order_other_seed_other_order(source):
+    order = [batch["region_index"].tolist() for batch in _take(source, 4)]
+    assert order == [batch["region_index"].tolist() for batch in _take(source, 4)]
+    other = [b["region_index"].tolist() for b in _take(source, 4, seed=4)]
+    assert order != other
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_together_read_the_global_batch_in_order(source, processes):
+    whole = _take(source, 5)
+    parts = [
+        _take(source, 5, process_index=index, process_count=processes)
+        for index in range(processes)
+    ]
+    for step, batch in enumerate(whole):
+        for name, rows in batch.items():
+            together = np.concatenate([part[step][name] for part in parts])
+            np.testing.assert_array_equal(together, rows)
+
+
+def test_a_full_region_shows_a_random_choice_of_its_pois(source):
+    seen = set()
+    for batch in _take(source, 20, max_pois=8):
+        assert batch["poi_mask"].shape[1] == 8
+        for row, index in enumerate(batch["region_index"]):
+            record = source[int(index)]
+            real = batch["poi_mask"][row].sum()
+            assert real == min(8, len(record["poi/category"]))
+            offsets = {tuple(o) for o in batch["poi_offset_m"][row][:real]}
+            assert offsets <= {tuple(o) for o in record["poi/offset_m"]}
+            if len(record["poi/category"]) > 8:
+                seen.add((int(index), frozenset(offsets)))
+    assert len(seen) > len({index for index, _ in seen})  # drawn anew each epoch
+
+
+def test_epoch_batches_give_every_region_once_in_order(source):
+    batches = list(pipeline.epoch_batches(source, batch_size=16, num_threads=2))
+    assert [len(batch["example_mask"]) for batch in batches] == [16, 16, 16]
+    indices = np.concatenate([b["region_index"][b["example_mask"]] for b in batches])
+    assert indices.tolist() == list(range(len(source)))
+
+
+def test_iterator_state_continues_exactly(source):
+    iterator = pipeline.training_batches(source, **OPTIONS)
+    for _ in range(3):
+        next(iterator)
+    state = iterator.get_state()
+    expected = [next(iterator)["region_index"].tolist() for _ in range(4)]
+    other = pipeline.training_batches(source, **OPTIONS)
+    other.set_state(state)
+    assert [next(other)["region_index"].tolist() for _ in range(4)] == expected
+
+
+def _copy(records_dir, tmp_path):
+    return shutil.copytree(records_dir, tmp_path / "records")
+
+
+def test_a_missing_manifest_says_how_to_build(tmp_path):
+    with pytest.raises(InputError, match=r"manifest.json.*python -m data_prep.build"):
+        RecordSource(tmp_path)
+
+
+def test_a_missing_shard_is_named(records_dir, tmp_path):
+    folder = _copy(records_dir, tmp_path)
+    (folder / schema.shard_name("small", 1, 3)).unlink()
+    with pytest.raises(InputError, match=r"00001-of-00003: this shard is missing"):
+        RecordSource(folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "zeroed", "empty"])
+def test_a_corrupt_shard_is_named(records_dir, tmp_path, damage):
+    folder = _copy(records_dir, tmp_path)
+    shard = folder / schema.shard_name("small", 2, 3)
+    whole = shard.read_bytes()
+    damaged = {
+        "truncated": whole[: len(whole) // 2],
+        "zeroed": whole[:10_000] + bytes(20_000) + whole[30_000:],
+        "empty": b"",
+    }
+    shard.write_bytes(damaged[damage])
+    with pytest.raises(InputError, match=r"00002-of-00003"):
+        list(pipeline.epoch_batches(RecordSource(folder), batch_size=8, num_threads=1))
+
+
+def test_flipped_bytes_inside_a_record_are_found(records_dir, tmp_path):
+    folder = _copy(records_dir, tmp_path)
+    shard = folder / schema.shard_name("small", 0, 3)
+    whole = bytearray(shard.read_bytes())
+    for at in range(10_000, 10_400):  # within the records: shards end in padding
+        whole[at] ^= 255
+    shard.write_bytes(whole)
+    with pytest.raises(InputError, match=r"00000-of-00003"):
+        source = RecordSource(folder)
+        for index in range(len(source)):
+            source[index]
+
+
+def test_a_category_table_of_other_length_is_refused(records_dir, tmp_path):
+    folder = _copy(records_dir, tmp_path)
+    np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((3, 4), np.float32))
+    with pytest.raises(InputError, match="3 rows, but manifest.json names 5"):
+        RecordSource(folder).category_vectors()

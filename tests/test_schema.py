@@ -1,0 +1,81 @@
+"""Records and manifest: round trip, and what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mmgr_jax.data import schema
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+
+
+def _record(count):
+    rng = np.random.default_rng(count)
+    return {
+        "region_id": "r0001c0002",
+        "image": rng.integers(0, 256, (16, 16, 3), np.uint8),
+        "poi/category": np.arange(count, dtype=np.int32),
+        "poi/offset_m": rng.normal(size=(count, 2)).astype(np.float32),
+        "poi/edges": np.zeros((max(count - 1, 0), 2), np.int32),
+        "poi/edge_weight": rng.random(max(count - 1, 0)).astype(np.float32),
+        "geometry": b"\x00\x01\xff WKB",
+        "block_id": np.int32(7),
+        "label/gdp": np.float32("nan"),
+        "label/function": np.array([0.25, 0.75], np.float32),
+    }
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_record_comes_back_as_it_went(count):
+    labels = {
+        "gdp": schema.Label("count", "million CNY"),
+        "function": schema.Label("share", "1", ("water", "forest")),
+    }
+    layout = schema.features(16, labels, "png")
+    record = _record(count)
+    encoded = {**record, "image": schema.encode_image(record["image"], "png")}
+    decoded = schema.deserialize(schema.serialize(encoded, layout), layout)
+    assert decoded.keys() == record.keys()
+    for name, value in record.items():
+        np.testing.assert_array_equal(decoded[name], value)
+        assert np.shape(decoded[name]) == np.shape(value)
+
+
+def test_manifest_comes_back_as_it_went(records_dir, tmp_path):
+    manifest = schema.Manifest.load(records_dir)
+    manifest.save(tmp_path)
+    assert schema.Manifest.load(tmp_path) == manifest
+    assert manifest.labels["function"].shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda fields: fields.update(version="0.0"), "version '0.0'"),
+        (lambda fields: fields.pop("city"), "not a manifest"),
+        (lambda fields: fields.update(extra=1), "not a manifest"),
+    ],
+)
+def test_a_manifest_of_another_layout_is_refused(
+    records_dir, tmp_path, change, message
+):
+    fields = json.loads((records_dir / schema.MANIFEST_FILE).read_text())
+    change(fields)
+    (tmp_path / schema.MANIFEST_FILE).write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=message):
+        schema.Manifest.load(tmp_path)
+
+
+def test_every_field_of_the_manifest_is_documented():
+    for field in dataclasses.fields(schema.Manifest):
+        assert f"{field.name}:" in schema.Manifest.__doc__
+
+
+def test_source_reads_all_shards_in_order(records_dir):
+    source = RecordSource(records_dir)
+    ids = [source[index]["region_id"] for index in range(len(source))]
+    assert ids == [
+        f"r{row:04d}c{column:04d}" for row in range(5) for column in range(8)
+    ]

@@ -1,0 +1,198 @@
+"""Training as a whole: resuming, devices, and what a user can get wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mmgr_jax import checkpoint, experiment, metrics, train
+from mmgr_jax.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+RUN = """
+import sys
+sys.path.insert(0, {tests!r})
+from configs import toy_city
+from mmgr_jax import train
+config = toy_city.get_config("smoke")
+config.workdir, config.records.dir = {workdir!r}, {records!r}
+config.augment.size_px = 32
+config.train.total, config.train.save_every = "20 steps", "10 steps"
+config.train.log_every = "1 steps"
+config.train.keep = 3
+if __name__ == "__main__":
+    train.train(config)
+"""
+
+
+def _start(workdir, records_dir):
+    script = RUN.format(
+        tests=str(ROOT / "tests"), workdir=str(workdir), records=str(records_dir)
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
+
+
+def _bundle(workdir, step):
+    """Every array of a checkpoint, and the state of its data iterator."""
+    import orbax.checkpoint.experimental.v1 as ocp
+
+    folder = workdir / checkpoint.FOLDER / str(step)
+    names = ("model", "train")
+    arrays = {
+        name: ocp.load_checkpointables(folder, {name: None})[name] for name in names
+    }
+    iterator = (folder / "data").glob("process_0*.json")
+    return arrays, [path.read_text() for path in iterator]
+
+
+def test_twenty_steps_equal_ten_kill_restart_ten_bit_for_bit(records_dir, tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert _start(straight, records_dir).wait(300) == 0
+
+    process = _start(broken, records_dir)
+    deadline = time.time() + 240
+    while not (broken / checkpoint.FOLDER / "10").is_dir() and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    assert not (broken / checkpoint.FOLDER / "20").exists()
+    assert _start(broken, records_dir).wait(300) == 0
+
+    (arrays, iterator), (arrays_2, iterator_2) = (
+        _bundle(workdir, 20) for workdir in (straight, broken)
+    )
+    assert iterator and iterator == iterator_2  # so the next batch is the same
+    leaves, leaves_2 = jax.tree.leaves(arrays), jax.tree.leaves(arrays_2)
+    assert len(leaves) == len(leaves_2) > 50
+    for leaf, leaf_2 in zip(leaves, leaves_2, strict=True):
+        np.testing.assert_array_equal(leaf, leaf_2)
+
+    rows, rows_2 = (
+        [json.loads(line) for line in (w / metrics.METRICS_FILE).open()]
+        for w in (straight, broken)
+    )
+    assert [row["step"] for row in rows_2] == list(range(1, 21))
+    assert [row["loss"] for row in rows] == [row["loss"] for row in rows_2]
+
+
+def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(small_config):
+    config = small_config
+    train.train(config)
+    run = experiment.build(config)
+    straight = run.batches()
+    for _ in range(run.total_steps):
+        next(straight)
+    expected = next(straight)
+
+    restored, state = run.batches(), run.init()
+    with checkpoint.Checkpoints(run.workdir, keep=2) as checkpoints:
+        abstract = checkpoint.abstract_like(state, state.step.sharding)
+        state, _ = checkpoints.restore(abstract, restored, metrics.Clock().state())
+    assert int(state.step) == run.total_steps
+    for name, rows in next(restored).items():
+        np.testing.assert_array_equal(rows, expected[name])
+
+
+@pytest.fixture(scope="module")
+def one_device_step(records_dir):
+    """Loss and updated parameters of a step on one device."""
+    return _step_on(1, records_dir)
+
+
+def _step_on(devices, records_dir):
+    """One SGD step: the change of the parameters is the gradient."""
+    from configs import toy_city
+
+    config = toy_city.get_config("smoke")
+    config.records.dir, config.augment.size_px = str(records_dir), 32
+    config.mesh.data, config.data.batch_size = devices, 32
+    config.optim.name, config.optim.schedule = "sgd", "constant"
+    config.optim.learning_rate, config.optim.warmup = 1.0, "0 steps"
+    run = experiment.build(config)
+    state = run.init()
+    before = jax.device_get(state.params)
+    batch = run.put(next(run.batches()))
+    assert len(batch["image"].sharding.device_set) == devices
+    state, values = run.step(state, batch)
+    gradient = jax.tree.map(lambda a, b: a - np.asarray(b), before, state.params)
+    return jax.device_get(values), gradient
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(
+    devices, records_dir, one_device_step
+):
+    expected_values, expected_gradient = one_device_step
+    values, gradient = _step_on(devices, records_dir)
+    for name in ("loss", "loss_inter", "loss_intra", "gradient_norm"):
+        np.testing.assert_allclose(values[name], expected_values[name], rtol=1e-5)
+    norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(expected_gradient)))
+    difference = jax.tree.map(np.subtract, gradient, expected_gradient)
+    distance = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(difference)))
+    assert distance <= 1e-5 * norm
+
+
+def test_training_writes_log_rows_and_tensorboard(small_config):
+    workdir = train.train(small_config)
+    rows = [json.loads(line) for line in (workdir / metrics.METRICS_FILE).open()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    weight = small_config.loss.image_weight
+    for row in rows:
+        expected = (1 - weight) * row["loss_inter"] + weight * row["loss_intra"]
+        assert row["loss"] == pytest.approx(expected, rel=1e-5)
+    assert rows[0]["loss_intra"] < np.log(2 * 16 - 1) + 2
+    assert list((workdir / "tensorboard").glob("events.*"))
+
+
+def test_a_checkpoint_of_another_model_is_refused_naming_the_keys(small_config):
+    train.train(small_config)
+    small_config.model.image_encoder.width = 12
+    with pytest.raises(InputError, match=r"image_encoder\.width: 8 in .*, 12 here"):
+        train.train(small_config)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small_config):
+    small_config.optim.learning_rate = float("nan")
+    small_config.optim.schedule = "constant"
+    small_config.optim.warmup = "0 steps"
+    with pytest.raises(InputError, match="step 2: the loss is no longer a number"):
+        train.train(small_config)
+    assert checkpoint.Checkpoints(small_config.workdir, keep=2).latest_step is None
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("data", "batch_size", 41, r"batch_size=41 exceeds the 40 regions"),
+        ("data", "max_pois", 0, r"max_pois=0 must be at least 1"),
+        ("mesh", "data", 9, r"mesh.data=9, but 8 devices"),
+        ("model", "dtype", "half", r"model.dtype='half'.*float32, bfloat16"),
+        ("optim", "name", "adagrad", r"optim.name='adagrad'.*adam, adamw, sgd"),
+        ("optim", "weight_decay", 0.1, r"weight_decay=0.1 has no effect"),
+        ("train", "total", "3 weeks", r"train.total='3 weeks' is not a duration"),
+        ("train", "total", "0 steps", r"less than one step"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    section, key, value, message, small_config
+):
+    small_config[section][key] = value
+    with pytest.raises(InputError, match=message):
+        train.train(small_config)
+
+
+def test_an_indivisible_batch_is_refused_with_sizes_that_fit(small_config):
+    small_config.mesh.data = 8
+    small_config.data.batch_size = 20
+    with pytest.raises(InputError, match="over 8 devices. Take 16 or 24"):
+        train.train(small_config)
