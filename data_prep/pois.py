@@ -58,7 +58,7 @@ class Assignment:
     """
 
     poi: Int[np.ndarray, " m"]
-    start: Int[np.ndarray, " r+1"]
+    start: Int[np.ndarray, " starts"]
     outside: int
 
     def of(self, region: int) -> Int[np.ndarray, " n"]:

@@ -68,26 +68,26 @@ def two_views(
     they are the same for any number of devices.
 
     Args:
-      image: the tiles.
-      key: the random key of this batch.
-      size_px: side of the square views.
-      crop_area: range of the crop's share of the tile's area.
-      crop_ratio: range of the crop's width over height, drawn log-uniformly.
-      jitter_probability: share of views with colour jitter.
-      brightness: factor in 1 +- brightness; likewise contrast and saturation.
-      contrast: see brightness.
-      saturation: see brightness.
-      hue: largest turn of the colour circle, in [0, 0.5].
-      grey_probability: share of views turned grey.
-      horizontal_flip: flip half of the views left to right.
-      vertical_flip: flip half of the views top to bottom.
-      quarter_turns: turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
-        has no upright; the released code has neither this nor vertical flips.
-      mean: subtracted from the values in [0, 1], channel by channel.
-      std: divided by, channel by channel.
+        image: the tiles.
+        key: the random key of this batch.
+        size_px: side of the square views.
+        crop_area: range of the crop's share of the tile's area.
+        crop_ratio: range of the crop's width over height, drawn log-uniformly.
+        jitter_probability: share of views with colour jitter.
+        brightness: factor in 1 +- brightness; likewise contrast and saturation.
+        contrast: see brightness.
+        saturation: see brightness.
+        hue: largest turn of the colour circle, in [0, 0.5].
+        grey_probability: share of views turned grey.
+        horizontal_flip: flip half of the views left to right.
+        vertical_flip: flip half of the views top to bottom.
+        quarter_turns: turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
+          has no upright; the released code has neither this nor vertical flips.
+        mean: subtracted from the values in [0, 1], channel by channel.
+        std: divided by, channel by channel.
 
     Returns:
-      Views [2 b size_px size_px 3] in float32.
+        Views [2 b size_px size_px 3] in float32.
 
     Reference: augmentation of the released code; boxes, blends and hue as
     torchvision's transforms, antialiased, without rounding to 8 bits.
@@ -123,10 +123,10 @@ def plain_view(
     """The whole tile resized and normalised: what evaluation and embedding see.
 
     Args:
-      image: the tiles.
-      size_px: side of the square view.
-      mean: as for `two_views`.
-      std: as for `two_views`.
+        image: the tiles.
+        size_px: side of the square view.
+        mean: as for `two_views`.
+        std: as for `two_views`.
     """
     b, height, width, _ = image.shape
     zero, one = jnp.zeros((b, 1)), jnp.ones((b, 1))
@@ -146,14 +146,14 @@ def draw_box(
     """A random crop as torchvision draws it: the first of ten tries that fits.
 
     Args:
-      key: random key of one view.
-      height_px: height of the tile.
-      width_px: width of the tile.
-      area: range of the crop's share of the tile's area.
-      ratio: range of width over height.
+        key: random key of one view.
+        height_px: height of the tile.
+        width_px: width of the tile.
+        area: range of the crop's share of the tile's area.
+        ratio: range of width over height.
 
     Returns:
-      The crop; when no try fits, the largest central one within `ratio`.
+        The crop; when no try fits, the largest central one within `ratio`.
     """
     u = jax.random.uniform(key, (2 * CROP_TRIES + 2,))
     crop_area = height_px * width_px * (area[0] + (area[1] - area[0]) * u[:CROP_TRIES])
@@ -233,11 +233,11 @@ def crop_and_turn(
     """Planes [b v s s] of each tile's crops, resized, flipped and transposed.
 
     Args:
-      image: the tiles.
-      box: crops [b v].
-      turn: symmetries [b v].
-      size_px: side s of the result.
-      quarter_turns: False skips the transposition.
+        image: the tiles.
+        box: crops [b v].
+        turn: symmetries [b v].
+        size_px: side s of the result.
+        quarter_turns: False skips the transposition.
     """
     _, height, width, _ = image.shape
 
@@ -268,8 +268,8 @@ def apply_jitter(planes: Planes, jitter: Jitter) -> Planes:
     6 ms instead of 46 for 128 tiles of 64 px on two cores.
 
     Args:
-      planes: planes [b v s s].
-      jitter: draws [b v].
+        planes: planes [b v s s].
+        jitter: draws [b v].
     """
     early = jitter.rank[..., :3] < jitter.rank[..., 3:]
     planes = _blends(planes, jitter, early)

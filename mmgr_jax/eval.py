@@ -54,7 +54,11 @@ def evaluate(config: ConfigDict) -> tasks.Report:
     folder = Path(config.workdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     table = report.table()
-    result = {"checkpoint": str(bundle), "seed": config.seed, **report.to_json()}
+    result = {
+        "checkpoint": str(bundle),
+        "training_seed": config.seed,
+        **report.to_json(),
+    }
     (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
     (folder / "metrics.txt").write_text(table + "\n")
     print(table)

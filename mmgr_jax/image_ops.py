@@ -32,13 +32,13 @@ def resample_matrix(
     rows and to columns as two matmuls they crop and resize without any gather.
 
     Args:
-      start_px: first pixel of the crop, whole numbers.
-      length_px: pixels of the crop, whole numbers of at least 1.
-      size_in_px: length of the input axis.
-      size_out_px: length of the output axis.
+        start_px: first pixel of the crop, whole numbers.
+        length_px: pixels of the crop, whole numbers of at least 1.
+        size_in_px: length of the input axis.
+        size_out_px: length of the output axis.
 
     Returns:
-      Weights [*a size_out_px size_in_px].
+        Weights [*a size_out_px size_in_px].
     """
     start = jnp.asarray(start_px, jnp.float32)[..., None, None]
     length = jnp.asarray(length_px, jnp.float32)[..., None, None]
@@ -59,9 +59,9 @@ def resample(
     """Planes [b v y x] of every view of each image, values in [0, 1].
 
     Args:
-      image: the tiles.
-      rows: weights of each view's rows over the image's rows.
-      columns: weights of each view's columns over the image's columns.
+        image: the tiles.
+        rows: weights of each view's rows over the image's rows.
+        columns: weights of each view's columns over the image's columns.
     """
     planar = jnp.moveaxis(image, 3, 2).astype(jnp.float32) / 255.0
     squeezed = jnp.einsum("bvyh,bhcw->bvycw", rows, planar)

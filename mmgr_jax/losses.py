@@ -28,19 +28,19 @@ def mmgr_loss(
     """The weighted sum of the image-POI and the image-image contrastive loss.
 
     Args:
-      z_image: projections of the two views of each tile.
-      z_poi: projections of each region's POI set.
-      temperature: tau of both losses, above 0; 0.5 as released.
-      image_weight: lambda in [0, 1], the share of the image-image loss; 0.5 as
-        released.
-      symmetric: let view 2 meet the POIs too and average the two losses. The
-        released code compares view 1 alone with the POIs.
-      example_mask: True for real examples, False for padding.
-      poi_empty: True for regions without any POI.
+        z_image: projections of the two views of each tile.
+        z_poi: projections of each region's POI set.
+        temperature: tau of both losses, above 0; 0.5 as released.
+        image_weight: lambda in [0, 1], the share of the image-image loss; 0.5 as
+          released.
+        symmetric: let view 2 meet the POIs too and average the two losses. The
+          released code compares view 1 alone with the POIs.
+        example_mask: True for real examples, False for padding.
+        poi_empty: True for regions without any POI.
 
     Returns:
-      The loss and its parts `loss_inter` (image-POI) and `loss_intra`
-      (image-image), all scalars in float32.
+        The loss and its parts `loss_inter` (image-POI) and `loss_intra`
+        (image-image), all scalars in float32.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
@@ -77,18 +77,18 @@ def nt_xent(
     those of its own side included, are negatives.
 
     Args:
-      z_a: one side, in any float type; need not be normalised.
-      z_b: the other side, row for row the same regions.
-      temperature: tau, above 0.
-      example_mask: False for padding, which is neither a row nor a column.
-      b_empty: True where side b stands for an empty POI set. Two different
-        regions with empty sets say the same thing there, so they are not each
-        other's negatives wherever a b row is involved (a-b, b-a and b-b); the
-        released code lets them repel each other.
+        z_a: one side, in any float type; need not be normalised.
+        z_b: the other side, row for row the same regions.
+        temperature: tau, above 0.
+        example_mask: False for padding, which is neither a row nor a column.
+        b_empty: True where side b stands for an empty POI set. Two different
+          regions with empty sets say the same thing there, so they are not each
+          other's negatives wherever a b row is involved (a-b, b-a and b-b); the
+          released code lets them repel each other.
 
     Returns:
-      A scalar; 0 when no example is valid. Gradients are finite for any finite
-      input, zero vectors included.
+        A scalar; 0 when no example is valid. Gradients are finite for any finite
+        input, zero vectors included.
 
     Reference: Chen et al. (2020), SimCLR, algorithm 1 (arXiv 2002.05709).
     """

@@ -19,8 +19,8 @@ class BatchNorm(nn.Module):
     unlike flax.linen.BatchNorm. Inference uses the running statistics.
 
     Attributes:
-      dtype: type of the result; statistics and parameters are float32.
-      scale_init: initialiser of the scale.
+        dtype: type of the result; statistics and parameters are float32.
+        scale_init: initialiser of the scale.
     """
 
     dtype: DTypeLike = jnp.float32

@@ -1,0 +1,104 @@
+"""`python -m mmgr_jax.compare`: evaluated runs side by side, over their seeds."""
+
+import glob
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmgr_jax.errors import InputError
+
+USAGE = """Puts evaluated runs side by side.
+
+Each argument is a group of runs: a workdir, or a quoted glob over the workdirs of several
+seeds. Numbers are the mean and the standard deviation over the runs of a group, under the
+block split.
+
+  python -m mmgr_jax.compare 'runs/toy_city_seed*' 'runs/toy_city_image_only_seed*'
+"""
+
+HEADLINE = {
+    "share": ("l1", "kl", "cosine"),
+    "other": ("rmse", "r2", "r2_log", "spearman"),
+}
+"""Metrics shown for shares and for everything else."""
+
+
+def load(pattern: str) -> list[dict[str, Any]]:
+    """The evaluations of one group, one for each workdir.
+
+    Raises:
+        InputError: If a workdir has none, or none matches.
+    """
+    workdirs = sorted(glob.glob(pattern))
+    if not workdirs:
+        raise InputError(
+            f"{pattern!r} matches no folder. Name workdirs, such as runs/x."
+        )
+    runs = []
+    for workdir in workdirs:
+        path = Path(workdir) / "eval" / "metrics.json"
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such file. Evaluate the run first: "
+                f"`python -m mmgr_jax.eval --config=... --workdir={workdir}`."
+            )
+        runs.append(json.loads(path.read_text()))
+    return runs
+
+
+def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """A table a task: groups and methods as rows, metrics as columns."""
+    first = next(iter(groups.values()))[0]
+    return "\n\n".join(
+        "\n".join(_task_lines(name, task["label"], groups))
+        for name, task in first["tasks"].items()
+    )
+
+
+def _task_lines(
+    task: str, label: Mapping[str, Any], groups: Mapping[str, Sequence[dict[str, Any]]]
+) -> list[str]:
+    metrics = HEADLINE["share" if label["kind"] == "share" else "other"]
+    rows = []
+    for group, runs in groups.items():
+        results = [run["tasks"][task]["splits"]["block"] for run in runs]
+        for method in results[0]:
+            cells = [
+                _cell([result[method]["metrics"][metric] for result in results])
+                for metric in metrics
+            ]
+            rows.append((f"{group} ({len(runs)})", method, *cells))
+    header = ("runs", "method", *metrics)
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    lines = [f"{task} ({label['unit']}), block split, mean ± sd over runs"]
+    for row in (header, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    spread = f" ± {statistics.stdev(known):.3g}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.4g}{spread}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the table of the groups named on the command line."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return
+    print(table({pattern: load(pattern) for pattern in arguments}))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

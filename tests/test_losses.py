@@ -1,0 +1,193 @@
+"""NT-Xent against optax, torch's autograd and a row-by-row transcription."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from oracles import import_oracle
+
+from mmgr_jax.losses import mmgr_loss, nt_xent, unit_rows
+
+
+def pair(b, p=16, seed=0):
+    rng = np.random.default_rng(seed)
+    z_a = rng.normal(size=(b, p)).astype(np.float32)
+    z_b = (0.6 * z_a + rng.normal(size=(b, p))).astype(np.float32)
+    return z_a, z_b
+
+
+def transcribed(z_a, z_b, temperature, valid=None, empty=None):
+    """The formula, one row and one column at a time, in float64."""
+    b = len(z_a)
+    valid = np.ones(b, bool) if valid is None else valid
+    empty = np.zeros(b, bool) if empty is None else empty
+    z = np.concatenate([z_a, z_b]).astype(np.float64)
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    losses = []
+    for i in range(2 * b):
+        if not valid[i % b]:
+            continue
+        denominator = 0.0
+        for j in range(2 * b):
+            poi_row_involved = i >= b or j >= b
+            same_region = i % b == j % b
+            both_empty = empty[i % b] and empty[j % b]
+            if j == i or not valid[j % b]:
+                continue
+            if both_empty and poi_row_involved and not same_region:
+                continue
+            denominator += np.exp(z[i] @ z[j] / temperature)
+        positive = z[i] @ z[(i + b) % (2 * b)] / temperature
+        losses.append(np.log(denominator) - positive)
+    return np.mean(losses) if losses else 0.0
+
+
+def some_true(b, seed):
+    mask = np.random.default_rng(seed).random(b) < 0.5
+    mask[0] = True
+    return mask
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("b", [1, 2, 7, 64])
+def test_nt_xent_equals_transcription(b, temperature):
+    z_a, z_b = pair(b)
+    loss = jax.jit(nt_xent, static_argnames="temperature")(
+        jnp.array(z_a), jnp.array(z_b), temperature=temperature
+    )
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(
+        loss, transcribed(z_a, z_b, temperature), rtol=2e-6, atol=5e-7
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("with_empty", [False, True])
+def test_masks_equal_transcription(masked, with_empty):
+    b = 13
+    z_a, z_b = pair(b)
+    valid = some_true(b, 1) if masked else None
+    empty = some_true(b, 2) if with_empty else None
+    loss = nt_xent(
+        jnp.array(z_a),
+        jnp.array(z_b),
+        temperature=0.2,
+        example_mask=None if valid is None else jnp.array(valid),
+        b_empty=None if empty is None else jnp.array(empty),
+    )
+    expected = transcribed(z_a, z_b, 0.2, valid, empty)
+    np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=5e-7)
+
+
+def test_nt_xent_equals_optax():
+    z_a, z_b = map(jnp.array, pair(24))
+    labels = jnp.tile(jnp.arange(24), 2)
+    expected = optax.losses.ntxent(jnp.concatenate([z_a, z_b]), labels, 0.5)
+    np.testing.assert_allclose(nt_xent(z_a, z_b, temperature=0.5), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_gradient_equals_torch(temperature):
+    torch = import_oracle("torch")
+    z_a, z_b = pair(11)
+    t_a, t_b = (torch.tensor(z, requires_grad=True) for z in (z_a, z_b))
+    z = torch.nn.functional.normalize(torch.cat([t_a, t_b]))
+    logits = (z @ z.T / temperature).masked_fill(torch.eye(22, dtype=bool), -torch.inf)
+    target = torch.arange(22).roll(11)
+    torch.nn.functional.cross_entropy(logits, target).backward()
+
+    g_a, g_b = jax.grad(
+        lambda a, b: nt_xent(a, b, temperature=temperature), argnums=(0, 1)
+    )(jnp.array(z_a), jnp.array(z_b))
+    np.testing.assert_allclose(g_a, t_a.grad, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(g_b, t_b.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_masked_examples_are_as_if_absent():
+    z_a, z_b = pair(10)
+    valid, empty = some_true(10, 3), some_true(10, 4)
+    z_a[~valid] = 1e6  # whatever padding holds
+
+    def loss(a, b, **masks):
+        return nt_xent(a, b, temperature=0.5, **masks)
+
+    kept, kept_grads = jax.value_and_grad(loss, argnums=(0, 1))(
+        jnp.array(z_a[valid]), jnp.array(z_b[valid]), b_empty=jnp.array(empty[valid])
+    )
+    masked, grads = jax.value_and_grad(loss, argnums=(0, 1))(
+        jnp.array(z_a),
+        jnp.array(z_b),
+        example_mask=jnp.array(valid),
+        b_empty=jnp.array(empty),
+    )
+    np.testing.assert_allclose(masked, kept, rtol=1e-6)
+    for grad, kept_grad in zip(grads, kept_grads, strict=True):
+        np.testing.assert_allclose(grad[valid], kept_grad, rtol=1e-4, atol=1e-8)
+        assert not np.any(grad[~valid])
+
+
+def test_empty_sets_do_not_repel_each_other():
+    """Two regions with the same empty vector: pulling them apart gains nothing."""
+    z_a, _ = map(jnp.array, pair(6))
+    empty = jnp.array([True, True, True, False, False, False])
+    z_b = jnp.where(empty[:, None], z_a[0], z_a[::-1])
+
+    def inter(z_b, b_empty):
+        return nt_xent(z_a, z_b, temperature=0.5, b_empty=b_empty)
+
+    shared = transcribed(np.array(z_a), np.array(z_b), 0.5, empty=np.array(empty))
+    np.testing.assert_allclose(inter(z_b, empty), shared, rtol=2e-6, atol=5e-7)
+    assert inter(z_b, empty) < inter(z_b, None) - 0.1
+
+
+def test_gradients_are_finite_at_the_edges():
+    z_a, z_b = pair(5)
+    z_a[1] = 0.0
+    z_b[2] = 0.0
+    grad = jax.grad(lambda a, b, m: nt_xent(a, b, temperature=0.05, example_mask=m))
+    everyone, nobody = jnp.ones(5, bool), jnp.zeros(5, bool)
+    edges = grad(jnp.array(z_a), jnp.array(z_b), everyone)
+    assert np.all(np.isfinite(edges)) and np.any(edges)
+    assert not np.any(edges[1])
+    assert not np.any(grad(jnp.array(z_a), jnp.array(z_b), nobody))
+    lost = nt_xent(
+        jnp.array(z_a), jnp.array(z_b), temperature=0.05, example_mask=nobody
+    )
+    assert lost == 0.0
+
+
+def test_bfloat16_is_computed_in_float32():
+    z_a, z_b = (jnp.array(z, jnp.bfloat16) for z in pair(32))
+    loss = nt_xent(z_a, z_b, temperature=0.5)
+    expected = transcribed(np.array(z_a, np.float32), np.array(z_b, np.float32), 0.5)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=5e-7)
+
+
+def test_unit_rows():
+    rows = unit_rows(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_mmgr_loss_weighs_its_parts(symmetric):
+    view_1, view_2 = pair(9)
+    z_poi = pair(9, seed=5)[0]
+    valid, empty = some_true(9, 6), some_true(9, 7)
+    loss, parts = mmgr_loss(
+        jnp.stack([view_1, view_2]),
+        jnp.array(z_poi),
+        temperature=0.3,
+        image_weight=0.25,
+        symmetric=symmetric,
+        example_mask=jnp.array(valid),
+        poi_empty=jnp.array(empty),
+    )
+    inter = transcribed(view_1, z_poi, 0.3, valid, empty)
+    if symmetric:
+        inter = (inter + transcribed(view_2, z_poi, 0.3, valid, empty)) / 2
+    intra = transcribed(view_1, view_2, 0.3, valid)
+    np.testing.assert_allclose(parts["loss_inter"], inter, rtol=2e-6, atol=5e-7)
+    np.testing.assert_allclose(parts["loss_intra"], intra, rtol=2e-6, atol=5e-7)
+    np.testing.assert_allclose(loss, 0.75 * inter + 0.25 * intra, rtol=2e-6, atol=5e-7)
