@@ -102,12 +102,11 @@ def ensure(config: ConfigDict) -> Path:
     if not (records_dir / schema.MANIFEST_FILE).exists():
         return build(config)
     manifest = schema.Manifest.load(records_dir)
-    differing = _differing(manifest.config, sources.comparable(sections))
-    if not manifest.config or (not differing and _same_sources(manifest, sections)):
-        return records_dir
-    cause = f"settings ({', '.join(differing)})" if differing else "sources"
-    logging.info("%s: made from other %s; building again", records_dir, cause)
-    return build(config)
+    cause = _misfit(manifest, records_dir, sections) if manifest.config else None
+    if cause:
+        logging.info("%s: %s; building again", records_dir, cause)
+        return build(config)
+    return records_dir
 
 
 def read_sections(config: ConfigDict) -> dict[str, Any]:
@@ -198,6 +197,18 @@ def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
     return moved(sections)
 
 
+def _misfit(
+    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
+) -> str | None:
+    """Why finished records do not fit the settings, or None when they do."""
+    differing = _differing(manifest.config, sources.comparable(sections))
+    if differing:
+        return f"made with other settings ({', '.join(differing)})"
+    if not all(path.exists() for path in manifest.shard_paths(records_dir)):
+        return "shards are missing"
+    return None if _same_sources(manifest, sections) else "made from other sources"
+
+
 def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
     """Whether the sources are as the manifest has them, or cannot tell otherwise.
 
@@ -205,11 +216,8 @@ def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool
     """
     paths = sources.named(sections).values()
     gone = not any(sources.present(path) for path in paths)
-    return (
-        bool(sections["toy_city"])
-        or gone
-        or sources.unchanged(manifest.sources, sections)
-    )
+    generated = bool(sections["toy_city"])
+    return generated or gone or sources.unchanged(manifest.sources, sections)
 
 
 def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:

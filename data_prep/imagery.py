@@ -211,7 +211,12 @@ class Imagery:
 
 def expand(paths: Sequence[str]) -> list[Path]:
     """The files behind paths and glob patterns, sorted, each once."""
-    return sorted({Path(name) for pattern in paths for name in glob.glob(str(pattern))})
+    found: set[Path] = set()
+    for pattern in map(str, paths):
+        # A file whose name holds brackets is no pattern.
+        names = [pattern] if Path(pattern).exists() else glob.glob(pattern)
+        found.update(map(Path, names))
+    return sorted(found)
 
 
 def bounds_in(path: Path, crs: str) -> Bounds:
@@ -223,7 +228,10 @@ def bounds_in(path: Path, crs: str) -> Bounds:
             + [np.stack([np.full_like(steps, side), steps]) for side in (0.0, 1.0)],
             axis=1,
         )
-        x, y = source.transform * (edge[0] * source.width, edge[1] * source.height)
+        column, row = edge[0] * source.width, edge[1] * source.height
+        grid = source.transform
+        x = grid.c + grid.a * column + grid.b * row
+        y = grid.f + grid.d * column + grid.e * row
         x, y = crs_lib.transform(x, y, source.crs.to_wkt(), crs)
     return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 

@@ -114,7 +114,8 @@ def _zonal(
         _refuse_negative(name, source, statistics["min"].to_numpy(float)[known])
     column = "sum" if source.kind == "count" else "mean"
     values = np.where(known, statistics[column].to_numpy(float), np.nan)
-    covered = covered_px * pixel_area / outlines.area.to_numpy()
+    # Both areas are in the raster's own units, degrees or not.
+    covered = covered_px * pixel_area / shapely.area(outlines.geometry.to_numpy())
     report: dict[str, Any] = {
         "regions without a value": int((~known).sum()),
         "mean covered share": round(float(covered.mean()), 4),

@@ -84,7 +84,9 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _call(command: Callable[[ConfigDict], None]) -> None:
     level = logging.WARNING if _QUIET.value else logging.INFO
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(
+        level=level, format="%(message)s", stream=sys.stdout, force=True
+    )
     logging.getLogger().setLevel(level)
     for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -12,9 +12,9 @@ from mmgr_jax.errors import InputError
 
 USAGE = """Puts evaluated runs side by side.
 
-Each argument is a group of runs: a workdir, or a quoted glob over the workdirs of several
-seeds. Numbers are the mean and the standard deviation over the runs of a group, under the
-block split.
+Each argument is a group of runs: a workdir, or a quoted glob over the workdirs of
+several seeds. Numbers are the mean and the standard deviation over the runs of a
+group, under the block split.
 
   python -m mmgr_jax.compare 'runs/toy_city_seed*' 'runs/toy_city_image_only_seed*'
 """

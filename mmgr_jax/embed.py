@@ -18,7 +18,8 @@ The predictions are out-of-fold: each region is predicted by a head that has see
 neither it nor its spatial block.
 
   python -m mmgr_jax.embed --config=configs/toy_city.py
-  python -m mmgr_jax.embed --config=... --checkpoint=runs/other --config.embed.features=both
+  python -m mmgr_jax.embed --config=... --checkpoint=runs/other
+  python -m mmgr_jax.embed --config=... --config.embed.features=both
 
 In the workdir: maps/embeddings.parquet (GeoParquet) and maps/<task>.png.
 """

@@ -179,7 +179,7 @@ def _lot(rng: np.random.Generator, density: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _shed_lot(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    long_m, wide_m = rng.uniform(48, 95), rng.uniform(34, 48)
+    long_m, wide_m = rng.uniform(40, 84), rng.uniform(28, 42)
     return np.array([long_m, wide_m]), np.array([0.86, 0.76])
 
 

@@ -133,10 +133,10 @@ CATEGORIES: tuple[Category, ...] = (
 
 # Places a hectare at average density, prosperity and specialisation.
 PLACES_PER_HA = {
-    "residential": 7.5,
-    "commercial": 21.0,
-    "educational_governmental": 11.0,
-    "industrial": 6.0,
+    "residential": 9.5,
+    "commercial": 23.0,
+    "educational_governmental": 13.0,
+    "industrial": 8.0,
     "green_space": 2.0,
     "agricultural": 0.85,
     "forest": 0.45,

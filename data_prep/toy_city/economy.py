@@ -22,16 +22,20 @@ FLOOR_VALUE = {
 # about 1,500 million CNY a square kilometre of city.
 GDP_PER_M2 = 0.0011
 # GDP grows less than floor value: the slope of log GDP on the log of floor value.
-FLOOR_EXPONENT = 0.62
+FLOOR_EXPONENT = 0.45
 # Change of log GDP a standard deviation of each latent.
-BY_PROSPERITY, BY_SPECIALISATION, BY_NOISE = 0.62, 0.31, 0.40
-# Unbuilt ground, million CNY a square metre: 6 a square kilometre of fields.
+BY_PROSPERITY, BY_SPECIALISATION, BY_NOISE = 0.74, 0.40, 0.52
+# Ground whatever stands on it, million CNY a square metre: 6 a km2 of fields.
 GROUND_GDP_PER_M2 = {
     "agricultural": 6e-6,
     "forest": 2e-6,
     "water": 2e-6,
     "green_space": 8e-6,
     "unutilised": 4e-6,
+    "industrial": 1e-5,
+    "residential": 1e-5,
+    "commercial": 1e-5,
+    "educational_governmental": 1e-5,
 }
 # Persons a square metre of floor: 38 m2 a person at home; others live above shops.
 PERSONS_PER_M2 = {
@@ -42,7 +46,7 @@ PERSONS_PER_M2 = {
 }
 # Scattered farmsteads, persons a square metre of ground.
 GROUND_PERSONS_PER_M2 = {"agricultural": 8e-5, "forest": 5e-6, "unutilised": 1e-5}
-POPULATION_BY_NOISE = 0.33
+POPULATION_BY_NOISE = 0.60
 
 Values = Float[np.ndarray, " m"]
 

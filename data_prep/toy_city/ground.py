@@ -18,9 +18,9 @@ PATH_RGB = (186, 176, 154)
 POND_RGB = (66, 94, 102)
 # The surface of an open lot, and its marks, whatever the zone.
 LOT_RGB = (132, 130, 122)
-MARK_RGB = (212, 210, 204)
+MARK_RGB = (184, 182, 176)
 TREE_RGB = (62, 84, 48)
-CAR_RGB = ((222, 222, 220), (58, 60, 64), (176, 178, 180), (150, 60, 52))
+CAR_RGB = ((186, 186, 186), (58, 60, 64), (150, 152, 156), (140, 66, 58))
 GREENHOUSE_RGB = (204, 210, 210)
 # Trees a hectare: at least, and more with the greenness of the block.
 TREES_PER_HA = {
@@ -36,6 +36,7 @@ CARS_PER_KM_OF_KERB = 14.0
 MARK_WIDTH_M = 1.8
 BAY_M = 6.0
 COURT_M = (22.0, 12.0)
+GARDEN_PATHS, GARDEN_PATH_M = 6, 12.0
 
 Corners = Float[np.ndarray, "m 4 2"]
 
@@ -72,7 +73,9 @@ def parks(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[Layer]:
         axis = shapely.linestrings(np.stack([middle - reach, bend, middle + reach], 1))
         paths.append(shapely.buffer(axis, 1.5))
     paths.append(shapely.difference(park, shapely.buffer(park, -2.5)))
-    clipped = shapely.get_parts(shapely.intersection(np.concatenate(paths), np.tile(park, 3)))
+    clipped = shapely.get_parts(
+        shapely.intersection(np.concatenate(paths), np.tile(park, 3))
+    )
     pond = (shapely.area(park) > 4000) & (rng.uniform(size=count) < 0.4)
     shore = discs(middle[pond] + 9.0, rng.uniform(11.0, 20.0, pond.sum()))
     wet = shapely.get_parts(
@@ -103,7 +106,7 @@ def open_lots(rng: np.random.Generator, lots: Footprints, uses: Uses) -> list[La
         surface,
         layer(_bays(parking), MARK_RGB),
         layer(_court_lines(courts), MARK_RGB),
-        layer(_beds(rng, gardens), MARK_RGB),
+        layer(_paths(rng, gardens), MARK_RGB),
     ]
 
 
@@ -127,31 +130,28 @@ def _bays(corners: Corners) -> np.ndarray:
 
 
 def _court_lines(corners: Corners) -> np.ndarray:
-    """Outline, middle line and circle of a court in every lot."""
+    """Outline, middle line and two end lines of a court in every lot."""
     share = np.minimum(COURT_M / _sides_m(corners), 0.92)
     low, high = 0.5 - share / 2, 0.5 + share / 2
     court = patch(corners, (low[:, 0], high[:, 0]), (low[:, 1], high[:, 1]))
-    half = np.full(len(corners), 0.5)
-    marks = [
-        lines(court[:, i], court[:, (i + 1) % 4], MARK_WIDTH_M) for i in range(4)
-    ]
-    marks.append(
-        lines(inside(court, half, 0 * half), inside(court, half, 1 + 0 * half), MARK_WIDTH_M)
-    )
-    middle = inside(court, half, half)
-    marks.append(discs(middle, np.full(len(corners), 2.4)))
+    marks = [lines(court[:, i], court[:, (i + 1) % 4], MARK_WIDTH_M) for i in range(4)]
+    near, far = np.zeros(len(corners)), np.ones(len(corners))
+    for along in (0.22, 0.5, 0.78):
+        at = np.full(len(corners), along)
+        marks.append(
+            lines(inside(court, at, near), inside(court, at, far), MARK_WIDTH_M)
+        )
     return np.concatenate(marks)
 
 
-def _beds(rng: np.random.Generator, corners: Corners) -> np.ndarray:
-    """Scattered slabs: as bright and as large as the marks elsewhere, but unordered."""
-    count = 9
-    lot = np.repeat(np.arange(len(corners)), count)
-    place = rng.uniform(0.08, 0.92, (2, len(lot)))
-    middle = inside(corners[lot], *place)
+def _paths(rng: np.random.Generator, corners: Corners) -> np.ndarray:
+    """Stray paths: as bright and as long as the marks elsewhere, but unordered."""
+    lot = np.repeat(np.arange(len(corners)), GARDEN_PATHS)
+    middle = inside(corners[lot], *rng.uniform(0.25, 0.75, (2, len(lot))))
     angle = rng.uniform(0, np.pi, len(lot))
-    reach = 2.2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return lines(middle - reach, middle + reach, 2 * MARK_WIDTH_M)
+    reach = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    reach *= GARDEN_PATH_M / 2
+    return lines(middle - reach, middle + reach, MARK_WIDTH_M)
 
 
 def cars(rng: np.random.Generator, layout: Layout) -> list[Layer]:
@@ -179,7 +179,9 @@ def _spaced(
     at_m = rng.uniform(0, 1, len(line)) * length_m[line]
     here = shapely.get_coordinates(shapely.line_interpolate_point(rings[line], at_m))
     ahead_m = (at_m + 1.0) % length_m[line]
-    ahead = shapely.get_coordinates(shapely.line_interpolate_point(rings[line], ahead_m))
+    ahead = shapely.get_coordinates(
+        shapely.line_interpolate_point(rings[line], ahead_m)
+    )
     step = ahead - here
     return here, step / np.maximum(np.hypot(*step.T), 1e-6)[:, None]
 
@@ -227,7 +229,9 @@ def points_inside(
     open_ = np.arange(len(owner))
     for _ in range(12):
         box = bounds[owner[open_]]
-        tried = box[:, :2] + rng.uniform(size=(len(open_), 2)) * (box[:, 2:] - box[:, :2])
+        tried = box[:, :2] + rng.uniform(size=(len(open_), 2)) * (
+            box[:, 2:] - box[:, :2]
+        )
         hit = shapely.contains_xy(polygons[owner[open_]], *tried.T)
         points[open_[hit]] = tried[hit]
         open_ = open_[~hit]
@@ -236,7 +240,9 @@ def points_inside(
 
 def greenhouses(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[Layer]:
     """Rows of long light roofs on some fields."""
-    chosen = (uses.zone == ZONE["agricultural"]) & (rng.uniform(size=len(uses.zone)) < 0.05)
+    chosen = (uses.zone == ZONE["agricultural"]) & (
+        rng.uniform(size=len(uses.zone)) < 0.05
+    )
     rows = []
     for block in np.flatnonzero(chosen):
         angle = blocks.angle_rad[block]
@@ -245,7 +251,9 @@ def greenhouses(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[La
         size_m = blocks.cell_size_m[block] - 24.0
         offset_m = np.arange(-size_m[1] / 2, size_m[1] / 2, 12.0)
         middle = blocks.centroid[block] + offset_m[:, None] * across
-        rows.append(lines(middle - along * size_m[0] / 2, middle + along * size_m[0] / 2, 8.0))
+        rows.append(
+            lines(middle - along * size_m[0] / 2, middle + along * size_m[0] / 2, 8.0)
+        )
         rows[-1] = shapely.intersection(rows[-1], blocks.polygon[block])
     polygons = shapely.get_parts(np.concatenate([np.array([], object), *rows]))
     return [layer(polygons, shaded(rng, GREENHOUSE_RGB, len(polygons), 6.0))]

@@ -24,6 +24,8 @@ from data_prep.toy_city.zoning import ZONES, Uses
 # to the most dense block: prosperity is loud, density weak.
 NUMBER_BY_PROSPERITY = 0.18
 NUMBER_BY_DENSITY = 0.45
+# The table's loadings are given in round numbers and scaled by this.
+LOADING_SCALE = 1.35
 # No block is fuller than this factor makes it.
 MAX_NUMBER_FACTOR = 1.7
 # Latents beyond three standard deviations say no more.
@@ -52,12 +54,16 @@ def expected_places(blocks: Blocks, uses: Uses) -> Float[np.ndarray, "m k"]:
     prosperity = np.clip(uses.prosperity, -MAX_LATENT, MAX_LATENT)
     specialisation = np.clip(uses.specialisation, -MAX_LATENT, MAX_LATENT)
     weight = np.array([[c.weight.get(zone, 0.0) for c in CATEGORIES] for zone in ZONES])
-    drawn = prosperity[:, None] * [c.prosperity for c in CATEGORIES]
-    drawn += specialisation[:, None] * [c.specialisation for c in CATEGORIES]
+    loading = LOADING_SCALE * np.array(
+        [(c.prosperity, c.specialisation) for c in CATEGORIES]
+    )
+    drawn = np.stack([prosperity, specialisation], axis=1) @ loading.T
     mix = weight[uses.zone] * np.exp(np.where(uses.built[:, None], drawn, 0.0))
     mix /= np.maximum(mix.sum(axis=1, keepdims=True), 1e-12)
     per_ha = np.array([PLACES_PER_HA.get(zone, 0.0) for zone in ZONES])[uses.zone]
-    change = NUMBER_BY_PROSPERITY * prosperity + NUMBER_BY_DENSITY * (uses.density - 0.5)
+    change = NUMBER_BY_PROSPERITY * prosperity + NUMBER_BY_DENSITY * (
+        uses.density - 0.5
+    )
     factor = np.where(uses.built, np.minimum(np.exp(change), MAX_NUMBER_FACTOR), 1.0)
     factor = np.where(blocks.kind == "bank", 0.3, factor)
     return (per_ha * factor * blocks.area_m2 / 1e4)[:, None] * mix
@@ -70,7 +76,9 @@ def make_places(seed: int, blocks: Blocks, uses: Uses, built: Built) -> Places:
     block, category = np.nonzero(number)
     repeat = number[block, category]
     block, category = np.repeat(block, repeat), np.repeat(category, repeat)
-    points, _ = points_inside(rng, blocks.polygon, np.bincount(block, minlength=len(number)))
+    points, _ = points_inside(
+        rng, blocks.polygon, np.bincount(block, minlength=len(number))
+    )
     housed, at = _on_roofs(rng, built, block, len(number))
     points[housed] = at
     order = rng.permutation(len(block))

@@ -118,4 +118,8 @@ def _box(
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     reach = signs[None] * side_m[:, None, None]
-    return middle[:, None] + reach[..., :1] * along[:, None] + reach[..., 1:] * across[:, None]
+    return (
+        middle[:, None]
+        + reach[..., :1] * along[:, None]
+        + reach[..., 1:] * across[:, None]
+    )

@@ -43,8 +43,8 @@ class Target:
 
 
 def evaluate(
-    methods: Mapping[str, Float[np.ndarray, "r _"] | None],
-    labels: Mapping[str, tuple[Label, Float[np.ndarray, "r ..."]]],
+    methods: Mapping[str, Float[np.ndarray, "_ _"] | None],
+    labels: Mapping[str, tuple[Label, Float[np.ndarray, "..."]]],
     block_id: Int[np.ndarray, " r"],
     *,
     tasks: Sequence[str] = (),

@@ -48,8 +48,8 @@ class BatchNorm(nn.Module):
 
 
 def _moments(x: Float[Array, "b h w c"]) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel, in float32 and one reading of x."""
-    x = x.astype(jnp.float32)
+    """Mean and biased variance of each channel, in float32 or finer."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.mean(x, axis=(0, 1, 2))
     mean_square = jnp.mean(x * x, axis=(0, 1, 2))
     return mean, jnp.maximum(mean_square - mean * mean, 0.0)

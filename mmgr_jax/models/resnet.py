@@ -67,7 +67,8 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{index}",
                 )(x, train)
-        return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(self.dtype)
+        precise = jnp.promote_types(self.dtype, jnp.float32)
+        return jnp.mean(x, axis=(1, 2), dtype=precise).astype(self.dtype)
 
 
 class BasicBlock(nn.Module):

@@ -4,7 +4,6 @@ EPSG:32651, north-west corner at (500000, 3450000), regions of 16 px = 32 m. Col
 of the imagery has no data in its eastern half, so 9 regions are fully covered.
 """
 
-import dataclasses
 from pathlib import Path
 
 import geopandas as gpd
@@ -106,7 +105,12 @@ def write(folder: Path) -> ConfigDict:
     coarse = from_origin(WEST_M, NORTH_M, TILE_M, TILE_M)
     write_raster(raw / "people.tif", people, transform=coarse, nodata=-9999)
     zone_table().to_file(raw / "zones.gpkg")
+    return describe(str(raw))
 
+
+def describe(raw_dir: str) -> ConfigDict:
+    """The config of the city whose raw files lie in a folder."""
+    raw = Path(raw_dir)
     config = common.base("small_city", crs=CRS)
     config.imagery.paths = (str(raw / "imagery.tif"),)
     config.pois.path = str(raw / "pois.parquet")
@@ -123,18 +127,6 @@ def write(folder: Path) -> ConfigDict:
     config.regions.tile_size_px = TILE_PX
     config.regions.gsd_m = GSD_M
     config.blocks.size_m = 2 * TILE_M
-    config.records.dir = str(folder / "records")
+    config.records.dir = str(raw.parent / "records")
     config.records.num_shards = 3
     return config
-
-
-@dataclasses.dataclass(frozen=True)
-class GridStub:
-    """Stands in for imagery where only the extent matters."""
-
-    footprints_m: np.ndarray
-    bounds_m: tuple[float, float, float, float]
-
-    def coverage(self, bounds_m: tuple, tile_size_px: int) -> float:
-        """Every cell is full."""
-        return 1.0

@@ -1,0 +1,158 @@
+"""Weights to and from PyTorch state dicts, by name.
+
+A Linen path becomes the PyTorch name by rules alone: `layer1_0.conv1.kernel` is
+`layer1.0.conv1.weight`, `bn1.scale` is `bn1.weight`, `bn1.mean` of `batch_stats` is
+`bn1.running_mean`. State dicts are dicts of NumPy arrays: this file needs no torch,
+which gives and takes them as `{k: v.numpy() for k, v in module.state_dict().items()}`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from flax import traverse_util
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.typing import Tree
+
+StateDict = Mapping[str, np.ndarray]
+
+TORCH_LEAF = {
+    "kernel": "weight",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+    "kernel_ih": "weight_ih_l0",
+    "kernel_hh": "weight_hh_l0",
+    "bias_ih": "bias_ih_l0",
+    "bias_hh": "bias_hh_l0",
+}
+# What PyTorch counts and we do not need.
+COUNTERS = r"(.*\.)?num_batches_tracked"
+CLASSIFIER = r"fc\..*"
+
+# The released code's names for the parts of MMGR, in its two checkpoint files.
+RELEASED_IMAGE = {
+    "image_encoder": "encoder",
+    "image_head.linear1": "encoder.fc.0",
+    "image_head.linear2": "encoder.fc.2",
+}
+RELEASED_POI = {
+    "poi_encoder.set2set": "set2set",
+    "poi_head.linear1": "linear1",
+    "poi_head.linear2": "projector.1",
+}
+# Parameters of the POI encoder without a counterpart in the released code.
+NOT_RELEASED = ("poi_encoder.category_vectors", "poi_encoder.empty")
+
+
+def torchvision_resnet_to_params(
+    state_dict: StateDict, like: Tree
+) -> tuple[Tree, Tree]:
+    """Parameters and batch statistics of a ResNet from torchvision's weights.
+
+    Args:
+        state_dict: Weights of the torchvision model; its classifier is left out.
+        like: Variables of the ResNet, `params` and `batch_stats`; gives the shapes.
+
+    Returns:
+        `params` and `batch_stats`.
+
+    Raises:
+        InputError: For any name or shape that does not match, listing all of them.
+    """
+    variables = from_torch(state_dict, like, ignore=(CLASSIFIER,))
+    return variables["params"], variables["batch_stats"]
+
+
+def params_to_torchvision_resnet(params: Tree, batch_stats: Tree) -> StateDict:
+    """The state dict of the same ResNet in torchvision, without its classifier."""
+    return to_torch({"params": params, "batch_stats": batch_stats})
+
+
+def from_torch(
+    state_dict: StateDict,
+    like: Tree,
+    *,
+    rename: Mapping[str, str] | None = None,
+    ignore: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Tree:
+    """Variables with the structure of `like` and the values of a state dict.
+
+    Args:
+        state_dict: PyTorch names and arrays.
+        like: Linen variables, `{"params": ..., "batch_stats": ...}`; arrays, or
+            shapes from `jax.eval_shape`.
+        rename: Prefixes of our dotted paths and the PyTorch names they have instead;
+            `RELEASED_IMAGE` and `RELEASED_POI` are two.
+        ignore: Regular expressions of PyTorch names to leave out.
+        keep: Our dotted paths without a PyTorch counterpart; `like` gives the value.
+
+    Returns:
+        The variables, as float32 NumPy arrays.
+
+    Raises:
+        InputError: For any name or shape that does not match, listing all of them.
+    """
+    ignored = re.compile("|".join((COUNTERS, *ignore)))
+    left = {name for name in state_dict if not ignored.fullmatch(name)}
+    leaves, faults = {}, []
+    for path, template in traverse_util.flatten_dict(dict(like)).items():
+        if ".".join(path[1:]) in keep:
+            leaves[path] = np.asarray(template)
+            continue
+        name = torch_name(path[1:], rename or {})
+        expected = tuple(
+            template.shape[axis] for axis in torch_axes(path[-1], len(template.shape))
+        )
+        if name not in left:
+            faults.append(f"missing: {name} {expected}")
+            continue
+        left.remove(name)
+        value = np.asarray(state_dict[name], np.float32)
+        if value.shape != expected:
+            faults.append(f"shape of {name}: {value.shape}, expected {expected}")
+            continue
+        leaves[path] = value.transpose(np.argsort(torch_axes(path[-1], value.ndim)))
+    faults += [f"unexpected: {name}" for name in sorted(left)]
+    if faults:
+        raise InputError(
+            "the weights do not fit the model; check that model.image_encoder and "
+            "model.poi_encoder name the same architecture:\n  " + "\n  ".join(faults)
+        )
+    return traverse_util.unflatten_dict(leaves)
+
+
+def to_torch(variables: Tree, *, rename: Mapping[str, str] | None = None) -> StateDict:
+    """The PyTorch state dict of Linen variables: the inverse of `from_torch`.
+
+    Args:
+        variables: `{"params": ..., "batch_stats": ...}`, or parts of them.
+        rename: As for `from_torch`.
+    """
+    state_dict = {}
+    for path, leaf in traverse_util.flatten_dict(dict(variables)).items():
+        value = np.asarray(leaf, np.float32)
+        name = torch_name(path[1:], rename or {})
+        state_dict[name] = value.transpose(torch_axes(path[-1], value.ndim))
+    return state_dict
+
+
+def torch_name(path: Sequence[str], rename: Mapping[str, str]) -> str:
+    """The PyTorch name of a Linen path (without its collection)."""
+    *modules, leaf = path
+    name = ".".join([*modules, TORCH_LEAF.get(leaf, leaf)])
+    for ours, theirs in rename.items():
+        if name.startswith(f"{ours}."):
+            name = theirs + name[len(ours) :]
+            break
+    return re.sub(r"_(\d+)(?=\.)", r".\1", name)
+
+
+def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
+    """Our axes in PyTorch's order: HWIO kernels are OIHW there, [in out] [out in]."""
+    axes = tuple(range(rank))
+    if not leaf.startswith("kernel"):
+        return axes
+    return (*reversed(axes[-2:]), *axes[:-2])

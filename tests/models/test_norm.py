@@ -1,0 +1,98 @@
+"""BatchNorm against PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import import_oracle
+
+from mmgr_jax.models.norm import BatchNorm
+
+SHAPE = (5, 4, 3, 6)
+
+
+def inputs(steps=3):
+    rng = np.random.default_rng(0)
+    return [rng.normal(2.0, 3.0, SHAPE).astype(np.float32) for _ in range(steps)]
+
+
+def start(norm):
+    variables = norm.init(jax.random.key(0), jnp.zeros(SHAPE), train=True)
+    scale = jnp.linspace(0.5, 2.0, SHAPE[-1])
+    bias = jnp.linspace(-1.0, 1.0, SHAPE[-1])
+    return {**variables, "params": {"scale": scale, "bias": bias}}
+
+
+def channels_last(tensor):
+    return tensor.detach().numpy().transpose(0, 2, 3, 1)
+
+
+def test_training_inference_and_gradients_equal_torch():
+    torch = import_oracle("torch")
+    norm = BatchNorm()
+    variables = start(norm)
+    oracle = torch.nn.BatchNorm2d(SHAPE[-1])
+    with torch.no_grad():
+        oracle.weight.copy_(torch.tensor(np.array(variables["params"]["scale"])))
+        oracle.bias.copy_(torch.tensor(np.array(variables["params"]["bias"])))
+
+    for x in inputs():
+        y, updates = norm.apply(
+            variables, jnp.array(x), train=True, mutable=["batch_stats"]
+        )
+        variables = {**variables, **updates}
+        t_x = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+        t_y = oracle(t_x)
+        np.testing.assert_allclose(y, channels_last(t_y), rtol=1e-5, atol=1e-5)
+    stats = variables["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], oracle.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], oracle.running_var, rtol=1e-5)
+
+    def loss(x):
+        y, _ = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y))
+
+    torch.sin(t_y).sum().backward()
+    np.testing.assert_allclose(
+        jax.grad(loss)(jnp.array(x)), channels_last(t_x.grad), rtol=1e-4, atol=1e-5
+    )
+    oracle.eval()
+    np.testing.assert_allclose(
+        norm.apply(variables, jnp.array(x), train=False),
+        channels_last(oracle(t_x)),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_running_variance_is_the_unbiased_one():
+    x = inputs(1)[0]
+    norm = BatchNorm()
+    _, updates = norm.apply(
+        start(norm), jnp.array(x), train=True, mutable=["batch_stats"]
+    )
+    expected = 0.9 * 1.0 + 0.1 * x.reshape(-1, SHAPE[-1]).var(axis=0, ddof=1)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_bfloat16_activations_keep_float32_statistics(train):
+    x = jnp.array(inputs(1)[0], jnp.bfloat16)
+    norm = BatchNorm(dtype=jnp.bfloat16)
+    variables = start(norm)
+    y, updates = norm.apply(variables, x, train=train, mutable=["batch_stats"])
+    exact, exact_updates = BatchNorm().apply(
+        variables, x.astype(jnp.float32), train=train, mutable=["batch_stats"]
+    )
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.array(y, np.float32), exact, rtol=0.01, atol=0.01)
+    for name in ("mean", "var"):
+        stat = updates["batch_stats"][name]
+        assert stat.dtype == jnp.float32
+        np.testing.assert_allclose(stat, exact_updates["batch_stats"][name], rtol=1e-6)
+
+
+def test_initialisation_leaves_the_running_statistics_alone():
+    variables = BatchNorm().init(jax.random.key(0), jnp.ones(SHAPE), train=True)
+    assert not np.any(variables["batch_stats"]["mean"])
+    assert np.all(variables["batch_stats"]["var"] == 1.0)
