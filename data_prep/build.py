@@ -167,9 +167,10 @@ def _generate(sections: sources.Sections) -> None:
 
     settings = sections["toy_city"]
     logging.info("generating the raw files of a city in %s", settings["out_dir"])
-    toy_city.generate(**settings)
     mark = Path(settings["out_dir"]) / _GENERATED_FILE
-    mark.write_text(json.dumps(settings, indent=2) + "\n")
+    mark.unlink(missing_ok=True)
+    toy_city.generate(**settings)
+    mark.write_text(_note(settings))
 
 
 def _is_generated(sections: sources.Sections) -> bool:
@@ -178,7 +179,12 @@ def _is_generated(sections: sources.Sections) -> bool:
     mark = Path(settings["out_dir"]) / _GENERATED_FILE
     if not all(sources.present(path) for path in sources.named(sections).values()):
         return False
-    return mark.exists() and json.loads(mark.read_text()) == _plain(settings)
+    return mark.exists() and mark.read_text() == _note(settings)
+
+
+def _note(settings: dict[str, Any]) -> str:
+    """What lies beside generated files once they are complete."""
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
 
 
 def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -229,10 +235,6 @@ def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
         name = f"{prefix}.{key}" if prefix else key
         found += _differing(built.get(key), wanted.get(key), name)
     return found
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 if __name__ == "__main__":

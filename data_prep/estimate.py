@@ -12,6 +12,7 @@ from data_prep.city import City, encoded
 from data_prep.imagery import Imagery
 
 _SAMPLE = 64
+_SHARD_BYTES = 2**17  # index and padding of an ArrayRecord file, measured
 _BAR = 40
 _TOP = 10
 
@@ -58,8 +59,12 @@ def _poi_lines(city: City) -> list[str]:
         f"{counts.max():,}; median {np.median(counts):g}",
         "  POIs a region",
         *_histogram(counts),
-        f"  categories: {len(city.pois.categories)}, the largest:",
     ]
+    if city.regions.poi_buffer_m:
+        lines.append(
+            f"  a POI counts in every region within {city.regions.poi_buffer_m:g} m"
+        )
+    lines.append(f"  categories: {len(city.pois.categories)}, the largest:")
     used = np.bincount(
         city.pois.category[city.assignment.poi], minlength=len(city.pois.categories)
     )
@@ -114,9 +119,9 @@ def _cost_line(city: City, imagery: Imagery, num_shards: int, image_format: str)
         for example in encoded(city, imagery, chosen.tolist(), image_format)
     ]
     seconds = (time.monotonic() - start) / len(sizes) * count
-    mebibytes = np.mean(sizes) * count / 2**20
+    num_shards = min(num_shards, count)
+    mebibytes = (np.mean(sizes) * count + _SHARD_BYTES * num_shards) / 2**20
     return (
-        f"a build would write about {mebibytes:,.1f} MiB in "
-        f"{min(num_shards, count)} shards, in about {progress.duration(seconds)} on "
-        f"{os.cpu_count()} cores"
+        f"a build would write about {mebibytes:,.1f} MiB in {num_shards} shards, in "
+        f"about {progress.duration(seconds)} on {os.cpu_count()} cores"
     )

@@ -99,6 +99,8 @@ def _polygon_problems(
         rows = ", ".join(
             f"{value!r} ({count})" for value, count in unknown[:_CLASSES_SHOWN].items()
         )
+        more = len(unknown) - _CLASSES_SHOWN
+        rows += f" and {more} more" if more > 0 else ""
         found.append(
             f"{source.path}: column {source.column!r} holds {len(unknown)} class(es) "
             f"unknown to {key}.classes: {rows}. Allowed: {', '.join(source.classes)}. "

@@ -96,8 +96,8 @@ def test_labels_blocks_and_shares(finished):
         np.testing.assert_allclose(
             found[f"r0001c{column:04d}"]["label/zones"], shares, atol=1e-5
         )
-    # Block edges lie at multiples of 64 m: 500032 between columns 0 and 1, 3449984 - the
-    # centre of row 0, which belongs to the north - between rows 0 and 1.
+    # Block edges lie at multiples of 64 m: 500032 between columns 0 and 1, and 3449984
+    # at the centres of row 0, which belong to the north.
     blocks = [int(record["block_id"]) for record in found.values()]
     assert blocks == [0, 1, 1, 2, 3, 3, 2, 3, 3]
 
@@ -128,6 +128,7 @@ def test_the_manifest_tells_what_the_records_hold(finished):
 def test_tfds_opens_the_folder_without_tensorflow(finished):
     script = """
 import sys
+import tensorflow_datasets as tfds
 builder = tfds.builder_from_directory(sys.argv[1])
 source = builder.as_data_source(split="all")
 print(len(source), source[4]["region_id"].decode(), source[4]["image"].shape)
