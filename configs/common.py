@@ -47,6 +47,7 @@ def base(name: str, crs: str) -> ConfigDict:
     )
     c.pois = dict(  # data_prep.pois.read
         path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON, Shapefile or CSV
+        layer=placeholder(str),  # GeoPackage only; None: its only one
         crs=placeholder(str),  # of the coordinates; must agree with the file's own
         datum="wgs84",  # AMap and Tencent deliver "gcj02", Baidu "bd09"
         category_column="category",
@@ -173,14 +174,26 @@ def run_local(c: ConfigDict) -> ConfigDict:
     return c
 
 
-def count_label(path: str, *, unit: str, year: int, source: str) -> ConfigDict:
+def count_label(
+    path: str, *, unit: str, year: int, source: str, licence: str = ""
+) -> ConfigDict:
     """A raster of counts per pixel, summed over each region."""
     return ConfigDict(
-        dict(kind="count", path=path, band=1, unit=unit, year=year, source=source)
+        dict(
+            kind="count",
+            path=path,
+            band=1,
+            unit=unit,
+            year=year,
+            source=source,
+            licence=licence,
+        )
     )
 
 
-def share_label(path: str, *, column: str, year: int, source: str) -> ConfigDict:
+def share_label(
+    path: str, *, column: str, year: int, source: str, licence: str = ""
+) -> ConfigDict:
     """Polygons of functional zones, taken as area shares of each region."""
     return ConfigDict(
         dict(
@@ -191,6 +204,7 @@ def share_label(path: str, *, column: str, year: int, source: str) -> ConfigDict
             unit="1",
             year=year,
             source=source,
+            licence=licence,
         )
     )
 

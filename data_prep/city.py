@@ -14,7 +14,6 @@ import numpy as np
 import shapely
 import tensorflow_datasets as tfds
 from jaxtyping import Float, Int32, UInt8
-from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep import graph, grid, labels, pois, splits
 from data_prep.grid import Regions
@@ -175,9 +174,7 @@ def _encode(
     }
     for name, values in city.labels.items():
         record[f"label/{name}"] = values[region]
-    example = tf_example_pb2.Example.FromString(schema.serialize(record, layout))
-    # The order of a protocol buffer's map changes from run to run unless asked not to.
-    return example.SerializeToString(deterministic=True)
+    return schema.serialize(record, layout)
 
 
 def _kept(count: int, dropped: Mapping[str, int]) -> str:

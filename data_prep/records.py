@@ -29,9 +29,6 @@ from mmgr_jax.errors import InputError
 # One record a chunk: random access by the loader reads nothing else. PNG bytes do
 # not compress further.
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
-# TFDS reserves "all" for the union of a folder's splits and never returns from reading
-# a split that bears this name.
-_TFDS_SPLIT = "regions"
 _PROGRESS_FILE = "progress.json"
 
 
@@ -197,14 +194,13 @@ def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
     info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)
     paths = manifest.shard_paths(folder)
     split = splits.SplitInfo(
-        name=_TFDS_SPLIT,
+        name=schema.SPLIT,
         shard_lengths=list(manifest.shard_lengths),
         num_bytes=sum(path.stat().st_size for path in paths),
         filename_template=naming.ShardedFileTemplate(
             data_dir=folder,
             dataset_name=manifest.city,
-            split=_TFDS_SPLIT,
-            template=f"{{DATASET}}-{schema.SPLIT}.{{FILEFORMAT}}-{{SHARD_X_OF_Y}}",
+            split=schema.SPLIT,
             filetype_suffix=file_adapters.FileFormat.ARRAY_RECORD.file_suffix,
         ),
     )

@@ -18,7 +18,7 @@ import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests
-install_import_hook(["mmgr_jax"], "beartype.beartype")
+install_import_hook(["mmgr_jax", "data_prep"], "beartype.beartype")
 
 from small_records import write_records  # noqa: E402
 

@@ -10,7 +10,7 @@ The records folder:
                                  manifest is complete)
     category_vectors.npy         float32 [k d], one row a POI category
     dataset_info.json, features.json                   read by TFDS
-    <city>-all.array_record-00000-of-00004 ...         the shards
+    <city>-regions.array_record-00000-of-00004 ...     the shards
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
 from mmgr_jax.errors import InputError
 
 VERSION = "1.0.0"
-SPLIT = "all"
+SPLIT = "regions"  # TFDS keeps "all" for the union of a folder's splits
 MANIFEST_FILE = "manifest.json"
 CATEGORY_VECTORS_FILE = "category_vectors.npy"
 LABEL_KINDS = ("count", "density", "share", "scalar")
@@ -215,9 +216,13 @@ def serialize(record: Record, layout: tfds.features.FeaturesDict) -> bytes:
         layout: `Manifest.features()`.
 
     Returns:
-        A serialised `tf.train.Example`.
+        A serialised `tf.train.Example`, the same bytes for the same record.
     """
-    return layout.serialize_example(layout.encode_example(_nest(record)))
+    example = layout.serialize_example(layout.encode_example(_nest(record)))
+    # The order of a protocol buffer's map changes from run to run unless asked not to.
+    return tf_example_pb2.Example.FromString(example).SerializeToString(
+        deterministic=True
+    )
 
 
 def deserialize(example: bytes, layout: tfds.features.FeaturesDict) -> Record:
