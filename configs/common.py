@@ -76,6 +76,7 @@ def base(name: str, crs: str) -> ConfigDict:
         batch_size=128,  # regions a step, over all devices
         max_pois=placeholder(int),  # POI slots a region; None: the fullest region
         num_threads=8,
+        cache_mib=1024,  # decoded tiles stay in memory when all of them fit
     )
     c.augment = dict(  # augment.two_views
         size_px=224,

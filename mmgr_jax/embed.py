@@ -8,7 +8,6 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, checkpoint, cli, experiment
-from mmgr_jax.data.source import RecordSource
 from mmgr_jax.eval import extract, labelled, select
 from mmgr_jax.evaluators import features, tasks
 
@@ -37,7 +36,7 @@ def embed(config: ConfigDict) -> Path:
     """
     from mmgr_jax.geo import maps, writers  # rasterio and geopandas load here alone
 
-    source = RecordSource(config.records.dir)
+    source = experiment.open_source(config)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
     encoder = experiment.load_encoder(config, bundle, source)
     kind = config.embed.features

@@ -35,7 +35,7 @@ def evaluate(config: ConfigDict) -> tasks.Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
-    source = RecordSource(config.records.dir)
+    source = experiment.open_source(config)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
     encoders = {
         "MMGR": experiment.load_encoder(config, bundle, source),

@@ -69,10 +69,11 @@ def build(config: ConfigDict) -> Experiment:
     Raises:
         InputError: If the records are missing or a setting does not fit.
     """
-    source = RecordSource(config.records.dir)
+    source = open_source(config)
     mesh = sharding.make_mesh(**config.mesh)
     sharding.check_batch(mesh, config.data.batch_size)
-    data = dict(config.data, seed=config.seed)
+    data = config.data.to_dict()
+    del data["cache_mib"]  # read by open_source
     num_slots = pipeline.poi_slots(source, config.data.max_pois)
 
     def to_steps(duration: str, key: str, total_steps: int | None = None) -> int:
@@ -131,6 +132,7 @@ def build(config: ConfigDict) -> Experiment:
         batches=lambda: pipeline.training_batches(
             source,
             **data,
+            seed=config.seed,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         ),
@@ -141,6 +143,15 @@ def build(config: ConfigDict) -> Experiment:
         log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
         save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
     )
+
+
+def open_source(config: ConfigDict) -> RecordSource:
+    """The records of a config.
+
+    Raises:
+        InputError: If they are missing or damaged.
+    """
+    return RecordSource(config.records.dir, cache_mib=config.data.cache_mib)
 
 
 def build_model(

@@ -156,3 +156,12 @@ def test_a_category_table_of_other_length_is_refused(records_dir, tmp_path):
     np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((3, 4), np.float32))
     with pytest.raises(InputError, match="3 rows, but manifest.json names 5"):
         RecordSource(folder).category_vectors()
+
+
+@pytest.mark.parametrize("cache_mib", [0, 1])
+def test_a_cache_changes_nothing_but_the_second_reading(records_dir, cache_mib):
+    source = RecordSource(records_dir, cache_mib=cache_mib)
+    assert (source[3] is source[3]) == bool(cache_mib)
+    plain = RecordSource(records_dir)[3]
+    for name, value in source[3].items():
+        np.testing.assert_array_equal(value, plain[name])

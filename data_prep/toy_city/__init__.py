@@ -11,18 +11,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from data_prep.toy_city import (
-    buildings,
-    layout,
-    paint,
-    places,
-    scene,
-    texture,
-    truth,
-    write,
-    zoning,
-)
+from data_prep.toy_city import truth, write
 from data_prep.toy_city.area import make_area
+from data_prep.toy_city.city import City, make_city
 from data_prep.toy_city.overlay import Overlay
 
 __all__ = ["generate"]
@@ -47,7 +38,7 @@ def generate(
     pixels, places and numbers.
 
     Args:
-        out_dir: Folder to make; may exist if it is empty.
+        out_dir: Folder to make. An earlier generated city there is replaced.
         seed: Another seed, another city.
         size_regions: Whole regions from north to south and from west to east. The
             first lies in the mosaic's north-west corner; the mosaic reaches a little
@@ -58,34 +49,26 @@ def generate(
             where it is used.
 
     Raises:
-        InputError: If the folder holds something, or a size or the CRS does not fit.
+        InputError: If the folder holds something else, or a size or the CRS does not
+            fit.
     """
     area = make_area(size_regions, region_size_m, gsd_m, crs)
     with write.new_folder(Path(out_dir)) as folder:
-        urbanity = zoning.make_urbanity(area, seed)
-        plan = layout.make_layout(area, seed, urbanity)
-        blocks = plan.blocks
-        uses = zoning.make_uses(area, seed, blocks, urbanity)
-        _log.info("toy city: %d blocks laid out", len(blocks.polygon))
-        built = buildings.make_built(seed, plan, uses)
-        _log.info("toy city: %d buildings", len(built.roofs.block))
-        pois = places.make_places(seed, blocks, uses, built)
-        write.write_places(folder / write.POIS_FILE, area, pois)
-        _log.info("toy city: %d places", len(pois.block))
-        painter = paint.Painter(
-            area,
-            scene.make_layers(seed, plan, uses, built),
-            blocks.polygon,
-            scene.make_grain(seed, blocks, uses),
-            texture.make_textures(seed, gsd_m),
-        )
-        overlay = Overlay(area, len(blocks.polygon))
-        write.write_imagery(folder / write.IMAGERY_FILE, painter, overlay)
-        _log.info("toy city: %d by %d pixels painted", *area.shape_px)
-        rasters = truth.label_rasters(overlay, blocks, uses, built)
-        write.write_labels(folder, overlay, rasters)
-        write.write_zones(folder / write.ZONES_FILE, area, blocks, uses)
-        table = truth.region_table(area, overlay, uses, built, pois, rasters)
-        facts = {**truth.describe(area, seed), **truth.summary(table, rasters)}
-        write.write_truth(folder, table, facts)
-        _log.info("toy city: labels, zones and truth written to %s", out_dir)
+        city = make_city(area, seed)
+        _write(folder, city)
+    _log.info("toy city: complete in %s", out_dir)
+
+
+def _write(folder: Path, city: City) -> None:
+    """Paints and writes everything."""
+    area, blocks, uses = city.area, city.layout.blocks, city.uses
+    overlay = Overlay(area, len(uses.zone))
+    write.write_imagery(folder / write.IMAGERY_FILE, city.painter(), overlay)
+    _log.info("toy city: %d by %d pixels painted", *area.shape_px)
+    write.write_places(folder / write.POIS_FILE, area, city.places)
+    write.write_zones(folder / write.ZONES_FILE, area, blocks, uses)
+    rasters = truth.label_rasters(overlay, blocks, uses, city.built)
+    write.write_labels(folder, overlay, rasters)
+    table = truth.region_table(area, overlay, uses, city.built, city.places, rasters)
+    facts = {**truth.describe(area, city.seed), **truth.summary(table, rasters)}
+    write.write_truth(folder, table, facts)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.layout import Blocks, Layout
-from data_prep.toy_city.zoning import ALIKE, ZONE, Uses
+from data_prep.toy_city.zoning import ZONE, Uses
 
 # One lot in this many stays open: garden, parking or sports court by zone.
 OPEN_LOT_EVERY = 7
@@ -203,8 +203,3 @@ def _slots(rng: np.random.Generator, roofs: Footprints, uses: Uses) -> Slots:
     prosperity = uses.prosperity[roofs.block[building]]
     chance = 1 / (1 + np.exp(-PLANT_SLOPE * prosperity))
     return Slots(building, along, rng.uniform(size=len(building)) < chance)
-
-
-def is_alike(uses: Uses) -> Bool[np.ndarray, " m"]:
-    """Blocks of the zones that share palettes and footprints."""
-    return np.isin(uses.zone, [ZONE[name] for name in ALIKE])

@@ -146,7 +146,7 @@ def summary(
 
 
 def r2(label: pd.Series, known: pd.Series) -> float:
-    """Share of the variance of log(1 + label) that a line in log(1 + known) explains."""
+    """Squared correlation of log(1 + label) with log(1 + what is known)."""
     return float(np.corrcoef(np.log1p(label), np.log1p(known))[0, 1] ** 2)
 
 

@@ -37,27 +37,53 @@ STREET_SHEET_M = 512.0
 WGS84 = "EPSG:4326"
 
 
+# All that a city's folder may hold: these, sidecars such as imagery.tif.aux.xml, and
+# the note that data_prep.build leaves about the settings.
+OWN_NAMES = (
+    *(IMAGERY_FILE, POIS_FILE, ZONES_FILE, *LABEL_FILES.values(), TRUTH_DIR),
+    "generated.json",
+)
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that appears at `path` when it is complete.
 
+    An earlier city at `path` stays until then, and goes then.
+
     Raises:
-        InputError: If there is something at `path` already.
+        InputError: If `path` holds anything but a generated city.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(
-            f"toy_city.out_dir {path} is there already and is not an empty folder; "
-            "name another folder or remove it."
-        )
+    _refuse_foreign(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    earlier = path.parent / f".{path.name}.earlier-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
+        if path.exists():
+            path.replace(earlier)
         partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(
+            f"toy_city.out_dir {path} is a file; name a folder that is new, empty or "
+            "holds an earlier generated city."
+        )
+    names = [item.name for item in path.iterdir()] if path.exists() else []
+    foreign = [name for name in names if not name.startswith(OWN_NAMES)]
+    if foreign:
+        raise InputError(
+            f"toy_city.out_dir {path} holds {sorted(foreign)[0]!r}, which no generated "
+            "city has, and would be replaced as a whole; name another folder or move "
+            "that away."
+        )
 
 
 def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:

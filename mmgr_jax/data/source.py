@@ -19,8 +19,13 @@ class RecordSource:
         manifest: What the folder holds.
     """
 
-    def __init__(self, records_dir: str | Path) -> None:
+    def __init__(self, records_dir: str | Path, *, cache_mib: int = 0) -> None:
         """Opens the shards.
+
+        Args:
+            records_dir: The folder.
+            cache_mib: Decoded regions are kept in memory when all of them fit in this
+                many MiB; otherwise none is.
 
         Raises:
             InputError: If the folder is unfinished, or a shard is missing, torn or of
@@ -36,6 +41,12 @@ class RecordSource:
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]
         )
+        tiles_mib = (
+            self.manifest.num_regions * self.manifest.tile_size_px**2 * 3 / 2**20
+        )
+        self._cache: dict[int, schema.Record] | None = (
+            {} if tiles_mib <= cache_mib else None
+        )
 
     def __len__(self) -> int:
         """Number of regions."""
@@ -46,14 +57,20 @@ class RecordSource:
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
     def __getitem__(self, index: int) -> schema.Record:
-        """The region at `index`, decoded; see `schema.features`.
+        """The region at `index`, decoded; see `schema.features`. Not to be changed.
 
         Raises:
             InputError: If the stored bytes are damaged.
         """
+        if self._cache is None:
+            return self._read(index)
+        if index not in self._cache:
+            self._cache[index] = self._read(index)
+        return self._cache[index]
+
+    def _read(self, index: int) -> schema.Record:
         try:
-            example = self._examples[index]
-            return schema.deserialize(example, self._layout)
+            return schema.deserialize(self._examples[index], self._layout)
         except Exception as error:  # three libraries, each with errors of its own
             shard = int(np.searchsorted(self._starts, index, side="right")) - 1
             raise InputError(

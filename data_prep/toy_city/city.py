@@ -1,0 +1,60 @@
+"""The whole city before anything is painted or written."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from data_prep.toy_city import paint, scene, texture
+from data_prep.toy_city.area import Area
+from data_prep.toy_city.buildings import Built, make_built
+from data_prep.toy_city.layout import Layout, make_layout
+from data_prep.toy_city.places import Places, make_places
+from data_prep.toy_city.zoning import Uses, make_urbanity, make_uses
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class City:
+    """What a seed makes of an area.
+
+    Attributes:
+        area: The mosaic's rectangle.
+        seed: Seed of everything.
+        layout: Blocks and streets.
+        uses: Zones and latents of the blocks.
+        built: Buildings and open lots.
+        places: Places (POIs).
+    """
+
+    area: Area
+    seed: int
+    layout: Layout
+    uses: Uses
+    built: Built
+    places: Places
+
+    def painter(self) -> paint.Painter:
+        """What paints the mosaic."""
+        blocks = self.layout.blocks
+        return paint.Painter(
+            self.area,
+            scene.make_layers(self.seed, self.layout, self.uses, self.built),
+            blocks.polygon,
+            scene.make_grain(self.seed, blocks, self.uses),
+            texture.make_textures(self.seed, self.area.gsd_m),
+        )
+
+
+def make_city(area: Area, seed: int) -> City:
+    """Lays out, builds and fills a city."""
+    urbanity = make_urbanity(area, seed)
+    layout = make_layout(area, seed, urbanity)
+    uses = make_uses(area, seed, layout.blocks, urbanity)
+    _log.info("toy city: %d blocks laid out", len(uses.zone))
+    built = make_built(seed, layout, uses)
+    _log.info("toy city: %d buildings", len(built.roofs.block))
+    places = make_places(seed, layout.blocks, uses, built)
+    _log.info("toy city: %d places", len(places.block))
+    return City(area, seed, layout, uses, built, places)
