@@ -1,46 +1,30 @@
 """Views of uint8 tiles on the accelerator: pure functions of (tile, key)."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Shaped
 
 from mmgr_jax import image_ops
+from mmgr_jax.augment_draws import (
+    BOX_NUMBERS,
+    JITTER_NUMBERS,
+    TURN_NUMBERS,
+    Box,
+    Jitter,
+    Turn,
+    draw_box,
+    draw_jitter,
+    draw_turn,
+)
 from mmgr_jax.image_ops import Planes
 from mmgr_jax.typing import Key, Tiles, View, Views
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CROP_TRIES = 10  # as torchvision.transforms.RandomResizedCrop
 VIEWS = 2
-
-
-class Box(NamedTuple):
-    """A crop, in whole pixels of the tile."""
-
-    top_px: Float[Array, "..."]
-    left_px: Float[Array, "..."]
-    height_px: Float[Array, "..."]
-    width_px: Float[Array, "..."]
-
-
-class Turn(NamedTuple):
-    """One of the eight symmetries of a square: flips, then transposition."""
-
-    flip_rows: Bool[Array, "..."]
-    flip_columns: Bool[Array, "..."]
-    transpose: Bool[Array, "..."]
-
-
-class Jitter(NamedTuple):
-    """Colour changes; the ranks 0 to 3 give the order of the four operators."""
-
-    brightness: Float[Array, "..."]
-    contrast: Float[Array, "..."]
-    saturation: Float[Array, "..."]
-    hue: Float[Array, "..."]
-    rank: Int[Array, "... 4"]
+# A view's uniform numbers: its box, its turn, its jitter, and one for grey.
+NUMBERS = BOX_NUMBERS + TURN_NUMBERS + JITTER_NUMBERS + 1
+SPLITS = (BOX_NUMBERS, BOX_NUMBERS + TURN_NUMBERS, NUMBERS - 1)
 
 
 def two_views(
@@ -94,18 +78,19 @@ def two_views(
     """
     _, height, width, _ = image.shape
 
-    def draw(key: Key) -> tuple[Box, Turn, Jitter, Array]:
-        crop_key, turn_key, jitter_key, grey_key = jax.random.split(key, 4)
+    def draw(u: Float[Array, " numbers"]) -> tuple[Box, Turn, Jitter, Array]:
+        u_box, u_turn, u_jitter, u_grey = jnp.split(u, SPLITS)
         return (
-            draw_box(crop_key, height, width, crop_area, crop_ratio),
-            draw_turn(turn_key, horizontal_flip, vertical_flip, quarter_turns),
+            draw_box(u_box, height, width, crop_area, crop_ratio),
+            draw_turn(u_turn, horizontal_flip, vertical_flip, quarter_turns),
             draw_jitter(
-                jitter_key, jitter_probability, brightness, contrast, saturation, hue
+                u_jitter, jitter_probability, brightness, contrast, saturation, hue
             ),
-            jax.random.bernoulli(grey_key, grey_probability),
+            u_grey[0] < grey_probability,
         )
 
-    box, turn, jitter, is_grey = jax.vmap(jax.vmap(draw))(_view_keys(key, len(image)))
+    numbers = _uniform_numbers(key, len(image))
+    box, turn, jitter, is_grey = jax.vmap(jax.vmap(draw))(numbers)
     planes = crop_and_turn(image, box, turn, size_px, quarter_turns)
     planes = apply_jitter(planes, jitter)
     planes = image_ops.adjust_saturation(planes, _per_image(1.0 - is_grey))
@@ -134,97 +119,6 @@ def plain_view(
     upright = Turn(zero > 0, zero > 0, zero > 0)
     planes = crop_and_turn(image, whole, upright, size_px, quarter_turns=False)
     return jnp.stack(image_ops.normalise(planes, mean, std), axis=-1)[:, 0]
-
-
-def draw_box(
-    key: Key,
-    height_px: int,
-    width_px: int,
-    area: tuple[float, float],
-    ratio: tuple[float, float],
-) -> Box:
-    """A random crop as torchvision draws it: the first of ten tries that fits.
-
-    Args:
-        key: random key of one view.
-        height_px: height of the tile.
-        width_px: width of the tile.
-        area: range of the crop's share of the tile's area.
-        ratio: range of width over height.
-
-    Returns:
-        The crop; when no try fits, the largest central one within `ratio`.
-    """
-    u = jax.random.uniform(key, (2 * CROP_TRIES + 2,))
-    crop_area = height_px * width_px * (area[0] + (area[1] - area[0]) * u[:CROP_TRIES])
-    log_ratio = jnp.log(jnp.array(ratio))
-    aspect = jnp.exp(log_ratio[0] + (log_ratio[1] - log_ratio[0]) * u[CROP_TRIES:-2])
-    width = jnp.round(jnp.sqrt(crop_area * aspect))
-    height = jnp.round(jnp.sqrt(crop_area / aspect))
-    fits = (width > 0) & (width <= width_px) & (height > 0) & (height <= height_px)
-    first = fits & (jnp.cumsum(fits) == 1)
-
-    any_fits = jnp.any(fits)
-    central = _central_box(height_px, width_px, ratio)
-    height = jnp.where(any_fits, jnp.sum(first * height), central.height_px)
-    width = jnp.where(any_fits, jnp.sum(first * width), central.width_px)
-    top = jnp.minimum(jnp.floor(u[-2] * (height_px - height + 1)), height_px - height)
-    left = jnp.minimum(jnp.floor(u[-1] * (width_px - width + 1)), width_px - width)
-    return Box(
-        jnp.where(any_fits, top, central.top_px),
-        jnp.where(any_fits, left, central.left_px),
-        height,
-        width,
-    )
-
-
-def _central_box(height_px: int, width_px: int, ratio: tuple[float, float]) -> Box:
-    """The largest central crop whose width over height lies within ratio."""
-    height, width = height_px, width_px
-    if width_px / height_px < ratio[0]:
-        height = round(width_px / ratio[0])
-    elif width_px / height_px > ratio[1]:
-        width = round(height_px * ratio[1])
-    sides = ((height_px - height) // 2, (width_px - width) // 2, height, width)
-    return Box(*(jnp.asarray(side, jnp.float32) for side in sides))
-
-
-def draw_turn(
-    key: Key, horizontal_flip: bool, vertical_flip: bool, quarter_turns: bool
-) -> Turn:
-    """A random symmetry: the wanted flips with p 0.5 each, then a random turn."""
-    coins = jax.random.bernoulli(key, 0.5, (4,))
-    flip_columns = coins[0] & horizontal_flip
-    flip_rows = coins[1] & vertical_flip
-    half, quarter = coins[2] & quarter_turns, coins[3] & quarter_turns
-    # A half turn is both flips; a quarter turn the column flip, then transposition.
-    return Turn(flip_rows ^ half, flip_columns ^ half ^ quarter, quarter)
-
-
-def draw_jitter(
-    key: Key,
-    probability: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-) -> Jitter:
-    """Random colour changes in random order; none with probability 1 - p."""
-    u = jax.random.uniform(key, (9,))
-    applied = u[0] < probability
-
-    def factor(u: Array, spread: float) -> Array:
-        low = max(0.0, 1.0 - spread)
-        return jnp.where(applied, low + (1.0 + spread - low) * u, 1.0)
-
-    ticket = u[5:]
-    return Jitter(
-        brightness=factor(u[1], brightness),
-        contrast=factor(u[2], contrast),
-        saturation=factor(u[3], saturation),
-        hue=jnp.where(applied, hue * (2.0 * u[4] - 1.0), 0.0),
-        rank=jnp.sum(ticket[None, :] < ticket[:, None], axis=1),
-    )
 
 
 def crop_and_turn(
@@ -297,12 +191,15 @@ def _blends(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"]) -> Pla
     return jax.lax.scan(step, planes, jnp.arange(3))[0]
 
 
-def _per_image(value: Array) -> Float[Array, "b v 1 1"]:
+def _per_image(value: Shaped[Array, "b v"]) -> Shaped[Array, "b v 1 1"]:
     """One value a view, ready to meet planes [b v s s]."""
-    return jnp.asarray(value)[..., None, None]
+    return value[..., None, None]
 
 
-def _view_keys(key: Key, b: int) -> Array:
-    """Keys [b v]: one for every view of every place in the global batch."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(b))
-    return jax.vmap(lambda k: jax.random.split(k, VIEWS))(keys)
+def _uniform_numbers(key: Key, b: int) -> Float[Array, "b v numbers"]:
+    """Numbers in [0, 1) for each view of each place in the global batch."""
+
+    def at(place: Array) -> Array:
+        return jax.random.uniform(jax.random.fold_in(key, place), (VIEWS, NUMBERS))
+
+    return jax.vmap(at)(jnp.arange(b))

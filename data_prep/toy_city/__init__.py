@@ -69,6 +69,8 @@ def _write(folder: Path, city: City) -> None:
     write.write_zones(folder / write.ZONES_FILE, area, blocks, uses)
     rasters = truth.label_rasters(overlay, blocks, uses, city.built)
     write.write_labels(folder, overlay, rasters)
-    table = truth.region_table(area, overlay, uses, city.built, city.places, rasters)
+    table = truth.region_table(
+        area, overlay, blocks, uses, city.built, city.places, rasters
+    )
     facts = {**truth.describe(area, city.seed), **truth.summary(table, rasters)}
     write.write_truth(folder, table, facts)

@@ -60,7 +60,7 @@ class Area:
         return min(self.size_m)
 
     @property
-    def centre(self) -> Float[np.ndarray, 2]:
+    def centre(self) -> Float[np.ndarray, " 2"]:
         """Middle of the rectangle."""
         return np.array(self.size_m) / 2
 
@@ -70,7 +70,7 @@ class Area:
         return self.south_m + self.size_m[1]
 
     @property
-    def corner_m(self) -> Float[np.ndarray, 2]:
+    def corner_m(self) -> Float[np.ndarray, " 2"]:
         """Coordinates of the south-west corner in `crs`."""
         return np.array([self.west_m, self.south_m])
 

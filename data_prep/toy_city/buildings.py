@@ -19,17 +19,17 @@ from data_prep.toy_city.layout import Blocks, Layout
 from data_prep.toy_city.zoning import ZONE, Uses
 
 # One lot in this many stays open: garden, parking or sports court by zone.
-OPEN_LOT_EVERY = 7
+OPEN_LOT_EVERY = 5
 VACANT_SHARE = 0.05
 SETBACK_M = 3.0
 MIN_SIDE_M = 11.0
 # A lot cut by the edge of its block is tried at these sizes.
 FIT_SCALES = (1.0, 0.8, 0.62)
 # A plant's slot needs this much roof; more slots than the cap say no more.
-ROOF_PER_SLOT_M2 = 190.0
+ROOF_PER_SLOT_M2 = 150.0
 MAX_SLOTS = 4
 # Chance of a plant in a slot: logistic in prosperity, 0.5 at the city's mean.
-PLANT_SLOPE = 1.7
+PLANT_SLOPE = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,8 @@ def make_built(seed: int, layout: Layout, uses: Uses) -> Built:
     rng = random_stream(seed, "buildings")
     blocks = layout.blocks
     parts = [
-        _block_lots(rng, blocks, uses, block) for block in np.flatnonzero(uses.built)
+        _block_lots(rng, blocks, uses, block)
+        for block in np.flatnonzero(uses.built).tolist()
     ]
     corners, block, storeys = (
         np.concatenate([part[i] for part in parts]) for i in range(3)

@@ -204,7 +204,9 @@ def _district_blocks(
     )
     inner = shapely.buffer(cell, -ARTERIAL_WIDTH_M / 2, join_style="mitre")
     shapely.prepare(inner)
-    parts, index = shapely.get_parts(shapely.intersection(boxes, inner), True)
+    parts, index = shapely.get_parts(
+        shapely.intersection(boxes, inner), return_index=True
+    )
     keep = shapely.area(parts) > MIN_BLOCK_AREA_M2
     parts, index = parts[keep], index[keep]
     middle = np.stack([u0 + u1, v0 + v1], axis=1)[index] / 2
@@ -252,7 +254,7 @@ def _clip(blocks: Blocks, area: Area, water: shapely.Geometry) -> Blocks:
     polygon = blocks.polygon.copy()
     polygon[touched] = shapely.difference(polygon[touched], wet)
     polygon = shapely.intersection(polygon, shapely.box(0, 0, *area.size_m))
-    parts, index = shapely.get_parts(polygon, True)
+    parts, index = shapely.get_parts(polygon, return_index=True)
     keep = (shapely.get_type_id(parts) == 3) & (shapely.area(parts) > 60.0)
     return dataclasses.replace(_take(blocks, index[keep]), polygon=parts[keep])
 

@@ -6,10 +6,12 @@ import dataclasses
 import math
 
 import numpy as np
+import shapely
 from jaxtyping import Float, Int
 from scipy import sparse
 
 from data_prep.toy_city.area import Area
+from data_prep.toy_city.layout import Blocks
 
 # Population and GDP come on a grid of their own: coarser, and shifted by a length
 # that no region shares. One ring of pixels around the city holds nothing.
@@ -42,19 +44,19 @@ def label_grid(area: Area) -> LabelGrid:
 
 
 class Overlay:
-    """Area of every block within every region and label pixel.
+    """Area of every block within every label pixel.
 
-    Pixels of the mosaic are added window by window, as they are painted.
+    Pixels of the mosaic are added window by window, as they are painted; the outline
+    of a block is painted with it, half a pixel wide.
     """
 
     def __init__(self, area: Area, block_count: int) -> None:
         """Starts with nothing added."""
         self.area = area
         self.grid = label_grid(area)
-        cells, regions = math.prod(self.grid.shape), math.prod(area.regions)
         # Streets are one more "block", the last.
-        self._cells = sparse.csr_array((cells, block_count + 1))
-        self._regions = sparse.csr_array((regions, block_count + 1))
+        shape = math.prod(self.grid.shape), block_count + 1
+        self._cells = sparse.csr_array(shape)
 
     def add(self, corner: tuple[int, int], block: Int[np.ndarray, "h w"]) -> None:
         """Adds the blocks of a window's pixels.
@@ -68,29 +70,13 @@ class Overlay:
         east_m = (np.arange(block.shape[1]) + corner[1] + 0.5) * gsd_m
         row = ((south_m + self.grid.north_m) // LABEL_PIXEL_M).astype(int)
         column = ((east_m - self.grid.west_m) // LABEL_PIXEL_M).astype(int)
-        self._cells += self._count(
-            row[:, None] * self.grid.shape[1] + column, block, self._cells.shape
-        )
-        rows, columns = self.area.regions
-        row = (south_m // self.area.region_size_m).astype(int)
-        column = (east_m // self.area.region_size_m).astype(int)
-        whole = np.ix_(row < rows, column < columns)
-        region = row[row < rows, None] * columns + column[column < columns]
-        self._regions += self._count(region, block[whole], self._regions.shape)
-
-    def _count(
-        self, place: np.ndarray, block: np.ndarray, shape: tuple[int, int]
-    ) -> sparse.csr_array:
-        block = np.where(block < 0, shape[1] - 1, block)
-        pixel_m2 = np.full(block.size, self.area.gsd_m**2)
-        return sparse.coo_array(
-            (pixel_m2, (place.ravel(), block.ravel())), shape
+        cell = row[:, None] * self.grid.shape[1] + column
+        street = self._cells.shape[1] - 1
+        block = np.where(block < 0, street, block)
+        pixel_m2 = np.full(block.size, gsd_m**2)
+        self._cells += sparse.coo_array(
+            (pixel_m2, (cell.ravel(), block.ravel())), self._cells.shape
         ).tocsr()
-
-    @property
-    def region_area_m2(self) -> sparse.csr_array:
-        """Area of every block within every region [r m], streets apart."""
-        return self._regions[:, :-1]
 
     @property
     def covered(self) -> np.ndarray:
@@ -123,3 +109,19 @@ def _shares(
     cell = start_m + np.arange(cells) * LABEL_PIXEL_M
     shared = np.minimum(low + size_m, cell + LABEL_PIXEL_M) - np.maximum(low, cell)
     return np.maximum(shared, 0) / LABEL_PIXEL_M
+
+
+def region_area_m2(area: Area, blocks: Blocks) -> sparse.csr_array:
+    """Area of every block within every region [r m], streets apart."""
+    rows, columns = area.regions
+    row, column = (grid.ravel() for grid in np.indices((rows, columns)))
+    size_m = area.region_size_m
+    west_m, north_m = column * size_m, area.size_m[1] - row * size_m
+    squares = shapely.box(west_m, north_m - size_m, west_m + size_m, north_m)
+    block, region = shapely.STRtree(squares).query(blocks.polygon, "intersects")
+    shapely.prepare(blocks.polygon)
+    shared_m2 = shapely.area(
+        shapely.intersection(blocks.polygon[block], squares[region])
+    )
+    shape = rows * columns, len(blocks.polygon)
+    return sparse.coo_array((shared_m2, (region, block)), shape).tocsr()

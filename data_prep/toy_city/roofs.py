@@ -29,10 +29,11 @@ MAX_HEIGHT_M = 84.0
 # A plant is a light box with a shadow of its own; a ridge spends the same light and
 # dark area as two long lines. Both add as much to the mean and the variance of the
 # picture, so that only their shape tells them apart.
-PLANT_SIDE_M = 5.6
-PLANT_SHADOW_M = 2.4
-RIDGE_LENGTH_M = 11.0
+PLANT_SIDE_M = 8.0
+PLANT_SHADOW_M = 4.0
+RIDGE_LENGTH_M = 24.0
 LIGHT_STEP, DARK_STEP = 62.0, -58.0
+RIDGE_CONTRAST = 0.65
 SHED_LINE_EVERY_M = 12.0
 
 
@@ -102,8 +103,13 @@ def _slot_layers(built: Built, colour: np.ndarray) -> list[Layer]:
     )
     tone = colour[slots.building]
     return [
-        layer(shapely.polygons(gutter[~plant]), tone[~plant] + DARK_STEP),
-        layer(shapely.polygons(ridge[~plant]), tone[~plant] + LIGHT_STEP),
+        layer(
+            shapely.polygons(gutter[~plant]),
+            tone[~plant] + RIDGE_CONTRAST * DARK_STEP,
+        ),
+        layer(
+            shapely.polygons(ridge[~plant]), tone[~plant] + RIDGE_CONTRAST * LIGHT_STEP
+        ),
         layer(shapely.polygons(shade[plant]), tone[plant] + DARK_STEP),
         layer(shapely.polygons(box[plant]), tone[plant] + LIGHT_STEP),
     ]

@@ -15,7 +15,7 @@ from data_prep.toy_city import economy
 from data_prep.toy_city.area import Area, Points
 from data_prep.toy_city.buildings import Built
 from data_prep.toy_city.layout import Blocks
-from data_prep.toy_city.overlay import Overlay
+from data_prep.toy_city.overlay import Overlay, region_area_m2
 from data_prep.toy_city.places import Places
 from data_prep.toy_city.zoning import BUILT, ZONE, ZONES, Uses
 
@@ -65,6 +65,7 @@ def label_rasters(
 def region_table(
     area: Area,
     overlay: Overlay,
+    blocks: Blocks,
     uses: Uses,
     built: Built,
     places: Places,
@@ -73,7 +74,7 @@ def region_table(
     """One row a region, from the north-west, row by row."""
     rows, columns = area.regions
     row, column = (grid.ravel() for grid in np.indices((rows, columns)))
-    share = overlay.region_area_m2 / area.region_size_m**2
+    share = region_area_m2(area, blocks) / area.region_size_m**2
     table: dict[str, Any] = {"row": row, "column": column}
     zone_share = np.stack(
         [share @ (uses.zone == number).astype(float) for number in range(len(ZONES))], 1

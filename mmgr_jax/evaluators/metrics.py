@@ -14,7 +14,10 @@ HIGHER_IS_BETTER = frozenset({"r2", "r2_log", "spearman", "cosine"})
 
 
 def scalar(
-    truth: Float[np.ndarray, " r"], prediction: Float[np.ndarray, " r"]
+    truth: Float[np.ndarray, " r"],
+    prediction: Float[np.ndarray, " r"],
+    *,
+    log_scale: float | None = None,
 ) -> dict[str, float]:
     """Errors and correlations of one number a region.
 
@@ -22,6 +25,9 @@ def scalar(
         truth: Known values, in the label's unit; regions without one are left out
             (and counted) by the caller.
         prediction: Predictions of the same regions, same unit.
+        log_scale: The s of `r2_log`, above 0 and in the label's unit; None for the
+            median of the positive values of `truth`. Given when these regions are a
+            part of a city.
 
     Returns:
         mae       mean |prediction - truth|, in the label's unit
@@ -29,7 +35,8 @@ def scalar(
         r2        1 - squared error / squared deviation of the truth from its mean;
                   not clipped, so worse than that mean is below 0
         spearman  rank correlation, ties share their mean rank
-        r2_log    r2 of log(1 + value); NaN where a value is at or below -1
+        r2_log    r2 of log(1 + value / s), whatever the unit; NaN where a value is
+                  at or below -s
         A value that is not defined (constant truth or prediction) is NaN.
 
     Raises:
@@ -38,12 +45,13 @@ def scalar(
     _check_finite(truth, prediction)
     truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
     error = prediction - truth
+    scale = median_positive(truth) if log_scale is None else log_scale
     return {
         "mae": float(np.mean(np.abs(error))),
         "rmse": float(np.sqrt(np.mean(error**2))),
         "r2": _r2(truth, prediction),
         "spearman": _spearman(truth, prediction),
-        "r2_log": _r2_log(truth, prediction),
+        "r2_log": _r2_log(truth / scale, prediction / scale),
     }
 
 
@@ -94,6 +102,12 @@ def kl(
     """KL(truth || prediction) of each region in nats, rules as in `shares`."""
     ratio = np.where(truth > 0, truth, 1.0) / np.maximum(prediction, EPSILON)
     return np.sum(np.where(truth > 0, truth * np.log(ratio), 0.0), axis=1)
+
+
+def median_positive(values: Float[np.ndarray, " r"]) -> float:
+    """Median of the positive values, the scale of logarithms; 1 if there is none."""
+    positive = values[values > 0]
+    return float(np.median(positive)) if len(positive) else 1.0
 
 
 def improvement(name: str, value: float, reference: float) -> float:

@@ -27,7 +27,14 @@ SciPy get in each other's way, 0.7 s against 0.06 s for one softmax of 960 x 128
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One label, checked: float64 values and which regions have one."""
+    """One label, checked.
+
+    Attributes:
+        label: Its meaning.
+        values: float64, NaN where unknown.
+        known: Which regions have a value.
+        log: Whether logarithms are taken: numbers that are never negative.
+    """
 
     label: Label
     values: Float[np.ndarray, "r ..."]
@@ -39,7 +46,7 @@ class Target:
         """The head this task gets, in words."""
         if self.label.kind == "share":
             return "softmax"
-        return "ridge on log(1 + value)" if self.log else "ridge"
+        return "ridge on log(1 + value / median)" if self.log else "ridge"
 
 
 def evaluate(
@@ -56,8 +63,8 @@ def evaluate(
     """How well each method predicts each label where it was not trained.
 
     Shares get a softmax head; counts, densities and scalars get ridge regression on
-    log(1 + value), scalars with negative values on their own scale. All methods,
-    tasks and heads of one split kind share the same folds.
+    log(1 + value / median), with the median of the positive training targets, and
+    scalars with negative values on their own scale. All methods, tasks and heads of one split kind share the same folds.
 
     Args:
         methods: Name -> features of all regions, or None for the mean of the
@@ -185,7 +192,12 @@ def _measure(
 ) -> dict[str, float]:
     if target.label.kind == "share":
         return metrics.shares(target.values[rows], prediction[rows])
-    values = metrics.scalar(target.values[rows], prediction[rows])
+    values = metrics.scalar(
+        target.values[rows],
+        prediction[rows],
+        # One scale for the city, so that folds can be compared.
+        log_scale=metrics.median_positive(target.values[target.known]),
+    )
     if constant:
         # The mean ranks nothing, but pooled over folds it would: a fold with high
         # values has a low training mean, hence a negative correlation.

@@ -46,8 +46,8 @@ def write_embeddings(
         geometry_wkb: Polygons in `crs`.
         crs: Anything pyproj understands, such as "EPSG:32651".
         embeddings: One finite vector a region.
-        columns: Name -> r values, such as `prediction_columns` gives; NaN becomes
-            null.
+        columns: Name -> r values, such as the function `columns` gives; NaN
+            becomes null.
         metadata: Where the vectors come from, such as model, checkpoint, date and
             source; must be JSON.
 
@@ -89,7 +89,7 @@ def write_embeddings(
     _write_atomically(path, table)
 
 
-def prediction_columns(
+def columns(
     task: str,
     label: Label,
     truth: Float[np.ndarray, "r ..."],
@@ -101,14 +101,14 @@ def prediction_columns(
         float32 [r] each: `population_true`, `population_pred`, or
         `function_true_residential`, `function_pred_residential` and so on.
     """
-    columns = {}
+    table = {}
     for suffix, values in (("true", truth), ("pred", prediction)):
         values = values.astype(np.float32)
         if not label.classes:
-            columns[f"{task}_{suffix}"] = values
+            table[f"{task}_{suffix}"] = values
         for index, name in enumerate(label.classes):
-            columns[f"{task}_{suffix}_{name}"] = values[:, index]
-    return columns
+            table[f"{task}_{suffix}_{name}"] = values[:, index]
+    return table
 
 
 def _check(
@@ -126,10 +126,16 @@ def _check(
                 f"{path}: {name} has {len(values)} rows for {rows} regions; give one "
                 "a region"
             )
+    for name, values in columns.items():
+        if np.ndim(values) != 1:
+            raise InputError(
+                f"{path}: column {name} has shape {np.shape(values)}; give one value "
+                "a region, such as `columns` makes of shares"
+            )
     names, counts = np.unique(np.asarray(region_ids, str), return_counts=True)
     if rows and counts.max() > 1:
         raise InputError(
-            f"{path}: region_id {names[counts.argmax()]!r} occurs {counts.max()} "
+            f"{path}: region_id {str(names[counts.argmax()])!r} occurs {counts.max()} "
             "times; ids must be unique. Build the records again."
         )
     broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))

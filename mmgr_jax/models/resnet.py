@@ -206,7 +206,7 @@ def resnet50(**options: int | DTypeLike) -> ResNet:
 
 def resnet_small(*, width: int = 32, blocks: int = 1, **options: DTypeLike) -> ResNet:
     """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
-    return ResNet((blocks,) * 3, width=width, stem="patch4", **options)
+    return ResNet((blocks,) * 3, width=width, **options)
 
 
 FACTORIES = {

@@ -186,7 +186,10 @@ def test_conv_equals_torch(size, stride):
 def test_small_network_keeps_a_map_of_3x3_at_64_px():
     model = resnet.resnet_small(width=8)
     variables = shapes_of(model)
-    _, state = model.apply(variables, image(2), train=False, capture_intermediates=True)
+    _, state = jax.eval_shape(
+        lambda v: model.apply(v, image(2), train=False, capture_intermediates=True),
+        variables,
+    )
     last = state["intermediates"]["layer3_0"]["__call__"][0]
     assert last.shape == (2, 4, 4, 32)
 

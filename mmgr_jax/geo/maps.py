@@ -1,0 +1,277 @@
+"""The printed map of one task: truth, prediction and error side by side."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import shapely
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.collections import PathCollection
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
+from matplotlib.text import Text
+
+from mmgr_jax.data.schema import Label
+from mmgr_jax.errors import InputError
+from mmgr_jax.geo import marginalia, sheet, symbols
+
+CLASS_QUANTILES = tuple(i / 7 for i in range(8))
+ERROR_QUANTILES = (0.0, 0.4, 0.7, 0.9, 1.0)
+"""Of |error|: the darkest colours are left to the worst tenth of the regions."""
+
+SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One map: a value a region, NaN where there is none, and its colours."""
+
+    title: str
+    values: Float[np.ndarray, " r"]
+    norm: BoundaryNorm
+    cmap: Colormap
+    unit: str = ""
+
+
+def task_map(
+    path: str | Path,
+    *,
+    geometry_wkb: Sequence[bytes],
+    crs: str,
+    truth: Float[np.ndarray, "r ..."],
+    prediction: Float[np.ndarray, "r ..."],
+    label: Label,
+    task: str,
+    dpi: int,
+) -> None:
+    """Draws truth, prediction and error of one task as a PNG.
+
+    Numbers: truth and prediction share quantile breaks; the error, prediction minus
+    truth, has breaks mirrored around zero. Shares: the class with the largest share,
+    and the L1 distance between the distributions. Regions without a label are
+    hatched. All panels have one scale, and breaks are printed as used.
+
+    Args:
+        path: PNG to write; missing folders are made.
+        geometry_wkb: Polygons of the regions in `crs`.
+        crs: A projected CRS, such as "EPSG:32651".
+        truth: Values [r] or shares [r k]; NaN where unknown.
+        prediction: Predictions of the same shape, for every region.
+        label: Kind, unit, classes, year and source of the truth.
+        task: Name of the label.
+        dpi: Dots an inch; the figure is 13.1 inches wide.
+
+    Raises:
+        InputError: If a prediction is missing, no label is known, shapes disagree,
+            the CRS is not projected or a geometry is not a polygon.
+    """
+    path = Path(path)
+    _check(path, geometry_wkb, truth, prediction, label)
+    system = _projected(path, crs)
+    geometry = shapely.from_wkb(geometry_wkb)
+    outlines = _outlines(path, geometry)
+    if label.classes:
+        panels = _share_panels(truth, prediction, label)
+        legend = _shown_classes(panels, label)
+        key_height = max(marginalia.legend_height(legend), marginalia.BAR_HEIGHT)
+    else:
+        panels, legend = _number_panels(truth, prediction, label), {}
+        key_height = marginalia.BAR_HEIGHT
+    layout = sheet.lay_out(geometry, system, key_height)
+
+    figure = Figure(figsize=(layout.width, layout.height))
+    paper = sheet.add_axes(figure, layout)
+    paper.set(xlim=(0, layout.width), ylim=(0, layout.height))
+    paper.axis("off")
+    marginalia.draw_title(paper, layout, task, label)
+    for index, panel in enumerate(panels):
+        _draw_panel(figure, layout, index, panel, outlines)
+    if legend:
+        marginalia.draw_legend(figure, layout, legend)
+    else:
+        _draw_bar(figure, layout, panels[0], (0, 1))
+    _draw_bar(figure, layout, panels[2], (2, 2))
+    known = np.isfinite(panels[0].values)
+    marginalia.draw_footer(paper, layout, system, label, known)
+    _save(figure, path, dpi, f"{task} ({marginalia.crs_name(system)})")
+
+
+def _number_panels(
+    truth: np.ndarray, prediction: np.ndarray, label: Label
+) -> list[Panel]:
+    truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
+    error = prediction - truth
+    known = np.isfinite(truth)
+    pooled = np.concatenate([truth[known], prediction])
+    norm, cmap = _classified(symbols.quantile_breaks(pooled, CLASS_QUANTILES), "viridis")
+    diverging = _classified(
+        symbols.symmetric_breaks(error[known], ERROR_QUANTILES), "RdBu_r"
+    )
+    return [
+        Panel("Truth", truth, norm, cmap, label.unit),
+        Panel("Prediction", prediction, norm, cmap, label.unit),
+        Panel("Error (prediction \N{MINUS SIGN} truth)", error, *diverging, label.unit),
+    ]
+
+
+def _share_panels(
+    truth: np.ndarray, prediction: np.ndarray, label: Label
+) -> list[Panel]:
+    cmap = ListedColormap(symbols.class_colors(label.classes))
+    norm = BoundaryNorm(np.arange(len(label.classes) + 1) - 0.5, cmap.N)
+    known = np.isfinite(truth).all(axis=1)
+    dominant = np.where(known, np.argmax(np.nan_to_num(truth), axis=1), np.nan)
+    error = np.abs(prediction.astype(np.float64) - truth).sum(axis=1)
+    sequential = _classified(np.array(symbols.SHARE_ERROR_BREAKS), "magma_r")
+    return [
+        Panel("Truth: largest share", dominant, norm, cmap),
+        Panel(
+            "Prediction: largest share",
+            prediction.argmax(axis=1).astype(np.float64),
+            norm,
+            cmap,
+        ),
+        Panel("Error of the shares", error, *sequential, SHARE_ERROR_UNIT),
+    ]
+
+
+def _classified(breaks: np.ndarray, name: str) -> tuple[BoundaryNorm, Colormap]:
+    count = len(breaks) - 1
+    # Away from both ends: pure black and white are for text and paper.
+    ends = (0.03, 0.97) if count > 1 else (0.5, 0.5)
+    cmap = ListedColormap(colormaps[name](np.linspace(*ends, count)))
+    return BoundaryNorm(breaks, count, clip=True), cmap
+
+
+def _shown_classes(panels: list[Panel], label: Label) -> dict[str, str]:
+    """Printed name -> colour of the classes that are largest somewhere."""
+    seen = np.concatenate([panels[0].values, panels[1].values])
+    colors = symbols.class_colors(label.classes)
+    return {
+        name.replace("_", " "): colors[index]
+        for index, name in enumerate(label.classes)
+        if (seen == index).any()
+    }
+
+
+def _draw_panel(
+    figure: Figure,
+    layout: sheet.Sheet,
+    index: int,
+    panel: Panel,
+    outlines: list[Outline],
+) -> None:
+    axes = sheet.add_axes(
+        figure,
+        layout,
+        left=layout.left(index),
+        bottom=sheet.FOOTER + layout.key_height,
+        width=sheet.PANEL_WIDTH,
+        height=layout.panel_height,
+    )
+    west_east, south_north = layout.limits()
+    axes.set(xlim=west_east, ylim=south_north)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(panel.title, fontsize=marginalia.TEXT_SIZE + 1, loc="left", pad=5)
+    known = np.isfinite(panel.values)
+    colored = PathCollection(
+        [outlines[i] for i in np.flatnonzero(known)],
+        array=panel.values[known],
+        cmap=panel.cmap,
+        norm=panel.norm,
+        edgecolors="face",  # closes the hairlines between neighbours
+        linewidths=0.5,
+    )
+    axes.add_collection(colored, autolim=False)
+    if not known.all():
+        unknown = [outlines[i] for i in np.flatnonzero(~known)]
+        axes.add_collection(
+            PathCollection(unknown, **marginalia.UNKNOWN), autolim=False
+        )
+
+
+def _draw_bar(
+    figure: Figure, layout: sheet.Sheet, panel: Panel, panels: tuple[int, int]
+) -> None:
+    marginalia.draw_bar(
+        figure,
+        layout,
+        norm=panel.norm,
+        cmap=panel.cmap,
+        panels=panels,
+        unit=panel.unit,
+    )
+
+
+def _outlines(path: Path, geometry: np.ndarray) -> list[Outline]:
+    """Closed paths with holes; the holes run against the shells, as filling needs."""
+    kinds = {item.geom_type for item in geometry} - {"Polygon", "MultiPolygon"}
+    if kinds:
+        raise InputError(
+            f"{path}: regions must be polygons, found {', '.join(sorted(kinds))}"
+        )
+    outlines = []
+    for region in shapely.orient_polygons(geometry):
+        rings = shapely.get_rings(shapely.get_parts(region))
+        rings = [Outline(shapely.get_coordinates(ring), closed=True) for ring in rings]
+        outlines.append(Outline.make_compound_path(*rings))
+    return outlines
+
+
+def _check(
+    path: Path,
+    geometry_wkb: Sequence[bytes],
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    label: Label,
+) -> None:
+    expected = (len(geometry_wkb), *label.shape)
+    for name, values in (("truth", truth), ("prediction", prediction)):
+        if values.shape != expected:
+            raise InputError(
+                f"{path}: {name} has shape {values.shape}, expected {expected} for "
+                f"{len(geometry_wkb)} regions of kind {label.kind!r}"
+            )
+    flat = prediction.reshape(len(geometry_wkb), -1)
+    missing = np.flatnonzero(~np.isfinite(flat).all(axis=1))
+    if len(missing):
+        raise InputError(
+            f"{path}: the prediction is missing for {len(missing)} of {len(flat)} "
+            f"regions, the first in row {missing[0]}. Evaluate again with features "
+            "of every region."
+        )
+    if not np.isfinite(truth).any():
+        raise InputError(
+            f"{path}: no region has a known label, so there is nothing to compare. "
+            "Check the label's coverage."
+        )
+
+
+def _projected(path: Path, crs: str) -> pyproj.CRS:
+    try:
+        system = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise InputError(f"{path}: CRS {crs!r} is unknown ({error}).") from error
+    if not system.is_projected:
+        raise InputError(
+            f"{path}: CRS {crs!r} counts in degrees, so a scale bar would be wrong. "
+            'Use a metric one as config.city.crs, such as "EPSG:32651".'
+        )
+    return system
+
+
+def _save(figure: Figure, path: Path, dpi: int, title: str) -> None:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a unit or name is a dollar
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Title": title})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

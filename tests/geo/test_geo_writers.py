@@ -1,0 +1,154 @@
+"""GeoParquet read back by GeoPandas and PyArrow, and what is refused."""
+
+import json
+
+import geopandas
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from pyarrow import parquet
+
+from mmgr_jax.data.schema import Label
+from mmgr_jax.errors import InputError
+from mmgr_jax.geo import writers
+
+NUM_REGIONS = 30
+
+
+@pytest.fixture
+def table():
+    """Arguments of `write_embeddings` for thirty squares and a multipolygon."""
+    rng = np.random.default_rng(0)
+    x = 345_000 + 100.0 * np.arange(NUM_REGIONS)
+    geometry = shapely.box(x, 3_450_000, x + 100, 3_450_100)
+    geometry[3] = shapely.union(geometry[3], shapely.box(0, 0, 1, 1))
+    truth = rng.random(NUM_REGIONS).astype(np.float32)
+    truth[2] = np.nan
+    return dict(
+        region_ids=[f"r{index:02d}" for index in range(NUM_REGIONS)],
+        geometry_wkb=list(shapely.to_wkb(geometry)),
+        crs="EPSG:32651",
+        embeddings=rng.normal(size=(NUM_REGIONS, 16)).astype(np.float32),
+        columns=dict(
+            population_true=truth, block_id=np.arange(NUM_REGIONS, dtype="i4")
+        ),
+        metadata=dict(model={"name": "resnet50"}, created="2026-01-02", source="tiles"),
+    )
+
+
+def test_geopandas_reads_back_every_value(table, tmp_path):
+    path = tmp_path / "maps" / "embeddings.parquet"
+    writers.write_embeddings(path, **table)
+    frame = geopandas.read_parquet(path)
+    assert frame.crs == "EPSG:32651"
+    assert frame["region_id"].tolist() == table["region_ids"]
+    assert list(frame.geometry.to_wkb()) == table["geometry_wkb"]
+    np.testing.assert_array_equal(
+        np.stack(frame["embedding"].to_numpy()), table["embeddings"]
+    )
+    for name, values in table["columns"].items():
+        np.testing.assert_array_equal(frame[name].to_numpy(), values)
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+def test_the_bbox_column_lets_readers_skip_what_lies_elsewhere(table, tmp_path):
+    path = tmp_path / "embeddings.parquet"
+    writers.write_embeddings(path, **table)
+    box = (345_010.0, 3_450_000.0, 345_190.0, 3_450_050.0)
+    found = geopandas.read_parquet(path, bbox=box)
+    assert found["region_id"].tolist() == ["r00", "r01", "r03"]  # r03 has a far part
+    boxes = parquet.read_table(path)["bbox"].to_pylist()
+    assert tuple(boxes[1].values()) == (345_100, 3_450_000, 345_200, 3_450_100)
+
+
+def test_types_compression_and_metadata(table, tmp_path):
+    path = tmp_path / "embeddings.parquet"
+    writers.write_embeddings(path, **table)
+    file = parquet.ParquetFile(path)
+    schema = file.schema_arrow
+    assert schema.field("embedding").type == pa.list_(pa.float32(), 16)
+    assert schema.field("block_id").type == pa.int32()
+    column = file.metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert parquet.read_table(path)["population_true"].null_count == 1
+
+    geo = json.loads(schema.metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geometry")
+    geometry = geo["columns"]["geometry"]
+    assert geometry["geometry_types"] == ["MultiPolygon", "Polygon"]
+    assert geometry["covering"]["bbox"]["xmax"] == ["bbox", "xmax"]
+    assert geometry["bbox"] == [0, 0, 348_000, 3_450_100]
+    assert geometry["crs"]["id"] == {"authority": "EPSG", "code": 32651}
+
+    assert json.loads(schema.metadata[b"emb"]) == {
+        **table["metadata"],
+        "column": "embedding",
+        "dimensions": 16,
+        "data_type": "float32",
+        "crs": "EPSG:32651",
+    }
+
+
+def test_a_failed_write_leaves_the_old_file(table, tmp_path, monkeypatch):
+    path = tmp_path / "embeddings.parquet"
+    writers.write_embeddings(path, **table)
+    before = path.read_bytes()
+
+    def break_off(table, where, **_):
+        where.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(writers.parquet, "write_table", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        writers.write_embeddings(path, **table)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_columns_of_numbers_and_of_shares():
+    values = np.array([1.0, np.nan]), np.array([2.0, 3.0])
+    columns = writers.columns("population", Label("count", "persons"), *values)
+    assert {name: column.tolist()[0] for name, column in columns.items()} == {
+        "population_true": 1,
+        "population_pred": 2,
+    }
+    label = Label("share", "1", classes=("water", "residential"))
+    truth, prediction = np.array([[0.2, 0.8]]), np.array([[0.3, 0.7]])
+    columns = writers.columns("function", label, truth, prediction)
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        "function_true_water": [np.float32(0.2)],
+        "function_true_residential": [np.float32(0.8)],
+        "function_pred_water": [np.float32(0.3)],
+        "function_pred_residential": [np.float32(0.7)],
+    }
+    assert all(column.dtype == np.float32 for column in columns.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(geometry_wkb=[b""]), "geometry_wkb has 1 rows for 30 regions"),
+        (dict(columns={"x": np.zeros(3)}), "x has 3 rows for 30 regions"),
+        (dict(columns={"x": np.zeros((30, 2))}), r"column x has shape \(30, 2\)"),
+        (dict(columns={"bbox": np.zeros(30)}), "column 'bbox' is one of the table's"),
+        (dict(region_ids=["same"] * 30), "'same' occurs 30 times"),
+        (dict(crs="EPSG:0"), "CRS 'EPSG:0' is unknown"),
+        (dict(metadata={"model": object()}), "metadata is not JSON"),
+        (dict(metadata={"loss": float("nan")}), "metadata is not JSON"),
+    ],
+)
+def test_what_cannot_be_written_is_named_and_nothing_is_left(
+    table, tmp_path, change, message
+):
+    path = tmp_path / "embeddings.parquet"
+    with pytest.raises(InputError, match=message) as caught:
+        writers.write_embeddings(path, **{**table, **change})
+    assert str(path) in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_embedding_that_is_not_finite_is_named(table, tmp_path):
+    table["embeddings"][4, 2] = np.inf
+    with pytest.raises(InputError, match="1 embeddings are not finite, .* 'r04'"):
+        writers.write_embeddings(tmp_path / "embeddings.parquet", **table)
