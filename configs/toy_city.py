@@ -50,12 +50,16 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.augment.size_px = 64
     c.augment.vertical_flip = True  # from above, no direction is up
     c.augment.quarter_turns = True
-    c.model.image_encoder = dict(name="resnet_small", width=32)
+    c.data.batch_size = 64  # few regions: more, smaller steps
+    c.model.image_encoder = dict(name="resnet_small", width=24)
     c.model.poi_encoder.vectors = "tuned"
-    c.optim.learning_rate = 1e-3
+    c.loss.temperature = 0.2
+    c.loss.symmetric = True
+    c.optim.learning_rate = 2e-3
     c.optim.schedule = "cosine"
     c.optim.warmup = "2 epochs"
-    c.train.total = "30 epochs"
+    c.train.total = "24 epochs"
+    c.train.log_every = "50 steps"
     return c
 
 

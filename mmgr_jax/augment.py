@@ -52,23 +52,23 @@ def two_views(
     they are the same for any number of devices.
 
     Args:
-        image: the tiles.
-        key: the random key of this batch.
-        size_px: side of the square views.
-        crop_area: range of the crop's share of the tile's area.
-        crop_ratio: range of the crop's width over height, drawn log-uniformly.
-        jitter_probability: share of views with colour jitter.
-        brightness: factor in 1 +- brightness; likewise contrast and saturation.
-        contrast: see brightness.
-        saturation: see brightness.
-        hue: largest turn of the colour circle, in [0, 0.5].
-        grey_probability: share of views turned grey.
-        horizontal_flip: flip half of the views left to right.
-        vertical_flip: flip half of the views top to bottom.
-        quarter_turns: turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
-          has no upright; the released code has neither this nor vertical flips.
-        mean: subtracted from the values in [0, 1], channel by channel.
-        std: divided by, channel by channel.
+        image: The tiles.
+        key: The random key of this batch.
+        size_px: Side of the square views.
+        crop_area: Range of the crop's share of the tile's area.
+        crop_ratio: Range of the crop's width over height, drawn log-uniformly.
+        jitter_probability: Share of views with colour jitter.
+        brightness: Factor in 1 +- brightness; likewise contrast and saturation.
+        contrast: See brightness.
+        saturation: See brightness.
+        hue: Largest turn of the colour circle, in [0, 0.5].
+        grey_probability: Share of views turned grey.
+        horizontal_flip: Flip half of the views left to right.
+        vertical_flip: Flip half of the views top to bottom.
+        quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
+            has no upright; the released code has neither this nor vertical flips.
+        mean: Subtracted from the values in [0, 1], channel by channel.
+        std: Divided by, channel by channel.
 
     Returns:
         Views [2 b size_px size_px 3] in float32.
@@ -108,10 +108,10 @@ def plain_view(
     """The whole tile resized and normalised: what evaluation and embedding see.
 
     Args:
-        image: the tiles.
-        size_px: side of the square view.
-        mean: as for `two_views`.
-        std: as for `two_views`.
+        image: The tiles.
+        size_px: Side of the square view.
+        mean: As for `two_views`.
+        std: As for `two_views`.
     """
     b, height, width, _ = image.shape
     zero, one = jnp.zeros((b, 1)), jnp.ones((b, 1))
@@ -127,10 +127,10 @@ def crop_and_turn(
     """Planes [b v s s] of each tile's crops, resized, flipped and transposed.
 
     Args:
-        image: the tiles.
-        box: crops [b v].
-        turn: symmetries [b v].
-        size_px: side s of the result.
+        image: The tiles.
+        box: Crops [b v].
+        turn: Symmetries [b v].
+        size_px: Side s of the result.
         quarter_turns: False skips the transposition.
     """
     _, height, width, _ = image.shape
@@ -162,8 +162,8 @@ def apply_jitter(planes: Planes, jitter: Jitter) -> Planes:
     6 ms instead of 46 for 128 tiles of 64 px on two cores.
 
     Args:
-        planes: planes [b v s s].
-        jitter: draws [b v].
+        planes: Planes [b v s s].
+        jitter: Draws [b v].
     """
     early = jitter.rank[..., :3] < jitter.rank[..., 3:]
     planes = _blends(planes, jitter, early)

@@ -1,7 +1,7 @@
 """What chance decides about one view: its crop, its turn, its colours.
 
-Each function turns numbers drawn uniformly from [0, 1) into what they decide. One
-draw serves a whole view: a random call apiece would double the compile time.
+Each function turns numbers drawn uniformly from [0, 1) into what they decide, so
+that one draw serves a whole view.
 """
 
 from typing import NamedTuple
@@ -53,10 +53,10 @@ def draw_box(
 
     Args:
         u: `BOX_NUMBERS` uniform numbers.
-        height_px: height of the tile.
-        width_px: width of the tile.
-        area: range of the crop's share of the tile's area.
-        ratio: range of width over height.
+        height_px: Height of the tile.
+        width_px: Width of the tile.
+        area: Range of the crop's share of the tile's area.
+        ratio: Range of width over height.
 
     Returns:
         The crop; when no try fits, the largest central one within `ratio`.
@@ -104,9 +104,9 @@ def draw_turn(
 
     Args:
         u: `TURN_NUMBERS` uniform numbers.
-        horizontal_flip: flip half of the views left to right.
-        vertical_flip: flip half of the views top to bottom.
-        quarter_turns: turn by 0, 90, 180 or 270 degrees.
+        horizontal_flip: Flip half of the views left to right.
+        vertical_flip: Flip half of the views top to bottom.
+        quarter_turns: Turn by 0, 90, 180 or 270 degrees.
     """
     coins = u < 0.5
     flip_columns = coins[0] & horizontal_flip
@@ -128,11 +128,11 @@ def draw_jitter(
 
     Args:
         u: `JITTER_NUMBERS` uniform numbers.
-        probability: share p of views whose colours change.
-        brightness: factor in 1 +- brightness, not below 0.
-        contrast: likewise.
-        saturation: likewise.
-        hue: largest turn of the colour circle.
+        probability: Share p of views whose colours change.
+        brightness: Factor in 1 +- brightness, not below 0.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: Largest turn of the colour circle.
     """
     applied = u[0] < probability
 

@@ -32,10 +32,10 @@ def resample_matrix(
     rows and to columns as two matmuls they crop and resize without any gather.
 
     Args:
-        start_px: first pixel of the crop, whole numbers.
-        length_px: pixels of the crop, whole numbers of at least 1.
-        size_in_px: length of the input axis.
-        size_out_px: length of the output axis.
+        start_px: First pixel of the crop, whole numbers.
+        length_px: Pixels of the crop, whole numbers of at least 1.
+        size_in_px: Length of the input axis.
+        size_out_px: Length of the output axis.
 
     Returns:
         Weights [*a size_out_px size_in_px].
@@ -59,9 +59,9 @@ def resample(
     """Planes [b v y x] of every view of each image, values in [0, 1].
 
     Args:
-        image: the tiles.
-        rows: weights of each view's rows over the image's rows.
-        columns: weights of each view's columns over the image's columns.
+        image: The tiles.
+        rows: Weights of each view's rows over the image's rows.
+        columns: Weights of each view's columns over the image's columns.
     """
     planar = jnp.moveaxis(image, 3, 2).astype(jnp.float32) / 255.0
     squeezed = jnp.einsum("bvyh,bhcw->bvycw", rows, planar)

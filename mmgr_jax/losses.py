@@ -28,13 +28,13 @@ def mmgr_loss(
     """The weighted sum of the image-POI and the image-image contrastive loss.
 
     Args:
-        z_image: projections of the two views of each tile.
-        z_poi: projections of each region's POI set.
-        temperature: tau of both losses, above 0; 0.5 as released.
-        image_weight: lambda in [0, 1], the share of the image-image loss; 0.5 as
-          released.
-        symmetric: let view 2 meet the POIs too and average the two losses. The
-          released code compares view 1 alone with the POIs.
+        z_image: Projections of the two views of each tile.
+        z_poi: Projections of each region's POI set.
+        temperature: Tau of both losses, above 0; 0.5 as released.
+        image_weight: Lambda in [0, 1], the share of the image-image loss; 0.5 as
+            released.
+        symmetric: Let view 2 meet the POIs too and average the two losses. The
+            released code compares view 1 alone with the POIs.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
 
@@ -77,14 +77,14 @@ def nt_xent(
     those of its own side included, are negatives.
 
     Args:
-        z_a: one side, in any float type; need not be normalised.
-        z_b: the other side, row for row the same regions.
-        temperature: tau, above 0.
+        z_a: One side, in any float type; need not be normalised.
+        z_b: The other side, row for row the same regions.
+        temperature: Tau, above 0.
         example_mask: False for padding, which is neither a row nor a column.
         b_empty: True where side b stands for an empty POI set. Two different
-          regions with empty sets say the same thing there, so they are not each
-          other's negatives wherever a b row is involved (a-b, b-a and b-b); the
-          released code lets them repel each other.
+            regions with empty sets say the same thing there, so they are not each
+            other's negatives wherever a b row is involved (a-b, b-a and b-b); the
+            released code lets them repel each other.
 
     Returns:
         A scalar; 0 when no example is valid. Gradients are finite for any finite

@@ -129,7 +129,7 @@ def make_train_step(
         metrics = {
             "loss": loss,
             **parts,
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
         }
         return TrainState(
             step=state.step + 1,

@@ -12,11 +12,12 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64
 
-from data_prep import graph, pois, progress
+from data_prep import graph, progress
+from data_prep.category_embedding.stage import stage
 from data_prep.pois import PoiTable
 from mmgr_jax.errors import InputError
 
-# Walks taken at a time: some 30 MB of positions, and a progress line now and then.
+# Walks taken at a time: some tens of MB, and a progress line now and then.
 _WALKS_AT_ONCE = 1 << 17
 
 
@@ -27,7 +28,7 @@ class Network:
     Attributes:
         start: Where each POI's neighbours start [n + 1].
         neighbour: The neighbours, in order within a POI [m].
-        weight: Weight of the edge to each neighbour, above 0 [m].
+        weight: Weight of the edge to each neighbour, 0 or more, not all 0 [m].
     """
 
     start: Int64[np.ndarray, " starts"]
@@ -39,18 +40,91 @@ class Network:
         return len(self.start) - 1
 
 
-def network(
+def count_pairs(
     table: PoiTable,
     *,
-    region_size_m: float | None = None,
-    region_factor: float = 0.4,
-) -> Network:
-    """The Delaunay network over all POIs of a city.
+    seed: int,
+    per_poi: int,
+    length: int,
+    region_size_m: float | None,
+    region_factor: float,
+    return_bias: float,
+    outward_bias: float,
+) -> Int64[np.ndarray, "k k"]:
+    """How often each category (column) is met on walks from each one (row).
+
+    The category of a walk's first POI is the target, that of each later one a context.
+    A model of one vector a category sees nothing of the walks but these counts.
 
     Args:
-        table: Two or more POIs.
-        region_size_m: Side of the square regions of the region factor, which are cut
-            from the origin of the city's CRS; None: no region factor.
+        table: Two POIs or more.
+        seed: Seed of the walks.
+        per_poi: Walks from each POI; 5 in the paper.
+        length: POIs on a walk, its first one included; 10 in the paper.
+        region_size_m: Side of the square regions of the region factor, cut from the
+            origin of the city's CRS; None: no region factor.
+        region_factor: See `network`; 0.4 in the paper.
+        return_bias: 1/p of node2vec, see `walk`; 1 without bias, 2 in the paper.
+        outward_bias: 1/q of node2vec; 1 without bias, 2 in the paper.
+
+    Returns:
+        Counts [k k]; they sum to n * per_poi * (length - 1).
+
+    Raises:
+        InputError: If there are fewer than two POIs.
+    """
+    if len(table) < 2:
+        raise InputError(
+            f"config.pois: {len(table)} usable POI(s), but a walk needs 2 or more. "
+            "Give a fuller table, or set config.category_vectors.method to 'random'."
+        )
+    with stage("network"):
+        region = None
+        if region_size_m is not None:
+            region = square_regions(table.x_m, table.y_m, region_size_m)
+        net = network(table.x_m, table.y_m, region, region_factor)
+    with stage("walks"):
+        return _counts(net, table, seed, per_poi, length, (return_bias, outward_bias))
+
+
+def problems(
+    *,
+    per_poi: int,
+    length: int,
+    region_size_m: float | None,
+    region_factor: float,
+    return_bias: float,
+    outward_bias: float,
+) -> list[str]:
+    """What is wrong with the settings of the walks; see `count_pairs`."""
+    found = []
+    for name, value, least in (("per_poi", per_poi, 1), ("length", length, 2)):
+        if value < least:
+            found.append(f"walks.{name} is {value}; allowed: {least} or more.")
+    positive = {
+        "region_size_m": 1.0 if region_size_m is None else region_size_m,
+        "region_factor": region_factor,
+        "return_bias": return_bias,
+        "outward_bias": outward_bias,
+    }
+    for name, number in positive.items():
+        if not 0 < number < np.inf:
+            found.append(f"walks.{name} is {number}; allowed: above 0.")
+    return found
+
+
+def network(
+    x_m: Float[np.ndarray, " n"],
+    y_m: Float[np.ndarray, " n"],
+    region: Int[np.ndarray, " n"] | None = None,
+    region_factor: float = 0.4,
+) -> Network:
+    """The Delaunay network over POIs.
+
+    Args:
+        x_m: East coordinate of each POI in metres [n], n >= 2.
+        y_m: North coordinate [n].
+        region: Region of each POI [n]; None: no region factor.
         region_factor: What the weight of an edge between two regions is multiplied
             by; above 0. An edge inside a region keeps its weight.
 
@@ -58,17 +132,23 @@ def network(
         The network with weights log((1 + D^1.5) / (1 + d^1.5)): d the length of an
         edge, D the diagonal of the bounding box of the POIs, both in metres.
     """
-    place_m = np.stack([table.x_m, table.y_m], axis=1)
+    place_m = np.stack([x_m, y_m], axis=1)
+    diagonal_m = float(np.hypot(*np.ptp(place_m, axis=0)))
     # Small numbers keep the triangulation exact.
-    offset_m = place_m - place_m.mean(axis=0)
-    diagonal_m = pois.diagonal_m(table, np.arange(len(table)))
-    edges, weight = graph.delaunay(offset_m, diagonal_m)
+    edges, weight = graph.delaunay(place_m - place_m.mean(axis=0), diagonal_m)
     weight = weight.astype(np.float64)
-    if region_size_m is not None:
-        region = np.floor(place_m / region_size_m)
-        across = (region[edges[:, 0]] != region[edges[:, 1]]).any(axis=1)
+    if region is not None:
+        across = region[edges[:, 0]] != region[edges[:, 1]]
         weight *= np.where(across, region_factor, 1.0)
-    return adjacency(edges, weight, len(table))
+    return adjacency(edges, weight, len(place_m))
+
+
+def square_regions(
+    x_m: Float[np.ndarray, " n"], y_m: Float[np.ndarray, " n"], size_m: float
+) -> Int[np.ndarray, " n"]:
+    """The square of side `size_m` each POI lies in, as a number [n]."""
+    cells = np.stack([np.floor(x_m / size_m), np.floor(y_m / size_m)], axis=1)
+    return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def adjacency(
@@ -76,16 +156,17 @@ def adjacency(
 ) -> Network:
     """Undirected edges as the neighbours of each of n POIs.
 
-    Where all edges of a POI weigh nothing, as they do when all POIs share one place,
-    they weigh the same.
+    Where all edges of a POI weigh nothing, as when all POIs share one place, they
+    weigh the same.
 
     Args:
         edges: Pairs of POIs, each once [e 2].
-        weight: Weight of each edge, 0 or more [e].
+        weight: Weight of each edge [e].
         n: Number of POIs.
     """
     source = np.concatenate([edges[:, 0], edges[:, 1]])
     neighbour = np.concatenate([edges[:, 1], edges[:, 0]])
+    # Rounding can leave an edge as long as the diagonal just below zero.
     weight = np.maximum(np.concatenate([weight, weight]), 0)
     order = np.lexsort((neighbour, source))
     source, neighbour, weight = source[order], neighbour[order], weight[order]
@@ -93,47 +174,6 @@ def adjacency(
     weight = np.where(total[source] == 0, 1.0, weight)
     start = np.searchsorted(source, np.arange(n + 1))
     return Network(start.astype(np.int64), neighbour.astype(np.int32), weight)
-
-
-def count_pairs(
-    net: Network,
-    category: Int32[np.ndarray, " n"],
-    num_categories: int,
-    *,
-    seed: int,
-    per_poi: int = 5,
-    length: int = 10,
-    return_bias: float = 1.0,
-    outward_bias: float = 1.0,
-) -> Int64[np.ndarray, "k k"]:
-    """How often each category (column) is met on walks from each other one (row).
-
-    The first POI of a walk gives the target, each later one a context. A model of one
-    vector a category sees nothing of the walks but these counts.
-
-    Args:
-        net: The network.
-        category: Category of each POI [n].
-        num_categories: k.
-        seed: Seed of the walks.
-        per_poi: Walks from each POI.
-        length: POIs on a walk, its first one included.
-        return_bias: 1/p of node2vec; the paper's biased walks have 2. See `walk`.
-        outward_bias: 1/q of node2vec; the paper's biased walks have 2.
-
-    Returns:
-        Counts [k k]; they sum to n * per_poi * (length - 1).
-    """
-    first = np.tile(np.arange(len(net), dtype=np.int32), per_poi)
-    chunks = range(0, len(first), _WALKS_AT_ONCE)
-    counts = np.zeros(num_categories**2, np.int64)
-    biases = (return_bias, outward_bias)
-    for chunk in progress.track(chunks, "lots of walks", len(chunks)):
-        rng = np.random.default_rng([seed, chunk])
-        met = category[walk(net, first[chunk : chunk + _WALKS_AT_ONCE], length, rng, *biases)]
-        pair = met[:, :1].astype(np.int64) * num_categories + met[:, 1:]
-        counts += np.bincount(pair.reshape(-1), minlength=len(counts))
-    return counts.reshape(num_categories, num_categories)
 
 
 def walk(
@@ -153,7 +193,7 @@ def walk(
     Args:
         net: The network; every POI has a neighbour.
         first: First POI of each walk [w].
-        length: POIs on a walk.
+        length: POIs on a walk, 2 or more.
         rng: Source of randomness.
         return_bias: Above 0.
         outward_bias: Above 0.
@@ -162,29 +202,40 @@ def walk(
         The POIs of each walk [w length].
     """
     path = np.empty((len(first), length), np.int32)
-    path[:, 0] = first
     upto = np.concatenate([[0.0], np.cumsum(net.weight)])
-    if length > 1:
-        path[:, 1] = _step(net, upto, first, rng)
-    if return_bias == outward_bias == 1:
-        for step in range(2, length):
-            path[:, step] = _step(net, upto, path[:, step - 1], rng)
-        return path
-    source = np.repeat(np.arange(len(net)), np.diff(net.start))
-    edge_keys = source * len(net) + net.neighbour  # sorted, as the neighbours are
-    highest = max(return_bias, outward_bias, 1.0)
+    path[:, 0] = first
+    path[:, 1] = _step(net, upto, first, rng)
+    biased = (return_bias, outward_bias) != (1, 1)
+    edge_keys = _keys(net) if biased else None
     for step in range(2, length):
-        todo = np.arange(len(first))
-        while len(todo):  # draw without bias, keep with a chance that makes it right
-            before, here = path[todo, step - 2], path[todo, step - 1]
-            there = _step(net, upto, here, rng)
-            near = _contains(edge_keys, before.astype(np.int64) * len(net) + there)
-            bias = np.where(near, 1.0, outward_bias)
-            bias[there == before] = return_bias
-            kept = rng.random(len(todo)) * highest < bias
-            path[todo[kept], step] = there[kept]
-            todo = todo[~kept]
+        before, here = path[:, step - 2], path[:, step - 1]
+        if edge_keys is None:
+            path[:, step] = _step(net, upto, here, rng)
+            continue
+        biases = (return_bias, outward_bias)
+        path[:, step] = _biased_step(net, upto, edge_keys, before, here, rng, biases)
     return path
+
+
+def _counts(
+    net: Network,
+    table: PoiTable,
+    seed: int,
+    per_poi: int,
+    length: int,
+    biases: tuple[float, float],
+) -> Int64[np.ndarray, "k k"]:
+    k = len(table.categories)
+    first = np.tile(np.arange(len(net), dtype=np.int32), per_poi)
+    lots = range(0, len(first), _WALKS_AT_ONCE)
+    counts = np.zeros(k * k, np.int64)
+    for number, lot in enumerate(progress.track(lots, "lots of walks", len(lots))):
+        rng = np.random.default_rng([seed, 1 + number])
+        path = walk(net, first[lot : lot + _WALKS_AT_ONCE], length, rng, *biases)
+        met = table.category[path].astype(np.int64)
+        pair = met[:, :1] * k + met[:, 1:]
+        counts += np.bincount(pair.reshape(-1), minlength=k * k)
+    return counts.reshape(k, k)
 
 
 def _step(
@@ -193,12 +244,43 @@ def _step(
     here: Int32[np.ndarray, " w"],
     rng: np.random.Generator,
 ) -> Int32[np.ndarray, " w"]:
-    """A neighbour of each POI, by weight; `upto` holds the sums of all weights."""
+    """A neighbour of each POI, by weight; `upto` holds the running sum of weights."""
     low, high = net.start[here], net.start[here + 1]
     drawn = upto[low] + rng.random(len(here)) * (upto[high] - upto[low])
     edge = np.searchsorted(upto, drawn, side="right") - 1
     # Rounding may carry a draw to the first edge of the next POI.
     return net.neighbour[np.clip(edge, low, high - 1)]
+
+
+def _biased_step(
+    net: Network,
+    upto: Float[np.ndarray, " sums"],
+    edge_keys: Int64[np.ndarray, " m"],
+    before: Int32[np.ndarray, " w"],
+    here: Int32[np.ndarray, " w"],
+    rng: np.random.Generator,
+    biases: tuple[float, float],
+) -> Int32[np.ndarray, " w"]:
+    """Draws without bias, and keeps with a chance that makes the bias right."""
+    return_bias, outward_bias = biases
+    highest = max(return_bias, outward_bias, 1.0)
+    there = np.empty_like(here)
+    todo = np.arange(len(here))
+    while len(todo):
+        drawn = _step(net, upto, here[todo], rng)
+        keys = before[todo].astype(np.int64) * len(net) + drawn
+        bias = np.where(_contains(edge_keys, keys), 1.0, outward_bias)
+        bias[drawn == before[todo]] = return_bias
+        kept = rng.random(len(todo)) * highest < bias
+        there[todo[kept]] = drawn[kept]
+        todo = todo[~kept]
+    return there
+
+
+def _keys(net: Network) -> Int64[np.ndarray, " m"]:
+    """One number for each edge, sorted as the edges are."""
+    source = np.repeat(np.arange(len(net), dtype=np.int64), np.diff(net.start))
+    return source * len(net) + net.neighbour
 
 
 def _contains(

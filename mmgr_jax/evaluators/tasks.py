@@ -27,13 +27,9 @@ SciPy get in each other's way, 0.7 s against 0.06 s for one softmax of 960 x 128
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One label, checked.
+    """One label, checked: float64 values and which regions have one.
 
-    Attributes:
-        label: Its meaning.
-        values: float64, NaN where unknown.
-        known: Which regions have a value.
-        log: Whether logarithms are taken: numbers that are never negative.
+    `log`: the head and a metric take logarithms, as nothing is negative.
     """
 
     label: Label
@@ -63,8 +59,8 @@ def evaluate(
     """How well each method predicts each label where it was not trained.
 
     Shares get a softmax head; counts, densities and scalars get ridge regression on
-    log(1 + value / median), with the median of the positive training targets, and
-    scalars with negative values on their own scale. All methods, tasks and heads of one split kind share the same folds.
+    log(1 + value / median of the positive training targets), scalars with negative
+    values on their own scale. All methods and tasks of one split kind share the folds.
 
     Args:
         methods: Name -> features of all regions, or None for the mean of the
@@ -252,9 +248,7 @@ def _target(name: str, label: Label, values: np.ndarray, num_regions: int) -> Ta
         )
     lowest = values[known].min()
     if lowest < 0 and label.kind != "scalar":
-        row = int(
-            np.flatnonzero(known & (values.reshape(num_regions, -1) < 0).any(1))[0]
-        )
+        row = np.argwhere(values < 0)[0, 0]
         raise InputError(
             f"label/{name}: {lowest:g} in row {row}, but a {label.kind} cannot be "
             f"negative. Check the nodata value of config.labels.{name}.path."

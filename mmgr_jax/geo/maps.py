@@ -20,8 +20,8 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import marginalia, sheet, symbols
 
-CLASS_QUANTILES = tuple(i / 7 for i in range(8))
-ERROR_QUANTILES = (0.0, 0.4, 0.7, 0.9, 1.0)
+CLASS_QUANTILES = np.linspace(0, 1, 8)
+ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
 """Of |error|: the darkest colours are left to the worst tenth of the regions."""
 
 SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
@@ -108,7 +108,8 @@ def _number_panels(
     error = prediction - truth
     known = np.isfinite(truth)
     pooled = np.concatenate([truth[known], prediction])
-    norm, cmap = _classified(symbols.quantile_breaks(pooled, CLASS_QUANTILES), "viridis")
+    breaks = symbols.quantile_breaks(pooled, CLASS_QUANTILES)
+    norm, cmap = _classified(breaks, "viridis")
     diverging = _classified(
         symbols.symmetric_breaks(error[known], ERROR_QUANTILES), "RdBu_r"
     )

@@ -39,7 +39,6 @@ def draw_title(paper: Axes, sheet: Sheet, task: str, label: Label) -> None:
         fontsize=TITLE_SIZE,
         fontweight="bold",
         va="top",
-        parse_math=False,  # a $ in a unit is a dollar
     )
 
 
@@ -72,7 +71,7 @@ def draw_bar(
     axes.set_xticks(np.arange(count + 1), printed, fontsize=TEXT_SIZE - 1)
     axes.set_yticks([])
     axes.tick_params(axis="x", length=3, pad=2)
-    axes.set_xlabel(symbols.with_power(unit, power), fontsize=TEXT_SIZE - 1, labelpad=1, parse_math=False)
+    axes.set_xlabel(symbols.with_power(unit, power), fontsize=TEXT_SIZE - 1, labelpad=1)
 
 
 def legend_height(shown: Mapping[str, str]) -> float:
@@ -131,7 +130,6 @@ def draw_footer(
         ha="right",
         va="bottom",
         linespacing=1.3,
-        parse_math=False,
     )
 
 

@@ -43,7 +43,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def quantile_breaks(
-    values: Float[np.ndarray, " m"], quantiles: Sequence[float]
+    values: Float[np.ndarray, " m"], quantiles: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " edges"]:
     """Quantiles as edges of classes, rounded to 3 digits.
 
@@ -64,7 +64,7 @@ def quantile_breaks(
 
 
 def symmetric_breaks(
-    errors: Float[np.ndarray, " m"], quantiles: Sequence[float]
+    errors: Float[np.ndarray, " m"], quantiles: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " edges"]:
     """Edges mirrored around zero, with quantiles of |error| as magnitudes.
 
@@ -97,8 +97,8 @@ def power_of_thousand(breaks: Float[np.ndarray, " edges"]) -> int:
     """The exponent of ten to take out of breaks before they are printed.
 
     Returns:
-        0 where the largest break has one to six digits before the point, else a
-        multiple of 3 that leaves it one to three.
+        0 where the largest break is at least 0.1 and below a million, else the
+        multiple of 3 that leaves it one to three digits before the point.
     """
     digits = math.floor(math.log10(np.abs(breaks).max()))
     return 0 if -2 < digits < 6 else digits // 3 * 3

@@ -25,10 +25,10 @@ class MMGR(nn.Module):
     """Tiles and POI sets in, their projections out; features on the way.
 
     Attributes:
-        image_encoder: module from image [b s s 3] to features [b f].
-        poi_encoder: module from padded POIs to pooled vectors [b q].
-        projection_dim: length p of the projections.
-        dtype: type of the image side; the POI side computes in float32.
+        image_encoder: Module from image [b s s 3] to features [b f].
+        poi_encoder: Module from padded POIs to pooled vectors [b q].
+        projection_dim: Length p of the projections.
+        dtype: Type of the image side; the POI side computes in float32.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006. As released,
     the two views are two passes: BatchNorm statistics are per view and the running
@@ -62,11 +62,11 @@ class MMGR(nn.Module):
         """Returns `z_image` [v b p] and `z_poi` [b p], not normalised.
 
         Args:
-            views: normalised views of the same tiles.
-            poi_category: category ids in [0, k), any value where masked.
+            views: Normalised views of the same tiles.
+            poi_category: Category ids in [0, k), any value where masked.
             poi_offset_m: POI positions east and north of the region's centre.
             poi_mask: True for real POIs.
-            train: use and update the batch statistics of BatchNorm.
+            train: Use and update the batch statistics of BatchNorm.
         """
         features = jnp.stack([self.encode_image(view, train) for view in views])
         pooled = self.encode_pois(poi_category, poi_offset_m, poi_mask, train)
@@ -102,11 +102,11 @@ class PoiEncoder(nn.Module):
     """A POI set as the Set2Set summary of its category vectors.
 
     Attributes:
-        num_categories: k, rows of the category table.
-        category_dim: d, length of a category vector.
-        vectors_init: initialiser of the table [k d].
+        num_categories: Rows k of the category table.
+        category_dim: Length d of a category vector.
+        vectors_init: Initialiser of the table [k d].
         vectors: "frozen" (as released: no gradient reaches the table) or "tuned".
-        steps: readings of Set2Set.
+        steps: Readings of Set2Set.
     """
 
     num_categories: int
@@ -146,11 +146,11 @@ class ProjectionHead(nn.Module):
     """Linear, ReLU, Linear, with PyTorch's initialisation.
 
     Attributes:
-        hidden: width between the layers; None for the input's width.
-        features: length of the projection.
-        dtype: type of the products and of the result.
-        last_kernel_init: initialiser of the last kernel; None for PyTorch's.
-        last_bias_init: initialiser of the last bias; None for PyTorch's.
+        hidden: Width between the layers; None for the input's width.
+        features: Length of the projection.
+        dtype: Type of the products and of the result.
+        last_kernel_init: Initialiser of the last kernel; None for PyTorch's.
+        last_bias_init: Initialiser of the last bias; None for PyTorch's.
     """
 
     hidden: int | None
@@ -192,18 +192,18 @@ def build(
     Args:
         image_encoder: `name` of an image encoder and its keyword arguments.
         poi_encoder: `name` of a POI encoder and its keyword arguments.
-        projection_dim: length p of both projections.
-        num_categories: k of the category table.
-        category_dim: d of the category table.
-        dtype: type of the image side's activations.
-        category_vectors: initial table [k d]; None draws N(0, 1).
+        projection_dim: Length p of both projections.
+        num_categories: Rows k of the category table.
+        category_dim: Length d of a category vector.
+        dtype: Type of the image side's activations.
+        category_vectors: Initial table [k d]; None draws N(0, 1).
 
     Returns:
         The model; its parameters come from `init`.
 
     Raises:
-        InputError: for an unknown encoder or vector treatment, or a table of another
-          shape than [num_categories, category_dim].
+        InputError: For an unknown encoder or vector treatment, or a table of another
+            shape than [num_categories, category_dim].
     """
     image_options, poi_options = dict(image_encoder), dict(poi_encoder)
     make_image = _factory("image_encoder", image_options, IMAGE_ENCODERS)

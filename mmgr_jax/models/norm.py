@@ -19,18 +19,16 @@ class BatchNorm(nn.Module):
     unlike flax.linen.BatchNorm. Inference uses the running statistics.
 
     Attributes:
-        dtype: type of the result; statistics and parameters are float32.
-        scale_init: initialiser of the scale.
+        dtype: Type of the result; statistics and parameters are float32.
     """
 
     dtype: DTypeLike = jnp.float32
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
         """Returns x normalised, in `dtype`; training updates `batch_stats`."""
         channels = x.shape[-1:]
-        scale = self.param("scale", self.scale_init, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)

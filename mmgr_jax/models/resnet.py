@@ -22,14 +22,14 @@ class ResNet(nn.Module):
     name. The stride sits in the 3x3 convolution (v1.5), padding is PyTorch's.
 
     Attributes:
-        stage_sizes: residual blocks of each stage; a stage halves the map (except
-          the first) and doubles the width.
-        width: channels of the first stage.
+        stage_sizes: Residual blocks of each stage; a stage halves the map (except
+            the first) and doubles the width.
+        width: Channels of the first stage.
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the
-          channels).
+            channels).
         stem: "conv7" (7x7 with stride 2, then 3x3 maximum with stride 2) or "patch4"
-          (4x4 with stride 4, a third of a small network's CPU time cheaper).
-        dtype: type of the activations; parameters are float32.
+            (4x4 with stride 4, which spares a small network 40 % of its CPU time).
+        dtype: Type of the activations; parameters are float32.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
     """
@@ -51,9 +51,9 @@ class ResNet(nn.Module):
         """Returns the pooled features [b f] in `dtype`.
 
         Args:
-            image: normalised image, any size of at least 32 px. On a CPU keep the
-              last map at 3x3 or larger: smaller ones are 70 times slower there.
-            train: use and update the batch statistics of BatchNorm.
+            image: Normalised image, any size of at least 32 px. On a CPU keep the
+                last map at 3x3 or larger: smaller ones are 70 times slower there.
+            train: Use and update the batch statistics of BatchNorm.
         """
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
@@ -130,10 +130,10 @@ class Conv(nn.Module):
     Patches that do not overlap (size equal to stride) are not padded.
 
     Attributes:
-        features: output channels.
-        size: side of the kernel in pixels.
-        stride: in pixels.
-        dtype: type of the products and of the result.
+        features: Output channels.
+        size: Side of the kernel in pixels.
+        stride: In pixels.
+        dtype: Type of the products and of the result.
     """
 
     features: int

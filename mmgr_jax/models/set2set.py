@@ -17,7 +17,7 @@ class Set2Set(nn.Module):
     starting from zeros. Computed in float32: it is a few per mille of a step.
 
     Attributes:
-        steps: number of readings; 5 as released.
+        steps: Number of readings; 5 as released.
 
     Reference: Vinyals et al. (2016), Order matters (arXiv 1511.06391), section 4.2;
     cell and weights as torch_geometric.nn.aggr.Set2Set with one LSTM layer.
@@ -32,7 +32,7 @@ class Set2Set(nn.Module):
         """Returns q* = [q, r], q = 2 d.
 
         Args:
-            x: the sets, padded to n slots; padding may hold any value.
+            x: The sets, padded to n slots; padding may hold any value.
             mask: True for real members. A set without any reads r = 0.
         """
         b, _, d = x.shape
@@ -63,7 +63,7 @@ class LstmCell(nn.Module):
     """One step of PyTorch's LSTM: gate order i f g o, two bias vectors.
 
     Attributes:
-        features: length d of the hidden state.
+        features: Length d of the hidden state.
     """
 
     features: int

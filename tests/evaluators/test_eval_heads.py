@@ -42,16 +42,41 @@ def test_ridge_agrees_with_scikit_learn(num_features, log):
         log=log,
     )
     x, y = _scaled(features.astype(np.float64), train), number
-    y = np.log1p(y) if log else y
+    scale = np.median(number[train])  # all are positive
+    y = np.log1p(y / scale) if log else y
     oracle = [Ridge(alpha=s).fit(x[train], y[train]).predict(x) for s in STRENGTHS]
     losses = [np.mean((p - y)[validation] ** 2) for p in oracle]
     np.testing.assert_allclose(fit.validation_losses, losses, rtol=1e-5)
     assert fit.strength == STRENGTHS[int(np.argmin(losses))]
     expected = oracle[int(np.argmin(losses))]
     if log:
-        ceiling = np.log1p(heads.MAX_GROWTH * number[train].max())
-        expected = np.expm1(np.clip(expected, 0, ceiling))
+        ceiling = heads.MAX_GROWTH * number[train].max()
+        expected = np.clip(scale * np.expm1(expected), 0, ceiling)
     np.testing.assert_allclose(fit.prediction, expected, rtol=1e-4)
+
+
+def test_the_unit_of_a_target_does_not_matter():
+    """Persons or thousands of persons."""
+    features, number, _, train, validation = _regions(8)
+    number[::7] = 0  # zeros have no say in the scale
+    basis = heads.basis(features, train)
+    settings = dict(validation=validation, strengths=STRENGTHS)
+    persons = heads.ridge(basis, number, **settings)
+    thousands = heads.ridge(basis, number / 1000, **settings)
+    assert thousands.strength == persons.strength
+    np.testing.assert_allclose(thousands.validation_losses, persons.validation_losses)
+    np.testing.assert_allclose(1000 * thousands.prediction, persons.prediction)
+
+
+def test_a_target_of_zeros_is_predicted_as_zero():
+    features, number, _, train, validation = _regions(8)
+    fit = heads.ridge(
+        heads.basis(features, train),
+        np.zeros_like(number),
+        validation=validation,
+        strengths=STRENGTHS,
+    )
+    np.testing.assert_array_equal(fit.prediction, 0)
 
 
 @pytest.mark.parametrize("num_features", [8, 150])
@@ -86,6 +111,7 @@ def test_softmax_stops_close_enough_to_the_optimum(num_features, monkeypatch):
     settings = dict(validation=validation, strengths=(1.0, 10.0, 100.0, 1e3))
     shipped = heads.softmax(basis, shares, **settings)
     monkeypatch.setattr(heads, "GRADIENT_TOLERANCE", 1e-7)
+    monkeypatch.setattr(heads, "ROUGH_TOLERANCE", 1e-7)
     exact = heads.softmax(basis, shares, **settings)
     assert shipped.strength == exact.strength
     np.testing.assert_allclose(shipped.prediction, exact.prediction, atol=5e-4)
@@ -105,6 +131,20 @@ def test_softmax_tries_the_path_until_it_overfits():
         basis, shares, validation=validation, strengths=(path.strength,)
     )
     np.testing.assert_allclose(path.prediction, alone.prediction, atol=2e-3)
+
+
+def test_a_rough_first_pass_chooses_what_exact_fits_would(monkeypatch):
+    """So rough that it stops where it starts and sees no difference in strengths."""
+    features, _, shares, train, validation = _regions(8)
+    basis = heads.basis(features, train)
+    settings = dict(validation=validation, strengths=(4.0, 2.0, 1.0, 0.5))
+    monkeypatch.setattr(heads, "PATIENCE", 9)
+    exact = heads.softmax(basis, shares, **settings)
+    monkeypatch.setattr(heads, "ROUGH_TOLERANCE", 1e9)
+    rough = heads.softmax(basis, shares, **settings)
+    assert rough.strength == exact.strength
+    np.testing.assert_allclose(rough.validation_losses, exact.validation_losses, 1e-3)
+    np.testing.assert_allclose(rough.prediction, exact.prediction, atol=5e-4)
 
 
 def test_softmax_with_a_class_that_training_never_saw():

@@ -31,7 +31,8 @@ def distributions():
 def test_scalar_agrees_with_scikit_learn_and_scipy(numbers):
     truth, prediction = numbers
     ours = metrics.scalar(truth, prediction)
-    log_truth, log_prediction = np.log1p(truth), np.log1p(prediction)
+    scale = np.median(truth)  # all are positive
+    log_truth, log_prediction = np.log1p(truth / scale), np.log1p(prediction / scale)
     assert ours == pytest.approx(
         {
             "mae": sklearn_metrics.mean_absolute_error(truth, prediction),
@@ -41,6 +42,30 @@ def test_scalar_agrees_with_scikit_learn_and_scipy(numbers):
             "r2_log": sklearn_metrics.r2_score(log_truth, log_prediction),
         }
     )
+
+
+def test_relative_metrics_do_not_depend_on_the_unit(numbers):
+    truth, prediction = numbers
+    truth[:50] = 0  # not part of the median
+    persons = metrics.scalar(truth, prediction)
+    thousands = metrics.scalar(truth / 1000, prediction / 1000)
+    for name in ("r2", "r2_log", "spearman"):
+        assert thousands[name] == pytest.approx(persons[name], rel=1e-9)
+    for name in ("mae", "rmse"):
+        assert 1000 * thousands[name] == pytest.approx(persons[name], rel=1e-9)
+
+
+def test_the_scale_of_logarithms_can_be_that_of_the_whole_city(numbers):
+    truth, prediction = numbers
+    scale = metrics.median_positive(truth)
+    assert scale == np.median(truth)
+    part = metrics.scalar(truth[:50], prediction[:50], log_scale=scale)["r2_log"]
+    expected = sklearn_metrics.r2_score(
+        np.log1p(truth[:50] / scale), np.log1p(prediction[:50] / scale)
+    )
+    assert part == pytest.approx(expected)
+    assert part != metrics.scalar(truth[:50], prediction[:50])["r2_log"]
+    assert metrics.median_positive(np.array([0.0, -3.0])) == 1
 
 
 def test_scalar_keeps_its_precision_for_float32(numbers):

@@ -136,6 +136,25 @@ def test_the_optimism_gap_exposes_features_that_only_know_the_place(city):
     assert gap > 0.2
 
 
+def test_the_unit_of_a_label_changes_nothing_but_the_unit(city, report):
+    label, persons = city["labels"]["population"]
+    thousands = _evaluate(city, labels=dict(population=(label, persons / 1000)))
+    for kind in ("block", "random"):
+        ours = thousands.tasks["population"].results[kind]["image"]
+        expected = report.tasks["population"].results[kind]["image"]
+        assert ours.strengths == expected.strengths
+        np.testing.assert_allclose(
+            1000 * ours.prediction, expected.prediction, rtol=1e-4
+        )
+        for measured, wanted in (
+            (ours.metrics, expected.metrics),
+            *zip(ours.fold_metrics, expected.fold_metrics, strict=True),
+        ):
+            for name, value in wanted.items():
+                unit = 1000 if name in ("mae", "rmse") else 1
+                assert unit * measured[name] == pytest.approx(value, rel=1e-4)
+
+
 def test_a_scalar_with_negative_values_keeps_its_own_scale(city):
     change = np.log(city["labels"]["population"][1]) - 3
     report = _evaluate(city, labels=dict(change=(Label("scalar", "K"), change)))
@@ -147,7 +166,9 @@ def test_a_scalar_with_negative_values_keeps_its_own_scale(city):
 
 def test_the_table_shows_methods_metrics_splits_and_the_best(report):
     table = report.table()
-    assert "population (count, persons, 2020): ridge on log(1 + value)" in table
+    assert (
+        "population (count, persons, 2020): ridge on log(1 + value / median)" in table
+    )
     assert "function (3 area shares): softmax" in table
     assert "321 of 324 regions have a label; 4 folds" in table
     block, random, gap = table.split("\n\nfunction")[0].split("\n\n")[1:]

@@ -65,7 +65,7 @@ def test_every_class_has_its_own_colour():
 @pytest.mark.parametrize("scale", [1e-5, 1.0, 3e8])
 def test_quantile_breaks_hold_equally_many_and_enclose_all(scale):
     values = np.random.default_rng(0).lognormal(0, 1.5, 2000) * scale
-    edges = symbols.quantile_breaks(values, 7)
+    edges = symbols.quantile_breaks(values, np.linspace(0, 1, 8))
     assert len(edges) == 8 and (np.diff(edges) > 0).all()
     assert edges[0] <= values.min() and edges[-1] >= values.max()
     counts, _ = np.histogram(values, edges)
@@ -75,27 +75,31 @@ def test_quantile_breaks_hold_equally_many_and_enclose_all(scale):
 
 def test_ties_and_constants_leave_fewer_classes():
     zeros = np.concatenate([np.zeros(90), np.arange(1.0, 11.0)])
-    assert symbols.quantile_breaks(zeros, 4).tolist() == [0, 10]
-    assert symbols.quantile_breaks(np.zeros(5), 4).tolist() == [0, 1]
-    low, high = symbols.quantile_breaks(np.full(5, -3.0), 4)
+    quarters = np.linspace(0, 1, 5)
+    assert symbols.quantile_breaks(zeros, quarters).tolist() == [0, 10]
+    assert symbols.quantile_breaks(np.zeros(5), quarters).tolist() == [0, 1]
+    low, high = symbols.quantile_breaks(np.full(5, -3.0), quarters)
     assert low <= -3 < high
 
 
 def test_breaks_of_negative_numbers_enclose_them():
     values = np.array([-1234.5, -3.0, 0.0, 777.77])
-    edges = symbols.quantile_breaks(values, 2)
+    edges = symbols.quantile_breaks(values, np.array([0, 0.5, 1]))
     assert edges[0] == -1240 and edges[-1] == 778
 
 
 def test_error_breaks_mirror_around_zero():
     errors = np.random.default_rng(1).normal(3, 10, 999)
-    edges = symbols.symmetric_breaks(errors, 4)
+    edges = symbols.symmetric_breaks(errors, np.array([0, 0.4, 0.7, 0.9, 1]))
     np.testing.assert_array_equal(edges, -edges[::-1])
     assert len(edges) == 8  # three magnitudes a side and one class around zero
     assert edges[-1] >= np.abs(errors).max()
-    around_zero = np.abs(errors) < edges[4]
-    assert around_zero.mean() == pytest.approx(0.25, abs=0.01)
-    assert symbols.symmetric_breaks(np.zeros(4), 4).tolist() == [-1, 1]
+    for edge, below in zip(edges[4:], (0.4, 0.7, 0.9, 1), strict=True):
+        assert (np.abs(errors) <= edge).mean() == pytest.approx(below, abs=0.01)
+    assert symbols.symmetric_breaks(np.zeros(4), np.linspace(0, 1, 3)).tolist() == [
+        -1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,24 @@ def test_error_breaks_mirror_around_zero():
 )
 def test_numbers_as_printed(value, text):
     assert symbols.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("largest", "power", "unit"),
+    [
+        (7_490.0, 0, "persons"),
+        (999_000.0, 0, "persons"),
+        (1_000_000.0, 6, "\N{MULTIPLICATION SIGN} 10\u2076 persons"),
+        (220e9, 9, "\N{MULTIPLICATION SIGN} 10\u2079 persons"),
+        (0.45, 0, "persons"),
+        (0.01, -3, "\N{MULTIPLICATION SIGN} 10\u207b\u00b3 persons"),
+        (2.66e-5, -6, "\N{MULTIPLICATION SIGN} 10\u207b\u2076 persons"),
+    ],
+)
+def test_long_numbers_share_a_power_of_a_thousand(largest, power, unit):
+    edges = np.array([-largest, 0.0, largest / 2])
+    assert symbols.power_of_thousand(edges) == power
+    assert symbols.with_power("persons", power) == unit
 
 
 @pytest.mark.parametrize(

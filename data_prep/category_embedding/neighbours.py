@@ -1,0 +1,81 @@
+"""The nearest categories of each category, as text for people to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from data_prep.pois import PoiTable
+
+_NUM_NEAREST = 5
+
+
+def describe(
+    poi_table: PoiTable, table: Float32[np.ndarray, "k d"], made: str = ""
+) -> str:
+    """A line a category: its first level, its POIs and its nearest categories.
+
+    Args:
+        poi_table: The POIs.
+        table: The vector of each of their categories [k d].
+        made: How the vectors were made, for the first line.
+
+    Returns:
+        Lines of text, the last one ended.
+    """
+    names, parents = poi_table.categories, poi_table.parents
+    frequency = np.bincount(poi_table.category, minlength=len(names))
+    cosine = cosines(table)
+    np.fill_diagonal(cosine, -np.inf)
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :_NUM_NEAREST]
+    width, parent_width = (max(map(len, column)) for column in (names, parents))
+    lines = [f"# {made}"] if made else []
+    lines += [f"# {separation(parents, table)}", "# * same first level"]
+    lines.append(
+        f"{'category':{width}}  {'first level':{parent_width}}     POIs  "
+        "nearest (cosine)"
+    )
+    for row, name in enumerate(names):
+        nearest = " | ".join(
+            f"{names[other]}{'*' * (parents[other] == parents[row])} "
+            f"{cosine[row, other]:.2f}"
+            for other in order[row]
+            if other != row
+        )
+        lines.append(
+            f"{name:{width}}  {parents[row]:{parent_width}}  {frequency[row]:7,}  "
+            f"{nearest}".rstrip()
+        )
+    return "\n".join(lines) + "\n"
+
+
+def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> str:
+    """In words: how alike siblings are, and strangers."""
+    siblings, strangers = mean_cosines(parents, table)
+    return f"mean cosine: siblings {siblings:.3f}, strangers {strangers:.3f}"
+
+
+def mean_cosines(
+    parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]
+) -> tuple[float, float]:
+    """Mean cosine of categories that share their first level, and of all others.
+
+    NaN where there is no such pair.
+    """
+    cosine = cosines(table)
+    parent = np.array(parents, str)
+    alike = np.equal.outer(parent, parent)
+    pairs = ~np.eye(len(parents), dtype=bool)
+    siblings, strangers = cosine[alike & pairs], cosine[~alike]
+    return (
+        float(siblings.mean()) if len(siblings) else float("nan"),
+        float(strangers.mean()) if len(strangers) else float("nan"),
+    )
+
+
+def cosines(table: Float32[np.ndarray, "k d"]) -> Float[np.ndarray, "k k"]:
+    """Cosine of each two vectors [k k]; 0 with a vector that is zero."""
+    vectors = table.astype(np.float64)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return unit @ unit.T

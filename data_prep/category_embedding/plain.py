@@ -1,0 +1,147 @@
+"""Category vectors that need no training: one-hot, and a table the user brings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int
+
+from data_prep import vectors
+from data_prep.checks import common
+from mmgr_jax.errors import InputError
+
+_WANTED = "CSV or Parquet with a column of category names and one column a dimension"
+_TABLE = "config.category_vectors.table"
+
+
+def onehot(frequency: Int[np.ndarray, " k"], dim: int) -> Float32[np.ndarray, "k d"]:
+    """One axis a category.
+
+    With no more categories than axes, category i has axis i and the axes left over
+    are zero. With more, the `dim - 1` most frequent ones have an axis of their own, in
+    the order of the categories, and all others share the last axis, so that none is
+    left without a vector.
+
+    Args:
+        frequency: Number of POIs of each category [k].
+        dim: Number of axes d.
+
+    Returns:
+        Unit vectors, float32 [k d].
+    """
+    k = len(frequency)
+    axis = np.arange(k)
+    if k > dim:
+        frequent = np.sort(np.argsort(-frequency, kind="stable")[: dim - 1])
+        axis = np.full(k, dim - 1)
+        axis[frequent] = np.arange(dim - 1)
+        logging.info(
+            "one-hot: %d categories on %d axes, so the %d rarest share the last one",
+            k,
+            dim,
+            k - dim + 1,
+        )
+    return np.eye(dim, dtype=np.float32)[axis]
+
+
+def from_table(
+    categories: Sequence[str],
+    *,
+    path: str | None,
+    category_column: str,
+    columns: Sequence[str],
+) -> Float32[np.ndarray, "k d"]:
+    """The vectors a file has for categories; its other rows are left aside.
+
+    Args:
+        categories: Names of the categories [k].
+        path: CSV or Parquet.
+        category_column: Column with the name of the category, each once.
+        columns: The columns of the vector in their order; (): all columns but that of
+            the category, which must then be numbers.
+
+    Returns:
+        Vectors in the order of `categories`, float32 [k d].
+
+    Raises:
+        InputError: If a column, a category or a number is missing, or a category has
+            two rows.
+    """
+    rows = _load(path)
+    chosen = list(columns) or [name for name in rows.columns if name != category_column]
+    absent = [name for name in (category_column, *chosen) if name not in rows.columns]
+    if absent or not chosen:
+        raise InputError(
+            f"{path}: has no column {', '.join(map(repr, absent)) or 'of numbers'}; "
+            f"its columns: {common.names([str(name) for name in rows.columns])}. "
+            f"Correct {_TABLE}.category_column or columns."
+        )
+    names = rows[category_column].astype("string").str.strip()
+    _refuse_unfit_names(path, names, categories)
+    _refuse_text(path, rows[chosen])
+    numbers = rows[chosen].set_axis(pd.Index(names)).loc[list(categories)]
+    logging.info("%s: %d of %d rows used", path, len(categories), len(rows))
+    found = numbers.to_numpy(np.float32, na_value=np.nan)
+    _refuse_gaps(path, found, categories, chosen)
+    return found
+
+
+def _load(path: str | None) -> pd.DataFrame:
+    if path is None or not Path(path).is_file():
+        raise InputError(f"{_TABLE}.path {path!r}: no such file. Wanted: {_WANTED}.")
+    try:
+        return pd.DataFrame(vectors.load(path))
+    except common.UNREADABLE as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}). Wanted: {_WANTED}."
+        ) from error
+
+
+def _refuse_unfit_names(
+    path: str | None, names: pd.Series, categories: Sequence[str]
+) -> None:
+    present = set(names.dropna())
+    missing = [name for name in categories if name not in present]
+    if missing:
+        raise InputError(
+            f"{path}: has no row for {len(missing)} of {len(categories)} categories: "
+            f"{', '.join(map(repr, missing))}. Add them, or merge these categories in "
+            "the POI table."
+        )
+    wanted = names[names.isin(categories)]
+    twice = wanted[wanted.duplicated()].unique().tolist()
+    if twice:
+        raise InputError(
+            f"{path}: has several rows for {common.names(twice)}. Keep one a category."
+        )
+
+
+def _refuse_text(path: str | None, cells: pd.DataFrame) -> None:
+    text = [
+        str(name) for name in cells if not pd.api.types.is_numeric_dtype(cells[name])
+    ]
+    if text:
+        raise InputError(
+            f"{path}: column(s) {common.names(text)} hold something else than numbers. "
+            f"Correct them, or name the columns of the vector in {_TABLE}.columns."
+        )
+
+
+def _refuse_gaps(
+    path: str | None,
+    found: Float32[np.ndarray, "k d"],
+    categories: Sequence[str],
+    columns: Sequence[str],
+) -> None:
+    gaps = np.argwhere(~np.isfinite(found))
+    if len(gaps):
+        row, column = gaps[0].tolist()
+        raise InputError(
+            f"{path}: {categories[row]!r} has {found[row, column]} in column "
+            f"{columns[column]!r}, and {len(gaps) - 1} more such cell(s) follow. "
+            "Allowed: finite numbers."
+        )

@@ -1,0 +1,297 @@
+"""Category vectors by skip-gram with negative sampling and a hierarchy term.
+
+Reference: Huang et al. (2022), doi 10.1080/13658816.2022.2040510. With s_ij = t_i . c_j
+for the target vector of category i and the context vector of category j, a pair (i, j)
+with negatives n_1 .. n_K costs
+
+    softplus(-s_ij) + sum over its negatives of softplus(s_in).
+
+Pairs come from the walks, but vectors belong to categories: the mean cost over all
+pairs and all draws of negatives is a sum over the k x k pairs of categories,
+
+    loss = sum_ij  positive_ij softplus(-s_ij) + negative_ij softplus(s_ij),
+
+with positive_ij the share of the pairs that are (i, j), and negative_ij the expected
+number of times j is a negative of i, a pair. This is the loss the streamed pairs have
+in expectation, exactly; its gradient has no noise, so that a few hundred steps of Adam
+do what streaming takes 1e5 to 1e6 batches of 128 for (paper: Adam 5e-4, batch 128, 100
+epochs). Memory grows with k^2 and not with the number of POIs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int64
+from scipy.special import expit
+
+from data_prep import progress
+from mmgr_jax.errors import InputError
+
+_INITIAL_SCALE = 0.02
+_MOMENTS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+_Vectors = Float[np.ndarray, "k d"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """How often categories are drawn together, a pair of the walks.
+
+    Attributes:
+        positive: Share of the pairs that are (target, context) [k k]; sums to 1.
+        negative: Expected draws of each category as a negative of each target [k k];
+            sums to the number of negatives.
+    """
+
+    positive: Float[np.ndarray, "k k"]
+    negative: Float[np.ndarray, "k k"]
+
+
+def train(
+    counts: Int64[np.ndarray, "k k"],
+    parents: Sequence[str],
+    *,
+    dim: int,
+    seed: int,
+    num_negatives: int,
+    negatives: str,
+    hierarchy_weight: float,
+    learning_rate: float,
+    num_steps: int,
+) -> Float32[np.ndarray, "k d"]:
+    """Vectors of categories from how often they meet.
+
+    The objective is, with H = 1/2 sum_ij w_ij |t_i - t_j|^2, w_ij = 1 where i and j
+    share their first level, and P the number of such pairs i < j,
+
+        loss + hierarchy_weight * (1 + num_negatives) log 2 * H / P.
+
+    H / P is the mean squared distance of siblings, and (1 + num_negatives) log 2 the
+    loss of zero vectors: siblings at a distance of 1 add `hierarchy_weight` times that
+    loss, whatever the number of POIs, walks and categories. (The released code squares
+    the sum of unsquared distances, so its weight of 1e-8 means nothing here.)
+
+    The vectors are scaled by one number to a root mean square length of 1, which the
+    random and one-hot vectors have too: their length would tell of the number of steps
+    alone.
+
+    Args:
+        counts: Pairs (target, context) of the walks [k k].
+        parents: First-level category of each category [k].
+        dim: Length of a vector d.
+        seed: Seed of the initial vectors.
+        num_negatives: Negatives a pair K; 5 in the paper.
+        negatives: What negatives are drawn from, a key of `NEGATIVES`: "absent" (the
+            paper's), "uniform" or "frequency".
+        hierarchy_weight: 0 leaves the hierarchy out.
+        learning_rate: Step size of Adam on the whole loss.
+        num_steps: Steps of Adam. The loss of absent negatives has no minimum, and
+            longer training mostly fits pairs that met by chance.
+
+    Returns:
+        The target vectors, float32 [k d].
+
+    Raises:
+        InputError: If there is one category alone, or a hierarchy is wanted and no two
+            categories share their first level.
+    """
+    group = np.unique(np.array(parents, str), return_inverse=True)[1].reshape(-1)
+    _check(group, hierarchy_weight)
+    draws = expected_draws(counts, num_negatives, negatives)
+    scale = _hierarchy_scale(group, hierarchy_weight, num_negatives)
+    target, context = fit(
+        draws,
+        group,
+        scale,
+        dim=dim,
+        rng=np.random.default_rng(seed),
+        learning_rate=learning_rate,
+        num_steps=num_steps,
+    )
+    loss, _, _ = loss_and_gradient(target, context, draws)
+    untrained = (1 + num_negatives) * math.log(2)
+    logging.info("skip-gram loss %.4f; of zero vectors %.4f", loss, untrained)
+    length = math.sqrt(np.mean(np.sum(target**2, axis=1)))
+    return (target / length).astype(np.float32)
+
+
+def problems(
+    *,
+    num_negatives: int,
+    negatives: str,
+    hierarchy_weight: float,
+    learning_rate: float,
+    num_steps: int,
+) -> list[str]:
+    """What is wrong with the settings of the training; see `train`."""
+    found = []
+    for name, value in (("num_negatives", num_negatives), ("num_steps", num_steps)):
+        if value < 1:
+            found.append(f"skipgram.{name} is {value}; allowed: 1 or more.")
+    if negatives not in NEGATIVES:
+        allowed = ", ".join(map(repr, NEGATIVES))
+        found.append(f"skipgram.negatives is {negatives!r}; allowed: {allowed}.")
+    if not 0 <= hierarchy_weight < np.inf:
+        found.append(
+            f"skipgram.hierarchy_weight is {hierarchy_weight}; allowed: 0 or more."
+        )
+    if not 0 < learning_rate < np.inf:
+        found.append(f"skipgram.learning_rate is {learning_rate}; allowed: above 0.")
+    return found
+
+
+def expected_draws(
+    counts: Int64[np.ndarray, "k k"], num_negatives: int, negatives: str
+) -> Draws:
+    """How often each category is a context and a negative of each target.
+
+    Args:
+        counts: Pairs (target, context) of the walks [k k].
+        num_negatives: Negatives a pair.
+        negatives: A key of `NEGATIVES`.
+    """
+    positive = counts / counts.sum()
+    noise = NEGATIVES[negatives](counts)
+    pairs_of_target = positive.sum(axis=1, keepdims=True)
+    return Draws(positive, num_negatives * pairs_of_target * noise)
+
+
+def fit(
+    draws: Draws,
+    group: Int[np.ndarray, " k"],
+    hierarchy_scale: float,
+    *,
+    dim: int,
+    rng: np.random.Generator,
+    learning_rate: float,
+    num_steps: int,
+) -> tuple[_Vectors, _Vectors]:
+    """Target and context vectors after some steps of Adam.
+
+    Args:
+        draws: What the loss expects.
+        group: First level of each category [k].
+        hierarchy_scale: What `hierarchy` is multiplied by in the objective.
+        dim: Length of a vector.
+        rng: Source of the initial vectors.
+        learning_rate: Step size of Adam.
+        num_steps: Number of steps.
+    """
+    shape = (len(group), dim)
+    target = rng.normal(scale=_INITIAL_SCALE, size=shape)
+    context = rng.normal(scale=_INITIAL_SCALE, size=shape)
+    of_target, of_context = _Adam(shape, learning_rate), _Adam(shape, learning_rate)
+    for _ in progress.track(range(num_steps), "training steps", num_steps):
+        _, d_target, d_context = loss_and_gradient(target, context, draws)
+        if hierarchy_scale:
+            d_target += hierarchy_scale * hierarchy(target, group)[1]
+        of_target.step(target, d_target)
+        of_context.step(context, d_context)
+    return target, context
+
+
+def loss_and_gradient(
+    target: _Vectors, context: _Vectors, draws: Draws
+) -> tuple[float, _Vectors, _Vectors]:
+    """Expected cost of a pair, and its gradients by target and context vectors."""
+    score = target @ context.T
+    both = draws.positive + draws.negative
+    # softplus(-s) = softplus(s) - s
+    loss = np.sum(both * np.logaddexp(0, score) - draws.positive * score)
+    d_score = both * expit(score) - draws.positive
+    return float(loss), d_score @ context, d_score.T @ target
+
+
+def hierarchy(
+    vectors: _Vectors, group: Int[np.ndarray, " k"]
+) -> tuple[float, _Vectors]:
+    """1/2 sum_ij w_ij |c_i - c_j|^2, w_ij = 1 within a group, and its gradient.
+
+    Computed as the sum over groups of m sum_i |c_i - mean|^2, m the group's size.
+    """
+    member = np.equal.outer(np.arange(group.max() + 1), group).astype(float)
+    size = member.sum(axis=1)
+    mean = (member @ vectors) / np.maximum(size, 1)[:, None]
+    away = (vectors - mean[group]) * size[group, None]
+    return float(np.sum(away * (vectors - mean[group]))), 2 * away
+
+
+def _absent(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """Uniform over the categories a target never met; over all where it met all."""
+    absent = counts == 0
+    absent[~absent.any(axis=1)] = True
+    return absent / absent.sum(axis=1, keepdims=True)
+
+
+def _uniform(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """Uniform over all categories."""
+    return np.full(counts.shape, 1 / len(counts))
+
+
+def _frequency(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+    """By frequency to the power of 3/4, as word2vec draws."""
+    share = counts.sum(axis=0) ** 0.75
+    return np.tile(share / share.sum(), (len(counts), 1))
+
+
+NEGATIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "absent": _absent,
+    "uniform": _uniform,
+    "frequency": _frequency,
+}
+"""What negatives are drawn from: counts [k k] -> rows that sum to 1 [k k]."""
+
+
+class _Adam:
+    """Adam on one array, in place (Kingma and Ba 2015)."""
+
+    def __init__(self, shape: tuple[int, int], learning_rate: float) -> None:
+        self._rate = learning_rate
+        self._mean, self._square = np.zeros(shape), np.zeros(shape)
+        self._count = 0
+
+    def step(self, values: _Vectors, gradient: _Vectors) -> None:
+        self._count += 1
+        keep_mean, keep_square = _MOMENTS
+        self._mean += (1 - keep_mean) * (gradient - self._mean)
+        self._square += (1 - keep_square) * (gradient**2 - self._square)
+        mean = self._mean / (1 - keep_mean**self._count)
+        square = self._square / (1 - keep_square**self._count)
+        values -= self._rate * mean / (np.sqrt(square) + _EPSILON)
+
+
+def _sibling_pairs(group: Int[np.ndarray, " k"]) -> int:
+    size = np.bincount(group)
+    return int(np.sum(size * (size - 1)) // 2)
+
+
+def _hierarchy_scale(
+    group: Int[np.ndarray, " k"], weight: float, num_negatives: int
+) -> float:
+    """What 1/2 sum w_ij |c_i - c_j|^2 is multiplied by in the objective."""
+    if not weight:
+        return 0.0
+    return weight * (1 + num_negatives) * math.log(2) / _sibling_pairs(group)
+
+
+def _check(group: Int[np.ndarray, " k"], hierarchy_weight: float) -> None:
+    if len(group) < 2:
+        raise InputError(
+            f"config.pois.category_column: {len(group)} category, but skip-gram needs "
+            "2 or more to tell apart. Name a column with finer categories, or set "
+            "config.category_vectors.method to 'random'."
+        )
+    if hierarchy_weight and not _sibling_pairs(group):
+        raise InputError(
+            f"config.pois.parent_column: no two of the {len(group)} categories share "
+            "a first-level category (it names no column, or one as fine as "
+            "config.pois.category_column), so there is no hierarchy to learn. Name the "
+            "column with the first-level category, or set "
+            "config.category_vectors.skipgram.hierarchy_weight to 0."
+        )
