@@ -196,7 +196,7 @@ def load_model(bundle: Path, abstract: Tree) -> Tree:
     return _load(ocp, bundle, {"model": abstract})["model"]
 
 
-def abstract_like(tree: Tree, sharding: Sharding) -> Tree:
+def abstract_like(tree: Any, sharding: Sharding) -> Any:
     """Shapes and types of `tree`, laid out by `sharding`."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Float32
 
@@ -50,9 +52,14 @@ def describe(
 
 
 def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> str:
-    """In words: how alike siblings are, and strangers."""
-    siblings, strangers = mean_cosines(parents, table)
-    return f"mean cosine: siblings {siblings:.3f}, strangers {strangers:.3f}"
+    """In words: how alike siblings are, and strangers; those there are."""
+    means = dict(
+        zip(("siblings", "strangers"), mean_cosines(parents, table), strict=True)
+    )
+    told = [
+        f"{name} {mean:.3f}" for name, mean in means.items() if not math.isnan(mean)
+    ]
+    return f"mean cosine: {', '.join(told)}"
 
 
 def mean_cosines(

@@ -24,6 +24,7 @@ CLASS_QUANTILES = np.linspace(0, 1, 8)
 ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
 """Of |error|: the darkest colours are left to the worst tenth of the regions."""
 
+CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
 
 
@@ -179,6 +180,10 @@ def _draw_panel(
     axes.set(xlim=west_east, ylim=south_north)
     axes.set(xticks=[], yticks=[])
     axes.set_title(panel.title, fontsize=marginalia.TEXT_SIZE + 1, loc="left", pad=5)
+    # Drawn below the regions, their edges show around the city alone: a pale region
+    # at its border is told from the paper.
+    casing = PathCollection(outlines, facecolors="none", **CASING)
+    axes.add_collection(casing, autolim=False)
     known = np.isfinite(panel.values)
     colored = PathCollection(
         [outlines[i] for i in np.flatnonzero(known)],

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from mmgr_jax.evaluators import heads
 
 STRENGTHS = (1e-2, 1.0, 100.0, 1e4)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As `tasks.evaluate` does: thread pools cost more than they give at this size."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _regions(num_features, num_regions=300, num_classes=4, seed=0):

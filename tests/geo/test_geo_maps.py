@@ -129,6 +129,71 @@ def test_holes_stay_open(tmp_path):
     assert _pixel(path, layout, 0, shapely.Point(345_100, 3_450_500)).min() < 0.8
 
 
+def test_triangles_with_classes_of_any_name(tmp_path):
+    x, y = 345_000 + 400 * np.arange(4), 3_450_000
+    geometry = np.array(
+        [shapely.Polygon([(a, y), (a + 400, y), (a, 400 + y)]) for a in x]
+    )
+    names = ("port", "water", "retail & trade")
+    truth = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.3, 0.4, 0.3], [np.nan] * 3])
+    prediction = truth[[1, 1, 2, 0]]
+    path = tmp_path / "use.png"
+    arguments = _arguments(
+        geometry, Label("share", "1", classes=names), truth=truth, prediction=prediction
+    )
+    maps.task_map(path, **arguments)
+    layout = _layout(geometry, marginalia.BAR_HEIGHT)
+    colors = dict(zip(names, symbols.class_colors(names), strict=True))
+    # The far half of each square lies outside its triangle: paper.
+    beside = shapely.Point(345_300, 3_450_300)
+    np.testing.assert_allclose(_pixel(path, layout, 0, beside), 1.0)
+    largest = {
+        0: ("port", "retail & trade", "water"),
+        1: ("retail & trade", "retail & trade", "water", "port"),
+    }
+    for panel, expected in largest.items():
+        for region, name in enumerate(expected):
+            found = _pixel(path, layout, panel, geometry[region].centroid)
+            np.testing.assert_allclose(found, to_rgb(colors[name]), atol=0.01)
+    hatched = _pixel(path, layout, 0, geometry[3].centroid)
+    assert np.ptp(hatched) < 0.02 and 0.4 < hatched.min() < 0.95
+
+
+def test_a_pale_region_is_told_from_the_paper(tmp_path):
+    """No error anywhere: the map of errors still shows where the city is."""
+    geometry = _grid(4, 4)
+    values = np.arange(16.0)
+    path = tmp_path / "map.png"
+    maps.task_map(
+        path, **_arguments(geometry, POPULATION, truth=values, prediction=values)
+    )
+    layout = _layout(geometry, marginalia.BAR_HEIGHT)
+    west, south, east, _ = shapely.total_bounds(geometry)
+    inside = shapely.Point(west + 300, south + 300)  # in the middle of a region
+    border = shapely.Point((west + east) / 2 + 100, south)
+    pale = _pixel(path, layout, 2, inside).min()
+    assert pale > 0.95
+    # A line of 0.75 pt, averaged over 3 pixels of 0.72 pt:
+    assert _pixel(path, layout, 2, border).max() < pale - 0.03
+
+
+def test_a_failed_write_leaves_the_old_map(tmp_path, monkeypatch):
+    path = tmp_path / "map.png"
+    arguments = _arguments(_grid(3, 3), POPULATION)
+    maps.task_map(path, **arguments)
+    before = path.read_bytes()
+
+    def break_off(figure, where, **_):
+        where.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(maps.Figure, "savefig", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        maps.task_map(path, **arguments)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def _ink(text):
     """What a text covers: the lower half of a break in the second row."""
     box = text.get_window_extent()

@@ -8,12 +8,13 @@ from oracles import import_oracle, import_torchvision
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.losses import mmgr_loss
-from mmgr_jax.models import mmgr, weights
+from mmgr_jax.models import mmgr, resnet, weights
 
 K, D = 20, 64
 LENGTHS = (4, 1, 9, 2, 6)
 SLOTS = 10
 B = len(LENGTHS)
+STAGES = (1, 1)  # two blocks: test_resnet.py has the depth
 KEY = jax.random.key(0, impl="rbg")  # compiles in a third of the time
 
 
@@ -48,14 +49,20 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
+def with_one_block(dtype=jnp.float32):
+    """The model with an image encoder that compiles fast; 8 features."""
+    encoder = resnet.ResNet((1,), width=8, dtype=dtype)
+    return build(dtype=dtype).clone(image_encoder=encoder)
+
+
 @pytest.fixture(scope="module")
 def model():
-    return build()
+    return with_one_block()
 
 
 @pytest.fixture(scope="module")
 def variables(model):
-    return jax.jit(lambda key: model.init(key, *batch(), train=True))(jax.random.key(0))
+    return jax.jit(lambda key: model.init(key, *batch(), train=True))(KEY)
 
 
 def test_parameter_counts_are_those_of_the_released_model():
@@ -70,16 +77,18 @@ def test_parameter_counts_are_those_of_the_released_model():
 
 
 def released_model(table):
-    """The released architecture and names, with ResNet-18 for speed."""
+    """The released architecture and names, with a ResNet of two stages for speed."""
     torch = import_oracle("torch")
     aggr = import_oracle("torch_geometric.nn.aggr")
     nn = torch.nn
     torch.manual_seed(0)
 
     image_side = nn.Module()
-    image_side.encoder = import_torchvision().models.resnet18()
+    tv_resnet = import_torchvision().models.resnet
+    image_side.encoder = tv_resnet.ResNet(tv_resnet.BasicBlock, (*STAGES, 1, 1))
+    image_side.encoder.layer3 = image_side.encoder.layer4 = nn.Identity()
     image_side.encoder.fc = nn.Sequential(
-        nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 128)
+        nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128)
     )
     poi_side = nn.Module()
     poi_side.set2set = aggr.Set2Set(D, processing_steps=5)
@@ -113,7 +122,7 @@ def test_step_equals_the_released_model():
     torch = import_oracle("torch")
     table = np.random.default_rng(1).normal(size=(K, D)).astype(np.float32)
     image_side, poi_side, forward = released_model(table)
-    model = build({"name": "resnet18"}, category_vectors=table)
+    model = build(category_vectors=table).clone(image_encoder=resnet.ResNet(STAGES))
     like = shapes_of(model)
     image_like = {
         "params": {k: like["params"][k] for k in ("image_encoder", "image_head")},
@@ -241,7 +250,7 @@ def test_methods_are_the_parts_of_the_whole(model, variables):
 
     outputs = whole(variables)
     features, pooled, z_image, z_poi = parts(variables)
-    assert features.shape == (B, 32)
+    assert features.shape == (B, 8)
     assert pooled.shape == (B, 2 * D)
     assert outputs["z_image"].shape == (2, B, 128)
     np.testing.assert_allclose(outputs["z_image"][1], z_image, rtol=1e-4, atol=1e-6)
@@ -334,3 +343,36 @@ def test_bfloat16_keeps_float32_parameters():
     outputs = jax.eval_shape(lambda v: model.apply(v, *batch(), train=False), like)
     assert outputs["z_image"].dtype == jnp.bfloat16
     assert outputs["z_poi"].dtype == jnp.float32
+
+
+def test_bfloat16_loss_and_gradients_are_finite_float32(variables):
+    """With half of the sets empty: their one vector learns as well."""
+    model = with_one_block(jnp.bfloat16)
+    views, category, offset_m, mask = batch()
+    mask = mask.at[::2].set(False)
+
+    def loss(params):
+        outputs, _ = model.apply(
+            {**variables, "params": params},
+            views,
+            category,
+            offset_m,
+            mask,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return mmgr_loss(
+            outputs["z_image"],
+            outputs["z_poi"],
+            temperature=0.5,
+            image_weight=0.5,
+            poi_empty=~jnp.any(mask, axis=1),
+        )[0]
+
+    value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+    assert value.dtype == jnp.float32
+    assert 0.0 < value < 2.0 * np.log(2 * B)
+    for leaf in jax.tree.leaves(grads):
+        assert leaf.dtype == jnp.float32 and np.all(np.isfinite(leaf))
+    assert np.any(grads["poi_encoder"]["empty"])
+    assert np.any(grads["image_encoder"]["conv1"]["kernel"])

@@ -135,9 +135,9 @@ def assert_all_close(ours, theirs):
     [
         ("resnet18", {}, 11_689_512 - 513_000, 512),
         ("resnet50", {}, 25_557_032 - 2_049_000, 2048),
-        # conv1 48w + bn 2w, stages 18w^2 + 4w, 56w^2 + 8w + 4w, 224w^2 + 16w + 8w
+        # conv1 147w + bn 2w, stages 18w^2 + 4w, 56w^2 + 8w + 4w, 224w^2 + 16w + 8w
         # with w = 16: shortcuts are 2w^2 and 8w^2 of the last two.
-        ("resnet_small", {"width": 16}, 298 * 256 + 90 * 16, 64),
+        ("resnet_small", {"width": 16}, 298 * 256 + 189 * 16, 64),
     ],
 )
 def test_parameter_counts(name, options, num_params, feature_dim):

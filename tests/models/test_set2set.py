@@ -36,19 +36,21 @@ def summarise(variables, x, mask):
     return jax.jit(Set2Set().apply)(variables, x, mask)
 
 
-def test_outputs_and_gradients_equal_torch_geometric():
+@pytest.mark.parametrize("lengths", [LENGTHS, (3, 0, 8, 0)])
+def test_outputs_and_gradients_equal_torch_geometric(lengths):
+    """Empty sets too, inside the batch and at its end, once it is told their number."""
     torch = import_oracle("torch")
     aggr = import_oracle("torch_geometric.nn.aggr")
     oracle = aggr.Set2Set(D, processing_steps=5)
-    sets = ragged()
+    sets = ragged(lengths)
     x, mask = padded(sets, 11)
     like = jax.eval_shape(Set2Set().init, jax.random.key(0), x, mask)
     state_dict = {k: v.numpy().copy() for k, v in oracle.state_dict().items()}
     variables = weights.from_torch(state_dict, like)
 
     t_x = torch.tensor(np.concatenate(sets), requires_grad=True)
-    index = torch.tensor(np.repeat(np.arange(len(sets)), LENGTHS))
-    t_y = oracle(t_x, index)
+    index = torch.tensor(np.repeat(np.arange(len(sets)), lengths))
+    t_y = oracle(t_x, index, dim_size=len(sets))
     torch.sin(t_y).sum().backward()
 
     def loss(variables, x):

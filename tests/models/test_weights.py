@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import import_torchvision
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import resnet, weights
@@ -34,6 +35,28 @@ def test_round_trip(variables):
     )
     params, batch_stats = weights.torchvision_resnet_to_params(state_dict, variables)
     assert_same({"params": params, "batch_stats": batch_stats}, variables)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvision_round_trip_is_exact(name):
+    oracle = getattr(import_torchvision().models, name)()
+    rng = np.random.default_rng(1)
+    theirs = {
+        key: rng.normal(size=value.shape).astype(np.float32)
+        for key, value in oracle.state_dict().items()
+    }
+    model = resnet.FACTORIES[name]()
+    like = jax.eval_shape(
+        lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=True),
+        jax.random.key(0),
+    )
+    ours = weights.params_to_torchvision_resnet(
+        *weights.torchvision_resnet_to_params(theirs, like)
+    )
+    left_out = {key for key in theirs if key.startswith("fc.") or "num_batch" in key}
+    assert ours.keys() == theirs.keys() - left_out
+    for key, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[key])
 
 
 def test_names_and_layout_are_torchvision_s(variables):

@@ -1,0 +1,727 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import small_city
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from data_prep import build, category_embedding, graph, pois, records, toy_city
+from data_prep.category_embedding import command, neighbours, plain, skipgram, walks
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+ROOT = Path(category_embedding.__file__).parents[2]
+LAS_VEGAS = ROOT.parent / "shared" / "data" / "las_vegas" / "pois.csv.gz"
+WALKS = dict(
+    per_poi=5,
+    length=10,
+    region_size_m=None,
+    region_factor=0.4,
+    return_bias=1.0,
+    outward_bias=1.0,
+)
+SKIPGRAM = dict(
+    num_negatives=5,
+    negatives="absent",
+    hierarchy_weight=0.01,
+    learning_rate=5e-3,
+    num_steps=400,
+)
+TABLE = dict(path=None, category_column="category", columns=())
+SETTINGS = dict(
+    method="skipgram", dim=64, seed=0, walks=WALKS, skipgram=SKIPGRAM, table=TABLE
+)
+
+
+def _section():
+    section = ConfigDict(SETTINGS)
+    section.out = placeholder(str)
+    section.walks.region_size_m = placeholder(float)
+    section.table.path = placeholder(str)
+    return section
+
+
+def _pois(seed=0, n=60, k=4, parents=("a", "a", "b", "b")):
+    """POIs at random places of a square kilometre, some of them on one place."""
+    rng = np.random.default_rng(seed)
+    place_m = rng.uniform(0, 1000, (n, 2))
+    place_m[: n // 10] = place_m[-1]
+    names = tuple(f"category {index}" for index in range(k))
+    category = rng.integers(0, k, n).astype(np.int32)
+    return pois.PoiTable(*place_m.T.copy(), category, names, parents, {})
+
+
+# ---- walks ----
+
+
+def _network(edges, weights):
+    edges = np.array(edges, np.int32)
+    return walks.adjacency(edges, np.array(weights, float), int(edges.max()) + 1)
+
+
+def _fits(counts, weights):
+    """Whether counts are a plausible draw from a distribution."""
+    expected = np.array(weights, float) / np.sum(weights) * np.sum(counts)
+    return scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+SQUARE_WITH_TAIL = [(0, 1), (1, 2), (0, 2), (1, 3)]
+
+
+def test_walks_follow_edges_and_start_where_asked():
+    table = _pois()
+    net = walks.network(table.x_m, table.y_m)
+    first = np.arange(len(net), dtype=np.int32)
+    path = walks.walk(net, first, 10, np.random.default_rng(0), 2.0, 2.0)
+    assert path.shape == (60, 10)
+    np.testing.assert_array_equal(path[:, 0], first)
+    edges = {
+        (i, int(j))
+        for i in range(len(net))
+        for j in net.neighbour[net.start[i] : net.start[i + 1]]
+    }
+    assert {(j, i) for i, j in edges} == edges
+    for before, after in zip(path[:, :-1].ravel(), path[:, 1:].ravel(), strict=True):
+        assert (int(before), int(after)) in edges
+
+
+def test_steps_are_as_frequent_as_their_edges_are_heavy():
+    weights = [1.0, 2.0, 5.0, 0.5]
+    net = _network(SQUARE_WITH_TAIL, weights)
+    first = np.ones(20_000, np.int32)
+    path = walks.walk(net, first, 5, np.random.default_rng(0))
+    leaving = {(1, 0): 1.0, (1, 2): 2.0, (1, 3): 0.5}
+    here, there = path[:, :-1], path[:, 1:]
+    counts = [np.sum((here == 1) & (there == end)) for _, end in leaving]
+    assert sum(counts) > 25_000 and _fits(counts, list(leaving.values()))
+    assert not _fits(counts, [1, 1, 1])  # the test can tell
+
+
+@pytest.mark.parametrize("biases", [(2.0, 2.0), (0.25, 3.0), (2.0, 1.0), (0.5, 0.2)])
+def test_biases_favour_the_way_back_and_the_way_out(biases):
+    net = _network(SQUARE_WITH_TAIL, [1.0, 2.0, 5.0, 1.5])
+    first = np.zeros(60_000, np.int32)
+    path = walks.walk(net, first, 3, np.random.default_rng(1), *biases)
+    # From 0 by 1: 0 is the way back, 2 a neighbour of 0, 3 none.
+    ends = path[path[:, 1] == 1, 2]
+    counts = [np.sum(ends == end) for end in (0, 2, 3)]
+    return_bias, outward_bias = biases
+    assert _fits(counts, [1.0 * return_bias, 2.0, 1.5 * outward_bias])
+    assert not _fits(counts, [1.0, 2.0, 1.5])
+
+
+def test_the_network_has_the_papers_weights():
+    table = _pois(n=25)
+    net = walks.network(table.x_m, table.y_m)
+    place_m = np.stack([table.x_m, table.y_m], axis=1)
+    diagonal_m = math.hypot(np.ptp(table.x_m), np.ptp(table.y_m))
+    edges, _ = graph.delaunay(place_m, diagonal_m)
+    assert len(net.neighbour) == 2 * len(edges)
+    for i, j in edges.tolist():
+        d_m = math.dist(place_m[i], place_m[j])
+        expected = math.log((1 + diagonal_m**1.5) / (1 + d_m**1.5))
+        for here, there in ((i, j), (j, i)):
+            of_here = slice(net.start[here], net.start[here + 1])
+            at = net.neighbour[of_here].tolist().index(there)
+            assert net.weight[of_here][at] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_region_factor_makes_steps_across_rarer():
+    # POI 0 in the middle of a square; two neighbours share its region.
+    x_m, y_m = np.array([[50.0, 0, 100, 100, 0], [50.0, 0, 0, 100, 100]])
+    region = np.array([7, 7, 3, 3, 7])
+    plain_net = walks.network(x_m, y_m)
+    net = walks.network(x_m, y_m, region, 0.4)
+    assert net.neighbour[:4].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(net.weight[:4] / plain_net.weight[:4], [1, 0.4, 0.4, 1])
+    first = np.zeros(20_000, np.int32)
+    path = walks.walk(net, first, 2, np.random.default_rng(0))
+    counts = [np.sum(path[:, 1] == end) for end in (1, 2, 3, 4)]
+    assert _fits(counts, [1, 0.4, 0.4, 1])
+
+
+def test_square_regions_are_cut_at_multiples_of_their_side():
+    x_m, y_m = np.array([[0.0, 99, 100, -1, 50], [0.0, 99, 0, 0, 99.9]])
+    region = walks.square_regions(x_m, y_m, 100.0)
+    assert region[0] == region[1] == region[4]
+    assert len(set(region.tolist())) == 3
+
+
+@pytest.mark.parametrize("at_once", [1 << 17, 50])
+def test_counts_are_the_pairs_of_the_walks(monkeypatch, at_once):
+    table, paths = _pois(), []
+    whole = walks.walk
+
+    def walk(*arguments):
+        paths.append(whole(*arguments))
+        return paths[-1]
+
+    monkeypatch.setattr(walks, "walk", walk)
+    monkeypatch.setattr(walks, "_WALKS_AT_ONCE", at_once)
+    counts = walks.count_pairs(table, seed=3, **(WALKS | dict(per_poi=2, length=4)))
+    expected = np.zeros((4, 4), int)
+    for path in np.concatenate(paths).tolist():
+        for poi in path[1:]:
+            expected[table.category[path[0]], table.category[poi]] += 1
+    np.testing.assert_array_equal(counts, expected)
+    assert counts.sum() == 60 * 2 * 3
+
+
+def test_counts_tend_to_those_of_the_markov_chain():
+    table = _pois(n=20)
+    net = walks.network(table.x_m, table.y_m)
+    step = np.zeros((20, 20))
+    for i in range(20):
+        of_i = slice(net.start[i], net.start[i + 1])
+        step[i, net.neighbour[of_i]] = net.weight[of_i] / net.weight[of_i].sum()
+    reached = sum(np.linalg.matrix_power(step, length) for length in range(1, 6))
+    member = np.eye(4)[table.category]
+    expected = 20_000 * member.T @ reached @ member
+    settings = WALKS | dict(per_poi=20_000, length=6)
+    counts = walks.count_pairs(table, seed=0, **settings)
+    assert counts.sum() == pytest.approx(expected.sum())
+    np.testing.assert_allclose(counts, expected, rtol=0.02)
+
+
+def test_pois_on_one_place_are_walked_evenly():
+    net = walks.network(np.zeros(5), np.zeros(5))
+    assert np.all(net.weight == 1)
+    two = walks.network(np.array([0.0, 1.0]), np.zeros(2))
+    path = walks.walk(two, np.zeros(3, np.int32), 4, np.random.default_rng(0))
+    assert path.tolist() == [[0, 1, 0, 1]] * 3
+
+
+# ---- loss ----
+
+COUNTS = np.array([[4, 2, 0, 0], [1, 9, 3, 0], [0, 5, 2, 2], [1, 3, 2, 7]])
+
+
+def _vectors(seed=0, k=4, d=3):
+    return np.random.default_rng(seed).normal(size=(2, k, d))
+
+
+def _softplus(x):
+    return math.log1p(math.exp(x))
+
+
+def _loss_by_loops(target, context, counts, num_negatives):
+    """The mean over all pairs, each with its expected negatives."""
+    total = 0.0
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        absent = [n for n in range(len(counts)) if counts[i, n] == 0]
+        absent = absent or list(range(len(counts)))
+        cost = _softplus(-target[i] @ context[j])
+        for n in absent:
+            cost += num_negatives / len(absent) * _softplus(target[i] @ context[n])
+        total += counts[i, j] * cost
+    return total / counts.sum()
+
+
+def test_the_loss_is_the_mean_over_the_pairs():
+    target, context = _vectors()
+    draws = skipgram.expected_draws(COUNTS, 5, "absent")
+    loss, _, _ = skipgram.loss_and_gradient(target, context, draws)
+    assert loss == pytest.approx(_loss_by_loops(target, context, COUNTS, 5))
+    zero = np.zeros_like(target)
+    loss, _, _ = skipgram.loss_and_gradient(zero, zero, draws)
+    assert loss == pytest.approx(6 * math.log(2))
+
+
+@pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
+def test_the_loss_is_what_sampling_gives_on_average(negatives):
+    counts = walks.count_pairs(_pois(k=4), seed=0, **(WALKS | dict(per_poi=20)))
+    counts[0, 2] = counts[3, 1] = counts[3, 0] = 0
+    target, context = _vectors(1)
+    rng = np.random.default_rng(0)
+    noise = skipgram.NEGATIVES[negatives](counts)
+    costs = []
+    for i in range(4):
+        for j in range(4):
+            drawn = rng.choice(4, (counts[i, j], 5), p=noise[i])
+            positive = np.logaddexp(0, -target[i] @ context[j])
+            negative = np.logaddexp(0, context @ target[i])[drawn]
+            costs.append(positive + negative.sum(axis=1))
+    costs = np.concatenate(costs)
+    assert len(costs) > 8000
+    draws = skipgram.expected_draws(counts, 5, negatives)
+    loss, _, _ = skipgram.loss_and_gradient(target, context, draws)
+    error = costs.std() / math.sqrt(len(costs))
+    assert abs(costs.mean() - loss) < 4 * error and error < 0.05 * loss
+
+
+def _finite_difference(function, values):
+    gradient = np.zeros_like(values)
+    for index in np.ndindex(values.shape):
+        moved = [values.copy(), values.copy()]
+        moved[0][index] += 1e-6
+        moved[1][index] -= 1e-6
+        gradient[index] = (function(moved[0]) - function(moved[1])) / 2e-6
+    return gradient
+
+
+@pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
+def test_gradients_match_finite_differences(negatives):
+    target, context = _vectors()
+    draws = skipgram.expected_draws(COUNTS, 5, negatives)
+    _, d_target, d_context = skipgram.loss_and_gradient(target, context, draws)
+
+    def of_target(values):
+        return skipgram.loss_and_gradient(values, context, draws)[0]
+
+    def of_context(values):
+        return skipgram.loss_and_gradient(target, values, draws)[0]
+
+    np.testing.assert_allclose(
+        d_target, _finite_difference(of_target, target), atol=1e-8
+    )
+    np.testing.assert_allclose(
+        d_context, _finite_difference(of_context, context), atol=1e-8
+    )
+
+
+def test_the_hierarchy_term_is_the_double_sum():
+    vectors = _vectors(k=7)[0]
+    group = np.array([0, 2, 1, 0, 0, 2, 3])
+    value, gradient = skipgram.hierarchy(vectors, group)
+    expected = 0.0
+    for i in range(7):
+        for j in range(7):
+            w_ij = float(group[i] == group[j])
+            expected += 0.5 * w_ij * np.sum((vectors[i] - vectors[j]) ** 2)
+    assert value == pytest.approx(expected)
+    difference = _finite_difference(
+        lambda moved: skipgram.hierarchy(moved, group)[0], vectors
+    )
+    np.testing.assert_allclose(gradient, difference, atol=1e-7)
+
+
+def test_negatives_never_met_the_target():
+    counts = COUNTS.copy()
+    draws = skipgram.expected_draws(counts, 5, "absent")
+    assert np.all(draws.negative[:3][counts[:3] > 0] == 0)
+    np.testing.assert_allclose(
+        draws.negative[0] / draws.negative.sum(axis=1)[0], [0, 0, 0.5, 0.5]
+    )
+    # Target 3 met every category, so all of them are its negatives.
+    np.testing.assert_allclose(draws.negative[3], 5 * draws.positive[3].sum() / 4)
+    assert draws.positive.sum() == pytest.approx(1)
+    assert draws.negative.sum() == pytest.approx(5)
+
+
+def test_other_negatives_follow_their_law():
+    share = np.array([6, 19, 7, 9]) ** 0.75
+    for name, law in (("uniform", np.ones(4)), ("frequency", share)):
+        found = skipgram.NEGATIVES[name](COUNTS)
+        np.testing.assert_allclose(found, np.tile(law / law.sum(), (4, 1)))
+
+
+def test_training_reaches_the_optimum_where_there_is_one():
+    # With d >= k every table of scores is possible; each cell's best is log(p / n).
+    counts = COUNTS + 1
+    draws = skipgram.expected_draws(counts, 5, "uniform")
+    best, _, _ = skipgram.loss_and_gradient(
+        np.log(draws.positive / draws.negative), np.eye(4), draws
+    )
+    target, context = skipgram.fit(
+        draws,
+        np.arange(4),
+        0.0,
+        dim=6,
+        rng=np.random.default_rng(0),
+        learning_rate=1e-2,
+        num_steps=3000,
+    )
+    loss, _, _ = skipgram.loss_and_gradient(target, context, draws)
+    assert best <= loss < best + 1e-4
+    scores = np.log(draws.positive / draws.negative)
+    np.testing.assert_allclose(target @ context.T, scores, atol=0.05)
+
+
+def test_the_hierarchy_weight_is_relative_to_the_loss_of_zero_vectors():
+    # At a weight of 1, siblings 1 apart add (1 + 5) log 2, however many pairs.
+    for group in (np.array([0, 0, 1]), np.array([0, 0, 0, 0, 1, 1])):
+        k = len(group)
+        vectors = np.eye(k) / math.sqrt(2)  # any two are 1 apart
+        value, _ = skipgram.hierarchy(vectors, group)
+        scale = skipgram._hierarchy_scale(group, 1.0, 5)
+        assert scale * value == pytest.approx(6 * math.log(2))
+
+
+def test_a_stronger_hierarchy_draws_siblings_together():
+    counts = walks.count_pairs(_pois(), seed=0, **WALKS)
+    apart = []
+    for weight in (0.0, 0.01, 1.0):
+        settings = SKIPGRAM | dict(hierarchy_weight=weight, negatives="uniform")
+        vectors = skipgram.train(counts, list("aabb"), dim=8, seed=0, **settings)
+        apart.append(skipgram.hierarchy(vectors.astype(float), np.array([0, 0, 1, 1])))
+        assert np.mean(np.sum(vectors**2, axis=1)) == pytest.approx(1, rel=1e-5)
+    assert apart[0][0] > 2 * apart[1][0] > 4 * apart[2][0]
+
+
+# ---- cities ----
+
+
+@pytest.fixture(scope="module")
+def toy_pois(tmp_path_factory):
+    """POIs of a generated city of 1.5 km."""
+    folder = tmp_path_factory.mktemp("toy") / "city"
+    toy_city.generate(folder, seed=0, size_regions=(12, 12), gsd_m=8.0)
+    return pois.read(
+        str(folder / "pois.parquet"),
+        crs="EPSG:4326",
+        datum="wgs84",
+        category_column="category",
+        parent_column="parent",
+        x_column=None,
+        y_column=None,
+        city_crs="EPSG:32651",
+    )
+
+
+@pytest.fixture(scope="module")
+def las_vegas():
+    if not LAS_VEGAS.exists():
+        pytest.skip(f"no sample of Las Vegas at {LAS_VEGAS}")
+    return pois.read(
+        str(LAS_VEGAS),
+        crs="EPSG:4326",
+        datum="wgs84",
+        category_column="subcategory",
+        parent_column="category",
+        x_column="lon",
+        y_column="lat",
+        city_crs="EPSG:26911",
+    )
+
+
+def _means(table, counts, **changes):
+    """Mean cosines of siblings and of strangers after training."""
+    vectors = skipgram.train(
+        counts, table.parents, dim=64, seed=0, **(SKIPGRAM | changes)
+    )
+    shuffled = tuple(np.random.default_rng(0).permutation(table.parents).tolist())
+    unrelated = neighbours.mean_cosines(shuffled, vectors)
+    return *neighbours.mean_cosines(table.parents, vectors), *unrelated
+
+
+@pytest.mark.parametrize("negatives", ["absent", "uniform"])
+def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives):
+    counts = walks.count_pairs(toy_pois, seed=0, **WALKS)
+    siblings, strangers, *_ = _means(toy_pois, counts, negatives=negatives)
+    assert siblings > strangers + 0.15
+    # The walks alone tell, too; and of unrelated parents they tell nothing.
+    changes = dict(negatives=negatives, hierarchy_weight=0.0)
+    siblings, strangers, *unrelated = _means(toy_pois, counts, **changes)
+    assert siblings > strangers + 0.05
+    assert abs(unrelated[0] - unrelated[1]) < 0.03
+
+
+def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas):
+    assert len(las_vegas) > 66_000 and len(las_vegas.categories) == 297
+    counts = walks.count_pairs(las_vegas, seed=0, **(WALKS | dict(per_poi=2)))
+    short = dict(num_steps=250)
+    siblings, strangers, *_ = _means(las_vegas, counts, **short)
+    assert siblings > strangers + 0.1
+    changes = short | dict(negatives="uniform", hierarchy_weight=0.0)
+    siblings, strangers, *unrelated = _means(las_vegas, counts, **changes)
+    assert siblings > strangers + 0.05
+    assert abs(unrelated[0] - unrelated[1]) < 0.02
+
+
+def test_a_seed_gives_the_same_bytes_and_another_one_others(toy_pois):
+    short = SETTINGS | dict(skipgram=SKIPGRAM | dict(num_steps=20))
+    made = [
+        category_embedding.make_vectors(toy_pois, **(short | dict(seed=seed))).tobytes()
+        for seed in (1, 1, 2)
+    ]
+    assert made[0] == made[1] != made[2]
+
+
+# ---- other methods ----
+
+
+def test_random_vectors_are_those_of_the_records():
+    table = _pois()
+    made = category_embedding.make_vectors(table, **(SETTINGS | dict(method="random")))
+    np.testing.assert_array_equal(made, records.category_vectors(table.categories, 64))
+
+
+def test_one_hot_pads_with_zeros_and_lets_the_rare_share_the_last_axis():
+    frequency = np.array([5, 1, 9, 3])
+    np.testing.assert_array_equal(plain.onehot(frequency, 6), np.eye(6)[:4])
+    np.testing.assert_array_equal(plain.onehot(frequency, 4), np.eye(4))
+    np.testing.assert_array_equal(
+        plain.onehot(frequency, 3), [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
+    )
+    settings = SETTINGS | dict(method="onehot", dim=8)
+    made = category_embedding.make_vectors(_pois(), **settings)
+    assert made.dtype == np.float32 and made.shape == (4, 8)
+
+
+def _own_table(**changes):
+    rows = dict(category=["park", " cafe ", "zoo", "school"], u=[1, 2, 3, 4.5])
+    return pd.DataFrame(rows | dict(v=[-1.0, -2.0, np.nan, -4.0]) | changes)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_users_table_is_put_in_the_order_of_the_categories(tmp_path, suffix):
+    path = tmp_path / f"own{suffix}"
+    rows = _own_table()
+    rows.to_parquet(path) if suffix == ".parquet" else rows.to_csv(path, index=False)
+    names = ("cafe", "park", "school")
+    found = plain.from_table(names, **(TABLE | dict(path=str(path))))
+    np.testing.assert_array_equal(found, np.float32([[2, -2], [1, -1], [4.5, -4]]))
+    chosen = TABLE | dict(path=str(path), columns=("v",))
+    np.testing.assert_array_equal(plain.from_table(names, **chosen)[:, 0], [-2, -1, -4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "message"),
+    [
+        (
+            {},
+            dict(category_column="kind"),
+            r"no column 'kind'; its columns: 'category'",
+        ),
+        ({}, dict(columns=("u", "w")), "no column 'w'"),
+        (dict(category=["park", "cafe", "zoo", "x"]), {}, "for 1 of 3 .*: 'school'"),
+        (dict(category=["park", "a", "b", "c"]), {}, "2 of 3 .*: 'cafe', 'school'"),
+        (
+            dict(category=["park", "cafe", "park", "school"]),
+            {},
+            "several rows .*'park'",
+        ),
+        (dict(v=["1", "2", "3", "?"]), {}, "column.* 'v' hold something else"),
+        (dict(v=[1, None, 3, 4]), {}, "'cafe' has nan in column 'v'"),
+        (dict(v=[1, 2, 3, np.inf]), {}, "'school' has inf in column 'v'"),
+    ],
+)
+def test_an_unfit_table_is_explained(tmp_path, changes, settings, message):
+    path = tmp_path / "own.csv"
+    _own_table(**changes).to_csv(path, index=False)
+    with pytest.raises(InputError, match=message):
+        plain.from_table(
+            ("cafe", "park", "school"), **(TABLE | dict(path=str(path)) | settings)
+        )
+
+
+def test_no_table_at_all_is_explained(tmp_path):
+    for path in (None, str(tmp_path / "none.csv")):
+        with pytest.raises(InputError, match="no such file. Wanted: CSV or Parquet"):
+            plain.from_table(("cafe",), **(TABLE | dict(path=path)))
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="broken.parquet: cannot be read"):
+        plain.from_table(("cafe",), **(TABLE | dict(path=str(broken))))
+
+
+def test_every_wrong_setting_is_named_at_once():
+    wrong = SETTINGS | dict(
+        method="word2vec",
+        dim=0,
+        walks=WALKS | dict(length=1, region_factor=0.0),
+        skipgram=SKIPGRAM | dict(negatives="all", hierarchy_weight=-1.0),
+    )
+    with pytest.raises(InputError) as error:
+        category_embedding.make_vectors(_pois(), **wrong)
+    for text in (
+        "category_vectors.method is 'word2vec'; allowed: 'skipgram', 'random'",
+        "category_vectors.dim is 0; allowed: 1 or more",
+        "category_vectors.walks.length is 1; allowed: 2 or more",
+        "category_vectors.walks.region_factor is 0.0; allowed: above 0",
+        "category_vectors.skipgram.negatives is 'all'; allowed: 'absent', 'uniform'",
+        "category_vectors.skipgram.hierarchy_weight is -1.0; allowed: 0 or more",
+    ):
+        assert text in str(error.value)
+    with pytest.raises(TypeError, match="walk_length"):
+        settings = SETTINGS | dict(walks=WALKS | dict(walk_length=3))
+        category_embedding.make_vectors(_pois(), **settings)
+
+
+def test_too_little_to_learn_from_is_explained():
+    with pytest.raises(InputError, match=r"1 category, but skip-gram needs 2 or more"):
+        table = _pois(k=1, parents=("a",))
+        category_embedding.make_vectors(table, **SETTINGS)
+    with pytest.raises(InputError, match=r"1 usable POI\(s\), but a walk needs 2"):
+        table = _pois(n=1, k=2, parents=("a", "a"))
+        category_embedding.make_vectors(table, **SETTINGS)
+    with pytest.raises(InputError, match="no two of the 4 categories share a first"):
+        category_embedding.make_vectors(_pois(parents=tuple("abcd")), **SETTINGS)
+
+
+def test_neighbours_are_listed_by_cosine():
+    names, parents = ("bar", "cafe", "park", "zoo"), ("food", "food", "out", "out")
+    table = pois.PoiTable(
+        np.zeros(5), np.zeros(5), np.int32([0, 0, 1, 2, 3]), names, parents, {}
+    )
+    vectors = np.float32([[1, 0], [0.6, 0.8], [0, 1], [0, 0]])
+    lines = neighbours.describe(table, vectors, "by hand").splitlines()
+    assert lines[0] == "# by hand"
+    # Siblings: 0.6 and 0; strangers: 0, 0, 0.8 and 0.
+    assert lines[1] == "# mean cosine: siblings 0.300, strangers 0.200"
+    assert lines[4].split() == "bar food 2 cafe* 0.60 | park 0.00 | zoo 0.00".split()
+    assert lines[5].split() == "cafe food 1 park 0.80 | bar* 0.60 | zoo 0.00".split()
+    assert len(lines) == 8
+
+
+# ---- the command ----
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The hand-made city's config with its records."""
+    config = small_city.write(tmp_path_factory.mktemp("city"))
+    build.build(config)
+    return config
+
+
+@pytest.fixture
+def config(built):
+    config = built.copy_and_resolve_references()
+    config.category_vectors = _section()
+    # Each category of the hand-made city has a first level of its own.
+    config.category_vectors.skipgram.hierarchy_weight = 0.0
+    return config
+
+
+def test_the_command_replaces_the_records_table(config):
+    folder = Path(config.records.dir)
+    manifest = (folder / schema.MANIFEST_FILE).read_bytes()
+    for method in ("skipgram", "onehot"):
+        config.category_vectors.method = method
+        path = command.write(config)
+        assert path == folder / schema.CATEGORY_VECTORS_FILE
+        vectors = np.load(path)
+        assert vectors.shape == (3, 64) and vectors.dtype == np.float32
+        assert np.mean(np.sum(vectors**2, axis=1)) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_array_equal(vectors, np.eye(3, 64))
+    text = (folder / command.NEIGHBOURS_FILE).read_text()
+    assert '"method": "onehot"' in text
+    cafe = text.splitlines()[4].split()
+    assert cafe == "cafe food 4 park 0.00 | school 0.00".split()
+    assert (folder / schema.MANIFEST_FILE).read_bytes() == manifest
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_a_failed_write_leaves_the_old_table(config, monkeypatch):
+    path = command.write(config)
+    before = path.read_bytes()
+
+    def save(file, _):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.raises(OSError, match="disk full"):
+        command.write(config)
+    assert path.read_bytes() == before
+
+
+def test_vectors_go_where_they_are_sent_without_imagery_or_records(config, tmp_path):
+    config.records.dir = str(tmp_path / "none")
+    config.imagery.paths = ()
+    config.category_vectors.out = str(tmp_path / "new" / "own.npy")
+    assert command.write(config) == tmp_path / "new" / "own.npy"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        command.NEIGHBOURS_FILE,
+        "own.npy",
+    ]
+    config.category_vectors.out = None
+    with pytest.raises(InputError, match=r"no finished records. Build them with `pyth"):
+        command.write(config)
+    config.category_vectors.out = str(tmp_path / "own.txt")
+    with pytest.raises(InputError, match=r"own.txt'; allowed: .* ends in .npy"):
+        command.write(config)
+
+
+def _with_pois(config, tmp_path, table):
+    config.pois.path = str(tmp_path / "pois.csv")
+    config.pois.update(x_column="lon", y_column="lat")
+    table.to_csv(config.pois.path, index=False)
+    return config
+
+
+def _rows():
+    table = small_city.poi_table()
+    plain_table = pd.DataFrame(table.drop(columns="geometry"))
+    return plain_table.assign(lon=table.geometry.x, lat=table.geometry.y)
+
+
+def test_records_of_other_categories_are_refused(config, tmp_path):
+    table = _rows().replace({"category": {"park": "garden"}})
+    before = (Path(config.records.dir) / schema.CATEGORY_VECTORS_FILE).read_bytes()
+    with pytest.raises(InputError) as error:
+        command.write(_with_pois(config, tmp_path, table))
+    for text in (
+        "only the records have 'park'; only the POI table has 'garden'",
+        "python -m data_prep.build",
+        "--config.category_vectors.out=FILE.npy",
+    ):
+        assert text in str(error.value)
+    after = (Path(config.records.dir) / schema.CATEGORY_VECTORS_FILE).read_bytes()
+    assert after == before
+
+
+def test_unfit_poi_tables_are_explained(config, tmp_path):
+    config.category_vectors.out = str(tmp_path / "own.npy")
+    path = config.pois.path
+    for changes, message in (
+        (dict(path="none.csv"), "config.pois.path 'none.csv': no such file"),
+        (dict(parent_column="group"), "no column 'group', which config.pois names"),
+        (dict(category_column="kind"), "has no column 'kind'"),
+    ):
+        config.pois.update(dict(path=path, parent_column="parent") | changes)
+        with pytest.raises(InputError, match=message):
+            command.write(config)
+    config.pois.update(category_column="category", parent_column=None)
+    config.category_vectors.skipgram.hierarchy_weight = 0.01
+    with pytest.raises(InputError, match="config.pois.parent_column: no two of the 3"):
+        command.write(config)
+    with pytest.raises(InputError, match="no usable POI among its 0 rows"):
+        command.write(_with_pois(config, tmp_path, _rows()[:0]))
+    with pytest.raises(InputError, match="1 category, but skip-gram needs"):
+        only = _rows().assign(category="cafe")
+        command.write(_with_pois(config, tmp_path, only))
+    config.city.crs = "EPSG:4326"
+    with pytest.raises(InputError, match="config.city.crs 'EPSG:4326' is in units"):
+        command.write(config)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def _run(tmp_path, config, *arguments):
+    settings = config.to_json_best_effort()
+    path = tmp_path / "config.py"
+    path.write_text(
+        "import json\nfrom ml_collections import ConfigDict\n"
+        f"def get_config():\n    return ConfigDict(json.loads({settings!r}))\n"
+    )
+    name = "data_prep.category_embedding"
+    return subprocess.run(
+        [sys.executable, "-m", name, f"--config={path}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def test_the_command_line_tells_the_seconds_of_each_stage(config, tmp_path):
+    out = f"--config.category_vectors.out={tmp_path}/own.npy"
+    config.category_vectors.out = ""
+    told = _run(tmp_path, config, out)
+    assert told.returncode == 0, told.stderr
+    for stage in ("POIs", "network", "walks", "training", "total"):
+        assert any(line.startswith(stage) for line in told.stdout.splitlines()), stage
+    result = told.stdout.splitlines()[-1]
+    assert result.startswith(f"{tmp_path}/own.npy: 3 categories, 64 numbers each; mean")
+    first = (tmp_path / "own.npy").read_bytes()
+    quiet = _run(tmp_path, config, out, "--quiet")
+    assert quiet.stdout.splitlines() == [result]
+    assert (tmp_path / "own.npy").read_bytes() == first  # in another process
+    wrong = _run(tmp_path, config, out, "--config.pois.parent_column=group")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
