@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from configs import common, shanghai, toy_city, wuhan
 
+from configs import common, shanghai, toy_city, wuhan
 from mmgr_jax import checkpoint, experiment, optim, train_step
 
 CONFIGS = {

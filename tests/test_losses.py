@@ -1,5 +1,7 @@
 """NT-Xent against optax, torch's autograd and a row-by-row transcription."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from oracles import import_oracle
 
 from mmgr_jax.losses import mmgr_loss, nt_xent, unit_rows
+
+compiled = jax.jit(nt_xent, static_argnames="temperature")
 
 
 def pair(b, p=16, seed=0):
@@ -53,9 +57,7 @@ def some_true(b, seed):
 @pytest.mark.parametrize("b", [1, 2, 7, 64])
 def test_nt_xent_equals_transcription(b, temperature):
     z_a, z_b = pair(b)
-    loss = jax.jit(nt_xent, static_argnames="temperature")(
-        jnp.array(z_a), jnp.array(z_b), temperature=temperature
-    )
+    loss = compiled(jnp.array(z_a), jnp.array(z_b), temperature=temperature)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(
         loss, transcribed(z_a, z_b, temperature), rtol=2e-6, atol=5e-7
@@ -69,7 +71,7 @@ def test_masks_equal_transcription(masked, with_empty):
     z_a, z_b = pair(b)
     valid = some_true(b, 1) if masked else None
     empty = some_true(b, 2) if with_empty else None
-    loss = nt_xent(
+    loss = compiled(
         jnp.array(z_a),
         jnp.array(z_b),
         temperature=0.2,
@@ -83,8 +85,8 @@ def test_masks_equal_transcription(masked, with_empty):
 def test_nt_xent_equals_optax():
     z_a, z_b = map(jnp.array, pair(24))
     labels = jnp.tile(jnp.arange(24), 2)
-    expected = optax.losses.ntxent(jnp.concatenate([z_a, z_b]), labels, 0.5)
-    np.testing.assert_allclose(nt_xent(z_a, z_b, temperature=0.5), expected, rtol=2e-6)
+    expected = jax.jit(optax.losses.ntxent)(jnp.concatenate([z_a, z_b]), labels, 0.5)
+    np.testing.assert_allclose(compiled(z_a, z_b, temperature=0.5), expected, rtol=2e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
@@ -97,9 +99,8 @@ def test_gradient_equals_torch(temperature):
     target = torch.arange(22).roll(11)
     torch.nn.functional.cross_entropy(logits, target).backward()
 
-    g_a, g_b = jax.grad(
-        lambda a, b: nt_xent(a, b, temperature=temperature), argnums=(0, 1)
-    )(jnp.array(z_a), jnp.array(z_b))
+    grad = jax.grad(lambda a, b: nt_xent(a, b, temperature=temperature), argnums=(0, 1))
+    g_a, g_b = jax.jit(grad)(jnp.array(z_a), jnp.array(z_b))
     np.testing.assert_allclose(g_a, t_a.grad, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(g_b, t_b.grad, rtol=1e-4, atol=1e-7)
 
@@ -112,10 +113,11 @@ def test_masked_examples_are_as_if_absent():
     def loss(a, b, **masks):
         return nt_xent(a, b, temperature=0.5, **masks)
 
-    kept, kept_grads = jax.value_and_grad(loss, argnums=(0, 1))(
+    loss_and_grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    kept, kept_grads = loss_and_grads(
         jnp.array(z_a[valid]), jnp.array(z_b[valid]), b_empty=jnp.array(empty[valid])
     )
-    masked, grads = jax.value_and_grad(loss, argnums=(0, 1))(
+    masked, grads = loss_and_grads(
         jnp.array(z_a),
         jnp.array(z_b),
         example_mask=jnp.array(valid),
@@ -134,7 +136,7 @@ def test_empty_sets_do_not_repel_each_other():
     z_b = jnp.where(empty[:, None], z_a[0], z_a[::-1])
 
     def inter(z_b, b_empty):
-        return nt_xent(z_a, z_b, temperature=0.5, b_empty=b_empty)
+        return compiled(z_a, z_b, temperature=0.5, b_empty=b_empty)
 
     shared = transcribed(np.array(z_a), np.array(z_b), 0.5, empty=np.array(empty))
     np.testing.assert_allclose(inter(z_b, empty), shared, rtol=2e-6, atol=5e-7)
@@ -145,21 +147,27 @@ def test_gradients_are_finite_at_the_edges():
     z_a, z_b = pair(5)
     z_a[1] = 0.0
     z_b[2] = 0.0
-    grad = jax.grad(lambda a, b, m: nt_xent(a, b, temperature=0.05, example_mask=m))
+
+    @jax.jit
+    def loss_and_grads(a, b, mask):
+        def loss(a, b):
+            return nt_xent(a, b, temperature=0.05, example_mask=mask)
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(a, b)
+
     everyone, nobody = jnp.ones(5, bool), jnp.zeros(5, bool)
-    edges = grad(jnp.array(z_a), jnp.array(z_b), everyone)
-    assert np.all(np.isfinite(edges)) and np.any(edges)
-    assert not np.any(edges[1])
-    assert not np.any(grad(jnp.array(z_a), jnp.array(z_b), nobody))
-    lost = nt_xent(
-        jnp.array(z_a), jnp.array(z_b), temperature=0.05, example_mask=nobody
-    )
+    _, (grad_a, grad_b) = loss_and_grads(jnp.array(z_a), jnp.array(z_b), everyone)
+    for grad, zero_row in ((grad_a, 1), (grad_b, 2)):
+        assert np.all(np.isfinite(grad)) and np.any(grad)
+        assert not np.any(grad[zero_row])
+    lost, grads = loss_and_grads(jnp.array(z_a), jnp.array(z_b), nobody)
     assert lost == 0.0
+    assert not np.any(np.stack(grads))
 
 
 def test_bfloat16_is_computed_in_float32():
     z_a, z_b = (jnp.array(z, jnp.bfloat16) for z in pair(32))
-    loss = nt_xent(z_a, z_b, temperature=0.5)
+    loss = compiled(z_a, z_b, temperature=0.5)
     expected = transcribed(np.array(z_a, np.float32), np.array(z_b, np.float32), 0.5)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=5e-7)
@@ -175,12 +183,12 @@ def test_mmgr_loss_weighs_its_parts(symmetric):
     view_1, view_2 = pair(9)
     z_poi = pair(9, seed=5)[0]
     valid, empty = some_true(9, 6), some_true(9, 7)
-    loss, parts = mmgr_loss(
+    weighted = partial(
+        mmgr_loss, temperature=0.3, image_weight=0.25, symmetric=symmetric
+    )
+    loss, parts = jax.jit(weighted)(
         jnp.stack([view_1, view_2]),
         jnp.array(z_poi),
-        temperature=0.3,
-        image_weight=0.25,
-        symmetric=symmetric,
         example_mask=jnp.array(valid),
         poi_empty=jnp.array(empty),
     )

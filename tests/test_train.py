@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -71,10 +72,8 @@ def test_twenty_steps_equal_ten_kill_restart_ten_bit_for_bit(records_dir, tmp_pa
         _bundle(workdir, 20) for workdir in (straight, broken)
     )
     assert iterator and iterator == iterator_2  # so the next batch is the same
-    leaves, leaves_2 = jax.tree.leaves(arrays), jax.tree.leaves(arrays_2)
-    assert len(leaves) == len(leaves_2) > 50
-    for leaf, leaf_2 in zip(leaves, leaves_2, strict=True):
-        np.testing.assert_array_equal(leaf, leaf_2)
+    assert len(jax.tree.leaves(arrays)) > 50
+    chex.assert_trees_all_equal(arrays, arrays_2)
 
     rows, rows_2 = (
         [json.loads(line) for line in (w / metrics.METRICS_FILE).open()]

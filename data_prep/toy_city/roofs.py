@@ -27,8 +27,9 @@ SHADOW_PER_M = np.array([-0.24, 0.34])
 STOREY_M = 3.0
 MAX_HEIGHT_M = 84.0
 # A plant is a light box with a shadow of its own; a ridge spends the same light and
-# dark area as two long lines. Both add as much to the mean and the variance of the
-# picture, so that only their shape tells them apart.
+# dark area on two long lines, at RIDGE_CONTRAST of the plant's strength. So the two
+# differ in shape and little in how much they add to the mean and the variance of a
+# tile, which say next to nothing about prosperity (docs/toy_city.md has the figures).
 PLANT_SIDE_M = 8.0
 PLANT_SHADOW_M = 4.0
 RIDGE_LENGTH_M = 24.0
