@@ -55,6 +55,7 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.model.poi_encoder.vectors = "tuned"
     c.loss.temperature = 0.2
     c.loss.symmetric = True
+    c.loss.image_weight = 0.2  # what only POIs can teach takes longest to learn
     c.optim.learning_rate = 2e-3
     c.optim.schedule = "cosine"
     c.optim.warmup = "2 epochs"

@@ -59,7 +59,7 @@ def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> s
     told = [
         f"{name} {mean:.3f}" for name, mean in means.items() if not math.isnan(mean)
     ]
-    return f"mean cosine: {', '.join(told)}"
+    return f"mean cosine: {', '.join(told) or 'of no pair'}"
 
 
 def mean_cosines(
