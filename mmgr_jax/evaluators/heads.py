@@ -221,8 +221,8 @@ def mean(
 def _principal_axes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Right singular vectors [f q] and squared singular values [q] of x [n f].
 
-    By the smaller of the two Gram matrices: 5 times as fast as an SVD of 960 x 2048,
-    and the squared condition number is far below the smallest useful strength.
+    By the smaller of the two Gram matrices. Rounding moves energies by some 1e-16 of
+    the largest, far below the smallest useful strength.
     """
     wide = x.shape[1] > x.shape[0]
     energy, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)

@@ -204,7 +204,9 @@ def resnet50(**options: int | DTypeLike) -> ResNet:
     return ResNet(stage_sizes=(3, 4, 6, 3), block="bottleneck", **options)
 
 
-def resnet_small(*, width: int = 32, blocks: int = 1, **options: DTypeLike) -> ResNet:
+def resnet_small(
+    *, width: int = 32, blocks: int = 1, **options: str | DTypeLike
+) -> ResNet:
     """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
     return ResNet((blocks,) * 3, width=width, **options)
 
