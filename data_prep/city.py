@@ -88,7 +88,8 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
         source = LabelSource(**settings)
         values[name], told[name] = labels.extract(name, source, regions, crs)
         meanings[name] = source.meaning()
-        logging.info("label %s: %s", name, told[name])
+        shown = (f"{what} {number:,.6g}" for what, number in told[name].items())
+        logging.info("label %s: %s", name, ", ".join(shown))
     size_m = sections["blocks"]["size_m"]
     diagonal_m = pois.diagonal_m(table, assignment.poi)
     return City(

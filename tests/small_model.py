@@ -1,0 +1,42 @@
+"""A small MMGR and a batch for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmgr_jax.models import mmgr
+
+K, D = 20, 64
+LENGTHS = (4, 1, 9, 2, 6)
+SLOTS = 10
+B = len(LENGTHS)
+
+
+def build(image_encoder=None, poi_encoder=None, **options):
+    """What `mmgr.build` makes of a short config; 20 categories of 64 numbers."""
+    defaults = dict(projection_dim=128, num_categories=K, category_dim=D)
+    return mmgr.build(
+        image_encoder=image_encoder or {"name": "resnet_small", "width": 8},
+        poi_encoder=poi_encoder or {"name": "set2set"},
+        **(defaults | options),
+    )
+
+
+def batch(size_px=64):
+    """Two views, and ragged POI sets whose padding holds ids outside the table."""
+    rng = np.random.default_rng(0)
+    mask = np.arange(SLOTS) < np.array(LENGTHS)[:, None]
+    category = np.where(mask, rng.integers(0, K, (B, SLOTS)), -1)
+    return (
+        jnp.array(rng.normal(size=(2, B, size_px, size_px, 3)), jnp.float32),
+        jnp.array(category, jnp.int32),
+        jnp.zeros((B, SLOTS, 2)),
+        jnp.array(mask),
+    )
+
+
+def shapes_of(model):
+    """The shapes of its variables, without computing them."""
+    return jax.eval_shape(
+        lambda key: model.init(key, *batch(), train=True), jax.random.key(0)
+    )
