@@ -71,6 +71,29 @@ def base(name: str, crs: str) -> ConfigDict:
         category_dim=64,  # length of a category vector
     )
 
+    c.category_vectors = dict(  # data_prep.category_embedding
+        method="skipgram",  # or "random", "onehot", "table"
+        dim=64,
+        seed=0,
+        out=placeholder(str),  # None: the records folder's own table
+        walks=dict(
+            per_poi=5,
+            length=10,
+            region_size_m=placeholder(float),
+            region_factor=0.4,
+            return_bias=1.0,
+            outward_bias=1.0,
+        ),
+        skipgram=dict(
+            num_negatives=5,
+            negatives="absent",
+            hierarchy_weight=0.01,  # relative to the skip-gram loss
+            learning_rate=5e-3,
+            num_steps=400,
+        ),
+        table=dict(path=placeholder(str), category_column="category", columns=()),
+    )
+
     # ---- pre-training (mmgr_jax.main) ----
     c.data = dict(  # data.pipeline.training_batches
         batch_size=128,  # regions a step, over all devices
