@@ -184,7 +184,10 @@ def _is_generated(sections: sources.Sections) -> bool:
 
 def _note(settings: dict[str, Any]) -> str:
     """What lies beside generated files once they are complete."""
-    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    from data_prep import toy_city
+
+    made_by = {"settings": settings, "generator": toy_city.VERSION}
+    return json.dumps(made_by, indent=2, sort_keys=True) + "\n"
 
 
 def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -218,12 +221,14 @@ def _misfit(
 def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
     """Whether the sources are as the manifest has them, or cannot tell otherwise.
 
-    The settings of a generated city determine its files.
+    Settings and generator determine the files of a generated city.
     """
     paths = sources.named(sections).values()
-    gone = not any(sources.present(path) for path in paths)
-    generated = bool(sections["toy_city"])
-    return generated or gone or sources.unchanged(manifest.sources, sections)
+    if not any(sources.present(path) for path in paths):
+        return True
+    if sections["toy_city"]:
+        return _is_generated(sections)
+    return sources.unchanged(manifest.sources, sections)
 
 
 def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:

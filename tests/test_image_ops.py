@@ -9,6 +9,10 @@ from PIL import Image
 
 from mmgr_jax import image_ops
 
+resample_matrix = jax.jit(
+    image_ops.resample_matrix, static_argnames=("size_in_px", "size_out_px")
+)
+
 EIGHT_BIT = 2 / 255  # PIL rounds to 8 bits after every operator
 
 
@@ -71,7 +75,7 @@ def test_factors_may_differ_by_image():
     image = tiles()
     factor = jnp.array([0.5, 1.0, 1.3])[:, None, None]
     for name in ("adjust_contrast", "adjust_saturation", "adjust_brightness"):
-        operator = getattr(image_ops, name)
+        operator = jax.jit(getattr(image_ops, name))
         together = stacked(operator(planes_of(image), factor))
         for row in range(3):
             alone = stacked(operator(planes_of(image[row]), factor[row]))
@@ -87,7 +91,7 @@ def test_grey_is_pil_s():
 
 def test_hue_leaves_grey_pixels_alone():
     grey = jnp.linspace(0.0, 1.0, 11)
-    for plane in image_ops.adjust_hue((grey, grey, grey), 0.3):
+    for plane in jax.jit(image_ops.adjust_hue)((grey, grey, grey), 0.3):
         np.testing.assert_array_equal(plane, grey)
 
 
@@ -105,13 +109,13 @@ def test_crop_and_resize_equal_torchvision(box, size_px):
     crop = functional().resized_crop
     image = tiles()
     top, left, height, width = (np.full((3, 1), side, np.float32) for side in box)
-    rows = image_ops.resample_matrix(
+    rows = resample_matrix(
         jnp.array(top), jnp.array(height), size_in_px=48, size_out_px=size_px
     )
-    columns = image_ops.resample_matrix(
+    columns = resample_matrix(
         jnp.array(left), jnp.array(width), size_in_px=40, size_out_px=size_px
     )
-    planes = image_ops.resample(jnp.array(image), rows, columns)
+    planes = jax.jit(image_ops.resample)(jnp.array(image), rows, columns)
     ours = stacked(planes)[:, 0]
 
     exact = crop(as_tensor(image), *box, [size_px, size_px], antialias=True)
@@ -124,7 +128,7 @@ def test_crop_and_resize_equal_torchvision(box, size_px):
 
 
 def test_resample_weights_sum_to_one_inside_the_crop():
-    matrix = image_ops.resample_matrix(
+    matrix = resample_matrix(
         jnp.array(3.0), jnp.array(20.0), size_in_px=32, size_out_px=7
     )
     np.testing.assert_allclose(np.sum(matrix, axis=-1), 1.0, rtol=1e-6)
@@ -133,7 +137,7 @@ def test_resample_weights_sum_to_one_inside_the_crop():
 
 
 def test_resampling_at_the_same_size_is_the_identity():
-    matrix = image_ops.resample_matrix(
+    matrix = resample_matrix(
         jnp.array(0.0), jnp.array(9.0), size_in_px=9, size_out_px=9
     )
     np.testing.assert_array_equal(matrix, np.eye(9))

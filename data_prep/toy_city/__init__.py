@@ -16,7 +16,10 @@ from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import City, make_city
 from data_prep.toy_city.overlay import Overlay
 
-__all__ = ["generate"]
+__all__ = ["VERSION", "generate"]
+
+VERSION = 2
+"""Raised whenever the same arguments would give another city."""
 
 _log = logging.getLogger(__name__)
 

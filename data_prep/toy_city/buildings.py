@@ -1,9 +1,9 @@
 """Buildings and open lots of the built blocks.
 
 Residential, commercial and educational blocks are built by the same rule from the
-block's density alone. Their difference is what the one open lot in seven holds.
+block's density alone. Their difference is what their few open lots hold.
 Prosperity is on the roofs: a roof has slots, and a slot carries either a rooftop
-plant (a small raised box with its shadow) or a ridge of the same brightness budget.
+plant (a small raised box with its shadow) or a ridge; `roofs` draws them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shapely
 from jaxtyping import Bool, Float, Int
 
 from data_prep.toy_city.area import random_stream
+from data_prep.toy_city.geometry import Corners, sides_m
 from data_prep.toy_city.layout import Blocks, Layout
 from data_prep.toy_city.zoning import ZONE, Uses
 
@@ -42,7 +43,7 @@ class Footprints:
         storeys: Storeys; 0 for an open lot.
     """
 
-    corners: Float[np.ndarray, "m 4 2"]
+    corners: Corners
     block: Int[np.ndarray, " m"]
     storeys: Float[np.ndarray, " m"]
 
@@ -63,7 +64,7 @@ class Footprints:
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """Places on roofs that carry a plant or a ridge.
+    """Spots on roofs that carry a plant or a ridge.
 
     Attributes:
         building: Roof of every slot.
@@ -121,9 +122,8 @@ def _fit(lots: Footprints, yards: np.ndarray) -> Footprints:
     for scale in FIT_SCALES:
         middle = lots.corners.mean(axis=1, keepdims=True)
         corners = middle + scale * (lots.corners - middle)
-        sides_m = np.linalg.norm(np.diff(corners[:, :3], axis=1), axis=2)
         inside = shapely.contains(yards[lots.block], shapely.polygons(corners))
-        inside &= sides_m.min(axis=1) > 0.9 * MIN_SIDE_M
+        inside &= sides_m(corners).min(axis=1) > 0.9 * MIN_SIDE_M
         fitted.append(Footprints(corners, lots.block, lots.storeys).take(inside))
         lots = lots.take(~inside)
     names = ("corners", "block", "storeys")
@@ -186,7 +186,7 @@ def _shed_lot(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def _rectangles(
     middle: np.ndarray, sides: np.ndarray, frame: np.ndarray, angle_rad: float
-) -> Float[np.ndarray, "m 4 2"]:
+) -> Corners:
     signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     corners = middle[:, None] + signs * sides[:, None]
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)

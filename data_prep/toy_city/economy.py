@@ -19,7 +19,7 @@ FLOOR_VALUE = {
     "residential": 0.28,
 }
 # Million CNY a square metre of ground at floor value 1, other causes at their mean:
-# about 1,500 million CNY a square kilometre of city.
+# about 1,400 million CNY a square kilometre of city.
 GDP_PER_M2 = 0.0011
 # GDP grows less than floor value: the slope of log GDP on the log of floor value.
 FLOOR_EXPONENT = 0.45

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from jaxtyping import Float
 
 from data_prep.toy_city.buildings import Footprints
-from data_prep.toy_city.layers import Layer, discs, inside, layer, lines, patch, shaded
+from data_prep.toy_city.geometry import (
+    Corners,
+    discs,
+    inside,
+    lines,
+    patch,
+    points_inside,
+    sides_m,
+)
+from data_prep.toy_city.layers import Layer, layer, shaded
 from data_prep.toy_city.layout import ARTERIAL_WIDTH_M, Blocks, Layout
 from data_prep.toy_city.zoning import ALIKE, ZONE, Uses
 
@@ -36,9 +44,8 @@ CARS_PER_KM_OF_KERB = 14.0
 MARK_WIDTH_M = 1.8
 BAY_M = 6.0
 COURT_M = (22.0, 12.0)
+PARK_BAND_M = 2.6
 GARDEN_PATHS, GARDEN_PATH_M = 6, 12.0
-
-Corners = Float[np.ndarray, "m 4 2"]
 
 
 def roads(layout: Layout) -> list[Layer]:
@@ -89,9 +96,8 @@ def _rings(polygons: np.ndarray) -> np.ndarray:
     polygons = polygons[shapely.get_type_id(polygons) == 3]
     holed = shapely.get_num_interior_rings(polygons) > 0
     outline = shapely.get_exterior_ring(polygons[holed])
-    corners = shapely.get_parts(shapely.segmentize(outline, 1e9))
-    pairs = [shapely.get_coordinates(line) for line in corners]
-    bands = [lines(pair[:-1], pair[1:], 2.6) for pair in pairs]
+    corners = [shapely.get_coordinates(ring) for ring in outline]
+    bands = [lines(ring[:-1], ring[1:], PARK_BAND_M) for ring in corners]
     return np.concatenate([polygons[~holed], *bands])
 
 
@@ -110,13 +116,9 @@ def open_lots(rng: np.random.Generator, lots: Footprints, uses: Uses) -> list[La
     ]
 
 
-def _sides_m(corners: Corners) -> Float[np.ndarray, "m 2"]:
-    return np.linalg.norm(np.diff(corners[:, :3], axis=1), axis=2)
-
-
 def _bays(corners: Corners) -> np.ndarray:
     """Two combs of bay marks along the long sides of every lot."""
-    count = np.maximum((_sides_m(corners)[:, 0] // BAY_M).astype(int), 1)
+    count = np.maximum((sides_m(corners)[:, 0] // BAY_M).astype(int), 1)
     lot = np.repeat(np.arange(len(count)), count)
     place = (np.arange(len(lot)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / (
         count[lot]
@@ -131,7 +133,7 @@ def _bays(corners: Corners) -> np.ndarray:
 
 def _court_lines(corners: Corners) -> np.ndarray:
     """Outline, middle line and two end lines of a court in every lot."""
-    share = np.minimum(COURT_M / _sides_m(corners), 0.92)
+    share = np.minimum(COURT_M / sides_m(corners), 0.92)
     low, high = 0.5 - share / 2, 0.5 + share / 2
     court = patch(corners, (low[:, 0], high[:, 0]), (low[:, 1], high[:, 1]))
     marks = [lines(court[:, i], court[:, (i + 1) % 4], MARK_WIDTH_M) for i in range(4)]
@@ -194,7 +196,7 @@ def trees(rng: np.random.Generator, layout: Layout, uses: Uses) -> list[Layer]:
     for name, rate in {**TREES_PER_HA, **alike}.items():
         low[uses.zone == ZONE[name]], more[uses.zone == ZONE[name]] = rate
     rate = (low + more * uses.greenness) / 1e4
-    middle, _ = points_inside(rng, blocks.polygon, rng.poisson(rate * blocks.area_m2))
+    middle = points_inside(rng, blocks.polygon, rng.poisson(rate * blocks.area_m2))
     street = _street_trees(rng, layout)
     middle = np.concatenate([middle, street])
     radius_m = rng.uniform(1.9, 4.2, len(middle))
@@ -212,32 +214,6 @@ def _street_trees(rng: np.random.Generator, layout: Layout) -> np.ndarray:
     return _spaced(rng, rings, STREET_TREE_EVERY_M)[0]
 
 
-def points_inside(
-    rng: np.random.Generator, polygons: np.ndarray, count: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Uniform points within polygons, and the polygon of each.
-
-    Args:
-        rng: Source of the points.
-        polygons: Polygons [m].
-        count: Points wanted in each [m].
-    """
-    shapely.prepare(polygons)
-    bounds = shapely.bounds(polygons)
-    owner = np.repeat(np.arange(len(polygons)), count)
-    points = shapely.get_coordinates(shapely.point_on_surface(polygons))[owner]
-    open_ = np.arange(len(owner))
-    for _ in range(12):
-        box = bounds[owner[open_]]
-        tried = box[:, :2] + rng.uniform(size=(len(open_), 2)) * (
-            box[:, 2:] - box[:, :2]
-        )
-        hit = shapely.contains_xy(polygons[owner[open_]], *tried.T)
-        points[open_[hit]] = tried[hit]
-        open_ = open_[~hit]
-    return points, owner
-
-
 def greenhouses(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[Layer]:
     """Rows of long light roofs on some fields."""
     chosen = (uses.zone == ZONE["agricultural"]) & (
@@ -251,9 +227,8 @@ def greenhouses(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[La
         size_m = blocks.cell_size_m[block] - 24.0
         offset_m = np.arange(-size_m[1] / 2, size_m[1] / 2, 12.0)
         middle = blocks.centroid[block] + offset_m[:, None] * across
-        rows.append(
-            lines(middle - along * size_m[0] / 2, middle + along * size_m[0] / 2, 8.0)
-        )
-        rows[-1] = shapely.intersection(rows[-1], blocks.polygon[block])
+        reach = along * size_m[0] / 2
+        row = lines(middle - reach, middle + reach, 8.0)
+        rows.append(shapely.intersection(row, blocks.polygon[block]))
     polygons = shapely.get_parts(np.concatenate([np.array([], object), *rows]))
     return [layer(polygons, shaded(rng, GREENHOUSE_RGB, len(polygons), 6.0))]

@@ -145,7 +145,7 @@ def _districts(rng: np.random.Generator, area: Area) -> Polygons:
         seeds.append(centre + offset + rng.normal(0, 0.11 * spacing_m, (count, 2)))
     points = np.concatenate(seeds)
     cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(points)))
-    wide = shapely.box(*(-np.array([300.0, 300.0])), *(np.array(area.size_m) + 300.0))
+    wide = shapely.box(-300.0, -300.0, *(np.array(area.size_m) + 300.0))
     cells = shapely.intersection(cells, wide)
     return cells[shapely.area(cells) > 0]
 
@@ -193,12 +193,8 @@ def _district_blocks(
     low_v, high_v = _cuts(rng, reach_m, spacing[1], local_m)
     u0, v0 = (grid.ravel() for grid in np.meshgrid(low_u, low_v))
     u1, v1 = (grid.ravel() for grid in np.meshgrid(high_u, high_v))
-    turn = np.array(
-        [
-            [np.cos(angle_rad), -np.sin(angle_rad)],
-            [np.sin(angle_rad), np.cos(angle_rad)],
-        ]
-    )
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    turn = np.array([[cos, -sin], [sin, cos]])
     boxes = shapely.transform(
         shapely.box(u0, v0, u1, v1), lambda points: points @ turn.T + centre
     )

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.layers import Layer
 from data_prep.toy_city.scene import Grain
-from data_prep.toy_city.texture import Textures
+from data_prep.toy_city.texture import Textures, tiled
 
 # A window of the mosaic; a multiple of the GeoTIFF's blocks.
 WINDOW_PX = 1024
@@ -107,18 +107,18 @@ class Painter:
         rows = np.arange(flat.shape[0]) + corner[0]
         columns = np.arange(flat.shape[1]) + corner[1]
         street = block < 0
-        grain = self.grain
+        grain, textures = self.grain, self.textures
         east_m = columns[None] * self.area.gsd_m
         south_m = rows[:, None] * self.area.gsd_m
         wave = grain.wave_per_m[block]
         stripes = np.sin(wave[..., 0] * east_m - wave[..., 1] * south_m)
         patches = np.where(street, ASPHALT_PATCHES, grain.patches[block])
         canopy = np.where(street, 0.0, grain.canopy[block])
-        gain = 1 + LIGHT * self.textures.at("light", rows, columns)
-        gain += patches * self.textures.at("patches", rows, columns)
-        gain += canopy * self.textures.at("canopy", rows, columns)
+        gain = 1 + LIGHT * tiled(textures.light, rows, columns)
+        gain += patches * tiled(textures.patches, rows, columns)
+        gain += canopy * tiled(textures.canopy, rows, columns)
         gain += np.where(street, 0.0, grain.stripes[block]) * stripes
-        noise = SENSOR * self.textures.at("sensor", rows, columns)
+        noise = SENSOR * tiled(textures.sensor, rows, columns)
         picture = flat * gain[..., None].astype(np.float32) + noise[..., None]
         picture = np.clip(np.round(picture), 1, 255).astype(np.uint8)
         picture[self._wedge(rows, columns)] = 0

@@ -15,8 +15,7 @@ from data_prep.toy_city.categories import (
     PLACES_PER_HA,
     SECOND_WORDS,
 )
-from data_prep.toy_city.ground import points_inside
-from data_prep.toy_city.layers import inside
+from data_prep.toy_city.geometry import inside, points_inside
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.zoning import ZONES, Uses
 
@@ -76,7 +75,7 @@ def make_places(seed: int, blocks: Blocks, uses: Uses, built: Built) -> Places:
     block, category = np.nonzero(number)
     repeat = number[block, category]
     block, category = np.repeat(block, repeat), np.repeat(category, repeat)
-    points, _ = points_inside(
+    points = points_inside(
         rng, blocks.polygon, np.bincount(block, minlength=len(number))
     )
     housed, at = _on_roofs(rng, built, block, len(number))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from jaxtyping import Float
 
 from data_prep.toy_city.buildings import Built, Footprints
-from data_prep.toy_city.layers import Layer, inside, layer, lines, patch
+from data_prep.toy_city.geometry import Corners, inside, lines, patch, sides_m, square
+from data_prep.toy_city.layers import Layer, layer
 from data_prep.toy_city.zoning import ZONE, Uses
 
 # One palette for residential, commercial and educational roofs.
@@ -61,17 +61,17 @@ def roof_layers(rng: np.random.Generator, built: Built, uses: Uses) -> list[Laye
     ]
 
 
-def _along_first(corners: Float[np.ndarray, "m 4 2"]) -> Float[np.ndarray, "m 4 2"]:
+def _along_first(corners: Corners) -> Corners:
     """The same rectangles with the long side first."""
-    sides_m = np.linalg.norm(np.diff(corners[:, :3], axis=1), axis=2)
+    first_m, second_m = sides_m(corners).T
     turned = np.roll(corners, -1, axis=1)
-    return np.where((sides_m[:, 0] >= sides_m[:, 1])[:, None, None], corners, turned)
+    return np.where((first_m >= second_m)[:, None, None], corners, turned)
 
 
-def _ribs(corners: Float[np.ndarray, "m 4 2"], colour: np.ndarray) -> Layer:
+def _ribs(corners: Corners, colour: np.ndarray) -> Layer:
     """Darker joints across the long roofs of sheds."""
     corners = _along_first(corners)
-    length_m = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    length_m = sides_m(corners)[:, 0]
     count = np.maximum((length_m // SHED_LINE_EVERY_M).astype(int), 1)
     roof = np.repeat(np.arange(len(count)), count)
     place = np.arange(len(roof)) - np.repeat(np.cumsum(count) - count, count)
@@ -82,51 +82,41 @@ def _ribs(corners: Float[np.ndarray, "m 4 2"], colour: np.ndarray) -> Layer:
 
 
 def _slot_layers(built: Built, colour: np.ndarray) -> list[Layer]:
+    """What stands in the slots of every roof."""
     slots = built.slots
     corners = _along_first(built.roofs.corners)[slots.building]
-    length_m = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
-    width_m = np.linalg.norm(corners[:, 2] - corners[:, 1], axis=1)
-    plant = slots.plant
-    half = np.full(len(plant), 0.5)
-    middle = inside(corners, slots.along, half)
-    box = _box(middle, corners, np.full(len(plant), PLANT_SIDE_M))
-    shade = box + PLANT_SHADOW_M * np.array([-0.7, 1.0])
-    # The ridge: the area of the box and of its visible shadow, drawn out in length.
-    reach = np.minimum(RIDGE_LENGTH_M / 2, 0.45 * width_m)
-    light_m = PLANT_SIDE_M**2 / (2 * reach)
-    dark_m = 0.85 * PLANT_SIDE_M * PLANT_SHADOW_M * 1.2 / (2 * reach)
-    across = (0.5 - reach / width_m, 0.5 + reach / width_m)
-    offset = light_m / length_m
-    gap = dark_m / length_m
-    ridge = patch(corners, (slots.along - offset / 2, slots.along + offset / 2), across)
-    gutter = patch(
-        corners, (slots.along + offset / 2, slots.along + offset / 2 + gap), across
-    )
-    tone = colour[slots.building]
+    tone, plant = colour[slots.building], slots.plant
     return [
-        layer(
-            shapely.polygons(gutter[~plant]),
-            tone[~plant] + RIDGE_CONTRAST * DARK_STEP,
-        ),
-        layer(
-            shapely.polygons(ridge[~plant]), tone[~plant] + RIDGE_CONTRAST * LIGHT_STEP
-        ),
-        layer(shapely.polygons(shade[plant]), tone[plant] + DARK_STEP),
-        layer(shapely.polygons(box[plant]), tone[plant] + LIGHT_STEP),
+        *_ridges(corners[~plant], slots.along[~plant], tone[~plant]),
+        *_plants(corners[plant], slots.along[plant], tone[plant]),
     ]
 
 
-def _box(
-    middle: np.ndarray, corners: Float[np.ndarray, "m 4 2"], side_m: np.ndarray
-) -> Float[np.ndarray, "m 4 2"]:
-    """Squares around points, parallel to quadrilaterals."""
-    along = corners[:, 1] - corners[:, 0]
-    along = along / np.linalg.norm(along, axis=1, keepdims=True)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-    reach = signs[None] * side_m[:, None, None]
-    return (
-        middle[:, None]
-        + reach[..., :1] * along[:, None]
-        + reach[..., 1:] * across[:, None]
-    )
+def _ridges(corners: Corners, along: np.ndarray, tone: np.ndarray) -> list[Layer]:
+    """A light band across the roof, as large as a plant's box, and a dark one.
+
+    The dark one is as large as three quarters of the shadow that shows beside a box.
+    """
+    length_m, width_m = sides_m(corners).T
+    reach_m = np.minimum(RIDGE_LENGTH_M / 2, 0.45 * width_m)
+    across = (0.5 - reach_m / width_m, 0.5 + reach_m / width_m)
+    light = PLANT_SIDE_M**2 / (2 * reach_m) / length_m
+    dark = 1.02 * PLANT_SIDE_M * PLANT_SHADOW_M / (2 * reach_m) / length_m
+    start, middle = along - light / 2, along + light / 2
+    gutter = patch(corners, (middle, middle + dark), across)
+    ridge = patch(corners, (start, middle), across)
+    return [
+        layer(shapely.polygons(gutter), tone + RIDGE_CONTRAST * DARK_STEP),
+        layer(shapely.polygons(ridge), tone + RIDGE_CONTRAST * LIGHT_STEP),
+    ]
+
+
+def _plants(corners: Corners, along: np.ndarray, tone: np.ndarray) -> list[Layer]:
+    """Light boxes in the middle of the roof, and their shadows."""
+    middle = inside(corners, along, np.full(len(along), 0.5))
+    box = square(middle, corners, PLANT_SIDE_M)
+    shade = box + PLANT_SHADOW_M * np.array([-0.7, 1.0])
+    return [
+        layer(shapely.polygons(shade), tone + DARK_STEP),
+        layer(shapely.polygons(box), tone + LIGHT_STEP),
+    ]

@@ -39,10 +39,12 @@ class Textures:
     light: Texture
     sensor: Texture
 
-    def at(self, name: str, rows: np.ndarray, columns: np.ndarray) -> Texture:
-        """One texture over the pixels of a window."""
-        texture = getattr(self, name)
-        return texture[np.ix_(rows % TEXTURE_SIZE_PX, columns % TEXTURE_SIZE_PX)]
+
+def tiled(
+    texture: Texture, rows: np.ndarray, columns: np.ndarray
+) -> Float[np.ndarray, "rows columns"]:
+    """A texture over the pixels of a window, repeated as often as needed."""
+    return texture[np.ix_(rows % TEXTURE_SIZE_PX, columns % TEXTURE_SIZE_PX)]
 
 
 def make_textures(seed: int, gsd_m: float) -> Textures:

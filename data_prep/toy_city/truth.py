@@ -121,7 +121,6 @@ def summary(
     table: pd.DataFrame, rasters: dict[str, Float[np.ndarray, "h w"]]
 ) -> dict[str, Any]:
     """Ceilings, shares of variance, totals and what is visible where."""
-    scopes = {"all": table, "built": table[table["built"]]}
     return {
         "visibility": VISIBILITY,
         "coefficients": {
@@ -131,24 +130,36 @@ def summary(
             "log_gdp_by_log_floor_value": economy.FLOOR_EXPONENT,
             "log_population_by_noise": economy.POPULATION_BY_NOISE,
         },
-        "ceiling_r2_log1p": {
-            label: {
-                scope: {known: r2(rows[label], rows[c]) for known, c in columns.items()}
-                for scope, rows in scopes.items()
-            }
-            for label, columns in KNOWN.items()
-        },
-        "log_gdp_variance_shares_built": variance_shares(scopes["built"]),
-        "regions": len(table),
-        "built_regions": int(table["built"].sum()),
-        "regions_without_places": int((table["places"] == 0).sum()),
+        "log_scale": {label: log_scale(table[label]) for label in KNOWN},
+        "ceiling_r2_log": {label: ceilings(table, label) for label in KNOWN},
+        "log_gdp_variance_shares_built": variance_shares(table[table["built"]]),
+        "region_count": len(table),
+        "built_region_count": int(table["built"].sum()),
+        "region_count_without_places": int((table["places"] == 0).sum()),
         "totals": {name: float(rasters[name].sum()) for name in KNOWN},
     }
 
 
-def r2(label: pd.Series, known: pd.Series) -> float:
-    """Squared correlation of log(1 + label) with log(1 + what is known)."""
-    return float(np.corrcoef(np.log1p(label), np.log1p(known))[0, 1] ** 2)
+def log_scale(label: pd.Series) -> float:
+    """Median of the positive values, in the label's unit."""
+    return float(label[label > 0].median())
+
+
+def ceilings(table: pd.DataFrame, label: str) -> dict[str, dict[str, float]]:
+    """The most that can be explained of a label, by region scope and what is known.
+
+    It is the R2 of a line from log(1 + known / s) to log(1 + label / s), with s the
+    label's `log_scale` over all regions, as in the evaluation's `r2_log`.
+    """
+    scale = log_scale(table[label])
+    scopes = {"all": table, "built": table[table["built"]]}
+    return {
+        scope: {
+            known: np.corrcoef(np.log1p(rows[[label, column]].T / scale))[0, 1] ** 2
+            for known, column in KNOWN[label].items()
+        }
+        for scope, rows in scopes.items()
+    }
 
 
 def variance_shares(rows: pd.DataFrame) -> dict[str, float]:

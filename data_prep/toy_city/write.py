@@ -36,13 +36,10 @@ LABEL_UNITS = {"population": "persons", "gdp": "million CNY"}
 STREET_SHEET_M = 512.0
 WGS84 = "EPSG:4326"
 
-
-# All that a city's folder may hold: these, sidecars such as imagery.tif.aux.xml, and
-# the note that data_prep.build leaves about the settings.
-OWN_NAMES = (
-    *(IMAGERY_FILE, POIS_FILE, ZONES_FILE, *LABEL_FILES.values(), TRUTH_DIR),
-    "generated.json",
-)
+# All that a folder may hold to be replaced: these, what GDAL and SQLite leave beside
+# them, and the note of data_prep.build about the settings.
+NOTE_FILE = "generated.json"
+SIDECARS = (".aux.xml", ".ovr", ".msk", "-journal", "-wal", "-shm")
 
 
 @contextlib.contextmanager
@@ -67,7 +64,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -76,8 +73,10 @@ def _refuse_foreign(path: Path) -> None:
             f"toy_city.out_dir {path} is a file; name a folder that is new, empty or "
             "holds an earlier generated city."
         )
-    names = [item.name for item in path.iterdir()] if path.exists() else []
-    foreign = [name for name in names if not name.startswith(OWN_NAMES)]
+    files = (IMAGERY_FILE, POIS_FILE, ZONES_FILE, *LABEL_FILES.values())
+    own = {file + sidecar for file in files for sidecar in ("", *SIDECARS)}
+    found = {item.name for item in path.iterdir()} if path.exists() else set()
+    foreign = found - own - {NOTE_FILE, TRUTH_DIR}
     if foreign:
         raise InputError(
             f"toy_city.out_dir {path} holds {sorted(foreign)[0]!r}, which no generated "

@@ -146,7 +146,7 @@ def _generator(monkeypatch):
             path.replace(folder / path.name)
         shutil.rmtree(folder / "made")
 
-    fake = types.SimpleNamespace(generate=generate)
+    fake = types.SimpleNamespace(VERSION=1, generate=generate)
     monkeypatch.setattr(data_prep, "toy_city", fake, raising=False)
     monkeypatch.setitem(sys.modules, "data_prep.toy_city", fake)
     return calls
@@ -171,7 +171,19 @@ def test_a_generated_city_is_generated_once(generated, monkeypatch):
     build.ensure(generated)
     assert calls == [3, 4]
     note = json.loads((_raw(generated) / "generated.json").read_text())
-    assert note["seed"] == 4
+    assert note["settings"]["seed"] == 4
+
+
+def test_a_newer_generator_makes_city_and_records_again(generated, monkeypatch):
+    calls = _generator(monkeypatch)
+    build.ensure(generated)
+    build.ensure(generated)
+    assert calls == [3]
+    data_prep.toy_city.VERSION = 2
+    builds = _count_builds(monkeypatch)
+    build.ensure(generated)
+    assert calls == [3, 3]
+    assert len(builds) == 1
 
 
 def test_a_city_half_generated_is_generated_again(generated, monkeypatch):
