@@ -10,13 +10,15 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.losses import mmgr_loss
 from mmgr_jax.models import mmgr, resnet
 
+STEPS = 2  # of Set2Set; test_released.py has the five
 KEY = jax.random.key(0, impl="rbg")  # compiles in a third of the time
 
 
 def with_one_block(dtype=jnp.float32):
-    """The model with an image encoder that compiles fast; 8 features."""
+    """The model with encoders that compile fast; 8 image features."""
     encoder = resnet.ResNet((1,), width=8, dtype=dtype)
-    return build(dtype=dtype).clone(image_encoder=encoder)
+    model = build(poi_encoder={"name": "set2set", "steps": STEPS}, dtype=dtype)
+    return model.clone(image_encoder=encoder)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def variables(model):
 
 
 def poi_encoder_and_batch(**options):
-    model = mmgr.PoiEncoder(K, D, **options)
+    model = mmgr.PoiEncoder(K, D, steps=STEPS, **options)
     _, *pois = batch()
     return model, jax.jit(model.init)(KEY, *pois), pois
 

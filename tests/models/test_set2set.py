@@ -119,7 +119,10 @@ def test_read_survives_large_scores():
 
 def test_initial_weights_are_uniform_within_the_hidden_size():
     params = LstmCell(64).init(
-        jax.random.key(0), jnp.ones((1, 128)), jnp.ones((1, 64)), jnp.ones((1, 64))
+        jax.random.key(0, impl="rbg"),
+        jnp.ones((1, 128)),
+        jnp.ones((1, 64)),
+        jnp.ones((1, 64)),
     )["params"]
     for leaf in params.values():
         assert 0.12 < np.max(np.abs(leaf)) <= 0.125
