@@ -99,6 +99,7 @@ def base(name: str, crs: str) -> ConfigDict:
         batch_size=128,  # regions a step, over all devices
         max_pois=placeholder(int),  # POI slots a region; None: the fullest region
         num_threads=8,
+        short_batch="fill",  # or "drop": the regions left over wait for another epoch
         cache_mib=1024,  # decoded tiles stay in memory when all of them fit
     )
     c.augment = dict(  # augment.two_views
@@ -117,14 +118,17 @@ def base(name: str, crs: str) -> ConfigDict:
     )
     c.model = dict(  # models.mmgr.build
         image_encoder=dict(name="resnet50"),
-        poi_encoder=dict(name="set2set", vectors="frozen", steps=5),
+        poi_encoder=dict(name="set2set", vectors="frozen", empty="learnt"),
         projection_dim=128,
+        batch_statistics="per_view",  # or "joint"
+        learn_temperature=False,
         dtype="float32",
     )
     c.loss = dict(  # losses.mmgr_loss
         temperature=0.5,
         image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only
-        symmetric=False,
+        symmetric=False,  # True: view 2 meets the POIs too
+        empty_sets="excluded",  # or "repel"
     )
     c.optim = dict(  # optim.build
         name="adam",

@@ -75,6 +75,7 @@ def extract(
         source,
         batch_size=config.data.batch_size,
         num_threads=config.data.num_threads,
+        edges=encoder.reads_edges,
     )
 
 

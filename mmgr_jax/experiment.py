@@ -20,9 +20,9 @@ from ml_collections import ConfigDict
 from mmgr_jax import augment, checkpoint, durations, optim, sharding, train_step
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError
+from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import mmgr
-from mmgr_jax.typing import Tree
+from mmgr_jax.typing import PoiSets, Tree
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -81,7 +81,9 @@ def build(config: ConfigDict) -> Experiment:
             duration,
             key,
             batch_size=config.data.batch_size,
-            steps_per_epoch=len(source) // config.data.batch_size,
+            steps_per_epoch=pipeline.steps_per_epoch(
+                len(source), config.data.batch_size, config.data.short_batch
+            ),
             total_steps=total_steps,
         )
 
@@ -133,6 +135,7 @@ def build(config: ConfigDict) -> Experiment:
             source,
             **data,
             seed=config.seed,
+            edges=model.poi_encoder.reads_edges,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         ),
@@ -172,10 +175,7 @@ def build_model(
     """
     options = dict(options)
     name = options.pop("dtype")
-    if name not in DTYPES:
-        raise InputError(
-            f"config.model.dtype={name!r} is unknown; allowed: {', '.join(DTYPES)}."
-        )
+    check_choice("model.dtype", name, DTYPES)
     return mmgr.build(
         **options,
         dtype=DTYPES[name],
@@ -191,10 +191,12 @@ class Encoder:
 
     Attributes:
         encode: Host batch -> `image` float32 [b f] and `poi` float32 [b q].
+        reads_edges: Whether the batch must hold the POI graph.
         name: Where its parameters come from.
     """
 
     encode: Callable[[pipeline.Batch], dict[str, np.ndarray]]
+    reads_edges: bool
     name: str
 
 
@@ -266,10 +268,9 @@ def _encoder(
 
     def encode(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
         view = augment.plain_view(batch["image"], size_px=size_px)
-        pois = (batch["poi_category"], batch["poi_offset_m"], batch["poi_mask"])
         return {
             "image": model.apply(variables, view, method="encode_image"),
-            "poi": model.apply(variables, *pois, method="encode_pois"),
+            "poi": model.apply(variables, PoiSets.of(batch), method="encode_pois"),
         }
 
     jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
@@ -278,6 +279,7 @@ def _encoder(
             key: np.asarray(value, np.float32)
             for key, value in jitted(variables, sharding.put_batch(batch, mesh)).items()
         },
+        reads_edges=model.poi_encoder.reads_edges,
         name=name,
     )
 

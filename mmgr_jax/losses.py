@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmgr_jax.errors import check_choice
 from mmgr_jax.typing import ExampleMask, Scalar
+
+EMPTY_SETS = ("excluded", "repel")
+
+# CLIP's bound for a learnt temperature (arXiv 2103.00020, section 2.5).
+LOWEST_TEMPERATURE = 0.01
 
 # Stands for "not a column of this row". Finite, so that a row without any column
 # has a finite log-sum-exp and a zero gradient where -inf would give NaN.
@@ -22,6 +28,8 @@ def mmgr_loss(
     temperature: float,
     image_weight: float,
     symmetric: bool = False,
+    empty_sets: str = "excluded",
+    temperature_factor: Scalar | None = None,
     example_mask: ExampleMask | None = None,
     poi_empty: ExampleMask | None = None,
 ) -> tuple[Scalar, dict[str, Scalar]]:
@@ -35,39 +43,54 @@ def mmgr_loss(
             released.
         symmetric: Let view 2 meet the POIs too and average the two losses. The
             released code compares view 1 alone with the POIs.
+        empty_sets: "excluded": two regions without POIs are not each other's negatives
+            wherever a POI row is involved. "repel": they are, as released.
+        temperature_factor: A learnt factor of `temperature`; the product is kept at
+            `LOWEST_TEMPERATURE` or above.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
 
     Returns:
         The loss and its parts `loss_inter` (image-POI) and `loss_intra`
-        (image-image), all scalars in float32.
+        (image-image), all scalars in float32; with a learnt factor also
+        `temperature`.
+
+    Raises:
+        InputError: If `empty_sets` is unknown.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
+    check_choice("loss.empty_sets", empty_sets, EMPTY_SETS)
+    tau = temperature
+    if temperature_factor is not None:
+        tau = jnp.maximum(temperature * temperature_factor, LOWEST_TEMPERATURE)
     views = z_image if symmetric else z_image[:1]
     inter = [
         nt_xent(
             z_view,
             z_poi,
-            temperature=temperature,
+            temperature=tau,
             example_mask=example_mask,
-            b_empty=poi_empty,
+            b_empty=poi_empty if empty_sets == "excluded" else None,
         )
         for z_view in views
     ]
     loss_inter = sum(inter) / len(inter)
     loss_intra = nt_xent(
-        z_image[0], z_image[1], temperature=temperature, example_mask=example_mask
+        z_image[0], z_image[1], temperature=tau, example_mask=example_mask
     )
     loss = (1.0 - image_weight) * loss_inter + image_weight * loss_intra
-    return loss, {"loss_inter": loss_inter, "loss_intra": loss_intra}
+    parts = {"loss_inter": loss_inter, "loss_intra": loss_intra}
+    if temperature_factor is not None:
+        parts["temperature"] = tau
+    return loss, parts
 
 
 def nt_xent(
     z_a: Float[Array, "b p"],
     z_b: Float[Array, "b p"],
     *,
-    temperature: float,
+    temperature: float | Scalar,
     example_mask: ExampleMask | None = None,
     b_empty: ExampleMask | None = None,
 ) -> Scalar:

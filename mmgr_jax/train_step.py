@@ -12,7 +12,7 @@ import optax
 
 from mmgr_jax import augment, losses
 from mmgr_jax.models.mmgr import MMGR
-from mmgr_jax.typing import Key, Scalar, Tree
+from mmgr_jax.typing import Key, PoiSets, Scalar, Tree, Views
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Scalar]
@@ -61,15 +61,16 @@ def init_state(
 
 def init_variables(model: MMGR, key: Key, num_slots: int, size_px: int) -> Tree:
     """Random `params` and fresh `batch_stats`."""
-    rows = 2  # the values do not depend on it
-    variables = model.init(
-        key,
-        jnp.zeros((2, rows, size_px, size_px, 3)),
-        jnp.zeros((rows, num_slots), jnp.int32),
-        jnp.zeros((rows, num_slots, 2)),
-        jnp.ones((rows, num_slots), bool),
-        train=True,
+    rows = 2  # the values do not depend on it, nor on the number of edges
+    pois = PoiSets(
+        category=jnp.zeros((rows, num_slots), jnp.int32),
+        offset_m=jnp.zeros((rows, num_slots, 2)),
+        mask=jnp.ones((rows, num_slots), bool),
+        edges=jnp.zeros((rows, 1, 2), jnp.int32),
+        edge_weight=jnp.zeros((rows, 1)),
     )
+    views = jnp.zeros((augment.VIEWS, rows, size_px, size_px, 3))
+    variables = model.init(key, views, pois, train=True)
     return {
         "params": variables["params"],
         "batch_stats": variables.get("batch_stats", {}),
@@ -96,32 +97,52 @@ def make_train_step(
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
     """
+    update = make_update(model, tx, loss_options=loss_options)
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
     ) -> tuple[TrainState, Metrics]:
-        views = augment.two_views(
-            batch["image"], jax.random.fold_in(key, state.step), **augment_options
-        )
+        step_key = jax.random.fold_in(key, state.step)
+        views = augment.two_views(batch["image"], step_key, **augment_options)
+        return update(state, batch, views)
+
+    return train_step
+
+
+def make_update(
+    model: MMGR,
+    tx: optax.GradientTransformation,
+    *,
+    loss_options: Mapping[str, Any],
+) -> Callable[[TrainState, Batch, Views], tuple[TrainState, Metrics]]:
+    """The step after the views are made.
+
+    Args:
+        model: The model.
+        tx: The optimiser.
+        loss_options: Keyword arguments of `losses.mmgr_loss`.
+
+    Returns:
+        `(state, batch, views) -> (state, metrics)`.
+    """
+
+    def update(
+        state: TrainState, batch: Batch, views: Views
+    ) -> tuple[TrainState, Metrics]:
+        pois = PoiSets.of(batch)
 
         def loss_fn(params: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
+            variables = {"params": params, "batch_stats": state.batch_stats}
             outputs, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                views,
-                batch["poi_category"],
-                batch["poi_offset_m"],
-                batch["poi_mask"],
-                train=True,
-                mutable=["batch_stats"],
+                variables, views, pois, train=True, mutable=["batch_stats"]
             )
             loss, parts = losses.mmgr_loss(
-                outputs["z_image"],
-                outputs["z_poi"],
+                **outputs,
                 example_mask=batch["example_mask"],
-                poi_empty=~jnp.any(batch["poi_mask"], axis=1),
+                poi_empty=~jnp.any(pois.mask, axis=1),
                 **loss_options,
             )
-            return loss, (parts, updates["batch_stats"])
+            return loss, (parts, updates.get("batch_stats", {}))
 
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (parts, batch_stats)), gradient = gradient_fn(state.params)
@@ -138,4 +159,4 @@ def make_train_step(
             opt_state=opt_state,
         ), metrics
 
-    return train_step
+    return update

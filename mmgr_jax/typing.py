@@ -15,7 +15,7 @@ One letter means one thing in annotations, einsum strings and names:
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
@@ -26,8 +26,34 @@ View = Float[Array, "b s s 3"]
 PoiCategory = Int[Array, "b n"]
 PoiOffset = Float[Array, "b n 2"]
 PoiMask = Bool[Array, "b n"]
+PoiEdges = Int[Array, "b e 2"]
+PoiEdgeWeight = Float[Array, "b e"]
 ExampleMask = Bool[Array, " b"]
 Key = PRNGKeyArray
 
 # A Linen variable tree: nested mappings whose leaves are arrays.
 Tree = Mapping[str, Any]
+
+
+class PoiSets(NamedTuple):
+    """The padded POI sets of a batch of regions.
+
+    Attributes:
+        category: Category ids in [0, k), any value where masked.
+        offset_m: Positions east and north of the region's centre.
+        mask: True for real POIs.
+        edges: Slots of the two POIs of each edge, each edge once; None where the
+            encoder does not ask for them.
+        edge_weight: Weight of each edge, 0 for padding.
+    """
+
+    category: PoiCategory
+    offset_m: PoiOffset
+    mask: PoiMask
+    edges: PoiEdges | None = None
+    edge_weight: PoiEdgeWeight | None = None
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Array]) -> "PoiSets":
+        """The POI sets of a batch of the input pipeline."""
+        return cls(*(batch.get(f"poi_{field}") for field in cls._fields))

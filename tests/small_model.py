@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmgr_jax.models import mmgr
+from mmgr_jax.typing import PoiSets
 
 K, D = 20, 64
 LENGTHS = (4, 1, 9, 2, 6)
@@ -27,11 +28,9 @@ def batch(size_px=64):
     rng = np.random.default_rng(0)
     mask = np.arange(SLOTS) < np.array(LENGTHS)[:, None]
     category = np.where(mask, rng.integers(0, K, (B, SLOTS)), -1)
-    return (
-        jnp.array(rng.normal(size=(2, B, size_px, size_px, 3)), jnp.float32),
-        jnp.array(category, jnp.int32),
-        jnp.zeros((B, SLOTS, 2)),
-        jnp.array(mask),
+    views = jnp.array(rng.normal(size=(2, B, size_px, size_px, 3)), jnp.float32)
+    return views, PoiSets(
+        jnp.array(category, jnp.int32), jnp.zeros((B, SLOTS, 2)), jnp.array(mask)
     )
 
 

@@ -10,14 +10,20 @@ import numpy as np
 
 from mmgr_jax.data import schema
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError
+from mmgr_jax.errors import InputError, check_choice
 
 Batch = dict[str, np.ndarray]
 """`image` uint8 [b h w 3] · `poi_category` int32 [b n] · `poi_offset_m` float32
-[b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b]"""
+[b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b]
+and, on demand, `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]"""
 
 POI_SLOT_MULTIPLE = 8
 """POI slots are rounded up to this, so that few array shapes are ever compiled."""
+
+EDGES_PER_SLOT = 3
+"""A Delaunay graph of n points has fewer than 3 n edges."""
+
+SHORT_BATCHES = ("drop", "fill")
 
 
 def training_batches(
@@ -27,15 +33,16 @@ def training_batches(
     max_pois: int | None,
     num_threads: int,
     seed: int,
+    short_batch: str = "drop",
+    edges: bool = False,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Batch]:
     """An endless, shuffled, checkpointable iterator over this process's rows.
 
-    Every epoch is a new permutation; the regions of a last, short batch are left for
-    another epoch's draw, as in the released code. Global batch t holds the same regions
-    in the same order whatever the number of processes, and each process reads a
-    contiguous part of it.
+    Every epoch is a new permutation. Global batch t holds the same regions in the same
+    order whatever the number of processes, and each process reads a contiguous part of
+    it.
 
     Args:
         source: The records.
@@ -44,6 +51,11 @@ def training_batches(
             many, drawn anew each epoch. None takes the fullest region.
         num_threads: Threads that read and decode.
         seed: Decides order and choice.
+        short_batch: What becomes of the regions of an epoch that fill no whole batch.
+            "drop": they wait for another epoch's draw, as released. "fill": their
+            batch is filled with regions the epoch has shown before, which
+            `example_mask` keeps out of the losses; so every region counts once.
+        edges: Give the POI graph too.
         process_index: This process.
         process_count: Number of processes.
 
@@ -53,6 +65,7 @@ def training_batches(
     Raises:
         InputError: If the batch is larger than the data set or indivisible.
     """
+    check_choice("data.short_batch", short_batch, SHORT_BATCHES)
     if batch_size > len(source):
         raise InputError(
             f"config.data.batch_size={batch_size} exceeds the {len(source)} regions of "
@@ -66,10 +79,16 @@ def training_batches(
     num_slots = poi_slots(source, max_pois)
     rows = batch_size // process_count
     dataset = grain.MapDataset.range(len(source)).seed(seed).shuffle()
-    dataset = _ProcessRows(dataset, batch_size, process_index, process_count)
+    dataset = _ProcessRows(
+        dataset,
+        steps_per_epoch(len(source), batch_size, short_batch),
+        batch_size,
+        process_index,
+        process_count,
+    )
     dataset = dataset.repeat(None)
     dataset = dataset.random_map(
-        lambda index, rng: _example(source, index, num_slots, rng)
+        lambda row, rng: _example(source, *row, num_slots, edges, rng)
     )
     return iter(
         dataset.to_iter_dataset(
@@ -78,23 +97,30 @@ def training_batches(
     )
 
 
+def steps_per_epoch(num_regions: int, batch_size: int, short_batch: str) -> int:
+    """Batches in which an epoch shows its regions."""
+    whole, rest = divmod(num_regions, batch_size)
+    return whole + (1 if rest and short_batch == "fill" else 0)
+
+
 def epoch_batches(
-    source: RecordSource, *, batch_size: int, num_threads: int
+    source: RecordSource, *, batch_size: int, num_threads: int, edges: bool = False
 ) -> Iterator[Batch]:
     """Every region once, in order, with all its POIs; the last batch is padded.
 
     Rows added to fill the last batch repeat its last region, with `example_mask` False.
     """
     num_slots = poi_slots(source, None)
-    indices = np.arange(-(-len(source) // batch_size) * batch_size)
-    dataset = grain.MapDataset.source(np.minimum(indices, len(source) - 1))
-    dataset = dataset.map(lambda index: _example(source, int(index), num_slots, None))
-    batches = dataset.to_iter_dataset(
+    last = len(source) - 1
+    dataset = grain.MapDataset.range(-(-len(source) // batch_size) * batch_size)
+    dataset = dataset.map(
+        lambda row: _example(
+            source, min(row, last), row <= last, num_slots, edges, None
+        )
+    )
+    yield from dataset.to_iter_dataset(
         grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
     ).batch(batch_size)
-    for start, batch in zip(range(0, len(indices), batch_size), batches, strict=True):
-        batch["example_mask"] = np.arange(start, start + batch_size) < len(source)
-        yield batch
 
 
 def poi_slots(source: RecordSource, max_pois: int | None) -> int:
@@ -113,43 +139,65 @@ def poi_slots(source: RecordSource, max_pois: int | None) -> int:
 
 
 class _ProcessRows(grain.MapDataset):
-    """The rows of each global batch that belong to one process; whole batches only."""
+    """One process's rows of each global batch: pairs of a region and whether it counts.
+
+    An epoch that ends within a batch goes on with its own first regions, which no
+    longer count.
+    """
 
     _MUTATES_ELEMENT_SPEC = False
 
     def __init__(
-        self, parent: grain.MapDataset, batch_size: int, index: int, count: int
+        self,
+        parent: grain.MapDataset,
+        num_batches: int,
+        batch_size: int,
+        index: int,
+        count: int,
     ) -> None:
         super().__init__(parent)
+        self._num_batches = num_batches
         self._batch_size = batch_size
         self._rows = batch_size // count
         self._first = index * self._rows
 
     def __len__(self) -> int:
-        return len(self._parent) // self._batch_size * self._rows
+        return self._num_batches * self._rows
 
-    def __getitem__(self, index: int) -> int:
+    def __getitem__(self, index: int) -> tuple[int, bool]:
         epoch, index = divmod(index, len(self))
         batch, row = divmod(index, self._rows)
-        in_epoch = batch * self._batch_size + self._first + row
-        return self._parent[epoch * len(self._parent) + in_epoch]
+        shown_before, place = divmod(
+            batch * self._batch_size + self._first + row, len(self._parent)
+        )
+        region = self._parent[epoch * len(self._parent) + place]
+        return region, not shown_before
 
 
 def _example(
-    source: RecordSource, index: int, num_slots: int, rng: np.random.Generator | None
+    source: RecordSource,
+    index: int,
+    counts: bool,
+    num_slots: int,
+    edges: bool,
+    rng: np.random.Generator | None,
 ) -> Batch:
     """One region as the row of a batch."""
     record = source[index]
     return {
         "image": record["image"],
-        **pad_pois(record, num_slots, rng),
-        "example_mask": np.bool_(True),
+        **pad_pois(record, num_slots, rng, edges=edges),
+        "example_mask": np.bool_(counts),
         "region_index": np.int64(index),
     }
 
 
 def pad_pois(
-    record: schema.Record, num_slots: int, rng: np.random.Generator | None
+    record: schema.Record,
+    num_slots: int,
+    rng: np.random.Generator | None,
+    *,
+    edges: bool = False,
 ) -> Batch:
     """A region's POI set in `num_slots` slots, empty slots masked.
 
@@ -157,9 +205,15 @@ def pad_pois(
         record: A region.
         num_slots: Slots n.
         rng: Draws `num_slots` POIs from a fuller region; None refuses one.
+        edges: Give the edges between the chosen POIs, e = 3 n.
 
     Returns:
-        `poi_category` int32 [n], `poi_offset_m` float32 [n 2], `poi_mask` bool [n].
+        `poi_category` int32 [n], `poi_offset_m` float32 [n 2], `poi_mask` bool [n];
+        with `edges` also `poi_edges` int32 [e 2], slots of both ends, and
+        `poi_edge_weight` float32 [e], 0 for padding.
+
+    Raises:
+        InputError: If there are more edges than a Delaunay graph can have.
     """
     count = len(record["poi/category"])
     if count > num_slots:
@@ -167,15 +221,38 @@ def pad_pois(
         chosen = np.sort(rng.choice(count, num_slots, replace=False))
     else:
         chosen = np.arange(count)
-    fill = functools.partial(_fill, num_slots=num_slots)
-    return {
+    fill = functools.partial(_fill, length=num_slots)
+    padded = {
         "poi_category": fill(record["poi/category"][chosen]),
         "poi_offset_m": fill(record["poi/offset_m"][chosen]),
         "poi_mask": np.arange(num_slots) < len(chosen),
     }
+    return padded | (_pad_edges(record, chosen, num_slots) if edges else {})
 
 
-def _fill(values: np.ndarray, *, num_slots: int) -> np.ndarray:
-    filled = np.zeros((num_slots, *values.shape[1:]), values.dtype)
+def _pad_edges(
+    record: schema.Record, chosen: np.ndarray, num_slots: int
+) -> dict[str, np.ndarray]:
+    """The edges between chosen POIs, renumbered to their slots."""
+    slot = np.full(len(record["poi/category"]), -1, np.int32)
+    slot[chosen] = np.arange(len(chosen))
+    ends = slot[record["poi/edges"]]
+    inside = np.all(ends >= 0, axis=1)
+    length = EDGES_PER_SLOT * num_slots
+    if np.sum(inside) > length:
+        raise InputError(
+            f"region {record['region_id']!r}: {np.sum(inside)} edges between "
+            f"{len(chosen)} POIs; a Delaunay graph has at most {EDGES_PER_SLOT} a POI. "
+            "Build the records again, or choose a POI encoder without edges by "
+            "--config.model.poi_encoder.name=set2set."
+        )
+    return {
+        "poi_edges": _fill(ends[inside], length=length),
+        "poi_edge_weight": _fill(record["poi/edge_weight"][inside], length=length),
+    }
+
+
+def _fill(values: np.ndarray, *, length: int) -> np.ndarray:
+    filled = np.zeros((length, *values.shape[1:]), values.dtype)
     filled[: len(values)] = values
     return filled

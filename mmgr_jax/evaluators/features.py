@@ -52,6 +52,7 @@ def extract(
     *,
     batch_size: int,
     num_threads: int,
+    edges: bool = False,
 ) -> dict[str, np.ndarray]:
     """Features of every region, in record order.
 
@@ -60,13 +61,14 @@ def extract(
         source: The records.
         batch_size: Regions at a time.
         num_threads: Threads that read.
+        edges: Whether `encode` reads the POI graph.
 
     Returns:
         float32 [r .] for each of `KINDS`.
     """
     parts: dict[str, list[np.ndarray]] = {"image": [], "poi": []}
     for batch in pipeline.epoch_batches(
-        source, batch_size=batch_size, num_threads=num_threads
+        source, batch_size=batch_size, num_threads=num_threads, edges=edges
     ):
         encoded = encode(batch)
         for kind, rows in parts.items():

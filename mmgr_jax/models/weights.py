@@ -38,12 +38,12 @@ RELEASED_IMAGE = {
     "image_head.linear2": "encoder.fc.2",
 }
 RELEASED_POI = {
-    "poi_encoder.set2set": "set2set",
+    "poi_encoder.pool": "set2set",
     "poi_head.linear1": "linear1",
     "poi_head.linear2": "projector.1",
 }
 # Parameters of the POI encoder without a counterpart in the released code.
-NOT_RELEASED = ("poi_encoder.category_vectors", "poi_encoder.empty")
+NOT_RELEASED = ("poi_encoder.table.category_vectors", "poi_encoder.empty_set")
 
 
 def torchvision_resnet_to_params(

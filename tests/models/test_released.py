@@ -22,8 +22,8 @@ def test_parameter_counts_are_those_of_the_released_model():
     # Ours beyond the released 115,584: the table, and one vector for the empty set.
     poi_side = count(params["poi_encoder"]) + count(params["poi_head"])
     assert poi_side == 115_584 + K * D + 2 * D
-    assert params["poi_encoder"]["category_vectors"].shape == (K, D)
-    assert params["poi_encoder"]["empty"].shape == (2 * D,)
+    assert params["poi_encoder"]["table"]["category_vectors"].shape == (K, D)
+    assert params["poi_encoder"]["empty_set"].shape == (2 * D,)
 
 
 def released_model(table):
@@ -80,8 +80,8 @@ def test_step_equals_the_released_model():
     }
     poi_like = {"params": {k: like["params"][k] for k in ("poi_encoder", "poi_head")}}
     poi_like["params"]["poi_encoder"] |= {
-        "category_vectors": table,
-        "empty": np.zeros(2 * D, np.float32),
+        "table": {"category_vectors": table},
+        "empty_set": np.zeros(2 * D, np.float32),
     }
     image = weights.from_torch(
         released_state(image_side), image_like, rename=weights.RELEASED_IMAGE
@@ -92,15 +92,13 @@ def test_step_equals_the_released_model():
         rename=weights.RELEASED_POI,
         keep=weights.NOT_RELEASED,
     )
-    views, category, offset_m, mask = batch()
+    views, pois = batch()
 
     def loss(params):
         outputs, updates = model.apply(
             {"params": params, "batch_stats": image["batch_stats"]},
             views,
-            category,
-            offset_m,
-            mask,
+            pois,
             train=True,
             mutable=["batch_stats"],
         )
@@ -114,7 +112,9 @@ def test_step_equals_the_released_model():
 
     t_views = torch.tensor(np.array(views).transpose(0, 1, 4, 2, 3))
     z_image, z_poi = forward(
-        t_views, torch.tensor(np.array(category)), torch.tensor(np.array(mask))
+        t_views,
+        torch.tensor(np.array(pois.category)),
+        torch.tensor(np.array(pois.mask)),
     )
     t_value = 0.5 * torch_nt_xent(z_image[0], z_poi, 0.5) + 0.5 * torch_nt_xent(
         z_image[0], z_image[1], 0.5
