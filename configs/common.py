@@ -68,7 +68,6 @@ def base(name: str, crs: str) -> ConfigDict:
         dir=f"data/{name}/records",
         num_shards=8,
         image_format="png",
-        category_dim=64,  # length of a category vector
     )
 
     c.category_vectors = dict(  # data_prep.category_embedding
@@ -131,13 +130,14 @@ def base(name: str, crs: str) -> ConfigDict:
         empty_sets="excluded",  # or "repel"
     )
     c.optim = dict(  # optim.build
-        name="adam",
+        name="adam",  # or "adamw", "lars", "sgd"
         learning_rate=1e-2,
-        schedule="step",
+        schedule="step",  # or "step_slipping", "cosine", "constant"
         warmup="0 steps",
-        decay_at=("90 epochs", "110 epochs"),  # schedule="step"
+        decay_at=("90 epochs", "110 epochs"),  # for both kinds of steps
         decay_factor=0.1,
-        weight_decay=0.0,
+        weight_decay=0.0,  # "adamw" and "lars"
+        batch_scaling="none",  # or "sqrt", "linear": the rate is one for 256 regions
     )
     c.train = dict(  # train.train
         total="120 epochs",
@@ -162,8 +162,19 @@ def base(name: str, crs: str) -> ConfigDict:
     return c
 
 
-def paper_city(name: str, crs: str) -> ConfigDict:
-    """A city of the paper; the user brings the sources under `data/<name>/raw`."""
+def paper_city(name: str, crs: str, variant: str | None) -> ConfigDict:
+    """A city of the paper; the user brings the sources under `data/<name>/raw`.
+
+    Args:
+        name: Short name of the city.
+        crs: Its metric CRS.
+        variant: A key of `RECIPES`, None for "paper".
+    """
+    recipe = RECIPES[parse_variant(variant, tuple(RECIPES)) or "paper"]
+    return recipe(_paper_sources(name, crs))
+
+
+def _paper_sources(name: str, crs: str) -> ConfigDict:
     c = base(name, crs)
     raw = f"data/{name}/raw"
     c.imagery.paths = (f"{raw}/imagery/*.tif",)
@@ -185,6 +196,50 @@ def paper_city(name: str, crs: str) -> ConfigDict:
     return c
 
 
+def released(c: ConfigDict) -> ConfigDict:
+    """Every habit of the released program that changes numbers.
+
+    BatchNorm statistics are those of each view, as in `paper`; beyond it the learning
+    rate slips back after one epoch, the regions of a short batch wait for another
+    epoch, and empty POI sets answer one constant and repel each other. What stays out:
+    its pairing of wrong rows on several devices, and the row it loses when the last
+    region of a batch has no POI.
+    """
+    c.workdir += "_released"
+    c.optim.schedule = "step_slipping"
+    c.data.short_batch = "drop"
+    c.model.poi_encoder.empty = "constant"
+    c.loss.empty_sets = "repel"
+    return c
+
+
+def large_batch(c: ConfigDict) -> ConfigDict:
+    """Thousands of regions a step, on an accelerator or many.
+
+    Both views meet the POIs, and BatchNorm sees both in one pass; AdamW with warm-up
+    and cosine, its rate for 256 regions grown with the square root of the batch (LARS:
+    `--config.optim.name=lars --config.optim.learning_rate=0.3
+    --config.optim.batch_scaling=linear --config.optim.weight_decay=1e-6`); a learnt
+    temperature; bfloat16; and, since no direction is up from above, flips and turns.
+    """
+    c.workdir += "_large_batch"
+    c.data.batch_size = 4096
+    c.model.batch_statistics = "joint"
+    c.model.learn_temperature = True
+    c.model.dtype = "bfloat16"
+    c.loss.symmetric = True
+    c.loss.temperature = 0.2
+    c.augment.vertical_flip = True
+    c.augment.quarter_turns = True
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 5e-4
+    c.optim.batch_scaling = "sqrt"
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "10 epochs"
+    c.optim.weight_decay = 0.05
+    return c
+
+
 def run_local(c: ConfigDict) -> ConfigDict:
     """Shrinks a city to a laptop: 64 px tiles of the same ground, a small encoder."""
     shrink = 64 / c.regions.tile_size_px
@@ -200,6 +255,19 @@ def run_local(c: ConfigDict) -> ConfigDict:
     c.optim.decay_at = ("8 epochs",)
     c.train.total = "10 epochs"
     return c
+
+
+def paper(c: ConfigDict) -> ConfigDict:
+    """The method as Bai et al. (2023) mean it: what `base` holds."""
+    return c
+
+
+RECIPES = {
+    "paper": paper,
+    "released": released,
+    "large_batch": large_batch,
+    "runlocal": run_local,
+}
 
 
 def count_label(

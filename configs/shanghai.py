@@ -4,8 +4,11 @@ The sources are yours to bring; put them where the paths point, or override the 
 (`--config.imagery.paths="('my/*.tif',)"`). `python -m data_prep.build
 --config=configs/shanghai.py --dry_run` says what is missing.
 
-Variants:
-    runlocal    a small encoder, tile and budget, to try one's own data on a laptop
+Variants (`configs/shanghai.py:released`); each is a function of configs/common.py:
+    paper         the method as meant; the default
+    released      with every habit of the released program that changes numbers
+    large_batch   what we recommend for thousands of regions a step
+    runlocal      a small encoder, tile and budget, to try one's own data on a laptop
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +17,5 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """The paper's setting for Shanghai, optionally shrunk."""
-    variant = common.parse_variant(variant, ("runlocal",))
-    c = common.paper_city("shanghai", crs="EPSG:32651")  # UTM 51N
-    return common.run_local(c) if variant == "runlocal" else c
+    """Shanghai by one of `common.RECIPES`."""
+    return common.paper_city("shanghai", "EPSG:32651", variant)  # UTM 51N

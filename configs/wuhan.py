@@ -9,7 +9,5 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """The paper's setting for Wuhan, optionally shrunk."""
-    variant = common.parse_variant(variant, ("runlocal",))
-    c = common.paper_city("wuhan", crs="EPSG:32649")  # UTM 49N
-    return common.run_local(c) if variant == "runlocal" else c
+    """Wuhan by one of `common.RECIPES`."""
+    return common.paper_city("wuhan", "EPSG:32649", variant)  # UTM 49N

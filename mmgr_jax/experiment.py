@@ -95,6 +95,7 @@ def build(config: ConfigDict) -> Experiment:
         )
     tx, rate = optim.build(
         **config.optim,
+        batch_size=config.data.batch_size,
         total_steps=total_steps,
         to_steps=lambda duration, key: to_steps(duration, key, total_steps),
     )

@@ -12,10 +12,8 @@ CONFIGS = {
     "toy_city:image_only": toy_city.get_config("image_only"),
     "toy_city:smoke": toy_city.get_config("smoke"),
     "shanghai": shanghai.get_config(),
-    "shanghai:runlocal": shanghai.get_config("runlocal"),
     "wuhan": wuhan.get_config(),
-    "wuhan:runlocal": wuhan.get_config("runlocal"),
-}
+} | {f"shanghai:{recipe}": shanghai.get_config(recipe) for recipe in common.RECIPES}
 
 
 def _abstract_batch(config, num_slots=16):
@@ -33,9 +31,14 @@ def _abstract_batch(config, num_slots=16):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_whole_step_of_every_config(name):
     config = CONFIGS[name]
-    metadata = checkpoint.Metadata({}, tuple("abc"), config.records.category_dim)
+    metadata = checkpoint.Metadata({}, tuple("abc"), config.category_vectors.dim)
     model = experiment.build_model(config.model.to_dict(), metadata)
-    tx, _ = optim.build(**config.optim, total_steps=100, to_steps=lambda *_: 10)
+    tx, _ = optim.build(
+        **config.optim,
+        batch_size=config.data.batch_size,
+        total_steps=100,
+        to_steps=lambda *_: 10,
+    )
     step = train_step.make_train_step(
         model,
         tx,
@@ -73,6 +76,7 @@ def test_the_schedule_as_meant_stays_down():
     epoch = 7  # steps
     _, rate = optim.build(
         **config.optim,
+        batch_size=128,
         total_steps=120 * epoch,
         to_steps=lambda text, key: int(text.split()[0]) * epoch,
     )
@@ -81,8 +85,37 @@ def test_the_schedule_as_meant_stays_down():
         assert float(rate(at * epoch)) == pytest.approx(expected, rel=1e-6), at
 
 
+def _differences(ours, theirs, prefix=""):
+    for key in ours:
+        if isinstance(ours[key], dict):
+            yield from _differences(ours[key], theirs[key], f"{prefix}{key}.")
+        elif ours[key] != theirs[key]:
+            yield f"{prefix}{key}"
+
+
+def test_recipes_differ_from_the_paper_s_by_named_options():
+    paper = CONFIGS["shanghai:paper"].to_dict()
+    assert paper == CONFIGS["shanghai"].to_dict()
+    released = CONFIGS["shanghai:released"].to_dict()
+    assert set(_differences(released, paper)) == {
+        "workdir",
+        "optim.schedule",
+        "data.short_batch",
+        "model.poi_encoder.empty",
+        "loss.empty_sets",
+    }
+    assert released["model"]["batch_statistics"] == "per_view"
+    assert not released["loss"]["symmetric"]
+    assert not released["augment"]["vertical_flip"]
+    large = CONFIGS["shanghai:large_batch"]
+    assert large.loss.symmetric and large.model.learn_temperature
+    assert large.data.batch_size >= 1000
+
+
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="'runlocally' is unknown; allowed: runlocal"):
+    with pytest.raises(
+        ValueError, match="'runlocally' is unknown; allowed: paper, rel"
+    ):
         shanghai.get_config("runlocally")
 
 

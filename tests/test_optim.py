@@ -1,5 +1,6 @@
 """Durations and schedules."""
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -43,7 +44,8 @@ def test_a_percentage_of_nothing_is_refused():
 def _build(**changes):
     options = dict(
         name="adam", learning_rate=0.1, schedule="constant", warmup="0 steps",
-        decay_at=(), decay_factor=0.1, weight_decay=0.0, total_steps=100,
+        decay_at=(), decay_factor=0.1, weight_decay=0.0, batch_scaling="none",
+        batch_size=1024, total_steps=100,
         to_steps=lambda text, key: int(text.split()[0]),
     )  # fmt: skip
     return optim.build(**{**options, **changes})
@@ -64,17 +66,74 @@ def test_steps_count_from_the_start_even_with_warmup():
     assert float(rate(30)) == pytest.approx(0.01)
 
 
-def test_weight_decay_spares_biases_and_category_vectors():
-    tx, _ = _build(name="adamw", weight_decay=0.5)
-    params = {
-        "dense": {"kernel": np.ones((2, 2)), "bias": np.ones(2)},
-        "poi_encoder": {"category_vectors": np.ones((3, 2))},
-    }
-    zeros = {
-        "dense": {"kernel": np.zeros((2, 2)), "bias": np.zeros(2)},
-        "poi_encoder": {"category_vectors": np.zeros((3, 2))},
-    }
-    updates, _ = tx.update(zeros, tx.init(params), params)
-    np.testing.assert_allclose(updates["dense"]["kernel"], -0.05)
-    np.testing.assert_allclose(updates["dense"]["bias"], 0)
-    np.testing.assert_allclose(updates["poi_encoder"]["category_vectors"], 0)
+def test_the_slipping_schedule_is_the_released_program_s():
+    """Transcribed: rate = base, times 0.1 if the epoch is in the list; set anew."""
+    epoch_steps = 7
+    _, rate = _build(
+        schedule="step_slipping",
+        decay_at=("90 epochs", "110 epochs"),
+        to_steps=lambda text, key: int(text.split()[0]) * epoch_steps,
+    )
+    for step in range(120 * epoch_steps):
+        expected = 0.1
+        if step // epoch_steps in (90, 110):
+            expected *= 0.1
+        assert float(rate(step)) == pytest.approx(expected), step
+    np.testing.assert_allclose(jax.jit(rate)(90 * epoch_steps), 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "factor"), [("none", 1.0), ("sqrt", 2.0), ("linear", 4.0)]
+)
+def test_the_rate_grows_with_the_batch(scaling, factor):
+    _, rate = _build(batch_scaling=scaling)  # 1024 regions are four times 256
+    assert float(rate(0)) == pytest.approx(0.1 * factor)
+
+
+PARAMS = {
+    "dense": {
+        "kernel": np.full((2, 2), 3.0, np.float32),
+        "bias": np.full(2, 3.0, np.float32),
+    },
+    "image_encoder": {"pos_embed": np.full((1, 4, 2), 3.0, np.float32)},
+    "poi_encoder": {"table": {"category_vectors": np.full((3, 2), 3.0, np.float32)}},
+    "log_temperature_factor": np.float32(3.0),
+}
+
+
+def _first_update(gradient, **changes):
+    tx, _ = _build(**changes)
+    return tx.update(gradient, tx.init(PARAMS), PARAMS)[0]
+
+
+@pytest.mark.parametrize("name", ["adamw", "lars"])
+def test_weight_decay_spares_all_but_the_weights_of_layers(name):
+    zeros = jax.tree.map(np.zeros_like, PARAMS)
+    updates = _first_update(zeros, name=name, weight_decay=0.5)
+    assert np.all(updates["dense"].pop("kernel") < 0)
+    for leaf in jax.tree.leaves(updates):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+def test_lars_adapts_the_rates_of_weights_alone():
+    """Weights: rate * 0.001 |w| / |g| * g; the others: rate * g."""
+    gradient = jax.tree.map(lambda leaf: np.full_like(leaf, 0.5), PARAMS)
+    updates = _first_update(gradient, name="lars")
+    kernel = updates["dense"].pop("kernel")
+    np.testing.assert_allclose(kernel, -0.1 * 0.001 * (3.0 / 0.5) * 0.5, rtol=1e-6)
+    for leaf in jax.tree.leaves(updates):
+        np.testing.assert_allclose(leaf, -0.1 * 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(name="lamb"), "optim.name='lamb' is unknown; allowed: adam, adamw, lars"),
+        (dict(schedule="poly"), "schedule='poly' is unknown; allowed: constant, step"),
+        (dict(batch_scaling="half"), "='half' is unknown; allowed: none, sqrt, linear"),
+        (dict(weight_decay=0.1), "no effect on config.optim.name='adam'. Choose 'ad"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        _build(**changes)

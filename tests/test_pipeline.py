@@ -54,6 +54,71 @@ def test_an_epoch_shows_each_region_at_most_once_and_epochs_differ(source):
     assert first.tolist() != second.tolist()
 
 
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_filled_epoch_counts_each_region_once(source, processes):
+    options = dict(short_batch="fill", process_count=processes)
+    parts = [_take(source, 6, **options, process_index=i) for i in range(processes)]
+    batches = [
+        {
+            name: np.concatenate([part[t][name] for part in parts])
+            for name in parts[0][t]
+        }
+        for t in range(6)
+    ]
+    for epoch in (batches[:3], batches[3:]):  # 40 regions are 2.5 batches of 16
+        shown = np.concatenate([batch["region_index"] for batch in epoch])
+        counts = np.concatenate([batch["example_mask"] for batch in epoch])
+        assert sorted(shown[counts]) == list(range(len(source)))
+        assert shown[~counts].tolist() == shown[:8].tolist()
+    assert not np.array_equal(batches[0]["region_index"], batches[3]["region_index"])
+
+
+def test_steps_per_epoch():
+    assert pipeline.steps_per_epoch(40, 16, "drop") == 2
+    assert pipeline.steps_per_epoch(40, 16, "fill") == 3
+    assert pipeline.steps_per_epoch(48, 16, "fill") == 3
+
+
+def test_an_unknown_short_batch_is_refused(source):
+    with pytest.raises(InputError, match="short_batch='skip' is unknown; allowed: dr"):
+        _take(source, 1, short_batch="skip")
+
+
+@pytest.mark.parametrize("max_pois", [None, 8])
+def test_edges_join_the_pois_they_join_in_the_records(source, max_pois):
+    joined = 0
+    for batch in _take(source, 4, edges=True, max_pois=max_pois):
+        slots = batch["poi_mask"].shape[1]
+        assert batch["poi_edges"].shape == (16, 3 * slots, 2)
+        for row, index in enumerate(batch["region_index"]):
+            record, offset_m = source[int(index)], batch["poi_offset_m"][row]
+            shown = {tuple(o) for o in offset_m[batch["poi_mask"][row]]}
+            expected = {
+                (tuple(a), tuple(b))
+                for a, b in record["poi/offset_m"][record["poi/edges"]]
+                if tuple(a) in shown and tuple(b) in shown
+            }
+            real = batch["poi_edge_weight"][row] > 0
+            assert real.sum() == len(expected)
+            ends = offset_m[batch["poi_edges"][row][real]]
+            assert {(tuple(a), tuple(b)) for a, b in ends} == expected
+            joined += len(expected)
+    assert joined > 100
+
+
+def test_more_edges_than_a_delaunay_graph_has_are_refused():
+    pairs = np.stack(np.triu_indices(9, 1), axis=1).astype(np.int32)
+    record = {
+        "region_id": "r7",
+        "poi/category": np.zeros(9, np.int32),
+        "poi/offset_m": np.zeros((9, 2), np.float32),
+        "poi/edges": pairs,
+        "poi/edge_weight": np.ones(len(pairs), np.float32),
+    }
+    with pytest.raises(InputError, match="region 'r7': 36 edges between 9 POIs"):
+        pipeline.pad_pois(record, 9, None, edges=True)
+
+
 def test_same_seed_same_order_other_seed_other_order(source):
     order = [batch["region_index"].tolist() for batch in _take(source, 4)]
     assert order == [batch["region_index"].tolist() for batch in _take(source, 4)]
