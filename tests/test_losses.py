@@ -9,6 +9,7 @@ import optax
 import pytest
 from oracles import import_oracle
 
+from mmgr_jax.errors import InputError
 from mmgr_jax.losses import mmgr_loss, nt_xent, unit_rows
 
 compiled = jax.jit(nt_xent, static_argnames="temperature")
@@ -89,20 +90,33 @@ def test_nt_xent_equals_optax():
     np.testing.assert_allclose(compiled(z_a, z_b, temperature=0.5), expected, rtol=2e-6)
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.5])
-def test_gradient_equals_torch(temperature):
+@pytest.mark.parametrize(
+    ("b", "temperature", "dtype", "rtol"),
+    [
+        (11, 0.05, jnp.float32, 1e-4),
+        (11, 0.5, jnp.float32, 1e-4),
+        (1, 0.5, jnp.float32, 1e-4),
+        (50, 0.5, jnp.float32, 1e-4),
+        (11, 0.5, jnp.bfloat16, 4e-3),  # the gradient is rounded to the input's type
+    ],
+)
+def test_gradient_equals_torch(b, temperature, dtype, rtol):
     torch = import_oracle("torch")
-    z_a, z_b = pair(11)
-    t_a, t_b = (torch.tensor(z, requires_grad=True) for z in (z_a, z_b))
+    z_a, z_b = (jnp.array(z, dtype) for z in pair(b))
+    t_a, t_b = (
+        torch.tensor(np.array(z, np.float32), requires_grad=True) for z in (z_a, z_b)
+    )
     z = torch.nn.functional.normalize(torch.cat([t_a, t_b]))
-    logits = (z @ z.T / temperature).masked_fill(torch.eye(22, dtype=bool), -torch.inf)
-    target = torch.arange(22).roll(11)
+    itself = torch.eye(2 * b, dtype=bool)
+    logits = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    target = torch.arange(2 * b).roll(b)
     torch.nn.functional.cross_entropy(logits, target).backward()
 
     grad = jax.grad(lambda a, b: nt_xent(a, b, temperature=temperature), argnums=(0, 1))
-    g_a, g_b = jax.jit(grad)(jnp.array(z_a), jnp.array(z_b))
-    np.testing.assert_allclose(g_a, t_a.grad, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(g_b, t_b.grad, rtol=1e-4, atol=1e-7)
+    g_a, g_b = jax.jit(grad)(z_a, z_b)
+    assert g_a.dtype == g_b.dtype == dtype
+    for ours, theirs in ((g_a, t_a.grad), (g_b, t_b.grad)):
+        np.testing.assert_allclose(ours.astype(np.float32), theirs, rtol, atol=1e-7)
 
 
 def test_masked_examples_are_as_if_absent():
@@ -199,3 +213,46 @@ def test_mmgr_loss_weighs_its_parts(symmetric):
     np.testing.assert_allclose(parts["loss_inter"], inter, rtol=2e-6, atol=5e-7)
     np.testing.assert_allclose(parts["loss_intra"], intra, rtol=2e-6, atol=5e-7)
     np.testing.assert_allclose(loss, 0.75 * inter + 0.25 * intra, rtol=2e-6, atol=5e-7)
+
+
+def test_a_learnt_factor_scales_the_temperature_down_to_its_bound():
+    view_1, view_2 = pair(9)
+    views, z_poi = jnp.stack([view_1, view_2]), jnp.array(pair(9, seed=5)[0])
+
+    def loss(temperature, factor=None):
+        return mmgr_loss(
+            views,
+            z_poi,
+            temperature=temperature,
+            image_weight=0.5,
+            temperature_factor=None if factor is None else jnp.float32(factor),
+        )
+
+    value, parts = loss(0.5, 0.4)
+    np.testing.assert_allclose(value, loss(0.2)[0], rtol=1e-6)
+    np.testing.assert_allclose(parts["temperature"], 0.2, rtol=1e-6)
+    np.testing.assert_allclose(loss(0.5, 1e-4)[1]["temperature"], 0.01)
+    assert "temperature" not in loss(0.5)[1]
+
+
+def test_empty_sets_repel_only_where_that_is_asked_for():
+    view_1, view_2 = pair(9)
+    z_poi, empty = pair(9, seed=5)[0], some_true(9, 7)
+
+    def inter(**options):
+        _, parts = mmgr_loss(
+            jnp.stack([view_1, view_2]),
+            jnp.array(z_poi),
+            temperature=0.3,
+            image_weight=0.5,
+            poi_empty=jnp.array(empty),
+            **options,
+        )
+        return parts["loss_inter"]
+
+    excluded = transcribed(view_1, z_poi, 0.3, empty=empty)
+    repelling = transcribed(view_1, z_poi, 0.3)
+    np.testing.assert_allclose(inter(), excluded, rtol=2e-6)
+    np.testing.assert_allclose(inter(empty_sets="repel"), repelling, rtol=2e-6)
+    with pytest.raises(InputError, match="loss.empty_sets='hug' is unknown; allowed"):
+        inter(empty_sets="hug")
