@@ -123,6 +123,10 @@ def base(name: str, crs: str) -> ConfigDict:
         learn_temperature=False,
         dtype="float32",
     )
+    c.init = dict(  # warm_start.start_from
+        checkpoint=placeholder(str),  # a run, or what `mmgr_jax.convert` wrote
+        parts=(),  # of image_encoder, image_head, poi_encoder, poi_head; (): all it has
+    )
     c.loss = dict(  # losses.mmgr_loss
         temperature=0.5,
         image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only

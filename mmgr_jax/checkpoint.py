@@ -21,6 +21,7 @@ from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Sharding
 
@@ -39,11 +40,13 @@ class Metadata:
         config: The whole configuration that trained it.
         categories: POI category names, row by row of the category table.
         category_dim: Length of a category vector.
+        parts: The parts of the model in the bundle; () for all of them.
     """
 
     config: Mapping[str, Any]
     categories: tuple[str, ...]
     category_dim: int
+    parts: tuple[str, ...] = ()
 
 
 class Checkpoints:
@@ -174,6 +177,7 @@ def load_metadata(bundle: Path) -> Metadata:
             config=fields["config"],
             categories=tuple(fields["categories"]),
             category_dim=fields["category_dim"],
+            parts=tuple(fields["parts"]),
         )
     except Exception as error:  # Orbax raises many kinds for a torn folder
         raise InputError(
@@ -194,6 +198,51 @@ def load_model(bundle: Path, abstract: Tree) -> Tree:
         InputError: If the bundle holds another model.
     """
     return _load(ocp, bundle, {"model": abstract})["model"]
+
+
+def load_arrays(bundle: Path) -> Tree:
+    """Loads `model` as NumPy arrays, whatever it holds.
+
+    Raises:
+        InputError: If the bundle is damaged.
+    """
+    try:
+        stored = ocp.checkpointables_metadata(bundle).metadata["model"]
+        # A NumPy template: the devices that saved it need not be here.
+        template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored)
+        return ocp.load_checkpointables(bundle, {"model": template})["model"]
+    except Exception as error:
+        raise InputError(
+            f"{bundle}: cannot be read ({_root_cause(error)}). Name another checkpoint."
+        ) from error
+
+
+def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path:
+    """Writes a bundle of step 0 that holds `model` alone.
+
+    Args:
+        workdir: Folder to make; `latest` finds the bundle in it.
+        variables: {"params": ..., "batch_stats": ...}, or parts of them.
+        metadata: What the bundle says of itself.
+
+    Returns:
+        Folder of the bundle.
+
+    Raises:
+        InputError: If the folder holds checkpoints already.
+    """
+    folder = Path(workdir).absolute() / FOLDER
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: holds checkpoints already. Name another folder, or remove it."
+        )
+    bundle = folder / "0"
+    ocp.save_checkpointables(
+        bundle,
+        {"model": dict(variables)},
+        custom_metadata=_jsonable(dataclasses.asdict(metadata)),
+    )
+    return bundle
 
 
 def abstract_like(tree: Any, sharding: Sharding) -> Any:

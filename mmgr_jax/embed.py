@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, checkpoint, cli, experiment
+from mmgr_jax import __version__, checkpoint, cli, experiment, inference
 from mmgr_jax.eval import extract, labelled, select
 from mmgr_jax.evaluators import features, tasks
 
@@ -38,7 +38,7 @@ def embed(config: ConfigDict) -> Path:
 
     source = experiment.open_source(config)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
-    encoder = experiment.load_encoder(config, bundle, source)
+    encoder = inference.load_encoder(config, bundle, source)
     kind = config.embed.features
     embeddings = select(extract(config, encoder, source), kind)
     regions = features.read_regions(source)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, cli, experiment
+from mmgr_jax import checkpoint, cli, experiment, inference
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features, tasks
@@ -38,8 +38,8 @@ def evaluate(config: ConfigDict) -> tasks.Report:
     source = experiment.open_source(config)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
     encoders = {
-        "MMGR": experiment.load_encoder(config, bundle, source),
-        "random": experiment.random_encoder(config, source),
+        "MMGR": inference.load_encoder(config, bundle, source),
+        "random": inference.random_encoder(config, source),
     }
     options = config.eval.to_dict()
     kinds = options.pop("features")
@@ -67,7 +67,7 @@ def evaluate(config: ConfigDict) -> tasks.Report:
 
 
 def extract(
-    config: ConfigDict, encoder: experiment.Encoder, source: RecordSource
+    config: ConfigDict, encoder: inference.Encoder, source: RecordSource
 ) -> dict[str, np.ndarray]:
     """Features of every region, of every kind; see `features.extract`."""
     return features.extract(

@@ -1,4 +1,4 @@
-"""From a config to the objects of a run; shared by every entry point.
+"""From a config to the objects of a training run.
 
 The last place that sees a ConfigDict: what lies below takes keyword arguments.
 """
@@ -6,6 +6,7 @@ The last place that sees a ConfigDict: what lies below takes keyword arguments.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, checkpoint, durations, optim, sharding, train_step
+from mmgr_jax import checkpoint, durations, optim, sharding, train_step, warm_start
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import mmgr
-from mmgr_jax.typing import PoiSets, Tree
+from mmgr_jax.typing import Tree
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -75,29 +76,13 @@ def build(config: ConfigDict) -> Experiment:
     data = config.data.to_dict()
     del data["cache_mib"]  # read by open_source
     num_slots = pipeline.poi_slots(source, config.data.max_pois)
-
-    def to_steps(duration: str, key: str, total_steps: int | None = None) -> int:
-        return durations.to_steps(
-            duration,
-            key,
-            batch_size=config.data.batch_size,
-            steps_per_epoch=pipeline.steps_per_epoch(
-                len(source), config.data.batch_size, config.data.short_batch
-            ),
-            total_steps=total_steps,
-        )
-
-    total_steps = to_steps(config.train.total, "train.total")
-    if total_steps < 1:
-        raise InputError(
-            f"config.train.total={config.train.total!r} is less than one step of "
-            f"config.data.batch_size={config.data.batch_size} regions."
-        )
+    to_steps = _to_steps(config, len(source))
+    total_steps = to_steps.keywords["total_steps"]
     tx, rate = optim.build(
         **config.optim,
         batch_size=config.data.batch_size,
         total_steps=total_steps,
-        to_steps=lambda duration, key: to_steps(duration, key, total_steps),
+        to_steps=to_steps,
     )
     vectors = source.category_vectors()
     metadata = checkpoint.Metadata(
@@ -106,13 +91,19 @@ def build(config: ConfigDict) -> Experiment:
         category_dim=vectors.shape[1],
     )
     model = build_model(config.model.to_dict(), metadata, vectors)
-    init_key, step_key = _keys(config.seed)
+    init_key, step_key = keys(config.seed)
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = train_step.make_train_step(
         model,
         tx,
         augment_options=config.augment.to_dict(),
         loss_options=config.loss.to_dict(),
+    )
+    init = jit_init(
+        lambda: train_step.init_state(
+            model, tx, init_key, num_slots, config.augment.size_px
+        ),
+        whole,
     )
     jitted = jax.jit(
         step,
@@ -126,12 +117,7 @@ def build(config: ConfigDict) -> Experiment:
         source=source,
         mesh=mesh,
         metadata=metadata,
-        init=_jit_init(
-            lambda: train_step.init_state(
-                model, tx, init_key, num_slots, config.augment.size_px
-            ),
-            whole,
-        ),
+        init=lambda: _warm(config, metadata, init()),
         batches=lambda: pipeline.training_batches(
             source,
             **data,
@@ -186,55 +172,6 @@ def build_model(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """A model for inference.
-
-    Attributes:
-        encode: Host batch -> `image` float32 [b f] and `poi` float32 [b q].
-        reads_edges: Whether the batch must hold the POI graph.
-        name: Where its parameters come from.
-    """
-
-    encode: Callable[[pipeline.Batch], dict[str, np.ndarray]]
-    reads_edges: bool
-    name: str
-
-
-def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Encoder:
-    """The encoder of a checkpoint, whose `model` alone is read.
-
-    Raises:
-        InputError: If the checkpoint holds another model than the config describes, or
-            was trained on other POI categories than the records hold.
-    """
-    metadata = checkpoint.load_metadata(bundle)
-    check_same_model(config.model.to_dict(), metadata, bundle)
-    if metadata.categories != source.manifest.categories:
-        raise InputError(
-            f"{bundle}: trained with {len(metadata.categories)} POI categories, but "
-            f"{source.records_dir} holds {len(source.manifest.categories)} or names "
-            "them otherwise. Build the records of both cities with one category list."
-        )
-    model = build_model(config.model.to_dict(), metadata)
-    mesh = sharding.make_mesh(**config.mesh)
-    abstract = jax.eval_shape(lambda: _init_variables(config, model, source, 0))
-    whole = sharding.replicated(mesh)
-    variables = checkpoint.load_model(bundle, checkpoint.abstract_like(abstract, whole))
-    return _encoder(config, model, variables, mesh, str(bundle))
-
-
-def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
-    """The same architecture with random parameters: what training must beat."""
-    vectors = source.category_vectors()
-    metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = build_model(config.model.to_dict(), metadata, vectors)
-    mesh = sharding.make_mesh(**config.mesh)
-    whole = sharding.replicated(mesh)
-    init = _jit_init(lambda: _init_variables(config, model, source, config.seed), whole)
-    return _encoder(config, model, init(), mesh, "random")
-
-
 def check_same_model(
     wanted: Mapping[str, Any], metadata: checkpoint.Metadata, bundle: Path
 ) -> None:
@@ -257,35 +194,7 @@ def check_same_model(
         )
 
 
-def _encoder(
-    config: ConfigDict,
-    model: mmgr.MMGR,
-    variables: Tree,
-    mesh: jax.sharding.Mesh,
-    name: str,
-) -> Encoder:
-    size_px = config.augment.size_px
-    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
-
-    def encode(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
-        view = augment.plain_view(batch["image"], size_px=size_px)
-        return {
-            "image": model.apply(variables, view, method="encode_image"),
-            "poi": model.apply(variables, PoiSets.of(batch), method="encode_pois"),
-        }
-
-    jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
-    return Encoder(
-        encode=lambda batch: {
-            key: np.asarray(value, np.float32)
-            for key, value in jitted(variables, sharding.put_batch(batch, mesh)).items()
-        },
-        reads_edges=model.poi_encoder.reads_edges,
-        name=name,
-    )
-
-
-def _jit_init(init: Callable[[], Tree], layout: jax.sharding.Sharding) -> Callable:
+def jit_init(init: Callable[[], Tree], layout: jax.sharding.Sharding) -> Callable:
     """Initialisation as one program, laid out on the mesh.
 
     It runs once, and on a CPU optimising its hundred random draws took 7.1 s against
@@ -299,19 +208,44 @@ def _jit_init(init: Callable[[], Tree], layout: jax.sharding.Sharding) -> Callab
     return jax.jit(init, out_shardings=layout, compiler_options=options)
 
 
-def _init_variables(
-    config: ConfigDict, model: mmgr.MMGR, source: RecordSource, seed: int
-) -> Tree:
-    num_slots = pipeline.poi_slots(source, None)
-    return train_step.init_variables(
-        model, _keys(seed)[0], num_slots, config.augment.size_px
-    )
-
-
-def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
+def keys(seed: int) -> tuple[jax.Array, jax.Array]:
     """The key of the initial parameters and that of the steps."""
     init_key, step_key = jax.random.split(jax.random.key(seed))
     return init_key, step_key
+
+
+def _to_steps(config: ConfigDict, num_regions: int) -> functools.partial[int]:
+    """(duration, key) -> steps, for this run's batches and length."""
+    batch_size = config.data.batch_size
+    to_steps = functools.partial(
+        durations.to_steps,
+        batch_size=batch_size,
+        steps_per_epoch=pipeline.steps_per_epoch(
+            num_regions, batch_size, config.data.short_batch
+        ),
+    )
+    total_steps = to_steps(config.train.total, "train.total")
+    if total_steps < 1:
+        raise InputError(
+            f"config.train.total={config.train.total!r} is less than one step of "
+            f"config.data.batch_size={batch_size} regions."
+        )
+    return functools.partial(to_steps, total_steps=total_steps)
+
+
+def _warm(
+    config: ConfigDict, metadata: checkpoint.Metadata, state: train_step.TrainState
+) -> train_step.TrainState:
+    """The fresh state, with the weights of `config.init.checkpoint` where given."""
+    if config.init.checkpoint is None:
+        return state
+    variables = warm_start.start_from(
+        {"params": state.params, "batch_stats": state.batch_stats},
+        checkpoint.latest(config.init.checkpoint),
+        categories=metadata.categories,
+        parts=config.init.parts,
+    )
+    return dataclasses.replace(state, **variables)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

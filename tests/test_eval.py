@@ -7,7 +7,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, compare, embed, experiment, train
+from mmgr_jax import checkpoint, compare, embed, experiment, inference, train
 from mmgr_jax import eval as evaluation
 from mmgr_jax.errors import InputError
 
@@ -57,11 +57,11 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
     bundle = checkpoint.latest(trained.workdir)
     config = trained.copy_and_resolve_references()
     expected = evaluation.extract(
-        config, experiment.load_encoder(config, bundle, source), source
+        config, inference.load_encoder(config, bundle, source), source
     )
     config.mesh.data, config.data.batch_size = 8, 24
     again = evaluation.extract(
-        config, experiment.load_encoder(config, bundle, source), source
+        config, inference.load_encoder(config, bundle, source), source
     )
     for kind, values in expected.items():
         assert values.shape[0] == len(source)
@@ -71,11 +71,11 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
 def test_the_random_encoder_is_not_the_trained_one(trained):
     source = experiment.open_source(trained)
     random = evaluation.extract(
-        trained, experiment.random_encoder(trained, source), source
+        trained, inference.random_encoder(trained, source), source
     )
     bundle = checkpoint.latest(trained.workdir)
     learnt = evaluation.extract(
-        trained, experiment.load_encoder(trained, bundle, source), source
+        trained, inference.load_encoder(trained, bundle, source), source
     )
     assert not np.allclose(random["image"], learnt["image"])
 
@@ -87,7 +87,7 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert table["region_id"].is_unique
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
-    encoder = experiment.load_encoder(trained, bundle, source)
+    encoder = inference.load_encoder(trained, bundle, source)
     features = evaluation.extract(trained, encoder, source)["image"]
     np.testing.assert_allclose(np.stack(table["embedding"]), features, rtol=1e-5)
     truth = [source[i]["label/population"] for i in range(40)]

@@ -17,7 +17,8 @@ FLOOR = {
     "augment": 3,
     "train_step": 4, "optim": 4, "durations": 4, "sharding": 4, "metrics": 4,
     "evaluators": 4, "geo": 4, "checkpoint": 5,
-    "experiment": 6, "train": 7, "eval": 8, "embed": 9, "main": 10, "compare": 10,
+    "warm_start": 6, "experiment": 7, "train": 8, "inference": 8, "eval": 9,
+    "convert": 9, "views": 9, "embed": 10, "main": 11, "compare": 11,
 }  # fmt: skip
 
 
