@@ -11,6 +11,7 @@ One letter means one thing in annotations, einsum strings and names:
     p      projection (what the contrastive losses compare)
     k      classes, targets or POI categories
     r      regions (evaluation)
+    t      tokens of a transformer
     e      edges of a POI graph
 """
 

@@ -45,6 +45,12 @@ def import_torchvision() -> ModuleType:
     return import_oracle("torchvision")
 
 
+def import_timm() -> ModuleType:
+    """The timm module, which imports torchvision."""
+    import_torchvision()
+    return import_oracle("timm")
+
+
 def _forget(package: str) -> None:
     """Removes a half-imported package, so that the next import starts afresh."""
     for name in [*sys.modules]:

@@ -10,11 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import check_choice
-from mmgr_jax.models import poi, resnet
+from mmgr_jax.models import poi, resnet, vit
 from mmgr_jax.models.set2set import uniform_init
 from mmgr_jax.typing import PoiSets, View, Views
 
-IMAGE_ENCODERS = resnet.FACTORIES
+IMAGE_ENCODERS = resnet.FACTORIES | vit.FACTORIES
 BATCH_STATISTICS = ("per_view", "joint")
 POI_HIDDEN = 256  # hidden width of the POI projection head, as released
 RELEASED_LAST_INIT = nn.initializers.normal(0.01)

@@ -1,9 +1,9 @@
 """Weights to and from PyTorch state dicts, by name.
 
 A Linen path becomes the PyTorch name by rules alone: `layer1_0.conv1.kernel` is
-`layer1.0.conv1.weight`, `bn1.scale` is `bn1.weight`, `bn1.mean` of `batch_stats` is
-`bn1.running_mean`. State dicts are dicts of NumPy arrays: this file needs no torch,
-which gives and takes them as `{k: v.numpy() for k, v in module.state_dict().items()}`.
+`layer1.0.conv1.weight`, `blocks_0.norm1.scale` is `blocks.0.norm1.weight`, `bn1.mean`
+of `batch_stats` is `bn1.running_mean`. State dicts are dicts of NumPy arrays: this file
+needs no torch, `torch_files.py` reads and writes them.
 """
 
 import re
@@ -28,46 +28,31 @@ TORCH_LEAF = {
     "bias_hh": "bias_hh_l0",
 }
 # What PyTorch counts and we do not need.
-COUNTERS = r"(.*\.)?num_batches_tracked"
-CLASSIFIER = r"fc\..*"
+COUNTER = "num_batches_tracked"
+COUNTERS = rf"(.*\.)?{COUNTER}"
+CLASSIFIER = r"(fc|head)\..*"  # of torchvision and timm's ResNets, and of timm's ViTs
 
-# The released code's names for the parts of MMGR, in its two checkpoint files.
-RELEASED_IMAGE = {
-    "image_encoder": "encoder",
-    "image_head.linear1": "encoder.fc.0",
-    "image_head.linear2": "encoder.fc.2",
+# Parts of MMGR in the released code: its names for ours, and all names it has there.
+RELEASED = {
+    "image_encoder": {"image_encoder": "encoder"},
+    "image_head": {
+        "image_head.linear1": "encoder.fc.0",
+        "image_head.linear2": "encoder.fc.2",
+    },
+    "poi_encoder": {"poi_encoder.pool.lstm": "set2set.lstm"},
+    "poi_head": {"poi_head.linear1": "linear1", "poi_head.linear2": "projector.1"},
 }
-RELEASED_POI = {
-    "poi_encoder.pool": "set2set",
-    "poi_head.linear1": "linear1",
-    "poi_head.linear2": "projector.1",
+RELEASED_NAMES = {
+    "image_encoder": r"encoder\.(?!fc\.).*",
+    "image_head": r"encoder\.fc\..*",
+    "poi_encoder": r"set2set\..*",
+    "poi_head": r"(linear1|projector)\..*",
 }
+# The two checkpoint files of the released code.
+RELEASED_IMAGE = RELEASED["image_encoder"] | RELEASED["image_head"]
+RELEASED_POI = RELEASED["poi_encoder"] | RELEASED["poi_head"]
 # Parameters of the POI encoder without a counterpart in the released code.
 NOT_RELEASED = ("poi_encoder.table.category_vectors", "poi_encoder.empty_set")
-
-
-def torchvision_resnet_to_params(
-    state_dict: StateDict, like: Tree
-) -> tuple[Tree, Tree]:
-    """Parameters and batch statistics of a ResNet from torchvision's weights.
-
-    Args:
-        state_dict: Weights of the torchvision model; its classifier is left out.
-        like: Variables of the ResNet, `params` and `batch_stats`; gives the shapes.
-
-    Returns:
-        `params` and `batch_stats`.
-
-    Raises:
-        InputError: For any name or shape that does not match, listing all of them.
-    """
-    variables = from_torch(state_dict, like, ignore=(CLASSIFIER,))
-    return variables["params"], variables["batch_stats"]
-
-
-def params_to_torchvision_resnet(params: Tree, batch_stats: Tree) -> StateDict:
-    """The state dict of the same ResNet in torchvision, without its classifier."""
-    return to_torch({"params": params, "batch_stats": batch_stats})
 
 
 def from_torch(
@@ -87,7 +72,8 @@ def from_torch(
         rename: Prefixes of our dotted paths and the PyTorch names they have instead;
             `RELEASED_IMAGE` and `RELEASED_POI` are two.
         ignore: Regular expressions of PyTorch names to leave out.
-        keep: Our dotted paths without a PyTorch counterpart; `like` gives the value.
+        keep: Our dotted paths without a PyTorch counterpart; `like` gives the value,
+            as an array.
 
     Returns:
         The variables, as float32 NumPy arrays.
@@ -99,7 +85,7 @@ def from_torch(
     left = {name for name in state_dict if not ignored.fullmatch(name)}
     leaves, faults = {}, []
     for path, template in traverse_util.flatten_dict(dict(like)).items():
-        if ".".join(path[1:]) in keep:
+        if dotted(path) in keep:
             leaves[path] = np.asarray(template)
             continue
         name = torch_name(path[1:], rename or {})
@@ -112,7 +98,7 @@ def from_torch(
         left.remove(name)
         value = np.asarray(state_dict[name], np.float32)
         if value.shape != expected:
-            faults.append(f"shape of {name}: {value.shape}, expected {expected}")
+            faults.append(_shape_fault(name, value.shape, expected))
             continue
         leaves[path] = value.transpose(np.argsort(torch_axes(path[-1], value.ndim)))
     faults += [f"unexpected: {name}" for name in sorted(left)]
@@ -124,19 +110,33 @@ def from_torch(
     return traverse_util.unflatten_dict(leaves)
 
 
-def to_torch(variables: Tree, *, rename: Mapping[str, str] | None = None) -> StateDict:
+def to_torch(
+    variables: Tree,
+    *,
+    rename: Mapping[str, str] | None = None,
+    counters: bool = False,
+) -> StateDict:
     """The PyTorch state dict of Linen variables: the inverse of `from_torch`.
 
     Args:
         variables: `{"params": ..., "batch_stats": ...}`, or parts of them.
         rename: As for `from_torch`.
+        counters: Add the batches each BatchNorm has counted, as 0: PyTorch reads them
+            nowhere (it has a fixed momentum), but a strict load asks for them.
     """
     state_dict = {}
     for path, leaf in traverse_util.flatten_dict(dict(variables)).items():
         value = np.asarray(leaf, np.float32)
         name = torch_name(path[1:], rename or {})
         state_dict[name] = value.transpose(torch_axes(path[-1], value.ndim))
+        if counters and path[0] == "batch_stats" and path[-1] == "mean":
+            state_dict[name.replace("running_mean", COUNTER)] = np.array(0, np.int64)
     return state_dict
+
+
+def dotted(path: Sequence[str]) -> str:
+    """A Linen path without its collection, as one name."""
+    return ".".join(path[1:])
 
 
 def torch_name(path: Sequence[str], rename: Mapping[str, str]) -> str:
@@ -156,3 +156,10 @@ def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
     if not leaf.startswith("kernel"):
         return axes
     return (*reversed(axes[-2:]), *axes[:-2])
+
+
+def _shape_fault(name: str, shape: Sequence[int], expected: Sequence[int]) -> str:
+    fault = f"shape of {name}: {shape}, expected {expected}"
+    if name == "pos_embed" and shape[-1:] == expected[-1:]:
+        fault += " (those of another image size: resample them, or set augment.size_px)"
+    return fault

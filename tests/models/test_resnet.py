@@ -70,10 +70,10 @@ def oracle_and_variables(name, dtype):
     """A torchvision model and its weights as ours."""
     oracle = randomised(getattr(import_torchvision().models, name)())
     model = resnet.FACTORIES[name](dtype=dtype)
-    params, stats = weights.torchvision_resnet_to_params(
-        state_dict_of(oracle), shapes_of(model)
+    variables = weights.from_torch(
+        state_dict_of(oracle), shapes_of(model), ignore=(weights.CLASSIFIER,)
     )
-    return oracle, model, params, stats
+    return oracle, model, variables["params"], variables["batch_stats"]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -1,10 +1,12 @@
-"""Exchange with PyTorch state dicts: round trips, and errors that list all faults."""
+"""Exchange with PyTorch state dicts by name: layouts, counters, faults listed at once.
+
+The exchange of whole encoders with torchvision and timm is in test_parts.py.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import import_torchvision
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import resnet, weights
@@ -29,34 +31,10 @@ def assert_same(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_round_trip(variables):
-    state_dict = weights.params_to_torchvision_resnet(
-        variables["params"], variables["batch_stats"]
-    )
-    params, batch_stats = weights.torchvision_resnet_to_params(state_dict, variables)
-    assert_same({"params": params, "batch_stats": batch_stats}, variables)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_torchvision_round_trip_is_exact(name):
-    oracle = getattr(import_torchvision().models, name)()
-    rng = np.random.default_rng(1)
-    theirs = {
-        key: rng.normal(size=value.shape).astype(np.float32)
-        for key, value in oracle.state_dict().items()
-    }
-    model = resnet.FACTORIES[name]()
-    like = jax.eval_shape(
-        lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), train=True),
-        jax.random.key(0),
-    )
-    ours = weights.params_to_torchvision_resnet(
-        *weights.torchvision_resnet_to_params(theirs, like)
-    )
-    left_out = {key for key in theirs if key.startswith("fc.") or "num_batch" in key}
-    assert ours.keys() == theirs.keys() - left_out
-    for key, value in ours.items():
-        np.testing.assert_array_equal(value, theirs[key])
+@pytest.mark.parametrize("counters", [False, True])
+def test_round_trip(variables, counters):
+    state_dict = weights.to_torch(variables, counters=counters)
+    assert_same(weights.from_torch(state_dict, variables), variables)
 
 
 def test_names_and_layout_are_torchvision_s(variables):
@@ -71,12 +49,22 @@ def test_names_and_layout_are_torchvision_s(variables):
     )
 
 
+def test_every_batch_norm_has_a_counter_where_asked_for(variables):
+    without = weights.to_torch(variables)
+    state_dict = weights.to_torch(variables, counters=True)
+    counters = {name: state_dict[name] for name in state_dict.keys() - without.keys()}
+    norms = {n.removesuffix("running_mean") for n in without if "running_mean" in n}
+    assert counters.keys() == {f"{norm}num_batches_tracked" for norm in norms}
+    for value in counters.values():
+        assert (value.dtype, value.shape, value) == (np.int64, (), 0)
+
+
 def test_classifier_and_counters_are_left_out(variables):
     state_dict = weights.to_torch(variables)
     state_dict["fc.weight"] = np.zeros((1000, 64))
     state_dict["bn1.num_batches_tracked"] = np.array(7)
-    params, _ = weights.torchvision_resnet_to_params(state_dict, variables)
-    assert_same(params, variables["params"])
+    result = weights.from_torch(state_dict, variables, ignore=(weights.CLASSIFIER,))
+    assert_same(result, variables)
 
 
 def test_all_faults_are_listed(variables):

@@ -1,0 +1,231 @@
+"""`python -m mmgr_jax.convert`: weights in from PyTorch files, and out to them."""
+
+import logging
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from mmgr_jax import __version__, augment, checkpoint, cli, experiment, train_step
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.models import parts, torch_files
+from mmgr_jax.typing import Tree
+
+USAGE = """Converts weights between PyTorch files and checkpoints.
+
+In: ResNet-18, ResNet-50 (torchvision or timm), ViT-S/16 and ViT-B/16 (timm) as image
+encoder, or the two files of the released MMGR; --config names the architecture.
+
+  python -m mmgr_jax.convert --config=configs/shanghai.py \\
+      --from_image=resnet50.pth --out=weights/resnet50
+  python -m mmgr_jax.convert --config=configs/shanghai.py:released \\
+      --from_image=image.tar --from_poi=poi.tar --out=weights/released
+
+What comes out is a checkpoint that holds those parts. Train from it with
+`mmgr_jax.main --config.init.checkpoint=weights/resnet50`, or evaluate it as it is with
+`mmgr_jax.eval --checkpoint=weights/resnet50`.
+
+Out: the image encoder under the names of torchvision or timm, the POI side as the
+released program has it; both load with strict=True.
+
+  python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
+      --to_image=image.safetensors --to_poi=poi.tar
+
+.safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
+(requirements-convert.txt). Weights must want ImageNet's mean and deviation, as these
+architectures do in torchvision; some ViTs of timm want 0.5 instead.
+"""
+
+IMAGE_SIDE = ("image_encoder", "image_head")
+POI_SIDE = ("poi_encoder", "poi_head")
+IMAGE_NAMES = ("torchvision", "released")
+
+log = logging.getLogger(__name__)
+
+
+def bring_in(
+    config: ConfigDict,
+    out: str | Path,
+    *,
+    from_image: str | None = None,
+    from_poi: str | None = None,
+    resample_positions: bool = False,
+) -> Path:
+    """Writes a checkpoint that holds the parts of a model some files have.
+
+    Args:
+        config: Names the architecture, in `model`, and the size of a view.
+        out: Folder to make.
+        from_image: Weights of an image encoder, or the released image file.
+        from_poi: The released POI file.
+        resample_positions: Fit a ViT's positions to `augment.size_px`.
+
+    Returns:
+        Folder of the checkpoint.
+
+    Raises:
+        InputError: If a file cannot be read, or does not fit the architecture, with
+            every name and shape that does not.
+    """
+    like = _shapes(config)
+    variables: dict[str, dict[str, Tree]] = {}
+    if from_image:
+        state_dict = torch_files.read_state_dict(from_image)
+        if "encoder.fc.0.weight" in state_dict:
+            log.info("%s: the released image file", from_image)
+            given = parts.parts_from_released(state_dict, like, IMAGE_SIDE)
+        else:
+            if resample_positions:
+                state_dict, report = parts.with_resampled_positions(state_dict, like)
+                log.info(report or "the positions fit as they are")
+            given = parts.image_encoder_from_torch(state_dict, like)
+        _add(variables, given)
+    if from_poi:
+        state_dict = torch_files.read_state_dict(from_poi)
+        _add(variables, parts.parts_from_released(state_dict, like, POI_SIDE))
+    held = tuple(variables["params"])
+    metadata = checkpoint.Metadata(
+        config={
+            "model": config.model.to_dict(),
+            "from_image": from_image,
+            "from_poi": from_poi,
+        },
+        categories=(),
+        category_dim=0,
+        parts=held,
+    )
+    bundle = checkpoint.save_model(out, variables, metadata)
+    log.info(
+        "%s: %s (%d numbers)",
+        bundle,
+        ", ".join(held),
+        sum(leaf.size for leaf in jax.tree.leaves(variables)),
+    )
+    return bundle
+
+
+def give_out(
+    config: ConfigDict,
+    *,
+    to_image: str | None = None,
+    to_poi: str | None = None,
+    image_names: str = "torchvision",
+) -> None:
+    """Writes parts of a checkpoint as PyTorch weights.
+
+    Args:
+        config: As for training; `checkpoint` or `workdir` says which weights.
+        to_image: File for the image encoder.
+        to_poi: File for POI encoder and head, in the released layout.
+        image_names: "torchvision" (timm's for a ViT): the encoder alone; "released":
+            encoder and head under the names of the released program.
+
+    Raises:
+        InputError: If the checkpoint is of another model, lacks the part, or the
+            released layout has no place for it.
+    """
+    check_choice("image_names", image_names, IMAGE_NAMES)
+    bundle = checkpoint.latest(config.checkpoint or config.workdir)
+    metadata = checkpoint.load_metadata(bundle)
+    experiment.check_same_model(config.model.to_dict(), metadata, bundle)
+    variables = checkpoint.load_arrays(bundle)
+    about = {
+        "format": "pt",
+        "architecture": str(config.model.image_encoder.name),
+        "input_px": str(config.augment.size_px),
+        "mean": str(augment.IMAGENET_MEAN),
+        "std": str(augment.IMAGENET_STD),
+        "checkpoint": str(bundle),
+        "software": f"mmgr-jax {__version__}",
+    }
+    if to_image:
+        released = image_names == "released"
+        _refuse_absent(bundle, variables, IMAGE_SIDE if released else IMAGE_SIDE[:1])
+        if released:
+            state_dict = parts.parts_to_released(variables, IMAGE_SIDE)
+        else:
+            state_dict = parts.image_encoder_to_torch(variables)
+        torch_files.write_state_dict(to_image, state_dict, about)
+        log.info("%s: image encoder, %d arrays", to_image, len(state_dict))
+    if to_poi:
+        _refuse_absent(bundle, variables, POI_SIDE)
+        state_dict = parts.parts_to_released(variables, POI_SIDE)
+        torch_files.write_state_dict(to_poi, state_dict, about)
+        log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
+
+
+def _shapes(config: ConfigDict) -> Tree:
+    """Shapes of the model's variables; the number of categories does not matter."""
+    metadata = checkpoint.Metadata({}, ("any",), config.category_vectors.dim)
+    model = experiment.build_model(config.model.to_dict(), metadata)
+    return jax.eval_shape(
+        lambda key: train_step.init_variables(model, key, 1, config.augment.size_px),
+        jax.random.key(0),
+    )
+
+
+def _add(variables: dict[str, dict[str, Tree]], given: Tree) -> None:
+    for collection, tree in given.items():
+        variables.setdefault(collection, {}).update(tree)
+
+
+def _refuse_absent(bundle: Path, variables: Tree, wanted: tuple[str, ...]) -> None:
+    absent = [part for part in wanted if part not in variables["params"]]
+    if absent:
+        raise InputError(
+            f"{bundle}: holds {', '.join(variables['params'])}, and no "
+            f"{' and no '.join(absent)}. Name a checkpoint of a training run."
+        )
+
+
+def main() -> None:
+    """Entry point of `python -m mmgr_jax.convert`."""
+    text = flags.DEFINE_string
+    from_image = text("from_image", None, "Weights of the image encoder to bring in.")
+    from_poi = text("from_poi", None, "Released POI weights to bring in.")
+    out = text("out", None, "Folder for what is brought in.")
+    resample = flags.DEFINE_bool(
+        "resample_positions",
+        False,
+        "Fit a ViT's positions to config.augment.size_px by bicubic resampling.",
+    )
+    to_image = text("to_image", None, "File for the image encoder of --checkpoint.")
+    to_poi = text("to_poi", None, "File for the POI side of --checkpoint.")
+    names = flags.DEFINE_enum(
+        "image_names", "torchvision", IMAGE_NAMES, "Names in the file of --to_image."
+    )
+
+    def command(config: ConfigDict) -> None:
+        coming, going = (
+            from_image.value or from_poi.value,
+            to_image.value or to_poi.value,
+        )
+        if bool(coming) == bool(going):
+            raise InputError(
+                "say what to convert: --from_image or --from_poi with --out to bring "
+                "weights in, --to_image or --to_poi to give them out. See --help."
+            )
+        if going:
+            give_out(
+                config,
+                to_image=to_image.value,
+                to_poi=to_poi.value,
+                image_names=names.value,
+            )
+            return
+        if not out.value:
+            raise InputError("--out is missing: name a folder for what is brought in.")
+        bring_in(
+            config,
+            out.value,
+            from_image=from_image.value,
+            from_poi=from_poi.value,
+            resample_positions=resample.value,
+        )
+
+    cli.run(command, USAGE, shortcuts=("workdir", "checkpoint"))
+
+
+if __name__ == "__main__":
+    main()

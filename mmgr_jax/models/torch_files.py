@@ -1,0 +1,196 @@
+"""Files of PyTorch weights, read and written as dicts of NumPy arrays.
+
+`.safetensors` needs no torch. The pickled formats do: it is imported when such a file
+is met, and only tensors are ever unpickled, since a pickle may run any code.
+"""
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, which safetensors asks it for)
+import numpy as np
+import safetensors.numpy
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.models.weights import StateDict
+
+SAFETENSORS = ".safetensors"
+PICKLED = (".pth", ".pt", ".tar", ".bin")
+# Under which training scripts put the weights beside their other state.
+WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
+PARALLEL = "module."  # what torch.nn.DataParallel puts before every name
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The weights in a file.
+
+    Weights wrapped in a dict by one of `WRAPPERS`, and names that all start with
+    `module.`, are unwrapped. Half-precision floats become float32; all else keeps its
+    type.
+
+    Args:
+        path: Of suffix .safetensors, .pth, .pt, .tar or .bin; decides the format.
+
+    Raises:
+        InputError: If the file is missing, damaged, of another format or layout, or
+            needs torch where there is none.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Check the path of the weights.")
+    if path.suffix.lower() == SAFETENSORS:
+        state_dict = _read_safetensors(path)
+    else:
+        state_dict = _read_pickled(path)
+    if all(name.startswith(PARALLEL) for name in state_dict):
+        state_dict = {n.removeprefix(PARALLEL): v for n, v in state_dict.items()}
+    return {name: _widened(value) for name, value in state_dict.items()}
+
+
+def write_state_dict(
+    path: str | Path, state_dict: StateDict, metadata: Mapping[str, str]
+) -> None:
+    """Writes weights in one rename, so that the file is whole or not there.
+
+    Args:
+        path: Of suffix .safetensors, .pth, .pt, .tar or .bin; decides the format. A
+            pickled file holds the state dict itself, ready for `load_state_dict`.
+        state_dict: The weights; integers stay integers.
+        metadata: Texts about them: in the header of a safetensors file, and in a
+            pickled one the attribute `metadata` of the dict.
+
+    Raises:
+        InputError: If the suffix is another, or needs torch where there is none.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    write = _write_safetensors
+    if path.suffix.lower() != SAFETENSORS:
+        _import_torch(path)
+        write = _write_pickled
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary, state_dict, dict(metadata))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_suffix(path: Path) -> None:
+    allowed = (SAFETENSORS, *PICKLED)
+    if path.suffix.lower() not in allowed:
+        raise InputError(
+            f"{path}: suffix {path.suffix!r} is no format of PyTorch weights; "
+            f"allowed: {', '.join(allowed)}."
+        )
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise InputError(_damaged(path, error)) from error
+
+
+def _read_pickled(path: Path) -> dict[str, np.ndarray]:
+    torch = _import_torch(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the bytes of a damaged file lead to
+        refused = "weights_only" in str(error) and "operand" not in str(error)
+        raise InputError((_refused if refused else _damaged)(path, error)) from error
+    tensors = _unwrapped(torch, path, content)
+    return {name: _to_numpy(torch, tensor) for name, tensor in tensors.items()}
+
+
+def _unwrapped(torch: ModuleType, path: Path, content: Any) -> Mapping[str, Any]:
+    """The one dict of tensors in what the file held."""
+
+    def is_state_dict(value: Any) -> bool:
+        return bool(
+            isinstance(value, Mapping)
+            and value
+            and all(torch.is_tensor(tensor) for tensor in value.values())
+        )
+
+    if is_state_dict(content):
+        return content
+    keys = list(content) if isinstance(content, Mapping) else []
+    found = [key for key in WRAPPERS if key in keys and is_state_dict(content[key])]
+    if len(found) == 1:
+        return content[found[0]]
+    seen = ", ".join(map(repr, keys)) or f"only a {type(content).__name__}"
+    raise InputError(
+        f"{path}: holds {seen} where a dict of tensors, or one under exactly one of "
+        f"{', '.join(WRAPPERS)}, is read. Save that dict alone with "
+        "`torch.save(content[KEY], NEW_FILE)` and convert the new file."
+    )
+
+
+def _to_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:  # unknown to torch's NumPy bridge
+        tensor = tensor.float()
+    return tensor.numpy()
+
+
+def _widened(value: np.ndarray) -> np.ndarray:
+    half = value.dtype.name in ("float16", "bfloat16")
+    return value.astype(np.float32) if half else value
+
+
+def _write_safetensors(
+    path: Path, state_dict: StateDict, metadata: dict[str, str]
+) -> None:
+    # In C order: safetensors writes memory as it lies, transposed views too.
+    arrays = {name: np.array(value, order="C") for name, value in state_dict.items()}
+    safetensors.numpy.save_file(arrays, path, metadata=metadata)
+
+
+def _write_pickled(path: Path, state_dict: StateDict, metadata: dict[str, str]) -> None:
+    import torch
+
+    tensors = OrderedDict(
+        (name, torch.tensor(np.asarray(value))) for name, value in state_dict.items()
+    )
+    tensors.metadata = metadata
+    torch.save(tensors, path)
+
+
+def _import_torch(path: Path) -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"{path}: {path.suffix} files need torch, which is not installed. Install "
+            "it with `pip install -r requirements-convert.txt`, or use a "
+            f"{SAFETENSORS} file, which needs none."
+        ) from error
+    return torch
+
+
+def _refused(path: Path, error: Exception) -> str:
+    culprit = re.search(r"GLOBAL (\S+)", str(error))
+    objects = culprit[1] if culprit else "TorchScript or other objects"
+    return (
+        f"{path}: holds {objects} beside tensors, and unpickling objects can run any "
+        "code. If you trust its source, save the tensors alone: "
+        "`content = torch.load(FILE, weights_only=False)`, then "
+        "`torch.save(content['state_dict'], NEW_FILE)`, or `content.state_dict()` of "
+        "a whole module, and convert the new file."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (
+        f"{path}: damaged, or no {path.suffix} file of PyTorch weights ({reason}). "
+        "Fetch it again."
+    )

@@ -1,0 +1,154 @@
+"""`python -m mmgr_jax.views`: a contact sheet of the views that training sees."""
+
+import logging
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from mmgr_jax import augment, cli, experiment
+from mmgr_jax.errors import InputError
+
+USAGE = """Draws tiles beside the random views that training makes of them.
+
+Look at it before a long run: are the crops large enough to recognise a place, do the
+colours stay plausible, is north still north where it should be?
+
+  python -m mmgr_jax.views --config=configs/toy_city.py --out=views.png
+  python -m mmgr_jax.views --config=... --rows=12 --config.augment.hue=0.05
+"""
+
+PAIRS = 3  # of views a tile
+CELL_INCHES = 1.25
+LEFT_INCHES = 0.95  # room for the names of the regions
+TITLE_INCHES = 0.75
+FOOT_INCHES = 0.75
+GAP_INCHES = 0.05
+
+log = logging.getLogger(__name__)
+
+
+def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
+    """Writes a PNG: a row a region, its tile and `PAIRS` pairs of views.
+
+    Args:
+        config: A city whose records exist.
+        out: The PNG to write.
+        rows: Regions to show, drawn by `config.seed`.
+
+    Raises:
+        InputError: If there are no records, or `out` or `rows` cannot be.
+    """
+    out = Path(out)
+    if out.suffix != ".png":
+        raise InputError(f"--out={out}: give a file name that ends in .png.")
+    source = experiment.open_source(config)
+    if not 1 <= rows <= len(source):
+        raise InputError(f"--rows={rows}: take 1 to {len(source)}, the regions there.")
+    rng = np.random.default_rng(config.seed)
+    records = [source[int(i)] for i in rng.permutation(len(source))[:rows]]
+    tiles = np.stack([record["image"] for record in records])
+    options = config.augment.to_dict()
+    pairs = []
+    for key in jax.random.split(jax.random.key(config.seed), PAIRS):
+        views = jax.jit(lambda image, key: augment.two_views(image, key, **options))(
+            tiles, key
+        )
+        pairs.append(displayed(np.asarray(views)))
+    figure = contact_sheet(
+        tiles,
+        np.stack(pairs),
+        names=[record["region_id"] for record in records],
+        title=f"{config.city.name}: {rows} tiles of {config.regions.tile_size_px} px "
+        f"at {config.regions.gsd_m:g} m, and views of {config.augment.size_px} px",
+        note=settings_line(options),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    log.info("%d tiles with %d pairs of views each: %s", rows, PAIRS, out)
+    return out
+
+
+def displayed(views: Float[np.ndarray, "v b s s 3"]) -> UInt8[np.ndarray, "v b s s 3"]:
+    """Normalised views as colours again, cut off at black and white."""
+    colour = views * augment.IMAGENET_STD + augment.IMAGENET_MEAN
+    return np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
+
+
+def contact_sheet(
+    tiles: UInt8[np.ndarray, "r h w 3"],
+    pairs: UInt8[np.ndarray, "t v r s s 3"],
+    *,
+    names: list[str],
+    title: str,
+    note: str,
+) -> Figure:
+    """The figure: tiles in the first column, then t pairs of views."""
+    shown = [tiles, *pairs.reshape(-1, *pairs.shape[2:])]
+    heads = ["tile", *(f"view {1 + view}" for _ in pairs for view in range(2))]
+    # A wider gap before each pair keeps together what the loss pulls together.
+    lefts = [
+        LEFT_INCHES + column * (CELL_INCHES + GAP_INCHES) + (column + 1) // 2 * 0.15
+        for column in range(len(shown))
+    ]
+    width = lefts[-1] + CELL_INCHES + 0.2
+    height = TITLE_INCHES + len(tiles) * (CELL_INCHES + GAP_INCHES) + FOOT_INCHES
+    figure = Figure(figsize=(width, height))
+    for column, (left, images) in enumerate(zip(lefts, shown, strict=True)):
+        for row, image in enumerate(images):
+            top = height - TITLE_INCHES - row * (CELL_INCHES + GAP_INCHES)
+            axes = figure.add_axes(
+                (
+                    left / width,
+                    (top - CELL_INCHES) / height,
+                    CELL_INCHES / width,
+                    CELL_INCHES / height,
+                )
+            )
+            axes.imshow(image, interpolation="nearest")
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(heads[column], fontsize=9, pad=4)
+            if column == 0:
+                axes.text(-0.06, 0.5, names[row], fontsize=8, ha="right", va="center",
+                          transform=axes.transAxes)  # fmt: skip
+    figure.text(0.2 / width, 1 - 0.2 / height, title, fontsize=11, va="top")
+    figure.text(0.2 / width, 0.2 / height, note, fontsize=8, va="bottom", wrap=True)
+    return figure
+
+
+def settings_line(options: dict) -> str:
+    """The augmentation in words."""
+    low, high = options["crop_area"]
+    turns = [
+        name.replace("_", " ")
+        for name in ("horizontal_flip", "vertical_flip", "quarter_turns")
+        if options[name]
+    ]
+    return (
+        f"Crops of {low:.0%} to {high:.0%} of the tile; colours changed with "
+        f"probability {options['jitter_probability']:g} (brightness "
+        f"{options['brightness']:g}, contrast {options['contrast']:g}, saturation "
+        f"{options['saturation']:g}, hue {options['hue']:g}),\ngrey with probability "
+        f"{options['grey_probability']:g}; {', '.join(turns) or 'no flips'}. "
+        "Each pair is what one training step would compare."
+    )
+
+
+def main() -> None:
+    """Entry point of `python -m mmgr_jax.views`."""
+    out = flags.DEFINE_string("out", "views.png", "The picture to write.")
+    rows = flags.DEFINE_integer("rows", 6, "Regions to show.")
+    cli.run(lambda config: _command(config, out.value, rows.value), USAGE)
+
+
+def _command(config: ConfigDict, out: str, rows: int) -> None:
+    draw_views(config, out, rows)
+
+
+if __name__ == "__main__":
+    main()

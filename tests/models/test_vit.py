@@ -1,0 +1,184 @@
+"""ViT against timm: outputs, gradients, counts, positions; image sizes it refuses."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import import_oracle, import_timm
+from small_model import batch, build
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import vit, weights
+from mmgr_jax.train_step import init_variables
+
+SMALL = dict(width=48, depth=2, num_heads=3)
+KEY = jax.random.key(0, impl="rbg")
+
+
+def image(b, size_px=32):
+    rng = np.random.default_rng(3)
+    return jnp.array(rng.normal(size=(b, size_px, size_px, 3)), jnp.float32)
+
+
+def shapes_of(model, size_px=32):
+    return jax.eval_shape(partial(model.init, train=True), KEY, image(1, size_px))
+
+
+def randomised(oracle):
+    """Every parameter off its start, so that no term hides behind a 0 or 1."""
+    torch = import_oracle("torch")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in oracle.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return oracle.eval()
+
+
+def small_oracle():
+    import_timm()
+    transformer = import_oracle("timm.models.vision_transformer").VisionTransformer
+    oracle = transformer(img_size=32, embed_dim=48, depth=2, num_heads=3, num_classes=0)
+    return randomised(oracle)
+
+
+def state_dict_of(oracle):
+    return {name: value.numpy().copy() for name, value in oracle.state_dict().items()}
+
+
+def to_torch_image(x):
+    return import_oracle("torch").tensor(np.array(x).transpose(0, 3, 1, 2))
+
+
+def assert_close(ours, theirs, close=1e-5):
+    """Within `close` of the largest value."""
+    theirs = np.asarray(theirs)
+    assert np.max(np.abs(np.asarray(ours) - theirs)) <= close * np.max(np.abs(theirs))
+
+
+def test_output_and_gradients_equal_timm():
+    torch = import_oracle("torch")
+    oracle, model, x = small_oracle(), vit.ViT(**SMALL), image(3)
+    params = weights.from_torch(state_dict_of(oracle), shapes_of(model))["params"]
+    weight = np.random.default_rng(4).normal(size=(3, 48)).astype(np.float32)
+
+    def loss(params, x):
+        y = model.apply({"params": params}, x, train=True)
+        return jnp.sum(y * weight), y
+
+    (_, y), (grads, grad_x) = jax.jit(
+        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    )(params, x)
+    t_x = to_torch_image(x).requires_grad_()
+    t_y = oracle(t_x)
+    (t_y * torch.tensor(weight)).sum().backward()
+    assert_close(y, t_y.detach())
+    assert_close(np.transpose(grad_x, (0, 3, 1, 2)), t_x.grad)
+    ours = weights.to_torch({"params": grads})
+    theirs = {name: p.grad.numpy() for name, p in oracle.named_parameters()}
+    assert ours.keys() == theirs.keys()
+    for name, grad in theirs.items():
+        assert_close(ours[name], grad)
+
+
+def test_vit_small_at_224_px_equals_timm():
+    oracle = import_timm().create_model("vit_small_patch16_224", num_classes=0)
+    oracle, model, x = randomised(oracle), vit.vit_small16(), image(1, 224)
+    variables = weights.from_torch(state_dict_of(oracle), shapes_of(model, 224))
+    features = jax.jit(partial(model.apply, train=False))(variables, x)
+    assert_close(features, oracle(to_torch_image(x)).detach())
+
+
+# timm's counts without a classifier, at 224 px.
+@pytest.mark.parametrize(
+    ("name", "timm_name", "num_params", "feature_dim"),
+    [
+        ("vit_small16", "vit_small_patch16_224", 21_665_664, 384),
+        ("vit_base16", "vit_base_patch16_224", 85_798_656, 768),
+    ],
+)
+def test_parameter_counts_and_names(name, timm_name, num_params, feature_dim):
+    model = vit.FACTORIES[name]()
+    like = shapes_of(model, 224)
+    assert like.keys() == {"params"}
+    leaves = jax.tree.leaves(like)
+    assert sum(leaf.size for leaf in leaves) == num_params
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+    assert model.feature_dim == feature_dim
+    with import_oracle("torch").device("meta"):
+        oracle = import_timm().create_model(timm_name, num_classes=0)
+    theirs = {name: tuple(p.shape) for name, p in oracle.state_dict().items()}
+    ours = weights.to_torch(jax.tree.map(lambda s: np.broadcast_to(0.0, s.shape), like))
+    assert {name: value.shape for name, value in ours.items()} == theirs
+
+
+@pytest.mark.parametrize(("held", "side"), [(14, 4), (4, 14), (14, 16), (7, 5)])
+def test_resampled_positions_equal_timm(held, side):
+    import_timm()
+    torch = import_oracle("torch")
+    oracle = import_oracle("timm.layers").resample_abs_pos_embed
+    rng = np.random.default_rng(held)
+    pos_embed = rng.normal(size=(1, 1 + held**2, 6)).astype(np.float32)
+    expected = oracle(torch.tensor(pos_embed), (side, side))
+    result = vit.resample_positions(jnp.array(pos_embed), side)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(result[:, 0], pos_embed[:, 0])
+
+
+@pytest.mark.parametrize(("size_px", "advice"), [(50, "48 or 64"), (8, "16 or 32")])
+def test_sizes_that_are_no_whole_patches_are_refused(size_px, advice):
+    with pytest.raises(InputError, match=f"augment.size_px={size_px}.*{advice}"):
+        shapes_of(vit.ViT(**SMALL), size_px)
+
+
+def test_an_image_of_another_size_than_the_positions_is_refused():
+    model = vit.ViT(**SMALL)
+    variables = shapes_of(model, 64)
+    apply = partial(model.apply, train=False)
+    with pytest.raises(InputError, match="augment.size_px=32: .* 64 px images"):
+        jax.eval_shape(apply, variables, image(1, 32))
+
+
+def test_bfloat16_follows_float32():
+    state_dict = state_dict_of(small_oracle())
+    exact, rough = (
+        jax.jit(partial(model.apply, train=False))(
+            weights.from_torch(state_dict, shapes_of(model)), image(4)
+        )
+        for model in (vit.ViT(**SMALL), vit.ViT(**SMALL, dtype=jnp.bfloat16))
+    )
+    assert rough.dtype == jnp.bfloat16
+    assert_close(rough.astype(jnp.float32), exact, 0.03)
+
+
+def test_initial_parameters_are_distributed_as_timm_s():
+    """Deviation and mean of each, by name; what is constant is the same constant."""
+    import_timm()
+    transformer = import_oracle("timm.models.vision_transformer").VisionTransformer
+    import_oracle("torch").manual_seed(0)
+    oracle = transformer(
+        img_size=64, embed_dim=192, depth=1, num_heads=3, num_classes=0
+    )
+    model = vit.ViT(width=192, depth=1, num_heads=3)
+    variables = jax.jit(partial(model.init, train=True))(KEY, image(1, 64))
+    ours = weights.to_torch(variables)
+    for name, value in state_dict_of(oracle).items():
+        spread = np.std(value)
+        close = 5 / np.sqrt(value.size)
+        np.testing.assert_allclose(np.std(ours[name]), spread, rtol=close, err_msg=name)
+        difference = abs(np.mean(ours[name]) - np.mean(value))
+        assert difference <= close * spread * np.sqrt(2), name
+
+
+def test_mmgr_without_batch_statistics():
+    model = build().clone(image_encoder=vit.ViT(**SMALL))
+    views = batch(32)[0]
+    variables = jax.eval_shape(
+        lambda key: init_variables(model, key, num_slots=10, size_px=32), KEY
+    )
+    assert variables["batch_stats"] == {}
+    features = jax.eval_shape(
+        lambda v: model.apply(v, views[0], method="encode_image"), variables
+    )
+    assert features.shape == (len(views[0]), 48)
