@@ -100,3 +100,14 @@ def test_nothing_imports_tensorflow():
     for path in FILES:
         for name in _imports(path):
             assert name.split(".")[0] != "tensorflow", path
+
+
+def test_no_city_is_named_in_the_code():
+    """Cities live in configs/; comments may tell where a figure was measured."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [getattr(node, key, "") for key in ("id", "arg", "attr", "name")]
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                names += [node.value] if len(node.value) < 40 else []
+            for name in filter(None, names):
+                assert not {"shanghai", "wuhan"} & set(str(name).lower().split("_"))

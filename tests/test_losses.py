@@ -256,3 +256,14 @@ def test_empty_sets_repel_only_where_that_is_asked_for():
     np.testing.assert_allclose(inter(empty_sets="repel"), repelling, rtol=2e-6)
     with pytest.raises(InputError, match="loss.empty_sets='hug' is unknown; allowed"):
         inter(empty_sets="hug")
+
+
+def test_no_intermediate_is_larger_than_the_similarities():
+    """The released loss broadcasts the rows against each other: [2b 2b p]."""
+    b, p = 16, 128
+    jaxpr = jax.make_jaxpr(
+        jax.grad(lambda a, b: nt_xent(a, b, temperature=0.5), argnums=(0, 1))
+    )(*map(jnp.array, pair(b, p)))
+    sizes = [out.aval.size for eqn in jaxpr.eqns for out in eqn.outvars]
+    assert (2 * b) ** 2 in sizes
+    assert max(sizes) <= max((2 * b) ** 2, 2 * b * p)

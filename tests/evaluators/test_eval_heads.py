@@ -227,6 +227,22 @@ def test_features_without_any_variation_predict_the_training_mean():
     np.testing.assert_allclose(fit.prediction, heads.mean(shares, train), atol=1e-4)
 
 
+def test_no_seed_leaves_a_head_dead():
+    """The released head ends in a ReLU and is 0 everywhere for some seeds."""
+    for seed in range(60):
+        features, number, _, train, validation = _regions(12, num_regions=90, seed=seed)
+        fit = heads.ridge(
+            heads.basis(features, train),
+            number,
+            validation=validation,
+            strengths=STRENGTHS,
+            log=True,
+        )
+        tested = ~(train | validation)
+        predicted = fit.prediction[tested]
+        assert np.corrcoef(np.log1p(predicted), np.log1p(number[tested]))[0, 1] > 0.5
+
+
 def test_the_mean_is_arithmetic_and_of_the_training_part():
     target = np.array([1.0, 3.0, np.nan])
     predicted = heads.mean(target, np.array([True, True, False]))
