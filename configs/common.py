@@ -41,6 +41,7 @@ def base(name: str, crs: str) -> ConfigDict:
     # ---- data preparation (data_prep.build) ----
     c.city = dict(name=name, crs=crs)
     c.toy_city = None  # data_prep.toy_city.generate, when the raw files are absent
+    c.released = None  # data_prep.import_released.sample.read, in place of the rest
     c.imagery = dict(  # data_prep.imagery.Imagery
         paths=(),  # GeoTIFF files or glob patterns
         bands=(1, 2, 3),  # red, green, blue; counted from 1

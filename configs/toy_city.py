@@ -46,6 +46,7 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.regions.gsd_m = 2.0
     c.blocks.size_m = 768.0
     c.records.num_shards = 4
+    c.category_vectors.method = "random"  # tuned below: the city teaches them
 
     c.augment.size_px = 64
     c.augment.vertical_flip = True  # from above, no direction is up

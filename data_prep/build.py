@@ -3,7 +3,8 @@
 1. Generate the raw files, when the config asks for a generated city.
 2. Check every source, and name all that is wrong at once.
 3. Cut the imagery into regions; find each region's POIs, labels and block.
-4. Write the records beside their folder, then rename them into place.
+4. Make the vectors of the POI categories.
+5. Write the records beside their folder, then rename them into place.
 """
 
 from __future__ import annotations
@@ -12,29 +13,29 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_prep import checks, estimate, progress, records, sources
-from data_prep.city import gather
+from data_prep import (
+    category_embedding,
+    estimate,
+    import_released,
+    progress,
+    records,
+    sources,
+)
+from data_prep import city as city_lib
+from data_prep import sections as sections_lib
+from data_prep.category_embedding import command as vector_command
+from data_prep.checks import city as city_checks
 from data_prep.imagery import Imagery
 from mmgr_jax import cli
 from mmgr_jax.data import schema
-
-SECTIONS = (
-    "city",
-    "toy_city",
-    "imagery",
-    "pois",
-    "labels",
-    "regions",
-    "blocks",
-    "records",
-)
-"""The sections of a config that decide what the records hold."""
+from mmgr_jax.errors import InputError
 
 _GENERATED_FILE = "generated.json"
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
@@ -59,25 +60,28 @@ def build(config: ConfigDict, *, dry_run: bool = False) -> Path:
     Raises:
         InputError: Naming everything that is wrong with the sources and settings.
     """
-    sections = read_sections(config)
-    records_dir = _records_dir(sections)
+    if config.get(sections_lib.RELEASED):
+        raise InputError(
+            "config.released is set, so there is nothing to build: take the sample "
+            "over with `python -m data_prep.import_released --config=...`."
+        )
+    sections = sections_lib.read(config)
+    records_dir = sections_lib.records_dir(sections)
     if dry_run:
         _dry_run(sections, records_dir)
         return records_dir
     if sections["toy_city"] and not _is_generated(sections):
         _generate(sections)
-    checks.check(sections)
+    city_checks.check(sections)
     records.refuse_foreign(records_dir)
-    partial = records.partial_dir(records_dir, sections)
-    if (partial / schema.MANIFEST_FILE).exists():  # stopped just before the rename
-        records.put_in_place(partial, records_dir)
-        return records_dir
-    start = time.monotonic()
-    with open_imagery(sections) as imagery:
-        city = gather(sections, imagery)
-        records.write(city, imagery, records_dir, sections=sections)
-    elapsed = progress.duration(time.monotonic() - start)
-    logging.info("%s: %d records in %s", records_dir, len(city.regions), elapsed)
+    fingerprint = sources.fingerprint(
+        sections_lib.comparable(sections), sources.files(sections)
+    )
+    if not records.finish(records_dir, fingerprint):
+        start = time.monotonic()
+        count = _write(sections, records_dir, fingerprint)
+        elapsed = progress.duration(time.monotonic() - start)
+        logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
 
 
@@ -85,8 +89,9 @@ def ensure(config: ConfigDict) -> Path:
     """The records of a config, built only when there are none that fit it.
 
     Records fit when the same data preparation settings made them and the sources are
-    unchanged, or gone. Records of another maker than `build` (their manifest names no
-    settings) are taken as they are.
+    unchanged, or gone. Where the settings of the category vectors alone are others,
+    only their table is made again. Records of another maker than `build` (their
+    manifest names no settings) are taken as they are. A released sample is imported.
 
     Args:
         config: The city's configuration.
@@ -97,26 +102,33 @@ def ensure(config: ConfigDict) -> Path:
     Raises:
         InputError: If the records are missing or do not fit, and cannot be built.
     """
-    sections = read_sections(config)
-    records_dir = _records_dir(sections)
+    if config.get(sections_lib.RELEASED):
+        return import_released.ensure(config)
+    sections = sections_lib.read(config)
+    records_dir = sections_lib.records_dir(sections)
     if not (records_dir / schema.MANIFEST_FILE).exists():
         return build(config)
     manifest = schema.Manifest.load(records_dir)
-    cause = _misfit(manifest, records_dir, sections) if manifest.config else None
+    if not manifest.config:
+        return records_dir
+    differing = sections_lib.differing(manifest.config, sections)
+    cause = records.misfit(
+        manifest,
+        records_dir,
+        _of_records(differing, sections),
+        lambda: _same_sources(manifest, sections),
+    )
     if cause:
         logging.info("%s: %s; building again", records_dir, cause)
         return build(config)
+    if differing:
+        logging.info(
+            "%s: category vectors made with other settings (%s); making them again",
+            records_dir,
+            ", ".join(differing),
+        )
+        vector_command.write_to_records(config)
     return records_dir
-
-
-def read_sections(config: ConfigDict) -> dict[str, Any]:
-    """The data preparation sections of a config as plain dicts."""
-    return {
-        name: config[name].to_dict()
-        if isinstance(config[name], ConfigDict)
-        else config[name]
-        for name in SECTIONS
-    }
 
 
 def open_imagery(sections: sources.Sections) -> Imagery:
@@ -143,9 +155,32 @@ def _command(config: ConfigDict, dry_run: bool) -> None:
     build(config, dry_run=dry_run)
 
 
-def _records_dir(sections: sources.Sections) -> Path:
-    default = f"data/{sections['city']['name']}/records"
-    return Path(sections["records"]["dir"] or default)
+def _write(sections: sources.Sections, records_dir: Path, fingerprint: str) -> int:
+    """Writes the records of checked sources; their number."""
+    settings = sections["records"]
+    image_format = settings["image_format"]
+    with open_imagery(sections) as imagery:
+        city = city_lib.gather(sections, imagery)
+        vectors = category_embedding.make_vectors(
+            city.pois, **sections_lib.vector_settings(sections)
+        )
+        manifest = city_lib.manifest(
+            city,
+            image_format,
+            sources=sources.describe(sources.files(sections)),
+            config=sections_lib.comparable(sections),
+        )
+        records.write(
+            records_dir,
+            manifest=manifest,
+            vectors=vectors,
+            encode=lambda regions: city_lib.encoded(
+                city, imagery, regions, image_format
+            ),
+            num_shards=settings["num_shards"],
+            fingerprint=fingerprint,
+        )
+    return len(city.regions)
 
 
 def _dry_run(sections: dict[str, Any], records_dir: Path) -> None:
@@ -154,10 +189,10 @@ def _dry_run(sections: dict[str, Any], records_dir: Path) -> None:
         if sections["toy_city"] and not _is_generated(sections):
             sections = _moved(sections, scratch)
             _generate(sections)
-        checks.check(sections)
+        city_checks.check(sections)
         records.refuse_foreign(records_dir)
         with open_imagery(sections) as imagery:
-            city = gather(sections, imagery)
+            city = city_lib.gather(sections, imagery)
             print(estimate.report(city, imagery, **sections["records"]))
 
 
@@ -206,16 +241,14 @@ def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
     return moved(sections)
 
 
-def _misfit(
-    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
-) -> str | None:
-    """Why finished records do not fit the settings, or None when they do."""
-    differing = _differing(manifest.config, sources.comparable(sections))
-    if differing:
-        return f"made with other settings ({', '.join(differing)})"
-    if not all(path.exists() for path in manifest.shard_paths(records_dir)):
-        return "shards are missing"
-    return None if _same_sources(manifest, sections) else "made from other sources"
+def _of_records(differing: Sequence[str], sections: sources.Sections) -> list[str]:
+    """The settings among those that differ that take a whole build to follow.
+
+    Without its POIs only a build can tell what is missing, or generate it.
+    """
+    if not sources.present(sections["pois"]["path"] or ""):
+        return list(differing)
+    return [name for name in differing if not name.startswith(sections_lib.VECTORS)]
 
 
 def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
@@ -228,18 +261,7 @@ def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool
         return True
     if sections["toy_city"]:
         return _is_generated(sections)
-    return sources.unchanged(manifest.sources, sections)
-
-
-def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the settings that differ."""
-    if not (isinstance(built, dict) and isinstance(wanted, dict)):
-        return [] if built == wanted else [prefix]
-    found = []
-    for key in sorted(set(built) | set(wanted)):
-        name = f"{prefix}.{key}" if prefix else key
-        found += _differing(built.get(key), wanted.get(key), name)
-    return found
+    return sources.unchanged(manifest.sources, sources.files(sections))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ import shapely
 import tensorflow_datasets as tfds
 from jaxtyping import Float, Int32, UInt8
 
-from data_prep import graph, grid, labels, pois, splits
+from data_prep import graph, grid, labels, pois, splits, threads
 from data_prep.grid import Regions
 from data_prep.imagery import Imagery
 from data_prep.labels import LabelSource, Values
@@ -114,6 +111,42 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
     )
 
 
+def manifest(
+    city: City,
+    image_format: str,
+    *,
+    sources: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> schema.Manifest:
+    """What the records of a city hold, before there are shards.
+
+    Args:
+        city: The city.
+        image_format: Encoding of the tiles.
+        sources: Size, time and hash of each source.
+        config: The settings that made the city.
+    """
+    return schema.Manifest(
+        city=city.name,
+        crs=city.crs,
+        tile_size_px=city.regions.tile_size_px,
+        tile_size_m=city.regions.tile_size_m,
+        num_regions=len(city.regions),
+        shard_lengths=(),
+        shard_sha256=(),
+        max_pois=int(city.assignment.counts.max()),
+        empty_share=city.empty_share,
+        categories=city.pois.categories,
+        category_parents=city.pois.parents,
+        labels=city.meanings,
+        block_size_m=city.block_size_m,
+        image_format=image_format,
+        report=city.report,
+        sources=sources,
+        config=config,
+    )
+
+
 def encoded(
     city: City, imagery: Imagery, regions: Iterable[int], image_format: str
 ) -> Iterator[bytes]:
@@ -124,18 +157,13 @@ def encoded(
     size_px = city.regions.tile_size_px
     layout = schema.features(size_px, city.meanings, image_format)
     bounds_m = city.regions.bounds_m
-    workers = os.cpu_count() or 1
-    pending: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+
+    def tiles() -> Iterator[tuple[Any, ...]]:
         for region in regions:
             tile, _ = imagery.read_tile(tuple(bounds_m[region].tolist()), size_px)
-            pending.append(
-                pool.submit(_encode, city, region, tile, layout, image_format)
-            )
-            if len(pending) > 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+            yield city, region, tile, layout, image_format
+
+    yield from threads.in_order(_encode, tiles())
 
 
 def region_graph(

@@ -37,7 +37,7 @@ def delaunay(
     pairs = np.concatenate(
         [first[_edges_of_distinct(places)], twins[twins[:, 0] != twins[:, 1]]]
     )
-    edges = _sorted_once(pairs, len(points))
+    edges = sorted_once(pairs, len(points))
     length_m = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
     return edges, edge_weight(length_m, diagonal_m)
 
@@ -48,6 +48,13 @@ def edge_weight(
     """Distance weight of edges, log((1 + D^1.5) / (1 + d^1.5)), float32 [e]."""
     weight = np.log1p(diagonal_m**1.5) - np.log1p(length_m**1.5)
     return weight.astype(np.float32)
+
+
+def sorted_once(pairs: Int[np.ndarray, "m 2"], n: int) -> Int32[np.ndarray, "e 2"]:
+    """Pairs of indices below n as i < j, in order, each once."""
+    low, high = np.sort(pairs, axis=1).T
+    edges = np.divmod(np.unique(low * n + high), max(n, 1))
+    return np.stack(edges, axis=1).astype(np.int32)
 
 
 def _distinct(
@@ -61,13 +68,6 @@ def _distinct(
         points[:, 0] + 1j * points[:, 1], return_index=True, return_inverse=True
     )
     return points[first], first, place_of.reshape(-1)
-
-
-def _sorted_once(pairs: Int[np.ndarray, "m 2"], n: int) -> Int32[np.ndarray, "e 2"]:
-    """Pairs of indices below n as i < j, in order, each once."""
-    low, high = np.sort(pairs, axis=1).T
-    edges = np.divmod(np.unique(low * n + high), max(n, 1))
-    return np.stack(edges, axis=1).astype(np.int32)
 
 
 def _edges_of_distinct(places: Float[np.ndarray, "m 2"]) -> Int[np.ndarray, "e 2"]:

@@ -7,22 +7,21 @@ goes on with the shards it had finished.
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
 import logging
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
-from jaxtyping import Float
+from jaxtyping import Float32
 from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 
 from data_prep import progress, sources
-from data_prep.city import City, encoded
-from data_prep.imagery import Imagery
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -33,51 +32,36 @@ _PROGRESS_FILE = "progress.json"
 
 
 def write(
-    city: City,
-    imagery: Imagery,
     records_dir: Path,
     *,
-    sections: sources.Sections,
+    manifest: schema.Manifest,
+    vectors: Float32[np.ndarray, "k d"],
+    encode: Callable[[Sequence[int]], Iterator[bytes]],
+    num_shards: int,
+    fingerprint: str,
 ) -> None:
     """Writes the records of a city and puts them in place.
 
     Args:
-        city: What goes into the records.
-        imagery: Where the tiles come from.
         records_dir: Folder to make; finished records in it are replaced.
-        sections: The settings, for the manifest and to recognise earlier work;
-            `records` holds num_shards, image_format (a key of
-            `schema.IMAGE_FORMATS`) and category_dim.
+        manifest: What the records hold; its shards are filled in here.
+        vectors: The vector of each category.
+        encode: Serialised records of some regions, in their order.
+        num_shards: Number of shards; no more than regions are made.
+        fingerprint: Tells the work of these settings and sources from any other.
 
     Raises:
         InputError: If `records_dir` holds something else than records.
     """
-    settings = sections["records"]
     refuse_foreign(records_dir)
-    partial = partial_dir(records_dir, sections)
+    partial = _partial_dir(records_dir, fingerprint)
     partial.mkdir(parents=True, exist_ok=True)
-    num_shards = min(settings["num_shards"], len(city.regions))
-    shards = _write_shards(city, imagery, partial, num_shards, settings["image_format"])
-    vectors = category_vectors(city.pois.categories, settings["category_dim"])
+    shards = _write_shards(manifest, partial, encode, num_shards)
     np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
-    manifest = schema.Manifest(
-        city=city.name,
-        crs=city.crs,
-        tile_size_px=city.regions.tile_size_px,
-        tile_size_m=city.regions.tile_size_m,
-        num_regions=len(city.regions),
+    manifest = dataclasses.replace(
+        manifest,
         shard_lengths=tuple(shard["length"] for shard in shards),
         shard_sha256=tuple(shard["sha256"] for shard in shards),
-        max_pois=int(city.assignment.counts.max()),
-        empty_share=city.empty_share,
-        categories=city.pois.categories,
-        category_parents=city.pois.parents,
-        labels=city.meanings,
-        block_size_m=city.block_size_m,
-        image_format=settings["image_format"],
-        report=city.report,
-        sources=sources.describe(sections),
-        config=sources.comparable(sections),
     )
     _write_tfds_metadata(manifest, partial)
     (partial / _PROGRESS_FILE).unlink()
@@ -85,10 +69,13 @@ def write(
     put_in_place(partial, records_dir)
 
 
-def partial_dir(records_dir: Path, sections: sources.Sections) -> Path:
-    """Where the records of these settings and sources grow."""
-    mark = sources.fingerprint(sections)[:12]
-    return records_dir.with_name(f"{records_dir.name}.partial-{mark}")
+def finish(records_dir: Path, fingerprint: str) -> bool:
+    """Puts records in place that were stopped just before; whether there were any."""
+    partial = _partial_dir(records_dir, fingerprint)
+    if not (partial / schema.MANIFEST_FILE).exists():
+        return False
+    put_in_place(partial, records_dir)
+    return True
 
 
 def put_in_place(partial: Path, records_dir: Path) -> None:
@@ -114,31 +101,68 @@ def refuse_foreign(records_dir: Path) -> None:
         )
 
 
-def category_vectors(categories: Iterable[str], dim: int) -> Float[np.ndarray, "k d"]:
-    """Random unit vectors, one a category, float32 [k d].
+def misfit(
+    manifest: schema.Manifest,
+    records_dir: Path,
+    differing: Sequence[str],
+    has_same_sources: Callable[[], bool],
+) -> str | None:
+    """Why finished records must be made again, or None when they need not.
 
-    A vector hangs on the category's name alone, so it stays when others come or go.
+    Args:
+        manifest: Their manifest.
+        records_dir: Their folder.
+        differing: Names of the settings that are others now.
+        has_same_sources: Whether their sources are unchanged; asked last.
     """
-    rows = []
-    for name in categories:
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-        row = np.random.default_rng(seed).standard_normal(dim)
-        rows.append(row / np.linalg.norm(row))
-    return np.array(rows, np.float32).reshape(-1, dim)
+    if differing:
+        return f"made with other settings ({', '.join(differing)})"
+    if not all(path.exists() for path in manifest.shard_paths(records_dir)):
+        return "shards are missing"
+    return None if has_same_sources() else "made from other sources"
+
+
+def problems(
+    city: str, *, dir: str | None, num_shards: int, image_format: str
+) -> list[str]:
+    """What is wrong with the name of a city and the settings of its records."""
+    found = []
+    if not re.fullmatch(r"[a-zA-Z]\w*", city or "", re.ASCII):
+        found.append(
+            f"config.city.name is {city!r}; allowed: letters, digits and underscores, "
+            "a letter first, because it names the files."
+        )
+    if num_shards < 1:
+        found.append(f"config.records.num_shards is {num_shards}; allowed: 1 or more.")
+    if image_format not in schema.IMAGE_FORMATS:
+        found.append(
+            f"config.records.image_format is {image_format!r}; allowed: "
+            f"{', '.join(schema.IMAGE_FORMATS)}."
+        )
+    return found
+
+
+def _partial_dir(records_dir: Path, fingerprint: str) -> Path:
+    """Where the records of these settings and sources grow."""
+    return records_dir.with_name(f"{records_dir.name}.partial-{fingerprint[:12]}")
 
 
 def _write_shards(
-    city: City, imagery: Imagery, partial: Path, num_shards: int, image_format: str
+    manifest: schema.Manifest,
+    partial: Path,
+    encode: Callable[[Sequence[int]], Iterator[bytes]],
+    num_shards: int,
 ) -> list[dict[str, Any]]:
     """Writes the shards that are not there yet; length and hash of each."""
     finished = _finished_shards(partial)
-    ranges = np.array_split(np.arange(len(city.regions)), num_shards)
-    names = [schema.shard_name(city.name, k, num_shards) for k in range(num_shards)]
+    num_shards = min(num_shards, manifest.num_regions)
+    ranges = np.array_split(np.arange(manifest.num_regions), num_shards)
+    names = [schema.shard_name(manifest.city, k, num_shards) for k in range(num_shards)]
     todo = [k for k in range(num_shards) if names[k] not in finished]
     if finished:
         logging.info("going on with %d finished shard(s) in %s", len(finished), partial)
     regions = np.concatenate([ranges[k] for k in todo] or [ranges[0][:0]])
-    examples = encoded(city, imagery, regions.tolist(), image_format)
+    examples = encode(regions.tolist())
     examples = progress.track(examples, "records written", len(regions))
     for k in todo:
         path = partial / names[k]

@@ -1,10 +1,10 @@
-"""The files a city is built from: which they are and whether they changed."""
+"""The files a city is made from: which they are and whether they changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ import rasterio
 
 from data_prep import imagery
 from mmgr_jax.data import schema
-
-_CHUNK_BYTES = 1 << 22
 
 Sections = Mapping[str, Any]
 """The data preparation sections of a config as plain dicts."""
@@ -52,25 +50,30 @@ def files(sections: Sections) -> list[Path]:
     return sorted(found)
 
 
-def fingerprint(sections: Sections) -> str:
+def fingerprint(settings: Mapping[str, Any], paths: Sequence[Path]) -> str:
     """Changes with the settings, the sources' sizes and times, and the layout."""
-    stats = {str(path): _stat(path) for path in files(sections)}
-    return _digest([schema.VERSION, comparable(sections), stats])
+    stats = {str(path): _stat(path) for path in paths}
+    content = json.dumps([schema.VERSION, settings, stats], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def describe(sections: Sections) -> dict[str, dict[str, Any]]:
-    """Size, time and hash of each source, as the manifest keeps them."""
-    return {
-        str(path): {**_stat(path), "sha256": sha256(path)} for path in files(sections)
-    }
+def describe(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Size, time and hash of each source, as the manifest keeps them.
+
+    Args:
+        paths: Files, and folders: of a folder the files in it count, not those below.
+    """
+    return {str(path): {**_stat(path), "sha256": sha256(path)} for path in paths}
 
 
-def unchanged(described: Mapping[str, Mapping[str, Any]], sections: Sections) -> bool:
+def unchanged(
+    described: Mapping[str, Mapping[str, Any]], paths: Sequence[Path]
+) -> bool:
     """Whether the sources are still those a manifest describes.
 
-    A file of another time but the same size is hashed: copying changes the time.
+    A source of another time but the same size is hashed: copying changes the time.
     """
-    now = {str(path): path for path in files(sections)}
+    now = {str(path): path for path in paths}
     if set(now) != set(described):
         return False
     return all(
@@ -83,26 +86,21 @@ def unchanged(described: Mapping[str, Mapping[str, Any]], sections: Sections) ->
     )
 
 
-def comparable(sections: Sections) -> dict[str, Any]:
-    """The sections as JSON gives them back, without where the records go."""
-    plain = json.loads(json.dumps(sections))
-    plain["records"].pop("dir", None)
-    return plain
-
-
 def sha256(path: Path) -> str:
-    """Hash of a file, read in pieces."""
-    digest = hashlib.sha256()
+    """Hash of a file, or of the names and contents of a folder's files."""
+    if path.is_dir():
+        parts = [f"{part.name} {sha256(part)}\n" for part in _files_in(path)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
     with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _stat(path: Path) -> dict[str, int]:
-    status = path.stat()
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    status = [part.stat() for part in (_files_in(path) if path.is_dir() else [path])]
+    # A folder has a time of its own: it changes when a file comes, goes or is replaced.
+    times = [part.st_mtime_ns for part in (*status, path.stat())]
+    return {"bytes": sum(part.st_size for part in status), "modified_ns": max(times)}
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())

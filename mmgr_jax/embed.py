@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, checkpoint, cli, experiment, inference
+from mmgr_jax.errors import InputError
 from mmgr_jax.eval import extract, labelled, select
 from mmgr_jax.evaluators import features, tasks
 
@@ -37,6 +38,11 @@ def embed(config: ConfigDict) -> Path:
     from mmgr_jax.geo import maps, writers  # rasterio and geopandas load here alone
 
     source = experiment.open_source(config)
+    if not source.manifest.crs:
+        raise InputError(
+            f"{source.records_dir}: the records do not say where the regions lie, so "
+            "there is nothing to map. Give config.released.centres and import again."
+        )
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
     encoder = inference.load_encoder(config, bundle, source)
     kind = config.embed.features

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mmgr_jax import checkpoint, cli, experiment, inference
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features, tasks
+from mmgr_jax.evaluators import features, splits, tasks
 
 USAGE = """Evaluates frozen features under spatial cross-validation.
 
@@ -49,7 +49,17 @@ def evaluate(config: ConfigDict) -> tasks.Report:
         extracted = extract(config, encoder, source)
         methods |= {f"{name} {kind}": select(extracted, kind) for kind in kinds}
     log.info("heads on %d feature sets ...", len(methods))
-    report = tasks.evaluate(methods, *labelled(source), **options)
+    split_kinds = splits.KINDS
+    if not source.manifest.crs:
+        log.warning(
+            "%s: the records do not say where the regions lie, so there is no spatial "
+            "split: the numbers are of a random one and flatter.",
+            source.records_dir,
+        )
+        split_kinds = ("random",)
+    report = tasks.evaluate(
+        methods, *labelled(source), **options, split_kinds=split_kinds
+    )
 
     folder = Path(config.workdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

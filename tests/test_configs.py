@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import common, shanghai, toy_city, wuhan
+from configs import common, released_sample, shanghai, toy_city, wuhan
 from mmgr_jax import checkpoint, experiment, optim, train_step
 
 CONFIGS = {
@@ -13,6 +13,7 @@ CONFIGS = {
     "toy_city:smoke": toy_city.get_config("smoke"),
     "shanghai": shanghai.get_config(),
     "wuhan": wuhan.get_config(),
+    "released_sample": released_sample.get_config("released"),
 } | {f"shanghai:{recipe}": shanghai.get_config(recipe) for recipe in common.RECIPES}
 
 

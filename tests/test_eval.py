@@ -1,5 +1,6 @@
 """Evaluation and maps from a checkpoint alone."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 
 from mmgr_jax import checkpoint, compare, embed, experiment, inference, train
 from mmgr_jax import eval as evaluation
+from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
 METHODS = {"mean"} | {
@@ -95,6 +97,21 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     for task in ("function", "population"):
         assert (folder / f"{task}.png").stat().st_size > 20_000
     assert not list(folder.glob("*.tmp*"))
+
+
+def test_regions_without_a_place_get_a_random_split_and_no_map(
+    trained, records_dir, tmp_path
+):
+    folder = shutil.copytree(records_dir, tmp_path / "records")
+    manifest = schema.Manifest.load(folder)
+    dataclasses.replace(manifest, crs="").save(folder)
+    config = trained.copy_and_resolve_references()
+    config.records.dir, config.checkpoint = str(folder), config.workdir
+    config.workdir, config.eval.features = str(tmp_path / "run"), ("image",)
+    report = evaluation.evaluate(config)
+    assert set(report.to_json()["tasks"]["population"]["splits"]) == {"random"}
+    with pytest.raises(InputError, match="do not say where.*config.released.centres"):
+        embed.embed(config)
 
 
 def test_a_checkpoint_of_another_model_is_refused(trained):

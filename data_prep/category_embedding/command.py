@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from data_prep import category_embedding, pois
 from data_prep import crs as crs_lib
+from data_prep import sections as sections_lib
 from data_prep.category_embedding import neighbours
 from data_prep.category_embedding.stage import stage
 from data_prep.checks import common
@@ -24,10 +27,23 @@ from mmgr_jax.errors import InputError
 
 NEIGHBOURS_FILE = "category_neighbours.txt"
 
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """Vectors, what decided them, and what there is to tell."""
+
+    vectors: Float32[np.ndarray, "k d"]
+    recipe: Mapping[str, Any]
+    neighbours: str
+    separation: str
+
+
 _USAGE = """Makes the vectors of a city's POI categories from its POI table.
 
-They replace those in the records folder, or go to a file of their own. Beside them
-category_neighbours.txt shows the nearest categories of each.
+A build makes them, too. This command makes them anew for records there are, or sends
+them to a file of their own. Beside them category_neighbours.txt shows the nearest
+categories of each. The records remember the settings: mmgr_jax.main keeps the vectors
+when it is given the same, and makes them again, saying so, when it is given others.
 
 Usage:
     python -m data_prep.category_embedding --config=configs/toy_city.py
@@ -44,32 +60,61 @@ def write(config: ConfigDict) -> Path:
 
     Args:
         config: The city's configuration: `city`, `pois`, `category_vectors` and, where
-            `category_vectors.out` is None, `records.dir`.
+            `category_vectors.out` is None, `records`.
 
     Returns:
         The file with the vectors, float32 [k d] in the order of the categories.
 
     Raises:
-        InputError: If POIs or settings are unfit, or records beside the file have
-            other categories than the POIs.
+        InputError: If POIs or settings are unfit; or see `write_to_records`.
     """
-    settings = config.category_vectors.to_dict()
-    path = _path(settings.pop("out"), config)
+    out = config.category_vectors.out
+    if out is None:
+        return write_to_records(config)
+    if not out.endswith(".npy") or Path(out).name == schema.CATEGORY_VECTORS_FILE:
+        raise InputError(
+            f"config.category_vectors.out is {out!r}; allowed: a file name that ends "
+            f"in .npy, other than {schema.CATEGORY_VECTORS_FILE}, or None for the "
+            "records folder's own table."
+        )
     with stage("total"):
-        manifest = _manifest(path, wanted=config.category_vectors.out is None)
-        with stage("POIs"):
-            table = _read_pois(config)
-        if manifest is not None:
-            _refuse_other_categories(manifest.categories, table, path.parent)
-        found = category_embedding.make_vectors(table, **settings)
-        made = json.dumps({"city": config.city.name, **settings})
-        text = neighbours.describe(table, found, made)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(NEIGHBOURS_FILE)
-        _replace(beside, lambda file: file.write(text.encode()))
-        _replace(path, lambda file: np.save(file, found))
-    print(f"{path}: {len(found)} categories, {found.shape[1]} numbers each; ", end="")
-    print(f"{neighbours.separation(table.parents, found)}; to look at: {beside}")
+        made = _make(config, _read_pois(config))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    return _save(made, Path(out))
+
+
+def write_to_records(config: ConfigDict) -> Path:
+    """Makes the table of the records anew and tells their manifest what made it.
+
+    `build.ensure` then keeps it for the same settings, and makes it again for others.
+
+    Args:
+        config: As in `write`.
+
+    Returns:
+        The file with the vectors.
+
+    Raises:
+        InputError: If POIs or settings are unfit, there are no records, or they were
+            imported or have other categories than the POIs.
+    """
+    sections = sections_lib.read(config, ("city", "records", sections_lib.VECTORS))
+    folder = sections_lib.records_dir(sections)
+    manifest = schema.Manifest.load(folder)
+    if sections_lib.RELEASED in manifest.config:
+        raise InputError(
+            f"{folder}: these records were imported with vectors of their own, and "
+            "without the places of their POIs, from which others could be learnt. "
+            "Build records from your own POIs with `python -m data_prep.build`, or "
+            "write the vectors elsewhere with --config.category_vectors.out=FILE.npy."
+        )
+    with stage("total"):
+        table = _read_pois(config)
+        _refuse_other_categories(manifest.categories, table, folder)
+        made = _make(config, table)
+    _declare(manifest, folder, {})  # a stop here leaves vectors that fit no settings
+    path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
+    _declare(manifest, folder, made.recipe)
     return path
 
 
@@ -82,25 +127,6 @@ def _command(config: ConfigDict) -> None:
     write(config)
 
 
-def _path(out: str | None, config: ConfigDict) -> Path:
-    if out is None:
-        default = f"data/{config.city.name}/records"
-        return Path(config.records.dir or default) / schema.CATEGORY_VECTORS_FILE
-    if not out.endswith(".npy"):
-        raise InputError(
-            f"config.category_vectors.out is {out!r}; allowed: a file name that ends "
-            "in .npy, or None for the records folder's own table."
-        )
-    return Path(out)
-
-
-def _manifest(path: Path, *, wanted: bool) -> schema.Manifest | None:
-    """The manifest of the records beside a file, where there are any."""
-    if wanted or (path.parent / schema.MANIFEST_FILE).exists():
-        return schema.Manifest.load(path.parent)
-    return None
-
-
 def _read_pois(config: ConfigDict) -> PoiTable:
     settings = config.pois.to_dict()
     crs_problem = crs_lib.problem(config.city.crs)
@@ -108,7 +134,8 @@ def _read_pois(config: ConfigDict) -> PoiTable:
     found += poi_checks.problems(**settings)
     if found:
         raise InputError("\n".join(found))
-    table = pois.read(**settings, city_crs=config.city.crs)
+    with stage("POIs"):
+        table = pois.read(**settings, city_crs=config.city.crs)
     left_out = pois.counted(table.dropped)
     logging.info(
         "%d POIs of %d categories%s",
@@ -117,6 +144,43 @@ def _read_pois(config: ConfigDict) -> PoiTable:
         f"; left out: {left_out}" if left_out else "",
     )
     return table
+
+
+def _make(config: ConfigDict, table: PoiTable) -> _Made:
+    settings = sections_lib.vector_settings(
+        sections_lib.read(config, (sections_lib.VECTORS,))
+    )
+    vectors = category_embedding.make_vectors(table, **settings)
+    recipe = category_embedding.recipe(**settings)
+    made = json.dumps({"city": config.city.name, **recipe})
+    return _Made(
+        vectors=vectors,
+        recipe=recipe,
+        neighbours=neighbours.describe(table, vectors, made),
+        separation=neighbours.separation(table.parents, vectors),
+    )
+
+
+def _save(made: _Made, path: Path) -> Path:
+    """Writes the vectors, with their neighbours beside them, and says so."""
+    beside = path.with_name(NEIGHBOURS_FILE)
+    _replace(beside, lambda file: file.write(made.neighbours.encode()))
+    _replace(path, lambda file: np.save(file, made.vectors))
+    k, d = made.vectors.shape
+    print(
+        f"{path}: {k} categories, {d} numbers each; {made.separation}; "
+        f"to look at: {beside}"
+    )
+    return path
+
+
+def _declare(
+    manifest: schema.Manifest, folder: Path, recipe: Mapping[str, Any]
+) -> None:
+    """Notes in a manifest what made the vectors, where it notes settings at all."""
+    if manifest.config:
+        config = {**manifest.config, sections_lib.VECTORS: recipe}
+        dataclasses.replace(manifest, config=config).save(folder)
 
 
 def _refuse_other_categories(

@@ -1,7 +1,8 @@
-"""Category vectors that need no training: one-hot, and a table the user brings."""
+"""Category vectors that need no training: random, one-hot, a table the user brings."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,26 @@ from mmgr_jax.errors import InputError
 
 _WANTED = "CSV or Parquet with a column of category names and one column a dimension"
 _TABLE = "config.category_vectors.table"
+
+
+def random(categories: Sequence[str], dim: int) -> Float32[np.ndarray, "k d"]:
+    """Random unit vectors, one a category.
+
+    A vector hangs on the category's name alone, so it stays when others come or go.
+
+    Args:
+        categories: Names of the categories [k].
+        dim: Length of a vector d.
+
+    Returns:
+        Unit vectors, float32 [k d].
+    """
+    rows = []
+    for name in categories:
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        row = np.random.default_rng(seed).standard_normal(dim)
+        rows.append(row / np.linalg.norm(row))
+    return np.array(rows, np.float32).reshape(-1, dim)
 
 
 def onehot(frequency: Int[np.ndarray, " k"], dim: int) -> Float32[np.ndarray, "k d"]:
@@ -90,9 +111,17 @@ def from_table(
     return found
 
 
-def _load(path: str | None) -> pd.DataFrame:
+def problems(
+    *, path: str | None, category_column: str, columns: Sequence[str]
+) -> list[str]:
+    """What is wrong with the settings of a table, seen without its content."""
     if path is None or not Path(path).is_file():
-        raise InputError(f"{_TABLE}.path {path!r}: no such file. Wanted: {_WANTED}.")
+        return [f"table.path {path!r}: no such file. Wanted: {_WANTED}."]
+    return []
+
+
+def _load(path: str | None) -> pd.DataFrame:
+    assert path is not None, "`problems` names what is missing"
     try:
         return pd.DataFrame(vectors.load(path))
     except common.UNREADABLE as error:

@@ -90,7 +90,8 @@ def train(
         num_negatives: Negatives a pair K; 5 in the paper.
         negatives: What negatives are drawn from, a key of `NEGATIVES`: "absent" (the
             paper's), "uniform" or "frequency".
-        hierarchy_weight: 0 leaves the hierarchy out.
+        hierarchy_weight: 0 leaves the hierarchy out; so does a city in which no two
+            categories share their first level, with a warning.
         learning_rate: Step size of Adam on the whole loss.
         num_steps: Steps of Adam. The loss of absent negatives has no minimum, so the
             vectors depend on where training stops; a few hundred steps are an early
@@ -100,11 +101,10 @@ def train(
         The target vectors, float32 [k d].
 
     Raises:
-        InputError: If there is one category alone, or a hierarchy is wanted and no two
-            categories share their first level.
+        InputError: If there is one category alone.
     """
     group = np.unique(np.array(parents, str), return_inverse=True)[1].reshape(-1)
-    _check(group, hierarchy_weight)
+    _refuse_one_category(group)
     draws = expected_draws(counts, num_negatives, negatives)
     scale = _hierarchy_scale(group, hierarchy_weight, num_negatives)
     target, context = fit(
@@ -279,21 +279,22 @@ def _hierarchy_scale(
     """What 1/2 sum w_ij |c_i - c_j|^2 is multiplied by in the objective."""
     if not weight:
         return 0.0
-    return weight * (1 + num_negatives) * math.log(2) / _sibling_pairs(group)
+    num_pairs = _sibling_pairs(group)
+    if not num_pairs:
+        logging.warning(
+            "category vectors: no two of the %d categories share a first-level "
+            "category (config.pois.parent_column names no column, or one as fine as "
+            "category_column), so they are learnt from the walks alone",
+            len(group),
+        )
+        return 0.0
+    return weight * (1 + num_negatives) * math.log(2) / num_pairs
 
 
-def _check(group: Int[np.ndarray, " k"], hierarchy_weight: float) -> None:
+def _refuse_one_category(group: Int[np.ndarray, " k"]) -> None:
     if len(group) < 2:
         raise InputError(
             f"config.pois.category_column: {len(group)} category, but skip-gram needs "
             "2 or more to tell apart. Name a column with finer categories, or set "
             "config.category_vectors.method to 'random'."
-        )
-    if hierarchy_weight and not _sibling_pairs(group):
-        raise InputError(
-            f"config.pois.parent_column: no two of the {len(group)} categories share "
-            "a first-level category (it names no column, or one as fine as "
-            "config.pois.category_column), so there is no hierarchy to learn. Name the "
-            "column with the first-level category, or set "
-            "config.category_vectors.skipgram.hierarchy_weight to 0."
         )

@@ -79,10 +79,7 @@ def count_pairs(
             "Give a fuller table, or set config.category_vectors.method to 'random'."
         )
     with stage("network"):
-        region = None
-        if region_size_m is not None:
-            region = square_regions(table.x_m, table.y_m, region_size_m)
-        net = network(table.x_m, table.y_m, region, region_factor)
+        net = city_network(table, region_size_m, region_factor)
     with stage("walks"):
         return _counts(net, table, seed, per_poi, length, (return_bias, outward_bias))
 
@@ -111,6 +108,16 @@ def problems(
         if not 0 < number < np.inf:
             found.append(f"walks.{name} is {number}; allowed: above 0.")
     return found
+
+
+def city_network(
+    table: PoiTable, region_size_m: float | None, region_factor: float
+) -> Network:
+    """The network over the POIs of a city; see `count_pairs`."""
+    region = None
+    if region_size_m is not None:
+        region = square_regions(table.x_m, table.y_m, region_size_m)
+    return network(table.x_m, table.y_m, region, region_factor)
 
 
 def network(

@@ -11,6 +11,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.windows import Window
 
 from data_prep import vectors
+from mmgr_jax.errors import InputError
 
 Bounds = tuple[float, float, float, float]
 
@@ -61,6 +62,13 @@ def no_table(path: str | Path, error: Exception) -> str:
         f"{path}: cannot be read ({error}). Wanted: {vectors.FORMATS}. The file may be "
         "truncated or of another format than its name says."
     )
+
+
+def refuse(city: str, found: Sequence[str]) -> None:
+    """Raises one `InputError` that lists all that was found wrong with a city."""
+    if found:
+        listed = "".join(f"\n  {index}. {text}" for index, text in enumerate(found, 1))
+        raise InputError(f"{city}: {len(found)} problem(s), nothing was built.{listed}")
 
 
 def names(columns: Sequence[str]) -> str:

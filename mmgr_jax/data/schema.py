@@ -75,9 +75,10 @@ class Manifest:
 
     Attributes:
         city: Name of the study area.
-        crs: CRS of `geometry` and of every metre in the records.
+        crs: CRS of `geometry` and of every metre in the records; "" where nobody
+            knows where the regions lie (the released sample): geometries are empty.
         tile_size_px: Side of `image` in pixels.
-        tile_size_m: Side of `image` on the ground in metres.
+        tile_size_m: Side of `image` on the ground in metres; 0 where unknown.
         num_regions: Number of records over all shards.
         shard_lengths: Number of records of each shard, in shard order.
         shard_sha256: Hash of each shard file, in shard order.

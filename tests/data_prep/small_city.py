@@ -129,4 +129,5 @@ def describe(raw_dir: str) -> ConfigDict:
     config.blocks.size_m = 2 * TILE_M
     config.records.dir = str(raw.parent / "records")
     config.records.num_shards = 3
+    config.category_vectors.method = "random"
     return config

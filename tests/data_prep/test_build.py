@@ -9,11 +9,13 @@ import types
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import small_city
 
 import data_prep
 from data_prep import build
+from data_prep.category_embedding import command, plain
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -132,6 +134,125 @@ def test_records_outlive_their_sources(config, monkeypatch):
     with pytest.raises(InputError, match="no such file"):
         build.ensure(config)
     assert schema.Manifest.load(folder).num_regions == 9
+
+
+def _table(folder):
+    return np.load(folder / schema.CATEGORY_VECTORS_FILE)
+
+
+def _shards(folder):
+    paths = schema.Manifest.load(folder).shard_paths(folder)
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def test_other_vector_settings_make_the_table_alone_again(config, monkeypatch, caplog):
+    folder = build.ensure(config)
+    calls, shards = _count_builds(monkeypatch), _shards(folder)
+    config.category_vectors.update(method="onehot", dim=5)
+    with caplog.at_level(logging.INFO):
+        assert build.ensure(config) == folder
+    np.testing.assert_array_equal(_table(folder), np.eye(3, 5))
+    assert "(category_vectors.dim, category_vectors.method); making" in caplog.text
+    assert calls == [] and _shards(folder) == shards
+    inode = (folder / schema.CATEGORY_VECTORS_FILE).stat().st_ino
+    build.ensure(config)
+    assert (folder / schema.CATEGORY_VECTORS_FILE).stat().st_ino == inode
+    config.category_vectors.method = "skipgram"
+    config.category_vectors.skipgram.num_steps = 20
+    build.ensure(config)
+    made = schema.Manifest.load(folder).config["category_vectors"]
+    assert made["skipgram"]["num_steps"] == 20 and _table(folder).shape == (3, 5)
+    assert calls == [] and _shards(folder) == shards
+
+
+def test_settings_of_other_methods_decide_nothing(config, monkeypatch, caplog):
+    build.ensure(config)
+    calls = _count_builds(monkeypatch)
+    config.category_vectors.seed = 3  # random vectors hang on names alone
+    config.category_vectors.walks.length = 4
+    config.category_vectors.out = "elsewhere.npy"
+    with caplog.at_level(logging.INFO):
+        build.ensure(config)
+    assert calls == [] and caplog.text == ""
+
+
+def test_vectors_the_command_made_are_kept_for_its_settings(config, caplog):
+    folder = build.ensure(config)
+    own = config.copy_and_resolve_references()
+    own.category_vectors.method = "onehot"
+    command.write(own)
+    with caplog.at_level(logging.INFO):
+        build.ensure(own)
+    assert "again" not in caplog.text
+    np.testing.assert_array_equal(_table(folder), np.eye(3, 64))
+    with caplog.at_level(logging.INFO):
+        build.ensure(config)  # asks for random ones: not silently
+    assert "other settings (category_vectors.method); making them again" in caplog.text
+    np.testing.assert_array_equal(
+        _table(folder), plain.random(("cafe", "park", "school"), 64)
+    )
+
+
+def test_vectors_half_replaced_are_made_again(config, monkeypatch):
+    folder = build.ensure(config)
+    own = config.copy_and_resolve_references()
+    own.category_vectors.method = "onehot"
+
+    def stop(made, path):
+        np.save(path, made.vectors)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            command.write(own)
+    calls = _count_builds(monkeypatch)
+    build.ensure(config)
+    assert calls == []
+    np.testing.assert_array_equal(
+        _table(folder), plain.random(("cafe", "park", "school"), 64)
+    )
+
+
+def test_a_changed_table_of_vectors_is_read_again_and_a_lost_one_missed_by_none(
+    config, tmp_path, monkeypatch
+):
+    path = tmp_path / "own.csv"
+    path.write_text("category,u\ncafe,1\npark,2\nschool,3\n")
+    config.category_vectors.method = "table"
+    config.category_vectors.table.path = str(path)
+    folder = build.ensure(config)
+    np.testing.assert_array_equal(_table(folder), [[1], [2], [3]])
+    calls = _count_builds(monkeypatch)
+    path.write_text("category,u\ncafe,1\npark,2\nschool,4\n")
+    build.ensure(config)
+    np.testing.assert_array_equal(_table(folder), [[1], [2], [4]])
+    path.unlink()
+    build.ensure(config)
+    assert calls == []
+
+
+def test_without_its_pois_a_city_is_built_again_for_other_vectors(config):
+    build.ensure(config)
+    Path(config.pois.path).unlink()
+    Path(config.imagery.paths[0]).unlink()
+    config.category_vectors.method = "onehot"
+    with pytest.raises(InputError, match=r"(?s)2 problem.*imagery.*pois.path"):
+        build.ensure(config)
+
+
+def test_unfit_vector_settings_are_named_with_all_else(config):
+    config.category_vectors.update(dim=0, method="word2vec")
+    config.imagery.bands = (1, 2)
+    with pytest.raises(InputError) as error:
+        build.build(config, dry_run=True)
+    for text in (
+        "3 problem(s)",
+        "config.category_vectors.method is 'word2vec'; allowed: 'skipgram'",
+        "config.category_vectors.dim is 0",
+        "config.imagery.bands",
+    ):
+        assert text in str(error.value)
 
 
 def _generator(monkeypatch):

@@ -10,7 +10,8 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, city, graph, records
+from data_prep import build, graph, records, threads
+from data_prep.category_embedding import plain
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -149,21 +150,29 @@ print(builder.info.version, "tensorflow" in sys.modules)
     ]
 
 
-def test_a_category_keeps_its_vector_in_any_company(finished):
-    vectors = np.load(finished[1] / schema.CATEGORY_VECTORS_FILE)
-    assert vectors.shape == (3, 64) and vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
-    alone = records.category_vectors(["school"], 64)
-    np.testing.assert_array_equal(alone[0], vectors[2])
-    many = records.category_vectors([f"category {i}" for i in range(200)], 64)
-    cosine = many @ many.T - np.eye(200)
-    assert np.abs(cosine).max() < 0.7  # no two alike
-    assert records.category_vectors([], 64).shape == (0, 64)
+def test_the_table_is_the_one_the_config_asks_for(finished):
+    config, folder = finished
+    vectors = np.load(folder / schema.CATEGORY_VECTORS_FILE)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, plain.random(["cafe", "park", "school"], 64))
+    recipe = schema.Manifest.load(folder).config["category_vectors"]
+    assert recipe == dict(method="random", dim=64)
+
+
+def test_unfit_vectors_fail_before_any_record_is_written(finished, tmp_path):
+    config = finished[0].copy_and_resolve_references()
+    config.records.dir = str(tmp_path / "records")
+    config.category_vectors.method = "table"
+    (tmp_path / "own.csv").write_text("category,u\ncafe,1\npark,2\n")
+    config.category_vectors.table.path = str(tmp_path / "own.csv")
+    with pytest.raises(InputError, match="no row for 1 of 3 categories: 'school'"):
+        build.build(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["own.csv"]
 
 
 def test_bytes_do_not_depend_on_process_or_threads(finished, tmp_path, monkeypatch):
     config, folder = finished
-    monkeypatch.setattr(city.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
     config = config.copy_and_resolve_references()
     config.records.dir = str(tmp_path / "one_thread")
     assert _hashes(build.build(config)) == _hashes(folder)

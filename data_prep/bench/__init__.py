@@ -1,0 +1,1 @@
+"""What the preparation of data costs, in seconds and memory, beside a plain peer."""

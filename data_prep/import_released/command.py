@@ -1,0 +1,228 @@
+"""From a config to the records of a released sample: what the command line does."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
+
+from data_prep import records, sources, threads
+from data_prep import sections as sections_lib
+from data_prep.checks import common
+from data_prep.import_released import categories, images, sample
+from data_prep.import_released.sample import Sample
+from mmgr_jax import cli
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+SECTIONS = ("city", sections_lib.RELEASED, "blocks", "records")
+
+_USAGE = """Takes the folders of the released MMGR sample over as records.
+
+Needs PyTorch, which reads the sample's tensors: pip install -r requirements-convert.txt
+
+The sample does not say where POIs and regions lie. Unless config.released.centres
+names a table of centres, maps of the records cannot be drawn, and splits by block are
+random splits.
+
+Usage:
+    python -m data_prep.import_released --config=configs/released_sample.py
+    python -m data_prep.import_released --config=configs/released_sample.py \\
+        --config.released.centres=centres.csv --config.released.tile_size_m=1000
+"""
+
+
+def import_records(config: ConfigDict) -> Path:
+    """Writes the records of a released sample; a stopped import goes on where it was.
+
+    Args:
+        config: The city's configuration: `city`, `released`, `blocks` and `records`.
+
+    Returns:
+        The records folder.
+
+    Raises:
+        InputError: Naming everything that is wrong with the sample and settings.
+    """
+    sections = _read_sections(config)
+    records_dir = sections_lib.records_dir(sections)
+    city = sections["city"]["name"]
+    common.refuse(city, records.problems(city, **sections["records"]))
+    records.refuse_foreign(records_dir)
+    found = sample.read(
+        city,
+        sections["city"]["crs"],
+        sections["blocks"]["size_m"],
+        **sections[sections_lib.RELEASED],
+    )
+    _tell(found)
+    settings, paths = sections_lib.comparable(sections), _paths(sections)
+    image_format = sections["records"]["image_format"]
+    records.write(
+        records_dir,
+        manifest=_manifest(
+            city, found, image_format, sources.describe(paths), settings
+        ),
+        vectors=found.pois.vectors,
+        encode=functools.partial(_encoded, found, image_format),
+        num_shards=sections["records"]["num_shards"],
+        fingerprint=sources.fingerprint(settings, paths),
+    )
+    logging.info("%s: %d records", records_dir, len(found.regions))
+    return records_dir
+
+
+def ensure(config: ConfigDict) -> Path:
+    """The records of a sample, imported only when there are none that fit the config.
+
+    Records fit when the same settings made them and the folders are unchanged, or gone.
+    Records whose manifest names no settings are taken as they are.
+
+    Args:
+        config: As in `import_records`.
+
+    Returns:
+        The records folder.
+
+    Raises:
+        InputError: If the records are missing or do not fit, and cannot be imported.
+    """
+    sections = _read_sections(config)
+    records_dir = sections_lib.records_dir(sections)
+    if not (records_dir / schema.MANIFEST_FILE).exists():
+        return import_records(config)
+    manifest = schema.Manifest.load(records_dir)
+    if not manifest.config:
+        return records_dir
+    differing = sections_lib.differing(manifest.config, sections)
+    cause = records.misfit(
+        manifest, records_dir, differing, lambda: _same_sources(manifest, sections)
+    )
+    if cause is None:
+        return records_dir
+    logging.info("%s: %s; importing again", records_dir, cause)
+    return import_records(config)
+
+
+def main() -> None:
+    """Entry point of `python -m data_prep.import_released`."""
+    cli.run(_command, _USAGE)
+
+
+def _command(config: ConfigDict) -> None:
+    import_records(config)
+
+
+def _read_sections(config: ConfigDict) -> dict[str, Any]:
+    if not config.get(sections_lib.RELEASED):
+        raise InputError(
+            "config.released is None: it names the folders of a released sample, as in "
+            "configs/released_sample.py. To build records from GeoTIFFs and POIs use "
+            "`python -m data_prep.build`."
+        )
+    return sections_lib.read(config, SECTIONS)
+
+
+def _paths(sections: sources.Sections) -> list[Path]:
+    """Every folder and file whose content decides the records, sorted."""
+    released = sections[sections_lib.RELEASED]
+    named = [released[key] for key in ("image_dir", "vector_dir", "edge_dir")]
+    named += [label["dir"] for label in released["labels"].values()]
+    named += [*released["lists"].values(), released["centres"]]
+    return sorted(Path(name) for name in {*named} - {None})
+
+
+def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
+    """Whether the sample is as the manifest has it, or gone."""
+    paths = [path for path in _paths(sections) if path.exists()]
+    return not paths or sources.unchanged(manifest.sources, paths)
+
+
+def _tell(found: Sample) -> None:
+    for what, told in found.report.items():
+        if what == "lists":
+            told = {name: len(regions) for name, regions in told.items()}
+        if told and what != "unknown":
+            logging.info("%s: %s", what, _words(told))
+    for what in found.report["unknown"]:
+        logging.warning("unknown: %s", what)
+
+
+def _words(told: Any) -> str:
+    if isinstance(told, int):
+        return f"{told:,}"
+    if not isinstance(told, Mapping):
+        return common.names(told)
+    return "; ".join(
+        f"{name}: {_words(value)}"
+        if isinstance(value, Mapping)
+        else f"{_words(value)} {name}"
+        for name, value in told.items()
+    )
+
+
+def _manifest(
+    city: str,
+    found: Sample,
+    image_format: str,
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> schema.Manifest:
+    counts = [len(found.pois.category[region]) for region in found.regions]
+    names = categories.names(len(found.pois.vectors))
+    return schema.Manifest(
+        city=city,
+        crs=found.places.crs,
+        tile_size_px=found.tile_size_px,
+        tile_size_m=found.places.tile_size_m,
+        num_regions=len(found.regions),
+        shard_lengths=(),
+        shard_sha256=(),
+        max_pois=max(counts),
+        empty_share=float(np.mean(np.equal(counts, 0))),
+        categories=names,
+        category_parents=names,
+        labels=found.meanings,
+        block_size_m=found.places.block_size_m,
+        image_format=image_format,
+        report=found.report,
+        sources=described,
+        config=settings,
+    )
+
+
+def _encoded(
+    found: Sample, image_format: str, regions: Sequence[int]
+) -> Iterator[bytes]:
+    """Serialised records of some regions, in their order."""
+    layout = schema.features(found.tile_size_px, found.meanings, image_format)
+    arguments = ((found, region, layout, image_format) for region in regions)
+    return threads.in_order(_encode, arguments)
+
+
+def _encode(
+    found: Sample, region: int, layout: tfds.features.FeaturesDict, image_format: str
+) -> bytes:
+    name = found.regions[region]
+    tile = images.read(found.images[name], found.tile_size_px)
+    category, edges = found.pois.category[name], found.pois.edges[name]
+    record: schema.Record = {
+        "region_id": name,
+        "image": schema.encode_image(tile, image_format),
+        "poi/category": category,
+        "poi/offset_m": np.zeros((len(category), 2), np.float32),
+        "poi/edges": edges,
+        "poi/edge_weight": np.ones(len(edges), np.float32),
+        "geometry": shapely.to_wkb(found.places.geometry[region]),
+        "block_id": found.places.block_id[region],
+    }
+    for label, values in found.labels.items():
+        record[f"label/{label}"] = values[region]
+    return schema.serialize(record, layout)

@@ -1,0 +1,90 @@
+"""The sections of a config that decide what records hold: read and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_prep import category_embedding
+from data_prep.sources import Sections
+
+VECTORS = "category_vectors"
+"""The section that decides the table of category vectors, and nothing else."""
+
+RELEASED = "released"
+"""The section that imports the released sample; see `data_prep.import_released`."""
+
+NAMES = (
+    "city",
+    "toy_city",
+    "imagery",
+    "pois",
+    "labels",
+    "regions",
+    "blocks",
+    "records",
+    VECTORS,
+)
+
+
+def read(config: ConfigDict, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    """Sections of a config as plain dicts."""
+    return {
+        name: config[name].to_dict()
+        if isinstance(config[name], ConfigDict)
+        else config[name]
+        for name in names
+    }
+
+
+def records_dir(sections: Sections) -> Path:
+    """Where the records of a city go."""
+    default = f"data/{sections['city']['name']}/records"
+    return Path(sections["records"]["dir"] or default)
+
+
+def vector_settings(sections: Sections) -> dict[str, Any]:
+    """The keyword arguments of `category_embedding.make_vectors`."""
+    settings = dict(sections[VECTORS])
+    del settings["out"]
+    return settings
+
+
+def comparable(sections: Sections) -> dict[str, Any]:
+    """The sections as JSON gives them back, without what decides nothing.
+
+    Left out are where the records go, and the settings of methods other than the one
+    that makes the category vectors.
+    """
+    chosen = dict(sections)
+    if VECTORS in sections:
+        chosen[VECTORS] = category_embedding.recipe(**vector_settings(sections))
+    plain = json.loads(json.dumps(chosen))
+    plain["records"].pop("dir", None)
+    return plain
+
+
+def differing(built: Mapping[str, Any], sections: Sections) -> list[str]:
+    """Dotted names of the settings that are others than those of a manifest.
+
+    A table of category vectors that is gone is no other table.
+    """
+    wanted = comparable(sections)
+    found = _differing(built, wanted)
+    if VECTORS in wanted and wanted[VECTORS].get("sha256", "") is None:
+        found = [name for name in found if name != f"{VECTORS}.sha256"]
+    return found
+
+
+def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
+    if not (isinstance(built, dict) and isinstance(wanted, dict)):
+        return [] if built == wanted else [prefix]
+    found = []
+    for key in sorted(set(built) | set(wanted)):
+        name = f"{prefix}.{key}" if prefix else key
+        found += _differing(built.get(key), wanted.get(key), name)
+    return found
