@@ -21,7 +21,7 @@ BATCH_SCALING = {
 
 DECAYING = ("adamw", "lars")
 
-NEVER_DECAYED = ("category_vectors", "cls_token", "pos_embed", "seeds")
+NEVER_DECAYED = ("category_vectors", "cls_token", "pos_embed", "seed_vectors")
 """Tables and tokens of two or more dimensions that are no weights of a layer."""
 
 

@@ -1,4 +1,4 @@
-"""POI encoders: category vectors, what surrounds each POI, and a pooled summary."""
+"""POI encoders: a POI set as one vector, by way of its categories."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.models.attention_pool import AttentionPool
+from mmgr_jax.models.graph_conv import GraphContext
+from mmgr_jax.models.positions import PositionContext
 from mmgr_jax.models.set2set import Set2Set
 from mmgr_jax.typing import PoiSets
 
@@ -16,15 +19,15 @@ NORMAL = nn.initializers.normal(1.0)
 
 
 class PoiEncoder(nn.Module):
-    """A POI set as the summary of its category vectors.
+    """A POI set as one vector: look up, look around, pool.
 
     Attributes:
-        table: The vector of each category.
-        context: Module from vectors [b n d] and their POIs to vectors that know
-            their surroundings; None as released.
-        pool: Module from vectors [b n d] and their mask to a summary [b q].
-        empty: What a set without POIs answers: "learnt", one vector of its own, or
-            "constant", what `pool` reads from nothing, as released.
+        table: Gives each POI the vector [d] of its category.
+        context: Adds to these vectors [b n d] what else the sets know of their POIs,
+            such as neighbours; None adds nothing, as released.
+        pool: Turns vectors [b n d] and their mask into one vector a set [b q].
+        empty: The vector of a set without POIs. "learnt": a parameter. "constant":
+            whatever `pool` makes of nothing, as released.
     """
 
     table: nn.Module
@@ -35,15 +38,16 @@ class PoiEncoder(nn.Module):
     @property
     def reads_edges(self) -> bool:
         """Whether batches must hold the edges of the POI graph."""
-        return getattr(self.context, "reads_edges", False)
+        return self.context is not None and self.context.reads_edges
 
     @nn.compact
     def __call__(self, pois: PoiSets, train: bool = False) -> Float[Array, "b q"]:
-        """Returns the pooled vector of each set.
+        """Returns the vector of each set.
 
         Args:
             pois: The sets.
-            train: Part of the signature all encoders share; nothing here needs it.
+            train: Part of the signature all encoders share; training and inference are
+                the same here.
         """
         del train
         vectors = self.table(pois)
@@ -58,12 +62,12 @@ class PoiEncoder(nn.Module):
 
 
 class CategoryTable(nn.Module):
-    """One vector a POI category, and the lookup.
+    """One vector for each POI category, and their lookup.
 
     Attributes:
         num_categories: Rows k.
         category_dim: Length d of a vector.
-        frozen: Let no gradient reach the table, as released.
+        frozen: Stop the gradient, so that training leaves the table as it is.
         init_vectors: Initialiser of the table [k d].
     """
 
@@ -79,19 +83,74 @@ class CategoryTable(nn.Module):
         table = self.param("category_vectors", self.init_vectors, shape, jnp.float32)
         if self.frozen:
             table = jax.lax.stop_gradient(table)
-        # Padding may hold ids outside the table: they read row 0 and are masked.
-        return table[jnp.where(pois.mask, pois.category, 0)]
+        return table[pois.category]  # JAX clamps what ids padding may hold
 
 
-def set2set(*, steps: int = 5) -> tuple[nn.Module | None, nn.Module]:
-    """The released encoder: order-free reading of the category vectors."""
+Parts = tuple[nn.Module | None, nn.Module]
+"""The context and the pool of an encoder."""
+
+
+def set2set(*, steps: int = 5) -> Parts:
+    """The released encoder: Set2Set reads the categories; where they are is not seen.
+
+    Args:
+        steps: See `Set2Set`.
+    """
+    _check_counts(steps=steps)
     return None, Set2Set(steps)
 
 
-FACTORIES: dict[str, Callable[..., tuple[nn.Module | None, nn.Module]]] = {
+def gcn_set2set(*, layers: int = 1, steps: int = 5) -> Parts:
+    """Convolution over the Delaunay graph, then Set2Set: which POIs stand together.
+
+    The released model is named for a graph convolution and loads the edges, but has
+    no such layer.
+
+    Args:
+        layers: See `GraphContext`.
+        steps: See `Set2Set`.
+    """
+    _check_counts(layers=layers, steps=steps)
+    return GraphContext(layers), Set2Set(steps)
+
+
+def attention(
+    *,
+    heads: int = 4,
+    seeds: int = 2,
+    shortest_wavelength_m: float = 64.0,
+    longest_wavelength_m: float = 2048.0,
+) -> Parts:
+    """Attention pooling of categories and positions: which POIs stand where.
+
+    Positions are east and north on the ground. Views that are flipped or turned
+    (`config.augment`) no longer show east and north, so only distances from the centre
+    can be learnt from those.
+
+    Args:
+        heads: See `AttentionPool`.
+        seeds: See `AttentionPool`.
+        shortest_wavelength_m: See `PositionContext`.
+        longest_wavelength_m: See `PositionContext`.
+    """
+    _check_counts(heads=heads, seeds=seeds)
+    if not 0.0 < shortest_wavelength_m <= longest_wavelength_m < float("inf"):
+        raise InputError(
+            "config.model.poi_encoder.shortest_wavelength_m="
+            f"{shortest_wavelength_m} and longest_wavelength_m={longest_wavelength_m} "
+            "must be positive, the first no longer than the second; 64.0 and 2048.0 "
+            "suit regions of up to 1 km."
+        )
+    context = PositionContext(shortest_wavelength_m, longest_wavelength_m)
+    return context, AttentionPool(heads, seeds)
+
+
+FACTORIES: dict[str, Callable[..., Parts]] = {
     "set2set": set2set,
+    "gcn_set2set": gcn_set2set,
+    "attention": attention,
 }
-"""Name -> function of the encoder's options that returns its context and its pool."""
+"""Name of a POI encoder -> function from its options to its parts."""
 
 VECTOR_TREATMENTS = {
     "frozen": "the table of the records, never changed (as released)",
@@ -117,14 +176,16 @@ def build(
         name: A key of `FACTORIES`.
         num_categories: Rows k of the category table.
         category_dim: Length d of a category vector.
-        category_vectors: Table [k d] of the records; None draws N(0, 1).
+        category_vectors: First values of the table [k d], those of the records; None
+            draws them from N(0, 1).
         vectors: A key of `VECTOR_TREATMENTS`.
         empty: One of `EMPTY_SETS`, see `PoiEncoder`.
-        **options: Keyword arguments of the factory.
+        **options: Keyword arguments of the function `FACTORIES` has for the name.
 
     Raises:
-        InputError: For an unknown name or treatment, or a table of another shape than
-            [num_categories, category_dim].
+        InputError: For an unknown name or treatment, an option outside its range, or a
+            table of another shape than [num_categories, category_dim].
+        TypeError: For an option the encoder does not have.
     """
     check_choice("model.poi_encoder.name", name, FACTORIES)
     check_choice("model.poi_encoder.vectors", vectors, VECTOR_TREATMENTS)
@@ -140,6 +201,14 @@ def build(
         num_categories, category_dim, vectors == "frozen", init_vectors
     )
     return PoiEncoder(table, pool, context, empty)
+
+
+def _check_counts(**counts: int) -> None:
+    for option, count in counts.items():
+        if count < 1:
+            raise InputError(
+                f"config.model.poi_encoder.{option}={count} must be at least 1."
+            )
 
 
 def _refuse_other_shape(shape: tuple[int, ...], wanted: tuple[int, int]) -> None:

@@ -1,0 +1,109 @@
+"""Graph convolution: each POI learns what stands around it."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmgr_jax.typing import PoiEdges, PoiEdgeWeight, PoiMask, PoiSets
+
+
+class GraphContext(nn.Module):
+    """POI vectors, each with its neighbourhood added: x + relu(conv(x)).
+
+    The sum keeps a POI's own vector, which a bare convolution washes out: edges weigh
+    about 8 and the self-loop 1, so a POI is 3 % of its own result, and of the variance
+    between the POIs of a region 16 % is left after one layer and 6 % after two (over
+    the toy city's records). The width stays d: what pools the vectors need not know.
+
+    Attributes:
+        layers: Number of convolutions, and so the reach in edges. One by default: who
+            stands next door. Of a region of 15 POIs or more one edge reaches 27 % and
+            two 62 % (toy city), which is nearly the set that the pool reads anyway.
+    """
+
+    layers: int = 1
+
+    reads_edges: ClassVar[bool] = True
+
+    @nn.compact
+    def __call__(
+        self, vectors: Float[Array, "b n d"], pois: PoiSets
+    ) -> Float[Array, "b n d"]:
+        """Returns the vectors in their surroundings, anything where masked.
+
+        Args:
+            vectors: Vector of each POI; padding may hold any value.
+            pois: The sets, with their edges.
+        """
+        if pois.edges is None or pois.edge_weight is None:
+            raise TypeError("POI sets without edges: ask the pipeline for edges=True")
+        graph = adjacency(pois.edges, pois.edge_weight, pois.mask)
+        x = jnp.where(pois.mask[..., None], vectors, 0.0)
+        for index in range(self.layers):
+            x += nn.relu(GraphConv(x.shape[-1], name=f"conv_{index}")(x, graph))
+        return x
+
+
+class GraphConv(nn.Module):
+    """One convolution, D^-1/2 (A + I) D^-1/2 x W + bias, D the degrees of A + I.
+
+    Attributes:
+        features: Length f of the result's vectors.
+
+    Reference: Kipf and Welling (2017), Semi-supervised classification with graph
+    convolutional networks (arXiv 1609.02907), equation 2; weights and initialisation as
+    torch_geometric.nn.GCNConv.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n d"], graph: Float[Array, "b n n"]
+    ) -> Float[Array, "b n f"]:
+        """Returns the convolved vectors.
+
+        Args:
+            x: Finite vectors, of padding too.
+            graph: Symmetric weights A without self-loops, see `adjacency`.
+        """
+        init = nn.initializers.glorot_uniform()
+        x = nn.Dense(self.features, use_bias=False, kernel_init=init, name="lin")(x)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        scale = jax.lax.rsqrt(1.0 + jnp.sum(graph, axis=2))[..., None]
+        x *= scale
+        return scale * (graph @ x + x) + bias
+
+
+def adjacency(
+    edges: PoiEdges, edge_weight: PoiEdgeWeight, mask: PoiMask
+) -> Float[Array, "b n n"]:
+    """Symmetric matrices of edge weights.
+
+    Edges at a masked slot do not count, and edges of weight 0 are none.
+
+    Matrices, because products are what a TPU does best, they take no gradient and every
+    layer shares them, where messages along edges are gathered and scattered row by row
+    in each layer, forward and backward. Up to n = 6 d the matrix is also the smaller of
+    the two. It is dearer on a CPU: with b = 128 and d = 64 on two cores, a layer
+    forward and backward took 10 ms against 8 ms by segment sums for n = 64, and 106 ms
+    against 64 ms for n = 256. Not measured on a TPU.
+
+    Args:
+        edges: Two different slots of each edge, each edge once.
+        edge_weight: Their weights, at least 0.
+        mask: True for real POIs.
+    """
+    # Mapped over the batch, a scatter stays within its example: split over devices, it
+    # moves nothing between them.
+    return jax.vmap(_adjacency)(edges, edge_weight, mask)
+
+
+def _adjacency(ends: Array, weight: Array, mask: Array) -> Array:
+    n = len(mask)
+    weight = jnp.where(jnp.all(mask[ends], axis=1), weight, 0.0)
+    start, end = jnp.concatenate([ends, ends[:, ::-1]]).T
+    return jnp.zeros((n, n)).at[start, end].add(jnp.tile(weight, 2))
