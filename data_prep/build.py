@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from data_prep import (
     import_released,
     progress,
     records,
+    runners,
     sources,
 )
 from data_prep import city as city_lib
@@ -33,6 +35,7 @@ from data_prep import sections as sections_lib
 from data_prep.category_embedding import command as vector_command
 from data_prep.checks import city as city_checks
 from data_prep.imagery import Imagery
+from data_prep.runners import Runner
 from mmgr_jax import cli
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
@@ -40,19 +43,47 @@ from mmgr_jax.errors import InputError
 _GENERATED_FILE = "generated.json"
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
 
+A stopped build goes on where it was when the command is given again. The bytes of the
+records do not depend on who writes them: threads, processes or Apache Beam.
+
 Usage:
     python -m data_prep.build --config=configs/toy_city.py
     python -m data_prep.build --config=configs/shanghai.py --dry_run
-    python -m data_prep.build --config=configs/toy_city.py --config.records.num_shards=8
+    python -m data_prep.build --config=configs/shanghai.py --workers=8
+    python -m data_prep.build --config=configs/shanghai.py --runner=beam \
+        --beam_options=--runner=FlinkRunner,--flink_master=localhost:8081
 """
 
 
-def build(config: ConfigDict, *, dry_run: bool = False) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """Serialised records of some regions; travels to other processes.
+
+    Attributes:
+        city: The city.
+        imagery: Keyword arguments of `Imagery`, which every process opens itself.
+        image_format: Encoding of the tiles.
+    """
+
+    city: city_lib.City
+    imagery: Mapping[str, Any]
+    image_format: str
+
+    def __call__(self, regions: Sequence[int]) -> Iterator[bytes]:
+        """Yields the records in the order of `regions`."""
+        with Imagery(**self.imagery) as imagery:
+            yield from city_lib.encoded(self.city, imagery, regions, self.image_format)
+
+
+def build(
+    config: ConfigDict, *, dry_run: bool = False, run: Runner | None = None
+) -> Path:
     """Builds the records of a city; a stopped build goes on where it was.
 
     Args:
         config: The city's configuration; its data preparation sections are read.
         dry_run: Print what a build would do, from the real sources; write nothing.
+        run: Who writes the shards; None for `runners.local()`.
 
     Returns:
         The records folder (not made by a dry run).
@@ -79,7 +110,7 @@ def build(config: ConfigDict, *, dry_run: bool = False) -> Path:
     )
     if not records.finish(records_dir, fingerprint):
         start = time.monotonic()
-        count = _write(sections, records_dir, fingerprint)
+        count = _write(sections, records_dir, fingerprint, run or runners.local())
         elapsed = progress.duration(time.monotonic() - start)
         logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
@@ -133,11 +164,15 @@ def ensure(config: ConfigDict) -> Path:
 
 def open_imagery(sections: sources.Sections) -> Imagery:
     """The imagery of a config on the pixel grid of its regions."""
-    return Imagery(
+    return Imagery(**_imagery_options(sections))
+
+
+def _imagery_options(sections: sources.Sections) -> dict[str, Any]:
+    return {
         **sections["imagery"],
-        crs=sections["city"]["crs"],
-        gsd_m=sections["regions"]["gsd_m"],
-    )
+        "crs": sections["city"]["crs"],
+        "gsd_m": sections["regions"]["gsd_m"],
+    }
 
 
 def main() -> None:
@@ -148,38 +183,49 @@ def main() -> None:
         "Check the sources and print regions, POIs, labels, size and time of a build; "
         "write nothing.",
     )
-    cli.run(lambda config: _command(config, dry_run.value), _USAGE)
+    workers = flags.DEFINE_integer(
+        "workers", 0, "Processes that write shards; 0 chooses by the number of regions."
+    )
+    runner = flags.DEFINE_enum("runner", "local", runners.NAMES, "Who writes shards.")
+    beam_options = flags.DEFINE_list(
+        "beam_options", [], "Apache Beam's own flags, separated by commas."
+    )
+
+    def command(config: ConfigDict) -> None:
+        run = runners.make(
+            runner.value, workers=workers.value, beam_options=beam_options.value
+        )
+        build(config, dry_run=dry_run.value, run=run)
+
+    cli.run(command, _USAGE)
 
 
-def _command(config: ConfigDict, dry_run: bool) -> None:
-    build(config, dry_run=dry_run)
-
-
-def _write(sections: sources.Sections, records_dir: Path, fingerprint: str) -> int:
+def _write(
+    sections: sources.Sections, records_dir: Path, fingerprint: str, run: Runner
+) -> int:
     """Writes the records of checked sources; their number."""
     settings = sections["records"]
     image_format = settings["image_format"]
     with open_imagery(sections) as imagery:
         city = city_lib.gather(sections, imagery)
-        vectors = category_embedding.make_vectors(
-            city.pois, **sections_lib.vector_settings(sections)
-        )
-        manifest = city_lib.manifest(
-            city,
-            image_format,
-            sources=sources.describe(sources.files(sections)),
-            config=sections_lib.comparable(sections),
-        )
-        records.write(
-            records_dir,
-            manifest=manifest,
-            vectors=vectors,
-            encode=lambda regions: city_lib.encoded(
-                city, imagery, regions, image_format
-            ),
-            num_shards=settings["num_shards"],
-            fingerprint=fingerprint,
-        )
+    vectors = category_embedding.make_vectors(
+        city.pois, **sections_lib.vector_settings(sections)
+    )
+    manifest = city_lib.manifest(
+        city,
+        image_format,
+        sources=sources.describe(sources.files(sections)),
+        config=sections_lib.comparable(sections),
+    )
+    records.write(
+        records_dir,
+        manifest=manifest,
+        vectors=vectors,
+        encode=Encoder(city, _imagery_options(sections), image_format),
+        num_shards=settings["num_shards"],
+        fingerprint=fingerprint,
+        run=run,
+    )
     return len(city.regions)
 
 

@@ -11,6 +11,36 @@ _INTERVAL_S = 2.0
 _Item = TypeVar("_Item")
 
 
+class Meter:
+    """Counts items and logs at most every two seconds how far it is."""
+
+    def __init__(self, what: str, total: int) -> None:
+        """Starts the clock.
+
+        Args:
+            what: Name of the items in the log line, such as "tiles read".
+            total: Number of items expected.
+        """
+        self._what, self._total = what, total
+        self._start = self._last = time.monotonic()
+        self._count = 0
+
+    def add(self, count: int = 1) -> None:
+        """Counts items that are done."""
+        self._count += count
+        now = time.monotonic()
+        if now - self._last >= _INTERVAL_S and self._count < self._total:
+            self._last = now
+            elapsed_s = now - self._start
+            logging.info("  %s", line(self._what, self._count, self._total, elapsed_s))
+
+    def through(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Passes items on, each counted when the next one is asked for."""
+        for item in items:
+            yield item
+            self.add()
+
+
 def track(items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
     """Passes items on and logs at most every two seconds how far it is.
 
@@ -18,19 +48,8 @@ def track(items: Iterable[_Item], what: str, total: int) -> Iterator[_Item]:
         items: What to iterate over.
         what: Name of the items in the log line, such as "tiles read".
         total: Number of items expected.
-
-    Yields:
-        The items.
     """
-    start = last = time.monotonic()
-    count = 0
-    for item in items:
-        yield item
-        count += 1
-        now = time.monotonic()
-        if now - last >= _INTERVAL_S and count < total:
-            last = now
-            logging.info("  %s", line(what, count, total, now - start))
+    return Meter(what, total).through(items)
 
 
 def line(what: str, count: int, total: int, elapsed_s: float) -> str:

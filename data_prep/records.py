@@ -8,27 +8,22 @@ goes on with the shards it had finished.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float32
 from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 
-from data_prep import progress, sources
+from data_prep import shards
+from data_prep.runners import Runner
+from data_prep.shards import Encode
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
-
-# One record a chunk: random access by the loader reads nothing else. PNG bytes do
-# not compress further.
-_ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
-_PROGRESS_FILE = "progress.json"
 
 
 def write(
@@ -36,9 +31,10 @@ def write(
     *,
     manifest: schema.Manifest,
     vectors: Float32[np.ndarray, "k d"],
-    encode: Callable[[Sequence[int]], Iterator[bytes]],
+    encode: Encode,
     num_shards: int,
     fingerprint: str,
+    run: Runner,
 ) -> None:
     """Writes the records of a city and puts them in place.
 
@@ -46,9 +42,10 @@ def write(
         records_dir: Folder to make; finished records in it are replaced.
         manifest: What the records hold; its shards are filled in here.
         vectors: The vector of each category.
-        encode: Serialised records of some regions, in their order.
+        encode: Serialised records of some regions.
         num_shards: Number of shards; no more than regions are made.
         fingerprint: Tells the work of these settings and sources from any other.
+        run: Who writes the shards.
 
     Raises:
         InputError: If `records_dir` holds something else than records.
@@ -56,15 +53,16 @@ def write(
     refuse_foreign(records_dir)
     partial = _partial_dir(records_dir, fingerprint)
     partial.mkdir(parents=True, exist_ok=True)
-    shards = _write_shards(manifest, partial, encode, num_shards)
+    notes = _write_shards(manifest, partial, encode, num_shards, run)
     np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
     manifest = dataclasses.replace(
         manifest,
-        shard_lengths=tuple(shard["length"] for shard in shards),
-        shard_sha256=tuple(shard["sha256"] for shard in shards),
+        shard_lengths=tuple(note["length"] for note in notes),
+        shard_sha256=tuple(note["sha256"] for note in notes),
     )
     _write_tfds_metadata(manifest, partial)
-    (partial / _PROGRESS_FILE).unlink()
+    for shard in _shards(manifest, partial, num_shards):
+        shard.note.unlink()
     manifest.save(partial)
     put_in_place(partial, records_dir)
 
@@ -150,52 +148,44 @@ def _partial_dir(records_dir: Path, fingerprint: str) -> Path:
 def _write_shards(
     manifest: schema.Manifest,
     partial: Path,
-    encode: Callable[[Sequence[int]], Iterator[bytes]],
+    encode: Encode,
     num_shards: int,
+    run: Runner,
 ) -> list[dict[str, Any]]:
     """Writes the shards that are not there yet; length and hash of each."""
-    finished = _finished_shards(partial)
-    num_shards = min(num_shards, manifest.num_regions)
-    ranges = np.array_split(np.arange(manifest.num_regions), num_shards)
-    names = [schema.shard_name(manifest.city, k, num_shards) for k in range(num_shards)]
-    todo = [k for k in range(num_shards) if names[k] not in finished]
-    if finished:
-        logging.info("going on with %d finished shard(s) in %s", len(finished), partial)
-    regions = np.concatenate([ranges[k] for k in todo] or [ranges[0][:0]])
-    examples = encode(regions.tolist())
-    examples = progress.track(examples, "records written", len(regions))
-    for k in todo:
-        path = partial / names[k]
-        _write_shard(path, examples, len(ranges[k]))
-        finished[names[k]] = {
-            "length": len(ranges[k]),
-            "sha256": sources.sha256(path),
-        }
-        _replace_text(partial / _PROGRESS_FILE, json.dumps(finished))
-    return [finished[name] for name in names]
+    wanted = _shards(manifest, partial, num_shards)
+    notes = {shard: shards.finished(shard) for shard in wanted}
+    todo = [shard for shard in wanted if notes[shard] is None]
+    if len(todo) < len(wanted):
+        logging.info(
+            "going on with %d finished shard(s) in %s", len(wanted) - len(todo), partial
+        )
+    run(encode, todo)
+    for shard in todo:
+        notes[shard] = shards.finished(shard)
+    missing = [shard.path for shard in wanted if notes[shard] is None]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: was written, but is not there or not whole, and so are "
+            f"{len(missing) - 1} more. Do all workers see the same folder?"
+        )
+    return [notes[shard] for shard in wanted]
 
 
-def _write_shard(path: Path, examples: Iterator[bytes], length: int) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    writer = ArrayRecordWriter(str(temporary), _ARRAY_RECORD_OPTIONS)
-    for _ in range(length):
-        writer.write(next(examples))
-    writer.close()
-    temporary.replace(path)
-
-
-def _finished_shards(partial: Path) -> dict[str, dict[str, Any]]:
-    """Shards of an earlier, stopped build that are whole."""
-    try:
-        noted = json.loads((partial / _PROGRESS_FILE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return {
-        name: shard
-        for name, shard in noted.items()
-        if (partial / name).exists()
-        and sources.sha256(partial / name) == shard["sha256"]
-    }
+def _shards(
+    manifest: schema.Manifest, folder: Path, num_shards: int
+) -> list[shards.Shard]:
+    """The shards of a city, as even as can be."""
+    count = min(num_shards, manifest.num_regions)
+    parts = np.array_split(np.arange(manifest.num_regions), count)
+    return [
+        shards.Shard(
+            path=folder / schema.shard_name(manifest.city, index, count),
+            first=int(part[0]),
+            length=len(part),
+        )
+        for index, part in enumerate(parts)
+    ]
 
 
 def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
@@ -230,9 +220,3 @@ def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
     )
     info.set_splits(splits.SplitDict([split]))
     info.write_to_directory(folder)
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -13,7 +13,7 @@ import shapely
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from data_prep import records, sources, threads
+from data_prep import records, runners, sources, threads
 from data_prep import sections as sections_lib
 from data_prep.checks import common
 from data_prep.import_released import categories, images, sample
@@ -74,6 +74,7 @@ def import_records(config: ConfigDict) -> Path:
         encode=functools.partial(_encoded, found, image_format),
         num_shards=sections["records"]["num_shards"],
         fingerprint=sources.fingerprint(settings, paths),
+        run=runners.local(),
     )
     logging.info("%s: %d records", records_dir, len(found.regions))
     return records_dir

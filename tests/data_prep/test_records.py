@@ -10,7 +10,7 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, graph, records, threads
+from data_prep import build, graph, records, shards, threads
 from data_prep.category_embedding import plain
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
@@ -209,16 +209,16 @@ class _Stopped(Exception):
 def _stop_before_shard(monkeypatch, number):
     """Makes the build stop when it starts on a shard; returns the shards begun."""
     begun = []
-    whole = records._write_shard
+    whole = shards.write
 
-    def write_shard(path, examples, length):
-        begun.append(path.name)
+    def write_shard(shard, encode):
+        begun.append(shard.path.name)
         if len(begun) > number:
-            path.with_name(f"{path.name}.tmp").write_bytes(b"half")
+            shard.path.with_name(f"{shard.path.name}.tmp").write_bytes(b"half")
             raise _Stopped
-        whole(path, examples, length)
+        whole(shard, encode)
 
-    monkeypatch.setattr(records, "_write_shard", write_shard)
+    monkeypatch.setattr(shards, "write", write_shard)
     return begun
 
 
@@ -238,7 +238,9 @@ def test_a_stopped_build_goes_on_with_its_finished_shards(
     assert begun == [schema.shard_name("small_city", 2, 3)]
     assert _hashes(folder) == _hashes(finished[1])
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
-    assert not list(folder.glob("*.tmp")) and not list(folder.glob("progress*"))
+    assert not list(folder.glob("*.tmp")) and not list(
+        folder.glob("*array_record*.json")
+    )
 
 
 def test_a_damaged_finished_shard_is_written_again(finished, tmp_path, monkeypatch):

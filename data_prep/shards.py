@@ -1,0 +1,59 @@
+"""A shard of records as a piece of work: written whole, and known to be whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from data_prep import sources
+
+Encode = Callable[[Sequence[int]], Iterator[bytes]]
+"""Serialised records of some regions, in their order. It travels to other processes, so
+it must pickle."""
+
+# One record a chunk: random access by the loader reads nothing else. PNG bytes do
+# not compress further.
+_ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Neighbouring regions, in the order of the records, and the file they go to."""
+
+    path: Path
+    first: int
+    length: int
+
+    @property
+    def note(self) -> Path:
+        """Says that the file is whole, and its hash; gone from finished records."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+
+def write(shard: Shard, encode: Encode) -> None:
+    """Writes a shard, then its note; both appear in one rename each."""
+    temporary = shard.path.with_name(f"{shard.path.name}.tmp")
+    writer = ArrayRecordWriter(str(temporary), _ARRAY_RECORD_OPTIONS)
+    for example in encode(range(shard.first, shard.first + shard.length)):
+        writer.write(example)
+    writer.close()
+    temporary.replace(shard.path)
+    note = {"length": shard.length, "sha256": sources.sha256(shard.path)}
+    temporary.write_text(json.dumps(note))
+    temporary.replace(shard.note)
+
+
+def finished(shard: Shard) -> dict[str, Any] | None:
+    """Length and hash of a shard that is whole, None of any other."""
+    try:
+        note = json.loads(shard.note.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if not shard.path.exists() or sources.sha256(shard.path) != note["sha256"]:
+        return None
+    return note

@@ -1,0 +1,113 @@
+"""Whoever writes the shards, the records are the same; what a runner refuses."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import small_city
+
+from data_prep import build, runners, shards
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("city")
+    small_city.write(folder)
+    return str(folder / "raw")
+
+
+@pytest.fixture
+def config(raw, tmp_path):
+    config = small_city.describe(raw)
+    config.records.dir = str(tmp_path / "records")
+    return config
+
+
+def contents(folder):
+    """All files but the manifest, byte by byte; the manifest without the folder."""
+    files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    manifest = files.pop(schema.MANIFEST_FILE)
+    return files, manifest.replace(str(folder).encode(), b"")
+
+
+@pytest.fixture(scope="module")
+def expected(raw, tmp_path_factory):
+    config = small_city.describe(raw)
+    config.records.dir = str(tmp_path_factory.mktemp("one") / "records")
+    return contents(build.build(config, run=runners.local(1)))
+
+
+def test_two_processes_write_the_same_bytes(config, expected):
+    assert contents(build.build(config, run=runners.local(2))) == expected
+
+
+def test_beam_writes_the_same_bytes(config, expected):
+    pytest.importorskip("apache_beam")
+    run = runners.make("beam", beam_options=["--direct_num_workers=1"])
+    assert contents(build.build(config, run=run)) == expected
+
+
+def test_a_build_begun_by_one_runner_is_finished_by_another(
+    config, expected, monkeypatch
+):
+    whole = shards.write
+
+    def stop_after_one(shard, encode):
+        if shard.first:
+            raise KeyboardInterrupt
+        whole(shard, encode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write", stop_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            build.build(config, run=runners.local(1))
+    assert contents(build.build(config, run=runners.local(2))) == expected
+
+
+class Dying:
+    """Encodes nothing: its process is killed, as for lack of memory."""
+
+    def __call__(self, regions):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_as_such(tmp_path):
+    todo = [shards.Shard(tmp_path / str(i), i, 1) for i in range(2)]
+    with pytest.raises(InputError, match="one of 2 worker processes died"):
+        runners.local(2)(Dying(), todo)
+
+
+class Failing:
+    """Encodes nothing: its sources are unfit."""
+
+    def __call__(self, regions):
+        raise InputError("tile.tif: cannot be read")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_a_worker_is_that_of_the_build(tmp_path, workers):
+    todo = [shards.Shard(tmp_path / str(i), i, 1) for i in range(2)]
+    with pytest.raises(InputError, match="tile.tif: cannot be read"):
+        runners.local(workers)(Failing(), todo)
+
+
+def test_few_regions_are_written_by_this_process():
+    assert runners._sensible(100) == 1
+    assert runners._sensible(100_000) == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("spark", {}, "--runner=spark is unknown; allowed: local, beam"),
+        ("local", {"workers": -1}, "--workers=-1; allowed: 1 or more"),
+        ("local", {"beam_options": ["--x"]}, "no effect without --runner=beam"),
+        ("beam", {"workers": 2}, "--workers has no effect with --runner=beam"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(name, options, message):
+    with pytest.raises(InputError, match=message):
+        runners.make(name, **options)
