@@ -1,0 +1,1 @@
+"""Are sources and records fit? Checked before and after, and shown."""

@@ -1,0 +1,173 @@
+"""The report on a city's records, as text for a terminal and as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from data_prep import pois
+from data_prep.validate import pictures
+from data_prep.validate.content import Content
+
+_TOP = 15
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto;
+       padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
+table { border-collapse: collapse; } td, th { padding: .2em .9em .2em 0;
+       text-align: left; vertical-align: top; border-bottom: 1px solid #ddd; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; } .bad { color: #a40000; } .good { color: #1a6b1a; }
+"""
+
+
+def text(content: Content) -> str:
+    """Faults, warnings and the main figures, as lines."""
+    manifest = content.manifest
+    lines = [f"{manifest.city}: {_summary(content)}"]
+    lines += [f"  {name}: {value}" for name, value in _facts(content)]
+    lines += [f"error: {fault}" for fault in content.errors]
+    lines += [f"warning: {warning}" for warning in content.warnings]
+    return "\n".join(lines)
+
+
+def page(content: Content) -> str:
+    """A self-contained HTML page: faults, figures, maps, histograms, tiles."""
+    manifest = content.manifest
+    parts = [
+        f"<h1>Records of {html.escape(manifest.city)}</h1>",
+        f"<p>{html.escape(_summary(content))}</p>",
+        _list("Errors", content.errors, "bad"),
+        _list("Worth a look", content.warnings, ""),
+        "<h2>Figures</h2>",
+        _table(_facts(content)),
+        _image("Regions", pictures.region_map(content)),
+        "<h2>Labels</h2>",
+        _table(
+            _label_rows(content), ("label", "kind, unit", "known", "values", "from")
+        ),
+        _image("", pictures.label_histograms(content)),
+        _image("Tiles with their POIs", pictures.tiles(content)),
+        "<h2>POI categories</h2>",
+        _table(_category_rows(content), ("category", "parent", "POIs in regions")),
+        "<h2>Sources</h2>",
+        _table([(path, _size(about)) for path, about in manifest.sources.items()]),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>Records of {html.escape(manifest.city)}</title>"
+        f"<style>{_STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>"
+    )
+
+
+def _summary(content: Content) -> str:
+    if not content.errors:
+        state = "fit"
+    else:
+        state = f"not fit, {len(content.errors)} error(s)"
+    warned = f", {len(content.warnings)} warning(s)" if content.warnings else ""
+    return f"{len(content.num_pois):,} records read; {state}{warned}"
+
+
+def _facts(content: Content) -> list[tuple[str, str]]:
+    manifest, counts = content.manifest, content.num_pois
+    report = manifest.report
+    facts = [
+        ("CRS", manifest.crs or "unknown"),
+        (
+            "tile",
+            f"{manifest.tile_size_px} px, {manifest.tile_size_m:g} m, "
+            f"{manifest.image_format}",
+        ),
+        ("regions left out", pois.counted(report.get("regions dropped", {})) or "none"),
+        (
+            "POIs a region",
+            f"median {np.median(counts):g}, at most {counts.max():,}, "
+            f"none in {np.mean(counts == 0):.1%}",
+        ),
+        ("POIs left out", pois.counted(report.get("POIs dropped", {})) or "none"),
+        ("categories", f"{len(manifest.categories):,}"),
+        ("spatial blocks", f"{len(np.unique(content.block_id)):,}"),
+    ]
+    return facts + [
+        (f"label {name}", f"{kind}; {known} known; {values}")
+        for name, kind, known, values, _ in _label_rows(content)
+    ]
+
+
+def _label_rows(content: Content) -> list[tuple[str, ...]]:
+    rows = []
+    for name, meaning in content.manifest.labels.items():
+        values = content.labels[name]
+        known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
+        if not known.any():
+            shown = "none"
+        elif meaning.classes:
+            means = values[known].mean(axis=0)
+            order = np.argsort(-means)[:3]
+            shown = "mean " + ", ".join(
+                f"{meaning.classes[index]} {means[index]:.2f}" for index in order
+            )
+        else:
+            low, middle, high = np.percentile(values[known], (0, 50, 100))
+            shown = f"{low:.4g} to {high:.4g}, median {middle:.4g}"
+            if meaning.kind == "count":
+                shown += f", total {np.sum(values[known], dtype=float):,.6g}"
+        source = ", ".join(
+            str(part)
+            for part in (meaning.source, meaning.year, meaning.licence)
+            if part
+        )
+        kind = f"{meaning.kind}, {meaning.unit}"
+        rows.append((name, kind, f"{known.mean():.1%}", shown, source))
+    return rows
+
+
+def _category_rows(content: Content) -> list[tuple[str, ...]]:
+    manifest = content.manifest
+    order = np.argsort(-content.category_counts, kind="stable")[:_TOP]
+    return [
+        (
+            manifest.categories[index],
+            manifest.category_parents[index],
+            f"{content.category_counts[index]:,}",
+        )
+        for index in order
+    ]
+
+
+def _size(about: Mapping[str, Any]) -> str:
+    size = about["bytes"] / 2**20
+    return f"{size:,.1f} MiB, sha256 {about['sha256'][:12]}"
+
+
+def _list(title: str, lines: list[str], style: str) -> str:
+    if not lines:
+        return "" if style != "bad" else '<p class="good">No errors.</p>'
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<h2 class="{style}">{title}</h2><ul>{items}</ul>'
+
+
+def _table(rows: list[tuple[str, ...]], heads: tuple[str, ...] = ()) -> str:
+    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _image(title: str, png: bytes | None) -> str:
+    if png is None:
+        return ""
+    head = f"<h2>{title}</h2>" if title else ""
+    data = base64.b64encode(png).decode()
+    return (
+        f'{head}<img alt="{title or "histograms"}" src="data:image/png;base64,{data}">'
+    )

@@ -1,0 +1,144 @@
+"""What the records of a city look like: maps, histograms, tiles with their POIs."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from data_prep.validate.content import SAMPLES, Content, Sample
+from mmgr_jax.data.schema import Label
+
+_DPI = 110
+_COLUMNS = 4
+_NONE = "#dddddd"
+_INK = "#1f4e79"
+
+
+def region_map(content: Content) -> bytes | None:
+    """Where regions lie, and how many POIs each holds; None where nobody knows."""
+    if not content.manifest.crs:
+        return None
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    has_area = shapely.area(content.geometry) > 0
+    outlines = [np.asarray(_exterior(g)) for g in content.geometry[has_area]]
+    counts = content.num_pois[has_area].astype(float)
+    norm = LogNorm(1, max(counts.max(), 2))
+    left.set_title(f"POIs a region (grey: none, {np.mean(counts == 0):.0%})")
+    colours = ScalarMappable(norm, "viridis").to_rgba(np.maximum(counts, 1))
+    colours[counts == 0] = (*(int(_NONE[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1)
+    left.add_collection(PolyCollection(outlines, facecolors=colours))
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=left, label="POIs", shrink=0.8)
+    right.set_title(
+        f"{len(np.unique(content.block_id)):,} spatial blocks of "
+        f"{content.manifest.block_size_m:g} m"
+    )
+    # Neighbouring blocks differ in colour: a hash of the number, not its rank.
+    shade = (content.block_id[has_area] * 2654435761 % 20) / 20
+    hues = ScalarMappable(Normalize(0, 1), "tab20").to_rgba(shade)
+    right.add_collection(PolyCollection(outlines, facecolors=hues))
+    for axes in (left, right):
+        axes.autoscale_view()
+        axes.set_aspect("equal")
+        axes.set_xlabel(f"east, m ({content.manifest.crs})")
+        axes.tick_params(labelsize=7)
+        axes.ticklabel_format(style="plain", useOffset=False)
+        axes.set_facecolor("#f7f7f7")
+        _few_ticks(axes)
+    left.set_ylabel("north, m")
+    return _png(figure)
+
+
+def label_histograms(content: Content) -> bytes | None:
+    """The distribution of each label; None where there is none."""
+    labels = content.manifest.labels
+    if not labels:
+        return None
+    rows = -(-len(labels) // 3)
+    figure = Figure(figsize=(11, 3.1 * rows), layout="constrained")
+    axes_of = figure.subplots(rows, 3, squeeze=False).reshape(-1)
+    for axes, (name, meaning) in zip(axes_of, labels.items(), strict=False):
+        _histogram(axes, name, meaning, content.labels[name])
+    for axes in axes_of[len(labels) :]:
+        axes.set_axis_off()
+    return _png(figure)
+
+
+def tiles(content: Content) -> bytes:
+    """Tiles spread over the city, with their POIs at their places."""
+    rows = -(-len(content.samples) // _COLUMNS)
+    figure = Figure(figsize=(11, 2.95 * rows), layout="constrained")
+    axes_of = figure.subplots(rows, _COLUMNS, squeeze=False).reshape(-1)
+    for axes, sample in zip(axes_of, content.samples[:SAMPLES], strict=False):
+        _tile(axes, sample, content.manifest.tile_size_m)
+    for axes in axes_of[len(content.samples) :]:
+        axes.set_axis_off()
+    return _png(figure)
+
+
+def _histogram(axes: Axes, name: str, meaning: Label, values: np.ndarray) -> None:
+    known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    axes.set_title(f"{name}: {known.mean():.0%} of regions known", fontsize=10)
+    axes.tick_params(labelsize=7)
+    if not known.any():
+        axes.set_axis_off()
+        return
+    if meaning.classes:
+        means = values[known].mean(axis=0)
+        axes.barh(np.arange(len(means)), means, color=_INK)
+        axes.set_yticks(np.arange(len(means)), meaning.classes)
+        axes.invert_yaxis()
+        axes.set_xlabel("mean share")
+        return
+    shown = values[known]
+    positive = shown[shown > 0]
+    heavy = len(positive) and np.median(positive) * 20 < shown.max()
+    if heavy:  # a linear axis would show one bar
+        axes.hist(
+            positive, np.geomspace(positive.min(), positive.max(), 30), color=_INK
+        )
+        axes.set_xscale("log")
+        zeros = int((shown <= 0).sum())
+        axes.set_xlabel(f"{meaning.unit} ({zeros:,} regions at 0 not shown)")
+    else:
+        axes.hist(shown, 30, color=_INK)
+        axes.set_xlabel(meaning.unit)
+    axes.set_ylabel("regions")
+
+
+def _tile(axes: Axes, sample: Sample, tile_size_m: float) -> None:
+    half = tile_size_m / 2 or sample.tile.shape[0] / 2
+    axes.imshow(sample.tile, extent=(-half, half, -half, half))
+    if tile_size_m and len(sample.offset_m):
+        east, north = sample.offset_m.T
+        axes.scatter(east, north, s=14, c="#ffd400", edgecolors="black", linewidths=0.5)
+        reach = max(half, float(np.abs(sample.offset_m).max()) * 1.05)
+        axes.set_xlim(-reach, reach)
+        axes.set_ylim(-reach, reach)
+    axes.set_title(f"{sample.region_id}, {len(sample.category)} POIs", fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _exterior(shape: shapely.Geometry) -> list[tuple[float, float]]:
+    """Outer ring of a polygon, of the largest part of a multipolygon."""
+    parts = shapely.get_parts(shape)
+    largest = parts[int(np.argmax(shapely.area(parts)))]
+    return list(largest.exterior.coords)
+
+
+def _few_ticks(axes: Axes) -> None:
+    axes.locator_params(nbins=4)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

@@ -1,0 +1,193 @@
+"""What validation finds in records, and what it shows."""
+
+import base64
+import dataclasses
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+import shapely
+import small_city
+import small_records
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
+
+from data_prep import build
+from data_prep.validate import command, content, page
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory):
+    return small_records.write_records(tmp_path_factory.mktemp("fit"))
+
+
+def changed(fit, tmp_path, change, rows=(3,)):
+    """A copy of the records with some rows of the first shard changed."""
+    folder = shutil.copytree(fit, tmp_path / "records")
+    manifest = schema.Manifest.load(folder)
+    layout = manifest.features()
+    path = manifest.shard_paths(folder)[0]
+    source = ArrayRecordDataSource([str(path)])
+    examples = []
+    for index in range(len(source)):
+        record = schema.deserialize(source[index], layout)
+        if index in rows:
+            change(record)
+        record["image"] = schema.encode_image(np.asarray(record["image"]), "png")
+        examples.append(schema.serialize(record, layout))
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for example in examples:
+        writer.write(example)
+    writer.close()
+    return folder
+
+
+def _set(key, value):
+    return lambda record: record.__setitem__(key, value)
+
+
+def test_fit_records_have_no_errors(fit):
+    found = content.read(fit)
+    assert found.errors == []
+    assert len(found.num_pois) == 40 and len(found.samples) == content.SAMPLES
+    assert found.category_counts.sum() == found.num_pois.sum() > 100
+    assert "40 records read; fit" in page.text(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda r: r.__setitem__("poi/category", r["poi/category"] + 5),
+            "POI category outside the table: r0000c0003",
+        ),
+        (
+            lambda r: r["poi/offset_m"].__setitem__((0, 1), np.nan),
+            "POI position that is not finite: r0000c0003",
+        ),
+        (
+            lambda r: r.__setitem__("poi/offset_m", r["poi/offset_m"][1:]),
+            "POI categories and positions of different number: r0000c0003",
+        ),
+        (
+            lambda r: r.__setitem__("poi/edges", r["poi/edges"] + 9),
+            "edge to a POI that is not there: r0000c0003",
+        ),
+        (
+            lambda r: r.__setitem__("poi/edge_weight", -r["poi/edge_weight"]),
+            "edge weight missing, negative or not finite: r0000c0003",
+        ),
+        (
+            _set("geometry", shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]).wkb),
+            "outline that is no valid polygon: r0000c0003",
+        ),
+        (_set("geometry", b"no polygon"), "outline that is no valid polygon: r0000c00"),
+        (
+            _set("label/function", np.float32([0.5, 0.4, 0.3])),
+            "label function: shares do not sum to one: r0000c0003",
+        ),
+        (
+            _set("label/function", np.float32([0.5, np.nan, 0.5])),
+            "label function: some shares known, others not: r0000c0003",
+        ),
+        (
+            _set("label/population", np.float32(-1)),
+            "label population (count) is negative: r0000c0003",
+        ),
+        (_set("label/population", np.float32(np.inf)), "label population is infinite"),
+        (
+            _set("region_id", "r0000c0001"),
+            "several records of one region_id: r0000",
+        ),
+    ],
+)
+def test_an_unfit_record_is_named(fit, tmp_path, change, message):
+    found = content.read(changed(fit, tmp_path, change))
+    assert any(message in error for error in found.errors), found.errors
+
+
+def test_damaged_shards_and_tables_are_named(fit, tmp_path):
+    folder = shutil.copytree(fit, tmp_path / "records")
+    manifest = schema.Manifest.load(folder)
+    first, second, _ = manifest.shard_paths(folder)
+    first.unlink()
+    hashes = ("", "0" * 64, "")
+    dataclasses.replace(manifest, shard_sha256=hashes).save(folder)
+    np.save(folder / schema.CATEGORY_VECTORS_FILE, np.full((4, 2), np.nan))
+    errors = "\n".join(content.read(folder).errors)
+    assert f"{first}: this shard is missing" in errors
+    assert f"{second}: other bytes than were written" in errors
+    assert "4 rows for 5 categories" in errors
+    assert "numbers that are not finite" in errors
+
+
+def test_what_is_allowed_and_odd_is_a_warning(fit, tmp_path):
+    def blank(record):
+        record["image"] = np.full_like(record["image"], 7)
+
+    found = content.read(changed(fit, tmp_path, blank, rows=(3, 4)))
+    assert found.errors == []
+    warnings = "\n".join(found.warnings)
+    assert "2 tiles are one colour on 98%" in warnings and "r0000c0003" in warnings
+    assert "2 tiles are equal to another" in warnings
+
+
+def test_few_blocks_and_flat_labels_are_told(fit, tmp_path):
+    def flat(record):
+        record["block_id"] = np.int32(0)
+        record["label/population"] = np.float32(3)
+
+    folder = changed(fit, tmp_path, flat, rows=range(40))
+    manifest = schema.Manifest.load(folder)
+    kept = manifest.shard_lengths[0]
+    dataclasses.replace(
+        manifest,
+        shard_lengths=(kept, 0, 0),
+        num_regions=kept,
+    ).save(folder)
+    warnings = "\n".join(content.read(folder).warnings)
+    assert "1 spatial blocks are too few for five folds" in warnings
+    assert "label population has one value everywhere" in warnings
+
+
+def test_the_page_holds_its_pictures(fit):
+    text = page.page(content.read(fit))
+    pictures = re.findall(r"data:image/png;base64,([^\"]+)", text)
+    assert len(pictures) == 3
+    for picture in pictures:
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+        assert image.shape[1] > 1000 and np.std(image[..., :3]) > 10
+    assert "http" not in text.replace("http-equiv", "")
+
+
+@pytest.fixture
+def city(tmp_path):
+    return small_city.write(tmp_path)
+
+
+def test_sources_are_checked_before_there_are_records(city, capsys):
+    assert command.validate(city) is None
+    assert "build them with `python -m data_prep.build" in capsys.readouterr().out
+    city.pois.category_column = "kind"
+    with pytest.raises(InputError, match="kind"):
+        command.validate(city)
+
+
+def test_records_are_checked_and_shown(city, capsys):
+    folder = build.build(city)
+    path = command.validate(city)
+    assert path == folder.with_name("validation.html") and path.exists()
+    assert "9 records read; fit" in capsys.readouterr().out
+
+
+def test_unfit_records_fail_with_their_number(city, tmp_path):
+    folder = build.build(city)
+    np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((1, 2), np.float32))
+    with pytest.raises(InputError, match=r"1 error\(s\), listed above"):
+        command.validate(city, str(tmp_path / "page.html"))
+    assert (tmp_path / "page.html").exists()
