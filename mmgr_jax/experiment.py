@@ -98,6 +98,7 @@ def build(config: ConfigDict) -> Experiment:
         tx,
         augment_options=config.augment.to_dict(),
         loss_options=config.loss.to_dict(),
+        mesh=mesh,
     )
     init = jit_init(
         lambda: train_step.init_state(

@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from mmgr_jax import augment, losses
 from mmgr_jax.models.mmgr import MMGR
@@ -83,6 +84,7 @@ def make_train_step(
     *,
     augment_options: Mapping[str, Any],
     loss_options: Mapping[str, Any],
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
 
@@ -91,13 +93,14 @@ def make_train_step(
         tx: The optimiser.
         augment_options: Keyword arguments of `augment.two_views`.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
+        mesh: Devices that batches are split over; None for one.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
     """
-    update = make_update(model, tx, loss_options=loss_options)
+    update = make_update(model, tx, loss_options=loss_options, mesh=mesh)
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
@@ -114,6 +117,7 @@ def make_update(
     tx: optax.GradientTransformation,
     *,
     loss_options: Mapping[str, Any],
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Views], tuple[TrainState, Metrics]]:
     """The step after the views are made.
 
@@ -121,6 +125,7 @@ def make_update(
         model: The model.
         tx: The optimiser.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
+        mesh: As for `make_train_step`.
 
     Returns:
         `(state, batch, views) -> (state, metrics)`.
@@ -140,6 +145,7 @@ def make_update(
                 **outputs,
                 example_mask=batch["example_mask"],
                 poi_empty=~jnp.any(pois.mask, axis=1),
+                mesh=mesh,
                 **loss_options,
             )
             return loss, (parts, updates.get("batch_stats", {}))

@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number_stops_the_run(small_config):
         ("data", "max_pois", 0, r"max_pois=0 must be at least 1"),
         ("mesh", "data", 9, r"mesh.data=9, but 8 devices"),
         ("model", "dtype", "half", r"model.dtype='half'.*float32, bfloat16"),
-        ("optim", "name", "adagrad", r"optim.name='adagrad'.*adam, adamw, sgd"),
+        ("optim", "name", "adagrad", r"optim.name='adagrad'.*adam, adamw, lars, sgd"),
         ("optim", "weight_decay", 0.1, r"weight_decay=0.1 has no effect"),
         ("train", "total", "3 weeks", r"train.total='3 weeks' is not a duration"),
         ("train", "total", "0 steps", r"less than one step"),

@@ -1,0 +1,320 @@
+"""Log-sum-exp over all similarities of a global batch, without ever storing them.
+
+Several sets of unit vectors (views, POIs) of the same N regions lie split along the
+mesh axis `data`. For an ordered pair of sets (A, B) and each region i
+
+    L[A, B, i] = log sum_j exp(s_ij),   s_ij = a_i . b_j / tau,   over admitted j
+
+is all that the contrastive losses need beside the positives. Similarities live in
+tiles, so memory grows like N, not N^2. With cotangents g of L the gradient is
+
+    dz_i(A) = 1/tau sum_B sum_j (g[A,B,i] exp(s_ij - L[A,B,i])
+                                 + g[B,A,j] exp(s_ij - L[B,A,j])) z_j(B)
+
+because similarities are symmetric: each device finishes its own regions from the
+others' vectors, L and g, and no gradient travels.
+
+The others' vectors come by one all-gather ("gathered"), or from neighbour to neighbour,
+one device's share at a time ("ring").
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from mmgr_jax.typing import Scalar
+
+AXIS = "data"
+# Stands for the logarithm of an empty sum. Finite, so that no gradient is NaN.
+EXCLUDED = -1e30
+
+Pair = tuple[int, int]
+Sets = Float[Array, "q n p"]
+LogSums = Float[Array, "k n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is compared, and how.
+
+    Attributes:
+        pairs: The k ordered pairs of sets, each with its mirror image.
+        poi_set: Index of the set that stands for POIs, where two regions without any
+            are not compared; None for no such set.
+        ring: Pass vectors from device to device instead of gathering them.
+        tile: Regions along each side of a tile of similarities.
+        matmul_dtype: Type of the factors of products; sums are float32.
+    """
+
+    pairs: tuple[Pair, ...]
+    poi_set: int | None = None
+    ring: bool = False
+    tile: int = 512
+    matmul_dtype: DTypeLike = jnp.float32
+
+    def mirror(self, k: int) -> int:
+        """Place of the mirror image of pair k."""
+        a, b = self.pairs[k]
+        return self.pairs.index((b, a))
+
+
+class Regions(NamedTuple):
+    """Some of the regions, as rows or as columns of similarities.
+
+    Attributes:
+        z: Unit vectors of q sets [q n p].
+        index: Place in the global batch [n]; -1 for padding.
+        empty: Whether the POI set is empty [n].
+        log_sum: L of these regions as rows [k n]; for the gradient.
+        weight: Cotangent of L [k n]; for the gradient.
+    """
+
+    z: Sets
+    index: Int[Array, " n"]
+    empty: Bool[Array, " n"]
+    log_sum: LogSums | None = None
+    weight: LogSums | None = None
+
+
+_REGION_AXIS = Regions(z=1, index=0, empty=0, log_sum=1, weight=1)
+_PADDING = Regions(z=0, index=-1, empty=False, log_sum=0, weight=0)
+
+Carry = Any
+Step = Callable[[Carry, Regions, Regions], Carry]
+"""(what tiles of columns have given so far, rows, a tile of columns) -> the same."""
+
+
+def log_sums(
+    z: Sets,
+    temperature: Scalar,
+    valid: Bool[Array, " n"],
+    empty: Bool[Array, " n"],
+    *,
+    plan: Plan,
+    mesh: Mesh | None = None,
+) -> LogSums:
+    """L of each pair and region, float32.
+
+    A region is no column of its own set; in another set it is.
+
+    Args:
+        z: Unit or zero vectors of q sets, n regions each.
+        temperature: Tau, above 0.
+        valid: False for padding: never a column, and a row of no meaning.
+        empty: True for regions without POIs.
+        plan: What is compared, and how.
+        mesh: Devices that n is split over along `data`; None for one device.
+
+    Returns:
+        L, `EXCLUDED` in rows without any column. Its gradient reaches `z` and
+        `temperature`.
+    """
+    if mesh is None:
+        return _on_device(plan, 0, z, temperature, valid, empty)
+    split, split_sets = PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+    return jax.shard_map(
+        partial(_on_device, plan, mesh.shape[AXIS]),
+        mesh=mesh,
+        in_specs=(split_sets, PartitionSpec(), split, split),
+        out_specs=split_sets,
+        check_vma=False,  # custom_vjp does not carry the types that it would check
+    )(z, temperature, valid, empty)
+
+
+def _on_device(
+    plan: Plan,
+    num_devices: int,
+    z: Sets,
+    temperature: Scalar,
+    valid: Bool[Array, " n"],
+    empty: Bool[Array, " n"],
+) -> LogSums:
+    """L of one device's regions; `num_devices` is 0 outside a mesh."""
+    n = len(valid)
+    first = jax.lax.axis_index(AXIS) * n if num_devices else 0
+    own = Regions(
+        z=z.astype(plan.matmul_dtype),
+        index=jnp.where(valid, first + jnp.arange(n), -1),
+        empty=empty,
+    )
+
+    @jax.custom_vjp
+    def of(z: Sets, temperature: Scalar) -> LogSums:
+        return forward(z, temperature)[0]
+
+    def forward(z: Sets, temperature: Scalar) -> tuple[LogSums, tuple]:
+        rows = own._replace(z=z.astype(plan.matmul_dtype))
+        columns = _bring(plan, num_devices, rows)
+        start = jnp.full((len(plan.pairs), n), EXCLUDED)
+        start = (start, jnp.zeros_like(start))
+        step = partial(_add_to_sums, plan, temperature)
+        highest, total = _sweep(plan, num_devices, step, start, rows, columns)
+        log_sum = jnp.where(total > 0, highest + jnp.log(total), EXCLUDED)
+        return log_sum, (rows, columns, temperature, log_sum)
+
+    def backward(saved: tuple, weight: LogSums) -> tuple[Sets, Scalar]:
+        rows, columns, temperature, log_sum = saved
+        rows = rows._replace(log_sum=log_sum, weight=weight)
+        late = Regions(None, None, None, log_sum, weight)
+        late = _bring(plan, num_devices, late)
+        columns = columns._replace(log_sum=late.log_sum, weight=late.weight)
+        start = (jnp.zeros(rows.z.shape, jnp.float32), jnp.zeros((1, n)))
+        step = partial(_add_to_gradient, plan, temperature)
+        gradient, slope = _sweep(plan, num_devices, step, start, rows, columns)
+        return gradient / temperature, -jnp.sum(slope) / temperature
+
+    of.defvjp(forward, backward)
+    return of(z, temperature)
+
+
+def _bring(plan: Plan, num_devices: int, own: Regions) -> Regions:
+    """The columns a device begins with: its own in a ring, else those of all."""
+    if plan.ring or not num_devices:
+        return own
+    return Regions(
+        *(
+            leaf if leaf is None else jax.lax.all_gather(leaf, AXIS, axis=k, tiled=True)
+            for leaf, k in zip(own, _REGION_AXIS, strict=True)
+        )
+    )
+
+
+def _sweep(
+    plan: Plan,
+    num_devices: int,
+    step: Step,
+    start: Carry,
+    rows: Regions,
+    columns: Regions,
+) -> Carry:
+    """Takes every tile of rows past every tile of columns, the other devices' too.
+
+    Args:
+        plan: How.
+        num_devices: Of the mesh, 0 for none.
+        step: What a tile of columns adds to a tile of rows.
+        start: Carry of all rows, arrays [k n] or [q n p]: regions in axis 1.
+        rows: This device's regions.
+        columns: What `_bring` brought.
+    """
+    n = len(rows.index)
+    row_tiles = _tiles(rows, plan.tile)
+    carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, plan.tile, 0), start)
+
+    def meet(carry: Carry, columns: Regions) -> Carry:
+        def visit(carry: Carry, tile: Regions) -> tuple[Carry, None]:
+            work = lambda pair: step(pair[0], pair[1], tile)  # noqa: E731
+            return jax.lax.map(work, (carry, row_tiles)), None
+
+        return jax.lax.scan(visit, carry, _tiles(columns, plan.tile))[0]
+
+    def pass_on(state: tuple[Carry, Regions], _: None) -> tuple[Any, None]:
+        carry, columns = state
+        carry = meet(carry, columns)
+        around = [(i, (i + 1) % num_devices) for i in range(num_devices)]
+        columns = jax.tree.map(lambda x: jax.lax.ppermute(x, AXIS, around), columns)
+        return (carry, columns), None
+
+    if plan.ring and num_devices > 1:
+        state, _ = jax.lax.scan(pass_on, (carry, columns), length=num_devices)
+        carry = state[0]
+    else:
+        carry = meet(carry, columns)
+    return jax.tree.map(lambda leaf: _untiled(leaf, n), carry)
+
+
+def _add_to_sums(
+    plan: Plan, temperature: Scalar, carry: Carry, rows: Regions, columns: Regions
+) -> Carry:
+    """One more tile in the running maximum and sum of each row [k n]."""
+    highest, total = [], []
+    for k, pair in enumerate(plan.pairs):
+        s = _similarities(plan, pair, temperature, rows, columns)
+        admitted = _comparable(plan, pair, rows, columns) & (columns.index >= 0)
+        s = jnp.where(admitted, s, EXCLUDED)
+        before, top = carry[0][k], jnp.maximum(carry[0][k], jnp.max(s, axis=1))
+        share = jnp.where(admitted, jnp.exp(s - top[:, None]), 0.0)
+        highest.append(top)
+        total.append(carry[1][k] * jnp.exp(before - top) + jnp.sum(share, axis=1))
+    return jnp.stack(highest), jnp.stack(total)
+
+
+def _add_to_gradient(
+    plan: Plan, temperature: Scalar, carry: Carry, rows: Regions, columns: Regions
+) -> Carry:
+    """What a tile adds to tau dL/dz [q n p] and to -tau dL/dtau, row by row [1 n]."""
+    gradient, slope = carry
+    for k, (a, b) in enumerate(plan.pairs):
+        s = _similarities(plan, (a, b), temperature, rows, columns)
+        comparable = _comparable(plan, (a, b), rows, columns)
+        mirror = plan.mirror(k)
+        as_rows = jnp.exp(s - rows.log_sum[k][:, None]) * rows.weight[k][:, None]
+        as_rows = jnp.where(comparable & (columns.index >= 0), as_rows, 0.0)
+        as_columns = jnp.exp(s - columns.log_sum[mirror]) * columns.weight[mirror]
+        as_columns = jnp.where(comparable & (rows.index >= 0)[:, None], as_columns, 0.0)
+        pull = (as_rows + as_columns).astype(plan.matmul_dtype)
+        gradient = gradient.at[a].add(_product(plan, pull, columns.z[b]))
+        slope += jnp.sum(as_rows * s, axis=1)
+    return gradient, slope
+
+
+def _similarities(
+    plan: Plan, pair: Pair, temperature: Scalar, rows: Regions, columns: Regions
+) -> Float[Array, "r c"]:
+    return _product(plan, rows.z[pair[0]], columns.z[pair[1]].T) / temperature
+
+
+def _product(plan: Plan, x: Array, y: Array) -> Array:
+    exact = plan.matmul_dtype == jnp.float32
+    precision = jax.lax.Precision.HIGHEST if exact else None
+    return jnp.matmul(x, y, precision=precision, preferred_element_type=jnp.float32)
+
+
+def _comparable(
+    plan: Plan, pair: Pair, rows: Regions, columns: Regions
+) -> Bool[Array, "r c"]:
+    """Pairs of regions whose similarity counts; the same seen from either side."""
+    same = rows.index[:, None] == columns.index
+    if pair[0] == pair[1]:
+        comparable = ~same
+    else:
+        comparable = jnp.ones_like(same)
+    if plan.poi_set in pair:
+        comparable &= same | ~(rows.empty[:, None] & columns.empty)
+    return comparable
+
+
+def _tiles(regions: Regions, size: int) -> Regions:
+    """Regions in tiles, the number of the tile in front, the last one padded."""
+    return Regions(
+        *(
+            leaf if leaf is None else _tiled(leaf, axis, size, padding)
+            for leaf, axis, padding in zip(regions, _REGION_AXIS, _PADDING, strict=True)
+        )
+    )
+
+
+def _tiled(leaf: Array, axis: int, size: int, padding: int | bool) -> Array:
+    n = leaf.shape[axis]
+    size = min(size, n)
+    widths = [(0, 0)] * leaf.ndim
+    widths[axis] = (0, -n % size)
+    leaf = jnp.pad(leaf, widths, constant_values=padding)
+    leaf = leaf.reshape(*leaf.shape[:axis], -1, size, *leaf.shape[axis + 1 :])
+    return jnp.moveaxis(leaf, axis, 0)
+
+
+def _untiled(leaf: Array, n: int) -> Array:
+    """The inverse of `_tiled` on an array of a carry."""
+    leaf = jnp.moveaxis(leaf, 0, 1)
+    leaf = leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])
+    return leaf[:, :n]
