@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmgr_jax import image_ops
 from mmgr_jax.augment_draws import (
@@ -30,6 +30,7 @@ SPLITS = (BOX_NUMBERS, BOX_NUMBERS + TURN_NUMBERS, NUMBERS - 1)
 def two_views(
     image: Tiles,
     key: Key,
+    place: Int[Array, " b"] | None = None,
     *,
     size_px: int,
     crop_area: tuple[float, float] = (0.2, 1.0),
@@ -54,6 +55,7 @@ def two_views(
     Args:
         image: The tiles.
         key: The random key of this batch.
+        place: Place of each tile in the global batch; None: its row.
         size_px: Side of the square views.
         crop_area: Range of the crop's share of the tile's area.
         crop_ratio: Range of the crop's width over height, drawn log-uniformly.
@@ -89,7 +91,8 @@ def two_views(
             u_grey[0] < grey_probability,
         )
 
-    numbers = _uniform_numbers(key, len(image))
+    place = jnp.arange(len(image)) if place is None else place
+    numbers = _uniform_numbers(key, place)
     box, turn, jitter, is_grey = jax.vmap(jax.vmap(draw))(numbers)
     planes = crop_and_turn(image, box, turn, size_px, quarter_turns)
     planes = apply_jitter(planes, jitter)
@@ -196,10 +199,10 @@ def _per_image(value: Shaped[Array, "b v"]) -> Shaped[Array, "b v 1 1"]:
     return value[..., None, None]
 
 
-def _uniform_numbers(key: Key, b: int) -> Float[Array, "b v numbers"]:
+def _uniform_numbers(key: Key, place: Int[Array, " b"]) -> Float[Array, "b v numbers"]:
     """Numbers in [0, 1) for each view of each place in the global batch."""
 
     def at(place: Array) -> Array:
         return jax.random.uniform(jax.random.fold_in(key, place), (VIEWS, NUMBERS))
 
-    return jax.vmap(at)(jnp.arange(b))
+    return jax.vmap(at)(place)

@@ -61,6 +61,28 @@ def check_batch(mesh: Mesh, batch_size: int) -> None:
         )
 
 
+def microbatches(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> int:
+    """How many parts a batch is encoded in.
+
+    Raises:
+        InputError: If the batch does not fall into such parts, with sizes that fit.
+    """
+    if microbatch_size is None:
+        return 1
+    count = mesh.shape["data"]
+    fitting = [
+        size for size in range(count, batch_size + 1, count) if batch_size % size == 0
+    ]
+    if microbatch_size not in fitting:
+        nearest = sorted(fitting, key=lambda size: abs(size - microbatch_size))[:3]
+        raise InputError(
+            f"config.train.microbatch_size={microbatch_size} does not part batches of "
+            f"{batch_size} over {count} device(s) evenly. Near it fit: "
+            f"{', '.join(map(str, sorted(nearest)))}."
+        )
+    return batch_size // microbatch_size
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows as its part of the global batch."""
     layout = split(mesh)

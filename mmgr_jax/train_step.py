@@ -17,6 +17,9 @@ from mmgr_jax.typing import Key, PoiSets, Scalar, Tree, Views
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Scalar]
+Outputs = dict[str, jax.Array]
+Encode = Callable[[Tree, Tree, Batch, Any], tuple[Outputs, Tree]]
+"""(params, batch_stats, batch, what else it needs) -> (outputs, batch_stats after)"""
 
 
 @flax.struct.dataclass
@@ -84,6 +87,7 @@ def make_train_step(
     *,
     augment_options: Mapping[str, Any],
     loss_options: Mapping[str, Any],
+    microbatches: int = 1,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
@@ -93,6 +97,8 @@ def make_train_step(
         tx: The optimiser.
         augment_options: Keyword arguments of `augment.two_views`.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
+        microbatches: Parts of a batch that are encoded one after another, see
+            `in_microbatches`. The losses see the whole batch.
         mesh: Devices that batches are split over; None for one.
 
     Returns:
@@ -100,55 +106,119 @@ def make_train_step(
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
     """
-    update = make_update(model, tx, loss_options=loss_options, mesh=mesh)
+
+    def encode(
+        params: Tree, batch_stats: Tree, batch: Batch, key: Key
+    ) -> tuple[Outputs, Tree]:
+        views = augment.two_views(
+            batch["image"], key, batch["place"], **augment_options
+        )
+        return apply(model, params, batch_stats, batch, views)
+
+    if microbatches > 1:
+        encode = in_microbatches(encode, microbatches, mesh)
+    update = make_update(encode, tx, loss_options=loss_options, mesh=mesh)
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
     ) -> tuple[TrainState, Metrics]:
-        step_key = jax.random.fold_in(key, state.step)
-        views = augment.two_views(batch["image"], step_key, **augment_options)
-        return update(state, batch, views)
+        batch = {**batch, "place": jnp.arange(len(batch["image"]))}
+        return update(state, batch, jax.random.fold_in(key, state.step))
 
     return train_step
 
 
+def apply(
+    model: MMGR, params: Tree, batch_stats: Tree, batch: Batch, views: Views
+) -> tuple[Outputs, Tree]:
+    """Outputs of the model in training, and the batch statistics after."""
+    outputs, updates = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        views,
+        PoiSets.of(batch),
+        train=True,
+        mutable=["batch_stats"],
+    )
+    return outputs, updates.get("batch_stats", {})
+
+
+def in_microbatches(encode: Encode, count: int, mesh: Mesh | None = None) -> Encode:
+    """The same encoding, a part of the batch at a time.
+
+    A backward pass encodes each part again, so that the memory of one part suffices:
+    a third more arithmetic. The gradient is that of the whole, but BatchNorm sees the
+    parts: its statistics are those of a part, and the running ones move `count` times.
+
+    Args:
+        encode: Encodes any batch.
+        count: Number of parts; divides the batch of each device.
+        mesh: Devices that batches are split over. Each device's own rows are parted,
+            so that no row moves.
+    """
+    devices = mesh.shape["data"] if mesh else 1
+
+    def parted(leaf: jax.Array) -> jax.Array:
+        leaf = leaf.reshape(devices, count, -1, *leaf.shape[1:])
+        return leaf.swapaxes(0, 1).reshape(count, -1, *leaf.shape[3:])
+
+    def joined(leaf: jax.Array) -> jax.Array:
+        """From [count parts ...] back to the order of the batch."""
+        leaf = leaf.reshape(count, devices, -1, *leaf.shape[2:])
+        return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[3:])
+
+    def encode_parts(
+        params: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[Outputs, Tree]:
+        @jax.checkpoint
+        def part(batch_stats: Tree, batch: Batch) -> tuple[Tree, Outputs]:
+            outputs, batch_stats = encode(params, batch_stats, batch, given)
+            return batch_stats, outputs
+
+        batch_stats, outputs = jax.lax.scan(
+            part, batch_stats, jax.tree.map(parted, dict(batch))
+        )
+        whole = {
+            "z_image": jax.vmap(joined, in_axes=1)(outputs.pop("z_image")),
+            "z_poi": joined(outputs.pop("z_poi")),
+        }
+        # What does not belong to a region is the same in every part.
+        return whole | {name: leaf[0] for name, leaf in outputs.items()}, batch_stats
+
+    return encode_parts
+
+
 def make_update(
-    model: MMGR,
+    encode: Encode,
     tx: optax.GradientTransformation,
     *,
     loss_options: Mapping[str, Any],
     mesh: Mesh | None = None,
-) -> Callable[[TrainState, Batch, Views], tuple[TrainState, Metrics]]:
-    """The step after the views are made.
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
+    """The part of the step that follows from the outputs: losses, gradient, update.
 
     Args:
-        model: The model.
+        encode: Gives the outputs of the model for a batch.
         tx: The optimiser.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
         mesh: As for `make_train_step`.
 
     Returns:
-        `(state, batch, views) -> (state, metrics)`.
+        `(state, batch, given) -> (state, metrics)`; `given` is handed to `encode`.
     """
 
     def update(
-        state: TrainState, batch: Batch, views: Views
+        state: TrainState, batch: Batch, given: Any
     ) -> tuple[TrainState, Metrics]:
-        pois = PoiSets.of(batch)
-
         def loss_fn(params: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, updates = model.apply(
-                variables, views, pois, train=True, mutable=["batch_stats"]
-            )
+            outputs, batch_stats = encode(params, state.batch_stats, batch, given)
             loss, parts = losses.mmgr_loss(
                 **outputs,
                 example_mask=batch["example_mask"],
-                poi_empty=~jnp.any(pois.mask, axis=1),
+                poi_empty=~jnp.any(batch["poi_mask"], axis=1),
                 mesh=mesh,
                 **loss_options,
             )
-            return loss, (parts, updates.get("batch_stats", {}))
+            return loss, (parts, batch_stats)
 
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (parts, batch_stats)), gradient = gradient_fn(state.params)

@@ -1,5 +1,7 @@
 """MMGR against the released step in PyTorch: losses, gradients, five steps; counts."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,9 @@ class Twins:
             total_steps=120,
             to_steps=lambda text, key: int(text.split()[0]),
         )
-        update = train_step.make_update(model, tx, loss_options=CONFIG.loss.to_dict())
+        update = train_step.make_update(
+            partial(train_step.apply, model), tx, loss_options=CONFIG.loss.to_dict()
+        )
         self.update = jax.jit(update)
         variables = self._variables(model, table)
         self.state = train_step.TrainState(

@@ -1,0 +1,130 @@
+"""Micro-batches: the same gradient as the whole, on one device and on several."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_model import D, K
+
+from mmgr_jax import sharding, train_step
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import mmgr, resnet, vit
+
+B, SIZE_PX = 16, 32
+AUGMENT = dict(size_px=SIZE_PX)
+LOSS = dict(temperature=0.3, image_weight=0.4, symmetric=True, tile=8)
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    mask = np.arange(6) < rng.integers(0, 7, B)[:, None]
+    return {
+        "image": jnp.array(rng.integers(0, 256, (B, SIZE_PX, SIZE_PX, 3)), jnp.uint8),
+        "poi_category": jnp.array(rng.integers(0, K, (B, 6)), jnp.int32),
+        "poi_offset_m": jnp.zeros((B, 6, 2)),
+        "poi_mask": jnp.array(mask),
+        "example_mask": jnp.arange(B) < B - 3,
+    }
+
+
+def model_with(image_encoder):
+    model = mmgr.build(
+        image_encoder={"name": "resnet_small"},
+        poi_encoder={"name": "set2set", "steps": 1},
+        projection_dim=16,
+        num_categories=K,
+        category_dim=D,
+        learn_temperature=True,
+    )
+    return model.clone(image_encoder=image_encoder)
+
+
+def stepped(model, microbatches, devices=1):
+    """Loss and gradient (by one step of SGD at rate 1), and statistics."""
+    mesh = sharding.make_mesh(data=devices)
+    tx = optax.sgd(1.0)
+    state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
+    step = train_step.make_train_step(
+        model,
+        tx,
+        augment_options=AUGMENT,
+        loss_options=LOSS,
+        microbatches=microbatches,
+        mesh=mesh,
+    )
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    step = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
+    after, metrics = step(
+        jax.device_put(state, whole),
+        jax.device_put(batch(), rows),
+        jax.device_put(jax.random.key(1), whole),
+    )
+    gradient = jax.tree.map(
+        lambda a, b: a - b, state.params, jax.device_get(after.params)
+    )
+    return metrics["loss"], gradient, after.batch_stats
+
+
+def assert_close(ours, theirs, rtol=2e-5):
+    scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(theirs))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale),
+        ours,
+        theirs,
+    )
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    """Without BatchNorm nothing depends on how a batch is parted."""
+    model = model_with(vit.ViT(width=16, depth=1, num_heads=2))
+    return model, stepped(model, microbatches=1)
+
+
+@pytest.mark.parametrize(("microbatches", "devices"), [(4, 1), (2, 4)])
+def test_the_gradient_is_that_of_the_whole_batch(transformer, microbatches, devices):
+    model, (loss, gradient, _) = transformer
+    parted_loss, parted_gradient, _ = stepped(model, microbatches, devices)
+    np.testing.assert_allclose(parted_loss, loss, rtol=2e-6)
+    assert_close(parted_gradient, gradient)
+
+
+def test_batchnorm_sees_one_part_after_another():
+    model = model_with(resnet.ResNet((1,), width=8))
+    variables = train_step.init_variables(
+        model, jax.random.key(0, impl="rbg"), 6, SIZE_PX
+    )
+    given = batch() | {"place": jnp.arange(B)}
+    views = jax.random.normal(jax.random.key(2), (2, B, SIZE_PX, SIZE_PX, 3))
+    given["views"] = views.swapaxes(0, 1)
+
+    def encode(params, batch_stats, batch, _):
+        views = batch["views"].swapaxes(0, 1)
+        return train_step.apply(model, params, batch_stats, batch, views)
+
+    arguments = (variables["params"], variables["batch_stats"])
+    parted = jax.jit(partial(train_step.in_microbatches(encode, 2), given=None))
+    outputs, stats = parted(*arguments, given)
+    halves = []
+    expected_stats = variables["batch_stats"]
+    for half in (slice(0, B // 2), slice(B // 2, B)):
+        part = jax.tree.map(lambda leaf, half=half: leaf[half], given)
+        out, expected_stats = jax.jit(encode)(
+            variables["params"], expected_stats, part, None
+        )
+        halves.append(out)
+    expected = jnp.concatenate([out["z_image"] for out in halves], axis=1)
+    np.testing.assert_allclose(outputs["z_image"], expected, rtol=1e-4, atol=1e-6)
+    assert_close(stats, expected_stats)
+
+
+def test_sizes_that_do_not_part_a_batch_are_refused_with_some_that_do():
+    mesh = sharding.make_mesh(data=4)
+    assert sharding.microbatches(mesh, 64, None) == 1
+    assert sharding.microbatches(mesh, 64, 16) == 4
+    for size in (24, 2, 128):
+        with pytest.raises(InputError, match=f"microbatch_size={size} does not part"):
+            sharding.microbatches(mesh, 64, size)
