@@ -7,7 +7,11 @@ at once; what the arguments mean stands in that function's docstring.
 Durations are strings: "120 epochs", "500 steps", "1e6 examples" or "10 percent".
 """
 
-from ml_collections import ConfigDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
 FUNCTION_CLASSES = (
@@ -43,28 +47,62 @@ def base(name: str, crs: str) -> ConfigDict:
     c.toy_city = None  # data_prep.toy_city.generate, when the raw files are absent
     c.released = None  # data_prep.import_released.sample.read, in place of the rest
     c.imagery = dict(  # data_prep.imagery.Imagery
-        paths=(),  # GeoTIFF files or glob patterns
+        paths=(),  # GeoTIFF files, VRT mosaics or glob patterns
         bands=(1, 2, 3),  # red, green, blue; counted from 1
+        nodata=placeholder(float),  # of missing pixels, where the files do not say
+        stretch=placeholder(tuple),  # to 8 bits: ("linear", 0, 3000), see Imagery
     )
     c.pois = dict(  # data_prep.pois.read
-        path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON, Shapefile or CSV
+        path=placeholder(str),  # a table with or without geometries, or .osm.pbf
+        format=placeholder(str),  # "overture"; None: as the file's name says
         layer=placeholder(str),  # GeoPackage only; None: its only one
+        encoding=placeholder(str),  # of CSV and Shapefile, such as "gb18030"
+        separator=placeholder(str),  # CSV only, such as ";"
+        decimal=".",  # or ",", of numbers written as text
         crs=placeholder(str),  # of the coordinates; must agree with the file's own
         datum="wgs84",  # AMap and Tencent deliver "gcj02", Baidu "bd09"
-        category_column="category",
+        category_column="category",  # or a path such as "categories.primary"
         parent_column=placeholder(str),  # first-level category, where there is one
+        name_column="name",  # with it duplicates are told from neighbours
         x_column=placeholder(str),  # CSV only: longitude or easting
         y_column=placeholder(str),  # CSV only: latitude or northing
+        categories=dict(  # data_prep.poi_categories.shared_list
+            path=placeholder(str),  # CSV of the list that cities share; None: no list
+            names=(),  # the list itself, in place of a file
+            parents=(),
+            unknown=placeholder(str),  # takes other categories; None: left out
+        ),
+        osm=dict(  # data_prep.poi_sources.osm.load
+            reader="gdal",  # or "quackosm", see requirements-osm.txt
+            table=placeholder(str),  # CSV: tags -> categories; None: ours
+        ),
     )
     c.labels = ConfigDict()  # name -> data_prep.labels.LabelSource
-    c.regions = dict(  # data_prep.grid.metric_grid
+    c.regions = dict(  # data_prep.regions.cut
+        kind="grid",  # or "h3", "polygons", "chips" (one region a file)
         tile_size_px=224,
         gsd_m=1.0,  # ground sampling distance of the tiles
-        min_coverage=0.95,  # share of a tile's pixels that must hold imagery
-        poi_buffer_m=0.0,  # POIs this far outside a tile still belong to it
+        min_coverage=0.95,  # share of a region's pixels that must hold imagery
+        max_blank_share=0.99,  # share of a tile that one colour may fill; 1.0: all
+        poi_buffer_m=0.0,  # POIs this far outside a region still belong to it
+        mask_outside=False,  # "h3", "polygons": black outside the region
         max_regions=placeholder(int),
+        h3=dict(
+            resolution=10,  # about 150 m across
+            containment="overlap",  # or "center"
+        ),
+        polygons=dict(
+            path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON or Shapefile
+            layer=placeholder(str),  # GeoPackage only; None: its only one
+            id_column=placeholder(str),  # None: a hash of the outline
+            fit="refuse",  # or "scale": a large polygon gets coarser pixels
+        ),
     )
-    c.blocks = dict(size_m=2000.0)  # data_prep.splits.block_ids
+    c.blocks = dict(  # data_prep.splits.assign
+        size_m=FieldReference(2000.0, field_type=object),  # or "auto": by the labels
+        num_folds=5,  # each is tested once
+        buffer_m=0.0,  # regions this close to a tested one are left out of training
+    )
     c.records = dict(  # data_prep.records
         dir=f"data/{name}/records",
         num_shards=8,
@@ -133,6 +171,9 @@ def base(name: str, crs: str) -> ConfigDict:
         image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only
         symmetric=False,  # True: view 2 meets the POIs too
         empty_sets="excluded",  # or "repel"
+        implementation="gathered",  # or "ring", "dense": equal results
+        matmul_dtype="float32",  # or "bfloat16"
+        tile=512,  # regions along a side of a tile of similarities
     )
     c.optim = dict(  # optim.build
         name="adam",  # or "adamw", "lars", "sgd"
@@ -146,6 +187,7 @@ def base(name: str, crs: str) -> ConfigDict:
     )
     c.train = dict(  # train.train
         total="120 epochs",
+        microbatch_size=placeholder(int),  # regions encoded at a time; None: a batch
         log_every="20 steps",
         save_every="5 epochs",
         keep=2,  # newest checkpoints kept
@@ -156,9 +198,12 @@ def base(name: str, crs: str) -> ConfigDict:
     c.eval = dict(  # evaluators.tasks.evaluate
         features=("image", "poi", "both"),  # what the heads are given, in turn
         tasks=(),  # label names; (): every label of the manifest
-        num_folds=5,  # spatial folds: each is tested once
+        splits=("block", "random"),  # the first is the one to quote
+        num_folds=placeholder(int),  # None: as the records have it (config.blocks)
+        buffer_m=placeholder(float),  # likewise
+        seed=0,  # another number deals the folds anew
+        other_records=(),  # records of other cities: each is left out in turn
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
-        seed=0,
     )
     c.embed = dict(  # mmgr_jax.embed
         features="image",  # what the mapped predictions come from
@@ -234,6 +279,7 @@ def large_batch(c: ConfigDict) -> ConfigDict:
     c.model.dtype = "bfloat16"
     c.loss.symmetric = True
     c.loss.temperature = 0.2
+    c.loss.matmul_dtype = "bfloat16"
     c.augment.vertical_flip = True
     c.augment.quarter_turns = True
     c.optim.name = "adamw"
@@ -275,39 +321,74 @@ RECIPES = {
 }
 
 
-def count_label(
-    path: str, *, unit: str, year: int, source: str, licence: str = ""
-) -> ConfigDict:
-    """A raster of counts per pixel, summed over each region."""
-    return ConfigDict(
-        dict(
-            kind="count",
-            path=path,
-            band=1,
-            unit=unit,
-            year=year,
-            source=source,
-            licence=licence,
-        )
-    )
+def count_label(path: str, *, unit: str, **given: Any) -> ConfigDict:
+    """Totals, summed over each region: a raster of counts per pixel.
+
+    With `column`, polygons with a count each; with `id_column` too, a table of regions.
+
+    Args:
+        path: The file.
+        unit: Unit of the sum, such as "persons".
+        **given: More of `data_prep.labels.LabelSource`, such as year and source.
+    """
+    return _label("count", path, unit=unit, **given)
+
+
+def density_label(path: str, *, unit: str, **given: Any) -> ConfigDict:
+    """Amounts per area such as "persons/km2", averaged over each region."""
+    return _label("density", path, unit=unit, **given)
+
+
+def scalar_label(path: str, *, unit: str, **given: Any) -> ConfigDict:
+    """Any other number, averaged over each region by area."""
+    return _label("scalar", path, unit=unit, **given)
 
 
 def share_label(
-    path: str, *, column: str, year: int, source: str, licence: str = ""
+    path: str, *, mapping: Mapping[Any, str | None] = MappingProxyType({}), **given: Any
 ) -> ConfigDict:
-    """Polygons of functional zones, taken as area shares of each region."""
-    return ConfigDict(
-        dict(
-            kind="share",
-            path=path,
-            column=column,
-            classes=FUNCTION_CLASSES,
-            unit="1",
-            year=year,
-            source=source,
-            licence=licence,
-        )
+    """Polygons of functional zones, taken as area shares of each region.
+
+    Args:
+        path: The file.
+        mapping: What the file says -> the class that is meant; None leaves it out.
+        **given: More of `data_prep.labels.LabelSource`: `column` or `id_column`; the
+            `classes` where they are not the urban functions.
+    """
+    # Pairs: a name with a full stop cannot be a key of a config.
+    pairs = tuple((str(said), meant) for said, meant in mapping.items())
+    return _label(
+        "share",
+        path,
+        **(dict(classes=FUNCTION_CLASSES, unit="1") | given),
+        mapping=pairs,
     )
+
+
+def _label(kind: str, path: str, **given: Any) -> ConfigDict:
+    """A label's settings, all of them, so that each can be overridden by its key."""
+    settings = dict(
+        kind=kind,
+        path=path,
+        unit="1",
+        band=1,
+        column=placeholder(str),
+        id_column=placeholder(str),
+        classes=(),
+        mapping=(),
+        nodata="unknown",
+        min_known=0.5,
+        uncovered="ignore",
+        year=placeholder(int),
+        source="",
+        licence="",
+    )
+    unknown = sorted(set(given) - set(settings))
+    if unknown:
+        raise TypeError(
+            f"a label has no {', '.join(unknown)}; allowed: {', '.join(settings)}"
+        )
+    return ConfigDict(settings | given)
 
 
 def parse_variant(argument: str | None, allowed: tuple[str, ...]) -> str:

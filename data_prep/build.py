@@ -225,6 +225,8 @@ def _write(
         num_shards=settings["num_shards"],
         fingerprint=fingerprint,
         run=run,
+        region_ids=city.regions.ids,
+        folds=city.splits.folds,
     )
     return len(city.regions)
 

@@ -8,15 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import pyproj
 import shapely
 import tensorflow_datasets as tfds
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 
-from data_prep import graph, grid, labels, pois, splits, threads
-from data_prep.grid import Regions
+from data_prep import assign as assign_lib
+from data_prep import graph, labels, pois, threads
+from data_prep import regions as regions_lib
+from data_prep import splits as splits_lib
+from data_prep.assign import Assignment
 from data_prep.imagery import Imagery
 from data_prep.labels import LabelSource, Values
-from data_prep.pois import Assignment, PoiTable
+from data_prep.pois import PoiTable
+from data_prep.regions import Regions
+from data_prep.splits import Splits
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -32,10 +38,9 @@ class City:
         pois: The POIs.
         assignment: Which POI belongs to which region.
         diagonal_m: Diagonal of the bounding box of the regions' POIs.
-        block_id: Spatial block of each region [r].
+        splits: Spatial block and folds of each region.
         labels: Values of each label, [r] or [r k].
         meanings: Meaning of each label.
-        block_size_m: Side of a spatial block.
         report: Counts for the manifest.
     """
 
@@ -45,10 +50,9 @@ class City:
     pois: PoiTable
     assignment: Assignment
     diagonal_m: float
-    block_id: Int32[np.ndarray, " r"]
+    splits: Splits
     labels: Mapping[str, Values]
     meanings: Mapping[str, schema.Label]
-    block_size_m: float
     report: Mapping[str, Any]
 
     @property
@@ -71,24 +75,28 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
         InputError: If no region or no POI is left, or a label is unusable.
     """
     crs = sections["city"]["crs"]
-    regions = grid.metric_grid(imagery, **sections["regions"])
-    logging.info("regions: %s", _kept(len(regions), regions.dropped))
-    table = pois.read(**sections["pois"], city_crs=crs)
-    assignment = pois.assign(table, regions)
+    regions = regions_lib.cut(imagery, crs, **sections["regions"])
+    group = regions.overlap_groups()
+    noted = {**regions.noted, **_overlapping(group)}
+    logging.info("regions: %s", _kept(len(regions), regions.dropped, noted))
+    table = pois.read(
+        **sections["pois"], city_crs=crs, area_deg=_extent_deg(regions, crs)
+    )
+    assignment = assign_lib.assign(table, regions)
     dropped = {**table.dropped, "outside every region": assignment.outside}
     inside = len(table) - assignment.outside
     logging.info("POIs: %s", _kept(inside, dropped))
+    if assignment.outside:
+        outside = np.ones(len(table), bool)
+        outside[assignment.poi] = False
+        logging.info("POIs outside: %s", pois.rows_in_words(table.row[outside]))
     if not inside:
         raise InputError(_all_outside(sections["pois"]["path"], table, regions))
-    values, meanings, told = {}, {}, {}
-    for name, settings in sections["labels"].items():
-        source = LabelSource(**settings)
-        values[name], told[name] = labels.extract(name, source, regions, crs)
-        meanings[name] = source.meaning()
-        shown = (f"{what} {number:,.6g}" for what, number in told[name].items())
-        logging.info("label %s: %s", name, ", ".join(shown))
-    size_m = sections["blocks"]["size_m"]
-    diagonal_m = pois.diagonal_m(table, assignment.poi)
+    known, told = _labels(sections["labels"], regions, crs)
+    splits = splits_lib.assign(
+        regions.ids, regions.centre_m, group, known, **sections["blocks"]
+    )
+    diagonal_m = assign_lib.diagonal_m(table, assignment.poi)
     return City(
         name=sections["city"]["name"],
         crs=crs,
@@ -96,19 +104,29 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
         pois=table,
         assignment=assignment,
         diagonal_m=diagonal_m,
-        block_id=splits.block_ids(regions.centre_m, size_m),
-        labels=values,
-        meanings=meanings,
-        block_size_m=size_m,
+        splits=splits,
+        labels={name: values for name, (_, values) in known.items()},
+        meanings={name: meaning for name, (meaning, _) in known.items()},
         report={
+            "imagery": imagery.report,
             "regions dropped": regions.dropped,
+            "regions noted": noted,
             "POIs inside": inside,
             "POIs dropped": dropped,
+            "POIs of other categories": table.counted_as_other,
             "POI diagonal_m": round(diagonal_m, 3),
             "POI buffer_m": regions.poi_buffer_m,
+            "splits": splits.report,
             "labels": told,
         },
     )
+
+
+def _extent_deg(regions: Regions, crs: str) -> tuple[float, float, float, float]:
+    """West, south, east, north of all regions in degrees."""
+    low, high = regions.bounds_m[:, :2].min(axis=0), regions.bounds_m[:, 2:].max(axis=0)
+    transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    return transformer.transform_bounds(*low.tolist(), *high.tolist())
 
 
 def manifest(
@@ -139,8 +157,9 @@ def manifest(
         categories=city.pois.categories,
         category_parents=city.pois.parents,
         labels=city.meanings,
-        block_size_m=city.block_size_m,
+        block_size_m=city.splits.block_size_m,
         image_format=image_format,
+        splits=city.splits.meanings,
         report=city.report,
         sources=sources,
         config=config,
@@ -154,13 +173,11 @@ def encoded(
 
     Tiles are read here and encoded by threads, a few tiles ahead.
     """
-    size_px = city.regions.tile_size_px
-    layout = schema.features(size_px, city.meanings, image_format)
-    bounds_m = city.regions.bounds_m
+    layout = schema.features(city.regions.tile_size_px, city.meanings, image_format)
 
     def tiles() -> Iterator[tuple[Any, ...]]:
         for region in regions:
-            tile, _ = imagery.read_tile(tuple(bounds_m[region].tolist()), size_px)
+            tile = regions_lib.read(imagery, city.regions, region)
             yield city, region, tile, layout, image_format
 
     yield from threads.in_order(_encode, tiles())
@@ -190,25 +207,49 @@ def _encode(
     image_format: str,
 ) -> bytes:
     category, offset_m, edges, weights = region_graph(city, region)
-    west, south, east, north = city.regions.bounds_m[region]
     record: schema.Record = {
-        "region_id": city.regions.name(region),
+        "region_id": city.regions.ids[region],
         "image": schema.encode_image(tile, image_format),
         "poi/category": category,
         "poi/offset_m": offset_m,
         "poi/edges": edges,
         "poi/edge_weight": weights,
-        "geometry": shapely.to_wkb(shapely.box(west, south, east, north)),
-        "block_id": city.block_id[region],
+        "geometry": shapely.to_wkb(city.regions.polygon(region)),
+        "block_id": city.splits.block_id[region],
     }
     for name, values in city.labels.items():
         record[f"label/{name}"] = values[region]
     return schema.serialize(record, layout)
 
 
-def _kept(count: int, dropped: Mapping[str, int]) -> str:
+def _labels(
+    settings: Mapping[str, Any], regions: Regions, crs: str
+) -> tuple[dict[str, tuple[schema.Label, Values]], dict[str, Any]]:
+    """Meaning and values of each label, and what is worth telling of it."""
+    known, told = {}, {}
+    for name, setting in settings.items():
+        source = LabelSource(**setting)
+        values, told[name] = labels.extract(name, source, regions, crs)
+        known[name] = (source.meaning(), values)
+        shown = (f"{what} {number:,.6g}" for what, number in told[name].items())
+        logging.info("label %s: %s", name, ", ".join(shown))
+    return known, told
+
+
+def _overlapping(group: Int[np.ndarray, " r"]) -> dict[str, int]:
+    """How many regions share their group with another, if any."""
+    count = int((np.bincount(group)[group] > 1).sum())
+    return {"overlapping another": count} if count else {}
+
+
+def _kept(
+    count: int, dropped: Mapping[str, int], noted: Mapping[str, int] | None = None
+) -> str:
+    text = f"{count:,} kept"
+    if noted:
+        text += f", of them {pois.counted(noted)}"
     left_out = pois.counted(dropped)
-    return f"{count:,} kept" + (f"; left out: {left_out}" if left_out else "")
+    return text + (f"; left out: {left_out}" if left_out else "")
 
 
 def _all_outside(path: str, table: PoiTable, regions: Regions) -> str:

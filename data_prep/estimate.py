@@ -33,11 +33,13 @@ def report(
     """
     regions = city.regions
     left_out = pois.counted(regions.dropped) or "none"
+    noted = pois.counted(city.report["regions noted"])
     lines = [
         f"{city.name}, {city.crs}: {len(regions):,} regions of "
         f"{regions.tile_size_px} px = {regions.tile_size_m:g} m in "
-        f"{city.block_id.max() + 1} blocks of {city.block_size_m:g} m",
-        f"  grid cells left out: {left_out}",
+        f"{city.splits.block_id.max() + 1} blocks of {city.splits.block_size_m:g} m",
+        f"  left out: {left_out}",
+        *([f"  of the regions: {noted}"] if noted else []),
         "",
         *_poi_lines(city),
         "",

@@ -11,17 +11,19 @@ import dataclasses
 import logging
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 
 from data_prep import shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
+from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -35,6 +37,8 @@ def write(
     num_shards: int,
     fingerprint: str,
     run: Runner,
+    region_ids: Sequence[str] = (),
+    folds: Mapping[str, Int[np.ndarray, " r"]] = MappingProxyType({}),
 ) -> None:
     """Writes the records of a city and puts them in place.
 
@@ -46,6 +50,8 @@ def write(
         num_shards: Number of shards; no more than regions are made.
         fingerprint: Tells the work of these settings and sources from any other.
         run: Who writes the shards.
+        region_ids: Name of each region [r], where there are folds.
+        folds: Kind of split -> fold of each region; those `manifest.splits` names.
 
     Raises:
         InputError: If `records_dir` holds something else than records.
@@ -55,6 +61,8 @@ def write(
     partial.mkdir(parents=True, exist_ok=True)
     notes = _write_shards(manifest, partial, encode, num_shards, run)
     np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
+    if folds:
+        folds_lib.write(partial, region_ids, folds)
     manifest = dataclasses.replace(
         manifest,
         shard_lengths=tuple(note["length"] for note in notes),

@@ -23,8 +23,19 @@ def named(sections: Sections) -> dict[str, str]:
         f"config.imagery.paths[{index}]": str(path)
         for index, path in enumerate(sections["imagery"]["paths"])
     }
-    if sections["pois"]["path"]:
-        found["config.pois.path"] = sections["pois"]["path"]
+    pois = sections["pois"]
+    for name, path in (
+        ("path", pois["path"]),
+        ("categories.path", pois["categories"]["path"]),
+        ("osm.table", pois["osm"]["table"]),
+    ):
+        if path:
+            found[f"config.pois.{name}"] = path
+    if (
+        sections["regions"]["kind"] == "polygons"
+        and sections["regions"]["polygons"]["path"]
+    ):
+        found["config.regions.polygons.path"] = sections["regions"]["polygons"]["path"]
     for name, label in sections["labels"].items():
         if label.get("path"):
             found[f"config.labels.{name}.path"] = label["path"]

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import logging
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +25,7 @@ import grain
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
 from mmgr_jax.errors import InputError
@@ -30,6 +33,9 @@ from mmgr_jax.train_step import TrainState
 from mmgr_jax.typing import Tree
 
 FOLDER = "checkpoints"
+_NAMED = 8  # arrays named in an error
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +66,15 @@ class Checkpoints:
             keep: How many of the newest bundles stay.
         """
         self._directory = Path(workdir).absolute() / FOLDER
+        self._keep = keep
+        self._open()
+
+    def _open(self) -> None:
+        policies = ocp.training.save_decision_policies
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
-                1
-            ),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            save_decision_policy=policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
             cleanup_tmp_directories=True,
         )
 
@@ -116,29 +125,64 @@ class Checkpoints:
         abstract: TrainState,
         iterator: grain.DatasetIterator,
         clock: Mapping[str, float],
+        check: Callable[[Metadata, Path], None],
     ) -> tuple[TrainState, dict[str, float]]:
-        """The newest bundle; `iterator` is moved to where it was.
+        """The newest bundle that can be read; `iterator` is moved to where it was.
+
+        A damaged bundle is named in the log, renamed to `damaged-<step>`, and the one
+        before it is taken.
 
         Args:
             abstract: Shapes, types and shardings of the state to restore.
             iterator: An iterator over the same records.
             clock: A clock of the same fields.
+            check: Refuses the bundle of another model by an InputError.
 
         Raises:
-            InputError: If the bundle holds another model or other data.
+            InputError: If the bundle holds another model or optimiser, or no bundle
+                can be read.
         """
-        step = self.latest_step
-        loaded = _load(
-            self._checkpointer,
-            self._directory / str(step),
-            {
-                "model": _model_tree(abstract),
-                "train": {"opt_state": abstract.opt_state, "step": abstract.step},
-                "data": iterator,
-                "clock": dict(clock),
-            },
+        wanted = {
+            "model": _model_tree(abstract),
+            "train": {"opt_state": abstract.opt_state, "step": abstract.step},
+            "data": iterator,
+            "clock": dict(clock),
+        }
+        steps = [entry.step for entry in self._checkpointer.checkpoints]
+        for step in sorted(steps, reverse=True):
+            bundle = self._directory / str(step)
+            try:
+                metadata = load_metadata(bundle)
+                stored = ocp.checkpointables_metadata(bundle).metadata
+            except Exception as error:  # Orbax raises many kinds for a torn folder
+                self._set_aside(bundle, error)
+                continue
+            check(metadata, bundle)
+            _refuse_other_arrays(bundle, stored, wanted)
+            try:
+                loaded = self._checkpointer.load_checkpointables(step, wanted)
+            except Exception as error:  # its arrays fit, so its bytes are damaged
+                self._set_aside(bundle, error)
+                continue
+            return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
+        raise InputError(
+            f"{self._directory}: no checkpoint can be read. Those set aside are named "
+            "damaged-<step>; start anew with another --config.workdir."
         )
-        return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
+
+    def _set_aside(self, bundle: Path, error: Exception) -> None:
+        log.warning(
+            "%s: this checkpoint is damaged (%s); taking the one before it",
+            bundle,
+            _root_cause(error),
+        )
+        self._checkpointer.close()
+        if jax.process_index() == 0:
+            aside = bundle.with_name(f"damaged-{bundle.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            bundle.rename(aside)
+        multihost_utils.sync_global_devices("damaged checkpoint set aside")
+        self._open()
 
 
 def latest(path: str | Path) -> Path:
@@ -251,6 +295,40 @@ def abstract_like(tree: Any, sharding: Sharding) -> Any:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         tree,
     )
+
+
+def _refuse_other_arrays(
+    bundle: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    """Raises InputError, with the first differences, where shapes or names differ."""
+    for name in ("model", "train"):
+        theirs, ours = _shapes(stored[name]), _shapes(wanted[name])
+        differing = [
+            f"{path}: {theirs.get(path, 'absent')} in the checkpoint, "
+            f"{ours.get(path, 'absent')} here"
+            for path in sorted(theirs.keys() | ours.keys())
+            if theirs.get(path) != ours.get(path)
+        ]
+        if differing:
+            more = len(differing) - _NAMED
+            raise InputError(
+                f"{bundle}: does not fit the model or optimiser of this config:\n  "
+                + "\n  ".join(differing[:_NAMED])
+                + (f"\n  and {more} more" if more > 0 else "")
+                + "\nUse the config it was trained with, or another --config.workdir."
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Dotted path -> shape; the same for a tree and for how Orbax stores it."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        ".".join(
+            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+            for key in path
+        ): tuple(leaf.shape)
+        for path, leaf in leaves
+    }
 
 
 def _model_tree(state: TrainState) -> Tree:

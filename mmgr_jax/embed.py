@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, checkpoint, cli, experiment, inference
 from mmgr_jax.errors import InputError
-from mmgr_jax.eval import extract, labelled, select
+from mmgr_jax.eval import choose_splits, extract, labelled, select
 from mmgr_jax.evaluators import features, tasks
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
@@ -48,11 +48,13 @@ def embed(config: ConfigDict) -> Path:
     kind = config.embed.features
     embeddings = select(extract(config, encoder, source), kind)
     regions = features.read_regions(source)
-    labels, block_id = labelled(source)
-    options = config.eval.to_dict()
-    del options["features"]
+    labels = labelled(source, regions)
     report = tasks.evaluate(
-        {kind: embeddings}, labels, block_id, **options, split_kinds=("block",)
+        {kind: embeddings},
+        labels,
+        choose_splits(config, source, regions, ("block",)),
+        tasks=config.eval.tasks,
+        strengths=config.eval.strengths,
     )
 
     folder = Path(config.workdir) / FOLDER

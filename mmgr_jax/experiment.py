@@ -98,6 +98,9 @@ def build(config: ConfigDict) -> Experiment:
         tx,
         augment_options=config.augment.to_dict(),
         loss_options=config.loss.to_dict(),
+        microbatches=sharding.microbatches(
+            mesh, config.data.batch_size, config.train.microbatch_size
+        ),
         mesh=mesh,
     )
     init = jit_init(

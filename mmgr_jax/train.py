@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from mmgr_jax import checkpoint, experiment, metrics
+from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.experiment import Experiment
+
+_NAMED = 8  # regions named in an error
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +45,23 @@ def train(config: ConfigDict) -> Path:
     with checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints:
         # Where does this run begin?
         #   1. the workdir holds a whole checkpoint: there, with state, data iterator
-        #      and clock of that moment, bit for bit as if nothing had happened
+        #      and clock of that moment, bit for bit as if nothing had happened (a
+        #      damaged one is named and set aside, and the one before is taken)
         #   2. it holds none: at step 0
         state, iterator, clock = run.init(), run.batches(), metrics.Clock()
-        start = checkpoints.latest_step or 0
-        if start:
-            bundle = checkpoint.latest(run.workdir)
-            experiment.check_same_model(
-                config.model.to_dict(), checkpoint.load_metadata(bundle), bundle
-            )
+        if checkpoints.latest_step:
             abstract = checkpoint.abstract_like(
                 state, jax.tree.leaves(state)[0].sharding
             )
-            state, times = checkpoints.restore(abstract, iterator, clock.state())
+            state, times = checkpoints.restore(
+                abstract,
+                iterator,
+                clock.state(),
+                partial(experiment.check_same_model, config.model.to_dict()),
+            )
             clock = metrics.Clock(**times)
-            log.info("continuing from step %d of %s", start, run.workdir)
+            log.info("continuing from step %d of %s", state.step, run.workdir)
+        start = int(state.step)
         if start < run.total_steps:
             _loop(run, checkpoints, state, iterator, clock, start)
         else:
@@ -86,17 +96,21 @@ def _loop(
         batch_size=run.metadata.config["data"]["batch_size"],
     )
     log.info("compiling the step (under a minute on a CPU) ...")
-    with metrics.Writer(run.workdir, start_step=start) as writer:
+    recent = _Recent(run.source)
+    with metrics.Writer(run.workdir, start_step=start) as writer, _Stop() as stop:
         for step in range(start + 1, run.total_steps + 1):
             before = time.perf_counter()
-            batch = run.put(next(iterator))
+            rows = next(iterator)
+            batch = run.put(rows)
             clock.add_wait(time.perf_counter() - before)
             state, values = run.step(state, batch)
+            recent.add(step, values, rows["region_index"])
 
-            last = step == run.total_steps
+            stopping = stop.asked(step)
+            last = stopping or step == run.total_steps
             if last or step == start + 1 or step % run.log_every == 0:
+                recent.check_finite(checkpoints.latest_step)
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
-                _check_finite(values, step, checkpoints.latest_step)
                 rates = progress.measure(step)
                 if step > start + 1:  # the first step's time is its compilation's
                     values |= rates
@@ -104,15 +118,88 @@ def _loop(
                 writer.write(step, values)
                 log.info(metrics.log_line(step, run.total_steps, values))
             if last or step % run.save_every == 0:
+                recent.check_finite(checkpoints.latest_step)
                 checkpoints.save(state, iterator, clock.state(), run.metadata)
+            if stopping:
+                log.info("asked to stop: step %d is saved in %s", step, run.workdir)
+                raise Stopped(
+                    f"stopped at step {step} of {run.total_steps}, as asked; give the "
+                    "same command to continue."
+                )
 
 
-def _check_finite(
-    values: Mapping[str, float], step: int, saved_step: int | None
-) -> None:
-    if not all(math.isfinite(value) for value in values.values()):
-        raise InputError(
-            f"step {step}: the loss is no longer a number ({dict(values)}). Lower "
-            "config.optim.learning_rate or lengthen config.optim.warmup; the newest "
-            f"checkpoint is of step {saved_step or 0}."
-        )
+class Stopped(SystemExit):
+    """Training was asked to stop and has saved; exit status 143, as of SIGTERM."""
+
+    def __init__(self, message: str) -> None:
+        """Takes what to tell the user."""
+        super().__init__(143)
+        self.message = message
+
+
+class _Stop:
+    """Turns SIGTERM, a machine's notice that it will go, into a saved checkpoint.
+
+    Where several processes train together they stop at the same step: JAX's
+    coordination service agrees on it.
+    """
+
+    def __enter__(self) -> _Stop:
+        self._asked = False
+        self._several = jax.process_count() > 1
+        # Python sets signal handlers in the main thread alone; elsewhere, such as in
+        # a notebook's worker, SIGTERM ends the process as it always did.
+        self._handles = threading.current_thread() is threading.main_thread()
+        if self._handles and not self._several:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handles and not self._several:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
+
+    def asked(self, step: int) -> bool:
+        """Whether training should stop after this step."""
+        if self._several:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
+
+
+class _Recent:
+    """What the steps since the last look gave, still on the device, and for whom."""
+
+    def __init__(self, source: RecordSource) -> None:
+        self._source = source
+        self._steps: list[tuple[int, Mapping[str, jax.Array], np.ndarray]] = []
+
+    def add(
+        self, step: int, values: Mapping[str, jax.Array], region_index: np.ndarray
+    ) -> None:
+        self._steps.append((step, values, region_index))
+
+    def check_finite(self, saved_step: int | None) -> None:
+        """Looks at all of them.
+
+        Raises:
+            InputError: If something is not a number, naming the first such step and
+                the regions of this process's share of it.
+        """
+        steps, self._steps = self._steps, []
+        for step, values, region_index in steps:
+            values = {name: float(value) for name, value in values.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                names = [self._source[int(i)]["region_id"] for i in region_index]
+                more = len(names) - _NAMED
+                shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
+                raise InputError(
+                    f"step {step}: no longer a number ({shown}), with the regions "
+                    f"{', '.join(names[:_NAMED])}"
+                    + (f" and {more} more" if more > 0 else "")
+                    + ". Lower config.optim.learning_rate or lengthen "
+                    "config.optim.warmup; if it is always these regions, look at them "
+                    "with `python -m data_prep.validate`. The newest checkpoint is of "
+                    f"step {saved_step or 0}."
+                )

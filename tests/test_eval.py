@@ -10,8 +10,10 @@ import pytest
 
 from mmgr_jax import checkpoint, compare, embed, experiment, inference, train
 from mmgr_jax import eval as evaluation
-from mmgr_jax.data import schema
+from mmgr_jax.data import folds, schema
+from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import features
 
 METHODS = {"mean"} | {
     f"{encoder} {kind}"
@@ -90,8 +92,8 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     encoder = inference.load_encoder(trained, bundle, source)
-    features = evaluation.extract(trained, encoder, source)["image"]
-    np.testing.assert_allclose(np.stack(table["embedding"]), features, rtol=1e-5)
+    learnt = evaluation.extract(trained, encoder, source)["image"]
+    np.testing.assert_allclose(np.stack(table["embedding"]), learnt, rtol=1e-5)
     truth = [source[i]["label/population"] for i in range(40)]
     np.testing.assert_allclose(table["population_true"], truth, rtol=1e-6)
     for task in ("function", "population"):
@@ -112,6 +114,55 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
     assert set(report.to_json()["tasks"]["population"]["splits"]) == {"random"}
     with pytest.raises(InputError, match="do not say where.*config.released.centres"):
         embed.embed(config)
+
+
+def _copy_records(records_dir, folder, **changed):
+    shutil.copytree(records_dir, folder)
+    manifest = schema.Manifest.load(folder)
+    dataclasses.replace(manifest, **changed).save(folder)
+    return folder
+
+
+def test_stored_splits_and_buffers_decide_who_is_tested(trained, records_dir, tmp_path):
+    meanings = dict(block=schema.Split(num_folds=3, buffer_m=1.0))
+    folder = _copy_records(records_dir, tmp_path / "records", splits=meanings)
+    source = RecordSource(folder)
+    regions = features.read_regions(source)
+    column = np.arange(40) % 8
+    folds.write(folder, regions.region_ids, dict(block=column // 3))
+    config = trained.copy_and_resolve_references()
+    config.records.dir, config.eval.num_folds = str(folder), None
+    split = evaluation.choose_splits(config, source, regions, ("block",))["block"]
+    np.testing.assert_array_equal(split.fold, column // 3)
+    # Squares of 64 m: the columns that touch a tested one take no part.
+    assert set(column[split.parts(0).validation]) == {4, 5}
+    config.eval.buffer_m = 65.0
+    split = evaluation.choose_splits(config, source, regions, ("block",))["block"]
+    assert set(column[split.parts(0).validation]) == {5}
+
+
+def test_each_city_is_tested_by_the_others(trained, records_dir, tmp_path):
+    labels = dict(schema.Manifest.load(records_dir).labels)
+    labels["population"] = dataclasses.replace(labels["population"], unit="thousands")
+    other = _copy_records(
+        records_dir, tmp_path / "other", city="small", labels=labels,
+        categories=tuple("abcde"),
+    )  # fmt: skip
+    config = trained.copy_and_resolve_references()
+    config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")
+    config.eval.other_records = (str(other),)
+    evaluation.evaluate(config)
+    result = json.loads((tmp_path / "run/eval/metrics_cities.json").read_text())
+    # Units and categories differ: neither that label nor the POIs can be compared.
+    assert list(result["tasks"]) == ["function"]
+    methods = result["tasks"]["function"]["splits"]["city"]
+    assert set(methods) == {"mean", "MMGR image", "random image"}
+    assert result["tasks"]["function"]["num_regions"] == 80
+    assert [len(method["folds"]) for method in methods.values()] == [2, 2, 2]
+    assert result["cities"] == ["small", "small"]
+    config.eval.features = ("poi",)
+    with pytest.raises(InputError, match="other POI categories, .*Add 'image'"):
+        evaluation.evaluate(config)
 
 
 def test_a_checkpoint_of_another_model_is_refused(trained):

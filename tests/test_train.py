@@ -95,7 +95,9 @@ def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(small_config):
     restored, state = run.batches(), run.init()
     with checkpoint.Checkpoints(run.workdir, keep=2) as checkpoints:
         abstract = checkpoint.abstract_like(state, state.step.sharding)
-        state, _ = checkpoints.restore(abstract, restored, metrics.Clock().state())
+        state, _ = checkpoints.restore(
+            abstract, restored, metrics.Clock().state(), lambda *_: None
+        )
     assert int(state.step) == run.total_steps
     for name, rows in next(restored).items():
         np.testing.assert_array_equal(rows, expected[name])
@@ -140,6 +142,57 @@ def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(
     assert distance <= 1e-5 * norm
 
 
+def _damage(bundle):
+    """Cuts the largest file of a bundle in half, as a full disk does."""
+    files = [path for path in bundle.rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(small_config, caplog):
+    workdir = train.train(small_config)
+    expected, _ = _bundle(workdir, 4)
+    _damage(workdir / checkpoint.FOLDER / "4")
+    with caplog.at_level("WARNING"):
+        train.train(small_config)
+    assert "checkpoints/4: this checkpoint is damaged" in caplog.text
+    assert (workdir / checkpoint.FOLDER / "damaged-4").is_dir()
+    again, _ = _bundle(workdir, 4)
+    chex.assert_trees_all_equal(again, expected)
+
+
+def test_without_any_whole_checkpoint_the_run_says_so(small_config):
+    small_config.train.keep = 1
+    workdir = train.train(small_config)
+    _damage(workdir / checkpoint.FOLDER / "4")
+    with pytest.raises(InputError, match="no checkpoint can be read.*damaged-<step>"):
+        train.train(small_config)
+
+
+def test_another_optimiser_is_refused_and_nothing_set_aside(small_config):
+    workdir = train.train(small_config)
+    small_config.optim.name = "sgd"
+    with pytest.raises(InputError, match=r"opt_state.*absent here"):
+        train.train(small_config)
+    assert not list(workdir.rglob("damaged*"))
+
+
+def test_sigterm_saves_and_the_same_command_continues(records_dir, tmp_path):
+    """As a preempted machine does: a notice, a saved step, a later restart."""
+    workdir = tmp_path / "run"
+    process = _start(workdir, records_dir)
+    log = workdir / metrics.METRICS_FILE
+    while not (log.exists() and log.read_text().count("\n") >= 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 143
+    saved = int(checkpoint.latest(workdir).name)
+    steps = [json.loads(line)["step"] for line in log.open()]
+    assert 3 <= saved < 20 and steps[-1] == saved
+    assert _start(workdir, records_dir).wait(300) == 0
+    assert [json.loads(line)["step"] for line in log.open()] == list(range(1, 21))
+
+
 def test_training_writes_log_rows_and_tensorboard(small_config):
     workdir = train.train(small_config)
     rows = [json.loads(line) for line in (workdir / metrics.METRICS_FILE).open()]
@@ -164,7 +217,9 @@ def test_a_loss_that_is_no_number_stops_the_run(small_config):
     small_config.optim.learning_rate = float("nan")
     small_config.optim.schedule = "constant"
     small_config.optim.warmup = "0 steps"
-    with pytest.raises(InputError, match="step 2: the loss is no longer a number"):
+    with pytest.raises(
+        InputError, match="step 2: no longer a number .*with the regions r0"
+    ):
         train.train(small_config)
     assert checkpoint.Checkpoints(small_config.workdir, keep=2).latest_step is None
 

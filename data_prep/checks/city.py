@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data_prep import category_embedding, grid, records, sources
+from data_prep import category_embedding, records, sources, splits
 from data_prep import crs as crs_lib
 from data_prep import sections as sections_lib
-from data_prep.checks import common, imagery, labels, pois
+from data_prep.checks import common, imagery, labels, pois, regions
 
 
 def check(sections: sources.Sections) -> None:
@@ -26,6 +26,7 @@ def check(sections: sources.Sections) -> None:
         middle_deg = ((west + east) / 2, (south + north) / 2)
     crs_problem = crs_lib.problem(sections["city"]["crs"], middle_deg)
     found = [crs_problem] if crs_problem else []
+    found += regions.problems(**sections["regions"])
     found += _setting_problems(sections) + image_problems
     found += pois.problems(**sections["pois"])
     for name, settings in sections["labels"].items():
@@ -35,10 +36,7 @@ def check(sections: sources.Sections) -> None:
 
 def _setting_problems(sections: sources.Sections) -> list[str]:
     """Problems with numbers and names, seen without opening a file."""
-    found = grid.problems(**sections["regions"])
-    if not sections["blocks"]["size_m"] > 0:
-        size_m = sections["blocks"]["size_m"]
-        found.append(f"config.blocks.size_m is {size_m}; allowed: above 0.")
+    found = splits.problems(**sections["blocks"])
     vectors = sections_lib.vector_settings(sections)
     found += category_embedding.problems(**vectors)
     return found + records.problems(sections["city"]["name"], **sections["records"])

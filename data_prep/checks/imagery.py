@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from data_prep import crs as crs_lib
-from data_prep import imagery, sources
+from data_prep import sources
 from data_prep.checks import common
+from data_prep.imagery import headers, placement, stretch
+from data_prep.imagery.headers import Header
+from data_prep.imagery.stretch import Setting
+from mmgr_jax.errors import InputError
+
+# An alpha band is 0 or full but for soft edges; near infrared is mostly in between.
+_MAX_BETWEEN = 0.1
+_ALPHA_WINDOW_PX = 256
 
 
-def problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
+def problems(
+    paths: Sequence[str],
+    bands: Sequence[int],
+    nodata: float | None = None,
+    stretch: Setting = None,
+) -> list[str]:
     """Everything that keeps files from being read as RGB tiles; see `Imagery`."""
-    found = []
+    found = _setting_problems(paths, bands, nodata, stretch)
+    for pattern in paths:
+        if not sources.present(pattern):
+            found.append(
+                f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
+                "GeoTIFF (a deeper one with config.imagery.stretch) with a CRS and "
+                f"bands {tuple(bands)} for red, green, blue."
+            )
+    fit = []
+    for path in headers.expand(paths):
+        try:
+            header = headers.read(path)
+            told = headers.problem(header, bands) or _content_problem(header, bands)
+        except InputError as error:
+            told = str(error)
+        found += [told] if told else []
+        fit += [] if told else [header]
+    if not found and fit:
+        found += _stretch_problems(fit, bands, nodata, stretch)
+    return found
+
+
+def extent_deg(paths: Sequence[str]) -> common.Bounds:
+    """West, south, east, north of all files in degrees."""
+    read = [headers.read(path) for path in headers.expand(paths)]
+    boxes = placement.footprints(read, crs_lib.WGS84)
+    west, south = boxes[:, :2].min(axis=0)
+    east, north = boxes[:, 2:].max(axis=0)
+    return float(west), float(south), float(east), float(north)
+
+
+def _setting_problems(
+    paths: Sequence[str],
+    bands: Sequence[int],
+    nodata: float | None,
+    setting: Setting,
+) -> list[str]:
+    """Problems seen without opening a file."""
+    found = stretch.problems(setting)
     if not paths:
         found.append(
-            "config.imagery.paths is empty. Wanted: 8-bit GeoTIFF files with a CRS, or "
+            "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
             "patterns such as ('raw/imagery/*.tif',)."
         )
     if len(bands) != 3:
@@ -27,46 +80,51 @@ def problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
             f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
             "green and blue, counted from 1."
         )
-    for pattern in paths:
-        if not sources.present(pattern):
-            found.append(
-                f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
-                f"GeoTIFF with a CRS and bands {tuple(bands)} for red, green, blue."
-            )
-    for path in imagery.expand(paths):
-        found += _image_problems(path, bands)
+    if nodata is not None and not math.isfinite(nodata):
+        found.append(
+            f"config.imagery.nodata is {nodata}; allowed: a number, or None. NaN "
+            "always counts as missing."
+        )
     return found
 
 
-def _image_problems(path: Path, bands: Sequence[int]) -> list[str]:
+def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
+    """What is wrong with the pixels of a file, as far as a look at a few can tell."""
     try:
-        with rasterio.open(path) as source:
-            missing = [band for band in bands if not 1 <= band <= source.count]
-            if missing:
-                return [
-                    f"{path}: has {source.count} band(s), config.imagery.bands asks "
-                    f"for {missing}."
-                ]
-            if source.crs is None:
-                return [common.no_crs(path)]
-            kinds = {source.dtypes[band - 1] for band in bands}
-            if kinds != {"uint8"}:
-                return [
-                    f"{path}: pixels are {', '.join(sorted(kinds))}, 8-bit (uint8) is "
-                    "needed. Scale them with `gdal_translate -ot Byte -scale LOW HIGH "
-                    "1 255 IN OUT`, LOW and HIGH the same for every file."
-                ]
+        with headers.settings(), rasterio.open(header.path) as source:
             common.probe(source, list(bands))
+            if ColorInterp.alpha in header.colors:
+                return _alpha_problem(header, source)
     except RasterioError as error:
-        return [str(imagery.unreadable(path, error))]
-    return []
+        return str(headers.unreadable(header.path, error))
+    return None
 
 
-def extent_deg(paths: Sequence[str]) -> common.Bounds:
-    """West, south, east, north of all files in degrees."""
-    boxes = np.array(
-        [imagery.bounds_in(path, crs_lib.WGS84) for path in imagery.expand(paths)]
+def _alpha_problem(header: Header, source: rasterio.DatasetReader) -> str | None:
+    """A fourth band is written as alpha unless told otherwise, whatever it shows."""
+    band = header.colors.index(ColorInterp.alpha) + 1
+    width = min(header.width_px, _ALPHA_WINDOW_PX)
+    height = min(header.height_px, _ALPHA_WINDOW_PX)
+    left, top = (header.width_px - width) // 2, (header.height_px - height) // 2
+    alpha = source.read(band, window=Window(left, top, width, height))
+    between = float(np.mean((alpha > 0) & (alpha < alpha.max())))
+    if between <= _MAX_BETWEEN:
+        return None
+    return (
+        f"{header.path}: band {band} is marked as alpha, but {between:.0%} of its "
+        "values are neither the lowest nor the highest, so pixels that are there would "
+        f"count as missing. {headers.alpha_remedy(header, band)}"
     )
-    west, south = boxes[:, :2].min(axis=0)
-    east, north = boxes[:, 2:].max(axis=0)
-    return float(west), float(south), float(east), float(north)
+
+
+def _stretch_problems(
+    read: Sequence[Header],
+    bands: Sequence[int],
+    nodata: float | None,
+    setting: Setting,
+) -> list[str]:
+    try:
+        told = stretch.unfit(setting, read, bands, nodata)
+    except InputError as error:
+        told = str(error)
+    return [told] if told else []

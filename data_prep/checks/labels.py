@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
 
 from data_prep import crs as crs_lib
 from data_prep import imagery, vectors
 from data_prep.checks import common
-from data_prep.labels import RASTER_KINDS, LabelSource
-from mmgr_jax.data import schema
+from data_prep.labels import LabelSource, polygons
+from data_prep.labels import source as source_lib
 
 _CLASSES_SHOWN = 12
 
@@ -35,27 +36,33 @@ def problems(
     if not re.fullmatch(r"\w+", name):
         return [f"{key}: a name has letters, digits and underscores only."]
     source = LabelSource(**settings)
-    if source.kind not in schema.LABEL_KINDS:
-        return [
-            f"{key}.kind is {source.kind!r}; allowed: {', '.join(schema.LABEL_KINDS)}."
-        ]
-    is_raster = source.kind in RASTER_KINDS
+    found = source_lib.problems(key, source)
+    if found:
+        return found
     if not source.path or not Path(source.path).is_file():
-        wanted = (
-            f"a GeoTIFF with a CRS, band {source.band}, in {source.unit}"
-            if is_raster
-            else f"polygons with column {source.column!r}, one of "
-            f"{', '.join(source.classes)}"
-        )
-        return [f"{key}.path {source.path!r}: no such file. Wanted: {wanted}."]
+        return [f"{key}.path {source.path!r}: no such file. Wanted: {_wanted(source)}."]
     try:
-        if is_raster:
+        if source.form == "raster":
             return _raster_problems(key, source, extent_deg)
+        if source.form == "table":
+            return _table_problems(key, source)
         return _polygon_problems(key, source, extent_deg)
     except RasterioError as error:
         return [str(imagery.unreadable(Path(source.path), error))]
     except common.UNREADABLE as error:
         return [common.no_table(source.path, error)]
+
+
+def _wanted(source: LabelSource) -> str:
+    """What kind of file would do."""
+    if source.form == "raster":
+        return f"a GeoTIFF with a CRS, band {source.band}, in {source.unit}"
+    if source.form == "table":
+        return f"a CSV or Parquet table with region ids in {source.id_column!r}"
+    said = f"in {source.unit}"
+    if source.kind == "share":
+        said = f"one of {', '.join(source.class_of)}"
+    return f"polygons with column {source.column!r}, {said}"
 
 
 def _raster_problems(
@@ -79,41 +86,74 @@ def _raster_problems(
         )
 
 
+def _table_problems(key: str, source: LabelSource) -> list[str]:
+    assert source.id_column is not None
+    header = vectors.header(source.path)
+    wanted = [source.id_column]
+    wanted += source.class_of if source.kind == "share" else [source.column or ""]
+    return common.column_problems(source.path, header, wanted, key)
+
+
 def _polygon_problems(
     key: str, source: LabelSource, extent_deg: common.Bounds | None
 ) -> list[str]:
-    if source.column is None or not source.classes:
-        return [f"{key}: a share needs column and classes."]
+    assert source.column is not None
     header = vectors.header(source.path)
     found = common.column_problems(source.path, header, [source.column], key)
     if not header.has_geometry:
-        found.append(f"{source.path}: has no geometries. Wanted: polygons.")
+        found.append(
+            f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
+            "table of regions."
+        )
     elif header.crs is None:
         found.append(common.no_crs(source.path))
     if found:
         return found
     table = vectors.load(source.path)
-    present = table[source.column].dropna().astype(str)
-    unknown = present[~present.isin(list(source.classes))].value_counts()
-    if len(unknown):
-        rows = ", ".join(
-            f"{value!r} ({count})" for value, count in unknown[:_CLASSES_SHOWN].items()
-        )
-        more = len(unknown) - _CLASSES_SHOWN
-        rows += f" and {more} more" if more > 0 else ""
-        found.append(
-            f"{source.path}: column {source.column!r} holds {len(unknown)} class(es) "
-            f"unknown to {key}.classes: {rows}. Allowed: {', '.join(source.classes)}. "
-            "Rename them, extend the classes, or leave the cell empty for land without "
-            "a class."
-        )
+    if source.kind == "share":
+        found += _unknown_classes(key, source, table[source.column])
+    else:
+        found += _no_numbers(key, source, table[source.column])
     kinds = set(table.geom_type.dropna())
-    if not kinds <= {"Polygon", "MultiPolygon"}:
+    if not kinds <= set(polygons.POLYGONS):
         found.append(
             f"{source.path}: holds {common.names(sorted(kinds))}. Wanted: polygons."
         )
     bounds = tuple(float(edge) for edge in table.total_bounds)
     return found + _overlap_problems(key, source.path, bounds, header.crs, extent_deg)
+
+
+def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+    present = polygons.texts(column).dropna()
+    unknown = present[~present.isin(list(source.class_of))].value_counts()
+    if not len(unknown):
+        return []
+    where = f"{key}.mapping" if len(source.mapping) else f"{key}.classes"
+    return [
+        f"{source.path}: column {source.column!r} holds {len(unknown)} class(es) "
+        f"unknown to {where}: {_counted(unknown)}. Allowed: "
+        f"{', '.join(source.class_of)}. Give each a class, or None to leave it out, in "
+        f"{key}.mapping, or leave the cell empty for land without a class."
+    ]
+
+
+def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+    wrong = column[column.notna() & pd.to_numeric(column, errors="coerce").isna()]
+    if not len(wrong):
+        return []
+    return [
+        f"{key}: {source.path}, column {source.column!r}, holds "
+        f"{_counted(wrong.astype(str).value_counts())}, which is no number. Leave the "
+        'cell empty where it is missing; classes are of kind "share".'
+    ]
+
+
+def _counted(values: pd.Series) -> str:
+    """Values with how often they occur, shortened when there are many."""
+    shown = values[:_CLASSES_SHOWN].items()
+    rows = ", ".join(f"{value!r} ({count})" for value, count in shown)
+    more = len(values) - _CLASSES_SHOWN
+    return rows + (f" and {more} more" if more > 0 else "")
 
 
 def _overlap_problems(
@@ -126,6 +166,12 @@ def _overlap_problems(
     if extent_deg is None:
         return []
     west, south, east, north = crs_lib.transform_bounds(bounds, crs, crs_lib.WGS84)
+    # Infinite coordinates fail here, too.
+    if not (-360 <= west <= east <= 360 and -90 <= south <= north <= 90):
+        return [
+            f"{key}: {path} has coordinates that do not fit its CRS. Write the right "
+            f"one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+        ]
     left, bottom, right, top = extent_deg
     if west < right and east > left and south < top and north > bottom:
         return []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from data_prep import crs as crs_lib
-from data_prep import vectors
+from data_prep import poi_categories, poi_sources
 from data_prep.checks import common
+from data_prep.poi_sources import osm as osm_lib
+from data_prep.poi_sources import osm_readers
 from mmgr_jax.errors import InputError
 
 
@@ -20,27 +24,41 @@ def problems(
     x_column: str | None,
     y_column: str | None,
     layer: str | None = None,
+    format: str | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
+    decimal: str = ".",
+    name_column: str = poi_sources.NAME,
+    categories: Mapping[str, Any] | None = None,
+    osm: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Everything that keeps a file from being read as POIs; see `pois.read`."""
-    columns = [category_column, parent_column, x_column, y_column]
-    wanted = [name for name in columns if name]
-    if path is None or not Path(path).is_file():
-        return [
-            f"config.pois.path {path!r}: no such file. Wanted: {vectors.FORMATS} with "
-            f"one point a row, column(s) {', '.join(map(repr, wanted))}, coordinates "
-            f"in {crs or 'the CRS the file names'}, datum {datum}."
-        ]
+    found = _setting_problems(datum, decimal, categories or {}, osm or {})
+    if path is None or not Path(path).exists():
+        columns = (category_column, parent_column, x_column, y_column)
+        wanted = ", ".join(repr(name) for name in columns if name)
+        text = f"config.pois.path {path!r}: no such file. Wanted: {poi_sources.WANTED}"
+        text += f" with one POI a row, column(s) {wanted}, coordinates in "
+        return [*found, f"{text}{crs or 'the CRS the file names'}, datum {datum}."]
     try:
-        header = vectors.header(path, layer)
-    except common.UNREADABLE as error:
-        return [common.no_table(path, error)]
-    found = common.column_problems(path, header, wanted, "config.pois")
+        source = poi_sources.open_source(
+            path,
+            format=format,
+            layer=layer,
+            encoding=encoding,
+            separator=separator,
+            category_column=category_column,
+            parent_column=parent_column,
+            name_column=name_column,
+            x_column=x_column,
+            y_column=y_column,
+            osm=osm or {},
+        )
+    except InputError as error:
+        return [*found, str(error)]
+    header = source.header
     if header.num_rows == 0:
         found.append(f"{path}: holds no row. Wanted: one POI a row.")
-    if datum not in crs_lib.DATUMS:
-        found.append(
-            f"config.pois.datum is {datum!r}; allowed: {', '.join(crs_lib.DATUMS)}."
-        )
     if (x_column is None) != (y_column is None):
         found.append("config.pois: give both x_column and y_column, or neither.")
     elif x_column is None and not header.has_geometry:
@@ -50,6 +68,31 @@ def problems(
         )
     file_crs = header.crs if x_column is None else None
     return found + _declared_crs_problems(path, crs, file_crs)
+
+
+def _setting_problems(
+    datum: str, decimal: str, categories: Mapping[str, Any], osm: Mapping[str, Any]
+) -> list[str]:
+    """Problems seen without opening the file."""
+    found = poi_categories.problems(categories)
+    if datum not in crs_lib.DATUMS:
+        found.append(
+            f"config.pois.datum is {datum!r}; allowed: {', '.join(crs_lib.DATUMS)}."
+        )
+    if decimal not in (".", ","):
+        found.append(f"config.pois.decimal is {decimal!r}; allowed: '.' and ','.")
+    reader = osm.get("reader")
+    if reader is not None and reader not in osm_readers.READERS:
+        found.append(
+            f"config.pois.osm.reader is {reader!r}; allowed: "
+            f"{', '.join(osm_readers.READERS)}."
+        )
+    if osm.get("table") is not None:
+        try:
+            osm_lib.read_rules(osm["table"])
+        except InputError as error:
+            found.append(str(error))
+    return found
 
 
 def _declared_crs_problems(

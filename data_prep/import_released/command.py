@@ -13,7 +13,7 @@ import shapely
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from data_prep import records, runners, sources, threads
+from data_prep import records, runners, sources, splits, threads
 from data_prep import sections as sections_lib
 from data_prep.checks import common
 from data_prep.import_released import categories, images, sample
@@ -54,7 +54,13 @@ def import_records(config: ConfigDict) -> Path:
     sections = _read_sections(config)
     records_dir = sections_lib.records_dir(sections)
     city = sections["city"]["name"]
-    common.refuse(city, records.problems(city, **sections["records"]))
+    found = records.problems(city, **sections["records"])
+    if sections["blocks"]["size_m"] == splits.AUTO:
+        found.append(
+            "config.blocks.size_m is 'auto', which takes a city of known places with "
+            "labels; give metres."
+        )
+    common.refuse(city, found)
     records.refuse_foreign(records_dir)
     found = sample.read(
         city,

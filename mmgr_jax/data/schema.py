@@ -9,6 +9,7 @@ The records folder:
     manifest.json                what the records mean (written last: a folder with a
                                  manifest is complete)
     category_vectors.npy         float32 [k d], one row a POI category
+    splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
     dataset_info.json, features.json                   read by TFDS
     <city>-regions.array_record-00000-of-00004 ...     the shards
 """
@@ -33,6 +34,7 @@ VERSION = "1.0.0"
 SPLIT = "regions"  # TFDS keeps "all" for the union of a folder's splits
 MANIFEST_FILE = "manifest.json"
 CATEGORY_VECTORS_FILE = "category_vectors.npy"
+SPLITS_FILE = "splits.csv"
 LABEL_KINDS = ("count", "density", "share", "scalar")
 IMAGE_FORMATS = {"png": dict(format="PNG", compress_level=3)}
 
@@ -47,13 +49,15 @@ class Label:
     """What one `label/<name>` field means.
 
     Attributes:
-        kind: `count` (sums over the region), `density` (per km2), `share` (area
-            shares that sum to one, NaN where nothing is covered) or `scalar`.
-        unit: Unit of the stored number, such as "persons" or "million CNY".
+        kind: `count` (sums over the region), `density` (means over the region, per
+            area), `share` (area shares that sum to one, NaN where too little is
+            covered) or `scalar` (means over the region).
+        unit: Unit of the stored number, such as "persons", "persons/km2" or "1".
         classes: Names of the k classes of a share; empty otherwise.
         year: Reference year of the source.
         source: Who made the data, and under which licence.
         licence: Licence of the source.
+        rule: What counts as known, in words.
     """
 
     kind: str
@@ -62,11 +66,27 @@ class Label:
     year: int | None = None
     source: str = ""
     licence: str = ""
+    rule: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """`()` for a number, `(k,)` for shares of k classes."""
         return (len(self.classes),) if self.classes else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """What one column of `splits.csv` means.
+
+    Attributes:
+        num_folds: Folds are numbered from 0 to this less one.
+        buffer_m: Regions this close to a tested one are left out of training; 0: none.
+        rule: How regions were dealt to folds, in words.
+    """
+
+    num_folds: int
+    buffer_m: float = 0.0
+    rule: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +109,7 @@ class Manifest:
         labels: Meaning of each `label/<name>`.
         block_size_m: Side of the spatial blocks behind `block_id`, in metres.
         image_format: Encoding of the stored tile.
+        splits: Meaning of each column of `splits.csv`; empty where there is no file.
         report: Counts worth telling: regions dropped, POIs outside, and so on.
         sources: Path, size in bytes and hash of each source file.
         config: The configuration that built the records.
@@ -109,6 +130,7 @@ class Manifest:
     labels: Mapping[str, Label]
     block_size_m: float
     image_format: str = "png"
+    splits: Mapping[str, Split] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -156,6 +178,9 @@ class Manifest:
             fields["labels"] = {
                 name: Label(**{**label, "classes": tuple(label["classes"])})
                 for name, label in fields["labels"].items()
+            }
+            fields["splits"] = {
+                kind: Split(**split) for kind, split in fields.get("splits", {}).items()
             }
             for name, value in fields.items():
                 if isinstance(value, list):

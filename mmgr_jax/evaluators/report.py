@@ -13,6 +13,7 @@ from mmgr_jax.evaluators import metrics
 SPLIT_TITLES = {
     "block": "block split (whole spatial blocks held out: the numbers to quote)",
     "random": "random split (neighbours of tested regions are trained on)",
+    "city": "leave one city out (trained on all the others)",
 }
 PADDING = " " * len(" ±0.00")
 GAP_TITLE = "optimism gap (how much better the random split looks)"
@@ -68,12 +69,12 @@ class Report:
 
     Attributes:
         tasks: Label name -> results.
-        num_folds: Number of folds of each split.
+        num_folds: Kind of split -> number of folds.
         seed: Seed of the folds.
     """
 
     tasks: Mapping[str, Task]
-    num_folds: int
+    num_folds: Mapping[str, int]
     seed: int
 
     @property
@@ -101,13 +102,13 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything but the predictions; what is not defined is None."""
         return {
-            "num_folds": self.num_folds,
+            "num_folds": dict(self.num_folds),
             "seed": self.seed,
             "tasks": {name: _task_json(task) for name, task in self.tasks.items()},
         }
 
 
-def _task_lines(name: str, task: Task, num_folds: int) -> list[str]:
+def _task_lines(name: str, task: Task, num_folds: Mapping[str, int]) -> list[str]:
     year = f", {task.label.year}" if task.label.year else ""
     unit = (
         f"{len(task.label.classes)} area shares"
@@ -117,7 +118,7 @@ def _task_lines(name: str, task: Task, num_folds: int) -> list[str]:
     lines = [
         f"{name} ({unit}{year}): {task.head}",
         f"{task.num_labelled:,} of {task.num_regions:,} regions have a label; "
-        f"{num_folds} folds, each tested once; ± over folds; * best",
+        f"{_folds(num_folds)} folds, each tested once; ± over folds; * best",
     ]
     for kind, results in task.results.items():
         lines += ["", *_split_lines(SPLIT_TITLES[kind], results)]
@@ -127,6 +128,13 @@ def _task_lines(name: str, task: Task, num_folds: int) -> list[str]:
         header = list(next(iter(methods.values())).metrics)
         lines += ["", *_grid(GAP_TITLE, header, rows)]
     return lines
+
+
+def _folds(num_folds: Mapping[str, int]) -> str:
+    """The number of folds, of each kind of split where they differ."""
+    if len(set(num_folds.values())) == 1:
+        return str(next(iter(num_folds.values())))
+    return ", ".join(f"{number} ({kind})" for kind, number in num_folds.items())
 
 
 def _split_lines(title: str, results: Mapping[str, Result]) -> list[str]:

@@ -1,14 +1,23 @@
-"""Which regions are tested together, so that neighbours do not leak."""
+"""Who is tested, who chooses and who trains in each round, so that nobody leaks."""
 
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import shapely
 from jaxtyping import Bool, Int
 
+from mmgr_jax.data import folds as folds_lib
+from mmgr_jax.data.schema import Split as Meaning
 from mmgr_jax.errors import InputError
 
 KINDS = ("block", "random")
-MIN_FOLDS = 3
+
+log = logging.getLogger(__name__)
 
 
 class Parts(NamedTuple):
@@ -19,83 +28,131 @@ class Parts(NamedTuple):
     test: Bool[np.ndarray, " r"]
 
 
-def folds(
-    block_id: Int[np.ndarray, " r"],
-    *,
-    num_folds: int,
-    seed: int,
-    kind: str = "block",
-) -> Int[np.ndarray, " r"]:
-    """The fold of each region, in 0 .. num_folds - 1.
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A way to test every region once.
 
-    `block` keeps the regions of one spatial block together: blocks in an order drawn
-    from the seed, largest first, each to the fold that is smallest so far. The
-    answer depends on the block ids and the seed, not on the order of the regions.
-    `random` deals regions out one by one, ignoring blocks, so neighbours of a test
-    region are trained on; its scores flatter and are there for comparison.
+    Attributes:
+        fold: Fold of each region [r], from 0.
+        num_folds: Number of folds.
+        near: Pairs [p 2] of regions so close that, where one of them is tested, the
+            other takes no part.
+        chooses: Regions [r] that choose the strength whenever they are not tested;
+            None: those of the fold after the tested one.
+    """
+
+    fold: Int[np.ndarray, " r"]
+    num_folds: int
+    near: Int[np.ndarray, "p 2"] | None = None
+    chooses: Bool[np.ndarray, " r"] | None = None
+
+    def parts(self, test_fold: int) -> Parts:
+        """One round: `test_fold` is tested, others choose, the rest trains."""
+        test = self.fold == test_fold
+        if self.chooses is None:
+            validation = self.fold == (test_fold + 1) % self.num_folds
+        else:
+            validation = self.chooses & ~test
+        far = np.ones(len(test), bool)
+        if self.near is not None:
+            first, second = self.near.T
+            far[first[test[second]]] = False
+            far[second[test[first]]] = False
+        return Parts(
+            train=~test & ~validation & far, validation=validation & far, test=test
+        )
+
+
+def choose(
+    kinds: Sequence[str],
+    *,
+    region_ids: Sequence[str],
+    block_id: Int[np.ndarray, " r"],
+    geometry_wkb: Sequence[bytes],
+    stored: Mapping[str, Int[np.ndarray, " r"]],
+    meanings: Mapping[str, Meaning],
+    num_folds: int | None,
+    buffer_m: float | None,
+    seed: int,
+) -> dict[str, Split]:
+    """The splits to evaluate under: those stored, or dealt anew where asked otherwise.
 
     Args:
-        block_id: Spatial block of each region.
-        num_folds: Number of folds, at least 3 (test, validation, training).
-        seed: Seed of the draw.
-        kind: `block` or `random`.
-
-    Returns:
-        Fold of each region; every fold has at least one.
+        kinds: `block` keeps whole spatial blocks together. `random` ignores them, so
+            that neighbours of a tested region are trained on; its scores flatter and
+            are there for comparison.
+        region_ids: Name of each region.
+        block_id: Spatial block of each region [r].
+        geometry_wkb: Outline of each region, for the buffer.
+        stored: Kind -> stored fold of each region; see `folds.read`.
+        meanings: Kind -> what is known of the stored folds.
+        num_folds: Number of folds; None for that of the stored ones, or 5.
+        buffer_m: Regions this close to a tested one neither train nor choose, under
+            `block`; None for what the records say.
+        seed: 0 for the stored folds; another number deals anew.
 
     Raises:
-        InputError: If there are fewer blocks (or regions) than folds, fewer than 3
-            folds, or the kind is unknown.
+        InputError: If a kind is unknown, or there are too few blocks or regions.
     """
-    if kind not in KINDS:
-        raise InputError(f"split kind {kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    if num_folds < MIN_FOLDS:
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
         raise InputError(
-            f"config.eval.num_folds is {num_folds}: at least {MIN_FOLDS} are needed, "
-            "one to test on, one to choose the strength on and the rest to train on."
+            f"config.eval.splits is {tuple(kinds)}; allowed: {', '.join(KINDS)}."
         )
-    rng = np.random.default_rng(seed)
+    chosen = {}
+    for kind in kinds:
+        meaning = meanings.get(kind)
+        count = num_folds or (meaning.num_folds if meaning else folds_lib.DEFAULT_FOLDS)
+        if meaning and seed == 0 and count == meaning.num_folds:
+            fold = stored[kind]
+        else:
+            why = "the records hold none" if meaning is None else "asked otherwise"
+            log.info("%s split: %d folds dealt anew (%s)", kind, count, why)
+            fold = _deal(kind, region_ids, block_id, count, seed)
+        buffer = buffer_m if buffer_m is not None else getattr(meaning, "buffer_m", 0.0)
+        near = _near(geometry_wkb, buffer) if kind == "block" and buffer > 0 else None
+        chosen[kind] = Split(fold, count, near)
+    return chosen
+
+
+def by_city(inner: Sequence[Int[np.ndarray, " _"]]) -> Split:
+    """Each city is tested once, by heads trained on all the others.
+
+    In the cities that are not tested, the regions of their own fold 0 choose.
+
+    Args:
+        inner: For each city, a fold of each of its regions that keeps neighbours
+            together; the regions of the split are those of the cities, in order.
+
+    Raises:
+        InputError: If there is one city alone.
+    """
+    if len(inner) < 2:
+        raise InputError(
+            "leaving one city out takes two cities or more; name the records of others "
+            "in config.eval.other_records."
+        )
+    city = np.repeat(np.arange(len(inner)), [len(fold) for fold in inner])
+    return Split(city, len(inner), chooses=np.concatenate(inner) == 0)
+
+
+def _deal(
+    kind: str,
+    region_ids: Sequence[str],
+    block_id: Int[np.ndarray, " r"],
+    num_folds: int,
+    seed: int,
+) -> Int[np.ndarray, " r"]:
     if kind == "random":
-        return _random_folds(len(block_id), num_folds, rng)
-    return _block_folds(block_id, num_folds, rng)
+        return folds_lib.by_hash(region_ids, num_folds=num_folds, seed=seed)
+    blocks = [str(block) for block in block_id.tolist()]
+    return folds_lib.by_block(blocks, num_folds=num_folds, seed=seed)
 
 
-def parts(fold: Int[np.ndarray, " r"], test_fold: int, num_folds: int) -> Parts:
-    """One round: `test_fold` is tested, the next fold chooses, the rest trains."""
-    test = fold == test_fold
-    validation = fold == (test_fold + 1) % num_folds
-    return Parts(train=~test & ~validation, validation=validation, test=test)
-
-
-def _block_folds(
-    block_id: np.ndarray, num_folds: int, rng: np.random.Generator
-) -> np.ndarray:
-    _, block, sizes = np.unique(block_id, return_inverse=True, return_counts=True)
-    if len(sizes) < num_folds:
-        raise InputError(
-            f"{len(sizes)} spatial blocks cannot fill {num_folds} folds. Make blocks "
-            "smaller (config.blocks.size_m, then build the records again) or ask for "
-            f"fewer folds (config.eval.num_folds, at least {MIN_FOLDS})."
-        )
-    order = rng.permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    fold_of_block = np.empty(len(sizes), np.int64)
-    fold_sizes = np.zeros(num_folds, np.int64)
-    for index in order:
-        smallest = int(np.argmin(fold_sizes))
-        fold_of_block[index] = smallest
-        fold_sizes[smallest] += sizes[index]
-    return fold_of_block[block]
-
-
-def _random_folds(
-    num_regions: int, num_folds: int, rng: np.random.Generator
-) -> np.ndarray:
-    if num_regions < num_folds:
-        raise InputError(
-            f"{num_regions} regions cannot fill {num_folds} folds "
-            "(config.eval.num_folds)."
-        )
-    fold = np.empty(num_regions, np.int64)
-    fold[rng.permutation(num_regions)] = np.arange(num_regions) % num_folds
-    return fold
+def _near(geometry_wkb: Sequence[bytes], buffer_m: float) -> Int[np.ndarray, "p 2"]:
+    """Pairs of regions whose outlines are at most `buffer_m` apart."""
+    outlines = shapely.from_wkb(list(geometry_wkb))
+    pairs = shapely.STRtree(outlines).query(
+        outlines, predicate="dwithin", distance=buffer_m
+    )
+    return pairs[:, pairs[0] < pairs[1]].T

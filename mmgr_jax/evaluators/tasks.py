@@ -1,7 +1,7 @@
 """The labelled tasks: every method, label and split to out-of-fold predictions.
 
-Each fold is tested once by heads that never saw it: the next fold chooses the
-strength, the remaining folds train. Metrics are pooled over the out-of-fold
+Each fold is tested once by heads that never saw it: other regions choose the strength,
+and others again train. Metrics are pooled over the out-of-fold
 predictions of all labelled regions.
 """
 
@@ -9,13 +9,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from threadpoolctl import threadpool_limits
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import heads, metrics, splits
+from mmgr_jax.evaluators import heads, metrics
 from mmgr_jax.evaluators.report import Report, Result, Task
+from mmgr_jax.evaluators.splits import Split
 
 SUM_TOLERANCE = 1e-3
 """Shares whose sum is further from one than this are refused."""
@@ -48,19 +49,17 @@ class Target:
 def evaluate(
     methods: Mapping[str, Float[np.ndarray, "_ _"] | None],
     labels: Mapping[str, tuple[Label, Float[np.ndarray, "..."]]],
-    block_id: Int[np.ndarray, " r"],
+    given_splits: Mapping[str, Split],
     *,
     tasks: Sequence[str] = (),
-    num_folds: int,
     strengths: Sequence[float],
-    seed: int,
-    split_kinds: Sequence[str] = ("block", "random"),
+    seed: int = 0,
 ) -> Report:
     """How well each method predicts each label where it was not trained.
 
     Shares get a softmax head; counts, densities and scalars get ridge regression on
     log(1 + value / median of the positive training targets), scalars with negative
-    values on their own scale. All methods and tasks of one split kind share the folds.
+    values on their own scale. All methods and tasks of one split share the folds.
 
     Args:
         methods: Name -> features of all regions, or None for the mean of the
@@ -68,13 +67,11 @@ def evaluate(
         labels: Name -> (meaning, values); values [r] in the label's unit, or [r k]
             shares. A region with NaN has no label: it is left out of training and
             metrics, yet predicted.
-        block_id: Spatial block of each region, see `splits.folds`.
+        given_splits: Kind -> split, see `splits.choose`; the first is the one whose
+            predictions the report hands out.
         tasks: Labels to evaluate; empty for all of them.
-        num_folds: Number of folds, at least 3.
         strengths: L2 strengths to choose from, above 0.
-        seed: Seed of the folds.
-        split_kinds: Of `splits.KINDS`; the first is the one whose predictions the
-            report hands out.
+        seed: Seed of the folds, for the report.
 
     Returns:
         The report.
@@ -82,43 +79,43 @@ def evaluate(
     Raises:
         InputError: If a task is unknown, a label has no known value, is negative or
             does not sum to one where it must, features do not cover every region
-            with finite numbers, or a fold has no labelled region.
+            with finite numbers, or a round has no labelled region in some role.
     """
     names = _task_names(tasks, labels)
-    _check_settings(methods, strengths, split_kinds)
-    targets = {name: _target(name, *labels[name], len(block_id)) for name in names}
+    _check_settings(methods, strengths, given_splits)
+    num_regions = len(next(iter(given_splits.values())).fold)
+    targets = {name: _target(name, *labels[name], num_regions) for name in names}
     for method, features in methods.items():
-        _check_features(method, features, len(block_id))
-    results = {name: {kind: {} for kind in split_kinds} for name in names}
-    for kind in split_kinds:
-        fold = splits.folds(block_id, num_folds=num_folds, seed=seed, kind=kind)
+        _check_features(method, features, num_regions)
+    results = {name: {kind: {} for kind in given_splits} for name in names}
+    for kind, split in given_splits.items():
         for name, target in targets.items():
-            _check_folds(name, target, fold, num_folds, kind)
+            _check_rounds(name, target, split, kind)
         for method, features in methods.items():
             small = features is None or features.nbytes < FEW_BYTES
             with threadpool_limits(1 if small else None, user_api="blas"):
-                fits = _out_of_fold(features, targets, fold, num_folds, strengths)
+                fits = _out_of_fold(features, targets, split, strengths)
             for name, (prediction, chosen) in fits.items():
-                result = _score(targets[name], prediction, fold, chosen)
+                result = _score(targets[name], prediction, split.fold, chosen)
                 results[name][kind][method] = result
     reported = {
         name: Task(
             label=target.label,
             head=target.head,
-            num_regions=len(block_id),
+            num_regions=num_regions,
             num_labelled=int(target.known.sum()),
             results=results[name],
         )
         for name, target in targets.items()
     }
+    num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=reported, num_folds=num_folds, seed=seed)
 
 
 def _out_of_fold(
     features: np.ndarray | None,
     targets: Mapping[str, Target],
-    fold: np.ndarray,
-    num_folds: int,
+    split: Split,
     strengths: Sequence[float],
 ) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
     """Task -> predictions of every region while it was tested, strength of each fold.
@@ -127,8 +124,8 @@ def _out_of_fold(
     """
     predictions = {n: np.full(t.values.shape, np.nan) for n, t in targets.items()}
     chosen: dict[str, list[float]] = {name: [] for name in targets}
-    for test_fold in range(num_folds):
-        part = splits.parts(fold, test_fold, num_folds)
+    for test_fold in range(split.num_folds):
+        part = split.parts(test_fold)
         bases: dict[bytes, heads.Basis] = {}
         for name, target in targets.items():
             train = part.train & target.known
@@ -220,9 +217,9 @@ def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str,
 def _check_settings(
     methods: Mapping[str, np.ndarray | None],
     strengths: Sequence[float],
-    split_kinds: Sequence[str],
+    given_splits: Mapping[str, Split],
 ) -> None:
-    for name, value in (("methods", methods), ("split_kinds", split_kinds)):
+    for name, value in (("methods", methods), ("given_splits", given_splits)):
         if not value:
             raise InputError(f"evaluate: {name} is empty; give at least one")
     if not len(strengths) or min(strengths) <= 0:
@@ -286,14 +283,16 @@ def _check_features(method: str, features: np.ndarray | None, num_regions: int) 
         )
 
 
-def _check_folds(
-    name: str, target: Target, fold: np.ndarray, num_folds: int, kind: str
-) -> None:
-    counts = np.bincount(fold[target.known], minlength=num_folds)
-    if counts.min() == 0:
-        raise InputError(
-            f"label/{name}: fold {int(counts.argmin())} of {num_folds} ({kind} split) "
-            f"has no region with a label; {int(target.known.sum())} of {len(fold)} "
-            "regions have one. Make blocks smaller (config.blocks.size_m) or ask for "
-            f"fewer folds (config.eval.num_folds, at least {splits.MIN_FOLDS})."
-        )
+def _check_rounds(name: str, target: Target, split: Split, kind: str) -> None:
+    """Every round needs labelled regions to train, to choose and to test on."""
+    for test_fold in range(split.num_folds):
+        for role, rows in split.parts(test_fold)._asdict().items():
+            if not (rows & target.known).any():
+                raise InputError(
+                    f"label/{name}: with fold {test_fold} of {split.num_folds} tested "
+                    f"({kind} split), no {role} region with a label is left; "
+                    f"{int(target.known.sum())} of {len(rows)} regions have one. Make "
+                    "blocks smaller (config.blocks.size_m), ask for fewer folds "
+                    "(config.eval.num_folds) or a narrower buffer "
+                    "(config.eval.buffer_m)."
+                )

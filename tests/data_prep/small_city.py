@@ -127,6 +127,7 @@ def describe(raw_dir: str) -> ConfigDict:
     config.regions.tile_size_px = TILE_PX
     config.regions.gsd_m = GSD_M
     config.blocks.size_m = 2 * TILE_M
+    config.blocks.num_folds = 3  # of four blocks
     config.records.dir = str(raw.parent / "records")
     config.records.num_shards = 3
     config.category_vectors.method = "random"

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+from rasterio.windows import Window
 
 from data_prep import pois
-from data_prep.bench import command, synthetic
+from data_prep.bench import category_vectors, command, synthetic, tile_worker, tiles
 from data_prep.bench.plain_walks import PlainWalks
 from data_prep.category_embedding import walks
 from mmgr_jax.errors import InputError
@@ -64,6 +66,7 @@ def test_the_command_measures_and_says_so(tmp_path):
             sys.executable,
             "-m",
             "data_prep.bench",
+            "category_vectors",
             "--num_pois=400",
             f"--json={path}",
             "--config.category_vectors.skipgram.num_steps=5",
@@ -91,7 +94,7 @@ def test_the_command_measures_and_says_so(tmp_path):
 
 def test_a_limit_passed_is_shouted():
     seconds = {"walks": 170.0, "whole process": 200.0}
-    told = command.table(
+    told = category_vectors.table(
         dict(
             city="x",
             method="random",
@@ -111,5 +114,67 @@ def test_a_city_that_fails_is_told(tmp_path, capfd):
     config = synthetic.get_config()
     config.pois.path = str(tmp_path / "none.csv")
     with pytest.raises(InputError, match="failed with status 2, see above"):
-        command.bench(config, 10)
+        category_vectors.bench(config, 10)
     assert "none.csv': no such file" in capfd.readouterr().err
+
+
+def test_tiles_are_read_by_both_in_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(tile_worker, "_PART_PX", 576)
+    monkeypatch.setattr(tile_worker, "_MOSAIC_PX", 5760)
+    tile_worker.make(tmp_path)
+    for name in ("generated.tif", "mosaic.vrt"):
+        found = tile_worker.read(tmp_path / name, 21)
+        assert found["ratio"] == pytest.approx(
+            found["ours_per_s"] / found["peer_per_s"], rel=1e-6
+        )
+        assert 0.2 < found["ratio"] < 5 and found["ours_per_s"] > 1
+        assert found["peak_mib"] > 50
+    with rasterio.open(tmp_path / "mosaic.vrt") as mosaic:
+        assert mosaic.shape == (5760, 5760)
+        first, last = (
+            mosaic.read(1, window=Window(offset, offset, 64, 64))
+            for offset in (0, 576 * 9)
+        )
+    assert np.ptp(first) > 50 and np.array_equal(first, last)
+
+
+def test_slow_tiles_are_shouted():
+    slow = dict(ours_per_s=5.0, peer_per_s=10.0, ratio=0.5, peak_mib=3000.0)
+    told = tiles.table(
+        dict(num_tiles=9, images={"x": slow}, aim=0.7, limit_mib=2048.0, machine="m")
+    )
+    assert "0.50, BELOW 0.7" in told and "3000 MiB, BEYOND 2,048 MiB" in told
+
+
+@pytest.mark.parametrize("words", [[], ["bild"]])
+def test_a_section_must_be_named(words):
+    told = subprocess.run(
+        [sys.executable, "-m", "data_prep.bench", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert told.returncode == 2
+    assert (
+        "is unknown; allowed: category_vectors, pois, labels, build, as" in told.stderr
+    )
+
+
+def test_a_row_says_whether_it_kept_its_limit():
+    row = dict(
+        label="share", source="polygons", regions=9604, seconds=2.5, limit_s=20.0
+    )
+    told = command._line(row)
+    assert told == "share polygons               2.50 s, within 20 s (regions 9,604)"
+    assert "BEYOND 2 s" in command._line(row | dict(limit_s=2.0))
+
+
+@pytest.mark.slow
+def test_the_build_section_keeps_its_limits(tmp_path):
+    path = tmp_path / "bench.json"
+    words = ["build", "--num_tiles=200", f"--json={path}"]
+    subprocess.run(
+        [sys.executable, "-m", "data_prep.bench", *words], check=True, cwd=ROOT
+    )
+    for found in json.loads(path.read_text())["images"].values():
+        assert found["ratio"] > tiles.AIM and found["peak_mib"] < tiles.LIMIT_MIB

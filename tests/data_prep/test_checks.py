@@ -153,7 +153,7 @@ def _image_format(config):
 BAD_INPUTS = [
     (_missing_raster, r"imagery.paths .*imagery.tif': no such file. Wanted: an 8-bit"),
     (_no_crs, r"imagery.tif: has no CRS.*rio edit-info --crs"),
-    (_deep_pixels, r"imagery.tif: pixels are uint16, 8-bit .*gdal_translate"),
+    (_deep_pixels, r"imagery.tif: pixels are uint16, 8-bit .*imagery.stretch="),
     (_missing_band, r"has 3 band\(s\), config.imagery.bands asks for \[7\]"),
     (_corrupt_tiff, r"imagery.tif: cannot be read .*truncated or damaged"),
     (_no_tiff, r"imagery.tif: cannot be read .*not recognized"),
@@ -162,7 +162,10 @@ BAD_INPUTS = [
         _wrong_declared_crs,
         r"pois.crs is 'EPSG:32651', but .*pois.parquet is in 'WGS 84'",
     ),
-    (_swapped_axes, r"no usable POI|none of .* POIs lies in a region"),
+    (
+        _swapped_axes,
+        r"100% of the 9 POIs fall there with longitude and latitude swapped",
+    ),
     (_csv_without_crs, r"swapped.csv: names no CRS, so config.pois.crs must"),
     (_csv_without_coordinates, r"no geometries.*x_column and y_column must name"),
     (_empty_pois, r"pois.parquet: holds no row"),

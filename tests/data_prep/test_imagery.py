@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from data_prep import imagery as imagery_lib
-from data_prep.imagery import Imagery
+from data_prep.imagery import Imagery, reader
 from mmgr_jax.errors import InputError
 
 WEST, NORTH, GSD = small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M
@@ -41,10 +41,10 @@ def test_a_tile_on_the_grid_is_an_exact_copy(tmp_path):
 
 def test_bands_are_taken_in_the_order_asked_for(tmp_path):
     pixels = np.stack([np.full((16, 16), value, np.uint8) for value in (1, 2, 3, 4)])
-    path = small_city.write_raster(tmp_path / "a.tif", pixels)
+    path = small_city.write_raster(tmp_path / "a.tif", pixels, alpha="unspecified")
     with _open(path, bands=(4, 1, 2)) as imagery:
-        tile, _ = imagery.read_tile(_bounds(0, 0, 16, imagery), 16)
-    assert tile[3, 3].tolist() == [4, 1, 2]
+        tile, valid = imagery.read_tile(_bounds(0, 0, 16, imagery), 16)
+    assert tile[3, 3].tolist() == [4, 1, 2] and valid.all()
 
 
 def test_beyond_the_edge_there_is_nothing(tmp_path):
@@ -59,7 +59,7 @@ def test_beyond_the_edge_there_is_nothing(tmp_path):
 
 
 def test_files_side_by_side_read_as_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(imagery_lib, "_MAX_OPEN", 1)
+    monkeypatch.setattr(reader, "_MAX_OPEN", 1)
     pixels = small_city.pixels()
     for index in range(4):
         columns = slice(index * 16, index * 16 + 16)
@@ -139,6 +139,43 @@ def test_finer_pixels_are_averaged(tmp_path):
     assert np.abs(_image(mean) - tile).max() <= 0.5 + 1e-6
 
 
+@pytest.mark.parametrize(("gsd_m", "shift_m"), [(0.5, 0.5), (0.3, 0.0), (0.7, 1.3)])
+def test_averages_weigh_pixels_by_their_overlap(tmp_path, gsd_m, shift_m):
+    rng = np.random.default_rng(2)
+    fine = rng.integers(0, 256, (3, 100, 100), np.uint8)
+    small_city.write_raster(
+        tmp_path / "a.tif", fine, transform=from_origin(WEST, NORTH, gsd_m, gsd_m)
+    )
+    anchor = from_origin(WEST - 100 - shift_m, NORTH + shift_m, GSD, GSD)
+    small_city.write_raster(tmp_path / "b.tif", fine[:, :8, :8], transform=anchor)
+    size_px = int(100 * gsd_m / GSD) - 1
+    with _open(tmp_path / "a.tif", tmp_path / "b.tif") as imagery:
+        column = round(np.ceil((WEST - imagery.bounds_m[0]) / GSD))
+        row = round(np.ceil((imagery.bounds_m[3] - NORTH) / GSD))
+        bounds = _bounds(column, row, size_px, imagery)
+        tile, valid = imagery.read_tile(bounds, size_px)
+        # One pixel further it begins outside the file, and is read another way.
+        wider, there = imagery.read_tile(
+            _bounds(column - 2, row - 2, size_px + 2, imagery), size_px + 2
+        )
+    left_px = (bounds[0] - WEST) / gsd_m
+    top_px = (NORTH - bounds[3]) / gsd_m
+    across = _overlaps(left_px, GSD / gsd_m, size_px, 100)
+    down = _overlaps(top_px, GSD / gsd_m, size_px, 100)
+    expected = np.einsum("ri,kij,cj->rck", down, fine.astype(float), across)
+    assert valid.all() and there[2:, 2:].all()
+    assert np.abs(tile - expected).max() <= 1.0
+    assert np.abs(wider[2:, 2:] - expected).max() <= 1.0
+
+
+def _overlaps(first_px, step_px, count, length):
+    """Share of each of `count` long pixels that each of `length` short ones fills."""
+    low = first_px + step_px * np.arange(count)[:, None]
+    edge = np.arange(length)[None, :]
+    overlap = np.minimum(low + step_px, edge + 1) - np.maximum(low, edge)
+    return np.maximum(overlap, 0) / step_px
+
+
 def test_half_a_pixel_off_is_interpolated(tmp_path):
     x = WEST + 1 + 2 * np.arange(40)
     values = np.tile(np.round(10 + 4 * np.arange(40)).astype(np.uint8), (3, 40, 1))
@@ -214,7 +251,10 @@ def test_a_file_that_breaks_while_reading_is_named(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with (
-        pytest.raises(InputError, match=r"cut.tif: cannot be read .*truncated"),
+        pytest.raises(
+            InputError,
+            match=r"cut.tif: cannot be read at columns 0 to 512, rows 0 .*truncated",
+        ),
         _open(path) as imagery,
     ):
         imagery.read_tile(_bounds(0, 0, 512, imagery), 512)

@@ -17,13 +17,13 @@ from oracles import import_oracle
 from PIL import Image
 from released_sample import EMPTY, GREY, NAMES, PALETTE, RGBA, SINGLE, SIZE_PX
 
-from data_prep import build, import_released, records
+from data_prep import build, import_released, shards
 from data_prep.category_embedding import command as vector_command
 from data_prep.import_released import categories
-from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data import folds, pipeline, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features, splits
+from mmgr_jax.evaluators import features
 from mmgr_jax.geo import maps, writers
 
 torch = import_oracle("torch")
@@ -204,7 +204,7 @@ def test_every_region_is_a_block_whatever_the_files_order(source):
     regions = features.read_regions(source)
     assert sorted(regions.block_id) == list(range(12))
     assert list(regions.block_id) != list(range(12))
-    fold = splits.folds(regions.block_id, num_folds=4, seed=0)
+    fold = folds.by_block([str(block) for block in regions.block_id], num_folds=4)
     assert np.bincount(fold).tolist() == [3, 3, 3, 3]
 
 
@@ -524,15 +524,15 @@ def test_records_of_another_maker_are_taken_as_they_are(config, monkeypatch):
 
 def test_a_stopped_import_goes_on_with_its_shards(config, written, monkeypatch):
     begun = []
-    whole = records._write_shard
+    whole = shards.write
 
-    def write_shard(path, examples, length):
-        begun.append(path.name)
+    def write_shard(shard, encode):
+        begun.append(shard.path.name)
         if len(begun) == 3:
             raise KeyboardInterrupt
-        whole(path, examples, length)
+        whole(shard, encode)
 
-    monkeypatch.setattr(records, "_write_shard", write_shard)
+    monkeypatch.setattr(shards, "write", write_shard)
     with pytest.raises(KeyboardInterrupt):
         import_released.import_records(config)
     assert not Path(config.records.dir).exists()

@@ -1,15 +1,17 @@
+import dataclasses
 import logging
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import small_city
+import small_regions
 from rasterio.transform import from_origin
 
 from data_prep import labels
-from data_prep.grid import Regions
-from data_prep.labels import LabelSource
+from data_prep.labels import LabelSource, overlay, polygons, rasters, totals
 from mmgr_jax.errors import InputError
 
 WEST, NORTH = small_city.WEST_M, small_city.NORTH_M
@@ -18,13 +20,17 @@ CLASSES = ("forest", "water")
 
 def _regions(rows=6, columns=5, size_m=100.0, west=WEST, north=NORTH):
     row, column = np.indices((rows, columns)).reshape(2, -1)
-    return Regions(
-        row=row,
-        column=column,
-        coverage=np.ones(rows * columns),
-        origin_m=(west, north),
-        tile_size_px=10,
-        tile_size_m=size_m,
+    return small_regions.squares(row, column, size_m=size_m, corner_m=(west, north))
+
+
+def _twice(regions):
+    """Every region once more, under another name."""
+    return dataclasses.replace(
+        regions,
+        ids=regions.ids + [f"{name} again" for name in regions.ids],
+        bounds_m=np.tile(regions.bounds_m, (2, 1)),
+        coverage=np.tile(regions.coverage, 2),
+        disjoint=False,
     )
 
 
@@ -85,9 +91,71 @@ def test_totals_are_preserved(tmp_path, crs):
         shift = from_origin(west + size, north - size, size, size)
         path = _raster(tmp_path, values, transform=shift, crs=crs)
     regions = _regions(rows=24, columns=24, size_m=25.0)
-    found, report = _extract(LabelSource("count", path, "persons"), regions)
+    source = LabelSource("count", path, "persons", min_known=1e-6)
+    found, report = _extract(source, regions)
     assert np.nansum(found) == pytest.approx(values.sum(), rel=1e-3)
     assert report["total"] == pytest.approx(values.sum(), rel=1e-3)
+    assert report["total of the source"] == pytest.approx(values.sum(dtype=float))
+    assert report["outside every region"] == pytest.approx(0, abs=1e-3)
+
+
+def test_what_lies_outside_and_in_regions_without_a_value_is_told(tmp_path):
+    values = np.random.default_rng(1).uniform(0, 9, (4, 8)).astype(np.float32)
+    path = _raster(tmp_path, values, west=WEST - 60, size=100.0)
+    # The raster's first 60 m; 40 m of the second column of regions are beyond it.
+    regions = _regions(rows=4, columns=2, size_m=400.0, west=WEST - 460)
+    found, report = _extract(LabelSource("count", path, "persons"), regions)
+    area = _weights(regions, values.shape, WEST - 60, NORTH, 100.0) / 100.0**2
+    expected = (area * values).sum(axis=(1, 2))
+    assert np.isnan(found).tolist() == [True, False] + [True] * 6
+    assert found[1] == pytest.approx(expected[1], rel=1e-5)
+    assert report["total"] == pytest.approx(expected[1], rel=1e-5)
+    assert report["outside every region"] == pytest.approx(values[:, 4:].sum())
+    assert report["total in regions without a value"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(
+        InputError, match=r"97% of a region's area at best, and min_kno"
+    ):
+        _extract(
+            LabelSource("count", path, "persons", min_known=0.99),
+            _regions(rows=1, columns=1, size_m=400.0, west=WEST - 72),
+        )
+
+
+def test_a_large_raster_is_summed_around_the_regions(tmp_path, monkeypatch):
+    monkeypatch.setattr(rasters, "_WHOLE_PX", 10)
+    monkeypatch.setattr(rasters, "_READ_PX", 12)  # several readings
+    values = np.random.default_rng(2).uniform(0, 9, (12, 11)).astype(np.float32)
+    path = _raster(tmp_path, values, west=WEST - 210, north=NORTH + 140)
+    regions = _regions(rows=2, columns=2, size_m=160.0)
+    _, report = _extract(LabelSource("count", path, "persons"), regions)
+    around = values[2:7, 3:8].sum(dtype=float)  # 320 m are 4.6 pixels
+    told = report["total of the source around the regions"]
+    assert told == pytest.approx(around)
+    assert report["total"] + report["outside every region"] == pytest.approx(
+        around, rel=1e-5
+    )
+
+
+def test_overlapping_regions_count_twice_and_say_so(tmp_path):
+    path = _raster(tmp_path, np.ones((6, 5), np.float32), size=100.0)
+    regions = _twice(_regions(rows=1, columns=2))
+    _, report = _extract(LabelSource("count", path, "persons"), regions)
+    assert report["total"] == pytest.approx(4)
+    assert report["outside every region"] == pytest.approx(28)
+    assert report["counted more than once, as regions overlap"] == pytest.approx(2)
+
+
+def test_a_total_that_is_not_preserved_is_refused():
+    sums = np.array([3.0, 4.0])
+    stored = sums.astype(np.float32)
+    for source, overlapping in ((6.0, False), (8.0, False), (8.0, True)):
+        total = totals.Total(sums, 0.0, source, overlapping)
+        with pytest.raises(InputError, match="labels.people: a.tif holds [68], but"):
+            totals.check("people", "a.tif", total, stored)
+    told = totals.check(
+        "people", "a.tif", totals.Total(sums, 0.0, 7.005, False), stored
+    )
+    assert told["total"] == 7
 
 
 @pytest.mark.parametrize("nodata", [-9999.0, None])
@@ -103,6 +171,11 @@ def test_missing_pixels_are_not_zero(tmp_path, nodata):
         counts, np.array([np.nan, 3, np.nan, 4, np.nan, 4], np.float32)
     )
     means, _ = _extract(LabelSource("density", path, "persons/km2"), regions)
+    zero = LabelSource("count", path, "persons", nodata="zero")
+    assert _extract(zero, regions)[0].tolist() == [0, 3, 0, 4, 0, 4]
+    zero = LabelSource("density", path, "persons/km2", nodata="zero")
+    expected = [0, 0.75, 0, 1, 0, 1]
+    np.testing.assert_allclose(_extract(zero, regions)[0][1:], expected[1:])
     np.testing.assert_array_equal(np.isnan(means), np.isnan(counts))
     assert report["regions without a value"] == 3
     assert report["total"] == 11
@@ -142,6 +215,7 @@ def test_shares_are_of_the_covered_part(tmp_path):
         [_box(0, 0, 60, 100), _box(60, 0, 80, 100), _box(100, 0, 150, 50)],
         ["forest", "water", "water"],
     )
+    source = dataclasses.replace(source, min_known=0.2)
     found, report = _extract(source, _regions(rows=1, columns=3))
     # 60 m of forest and 20 m of water of 100 m; a quarter of water; nothing.
     np.testing.assert_allclose(found[:2], [[0.75, 0.25], [0.0, 1.0]], atol=1e-6)
@@ -151,11 +225,43 @@ def test_shares_are_of_the_covered_part(tmp_path):
     assert report["mean covered share"] == pytest.approx((0.8 + 0.25) / 3, abs=1e-4)
 
 
-def test_less_than_one_percent_covered_counts_as_unknown(tmp_path):
-    source = _zones(tmp_path, [_box(0, 0, 9, 10), _box(100, 0, 111, 10)], CLASSES)
-    found, _ = _extract(source, _regions(rows=1, columns=2))
+def test_too_little_covered_counts_as_unknown(tmp_path):
+    source = _zones(tmp_path, [_box(0, 0, 49, 100), _box(100, 0, 151, 100)], CLASSES)
+    found, report = _extract(source, _regions(rows=1, columns=2))
     assert np.isnan(found[0]).all()
     np.testing.assert_allclose(found[1], [0.0, 1.0])
+    assert report["mean covered share"] == 0.5
+
+
+def test_uncovered_land_may_be_a_class(tmp_path):
+    source = _zones(tmp_path, [_box(0, 0, 60, 100), _box(100, 0, 150, 50)], CLASSES)
+    source = dataclasses.replace(source, uncovered="class:water")
+    found, report = _extract(source, _regions(rows=1, columns=3))
+    # The third region lies outside the file's extent: nobody knows.
+    expected = [[0.6, 0.4], [0.0, 1.0], [np.nan, np.nan]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert report["mean covered share"] == pytest.approx((0.6 + 0.25) / 3, abs=1e-4)
+
+
+def test_classes_of_the_file_are_mapped_to_those_of_the_config(tmp_path):
+    shapes = [_box(0, 0, 50, 100), _box(50, 0, 80, 100), _box(80, 0, 100, 100)]
+    table = gpd.GeoDataFrame(dict(code=[101, 102, 900]), geometry=shapes)
+    path = tmp_path / "coded.gpkg"
+    table.set_crs(small_city.CRS).to_file(path)
+    source = LabelSource(
+        "share",
+        str(path),
+        column="code",
+        classes=CLASSES,
+        mapping=(("101", "forest"), ("102", "forest"), ("900", None)),
+    )
+    found, report = _extract(source, _regions(rows=1, columns=1))
+    np.testing.assert_allclose(found, [[1.0, 0.0]])
+    assert report["mean covered share"] == pytest.approx(0.8)
+    assert report["polygons left out by the mapping"] == 1
+    # Where a cell is empty, pandas reads the codes as 101.0.
+    codes = polygons.texts(pd.Series([101.0, np.nan]))
+    assert codes.tolist()[0] == "101" and pd.isna(codes[1])
 
 
 def test_unclassed_and_broken_polygons_are_handled(tmp_path):
@@ -166,6 +272,7 @@ def test_unclassed_and_broken_polygons_are_handled(tmp_path):
     found, report = _extract(source, _regions(rows=1, columns=1))
     np.testing.assert_allclose(found, [[0.0, 1.0]])
     assert report["mean covered share"] == pytest.approx(0.5, abs=1e-4)
+    assert report["polygons repaired"] == 1
 
 
 def test_overlapping_polygons_are_told(tmp_path, caplog):
@@ -180,15 +287,18 @@ def test_overlapping_polygons_are_told(tmp_path, caplog):
 
 @pytest.mark.parametrize("crs", [small_city.CRS, "EPSG:4326"])
 def test_overlay_matches_geopandas(tmp_path, crs, monkeypatch):
-    monkeypatch.setattr(labels, "_PAIRS", 7)  # several rounds
+    monkeypatch.setattr(overlay, "_PAIRS", 7)  # several rounds
     rng = np.random.default_rng(3)
     centres = rng.uniform((WEST, NORTH - 600), (WEST + 500, NORTH), (40, 2))
     shapes = shapely.buffer(shapely.points(centres), rng.uniform(10, 90, 40))
     names = rng.choice(CLASSES, 40)
     source = _zones(tmp_path, shapes, names, crs)
     regions = _regions()
-    polygons, class_of = labels._polygons(source, small_city.CRS)
-    found = labels.overlay(regions, polygons, class_of, 2)
+    table, _ = polygons.read(source, small_city.CRS)
+    pieces = overlay.overlay(regions.geometry, table.geometry.to_numpy())
+    class_of = table["zone"].map(CLASSES.index).to_numpy()
+    found = np.zeros((30, 2))
+    np.add.at(found, (pieces.region, class_of[pieces.polygon]), pieces.area_m2)
     outlines = gpd.GeoDataFrame(
         dict(region=np.arange(30)), geometry=regions.geometry, crs=small_city.CRS
     )

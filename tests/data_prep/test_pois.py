@@ -9,7 +9,7 @@ import small_city
 
 from data_prep import crs as crs_lib
 from data_prep import pois
-from data_prep.grid import Regions
+from data_prep.bench import pois as pois_bench
 from mmgr_jax.errors import InputError
 
 SETTINGS = dict(
@@ -116,6 +116,12 @@ def test_unusable_rows_are_left_out_counted_and_named(tmp_path, caplog):
     assert "duplicates: row 8" in caplog.text
 
 
+def test_a_category_of_rows_left_out_alone_is_none(tmp_path):
+    path = _csv(tmp_path, [("a", "cafe", 123.0, 31.0), ("b", "zoo", None, 31.0)])
+    table = pois.read(path, **CSV)
+    assert table.categories == ("cafe",) and table.row.tolist() == [1]
+
+
 def test_without_names_only_equal_rows_are_duplicates(tmp_path):
     rows = [(1, "cafe", 123.0, 31.0), (2, "cafe", 123.0, 31.0), (2, "cafe", 123.0, 31)]
     path = _csv(tmp_path, rows, ("id", "category", "lon", "lat"))
@@ -185,57 +191,16 @@ def test_an_unknown_datum_is_refused():
         crs_lib.to_wgs84(np.zeros(1), np.zeros(1), "mars")
 
 
-def _table(x_m, y_m):
-    zeros = np.zeros(len(x_m), np.int32)
-    return pois.PoiTable(x_m, y_m, zeros, ("cafe",), ("food",), {})
-
-
-def _regions(row, column, buffer_m=0.0):
-    return Regions(
-        row=np.array(row),
-        column=np.array(column),
-        coverage=np.ones(len(row)),
-        origin_m=(1000.0, 2000.0),
-        tile_size_px=10,
-        tile_size_m=100.0,
-        poi_buffer_m=buffer_m,
-    )
-
-
-@pytest.mark.parametrize("buffer_m", [0.0, 30.0, 100.0, 250.0])
-def test_assignment_matches_comparison_with_every_region(buffer_m):
-    rng = np.random.default_rng(0)
-    # Half the points lie on multiples of 10 m, so many sit on an edge.
-    x_m = 900 + np.concatenate(
-        [rng.uniform(0, 900, 300), rng.integers(0, 90, 300) * 10.0]
-    )
-    y_m = 1300 + np.concatenate(
-        [rng.uniform(0, 800, 300), rng.integers(0, 80, 300) * 10.0]
-    )
-    cells = sorted({(int(r), int(c)) for r, c in rng.integers(0, 6, (20, 2))})
-    row, column = np.array(cells).T
-    regions = _regions(row, column, buffer_m)
-    found = pois.assign(_table(x_m, y_m), regions)
-    anywhere = np.zeros(600, bool)
-    for region, (west, south, east, north) in enumerate(regions.bounds_m):
-        inside = (x_m >= west - buffer_m) & (x_m < east + buffer_m)
-        inside &= (y_m > south - buffer_m) & (y_m <= north + buffer_m)
-        assert found.of(region).tolist() == np.flatnonzero(inside).tolist()
-        anywhere |= inside
-    assert found.outside == (~anywhere).sum()
-    assert found.counts.sum() == len(found.poi)
-
-
-def test_without_a_buffer_a_poi_has_at_most_one_region():
-    regions = _regions(*np.indices((4, 4)).reshape(2, -1))
-    corners = np.arange(1000.0, 1401.0, 50.0)
-    x_m, y_m = np.meshgrid(corners, corners + 600)
-    found = pois.assign(_table(x_m.ravel(), y_m.ravel()), regions)
-    assert len(np.unique(found.poi)) == len(found.poi) == 64  # 17 lie on the far edges
-    assert found.outside == 17
-
-
-def test_the_diagonal_spans_the_chosen_pois():
-    table = _table(np.array([0.0, 30.0, 1e6]), np.array([0.0, 40.0, 1e6]))
-    assert pois.diagonal_m(table, np.array([0, 1])) == 50.0
-    assert pois.diagonal_m(table, np.zeros(0, int)) == 0.0
+def test_the_bench_measures_every_step():
+    rows = pois_bench.rows(num_pois=2000, side=20)
+    assert [(row["step"], row["buffer_m"]) for row in rows] == [
+        ("assignment", 0.0),
+        ("graph of each region", 0.0),
+        ("assignment", 150.0),
+        ("graph of each region", 150.0),
+        ("graph of the city", 0.0),
+    ]
+    assert all(0 < row["seconds"] < row["limit_s"] for row in rows)
+    # A triangulation of n points has 3n - 3 edges, less those of its hull.
+    assert 3 * 2000 - 60 < rows[-1]["edges"] < 3 * 2000 - 3
+    assert rows[1]["edges"] < rows[3]["edges"]

@@ -1,6 +1,102 @@
+import logging
+
 import numpy as np
+import pytest
 
 from data_prep import splits
+from mmgr_jax.data import folds
+from mmgr_jax.data.schema import Label, Split
+
+POPULATION = Label("count", "persons")
+SETTINGS = dict(size_m=500.0, num_folds=4, buffer_m=0.0)
+
+
+@pytest.fixture
+def city():
+    """Ids, centres and overlap groups of a grid of 20 x 20 regions of 100 m."""
+    row, column = np.divmod(np.arange(400), 20)
+    return (
+        [f"r{r:02d}c{c:02d}" for r, c in zip(row, column, strict=True)],
+        np.stack([column * 100.0 + 50, 1950.0 - row * 100], axis=1),
+        np.arange(400),
+    )
+
+
+def test_splits_are_those_of_their_names(city):
+    ids, centre_m, group = city
+    made = splits.assign(*city, {}, **{**SETTINGS, "buffer_m": 30.0})
+    np.testing.assert_array_equal(made.block_id, splits.block_ids(centre_m, 500.0))
+    assert set(made.folds) == {"block", "random"}
+    for fold in made.folds.values():
+        assert set(fold.tolist()) == {0, 1, 2, 3}
+    for block in range(16):
+        assert len(set(made.folds["block"][made.block_id == block].tolist())) == 1
+    random = folds.by_hash(ids, num_folds=4)
+    np.testing.assert_array_equal(made.folds["random"], random)
+    assert made.meanings["random"].buffer_m == 0
+    block = made.meanings["block"]
+    assert (block.num_folds, block.buffer_m) == (4, 30.0)
+    assert block.rule.startswith("squares of 500 m")
+    counts = made.report["regions in each fold"]["block"]
+    assert counts == [100, 100, 100, 100]
+
+
+def test_the_order_of_the_regions_changes_nothing(city):
+    ids, centre_m, group = city
+    order = np.random.default_rng(0).permutation(400)
+    group = group.copy()
+    group[[7, 301]] = 7  # and two overlap
+    made = splits.assign(ids, centre_m, group, {}, **SETTINGS)
+    shuffled = splits.assign(
+        [ids[index] for index in order], centre_m[order], group[order], {}, **SETTINGS
+    )
+    for kind, fold in made.folds.items():
+        np.testing.assert_array_equal(shuffled.folds[kind], fold[order])
+
+
+def test_overlapping_regions_never_straddle_a_split(city):
+    ids, centre_m, group = city
+    rng = np.random.default_rng(1)
+    group = rng.permutation(400) // 2  # pairs from anywhere
+    made = splits.assign(ids, centre_m, group, {}, **SETTINGS)
+    for fold in (*made.folds.values(), made.block_id):
+        by_pair = fold[np.argsort(group, kind="stable")].reshape(200, 2)
+        assert (by_pair[:, 0] == by_pair[:, 1]).all()
+
+
+def test_too_few_blocks_leave_the_kind_out_and_say_so(city, caplog):
+    with caplog.at_level(logging.WARNING):
+        made = splits.assign(*city, {}, **{**SETTINGS, "size_m": 2000.0})
+    assert set(made.folds) == set(made.meanings) == {"random"}
+    assert "1 spatial blocks cannot fill 4 folds" in caplog.text
+    assert "cannot fill" in made.report["no block split"]
+
+
+def test_a_block_s_size_may_come_from_the_labels(city, caplog):
+    # Over all directions, sines of 200 m correlate as the Bessel function J0(d / 200),
+    # which falls below 0.2 at 2.02 * 200 m.
+    smooth = np.sin(city[1] / 200).sum(axis=1)
+    labels = dict(people=(POPULATION, np.exp(smooth).astype(np.float32)))
+    with caplog.at_level(logging.INFO):
+        made = splits.assign(*city, labels, **{**SETTINGS, "size_m": "auto"})
+    told = made.report["correlogram"]
+    assert made.block_size_m == told["size_m"]
+    assert told["range_m"]["people"] == pytest.approx(404, rel=0.15)
+    assert len(told["correlation"]["people"]) == len(told["distance_m"])
+    assert f"blocks: {made.block_size_m:,.0f} m proposed" in caplog.text
+    assert made.meanings["block"] == Split(4, 0.0, made.meanings["block"].rule)
+
+
+def test_wrong_numbers_are_named():
+    assert splits.problems(**SETTINGS) == []
+    assert splits.problems(**{**SETTINGS, "size_m": "auto"}) == []
+    found = splits.problems(size_m="car", num_folds=2, buffer_m=-1.0)
+    assert [text.split(" ")[0].removeprefix("config.blocks.") for text in found] == [
+        "size_m",
+        "num_folds",
+        "buffer_m",
+    ]
+    assert "'car'; allowed: metres above 0, or 'auto'" in found[0]
 
 
 def test_centres_in_one_square_share_a_block():

@@ -1,72 +1,102 @@
-"""Folds: whole blocks, balance, determinism, disjoint roles."""
+"""Roles of a round: disjoint, nobody near the tested, whole cities left out."""
+
+import logging
 
 import numpy as np
 import pytest
+import shapely
 
+from mmgr_jax.data import folds
+from mmgr_jax.data.schema import Split as Meaning
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import splits
 
+SIDE = 12
+
 
 @pytest.fixture
-def block_id():
-    """A 40 x 40 grid in 49 blocks of at most 6 x 6, those at the edge cut off."""
-    row, column = np.divmod(np.arange(1600), 40)
-    return (row // 6 * 7 + column // 6).astype(np.int32)
+def city():
+    """A grid of touching squares of 100 m in blocks of 3 x 3, and stored folds."""
+    row, column = np.divmod(np.arange(SIDE**2), SIDE)
+    outlines = shapely.box(
+        column * 100, -row * 100, column * 100 + 100, 100 - row * 100
+    )
+    block_id = (row // 3 * 4 + column // 3).astype(np.int32)
+    return dict(
+        region_ids=[f"r{index:03d}" for index in range(SIDE**2)],
+        block_id=block_id,
+        geometry_wkb=[bytes(wkb) for wkb in shapely.to_wkb(outlines)],
+        stored=dict(block=block_id.astype(np.int64) % 4),
+        meanings=dict(block=Meaning(num_folds=4, buffer_m=0.0)),
+        num_folds=None,
+        buffer_m=None,
+        seed=0,
+    )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_blocks_stay_whole_and_folds_are_balanced(block_id, seed):
-    fold = splits.folds(block_id, num_folds=5, seed=seed)
-    for block in np.unique(block_id):
-        assert len(np.unique(fold[block_id == block])) == 1
-    sizes = np.bincount(fold, minlength=5)
-    assert sizes.sum() == 1600
-    assert np.ptp(sizes) <= np.bincount(block_id).max()
-
-
-def test_one_huge_block_does_not_starve_the_other_folds():
-    block_id = np.concatenate([np.zeros(900, int), 1 + np.arange(100) // 10])
-    sizes = np.sort(np.bincount(splits.folds(block_id, num_folds=3, seed=0)))
-    assert sizes.tolist() == [50, 50, 900]
-
-
-def test_block_folds_follow_the_block_and_the_seed_alone(block_id):
-    fold = splits.folds(block_id, num_folds=5, seed=3)
-    order = np.random.default_rng(0).permutation(1600)
-    shuffled = splits.folds(block_id[order], num_folds=5, seed=3)
-    np.testing.assert_array_equal(shuffled, fold[order])
-    assert (splits.folds(block_id, num_folds=5, seed=4) != fold).any()
-
-
-def test_random_folds_cut_through_blocks(block_id):
-    fold = splits.folds(block_id, num_folds=5, seed=0, kind="random")
-    assert np.ptp(np.bincount(fold)) == 0
-    assert len(np.unique(fold[block_id == 0])) > 1
-    again = splits.folds(block_id, num_folds=5, seed=0, kind="random")
-    np.testing.assert_array_equal(fold, again)
-
-
-def test_every_region_is_tested_and_validated_once_and_never_in_two_roles(block_id):
-    fold = splits.folds(block_id, num_folds=4, seed=0)
-    rounds = [splits.parts(fold, test_fold, 4) for test_fold in range(4)]
+def test_every_region_is_tested_and_chooses_once_and_never_in_two_roles(city):
+    split = splits.choose(("block",), **city)["block"]
+    rounds = [split.parts(test_fold) for test_fold in range(4)]
     for part in rounds:
         assert (part.train.astype(int) + part.validation + part.test == 1).all()
     assert (sum(part.test.astype(int) for part in rounds) == 1).all()
     assert (sum(part.validation.astype(int) for part in rounds) == 1).all()
 
 
-def test_fewer_blocks_than_folds_names_the_ways_out():
-    with pytest.raises(InputError, match=r"2 spatial blocks .* 5 folds") as caught:
-        splits.folds(np.array([4, 4, 9]), num_folds=5, seed=0)
-    assert "config.blocks.size_m" in str(caught.value)
-    assert "config.eval.num_folds" in str(caught.value)
+def test_stored_folds_are_read_and_others_dealt_when_asked(city, caplog):
+    with caplog.at_level(logging.INFO):
+        chosen = splits.choose(("block", "random"), **city)
+    np.testing.assert_array_equal(chosen["block"].fold, city["stored"]["block"])
+    expected = folds.by_hash(city["region_ids"], num_folds=5)
+    np.testing.assert_array_equal(chosen["random"].fold, expected)
+    assert "random split: 5 folds dealt anew (the records hold none)" in caplog.text
+    assert "block split" not in caplog.text
+    for asked in (dict(num_folds=3), dict(seed=1)):
+        with caplog.at_level(logging.INFO):
+            other = splits.choose(("block",), **{**city, **asked})["block"]
+        assert other.num_folds == asked.get("num_folds", 4)
+        blocks = [str(block) for block in city["block_id"]]
+        expected = folds.by_block(
+            blocks, num_folds=other.num_folds, seed=asked.get("seed", 0)
+        )
+        np.testing.assert_array_equal(other.fold, expected)
+    assert caplog.text.count("block split") == 2
+    same = splits.choose(("block",), **{**city, "num_folds": 4})["block"]
+    np.testing.assert_array_equal(same.fold, city["stored"]["block"])
 
 
-def test_wrong_settings_are_named():
-    block_id = np.arange(10)
-    with pytest.raises(InputError, match="num_folds is 2: at least 3"):
-        splits.folds(block_id, num_folds=2, seed=0)
-    with pytest.raises(InputError, match="'chequered' is unknown; allowed: block, ra"):
-        splits.folds(block_id, num_folds=3, seed=0, kind="chequered")
-    with pytest.raises(InputError, match="10 regions cannot fill 11 folds"):
-        splits.folds(block_id, num_folds=11, seed=0, kind="random")
+@pytest.mark.parametrize("buffer_m", [0.0, 1.0, 150.0])
+def test_regions_in_the_buffer_take_no_part(city, buffer_m):
+    city["meanings"] = dict(block=Meaning(num_folds=4, buffer_m=buffer_m))
+    chosen = splits.choose(("block", "random"), **city)
+    assert chosen["random"].near is None
+    outlines = shapely.from_wkb(city["geometry_wkb"])
+    apart = shapely.distance(outlines[:, None], outlines[None])
+    for test_fold in range(4):
+        part = chosen["block"].parts(test_fold)
+        close = apart[:, part.test].min(axis=1) <= (buffer_m or -1)
+        np.testing.assert_array_equal(part.test, city["stored"]["block"] == test_fold)
+        taking_part = part.train | part.validation
+        np.testing.assert_array_equal(taking_part, ~part.test & ~close)
+    narrower = splits.choose(("block",), **{**city, "buffer_m": 0.0})["block"]
+    assert narrower.near is None
+
+
+def test_each_city_is_tested_by_the_others():
+    inner = [np.array([0, 1, 2]), np.array([0, 0, 1, 2]), np.array([2, 1, 0])]
+    split = splits.by_city(inner)
+    assert split.num_folds == 3
+    part = split.parts(1)
+    assert part.test.tolist() == [False] * 3 + [True] * 4 + [False] * 3
+    assert np.flatnonzero(part.validation).tolist() == [0, 9]
+    assert np.flatnonzero(part.train).tolist() == [1, 2, 7, 8]
+    with pytest.raises(InputError, match="takes two cities.*config.eval.other_records"):
+        splits.by_city(inner[:1])
+
+
+@pytest.mark.parametrize("kinds", [(), ("chequered",)])
+def test_unknown_splits_are_refused(city, kinds):
+    with pytest.raises(
+        InputError, match=r"config.eval.splits is .*allowed: block, ran"
+    ):
+        splits.choose(kinds, **city)

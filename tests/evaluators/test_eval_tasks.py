@@ -10,11 +10,12 @@ from sklearn import metrics as sklearn_metrics
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import heads, metrics, splits, tasks
+from mmgr_jax.evaluators import heads, metrics, tasks
+from mmgr_jax.evaluators.splits import Split
 
 SIDE = 18
 NUM_REGIONS = SIDE * SIDE
-SETTINGS = dict(num_folds=4, strengths=(1e-1, 10.0, 1e3), seed=0)
+SETTINGS = dict(strengths=(1e-1, 10.0, 1e3))
 POPULATION = Label("count", "persons", year=2020)
 FUNCTION = Label("share", "1", classes=("water", "forest", "residential"))
 
@@ -39,7 +40,10 @@ def city():
             population=(POPULATION, population),
             function=(FUNCTION, function.astype(np.float32)),
         ),
-        block_id=(row // 3 * 6 + column // 3).astype(np.int32),
+        given_splits=dict(
+            block=Split((row // 3 * 6 + column // 3) % 4, 4),
+            random=Split(rng.permutation(NUM_REGIONS) % 4, 4),
+        ),
         place=np.stack([row, column], axis=1).astype(np.float32),
     )
 
@@ -50,7 +54,7 @@ def report(city):
 
 
 def _evaluate(city, **changed):
-    given = {name: city[name] for name in ("methods", "labels", "block_id")}
+    given = {name: city[name] for name in ("methods", "labels", "given_splits")}
     given |= {name: changed.pop(name) for name in list(changed) if name in given}
     return tasks.evaluate(**given, **{**SETTINGS, **changed})
 
@@ -58,7 +62,7 @@ def _evaluate(city, **changed):
 def test_every_region_is_predicted_by_the_heads_that_did_not_see_it(city, report):
     """Transcription of one fold: basis, head and strength from the other folds."""
     features = city["methods"]["image"]
-    fold = splits.folds(city["block_id"], num_folds=4, seed=0)
+    fold = city["given_splits"]["block"].fold
     for name, head in (("population", heads.ridge), ("function", heads.softmax)):
         target = city["labels"][name][1].astype(np.float64)
         known = np.isfinite(target.reshape(NUM_REGIONS, -1)).all(axis=1)
@@ -87,7 +91,7 @@ def test_metrics_are_pooled_over_labelled_regions(city, report):
     r2 = sklearn_metrics.r2_score(truth[known], predicted[known])
     assert pooled["r2"] == pytest.approx(r2)
 
-    fold = splits.folds(city["block_id"], num_folds=4, seed=0)
+    fold = city["given_splits"]["block"].fold
     result = task.results["block"]["image"]
     by_fold = [
         metrics.scalar(truth[known & (fold == f)].astype(float), predicted[rows])["mae"]
@@ -196,7 +200,8 @@ def test_json_holds_the_same_numbers_and_no_nan(report):
 
 
 def test_one_split_kind_has_no_gap(city):
-    report = _evaluate(city, tasks=("population",), split_kinds=("random",))
+    random = dict(random=city["given_splits"]["random"])
+    report = _evaluate(city, tasks=("population",), given_splits=random)
     assert list(report.predictions) == ["population"]
     assert report.tasks["population"].gap("image") is None
     assert "optimism" not in report.table()
@@ -228,12 +233,13 @@ def _with(index, value):
         ("population", lambda v: v[:-1], r"shape \(323,\) for 324 regions of kind"),
         ("function", _with((3, 0), 1.5), "shares of 1 regions do not sum to one, fir"),
         ("function", lambda v: v[:, :2], r"expected \(324, 3\)"),
-        ("population", _with(slice(60, None), np.nan), "has no region with a label"),
+        ("population", _with(slice(60, None), np.nan), "no validation region with a "),
     ],
 )
 def test_labels_that_cannot_be_learnt_are_named(city, name, change, message):
     with pytest.raises(InputError, match=message) as caught:
-        _evaluate(city, labels=_relabelled(city, name, change), num_folds=18)
+        rows = dict(block=Split(np.arange(NUM_REGIONS) // SIDE, SIDE))
+        _evaluate(city, labels=_relabelled(city, name, change), given_splits=rows)
     assert str(caught.value).startswith(f"label/{name}: ")
 
 
@@ -262,3 +268,17 @@ def test_strengths_must_be_positive(city, strengths):
 def test_an_empty_list_of_methods_is_an_error(city):
     with pytest.raises(InputError, match="methods is empty"):
         _evaluate(city, methods={})
+
+
+def test_splits_of_several_sizes_are_told_apart(city):
+    cities = Split(
+        np.arange(NUM_REGIONS) % 2, 2, chooses=np.arange(NUM_REGIONS) % 5 < 1
+    )
+    chosen = dict(block=city["given_splits"]["block"], city=cities)
+    report = _evaluate(city, tasks=("population",), given_splits=chosen)
+    table = report.table()
+    assert "; 4 (block), 2 (city) folds, each tested once" in table
+    assert "leave one city out (trained on all the others)" in table
+    assert report.to_json()["num_folds"] == {"block": 4, "city": 2}
+    stored = report.to_json()["tasks"]["population"]["splits"]["city"]["image"]
+    assert len(stored["folds"]) == 2

@@ -1,0 +1,115 @@
+"""Labels of ten thousand regions, measured on files made for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+from data_prep import labels
+from data_prep.labels import LabelSource
+from data_prep.regions import Regions, grid
+
+NUM_REGIONS = 10_000
+LIMIT_S = 20.0
+
+_CRS = "EPSG:26911"
+_CORNER_M = (600_000.0, 4_000_000.0)
+_REGION_M = 250.0
+_PIXEL_M = 92.7  # 3 arc seconds, the pixel of WorldPop
+_NUM_ZONES = 20_000
+_CLASSES = ("forest", "water", "residential", "commercial", "industrial")
+
+
+def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
+    """Seconds of one label of each form, the checks of totals included.
+
+    Args:
+        folder: Where the sources are written; some 20 MB.
+        num_regions: Regions of a square grid; rounded to a whole square.
+
+    Returns:
+        A row a label: `label`, `source`, `regions`, `seconds` and `limit_s`.
+    """
+    regions = _grid(round(num_regions**0.5))
+    side_m = _REGION_M * len(regions) ** 0.5
+    sources = [
+        ("count", "raster", _raster(folder, side_m, "count", "persons")),
+        ("density", "raster", _raster(folder, side_m, "density", "persons/km2")),
+        ("count", "polygons", _zones(folder, side_m, "count", "people", "persons")),
+        ("share", "polygons", _zones(folder, side_m, "share", "zone", "1")),
+    ]
+    measured = []
+    for kind, form, source in sources:
+        start = time.perf_counter()
+        labels.extract(f"{kind}_of_{form}", source, regions, _CRS)
+        measured.append(
+            {
+                "label": kind,
+                "source": form,
+                "regions": len(regions),
+                "seconds": time.perf_counter() - start,
+                "limit_s": LIMIT_S,
+            }
+        )
+    return measured
+
+
+def _grid(side: int) -> Regions:
+    row, column = np.indices((side, side)).reshape(2, -1)
+    return Regions(
+        ids=[f"r{r:04d}c{c:04d}" for r, c in zip(row, column, strict=True)],
+        bounds_m=grid.squares_m(row, column, _CORNER_M, _REGION_M),
+        coverage=np.ones(len(row)),
+        tile_size_px=224,
+        tile_size_m=_REGION_M,
+        disjoint=True,
+    )
+
+
+def _raster(folder: Path, side_m: float, kind: str, unit: str) -> LabelSource:
+    path = folder / "people.tif"
+    side = int(side_m / _PIXEL_M) + 20
+    people = np.random.default_rng(0).lognormal(3, 1, (side, side)).astype(np.float32)
+    corner_m = (_CORNER_M[0] - 5 * _PIXEL_M, _CORNER_M[1] + 5 * _PIXEL_M)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        crs=_CRS,
+        transform=from_origin(*corner_m, _PIXEL_M, _PIXEL_M),
+        count=1,
+        height=side,
+        width=side,
+        dtype="float32",
+        compress="deflate",
+    ) as target:
+        target.write(people, 1)
+    return LabelSource(kind, str(path), unit)
+
+
+def _zones(
+    folder: Path, side_m: float, kind: str, column: str, unit: str
+) -> LabelSource:
+    """Polygons that partition the grid's square, as blocks of a city do."""
+    path = folder / "zones.parquet"
+    west, north = _CORNER_M
+    rng = np.random.default_rng(0)
+    seeds = rng.uniform((west, north - side_m), (west + side_m, north), (_NUM_ZONES, 2))
+    cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(seeds)))
+    square = shapely.box(west - 50, north - side_m, west + side_m, north + 50)
+    table = dict(
+        people=rng.integers(0, 400, len(cells)), zone=rng.choice(_CLASSES, len(cells))
+    )
+    frame = gpd.GeoDataFrame(
+        table, geometry=shapely.intersection(cells, square), crs=_CRS
+    )
+    frame.to_crs("EPSG:4326").to_parquet(path)
+    classes = _CLASSES if kind == "share" else ()
+    return LabelSource(kind, str(path), unit, column=column, classes=classes)

@@ -1,0 +1,249 @@
+"""Windowed reads of one or many files as one image."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from rasterio.errors import RasterioError
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+from data_prep.imagery import headers as headers_lib
+from data_prep.imagery import placement, reader
+from data_prep.imagery import stretch as stretch_lib
+from data_prep.imagery.headers import Header
+from data_prep.imagery.placement import Bounds
+from data_prep.imagery.reader import Reader
+from data_prep.imagery.stretch import Setting
+from mmgr_jax.errors import InputError
+
+_Into: TypeAlias = tuple[slice, slice]
+_Result = TypeVar("_Result")
+
+
+class Imagery:
+    """Windowed reads of one or several files on a common grid.
+
+    Memory does not grow with the rasters. Where files overlap, the first in sorted
+    order with a valid pixel wins. A file that lies on the grid already is copied pixel
+    by pixel; any other, of whatever CRS or rotation, is warped as it is read: averaged
+    where its pixels are finer than the grid's, bilinear otherwise. Of a file with
+    overviews, the coarsest with two or more of its pixels along one of the grid's is
+    read.
+
+    For one thread at a time. A copy for another process (by pickling or forking) opens
+    files of its own, and need not read headers again.
+
+    Attributes:
+        files: The files, sorted by path, each with its place on the grid.
+        paths: Their paths.
+        footprints_m: West, south, east, north of each file in metres [m 4].
+        bounds_m: Extent of all files; its north-west corner anchors the pixel grid.
+        stretch: How pixels become 8-bit; None where they are.
+
+    Example:
+        with Imagery(("city.tif",), (1, 2, 3), crs="EPSG:32651", gsd_m=1.0) as imagery:
+            tile, valid = imagery.read_tile(bounds_m, 224)
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        bands: Sequence[int],
+        *,
+        nodata: float | None = None,
+        stretch: Setting = None,
+        crs: str,
+        gsd_m: float,
+    ) -> None:
+        """Finds the files and how each lies on the grid.
+
+        Reads no pixels but a sample for percentiles, where `stretch` asks for them.
+
+        Args:
+            paths: Files of any format GDAL reads (GeoTIFF, COG, VRT mosaics), or glob
+                patterns of them.
+            bands: Three band numbers counted from 1: red, green, blue. A grey image is
+                (1, 1, 1); (4, 1, 2) makes false colours of near infrared.
+            nodata: What missing pixels hold in all three bands, in files that mark none
+                themselves (by nodata, an alpha band or a mask). NaN is always missing.
+            stretch: See `stretch.Setting`; None for 8-bit files.
+            crs: Metric CRS of the study area.
+            gsd_m: Side of a pixel of the grid in metres.
+
+        Raises:
+            InputError: If there is no file, or one that cannot be used.
+        """
+        self._bands = tuple(bands)
+        self._nodata = nodata
+        self._crs = crs
+        self._gsd_m = gsd_m
+        self.paths = headers_lib.expand(paths)
+        if not self.paths:
+            raise InputError(f"config.imagery.paths {tuple(paths)}: no such file.")
+        headers = [headers_lib.read(path) for path in self.paths]
+        _refuse(headers, bands, nodata, stretch)
+        self.files, (west, north) = placement.place(headers, crs, gsd_m)
+        self.footprints_m = np.array([file.bounds_m for file in self.files], float)
+        south = float(self.footprints_m[:, 1].min())
+        east = float(self.footprints_m[:, 2].max())
+        self.bounds_m: Bounds = (west, south, east, north)
+        self._readers = reader.Readers(self._open)
+        self.stretch = stretch_lib.resolve(stretch, headers, bands, nodata)
+        if self.stretch:
+            logging.info("imagery becomes 8-bit: %s", self.report["stretch"])
+
+    def __enter__(self) -> Imagery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._readers.close()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Counts of files by how they are read, and the stretch, for the manifest."""
+        how = Counter(
+            "copied" if file.resampling is None else file.resampling.name
+            for file in self.files
+        )
+        told: dict[str, Any] = {"files": len(self.files), "resampling": dict(how)}
+        told["from overviews"] = sum(file.overview is not None for file in self.files)
+        if self.stretch:
+            told["stretch"] = dataclasses.asdict(self.stretch)
+        return told
+
+    def read_tile(
+        self, bounds_m: Bounds, tile_size_px: int
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+        """Reads one tile of the grid.
+
+        Args:
+            bounds_m: West, south, east, north; a whole number of pixels from the
+                north-west corner of `bounds_m` of the imagery.
+            tile_size_px: Side of the tile in pixels.
+
+        Returns:
+            The tile uint8 [h w 3], zero where there is no imagery, and a mask [h w]
+            of the pixels that hold imagery.
+
+        Raises:
+            InputError: If a file cannot be read.
+        """
+        tile = np.zeros((tile_size_px, tile_size_px, 3), np.uint8)
+        filled = np.zeros((tile_size_px, tile_size_px), bool)
+        for index, window, into in self._parts(bounds_m, tile_size_px):
+            if filled[into].all():
+                continue
+            pixels, new = self._read(index, window)
+            new &= ~filled[into]
+            # One copy of a whole part takes a tenth of what picking its pixels takes.
+            everything = new.all()
+            part, colors = tile[into], np.moveaxis(pixels, 0, -1)
+            part[... if everything else new] = colors[... if everything else new]
+            filled[into] |= new
+        return tile, filled
+
+    def coverage(self, bounds_m: Bounds, tile_size_px: int) -> float:
+        """Share of a tile's pixels that hold imagery; see `read_tile`.
+
+        Colours are read only where the file does not tell otherwise what is missing.
+        """
+        filled = np.zeros((tile_size_px, tile_size_px), bool)
+        for index, window, into in self._parts(bounds_m, tile_size_px):
+            if self._is_solid(index, window):
+                filled[into] = True
+            elif not filled[into].all():
+                filled[into] |= self._guarded(index, window, Reader.valid)
+        return float(filled.mean())
+
+    def _parts(
+        self, bounds_m: Bounds, tile_size_px: int
+    ) -> Iterator[tuple[int, Window, _Into]]:
+        """Each file's window on a tile, and where it goes in the tile."""
+        for index in self._touching(bounds_m):
+            file = self.files[index]
+            column = round((bounds_m[0] - self.bounds_m[0]) / self._gsd_m)
+            row = round((self.bounds_m[3] - bounds_m[3]) / self._gsd_m)
+            column, row = column - file.column_px, row - file.row_px
+            left, top = max(column, 0), max(row, 0)
+            width_px = min(column + tile_size_px, file.width_px) - left
+            height_px = min(row + tile_size_px, file.height_px) - top
+            if width_px > 0 and height_px > 0:
+                rows = slice(top - row, top - row + height_px)
+                columns = slice(left - column, left - column + width_px)
+                yield index, Window(left, top, width_px, height_px), (rows, columns)
+
+    def _touching(self, bounds_m: Bounds) -> Sequence[int]:
+        west, south, east, north = bounds_m
+        boxes = self.footprints_m
+        touches = (boxes[:, 0] < east) & (boxes[:, 2] > west)
+        touches &= (boxes[:, 1] < north) & (boxes[:, 3] > south)
+        return np.flatnonzero(touches).tolist()
+
+    def _read(
+        self, index: int, window: Window
+    ) -> tuple[UInt8[np.ndarray, "3 h w"], Bool[np.ndarray, "h w"]]:
+        if self._is_solid(index, window):
+            valid = np.ones((window.height, window.width), bool)
+            pixels = self._guarded(index, window, Reader.read_solid)
+        else:
+            pixels, valid = self._guarded(index, window, Reader.read)
+        return (self.stretch(pixels) if self.stretch else pixels), valid
+
+    def _is_solid(self, index: int, window: Window) -> bool:
+        """Whether all of a window is there, known without reading it."""
+        file, header = self.files[index], self.files[index].header
+        if file.full_px is None or self._nodata is not None:
+            return False
+        if header.has_mask(self._bands) or header.is_float(self._bands):
+            return False
+        left, top, right, bottom = file.full_px
+        (first_row, last_row), (first_column, last_column) = window.toranges()
+        across = left <= first_column and last_column <= right
+        return across and top <= first_row and last_row <= bottom
+
+    def _guarded(
+        self, index: int, window: Window, work: Callable[[Reader, Window], _Result]
+    ) -> _Result:
+        """Reads from a file; what fails is told with the file and the place."""
+        try:
+            with headers_lib.settings():
+                return work(self._readers[index], window)
+        except RasterioError as error:
+            left, top = window.col_off, window.row_off
+            where = f"columns {left} to {left + window.width}, "
+            where += f"rows {top} to {top + window.height}"
+            path = self.files[index].path
+            raise headers_lib.unreadable(path, error, where) from error
+
+    def _open(self, index: int) -> Reader:
+        file = self.files[index]
+        west = self.bounds_m[0] + file.column_px * self._gsd_m
+        north = self.bounds_m[3] - file.row_px * self._gsd_m
+        return reader.open_on_grid(
+            file,
+            self._bands,
+            self._nodata,
+            crs=self._crs,
+            transform=from_origin(west, north, self._gsd_m, self._gsd_m),
+        )
+
+
+def _refuse(
+    headers: Sequence[Header],
+    bands: Sequence[int],
+    nodata: float | None,
+    stretch: Setting,
+) -> None:
+    """Raises `InputError` for the first thing that keeps files from serving."""
+    found = [text for header in headers if (text := headers_lib.problem(header, bands))]
+    found = found or stretch_lib.problems(stretch)
+    unfit = None if found else stretch_lib.unfit(stretch, headers, bands, nodata)
+    if found or unfit:
+        raise InputError(unfit or found[0])

@@ -1,0 +1,218 @@
+"""How each file lies on the study area's pixel grid, and how to bring it there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from rasterio.enums import Resampling
+
+from data_prep import crs as crs_lib
+from data_prep.imagery.headers import Header
+
+Bounds: TypeAlias = tuple[float, float, float, float]
+"""West, south, east, north in metres of the study area's CRS."""
+
+# A file is on the grid when no pixel of it lies further off, in pixels.
+_GRID_TOLERANCE_PX = 0.01
+# Coarser than this share of the grid's pixel, bilinear is the better resampling.
+_AVERAGE_BELOW = 0.75
+# An overview is read in place of the file where this many of its pixels fit along a
+# pixel of the grid: most overviews were made by leaving pixels out, and their average
+# over four and more hides it.
+_OVERVIEW_PIXELS = 2.0
+# So far from the edge of a file, in pixels of the grid, interpolation may find nothing.
+_REACH_PX = 2
+_ROUNDING_PX = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """One file and its place on the grid.
+
+    Attributes:
+        header: What the file says of itself.
+        bounds_m: Its extent in the study area's CRS.
+        gsd_m: Side of its own pixels there, the shorter one.
+        column_px: Its first column on the grid, from the grid's corner.
+        row_px: Its first row.
+        width_px: Its width on the grid.
+        height_px: Its height.
+        resampling: How its pixels become the grid's; None where they are copied.
+        overview: Index of the overview that is read in its place.
+        full_px: First and last column and row, of its box on the grid, between which
+            every pixel lies within the file (left, top, right, bottom); None where its
+            edges do not run along the grid.
+    """
+
+    header: Header
+    bounds_m: Bounds
+    gsd_m: float
+    column_px: int
+    row_px: int
+    width_px: int
+    height_px: int
+    resampling: Resampling | None
+    overview: int | None
+    full_px: tuple[int, int, int, int] | None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.header.path
+
+    @property
+    def crs(self) -> str | None:
+        """The file's own CRS as WKT."""
+        return self.header.crs
+
+
+def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
+    """West, south, east, north of files in a CRS, their own rotation undone.
+
+    Edges are followed in steps, since they are curves in another CRS.
+    """
+    steps = np.linspace(0.0, 1.0, 22)
+    sides = [(steps, np.full_like(steps, side)) for side in (0.0, 1.0)]
+    right, down = np.concatenate([*sides, *(side[::-1] for side in sides)], axis=1)
+    boxes = np.zeros((len(headers), 4))
+    by_crs: dict[str, list[int]] = {}
+    for index, header in enumerate(headers):
+        by_crs.setdefault(str(header.crs), []).append(index)
+    for source_crs, members in by_crs.items():
+        x, y = _edges([headers[index] for index in members], right, down)
+        flat = crs_lib.transform(x.ravel(), y.ravel(), source_crs, crs)
+        x, y = (part.reshape(x.shape) for part in flat)
+        boxes[members] = np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
+    return boxes
+
+
+def place(
+    headers: Sequence[Header], crs: str, gsd_m: float
+) -> tuple[list[ImageFile], tuple[float, float]]:
+    """Places files on one grid.
+
+    Args:
+        headers: The files.
+        crs: CRS of the grid.
+        gsd_m: Side of its pixels.
+
+    Returns:
+        The files in their order, and west and north of the grid's corner in metres.
+    """
+    boxes = footprints(headers, crs)
+    same = functools.cache(lambda other: crs_lib.same(other, crs))
+    is_upright = [header.is_upright and same(header.crs) for header in headers]
+    corner_m = _corner(headers, boxes, is_upright, gsd_m)
+    rows = zip(headers, boxes.tolist(), is_upright, strict=True)
+    files = [_place(header, box, corner_m, gsd_m, plain) for header, box, plain in rows]
+    return files, corner_m
+
+
+def _corner(
+    headers: Sequence[Header],
+    boxes_m: Float[np.ndarray, "m 4"],
+    is_upright: Sequence[bool],
+    gsd_m: float,
+) -> tuple[float, float]:
+    """West and north of the grid: the corner of the files' common extent.
+
+    Where the file furthest west (or north) has to be resampled anyhow, the corner moves
+    out by a part of a pixel, so that files with the grid's own pixels are copied.
+    """
+    rows = zip(headers, boxes_m.tolist(), is_upright, strict=True)
+    fits = [
+        plain and _drift_px(header, box, gsd_m) < _GRID_TOLERANCE_PX
+        for header, box, plain in rows
+    ]
+    west, north = boxes_m[:, 0].min(), boxes_m[:, 3].max()
+    if any(fits):
+        model = boxes_m[fits.index(True)]
+        if not fits[int(boxes_m[:, 0].argmin())]:
+            west = model[0] - np.ceil((model[0] - west) / gsd_m) * gsd_m
+        if not fits[int(boxes_m[:, 3].argmax())]:
+            north = model[3] + np.ceil((north - model[3]) / gsd_m) * gsd_m
+    return float(west), float(north)
+
+
+def _place(
+    header: Header,
+    box_m: Sequence[float],
+    corner_m: tuple[float, float],
+    gsd_m: float,
+    is_upright: bool,
+) -> ImageFile:
+    west, south, east, north = box_m
+    left, right = (west - corner_m[0]) / gsd_m, (east - corner_m[0]) / gsd_m
+    top, bottom = (corner_m[1] - north) / gsd_m, (corner_m[1] - south) / gsd_m
+    own_gsd_m = min((east - west) / header.width_px, (north - south) / header.height_px)
+    offset_px = max(abs(left - round(left)), abs(top - round(top)))
+    off_px = max(offset_px, _drift_px(header, box_m, gsd_m))
+    if is_upright and off_px < _GRID_TOLERANCE_PX:
+        column, row = round(left), round(top)
+        width, height = header.width_px, header.height_px
+        resampling, overview, full_px = None, None, (0, 0, width, height)
+    else:
+        column, row = int(np.floor(left)), int(np.floor(top))
+        width, height = int(np.ceil(right)) - column, int(np.ceil(bottom)) - row
+        is_fine = own_gsd_m < _AVERAGE_BELOW * gsd_m
+        resampling = Resampling.average if is_fine else Resampling.bilinear
+        overview = _overview(header, gsd_m / own_gsd_m)
+        edges_px = (left - column, top - row, right - column, bottom - row)
+        full_px = _within(edges_px, 0 if is_fine else _REACH_PX) if is_upright else None
+    return ImageFile(
+        header=header,
+        bounds_m=(west, south, east, north),
+        gsd_m=own_gsd_m,
+        column_px=column,
+        row_px=row,
+        width_px=width,
+        height_px=height,
+        resampling=resampling,
+        overview=overview,
+        full_px=full_px,
+    )
+
+
+def _within(
+    edges_px: tuple[float, float, float, float], margin_px: int
+) -> tuple[int, int, int, int]:
+    """The whole pixels between edges, less a margin on every side."""
+    left, top, right, bottom = edges_px
+    first = [int(np.ceil(edge - _ROUNDING_PX)) + margin_px for edge in (left, top)]
+    last = [int(np.floor(edge + _ROUNDING_PX)) - margin_px for edge in (right, bottom)]
+    return first[0], first[1], last[0], last[1]
+
+
+def _drift_px(header: Header, box_m: Sequence[float], gsd_m: float) -> float:
+    """By how much the far edge is off when the file's pixels count as the grid's."""
+    west, south, east, north = box_m
+    across = abs(east - west - header.width_px * gsd_m)
+    return max(across, abs(north - south - header.height_px * gsd_m)) / gsd_m
+
+
+def _overview(header: Header, pixels_along: float) -> int | None:
+    """The coarsest overview that is fine enough, None for the file itself."""
+    fine = [
+        index
+        for index, factor in enumerate(header.overviews)
+        if pixels_along / factor >= _OVERVIEW_PIXELS
+    ]
+    return max(fine, default=None)
+
+
+def _edges(
+    headers: Sequence[Header],
+    right: Float[np.ndarray, " n"],
+    down: Float[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
+    """Coordinates, in the files' own CRS, of points given as shares of their sides."""
+    width, height = np.array([[own.width_px, own.height_px] for own in headers]).T
+    a, b, c, d, e, f = np.array([own.transform[:6] for own in headers]).T
+    column, row = right[:, None] * width, down[:, None] * height
+    return c + a * column + b * row, f + d * column + e * row

@@ -1,0 +1,221 @@
+"""How pixels of more than 8 bits become 8: the same way in every tile of a city."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from data_prep.imagery import headers as headers_lib
+from data_prep.imagery import reader
+from data_prep.imagery.headers import Header
+from mmgr_jax.errors import InputError
+
+METHODS = ("linear", "percentile")
+Setting: TypeAlias = Sequence[Any] | None
+"""`config.imagery.stretch`: None; ("linear", low, high), a number for all bands or one
+for each; ("percentile", low, high) with percentages."""
+
+_KEY = "config.imagery.stretch"
+_ALLOWED = (
+    'None for 8-bit files, ("linear", LOW, HIGH) with a number or one a band, or '
+    '("percentile", 2, 98)'
+)
+# What percentiles are taken from: windows spread over the files, at full resolution.
+# Overviews would be cheaper, but they are averages, and a stretch must not change on
+# the day that someone builds them.
+_SAMPLE_WINDOWS = 256
+_SAMPLE_SIDE_PX = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Low becomes 0, high 255, and what lies beyond is cut off.
+
+    Attributes:
+        low: Of red, green and blue.
+        high: Of red, green and blue.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __call__(
+        self, pixels: Shaped[np.ndarray, "3 h w"]
+    ) -> UInt8[np.ndarray, "3 h w"]:
+        """Pixels in 8 bits; NaN, which is missing, becomes 0."""
+        low = np.array(self.low, np.float32)[:, None, None]
+        scale = 255 / (np.array(self.high, np.float32)[:, None, None] - low)
+        scaled = (pixels.astype(np.float32) - low) * scale + np.float32(0.5)
+        return np.nan_to_num(scaled.clip(0, 255), copy=False).astype(np.uint8)
+
+
+def problems(setting: Setting) -> list[str]:
+    """What is wrong with the setting itself."""
+    if setting is None:
+        return []
+    wrong = [f"{_KEY} is {setting!r}; allowed: {_ALLOWED}."]
+    if isinstance(setting, str) or len(setting) != 3 or setting[0] not in METHODS:
+        return wrong
+    method, low, high = setting
+    if method == "percentile":
+        fine = all(isinstance(value, (int, float)) for value in (low, high))
+        fine = fine and 0 <= low < high <= 100
+        return [] if fine else wrong
+    lows, highs = _per_band(low), _per_band(high)
+    if not (lows and highs):
+        return wrong
+    fine = all(below < above for below, above in zip(lows, highs, strict=True))
+    return [] if fine else [f"{wrong[0][:-1]}, LOW below HIGH."]
+
+
+def resolve(
+    setting: Setting,
+    headers: Sequence[Header],
+    bands: Sequence[int],
+    nodata: float | None,
+) -> Stretch | None:
+    """The numbers behind the setting; percentiles read a sample of the files.
+
+    Args:
+        setting: A setting without `problems`.
+        headers: The files.
+        bands: Red, green and blue, counted from 1.
+        nodata: What missing pixels hold in files that mark none.
+
+    Raises:
+        InputError: If a sample shows nothing, or a band of it one number alone.
+    """
+    if setting is None:
+        return None
+    method, low, high = setting
+    if method == "linear":
+        return Stretch(_per_band(low), _per_band(high))
+    pixels = sample(headers, bands, nodata)
+    found = np.percentile(pixels, (low, high), axis=1) if pixels.size else np.zeros(2)
+    lows, highs = found
+    if (lows >= highs).any():
+        seen = f"nothing between {lows} and {highs}" if pixels.size else "no pixel"
+        raise InputError(
+            f"{_KEY} is {tuple(setting)!r}, but a sample of {len(headers)} file(s), "
+            f"the first {headers[0].path}, holds {seen}. Give numbers: "
+            f'("linear", LOW, HIGH).'
+        )
+    return Stretch(tuple(lows.tolist()), tuple(highs.tolist()))
+
+
+def sample(
+    headers: Sequence[Header], bands: Sequence[int], nodata: float | None
+) -> Float[np.ndarray, "3 n"]:
+    """Pixels of windows spread evenly over the files, the same at every call.
+
+    Of many files an even choice in their order; of each file windows on a lattice.
+
+    Args:
+        headers: The files.
+        bands: Red, green and blue, counted from 1.
+        nodata: What missing pixels hold in files that mark none.
+
+    Returns:
+        The pixels [3 n] that are not missing, as stored; n may be 0.
+    """
+    count = min(len(headers), _SAMPLE_WINDOWS)
+    chosen = np.linspace(0, len(headers) - 1, count).round().astype(int)
+    side = max(1, math.isqrt(_SAMPLE_WINDOWS // count))
+    found = [np.zeros((len(bands), 0))]
+    for index in chosen.tolist():
+        found += _sample_file(headers[index], bands, nodata, side)
+    return np.concatenate(found, axis=1)
+
+
+def unfit(
+    setting: Setting,
+    headers: Sequence[Header],
+    bands: Sequence[int],
+    nodata: float | None,
+) -> str | None:
+    """Why the setting cannot serve the files, or None when it can.
+
+    Args:
+        setting: A setting without `problems`.
+        headers: The files.
+        bands: Red, green and blue, counted from 1.
+        nodata: What missing pixels hold in files that mark none.
+    """
+    by_type: dict[str, list[Header]] = {}
+    for header in headers:
+        for kind in {header.dtypes[band - 1] for band in bands}:
+            by_type.setdefault(kind, []).append(header)
+    if setting is None:
+        by_type.pop("uint8", None)
+        found = [_undecided(of, kind, bands, nodata) for kind, of in by_type.items()]
+        return found[0] if found else None
+    if len(by_type) < 2:
+        return None
+    examples = ", ".join(f"{kind} in {of[0].path}" for kind, of in by_type.items())
+    return (
+        f"{_KEY} is {tuple(setting)!r}, one stretch for files of several types of "
+        f"pixels: {examples}. Bring them to one type, or leave some out."
+    )
+
+
+def _sample_file(
+    header: Header, bands: Sequence[int], nodata: float | None, side: int
+) -> Iterator[Float[np.ndarray, "3 n"]]:
+    try:
+        with headers_lib.settings():
+            source = reader.open_as_is(header, bands, nodata)
+            try:
+                for window in _lattice(header, side):
+                    pixels, valid = source.read(window)
+                    yield pixels[:, valid].astype(float)
+            finally:
+                source.close()
+    except RasterioError as error:
+        raise headers_lib.unreadable(header.path, error) from error
+
+
+def _undecided(
+    headers: Sequence[Header], kind: str, bands: Sequence[int], nodata: float | None
+) -> str:
+    """The message for files that no stretch was stated for, with one to state."""
+    more = f" (and of {len(headers) - 1} more)" if len(headers) > 1 else ""
+    pixels = sample(headers, bands, nodata)
+    told = f"{headers[0].path}: pixels are {kind}, 8-bit (uint8) is needed{more}."
+    if not pixels.size:
+        return f"{told} Set {_KEY}; allowed: {_ALLOWED}."
+    digits = 4 if kind.startswith("float") else None
+    ends = np.percentile(pixels, (2, 98), axis=1).tolist()
+    low, high = (tuple(round(value, digits) for value in values) for values in ends)
+    return (
+        f"{told} A sample holds {pixels.min():g} to {pixels.max():g}. Say how they "
+        f'become 8-bit: {_KEY}=("linear", {low}, {high}), which are percentiles 2 and '
+        '98 of each band, or ("percentile", 2, 98).'
+    )
+
+
+def _lattice(header: Header, side: int) -> Iterator[Window]:
+    """Windows in the middle of side x side equal parts of a file."""
+    width = min(_SAMPLE_SIDE_PX, header.width_px)
+    height = min(_SAMPLE_SIDE_PX, header.height_px)
+    for row in range(side):
+        for column in range(side):
+            x = round((column + 0.5) * header.width_px / side - width / 2)
+            y = round((row + 0.5) * header.height_px / side - height / 2)
+            x, y = min(max(x, 0), header.width_px - width), max(y, 0)
+            yield Window(x, min(y, header.height_px - height), width, height)
+
+
+def _per_band(value: Any) -> tuple[float, ...]:
+    """Three finite numbers of one or three; () of anything else."""
+    values = value if isinstance(value, (tuple, list)) else (value,) * 3
+    is_number = [isinstance(item, (int, float)) for item in values]
+    if len(values) != 3 or not all(is_number) or not np.isfinite(values).all():
+        return ()
+    return tuple(float(item) for item in values)

@@ -1,0 +1,41 @@
+"""What is known of regions: numbers and area shares, from rasters, polygons, tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data_prep.labels import polygons, rasters, tables
+from data_prep.labels.known import Values
+from data_prep.labels.source import LabelSource
+from data_prep.regions import Regions
+
+__all__ = ["LabelSource", "Values", "extract"]
+
+_EXTRACT = {
+    "raster": rasters.extract,
+    "polygons": polygons.extract,
+    "table": tables.extract,
+}
+
+
+def extract(
+    name: str, source: LabelSource, regions: Regions, city_crs: str
+) -> tuple[Values, dict[str, Any]]:
+    """One label of every region.
+
+    Args:
+        name: Name of the label, for messages.
+        source: Where it comes from.
+        regions: The regions.
+        city_crs: Their CRS.
+
+    Returns:
+        float32 [r], or [r k] for shares, NaN where nothing is known; and numbers worth
+        telling: regions without a value, the covered share, and of counts the total of
+        the regions, what lies outside them, and the total of the source.
+
+    Raises:
+        InputError: If no region has a value, counts are negative, their total is not
+            preserved, or coordinates, classes or ids do not fit.
+    """
+    return _EXTRACT[source.form](name, source, regions, city_crs)

@@ -1,0 +1,180 @@
+"""Counts, means and area shares of polygons over regions."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from jaxtyping import Float
+
+from data_prep import vectors
+from data_prep.labels import known as known_lib
+from data_prep.labels import totals
+from data_prep.labels.known import Values
+from data_prep.labels.overlay import Pieces, overlay
+from data_prep.labels.source import LabelSource
+from data_prep.regions import Regions
+from mmgr_jax.errors import InputError
+
+POLYGONS = ("Polygon", "MultiPolygon")
+# Regions covered by more than this have polygons that overlap.
+_FULL = 1.001
+
+
+def extract(
+    name: str, source: LabelSource, regions: Regions, city_crs: str
+) -> tuple[Values, dict[str, Any]]:
+    """See `data_prep.labels.extract`."""
+    table, told = read(source, city_crs)
+    if source.kind == "share":
+        values, more = _shares(name, source, regions, table)
+    elif source.kind == "count":
+        values, more = _counts(name, source, regions, table)
+    else:
+        values, more = _means(name, source, regions, table)
+    return values, more | told
+
+
+def read(source: LabelSource, city_crs: str) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
+    """Valid polygons in the study area's CRS; what was repaired and left out.
+
+    Raises:
+        InputError: If there is none, or coordinates do not fit the CRS of the file.
+    """
+    table = vectors.load(source.path)
+    assert isinstance(table, gpd.GeoDataFrame)
+    empty = table.geometry.isna() | table.geometry.is_empty
+    table = table[~empty].to_crs(city_crs)
+    if not len(table):
+        raise InputError(f"{source.path}: holds no polygon.")
+    if not np.isfinite(table.total_bounds).all():
+        raise InputError(
+            f"{source.path}: its coordinates do not fit its CRS, {table.crs.name!r}. "
+            "Write the right one into the file, with `ogr2ogr -a_srs EPSG:... OUT "
+            f"{source.path}`."
+        )
+    broken = ~table.geometry.is_valid
+    told = {"polygons repaired": int(broken.sum())} if broken.any() else {}
+    if empty.any():
+        told["rows without a polygon"] = int(empty.sum())
+    # Repairs turn a bow tie into two triangles; lines and points that fall off have
+    # no area and do not count.
+    return table.set_geometry(shapely.make_valid(table.geometry.to_numpy())), told
+
+
+def _counts(
+    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
+    """Each polygon's count spread evenly over its area."""
+    value = _numbers(source, table)
+    if np.nanmin(value, initial=0.0) < 0:
+        raise InputError(
+            f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
+            f"count {np.nanmin(value):g}; counts are 0 or more. Leave the cell empty "
+            "where the count is missing."
+        )
+    polygons = table.geometry.to_numpy()
+    area_m2 = shapely.area(polygons)
+    pieces = overlay(regions.geometry, polygons)
+    per_m2 = np.nan_to_num(value / np.where(area_m2 > 0, area_m2, np.inf))
+    sums = pieces.sum_over_regions(pieces.area_m2 * per_m2[pieces.polygon])
+    known = ~np.isnan(value[pieces.polygon]) | (source.nodata == "zero")
+    share = _known_share(source, regions, table, pieces, known)
+    values, told = known_lib.mask(name, source, sums, share)
+    covered, overlapping = totals.union(regions.geometry)
+    touched = np.unique(pieces.polygon)
+    outside_m2 = area_m2.copy()
+    outside_m2[touched] = shapely.area(shapely.difference(polygons[touched], covered))
+    flat = float(np.nansum(value[area_m2 == 0]))
+    total = totals.Total(
+        regions=sums,
+        outside=float((outside_m2 * per_m2).sum()) + flat,
+        source=float(np.nansum(value)),
+        overlapping=overlapping,
+    )
+    return values, told | totals.check(name, source.path, total, values)
+
+
+def _means(
+    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
+    """Means weighted by area; what is missing counts as zero or not at all."""
+    value = _numbers(source, table)
+    pieces = overlay(regions.geometry, table.geometry.to_numpy())
+    known = ~np.isnan(value[pieces.polygon])
+    sums = pieces.sum_over_regions(
+        pieces.area_m2 * np.nan_to_num(value[pieces.polygon])
+    )
+    share = _known_share(source, regions, table, pieces, known)
+    covered_m2 = pieces.sum_over_regions(pieces.area_m2 * known)
+    if source.nodata == "zero":
+        covered_m2 = np.maximum(covered_m2, share * shapely.area(regions.geometry))
+    means = sums / np.where(covered_m2 > 0, covered_m2, np.nan)
+    return known_lib.mask(name, source, means, share)
+
+
+def _known_share(
+    source: LabelSource,
+    regions: Regions,
+    table: gpd.GeoDataFrame,
+    pieces: Pieces,
+    known: np.ndarray,
+) -> Float[np.ndarray, " r"]:
+    """Share of each region about which a file says something."""
+    if source.nodata == "zero":
+        return known_lib.within(tuple(table.total_bounds.tolist()), regions.geometry)
+    known_m2 = pieces.sum_over_regions(pieces.area_m2 * known)
+    return known_m2 / shapely.area(regions.geometry)
+
+
+def _shares(
+    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+) -> tuple[Float[np.ndarray, "r k"], dict[str, Any]]:
+    """Area shares of the classes, uncovered land being left out or a class."""
+    said = texts(table[source.column])
+    meant = said.map(source.class_of)
+    left_out = said.notna() & meant.isna()
+    classed = table[meant.notna()]
+    index_of = {known: index for index, known in enumerate(source.classes)}
+    class_of = meant.dropna().map(index_of).to_numpy(int)
+    pieces = overlay(regions.geometry, classed.geometry.to_numpy())
+    area_m2 = np.zeros((len(regions), len(source.classes)))
+    np.add.at(area_m2, (pieces.region, class_of[pieces.polygon]), pieces.area_m2)
+    region_m2 = shapely.area(regions.geometry)
+    covered = area_m2.sum(axis=1) / region_m2
+    share = covered
+    other = source.uncovered_class
+    if other is not None:
+        area_m2[:, index_of[other]] += np.maximum(1 - covered, 0) * region_m2
+        share = known_lib.within(tuple(table.total_bounds.tolist()), regions.geometry)
+    whole_m2 = area_m2.sum(axis=1, keepdims=True)
+    shares = area_m2 / np.where(whole_m2 > 0, whole_m2, np.nan)
+    values, told = known_lib.mask(name, source, shares, share)
+    overlapping = int((covered > _FULL).sum())
+    if overlapping:
+        logging.warning(
+            "%s: polygons overlap in %d regions; overlaps count once per polygon",
+            source.path,
+            overlapping,
+        )
+    told["mean covered share"] = round(float(np.minimum(covered, 1).mean()), 4)
+    told["regions with overlapping polygons"] = overlapping
+    if left_out.any():
+        told["polygons left out by the mapping"] = int(left_out.sum())
+    return values, told
+
+
+def texts(column: pd.Series) -> pd.Series:
+    """What a column says as text; codes stay whole numbers, empty cells empty."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("string").astype(object).where(column.notna())
+
+
+def _numbers(source: LabelSource, table: gpd.GeoDataFrame) -> Float[np.ndarray, " m"]:
+    value = pd.to_numeric(table[source.column], errors="coerce").to_numpy(float)
+    return np.where(np.isfinite(value), value, np.nan)

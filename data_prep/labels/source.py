@@ -1,0 +1,172 @@
+"""Where a label comes from, and which settings of it contradict each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmgr_jax.data.schema import LABEL_KINDS, Label
+
+NODATA = ("unknown", "zero")
+IGNORE = "ignore"
+CLASS = "class:"
+
+_AREA = r"(?:km|m|mi|sq\.? ?km|sq\.? ?m|sq\.? ?mi)(?:2|²|\^2)?|ha|hectares?|acres?"
+_PER_AREA = re.compile(rf"(?:/|\bper)\s*(?:{_AREA})(?!\w)", re.IGNORECASE)
+_PER_PIXEL = re.compile(r"(?:/|\bper)\s*(?:pixel|cell|grid)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSource:
+    """Where one label comes from, and how it is read.
+
+    The file is a raster, or polygons where `column` names one of their columns, or a
+    table of regions where `id_column` names the column with their ids.
+
+    Attributes:
+        kind: "count" (totals: summed over a region; the total of the source is
+            preserved), "density" or "scalar" (averaged over a region, by area) or
+            "share" (a class for every place, taken as area shares of a region).
+        path: The raster, vector file or table.
+        unit: Unit of the stored number, such as "persons"; "1" for shares.
+        band: Band of the raster, counted from 1.
+        column: Column with the number or the class.
+        id_column: Column of a table with the ids of the regions. The shares of a table
+            stand in one column a class.
+        classes: Names of the classes, in the order they are stored.
+        mapping: Pairs of what the file says and the class that is meant; None for the
+            class leaves such land out. Without pairs the file says the classes.
+        nodata: What missing pixels, polygons and cells mean inside the extent of the
+            file: "unknown", or "zero" (in WorldPop nobody lives there).
+        min_known: A region of whose area less than this share is known has no value.
+        uncovered: What land without a polygon means for shares: "ignore" (shares are
+            of the covered part) or "class:NAME" (it belongs to that class).
+        year: Reference year of the source.
+        source: Who made the data.
+        licence: Licence of the data.
+    """
+
+    kind: str
+    path: str
+    unit: str = "1"
+    band: int = 1
+    column: str | None = None
+    id_column: str | None = None
+    classes: Sequence[str] = ()
+    mapping: Mapping[str, str | None] | Sequence[Sequence[str | None]] = ()
+    nodata: str = "unknown"
+    min_known: float = 0.5
+    uncovered: str = IGNORE
+    year: int | None = None
+    source: str = ""
+    licence: str = ""
+
+    @property
+    def form(self) -> str:
+        """`raster`, `polygons` or `table`."""
+        if self.id_column is not None:
+            return "table"
+        return "raster" if self.column is None else "polygons"
+
+    @property
+    def class_of(self) -> dict[str, str | None]:
+        """The class of everything the file may say; None: left out."""
+        pairs: dict[Any, Any] = dict(self.mapping)
+        return pairs or {name: name for name in self.classes}
+
+    @property
+    def uncovered_class(self) -> str | None:
+        """The class of land without a polygon; None where it is ignored."""
+        if self.uncovered == IGNORE:
+            return None
+        return self.uncovered.removeprefix(CLASS)
+
+    @property
+    def rule(self) -> str:
+        """What counts as known, in words."""
+        if self.form == "table":
+            return "given by region"
+        needed = f"a region needs {self.min_known:.0%} of its area known"
+        if self.kind != "share":
+            return f"missing data is {self.nodata}; {needed}"
+        other = self.uncovered_class
+        land = f"belongs to {other}" if other else "is left out"
+        return f"land without a class {land}; {needed}"
+
+    def meaning(self) -> Label:
+        """The entry of the manifest."""
+        return Label(
+            kind=self.kind,
+            unit=self.unit,
+            classes=tuple(self.classes) if self.kind == "share" else (),
+            year=self.year,
+            source=self.source,
+            licence=self.licence,
+            rule=self.rule,
+        )
+
+
+def problems(key: str, source: LabelSource) -> list[str]:
+    """Settings that contradict each other, seen without opening a file."""
+    if source.kind not in LABEL_KINDS:
+        return [f"{key}.kind is {source.kind!r}; allowed: {', '.join(LABEL_KINDS)}."]
+    found = _unit_problems(key, source)
+    if source.nodata not in NODATA:
+        found.append(
+            f"{key}.nodata is {source.nodata!r}; allowed: {', '.join(NODATA)}."
+        )
+    if not 0 < source.min_known <= 1:
+        found.append(
+            f"{key}.min_known is {source.min_known}; allowed: above 0, at most 1."
+        )
+    if source.kind == "share":
+        return found + _share_problems(key, source)
+    if source.form == "table" and source.column is None:
+        found.append(f"{key}: a table needs column, the one with the number.")
+    return found
+
+
+def _unit_problems(key: str, source: LabelSource) -> list[str]:
+    """A density taken for a count, and the like: errors that change every number."""
+    unit = source.unit
+    per_area = bool(_PER_AREA.search(unit))
+    if source.kind == "count" and (per_area or _PER_PIXEL.search(unit)):
+        remedy = (
+            'Say kind="density" for a source that is per area'
+            if per_area
+            else "Name the unit of the sum over a region, such as persons"
+        )
+        return [f"{key}: kind is 'count', but the unit {unit!r} is per area. {remedy}."]
+    if source.kind == "density" and not per_area:
+        return [
+            f"{key}: kind is 'density', but the unit {unit!r} names no area. Wanted: a "
+            'unit such as "persons/km2" ("/ha" and "/m2" are known, too); a raster of '
+            'totals per pixel, such as that of WorldPop, has kind="count".'
+        ]
+    if source.kind == "share" and unit != "1":
+        return [f"{key}: kind is 'share', but the unit is {unit!r}; allowed: \"1\"."]
+    return []
+
+
+def _share_problems(key: str, source: LabelSource) -> list[str]:
+    if source.form == "raster" or not source.classes:
+        return [f"{key}: a share needs column and classes, or id_column and classes."]
+    found = []
+    meant = {name for name in source.class_of.values() if name is not None}
+    strangers = sorted(meant - set(source.classes))
+    if strangers:
+        found.append(
+            f"{key}.mapping names {', '.join(map(repr, strangers))}; {key}.classes "
+            f"are {', '.join(source.classes)}."
+        )
+    other = source.uncovered_class
+    if other is not None and (
+        not source.uncovered.startswith(CLASS) or other not in source.classes
+    ):
+        found.append(
+            f"{key}.uncovered is {source.uncovered!r}; allowed: {IGNORE!r} or "
+            f"'{CLASS}NAME' with one of {', '.join(source.classes)}."
+        )
+    return found

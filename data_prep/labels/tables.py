@@ -1,0 +1,122 @@
+"""Labels that a table gives by the ids of the regions."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from data_prep import vectors
+from data_prep.checks import common
+from data_prep.labels.known import Values
+from data_prep.labels.source import LabelSource
+from data_prep.regions import Regions
+from mmgr_jax.errors import InputError
+
+# Shares of one region sum to one within this.
+_SUM_TOLERANCE = 1e-3
+
+
+def extract(
+    name: str, source: LabelSource, regions: Regions, city_crs: str
+) -> tuple[Values, dict[str, Any]]:
+    """See `data_prep.labels.extract`; the CRS is not needed."""
+    key = f"config.labels.{name}"
+    table = _by_id(key, source)
+    unknown = [region for region in table.index if region not in set(regions.ids)]
+    if len(unknown) == len(table):
+        raise InputError(
+            f"{key}: no id in column {source.id_column!r} of {source.path} is that of "
+            f"a region. The file says {common.names(unknown[:3])}, the regions are "
+            f"{common.names(regions.ids[:3])} and so on."
+        )
+    if unknown:
+        logging.warning(
+            "%s: %d id(s) of no region, left out: %s",
+            source.path,
+            len(unknown),
+            common.names(unknown),
+        )
+    numbers = table.reindex(regions.ids).to_numpy(float)
+    if source.kind == "share":
+        values = _shares(key, source, table.columns, numbers)
+    else:
+        values = numbers[:, 0]
+    missing = np.isnan(values.reshape(len(values), -1)).any(axis=1)
+    told: dict[str, Any] = {
+        "regions without a value": int(missing.sum()),
+        "ids of no region": len(unknown),
+    }
+    if source.kind == "count":
+        told["total"] = float(np.nansum(values))
+        told["total of the source"] = float(np.nansum(table.to_numpy(float)))
+    return values.astype(np.float32), told
+
+
+def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
+    """The columns with numbers, one row a region id.
+
+    Raises:
+        InputError: If an id occurs twice, a cell holds no number, or a count or share
+            is negative.
+    """
+    table = pd.DataFrame(vectors.load(source.path))
+    ids = table[source.id_column]
+    if pd.api.types.is_numeric_dtype(ids) and ".parquet" not in source.path:
+        # Read as a number, an id would lose its leading zeros.
+        mark = "\t" if ".tsv" in source.path else ","
+        ids = pd.read_csv(source.path, sep=mark, dtype=str)[source.id_column]
+    ids = ids.astype(str).str.strip()
+    twice = ids[ids.duplicated()].unique().tolist()
+    if twice:
+        raise InputError(
+            f"{key}: {source.path} has several rows for {len(twice)} region(s): "
+            f"{common.names(twice)}. Keep one row a region."
+        )
+    columns = list(source.class_of) if source.kind == "share" else [source.column]
+    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
+    wrong = (table[columns].notna() & numbers.isna()).to_numpy()
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        cell = table[columns].iloc[row, column]
+        raise InputError(
+            f"{key}: {source.path}, column {columns[column]!r}, region "
+            f"{ids.iloc[row]}: {cell!r} is no number. Leave the cell empty where "
+            "the value is missing."
+        )
+    lowest = np.nanmin(numbers.to_numpy(float), initial=0.0)
+    if lowest < 0 and source.kind != "scalar":
+        raise InputError(
+            f"{key}: {source.path} holds {lowest:g}; a {source.kind} is 0 or more. "
+            "Leave the cell empty where the value is missing."
+        )
+    return numbers.set_axis(ids, axis=0)
+
+
+def _shares(
+    key: str, source: LabelSource, columns: pd.Index, numbers: Float[np.ndarray, "r m"]
+) -> Float[np.ndarray, "r k"]:
+    """Shares of the classes, from the columns that are meant."""
+    shares = np.zeros((len(numbers), len(source.classes)))
+    class_of = source.class_of
+    for index, column in enumerate(columns):
+        meant = class_of[column]
+        if meant is not None:
+            shares[:, list(source.classes).index(meant)] += numbers[:, index]
+    sums = shares.sum(axis=1)
+    wrong = np.flatnonzero(sums > 1 + _SUM_TOLERANCE)
+    if len(wrong):
+        raise InputError(
+            f"{key}: the shares of {len(wrong)} region(s) in {source.path} sum to more "
+            f"than one, the first to {sums[wrong[0]]:g}. Wanted: parts of 1, not "
+            "percent."
+        )
+    other = source.uncovered_class
+    if other is not None:
+        shares[:, list(source.classes).index(other)] += np.maximum(1 - sums, 0)
+        sums = shares.sum(axis=1)
+    known = sums >= source.min_known
+    return shares / np.where(known, sums, np.nan)[:, None]

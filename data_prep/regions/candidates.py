@@ -1,0 +1,156 @@
+"""What may become a region, and which of it holds enough imagery."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from data_prep import progress
+from data_prep.imagery import Imagery, blank_share
+from data_prep.regions import tiles
+from data_prep.regions.regions import Regions
+from data_prep.regions.tiles import TileSpec
+from mmgr_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """Places where a region might be, in the order of the records.
+
+    Attributes:
+        what: Their kind in words, such as "cells of 224 m".
+        name: Gives the ids of candidates by their indices.
+        bounds_m: West, south, east, north of each tile [m 4], on the pixel grid.
+        outline: Shapely polygons [m], or None where a region is its whole tile.
+        disjoint: Whether they are known not to overlap.
+        outside: Number of places already left out since no imagery is near.
+        dropped: Number of places left out for other reasons.
+        noted: What else is worth telling -> the candidates [m] to which it applies.
+    """
+
+    what: str
+    name: Callable[[Int[np.ndarray, " r"]], list[str]]
+    bounds_m: Float[np.ndarray, "m 4"]
+    outline: np.ndarray | None = None
+    disjoint: bool = False
+    outside: int = 0
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    noted: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of candidates m."""
+        return len(self.bounds_m)
+
+
+def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
+    """The candidates that hold enough imagery, as regions.
+
+    Args:
+        candidates: Where to look.
+        imagery: The open imagery, on a pixel grid of `spec.gsd_m`.
+        spec: The tile, and how much of a region must hold imagery.
+
+    Raises:
+        InputError: If no candidate holds enough.
+    """
+    shares, is_blank = _looked_at(candidates, imagery, spec)
+    chosen = np.flatnonzero((shares >= spec.min_coverage) & ~is_blank)
+    if not len(chosen):
+        raise InputError(_none_left(candidates, shares, is_blank, spec))
+    counts = {what: int(who[chosen].sum()) for what, who in candidates.noted.items()}
+    noted = {what: count for what, count in counts.items() if count}
+    nothing, blank = int((shares == 0).sum()), int(is_blank.sum())
+    return Regions(
+        ids=candidates.name(chosen),
+        bounds_m=candidates.bounds_m[chosen],
+        coverage=shares[chosen],
+        tile_size_px=spec.size_px,
+        tile_size_m=spec.size_m,
+        outline=None if candidates.outline is None else candidates.outline[chosen],
+        poi_buffer_m=spec.poi_buffer_m,
+        mask_outside=spec.mask_outside,
+        disjoint=candidates.disjoint,
+        dropped={
+            **candidates.dropped,
+            "without imagery": candidates.outside + nothing,
+            "partly covered": len(shares) - len(chosen) - nothing - blank,
+            "blank": blank,
+        },
+        noted=noted,
+    )
+
+
+def _looked_at(
+    candidates: Candidates, imagery: Imagery, spec: TileSpec
+) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
+    """Coverage of the first candidates, enough for the wanted number of regions.
+
+    Returns:
+        Share of the pixels of each that hold imagery; and which of those that hold
+        enough show one colour only.
+    """
+    count, kept = len(candidates), 0
+    shares, blank = [], []
+    for index in progress.track(range(count), f"{candidates.what} looked at", count):
+        shares.append(_share(candidates, imagery, spec, index))
+        enough = shares[-1] >= spec.min_coverage
+        blank.append(enough and _is_blank(candidates, imagery, spec, index))
+        kept += enough and not blank[-1]
+        if kept == spec.max_regions:
+            break
+    return np.array(shares, float), np.array(blank, bool)
+
+
+def _share(
+    candidates: Candidates, imagery: Imagery, spec: TileSpec, index: int
+) -> float:
+    """Share of the pixels of a candidate that hold imagery."""
+    bounds_m = candidates.bounds_m[index]
+    factor = _factor(bounds_m, spec)
+    share = tiles.covered_share(imagery, bounds_m, spec.size_px, factor)
+    if candidates.outline is None or share in (0.0, 1.0):
+        return share
+    # Only the region itself has to be covered, not the corners of its tile.
+    _, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor)
+    region = tiles.inside(candidates.outline[index], bounds_m, spec.size_px)
+    return float(valid[region].mean())
+
+
+def _is_blank(
+    candidates: Candidates, imagery: Imagery, spec: TileSpec, index: int
+) -> bool:
+    if spec.max_blank_share >= 1:
+        return False
+    bounds_m = candidates.bounds_m[index]
+    factor = _factor(bounds_m, spec)
+    tile, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor)
+    return blank_share(tile, valid) > spec.max_blank_share
+
+
+def _factor(bounds_m: Float[np.ndarray, " 4"], spec: TileSpec) -> int:
+    """Size of a tile in usual tiles."""
+    return round((bounds_m[2] - bounds_m[0]) / spec.size_m)
+
+
+def _none_left(
+    candidates: Candidates,
+    shares: Float[np.ndarray, " k"],
+    is_blank: Bool[np.ndarray, " k"],
+    spec: TileSpec,
+) -> str:
+    if is_blank.any():
+        return (
+            f"config.regions: of {len(candidates)} {candidates.what} "
+            f"{int(is_blank.sum())} hold imagery, but one colour fills more than "
+            f"{spec.max_blank_share:.0%} of each. Check config.imagery.bands and "
+            "stretch, or set max_blank_share to 1.0."
+        )
+    best = shares.max(initial=0.0)
+    return (
+        f"config.regions: none of the {len(candidates)} {candidates.what} holds "
+        f"imagery on {spec.min_coverage:.0%} of its pixels (best: {best:.0%}). Lower "
+        "min_coverage or tile_size_px, or check the imagery's nodata value."
+    )

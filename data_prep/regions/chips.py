@@ -1,0 +1,90 @@
+"""Regions as the files of the imagery: one chip, one region."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from data_prep.imagery import Imagery
+from data_prep.regions import tiles
+from data_prep.regions.candidates import Candidates
+from data_prep.regions.tiles import TileSpec
+from mmgr_jax.errors import InputError
+
+# A chip may differ from the tile by this share of its side: one cut in another CRS is
+# turned and scaled a little.
+_TOLERANCE = 0.02
+_NAMED = 5
+
+
+def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
+    """One candidate a file, in the order of the paths, named by the file's stem.
+
+    The tile lies in the middle of the file, moved by at most half a pixel onto the
+    grid that all files share.
+
+    Args:
+        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
+        spec: The tile.
+
+    Raises:
+        InputError: If files share a name, or are not squares of the tile's size.
+    """
+    found = _problems(imagery.paths, imagery.footprints_m, spec)
+    if found:
+        raise InputError(" ".join(found))
+    ids = np.array([path.stem for path in imagery.paths], object)
+    corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
+    once = np.ones(len(ids), np.int64)
+
+    def name(chosen: Int[np.ndarray, " r"]) -> list[str]:
+        return ids[chosen].tolist()
+
+    return Candidates(
+        what="chips",
+        name=name,
+        bounds_m=tiles.around(imagery.footprints_m, once, spec, corner_m),
+    )
+
+
+def _problems(
+    paths: Sequence[Path], boxes_m: Float[np.ndarray, "m 4"], spec: TileSpec
+) -> list[str]:
+    """Why files cannot each be one region."""
+    found = []
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        by_stem[path.stem].append(str(path))
+    shared = [" = ".join(names) for names in by_stem.values() if len(names) > 1]
+    if shared:
+        found.append(
+            "config.regions.kind is 'chips', so a file's name without its ending is "
+            f"the id of its region and must be unique: {_listed(shared)}. Rename them."
+        )
+    west, south, east, north = boxes_m.T
+    sides_m = np.stack([east - west, north - south], axis=1)
+    limit_m = max(_TOLERANCE * spec.size_m, spec.gsd_m)
+    other = (np.abs(sides_m - spec.size_m) > limit_m).any(axis=1)
+    if other.any():
+        usual_m = float(np.median(sides_m))
+        files = [
+            f"{paths[i]} ({sides_m[i, 0]:.1f} by {sides_m[i, 1]:.1f} m)"
+            for i in np.flatnonzero(other)
+        ]
+        found.append(
+            "config.regions.kind is 'chips', so every file must be a square of "
+            f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g} = {spec.size_m:g} m; "
+            f"{len(files)} of {len(paths)} are not: {_listed(files)}. The usual side "
+            f"is {usual_m:.1f} m: with tile_size_px {spec.size_px} that is gsd_m "
+            f"{usual_m / spec.size_px:.6g}. Files of another shape need kind 'grid'."
+        )
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,91 @@
+"""Regions as square cells of a metric grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from data_prep.imagery import Imagery
+from data_prep.regions.candidates import Candidates
+from data_prep.regions.tiles import TileSpec
+
+
+def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
+    """Every cell that a file touches, from north to south and west to east.
+
+    The grid starts at the north-west corner of the imagery's extent and goes on in
+    whole tiles; cells at the east and south edge may reach beyond the imagery. A cell
+    is named by its row and column, such as "r0012c0031".
+
+    Args:
+        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
+        spec: The tile.
+    """
+    west, _, _, north = imagery.bounds_m
+    row, column = _touched(imagery, spec.size_m)
+
+    def name(index: Int[np.ndarray, " r"]) -> list[str]:
+        return [
+            f"r{r:04d}c{c:04d}" for r, c in zip(row[index], column[index], strict=True)
+        ]
+
+    return Candidates(
+        what=f"cells of {spec.size_m:g} m",
+        name=name,
+        bounds_m=squares_m(row, column, (west, north), spec.size_m),
+        disjoint=True,
+    )
+
+
+def squares_m(
+    row: Int[np.ndarray, " m"],
+    column: Int[np.ndarray, " m"],
+    corner_m: tuple[float, float],
+    size_m: float,
+) -> Float[np.ndarray, "m 4"]:
+    """West, south, east, north of cells of a grid.
+
+    Neighbours have the same number for the edge they share, to the last bit, so that
+    a POI on it has one region.
+
+    Args:
+        row: Row of each cell, counted southwards from 0.
+        column: Column of each cell, counted eastwards from 0.
+        corner_m: West and north edge of row 0, column 0.
+        size_m: Side of a cell.
+    """
+    west, north = corner_m
+    return np.stack(
+        [
+            west + column * size_m,
+            north - (row + 1) * size_m,
+            west + (column + 1) * size_m,
+            north - row * size_m,
+        ],
+        axis=1,
+    )
+
+
+def _touched(
+    imagery: Imagery, size_m: float
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """Row and column of every cell that a file touches, row by row."""
+    west, _, east, north = imagery.bounds_m
+    num_columns = len(_cell_range(0.0, east - west, size_m))
+    found: Int[np.ndarray, " m"] = np.zeros(0, np.int64)
+    waiting: list[Int[np.ndarray, " k"]] = []
+    for left, bottom, right, top in imagery.footprints_m:
+        columns = _cell_range(left - west, right - west, size_m)
+        rows = _cell_range(north - top, north - bottom, size_m)
+        waiting.append(np.add.outer(rows * num_columns, columns).ravel())
+        # Files of one place, say of several dates, must not add up.
+        if sum(map(len, waiting)) > len(found) + 2**20:
+            found, waiting = np.unique(np.concatenate([found, *waiting])), []
+    return np.divmod(np.unique(np.concatenate([found, *waiting])), num_columns)
+
+
+def _cell_range(low_m: float, high_m: float, size_m: float) -> Int[np.ndarray, " k"]:
+    """Cells that overlap [low, high] by more than a rounding error."""
+    slack = 1e-6
+    first, last = int(low_m / size_m + slack), int(np.ceil(high_m / size_m - slack))
+    return np.arange(first, last)

@@ -1,0 +1,193 @@
+"""Regions as the polygons of a vector file: districts, traffic zones, parcels."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from jaxtyping import Bool, Float, Int
+
+from data_prep import vectors
+from data_prep.imagery import Imagery
+from data_prep.regions import tiles
+from data_prep.regions.candidates import Candidates
+from data_prep.regions.tiles import TileSpec
+from mmgr_jax.errors import InputError
+
+FITS = ("refuse", "scale")
+_HASH_DIGITS = 16
+_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outlines:
+    """Usable polygons [m] in the study area's CRS, in the order of the file."""
+
+    ids: np.ndarray
+    polygon: np.ndarray
+    repaired: Bool[np.ndarray, " m"]
+    dropped: dict[str, int]
+
+
+def candidates(
+    imagery: Imagery,
+    crs: str,
+    spec: TileSpec,
+    *,
+    path: str,
+    layer: str | None,
+    id_column: str | None,
+    fit: str,
+) -> Candidates:
+    """The polygons near the imagery, in the order of the file.
+
+    The tile lies in the middle of a polygon's bounding box. Rows without a geometry
+    are left out; invalid outlines, such as those that cross themselves, are repaired.
+    Without an id column a polygon is named by a hash of its outline as the file has
+    it, and of equal ones the first counts.
+
+    Args:
+        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
+        crs: Metric CRS of the study area.
+        spec: The tile.
+        path: The file.
+        layer: Layer of a GeoPackage; None: its only one.
+        id_column: Column with a unique id, or None.
+        fit: What becomes of a polygon larger than the tile: "refuse" it with an
+            error, or "scale": its tile shows twice, three times ... the ground with
+            as many pixels, by averaging, so its gsd is another than its neighbours'.
+
+    Raises:
+        InputError: If no polygon meets the imagery, or one is too large to fit.
+    """
+    found = _read(path, layer, id_column, crs)
+    near = _touches(found.polygon, imagery.footprints_m)
+    if not near.any():
+        raise InputError(_all_outside(path, found.polygon, imagery))
+    ids, polygon = found.ids[near], found.polygon[near]
+    extent_m = tiles.extents_m(polygon)
+    factor = tiles.factors(extent_m, spec)
+    if fit == "refuse" and factor.max() > 1:
+        raise InputError(_too_large(path, ids, extent_m, spec))
+    corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
+
+    def name(chosen: Int[np.ndarray, " r"]) -> list[str]:
+        return ids[chosen].tolist()
+
+    return Candidates(
+        what=f"polygons of {path}",
+        name=name,
+        bounds_m=tiles.around(shapely.bounds(polygon), factor, spec, corner_m),
+        outline=polygon,
+        outside=int((~near).sum()),
+        dropped=found.dropped,
+        noted={
+            "outline repaired": found.repaired[near],
+            "tile scaled to fit": factor > 1,
+        },
+    )
+
+
+def ids_of(column: pd.Series) -> np.ndarray:
+    """Ids as text [n], "" where one is missing; 7.0, as NaN makes of 7, is "7"."""
+    if pd.api.types.is_float_dtype(column):
+        whole = column.dropna()
+        if (whole == whole.round()).all():
+            column = column.astype("Int64")
+    return column.astype("string").str.strip().fillna("").to_numpy(object)
+
+
+def _read(path: str, layer: str | None, id_column: str | None, crs: str) -> _Outlines:
+    table = vectors.load(path, layer)
+    assert isinstance(table, gpd.GeoDataFrame)
+    raw = shapely.force_2d(table.geometry.to_numpy())
+    empty = shapely.is_missing(raw) | shapely.is_empty(raw)
+    names = ids_of(table[id_column]) if id_column else _hashes(raw)
+    repeated = ~empty & pd.Series(names).mask(empty).duplicated().to_numpy()
+    usable = ~empty & ~repeated
+    polygon = gpd.GeoSeries(raw[usable], crs=table.crs).to_crs(crs).to_numpy()
+    names, row = names[usable], np.flatnonzero(usable) + 1
+    broken = ~shapely.is_valid(polygon)
+    polygon[broken] = shapely.make_valid(
+        polygon[broken], method="structure", keep_collapsed=False
+    )
+    gone = shapely.is_empty(polygon)
+    _log(path, "repaired", names[broken], row[broken])
+    dropped = {
+        "without geometry": int(empty.sum()),
+        "repeated": int(repeated.sum()),
+        "without area": int(gone.sum()),
+    }
+    return _Outlines(
+        ids=names[~gone],
+        polygon=polygon[~gone],
+        repaired=broken[~gone],
+        dropped={reason: count for reason, count in dropped.items() if count},
+    )
+
+
+def _hashes(polygon: np.ndarray) -> np.ndarray:
+    """A name for each polygon [n] that hangs on its corners alone."""
+    binary = shapely.to_wkb(shapely.normalize(polygon), byte_order=1)
+    return np.array(
+        [
+            hashlib.sha256(shape or b"").hexdigest()[:_HASH_DIGITS]
+            for shape in binary.tolist()
+        ],
+        object,
+    )
+
+
+def _touches(
+    polygon: np.ndarray, boxes_m: Float[np.ndarray, "k 4"]
+) -> Bool[np.ndarray, " m"]:
+    """Polygons that meet at least one box."""
+    near = np.zeros(len(polygon), bool)
+    tree = shapely.STRtree(shapely.box(*boxes_m.T))
+    near[tree.query(polygon, predicate="intersects")[0]] = True
+    return near
+
+
+def _log(path: str, what: str, names: np.ndarray, row: Int[np.ndarray, " m"]) -> None:
+    if not len(names):
+        return
+    shown = ", ".join(
+        f"{name!r} (row {number})"
+        for name, number in zip(names[:_NAMED], row[:_NAMED], strict=True)
+    )
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    logging.info("%s: outlines %s: %s%s", path, what, shown, more)
+
+
+def _too_large(
+    path: str, ids: np.ndarray, extent_m: Float[np.ndarray, " m"], spec: TileSpec
+) -> str:
+    large = np.flatnonzero(tiles.factors(extent_m, spec) > 1)
+    large = large[np.argsort(-extent_m[large], kind="stable")]
+    shown = ", ".join(f"{ids[i]!r} ({extent_m[i]:.0f} m)" for i in large[:_NAMED])
+    more = f" and {len(large) - _NAMED:,} more" if len(large) > _NAMED else ""
+    largest_m = extent_m[large[0]]
+    return (
+        f"{path}: {len(large)} of {len(ids)} polygons do not fit in the tile of "
+        f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g} = {spec.size_m:g} m: "
+        f"{shown}{more}. Take tile_size_px of at least "
+        f"{int(np.ceil(largest_m / spec.gsd_m))}, or gsd_m of at least "
+        f"{np.ceil(1e3 * largest_m / spec.size_px) / 1e3:g}, or let the tile of a "
+        "large polygon show more ground with coarser pixels by "
+        "config.regions.polygons.fit='scale'."
+    )
+
+
+def _all_outside(path: str, polygon: np.ndarray, imagery: Imagery) -> str:
+    places = [shapely.total_bounds(polygon), imagery.bounds_m]
+    shown = (f"x {w:.0f} to {e:.0f} m, y {s:.0f} to {n:.0f} m" for w, s, e, n in places)
+    return (
+        f"{path}: none of its {len(polygon)} polygons meets the imagery. Polygons: "
+        f"{next(shown)}; imagery: {next(shown)}. Check config.regions.polygons.path "
+        "and the CRS that the file names."
+    )

@@ -1,0 +1,185 @@
+"""The square tile of a region: where it lies and what is read for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import rasterio.features
+import shapely
+from jaxtyping import Bool, Float, Int, UInt8
+from rasterio.transform import from_bounds
+
+from data_prep.imagery import Bounds, Imagery
+from data_prep.regions.regions import Regions
+
+# Pixels a side that are read at a time, to bound the memory of a reduced tile.
+_READ_PX = 2048
+# Pixels by which an outline may be wider than its tile, which lies on whole pixels.
+_SLACK_PX = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class TileSpec:
+    """What the tiles of all kinds of regions share.
+
+    Attributes:
+        size_px: Side of a tile in pixels.
+        gsd_m: Side of a pixel in metres.
+        min_coverage: Share in (0, 1] of a region's pixels that must hold imagery.
+        max_blank_share: Share of a tile's pixels that may be of one colour; 1 for any,
+            which saves reading the tiles once more.
+        poi_buffer_m: POIs this far outside a region still belong to it.
+        mask_outside: Whether pixels outside the region become black.
+        max_regions: Stop after this many regions; None for no limit.
+    """
+
+    size_px: int
+    gsd_m: float
+    min_coverage: float
+    max_blank_share: float = 1.0
+    poi_buffer_m: float = 0.0
+    mask_outside: bool = False
+    max_regions: int | None = None
+
+    @property
+    def size_m(self) -> float:
+        """Side of a tile in metres."""
+        return self.size_px * self.gsd_m
+
+
+def factors(extent_m: Float[np.ndarray, " m"], spec: TileSpec) -> Int[np.ndarray, " m"]:
+    """How many times larger than the usual tile one must be to show an extent."""
+    least = np.ceil((extent_m / spec.gsd_m - _SLACK_PX) / spec.size_px)
+    return np.maximum(least, 1).astype(np.int64)
+
+
+def extents_m(outline: np.ndarray) -> Float[np.ndarray, " m"]:
+    """The longer side of each polygon's bounding box in metres."""
+    west, south, east, north = shapely.bounds(outline).T
+    return np.maximum(east - west, north - south)
+
+
+def around(
+    boxes_m: Float[np.ndarray, "m 4"],
+    factor: Int[np.ndarray, " m"],
+    spec: TileSpec,
+    corner_m: tuple[float, float],
+) -> Float[np.ndarray, "m 4"]:
+    """Tiles in the middle of boxes, moved by at most half a pixel onto the pixel grid.
+
+    Args:
+        boxes_m: West, south, east, north of each box.
+        factor: Size of each tile in usual tiles.
+        spec: The usual tile.
+        corner_m: West and north of a corner of the pixel grid.
+
+    Returns:
+        West, south, east, north of each tile in metres.
+    """
+    west, south, east, north = boxes_m.T
+    size_m = factor * spec.size_m
+    left = (west + east - size_m) / 2 - corner_m[0]
+    up = (south + north + size_m) / 2 - corner_m[1]
+    left = corner_m[0] + np.round(left / spec.gsd_m) * spec.gsd_m
+    up = corner_m[1] + np.round(up / spec.gsd_m) * spec.gsd_m
+    return np.stack([left, up - size_m, left + size_m, up], axis=1)
+
+
+def read(imagery: Imagery, regions: Regions, region: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The tile of a region, zero where there is no imagery.
+
+    A tile of several times the usual size is the average of so many pixels a side.
+    Outside the region it is zero as well when `regions.mask_outside` says so: black is
+    what missing imagery looks like too, so a model meets one kind of nothing.
+
+    Args:
+        imagery: The open imagery.
+        regions: All regions.
+        region: Index of the one wanted.
+    """
+    bounds_m = regions.bounds_m[region]
+    factor = round((bounds_m[2] - bounds_m[0]) / regions.tile_size_m)
+    tile, _ = read_reduced(imagery, bounds_m, regions.tile_size_px, factor)
+    if regions.mask_outside and regions.outline is not None:
+        outside = ~inside(regions.outline[region], bounds_m, regions.tile_size_px)
+        tile[outside] = 0
+    return tile
+
+
+def read_reduced(
+    imagery: Imagery, bounds_m: Float[np.ndarray, " 4"], size_px: int, factor: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    """A tile of factor * size_px pixels a side, averaged to size_px.
+
+    Returns:
+        The mean of the pixels that hold imagery, zero where there are none; and
+        whether at least half of them do.
+    """
+    if factor == 1:
+        return imagery.read_tile(_plain(bounds_m), size_px)
+    tile = np.zeros((size_px, size_px, 3), np.uint8)
+    filled = np.zeros((size_px, size_px), bool)
+    for rows, columns, part_m in _parts(bounds_m, size_px, factor):
+        side = rows.stop - rows.start
+        pixels, valid = imagery.read_tile(part_m, side * factor)
+        cells = (side, factor, side, factor)
+        count = valid.reshape(cells).sum(axis=(1, 3))
+        weighed = np.where(valid[..., None], pixels, 0).reshape(*cells, 3)
+        total = weighed.sum(axis=(1, 3), dtype=np.int64)
+        mean = total / np.maximum(count, 1)[..., None]
+        tile[rows, columns] = np.round(mean).astype(np.uint8)
+        filled[rows, columns] = 2 * count >= factor**2
+    return tile, filled
+
+
+def covered_share(
+    imagery: Imagery, bounds_m: Float[np.ndarray, " 4"], size_px: int, factor: int
+) -> float:
+    """Share of the pixels of a tile that hold imagery, without reading colours."""
+    if factor == 1:
+        return imagery.coverage(_plain(bounds_m), size_px)
+    total = 0.0
+    for rows, columns, part_m in _parts(bounds_m, size_px, factor):
+        side = rows.stop - rows.start
+        share = imagery.coverage(part_m, side * factor)
+        total += share * (columns.stop - columns.start) * side
+    return total / size_px**2
+
+
+def inside(
+    outline: shapely.Geometry, bounds_m: Float[np.ndarray, " 4"], size_px: int
+) -> Bool[np.ndarray, "h w"]:
+    """Pixels of a tile whose middle lies in a polygon; those it touches if none."""
+    grid = from_bounds(*_plain(bounds_m), size_px, size_px)
+    shape = (size_px, size_px)
+    found = rasterio.features.geometry_mask([outline], shape, grid, invert=True)
+    if not found.any():
+        found = rasterio.features.geometry_mask(
+            [outline], shape, grid, all_touched=True, invert=True
+        )
+    return found
+
+
+def _parts(
+    bounds_m: Float[np.ndarray, " 4"], size_px: int, factor: int
+) -> Iterator[tuple[slice, slice, Bounds]]:
+    """Square parts of a reduced tile: rows, columns and bounds of each.
+
+    They go in equal sides, so that every part is square.
+    """
+    west, _, east, north = _plain(bounds_m)
+    step_m = (east - west) / size_px
+    limit = max(_READ_PX // factor, 1)
+    side = max(n for n in range(1, limit + 1) if size_px % n == 0)
+    for row in range(0, size_px, side):
+        for column in range(0, size_px, side):
+            left, top = west + column * step_m, north - row * step_m
+            part_m = (left, top - side * step_m, left + side * step_m, top)
+            yield slice(row, row + side), slice(column, column + side), part_m
+
+
+def _plain(bounds_m: Float[np.ndarray, " 4"]) -> Bounds:
+    west, south, east, north = bounds_m.tolist()
+    return west, south, east, north

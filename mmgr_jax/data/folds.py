@@ -1,0 +1,174 @@
+"""Which regions are tested together: folds by the hash of a name, and their file.
+
+`splits.csv` beside the records has a row a region: its id, and its fold, from 0, in a
+column for each kind of split that the manifest names.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from mmgr_jax.data import schema
+from mmgr_jax.errors import InputError
+
+MIN_FOLDS = 3
+"""One to test on, one to choose the strength on, the rest to train on."""
+
+DEFAULT_FOLDS = 5
+_ID = "region_id"
+
+
+def by_block(
+    block: Sequence[str], *, num_folds: int, seed: int = 0
+) -> Int[np.ndarray, " r"]:
+    """Folds of about equal size that keep the regions of a block together.
+
+    Blocks go, the largest first and equals by the hash of their names, each to the
+    fold that is smallest so far. The answer hangs on the blocks and the seed, not on
+    the order of the regions; regions that are added may move blocks.
+
+    Args:
+        block: Name of the block of each region [r].
+        num_folds: Number of folds, at least `MIN_FOLDS`.
+        seed: Another seed deals otherwise.
+
+    Returns:
+        Fold of each region, from 0; every fold has at least one.
+
+    Raises:
+        InputError: If there are fewer blocks than folds, or fewer than 3 folds.
+    """
+    check_count(num_folds)
+    names, member, sizes = np.unique(
+        np.asarray(block, str), return_inverse=True, return_counts=True
+    )
+    if len(names) < num_folds:
+        raise InputError(
+            f"{len(names)} spatial blocks cannot fill {num_folds} folds. Make blocks "
+            "smaller (config.blocks.size_m, then build the records again) or ask for "
+            "fewer folds (config.blocks.num_folds, or config.eval.num_folds for one "
+            f"evaluation; at least {MIN_FOLDS})."
+        )
+    fold_of_block = np.empty(len(names), np.int64)
+    fold_sizes = np.zeros(num_folds, np.int64)
+    for index in np.lexsort((_hashes(names.tolist(), seed), -sizes)):
+        smallest = int(np.argmin(fold_sizes))
+        fold_of_block[index] = smallest
+        fold_sizes[smallest] += sizes[index]
+    return fold_of_block[member]
+
+
+def by_hash(
+    names: Sequence[str], *, num_folds: int, seed: int = 0
+) -> Int[np.ndarray, " r"]:
+    """Folds by the hash of each region's name alone, whatever lies beside it.
+
+    Regions that are added move no other, unless there are so few that the hashes leave
+    a fold empty: then the names are dealt out in the order of their hashes.
+
+    Args:
+        names: Name of each region [r]; regions of one name stay together.
+        num_folds: Number of folds, at least `MIN_FOLDS`.
+        seed: Another seed deals otherwise.
+
+    Returns:
+        Fold of each region, from 0; every fold has at least one.
+
+    Raises:
+        InputError: If there are fewer names than folds, or fewer than 3 folds.
+    """
+    check_count(num_folds)
+    unique, member = np.unique(np.asarray(names, str), return_inverse=True)
+    if len(unique) < num_folds:
+        raise InputError(
+            f"{len(unique)} regions that do not overlap cannot fill {num_folds} folds "
+            f"(config.eval.num_folds, at least {MIN_FOLDS})."
+        )
+    hashes = _hashes(unique.tolist(), seed)
+    fold = (hashes % np.uint64(num_folds)).astype(np.int64)
+    if len(np.unique(fold)) < num_folds:
+        fold[np.argsort(hashes)] = np.arange(len(unique)) % num_folds
+    return fold[member]
+
+
+def check_count(num_folds: int) -> None:
+    """Raises InputError for too few folds."""
+    if num_folds < MIN_FOLDS:
+        raise InputError(
+            f"config.eval.num_folds is {num_folds}: at least {MIN_FOLDS} are needed, "
+            "one to test on, one to choose the strength on and the rest to train on."
+        )
+
+
+def write(
+    records_dir: str | Path,
+    region_ids: Sequence[str],
+    folds: Mapping[str, Int[np.ndarray, " r"]],
+) -> None:
+    """Writes `splits.csv`: the fold of each region under each kind of split."""
+    path = Path(records_dir) / schema.SPLITS_FILE
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((_ID, *folds))
+        columns = (fold.tolist() for fold in folds.values())
+        writer.writerows(zip(region_ids, *columns, strict=True))
+    temporary.replace(path)
+
+
+def read(
+    records_dir: str | Path, manifest: schema.Manifest, region_ids: Sequence[str]
+) -> dict[str, Int[np.ndarray, " r"]]:
+    """The stored fold of each region under each kind of split the manifest names.
+
+    Args:
+        records_dir: The records folder.
+        manifest: Its manifest.
+        region_ids: The regions, in the order wanted.
+
+    Returns:
+        Kind -> fold [r]; nothing for records without stored splits.
+
+    Raises:
+        InputError: If the file is missing or damaged, or of other regions.
+    """
+    if not manifest.splits:
+        return {}
+    path = Path(records_dir) / schema.SPLITS_FILE
+    try:
+        with path.open(newline="") as file:
+            rows = {row[_ID]: row for row in csv.DictReader(file)}
+        found = {
+            kind: np.array([int(rows[region][kind]) for region in region_ids])
+            for kind in manifest.splits
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: does not hold the folds of all {len(region_ids)} regions "
+            f"({type(error).__name__}: {error}). Build the records again, or deal anew "
+            "with another config.eval.seed."
+        ) from error
+    for kind, fold in found.items():
+        num_folds = manifest.splits[kind].num_folds
+        if fold.min() < 0 or fold.max() >= num_folds:
+            raise InputError(
+                f"{path}, column {kind!r}: folds {fold.min()} to {fold.max()}, but "
+                f"{schema.MANIFEST_FILE} says {num_folds} folds. Build the records "
+                "again."
+            )
+    return found
+
+
+def _hashes(names: Sequence[str], seed: int) -> np.ndarray:
+    """A number for each name [m], the same on every machine."""
+    digests = (
+        hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+        for name in names
+    )
+    return np.frombuffer(b"".join(digests), "<u8")

@@ -1,0 +1,80 @@
+"""What several cities have in common, so that one can be tested by the others."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Labels = Mapping[str, tuple[Label, np.ndarray]]
+
+
+def shared_features(
+    cities: Sequence[RecordSource], kinds: Sequence[str]
+) -> tuple[str, ...]:
+    """The kinds of features that mean the same in every city.
+
+    Those of POIs do where the records share one list of categories.
+
+    Raises:
+        InputError: If none is left.
+    """
+    first = cities[0].manifest.categories
+    if all(city.manifest.categories == first for city in cities):
+        return tuple(kinds)
+    if "image" not in kinds:
+        raise InputError(
+            "config.eval.other_records: the cities name other POI categories, so only "
+            f"features of kind 'image' can be compared; config.eval.features is "
+            f"{tuple(kinds)}. Add 'image', or build the records with one category list."
+        )
+    log.warning(
+        "cities: their POI categories differ, so only features of images are compared"
+    )
+    return ("image",)
+
+
+def shared_labels(cities: Sequence[Labels]) -> Labels:
+    """The labels that all cities have with the same kind, unit and classes, joined.
+
+    Raises:
+        InputError: If there is none.
+    """
+    shared = {}
+    for name, (label, _) in cities[0].items():
+        found = [city[name] for city in cities if name in city]
+        if len(found) == len(cities) and all(_same(label, of) for of, _ in found):
+            shared[name] = (label, np.concatenate([values for _, values in found]))
+        else:
+            log.warning("cities: label %s is not the same in all, left out", name)
+    if not shared:
+        raise InputError(
+            "config.eval.other_records: no label has the same name, kind, unit and "
+            "classes in all cities. Name them alike under config.labels and build the "
+            "records again."
+        )
+    return shared
+
+
+def joined(
+    cities: Sequence[Mapping[str, np.ndarray | None]],
+) -> dict[str, np.ndarray | None]:
+    """Features of the regions of all cities, of the methods that the last one has."""
+    return {
+        method: None
+        if features is None
+        else np.concatenate([np.asarray(city[method]) for city in cities])
+        for method, features in cities[-1].items()
+    }
+
+
+def _same(label: Label, other: Label) -> bool:
+    def meaning(of: Label) -> tuple:
+        return of.kind, of.unit, of.classes
+
+    return meaning(label) == meaning(other)
