@@ -14,7 +14,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 
 from data_prep import (
     category_embedding,
+    disk,
     estimate,
     import_released,
     progress,
@@ -61,18 +62,17 @@ class Encoder:
 
     Attributes:
         city: The city.
-        imagery: Keyword arguments of `Imagery`, which every process opens itself.
+        imagery: The imagery; other processes get its headers and open its files.
         image_format: Encoding of the tiles.
     """
 
     city: city_lib.City
-    imagery: Mapping[str, Any]
+    imagery: Imagery
     image_format: str
 
     def __call__(self, regions: Sequence[int]) -> Iterator[bytes]:
-        """Yields the records in the order of `regions`."""
-        with Imagery(**self.imagery) as imagery:
-            yield from city_lib.encoded(self.city, imagery, regions, self.image_format)
+        """Returns the records in the order of `regions`."""
+        return city_lib.encoded(self.city, self.imagery, regions, self.image_format)
 
 
 def build(
@@ -164,15 +164,11 @@ def ensure(config: ConfigDict) -> Path:
 
 def open_imagery(sections: sources.Sections) -> Imagery:
     """The imagery of a config on the pixel grid of its regions."""
-    return Imagery(**_imagery_options(sections))
-
-
-def _imagery_options(sections: sources.Sections) -> dict[str, Any]:
-    return {
+    return Imagery(
         **sections["imagery"],
-        "crs": sections["city"]["crs"],
-        "gsd_m": sections["regions"]["gsd_m"],
-    }
+        crs=sections["city"]["crs"],
+        gsd_m=sections["regions"]["gsd_m"],
+    )
 
 
 def main() -> None:
@@ -208,26 +204,26 @@ def _write(
     image_format = settings["image_format"]
     with open_imagery(sections) as imagery:
         city = city_lib.gather(sections, imagery)
-    vectors = category_embedding.make_vectors(
-        city.pois, **sections_lib.vector_settings(sections)
-    )
-    manifest = city_lib.manifest(
-        city,
-        image_format,
-        sources=sources.describe(sources.files(sections)),
-        config=sections_lib.comparable(sections),
-    )
-    records.write(
-        records_dir,
-        manifest=manifest,
-        vectors=vectors,
-        encode=Encoder(city, _imagery_options(sections), image_format),
-        num_shards=settings["num_shards"],
-        fingerprint=fingerprint,
-        run=run,
-        region_ids=city.regions.ids,
-        folds=city.splits.folds,
-    )
+        vectors = category_embedding.make_vectors(
+            city.pois, **sections_lib.vector_settings(sections)
+        )
+        manifest = city_lib.manifest(
+            city,
+            image_format,
+            sources=sources.describe(sources.files(sections)),
+            config=sections_lib.comparable(sections),
+        )
+        records.write(
+            records_dir,
+            manifest=manifest,
+            vectors=vectors,
+            encode=Encoder(city, imagery, image_format),
+            num_shards=settings["num_shards"],
+            fingerprint=fingerprint,
+            run=run,
+            region_ids=city.regions.ids,
+            folds=city.splits.folds,
+        )
     return len(city.regions)
 
 
@@ -251,9 +247,10 @@ def _generate(sections: sources.Sections) -> None:
     settings = sections["toy_city"]
     logging.info("generating the raw files of a city in %s", settings["out_dir"])
     mark = Path(settings["out_dir"]) / _GENERATED_FILE
-    mark.unlink(missing_ok=True)
-    toy_city.generate(**settings)
-    mark.write_text(_note(settings))
+    with disk.writing(mark.parent, "config.toy_city.out_dir"):
+        mark.unlink(missing_ok=True)
+        toy_city.generate(**settings)
+        mark.write_text(_note(settings))
 
 
 def _is_generated(sections: sources.Sections) -> bool:
