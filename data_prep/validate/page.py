@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from data_prep.validate import pictures
 from data_prep.validate.content import Content
 
 _TOP = 15
+_FILES = 5  # of one folder and ending that get a line each
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto;
        padding: 0 1em; color: #222; }
@@ -48,14 +50,15 @@ def page(content: Content) -> str:
         _image("Regions", pictures.region_map(content)),
         "<h2>Labels</h2>",
         _table(
-            _label_rows(content), ("label", "kind, unit", "known", "values", "from")
+            _label_rows(content),
+            ("label", "kind, unit", "known", "values", "from", "of the source"),
         ),
         _image("", pictures.label_histograms(content)),
         _image("Tiles with their POIs", pictures.tiles(content)),
         "<h2>POI categories</h2>",
-        _table(_category_rows(content), ("category", "parent", "POIs in regions")),
+        _table(*_categories(content)),
         "<h2>Sources</h2>",
-        _table([(path, _size(about)) for path, about in manifest.sources.items()]),
+        _table(_source_rows(manifest.sources)),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -94,10 +97,19 @@ def _facts(content: Content) -> list[tuple[str, str]]:
         ("POIs left out", pois.counted(report.get("POIs dropped", {})) or "none"),
         ("categories", f"{len(manifest.categories):,}"),
         ("spatial blocks", f"{len(np.unique(content.block_id)):,}"),
+        *_folds(report),
     ]
     return facts + [
         (f"label {name}", f"{kind}; {known} known; {values}")
-        for name, kind, known, values, _ in _label_rows(content)
+        for name, kind, known, values, *_ in _label_rows(content)
+    ]
+
+
+def _folds(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sizes = report.get("splits", {}).get("regions in each fold", {})
+    return [
+        (f"folds, {kind} split", f"{', '.join(map(str, counts))} regions")
+        for kind, counts in sizes.items()
     ]
 
 
@@ -125,21 +137,40 @@ def _label_rows(content: Content) -> list[tuple[str, ...]]:
             if part
         )
         kind = f"{meaning.kind}, {meaning.unit}"
-        rows.append((name, kind, f"{known.mean():.1%}", shown, source))
+        told = content.manifest.report.get("labels", {}).get(name, {})
+        found = ", ".join(f"{what} {number:,.6g}" for what, number in told.items())
+        rows.append((name, kind, f"{known.mean():.1%}", shown, source, found))
     return rows
 
 
-def _category_rows(content: Content) -> list[tuple[str, ...]]:
+def _categories(content: Content) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """The largest categories, with their parents where there are any; and the head."""
     manifest = content.manifest
+    has_parents = manifest.category_parents != manifest.categories
     order = np.argsort(-content.category_counts, kind="stable")[:_TOP]
-    return [
-        (
-            manifest.categories[index],
-            manifest.category_parents[index],
-            f"{content.category_counts[index]:,}",
-        )
-        for index in order
-    ]
+    rows = []
+    for index in order.tolist():
+        parent = (manifest.category_parents[index],) if has_parents else ()
+        count = f"{content.category_counts[index]:,}"
+        rows.append((manifest.categories[index], *parent, count))
+    parent = ("parent",) if has_parents else ()
+    return rows, ("category", *parent, "POIs in regions")
+
+
+def _source_rows(sources: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each file with size and hash; many of one folder and ending share a row."""
+    groups: dict[str, list[str]] = {}
+    for path in sources:
+        pattern = str(PurePath(path).parent / f"*{PurePath(path).suffix}")
+        groups.setdefault(pattern, []).append(path)
+    rows = []
+    for pattern, paths in groups.items():
+        if len(paths) > _FILES:
+            size = sum(sources[path]["bytes"] for path in paths) / 2**20
+            rows.append((pattern, f"{len(paths):,} files, {size:,.1f} MiB"))
+            continue
+        rows += [(path, _size(sources[path])) for path in paths]
+    return rows
 
 
 def _size(about: Mapping[str, Any]) -> str:

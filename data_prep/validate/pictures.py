@@ -11,12 +11,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from data_prep.validate.content import SAMPLES, Content, Sample
 from mmgr_jax.data.schema import Label
 
 _DPI = 110
 _COLUMNS = 4
+_MAP_WIDTH_IN, _MAP_HEIGHT_IN = 4.6, (2.5, 7.0)  # of the axes; least and most height
 _NONE = "#dddddd"
 _INK = "#1f4e79"
 
@@ -25,7 +27,7 @@ def region_map(content: Content) -> bytes | None:
     """Where regions lie, and how many POIs each holds; None where nobody knows."""
     if not content.manifest.crs:
         return None
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    figure = Figure(figsize=(11, _map_height_in(content)), layout="constrained")
     left, right = figure.subplots(1, 2)
     has_area = shapely.area(content.geometry) > 0
     outlines = [np.asarray(_exterior(g)) for g in content.geometry[has_area]]
@@ -35,7 +37,12 @@ def region_map(content: Content) -> bytes | None:
     colours = ScalarMappable(norm, "viridis").to_rgba(np.maximum(counts, 1))
     colours[counts == 0] = (*(int(_NONE[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1)
     left.add_collection(PolyCollection(outlines, facecolors=colours))
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=left, label="POIs", shrink=0.8)
+    bar = figure.colorbar(
+        ScalarMappable(norm, "viridis"), ax=left, label="POIs", shrink=0.8
+    )
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
     right.set_title(
         f"{len(np.unique(content.block_id)):,} spatial blocks of "
         f"{content.manifest.block_size_m:g} m"
@@ -72,12 +79,14 @@ def label_histograms(content: Content) -> bytes | None:
 
 
 def tiles(content: Content) -> bytes:
-    """Tiles spread over the city, with their POIs at their places."""
+    """Tiles spread over the city, with their POIs at their places; all at one scale."""
     rows = -(-len(content.samples) // _COLUMNS)
     figure = Figure(figsize=(11, 2.95 * rows), layout="constrained")
     axes_of = figure.subplots(rows, _COLUMNS, squeeze=False).reshape(-1)
-    for axes, sample in zip(axes_of, content.samples[:SAMPLES], strict=False):
-        _tile(axes, sample, content.manifest.tile_size_m)
+    shown = content.samples[:SAMPLES]
+    reach_m = _reach_m(shown, content.manifest.tile_size_m)
+    for axes, sample in zip(axes_of, shown, strict=False):
+        _tile(axes, sample, content.manifest.tile_size_m, reach_m)
     for axes in axes_of[len(content.samples) :]:
         axes.set_axis_off()
     return _png(figure)
@@ -98,30 +107,49 @@ def _histogram(axes: Axes, name: str, meaning: Label, values: np.ndarray) -> Non
         axes.set_xlabel("mean share")
         return
     shown = values[known]
+    bins = int(np.clip(2 * np.sqrt(len(shown)), 5, 30))
     positive = shown[shown > 0]
     heavy = len(positive) and np.median(positive) * 20 < shown.max()
     if heavy:  # a linear axis would show one bar
         axes.hist(
-            positive, np.geomspace(positive.min(), positive.max(), 30), color=_INK
+            positive,
+            np.geomspace(positive.min(), positive.max(), bins + 1),
+            color=_INK,
         )
         axes.set_xscale("log")
         zeros = int((shown <= 0).sum())
         axes.set_xlabel(f"{meaning.unit} ({zeros:,} regions at 0 not shown)")
     else:
-        axes.hist(shown, 30, color=_INK)
+        axes.hist(shown, bins, color=_INK)
         axes.set_xlabel(meaning.unit)
     axes.set_ylabel("regions")
 
 
-def _tile(axes: Axes, sample: Sample, tile_size_m: float) -> None:
+def _map_height_in(content: Content) -> float:
+    """Height of a figure whose axes are as wide and high as the city is."""
+    west, south, east, north = shapely.total_bounds(content.geometry)
+    high = _MAP_WIDTH_IN * (north - south) / max(east - west, 1e-9)
+    return float(np.clip(high, *_MAP_HEIGHT_IN)) + 0.9  # titles and ticks
+
+
+def _reach_m(samples: list[Sample], tile_size_m: float) -> float:
+    """Half the side of a picture that holds the tile and all POIs of all samples."""
+    half_m = tile_size_m / 2
+    furthest_m = max(
+        (float(np.abs(sample.offset_m).max(initial=0)) for sample in samples),
+        default=0.0,
+    )
+    return half_m if furthest_m <= half_m else 1.05 * furthest_m
+
+
+def _tile(axes: Axes, sample: Sample, tile_size_m: float, reach_m: float) -> None:
     half = tile_size_m / 2 or sample.tile.shape[0] / 2
     axes.imshow(sample.tile, extent=(-half, half, -half, half))
-    if tile_size_m and len(sample.offset_m):
+    if tile_size_m:
         east, north = sample.offset_m.T
         axes.scatter(east, north, s=14, c="#ffd400", edgecolors="black", linewidths=0.5)
-        reach = max(half, float(np.abs(sample.offset_m).max()) * 1.05)
-        axes.set_xlim(-reach, reach)
-        axes.set_ylim(-reach, reach)
+        axes.set_xlim(-reach_m, reach_m)
+        axes.set_ylim(-reach_m, reach_m)
     axes.set_title(f"{sample.region_id}, {len(sample.category)} POIs", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])

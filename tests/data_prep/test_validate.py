@@ -16,7 +16,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from data_prep import build
-from data_prep.validate import command, content, page
+from data_prep.validate import command, content, page, pictures
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -163,6 +163,40 @@ def test_the_page_holds_its_pictures(fit):
         image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
         assert image.shape[1] > 1000 and np.std(image[..., :3]) > 10
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_page_tells_of_sources_folds_and_parents_what_there_is(fit):
+    found = content.read(fit)
+    about = dict(bytes=2**20, sha256="0" * 64)
+    sources = {f"raw/chips/{i}.tif": about for i in range(6)} | {"raw/pois.csv": about}
+    report = {
+        "splits": {"regions in each fold": {"block": [7, 5, 4]}},
+        "labels": {"population": {"outside every region": 12345.6}},
+    }
+    manifest = dataclasses.replace(found.manifest, sources=sources, report=report)
+    text = page.page(dataclasses.replace(found, manifest=manifest))
+    assert "<td>raw/chips/*.tif</td><td>6 files, 6.0 MiB</td>" in text
+    assert "<td>raw/pois.csv</td><td>1.0 MiB, sha256 000000000000</td>" in text
+    assert "<td>folds, block split</td><td>7, 5, 4 regions</td>" in text
+    assert "<td>outside every region 12,345.6</td>" in text
+    assert "<th>parent</th>" not in text  # each category is its own
+    parents = ("food",) * len(manifest.categories)
+    manifest = dataclasses.replace(manifest, category_parents=parents)
+    text = page.page(dataclasses.replace(found, manifest=manifest))
+    assert "<th>parent</th>" in text and "<td>food</td>" in text
+
+
+def test_all_tiles_of_a_page_are_drawn_at_one_scale(fit):
+    found = content.read(fit)
+    size_m = found.manifest.tile_size_m
+    here = [np.zeros((0, 2), np.float32), np.float32([[0.0, -2 * size_m]])]
+    samples = [
+        dataclasses.replace(found.samples[0], offset_m=offset_m) for offset_m in here
+    ]
+    assert pictures._reach_m(samples, size_m) == pytest.approx(2.1 * size_m)
+    assert pictures._reach_m(samples[:1], size_m) == size_m / 2
+    inside = [dataclasses.replace(samples[0], offset_m=here[1] / 4.1)]
+    assert pictures._reach_m(inside, size_m) == size_m / 2
 
 
 @pytest.fixture
