@@ -85,6 +85,31 @@ def problem(
     return None
 
 
+def wrong_place_advice(bounds: tuple[float, float, float, float], crs: CrsLike) -> str:
+    """What to look at when a file lies where it should not.
+
+    Args:
+        bounds: West, south, east, north of the file in its own CRS.
+        crs: The CRS that it names.
+    """
+    name = parse(crs).name
+    if in_degrees_by_mistake(bounds, crs):
+        return (
+            f"It is in degrees, but says {name!r}. Write the right CRS into it, "
+            "such as EPSG:4326."
+        )
+    return f"Is it of another place, or is the CRS that it names, {name!r}, wrong?"
+
+
+def in_degrees_by_mistake(
+    bounds: tuple[float, float, float, float], crs: CrsLike
+) -> bool:
+    """Whether the bounds of a file in metres look like longitude and latitude."""
+    west, south, east, north = bounds
+    on_earth = -180 <= west < east <= 180 and -90 <= south < north <= 90
+    return parse(crs).is_projected and on_earth
+
+
 def transform(
     x: Float[np.ndarray, " n"],
     y: Float[np.ndarray, " n"],

@@ -23,10 +23,12 @@ class Text:
     Attributes:
         encoding: None: UTF-8 for CSV, what the file says for others.
         separator: Between the fields of a CSV; None: comma, in .tsv a tab.
+        key: The section of the config that declares both; None where none does.
     """
 
     encoding: str | None = None
     separator: str | None = None
+    key: str | None = None
 
 
 def is_csv(path: str | Path) -> bool:
@@ -53,7 +55,7 @@ def names(path: str | Path, text: Text) -> tuple[str, ...]:
             encoding=text.encoding or encodings.DEFAULT,
         )
     except UnicodeError as error:
-        raise encodings.undecodable(path, text.encoding) from error
+        raise encodings.undecodable(path, text.encoding, text.key) from error
     except pd.errors.EmptyDataError as error:
         raise InputError(
             f"{path}: is empty; wanted: a line of column names."
@@ -61,9 +63,14 @@ def names(path: str | Path, text: Text) -> tuple[str, ...]:
     found = [str(name) for name in first.iloc[0]]
     other = [mark for mark in _OTHER_SEPARATORS if mark in found[0]]
     if len(found) == 1 and other:
+        remedy = (
+            f"Set {text.key}.separator to {other[0]!r}"
+            if text.key
+            else f"Save it with {separator!r} between the columns"
+        )
         raise InputError(
             f"{path}: its first line, {found[0]!r}, is one column when split at "
-            f"{separator!r}. Set config.pois.separator to {other[0]!r}."
+            f"{separator!r}. {remedy}."
         )
     refuse_repeated(path, found)
     return tuple(found)
@@ -86,7 +93,7 @@ def load(path: str | Path, text: Text, as_text: Sequence[str]) -> pd.DataFrame:
             dtype=dict.fromkeys(as_text, str),
         )
     except UnicodeError as error:
-        raise encodings.undecodable(path, text.encoding) from error
+        raise encodings.undecodable(path, text.encoding, text.key) from error
     except pd.errors.ParserError as error:
         told = " ".join(str(error).split())
         raise InputError(

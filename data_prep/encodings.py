@@ -27,17 +27,18 @@ def problem(encoding: str | None) -> str | None:
     except LookupError:
         return (
             f"config.pois.encoding is {encoding!r}, which is none that Python knows; "
-            f"such as 'utf-8', {', '.join(map(repr, _LIKELY))}."
+            f"allowed: such as 'utf-8', {', '.join(map(repr, _LIKELY))}."
         )
     return None
 
 
-def undecodable(path: str | Path, encoding: str | None) -> InputError:
+def undecodable(path: str | Path, encoding: str | None, key: str | None) -> InputError:
     """The error for a text file that is not in its encoding.
 
     Args:
         path: The file, plain or .gz.
         encoding: What the config declares; None: UTF-8.
+        key: The section of the config that may declare it; None: UTF-8 is a must.
 
     Returns:
         An error that names the first bad byte, its line, and the encodings in which
@@ -52,10 +53,10 @@ def undecodable(path: str | Path, encoding: str | None) -> InputError:
         line = content.count(b"\n", 0, error.start) + 1
         place = f"byte {error.start} (0x{content[error.start]:02x}, in line {line})"
     fitting = [name for name in _LIKELY if _decodes(content, name)]
-    said = f"{encoding!r}, as config.pois.encoding says" if encoding else "UTF-8"
+    said = f"{encoding!r}, as {key}.encoding says" if encoding else "UTF-8"
+    remedy = f"Declare the encoding in {key}.encoding" if key else "Save it as UTF-8"
     return InputError(
-        f"{path}: {place} is not in {said}. Declare the encoding in "
-        "config.pois.encoding; the whole file can be read in "
+        f"{path}: {place} is not in {said}. {remedy}; the whole file can be read in "
         f"{', '.join(map(repr, fitting)) or 'none of the usual ones'}: look which of "
         "them shows the names as they should be."
     )

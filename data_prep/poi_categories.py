@@ -60,7 +60,11 @@ def shared_list(
     if not names:
         if path is None and not parents and unknown is None:
             return None
-        raise InputError(f"{where}: holds no category, but the rest of it is set.")
+        raise InputError(
+            f"{where}: holds no category, but the rest of config.pois.categories is "
+            f"set (unknown={unknown!r}, {len(parents)} parents). Give the names or a "
+            "path, too, or set None."
+        )
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise InputError(

@@ -7,6 +7,7 @@ goes on with the shards it had finished.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 
-from data_prep import shards
+from data_prep import disk, shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
 from mmgr_jax.data import folds as folds_lib
@@ -54,24 +55,30 @@ def write(
         folds: Kind of split -> fold of each region; those `manifest.splits` names.
 
     Raises:
-        InputError: If `records_dir` holds something else than records.
+        InputError: If `records_dir` holds something else than records, or cannot be
+            written to; finished shards stay for the next build.
     """
     refuse_foreign(records_dir)
     partial = _partial_dir(records_dir, fingerprint)
-    partial.mkdir(parents=True, exist_ok=True)
-    notes = _write_shards(manifest, partial, encode, num_shards, run)
-    np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
-    if folds:
-        folds_lib.write(partial, region_ids, folds)
+    with disk.writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    try:
+        notes = _write_shards(manifest, partial, encode, num_shards, run)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.rmdir()  # where no shard was finished
+        raise
     manifest = dataclasses.replace(
         manifest,
         shard_lengths=tuple(note["length"] for note in notes),
         shard_sha256=tuple(note["sha256"] for note in notes),
     )
-    _write_tfds_metadata(manifest, partial)
-    for shard in _shards(manifest, partial, num_shards):
-        shard.note.unlink()
-    manifest.save(partial)
+    with disk.writing(partial):
+        np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
+        if folds:
+            folds_lib.write(partial, region_ids, folds)
+        _write_tfds_metadata(manifest, partial)
+        manifest.save(partial)
     put_in_place(partial, records_dir)
 
 
@@ -87,10 +94,18 @@ def finish(records_dir: Path, fingerprint: str) -> bool:
 def put_in_place(partial: Path, records_dir: Path) -> None:
     """Renames a complete folder into place and removes what it replaces."""
     replaced = records_dir.with_name(f"{records_dir.name}.replaced")
-    if records_dir.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        records_dir.rename(replaced)
-    partial.rename(records_dir)
+    with disk.writing(records_dir):
+        for note in partial.glob("*.array_record*.json"):
+            note.unlink()
+        if records_dir.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            records_dir.rename(replaced)
+        try:
+            partial.rename(records_dir)
+        except OSError:
+            with contextlib.suppress(OSError):
+                replaced.rename(records_dir)
+            raise
     shutil.rmtree(replaced, ignore_errors=True)
     for stale in records_dir.parent.glob(f"{records_dir.name}.partial-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -98,9 +113,11 @@ def put_in_place(partial: Path, records_dir: Path) -> None:
 
 def refuse_foreign(records_dir: Path) -> None:
     """Raises InputError when a folder holds files that no build made."""
-    if (records_dir / schema.MANIFEST_FILE).exists() or not records_dir.exists():
-        return
-    if not records_dir.is_dir() or any(records_dir.iterdir()):
+    with disk.writing(records_dir):
+        if (records_dir / schema.MANIFEST_FILE).exists() or not records_dir.exists():
+            return
+        is_foreign = not records_dir.is_dir() or any(records_dir.iterdir())
+    if is_foreign:
         raise InputError(
             f"config.records.dir {records_dir}: exists, but holds no records (no "
             f"{schema.MANIFEST_FILE}). Name another folder or remove this one."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from data_prep import sources
+from data_prep import disk, sources
 
 Encode = Callable[[Sequence[int]], Iterator[bytes]]
 """Serialised records of some regions, in their order. It travels to other processes, so
@@ -36,16 +37,24 @@ class Shard:
 
 
 def write(shard: Shard, encode: Encode) -> None:
-    """Writes a shard, then its note; both appear in one rename each."""
+    """Writes a shard, then its note; both appear in one rename each.
+
+    Raises:
+        InputError: If there is no room or no right to write; nothing half stays.
+    """
     temporary = shard.path.with_name(f"{shard.path.name}.tmp")
-    writer = ArrayRecordWriter(str(temporary), _ARRAY_RECORD_OPTIONS)
-    for example in encode(range(shard.first, shard.first + shard.length)):
-        writer.write(example)
-    writer.close()
-    temporary.replace(shard.path)
-    note = {"length": shard.length, "sha256": sources.sha256(shard.path)}
-    temporary.write_text(json.dumps(note))
-    temporary.replace(shard.note)
+    regions = range(shard.first, shard.first + shard.length)
+    try:
+        _write_examples(temporary, encode(regions))
+        with disk.writing(shard.path):
+            temporary.replace(shard.path)
+            note = {"length": shard.length, "sha256": sources.sha256(shard.path)}
+            temporary.write_text(json.dumps(note))
+            temporary.replace(shard.note)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def finished(shard: Shard) -> dict[str, Any] | None:
@@ -57,3 +66,22 @@ def finished(shard: Shard) -> dict[str, Any] | None:
     if not shard.path.exists() or sources.sha256(shard.path) != note["sha256"]:
         return None
     return note
+
+
+def _write_examples(path: Path, examples: Iterator[bytes]) -> None:
+    """Writes an ArrayRecord file; its writer tells of a full disk at the end."""
+    writer = ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS)
+    for example in examples:
+        with _telling(path):
+            writer.write(example)
+    with _telling(path):
+        writer.close()
+
+
+@contextlib.contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # "write() failed: No space left on device; ..."
+        cause = str(error).split(";")[0].partition("failed: ")[2]
+        raise disk.unwritable(path, cause or str(error)) from error

@@ -71,7 +71,8 @@ def header(
         return Header(csv_files.names(path, text), None, False, None)
     if _is_parquet(path):
         return _parquet_header(path)
-    info = pyogrio.read_info(path, layer=layer, encoding=text.encoding)
+    chosen = _only_spatial(path, layer)
+    info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
     return Header(
         columns=tuple(info["fields"]),
         crs=info["crs"],
@@ -97,7 +98,7 @@ def load(
 
     Args:
         path: The file.
-        layer: Layer of a GeoPackage; None: its first one.
+        layer: Layer of a GeoPackage; None: its only one with geometries.
         text: How a text file is written.
         columns: What a Parquet file is asked for, geometries aside; None: everything.
         as_text: Columns of a CSV kept as written: "050101" is no number.
@@ -132,11 +133,35 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
     return values
 
 
-def layers(path: str | Path) -> tuple[str, ...]:
-    """Names of a file's layers; none for formats without."""
+def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
+    """Names of a file's layers, or of those with geometries; none without layers."""
     if _is_parquet(path) or csv_files.is_csv(path):
         return ()
-    return tuple(pyogrio.list_layers(path)[:, 0].tolist())
+    found = pyogrio.list_layers(path).tolist()
+    return tuple(name for name, kind in found if kind is not None or not spatial)
+
+
+def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str | None:
+    """Why a layer cannot be read, or None when it can.
+
+    Args:
+        path: The file.
+        layer: The layer that is asked for; None: the only one with geometries, or the
+            only one.
+        key: The config key that names the layer; None where none does.
+    """
+    found = layers(path)
+    listed = ", ".join(map(repr, found)) or "none"
+    if layer is not None and layer not in found:
+        return (
+            f"{path}: has no layer {layer!r}, which {key} names; its layers: {listed}."
+        )
+    if layer is not None or len(found) < 2 or len(layers(path, spatial=True)) == 1:
+        return None
+    remedy = f"{key} must name one of {listed}"
+    if key is None:
+        remedy = f"save one of {listed} by itself, with `ogr2ogr OUT {path} LAYER`"
+    return f"{path}: has {len(found)} layers; {remedy}."
 
 
 def no_column(path: str | Path, found: Header, wanted: Sequence[str]) -> str | None:
@@ -162,9 +187,16 @@ def _is_parquet(path: str | Path) -> bool:
     return str(path).lower().endswith(_PARQUET)
 
 
+def _only_spatial(path: str | Path, layer: str | None) -> str | None:
+    """The layer with geometries where tables of styles and the like lie beside it."""
+    found = layers(path, spatial=True)
+    return found[0] if layer is None and len(found) == 1 else layer
+
+
 def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame:
     try:
-        return gpd.read_file(path, layer=layer, encoding=text.encoding)
+        chosen = _only_spatial(path, layer)
+        return gpd.read_file(path, layer=chosen, encoding=text.encoding)
     except UnicodeError as error:
         raise InputError(
             f"{path}: {error}. Declare its encoding in config.pois.encoding, such as "

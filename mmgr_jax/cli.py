@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -31,33 +34,60 @@ SHORTCUTS = {
         "Run or checkpoint folder to load; short for --config.checkpoint.",
     ),
 }
+_NO_RIGHT = "Get the right to use it, or name another place"
+_NO_ROOM = "Make room on its disk, or name a place on another one"
+_DISK = {
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: _NO_RIGHT,
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
 
 
 def run(
-    command: Callable[[ConfigDict], None], usage: str, shortcuts: tuple[str, ...] = ()
+    command: Callable[[ConfigDict], None],
+    usage: str,
+    shortcuts: tuple[str, ...] = (),
+    session: Callable[..., AbstractContextManager] | None = None,
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
     An `InputError` ends the program with its message and exit status 2; so do a
-    misspelt override, a value of the wrong type and a missing config file.
+    misspelt override, a value of the wrong type, a missing config file, a full disk
+    and a file that may not be read or written.
 
     Args:
         command: The work of this entry point.
         usage: What `--help` says first: what the command does, with examples.
         shortcuts: Which of `SHORTCUTS` the command has a use for.
+        session: What the command runs within, given the section `distributed`.
     """
     sys.modules["__main__"].__doc__ = usage
     listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
     for flag in listed:  # by --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
-        app.run(lambda _: _call(command), flags_parser=_parse)
+        app.run(lambda _: _call(command, session), flags_parser=_parse)
     except InputError as error:
-        if os.environ.get("MMGR_TRACEBACK"):
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        _fail(
+            f"{error.filename2 or error.filename or 'a file'}: "
+            f"{os.strerror(error.errno)}. {_DISK[error.errno]}, and give the command "
+            "again. MMGR_TRACEBACK=1 shows what was done there."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    """Ends the program with a message, within an `except` clause."""
+    if os.environ.get("MMGR_TRACEBACK"):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -82,7 +112,10 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _call(command: Callable[[ConfigDict], None]) -> None:
+def _call(
+    command: Callable[[ConfigDict], None],
+    session: Callable[..., AbstractContextManager] | None,
+) -> None:
     level = logging.WARNING if _QUIET.value else logging.INFO
     logging.basicConfig(
         level=level, format="%(message)s", stream=sys.stdout, force=True
@@ -90,7 +123,9 @@ def _call(command: Callable[[ConfigDict], None]) -> None:
     logging.getLogger().setLevel(level)
     for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    command(_config())
+    config = _config()
+    with session(**config.distributed) if session else nullcontext():
+        command(config)
 
 
 def _config() -> ConfigDict:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, pois
+from data_prep import category_embedding, disk, pois
 from data_prep import crs as crs_lib
 from data_prep import sections as sections_lib
 from data_prep.category_embedding import neighbours
@@ -207,6 +207,7 @@ def _refuse_other_categories(
 def _replace(path: Path, write_to: Callable[[IO[bytes]], object]) -> None:
     """Writes a file beside its place and renames it: it is never half there."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        write_to(file)
-    temporary.replace(path)
+    with disk.writing(path, "config.category_vectors.out"):
+        with temporary.open("wb") as file:
+            write_to(file)
+        temporary.replace(path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
+import pandas as pd
 import rasterio
 from pyarrow import ArrowException
 from pyogrio.errors import DataLayerError, DataSourceError
@@ -76,3 +79,22 @@ def names(columns: Sequence[str]) -> str:
     shown = ", ".join(repr(str(name)) for name in columns[:_NAMES_SHOWN])
     more = len(columns) - _NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown or "none"
+
+
+def rows(chosen: pd.Series) -> str:
+    """Some row numbers in words, counted from 1."""
+    numbers = np.flatnonzero(chosen.to_numpy()) + 1
+    more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
+    return f"row {', '.join(map(str, numbers[:5]))}{more}"
+
+
+def infinite(path: str | Path, table: gpd.GeoDataFrame) -> list[str]:
+    """Rows with coordinates that are not finite; an empty geometry has none."""
+    there = table.geometry.notna() & ~table.geometry.is_empty
+    wrong = there & ~np.isfinite(table.bounds).all(axis=1)
+    if not wrong.any():
+        return []
+    return [
+        f"{path}: {int(wrong.sum())} row(s) have coordinates that are not finite: "
+        f"{rows(wrong)}. Correct or delete them."
+    ]

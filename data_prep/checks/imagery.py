@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
+from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
 from data_prep import crs as crs_lib
@@ -22,6 +23,8 @@ from mmgr_jax.errors import InputError
 # An alpha band is 0 or full but for soft edges; near infrared is mostly in between.
 _MAX_BETWEEN = 0.1
 _ALPHA_WINDOW_PX = 256
+# No imagery of a city is finer; degrees a pixel are.
+_MIN_PIXEL_M = 0.005
 
 
 def problems(
@@ -43,7 +46,8 @@ def problems(
     for path in headers.expand(paths):
         try:
             header = headers.read(path)
-            told = headers.problem(header, bands) or _content_problem(header, bands)
+            told = headers.problem(header, bands) or _place_problem(header)
+            told = told or _content_problem(header, bands)
         except InputError as error:
             told = str(error)
         found += [told] if told else []
@@ -86,6 +90,20 @@ def _setting_problems(
             "always counts as missing."
         )
     return found
+
+
+def _place_problem(header: Header) -> str | None:
+    """Longitude and latitude that are said to be metres, at pixels of a hair."""
+    assert header.crs is not None
+    size = (header.height_px, header.width_px)
+    bounds = array_bounds(*size, header.transform)
+    is_tiny = abs(header.transform.determinant) < _MIN_PIXEL_M**2
+    if not (is_tiny and crs_lib.in_degrees_by_mistake(bounds, header.crs)):
+        return None
+    return (
+        f"{header.path}: its corner is at ({bounds[0]:g}, {bounds[3]:g}), a pixel is "
+        f"{header.transform.a:g} wide. {crs_lib.wrong_place_advice(bounds, header.crs)}"
+    )
 
 
 def _content_problem(header: Header, bands: Sequence[int]) -> str | None:

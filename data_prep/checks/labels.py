@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
@@ -17,6 +18,7 @@ from data_prep import imagery, vectors
 from data_prep.checks import common
 from data_prep.labels import LabelSource, polygons
 from data_prep.labels import source as source_lib
+from mmgr_jax.errors import InputError
 
 _CLASSES_SHOWN = 12
 
@@ -28,11 +30,13 @@ def problems(
     key = f"config.labels.{name}"
     allowed = [field.name for field in dataclasses.fields(LabelSource)]
     unknown = sorted(set(settings) - set(allowed))
-    if unknown or not {"kind", "path"} <= set(settings):
+    if unknown:
         return [
-            f"{key}: has {common.names(list(settings))}; kind and path are needed, "
-            f"allowed are {common.names(allowed)}."
+            f"{key}: has no setting {common.names(unknown)}; allowed: "
+            f"{common.names(allowed)}."
         ]
+    if not {"kind", "path"} <= set(settings):
+        return [f"{key}: has {common.names(list(settings))}; kind and path are needed."]
     if not re.fullmatch(r"\w+", name):
         return [f"{key}: a name has letters, digits and underscores only."]
     source = LabelSource(**settings)
@@ -40,13 +44,17 @@ def problems(
     if found:
         return found
     if not source.path or not Path(source.path).is_file():
-        return [f"{key}.path {source.path!r}: no such file. Wanted: {_wanted(source)}."]
+        what = "is a folder" if Path(source.path or "").is_dir() else "no such file"
+        what = what if source.path else "names no file"
+        return [f"{key}.path {source.path!r}: {what}. Wanted: {_wanted(source)}."]
     try:
         if source.form == "raster":
             return _raster_problems(key, source, extent_deg)
         if source.form == "table":
             return _table_problems(key, source)
         return _polygon_problems(key, source, extent_deg)
+    except InputError as error:
+        return [f"{key}: {error}"]
     except RasterioError as error:
         return [str(imagery.unreadable(Path(source.path), error))]
     except common.UNREADABLE as error:
@@ -72,7 +80,7 @@ def _raster_problems(
         if not 1 <= source.band <= raster.count:
             return [
                 f"{key}.band is {source.band}; {source.path} has {raster.count} "
-                "band(s)."
+                f"band(s); allowed: 1 to {raster.count}."
             ]
         if raster.crs is None:
             return [common.no_crs(source.path)]
@@ -98,6 +106,9 @@ def _polygon_problems(
     key: str, source: LabelSource, extent_deg: common.Bounds | None
 ) -> list[str]:
     assert source.column is not None
+    several = vectors.layer_problem(source.path, None, None)
+    if several:
+        return [f"{key}: {several}"]
     header = vectors.header(source.path)
     found = common.column_problems(source.path, header, [source.column], key)
     if not header.has_geometry:
@@ -110,6 +121,13 @@ def _polygon_problems(
     if found:
         return found
     table = vectors.load(source.path)
+    if not (table.geometry.notna() & ~table.geometry.is_empty).any():
+        return [
+            f"{source.path}: no row has a geometry. Wanted: polygons with column "
+            f"{source.column!r}, at least one."
+        ]
+    if infinite := common.infinite(source.path, table):
+        return infinite
     if source.kind == "share":
         found += _unknown_classes(key, source, table[source.column])
     else:
@@ -138,7 +156,8 @@ def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[s
 
 
 def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
-    wrong = column[column.notna() & pd.to_numeric(column, errors="coerce").isna()]
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
+    wrong = column[column.notna() & ~np.isfinite(numbers)]
     if not len(wrong):
         return []
     return [
@@ -177,7 +196,8 @@ def _overlap_problems(
         return []
     return [
         f"{key}: {path} does not overlap the imagery. It covers "
-        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}."
+        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}. "
+        + crs_lib.wrong_place_advice(bounds, crs)
     ]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
 from data_prep import regions as regions_lib
@@ -15,6 +14,7 @@ from data_prep import vectors
 from data_prep.checks import common
 from data_prep.regions import TileSpec, hexagons
 from data_prep.regions import polygons as polygons_lib
+from mmgr_jax.errors import InputError
 
 _OUTLINED = ("h3", "polygons")
 _MIN_TILE_PX = 8
@@ -110,6 +110,9 @@ def _polygon_problems(
             "GeoPackage, GeoJSON or a Shapefile, one region a row.",
         ]
     try:
+        several = vectors.layer_problem(path, layer, f"{key}.layer")
+        if several:
+            return [*found, several]
         header = vectors.header(path, layer)
         wanted = [id_column] if id_column else []
         found += common.column_problems(path, header, wanted, f"{key}.id_column")
@@ -118,6 +121,8 @@ def _polygon_problems(
         if header.crs is None:
             found.append(common.no_crs(path))
         return found or _row_problems(path, vectors.load(path, layer), id_column)
+    except InputError as error:
+        return [*found, str(error)]
     except common.UNREADABLE as error:
         return [*found, common.no_table(path, error)]
 
@@ -127,14 +132,14 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
     assert isinstance(table, gpd.GeoDataFrame)
     kind = table.geom_type
     there = kind.notna() & ~table.geometry.is_empty
-    found = []
+    found = common.infinite(path, table)
     if not there.any():
         found.append(f"{path}: no row has a geometry. Wanted: one polygon a row.")
     other = there & ~kind.isin(_POLYGONS)
     if other.any():
         found.append(
             f"{path}: {int(other.sum())} row(s) hold "
-            f"{common.names(sorted(set(kind[other])))}: {_rows(other)}. Wanted: "
+            f"{common.names(sorted(set(kind[other])))}: {common.rows(other)}. Wanted: "
             "polygons; lines and points have no area."
         )
     if id_column is None:
@@ -144,13 +149,13 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
     if missing.any():
         found.append(
             f"{path}: {int(missing.sum())} row(s) have no id in column {id_column!r}: "
-            f"{_rows(missing)}. Fill it in, or take another "
+            f"{common.rows(missing)}. Fill it in, or take another "
             "config.regions.polygons.id_column, or None for ids made of the outlines."
         )
     twice = there & (ids != "") & ids.where(there).duplicated(keep=False)
     if twice.any():
         shown = [
-            f"{name!r} ({_rows(twice & (ids == name))})"
+            f"{name!r} ({common.rows(twice & (ids == name))})"
             for name in ids[twice].unique()[:5]
         ]
         found.append(
@@ -160,10 +165,3 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
             "of one region, or take another column, or None."
         )
     return found
-
-
-def _rows(chosen: pd.Series) -> str:
-    """Some row numbers in words, counted from 1."""
-    rows = np.flatnonzero(chosen.to_numpy()) + 1
-    more = f" and {len(rows) - 5:,} more" if len(rows) > 5 else ""
-    return f"row {', '.join(map(str, rows[:5]))}{more}"

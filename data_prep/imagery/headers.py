@@ -95,8 +95,8 @@ def problem(header: Header, bands: Sequence[int]) -> str | None:
     if missing:
         grey = " For a grey image say bands=(1, 1, 1)." if count == 1 else ""
         return (
-            f"{path}: has {count} band(s), config.imagery.bands asks for {missing}."
-            + grey
+            f"{path}: has {count} band(s), config.imagery.bands asks for {missing}; "
+            f"allowed: 1 to {count}.{grey}"
         )
     for band in bands:
         if header.colors[band - 1] == ColorInterp.palette:
@@ -149,6 +149,11 @@ def unreadable(path: Path, error: Exception, where: str = "") -> InputError:
         error: What was raised.
         where: The part that was read, such as "columns 0 to 224, rows 0 to 224".
     """
+    if path.is_dir():
+        return InputError(
+            f"{path}: is a folder, not an image. Name the files in it, such as "
+            f"{str(path / '*.tif')!r}."
+        )
     cause = str(error.__cause__ or error)
     at = f" at {where}" if where else ""
     return InputError(

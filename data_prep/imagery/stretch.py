@@ -101,11 +101,13 @@ def resolve(
     found = np.percentile(pixels, (low, high), axis=1) if pixels.size else np.zeros(2)
     lows, highs = found
     if (lows >= highs).any():
-        seen = f"nothing between {lows} and {highs}" if pixels.size else "no pixel"
+        seen, remedy = "no pixel", "Check the files and config.imagery.nodata"
+        if pixels.size:
+            seen = f"nothing between {lows} and {highs}"
+            remedy = 'Give numbers: ("linear", LOW, HIGH)'
         raise InputError(
             f"{_KEY} is {tuple(setting)!r}, but a sample of {len(headers)} file(s), "
-            f"the first {headers[0].path}, holds {seen}. Give numbers: "
-            f'("linear", LOW, HIGH).'
+            f"the first {headers[0].path}, holds {seen}. {remedy}."
         )
     return Stretch(tuple(lows.tolist()), tuple(highs.tolist()))
 

@@ -42,6 +42,7 @@ def extract(
         # Both areas are in the raster's own units, degrees or not.
         pixel_area = abs(raster.transform.a * raster.transform.e)
         known_share = found["count"] * pixel_area / shapely.area(outlines)
+        _refuse_infinite(name, source, found["mean"][found["count"] > 0])
         if source.kind != "count":
             return known_lib.mask(name, source, found["mean"], known_share)
         _refuse_negative(name, source, found["min"])
@@ -89,7 +90,8 @@ def _total(
     outside = 0.0
     if not rest.is_empty:
         found = _statistics(raster, source.band, np.array([rest]), {"sum": "sum"})
-        outside = float(np.nan_to_num(found["sum"][0]))
+        outside = float(np.nan_to_num(found["sum"][0], posinf=np.inf))
+        _refuse_infinite(name, source, np.array([outside]))
     return totals.Total(sums, outside, pixel_sum, overlapping, whole)
 
 
@@ -118,4 +120,16 @@ def _refuse_negative(
             f"config.labels.{name}: {source.path}, band {source.band}, holds the count "
             f"{lowest:g}; counts are 0 or more. If that marks missing data, declare it "
             f"in the file: `rio edit-info --nodata {lowest:g} {source.path}`."
+        )
+
+
+def _refuse_infinite(
+    name: str, source: LabelSource, values: Float[np.ndarray, " m"]
+) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"config.labels.{name}: {source.path}, band {source.band}, holds infinite "
+            "numbers. Put one in their place that is declared missing: `gdal_calc -A "
+            f"{source.path} --A_band={source.band} --outfile=OUT --NoDataValue=-9999 "
+            "--calc='numpy.where(numpy.isfinite(A), A, -9999)'`."
         )

@@ -30,8 +30,8 @@ def extract(
     if len(unknown) == len(table):
         raise InputError(
             f"{key}: no id in column {source.id_column!r} of {source.path} is that of "
-            f"a region. The file says {common.names(unknown[:3])}, the regions are "
-            f"{common.names(regions.ids[:3])} and so on."
+            f"a region. The file says {common.names(unknown[:3])}. Wanted: the ids of "
+            f"regions, {common.names(regions.ids[:3])} and so on."
         )
     if unknown:
         logging.warning(
@@ -78,10 +78,10 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
         )
     columns = list(source.class_of) if source.kind == "share" else [source.column]
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    wrong = (table[columns].notna() & numbers.isna()).to_numpy()
+    wrong = table[columns].notna().to_numpy() & ~np.isfinite(numbers.to_numpy(float))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        cell = table[columns].iloc[row, column]
+        cell = str(table[columns].iloc[row, column])
         raise InputError(
             f"{key}: {source.path}, column {columns[column]!r}, region "
             f"{ids.iloc[row]}: {cell!r} is no number. Leave the cell empty where "

@@ -139,7 +139,7 @@ def open_source(
             "for what the file's name says."
         )
     _refuse_no_file(path)
-    text = vectors.Text(encoding, separator)
+    text = vectors.Text(encoding, separator, key="config.pois")
     encoding_problem = encodings.problem(encoding)
     if encoding is None and path.lower().endswith(".shp"):
         encoding_problem = encodings.unstated(path)
@@ -206,17 +206,9 @@ def _header(
 ) -> vectors.Header:
     if kind == "osm":
         return osm.header(path)
-    found = vectors.layers(path)
-    if layer is None and len(found) > 1:
-        raise InputError(
-            f"{path}: has {len(found)} layers; config.pois.layer must name one of "
-            f"{', '.join(map(repr, found))}."
-        )
-    if layer is not None and layer not in found:
-        raise InputError(
-            f"{path}: has no layer {layer!r}, which config.pois.layer names; its "
-            f"layers: {', '.join(map(repr, found)) or 'none'}."
-        )
+    several = vectors.layer_problem(path, layer, "config.pois.layer")
+    if several:
+        raise InputError(several)
     return vectors.header(path, layer, text)
 
 

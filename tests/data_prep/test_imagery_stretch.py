@@ -150,7 +150,7 @@ def test_pixels_of_several_types_are_refused(tmp_path):
 def test_a_sample_of_one_number_is_refused(tmp_path):
     flat = np.full((3, 16, 16), 7, np.uint16)
     path = small_city.write_raster(tmp_path / "a.tif", flat, nodata=7)
-    with pytest.raises(InputError, match="a.tif, holds no pixel. Give numbers"):
+    with pytest.raises(InputError, match="a.tif, holds no pixel. Check the files"):
         _open(path, stretch=("percentile", 2, 98))
     path = small_city.write_raster(tmp_path / "b.tif", flat)
     with pytest.raises(InputError, match=r"nothing between \[7.* Give numbers"):

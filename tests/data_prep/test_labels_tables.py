@@ -72,7 +72,7 @@ def test_shares_stand_in_one_column_a_class(tmp_path):
     [
         (
             dict(id=["a", "b"], gdp=[1, 2]),
-            r"no id .* says 'a', 'b', the regions are 'r0",
+            r"no id .* says 'a', 'b'. Wanted: .* 'r0",
         ),
         (
             dict(id=[IDS[0]] * 2, gdp=[1, 2]),

@@ -100,10 +100,10 @@ def test_a_bad_byte_is_named_with_its_line(tmp_path):
     with pytest.raises(InputError) as raised:
         vectors.load(path)
     text = str(raised.value)
-    assert "byte 15 (0xcd, in line 3) is not in UTF-8" in text
-    assert "config.pois.encoding" in text and "'gb18030'" in text
+    assert "byte 15 (0xcd, in line 3) is not in UTF-8. Save it as UTF-8" in text
+    assert "config.pois" not in text and "'gb18030'" in text
     assert "'utf-16'" not in text
-    declared = csv_files.Text(encoding="ascii")
+    declared = csv_files.Text(encoding="ascii", key="config.pois")
     with pytest.raises(InputError, match="not in 'ascii', as config.pois.encoding"):
         vectors.load(path, text=declared)
 
