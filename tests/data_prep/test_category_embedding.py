@@ -676,7 +676,7 @@ def test_a_failed_write_leaves_the_old_table(config, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "save", save)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"cannot be written \(disk full\)"):
         command.write(config)
     assert path.read_bytes() == before
 
