@@ -159,6 +159,7 @@ def base(name: str, crs: str) -> ConfigDict:
         poi_encoder=dict(name="set2set", vectors="frozen", empty="learnt"),
         projection_dim=128,
         batch_statistics="per_view",  # or "joint"
+        batch_norm="global",  # or "local" (each device's rows), "group:k" devices
         learn_temperature=False,
         dtype="float32",
     )
@@ -193,6 +194,13 @@ def base(name: str, crs: str) -> ConfigDict:
         keep=2,  # newest checkpoints kept
     )
     c.mesh = dict(data=-1)  # sharding.make_mesh; -1: every device
+    c.distributed = dict(  # distributed.session
+        mode="auto",  # joins on Cloud TPU, SLURM and Open MPI; or "on", "off"
+        coordinator=placeholder(str),  # elsewhere: HOST:PORT of process 0,
+        num_processes=placeholder(int),  # how many there are,
+        process_id=placeholder(int),  # and which this is, from 0
+        heartbeat_timeout_s=100,  # after it a process that died unseen ends the others
+    )
 
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
     c.eval = dict(  # evaluators.tasks.evaluate
@@ -266,15 +274,17 @@ def released(c: ConfigDict) -> ConfigDict:
 def large_batch(c: ConfigDict) -> ConfigDict:
     """Thousands of regions a step, on an accelerator or many.
 
-    Both views meet the POIs, and BatchNorm sees both in one pass; AdamW with warm-up
-    and cosine, its rate for 256 regions grown with the square root of the batch (LARS:
-    `--config.optim.name=lars --config.optim.learning_rate=0.3
-    --config.optim.batch_scaling=linear --config.optim.weight_decay=1e-6`); a learnt
-    temperature; bfloat16; and, since no direction is up from above, flips and turns.
+    Both views meet the POIs, and BatchNorm sees both in one pass, each device its own
+    rows of them; AdamW with warm-up and cosine, its rate for 256 regions grown with
+    the square root of the batch (LARS: `--config.optim.name=lars
+    --config.optim.learning_rate=0.3 --config.optim.batch_scaling=linear
+    --config.optim.weight_decay=1e-6`); a learnt temperature; bfloat16; and, since no
+    direction is up from above, flips and turns.
     """
     c.workdir += "_large_batch"
     c.data.batch_size = 4096
     c.model.batch_statistics = "joint"
+    c.model.batch_norm = "local"
     c.model.learn_temperature = True
     c.model.dtype = "bfloat16"
     c.loss.symmetric = True

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, checkpoint, cli, experiment, inference
+from mmgr_jax import (
+    __version__,
+    checkpoint,
+    cli,
+    distributed,
+    experiment,
+    inference,
+)
 from mmgr_jax.errors import InputError
 from mmgr_jax.eval import choose_splits, extract, labelled, select
 from mmgr_jax.evaluators import features, tasks
@@ -100,4 +107,9 @@ def embed(config: ConfigDict) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(embed, USAGE, shortcuts=("workdir", "checkpoint"))
+    cli.run(
+        distributed.by_first(embed),
+        USAGE,
+        shortcuts=("workdir", "checkpoint"),
+        session=distributed.session,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, cli, experiment, inference
+from mmgr_jax import checkpoint, cli, distributed, experiment, inference
 from mmgr_jax.data import folds
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
@@ -197,4 +197,9 @@ def _write(
 
 
 if __name__ == "__main__":
-    cli.run(evaluate, USAGE, shortcuts=("workdir", "checkpoint"))
+    cli.run(
+        distributed.by_first(evaluate),
+        USAGE,
+        shortcuts=("workdir", "checkpoint"),
+        session=distributed.session,
+    )

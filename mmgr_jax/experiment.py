@@ -11,14 +11,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, durations, optim, sharding, train_step, warm_start
+from mmgr_jax import (
+    checkpoint,
+    distributed,
+    durations,
+    optim,
+    sharding,
+    train_step,
+    warm_start,
+)
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
@@ -26,6 +33,7 @@ from mmgr_jax.models import mmgr
 from mmgr_jax.typing import Tree
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_FREE = ("dtype", "batch_norm")  # of section `model`: the arrays are the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Experiment:
     mesh: jax.sharding.Mesh
     metadata: checkpoint.Metadata
     init: Callable[[], train_step.TrainState]
-    batches: Callable[[], grain.DatasetIterator]
+    batches: Callable[[], pipeline.TrainingBatches]
     put: Callable[[pipeline.Batch], dict[str, jax.Array]]
     step: Callable[
         [train_step.TrainState, train_step.Batch],
@@ -64,19 +72,102 @@ class Experiment:
     save_every: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The part of a run that needs no records: what is compiled, and for how long.
+
+    Attributes:
+        model: The model.
+        init: () -> the state before the first step, jitted, laid out on the mesh.
+        run: (state, batch, key) -> (state, metrics), jitted; gives the old state away.
+        learning_rate: Step -> rate.
+        to_steps: (duration, config key) -> steps.
+        total_steps: Length of the run.
+    """
+
+    model: mmgr.MMGR
+    init: Callable[[], train_step.TrainState]
+    run: Callable[..., tuple[train_step.TrainState, train_step.Metrics]]
+    learning_rate: optax.Schedule
+    to_steps: Callable[[str, str], int]
+    total_steps: int
+
+
 def build(config: ConfigDict) -> Experiment:
     """The run a config describes, with nothing trained yet.
 
     Raises:
         InputError: If the records are missing or a setting does not fit.
     """
-    source = open_source(config)
     mesh = sharding.make_mesh(**config.mesh)
-    sharding.check_batch(mesh, config.data.batch_size)
+    sharding.check_batch(mesh, config.data.batch_size, config.train.microbatch_size)
+    source = open_source(config)
     data = config.data.to_dict()
     del data["cache_mib"]  # read by open_source
-    num_slots = pipeline.poi_slots(source, config.data.max_pois)
-    to_steps = _to_steps(config, len(source))
+    vectors = source.category_vectors()
+    metadata = checkpoint.Metadata(
+        config=config.to_dict(),
+        categories=source.manifest.categories,
+        category_dim=vectors.shape[1],
+    )
+    step = build_step(
+        config,
+        mesh,
+        metadata,
+        num_regions=len(source),
+        num_slots=pipeline.poi_slots(source, config.data.max_pois),
+        category_vectors=vectors,
+    )
+    whole = sharding.replicated(mesh)
+    step_key = jax.jit(lambda: keys(config.seed)[1], out_shardings=whole)()
+    run = distributed.together(step.run)
+    to_steps = step.to_steps
+    return Experiment(
+        workdir=Path(config.workdir),
+        source=source,
+        mesh=mesh,
+        metadata=metadata,
+        init=lambda: _warm(config, metadata, distributed.together(step.init)()),
+        batches=lambda: pipeline.training_batches(
+            source,
+            **data,
+            seed=config.seed,
+            edges=step.model.poi_encoder.reads_edges,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        put=lambda batch: sharding.put_batch(batch, mesh),
+        step=lambda state, batch: run(state, batch, step_key),
+        learning_rate=step.learning_rate,
+        total_steps=step.total_steps,
+        log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
+        save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
+    )
+
+
+def build_step(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    metadata: checkpoint.Metadata,
+    *,
+    num_regions: int,
+    num_slots: int,
+    category_vectors: np.ndarray | None = None,
+) -> Step:
+    """The training step of a config on a mesh, which may be of devices not at hand.
+
+    Args:
+        config: As from configs/.
+        mesh: The devices.
+        metadata: Gives the size of the category table.
+        num_regions: Regions of an epoch.
+        num_slots: POI slots of a batch.
+        category_vectors: As for `build_model`.
+
+    Raises:
+        InputError: If a setting does not fit.
+    """
+    to_steps = _to_steps(config, num_regions)
     total_steps = to_steps.keywords["total_steps"]
     tx, rate = optim.build(
         **config.optim,
@@ -84,14 +175,9 @@ def build(config: ConfigDict) -> Experiment:
         total_steps=total_steps,
         to_steps=to_steps,
     )
-    vectors = source.category_vectors()
-    metadata = checkpoint.Metadata(
-        config=config.to_dict(),
-        categories=source.manifest.categories,
-        category_dim=vectors.shape[1],
+    model = build_model(
+        config.model.to_dict(), metadata, category_vectors, num_devices=mesh.size
     )
-    model = build_model(config.model.to_dict(), metadata, vectors)
-    init_key, step_key = keys(config.seed)
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = train_step.make_train_step(
         model,
@@ -103,40 +189,20 @@ def build(config: ConfigDict) -> Experiment:
         ),
         mesh=mesh,
     )
+    init_key, _ = keys(config.seed)
     init = jit_init(
         lambda: train_step.init_state(
             model, tx, init_key, num_slots, config.augment.size_px
         ),
         whole,
     )
-    jitted = jax.jit(
+    run = jax.jit(
         step,
         in_shardings=(whole, rows, whole),
         out_shardings=whole,
         donate_argnums=0,
     )
-    place_key = jax.device_put(step_key, whole)
-    return Experiment(
-        workdir=Path(config.workdir),
-        source=source,
-        mesh=mesh,
-        metadata=metadata,
-        init=lambda: _warm(config, metadata, init()),
-        batches=lambda: pipeline.training_batches(
-            source,
-            **data,
-            seed=config.seed,
-            edges=model.poi_encoder.reads_edges,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        ),
-        put=lambda batch: sharding.put_batch(batch, mesh),
-        step=lambda state, batch: jitted(state, batch, place_key),
-        learning_rate=rate,
-        total_steps=total_steps,
-        log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
-        save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
-    )
+    return Step(model, init, run, rate, to_steps, total_steps)
 
 
 def open_source(config: ConfigDict) -> RecordSource:
@@ -152,6 +218,7 @@ def build_model(
     options: Mapping[str, Any],
     metadata: checkpoint.Metadata,
     category_vectors: np.ndarray | None = None,
+    num_devices: int = 1,
 ) -> mmgr.MMGR:
     """The model of a config section and a category table.
 
@@ -160,6 +227,7 @@ def build_model(
         metadata: Gives the size of the category table.
         category_vectors: Its first values, float32 [k d]; None where they will be
             loaded.
+        num_devices: Devices that training splits batches over.
 
     Raises:
         InputError: If an encoder or dtype is unknown.
@@ -173,6 +241,7 @@ def build_model(
         num_categories=len(metadata.categories),
         category_dim=metadata.category_dim,
         category_vectors=category_vectors,
+        num_devices=num_devices,
     )
 
 
@@ -191,7 +260,7 @@ def check_same_model(
     differing = [
         f"model.{key}: {stored.get(key)!r} in the checkpoint, {wanted.get(key)!r} here"
         for key in sorted(stored.keys() | wanted.keys())
-        if key != "dtype" and stored.get(key) != wanted.get(key)
+        if key not in _FREE and stored.get(key) != wanted.get(key)
     ]
     if differing:
         raise InputError(

@@ -36,6 +36,7 @@ class Encoder:
     name: str
 
 
+@checkpoint.by_one_process()
 def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Encoder:
     """The encoder of a checkpoint, whose `model` alone is read.
 
@@ -79,7 +80,7 @@ def _fresh(
     vectors = source.category_vectors()
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
     model = experiment.build_model(config.model.to_dict(), metadata, vectors)
-    mesh = sharding.make_mesh(**config.mesh)
+    mesh = sharding.local_mesh(**config.mesh)
     init_key, _ = experiment.keys(config.seed)
     num_slots = pipeline.poi_slots(source, None)
 

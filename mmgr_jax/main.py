@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, embed, train
+from mmgr_jax import cli, distributed, embed, train
 from mmgr_jax import eval as evaluation
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
@@ -14,6 +14,7 @@ from the newest checkpoint.
   python -m mmgr_jax.main --config=configs/toy_city.py
   python -m mmgr_jax.main --config=configs/shanghai.py --workdir=runs/first
   python -m mmgr_jax.main --config=configs/shanghai.py:runlocal --config.seed=1
+  srun python -m mmgr_jax.main --config=configs/shanghai.py:large_batch
 
 In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
@@ -25,11 +26,12 @@ def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps."""
     from data_prep import build  # the one place where training meets preparation
 
-    build.ensure(config)
+    distributed.by_first(build.ensure)(config)
+    distributed.barrier("records")
     train.train(config)
     for name in config.after_training:
-        AFTER_TRAINING[name](config)
+        distributed.by_first(AFTER_TRAINING[name])(config)
 
 
 if __name__ == "__main__":
-    cli.run(main, USAGE, shortcuts=("workdir",))
+    cli.run(main, USAGE, shortcuts=("workdir",), session=distributed.session)

@@ -80,14 +80,18 @@ class Progress:
 class Writer:
     """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
 
-    def __init__(self, workdir: Path, *, start_step: int) -> None:
+    def __init__(self, workdir: Path, *, start_step: int, mute: bool = False) -> None:
         """Opens the files of a run.
 
         Args:
             workdir: Folder of the run.
             start_step: Step the run starts or continues from. Rows beyond it, left by a
                 killed run, are dropped: those steps are taken again.
+            mute: Write nothing, as where another process writes.
         """
+        self._mute = mute
+        if mute:
+            return
         path = workdir / METRICS_FILE
         kept = [row for row in _rows(path) if row["step"] <= start_step]
         temporary = path.with_suffix(".tmp")
@@ -107,11 +111,14 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._board.close()
+        if not self._mute:
+            self._file.close()
+            self._board.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one row."""
+        if self._mute:
+            return
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():

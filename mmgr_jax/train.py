@@ -16,7 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, experiment, metrics
+from mmgr_jax import checkpoint, distributed, experiment, metrics, sharding
+from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.experiment import Experiment
@@ -50,11 +51,8 @@ def train(config: ConfigDict) -> Path:
         #   2. it holds none: at step 0
         state, iterator, clock = run.init(), run.batches(), metrics.Clock()
         if checkpoints.latest_step:
-            abstract = checkpoint.abstract_like(
-                state, jax.tree.leaves(state)[0].sharding
-            )
             state, times = checkpoints.restore(
-                abstract,
+                checkpoint.abstract_like(state),
                 iterator,
                 clock.state(),
                 partial(experiment.check_same_model, config.model.to_dict()),
@@ -72,10 +70,9 @@ def train(config: ConfigDict) -> Path:
 def describe(run: Experiment, config: ConfigDict) -> str:
     """The run in one sentence."""
     regions, batch_size = len(run.source), config.data.batch_size
-    devices = run.mesh.devices
+    batch = sharding.describe_batch(run.mesh, batch_size, config.train.microbatch_size)
     return (
-        f"{config.city.name}: {regions} regions, batches of {batch_size} over "
-        f"{devices.size} {devices.flat[0].platform} device(s), "
+        f"{config.city.name}: {regions} regions, batches of {batch}, "
         f"{run.total_steps} steps = "
         f"{run.total_steps * batch_size / regions:.1f} epochs, in {run.workdir}"
     )
@@ -85,7 +82,7 @@ def _loop(
     run: Experiment,
     checkpoints: checkpoint.Checkpoints,
     state: experiment.train_step.TrainState,
-    iterator: experiment.grain.DatasetIterator,
+    iterator: pipeline.TrainingBatches,
     clock: metrics.Clock,
     start: int,
 ) -> None:
@@ -97,7 +94,12 @@ def _loop(
     )
     log.info("compiling the step (under a minute on a CPU) ...")
     recent = _Recent(run.source)
-    with metrics.Writer(run.workdir, start_step=start) as writer, _Stop() as stop:
+    with (
+        metrics.Writer(
+            run.workdir, start_step=start, mute=not distributed.is_first()
+        ) as writer,
+        _Stop() as stop,
+    ):
         for step in range(start + 1, run.total_steps + 1):
             before = time.perf_counter()
             rows = next(iterator)
@@ -155,7 +157,9 @@ class _Stop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._handles and not self._several:
+        if self._several:
+            distributed.let_sigterm_end()
+        elif self._handles:
             signal.signal(signal.SIGTERM, self._before)
 
     def _note(self, *_: object) -> None:

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import common, released_sample, shanghai, toy_city, wuhan
+from configs import (
+    common,
+    helsinki,
+    released_sample,
+    santa_monica,
+    shanghai,
+    toy_city,
+    wuhan,
+)
 from mmgr_jax import checkpoint, experiment, optim, train_step
 
 CONFIGS = {
@@ -14,6 +22,8 @@ CONFIGS = {
     "shanghai": shanghai.get_config(),
     "wuhan": wuhan.get_config(),
     "released_sample": released_sample.get_config("released"),
+    "santa_monica": santa_monica.get_config(),
+    "helsinki:runlocal": helsinki.get_config("runlocal"),
 } | {f"shanghai:{recipe}": shanghai.get_config(recipe) for recipe in common.RECIPES}
 
 

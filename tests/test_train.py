@@ -11,6 +11,7 @@ from pathlib import Path
 import chex
 import jax
 import numpy as np
+import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 
 from mmgr_jax import checkpoint, experiment, metrics, train
@@ -43,16 +44,15 @@ def _start(workdir, records_dir):
 
 
 def _bundle(workdir, step):
-    """Every array of a checkpoint, and the state of its data iterator."""
-    import orbax.checkpoint.experimental.v1 as ocp
-
+    """Every array of a checkpoint, and how far its records were read."""
     folder = workdir / checkpoint.FOLDER / str(step)
-    names = ("model", "train")
-    arrays = {
-        name: ocp.load_checkpointables(folder, {name: None})[name] for name in names
+    stored = ocp.checkpointables_metadata(folder).metadata
+    template = {
+        name: jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored[name])
+        for name in ("model", "train")
     }
-    iterator = (folder / "data").glob("process_0*.json")
-    return arrays, [path.read_text() for path in iterator]
+    loaded = ocp.load_checkpointables(folder, template | {"data": None})
+    return {name: loaded[name] for name in template}, loaded["data"]
 
 
 def test_twenty_steps_equal_ten_kill_restart_ten_bit_for_bit(records_dir, tmp_path):
@@ -94,9 +94,11 @@ def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(small_config):
 
     restored, state = run.batches(), run.init()
     with checkpoint.Checkpoints(run.workdir, keep=2) as checkpoints:
-        abstract = checkpoint.abstract_like(state, state.step.sharding)
         state, _ = checkpoints.restore(
-            abstract, restored, metrics.Clock().state(), lambda *_: None
+            checkpoint.abstract_like(state),
+            restored,
+            metrics.Clock().state(),
+            lambda *_: None,
         )
     assert int(state.step) == run.total_steps
     for name, rows in next(restored).items():
@@ -140,6 +142,31 @@ def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(
     difference = jax.tree.map(np.subtract, gradient, expected_gradient)
     distance = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(difference)))
     assert distance <= 1e-5 * norm
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_from_one_device_to_eight_and_to_two(
+    small_config, tmp_path, recwarn, caplog
+):
+    config = small_config
+    config.optim.schedule, config.optim.warmup = "constant", "0 steps"
+    config.optim.name, config.optim.learning_rate = "sgd", 0.1
+    config.train.log_every = "1 steps"
+
+    def trained(workdir, devices, total):
+        config.workdir, config.mesh.data = str(tmp_path / workdir), devices
+        config.train.total = f"{total} steps"
+        workdir = train.train(config)
+        return [json.loads(line) for line in (workdir / metrics.METRICS_FILE).open()]
+
+    straight = trained("straight", 1, 6)
+    for devices, total in ((1, 2), (8, 4), (2, 6)):
+        moved = trained("moved", devices, total)
+    assert [row["step"] for row in moved] == list(range(1, 7))
+    for row, expected in zip(moved, straight, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    told = [str(warning.message) for warning in recwarn] + caplog.messages
+    assert not [text for text in told if "sharding" in text.lower()]
 
 
 def _damage(bundle):

@@ -26,6 +26,27 @@ EDGES_PER_SLOT = 3
 SHORT_BATCHES = ("drop", "fill")
 
 
+class TrainingBatches(Iterator[Batch]):
+    """An endless iterator whose state fits any number of processes."""
+
+    def __init__(self, rows: grain.DatasetIterator, process_count: int) -> None:
+        """Takes this process's iterator, and how many there are of its kind."""
+        self._rows = rows
+        self._process_count = process_count
+
+    def __next__(self) -> Batch:
+        """The next batch."""
+        return next(self._rows)
+
+    def get_state(self) -> dict[str, int]:
+        """Rows that all processes together have given."""
+        return {"rows": self._rows.get_state()["next_index"] * self._process_count}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes on from a state, which another number of processes may have left."""
+        self._rows.set_state({"next_index": state["rows"] // self._process_count})
+
+
 def training_batches(
     source: RecordSource,
     *,
@@ -37,7 +58,7 @@ def training_batches(
     edges: bool = False,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator[Batch]:
+) -> TrainingBatches:
     """An endless, shuffled, checkpointable iterator over this process's rows.
 
     Every epoch is a new permutation. Global batch t holds the same regions in the same
@@ -90,11 +111,10 @@ def training_batches(
     dataset = dataset.random_map(
         lambda row, rng: _example(source, *row, num_slots, edges, rng)
     )
-    return iter(
-        dataset.to_iter_dataset(
-            grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * rows)
-        ).batch(rows, drop_remainder=True)
-    )
+    batches = dataset.to_iter_dataset(
+        grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * rows)
+    ).batch(rows, drop_remainder=True)
+    return TrainingBatches(iter(batches), process_count)
 
 
 def steps_per_epoch(num_regions: int, batch_size: int, short_batch: str) -> int:

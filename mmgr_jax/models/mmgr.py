@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import check_choice
-from mmgr_jax.models import poi, resnet, vit
+from mmgr_jax.models import norm, poi, resnet, vit
 from mmgr_jax.models.set2set import uniform_init
 from mmgr_jax.typing import PoiSets, View, Views
 
@@ -71,9 +71,11 @@ class MMGR(nn.Module):
             train: Use and update the batch statistics of BatchNorm.
         """
         if self.batch_statistics == "joint":
-            both = views.reshape(-1, *views.shape[2:])
+            # The views of a region side by side, so that no row leaves its device.
+            both = views.swapaxes(0, 1).reshape(-1, *views.shape[2:])
             features = self.encode_image(both, train)
-            features = features.reshape(*views.shape[:2], -1)
+            features = features.reshape(views.shape[1], views.shape[0], -1)
+            features = features.swapaxes(0, 1)
         else:
             features = jnp.stack([self.encode_image(view, train) for view in views])
         outputs = {
@@ -144,8 +146,10 @@ def build(
     num_categories: int,
     category_dim: int,
     batch_statistics: str = "per_view",
+    batch_norm: str = "global",
     learn_temperature: bool = False,
     dtype: DTypeLike = jnp.float32,
+    num_devices: int = 1,
     category_vectors: np.ndarray | None = None,
 ) -> MMGR:
     """The model a config describes.
@@ -157,8 +161,11 @@ def build(
         num_categories: Rows k of the category table.
         category_dim: Length d of a category vector.
         batch_statistics: See `MMGR`.
+        batch_norm: Whose rows BatchNorm takes its statistics from in training, see
+            `norm.num_groups`; a ViT has none.
         learn_temperature: See `MMGR`.
         dtype: Type of the image side's activations.
+        num_devices: Devices that batches are split over.
         category_vectors: Table [k d] of the records; None draws N(0, 1).
 
     Returns:
@@ -172,6 +179,9 @@ def build(
     name = options.pop("name", None)
     check_choice("model.image_encoder.name", name, IMAGE_ENCODERS)
     check_choice("model.batch_statistics", batch_statistics, BATCH_STATISTICS)
+    groups = norm.num_groups(batch_norm, num_devices)
+    if name in resnet.FACTORIES:
+        options["norm_groups"] = groups
     return MMGR(
         image_encoder=IMAGE_ENCODERS[name](dtype=dtype, **options),
         poi_encoder=poi.build(

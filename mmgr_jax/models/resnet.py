@@ -1,6 +1,6 @@
 """ResNet image encoders (v1.5), parameter for parameter those of torchvision."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 
 import flax.linen as nn
@@ -30,6 +30,7 @@ class ResNet(nn.Module):
         stem: "conv7" (7x7 with stride 2, then 3x3 maximum with stride 2) or "patch4"
             (4x4 with stride 4, which spares a small network 40 % of its CPU time).
         dtype: Type of the activations; parameters are float32.
+        norm_groups: Parts of a batch that BatchNorm keeps apart in training.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
     """
@@ -39,6 +40,7 @@ class ResNet(nn.Module):
     block: str = "basic"
     stem: str = "conv7"
     dtype: DTypeLike = jnp.float32
+    norm_groups: int = 1
 
     @property
     def feature_dim(self) -> int:
@@ -56,7 +58,8 @@ class ResNet(nn.Module):
             train: Use and update the batch statistics of BatchNorm.
         """
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train))
+        norm = partial(BatchNorm, dtype=self.dtype, groups=self.norm_groups)
+        x = nn.relu(norm(name="bn1")(x, train))
         if self.stem == "conv7":
             x = max_pool(x)
         for stage, num_blocks in enumerate(self.stage_sizes):
@@ -65,6 +68,7 @@ class ResNet(nn.Module):
                     width=self.width * 2**stage,
                     stride=2 if stage > 0 and index == 0 else 1,
                     dtype=self.dtype,
+                    norm=norm,
                     name=f"layer{stage + 1}_{index}",
                 )(x, train)
         precise = jnp.promote_types(self.dtype, jnp.float32)
@@ -77,6 +81,7 @@ class BasicBlock(nn.Module):
     width: int
     stride: int
     dtype: DTypeLike
+    norm: Callable[..., BatchNorm]
 
     expansion = 1
 
@@ -84,14 +89,13 @@ class BasicBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
         """Returns the block's output [b h/stride w/stride width]."""
         conv = partial(Conv, dtype=self.dtype)
-        norm = partial(BatchNorm, dtype=self.dtype)
         y = conv(self.width, 3, self.stride, name="conv1")(x)
-        y = nn.relu(norm(name="bn1")(y, train))
+        y = nn.relu(self.norm(name="bn1")(y, train))
         y = conv(self.width, 3, name="conv2")(y)
-        y = norm(name="bn2")(y, train)
+        y = self.norm(name="bn2")(y, train)
         if x.shape != y.shape:
             x = conv(self.width, 1, self.stride, name="downsample_0")(x)
-            x = norm(name="downsample_1")(x, train)
+            x = self.norm(name="downsample_1")(x, train)
         return nn.relu(y + x)
 
 
@@ -101,6 +105,7 @@ class BottleneckBlock(nn.Module):
     width: int
     stride: int
     dtype: DTypeLike
+    norm: Callable[..., BatchNorm]
 
     expansion = 4
 
@@ -108,16 +113,15 @@ class BottleneckBlock(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
         """Returns the block's output [b h/stride w/stride 4*width]."""
         conv = partial(Conv, dtype=self.dtype)
-        norm = partial(BatchNorm, dtype=self.dtype)
         y = conv(self.width, 1, name="conv1")(x)
-        y = nn.relu(norm(name="bn1")(y, train))
+        y = nn.relu(self.norm(name="bn1")(y, train))
         y = conv(self.width, 3, self.stride, name="conv2")(y)
-        y = nn.relu(norm(name="bn2")(y, train))
+        y = nn.relu(self.norm(name="bn2")(y, train))
         y = conv(self.width * self.expansion, 1, name="conv3")(y)
-        y = norm(name="bn3")(y, train)
+        y = self.norm(name="bn3")(y, train)
         if x.shape != y.shape:
             x = conv(y.shape[-1], 1, self.stride, name="downsample_0")(x)
-            x = norm(name="downsample_1")(x, train)
+            x = self.norm(name="downsample_1")(x, train)
         return nn.relu(y + x)
 
 
@@ -205,7 +209,7 @@ def resnet50(**options: int | DTypeLike) -> ResNet:
 
 
 def resnet_small(
-    *, width: int = 32, blocks: int = 1, **options: str | DTypeLike
+    *, width: int = 32, blocks: int = 1, **options: str | int | DTypeLike
 ) -> ResNet:
     """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
     return ResNet((blocks,) * 3, width=width, **options)

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from oracles import import_oracle
 
-from mmgr_jax.models.norm import BatchNorm
+from mmgr_jax.errors import InputError
+from mmgr_jax.models.norm import BatchNorm, num_groups
 
 SHAPE = (5, 4, 3, 6)
 
@@ -96,3 +98,70 @@ def test_initialisation_leaves_the_running_statistics_alone():
     variables = BatchNorm().init(jax.random.key(0), jnp.ones(SHAPE), train=True)
     assert not np.any(variables["batch_stats"]["mean"])
     assert np.all(variables["batch_stats"]["var"] == 1.0)
+
+
+def grouped(groups, x, devices=1):
+    """Result, statistics and gradient of `sin`, with rows split over devices."""
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    norm = BatchNorm(groups=groups)
+    variables = start(norm)
+
+    def loss(scale, x):
+        given = variables | {"params": variables["params"] | {"scale": scale}}
+        y, updates = norm.apply(given, x, train=True, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y)), (y, updates["batch_stats"])
+
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    gradient, (y, stats) = gradients(
+        variables["params"]["scale"], jax.device_put(x, rows)
+    )
+    return y, stats, gradient
+
+
+@pytest.mark.parametrize(("scope", "groups"), [("local", 4), ("group:2", 2)])
+def test_groups_on_four_devices_are_so_many_batches(scope, groups):
+    assert num_groups(scope, 4) == groups
+    x = np.random.default_rng(1).normal(2.0, 3.0, (8, *SHAPE[1:])).astype(np.float32)
+    y, stats, (scale_gradient, x_gradient) = grouped(groups, x, devices=4)
+    parts = [grouped(1, part) for part in np.split(x, groups)]
+    np.testing.assert_allclose(y, np.concatenate([p[0] for p in parts]), atol=2e-6)
+    for name in ("mean", "var"):
+        expected = np.mean([p[1][name] for p in parts], axis=0)
+        np.testing.assert_allclose(stats[name], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        scale_gradient, sum(p[2][0] for p in parts), rtol=1e-4, atol=1e-5
+    )
+    expected = np.concatenate([p[2][1] for p in parts])
+    np.testing.assert_allclose(x_gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_group_is_the_batch_of_all_devices():
+    x = np.random.default_rng(1).normal(2.0, 3.0, (8, *SHAPE[1:])).astype(np.float32)
+    one, four = grouped(1, x), grouped(1, x, devices=4)
+    for ours, theirs in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("scope", "devices", "groups"),
+    [
+        ("global", 8, 1), ("local", 8, 8), ("group:1", 8, 8), ("group:4", 8, 2),
+        ("group:8", 8, 1), ("group:16", 8, 1), ("local", 1, 1), ("group:2", 1, 1),
+    ],
+)  # fmt: skip
+def test_groups_of_a_scope(scope, devices, groups):
+    assert num_groups(scope, devices) == groups
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        ("host", "batch_norm='host' is unknown; allowed: global, local, group:k"),
+        ("group:0", "batch_norm='group:0' is unknown"),
+        ("group:4", "does not part 6 devices. Take one of group:1, group:2, group:3"),
+    ],
+)
+def test_a_scope_that_does_not_fit_is_refused(scope, message):
+    with pytest.raises(InputError, match=message):
+        num_groups(scope, 6)

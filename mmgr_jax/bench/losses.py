@@ -1,0 +1,232 @@
+"""The contrastive losses: seconds and memory beside others, and compiled for TPUs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LENGTH = 128  # of a projection
+TEMPERATURE, IMAGE_WEIGHT = 0.5, 0.5
+MOST_REPEATS = 20
+SECONDS = 2.0  # spent on repeats of one measurement
+
+Row = dict[str, Any]
+
+
+def measured(batches: Sequence[int]) -> list[Row]:
+    """Seconds and peak memory of each way, a fresh process each.
+
+    Args:
+        batches: Regions of the batch.
+
+    Returns:
+        A row each batch and way: `batch`, `way`, `seconds` (the fastest call),
+        `peak_mib` (growth of the process while it calls) and their ratios to ours.
+    """
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for batch in batches:
+        found = []
+        for way in WAYS:
+            with context.Pool(1) as pool:
+                seconds, peak_mib = pool.apply(_measure, (way, batch))
+            found.append(
+                {"batch": batch, "way": way, "seconds": seconds, "peak_mib": peak_mib}
+            )
+        ours = found[-1]
+        for row in found:
+            row["time_ratio"] = row["seconds"] / ours["seconds"]
+            row["memory_ratio"] = row["peak_mib"] / ours["peak_mib"]
+        rows += found
+    return rows
+
+
+def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
+    """What the TPU compiler plans for the losses alone, forward and backward.
+
+    Args:
+        topology: Name of TPUs, such as "v5e:16x16".
+        batches: Regions of the global batch.
+
+    Returns:
+        A row each batch and implementation: `batch`, `way`, `temporary_mib` a chip,
+        `collectives` by kind, and `compile_s`.
+    """
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    import jax
+    import numpy as np
+    from jax.experimental import topologies
+    from jax.sharding import AxisType, Mesh
+
+    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    mesh = Mesh(np.asarray(description.devices), ("data",), axis_types=(AxisType.Auto,))
+    rows = []
+    for batch in batches:
+        for way in ("dense", "gathered", "ring"):
+            if way == "dense" and batch > 300_000:
+                continue  # terabytes of similarities
+            start = time.perf_counter()
+            program = _lowered(way, batch, mesh).compile()
+            memory = program.memory_analysis()
+            kinds = re.findall(
+                r"(all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
+                r"(?:-start)?\(",
+                program.as_text(),
+            )
+            rows.append(
+                {
+                    "batch": batch,
+                    "way": way,
+                    "devices": mesh.size,
+                    "temporary_mib": memory.temp_size_in_bytes / 2**20,
+                    "collectives": dict(Counter(kinds)),
+                    "compile_s": time.perf_counter() - start,
+                }
+            )
+    del jax
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned columns."""
+    heads = list(rows[0])
+    cells = [heads, *([_cell(row[head]) for head in heads] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _measure(way: str, batch: int) -> tuple[float, float]:
+    """Fastest call in seconds, and growth of this process's peak memory in MiB."""
+    call = WAYS[way](batch)
+    before = _peak_mib()
+    call()
+    best, spent = float("inf"), 0.0
+    for _ in range(MOST_REPEATS):
+        start = time.perf_counter()
+        call()
+        elapsed = time.perf_counter() - start
+        best, spent = min(best, elapsed), spent + elapsed
+        if spent > SECONDS:
+            break
+    return best, max(_peak_mib() - before, 0.1)
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _released(batch: int) -> Callable[[], None]:
+    """The released formula: every row broadcast against every other, [2b 2b p]."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    z = [torch.randn(batch, LENGTH, requires_grad=True) for _ in range(3)]
+    cosine = torch.nn.CosineSimilarity(dim=-1)
+    itself = torch.eye(2 * batch).bool()
+    partner = torch.arange(2 * batch).roll(batch)
+
+    def nt_xent(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([a, b])
+        logits = cosine(rows[:, None], rows[None]) / TEMPERATURE
+        logits = logits.masked_fill(itself, -torch.inf)
+        return torch.nn.functional.cross_entropy(logits, partner)
+
+    def call() -> None:
+        loss = (1 - IMAGE_WEIGHT) * nt_xent(z[0], z[2])
+        loss = loss + IMAGE_WEIGHT * nt_xent(z[0], z[1])
+        loss.backward()
+
+    return call
+
+
+def _optax(batch: int) -> Callable[[], None]:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    labels = jnp.tile(jnp.arange(batch), 2)
+
+    def loss(z_image: jax.Array, z_poi: jax.Array) -> jax.Array:
+        def nt_xent(a: jax.Array, b: jax.Array) -> jax.Array:
+            return optax.losses.ntxent(jnp.concatenate([a, b]), labels, TEMPERATURE)
+
+        inter, intra = nt_xent(z_image[0], z_poi), nt_xent(z_image[0], z_image[1])
+        return (1 - IMAGE_WEIGHT) * inter + IMAGE_WEIGHT * intra
+
+    return _jitted(loss, batch)
+
+
+def _ours(implementation: str) -> Callable[[int], Callable[[], None]]:
+    def make(batch: int) -> Callable[[], None]:
+        return _jitted(_loss(implementation, None), batch)
+
+    return make
+
+
+def _loss(implementation: str, mesh: Any, matmul_dtype: str = "float32") -> Callable:
+    from mmgr_jax.losses import mmgr_loss
+
+    return lambda z_image, z_poi: mmgr_loss(
+        z_image,
+        z_poi,
+        temperature=TEMPERATURE,
+        image_weight=IMAGE_WEIGHT,
+        implementation=implementation,
+        matmul_dtype=matmul_dtype,
+        mesh=mesh,
+    )[0]
+
+
+def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
+    """Calls the compiled loss and gradient; what compiling took is over."""
+    import jax
+
+    key = jax.random.key(0)
+    z_image = jax.random.normal(key, (2, batch, LENGTH))
+    z_poi = jax.random.normal(jax.random.fold_in(key, 1), (batch, LENGTH))
+    jitted = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    program = jitted.lower(z_image, z_poi).compile()
+    return lambda: jax.block_until_ready(program(z_image, z_poi))
+
+
+def _lowered(way: str, batch: int, mesh: Any) -> Any:
+    """The loss and its gradient over a mesh, from bfloat16 products and shapes."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    def shape(*sizes: int, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, spec)
+        return jax.ShapeDtypeStruct(sizes, jnp.float32, sharding=sharding)
+
+    z_image = shape(2, batch, LENGTH, spec=PartitionSpec(None, "data"))
+    z_poi = shape(batch, LENGTH, spec=PartitionSpec("data"))
+    gradient = jax.value_and_grad(_loss(way, mesh, "bfloat16"), argnums=(0, 1))
+    layouts = (z_image.sharding, z_poi.sharding)
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(gradient, out_shardings=(whole, layouts)).lower(z_image, z_poi)
+
+
+WAYS = {
+    "released, PyTorch": _released,
+    "optax": _optax,
+    "dense under jit": _ours("dense"),
+    "ours, in tiles": _ours("gathered"),
+}

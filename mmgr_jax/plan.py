@@ -1,0 +1,59 @@
+"""`python -m mmgr_jax.plan`: memory, time and exchanges of a run, before paying."""
+
+import json
+import logging
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from mmgr_jax import cli
+from mmgr_jax.planning import planner, program, report, topology
+
+USAGE = """Compiles the training step for a machine that need not be there.
+
+Says whether the step fits into each chip's memory, which micro-batch does, what one
+view costs, what the chips tell each other, and how long the run would take at best.
+Records need not exist. TPU slices need jax[tpu], see requirements-plan.txt; compiling
+takes minutes and a few GB of memory.
+
+  python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
+  python -m mmgr_jax.plan --config=configs/toy_city.py --topology=here --json
+"""
+
+_TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    topology.HERE,
+    "A TPU slice, such as " + ", ".join(topology.EXAMPLES) + "; or the devices here.",
+)
+_NUM_REGIONS = flags.DEFINE_integer(
+    "num_regions", 20_000, "Regions, where there are no records.", lower_bound=1
+)
+_MAX_POIS = flags.DEFINE_integer(
+    "max_pois", 256, "POIs of the fullest region, likewise.", lower_bound=1
+)
+_NUM_CATEGORIES = flags.DEFINE_integer(
+    "num_categories", 400, "POI categories, likewise.", lower_bound=1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object and nothing else.")
+
+
+def main(config: ConfigDict) -> None:
+    """Plans and prints."""
+    if _JSON.value:
+        logging.getLogger().setLevel(logging.WARNING)
+    planned = planner.plan(
+        config,
+        topology.mesh_of(_TOPOLOGY.value, **config.mesh),
+        program.records_of(
+            config,
+            num_regions=_NUM_REGIONS.value,
+            max_pois=_MAX_POIS.value,
+            num_categories=_NUM_CATEGORIES.value,
+        ),
+        topology=_TOPOLOGY.value,
+    )
+    print(json.dumps(planned.to_json()) if _JSON.value else report.page(planned))
+
+
+if __name__ == "__main__":
+    cli.run(main, USAGE)

@@ -1,0 +1,222 @@
+"""The training step of a config, compiled from shapes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from mmgr_jax import checkpoint, experiment, sharding
+from mmgr_jax.data import pipeline, schema
+from mmgr_jax.errors import InputError
+from mmgr_jax.planning import traffic
+
+# The compiler refuses early where temporaries alone are too much, and late elsewhere.
+_REFUSED = (
+    re.compile(r"temporaries \(([\d.]+)([KMGT]?)\) exceeds .* \(([\d.]+)([KMGT]?)\)"),
+    re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"),
+)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What of a city's records decides the shapes and the length of a run.
+
+    Attributes:
+        num_regions: Regions.
+        max_pois: POIs of the fullest region.
+        num_categories: POI categories.
+        category_dim: Length of a category vector.
+        tile_size_px: Side of a tile.
+        assumed: Whether no records are there to tell.
+    """
+
+    num_regions: int
+    max_pois: int
+    num_categories: int
+    category_dim: int
+    tile_size_px: int
+    assumed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One compiled step; sizes are of one device.
+
+    Attributes:
+        compile_s: Seconds it took to compile.
+        argument_bytes: State, batch and key.
+        temporary_bytes: What comes and goes during a step.
+        peak_bytes: Most that is held at once; at least, where the compiler gave up.
+        limit_bytes: What the compiler allows, where it says so.
+        fits: Whether the compiler found room.
+        flops: Operations of one pass over the text: loops count as one round.
+        accessed_bytes: Traffic with any memory, on-chip too, counted likewise.
+        hbm_bytes: Traffic with HBM alone.
+        text: HLO after optimisation; "" where there was no room.
+    """
+
+    compile_s: float
+    argument_bytes: int
+    temporary_bytes: int
+    peak_bytes: int
+    limit_bytes: int | None
+    fits: bool
+    flops: float
+    accessed_bytes: float
+    hbm_bytes: float
+    text: str
+
+
+def records_of(
+    config: ConfigDict, *, num_regions: int, max_pois: int, num_categories: int
+) -> Records:
+    """What the config's records say or, where there are none, what is assumed.
+
+    Args:
+        config: As from configs/.
+        num_regions: Assumed number of regions.
+        max_pois: Assumed POIs of the fullest region.
+        num_categories: Assumed number of POI categories.
+
+    Raises:
+        InputError: If there are records and they are damaged.
+    """
+    if not (Path(config.records.dir) / schema.MANIFEST_FILE).exists():
+        return Records(
+            num_regions,
+            max_pois,
+            num_categories,
+            config.category_vectors.dim,
+            config.regions.tile_size_px,
+            assumed=True,
+        )
+    source = experiment.open_source(config)
+    manifest = source.manifest
+    return Records(
+        len(source),
+        max(manifest.max_pois, 1),
+        len(manifest.categories),
+        source.category_vectors().shape[1],
+        manifest.tile_size_px,
+        assumed=False,
+    )
+
+
+def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.Step:
+    """The step that `train` would run on this mesh.
+
+    Raises:
+        InputError: If a setting does not fit.
+    """
+    batch_size = config.data.batch_size
+    sharding.check_batch(mesh, batch_size)
+    if batch_size > records.num_regions:
+        raise InputError(
+            f"config.data.batch_size={batch_size} exceeds the {records.num_regions} "
+            "regions. Take a smaller batch, or plan for more by --num_regions=..."
+        )
+    metadata = checkpoint.Metadata(
+        config=config.to_dict(),
+        categories=tuple(map(str, range(records.num_categories))),
+        category_dim=records.category_dim,
+    )
+    return experiment.build_step(
+        config,
+        mesh,
+        metadata,
+        num_regions=records.num_regions,
+        num_slots=num_slots(config, records),
+    )
+
+
+def num_slots(config: ConfigDict, records: Records) -> int:
+    """POI slots of a batch, as `pipeline.poi_slots` rounds them."""
+    most = config.data.max_pois or records.max_pois
+    return -(-most // pipeline.POI_SLOT_MULTIPLE) * pipeline.POI_SLOT_MULTIPLE
+
+
+def batch_shapes(
+    config: ConfigDict, records: Records, *, edges: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the global batch that `pipeline.training_batches` would give."""
+    b, n, s = config.data.batch_size, num_slots(config, records), records.tile_size_px
+    e = pipeline.EDGES_PER_SLOT * n
+    shapes = {
+        "image": ((b, s, s, 3), jnp.uint8),
+        "poi_category": ((b, n), jnp.int32),
+        "poi_offset_m": ((b, n, 2), jnp.float32),
+        "poi_mask": ((b, n), jnp.bool),
+        "example_mask": ((b,), jnp.bool),
+    }
+    if edges:
+        shapes["poi_edges"] = ((b, e, 2), jnp.int32)
+        shapes["poi_edge_weight"] = ((b, e), jnp.float32)
+    return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+
+
+def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
+    """Compiles the step; no array is made and no device of the mesh is touched.
+
+    Raises:
+        InputError: If a setting does not fit.
+    """
+    step = build_step(config, mesh, records)
+    state = jax.eval_shape(step.init)
+    key = jax.eval_shape(lambda: experiment.keys(config.seed)[1])
+    batch = batch_shapes(config, records, edges=step.model.poi_encoder.reads_edges)
+    before = time.perf_counter()
+    lowered = step.run.lower(state, batch, key)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        return refused(str(error), time.perf_counter() - before)
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    accessed_bytes, text = cost.get("bytes accessed", 0.0), compiled.as_text()
+    return Program(
+        compile_s=time.perf_counter() - before,
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        peak_bytes=memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes,
+        limit_bytes=None,
+        fits=True,
+        flops=cost.get("flops", 0.0),
+        accessed_bytes=accessed_bytes,
+        hbm_bytes=min(accessed_bytes, float(traffic.hbm_bytes(text))),
+        text=text,
+    )
+
+
+def refused(message: str, compile_s: float) -> Program:
+    """What the compiler says of a step that it finds no room for.
+
+    Raises:
+        RuntimeError: If the message is about something else.
+    """
+    matches = [pattern.search(message) for pattern in _REFUSED]
+    found = next(filter(None, matches), None)
+    if not found:
+        raise RuntimeError(message)
+    used, used_unit, limit, limit_unit = found.groups()
+    return Program(
+        compile_s=compile_s,
+        argument_bytes=0,
+        temporary_bytes=0,
+        peak_bytes=round(float(used) * _UNITS[used_unit]),
+        limit_bytes=round(float(limit) * _UNITS[limit_unit]),
+        fits=False,
+        flops=0.0,
+        accessed_bytes=0.0,
+        hbm_bytes=0.0,
+        text="",
+    )

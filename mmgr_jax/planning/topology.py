@@ -1,0 +1,65 @@
+"""The devices a step is compiled for: those at hand, or a TPU slice elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import jax
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from mmgr_jax import sharding
+from mmgr_jax.errors import InputError
+
+HERE = "here"
+EXAMPLES = ("v4:2x2x1", "v5e:2x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
+
+# libtpu looks for the machine it runs on; compiling needs none.
+_NO_MACHINE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is opened, so none is locked
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
+def mesh_of(topology: str, **mesh: int) -> Mesh:
+    """A mesh with the axis `data` over the chips of a topology.
+
+    Args:
+        topology: "here" for the devices at hand, or a TPU generation and the shape of
+            a slice, such as "v5e:16x16".
+        **mesh: Keyword arguments of `sharding.make_mesh`, the section `mesh`.
+
+    Raises:
+        InputError: If libtpu is not installed or knows no such topology.
+    """
+    devices = None if topology == HERE else _tpu_devices(topology)
+    return sharding.make_mesh(**mesh, devices=devices)
+
+
+def _tpu_devices(topology: str) -> list[jax.Device]:
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError(
+            f"--topology={topology}: compiling for TPUs needs jax[tpu], which is not "
+            "installed. In its own virtual environment: `python -m venv .venv_plan && "
+            ".venv_plan/bin/pip install -r requirements-plan.txt`, then "
+            "`.venv_plan/bin/python -m mmgr_jax.plan ...`; or take --topology=here."
+        )
+    for name, value in _NO_MACHINE.items():
+        os.environ.setdefault(name, value)
+    jax.config.update("jax_platforms", "cpu")  # even on a TPU VM, whose chips are busy
+    try:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    except Exception as error:  # libtpu's own types, by version
+        raise InputError(
+            f"--topology={topology!r}: libtpu describes no such slice "
+            f"({_first_line(error)}). Write a generation and the shape of a slice, "
+            f"such as {', '.join(EXAMPLES)}, or {HERE!r} for the devices at hand."
+        ) from error
+    return list(described.devices)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,0 +1,83 @@
+"""What a compiled program moves to and from HBM, read from its text.
+
+The compiler's own count, `bytes accessed`, holds on-chip memory too. A TPU keeps small
+activations there: with 16 regions of 224 px on a chip, half of that count never
+reaches HBM. In the text a layout tells where an array lives: `S(1)` and above is not
+HBM.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from mmgr_jax.planning import hlo
+
+_INSTRUCTION = re.compile(
+    r"^\s+(?:ROOT )?%?([\w.\-]+) = (.+?) ([a-z][\w\-]*)\((.*?)\)(?:, |$)"
+)
+_ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
+_NAME = re.compile(r"%([\w.\-]+)")
+_INSIDE = re.compile(r"\b(?:calls|to_apply|condition)=%?([\w.\-]+)")
+_COPIES = ("copy-start", "slice-start")
+_FREE = (
+    "after-all",
+    "bitcast",
+    "call",
+    "conditional",
+    "constant",
+    "get-tuple-element",
+    "parameter",
+    "tuple",
+    "while",
+)
+
+
+def hbm_bytes(text: str) -> int:
+    """Bytes read from and written to HBM in one run, loops counted round by round.
+
+    Each operand and result of an instruction is counted whole, so that what touches a
+    part of an array in place counts too much.
+
+    Args:
+        text: HLO after optimisation.
+    """
+    bodies, entry = hlo.computations(text)
+    times = hlo.rounds(bodies, entry)
+    inside = set(_INSIDE.findall(text))  # of a fusion: never leaves the chip
+    return sum(
+        times[name] * sum(_instruction_bytes(lines))
+        for name, lines in bodies.items()
+        if times[name] and name not in inside
+    )
+
+
+def _instruction_bytes(lines: list[str]) -> Iterator[int]:
+    """Traffic of each instruction of a computation."""
+    found = [match.groups() for match in map(_INSTRUCTION.match, lines) if match]
+    types = {name: result for name, result, _, _ in found}
+    for _, result, operation, operands in found:
+        if operation in _COPIES:
+            yield _copy_bytes(result, operation)
+        elif operation not in _FREE and not operation.endswith("-done"):
+            given = [types.get(name, "") for name in _NAME.findall(operands)]
+            yield sum(size for each in (result, *given) for size in _in_hbm(each))
+
+
+def _copy_bytes(result: str, operation: str) -> int:
+    """What arrives, once for each end that is in HBM.
+
+    The type is (destination, source, context) or ((source), destination, context).
+    """
+    ends = _ARRAY.findall(result)[:2]
+    destination = ends[0 if operation == "copy-start" else 1]
+    outside = sum("S(" not in layout for _, _, layout in ends)
+    return outside * hlo.array_bytes(*destination[:2])
+
+
+def _in_hbm(result: str) -> list[int]:
+    return [
+        hlo.array_bytes(dtype, shape)
+        for dtype, shape, layout in _ARRAY.findall(result)
+        if "S(" not in layout
+    ]

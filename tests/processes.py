@@ -1,0 +1,99 @@
+"""Starts a training run as several processes of this machine, on loopback.
+
+Beside the helper `start` this file is what each of them runs.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOTAL, SAVE_EVERY = 12, 4
+
+
+def configure(config, workdir, records_dir, total=TOTAL):
+    """The smoke city with a short run, the same for one process and for several."""
+    config.workdir, config.records.dir = str(workdir), str(records_dir)
+    config.augment.size_px = 32
+    config.data.num_threads = 2
+    config.model.poi_encoder.steps = 1
+    config.optim.schedule, config.optim.warmup = "constant", "0 steps"
+    config.optim.name, config.optim.learning_rate = "sgd", 0.1
+    config.train.total = f"{total} steps"
+    config.train.save_every = f"{SAVE_EVERY} steps"
+    config.train.log_every = "1 steps"
+    config.train.keep = 9
+    return config
+
+
+def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL):
+    """The processes, each with `devices` CPU devices; their output is in files."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = (
+        f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
+    started = []
+    for index in range(count):
+        given = [str(workdir), str(records_dir), port, count, index, total]
+        with output(workdir, index).open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, __file__, json.dumps(given)],
+                env=environment,
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(process)
+    return started
+
+
+def output(workdir, index):
+    """What a process of the last start says."""
+    return workdir.with_name(f"{workdir.name}_{index}.txt")
+
+
+def _write_cache_too():
+    """JAX lets process 0 alone write its cache; but each has programs of its own."""
+    from jax._src import compiler
+
+    write, state = compiler._cache_write, compiler.distributed.global_state
+
+    def as_first(*arguments):
+        index, state.process_id = state.process_id, 0
+        try:
+            write(*arguments)
+        finally:
+            state.process_id = index
+
+    compiler._cache_write = as_first
+
+
+def main(workdir, records_dir, port, count, index, total):
+    """What one process runs: as the command does it, with another config."""
+    from absl import flags
+
+    from configs import toy_city
+    from mmgr_jax import cli, distributed, train
+
+    config = configure(toy_city.get_config("smoke"), workdir, records_dir, total)
+    config.distributed.update(
+        coordinator=f"127.0.0.1:{port}",
+        num_processes=count,
+        process_id=index,
+        heartbeat_timeout_s=10,
+    )
+    _write_cache_too()
+    flags.FLAGS([sys.argv[0]])
+    cli._config = lambda: config
+    cli._call(train.train, distributed.session)
+
+
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))

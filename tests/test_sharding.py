@@ -1,0 +1,170 @@
+"""The mesh: whose rows lie where, what is refused, and what travels in a step."""
+
+import dataclasses
+import re
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_model import D, K
+from test_train_step import AUGMENT, LOSS, SIZE_PX, batch
+
+from mmgr_jax import sharding, train_step
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import mmgr, norm, resnet
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """As much of a device as a mesh looks at."""
+
+    process_index: int
+    id: int
+    slice_index: int = 0
+    platform: str = "tpu"
+
+
+def places(mesh):
+    return [(d.slice_index, d.process_index, d.id) for d in mesh.devices]
+
+
+def test_rows_go_slice_by_slice_and_process_by_process():
+    """On a torus the numbers of devices wind through the hosts."""
+    devices = [Device(p, d) for d, p in enumerate([0, 0, 1, 1, 0, 0, 1, 1])]
+    mesh = sharding.make_mesh(data=-1, devices=devices)
+    assert [d.process_index for d in mesh.devices] == [0] * 4 + [1] * 4
+    assert mesh.axis_names == ("data",)
+
+    slices = [
+        Device(p, d, s) for d, (p, s) in enumerate([(2, 1), (0, 0), (3, 1), (1, 0)])
+    ]
+    mesh = sharding.make_mesh(data=-1, devices=slices)
+    assert places(mesh) == [(0, 0, 1), (0, 1, 3), (1, 2, 0), (1, 3, 2)]
+
+
+def test_several_processes_take_equally_many_devices():
+    devices = [Device(d // 4, d) for d in range(8)]
+    mesh = sharding.make_mesh(data=4, devices=devices)
+    assert [(d.process_index, d.id) for d in mesh.devices] == [
+        (0, 0), (0, 1), (1, 4), (1, 5),
+    ]  # fmt: skip
+    with pytest.raises(
+        InputError, match="8 devices are at hand in 2 processes. Take a multiple of 2"
+    ):
+        sharding.make_mesh(data=3, devices=devices)
+
+
+def test_who_encodes_what_in_words():
+    devices = [Device(d // 4, d) for d in range(8)]
+    mesh = sharding.make_mesh(data=-1, devices=devices)
+    assert sharding.describe_batch(mesh, 64, 16) == (
+        "64 over 8 tpu devices (32 in each of 2 processes, 8 on each, "
+        "2 there at a time)"
+    )
+    one = sharding.make_mesh(data=1)
+    assert sharding.describe_batch(one, 64, None) == "64 over 1 cpu device"
+
+
+def test_parts_of_a_batch_are_checked_with_it():
+    mesh = sharding.make_mesh(data=4)
+    sharding.check_batch(mesh, 64, 16)
+    with pytest.raises(InputError, match="over 4 devices. Take 60 or 64"):
+        sharding.check_batch(mesh, 62)
+    with pytest.raises(InputError, match="microbatch_size=24 does not part"):
+        sharding.check_batch(mesh, 64, 24)
+
+
+DEVICES = 8
+COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+
+
+def compiled_step(scope, batch_statistics, microbatches=1):
+    """The text of a compiled step of a small ResNet on eight devices."""
+    mesh = sharding.make_mesh(data=DEVICES)
+    model = mmgr.build(
+        image_encoder={"name": "resnet_small", "width": 8},
+        poi_encoder={"name": "set2set", "steps": 1},
+        projection_dim=16,
+        num_categories=K,
+        category_dim=D,
+        batch_statistics=batch_statistics,
+    ).clone(
+        image_encoder=resnet.ResNet(
+            (1, 1), width=8, norm_groups=norm.num_groups(scope, DEVICES)
+        )
+    )
+    tx = optax.sgd(1.0)
+    key = jax.random.key(0, impl="rbg")
+    state = jax.eval_shape(lambda: train_step.init_state(model, tx, key, 6, SIZE_PX))
+    step = train_step.make_train_step(
+        model,
+        tx,
+        augment_options=AUGMENT,
+        loss_options=LOSS,
+        microbatches=microbatches,
+        mesh=mesh,
+    )
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    leaves, tree = jax.tree.flatten(state)  # whose types the tests check
+    jitted = jax.jit(
+        lambda leaves, *given: step(jax.tree.unflatten(tree, leaves), *given),
+        in_shardings=(whole, rows, whole),
+        out_shardings=whole,
+    )
+    lowered = jitted.lower(leaves, batch(), jax.eval_shape(lambda: jax.random.key(0)))
+    quick = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+    return lowered.compile(compiler_options=quick).as_text()
+
+
+def collectives(text):
+    """Name -> how often, those of the losses (in shard_map) under "losses"."""
+    counts = Counter()
+    for line in text.splitlines():
+        found = re.search(rf" ({COLLECTIVES})(-start)?\(", line)
+        if found:
+            of_losses = "shard_map" in line
+            counts["losses" if of_losses else found.group(1)] += 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("scope", "batch_statistics", "microbatches", "most"),
+    [
+        ("local", "joint", 1, 5),
+        pytest.param("local", "per_view", 1, 5, marks=pytest.mark.slow),
+        pytest.param("local", "joint", 2, 5, marks=pytest.mark.slow),
+    ],
+)
+def test_little_travels_with_local_statistics(
+    scope, batch_statistics, microbatches, most
+):
+    counts = collectives(compiled_step(scope, batch_statistics, microbatches))
+    assert counts["losses"] >= 1  # so that they are told apart
+    of_losses = counts.pop("losses")
+    assert of_losses <= 5
+    assert set(counts) == {"all-reduce"} and counts["all-reduce"] <= most
+
+
+@pytest.mark.slow
+def test_each_norm_travels_with_global_statistics():
+    norms = 6
+    counts = collectives(compiled_step("global", "joint"))
+    assert counts["all-reduce"] >= norms
+
+
+def test_the_rows_of_a_process_are_its_part_of_the_batch():
+    mesh = sharding.make_mesh(data=4)
+    rows = np.arange(8).reshape(8, 1)
+    put = sharding.put_batch({"image": rows, "region_index": rows}, mesh)
+    assert set(put) == {"image"}
+    np.testing.assert_array_equal(put["image"], rows)
+    shards = sorted(put["image"].addressable_shards, key=lambda s: s.index[0].start)
+    assert [int(shard.data[0, 0]) for shard in shards] == [0, 2, 4, 6]
+    assert [shard.device for shard in shards] == list(mesh.devices)
+    assert put["image"].dtype == jnp.asarray(rows).dtype
