@@ -95,10 +95,10 @@ def check_batch(
     """
     count = mesh.shape["data"]
     if batch_size % count:
-        lower = batch_size // count * count
+        lower = max(batch_size // count, 1) * count
         raise InputError(
             f"config.data.batch_size={batch_size} does not divide over {count} "
-            f"devices. Take {lower or count} or {lower + count}."
+            f"devices. Take {lower} or {lower + count}."
         )
     microbatches(mesh, batch_size, microbatch_size)
 
