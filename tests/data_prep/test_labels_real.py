@@ -10,33 +10,13 @@ import rasterio
 import small_regions
 
 from configs import common
+from configs.santa_monica import FUNCTION_OF_LAND_USE
 from data_prep import labels
 from data_prep.checks import labels as label_checks
 from data_prep.labels import LabelSource
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UTM_11, UTM_35 = "EPSG:26911", "EPSG:32635"
-HOUSING = {
-    "Low Density Housing": "residential",
-    "Single Family Housing": "residential",
-    "Medium Density Housing": "residential",
-    "High Density Housing": "residential",
-    "Mixed Use Boulevard Low": "commercial",
-    "Mixed Use Boulevard": "commercial",
-    "Mixed Use Creative": "commercial",
-    "Health Care Mixed Use": "commercial",
-    "Neighborhood Commercial": "commercial",
-    "General Commercial": "commercial",
-    "Downtown Core": "commercial",
-    "Oceanfront District": "commercial",
-    "Office Campus": "commercial",
-    "Transit Village": "commercial",
-    "Transit Corridor": "transportation",
-    "Parks and Open Space": "green_space",
-    "San Vicente Blvd Median": None,
-    "Industrial Conservation": "industrial",
-    "Institutional/Public Lands": "educational_governmental",
-}
 
 
 def _path(name):
@@ -88,7 +68,9 @@ def test_everybody_in_santa_monica_is_counted_once(of_chips):
 
 def test_streets_of_santa_monica_are_land_without_a_class():
     path = _path("santa_monica/landuse.geojson")
-    settings = common.share_label(path, column="LANDUSE", mapping=HOUSING, year=2014)
+    settings = common.share_label(
+        path, column="LANDUSE", mapping=FUNCTION_OF_LAND_USE, year=2014
+    )
     regions = _chips(_path("santa_monica/chips"))
     found, told = _extract("function", settings, regions, UTM_11)
     known = ~np.isnan(found[:, 0])
@@ -97,7 +79,10 @@ def test_streets_of_santa_monica_are_land_without_a_class():
     assert 0.6 < told["mean covered share"] < 0.9
     assert told["polygons left out by the mapping"] == 4
     street = common.share_label(
-        path, column="LANDUSE", mapping=HOUSING, uncovered="class:transportation"
+        path,
+        column="LANDUSE",
+        mapping=FUNCTION_OF_LAND_USE,
+        uncovered="class:transportation",
     )
     as_class, _ = _extract("function", street, regions, UTM_11)
     index = common.FUNCTION_CLASSES.index("transportation")
@@ -107,7 +92,11 @@ def test_streets_of_santa_monica_are_land_without_a_class():
 
 def test_an_unmapped_class_is_listed_with_its_count():
     path = _path("santa_monica/landuse.geojson")
-    some = {name: kind for name, kind in HOUSING.items() if "Transit" not in name}
+    some = {
+        name: kind
+        for name, kind in FUNCTION_OF_LAND_USE.items()
+        if "Transit" not in name
+    }
     settings = common.share_label(path, column="LANDUSE", mapping=some)
     (problem,) = label_checks.problems("function", settings.to_dict(), None)
     assert "2 class(es) unknown to config.labels.function.mapping" in problem
