@@ -109,6 +109,7 @@ def test_nobody_reads_a_sharding_file(two):
     assert "harding" not in output(two, 0).read_text()
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_from_a_checkpoint_of_two(two, records_dir, tmp_path):
     workdir = tmp_path / "run"
     mid = f"{checkpoint.FOLDER}/{TOTAL - SAVE_EVERY}"
@@ -117,6 +118,7 @@ def test_one_process_goes_on_from_a_checkpoint_of_two(two, records_dir, tmp_path
     assert_same_run(rows(workdir), rows(two)[-SAVE_EVERY:])
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_other_and_both_go_on(two, records_dir, tmp_path):
     workdir = tmp_path / "run"
     first, second = processes = start(workdir, records_dir)

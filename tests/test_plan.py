@@ -343,6 +343,7 @@ def _plan(config):
     return planner.plan(config, mesh, records, topology=topology.HERE)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_planned_in_the_largest_parts(smoke, one_gib):
     config = smoke.copy_and_resolve_references()
     config.data.batch_size = 1024
@@ -357,6 +358,7 @@ def test_a_batch_that_does_not_fit_is_planned_in_the_largest_parts(smoke, one_gi
     assert "--config.train.microbatch_size=64" in page
 
 
+@pytest.mark.slow
 def test_micro_batches_that_fit_are_kept_and_the_largest_is_told(smoke, one_gib):
     config = smoke.copy_and_resolve_references()
     config.data.batch_size, config.train.microbatch_size = 1024, 16

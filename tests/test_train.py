@@ -130,7 +130,7 @@ def _step_on(devices, records_dir):
     return jax.device_get(values), gradient
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow), 8])
 def test_loss_and_gradient_do_not_depend_on_the_number_of_devices(
     devices, records_dir, one_device_step
 ):
@@ -188,6 +188,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(small_config, ca
     chex.assert_trees_all_equal(again, expected)
 
 
+@pytest.mark.slow
 def test_without_any_whole_checkpoint_the_run_says_so(small_config):
     small_config.train.keep = 1
     workdir = train.train(small_config)
@@ -204,6 +205,7 @@ def test_another_optimiser_is_refused_and_nothing_set_aside(small_config):
     assert not list(workdir.rglob("damaged*"))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_continues(records_dir, tmp_path):
     """As a preempted machine does: a notice, a saved step, a later restart."""
     workdir = tmp_path / "run"
