@@ -215,7 +215,7 @@ def killed(shard, encode, whole=shards.write):
     whole(shard, dying)
 
 def forbidden(*_, **__):
-    raise PermissionError(13, "Permission denied", "/root/secret.csv")
+    raise PermissionError(13, "Permission denied", "/srv/secret.csv")
 
 if os.path.exists({folder!r} + "/kill"):
     shards.write = killed
@@ -268,7 +268,7 @@ def test_a_killed_build_is_finished_by_the_same_command(city):
             r"small_city: .*\n  1. config.reg",
         ),
         (None, ["--config.records.dir={raw}/people.tif/records"], r".*Not a directory"),
-        ("../forbid", [], r"/root/secret.csv: Permission denied. Get the right"),
+        ("../forbid", [], r"/srv/secret.csv: Permission denied. Get the right"),
     ],
 )
 def test_the_command_ends_in_one_error_and_status_2(city, broken, options, message):
