@@ -1,45 +1,68 @@
-"""What the command line of the benchmarks does."""
+"""What the command line of the benchmarks does.
+
+A section is a module of this package with
+
+    ABOUT      what it measures and beside whom, for --help
+    add_flags  (parser) -> None: its own flags
+    rows       (options) -> a list of dicts, one a line of the table
+
+Only the section that is asked for is imported, so that one section runs where the
+libraries of another are not installed.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmgr_jax.bench import losses
+from mmgr_jax.bench import table
 
-_ABOUT = """Measures a part of the program beside others that do the same.
+SECTIONS = {
+    "step": "the ResNet-50 training step, beside PyTorch",
+    "losses": "the contrastive losses, beside the released formula and optax",
+    "input": "records to device: tiles a second and a core",
+    "augment": "two views on the device, beside torchvision's transforms",
+    "poi": "the POI encoders, beside torch_geometric's Set2Set",
+    "checkpoint": "how long saving blocks, how long restoring takes",
+    "startup": "imports, compilation, the first step; with a warm cache",
+    "probe": "the heads of the evaluation, beside scikit-learn",
+}
 
-losses    Both contrastive losses, forward and backward: seconds and peak memory of the
-          released formula in PyTorch (similarities by broadcasting), of optax's ntxent,
-          of the dense formula under jit and of ours in tiles, each in a process of its
-          own, in turns. With --topology instead: what the compiler plans for TPUs one
-          need not have (pip install -r requirements-plan.txt).
-"""
 
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `python -m mmgr_jax.bench`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mmgr_jax.bench",
-        description=_ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("section", choices=("losses",))
-    parser.add_argument(
-        "--batch",
-        type=int,
-        nargs="+",
-        help="regions of the global batch (default: 128 384 768; with --topology "
-        "32768 262144)",
-    )
-    parser.add_argument("--topology", help="TPUs to compile for, such as v5e:16x16")
-    parser.add_argument("--json", type=Path, help="file for the result")
-    options = parser.parse_args()
-    if options.topology:
-        rows = losses.compiled(options.topology, options.batch or (32768, 262144))
-    else:
-        rows = losses.measured(options.batch or (128, 384, 768))
-    print(losses.table(rows))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(arguments[0] if arguments else None)
+    options = parser.parse_args(arguments)
+    rows = importlib.import_module(_module(options.section)).rows(options)
+    print(table.table(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _parser(section: str | None) -> argparse.ArgumentParser:
+    """The parser of a section's flags; without one, of the list of sections."""
+    here = [name for name in SECTIONS if importlib.util.find_spec(_module(name))]
+    listed = "\n".join(f"  {name:12}{SECTIONS[name]}" for name in here)
+    parser = argparse.ArgumentParser(
+        prog="python -m mmgr_jax.bench",
+        description="Measures a part of the program beside others that do the same.",
+        epilog=f"{listed}\n\nMore about one: python -m mmgr_jax.bench SECTION --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("section", choices=here)
+    parser.add_argument("--json", type=Path, help="file for the result")
+    if section in here:
+        module = importlib.import_module(_module(section))
+        parser.description, parser.epilog = module.ABOUT, None
+        module.add_flags(parser)
+    return parser
+
+
+def _module(section: str) -> str:
+    return f"mmgr_jax.bench.{section}"

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import re
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from mmgr_jax.bench.table import Row
+
+ABOUT = """Both contrastive losses, forward and backward.
+
+Seconds and peak memory of the released formula in PyTorch (similarities by
+broadcasting), of optax's ntxent, of the dense formula under jit and of ours in tiles,
+each in a process of its own, in turns. With --topology instead: what the compiler plans
+for TPUs one need not have (pip install -r requirements-plan.txt).
+"""
 
 LENGTH = 128  # of a projection
 TEMPERATURE, IMAGE_WEIGHT = 0.5, 0.5
 MOST_REPEATS = 20
 SECONDS = 2.0  # spent on repeats of one measurement
 
-Row = dict[str, Any]
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this section."""
+    parser.add_argument(
+        "--batch",
+        type=int,
+        nargs="+",
+        help="regions of the global batch (default: 128 384 768; with --topology "
+        "32768 262144)",
+    )
+    parser.add_argument("--topology", help="TPUs to compile for, such as v5e:16x16")
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    """The table of this section."""
+    if options.topology:
+        return compiled(options.topology, options.batch or (32768, 262144))
+    return measured(options.batch or (128, 384, 768))
 
 
 def measured(batches: Sequence[int]) -> list[Row]:
@@ -91,25 +119,6 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
             )
     del jax
     return rows
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned columns."""
-    heads = list(rows[0])
-    cells = [heads, *([_cell(row[head]) for head in heads] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none"
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _measure(way: str, batch: int) -> tuple[float, float]:
