@@ -1,0 +1,85 @@
+"""Several ways to do one thing, each in a process of its own, timed in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """What is timed.
+
+    Attributes:
+        call: Does the thing once, and returns when it is done.
+        facts: What else to tell of it.
+    """
+
+    call: Callable[[], None]
+    facts: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was measured.
+
+    Attributes:
+        seconds: Of one call, the median over the rounds.
+        facts: Those of the way.
+    """
+
+    seconds: float
+    facts: dict[str, Any]
+
+
+def measure(
+    ways: Mapping[str, Callable[[], Way]], *, rounds: int, calls: int = 1
+) -> dict[str, Found]:
+    """Seconds of each way, after one call that does not count.
+
+    The machine's moods meet all ways alike: in each round every way has its turn, while
+    the others wait.
+
+    Args:
+        ways: Name -> function that prepares a way, in its own process; picklable.
+        rounds: Turns of each.
+        calls: Calls of a turn.
+    """
+    context = multiprocessing.get_context("spawn")
+    ends, processes = {}, []
+    for name, prepare in ways.items():
+        ends[name], other = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(prepare, other)))
+        processes[-1].start()
+        other.close()  # so that a process that dies is noticed
+        facts = ends[name].recv()
+        ends[name] = (ends[name], facts)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (end, _) in ends.items():
+            end.send(calls)
+            seconds[name].append(end.recv() / calls)
+    for end, _ in ends.values():
+        end.send(0)
+    for process in processes:
+        process.join()
+    return {
+        name: Found(statistics.median(seconds[name]), ends[name][1]) for name in ways
+    }
+
+
+def _serve(prepare: Callable[[], Way], end: Connection) -> None:
+    """Prepares, then calls as often as it is told to, until that is 0."""
+    way = prepare()
+    way.call()
+    end.send(way.facts)
+    while calls := end.recv():
+        start = time.perf_counter()
+        for _ in range(calls):
+            way.call()
+        end.send(time.perf_counter() - start)
