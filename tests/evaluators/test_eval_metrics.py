@@ -39,7 +39,12 @@ def test_scalar_agrees_with_scikit_learn_and_scipy(numbers):
             "rmse": sklearn_metrics.root_mean_squared_error(truth, prediction),
             "r2": sklearn_metrics.r2_score(truth, prediction),
             "spearman": stats.spearmanr(truth, prediction).statistic,
+            "mape": sklearn_metrics.mean_absolute_percentage_error(truth, prediction),
             "r2_log": sklearn_metrics.r2_score(log_truth, log_prediction),
+            "rmse_log": sklearn_metrics.root_mean_squared_error(
+                log_truth, log_prediction
+            ),
+            "mae_log": sklearn_metrics.mean_absolute_error(log_truth, log_prediction),
         }
     )
 
@@ -137,3 +142,32 @@ def test_no_region_is_an_error():
 def test_improvement_knows_which_way_is_up():
     assert metrics.improvement("r2", 0.7, 0.5) == pytest.approx(0.2)
     assert metrics.improvement("mae", 0.7, 0.5) == pytest.approx(-0.2)
+
+
+def test_mape_leaves_out_empty_regions_and_needs_a_zero():
+    truth, prediction = np.array([0.0, 2.0, 4.0]), np.array([5.0, 1.0, 6.0])
+    assert metrics.scalar(truth, prediction)["mape"] == pytest.approx(0.5)
+    assert math.isnan(metrics.scalar(truth - 1, prediction)["mape"])
+    assert math.isnan(metrics.scalar(0 * truth, prediction)["mape"])
+
+
+def test_classes_agree_with_scikit_learn():
+    rng = np.random.default_rng(2)
+    probability = rng.dirichlet(np.ones(6), 200)
+    probability[:, 5] = 0.0  # neither true nor predicted: no part of macro F1
+    probability /= probability.sum(axis=1, keepdims=True)
+    truth = rng.integers(0, 4, 200)  # class 4 is predicted, never true
+    predicted = probability.argmax(axis=1)
+    assert metrics.classes(truth, probability) == pytest.approx(
+        {
+            "accuracy": sklearn_metrics.accuracy_score(truth, predicted),
+            "macro_f1": sklearn_metrics.f1_score(truth, predicted, average="macro"),
+            "log_loss": sklearn_metrics.log_loss(truth, probability, labels=range(6)),
+        },
+        rel=1e-6,
+    )
+
+
+def test_an_impossible_class_is_refused():
+    with pytest.raises(InputError, match="classes 0 to 3.* of 3"):
+        metrics.classes(np.array([0, 3]), np.full((2, 3), 1 / 3))

@@ -1,0 +1,135 @@
+"""Block bootstrap against the metrics of every resample, and against formulae."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmgr_jax.evaluators import intervals, metrics
+
+BLOCKS = np.repeat(np.arange(12) * 7, np.arange(1, 13))  # 1 to 12 regions each
+
+
+@pytest.fixture
+def draws():
+    return intervals.draw(BLOCKS, num=40, seed=3)
+
+
+def _numbers(rng):
+    truth = np.round(rng.lognormal(2, 1, len(BLOCKS)))  # ties, zeros
+    truth[:5] = 0
+    return truth, np.round(truth * rng.lognormal(0, 0.6, len(BLOCKS)) + 0.5)
+
+
+def _same_in_every_resample(samples, metric, draws):
+    for index in range(len(draws.counts)):
+        expected = metric(draws.rows(index))
+        for name, value in expected.items():
+            assert samples[name][index] == pytest.approx(value, rel=1e-9, nan_ok=True)
+    assert samples.keys() == expected.keys()
+
+
+def test_draws_hold_whole_blocks(draws):
+    assert (draws.counts.sum(axis=1) == 12).all()
+    rows = draws.rows(0)
+    for block in np.unique(BLOCKS):
+        times = np.bincount(rows, minlength=len(BLOCKS))[block == BLOCKS]
+        assert np.ptp(times) == 0
+    sums = draws.sums(np.arange(len(BLOCKS), dtype=float)[:, None])
+    assert sums[0, 0] == rows.sum()
+
+
+def test_numbers_equal_the_metric_of_every_resample(draws):
+    truth, prediction = _numbers(np.random.default_rng(0))
+    scale = metrics.median_positive(truth)
+    _same_in_every_resample(
+        intervals.scalar(truth, prediction, draws),
+        lambda rows: metrics.scalar(truth[rows], prediction[rows], log_scale=scale),
+        draws,
+    )
+
+
+def test_numbers_in_chunks_are_the_same(draws, monkeypatch):
+    truth, prediction = _numbers(np.random.default_rng(0))
+    whole = intervals.scalar(truth, prediction, draws)["spearman"]
+    monkeypatch.setattr(intervals, "CHUNK", 3 * len(truth))
+    parts = intervals.scalar(truth, prediction, draws)["spearman"]
+    np.testing.assert_allclose(parts, whole)
+
+
+def test_shares_and_classes_equal_the_metric_of_every_resample(draws):
+    rng = np.random.default_rng(1)
+    truth, prediction = rng.dirichlet(np.ones(4), (2, len(BLOCKS)))
+    _same_in_every_resample(
+        intervals.shares(truth, prediction, draws),
+        lambda rows: metrics.shares(truth[rows], prediction[rows]),
+        draws,
+    )
+    label = np.where(BLOCKS == 7, 3, rng.integers(0, 3, len(BLOCKS)))  # 3 is rare
+    _same_in_every_resample(
+        intervals.classes(label, prediction, draws),
+        lambda rows: metrics.classes(label[rows], prediction[rows]),
+        draws,
+    )
+
+
+def test_any_metric_can_be_repeated(draws):
+    truth, prediction = _numbers(np.random.default_rng(0))
+    mae = intervals.repeat(
+        lambda rows: float(np.mean(np.abs(truth[rows] - prediction[rows]))), draws
+    )
+    fast = intervals.scalar(truth, prediction, draws)["mae"]
+    np.testing.assert_allclose(mae, fast)
+
+
+def test_interval_of_a_mean_is_the_analytic_one():
+    """Equal blocks: normal limits from the deviation of the block means."""
+    rng = np.random.default_rng(4)
+    of_block = rng.normal(10.0, 1.0, 400)
+    error = np.repeat(of_block, 5) + rng.normal(0, 0.1, 2000)
+    draws = intervals.draw(np.repeat(np.arange(400), 5), num=4000)
+    samples = intervals.scalar(np.zeros(2000), error, draws)["mae"]
+    got = intervals.interval(float(error.mean()), samples)
+    means = error.reshape(400, 5).mean(axis=1)
+    half = stats.norm.ppf(0.975) * means.std() / np.sqrt(400)
+    assert got.low == pytest.approx(error.mean() - half, abs=0.05 * half)
+    assert got.high == pytest.approx(error.mean() + half, abs=0.05 * half)
+    independent = stats.norm.ppf(0.975) * error.std() / np.sqrt(2000)
+    assert half > 2 * independent  # what resampling regions would have claimed
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    rng = np.random.default_rng(5)
+    block = np.repeat(np.arange(50), 4)
+    hard = np.repeat(rng.uniform(1, 10, 50), 4)  # places err alike for both methods
+    draws = intervals.draw(block)
+    truth = np.zeros(200)
+    better, worse = hard, hard + rng.uniform(0.1, 0.3, 200)
+    values = [float(np.mean(of)) for of in (better, worse)]
+    samples = [intervals.scalar(truth, of, draws)["mae"] for of in (better, worse)]
+    alone = intervals.interval(values[0], samples[0])
+    assert alone.low < values[1] < alone.high
+    pairs = list(zip(values, samples, strict=True))
+    paired = intervals.difference("mae", *pairs)
+    assert paired.excludes_zero and paired.low > 0  # less error is better
+    assert paired.estimate == pytest.approx(values[1] - values[0])
+    assert intervals.difference("r2", *pairs).high < 0
+
+
+def test_what_cannot_vary_has_no_interval():
+    draws = intervals.draw(np.zeros(5, int), num=10)
+    samples = intervals.scalar(np.arange(5.0), np.ones(5), draws)
+    got = intervals.interval(1.0, samples["mae"])
+    assert math.isnan(got.low) and not got.excludes_zero
+    assert np.isnan(samples["spearman"]).all()  # a constant prediction ranks nothing
+    constant = intervals.scalar(np.full(5, 0.1), np.arange(5.0), draws)["r2"]
+    assert np.isnan(constant).all()
+
+
+def test_spread_over_seeds():
+    got = intervals.spread([1.0, 2.0, 4.0])
+    assert got.mean == pytest.approx(7 / 3)
+    assert got.deviation == pytest.approx(np.std([1, 2, 4], ddof=1))
+    assert (got.lowest, got.highest, got.count) == (1.0, 4.0, 3)
+    assert math.isnan(intervals.spread([1.0]).deviation)
