@@ -1,0 +1,87 @@
+"""Where regions lie and which are neighbours: centres, weights between regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from jaxtyping import Float
+from scipy import sparse, spatial
+
+from mmgr_jax.errors import InputError
+
+Weights = sparse.csr_array
+"""Row-standardised weights [r r]: the row of a region sums to 1 over its neighbours,
+or is empty where it has none; the diagonal is empty."""
+
+
+def centres_m(geometry_wkb: Sequence[bytes]) -> Float[np.ndarray, "r 2"]:
+    """Centroids of the regions, east and north in metres of the study area's CRS.
+
+    Raises:
+        InputError: If the records do not say where a region lies.
+    """
+    outlines = _outlines(geometry_wkb)
+    return shapely.get_coordinates(shapely.centroid(outlines))
+
+
+def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> Weights:
+    """Each region beside the regions whose centres are nearest, all weighing the same.
+
+    The relation need not be mutual. Of equally distant regions any may be taken.
+
+    Args:
+        centre_m: Centres of the regions, in metres.
+        num_neighbours: Neighbours of each region; all others where there are fewer.
+
+    Raises:
+        InputError: If there are fewer than two regions, or no neighbour is asked for.
+    """
+    count = min(num_neighbours, len(centre_m) - 1)
+    if count < 1:
+        raise InputError(
+            f"{num_neighbours} neighbours among {len(centre_m)} regions: at least one "
+            "neighbour and two regions are needed."
+        )
+    tree = spatial.cKDTree(centre_m)
+    _, found = tree.query(centre_m, k=count + 1)
+    rows = np.arange(len(centre_m))
+    # Regions in one place may come before the region itself, or push it out.
+    own = found == rows[:, None]
+    own[~own.any(axis=1), -1] = True
+    others = found[~own].reshape(len(rows), count)
+    values = np.full(others.size, 1.0 / count)
+    shape = (len(rows), len(rows))
+    return Weights((values, (np.repeat(rows, count), others.ravel())), shape=shape)
+
+
+def queen(geometry_wkb: Sequence[bytes]) -> Weights:
+    """Each region beside those whose outlines share a point with its own.
+
+    On a grid without gaps these are the up to 8 cells around a cell. Overlapping
+    outlines are neighbours too.
+
+    Raises:
+        InputError: If the records do not say where a region lies.
+    """
+    outlines = _outlines(geometry_wkb)
+    first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
+    apart = first != second
+    first, second = first[apart], second[apart]
+    count = np.bincount(first, minlength=len(outlines))
+    shape = (len(outlines), len(outlines))
+    return Weights((1.0 / count[first], (first, second)), shape=shape)
+
+
+def _outlines(geometry_wkb: Sequence[bytes]) -> np.ndarray:
+    empty = [row for row, wkb in enumerate(geometry_wkb) if not wkb]
+    outlines = shapely.from_wkb([wkb or None for wkb in geometry_wkb])
+    missing = np.flatnonzero(shapely.is_missing(outlines) | shapely.is_empty(outlines))
+    if len(empty) or len(missing) or not len(outlines):
+        raise InputError(
+            f"the place of {len(missing)} of {len(outlines)} regions is not known, so "
+            "nothing that hangs on places can be computed. Build the records from "
+            "imagery with a CRS, or leave spatial baselines and statistics out."
+        )
+    return outlines
