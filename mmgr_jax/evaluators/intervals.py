@@ -4,9 +4,16 @@ Neighbouring regions err alike, so that a thousand of them do not say what a tho
 independent ones would. Blocks are resampled instead, each with all its regions. The
 intervals tell what another sample of blocks of this city would have changed; the
 heads are not fitted again, so how much these hang on their training regions, or on
-the seed of the pre-training (`spread`), is not part of it. With few blocks percentile
-intervals are too narrow: 95 % ones of a mean held it in 87 % of 1,000 simulated
-cities of 6 blocks, in 90 % with 10 blocks and in 92 to 94 % with 20, 50 or 100.
+the seed of the pre-training (`spread`), is not part of it.
+
+Plain percentiles are too narrow where blocks are few, so they are taken further out
+(`widened`). 95 % intervals of a mean, simulated in 1,000 cities, held it in
+    blocks   normal: plain  widened   exponential: plain  widened
+         4           79 %     87 %                 74 %     82 %
+         6           86 %     93 %                 82 %     89 %
+        10           91 %     95 %                 85 %     90 %
+        20           93 %     95 %                 89 %     92 %
+        50           94 %     95 %                 94 %     94 %
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import sparse
+from scipy import sparse, stats
 
 from mmgr_jax.evaluators import metrics
 
@@ -41,16 +48,21 @@ class Draws:
     member: Int[np.ndarray, " r"]
     counts: Int[np.ndarray, "n b"]
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that were drawn from."""
+        return self.counts.shape[1]
+
     def rows(self, index: int) -> Int[np.ndarray, " _"]:
         """Regions of one resample, repeated as drawn: for any metric whatever."""
         return np.repeat(np.arange(len(self.member)), self.counts[index][self.member])
 
     def sums(self, values: Float[np.ndarray, "r m"]) -> Float[np.ndarray, "n m"]:
         """Sum of the values of all regions of each resample."""
-        num_regions, num_blocks = len(self.member), self.counts.shape[1]
+        num_regions = len(self.member)
         sort = sparse.csr_array(
             (np.ones(num_regions), (self.member, np.arange(num_regions))),
-            shape=(num_blocks, num_regions),
+            shape=(self.num_blocks, num_regions),
         )
         return self.counts @ (sort @ values)
 
@@ -156,18 +168,49 @@ def repeat(
 
 
 def interval(
-    estimate: float, samples: Float[np.ndarray, " n"], *, level: float = LEVEL
+    estimate: float,
+    samples: Float[np.ndarray, " n"],
+    *,
+    num_blocks: int | None = None,
+    level: float = LEVEL,
 ) -> Interval:
     """Percentile interval of a metric.
 
     Resamples where the metric is not defined are left out; if there is no other, or
     all regions lie in one block, so that nothing varies, the limits are NaN.
+
+    Args:
+        estimate: The metric of all regions.
+        samples: The metric of each resample.
+        num_blocks: Blocks that were drawn from, `Draws.num_blocks`: with few of them
+            the limits are taken further out (`widened`). None for plain percentiles.
+        level: How often such intervals should hold the truth.
     """
     known = samples[np.isfinite(samples)]
-    if not len(known) or np.ptp(known) == 0:
+    if not len(known) or np.ptp(known) == 0 or num_blocks == 1:
         return Interval(estimate, float("nan"), float("nan"))
+    level = level if num_blocks is None else widened(level, num_blocks)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high))
+
+
+def widened(level: float, num_blocks: int) -> float:
+    """Level of the percentiles that give a mean of so many blocks a Student interval.
+
+    Resamples of b blocks vary by sqrt((b - 1) / b) too little, and a normal
+    distribution is too short for a deviation that was estimated from b values.
+
+    Args:
+        level: Level to reach.
+        num_blocks: Blocks, at least two.
+
+    Reference:
+        Hesterberg (2015), The American Statistician 69(4):371-386, "expanded
+        percentile interval".
+    """
+    student = stats.t.ppf((1 + level) / 2, num_blocks - 1)
+    expanded = np.sqrt(num_blocks / (num_blocks - 1)) * student
+    return float(2 * stats.norm.cdf(expanded) - 1)
 
 
 def difference(
@@ -175,6 +218,7 @@ def difference(
     ours: tuple[float, Float[np.ndarray, " n"]],
     reference: tuple[float, Float[np.ndarray, " n"]],
     *,
+    num_blocks: int | None = None,
     level: float = LEVEL,
 ) -> Interval:
     """How much better one method is than another on the same resamples, paired.
@@ -183,14 +227,16 @@ def difference(
         metric: Name of the metric, which says what is better.
         ours: Its estimate and its samples.
         reference: Those of the other method, from the same draws.
-        level: Share of the resamples inside the interval.
+        num_blocks: As for `interval`.
+        level: As for `interval`.
 
     Returns:
         The difference; above 0 where ours is better, whatever the metric.
     """
     sign = metrics.improvement(metric, 1.0, 0.0)
     estimate = sign * (ours[0] - reference[0])
-    return interval(estimate, sign * (ours[1] - reference[1]), level=level)
+    samples = sign * (ours[1] - reference[1])
+    return interval(estimate, samples, num_blocks=num_blocks, level=level)
 
 
 def spread(values: Sequence[float]) -> Spread:

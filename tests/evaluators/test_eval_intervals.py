@@ -99,6 +99,25 @@ def test_interval_of_a_mean_is_the_analytic_one():
     assert half > 2 * independent  # what resampling regions would have claimed
 
 
+@pytest.mark.parametrize("num_blocks", [6, 15])
+def test_few_blocks_widen_the_interval_to_that_of_student(num_blocks):
+    """Block means drawn evenly from a normal distribution: the t interval is exact."""
+    quantiles = (np.arange(num_blocks) + 0.5) / num_blocks
+    of_block = 50 + stats.norm.ppf(quantiles)
+    draws = intervals.draw(np.arange(num_blocks), num=20000)
+    samples = intervals.scalar(np.zeros(num_blocks), of_block, draws)["mae"]
+    got = intervals.interval(50.0, samples, num_blocks=draws.num_blocks)
+    plain = intervals.interval(50.0, samples)
+    expected = stats.t.interval(0.95, num_blocks - 1, loc=50, scale=stats.sem(of_block))
+    half, plain_half, exact = (
+        (high - low) / 2
+        for low, high in ((got.low, got.high), (plain.low, plain.high), expected)
+    )
+    assert abs(half - exact) < 0.5 * (exact - plain_half)
+    assert intervals.widened(0.95, 10**6) == pytest.approx(0.95, abs=1e-6)
+    assert math.isnan(intervals.interval(50.0, samples, num_blocks=1).low)
+
+
 def test_a_paired_difference_is_narrower_than_two_intervals():
     rng = np.random.default_rng(5)
     block = np.repeat(np.arange(50), 4)
