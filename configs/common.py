@@ -106,7 +106,8 @@ def base(name: str, crs: str) -> ConfigDict:
     c.records = dict(  # data_prep.records
         dir=f"data/{name}/records",
         num_shards=8,
-        image_format="png",
+        image_format="png",  # or "webp", "jpeg", "raw": docs/input.md
+        image_quality=placeholder(int),  # 1 to 100, of "jpeg" and "webp"
     )
 
     c.category_vectors = dict(  # data_prep.category_embedding
@@ -189,11 +190,19 @@ def base(name: str, crs: str) -> ConfigDict:
     c.train = dict(  # train.train
         total="120 epochs",
         microbatch_size=placeholder(int),  # regions encoded at a time; None: a batch
+        gradient_dtype="float32",  # of sums over devices; or "bfloat16"
         log_every="20 steps",
         save_every="5 epochs",
         keep=2,  # newest checkpoints kept
     )
-    c.mesh = dict(data=-1)  # sharding.make_mesh; -1: every device
+    c.mesh = dict(  # sharding.make_mesh
+        data=-1,  # groups of devices; -1: all there are
+        fsdp=1,  # devices of a group, which share one copy of the state
+    )
+    c.sharding = dict(  # sharding.lay_out
+        rules=(("^(params|opt_state)/", "fsdp"),),  # found in a path -> or "whole"
+        min_size=65_536,  # numbers; smaller arrays are whole on every device
+    )
     c.distributed = dict(  # distributed.session
         mode="auto",  # joins on Cloud TPU, SLURM and Open MPI; or "on", "off"
         coordinator=placeholder(str),  # elsewhere: HOST:PORT of process 0,
@@ -290,6 +299,7 @@ def large_batch(c: ConfigDict) -> ConfigDict:
     c.loss.symmetric = True
     c.loss.temperature = 0.2
     c.loss.matmul_dtype = "bfloat16"
+    c.train.gradient_dtype = "bfloat16"
     c.augment.vertical_flip = True
     c.augment.quarter_turns = True
     c.optim.name = "adamw"

@@ -178,7 +178,6 @@ def build_step(
     model = build_model(
         config.model.to_dict(), metadata, category_vectors, num_devices=mesh.size
     )
-    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = train_step.make_train_step(
         model,
         tx,
@@ -187,22 +186,25 @@ def build_step(
         microbatches=sharding.microbatches(
             mesh, config.data.batch_size, config.train.microbatch_size
         ),
+        gradient_dtype=config.train.gradient_dtype,
         mesh=mesh,
     )
     init_key, _ = keys(config.seed)
-    init = jit_init(
-        lambda: train_step.init_state(
+
+    def init() -> train_step.TrainState:
+        return train_step.init_state(
             model, tx, init_key, num_slots, config.augment.size_px
-        ),
-        whole,
-    )
+        )
+
+    layout = sharding.lay_out(jax.eval_shape(init), mesh, **config.sharding)
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     run = jax.jit(
         step,
-        in_shardings=(whole, rows, whole),
-        out_shardings=whole,
+        in_shardings=(layout, rows, whole),
+        out_shardings=(layout, whole),
         donate_argnums=0,
     )
-    return Step(model, init, run, rate, to_steps, total_steps)
+    return Step(model, jit_init(init, layout), run, rate, to_steps, total_steps)
 
 
 def open_source(config: ConfigDict) -> RecordSource:
@@ -269,7 +271,7 @@ def check_same_model(
         )
 
 
-def jit_init(init: Callable[[], Tree], layout: jax.sharding.Sharding) -> Callable:
+def jit_init(init: Callable[[], Tree], layout: Any) -> Callable:
     """Initialisation as one program, laid out on the mesh.
 
     It runs once, and on a CPU optimising its hundred random draws took 7.1 s against

@@ -1,13 +1,15 @@
-"""Which device holds what: one mesh, and the two layouts of this program.
+"""Which device holds what: the mesh, and where batches and state lie on it.
 
-Batches are split along `data`; parameters, optimiser state and keys are whole on every
-device. The losses see the global batch because the whole step is one jitted program
-over the mesh: negatives are gathered by the compiler, so loss and gradient do not
-depend on the number of devices or of processes (held by tests).
+Batches are split over all devices. Parameters, optimiser state and keys are whole on
+every device, or split along the mesh axis `fsdp` where rules say so: between steps a
+device then holds its share alone. The losses see the global batch, whose projections
+are gathered, so that loss and gradient do not depend on the number of devices or of
+processes (held by tests).
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,44 +18,59 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mmgr_jax.errors import InputError
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.typing import MESH_AXES
+
+LAYOUTS = ("whole", "fsdp")
 
 
-def make_mesh(*, data: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with one axis, `data`.
+def make_mesh(
+    *, data: int, fsdp: int = 1, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """A mesh of the axes `data` and `fsdp`.
 
     Args:
-        data: Number of devices, -1 for all there are. Where several processes train,
-            all of them take equally many.
-        devices: Which to choose from; None for those of all processes.
+        data: Number of groups of devices, -1 for as many as there are.
+        fsdp: Devices of a group, next to each other: they share the state of which
+            each group holds one. All of them take rows of their own of a batch.
+        devices: Which to choose from; None for those of all processes. Where several
+            processes train, all of them take equally many.
 
     Raises:
         InputError: If there are fewer devices, or they do not go into the processes.
     """
     devices = in_order(jax.devices() if devices is None else devices)
     processes = Counter(device.process_index for device in devices)
-    count = len(devices) if data == -1 else data
-    fitting = range(len(processes), len(devices) + 1, len(processes))
+    fitting = [
+        count
+        for count in range(len(processes), len(devices) + 1, len(processes))
+        if fsdp > 0 and count % fsdp == 0
+    ]
+    count = len(devices) if data == -1 else data * fsdp
     if count not in fitting:
+        several = f" in {len(processes)} processes" if len(processes) > 1 else ""
+        of = f", config.mesh.fsdp={fsdp}" if fsdp != 1 else ""
         raise InputError(
-            f"config.mesh.data={data}, but {len(devices)} devices are at hand"
-            + (f" in {len(processes)} processes" if len(processes) > 1 else "")
-            + f". Take {_listed(fitting)}, or -1 for all."
+            f"config.mesh.data={data}{of}, but {len(devices)} devices are at hand"
+            f"{several}. " + _advice(fitting, fsdp, len(devices))
         )
     share = count // len(processes)
     first = [[d for d in devices if d.process_index == p][:share] for p in processes]
     chosen = np.asarray([device for some in first for device in some])
-    return Mesh(chosen, ("data",), axis_types=(AxisType.Auto,))
+    return Mesh(chosen.reshape(-1, fsdp), MESH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def local_mesh(*, data: int) -> Mesh:
+def local_mesh(*, data: int, fsdp: int = 1) -> Mesh:
     """The same of this process's devices alone, for work that one process does.
 
     Args:
-        data: Number of devices at most, -1 for all there are.
+        data: As for `make_mesh`; of the devices that both ask for, those at hand.
+        fsdp: Likewise. State is whole in such work.
     """
     devices = jax.local_devices()
-    count = len(devices) if jax.process_count() > 1 and data > len(devices) else data
+    count = -1 if data == -1 else data * fsdp
+    if jax.process_count() > 1 and count > len(devices):
+        count = len(devices)
     return make_mesh(data=count, devices=devices)
 
 
@@ -81,8 +98,65 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Split along the leading axis, the batch."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """Split along the leading axis, the batch, over all devices."""
+    return NamedSharding(mesh, PartitionSpec(MESH_AXES))
+
+
+def lay_out(
+    state: Any, mesh: Mesh, *, rules: Sequence[tuple[str, str]], min_size: int
+) -> Any:
+    """Where each array of a state lies.
+
+    Args:
+        state: Arrays, or their shapes.
+        mesh: The devices.
+        rules: Pairs (regular expression, "fsdp" or "whole"). The first expression
+            found in an array's path, such as "opt_state/0/mu/image_encoder/..."
+            decides. "fsdp" splits the longest side that the axis divides, the last of
+            several; where it divides none, and where no rule is found, an array is
+            whole on every device.
+        min_size: Arrays of fewer numbers are whole: an exchange costs more than
+            they weigh.
+
+    Returns:
+        The tree of `state` with a sharding for each array.
+
+    Raises:
+        InputError: If a layout is unknown, or a rule meets no array.
+    """
+    for pattern, layout in rules:
+        check_choice("sharding.rules", layout, LAYOUTS)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise InputError(
+                f"config.sharding.rules: {pattern!r} is no regular expression ({error})"
+                "."
+            ) from error
+    met = set()
+
+    def of(path: Any, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        found = [k for k, (pattern, _) in enumerate(rules) if re.search(pattern, name)]
+        met.update(found)
+        if not found or rules[found[0]][1] == "whole" or leaf.size < min_size:
+            return replicated(mesh)
+        count = mesh.shape["fsdp"]
+        sides = [(size, k) for k, size in enumerate(leaf.shape) if size % count == 0]
+        if count == 1 or not sides:
+            return replicated(mesh)
+        _, side = max(sides)
+        return NamedSharding(mesh, PartitionSpec(*[None] * side, "fsdp"))
+
+    layouts = jax.tree_util.tree_map_with_path(of, state)
+    idle = [pattern for k, (pattern, _) in enumerate(rules) if k not in met]
+    if idle:
+        raise InputError(
+            f"config.sharding.rules: {', '.join(map(repr, idle))} is in the path of "
+            "no parameter or optimiser state. Paths begin with params/, batch_stats/ "
+            "or opt_state/, such as params/image_encoder/...; mend or remove it."
+        )
+    return layouts
 
 
 def check_batch(
@@ -93,7 +167,7 @@ def check_batch(
     Raises:
         InputError: With the nearest sizes that fit.
     """
-    count = mesh.shape["data"]
+    count = mesh.size
     if batch_size % count:
         lower = max(batch_size // count, 1) * count
         raise InputError(
@@ -111,7 +185,7 @@ def microbatches(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> in
     """
     if microbatch_size is None:
         return 1
-    count = mesh.shape["data"]
+    count = mesh.size
     fitting = [
         size for size in range(count, batch_size + 1, count) if batch_size % size == 0
     ]
@@ -153,8 +227,16 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     }
 
 
-def _listed(numbers: range) -> str:
-    """All of a few numbers, or the way through many."""
-    if numbers.step == 1:
-        return f"{numbers[0]} to {numbers[-1]}"
-    return f"a multiple of {numbers.step} up to {numbers[-1]}"
+def _advice(fitting: Sequence[int], fsdp: int, num_devices: int) -> str:
+    """Numbers of groups that fit, or what to do where none does."""
+    if not fitting:
+        divisors = [k for k in range(1, num_devices + 1) if num_devices % k == 0]
+        return (
+            "Take a config.mesh.fsdp that divides the devices taken, such as one of "
+            f"{', '.join(map(str, divisors))}."
+        )
+    groups = [count // fsdp for count in fitting]
+    step = groups[1] - groups[0] if len(groups) > 1 else groups[0]
+    if step == groups[0] == 1:
+        return f"Take {groups[0]} to {groups[-1]}, or -1 for all."
+    return f"Take a multiple of {step} up to {groups[-1]}, or -1 for all."

@@ -1,7 +1,7 @@
 """Log-sum-exp over all similarities of a global batch, without ever storing them.
 
 Several sets of unit vectors (views, POIs) of the same N regions lie split along the
-mesh axis `data`. For an ordered pair of sets (A, B) and each region i
+devices of a mesh. For an ordered pair of sets (A, B) and each region i
 
     L[A, B, i] = log sum_j exp(s_ij),   s_ij = a_i . b_j / tau,   over admitted j
 
@@ -15,7 +15,8 @@ because similarities are symmetric: each device finishes its own regions from th
 others' vectors, L and g, and no gradient travels.
 
 The others' vectors come by one all-gather ("gathered"), or from neighbour to neighbour,
-one device's share at a time ("ring").
+one device's share at a time ("ring"). Three exchanges a step are all there is: the
+vectors, a tag of each region, and for the gradient L with g.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmgr_jax.typing import Scalar
 
-AXIS = "data"
 # Stands for the logarithm of an empty sum. Finite, so that no gradient is NaN.
 EXCLUDED = -1e30
 
 Pair = tuple[int, int]
 Sets = Float[Array, "q n p"]
 LogSums = Float[Array, "k n"]
+Axes = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +73,38 @@ class Regions(NamedTuple):
 
     Attributes:
         z: Unit vectors of q sets [q n p].
-        index: Place in the global batch [n]; -1 for padding.
-        empty: Whether the POI set is empty [n].
-        log_sum: L of these regions as rows [k n]; for the gradient.
-        weight: Cotangent of L [k n]; for the gradient.
+        tag: Twice the place in the global batch, and one more where the POI set is
+            empty [n]; -1 for padding.
+        late: For the gradient, L of these regions as rows, then its cotangent [2k n].
     """
 
-    z: Sets
-    index: Int[Array, " n"]
-    empty: Bool[Array, " n"]
-    log_sum: LogSums | None = None
-    weight: LogSums | None = None
+    z: Sets | None
+    tag: Int[Array, " n"] | None
+    late: Float[Array, "2k n"] | None = None
+
+    @property
+    def place(self) -> Int[Array, " n"]:
+        """In the global batch; -1 for padding."""
+        return self.tag >> 1
+
+    @property
+    def empty(self) -> Bool[Array, " n"]:
+        """Whether the POI set is empty."""
+        return (self.tag & 1).astype(bool)
+
+    @property
+    def log_sum(self) -> LogSums:
+        """L of these regions as rows."""
+        return self.late[: len(self.late) // 2]
+
+    @property
+    def weight(self) -> LogSums:
+        """Cotangent of L."""
+        return self.late[len(self.late) // 2 :]
 
 
-_REGION_AXIS = Regions(z=1, index=0, empty=0, log_sum=1, weight=1)
-_PADDING = Regions(z=0, index=-1, empty=False, log_sum=0, weight=0)
+_REGION_AXIS = Regions(z=1, tag=0, late=1)
+_PADDING = Regions(z=0, tag=-1, late=0)
 
 Carry = Any
 Step = Callable[[Carry, Regions, Regions], Carry]
@@ -112,17 +130,18 @@ def log_sums(
         valid: False for padding: never a column, and a row of no meaning.
         empty: True for regions without POIs.
         plan: What is compared, and how.
-        mesh: Devices that n is split over along `data`; None for one device.
+        mesh: Devices that n is split over, along all axes; None for one device.
 
     Returns:
         L, `EXCLUDED` in rows without any column. Its gradient reaches `z` and
         `temperature`.
     """
     if mesh is None:
-        return _on_device(plan, 0, z, temperature, valid, empty)
-    split, split_sets = PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+        return _on_device(plan, (), z, temperature, valid, empty)
+    axes = tuple(mesh.axis_names)
+    split, split_sets = PartitionSpec(axes), PartitionSpec(None, axes)
     return jax.shard_map(
-        partial(_on_device, plan, mesh.shape[AXIS]),
+        partial(_on_device, plan, axes),
         mesh=mesh,
         in_specs=(split_sets, PartitionSpec(), split, split),
         out_specs=split_sets,
@@ -132,57 +151,54 @@ def log_sums(
 
 def _on_device(
     plan: Plan,
-    num_devices: int,
+    axes: Axes,
     z: Sets,
     temperature: Scalar,
     valid: Bool[Array, " n"],
     empty: Bool[Array, " n"],
 ) -> LogSums:
-    """L of one device's regions; `num_devices` is 0 outside a mesh."""
+    """L of one device's regions; `axes` are those of the mesh, () outside one."""
     n = len(valid)
-    first = jax.lax.axis_index(AXIS) * n if num_devices else 0
-    own = Regions(
-        z=z.astype(plan.matmul_dtype),
-        index=jnp.where(valid, first + jnp.arange(n), -1),
-        empty=empty,
-    )
+    place = jnp.arange(n) + (jax.lax.axis_index(axes) * n if axes else 0)
+    tag = jnp.where(valid, 2 * place + empty, -1)
 
     @jax.custom_vjp
     def of(z: Sets, temperature: Scalar) -> LogSums:
         return forward(z, temperature)[0]
 
     def forward(z: Sets, temperature: Scalar) -> tuple[LogSums, tuple]:
-        rows = own._replace(z=z.astype(plan.matmul_dtype))
-        columns = _bring(plan, num_devices, rows)
+        rows = Regions(z.astype(plan.matmul_dtype), tag)
+        columns = _bring(plan, axes, rows)
         start = jnp.full((len(plan.pairs), n), EXCLUDED)
         start = (start, jnp.zeros_like(start))
         step = partial(_add_to_sums, plan, temperature)
-        highest, total = _sweep(plan, num_devices, step, start, rows, columns)
+        highest, total = _sweep(plan, axes, step, start, rows, columns)
         log_sum = jnp.where(total > 0, highest + jnp.log(total), EXCLUDED)
         return log_sum, (rows, columns, temperature, log_sum)
 
     def backward(saved: tuple, weight: LogSums) -> tuple[Sets, Scalar]:
         rows, columns, temperature, log_sum = saved
-        rows = rows._replace(log_sum=log_sum, weight=weight)
-        late = Regions(None, None, None, log_sum, weight)
-        late = _bring(plan, num_devices, late)
-        columns = columns._replace(log_sum=late.log_sum, weight=late.weight)
+        late = jnp.concatenate([log_sum, weight])
+        rows = rows._replace(late=late)
+        columns = columns._replace(
+            late=_bring(plan, axes, Regions(None, None, late)).late
+        )
         start = (jnp.zeros(rows.z.shape, jnp.float32), jnp.zeros((1, n)))
         step = partial(_add_to_gradient, plan, temperature)
-        gradient, slope = _sweep(plan, num_devices, step, start, rows, columns)
+        gradient, slope = _sweep(plan, axes, step, start, rows, columns)
         return gradient / temperature, -jnp.sum(slope) / temperature
 
     of.defvjp(forward, backward)
     return of(z, temperature)
 
 
-def _bring(plan: Plan, num_devices: int, own: Regions) -> Regions:
+def _bring(plan: Plan, axes: Axes, own: Regions) -> Regions:
     """The columns a device begins with: its own in a ring, else those of all."""
-    if plan.ring or not num_devices:
+    if plan.ring or not axes:
         return own
     return Regions(
         *(
-            leaf if leaf is None else jax.lax.all_gather(leaf, AXIS, axis=k, tiled=True)
+            leaf if leaf is None else jax.lax.all_gather(leaf, axes, axis=k, tiled=True)
             for leaf, k in zip(own, _REGION_AXIS, strict=True)
         )
     )
@@ -190,7 +206,7 @@ def _bring(plan: Plan, num_devices: int, own: Regions) -> Regions:
 
 def _sweep(
     plan: Plan,
-    num_devices: int,
+    axes: Axes,
     step: Step,
     start: Carry,
     rows: Regions,
@@ -200,13 +216,14 @@ def _sweep(
 
     Args:
         plan: How.
-        num_devices: Of the mesh, 0 for none.
+        axes: Of the mesh, () outside one.
         step: What a tile of columns adds to a tile of rows.
         start: Carry of all rows, arrays [k n] or [q n p]: regions in axis 1.
         rows: This device's regions.
         columns: What `_bring` brought.
     """
-    n = len(rows.index)
+    n = len(rows.tag)
+    num_devices = jax.lax.axis_size(axes) if axes else 1
     row_tiles = _tiles(rows, plan.tile)
     carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, plan.tile, 0), start)
 
@@ -221,7 +238,7 @@ def _sweep(
         carry, columns = state
         carry = meet(carry, columns)
         around = [(i, (i + 1) % num_devices) for i in range(num_devices)]
-        columns = jax.tree.map(lambda x: jax.lax.ppermute(x, AXIS, around), columns)
+        columns = jax.tree.map(lambda x: jax.lax.ppermute(x, axes, around), columns)
         return (carry, columns), None
 
     if plan.ring and num_devices > 1:
@@ -239,7 +256,7 @@ def _add_to_sums(
     highest, total = [], []
     for k, pair in enumerate(plan.pairs):
         s = _similarities(plan, pair, temperature, rows, columns)
-        admitted = _comparable(plan, pair, rows, columns) & (columns.index >= 0)
+        admitted = _comparable(plan, pair, rows, columns) & (columns.tag >= 0)
         s = jnp.where(admitted, s, EXCLUDED)
         before, top = carry[0][k], jnp.maximum(carry[0][k], jnp.max(s, axis=1))
         share = jnp.where(admitted, jnp.exp(s - top[:, None]), 0.0)
@@ -258,9 +275,9 @@ def _add_to_gradient(
         comparable = _comparable(plan, (a, b), rows, columns)
         mirror = plan.mirror(k)
         as_rows = jnp.exp(s - rows.log_sum[k][:, None]) * rows.weight[k][:, None]
-        as_rows = jnp.where(comparable & (columns.index >= 0), as_rows, 0.0)
+        as_rows = jnp.where(comparable & (columns.tag >= 0), as_rows, 0.0)
         as_columns = jnp.exp(s - columns.log_sum[mirror]) * columns.weight[mirror]
-        as_columns = jnp.where(comparable & (rows.index >= 0)[:, None], as_columns, 0.0)
+        as_columns = jnp.where(comparable & (rows.tag >= 0)[:, None], as_columns, 0.0)
         pull = (as_rows + as_columns).astype(plan.matmul_dtype)
         gradient = gradient.at[a].add(_product(plan, pull, columns.z[b]))
         slope += jnp.sum(as_rows * s, axis=1)
@@ -283,7 +300,7 @@ def _comparable(
     plan: Plan, pair: Pair, rows: Regions, columns: Regions
 ) -> Bool[Array, "r c"]:
     """Pairs of regions whose similarity counts; the same seen from either side."""
-    same = rows.index[:, None] == columns.index
+    same = rows.place[:, None] == columns.place
     if pair[0] == pair[1]:
         comparable = ~same
     else:

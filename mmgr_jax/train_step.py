@@ -9,11 +9,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from mmgr_jax import augment, losses
+from mmgr_jax.errors import check_choice
 from mmgr_jax.models.mmgr import MMGR
-from mmgr_jax.typing import Key, PoiSets, Scalar, Tree, Views
+from mmgr_jax.typing import MESH_AXES, Key, PoiSets, Scalar, Tree, Views
+
+GRADIENT_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Scalar]
@@ -88,6 +91,7 @@ def make_train_step(
     augment_options: Mapping[str, Any],
     loss_options: Mapping[str, Any],
     microbatches: int = 1,
+    gradient_dtype: str = "float32",
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
@@ -99,13 +103,19 @@ def make_train_step(
         loss_options: Keyword arguments of `losses.mmgr_loss`.
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
+        gradient_dtype: Type that gradients are summed over devices in, "float32" or
+            "bfloat16", which halves what travels; parameters and optimiser are float32.
         mesh: Devices that batches are split over; None for one.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
+
+    Raises:
+        InputError: If `gradient_dtype` is unknown.
     """
+    check_choice("train.gradient_dtype", gradient_dtype, GRADIENT_DTYPES)
 
     def encode(
         params: Tree, batch_stats: Tree, batch: Batch, key: Key
@@ -116,7 +126,9 @@ def make_train_step(
         return apply(model, params, batch_stats, batch, views)
 
     if microbatches > 1:
-        encode = in_microbatches(encode, microbatches, mesh)
+        encode = in_microbatches(encode, microbatches)
+    if mesh is not None and mesh.size > 1:
+        encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
     update = make_update(encode, tx, loss_options=loss_options, mesh=mesh)
 
     def train_step(
@@ -142,7 +154,7 @@ def apply(
     return outputs, updates.get("batch_stats", {})
 
 
-def in_microbatches(encode: Encode, count: int, mesh: Mesh | None = None) -> Encode:
+def in_microbatches(encode: Encode, count: int) -> Encode:
     """The same encoding, a part of the batch at a time.
 
     A backward pass encodes each part again, so that the memory of one part suffices:
@@ -151,20 +163,8 @@ def in_microbatches(encode: Encode, count: int, mesh: Mesh | None = None) -> Enc
 
     Args:
         encode: Encodes any batch.
-        count: Number of parts; divides the batch of each device.
-        mesh: Devices that batches are split over. Each device's own rows are parted,
-            so that no row moves.
+        count: Number of parts; divides the batch.
     """
-    devices = mesh.shape["data"] if mesh else 1
-
-    def parted(leaf: jax.Array) -> jax.Array:
-        leaf = leaf.reshape(devices, count, -1, *leaf.shape[1:])
-        return leaf.swapaxes(0, 1).reshape(count, -1, *leaf.shape[3:])
-
-    def joined(leaf: jax.Array) -> jax.Array:
-        """From [count parts ...] back to the order of the batch."""
-        leaf = leaf.reshape(count, devices, -1, *leaf.shape[2:])
-        return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[3:])
 
     def encode_parts(
         params: Tree, batch_stats: Tree, batch: Batch, given: Any
@@ -174,17 +174,78 @@ def in_microbatches(encode: Encode, count: int, mesh: Mesh | None = None) -> Enc
             outputs, batch_stats = encode(params, batch_stats, batch, given)
             return batch_stats, outputs
 
-        batch_stats, outputs = jax.lax.scan(
-            part, batch_stats, jax.tree.map(parted, dict(batch))
+        parted = jax.tree.map(
+            lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), dict(batch)
         )
+        batch_stats, outputs = jax.lax.scan(part, batch_stats, parted)
+        z_image, z_poi = outputs.pop("z_image"), outputs.pop("z_poi")
+        p = z_poi.shape[-1]
         whole = {
-            "z_image": jax.vmap(joined, in_axes=1)(outputs.pop("z_image")),
-            "z_poi": joined(outputs.pop("z_poi")),
+            "z_image": z_image.swapaxes(0, 1).reshape(augment.VIEWS, -1, p),
+            "z_poi": z_poi.reshape(-1, p),
         }
         # What does not belong to a region is the same in every part.
         return whole | {name: leaf[0] for name, leaf in outputs.items()}, batch_stats
 
     return encode_parts
+
+
+def on_each_device(encode: Encode, mesh: Mesh, gradient_dtype: Any) -> Encode:
+    """The same encoding, each device its own rows of the batch.
+
+    What travels is written out: what BatchNorm shares, the running statistics, whose
+    mean over the devices is kept, and on the way back one sum of the gradients.
+
+    Args:
+        encode: Encodes the rows of a device, inside a `shard_map`.
+        mesh: Devices that batches are split over.
+        gradient_dtype: Type that gradients of the parameters are summed in.
+    """
+    whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)
+
+    def encode_own(
+        exact: Tree, carriers: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[jax.Array, jax.Array, Outputs, Tree]:
+        params = jax.tree.map(_with_gradient_to, carriers, exact)
+        outputs, batch_stats = encode(params, batch_stats, batch, given)
+        batch_stats = jax.lax.pmean(batch_stats, MESH_AXES)
+        z_image, z_poi = outputs.pop("z_image"), outputs.pop("z_poi")
+        return z_image, z_poi, outputs, batch_stats
+
+    mapped = jax.shard_map(
+        encode_own,
+        mesh=mesh,
+        in_specs=(whole, whole, whole, rows, whole),
+        out_specs=(PartitionSpec(None, MESH_AXES), rows, whole, whole),
+        check_vma=False,  # custom_vjp does not carry the types that it would check
+    )
+
+    def encode_all(
+        params: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[Outputs, Tree]:
+        z_image, z_poi, others, batch_stats = mapped(
+            jax.lax.stop_gradient(params),
+            jax.tree.map(lambda leaf: leaf.astype(gradient_dtype), params),
+            batch_stats,
+            dict(batch),
+            given,
+        )
+        return {"z_image": z_image, "z_poi": z_poi, **others}, batch_stats
+
+    return encode_all
+
+
+@jax.custom_vjp
+def _with_gradient_to(carrier: jax.Array, exact: jax.Array) -> jax.Array:
+    """`exact`, whose gradient goes to `carrier` in the carrier's type."""
+    del carrier
+    return exact
+
+
+_with_gradient_to.defvjp(
+    lambda carrier, exact: (exact, jnp.zeros(0, carrier.dtype)),
+    lambda like, gradient: (gradient.astype(like.dtype), None),
+)
 
 
 def make_update(

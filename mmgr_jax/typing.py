@@ -32,6 +32,9 @@ PoiEdgeWeight = Float[Array, "b e"]
 ExampleMask = Bool[Array, " b"]
 Key = PRNGKeyArray
 
+# Axes of the mesh of devices. A batch is split along both; `fsdp` also splits state.
+MESH_AXES = ("data", "fsdp")
+
 # A Linen variable tree: nested mappings whose leaves are arrays.
 Tree = Mapping[str, Any]
 

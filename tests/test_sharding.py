@@ -28,15 +28,15 @@ class Device:
 
 
 def places(mesh):
-    return [(d.slice_index, d.process_index, d.id) for d in mesh.devices]
+    return [(d.slice_index, d.process_index, d.id) for d in mesh.devices.ravel()]
 
 
 def test_rows_go_slice_by_slice_and_process_by_process():
     """On a torus the numbers of devices wind through the hosts."""
     devices = [Device(p, d) for d, p in enumerate([0, 0, 1, 1, 0, 0, 1, 1])]
     mesh = sharding.make_mesh(data=-1, devices=devices)
-    assert [d.process_index for d in mesh.devices] == [0] * 4 + [1] * 4
-    assert mesh.axis_names == ("data",)
+    assert [d.process_index for d in mesh.devices.ravel()] == [0] * 4 + [1] * 4
+    assert dict(mesh.shape) == {"data": 8, "fsdp": 1}
 
     slices = [
         Device(p, d, s) for d, (p, s) in enumerate([(2, 1), (0, 0), (3, 1), (1, 0)])
@@ -48,7 +48,7 @@ def test_rows_go_slice_by_slice_and_process_by_process():
 def test_several_processes_take_equally_many_devices():
     devices = [Device(d // 4, d) for d in range(8)]
     mesh = sharding.make_mesh(data=4, devices=devices)
-    assert [(d.process_index, d.id) for d in mesh.devices] == [
+    assert [(d.process_index, d.id) for d in mesh.devices.ravel()] == [
         (0, 0), (0, 1), (1, 4), (1, 5),
     ]  # fmt: skip
     with pytest.raises(
@@ -93,7 +93,7 @@ def compiled_step(scope, batch_statistics, microbatches=1):
         batch_statistics=batch_statistics,
     ).clone(
         image_encoder=resnet.ResNet(
-            (1, 1), width=8, norm_groups=norm.num_groups(scope, DEVICES)
+            (1, 1), width=8, norm_over=norm.devices(scope, DEVICES)
         )
     )
     tx = optax.sgd(1.0)
@@ -166,5 +166,5 @@ def test_the_rows_of_a_process_are_its_part_of_the_batch():
     np.testing.assert_array_equal(put["image"], rows)
     shards = sorted(put["image"].addressable_shards, key=lambda s: s.index[0].start)
     assert [int(shard.data[0, 0]) for shard in shards] == [0, 2, 4, 6]
-    assert [shard.device for shard in shards] == list(mesh.devices)
+    assert [shard.device for shard in shards] == list(mesh.devices.ravel())
     assert put["image"].dtype == jnp.asarray(rows).dtype

@@ -71,11 +71,9 @@ class MMGR(nn.Module):
             train: Use and update the batch statistics of BatchNorm.
         """
         if self.batch_statistics == "joint":
-            # The views of a region side by side, so that no row leaves its device.
-            both = views.swapaxes(0, 1).reshape(-1, *views.shape[2:])
+            both = views.reshape(-1, *views.shape[2:])
             features = self.encode_image(both, train)
-            features = features.reshape(views.shape[1], views.shape[0], -1)
-            features = features.swapaxes(0, 1)
+            features = features.reshape(*views.shape[:2], -1)
         else:
             features = jnp.stack([self.encode_image(view, train) for view in views])
         outputs = {
@@ -162,7 +160,7 @@ def build(
         category_dim: Length d of a category vector.
         batch_statistics: See `MMGR`.
         batch_norm: Whose rows BatchNorm takes its statistics from in training, see
-            `norm.num_groups`; a ViT has none.
+            `norm.devices`; a ViT has none.
         learn_temperature: See `MMGR`.
         dtype: Type of the image side's activations.
         num_devices: Devices that batches are split over.
@@ -179,9 +177,9 @@ def build(
     name = options.pop("name", None)
     check_choice("model.image_encoder.name", name, IMAGE_ENCODERS)
     check_choice("model.batch_statistics", batch_statistics, BATCH_STATISTICS)
-    groups = norm.num_groups(batch_norm, num_devices)
+    over = norm.devices(batch_norm, num_devices)
     if name in resnet.FACTORIES:
-        options["norm_groups"] = groups
+        options["norm_over"] = over
     return MMGR(
         image_encoder=IMAGE_ENCODERS[name](dtype=dtype, **options),
         poi_encoder=poi.build(

@@ -1,5 +1,6 @@
 """Batch normalisation with PyTorch's semantics, over all devices or some of them."""
 
+import dataclasses
 import re
 
 import flax.linen as nn
@@ -9,28 +10,50 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.typing import MESH_AXES
 
 EPSILON = 1e-5
 MOMENTUM = 0.1  # weight of the new batch in the running statistics, as in PyTorch
 
 
-class BatchNorm(nn.Module):
-    """Normalises each channel over a group of rows and all positions.
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """Devices whose rows share statistics: groups of equally many neighbours.
 
-    Training uses the group's own statistics, taken in float32, and moves the running
-    statistics by `MOMENTUM` towards their mean over the groups; the running variance
-    follows the unbiased variance of a group (n / (n - 1)), as in PyTorch and unlike
-    flax.linen.BatchNorm. Inference uses the running statistics.
+    Attributes:
+        group_size: Devices of a group.
+        num_groups: Groups of a mesh.
+    """
+
+    group_size: int
+    num_groups: int
+
+    def mean(self, values: Array) -> Array:
+        """Mean over each group, inside a `shard_map` over the mesh."""
+        groups = None
+        if self.num_groups > 1:
+            places = range(self.group_size * self.num_groups)
+            size = self.group_size
+            groups = [list(places[k : k + size]) for k in places[::size]]
+        return jax.lax.pmean(values, MESH_AXES, axis_index_groups=groups)
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel over the rows of some devices and all positions.
+
+    Training uses the batch's own statistics, taken in float32, and moves the running
+    statistics by `MOMENTUM` towards them; the running variance follows the unbiased
+    variance (n / (n - 1)), as in PyTorch and unlike flax.linen.BatchNorm. Inference
+    uses the running statistics.
 
     Attributes:
         dtype: Type of the result; statistics and parameters are float32.
-        groups: Equal parts of the batch, consecutive rows each, with statistics of
-            their own; 1 is the whole batch. Where a part is what one device holds,
-            no number travels in the forward pass.
+        over: Devices whose rows make up the batch, where training runs in a
+            `shard_map`, two exchanges a step; None for this device's rows alone.
     """
 
     dtype: DTypeLike = jnp.float32
-    groups: int = 1
+    over: Devices | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
@@ -44,60 +67,52 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
             factor = scale * jax.lax.rsqrt(var + EPSILON)
             return (x * factor + (bias - mean * factor)).astype(self.dtype)
-        # A fresh model may be drawn with fewer rows than there are groups.
-        groups = 1 if self.is_initializing() else self.groups
-        parts = x.reshape(groups, -1, *x.shape[1:])
-        mean, var = _moments(parts)
+        mean, mean_square = _moments(x)
+        count = x.size // x.shape[-1]
+        if self.over and not self.is_initializing():
+            mean, mean_square = self.over.mean(jnp.stack([mean, mean_square]))
+            count *= self.over.group_size
+        var = jnp.maximum(mean_square - mean * mean, 0.0)
         if not self.is_initializing():
-            count = parts[0].size // parts.shape[-1]
-            mean_of_groups = jnp.mean(mean, axis=0)
-            unbiased = jnp.mean(var, axis=0) * (count / max(count - 1, 1))
-            running_mean.value += MOMENTUM * (mean_of_groups - running_mean.value)
+            unbiased = var * (count / max(count - 1, 1))
+            running_mean.value += MOMENTUM * (mean - running_mean.value)
             running_var.value += MOMENTUM * (unbiased - running_var.value)
         factor = scale * jax.lax.rsqrt(var + EPSILON)
-        shift = bias - mean * factor
-        across = (slice(None), None, None, None)
-        parts = parts * factor[across] + shift[across]
-        return parts.reshape(x.shape).astype(self.dtype)
+        return (x * factor + (bias - mean * factor)).astype(self.dtype)
 
 
-def num_groups(scope: str, num_devices: int) -> int:
-    """Groups of a batch whose statistics `model.batch_norm` keeps apart.
+def devices(scope: str, num_devices: int) -> Devices | None:
+    """Devices whose rows share statistics, by what `model.batch_norm` says.
 
     Args:
-        scope: "global": one group, the batch of all devices. "local": each device's
-            rows. "group:k": the rows of k neighbouring devices, or of all where there
-            are fewer than k.
+        scope: "global": all devices. "local": each device for itself. "group:k": k
+            neighbouring devices, or all where there are fewer than k.
         num_devices: Devices that batches are split over.
+
+    Returns:
+        As `BatchNorm.over`: None where each device is a group.
 
     Raises:
         InputError: For another scope, or a k that does not divide the devices.
     """
-    if scope == "global":
-        return 1
-    if scope == "local":
-        return num_devices
     match = re.fullmatch(r"group:([1-9]\d*)", scope)
-    if not match:
+    if not match and scope not in ("global", "local"):
         raise InputError(
             f"config.model.batch_norm={scope!r} is unknown; allowed: global, local, "
             "group:k with k devices, such as group:8."
         )
-    size = int(match.group(1))
-    if size >= num_devices:
-        return 1
+    size = num_devices if scope == "global" else int(match[1]) if match else 1
+    size = min(size, num_devices)
     if num_devices % size:
         fitting = [k for k in range(1, num_devices) if num_devices % k == 0]
         raise InputError(
             f"config.model.batch_norm={scope!r} does not part {num_devices} devices. "
             f"Take one of {', '.join(f'group:{k}' for k in fitting)}, or global."
         )
-    return num_devices // size
+    return Devices(size, num_devices // size) if size > 1 else None
 
 
-def _moments(parts: Float[Array, "g b h w c"]) -> tuple[Array, Array]:
-    """Mean and biased variance [g c] of each channel, in float32 or finer."""
-    parts = parts.astype(jnp.promote_types(parts.dtype, jnp.float32))
-    mean = jnp.mean(parts, axis=(1, 2, 3))
-    mean_square = jnp.mean(parts * parts, axis=(1, 2, 3))
-    return mean, jnp.maximum(mean_square - mean * mean, 0.0)
+def _moments(x: Float[Array, "b h w c"]) -> tuple[Array, Array]:
+    """Mean and mean square [c] of each channel, in float32 or finer."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.mean(x, axis=(0, 1, 2)), jnp.mean(x * x, axis=(0, 1, 2))

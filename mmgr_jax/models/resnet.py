@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mmgr_jax.models.norm import BatchNorm
+from mmgr_jax.models.norm import BatchNorm, Devices
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -30,7 +31,7 @@ class ResNet(nn.Module):
         stem: "conv7" (7x7 with stride 2, then 3x3 maximum with stride 2) or "patch4"
             (4x4 with stride 4, which spares a small network 40 % of its CPU time).
         dtype: Type of the activations; parameters are float32.
-        norm_groups: Parts of a batch that BatchNorm keeps apart in training.
+        norm_over: Devices whose rows BatchNorm takes together in training.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
     """
@@ -40,7 +41,7 @@ class ResNet(nn.Module):
     block: str = "basic"
     stem: str = "conv7"
     dtype: DTypeLike = jnp.float32
-    norm_groups: int = 1
+    norm_over: Devices | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -58,7 +59,7 @@ class ResNet(nn.Module):
             train: Use and update the batch statistics of BatchNorm.
         """
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
-        norm = partial(BatchNorm, dtype=self.dtype, groups=self.norm_groups)
+        norm = partial(BatchNorm, dtype=self.dtype, over=self.norm_over)
         x = nn.relu(norm(name="bn1")(x, train))
         if self.stem == "conv7":
             x = max_pool(x)
@@ -198,19 +199,17 @@ def _maximum(arrays: Sequence[Array]) -> Array:
     return reduce(jnp.maximum, arrays)
 
 
-def resnet18(**options: int | DTypeLike) -> ResNet:
+def resnet18(**options: Any) -> ResNet:
     """The ResNet-18 of torchvision; 512 features."""
     return ResNet(stage_sizes=(2, 2, 2, 2), block="basic", **options)
 
 
-def resnet50(**options: int | DTypeLike) -> ResNet:
+def resnet50(**options: Any) -> ResNet:
     """The ResNet-50 (v1.5) of torchvision, the paper's encoder; 2048 features."""
     return ResNet(stage_sizes=(3, 4, 6, 3), block="bottleneck", **options)
 
 
-def resnet_small(
-    *, width: int = 32, blocks: int = 1, **options: str | int | DTypeLike
-) -> ResNet:
+def resnet_small(*, width: int = 32, blocks: int = 1, **options: Any) -> ResNet:
     """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
     return ResNet((blocks,) * 3, width=width, **options)
 

@@ -1,14 +1,18 @@
 """BatchNorm against PyTorch's."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 from oracles import import_oracle
 
+from mmgr_jax import sharding
 from mmgr_jax.errors import InputError
-from mmgr_jax.models.norm import BatchNorm, num_groups
+from mmgr_jax.models.norm import BatchNorm, devices
+from mmgr_jax.typing import MESH_AXES
 
 SHAPE = (5, 4, 3, 6)
 
@@ -100,31 +104,41 @@ def test_initialisation_leaves_the_running_statistics_alone():
     assert np.all(variables["batch_stats"]["var"] == 1.0)
 
 
-def grouped(groups, x, devices=1):
+def over_devices(scope, x, num_devices):
     """Result, statistics and gradient of `sin`, with rows split over devices."""
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
-    rows = NamedSharding(mesh, PartitionSpec("data"))
-    norm = BatchNorm(groups=groups)
+    mesh = sharding.make_mesh(data=num_devices)
+    norm = BatchNorm(over=devices(scope, num_devices))
     variables = start(norm)
+    whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)
 
-    def loss(scale, x):
+    @partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(whole, rows),
+        out_specs=(rows, whole),
+        check_vma=False,
+    )
+    def apply(scale, x):
         given = variables | {"params": variables["params"] | {"scale": scale}}
         y, updates = norm.apply(given, x, train=True, mutable=["batch_stats"])
-        return jnp.sum(jnp.sin(y)), (y, updates["batch_stats"])
+        return y, jax.lax.pmean(updates["batch_stats"], MESH_AXES)
+
+    def loss(scale, x):
+        y, stats = apply(scale, x)
+        return jnp.sum(jnp.sin(y)), (y, stats)
 
     gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-    gradient, (y, stats) = gradients(
-        variables["params"]["scale"], jax.device_put(x, rows)
-    )
+    gradient, (y, stats) = gradients(variables["params"]["scale"], x)
     return y, stats, gradient
 
 
-@pytest.mark.parametrize(("scope", "groups"), [("local", 4), ("group:2", 2)])
-def test_groups_on_four_devices_are_so_many_batches(scope, groups):
-    assert num_groups(scope, 4) == groups
+@pytest.mark.parametrize(
+    ("scope", "groups"), [("local", 4), ("group:2", 2), ("global", 1)]
+)
+def test_groups_of_four_devices_are_so_many_batches(scope, groups):
     x = np.random.default_rng(1).normal(2.0, 3.0, (8, *SHAPE[1:])).astype(np.float32)
-    y, stats, (scale_gradient, x_gradient) = grouped(groups, x, devices=4)
-    parts = [grouped(1, part) for part in np.split(x, groups)]
+    y, stats, (scale_gradient, x_gradient) = over_devices(scope, x, 4)
+    parts = [over_devices("local", part, 1) for part in np.split(x, groups)]
     np.testing.assert_allclose(y, np.concatenate([p[0] for p in parts]), atol=2e-6)
     for name in ("mean", "var"):
         expected = np.mean([p[1][name] for p in parts], axis=0)
@@ -136,22 +150,17 @@ def test_groups_on_four_devices_are_so_many_batches(scope, groups):
     np.testing.assert_allclose(x_gradient, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_one_group_is_the_batch_of_all_devices():
-    x = np.random.default_rng(1).normal(2.0, 3.0, (8, *SHAPE[1:])).astype(np.float32)
-    one, four = grouped(1, x), grouped(1, x, devices=4)
-    for ours, theirs in zip(jax.tree.leaves(four), jax.tree.leaves(one), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
-
-
 @pytest.mark.parametrize(
-    ("scope", "devices", "groups"),
+    ("scope", "num_devices", "group_size"),
     [
-        ("global", 8, 1), ("local", 8, 8), ("group:1", 8, 8), ("group:4", 8, 2),
-        ("group:8", 8, 1), ("group:16", 8, 1), ("local", 1, 1), ("group:2", 1, 1),
+        ("global", 8, 8), ("local", 8, 1), ("group:1", 8, 1), ("group:4", 8, 4),
+        ("group:8", 8, 8), ("group:16", 8, 8), ("local", 1, 1), ("group:2", 1, 1),
     ],
 )  # fmt: skip
-def test_groups_of_a_scope(scope, devices, groups):
-    assert num_groups(scope, devices) == groups
+def test_groups_of_a_scope(scope, num_devices, group_size):
+    over = devices(scope, num_devices)
+    assert (over.group_size if over else 1) == group_size
+    assert (over.num_groups if over else num_devices) == num_devices // group_size
 
 
 @pytest.mark.parametrize(
@@ -164,4 +173,4 @@ def test_groups_of_a_scope(scope, devices, groups):
 )
 def test_a_scope_that_does_not_fit_is_refused(scope, message):
     with pytest.raises(InputError, match=message):
-        num_groups(scope, 6)
+        devices(scope, 6)
