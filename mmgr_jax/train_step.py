@@ -36,7 +36,7 @@ class TrainState:
         opt_state: State of the optimiser.
     """
 
-    step: jax.Array | jax.ShapeDtypeStruct
+    step: Any  # JAX also fills such trees with shapes and layouts
     params: Tree
     batch_stats: Tree
     opt_state: optax.OptState
