@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import re
 import resource
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,16 +82,12 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
 
     Returns:
         A row each batch and implementation: `batch`, `way`, `temporary_mib` a chip,
-        `collectives` by kind, and `compile_s`.
+        `collectives` by kind, `sent_mb` that arrive at a chip, and `compile_s`.
     """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    import jax
-    import numpy as np
-    from jax.experimental import topologies
-    from jax.sharding import AxisType, Mesh
+    from mmgr_jax.planning import hlo
+    from mmgr_jax.planning.topology import mesh_of
 
-    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    mesh = Mesh(np.asarray(description.devices), ("data",), axis_types=(AxisType.Auto,))
+    mesh = mesh_of(topology, data=-1)
     rows = []
     for batch in batches:
         for way in ("dense", "gathered", "ring"):
@@ -102,22 +96,18 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
             start = time.perf_counter()
             program = _lowered(way, batch, mesh).compile()
             memory = program.memory_analysis()
-            kinds = re.findall(
-                r"(all-gather|all-reduce|reduce-scatter|collective-permute|all-to-all)"
-                r"(?:-start)?\(",
-                program.as_text(),
-            )
+            exchanges = hlo.collectives(program.as_text())
             rows.append(
                 {
                     "batch": batch,
                     "way": way,
                     "devices": mesh.size,
                     "temporary_mib": memory.temp_size_in_bytes / 2**20,
-                    "collectives": dict(Counter(kinds)),
+                    "collectives": {found.kind: found.count for found in exchanges},
+                    "sent_mb": sum(found.total_bytes for found in exchanges) / 1e6,
                     "compile_s": time.perf_counter() - start,
                 }
             )
-    del jax
     return rows
 
 
@@ -221,12 +211,14 @@ def _lowered(way: str, batch: int, mesh: Any) -> Any:
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
 
+    from mmgr_jax.typing import MESH_AXES
+
     def shape(*sizes: int, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
         sharding = NamedSharding(mesh, spec)
         return jax.ShapeDtypeStruct(sizes, jnp.float32, sharding=sharding)
 
-    z_image = shape(2, batch, LENGTH, spec=PartitionSpec(None, "data"))
-    z_poi = shape(batch, LENGTH, spec=PartitionSpec("data"))
+    z_image = shape(2, batch, LENGTH, spec=PartitionSpec(None, MESH_AXES))
+    z_poi = shape(batch, LENGTH, spec=PartitionSpec(MESH_AXES))
     gradient = jax.value_and_grad(_loss(way, mesh, "bfloat16"), argnums=(0, 1))
     layouts = (z_image.sharding, z_poi.sharding)
     whole = NamedSharding(mesh, PartitionSpec())
