@@ -38,7 +38,7 @@ from data_prep.checks import city as city_checks
 from data_prep.imagery import Imagery
 from data_prep.runners import Runner
 from mmgr_jax import cli
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 
 _GENERATED_FILE = "generated.json"
@@ -63,16 +63,16 @@ class Encoder:
     Attributes:
         city: The city.
         imagery: The imagery; other processes get its headers and open its files.
-        image_format: Encoding of the tiles.
+        tile_writer: How tiles are written.
     """
 
     city: city_lib.City
     imagery: Imagery
-    image_format: str
+    tile_writer: tiles.Writer
 
     def __call__(self, regions: Sequence[int]) -> Iterator[bytes]:
         """Returns the records in the order of `regions`."""
-        return city_lib.encoded(self.city, self.imagery, regions, self.image_format)
+        return city_lib.encoded(self.city, self.imagery, regions, self.tile_writer)
 
 
 def build(
@@ -201,7 +201,7 @@ def _write(
 ) -> int:
     """Writes the records of checked sources; their number."""
     settings = sections["records"]
-    image_format = settings["image_format"]
+    tile_writer = records.tile_writer(settings)
     with open_imagery(sections) as imagery:
         city = city_lib.gather(sections, imagery)
         vectors = category_embedding.make_vectors(
@@ -209,7 +209,7 @@ def _write(
         )
         manifest = city_lib.manifest(
             city,
-            image_format,
+            tile_writer.image_format,
             sources=sources.describe(sources.files(sections)),
             config=sections_lib.comparable(sections),
         )
@@ -217,7 +217,7 @@ def _write(
             records_dir,
             manifest=manifest,
             vectors=vectors,
-            encode=Encoder(city, imagery, image_format),
+            encode=Encoder(city, imagery, tile_writer),
             num_shards=settings["num_shards"],
             fingerprint=fingerprint,
             run=run,

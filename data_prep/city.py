@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
-import tensorflow_datasets as tfds
 from jaxtyping import Float, Int, Int32, UInt8
 
 from data_prep import assign as assign_lib
@@ -23,7 +22,7 @@ from data_prep.labels import LabelSource, Values
 from data_prep.pois import PoiTable
 from data_prep.regions import Regions
 from data_prep.splits import Splits
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 
 
@@ -167,20 +166,22 @@ def manifest(
 
 
 def encoded(
-    city: City, imagery: Imagery, regions: Iterable[int], image_format: str
+    city: City, imagery: Imagery, regions: Iterable[int], tile_writer: tiles.Writer
 ) -> Iterator[bytes]:
     """Serialised records of some regions, in their order.
 
     Tiles are read here and encoded by threads, a few tiles ahead.
     """
-    layout = schema.features(city.regions.tile_size_px, city.meanings, image_format)
+    layout = schema.Layout(
+        city.regions.tile_size_px, city.meanings, tile_writer.image_format
+    )
 
-    def tiles() -> Iterator[tuple[Any, ...]]:
+    def arguments() -> Iterator[tuple[Any, ...]]:
         for region in regions:
             tile = regions_lib.read(imagery, city.regions, region)
-            yield city, region, tile, layout, image_format
+            yield city, region, tile, layout, tile_writer
 
-    yield from threads.in_order(_encode, tiles())
+    yield from threads.in_order(_encode, arguments())
 
 
 def region_graph(
@@ -203,13 +204,13 @@ def _encode(
     city: City,
     region: int,
     tile: UInt8[np.ndarray, "h w 3"],
-    layout: tfds.features.FeaturesDict,
-    image_format: str,
+    layout: schema.Layout,
+    tile_writer: tiles.Writer,
 ) -> bytes:
     category, offset_m, edges, weights = region_graph(city, region)
     record: schema.Record = {
         "region_id": city.regions.ids[region],
-        "image": schema.encode_image(tile, image_format),
+        "image": tile_writer.encode(tile),
         "poi/category": category,
         "poi/offset_m": offset_m,
         "poi/edges": edges,

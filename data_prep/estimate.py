@@ -10,6 +10,7 @@ import numpy as np
 from data_prep import pois, progress
 from data_prep.city import City, encoded
 from data_prep.imagery import Imagery
+from mmgr_jax.data import tiles
 
 _SAMPLE = 64
 _SHARD_BYTES = 2**17  # index and padding of an ArrayRecord file, measured
@@ -18,7 +19,13 @@ _TOP = 10
 
 
 def report(
-    city: City, imagery: Imagery, *, num_shards: int, image_format: str, **_: object
+    city: City,
+    imagery: Imagery,
+    *,
+    num_shards: int,
+    image_format: str,
+    image_quality: int | None = None,
+    **_: object,
 ) -> str:
     """A page on what the records of a city would hold.
 
@@ -26,7 +33,8 @@ def report(
         city: The city, gathered from its sources.
         imagery: The open imagery, to encode a sample of tiles.
         num_shards: Number of shards.
-        image_format: Encoding of the tiles.
+        image_format: As for `tiles.Writer`.
+        image_quality: Likewise.
 
     Returns:
         The text.
@@ -46,7 +54,9 @@ def report(
         "labels",
         *_label_lines(city),
         "",
-        _cost_line(city, imagery, num_shards, image_format),
+        _cost_line(
+            city, imagery, num_shards, tiles.Writer(image_format, image_quality)
+        ),
         "dry run: nothing was written",
     ]
     return "\n".join(lines)
@@ -111,14 +121,15 @@ def _label_lines(city: City) -> list[str]:
     return lines or ["  none"]
 
 
-def _cost_line(city: City, imagery: Imagery, num_shards: int, image_format: str) -> str:
+def _cost_line(
+    city: City, imagery: Imagery, num_shards: int, tile_writer: tiles.Writer
+) -> str:
     """Disk and time, from encoding tiles spread over the city."""
     count = len(city.regions)
     chosen = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))
     start = time.monotonic()
     sizes = [
-        len(example)
-        for example in encoded(city, imagery, chosen.tolist(), image_format)
+        len(example) for example in encoded(city, imagery, chosen.tolist(), tile_writer)
     ]
     seconds = (time.monotonic() - start) / len(sizes) * count
     num_shards = min(num_shards, count)

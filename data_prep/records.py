@@ -25,7 +25,7 @@ from data_prep import disk, shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
 from mmgr_jax.data import folds as folds_lib
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 
 
@@ -146,7 +146,12 @@ def misfit(
 
 
 def problems(
-    city: str, *, dir: str | None, num_shards: int, image_format: str
+    city: str,
+    *,
+    dir: str | None,
+    num_shards: int,
+    image_format: str,
+    image_quality: int | None = None,
 ) -> list[str]:
     """What is wrong with the name of a city and the settings of its records."""
     found = []
@@ -157,12 +162,13 @@ def problems(
         )
     if num_shards < 1:
         found.append(f"config.records.num_shards is {num_shards}; allowed: 1 or more.")
-    if image_format not in schema.IMAGE_FORMATS:
-        found.append(
-            f"config.records.image_format is {image_format!r}; allowed: "
-            f"{', '.join(schema.IMAGE_FORMATS)}."
-        )
-    return found
+    fault = tiles.Writer(image_format, image_quality).problem
+    return [*found, fault] if fault else found
+
+
+def tile_writer(settings: Mapping[str, Any]) -> tiles.Writer:
+    """How the tiles are written by a section `records`."""
+    return tiles.Writer(settings["image_format"], settings["image_quality"])
 
 
 def _partial_dir(records_dir: Path, fingerprint: str) -> Path:
@@ -227,7 +233,7 @@ def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
             f"Regions of {manifest.city}: imagery tiles, points of interest, labels. "
             f"{schema.MANIFEST_FILE} says what the fields mean."
         ),
-        features=manifest.features(),
+        features=manifest.layout.features(),
         disable_shuffling=True,
     )
     info.set_file_format(file_adapters.FileFormat.ARRAY_RECORD)

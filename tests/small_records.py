@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from array_record.python import array_record_module
 
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 
 TILE_SIZE_PX = 32
 TILE_SIZE_M = 64.0
@@ -15,13 +15,17 @@ LABELS = {
 CATEGORIES = ("bank", "cafe", "park", "school", "shop")
 
 
-def write_records(records_dir, *, rows=5, columns=8, num_shards=3, seed=0):
+def write_records(
+    records_dir, *, rows=5, columns=8, num_shards=3, seed=0, image_format="png"
+):
     """Writes a finished records folder of `rows * columns` regions; returns it."""
     rng = np.random.default_rng(seed)
     records = [
-        _record(rng, row, column) for row in range(rows) for column in range(columns)
+        _record(rng, row, column, image_format)
+        for row in range(rows)
+        for column in range(columns)
     ]
-    layout = schema.features(TILE_SIZE_PX, LABELS, "png")
+    layout = schema.Layout(TILE_SIZE_PX, LABELS, image_format)
     parts = np.array_split(np.arange(len(records)), num_shards)
     for index, part in enumerate(parts):
         path = records_dir / schema.shard_name("small", index, num_shards)
@@ -46,11 +50,12 @@ def write_records(records_dir, *, rows=5, columns=8, num_shards=3, seed=0):
         category_parents=CATEGORIES,
         labels=LABELS,
         block_size_m=2 * TILE_SIZE_M,
+        image_format=image_format,
     ).save(records_dir)
     return records_dir
 
 
-def _record(rng, row, column):
+def _record(rng, row, column, image_format):
     count = int(rng.integers(0, 12)) if (row + column) % 4 else 0
     west, north = 3e5 + column * TILE_SIZE_M, 3.4e6 - row * TILE_SIZE_M
     brightness = int(rng.integers(40, 200))
@@ -61,7 +66,7 @@ def _record(rng, row, column):
     edges = np.array([[i, i + 1] for i in range(count - 1)], np.int32).reshape(-1, 2)
     return {
         "region_id": f"r{row:04d}c{column:04d}",
-        "image": schema.encode_image((brightness + noise).astype(np.uint8), "png"),
+        "image": tiles.encode((brightness + noise).astype(np.uint8), image_format),
         "poi/category": rng.integers(0, len(CATEGORIES), count).astype(np.int32),
         "poi/offset_m": offsets,
         "poi/edges": edges,

@@ -3,10 +3,12 @@
 import itertools
 import shutil
 
+import grain
 import numpy as np
 import pytest
+import small_records
 
-from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data import pipeline, schema, tiles
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
@@ -117,6 +119,50 @@ def test_more_edges_than_a_delaunay_graph_has_are_refused():
     }
     with pytest.raises(InputError, match="region 'r7': 36 edges between 9 POIs"):
         pipeline.pad_pois(record, 9, None, edges=True)
+
+
+@pytest.mark.parametrize("max_pois", [None, 8])
+@pytest.mark.parametrize("image_format", tiles.FORMATS)
+def test_batches_are_those_of_a_plain_chain(tmp_path, max_pois, image_format):
+    """As Grain's own operations give them, one region after the other."""
+    folder = small_records.write_records(tmp_path, image_format=image_format)
+    source = RecordSource(folder)
+    slots = pipeline.poi_slots(source, max_pois)
+
+    def example(row, rng):
+        index, counts = row
+        record = source[index]
+        count = len(record["poi/category"])
+        chosen = np.arange(count)
+        if count > slots:
+            chosen = np.sort(rng.choice(count, slots, replace=False))
+        offset_m = np.zeros((slots, 2), np.float32)
+        offset_m[: len(chosen)] = record["poi/offset_m"][chosen]
+        return {
+            "region_index": index,
+            "example_mask": counts,
+            "poi_offset_m": offset_m,
+            "image": record["image"],
+        }
+
+    for process in range(2):
+        plain = grain.MapDataset.range(len(source)).seed(OPTIONS["seed"]).shuffle()
+        plain = pipeline._ProcessRows(plain, 3, 16, process, 2).repeat(None)
+        plain = iter(plain.random_map(example).to_iter_dataset().batch(8))
+        options = dict(max_pois=max_pois, short_batch="fill", process_count=2)
+        for batch in _take(source, 8, **options, process_index=process):
+            for name, values in next(plain).items():
+                np.testing.assert_array_equal(batch[name], values)
+
+
+def test_without_images_all_else_is_the_same(source):
+    for batch, without in zip(
+        _take(source, 3), _take(source, 3, images=False), strict=True
+    ):
+        del batch["image"]
+        assert batch.keys() == without.keys()
+        for name, values in batch.items():
+            np.testing.assert_array_equal(values, without[name])
 
 
 def test_same_seed_same_order_other_seed_other_order(source):

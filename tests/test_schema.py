@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from tensorflow_datasets.proto import tf_example_pb2
 
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
@@ -33,14 +34,43 @@ def test_a_record_comes_back_as_it_went(count):
         "gdp": schema.Label("count", "million CNY"),
         "function": schema.Label("share", "1", ("water", "forest")),
     }
-    layout = schema.features(16, labels, "png")
+    layout = schema.Layout(16, labels, "png")
     record = _record(count)
-    encoded = {**record, "image": schema.encode_image(record["image"], "png")}
+    encoded = {**record, "image": tiles.encode(record["image"], "png")}
     decoded = schema.deserialize(schema.serialize(encoded, layout), layout)
     assert decoded.keys() == record.keys()
     for name, value in record.items():
         np.testing.assert_array_equal(decoded[name], value)
         assert np.shape(decoded[name]) == np.shape(value)
+
+
+@pytest.mark.parametrize("image_format", tiles.FORMATS)
+@pytest.mark.parametrize("count", [0, 5])
+def test_tfds_writes_the_same_bytes_and_reads_the_same_values(count, image_format):
+    labels = {"gdp": schema.Label("count", "million CNY")}
+    layout = schema.Layout(16, labels, image_format)
+    record = _record(count)
+    del record["label/function"]
+    stored = tiles.encode(record["image"], image_format)
+    ours = schema.serialize({**record, "image": stored}, layout)
+    nested = {"label": {"gdp": record["label/gdp"]}, "poi": {}}
+    for name, value in record.items():
+        group, _, leaf = name.partition("/")
+        nested.setdefault(group, value) if not leaf else nested[group].update(
+            {leaf: value}
+        )
+    nested["image"] = stored
+    features = layout.features()
+    theirs = features.serialize_example(features.encode_example(nested))
+    message = tf_example_pb2.Example.FromString(theirs)  # its map has no order
+    assert ours == message.SerializeToString(deterministic=True)
+    read = features.deserialize_example_np(ours)
+    if image_format in ("webp", "raw"):
+        assert read["image"] == stored
+    else:
+        decoded = schema.deserialize(ours, layout)["image"]
+        np.testing.assert_array_equal(read["image"], decoded)
+    np.testing.assert_array_equal(read["poi"]["offset_m"], record["poi/offset_m"])
 
 
 def test_manifest_comes_back_as_it_went(records_dir, tmp_path):

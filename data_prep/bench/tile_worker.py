@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from data_prep.imagery import Bounds, Imagery
-from mmgr_jax.data import schema
+from mmgr_jax.data import tiles
 
 TILE_PX = 224
 _CRS = "EPSG:32651"
@@ -119,14 +119,14 @@ def _ours(imagery: Imagery, column: int, row: int) -> bytes:
     side_m = TILE_PX * _GSD_M
     bounds_m: Bounds = (west, north - side_m, west + side_m, north)
     tile, _ = imagery.read_tile(bounds_m, TILE_PX)
-    return schema.encode_image(tile, _FORMAT)
+    return tiles.encode(tile, _FORMAT)
 
 
 def _peer(source: rasterio.DatasetReader, column: int, row: int) -> bytes:
     pixels = source.read([1, 2, 3], window=Window(column, row, TILE_PX, TILE_PX))
     buffer = io.BytesIO()
     tile = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
-    Image.fromarray(tile).save(buffer, **schema.IMAGE_FORMATS[_FORMAT])
+    Image.fromarray(tile).save(buffer, format=_FORMAT, compress_level=3)
     return buffer.getvalue()
 
 

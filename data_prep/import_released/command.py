@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from data_prep import records, runners, sources, splits, threads
@@ -19,7 +18,7 @@ from data_prep.checks import common
 from data_prep.import_released import categories, images, sample
 from data_prep.import_released.sample import Sample
 from mmgr_jax import cli
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 
 SECTIONS = ("city", sections_lib.RELEASED, "blocks", "records")
@@ -70,14 +69,14 @@ def import_records(config: ConfigDict) -> Path:
     )
     _tell(found)
     settings, paths = sections_lib.comparable(sections), _paths(sections)
-    image_format = sections["records"]["image_format"]
+    tile_writer = records.tile_writer(sections["records"])
     records.write(
         records_dir,
         manifest=_manifest(
-            city, found, image_format, sources.describe(paths), settings
+            city, found, tile_writer.image_format, sources.describe(paths), settings
         ),
         vectors=found.pois.vectors,
-        encode=functools.partial(_encoded, found, image_format),
+        encode=functools.partial(_encoded, found, tile_writer),
         num_shards=sections["records"]["num_shards"],
         fingerprint=sources.fingerprint(settings, paths),
         run=runners.local(),
@@ -206,23 +205,23 @@ def _manifest(
 
 
 def _encoded(
-    found: Sample, image_format: str, regions: Sequence[int]
+    found: Sample, tile_writer: tiles.Writer, regions: Sequence[int]
 ) -> Iterator[bytes]:
     """Serialised records of some regions, in their order."""
-    layout = schema.features(found.tile_size_px, found.meanings, image_format)
-    arguments = ((found, region, layout, image_format) for region in regions)
+    layout = schema.Layout(found.tile_size_px, found.meanings, tile_writer.image_format)
+    arguments = ((found, region, layout, tile_writer) for region in regions)
     return threads.in_order(_encode, arguments)
 
 
 def _encode(
-    found: Sample, region: int, layout: tfds.features.FeaturesDict, image_format: str
+    found: Sample, region: int, layout: schema.Layout, tile_writer: tiles.Writer
 ) -> bytes:
     name = found.regions[region]
     tile = images.read(found.images[name], found.tile_size_px)
     category, edges = found.pois.category[name], found.pois.edges[name]
     record: schema.Record = {
         "region_id": name,
-        "image": schema.encode_image(tile, image_format),
+        "image": tile_writer.encode(tile),
         "poi/category": category,
         "poi/offset_m": np.zeros((len(category), 2), np.float32),
         "poi/edges": edges,

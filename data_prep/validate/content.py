@@ -170,7 +170,7 @@ def _records(
     manifest: schema.Manifest, records_dir: Path, faults: _Faults
 ) -> Iterator[tuple[int, schema.Record]]:
     """Place in the city and content of every record that can be read."""
-    layout = manifest.features()
+    layout = manifest.layout
     place = 0
     paths = manifest.shard_paths(records_dir)
     for path, length in zip(paths, manifest.shard_lengths, strict=True):

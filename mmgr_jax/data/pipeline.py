@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grain
 import numpy as np
@@ -15,6 +18,7 @@ from mmgr_jax.errors import InputError, check_choice
 Batch = dict[str, np.ndarray]
 """`image` uint8 [b h w 3] · `poi_category` int32 [b n] · `poi_offset_m` float32
 [b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b]
+without `image` where the device has all of them;
 and, on demand, `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]"""
 
 POI_SLOT_MULTIPLE = 8
@@ -25,26 +29,36 @@ EDGES_PER_SLOT = 3
 
 SHORT_BATCHES = ("drop", "fill")
 
+_PART = 16
+"""Regions that one thread reads at once."""
+
+_AHEAD = 2
+"""Batches that are made before they are asked for, and at the same time."""
+
+
+_Row = tuple[Any, ...]
+"""Index of a region, whether it counts, and the state of its generator if it draws."""
+
 
 class TrainingBatches(Iterator[Batch]):
     """An endless iterator whose state fits any number of processes."""
 
-    def __init__(self, rows: grain.DatasetIterator, process_count: int) -> None:
-        """Takes this process's iterator, and how many there are of its kind."""
-        self._rows = rows
-        self._process_count = process_count
+    def __init__(self, batches: grain.DatasetIterator, batch_size: int) -> None:
+        """Takes this process's iterator, and the rows of a batch over all of them."""
+        self._batches = batches
+        self._batch_size = batch_size
 
     def __next__(self) -> Batch:
         """The next batch."""
-        return next(self._rows)
+        return next(self._batches)
 
     def get_state(self) -> dict[str, int]:
         """Rows that all processes together have given."""
-        return {"rows": self._rows.get_state()["next_index"] * self._process_count}
+        return {"rows": self._batches.get_state()["next_index"] * self._batch_size}
 
     def set_state(self, state: dict[str, int]) -> None:
         """Goes on from a state, which another number of processes may have left."""
-        self._rows.set_state({"next_index": state["rows"] // self._process_count})
+        self._batches.set_state({"next_index": state["rows"] // self._batch_size})
 
 
 def training_batches(
@@ -56,6 +70,7 @@ def training_batches(
     seed: int,
     short_batch: str = "drop",
     edges: bool = False,
+    images: bool = True,
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainingBatches:
@@ -77,6 +92,7 @@ def training_batches(
             batch is filled with regions the epoch has shown before, which
             `example_mask` keeps out of the losses; so every region counts once.
         edges: Give the POI graph too.
+        images: Give the tiles, or leave them out and decode none.
         process_index: This process.
         process_count: Number of processes.
 
@@ -108,13 +124,13 @@ def training_batches(
         process_count,
     )
     dataset = dataset.repeat(None)
-    dataset = dataset.random_map(
-        lambda row, rng: _example(source, *row, num_slots, edges, rng)
-    )
-    batches = dataset.to_iter_dataset(
-        grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * rows)
-    ).batch(rows, drop_remainder=True)
-    return TrainingBatches(iter(batches), process_count)
+    if source.manifest.max_pois > num_slots:
+        dataset = dataset.random_map(
+            lambda row, rng: (*row, rng.bit_generator.state["state"])
+        )
+    reader = _Reader(source, num_slots, num_threads, edges=edges, images=images)
+    batches = dataset.batch(rows, batch_fn=list).map(reader)
+    return TrainingBatches(iter(_ahead(batches)), batch_size)
 
 
 def steps_per_epoch(num_regions: int, batch_size: int, short_batch: str) -> int:
@@ -130,17 +146,17 @@ def epoch_batches(
 
     Rows added to fill the last batch repeat its last region, with `example_mask` False.
     """
-    num_slots = poi_slots(source, None)
     last = len(source) - 1
     dataset = grain.MapDataset.range(-(-len(source) // batch_size) * batch_size)
-    dataset = dataset.map(
-        lambda row: _example(
-            source, min(row, last), row <= last, num_slots, edges, None
-        )
+    dataset = dataset.map(lambda row: (min(row, last), row <= last))
+    reader = _Reader(source, poi_slots(source, None), num_threads, edges=edges)
+    yield from _ahead(dataset.batch(batch_size, batch_fn=list).map(reader))
+
+
+def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
+    return batches.to_iter_dataset(
+        grain.ReadOptions(num_threads=_AHEAD, prefetch_buffer_size=_AHEAD)
     )
-    yield from dataset.to_iter_dataset(
-        grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * batch_size)
-    ).batch(batch_size)
 
 
 def poi_slots(source: RecordSource, max_pois: int | None) -> int:
@@ -194,28 +210,76 @@ class _ProcessRows(grain.MapDataset):
         return region, not shown_before
 
 
-def _example(
-    source: RecordSource,
-    index: int,
-    counts: bool,
-    num_slots: int,
-    edges: bool,
-    rng: np.random.Generator | None,
-) -> Batch:
-    """One region as the row of a batch."""
-    record = source[index]
-    return {
-        "image": record["image"],
-        **pad_pois(record, num_slots, rng, edges=edges),
-        "example_mask": np.bool_(counts),
-        "region_index": np.int64(index),
-    }
+class _Reader:
+    """Rows of a batch -> the batch: read, decoded and padded by threads, in place."""
+
+    def __init__(
+        self,
+        source: RecordSource,
+        num_slots: int,
+        num_threads: int,
+        *,
+        edges: bool,
+        images: bool = True,
+    ) -> None:
+        self._source = source
+        self._num_slots = num_slots
+        self._edges = edges
+        self._images = images
+        self._threads = ThreadPoolExecutor(num_threads, "read")
+
+    def __call__(self, rows: Sequence[_Row]) -> Batch:
+        """The batch of these rows."""
+        batch = self._empty(len(rows))
+        parts = [slice(k, k + _PART) for k in range(0, len(rows), _PART)]
+        for _ in self._threads.map(lambda part: self._fill(batch, rows, part), parts):
+            pass  # an error of a thread is raised here
+        return batch
+
+    def _empty(self, size: int) -> Batch:
+        """A batch whose `image` alone has whatever the memory had."""
+        slots, side = self._num_slots, self._source.manifest.tile_size_px
+        batch = {
+            "poi_category": np.zeros((size, slots), np.int32),
+            "poi_offset_m": np.zeros((size, slots, 2), np.float32),
+            "poi_mask": np.zeros((size, slots), bool),
+            "example_mask": np.zeros(size, bool),
+            "region_index": np.zeros(size, np.int64),
+        }
+        if self._images:
+            batch["image"] = np.empty((size, side, side, 3), np.uint8)
+        if self._edges:
+            length = EDGES_PER_SLOT * slots
+            batch["poi_edges"] = np.zeros((size, length, 2), np.int32)
+            batch["poi_edge_weight"] = np.zeros((size, length), np.float32)
+        return batch
+
+    def _fill(self, batch: Batch, rows: Sequence[_Row], part: slice) -> None:
+        """Fills some rows of a batch."""
+        records = self._source.read(
+            [row[0] for row in rows[part]],
+            into=batch["image"][part] if self._images else None,
+        )
+        places = itertools.count(part.start)
+        for place, row, record in zip(places, rows[part], records, strict=False):
+            index, counts, *state = row
+            batch["region_index"][place] = index
+            batch["example_mask"][place] = counts
+            draw = functools.partial(_generator, state[0]) if state else None
+            pois = pad_pois(record, self._num_slots, draw, edges=self._edges)
+            for name, values in pois.items():
+                batch[name][place] = values
+
+
+def _generator(state: dict[str, np.ndarray]) -> np.random.Generator:
+    """The generator that Grain gave a row, as it was."""
+    return np.random.Generator(np.random.Philox(**state))
 
 
 def pad_pois(
     record: schema.Record,
     num_slots: int,
-    rng: np.random.Generator | None,
+    draw: Callable[[], np.random.Generator] | None,
     *,
     edges: bool = False,
 ) -> Batch:
@@ -224,7 +288,8 @@ def pad_pois(
     Args:
         record: A region.
         num_slots: Slots n.
-        rng: Draws `num_slots` POIs from a fuller region; None refuses one.
+        draw: Gives what draws `num_slots` POIs from a fuller region; None refuses
+            one.
         edges: Give the edges between the chosen POIs, e = 3 n.
 
     Returns:
@@ -237,8 +302,8 @@ def pad_pois(
     """
     count = len(record["poi/category"])
     if count > num_slots:
-        assert rng is not None, "epoch_batches has a slot for every POI"
-        chosen = np.sort(rng.choice(count, num_slots, replace=False))
+        assert draw is not None, "epoch_batches has a slot for every POI"
+        chosen = np.sort(draw().choice(count, num_slots, replace=False))
     else:
         chosen = np.arange(count)
     fill = functools.partial(_fill, length=num_slots)

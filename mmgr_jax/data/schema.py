@@ -17,18 +17,20 @@ The records folder:
 from __future__ import annotations
 
 import dataclasses
-import io
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from PIL import Image
-from tensorflow_datasets.proto import tf_example_pb2
 
+from mmgr_jax.data import tiles
+from mmgr_jax.data.example import Example
 from mmgr_jax.errors import InputError
+
+if TYPE_CHECKING:  # takes a third of a second, and describing a folder alone needs it
+    import tensorflow_datasets as tfds
 
 VERSION = "1.0.0"
 SPLIT = "regions"  # TFDS keeps "all" for the union of a folder's splits
@@ -36,12 +38,9 @@ MANIFEST_FILE = "manifest.json"
 CATEGORY_VECTORS_FILE = "category_vectors.npy"
 SPLITS_FILE = "splits.csv"
 LABEL_KINDS = ("count", "density", "share", "scalar")
-IMAGE_FORMATS = {"png": dict(format="PNG", compress_level=3)}
-
-_UNDECODED = {"image": tfds.decode.SkipDecoding()}
 
 Record = dict[str, Any]
-"""One region: keys as in `Manifest.features` joined with "/"; see `serialize`."""
+"""One region, a value for each field of `Layout`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +88,74 @@ class Split:
     rule: str = ""
 
 
+BYTES_FIELDS = ("region_id", "image", "geometry")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The fields of a record.
+
+        region_id   text, stable name of the region
+        image       uint8 [h w 3], the tile, encoded
+        poi/category     int32 [n], index into `Manifest.categories`
+        poi/offset_m     float32 [n 2], metres east and north of the region's centre
+        poi/edges        int32 [e 2], Delaunay edges within the region, i < j
+        poi/edge_weight  float32 [e]
+        geometry    WKB polygon in the study area's CRS
+        block_id    int32, spatial block the region's centre lies in
+        label/<name>     float32 [] or [k], NaN where unknown
+
+    Attributes:
+        tile_size_px: Side of `image` in pixels.
+        labels: Meaning of each `label/<name>`.
+        image_format: One of `tiles.FORMATS`.
+    """
+
+    tile_size_px: int
+    labels: Mapping[str, Label]
+    image_format: str
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, tuple[Any, tuple[int, ...]]]:
+        """Type and shape of each field of numbers; -1 for as many as there are."""
+        return {
+            "poi/category": (np.int32, (-1,)),
+            "poi/offset_m": (np.float32, (-1, 2)),
+            "poi/edges": (np.int32, (-1, 2)),
+            "poi/edge_weight": (np.float32, (-1,)),
+            "block_id": (np.int32, ()),
+        } | {
+            f"label/{name}": (np.float32, label.shape)
+            for name, label in self.labels.items()
+        }
+
+    def features(self) -> tfds.features.FeaturesDict:
+        """The same as TFDS features, to which WebP and raw tiles are mere bytes."""
+        import tensorflow_datasets as tfds
+
+        nested: dict[str, Any] = {"label": {}}
+        for name, (dtype, shape) in self.arrays.items():
+            open_shape = tuple(None if size == -1 else size for size in shape)
+            group, _, leaf = name.partition("/")
+            place = nested.setdefault(group, {}) if leaf else nested
+            place[leaf or group] = tfds.features.Tensor(shape=open_shape, dtype=dtype)
+        text = tfds.features.Text()
+        return tfds.features.FeaturesDict(
+            {"region_id": text, "image": self._image(), "geometry": text} | nested
+        )
+
+    def _image(self) -> tfds.features.FeatureConnector:
+        import tensorflow_datasets as tfds
+
+        if self.image_format not in ("png", "jpeg"):
+            return tfds.features.Text()
+        return tfds.features.Image(
+            shape=(self.tile_size_px, self.tile_size_px, 3),
+            dtype=np.uint8,
+            encoding_format=self.image_format,
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """What a folder of records holds and how it was made.
@@ -108,7 +175,7 @@ class Manifest:
         category_parents: First-level category of each category.
         labels: Meaning of each `label/<name>`.
         block_size_m: Side of the spatial blocks behind `block_id`, in metres.
-        image_format: Encoding of the stored tile.
+        image_format: Encoding of the stored tile, one of `tiles.FORMATS`.
         splits: Meaning of each column of `splits.csv`; empty where there is no file.
         report: Counts worth telling: regions dropped, POIs outside, and so on.
         sources: Path, size in bytes and hash of each source file.
@@ -136,9 +203,10 @@ class Manifest:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     version: str = VERSION
 
-    def features(self) -> tfds.features.FeaturesDict:
-        """The record layout as TFDS features."""
-        return features(self.tile_size_px, self.labels, self.image_format)
+    @property
+    def layout(self) -> Layout:
+        """The fields of a record."""
+        return Layout(self.tile_size_px, self.labels, self.image_format)
 
     def shard_paths(self, records_dir: str | Path) -> list[Path]:
         """Paths of the shards, in order."""
@@ -193,100 +261,67 @@ class Manifest:
             ) from error
 
 
-def features(
-    tile_size_px: int, labels: Mapping[str, Label], image_format: str
-) -> tfds.features.FeaturesDict:
-    """The layout of one record.
-
-    Returns:
-        region_id   text, stable name of the region
-        image       uint8 [h w 3], the tile, encoded
-        poi/category     int32 [n], index into `Manifest.categories`
-        poi/offset_m     float32 [n 2], metres east and north of the region's centre
-        poi/edges        int32 [e 2], Delaunay edges within the region, i < j
-        poi/edge_weight  float32 [e]
-        geometry    WKB polygon in the study area's CRS
-        block_id    int32, spatial block the region's centre lies in
-        label/<name>     float32 [] or [k], NaN where unknown
-    """
-    tensor = tfds.features.Tensor
-    side = tile_size_px
-    return tfds.features.FeaturesDict(
-        {
-            "region_id": tfds.features.Text(),
-            "image": tfds.features.Image(
-                shape=(side, side, 3), dtype=np.uint8, encoding_format=image_format
-            ),
-            "poi": {
-                "category": tensor(shape=(None,), dtype=np.int32),
-                "offset_m": tensor(shape=(None, 2), dtype=np.float32),
-                "edges": tensor(shape=(None, 2), dtype=np.int32),
-                "edge_weight": tensor(shape=(None,), dtype=np.float32),
-            },
-            "geometry": tfds.features.Text(),
-            "block_id": tensor(shape=(), dtype=np.int32),
-            "label": {
-                name: tensor(shape=label.shape, dtype=np.float32)
-                for name, label in labels.items()
-            },
-        }
-    )
-
-
-def serialize(record: Record, layout: tfds.features.FeaturesDict) -> bytes:
+def serialize(record: Record, layout: Layout) -> bytes:
     """Encodes one record.
 
     Args:
-        record: Flat dict with the keys of `features`, such as `poi/category`; `image`
-            is the encoded file (see `encode_image`).
-        layout: `Manifest.features()`.
+        record: A value for each field of the layout; `image` as bytes (see
+            `tiles.encode`).
+        layout: Its fields.
 
     Returns:
         A serialised `tf.train.Example`, the same bytes for the same record.
     """
-    example = layout.serialize_example(layout.encode_example(_nest(record)))
+    example = Example()
+    feature = example.features.feature
+    for name in BYTES_FIELDS:
+        value = record[name]
+        stored = value.encode() if isinstance(value, str) else value
+        feature[name].bytes_list.value.append(stored)
+    for name, (dtype, shape) in layout.arrays.items():
+        values = np.asarray(record[name], dtype)
+        assert values.ndim == len(shape), (name, values.shape)
+        kind = (
+            feature[name].int64_list if dtype == np.int32 else feature[name].float_list
+        )
+        kind.value.extend(values.reshape(-1).tolist())
+        kind.SetInParent()  # an empty list is one too
     # The order of a protocol buffer's map changes from run to run unless asked not to.
-    return tf_example_pb2.Example.FromString(example).SerializeToString(
-        deterministic=True
-    )
+    return example.SerializeToString(deterministic=True)
 
 
-def deserialize(example: bytes, layout: tfds.features.FeaturesDict) -> Record:
-    """Decodes one record into a flat dict; `image` comes back as uint8 [h w 3]."""
-    record = _flatten(layout.deserialize_example_np(example, decoders=_UNDECODED))
-    record["image"] = np.asarray(Image.open(io.BytesIO(record["image"])))
+def deserialize(
+    example: bytes, layout: Layout, *, image: np.ndarray | bool = True
+) -> Record:
+    """Decodes one record.
+
+    Args:
+        example: What `serialize` gave.
+        layout: Its fields.
+        image: Where to decode the tile, uint8 [h w 3]; True makes an array; False
+            leaves the tile out.
+    """
+    feature = Example.FromString(example).features.feature
+    record: Record = {
+        name: feature[name].bytes_list.value[0]
+        for name in BYTES_FIELDS
+        if name != "image" or image is not False
+    }
+    record["region_id"] = record["region_id"].decode()
+    if image is not False:
+        record["image"] = tiles.decode(
+            record["image"],
+            layout.image_format,
+            layout.tile_size_px,
+            None if image is True else image,
+        )
+    for name, (dtype, shape) in layout.arrays.items():
+        stored = feature[name]
+        kind = stored.int64_list if dtype == np.int32 else stored.float_list
+        record[name] = np.array(kind.value, dtype).reshape(shape)
     return record
-
-
-def encode_image(image: np.ndarray, image_format: str) -> bytes:
-    """Encodes a uint8 [h w 3] tile as the bytes of an image file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, **IMAGE_FORMATS[image_format])
-    return buffer.getvalue()
 
 
 def shard_name(city: str, index: int, count: int) -> str:
     """File name of a shard, as TFDS expects it."""
     return f"{city}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
-
-
-def _nest(record: Record) -> Record:
-    nested: Record = {"label": {}}
-    for name, value in record.items():
-        group, _, leaf = name.partition("/")
-        if leaf:
-            nested.setdefault(group, {})[leaf] = value
-        else:
-            nested[name] = value
-    return nested
-
-
-def _flatten(nested: Record) -> Record:
-    flat = {}
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            flat.update({f"{name}/{leaf}": item for leaf, item in value.items()})
-        else:
-            flat[name] = value
-    flat["region_id"] = flat["region_id"].decode()
-    return flat

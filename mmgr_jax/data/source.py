@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from array_record.python import array_record_data_source
+from jaxtyping import UInt8
 
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
@@ -33,7 +35,7 @@ class RecordSource:
         """
         self.records_dir = Path(records_dir)
         self.manifest = schema.Manifest.load(records_dir)
-        self._layout = self.manifest.features()
+        self._layout = self.manifest.layout
         self._paths = self.manifest.shard_paths(records_dir)
         self._starts = np.cumsum((0, *self.manifest.shard_lengths))
         for path, length in zip(self._paths, self.manifest.shard_lengths, strict=True):
@@ -41,11 +43,8 @@ class RecordSource:
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]
         )
-        tiles_mib = (
-            self.manifest.num_regions * self.manifest.tile_size_px**2 * 3 / 2**20
-        )
         self._cache: dict[int, schema.Record] | None = (
-            {} if tiles_mib <= cache_mib else None
+            {} if self.tiles_bytes <= cache_mib * 2**20 else None
         )
 
     def __len__(self) -> int:
@@ -57,26 +56,87 @@ class RecordSource:
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
     def __getitem__(self, index: int) -> schema.Record:
-        """The region at `index`, decoded; see `schema.features`. Not to be changed.
+        """The region at `index`, decoded; see `schema.Layout`. Not to be changed.
 
         Raises:
             InputError: If the stored bytes are damaged.
         """
-        if self._cache is None:
-            return self._read(index)
-        if index not in self._cache:
-            self._cache[index] = self._read(index)
-        return self._cache[index]
+        return self.read([index], image=True)[0]
 
-    def _read(self, index: int) -> schema.Record:
+    @property
+    def tiles_bytes(self) -> int:
+        """Size of all tiles, decoded."""
+        return len(self) * self.manifest.tile_size_px**2 * 3
+
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        image: bool = False,
+        into: UInt8[np.ndarray, "n h w 3"] | None = None,
+    ) -> list[schema.Record]:
+        """Several regions by one reading; not to be changed.
+
+        Args:
+            indices: Which.
+            image: Whether the records have their tiles; without, none is decoded.
+            into: Where the tiles are put instead.
+
+        Raises:
+            InputError: If the stored bytes are damaged.
+        """
+        if self._cache is not None:
+            return self._read_cached(indices, image, into)
+        wanted = [image] * len(indices) if into is None else list(into)
+        return self._read(indices, wanted)
+
+    def _read_cached(
+        self,
+        indices: Sequence[int],
+        image: bool,
+        into: UInt8[np.ndarray, "n h w 3"] | None,
+    ) -> list[schema.Record]:
+        new = [index for index in dict.fromkeys(indices) if index not in self._cache]
+        self._cache.update(zip(new, self._read(new, [True] * len(new)), strict=True))
+        records = [self._cache[index] for index in indices]
+        if into is not None:
+            for tile, record in zip(into, records, strict=True):
+                tile[...] = record["image"]
+        return records
+
+    def _read(
+        self, indices: Sequence[int], wanted: Sequence[np.ndarray | bool]
+    ) -> list[schema.Record]:
+        if not indices:
+            return []
         try:
-            return schema.deserialize(self._examples[index], self._layout)
-        except Exception as error:  # three libraries, each with errors of its own
-            shard = int(np.searchsorted(self._starts, index, side="right")) - 1
-            raise InputError(
-                f"{self._paths[shard]}: record {index - self._starts[shard]} is "
-                f"damaged ({_first_line(error)}). {_REBUILD}"
-            ) from error
+            examples = self._examples.__getitems__(list(indices))
+        except Exception as error:  # ArrayRecord raises bare RuntimeError
+            if len(indices) == 1:
+                raise self._damaged(indices[0], error) from error
+            return [
+                self._read([index], [image])[0]
+                for index, image in zip(indices, wanted, strict=True)
+            ]
+        return [
+            self._decode(index, example, image)
+            for index, example, image in zip(indices, examples, wanted, strict=True)
+        ]
+
+    def _decode(
+        self, index: int, example: bytes, image: np.ndarray | bool
+    ) -> schema.Record:
+        try:
+            return schema.deserialize(example, self._layout, image=image)
+        except Exception as error:  # two libraries, each with errors of its own
+            raise self._damaged(index, error) from error
+
+    def _damaged(self, index: int, error: Exception) -> InputError:
+        shard = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return InputError(
+            f"{self._paths[shard]}: record {index - self._starts[shard]} is damaged "
+            f"({_first_line(error)}). {_REBUILD}"
+        )
 
     def category_vectors(self) -> np.ndarray:
         """The vector of each POI category, float32 [k d].

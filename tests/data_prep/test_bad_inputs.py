@@ -494,7 +494,7 @@ SETTINGS = [
     ("blocks.size_m", -5.0, r"is -5.0; allowed: metres above 0, or 'auto'"),
     ("blocks.num_folds", 1, r"is 1; allowed: 3 or more"),
     ("records.num_shards", 0, r"is 0; allowed: 1 or more"),
-    ("records.image_format", "gif", r"is 'gif'; allowed: png"),
+    ("records.image_format", "gif", r"is 'gif'; allowed: png, webp"),
     ("category_vectors.method", "word2vec", r"is 'word2vec'; allowed: 'skipgram'"),
 ]
 

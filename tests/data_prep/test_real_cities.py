@@ -64,7 +64,7 @@ def found(built):
 
 def _records(folder):
     manifest = schema.Manifest.load(folder)
-    layout = manifest.features()
+    layout = manifest.layout
     for path in manifest.shard_paths(folder):
         source = ArrayRecordDataSource([str(path)])
         for index in range(len(source)):

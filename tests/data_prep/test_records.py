@@ -28,7 +28,7 @@ def _read(folder):
     paths = [str(path) for path in manifest.shard_paths(folder)]
     source = ArrayRecordDataSource(paths)
     return [
-        schema.deserialize(source[i], manifest.features()) for i in range(len(source))
+        schema.deserialize(source[i], manifest.layout) for i in range(len(source))
     ]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data_prep import build
 from data_prep.validate import command, content, page, pictures
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 
 
@@ -30,7 +30,7 @@ def changed(fit, tmp_path, change, rows=(3,)):
     """A copy of the records with some rows of the first shard changed."""
     folder = shutil.copytree(fit, tmp_path / "records")
     manifest = schema.Manifest.load(folder)
-    layout = manifest.features()
+    layout = manifest.layout
     path = manifest.shard_paths(folder)[0]
     source = ArrayRecordDataSource([str(path)])
     examples = []
@@ -38,7 +38,7 @@ def changed(fit, tmp_path, change, rows=(3,)):
         record = schema.deserialize(source[index], layout)
         if index in rows:
             change(record)
-        record["image"] = schema.encode_image(np.asarray(record["image"]), "png")
+        record["image"] = tiles.encode(np.asarray(record["image"]), "png")
         examples.append(schema.serialize(record, layout))
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for example in examples:
