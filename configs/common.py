@@ -140,6 +140,7 @@ def base(name: str, crs: str) -> ConfigDict:
         num_threads=8,
         short_batch="fill",  # or "drop": the regions left over wait for another epoch
         cache_mib=1024,  # decoded tiles stay in memory when all of them fit
+        device_resident="auto",  # or "on", "off": all tiles in the devices' memory
     )
     c.augment = dict(  # augment.two_views
         size_px=224,
@@ -212,8 +213,20 @@ def base(name: str, crs: str) -> ConfigDict:
     )
 
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
-    c.eval = dict(  # evaluators.tasks.evaluate
-        features=("image", "poi", "both"),  # what the heads are given, in turn
+    c.eval = dict(  # evaluators.tasks.evaluate, feature_sets.gather
+        features=("image", "poi", "both"),  # or "image_projection", "poi_projection"
+        protocols=("linear", "knn"),  # or "mlp", "released", "finetune"; first: quoted
+        baselines=(  # of evaluators.baselines.BASELINES
+            "random encoder",
+            "image statistics",
+            "poi counts",
+            "poi tf-idf",
+            "coordinates",
+            "neighbour average",
+            "mean",
+        ),
+        checkpoints=(),  # pairs (name, run or checkpoint) to put beside
+        imported=placeholder(str),  # likewise: weights by mmgr_jax.convert
         tasks=(),  # label names; (): every label of the manifest
         splits=("block", "random"),  # the first is the one to quote
         num_folds=placeholder(int),  # None: as the records have it (config.blocks)
@@ -221,9 +234,34 @@ def base(name: str, crs: str) -> ConfigDict:
         seed=0,  # another number deals the folds anew
         other_records=(),  # records of other cities: each is left out in turn
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
+        certainty=dict(  # evaluators.scores.Certainty
+            num_resamples=1000,  # of spatial blocks, for intervals; 0: no intervals
+            level=0.95,
+            coverage_levels=(0.5, 0.8, 0.9),  # of conformal intervals
+        ),
+        curves=dict(  # evaluators.curves.Options
+            methods=(  # whose label-efficiency curves; (): none
+                "MMGR image",
+                "MMGR both",
+                "random image",
+                "random both",
+                "image statistics",
+                "poi counts",
+            ),
+            fractions=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+            num_seeds=5,  # random choices of the labels
+        ),
+        finetune=dict(  # evaluators.finetune.finetune
+            learning_rate=1e-3,
+            layer_decay=0.7,
+            batch_size=32,
+            max_epochs=30,
+            patience=5,
+        ),
     )
     c.embed = dict(  # mmgr_jax.embed
         features="image",  # what the mapped predictions come from
+        heads=placeholder(str),  # of another run's eval/heads; None: the workdir's
         dpi=150,
     )
     return c

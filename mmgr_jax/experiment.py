@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import (
     checkpoint,
+    device_tiles,
     distributed,
     durations,
     optim,
@@ -104,6 +105,7 @@ def build(config: ConfigDict) -> Experiment:
     source = open_source(config)
     data = config.data.to_dict()
     del data["cache_mib"]  # read by open_source
+    resident = device_tiles.wanted(data.pop("device_resident"), source, mesh)
     vectors = source.category_vectors()
     metadata = checkpoint.Metadata(
         config=config.to_dict(),
@@ -132,11 +134,14 @@ def build(config: ConfigDict) -> Experiment:
             source,
             **data,
             seed=config.seed,
+            images=not resident,
             edges=step.model.poi_encoder.reads_edges,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         ),
-        put=lambda batch: sharding.put_batch(batch, mesh),
+        put=device_tiles.put(source, mesh, data["num_threads"])
+        if resident
+        else lambda batch: sharding.put_batch(batch, mesh),
         step=lambda state, batch: run(state, batch, step_key),
         learning_rate=step.learning_rate,
         total_steps=step.total_steps,

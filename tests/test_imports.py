@@ -17,7 +17,7 @@ FLOOR = {
     "data": 3, "models": 2, "image_ops": 2, "augment_draws": 2, "streaming": 2,
     "augment": 3, "losses": 3,
     "train_step": 4, "optim": 4, "durations": 4, "sharding": 4, "metrics": 4,
-    "evaluators": 4, "geo": 4, "checkpoint": 5,
+    "evaluators": 4, "geo": 4, "checkpoint": 5, "device_tiles": 5,
     "warm_start": 6, "experiment": 7, "train": 8, "inference": 8, "planning": 8,
     "eval": 9, "plan": 9,
     "convert": 9, "views": 9, "embed": 10, "main": 11, "compare": 11, "bench": 11,

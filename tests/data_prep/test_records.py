@@ -27,9 +27,7 @@ def _read(folder):
     manifest = schema.Manifest.load(folder)
     paths = [str(path) for path in manifest.shard_paths(folder)]
     source = ArrayRecordDataSource(paths)
-    return [
-        schema.deserialize(source[i], manifest.layout) for i in range(len(source))
-    ]
+    return [schema.deserialize(source[i], manifest.layout) for i in range(len(source))]
 
 
 def _hashes(folder):
