@@ -1,0 +1,151 @@
+"""Pieces of HTML: escaped text, tables, folds, and the look of the page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+STYLE = """
+:root { --ink: #1c2430; --soft: #5c6675; --line: #d9dde3; --paper: #ffffff;
+  --wash: #f5f7f9; --ours: #0072b2; --other: #8a929d; --best: #e5f1f9; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8ebef; --soft: #a2abb8;
+  --line: #3a424e; --paper: #15191f; --wash: #1d232b; --ours: #56b4e9;
+  --other: #8a929d; --best: #17344a; } }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: var(--paper);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 0 20px 80px; }
+nav { position: sticky; top: 0; background: var(--paper); z-index: 1;
+  border-bottom: 1px solid var(--line); }
+nav div { max-width: 1080px; margin: 0 auto; padding: 8px 20px; display: flex;
+  gap: 4px 18px; flex-wrap: wrap; }
+nav a { color: var(--soft); text-decoration: none; }
+nav a:hover { color: var(--ours); }
+h1 { font-size: 27px; margin: 28px 0 4px; }
+h2 { font-size: 21px; margin: 44px 0 6px; padding-top: 14px;
+  border-top: 2px solid var(--line); scroll-margin-top: 40px; }
+h3 { font-size: 16px; margin: 26px 0 6px; }
+p { margin: 6px 0; max-width: 76ch; }
+.soft { color: var(--soft); }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr));
+  gap: 14px; margin: 16px 0; }
+.card { background: var(--wash); border-radius: 8px; padding: 12px 16px; }
+.card h3 { margin: 0 0 4px; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 10px 0; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 8px; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; vertical-align: top; }
+th { color: var(--soft); font-weight: 600; white-space: normal; }
+th:first-child, td:first-child { text-align: left; }
+td small { display: block; color: var(--soft); font-size: 11px; }
+td.best { background: var(--best); }
+td.words { text-align: left; white-space: normal; }
+tr.ours td:first-child { font-weight: 600; }
+td.better { color: #00795a; } td.worse { color: #b5452c; }
+@media (prefers-color-scheme: dark) { td.better { color: #35c79a; }
+  td.worse { color: #f08a6a; } }
+.pictures { display: grid; gap: 8px 20px; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); }
+figure { margin: 8px 0; flex: 0 1 auto; }
+figcaption { color: var(--soft); font-size: 13.5px; max-width: 60ch; }
+svg { width: 100%; height: auto; display: block; }
+svg text { font-size: 12px; fill: var(--ink); }
+svg .tick { fill: var(--soft); font-size: 11.5px; }
+svg .tick.ours { fill: var(--ink); font-weight: 600; }
+svg .name { font-size: 12.5px; }
+svg .middle { text-anchor: middle; } svg .end { text-anchor: end; }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg .axis { stroke: var(--soft); fill: none; }
+svg .zero { stroke: var(--soft); stroke-dasharray: 4 3; }
+svg circle.ours { fill: var(--ours); } svg circle.other { fill: var(--other); }
+svg .bar { stroke-width: 3; stroke-linecap: round; }
+svg .bar.ours { stroke: var(--ours); opacity: .55; }
+svg .bar.other { stroke: var(--other); opacity: .5; }
+svg .points { stroke: var(--ours); stroke-width: 4; stroke-linecap: round;
+  stroke-opacity: .35; fill: none; }
+svg .blank { stroke: var(--line); stroke-width: .5; }
+details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
+pre { background: var(--wash); padding: 12px; border-radius: 8px; overflow-x: auto;
+  font-size: 12.5px; }
+.warn { border-left: 4px solid #d55e00; padding: 4px 12px; background: var(--wash); }
+"""
+
+
+def text(words: object) -> str:
+    """Text with what HTML would read as its own escaped."""
+    return html.escape(str(words))
+
+
+def tag(name: str, content: str, *, kind: str = "", id_: str = "") -> str:
+    """An element with a class and an id."""
+    given = (f' id="{text(id_)}"' if id_ else "") + (
+        f' class="{text(kind)}"' if kind else ""
+    )
+    return f"<{name}{given}>{content}</{name}>"
+
+
+def paragraph(words: str, kind: str = "") -> str:
+    """A paragraph of plain text."""
+    return tag("p", text(words), kind=kind)
+
+
+def anchor(words: str) -> str:
+    """A name that a link can point to."""
+    return "".join(c if c.isalnum() else "-" for c in words.lower())
+
+
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    kinds: Sequence[str] = (),
+) -> str:
+    """A table; cells are HTML, a cell that starts with <td is taken whole.
+
+    Args:
+        header: Plain text.
+        rows: Cells of each row.
+        kinds: Class of each row; () for none.
+    """
+    head = "".join(tag("th", text(cell)) for cell in header)
+    body = []
+    for index, row in enumerate(rows):
+        cells = "".join(
+            cell if cell.startswith("<td") else tag("td", cell) for cell in row
+        )
+        body.append(tag("tr", cells, kind=kinds[index] if kinds else ""))
+    inner = tag("thead", tag("tr", head)) + tag("tbody", "".join(body))
+    return tag("div", tag("table", inner), kind="wide")
+
+
+def left(words: str) -> str:
+    """A cell of words rather than numbers."""
+    return tag("td", text(words), kind="words")
+
+
+def fold(words: str, content: str, *, shown: bool = False) -> str:
+    """Something that is shown on demand, or at first and can be hidden."""
+    given = " open" if shown else ""
+    return f"<details{given}>{tag('summary', text(words))}{content}</details>"
+
+
+def figure(picture: str, caption: str) -> str:
+    """A picture with what it shows."""
+    return tag("figure", picture + tag("figcaption", text(caption)))
+
+
+def document(title: str, links: Sequence[tuple[str, str]], body: str) -> str:
+    """The whole page.
+
+    Args:
+        title: Plain text.
+        links: (name, anchor) of the sections.
+        body: HTML.
+    """
+    menu = "".join(f'<a href="#{text(to)}">{text(name)}</a>' for name, to in links)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{text(title)}</title><style>{STYLE}</style></head>"
+        f"<body><nav><div>{menu}</div></nav><main>{body}</main></body></html>\n"
+    )
