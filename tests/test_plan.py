@@ -173,6 +173,8 @@ def test_roofline_takes_the_slowest_part_and_adds_losses_and_exchanges():
     assert guess.exchange_s == pytest.approx((2 * 1e6 + 2e6) / 1e10)
     assert guess.step_s == pytest.approx(0.08 + guess.loss_s + 4e-4)
     assert guess.latency_s == pytest.approx(40e-6)
+    alone_s = 0.08 + guess.loss_s / 4
+    assert guess.weak_scaling == pytest.approx(alone_s / (guess.step_s + 40e-6))
     assert guess.tiles_per_s == pytest.approx(256 / guess.step_s)
     assert guess.hours == pytest.approx(guess.step_s / 4)
 

@@ -71,9 +71,9 @@ def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric):
 
 
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])
-@pytest.mark.parametrize("devices", [2, 4, 8])
-def test_devices_equal_dense(devices, implementation):
-    mesh = sharding.make_mesh(data=devices)
+@pytest.mark.parametrize(("data", "fsdp"), [(2, 1), (4, 1), (8, 1), (2, 4)])
+def test_devices_equal_dense(data, fsdp, implementation):
+    mesh = sharding.make_mesh(data=data, fsdp=fsdp)
     dense = loss_and_gradient(*regions(48), implementation="dense", symmetric=True)
     ours = loss_and_gradient(
         *regions(48), implementation=implementation, symmetric=True, mesh=mesh, tile=4

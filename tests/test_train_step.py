@@ -1,5 +1,6 @@
 """Micro-batches: the same gradient as the whole, on one device and on several."""
 
+import re
 from functools import partial
 
 import jax
@@ -42,26 +43,27 @@ def model_with(image_encoder):
     return model.clone(image_encoder=image_encoder)
 
 
-def stepped(model, microbatches, devices=1):
-    """Loss and gradient (by one step of SGD at rate 1), and statistics."""
+def prepared(model, devices, **options):
+    """A jitted step of SGD at rate 1, and what to call it with."""
     mesh = sharding.make_mesh(data=devices)
     tx = optax.sgd(1.0)
     state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
     step = train_step.make_train_step(
-        model,
-        tx,
-        augment_options=AUGMENT,
-        loss_options=LOSS,
-        microbatches=microbatches,
-        mesh=mesh,
+        model, tx, augment_options=AUGMENT, loss_options=LOSS, mesh=mesh, **options
     )
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
-    after, metrics = step(
+    return step, (
         jax.device_put(state, whole),
         jax.device_put(batch(), rows),
         jax.device_put(jax.random.key(1), whole),
     )
+
+
+def stepped(model, devices=1, **options):
+    """Loss, gradient, and statistics of BatchNorm."""
+    step, (state, *given) = prepared(model, devices, **options)
+    after, metrics = step(state, *given)
     gradient = jax.tree.map(
         lambda a, b: a - b, state.params, jax.device_get(after.params)
     )
@@ -87,9 +89,33 @@ def transformer():
 @pytest.mark.parametrize(("microbatches", "devices"), [(4, 1), (2, 4)])
 def test_the_gradient_is_that_of_the_whole_batch(transformer, microbatches, devices):
     model, (loss, gradient, _) = transformer
-    parted_loss, parted_gradient, _ = stepped(model, microbatches, devices)
+    parted_loss, parted_gradient, _ = stepped(model, devices, microbatches=microbatches)
     np.testing.assert_allclose(parted_loss, loss, rtol=2e-6)
     assert_close(parted_gradient, gradient)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_are_summed_over_devices_in_the_type_asked_for(transformer, dtype):
+    model, (loss, gradient, _) = transformer
+    step, given = prepared(model, 4, gradient_dtype=dtype)
+    sums = re.findall(
+        r"stablehlo.all_reduce.*?\) -> tensor<[\dx]*x?(f32|bf16)>",
+        step.lower(*given).as_text(),
+        re.DOTALL,
+    )
+    leaves = len(jax.tree.leaves(given[0].params))
+    assert sums.count({"float32": "f32", "bfloat16": "bf16"}[dtype]) >= leaves
+    after, metrics = step(*given)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=2e-6)
+    ours = jax.tree.map(lambda a, b: a - b, given[0].params, after.params)
+    assert_close(
+        jax.device_get(ours), gradient, {"float32": 2e-5, "bfloat16": 0.01}[dtype]
+    )
+
+
+def test_an_unknown_type_of_gradients_is_refused(transformer):
+    with pytest.raises(InputError, match="gradient_dtype='half' is unknown"):
+        prepared(transformer[0], 4, gradient_dtype="half")
 
 
 def test_batchnorm_sees_one_part_after_another():

@@ -16,8 +16,10 @@ ABOUT = """Both contrastive losses, forward and backward.
 
 Seconds and peak memory of the released formula in PyTorch (similarities by
 broadcasting), of optax's ntxent, of the dense formula under jit and of ours in tiles,
-each in a process of its own, in turns. With --topology instead: what the compiler plans
-for TPUs one need not have (pip install -r requirements-plan.txt).
+each in a process of its own, in turns. With --devices instead: ours over so many
+devices made of this machine's cores, where dividing the same work should cost no time
+and memory should fall. With --topology: what the compiler plans for TPUs one need not
+have (pip install -r requirements-plan.txt).
 """
 
 LENGTH = 128  # of a projection
@@ -32,8 +34,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=int,
         nargs="+",
-        help="regions of the global batch (default: 128 384 768; with --topology "
-        "32768 262144)",
+        help="regions of the global batch (default: 128 384 768; with --devices 2048; "
+        "with --topology 32768 262144)",
+    )
+    parser.add_argument(
+        "--devices", type=int, nargs="+", help="numbers of devices, such as 1 2 4 8"
     )
     parser.add_argument("--topology", help="TPUs to compile for, such as v5e:16x16")
 
@@ -42,6 +47,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     """The table of this section."""
     if options.topology:
         return compiled(options.topology, options.batch or (32768, 262144))
+    if options.devices:
+        return divided(options.devices, options.batch or (2048,))
     return measured(options.batch or (128, 384, 768))
 
 
@@ -70,6 +77,31 @@ def measured(batches: Sequence[int]) -> list[Row]:
             row["time_ratio"] = row["seconds"] / ours["seconds"]
             row["memory_ratio"] = row["peak_mib"] / ours["peak_mib"]
         rows += found
+    return rows
+
+
+def divided(devices: Sequence[int], batches: Sequence[int]) -> list[Row]:
+    """Seconds and planned memory where one machine's cores act as several devices.
+
+    Args:
+        devices: Numbers of devices, each tried in a process of its own.
+        batches: Regions of the global batch.
+
+    Returns:
+        A row each batch, implementation and number: `seconds` for all devices
+        together, `time_ratio` to the first number, `temporary_mib` a device, and
+        `collectives` by kind.
+    """
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for batch in batches:
+        for way in ("gathered", "ring"):
+            found = []
+            for count in devices:
+                with context.Pool(1) as pool:
+                    found.append(pool.apply(_measure_divided, (way, batch, count)))
+                found[-1]["time_ratio"] = found[-1]["seconds"] / found[0]["seconds"]
+            rows += found
     return rows
 
 
@@ -115,6 +147,42 @@ def _measure(way: str, batch: int) -> tuple[float, float]:
     """Fastest call in seconds, and growth of this process's peak memory in MiB."""
     call = WAYS[way](batch)
     before = _peak_mib()
+    seconds = _fastest(call)
+    return seconds, max(_peak_mib() - before, 0.1)
+
+
+def _measure_divided(way: str, batch: int, count: int) -> Row:
+    """A row of `divided`."""
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+    import jax.numpy as jnp
+
+    from mmgr_jax import sharding
+    from mmgr_jax.planning import hlo
+
+    mesh = sharding.make_mesh(data=count)
+    lowered = _lowered(way, batch, mesh, "float32")
+    program = lowered.compile()
+    shapes = jax.tree.leaves(lowered.in_avals)
+    key = jax.random.key(0)
+    inputs = [
+        jax.device_put(jax.random.normal(key, shape.shape, jnp.float32), layout)
+        for shape, layout in zip(shapes, program.input_shardings[0], strict=True)
+    ]
+    exchanges = hlo.collectives(program.as_text())
+    return {
+        "batch": batch,
+        "way": way,
+        "devices": count,
+        "seconds": _fastest(lambda: jax.block_until_ready(program(*inputs))),
+        "temporary_mib": program.memory_analysis().temp_size_in_bytes / 2**20,
+        "collectives": {found.kind: found.count for found in exchanges},
+    }
+
+
+def _fastest(call: Callable[[], None]) -> float:
+    """Seconds of the fastest of some calls, after one to warm up."""
     call()
     best, spent = float("inf"), 0.0
     for _ in range(MOST_REPEATS):
@@ -124,7 +192,7 @@ def _measure(way: str, batch: int) -> tuple[float, float]:
         best, spent = min(best, elapsed), spent + elapsed
         if spent > SECONDS:
             break
-    return best, max(_peak_mib() - before, 0.1)
+    return best
 
 
 def _peak_mib() -> float:
@@ -205,8 +273,8 @@ def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
     return lambda: jax.block_until_ready(program(z_image, z_poi))
 
 
-def _lowered(way: str, batch: int, mesh: Any) -> Any:
-    """The loss and its gradient over a mesh, from bfloat16 products and shapes."""
+def _lowered(way: str, batch: int, mesh: Any, matmul_dtype: str = "bfloat16") -> Any:
+    """The loss and its gradient over a mesh, from shapes alone."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import NamedSharding, PartitionSpec
@@ -219,7 +287,7 @@ def _lowered(way: str, batch: int, mesh: Any) -> Any:
 
     z_image = shape(2, batch, LENGTH, spec=PartitionSpec(None, MESH_AXES))
     z_poi = shape(batch, LENGTH, spec=PartitionSpec(MESH_AXES))
-    gradient = jax.value_and_grad(_loss(way, mesh, "bfloat16"), argnums=(0, 1))
+    gradient = jax.value_and_grad(_loss(way, mesh, matmul_dtype), argnums=(0, 1))
     layouts = (z_image.sharding, z_poi.sharding)
     whole = NamedSharding(mesh, PartitionSpec())
     return jax.jit(gradient, out_shardings=(whole, layouts)).lower(z_image, z_poi)

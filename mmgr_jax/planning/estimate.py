@@ -60,6 +60,9 @@ class Estimate:
         exchange_s: Exchanges at the bandwidth of its links.
         step_s: The larger of the first two, and the others.
         latency_s: What the exchanges would add at `LATENCY_S` each.
+        weak_scaling: Step of one device alone with as many regions, over this step with
+            its latency: the share of all devices' speed that is left when they work
+            together and nothing overlaps.
         tiles_per_s: Over all devices.
         hours: Of the whole run.
     """
@@ -70,6 +73,7 @@ class Estimate:
     exchange_s: float
     step_s: float
     latency_s: float
+    weak_scaling: float
     tiles_per_s: float
     hours: float
 
@@ -144,13 +148,17 @@ def estimate(
     )
     exchange_s = sent / (chip.link_gb_per_s * 1e9)
     step_s = max(compute_s, memory_s) + loss_s + exchange_s
+    latency_s = LATENCY_S * sum(exchange.count for exchange in exchanges)
+    num_devices = 2 * batch_size / work.views
+    alone_s = max(compute_s, memory_s) + loss_s / num_devices
     return Estimate(
         compute_s=compute_s,
         memory_s=memory_s,
         loss_s=loss_s,
         exchange_s=exchange_s,
         step_s=step_s,
-        latency_s=LATENCY_S * sum(exchange.count for exchange in exchanges),
+        latency_s=latency_s,
+        weak_scaling=alone_s / (step_s + latency_s),
         tiles_per_s=batch_size / step_s,
         hours=total_steps * step_s / 3600,
     )

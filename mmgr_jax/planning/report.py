@@ -90,6 +90,8 @@ def _time(plan: Plan) -> list[str]:
         f"exchanges {guess.exchange_s * 1e3:.2f}",
         f"  number of exchanges: at {LATENCY_S * 1e6:.0f} us each they would add "
         f"{guess.latency_s * 1e3:.2f} ms",
+        f"  weak scaling from one chip to {plan.num_devices}, nothing overlapping: "
+        f"{guess.weak_scaling:.3f}",
         f"  {guess.tiles_per_s:,.0f} tiles/s, {_long(guess.hours)} for "
         f"{plan.total_steps} steps",
     ]
