@@ -7,6 +7,7 @@ predicts labels by itself. None reads a label that it is tested on.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,8 +132,9 @@ def category_counts(source: RecordSource) -> Float[np.ndarray, "r k"]:
     num_categories = len(source.manifest.categories)
     return np.stack(
         [
-            np.bincount(source[index]["poi/category"], minlength=num_categories)
-            for index in range(len(source))
+            np.bincount(record["poi/category"], minlength=num_categories)
+            for rows in _batches(source)
+            for record in source.read(rows)
         ]
     ).astype(np.float32)
 
@@ -158,12 +160,12 @@ def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
 def statistics_of_tiles(source: RecordSource) -> Float[np.ndarray, "r m"]:
     """Statistics of all tiles, a thread for each core; see `tile_statistics`."""
 
-    def batch(start: int) -> np.ndarray:
-        rows = range(start, min(start + BATCH, len(source)))
-        return image_statistics(np.stack([source[row]["image"] for row in rows]))
+    def of_batch(rows: range) -> np.ndarray:
+        records = source.read(rows, image=True)
+        return image_statistics(np.stack([record["image"] for record in records]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(batch, range(0, len(source), BATCH))))
+        return np.concatenate(list(pool.map(of_batch, _batches(source))))
 
 
 def neighbour_average(
@@ -210,6 +212,12 @@ def neighbour_average(
         if error < least:
             chosen, prediction, least = count, average, error
     return prediction, chosen
+
+
+def _batches(source: RecordSource) -> list[range]:
+    """Rows of the regions, `BATCH` at a time."""
+    ends = [*range(0, len(source), BATCH), len(source)]
+    return [range(*pair) for pair in itertools.pairwise(ends)]
 
 
 def _missing(name: str, inputs: Inputs) -> str:
