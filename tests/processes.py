@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 TOTAL, SAVE_EVERY = 12, 4
 
 
-def configure(config, workdir, records_dir, total=TOTAL):
+def configure(config, workdir, records_dir, total=TOTAL, fsdp=1):
     """The smoke city with a short run, the same for one process and for several."""
     config.workdir, config.records.dir = str(workdir), str(records_dir)
     config.augment.size_px = 32
@@ -26,10 +26,11 @@ def configure(config, workdir, records_dir, total=TOTAL):
     config.train.save_every = f"{SAVE_EVERY} steps"
     config.train.log_every = "1 steps"
     config.train.keep = 9
+    config.mesh.fsdp, config.sharding.min_size = fsdp, 256
     return config
 
 
-def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL):
+def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL, fsdp=1):
     """The processes, each with `devices` CPU devices; their output is in files."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -41,7 +42,7 @@ def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
     started = []
     for index in range(count):
-        given = [str(workdir), str(records_dir), port, count, index, total]
+        given = [str(workdir), str(records_dir), port, count, index, total, fsdp]
         with output(workdir, index).open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, __file__, json.dumps(given)],
@@ -75,14 +76,15 @@ def _write_cache_too():
     compiler._cache_write = as_first
 
 
-def main(workdir, records_dir, port, count, index, total):
+def main(workdir, records_dir, port, count, index, total, fsdp):
     """What one process runs: as the command does it, with another config."""
     from absl import flags
 
     from configs import toy_city
     from mmgr_jax import cli, distributed, train
 
-    config = configure(toy_city.get_config("smoke"), workdir, records_dir, total)
+    config = toy_city.get_config("smoke")
+    configure(config, workdir, records_dir, total, fsdp)
     config.distributed.update(
         coordinator=f"127.0.0.1:{port}",
         num_processes=count,

@@ -176,6 +176,16 @@ def test_four_processes_train_as_one(one, records_dir, tmp_path):
     assert_same_run(rows(workdir), rows(one))
 
 
+@pytest.mark.slow
+def test_state_split_over_two_processes_goes_on_whole_in_one(
+    one, records_dir, tmp_path
+):
+    workdir = tmp_path / "run"
+    finish(start(workdir, records_dir, fsdp=4, total=TOTAL - SAVE_EVERY), workdir)
+    alone(workdir, records_dir)
+    assert_same_run(rows(workdir), rows(one))
+
+
 GIVEN = dict(coordinator="10.0.0.1:8476", num_processes=2, process_id=0)
 NONE = dict.fromkeys(GIVEN)
 
