@@ -1,5 +1,7 @@
 """Embedding health and retrieval against SciPy, scikit-learn and loops."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import linalg, stats
@@ -103,6 +105,21 @@ def test_ranks_of_retrieval_equal_sorting():
     assert back == retrieval.retrieve(gallery, query) != there
     perfect = retrieval.retrieve(query, 3 * query)
     assert (perfect.recall[1], perfect.median_rank, perfect.num_regions) == (1, 1, 80)
+
+
+def test_memory_grows_with_the_regions_and_not_with_their_pairs(monkeypatch):
+    monkeypatch.setattr(distances, "CHUNK", 100_000)
+    rng = np.random.default_rng(6)
+    peaks = []
+    for count in (1500, 3000):
+        z = rng.normal(size=(count, 8)).astype(np.float32)
+        tracemalloc.start()
+        retrieval.retrieve(z, z)
+        health.neighbour_overlap(z, z, most=count)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2.5 * peaks[0]
+    assert peaks[1] < 3000**2  # a byte a pair
 
 
 def test_ties_count_against_the_encoder():
