@@ -62,5 +62,5 @@ def nearest_neighbours(
         distance = squared(vectors[rows[block]], vectors)
         distance[np.arange(len(distance)), rows[block]] = np.inf
         order = np.argpartition(distance, num_neighbours - 1, axis=1)
-        found.append(order[:, :num_neighbours])
+        found.append(order[:, :num_neighbours].copy())  # a view would keep all pairs
     return np.concatenate(found)
