@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import distances
+from mmgr_jax.evaluators import checks, distances
 
 CONSTANT = 1e-6
 """A feature whose deviation is below this part of its size counts as constant."""
@@ -145,10 +145,4 @@ def _check(features: np.ndarray, fold: np.ndarray) -> None:
             f"dissimilarity takes two folds with labelled regions or more; there are "
             f"{len(np.unique(fold))}."
         )
-    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(rows):
-        raise InputError(
-            f"dissimilarity: the features of {len(rows)} of {len(features)} regions "
-            f"are not finite, the first in row {rows[0]}. Check the checkpoint and the "
-            "images of these regions."
-        )
+    checks.finite("dissimilarity: features", features, checks.GOOD_FEATURES)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from scipy import sparse
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import checks
 from mmgr_jax.evaluators.places import Weights
 
 CHUNK = 4_000_000
@@ -124,9 +125,4 @@ def _check(values: np.ndarray, weights: sparse.csr_array, islands: int) -> None:
             f"Moran's I: none of the {num_regions} regions has a neighbour. Take the "
             "nearest ones (places.nearest) instead of those that touch."
         )
-    rows = np.flatnonzero(~np.isfinite(values.reshape(num_regions, -1)).all(axis=1))
-    if len(rows):
-        raise InputError(
-            f"Moran's I: {len(rows)} of {num_regions} values are not finite, the "
-            f"first in row {rows[0]}. Leave out regions without a label."
-        )
+    checks.finite("Moran's I", values, checks.KNOWN_LABELS)

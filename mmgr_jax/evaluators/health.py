@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import distances
+from mmgr_jax.evaluators import checks, distances
 
 CONSTANT = 1e-6
 """A feature whose deviation is below this part of its size counts as constant."""
@@ -178,10 +178,4 @@ def _check(**spaces: np.ndarray) -> None:
                 f"embedding health of {len(features)} regions ({name}): at least two "
                 "are needed."
             )
-        rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        if len(rows):
-            raise InputError(
-                f"embedding health: {name} is not finite for {len(rows)} of "
-                f"{len(features)} regions, the first in row {rows[0]}. Check the "
-                "checkpoint and the images of these regions."
-            )
+        checks.finite(f"embedding health: {name}", features, checks.GOOD_FEATURES)

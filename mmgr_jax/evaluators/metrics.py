@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import checks
 
 EPSILON = 1e-6
 """A predicted share below this counts as this much where a logarithm is taken."""
@@ -187,13 +188,7 @@ def _check_finite(truth: np.ndarray, prediction: np.ndarray) -> None:
             "Check the label's coverage in the manifest."
         )
     for name, values in (("truth", truth), ("prediction", prediction)):
-        rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
-        if len(rows):
-            raise InputError(
-                f"{name}: {len(rows)} of {len(values)} regions are not finite, the "
-                f"first in row {rows[0]}. Leave out regions without a label; every "
-                "other region needs a prediction."
-            )
+        checks.finite(name, values, checks.KNOWN_LABELS)
 
 
 def _check_classes(truth: np.ndarray, num_classes: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import distances
+from mmgr_jax.evaluators import checks, distances
 
 DEPTHS = (1, 5, 10)
 
@@ -94,10 +94,4 @@ def _check(query: np.ndarray, gallery: np.ndarray) -> None:
             "both sides must be projections of the same regions, at least of one."
         )
     for name, vectors in (("query", query), ("gallery", gallery)):
-        rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(rows):
-            raise InputError(
-                f"retrieval: the {name} is not finite for {len(rows)} of "
-                f"{len(vectors)} regions, the first in row {rows[0]}. Check the "
-                "checkpoint."
-            )
+        checks.finite(f"retrieval: {name}", vectors, checks.GOOD_FEATURES)

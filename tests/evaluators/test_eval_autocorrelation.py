@@ -136,7 +136,7 @@ def test_what_has_no_autocorrelation_is_nan_or_an_error(grid):
         autocorrelation.moran(np.zeros(48), weights)
     with pytest.raises(InputError, match="none of the 2 regions has a neighbour"):
         autocorrelation.moran(np.arange(2.0), places.queen([grid[0], grid[48]]))
-    with pytest.raises(InputError, match="1 of 49 values .* row 3"):
+    with pytest.raises(InputError, match="1 of 49 regions .* row 3"):
         bad = np.arange(49.0)
         bad[3] = np.nan
         autocorrelation.moran(bad, weights)

@@ -140,9 +140,9 @@ def test_spaces_that_cannot_be_compared_are_named(vectors):
     bad = vectors.copy()
     bad[4, 2] = np.nan
     for measure in (health.effective_rank, health.uniformity):
-        with pytest.raises(InputError, match="1 of 60 regions, the first in row 4"):
+        with pytest.raises(InputError, match="1 of 60 regions .* first in row 4"):
             measure(bad)
-    with pytest.raises(InputError, match="gallery is not finite for 1 of 60"):
+    with pytest.raises(InputError, match="gallery: 1 of 60 regions"):
         retrieval.ranks(vectors, bad)
     with pytest.raises(InputError, match="of 1 regions"):
         health.effective_rank(vectors[:1])

@@ -1,0 +1,21 @@
+"""What every evaluation asks of its arrays."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mmgr_jax.errors import InputError
+
+KNOWN_LABELS = "Leave out regions without a label; every other needs a prediction."
+GOOD_FEATURES = "Check the checkpoint and the images of these regions."
+
+
+def finite(
+    what: str, values: Float[np.ndarray, "r ..."] | Int[np.ndarray, " r"], remedy: str
+) -> None:
+    """Raises InputError, with the remedy, if a region has a value not finite."""
+    rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(rows):
+        raise InputError(
+            f"{what}: {len(rows)} of {len(values)} regions are not finite, the first "
+            f"in row {rows[0]}. {remedy}"
+        )
