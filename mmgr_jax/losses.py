@@ -67,7 +67,7 @@ def mmgr_loss(
             formula as it stands, with all similarities in memory; the oracle.
         matmul_dtype: Type of the factors of similarities, "float32" or "bfloat16";
             norms, sums and logarithms are float32. "dense" is always float32.
-        tile: Regions along each side of a tile.
+        tile: Regions along each side of a tile, at most.
         mesh: Devices with an axis `data` that the batch is split over; None for one
             device, or for "dense", which the compiler splits.
         temperature_factor: A learnt factor of `temperature`; the product is kept at

@@ -52,7 +52,7 @@ class Plan:
         poi_set: Index of the set that stands for POIs, where two regions without any
             are not compared; None for no such set.
         ring: Pass vectors from device to device instead of gathering them.
-        tile: Regions along each side of a tile of similarities.
+        tile: Regions along each side of a tile of similarities, at most.
         matmul_dtype: Type of the factors of products; sums are float32.
     """
 
@@ -320,9 +320,10 @@ def _tiles(regions: Regions, size: int) -> Regions:
     )
 
 
-def _tiled(leaf: Array, axis: int, size: int, padding: int | bool) -> Array:
+def _tiled(leaf: Array, axis: int, most: int, padding: int) -> Array:
+    """As few tiles of at most `most` regions as there can be, all of one size."""
     n = leaf.shape[axis]
-    size = min(size, n)
+    size = -(-n // -(-n // most))
     widths = [(0, 0)] * leaf.ndim
     widths[axis] = (0, -n % size)
     leaf = jnp.pad(leaf, widths, constant_values=padding)
