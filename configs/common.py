@@ -41,6 +41,8 @@ def base(name: str, crs: str) -> ConfigDict:
     c.workdir = f"runs/{name}"  # checkpoints, logs, results
     c.checkpoint = placeholder(str)  # what eval and embed load; None: the workdir's
     c.after_training = ("eval", "embed")  # what `main` runs at the end
+    c.compilation_cache = "auto"  # compilation.use_cache; or "off", or a folder
+    c.profile = placeholder(str)  # steps to trace, such as "10:20"; see docs/input.md
 
     # ---- data preparation (data_prep.build) ----
     c.city = dict(name=name, crs=crs)

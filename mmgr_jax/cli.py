@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags
@@ -124,8 +125,19 @@ def _call(
     for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     config = _config()
-    with session(**config.distributed) if session else nullcontext():
+    with _within(session, config) if session else nullcontext():
         command(config)
+
+
+def _within(
+    session: Callable[..., AbstractContextManager], config: ConfigDict
+) -> AbstractContextManager:
+    """What a command that compiles runs within."""
+    logging.info("%s: starting", Path(flags.FLAGS["config"].config_filename).stem)
+    from mmgr_jax import compilation  # loads JAX, which preparing data never needs
+
+    compilation.use_cache(config.compilation_cache)
+    return session(**config.distributed)
 
 
 def _config() -> ConfigDict:

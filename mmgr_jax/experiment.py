@@ -54,6 +54,7 @@ class Experiment:
         total_steps: Length of the run.
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
+        profile: Steps to trace, such as "10:20".
     """
 
     workdir: Path
@@ -71,6 +72,7 @@ class Experiment:
     total_steps: int
     log_every: int
     save_every: int
+    profile: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,7 @@ def build(config: ConfigDict) -> Experiment:
         total_steps=step.total_steps,
         log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
         save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
+        profile=config.profile,
     )
 
 

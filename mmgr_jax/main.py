@@ -1,9 +1,11 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
+from contextlib import AbstractContextManager
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, distributed, embed, train
-from mmgr_jax import eval as evaluation
+from mmgr_jax import cli
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
 
@@ -19,19 +21,28 @@ from the newest checkpoint.
 In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
 
-AFTER_TRAINING = {"eval": evaluation.evaluate, "embed": embed.embed}
-
 
 def main(config: ConfigDict) -> None:
-    """Builds, trains, evaluates, maps."""
+    """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
+    from mmgr_jax import distributed
 
     distributed.by_first(build.ensure)(config)
     distributed.barrier("records")
+    from mmgr_jax import embed, train
+    from mmgr_jax import eval as evaluation
+
     train.train(config)
+    after_training = {"eval": evaluation.evaluate, "embed": embed.embed}
     for name in config.after_training:
-        distributed.by_first(AFTER_TRAINING[name])(config)
+        distributed.by_first(after_training[name])(config)
+
+
+def _session(**options: Any) -> AbstractContextManager:
+    from mmgr_jax import distributed  # loads JAX: a mistyped flag is told without
+
+    return distributed.session(**options)
 
 
 if __name__ == "__main__":
-    cli.run(main, USAGE, shortcuts=("workdir",), session=distributed.session)
+    cli.run(main, USAGE, shortcuts=("workdir",), session=_session)

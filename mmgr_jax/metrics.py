@@ -12,6 +12,7 @@ from types import TracebackType
 import tensorboardX
 
 METRICS_FILE = "metrics.jsonl"
+BOARD = "tensorboard"
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Writer:
         temporary.replace(path)
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start_step + 1, flush_secs=10
+            str(workdir / BOARD), purge_step=start_step + 1, flush_secs=10
         )
 
     def __enter__(self) -> Writer:
@@ -126,20 +127,18 @@ class Writer:
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
-    """One line a person reads: progress, losses, rate and time left once known."""
+    """One line a person reads: progress, losses and, once known, rate and time left."""
     line = (
         f"step {step:>{len(str(total_steps))}}/{total_steps} "
         f"({100 * step / total_steps:3.0f} %)  loss {values['loss']:.4f} "
         f"(image-POI {values['loss_inter']:.4f}, "
         f"image-image {values['loss_intra']:.4f})"
     )
-    if "eta_s" not in values:
-        return line
-    return line + (
-        f"  {values['regions_per_s']:.0f} regions/s, "
-        f"data wait {100 * values['data_wait_share']:.0f} %, "
-        f"{format_seconds(values['eta_s'])} left"
-    )
+    told = [f"data wait {100 * values['data_wait_share']:.1f} %"]
+    if "eta_s" in values:
+        told.insert(0, f"{values['regions_per_s']:.0f} regions/s")
+        told.append(f"{format_seconds(values['eta_s'])} left")
+    return f"{line}  {', '.join(told)}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -7,16 +7,25 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, distributed, experiment, metrics, sharding
+from mmgr_jax import (
+    checkpoint,
+    compilation,
+    distributed,
+    experiment,
+    metrics,
+    profile,
+    sharding,
+)
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -92,20 +101,21 @@ def _loop(
         total_steps=run.total_steps,
         batch_size=run.metadata.config["data"]["batch_size"],
     )
-    log.info("compiling the step (under a minute on a CPU) ...")
-    recent = _Recent(run.source)
+    log.info("compiling the step (under a minute on a CPU, once a machine) ...")
+    recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
         metrics.Writer(
             run.workdir, start_step=start, mute=not distributed.is_first()
         ) as writer,
         _Stop() as stop,
+        profile.Profile(run.profile, run.workdir / metrics.BOARD) as trace,
     ):
         for step in range(start + 1, run.total_steps + 1):
-            before = time.perf_counter()
-            rows = next(iterator)
-            batch = run.put(rows)
-            clock.add_wait(time.perf_counter() - before)
-            state, values = run.step(state, batch)
+            with trace.step(step, lambda: pace.running):
+                rows, batch = pace.fetch(iterator, run.put)
+                with compiled.step(step):
+                    state, values = run.step(state, batch)
+                pace.dispatched(values["loss"])
             recent.add(step, values, rows["region_index"])
 
             stopping = stop.asked(step)
@@ -114,8 +124,9 @@ def _loop(
                 recent.check_finite(checkpoints.latest_step)
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 rates = progress.measure(step)
-                if step > start + 1:  # the first step's time is its compilation's
-                    values |= rates
+                if step == start + 1:  # its time is its compilation's
+                    rates = {"data_wait_share": rates["data_wait_share"]}
+                values |= rates
                 values["learning_rate"] = float(run.learning_rate(step - 1))
                 writer.write(step, values)
                 log.info(metrics.log_line(step, run.total_steps, values))
@@ -128,6 +139,38 @@ def _loop(
                     f"stopped at step {step} of {run.total_steps}, as asked; give the "
                     "same command to continue."
                 )
+
+
+class _Pace:
+    """Lets one step wait on the devices while another runs, and no more.
+
+    So the host's work, and reading above all, goes on beside a step, batches do not
+    pile up in the devices' memory, and what the devices wait for data can be told.
+    """
+
+    def __init__(self, clock: metrics.Clock) -> None:
+        self.running: jax.Array | None = None
+        self._clock = clock
+
+    def fetch(
+        self, iterator: pipeline.TrainingBatches, put: Callable[..., Any]
+    ) -> tuple[pipeline.Batch, dict[str, jax.Array]]:
+        """The next batch, here and on the devices.
+
+        Where the devices have finished meanwhile, all of its time counts as waiting.
+        """
+        before = time.perf_counter()
+        rows = next(iterator)
+        batch = put(rows)
+        if self.running is None or self.running.is_ready():
+            self._clock.add_wait(time.perf_counter() - before)
+        return rows, batch
+
+    def dispatched(self, loss: jax.Array) -> None:
+        """Takes a step that the devices will do next, and waits for the one before."""
+        before, self.running = self.running, loss
+        if before is not None:
+            jax.block_until_ready(before)
 
 
 class Stopped(SystemExit):

@@ -1,0 +1,135 @@
+"""Compiled programs: kept from run to run, and counted."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from jax import monitoring
+
+_ENVIRONMENT = "JAX_COMPILATION_CACHE_DIR"
+_EVENT = "/jax/core/compile/backend_compile_duration"
+_MIN_SECONDS = 0.2
+"""Programs that compile faster are not worth a file."""
+
+_MAX_BYTES = 4 * 2**30
+
+log = logging.getLogger(__name__)
+
+
+class _Count:
+    """Programs that this process has compiled, or loaded compiled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.programs, self.seconds = 0, 0.0
+        monitoring.register_event_duration_secs_listener(self._note)
+
+    def _note(self, event: str, seconds: float, **_: object) -> None:
+        if event == _EVENT:
+            with self._lock:
+                self.programs += 1
+                self.seconds += seconds
+
+
+count = functools.cache(_Count)
+"""() -> the one count of this process, from the first call on."""
+
+
+class Watch:
+    """Counts what the steps of a loop compile after the first, which is too often."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._steps = self.again = 0
+
+    @contextlib.contextmanager
+    def step(self, step: int) -> Iterator[None]:
+        """Within it a step is called; warns when what ran before is compiled anew."""
+        before = count().programs, count().seconds
+        yield
+        new, seconds = count().programs - before[0], count().seconds - before[1]
+        self._steps += 1
+        if self._steps > 1 and new:
+            self.again += 1
+            log.warning(
+                "step %d was compiled again (%.1f s, %d times so far): its arrays have "
+                "other shapes or layouts than before. JAX_EXPLAIN_CACHE_MISSES=1 tells "
+                "which.",
+                step,
+                seconds,
+                self.again,
+            )
+
+
+def use_cache(where: str) -> Path | None:
+    """Keeps compiled programs on disk, so that the next run starts without compiling.
+
+    Must be called before anything is compiled. A program is found again by its code,
+    the version of JAX, its options and the devices; a folder holds the programs of one
+    kind of CPU, since a home may be shared by several. A file that cannot be read or
+    written costs a warning of JAX and a compilation, and no more. When a folder has
+    grown beyond 4 GiB, the oldest files go.
+
+    Args:
+        where: "auto": below the user's cache folder, or where
+            JAX_COMPILATION_CACHE_DIR says. "off": nowhere. Else a folder.
+
+    Returns:
+        The folder; None where there is none.
+    """
+    if where == "off":
+        jax.config.update("jax_enable_compilation_cache", False)
+        return None
+    if where == "auto" and os.environ.get(_ENVIRONMENT):
+        return Path(os.environ[_ENVIRONMENT])  # JAX has read it
+    folder = (_user_cache() if where == "auto" else Path(where)) / _cpu()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _prune(folder)
+    except OSError as error:
+        log.warning(
+            "%s: compiled programs cannot be kept there (%s); name another folder by "
+            "--config.compilation_cache=FOLDER, or 'off'",
+            folder,
+            error.strerror,
+        )
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_SECONDS)
+    return folder
+
+
+def _user_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "mmgr_jax" / "xla"
+
+
+def _cpu() -> str:
+    """Tells CPUs apart that cannot run each other's programs."""
+    told = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        told += next(k for k in lines if k.startswith(("flags", "Features")))
+    except (OSError, StopIteration):  # not Linux
+        told += platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+def _prune(folder: Path) -> None:
+    """Removes the oldest files of a folder that has grown too large."""
+    found = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
+    size = sum(stat.st_size for stat, _ in found)
+    for stat, path in sorted(found, key=lambda item: item[0].st_mtime):
+        if size <= _MAX_BYTES:
+            return
+        path.unlink(missing_ok=True)
+        size -= stat.st_size

@@ -1,0 +1,84 @@
+"""Compiled programs: kept on disk, found again, counted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from mmgr_jax import compilation
+
+ROOT = Path(__file__).parents[1]
+
+PROGRAM = """
+import sys, jax, jax.numpy as jnp
+from mmgr_jax import compilation
+folder = compilation.use_cache(sys.argv[1])
+compilation._MIN_SECONDS = 0
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+hits = []
+jax.monitoring.register_event_listener(
+    lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None
+)
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8)))
+print(folder, len(hits))
+"""
+
+
+def _run(where, **environment):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_C")}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, where],
+        env=kept | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    folder, hits = result.stdout.split()
+    return folder, int(hits), result.stderr
+
+
+def test_the_second_run_finds_the_programs_of_the_first(tmp_path):
+    folder, hits, _ = _run("auto", XDG_CACHE_HOME=str(tmp_path))
+    assert Path(folder).parent == tmp_path / "mmgr_jax" / "xla"
+    assert hits == 0 and list(Path(folder).iterdir())
+    for path in Path(folder).glob("*-cache"):
+        path.write_bytes(b"damaged")
+    _, hits, _ = _run("auto", XDG_CACHE_HOME=str(tmp_path))
+    assert hits == 0  # what cannot be read is compiled
+    for path in Path(folder).iterdir():
+        path.unlink()
+    _run("auto", XDG_CACHE_HOME=str(tmp_path))
+    assert _run("auto", XDG_CACHE_HOME=str(tmp_path))[1] >= 1
+
+
+def test_off_another_folder_and_one_that_cannot_be(tmp_path):
+    assert _run("off", XDG_CACHE_HOME=str(tmp_path))[0] == "None"
+    folder, *_ = _run(str(tmp_path / "named"))
+    assert Path(folder).parent == tmp_path / "named"
+    (tmp_path / "file").write_text("")
+    folder, _, told = _run(str(tmp_path / "file"))
+    assert folder == "None" and "compiled programs cannot be kept there" in told
+
+
+def test_old_programs_go_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "_MAX_BYTES", 25)
+    for age in range(4):
+        path = tmp_path / str(age)
+        path.write_bytes(bytes(10))
+        os.utime(path, (1000 - age, 1000 - age))
+    compilation._prune(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_a_step_compiled_again_is_told(caplog):
+    step, watch = jax.jit(lambda x: x + 1), compilation.Watch()
+    arrays = [jnp.ones(3), jnp.ones(3), jnp.ones(4), jnp.ones(4)]
+    for number, array in enumerate(arrays, start=1):
+        with watch.step(number):
+            step(array)
+    (told,) = caplog.messages
+    assert told.startswith("step 3 was compiled again") and watch.again == 1
