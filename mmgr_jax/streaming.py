@@ -196,11 +196,8 @@ def _bring(plan: Plan, axes: Axes, own: Regions) -> Regions:
     """The columns a device begins with: its own in a ring, else those of all."""
     if plan.ring or not axes:
         return own
-    return Regions(
-        *(
-            leaf if leaf is None else jax.lax.all_gather(leaf, axes, axis=k, tiled=True)
-            for leaf, k in zip(own, _REGION_AXIS, strict=True)
-        )
+    return _each(
+        own, lambda leaf, axis, _: jax.lax.all_gather(leaf, axes, axis=axis, tiled=True)
     )
 
 
@@ -224,15 +221,24 @@ def _sweep(
     """
     n = len(rows.tag)
     num_devices = jax.lax.axis_size(axes) if axes else 1
-    row_tiles = _tiles(rows, plan.tile)
-    carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, plan.tile, 0), start)
+    size, _ = _tile_size(rows, plan.tile)
+    row_tiles = _each(rows, partial(_tiled, size=size))
+    carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, 0, size=size), start)
 
     def meet(carry: Carry, columns: Regions) -> Carry:
-        def visit(carry: Carry, tile: Regions) -> tuple[Carry, None]:
+        # Tiles are cut as they are needed: to lay all of them out would double memory.
+        size, count = _tile_size(columns, plan.tile)
+        columns = _each(columns, partial(_padded, size=size))
+
+        def visit(carry: Carry, number: Int[Array, ""]) -> tuple[Carry, None]:
+            cut = lambda leaf, axis, _: jax.lax.dynamic_slice_in_dim(  # noqa: E731
+                leaf, number * size, size, axis
+            )
+            tile = _each(columns, cut)
             work = lambda pair: step(pair[0], pair[1], tile)  # noqa: E731
             return jax.lax.map(work, (carry, row_tiles)), None
 
-        return jax.lax.scan(visit, carry, _tiles(columns, plan.tile))[0]
+        return jax.lax.scan(visit, carry, jnp.arange(count))[0]
 
     def pass_on(state: tuple[Carry, Regions], _: None) -> tuple[Any, None]:
         carry, columns = state
@@ -310,23 +316,33 @@ def _comparable(
     return comparable
 
 
-def _tiles(regions: Regions, size: int) -> Regions:
-    """Regions in tiles, the number of the tile in front, the last one padded."""
+def _tile_size(regions: Regions, most: int) -> tuple[int, int]:
+    """Size and number of as few equal tiles of at most `most` as there can be."""
+    n = len(regions.tag)
+    count = -(-n // most)
+    return -(-n // count), count
+
+
+def _each(regions: Regions, function: Callable[[Array, int, int], Array]) -> Regions:
+    """`function` of each array, its axis of regions and its padding."""
     return Regions(
         *(
-            leaf if leaf is None else _tiled(leaf, axis, size, padding)
+            leaf if leaf is None else function(leaf, axis, padding)
             for leaf, axis, padding in zip(regions, _REGION_AXIS, _PADDING, strict=True)
         )
     )
 
 
-def _tiled(leaf: Array, axis: int, most: int, padding: int) -> Array:
-    """As few tiles of at most `most` regions as there can be, all of one size."""
-    n = leaf.shape[axis]
-    size = -(-n // -(-n // most))
+def _padded(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
+    """Regions up to a multiple of `size`."""
     widths = [(0, 0)] * leaf.ndim
-    widths[axis] = (0, -n % size)
-    leaf = jnp.pad(leaf, widths, constant_values=padding)
+    widths[axis] = (0, -leaf.shape[axis] % size)
+    return jnp.pad(leaf, widths, constant_values=padding)
+
+
+def _tiled(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
+    """Regions in tiles, the number of the tile in front, the last one padded."""
+    leaf = _padded(leaf, axis, padding, size=size)
     leaf = leaf.reshape(*leaf.shape[:axis], -1, size, *leaf.shape[axis + 1 :])
     return jnp.moveaxis(leaf, axis, 0)
 
