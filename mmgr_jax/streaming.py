@@ -169,8 +169,8 @@ def _on_device(
     def forward(z: Sets, temperature: Scalar) -> tuple[LogSums, tuple]:
         rows = Regions(z.astype(plan.matmul_dtype), tag)
         columns = _bring(plan, axes, rows)
-        start = jnp.full((len(plan.pairs), n), EXCLUDED)
-        start = (start, jnp.zeros_like(start))
+        sums = jnp.zeros((len(plan.pairs), n))
+        start = (jnp.full_like(sums, EXCLUDED), sums)
         step = partial(_add_to_sums, plan, temperature)
         highest, total = _sweep(plan, axes, step, start, rows, columns)
         log_sum = jnp.where(total > 0, highest + jnp.log(total), EXCLUDED)
@@ -178,11 +178,9 @@ def _on_device(
 
     def backward(saved: tuple, weight: LogSums) -> tuple[Sets, Scalar]:
         rows, columns, temperature, log_sum = saved
-        late = jnp.concatenate([log_sum, weight])
-        rows = rows._replace(late=late)
-        columns = columns._replace(
-            late=_bring(plan, axes, Regions(None, None, late)).late
-        )
+        late = Regions(None, None, jnp.concatenate([log_sum, weight]))
+        rows = rows._replace(late=late.late)
+        columns = columns._replace(late=_bring(plan, axes, late).late)
         start = (jnp.zeros(rows.z.shape, jnp.float32), jnp.zeros((1, n)))
         step = partial(_add_to_gradient, plan, temperature)
         gradient, slope = _sweep(plan, axes, step, start, rows, columns)
@@ -230,15 +228,13 @@ def _sweep(
         size, count = _tile_size(columns, plan.tile)
         columns = _each(columns, partial(_padded, size=size))
 
-        def visit(carry: Carry, number: Int[Array, ""]) -> tuple[Carry, None]:
-            cut = lambda leaf, axis, _: jax.lax.dynamic_slice_in_dim(  # noqa: E731
-                leaf, number * size, size, axis
-            )
-            tile = _each(columns, cut)
+        def visit(carry: Carry, first: Int[Array, ""]) -> tuple[Carry, None]:
+            cut = jax.lax.dynamic_slice_in_dim
+            tile = _each(columns, lambda leaf, axis, _: cut(leaf, first, size, axis))
             work = lambda pair: step(pair[0], pair[1], tile)  # noqa: E731
             return jax.lax.map(work, (carry, row_tiles)), None
 
-        return jax.lax.scan(visit, carry, jnp.arange(count))[0]
+        return jax.lax.scan(visit, carry, size * jnp.arange(count))[0]
 
     def pass_on(state: tuple[Carry, Regions], _: None) -> tuple[Any, None]:
         carry, columns = state
@@ -248,8 +244,7 @@ def _sweep(
         return (carry, columns), None
 
     if plan.ring and num_devices > 1:
-        state, _ = jax.lax.scan(pass_on, (carry, columns), length=num_devices)
-        carry = state[0]
+        carry = jax.lax.scan(pass_on, (carry, columns), length=num_devices)[0][0]
     else:
         carry = meet(carry, columns)
     return jax.tree.map(lambda leaf: _untiled(leaf, n), carry)
@@ -350,5 +345,4 @@ def _tiled(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
 def _untiled(leaf: Array, n: int) -> Array:
     """The inverse of `_tiled` on an array of a carry."""
     leaf = jnp.moveaxis(leaf, 0, 1)
-    leaf = leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])
-    return leaf[:, :n]
+    return leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:])[:, :n]
