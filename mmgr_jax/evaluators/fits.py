@@ -1,0 +1,155 @@
+"""Fitting all cells of a grid: what is the same for every protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from mmgr_jax.evaluators import subsets
+from mmgr_jax.evaluators.grid import Grid
+from mmgr_jax.evaluators.head import Head, told
+from mmgr_jax.evaluators.targets import Scale, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Fits:
+    """All cells of a grid, fitted.
+
+    Attributes:
+        prediction: Of every region by every cell, [j r] in the label's unit or [j r k]
+            shares; out-of-sample only where the cell neither trained nor chose.
+        chosen: What validation chose in each cell, such as the strength.
+        validation_losses: [j a], a choices; NaN where one was not tried. Of numbers
+            on the scale that is regressed.
+        heads: The heads that were asked for, by cell.
+    """
+
+    prediction: Float[np.ndarray, "j r ..."]
+    chosen: tuple[float, ...]
+    validation_losses: Float[np.ndarray, "j a"]
+    heads: Mapping[int, Head]
+
+    def out_of_fold(
+        self, grid: Grid, *, fraction: float = 1.0, seed: int = 0
+    ) -> Float[np.ndarray, "r ..."]:
+        """Each region's prediction by the cell that tests it; NaN where none does.
+
+        Args:
+            grid: The grid that was fitted.
+            fraction: Which cells; likewise `seed`.
+            seed: See `fraction`.
+        """
+        found = np.full(self.prediction.shape[1:], np.nan)
+        for cell in grid.where(fraction=fraction, seed=seed):
+            found[grid.test[cell]] = self.prediction[cell][grid.test[cell]]
+        return found
+
+
+class Problem(NamedTuple):
+    """Some cells to fit, j of them, of about the same size.
+
+    Attributes:
+        train: Regions to learn from, n at most.
+        target: What they are to be told, [j n k]: numbers on their scale, k = 1, or
+            shares; 0 for padding.
+        validation: Regions that choose, m at most.
+        truth: Likewise of them, [j m k].
+    """
+
+    train: subsets.Rows
+    target: Float[np.ndarray, "j n k"]
+    validation: subsets.Rows
+    truth: Float[np.ndarray, "j m k"]
+
+
+class Found(NamedTuple):
+    """What a protocol makes of a problem.
+
+    Attributes:
+        outputs: For every region, [j r k]; see `head.told`.
+        losses: On validation, [j a].
+        settings: What was chosen, [j].
+        head: A place among the cells -> weights, mean and inverse deviation of the
+            features of a `Head`.
+    """
+
+    outputs: np.ndarray
+    losses: np.ndarray
+    settings: np.ndarray
+    head: Callable[[int], tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]
+
+
+def fit_cells(
+    protocol: str,
+    solve: Callable[[Problem, Sequence[int]], Found],
+    target: Target,
+    grid: Grid,
+    *,
+    keep: Sequence[int],
+    bytes_a_region: int,
+    bytes_a_cell: int = 0,
+    raw: bool = False,
+) -> Fits:
+    """Solves cells of about the same size together.
+
+    Args:
+        protocol: Its name.
+        solve: Fits some cells, whose numbers it is given too.
+        target: What to predict.
+        grid: Who trains and chooses.
+        keep: Cells whose heads are wanted.
+        bytes_a_region: What a training region of one cell takes.
+        bytes_a_cell: What a cell takes beside that.
+        raw: Regress numbers as they are.
+    """
+    scales: list[Scale | None] = [None] * len(grid.cells)
+    if target.is_number:
+        known = np.where(target.known, target.values, 0.0)
+        scales = [
+            Scale() if raw else Scale.of(known[train], log=target.log)
+            for train in grid.train
+        ]
+
+    def truth(rows: subsets.Rows, cells: Sequence[int]) -> np.ndarray:
+        if not target.is_number:
+            return rows.take(target.shares())
+        own = [scales[cell].regressed(known) for cell in cells]
+        return rows.take_own(np.stack(own))[:, :, None]
+
+    predictions, losses, settings = {}, {}, {}
+    heads: dict[int, Head] = {}
+    for cells in subsets.chunks(grid.train, bytes_a_region, bytes_a_cell):
+        train = subsets.rows(grid.train, cells)
+        validation = subsets.rows(grid.validation, cells)
+        problem = Problem(
+            train, truth(train, cells), validation, truth(validation, cells)
+        )
+        found = solve(problem, cells)
+        for place, cell in enumerate(cells):
+            outputs = np.asarray(found.outputs[place], np.float64)
+            predictions[cell] = told(protocol, scales[cell], outputs)
+            losses[cell] = np.asarray(found.losses[place], np.float64)
+            settings[cell] = float(found.settings[place])
+            if cell in keep:
+                weights, mean, inverse = found.head(place)
+                heads[cell] = Head(
+                    protocol=protocol,
+                    weights=weights,
+                    feature_mean=mean,
+                    feature_inverse=inverse,
+                    scale=scales[cell],
+                    cell=grid.cells[cell],
+                    setting=settings[cell],
+                    label=target.label,
+                )
+    order = range(len(grid.cells))
+    return Fits(
+        np.stack([predictions[cell] for cell in order]),
+        tuple(settings[cell] for cell in order),
+        np.stack([losses[cell] for cell in order]),
+        heads,
+    )

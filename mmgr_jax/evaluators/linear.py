@@ -1,0 +1,66 @@
+"""The protocol `linear`: ridge for numbers, softmax for shares and classes.
+
+The head that was validated is the one that predicts: no refit on training plus
+validation, so that what was chosen is what is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import grid_ridge, grid_softmax, subsets
+from mmgr_jax.evaluators.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluators.grid import Grid
+from mmgr_jax.evaluators.targets import Target
+
+
+def fit(
+    features: Float[np.ndarray, "r f"],
+    target: Target,
+    grid: Grid,
+    *,
+    strengths: Sequence[float],
+    keep: Sequence[int] = (),
+) -> Fits:
+    """A ridge or softmax regression in every cell; see `protocols.fit`.
+
+    Raises:
+        InputError: If a strength is not above 0, or there is none.
+    """
+    if not len(strengths) or min(strengths) <= 0:
+        raise InputError(
+            f"config.eval.strengths is {tuple(strengths)}: give one or more numbers "
+            "above 0, such as (1e-3, 1.0, 1e3)."
+        )
+    x = features.astype(np.float64)
+    length = x.shape[1]
+    tried = np.asarray(strengths, np.float64)
+    solver = grid_ridge if target.is_number else grid_softmax
+
+    with subsets.precise():
+        everyone, penalties = jax.device_put(x), jax.device_put(tried)
+
+    def solve(problem: Problem, _: Sequence[int]) -> Found:
+        with subsets.precise():
+            found = jax.tree.map(np.asarray, solver.solve(everyone, problem, penalties))
+        return Found(
+            np.einsum("rf,jkf->jrk", x, found.kernel, optimize=True)
+            + found.bias[:, None],
+            found.losses,
+            tried[found.best],
+            # The kernel is one for features as they are.
+            lambda place: (
+                {"kernel": found.kernel[place].T, "bias": found.bias[place]},
+                np.zeros(length),
+                np.ones(length),
+            ),
+        )
+
+    return fit_cells(
+        "linear", solve, target, grid, keep=keep, bytes_a_region=24 * length
+    )

@@ -1,0 +1,63 @@
+"""The ways to judge frozen features: linear, mlp, released and knn, alike to call.
+
+Every protocol fits all cells of a grid in one go, chooses by each cell's validation
+regions, and predicts every region. Features are standardised by each cell's training
+regions alone (not by `released`, which never did), numbers are regressed on log(1 +
+value / median of the positive training values) unless they can be negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from mmgr_jax.errors import check_choice
+from mmgr_jax.evaluators import knn, linear, mlp, released
+from mmgr_jax.evaluators.fits import Fits
+from mmgr_jax.evaluators.grid import Grid
+from mmgr_jax.evaluators.targets import Target
+
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4)
+
+PROTOCOLS: Mapping[str, Callable[..., Fits]] = {
+    "linear": linear.fit,
+    "mlp": mlp.fit,
+    "released": released.fit,
+    "knn": knn.fit,
+}
+
+
+def fit(
+    protocol: str,
+    features: Float[np.ndarray, "r f"],
+    target: Target,
+    grid: Grid,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    keep: Sequence[int] = (),
+    seed: int = 0,
+) -> Fits:
+    """Heads of all cells by one protocol.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        features: Of every region.
+        target: What to predict.
+        grid: Who trains, chooses and is tested in each cell.
+        strengths: L2 strengths that `linear` chooses from, above 0.
+        keep: Cells whose heads are wanted.
+        seed: Of initial weights and of the order of regions, for `mlp` and `released`.
+
+    Raises:
+        InputError: If the protocol is unknown or does not know this kind of label.
+    """
+    check_choice("eval.protocols", protocol, PROTOCOLS)
+    options = {
+        "linear": {"strengths": strengths},
+        "mlp": {"seed": seed},
+        "released": {"seed": seed},
+        "knn": {},
+    }
+    return PROTOCOLS[protocol](features, target, grid, keep=keep, **options[protocol])
