@@ -5,14 +5,12 @@ from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mmgr_jax.models.convolution import Conv
 from mmgr_jax.models.norm import BatchNorm, Devices
-
-KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
@@ -54,8 +52,7 @@ class ResNet(nn.Module):
         """Returns the pooled features [b f] in `dtype`.
 
         Args:
-            image: Normalised image, any size of at least 32 px. On a CPU keep the
-                last map at 3x3 or larger: smaller ones are 70 times slower there.
+            image: Normalised image, any size of at least 32 px.
             train: Use and update the batch statistics of BatchNorm.
         """
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
@@ -129,58 +126,10 @@ class BottleneckBlock(nn.Module):
 BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}
 
 
-class Conv(nn.Module):
-    """A square convolution without bias, padded as PyTorch pads (size // 2).
-
-    Patches that do not overlap (size equal to stride) are not padded.
-
-    Attributes:
-        features: Output channels.
-        size: Side of the kernel in pixels.
-        stride: In pixels.
-        dtype: Type of the products and of the result.
-    """
-
-    features: int
-    size: int
-    stride: int = 1
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Array:
-        """Returns [b h/stride w/stride features] in `dtype`."""
-        size, stride = self.size, self.stride
-        shape = (size, size, x.shape[-1], self.features)
-        kernel = self.param("kernel", KAIMING_FAN_OUT, shape, jnp.float32)
-        kernel = kernel.astype(self.dtype)
-        x = x.astype(self.dtype)
-        # As a dot: XLA:CPU is slow at the weight gradient of 1x1 convolutions.
-        if size == 1:
-            return x[:, ::stride, ::stride] @ kernel[0, 0]
-        if size == stride:
-            return patches(x, size) @ kernel.reshape(-1, self.features)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(stride, stride),
-            padding=[(size // 2, size // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-
 STEMS = {
     "conv7": partial(Conv, size=7, stride=2),
     "patch4": partial(Conv, size=4, stride=4),
 }
-
-
-def patches(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b y x q"]:
-    """Non-overlapping size x size patches, their pixels in the last axis."""
-    b, height, width, channels = x.shape
-    rows, columns = height // size, width // size
-    x = x[:, : rows * size, : columns * size]
-    x = x.reshape(b, rows, size, columns, size, channels)
-    return x.swapaxes(2, 3).reshape(b, rows, columns, size * size * channels)
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:

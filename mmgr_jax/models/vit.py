@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.models.resnet import patches
+from mmgr_jax.models.convolution import patches
 from mmgr_jax.models.set2set import uniform_init
 
 MLP_RATIO = 4  # hidden width of a block's MLP over its width
