@@ -14,6 +14,7 @@ import numpy as np
 
 from mmgr_jax import checkpoint
 from mmgr_jax.bench.table import Row
+from mmgr_jax.data.pipeline import TrainingBatches
 from mmgr_jax.train_step import TrainState
 
 ABOUT = """Checkpoints: a state of parameters and Adam's two moments.
@@ -69,7 +70,7 @@ def _state(mib: int) -> TrainState:
     )
 
 
-class _Rows:
+class _Rows(TrainingBatches):
     """Stands for the iterator of the records."""
 
     def __init__(self) -> None:

@@ -70,8 +70,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for name, quality in FORMATS:
             place = Path(folder) / f"{name}{quality}"
-            times = -(-_RECORDS // len(images))
-            records.write(place, [*images] * times, name, quality)
+            records.write(place, images, name, quality, max(_RECORDS, len(images)))
             found.append(
                 _row(images, name, quality)
                 | _batches(place, options.threads, options.rounds)

@@ -19,8 +19,9 @@ ABOUT = """From starting a process to the end of its first training step.
 Each start is a process of its own, as a user begins it; the first finds no compiled
 program on disk, the second those of the first, and the last must do without. compile_s
 is what compiling, or loading, took of it; cold_share is the time from the end of the
-imports to the first step over the compilation of the cold start. The other rows are
-the imports of each command, with the number of modules.
+imports to the first step over the compilation of the cold start; processor_s counts
+that time on all cores, and tells more on a busy machine. The other rows are the imports
+of each command, with the number of modules.
 """
 COMMANDS = (
     "mmgr_jax.main",
@@ -107,6 +108,7 @@ def first_step() -> None:
 
     assert train
     told = {"imports_s": time.time() - start, "modules": len(sys.modules)}
+    cpu = time.process_time()
     count = compilation.count()
     compilation.use_cache(cache)
     config = toy_city.get_config()
@@ -119,6 +121,7 @@ def first_step() -> None:
     jax.block_until_ready(values)
     told |= {
         "first_step_s": time.time() - start,
+        "processor_s": time.process_time() - cpu,
         "compile_s": count.seconds,
         "programs": count.programs,
     }
