@@ -1,4 +1,4 @@
-"""Checkpoints: one bundle a save, and the only importer of Orbax.
+"""Checkpoints: one bundle a save, written and read by Orbax.
 
     checkpoints/<step>/model   params, batch_stats       all that eval and embed load
                        train   opt_state, step
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +22,17 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
+from mmgr_jax import stored
 from mmgr_jax.data.pipeline import TrainingBatches
 from mmgr_jax.errors import InputError
 from mmgr_jax.train_step import TrainState
 from mmgr_jax.typing import Tree
 
 FOLDER = "checkpoints"
-_NAMED = 8  # arrays named in an error
-
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +75,7 @@ class Checkpoints:
             save_decision_policy=policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
             cleanup_tmp_directories=True,
-            context=_written_by_one(),
+            context=stored.written_by_one(),
         )
 
     def __enter__(self) -> Checkpoints:
@@ -124,7 +121,7 @@ class Checkpoints:
                 "data": iterator.get_state(),
                 "clock": dict(clock),
             },
-            custom_metadata=_jsonable(dataclasses.asdict(metadata)),
+            custom_metadata=stored.jsonable(dataclasses.asdict(metadata)),
         )
 
     def restore(
@@ -160,12 +157,12 @@ class Checkpoints:
             bundle = self._directory / str(step)
             try:
                 metadata = load_metadata(bundle)
-                stored = ocp.checkpointables_metadata(bundle).metadata
+                arrays = ocp.checkpointables_metadata(bundle).metadata
             except Exception as error:  # Orbax raises many kinds for a torn folder
                 self._set_aside(bundle, error)
                 continue
             check(metadata, bundle)
-            _refuse_other_arrays(bundle, stored, wanted)
+            stored.refuse_other_arrays(bundle, arrays, wanted)
             try:
                 loaded = self._checkpointer.load_checkpointables(step, wanted)
             except Exception as error:  # its arrays fit, so its bytes are damaged
@@ -182,7 +179,7 @@ class Checkpoints:
         log.warning(
             "%s: this checkpoint is damaged (%s); taking the one before it",
             bundle,
-            _root_cause(error),
+            stored.root_cause(error),
         )
         self._checkpointer.close()
         if jax.process_index() == 0:
@@ -247,8 +244,8 @@ def load_metadata(bundle: Path) -> Metadata:
     except Exception as error:  # Orbax raises many kinds for a torn folder
         raise InputError(
             f"{bundle}: not a checkpoint of this program, or a damaged one "
-            f"({_root_cause(error)}). Name another with --checkpoint=..., or remove "
-            "it: the run then continues from the one before."
+            f"({stored.root_cause(error)}). Name another with --checkpoint=..., or "
+            "remove it: the run then continues from the one before."
         ) from error
 
 
@@ -262,7 +259,14 @@ def load_model(bundle: Path, abstract: Tree) -> Tree:
     Raises:
         InputError: If the bundle holds another model.
     """
-    return _load(ocp, bundle, {"model": abstract})["model"]
+    try:
+        return ocp.load_checkpointables(bundle, {"model": abstract})["model"]
+    except Exception as error:
+        raise InputError(
+            f"{bundle}: does not fit the model, optimiser or records of this config "
+            f"({stored.root_cause(error)}). Use the config it was trained with, "
+            "another --checkpoint, or another --config.workdir."
+        ) from error
 
 
 def load_arrays(bundle: Path) -> Tree:
@@ -272,13 +276,13 @@ def load_arrays(bundle: Path) -> Tree:
         InputError: If the bundle is damaged.
     """
     try:
-        stored = ocp.checkpointables_metadata(bundle).metadata["model"]
-        # A NumPy template: the devices that saved it need not be here.
-        template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), stored)
+        described = ocp.checkpointables_metadata(bundle).metadata["model"]
+        template = stored.as_numpy(described)
         return ocp.load_checkpointables(bundle, {"model": template})["model"]
     except Exception as error:
         raise InputError(
-            f"{bundle}: cannot be read ({_root_cause(error)}). Name another checkpoint."
+            f"{bundle}: cannot be read ({stored.root_cause(error)}). Name another "
+            "checkpoint."
         ) from error
 
 
@@ -305,7 +309,7 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
     ocp.save_checkpointables(
         bundle,
         {"model": dict(variables)},
-        custom_metadata=_jsonable(dataclasses.asdict(metadata)),
+        custom_metadata=stored.jsonable(dataclasses.asdict(metadata)),
     )
     return bundle
 
@@ -320,73 +324,5 @@ def abstract_like(tree: Any, sharding: Sharding | None = None) -> Any:
     )
 
 
-def _written_by_one() -> ocp.Context:
-    """What is whole on every device is written by one.
-
-    Orbax would share the work, by a compiled slice for each shape: 84 small programs,
-    5 s on two cores, before the first save.
-    """
-    context = ocp.Context()
-    context.array.saving.use_replica_parallel = False
-    return context
-
-
-def _refuse_other_arrays(
-    bundle: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
-) -> None:
-    """Raises InputError, with the first differences, where shapes or names differ."""
-    for name in ("model", "train"):
-        theirs, ours = _shapes(stored[name]), _shapes(wanted[name])
-        differing = [
-            f"{path}: {theirs.get(path, 'absent')} in the checkpoint, "
-            f"{ours.get(path, 'absent')} here"
-            for path in sorted(theirs.keys() | ours.keys())
-            if theirs.get(path) != ours.get(path)
-        ]
-        if differing:
-            more = len(differing) - _NAMED
-            raise InputError(
-                f"{bundle}: does not fit the model or optimiser of this config:\n  "
-                + "\n  ".join(differing[:_NAMED])
-                + (f"\n  and {more} more" if more > 0 else "")
-                + "\nUse the config it was trained with, or another --config.workdir."
-            )
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Dotted path -> shape; the same for a tree and for how Orbax stores it."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        ".".join(
-            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
-            for key in path
-        ): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
-
-
 def _model_tree(state: TrainState) -> Tree:
     return {"params": state.params, "batch_stats": state.batch_stats}
-
-
-def _load(loader: Any, bundle: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    try:
-        where = bundle if loader is ocp else int(bundle.name)
-        return loader.load_checkpointables(where, wanted)
-    except Exception as error:
-        raise InputError(
-            f"{bundle}: does not fit the model, optimiser or records of this config "
-            f"({_root_cause(error)}). Use the config it was trained with, another "
-            "--checkpoint, or another --config.workdir."
-        ) from error
-
-
-def _root_cause(error: BaseException) -> str:
-    """Orbax tells a tree mismatch in `__cause__` alone."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join((str(error) or type(error).__name__).split())[:400]
-
-
-def _jsonable(tree: Any) -> Any:
-    return json.loads(json.dumps(tree))

@@ -1,0 +1,82 @@
+"""Heads that come back from a folder say what they said before."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import small_labels
+
+from mmgr_jax import stored, stored_heads
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import grid, protocols
+
+
+def _head(protocol="linear", kind="count"):
+    x, hidden = small_labels.features()
+    target = small_labels.target(kind, hidden)
+    cells = grid.whole(small_labels.split(len(x)), target.known)
+    fits = protocols.fit(protocol, x, target, cells, keep=(0,))
+    head = dataclasses.replace(
+        fits.heads[0],
+        label_name="population",
+        feature_kind="image",
+        split="block",
+        metrics={"r2": 0.5, "mape": float("nan")},
+    )
+    return x, head, fits.prediction[0]
+
+
+@pytest.mark.parametrize("kind", ["count", "scalar", "class"])
+@pytest.mark.parametrize("protocol", ["linear", "knn"])
+def test_a_head_survives_the_disk(tmp_path, protocol, kind):
+    x, head, prediction = _head(protocol, kind)
+    folder = stored_heads.save_head(tmp_path / "heads" / "population", head)
+    loaded = stored_heads.load_head(folder)
+    np.testing.assert_array_equal(loaded.predict(x), head.predict(x))
+    np.testing.assert_allclose(loaded.predict(x), prediction, rtol=1e-6, atol=1e-9)
+    for field in dataclasses.fields(head):
+        before, after = getattr(head, field.name), getattr(loaded, field.name)
+        if field.name == "weights":
+            assert before.keys() == after.keys()
+        elif field.name == "metrics":
+            assert after["r2"] == 0.5 and np.isnan(after["mape"])
+        elif isinstance(before, np.ndarray):
+            np.testing.assert_array_equal(before, after)
+        else:
+            assert before == after, field.name
+
+
+def test_a_newer_head_takes_the_place_of_an_older(tmp_path):
+    x, first, _ = _head()
+    second = dataclasses.replace(first, label_name="gdp")
+    for head in (first, second):
+        stored_heads.save_head(tmp_path / "heads" / "a", head)
+    stored_heads.save_head(tmp_path / "heads" / "b", first)
+    heads = stored_heads.load_heads(tmp_path / "heads")
+    assert [(n, head.label_name) for n, head in heads.items()] == [
+        ("a", "gdp"),
+        ("b", "population"),
+    ]
+
+
+def test_a_write_that_dies_leaves_the_old_head(tmp_path, monkeypatch):
+    x, head, _ = _head()
+    folder = stored_heads.save_head(tmp_path / "a", head)
+
+    def die(*args, **options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(stored.ocp, "save_checkpointables", die)
+    with pytest.raises(OSError, match="disk full"):
+        stored_heads.save_head(folder, dataclasses.replace(head, label_name="new"))
+    assert stored_heads.load_head(folder).label_name == "population"
+
+
+def test_absent_and_damaged_heads_are_told(tmp_path):
+    with pytest.raises(InputError, match="no saved heads here.*mmgr_jax.eval"):
+        stored_heads.load_heads(tmp_path)
+    with pytest.raises(InputError, match="nothing that this program saved"):
+        stored_heads.load_head(tmp_path / "absent")
+    (tmp_path / "torn").mkdir()
+    with pytest.raises(InputError, match="torn"):
+        stored_heads.load_heads(tmp_path)
