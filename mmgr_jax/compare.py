@@ -21,9 +21,10 @@ group, under the block split.
 
 HEADLINE = {
     "share": ("l1", "kl", "cosine"),
+    "class": ("accuracy", "macro_f1", "log_loss"),
     "other": ("rmse", "r2", "r2_log", "spearman"),
 }
-"""Metrics shown for shares and for everything else."""
+"""Metrics shown for shares, for classes and for everything else."""
 
 
 def load(pattern: str) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def load(pattern: str) -> list[dict[str, Any]]:
         )
     runs = []
     for workdir in workdirs:
-        path = Path(workdir) / "eval" / "metrics.json"
+        path = Path(workdir) / "eval" / "report.json"
         if not path.exists():
             raise InputError(
                 f"{path}: no such file. Evaluate the run first: "
@@ -61,11 +62,12 @@ def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
 def _task_lines(
     task: str, label: Mapping[str, Any], groups: Mapping[str, Sequence[dict[str, Any]]]
 ) -> list[str]:
-    metrics = HEADLINE["share" if label["kind"] == "share" else "other"]
+    metrics = HEADLINE.get(label["kind"], HEADLINE["other"])
     rows = []
     for group, runs in groups.items():
-        results = [run["tasks"][task]["splits"]["block"] for run in runs]
-        for method in results[0]:
+        # By the first protocol under the first split: the numbers to quote.
+        results = [_first(_first(run["tasks"][task]["splits"])) for run in runs]
+        for method in (m for m in results[0] if all(m in of for of in results)):
             cells = [
                 _cell([result[method]["metrics"][metric] for result in results])
                 for metric in metrics
@@ -73,11 +75,16 @@ def _task_lines(
             rows.append((f"{group} ({len(runs)})", method, *cells))
     header = ("runs", "method", *metrics)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = [f"{task} ({label['unit']}), block split, mean ± sd over runs"]
+    split = next(iter(next(iter(groups.values()))[0]["tasks"][task]["splits"]))
+    lines = [f"{task} ({label['unit']}), {split} split, mean ± sd over runs"]
     for row in (header, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _first(of: Mapping[str, Any]) -> Any:
+    return next(iter(of.values()))
 
 
 def _cell(values: Sequence[float | None]) -> str:

@@ -1,10 +1,14 @@
 """`python -m mmgr_jax.embed`: embeddings and predictions of every region, and maps."""
 
+from __future__ import annotations
+
 import datetime
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import (
@@ -13,22 +17,29 @@ from mmgr_jax import (
     cli,
     distributed,
     experiment,
+    feature_sets,
     inference,
+    predictors,
 )
+from mmgr_jax import eval as evaluation
+from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.eval import choose_splits, extract, labelled, select
-from mmgr_jax.evaluators import features, tasks
+from mmgr_jax.evaluators import tasks
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 
-The predictions are out-of-fold: each region is predicted by a head that has seen
-neither it nor its spatial block.
+The heads are those of the evaluation (`eval/heads` in the workdir); where it has not
+been done, they are trained now. Regions that the heads have seen are predicted out of
+fold: each by a head that has seen neither it nor its spatial block.
 
   python -m mmgr_jax.embed --config=configs/toy_city.py
   python -m mmgr_jax.embed --config=... --checkpoint=runs/other
   python -m mmgr_jax.embed --config=... --config.embed.features=both
+  python -m mmgr_jax.embed --config=configs/other_city.py --checkpoint=runs/toy_city \\
+      --config.embed.heads=runs/toy_city/eval/heads
 
-In the workdir: maps/embeddings.parquet (GeoParquet) and maps/<task>.png.
+In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limits of
+their 90 % intervals and a flag for regions unlike the training ones; maps/<task>.png.
 """
 
 FOLDER = "maps"
@@ -40,56 +51,41 @@ def embed(config: ConfigDict) -> Path:
     """Writes `workdir/maps`; returns the folder.
 
     Raises:
-        InputError: If records or checkpoint are missing or do not fit.
+        InputError: If records, checkpoint or heads are missing or do not fit.
     """
-    from mmgr_jax.geo import maps, writers  # rasterio and geopandas load here alone
+    from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
-    source = experiment.open_source(config)
-    if not source.manifest.crs:
+    city = feature_sets.City.of(experiment.open_source(config))
+    manifest = city.source.manifest
+    if city.centre_m is None:
         raise InputError(
-            f"{source.records_dir}: the records do not say where the regions lie, so "
-            "there is nothing to map. Give config.released.centres and import again."
+            f"{city.source.records_dir}: the records do not say where the regions lie, "
+            "so there is nothing to map. Give config.released.centres and import again."
         )
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
-    encoder = inference.load_encoder(config, bundle, source)
     kind = config.embed.features
-    embeddings = select(extract(config, encoder, source), kind)
-    regions = features.read_regions(source)
-    labels = labelled(source, regions)
-    report = tasks.evaluate(
-        {kind: embeddings},
-        labels,
-        choose_splits(config, source, regions, ("block",)),
-        tasks=config.eval.tasks,
-        strengths=config.eval.strengths,
-    )
+    feature_sets.check_kind(kind)
+    encoder = inference.load_encoder(config, bundle, city.source)
+    embeddings = feature_sets.extract(config, encoder, city.source)[kind]
+    found, fold = _heads(config, city, bundle, embeddings)
 
     folder = Path(config.workdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    crs = source.manifest.crs
+    labels = evaluation.labelled(city.source, city.regions)
     columns = {}
-    for task, predictions in report.predictions.items():
-        started = time.perf_counter()
-        label, truth = labels[task]
-        columns |= writers.columns(task, label, truth, predictions[kind])
-        path = folder / f"{task}.png"
-        maps.task_map(
-            path,
-            geometry_wkb=regions.geometry_wkb,
-            crs=crs,
-            truth=truth,
-            prediction=predictions[kind],
-            label=label,
-            task=task,
-            dpi=config.embed.dpi,
-        )
-        log.info("map of %s: %s (%.1f s)", task, path, time.perf_counter() - started)
+    for task, predictor in found.items():
+        said = predictor.predict(embeddings, fold)
+        truth = _truth(task, predictor.label, labels, said.value)
+        columns |= writers.columns(task, predictor.label, truth, said.value)
+        columns |= writers.interval_columns(task, predictor.label, said.low, said.high)
+        columns[f"{task}_unlike"] = said.unlike
+        _draw(config, folder / f"{task}.png", city, task, predictor.label, truth, said)
     table = folder / "embeddings.parquet"
     writers.write_embeddings(
         table,
-        region_ids=regions.region_ids,
-        geometry_wkb=regions.geometry_wkb,
-        crs=crs,
+        region_ids=city.regions.region_ids,
+        geometry_wkb=city.regions.geometry_wkb,
+        crs=manifest.crs,
         embeddings=embeddings,
         columns=columns,
         metadata={
@@ -97,13 +93,102 @@ def embed(config: ConfigDict) -> Path:
             "features": kind,
             "checkpoint": str(bundle),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
-            "crs": crs,
-            "city": source.manifest.city,
+            "crs": manifest.crs,
+            "city": manifest.city,
+            "interval_level": predictors.LEVEL,
+            "out_of_fold": fold is not None,
             "software": f"mmgr-jax {__version__}",
         },
     )
     log.info("embeddings and predictions of %d regions: %s", len(embeddings), table)
     return folder
+
+
+def _heads(
+    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: np.ndarray
+) -> tuple[dict[str, predictors.Predictor], np.ndarray | None]:
+    """The heads, and the fold of each region where they have learnt from this city."""
+    kind = config.embed.features
+    folder = config.embed.heads
+    if folder is None:
+        folder = Path(config.workdir) / evaluation.FOLDER / predictors.FOLDER
+        if not predictors.exists(folder):
+            log.info("no heads in %s yet: they are trained now", folder)
+            return _trained_now(config, city, bundle, embeddings)
+    found, records = predictors.load(
+        Path(folder), kind, checkpoint=bundle, tasks=config.eval.tasks
+    )
+    if records != predictors.records_hash(city):
+        log.info("the heads have learnt from other records: no region is theirs")
+        return found, None
+    return found, _split(config, city).fold
+
+
+def _trained_now(
+    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: np.ndarray
+) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
+    kind, split = config.embed.features, _split(config, city)
+    method = f"{feature_sets.MAIN} {kind}"
+    report = tasks.evaluate(
+        {method: embeddings},
+        evaluation.labelled(city.source, city.regions),
+        {"block": split},
+        tasks=config.eval.tasks,
+        protocols=config.eval.protocols[:1],
+        strengths=config.eval.strengths,
+        keep=(method,),
+    )
+    found = evaluation.predictors_of(report, {method: embeddings}, city, split)
+    return {task: kinds[kind] for task, kinds in found.items()}, split.fold
+
+
+def _split(config: ConfigDict, city: feature_sets.City) -> evaluation.splits.Split:
+    """The split that the heads were kept under: the first of `config.eval.splits`."""
+    chosen = evaluation.choose_splits(
+        config, city.source, city.regions, config.eval.splits[:1]
+    )
+    return next(iter(chosen.values()))
+
+
+def _truth(
+    task: str,
+    label: Label,
+    labels: Mapping[str, tuple[Label, np.ndarray]],
+    value: np.ndarray,
+) -> np.ndarray:
+    """The known values of a task; none where this city has no such label."""
+    if task in labels and labels[task][0].kind == label.kind:
+        return labels[task][1]
+    shape = value.shape[:1] if label.kind == "class" else value.shape
+    return np.full(shape, np.nan, np.float32)
+
+
+def _draw(
+    config: ConfigDict,
+    path: Path,
+    city: feature_sets.City,
+    task: str,
+    label: Label,
+    truth: np.ndarray,
+    said: predictors.Prediction,
+) -> None:
+    from mmgr_jax.geo import maps
+
+    if label.kind == "class" or not np.isfinite(truth).any():
+        log.info("map of %s: not drawn, it needs known numbers or shares", task)
+        return
+    started = time.perf_counter()
+    maps.task_map(
+        path,
+        geometry_wkb=city.regions.geometry_wkb,
+        crs=city.source.manifest.crs,
+        truth=truth,
+        prediction=said.value,
+        label=label,
+        task=task,
+        dpi=config.embed.dpi,
+    )
+    log.info("map of %s: %s (%.1f s)", task, path, time.perf_counter() - started)
 
 
 if __name__ == "__main__":

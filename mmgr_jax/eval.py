@@ -1,5 +1,7 @@
 """`python -m mmgr_jax.eval`: what the embeddings are worth, from a checkpoint alone."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,28 +11,49 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, cli, distributed, experiment, inference
+from mmgr_jax import (
+    across,
+    checkpoint,
+    cli,
+    distributed,
+    experiment,
+    feature_sets,
+    inference,
+    predictors,
+    provenance,
+)
 from mmgr_jax.data import folds
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import cities as cities_lib
-from mmgr_jax.evaluators import features, splits, tasks
+from mmgr_jax.evaluators import (
+    curves,
+    features,
+    report,
+    report_json,
+    splits,
+    targets,
+    tasks,
+)
+from mmgr_jax.evaluators.results import Report
+from mmgr_jax.evaluators.scores import Certainty
+from mmgr_jax.page.render import render
 
-USAGE = """Evaluates frozen features under spatial cross-validation.
+USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 
-Small heads predict every label of the city from the features of a checkpoint; beside
-them stand the same heads on a randomly initialised encoder and the mean predictor.
+Small heads predict every label of the city; beside the checkpoint stand the same heads
+on a random encoder, on coordinates, POI counts and image statistics, and rules that
+need no head. Every number has an interval over spatial blocks.
 
   python -m mmgr_jax.eval --config=configs/toy_city.py
   python -m mmgr_jax.eval --config=configs/toy_city.py --checkpoint=runs/other
+  python -m mmgr_jax.eval --config=... --config.eval.protocols="('linear','mlp')"
   python -m mmgr_jax.eval --config=... --config.eval.features="('image',)"
   python -m mmgr_jax.eval --config=... --config.eval.buffer_m=500
   python -m mmgr_jax.eval --config=... \\
       --config.eval.other_records="('data/other_city/records',)"
 
-In the workdir: eval/metrics.json and eval/metrics.txt; with other cities
-eval/metrics_cities.json and .txt, where each city is tested by heads of the others.
+In the workdir: eval/report.html (open it by a double click), eval/report.json,
+eval/metrics.txt, and eval/heads, with which `mmgr_jax.embed` predicts.
 """
 
 FOLDER = "eval"
@@ -38,57 +61,82 @@ FOLDER = "eval"
 log = logging.getLogger(__name__)
 
 
-def evaluate(config: ConfigDict) -> tasks.Report:
-    """Evaluates a checkpoint, prints the table and writes it to `workdir/eval`.
+def evaluate(config: ConfigDict) -> Report:
+    """Evaluates a checkpoint, prints a table and writes report and heads.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
-    source = experiment.open_source(config)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
-    encoders = {
-        "MMGR": inference.load_encoder(config, bundle, source),
-        "random": inference.random_encoder(config, source),
-    }
-    methods = _methods(config, encoders, source, config.eval.features)
-    regions = features.read_regions(source)
-    report = tasks.evaluate(
-        methods,
-        labelled(source, regions),
-        choose_splits(config, source, regions, config.eval.splits),
+    city = feature_sets.City.of(experiment.open_source(config))
+    given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
+    encoders = feature_sets.encoders(config, city.source, bundle)
+    sets = feature_sets.gather(config, encoders, city)
+    found = tasks.evaluate(
+        sets.methods,
+        labelled(city.source, city.regions),
+        given_splits,
+        certainty=_certainty(config, city, sets.own),
+        label_curves=_curves(config, sets),
+        tuners=_tuners(config, encoders, city, sets),
+        keep=sets.own,
         **_head_options(config),
     )
-    told = {"checkpoint": str(bundle), "training_seed": config.seed}
-    _write(config, "metrics", report, told)
-    if config.eval.other_records:
-        _leave_one_city_out(config, encoders, source, methods, told)
-    return report
-
-
-def extract(
-    config: ConfigDict, encoder: inference.Encoder, source: RecordSource
-) -> dict[str, np.ndarray]:
-    """Features of every region, of every kind; see `features.extract`."""
-    return features.extract(
-        encoder.encode,
-        source,
-        batch_size=config.data.batch_size,
-        num_threads=config.data.num_threads,
-        edges=encoder.reads_edges,
+    folder = Path(config.workdir) / FOLDER
+    predictors.save(
+        folder / predictors.FOLDER,
+        predictors_of(found, sets.methods, city, next(iter(given_splits.values()))),
+        city,
+        bundle,
     )
+    references = _references(sets)
+    content = {
+        **provenance.of(config, city, bundle),
+        "methods": {
+            name: {"about": sets.about[name], "num_features": _width(of)}
+            for name, of in sets.methods.items()
+        },
+        **report_json.report_json(found, references=references),
+        "regions": _regions(found, city, sets.own),
+        "health": {
+            name: report_json.finite(of)
+            for name, of in feature_sets.measure_health(
+                sets, city.regions.num_pois
+            ).items()
+        },
+        "retrieval": _retrieval(sets, city),
+        "cities": None,
+    }
+    table = report.table(found, references=references)
+    if config.eval.other_records:
+        content["cities"], more = _across(config, encoders, city)
+        table += f"\n\n{more}"
+    _write(folder, content, table)
+    return found
 
 
-def select(extracted: dict[str, np.ndarray], kind: str) -> np.ndarray:
-    """The features of one kind.
-
-    Raises:
-        InputError: If there is no such kind.
-    """
-    if kind not in extracted:
-        raise InputError(
-            f"features={kind!r} is unknown; allowed: {', '.join(features.KINDS)}."
-        )
-    return extracted[kind]
+def predictors_of(
+    found: Report,
+    methods: Mapping[str, tasks.Method],
+    city: feature_sets.City,
+    split: splits.Split,
+) -> dict[str, dict[str, predictors.Predictor]]:
+    """Task -> kind of features -> the heads to keep, with what they promise."""
+    labels = labelled(city.source, city.regions)
+    return {
+        name: {
+            method.split()[-1]: predictors.of_task(
+                task,
+                targets.check(name, *labels[name], len(split.fold)),
+                method,
+                methods[method],
+                city.regions.block_id,
+                split.fold,
+            )
+            for method in task.kept
+        }
+        for name, task in found.tasks.items()
+    }
 
 
 def labelled(
@@ -126,74 +174,112 @@ def choose_splits(
     )
 
 
-def _methods(
+def _across(
     config: ConfigDict,
     encoders: Mapping[str, inference.Encoder],
-    source: RecordSource,
-    kinds: Sequence[str],
-) -> dict[str, np.ndarray | None]:
-    """What the heads are given: name -> features of every region, None for the mean."""
-    methods: dict[str, np.ndarray | None] = {"mean": None}
-    for name, encoder in encoders.items():
-        log.info("features of %d regions (%s encoder) ...", len(source), name)
-        extracted = extract(config, encoder, source)
-        methods |= {f"{name} {kind}": select(extracted, kind) for kind in kinds}
-    log.info("heads on %d feature sets ...", len(methods))
-    return methods
+    home: feature_sets.City,
+) -> tuple[dict[str, Any], str]:
+    others = [
+        feature_sets.City.of(RecordSource(folder, cache_mib=config.data.cache_mib))
+        for folder in config.eval.other_records
+    ]
+    inner = [
+        next(iter(choose_splits(config, of.source, of.regions, ("block",)).values()))
+        for of in (home, *others)
+    ]
+    return across.compare(config, encoders, home, others, inner)
 
 
 def _head_options(config: ConfigDict) -> dict[str, Any]:
-    return {name: config.eval[name] for name in ("tasks", "strengths", "seed")}
+    names = ("tasks", "protocols", "strengths", "seed")
+    return {name: config.eval[name] for name in names}
 
 
-def _leave_one_city_out(
+def _certainty(
+    config: ConfigDict, city: feature_sets.City, covered: Sequence[str]
+) -> Certainty:
+    return Certainty(
+        block=city.regions.block_id,
+        centre_m=city.centre_m,
+        covered=covered,
+        **config.eval.certainty,
+    )
+
+
+def _curves(
+    config: ConfigDict, sets: feature_sets.FeatureSets
+) -> curves.Options | None:
+    """Whose label curves to draw: those asked for that there are."""
+    options = config.eval.curves.to_dict()
+    wanted = options.pop("methods")
+    options["methods"] = [name for name in wanted if name in sets.methods]
+    if not options["methods"] or not options["fractions"]:
+        return None
+    return curves.Options(protocol=config.eval.protocols[0], **options)
+
+
+def _tuners(
     config: ConfigDict,
     encoders: Mapping[str, inference.Encoder],
-    home: RecordSource,
-    home_methods: Mapping[str, np.ndarray | None],
-    told: Mapping[str, Any],
-) -> None:
-    """Tests every city with heads trained on all the others; writes its own table.
+    city: feature_sets.City,
+    sets: feature_sets.FeatureSets,
+) -> dict[str, tasks.Tuner]:
+    """Training as a whole, where asked for: it takes minutes to hours."""
+    if "finetune" not in config.eval.protocols:
+        return {}
+    from mmgr_jax import tuning
 
-    The encoder has seen the city of the checkpoint, and no label of any.
-    """
-    others = [
-        RecordSource(folder, cache_mib=config.data.cache_mib)
-        for folder in config.eval.other_records
-    ]
-    cities = [home, *others]
-    kinds = cities_lib.shared_features(cities, config.eval.features)
-    parts = [home_methods]
-    parts += [_methods(config, encoders, city, kinds) for city in others]
-    regions = [features.read_regions(city) for city in cities]
-    inner = [
-        choose_splits(config, city, known, ("block",)).popitem()[1].fold
-        for city, known in zip(cities, regions, strict=True)
-    ]
-    report = tasks.evaluate(
-        cities_lib.joined(parts),
-        cities_lib.shared_labels(
-            [labelled(city, known) for city, known in zip(cities, regions, strict=True)]
-        ),
-        {"city": splits.by_city(inner)},
-        **_head_options(config),
+    return tuning.tuners(config, encoders, city, tuple(sets.methods))
+
+
+def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:
+    """Every method of the checkpoint is compared with all others."""
+    return {own: [m for m in sets.methods if m != own] for own in sets.own}
+
+
+def _width(of: tasks.Method) -> int | None:
+    return of.shape[1] if isinstance(of, np.ndarray) else None
+
+
+def _regions(
+    found: Report, city: feature_sets.City, methods: Sequence[str]
+) -> dict[str, Any] | None:
+    if city.centre_m is None:
+        return None
+    return report_json.regions_json(
+        found,
+        city.regions.labels,
+        region_ids=city.regions.region_ids,
+        centre_m=city.centre_m,
+        side_m=city.source.manifest.tile_size_m,
+        block=city.regions.block_id,
+        methods=methods,
     )
-    names = [city.manifest.city for city in cities]
-    _write(config, "metrics_cities", report, {**told, "cities": names})
 
 
-def _write(
-    config: ConfigDict, name: str, report: tasks.Report, told: Mapping[str, Any]
-) -> None:
-    """Prints the table; writes it and its numbers to `workdir/eval`."""
-    folder = Path(config.workdir) / FOLDER
+def _retrieval(
+    sets: feature_sets.FeatureSets, city: feature_sets.City
+) -> dict[str, Any]:
+    found = feature_sets.measure_retrieval(sets, city.regions.num_pois)
+    return {
+        name: {
+            "recall": {str(depth): value for depth, value in of.recall.items()},
+            "median_rank": of.median_rank,
+            "num_regions": of.num_regions,
+        }
+        for name, of in found.items()
+    }
+
+
+def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
+    """Prints the table; writes it, the report and its page."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = report.table()
-    text = json.dumps({**told, **report.to_json()}, indent=2)
-    (folder / f"{name}.json").write_text(text + "\n")
-    (folder / f"{name}.txt").write_text(table + "\n")
+    text = json.dumps(content, indent=1, allow_nan=False)
+    (folder / "report.json").write_text(text + "\n")
+    (folder / "report.html").write_text(render(json.loads(text)))
+    (folder / "metrics.txt").write_text(table + "\n")
     print(table)
-    log.info("written to %s", folder / f"{name}.json")
+    log.info("report: %s", folder / "report.html")
 
 
 if __name__ == "__main__":

@@ -26,14 +26,36 @@ class Encoder:
     """A model for inference.
 
     Attributes:
-        encode: Host batch -> `image` float32 [b f] and `poi` float32 [b q].
+        encode: Host batch -> `image` float32 [b f], `poi` float32 [b q], and their
+            projections `image_projection` and `poi_projection` float32 [b p].
         reads_edges: Whether the batch must hold the POI graph.
         name: Where its parameters come from.
+        model: The model.
+        variables: Its parameters and batch statistics, on the devices.
+        size_px: Side of the images it takes.
+        parts: Parts of the model that are not random; () for all.
     """
 
     encode: Callable[[pipeline.Batch], dict[str, np.ndarray]]
     reads_edges: bool
     name: str
+    model: mmgr.MMGR
+    variables: Tree
+    size_px: int
+    parts: tuple[str, ...] = ()
+
+
+def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
+    """The config with the model, and the size of images, that a checkpoint had.
+
+    Raises:
+        InputError: If the bundle is none of this program.
+    """
+    stored = checkpoint.load_metadata(bundle).config
+    own = ConfigDict(config.to_dict())
+    own.model = ConfigDict(stored["model"])
+    own.augment.size_px = stored.get("augment", config.augment)["size_px"]
+    return own
 
 
 @checkpoint.by_one_process()
@@ -53,7 +75,8 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
         variables = warm_start.start_from(
             init(), bundle, categories=source.manifest.categories
         )
-        return _encoder(config, model, variables, mesh, str(bundle))
+        found = _encoder(config, model, variables, mesh, str(bundle))
+        return dataclasses.replace(found, parts=metadata.parts)
     experiment.check_same_model(config.model.to_dict(), metadata, bundle)
     if metadata.categories != source.manifest.categories:
         raise InputError(
@@ -104,9 +127,13 @@ def _encoder(
 
     def encode(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
         view = augment.plain_view(batch["image"], size_px=size_px)
+        image = model.apply(variables, view, method="encode_image")
+        poi = model.apply(variables, PoiSets.of(batch), method="encode_pois")
         return {
-            "image": model.apply(variables, view, method="encode_image"),
-            "poi": model.apply(variables, PoiSets.of(batch), method="encode_pois"),
+            "image": image,
+            "poi": poi,
+            "image_projection": model.apply(variables, image, method="project_image"),
+            "poi_projection": model.apply(variables, poi, method="project_pois"),
         }
 
     jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
@@ -117,4 +144,7 @@ def _encoder(
         },
         reads_edges=model.poi_encoder.reads_edges,
         name=name,
+        model=model,
+        variables=variables,
+        size_px=size_px,
     )

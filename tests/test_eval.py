@@ -1,25 +1,47 @@
 """Evaluation and maps from a checkpoint alone."""
 
 import dataclasses
+import hashlib
 import json
+import pathlib
 import shutil
 
 import geopandas as gpd
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, compare, embed, experiment, inference, train
+from mmgr_jax import (
+    checkpoint,
+    compare,
+    embed,
+    experiment,
+    feature_sets,
+    inference,
+    predictors,
+    train,
+)
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
 
-METHODS = {"mean"} | {
+BASELINES = {
+    "mean", "coordinates", "neighbour average", "poi counts", "poi tf-idf",
+    "image statistics",
+}  # fmt: skip
+METHODS = BASELINES | {
     f"{encoder} {kind}"
     for encoder in ("MMGR", "random")
     for kind in ("image", "poi", "both")
 }
+
+
+def _copy_records(records_dir, folder, **changed):
+    shutil.copytree(records_dir, folder)
+    manifest = schema.Manifest.load(folder)
+    dataclasses.replace(manifest, **changed).save(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +54,15 @@ def trained(records_dir, tmp_path_factory):
     config.records.dir = str(records_dir)
     config.augment.size_px, config.mesh.data = 32, 1
     config.train.total, config.eval.num_folds = "4 steps", 4
+    config.eval.certainty.num_resamples = 20
+    config.eval.curves.fractions, config.eval.curves.num_seeds = (0.5, 1.0), 2
+    config.eval.curves.methods = ("MMGR image", "mean")
     train.train(config)
     return config
+
+
+def trained_records(config):
+    return pathlib.Path(config.records.dir)
 
 
 def test_eval_needs_the_model_of_the_checkpoint_and_nothing_else(trained, tmp_path):
@@ -45,12 +74,25 @@ def test_eval_needs_the_model_of_the_checkpoint_and_nothing_else(trained, tmp_pa
     config = trained.copy_and_resolve_references()
     config.checkpoint, config.workdir = str(alone), str(tmp_path / "elsewhere")
     report = evaluation.evaluate(config)
-    result = json.loads((tmp_path / "elsewhere/eval/metrics.json").read_text())
+    folder = tmp_path / "elsewhere/eval"
+    result = json.loads((folder / "report.json").read_text())
     assert set(result["tasks"]) == {"function", "population"}
     for task in result["tasks"].values():
         assert set(task["splits"]) == {"block", "random"}
-        assert set(task["splits"]["block"]) == METHODS
+        assert set(task["splits"]["block"]) == {"linear", "knn"}
+        assert set(task["splits"]["block"]["linear"]) == METHODS
         assert task["num_labelled"] == task["num_regions"] == 40
+        assert set(task["coverage"]) == {"MMGR image", "MMGR poi", "MMGR both"}
+        compared = {(d["method"], d["reference"]) for d in task["differences"]}
+        assert len(compared) == 3 * (len(METHODS) - 1)
+    assert set(result["methods"]) == METHODS
+    assert set(result["health"]) == {"MMGR", "random"}
+    assert set(result["retrieval"]) == {"MMGR: image to poi", "MMGR: poi to image"}
+    hashes = result["data"]["hashes"]
+    manifest = (trained_records(config) / "manifest.json").read_bytes()
+    assert hashes["manifest.json"] == hashlib.sha256(manifest).hexdigest()
+    assert result["versions"]["mmgr-jax"] and result["config"]["eval"]["seed"] == 0
+    assert "MMGR both" in (folder / "report.html").read_text()
     shares = report.predictions["function"]["MMGR image"]
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
     assert (tmp_path / "elsewhere/eval/metrics.txt").read_text().startswith("function")
@@ -60,11 +102,11 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     config = trained.copy_and_resolve_references()
-    expected = evaluation.extract(
+    expected = feature_sets.extract(
         config, inference.load_encoder(config, bundle, source), source
     )
     config.mesh.data, config.data.batch_size = 8, 24
-    again = evaluation.extract(
+    again = feature_sets.extract(
         config, inference.load_encoder(config, bundle, source), source
     )
     for kind, values in expected.items():
@@ -74,11 +116,11 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
 
 def test_the_random_encoder_is_not_the_trained_one(trained):
     source = experiment.open_source(trained)
-    random = evaluation.extract(
+    random = feature_sets.extract(
         trained, inference.random_encoder(trained, source), source
     )
     bundle = checkpoint.latest(trained.workdir)
-    learnt = evaluation.extract(
+    learnt = feature_sets.extract(
         trained, inference.load_encoder(trained, bundle, source), source
     )
     assert not np.allclose(random["image"], learnt["image"])
@@ -92,13 +134,75 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     encoder = inference.load_encoder(trained, bundle, source)
-    learnt = evaluation.extract(trained, encoder, source)["image"]
+    learnt = feature_sets.extract(trained, encoder, source)["image"]
     np.testing.assert_allclose(np.stack(table["embedding"]), learnt, rtol=1e-5)
     truth = [source[i]["label/population"] for i in range(40)]
     np.testing.assert_allclose(table["population_true"], truth, rtol=1e-6)
     for task in ("function", "population"):
         assert (folder / f"{task}.png").stat().st_size > 20_000
+        assert table[f"{task}_unlike"].dtype == bool
+    assert (table["population_low"] <= table["population_pred"]).all()
+    assert (table["population_pred"] <= table["population_high"]).all()
+    assert (table["function_low_forest"] <= table["function_pred_forest"]).all()
     assert not list(folder.glob("*.tmp*"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """A config whose workdir holds an evaluation of the short run, and its report."""
+    config = trained.copy_and_resolve_references()
+    config.checkpoint = config.workdir
+    config.workdir = str(tmp_path_factory.mktemp("evaluated") / "run")
+    config.eval.features, config.eval.baselines = ("image",), ("mean",)
+    config.eval.curves.methods, config.eval.protocols = (), ("linear",)
+    return config, evaluation.evaluate(config)
+
+
+def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp_path):
+    config, report = evaluated
+    assert predictors.exists(pathlib.Path(config.workdir) / "eval/heads")
+    stored = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
+    said = report.predictions["population"]["MMGR image"]
+    np.testing.assert_allclose(stored["population_pred"], said, rtol=1e-4)
+    shares = report.predictions["function"]["MMGR image"]
+    np.testing.assert_allclose(
+        stored["function_pred_forest"], shares[:, 0], rtol=1e-3, atol=1e-5
+    )
+    # Heads trained on the spot are the same ones.
+    alone = config.copy_and_resolve_references()
+    alone.workdir = str(tmp_path / "run")
+    now = gpd.read_parquet(embed.embed(alone) / "embeddings.parquet")
+    for column in ("population_pred", "population_low", "population_high"):
+        np.testing.assert_allclose(stored[column], now[column], rtol=1e-4)
+    assert (stored["population_unlike"] == now["population_unlike"]).all()
+
+
+def test_heads_of_another_checkpoint_are_refused(trained, evaluated, tmp_path):
+    config = evaluated[0].copy_and_resolve_references()
+    config.embed.features = "both"
+    with pytest.raises(InputError, match="no head predicts .* from features 'both'"):
+        embed.embed(config)
+    other = shutil.copytree(checkpoint.latest(trained.workdir), tmp_path / "4")
+    config.checkpoint = str(other)
+    with pytest.raises(InputError, match="these heads read features of .*, not of"):
+        embed.embed(config)
+
+
+def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tmp_path):
+    """Records that the heads have not learnt from: one head predicts them all."""
+    config = evaluated[0].copy_and_resolve_references()
+    config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
+    other = _copy_records(records_dir, tmp_path / "other", config={"x": 1})
+    config.records.dir, config.workdir = str(other), str(tmp_path / "elsewhere")
+    table = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
+    bundle = checkpoint.latest(trained.workdir)
+    found, _ = predictors.load(
+        pathlib.Path(config.embed.heads), "image", checkpoint=bundle
+    )
+    said = found["population"].predict(np.stack(table["embedding"]))
+    np.testing.assert_allclose(table["population_pred"], said.value, rtol=1e-4)
+    # The very regions that the heads were trained on are like them.
+    assert not table["population_unlike"].any()
 
 
 def test_regions_without_a_place_get_a_random_split_and_no_map(
@@ -111,16 +215,13 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
     config.records.dir, config.checkpoint = str(folder), config.workdir
     config.workdir, config.eval.features = str(tmp_path / "run"), ("image",)
     report = evaluation.evaluate(config)
-    assert set(report.to_json()["tasks"]["population"]["splits"]) == {"random"}
+    assert set(report.tasks["population"].results) == {"random"}
+    told = json.loads((tmp_path / "run/eval/report.json").read_text())
+    assert told["regions"] is None
+    assert "coordinates" not in told["methods"] and "mean" in told["methods"]
+    assert "Nobody knows where" in (tmp_path / "run/eval/report.html").read_text()
     with pytest.raises(InputError, match="do not say where.*config.released.centres"):
         embed.embed(config)
-
-
-def _copy_records(records_dir, folder, **changed):
-    shutil.copytree(records_dir, folder)
-    manifest = schema.Manifest.load(folder)
-    dataclasses.replace(manifest, **changed).save(folder)
-    return folder
 
 
 def test_stored_splits_and_buffers_decide_who_is_tested(trained, records_dir, tmp_path):
@@ -152,16 +253,42 @@ def test_each_city_is_tested_by_the_others(trained, records_dir, tmp_path):
     config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")
     config.eval.other_records = (str(other),)
     evaluation.evaluate(config)
-    result = json.loads((tmp_path / "run/eval/metrics_cities.json").read_text())
+    report = json.loads((tmp_path / "run/eval/report.json").read_text())
+    result = report["cities"]
     # Units and categories differ: neither that label nor the POIs can be compared.
     assert list(result["tasks"]) == ["function"]
-    methods = result["tasks"]["function"]["splits"]["city"]
-    assert set(methods) == {"mean", "MMGR image", "random image"}
+    methods = result["tasks"]["function"]["splits"]["city"]["linear"]
+    assert set(methods) == {"mean", "image statistics", "MMGR image", "random image"}
     assert result["tasks"]["function"]["num_regions"] == 80
-    assert [len(method["folds"]) for method in methods.values()] == [2, 2, 2]
-    assert result["cities"] == ["small", "small"]
+    assert [len(method["folds"]) for method in methods.values()] == [2, 2, 2, 2]
+    assert result["names"] == ["small", "small"]
+    # Two copies of one city: each tests the other as well as the other tests it, and
+    # on the diagonal stands what the city's own blocks give.
+    matrix = np.array(result["transfer"]["function"]["MMGR image"])
+    assert matrix.shape == (2, 2) and np.isfinite(matrix).all()
+    np.testing.assert_allclose(matrix, matrix.T, rtol=1e-4)
+    own = report["tasks"]["function"]["splits"]["block"]["linear"]["MMGR image"]
+    np.testing.assert_allclose(matrix[0, 0], own["metrics"]["l1"], rtol=1e-4)
     config.eval.features = ("poi",)
     with pytest.raises(InputError, match="other POI categories, .*Add 'image'"):
+        evaluation.evaluate(config)
+
+
+def test_other_checkpoints_stand_beside_under_their_names(trained, tmp_path):
+    """The same checkpoint by other names gives the same numbers, to the last digit."""
+    config = trained.copy_and_resolve_references()
+    config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")
+    config.eval.features, config.eval.baselines = ("image",), ("mean",)
+    config.eval.tasks, config.eval.protocols = ("population",), ("linear",)
+    config.eval.checkpoints = (("older", trained.workdir),)
+    config.eval.imported = trained.workdir
+    config.model.dtype = "float32"
+    main = evaluation.evaluate(config).tasks["population"].main
+    assert list(main) == ["MMGR image", "older image", "imported image", "mean"]
+    assert main["older image"].metrics == main["MMGR image"].metrics
+    assert main["imported image"].metrics == main["MMGR image"].metrics
+    config.eval.checkpoints = (("MMGR", trained.workdir),)
+    with pytest.raises(InputError, match="'MMGR' is taken"):
         evaluation.evaluate(config)
 
 
@@ -190,10 +317,13 @@ def test_unknown_features_are_refused_with_those_there_are(trained):
 
 
 def _write(workdir, value):
-    block = {"mean": {"metrics": {m: value for m in compare.HEADLINE["other"]}}}
-    task = {"label": {"kind": "count", "unit": "persons"}, "splits": {"block": block}}
+    linear = {"mean": {"metrics": {m: value for m in compare.HEADLINE["other"]}}}
+    task = {
+        "label": {"kind": "count", "unit": "persons"},
+        "splits": {"block": {"linear": linear}},
+    }
     (workdir / "eval").mkdir(parents=True)
-    (workdir / "eval" / "metrics.json").write_text(
+    (workdir / "eval" / "report.json").write_text(
         json.dumps({"tasks": {"population": task}})
     )
 
@@ -208,5 +338,5 @@ def test_compare_gives_mean_and_deviation_over_runs(tmp_path, capsys):
 
 def test_compare_names_a_run_without_an_evaluation(tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(InputError, match=r"metrics.json.*python -m mmgr_jax.eval"):
+    with pytest.raises(InputError, match=r"report.json.*python -m mmgr_jax.eval"):
         compare.main([str(tmp_path / "run")])

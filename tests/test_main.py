@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
 def test_one_command_from_nothing_to_a_table_and_maps(finished):
     folder, result = finished
     workdir = folder / "runs/toy_city_smoke"
-    tasks = json.loads((workdir / "eval/metrics.json").read_text())["tasks"]
+    tasks = json.loads((workdir / "eval/report.json").read_text())["tasks"]
     assert set(tasks) == {"function", "gdp", "population"}
     for task in tasks:
         assert (workdir / f"maps/{task}.png").stat().st_size > 20_000

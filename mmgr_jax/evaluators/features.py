@@ -10,9 +10,12 @@ import numpy as np
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 
-KINDS = ("image", "poi", "both")
+KINDS = ("image", "poi", "both", "image_projection", "poi_projection")
 """`image`: pooled backbone features [f]; `poi`: the pooled POI set [q]; `both`: the two
-side by side [f + q]."""
+side by side [f + q]; `image_projection` and `poi_projection`: what the contrastive loss
+compares [p], thrown away after training by default."""
+
+_ENCODED = ("image", "poi", "image_projection", "poi_projection")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Regions:
         region_ids: Stable names, r of them.
         geometry_wkb: Polygons in the study area's CRS.
         block_id: Spatial block of each region, int32 [r].
+        num_pois: POIs of each region, int32 [r].
         labels: Label name -> float32 [r] or [r k], NaN where unknown.
     """
 
     region_ids: list[str]
     geometry_wkb: list[bytes]
     block_id: np.ndarray
+    num_pois: np.ndarray
     labels: Mapping[str, np.ndarray]
 
 
@@ -39,6 +44,9 @@ def read_regions(source: RecordSource) -> Regions:
         region_ids=[record["region_id"] for record in records],
         geometry_wkb=[record["geometry"] for record in records],
         block_id=np.array([record["block_id"] for record in records], np.int32),
+        num_pois=np.array(
+            [len(record["poi/category"]) for record in records], np.int32
+        ),
         labels={
             name: np.stack([record[f"label/{name}"] for record in records])
             for name in source.manifest.labels
@@ -57,7 +65,7 @@ def extract(
     """Features of every region, in record order.
 
     Args:
-        encode: Batch -> `image` [b f] and `poi` [b q].
+        encode: Batch -> `image` [b f], `poi` [b q] and their projections [b p].
         source: The records.
         batch_size: Regions at a time.
         num_threads: Threads that read.
@@ -66,12 +74,13 @@ def extract(
     Returns:
         float32 [r .] for each of `KINDS`.
     """
-    parts: dict[str, list[np.ndarray]] = {"image": [], "poi": []}
+    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in _ENCODED}
     for batch in pipeline.epoch_batches(
         source, batch_size=batch_size, num_threads=num_threads, edges=edges
     ):
         encoded = encode(batch)
         for kind, rows in parts.items():
             rows.append(encoded[kind][batch["example_mask"]])
-    image, poi = (np.concatenate(parts[kind]) for kind in ("image", "poi"))
-    return {"image": image, "poi": poi, "both": np.concatenate([image, poi], axis=1)}
+    found = {kind: np.concatenate(rows) for kind, rows in parts.items()}
+    both = np.concatenate([found["image"], found["poi"]], axis=1)
+    return {kind: both if kind == "both" else found[kind] for kind in KINDS}

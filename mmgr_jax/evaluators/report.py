@@ -1,133 +1,80 @@
-"""What an evaluation found, as a terminal table and as JSON."""
+"""What an evaluation found, as a table for the terminal."""
 
-import dataclasses
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from mmgr_jax.data.schema import Label
 from mmgr_jax.evaluators import metrics
+from mmgr_jax.evaluators.intervals import Interval
+from mmgr_jax.evaluators.results import Report, Result, Task
 
 SPLIT_TITLES = {
     "block": "block split (whole spatial blocks held out: the numbers to quote)",
     "random": "random split (neighbours of tested regions are trained on)",
     "city": "leave one city out (trained on all the others)",
 }
-PADDING = " " * len(" ±0.00")
 GAP_TITLE = "optimism gap (how much better the random split looks)"
+COLUMNS = {
+    "share": ("l1", "kl", "cosine", "chebyshev", "canberra"),
+    "class": ("accuracy", "macro_f1", "log_loss"),
+    "number": ("mae", "rmse", "r2", "r2_log", "spearman"),
+}
+"""Metrics that fit a terminal; the page has them all."""
+
+PADDING = " " * len(" ±0.00")
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One method on one task under one split.
+def table(
+    report: Report, *, references: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """One table a task: methods as rows, metrics as columns, for each split.
 
-    Attributes:
-        prediction: Out-of-fold prediction of every region, [r] or [r k].
-        metrics: Over all labelled regions together.
-        fold_metrics: Over the labelled regions of each fold.
-        strengths: L2 strength chosen in each fold; empty for the mean.
+    `*` marks the best method of a column; `±` is the standard deviation of the metric
+    over folds, which differ by place, not by seed alone. Brackets hold the interval of
+    the headline metric over resampled blocks.
+
+    Args:
+        report: What was found.
+        references: Method -> methods that it is compared with.
     """
-
-    prediction: np.ndarray
-    metrics: Mapping[str, float]
-    fold_metrics: tuple[Mapping[str, float], ...]
-    strengths: tuple[float, ...]
-
-    def spread(self, metric: str) -> float:
-        """Standard deviation of a metric over the folds (n - 1 in the divisor)."""
-        values = np.array([fold[metric] for fold in self.fold_metrics])
-        values = values[np.isfinite(values)]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """All results of one label; `results[split kind][method]`."""
-
-    label: Label
-    head: str
-    num_regions: int
-    num_labelled: int
-    results: Mapping[str, Mapping[str, Result]]
-
-    def gap(self, method: str) -> dict[str, float] | None:
-        """Improvement of the random over the block split, if both were run."""
-        if not {"block", "random"} <= self.results.keys():
-            return None
-        block = self.results["block"][method].metrics
-        random = self.results["random"][method].metrics
-        return {
-            name: metrics.improvement(name, random[name], block[name]) for name in block
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """All tasks of one evaluation.
-
-    Attributes:
-        tasks: Label name -> results.
-        num_folds: Kind of split -> number of folds.
-        seed: Seed of the folds.
-    """
-
-    tasks: Mapping[str, Task]
-    num_folds: Mapping[str, int]
-    seed: int
-
-    @property
-    def predictions(self) -> dict[str, dict[str, np.ndarray]]:
-        """`[task][method]` -> out-of-fold predictions under the first split kind."""
-        return {
-            name: {
-                method: result.prediction
-                for method, result in next(iter(task.results.values())).items()
-            }
-            for name, task in self.tasks.items()
-        }
-
-    def table(self) -> str:
-        """One table a task: methods as rows, metrics as columns, for each split.
-
-        `*` marks the best method of a column; `±` is the standard deviation of the
-        metric over folds, which differ by place, not by seed alone.
-        """
-        return "\n\n".join(
-            "\n".join(_task_lines(name, task, self.num_folds))
-            for name, task in self.tasks.items()
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the predictions; what is not defined is None."""
-        return {
-            "num_folds": dict(self.num_folds),
-            "seed": self.seed,
-            "tasks": {name: _task_json(task) for name, task in self.tasks.items()},
-        }
-
-
-def _task_lines(name: str, task: Task, num_folds: Mapping[str, int]) -> list[str]:
-    year = f", {task.label.year}" if task.label.year else ""
-    unit = (
-        f"{len(task.label.classes)} area shares"
-        if task.label.classes
-        else (f"{task.label.kind}, {task.label.unit}")
+    return "\n\n".join(
+        "\n".join(_task_lines(name, task, report.num_folds, references or {}))
+        for name, task in report.tasks.items()
     )
+
+
+def _task_lines(
+    name: str,
+    task: Task,
+    num_folds: Mapping[str, int],
+    references: Mapping[str, Sequence[str]],
+) -> list[str]:
+    year = f", {task.label.year}" if task.label.year else ""
+    unit = {
+        "share": f"{len(task.label.classes)} area shares",
+        "class": f"{len(task.label.classes)} classes",
+    }.get(task.label.kind, f"{task.label.kind}, {task.label.unit}")
+    protocol, head = next(iter(task.heads.items()))
     lines = [
-        f"{name} ({unit}{year}): {task.head}",
+        f"{name} ({unit}{year}): {head}",
         f"{task.num_labelled:,} of {task.num_regions:,} regions have a label; "
         f"{_folds(num_folds)} folds, each tested once; ± over folds; * best",
     ]
-    for kind, results in task.results.items():
-        lines += ["", *_split_lines(SPLIT_TITLES[kind], results)]
-    methods = next(iter(task.results.values()))
-    if task.gap(next(iter(methods))) is not None:
-        rows = {method: _gap_cells(task.gap(method)) for method in methods}
-        header = list(next(iter(methods.values())).metrics)
-        lines += ["", *_grid(GAP_TITLE, header, rows)]
-    return lines
+    for kind, protocols in task.results.items():
+        lines += ["", *_split_lines(SPLIT_TITLES[kind], protocols[protocol], task)]
+    lines += _protocol_lines(task)
+    if task.gap(next(iter(task.main))) is not None:
+        rows = {m: _gap_cells(task.gap(m), _columns(task)) for m in task.main}
+        lines += ["", *_grid(GAP_TITLE, _columns(task), rows)]
+    return lines + _difference_lines(task, references)
+
+
+def _columns(task: Task) -> list[str]:
+    kind = task.label.kind if task.label.classes else "number"
+    return [
+        name for name in COLUMNS[kind] if name in next(iter(task.main.values())).metrics
+    ]
 
 
 def _folds(num_folds: Mapping[str, int]) -> str:
@@ -137,17 +84,61 @@ def _folds(num_folds: Mapping[str, int]) -> str:
     return ", ".join(f"{number} ({kind})" for kind, number in num_folds.items())
 
 
-def _split_lines(title: str, results: Mapping[str, Result]) -> list[str]:
-    header = list(next(iter(results.values())).metrics)
+def _split_lines(title: str, results: Mapping[str, Result], task: Task) -> list[str]:
+    header = _columns(task)
     best = {metric: _best(metric, results) for metric in header}
-    rows = {
-        method: [
+    with_interval = any(result.intervals for result in results.values())
+    rows = {}
+    for method, result in results.items():
+        cells = [
             ("*" if method in best[metric] else "") + _cell(result, metric)
             for metric in header
         ]
-        for method, result in results.items()
+        if with_interval:
+            cells.append(_brackets(result.intervals.get(task.headline)))
+        rows[method] = cells
+    names = [metric + PADDING for metric in header]
+    names += [f"95 % of {task.headline}"] if with_interval else []
+    return _grid(title, names, rows)
+
+
+def _protocol_lines(task: Task) -> list[str]:
+    """The headline metric by every protocol, where there are several."""
+    protocols = next(iter(task.results.values()))
+    if len(protocols) < 2:
+        return []
+    methods = list(dict.fromkeys(m for by in protocols.values() for m in by))
+    rows = {
+        method: [
+            _number(by[method].metrics[task.headline]) if method in by else "-"
+            for by in protocols.values()
+        ]
+        for method in methods
     }
-    return _grid(title, [metric + PADDING for metric in header], rows)
+    return ["", *_grid(f"{task.headline} by other heads", list(protocols), rows)]
+
+
+def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> list[str]:
+    """How much better the best of the compared methods is than each reference."""
+    known = [m for m in references if m in task.main]
+    known = [m for m in known if math.isfinite(task.main[m].metrics[task.headline])]
+    if not known or task.difference(known[0], known[0]) is None:
+        return []
+    sign = metrics.improvement(task.headline, 1.0, 0.0)
+    best = max(known, key=lambda m: sign * task.main[m].metrics[task.headline])
+    rows = {}
+    for reference in references[best]:
+        if reference in task.main:
+            found = task.difference(best, reference)[task.headline]
+            rows[reference] = [_signed(found.estimate), _brackets(found), _said(found)]
+    title = f"{task.headline} of {best} less that of (above 0: {best} is better)"
+    return ["", *_grid(title, ["", "95 %", ""], rows)] if rows else []
+
+
+def _said(found: Interval) -> str:
+    if not found.excludes_zero:
+        return "not told apart"
+    return "better" if found.low > 0 else "worse"
 
 
 def _cell(result: Result, metric: str) -> str:
@@ -155,6 +146,12 @@ def _cell(result: Result, metric: str) -> str:
     spread = result.spread(metric)
     after = f" ±{_number(spread, digits=2)}" if math.isfinite(spread) else ""
     return _number(result.metrics[metric]) + after.ljust(len(PADDING))
+
+
+def _brackets(of: Interval | None) -> str:
+    if of is None or not math.isfinite(of.low):
+        return "-"
+    return f"[{_number(of.low)}, {_number(of.high)}]"
 
 
 def _best(metric: str, results: Mapping[str, Result]) -> set[str]:
@@ -167,19 +164,24 @@ def _best(metric: str, results: Mapping[str, Result]) -> set[str]:
     return {method for method, v in values.items() if v == pick(values.values())}
 
 
-def _gap_cells(gap: Mapping[str, float]) -> list[str]:
-    signs = ("+" if value > 0 else "" for value in gap.values())
-    return [sign + _number(v) for sign, v in zip(signs, gap.values(), strict=True)]
+def _gap_cells(gap: Mapping[str, float], columns: Sequence[str]) -> list[str]:
+    return [_signed(gap[name]) for name in columns]
 
 
-def _grid(title: str, header: list[str], rows: Mapping[str, list[str]]) -> list[str]:
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + _number(value)
+
+
+def _grid(
+    title: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]
+) -> list[str]:
     first = max(map(len, rows))
     widths = [
         max(len(cell) for cell in column)
         for column in zip(header, *rows.values(), strict=True)
     ]
 
-    def line(name: str, cells: list[str]) -> str:
+    def line(name: str, cells: Sequence[str]) -> str:
         aligned = (c.rjust(w) for c, w in zip(cells, widths, strict=True))
         return "  ".join([f"  {name.ljust(first)}", *aligned]).rstrip()
 
@@ -197,35 +199,3 @@ def _number(value: float, digits: int = 3) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(decimals, digits)}f}"
     return text.lstrip("-") if float(text) == 0 else text
-
-
-def _task_json(task: Task) -> dict[str, Any]:
-    methods = next(iter(task.results.values()))
-    return {
-        "label": dataclasses.asdict(task.label),
-        "head": task.head,
-        "num_regions": task.num_regions,
-        "num_labelled": task.num_labelled,
-        "splits": {
-            kind: {method: _result_json(result) for method, result in results.items()}
-            for kind, results in task.results.items()
-        },
-        "optimism_gap": {
-            method: _finite(task.gap(method)) for method in methods if task.gap(method)
-        },
-    }
-
-
-def _result_json(result: Result) -> dict[str, Any]:
-    return {
-        "metrics": _finite(result.metrics),
-        "spread": _finite({name: result.spread(name) for name in result.metrics}),
-        "folds": [_finite(fold) for fold in result.fold_metrics],
-        "strengths": list(result.strengths),
-    }
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {
-        name: value if math.isfinite(value) else None for name, value in values.items()
-    }

@@ -1,201 +1,291 @@
-"""The labelled tasks: every method, label and split to out-of-fold predictions.
+"""The labelled tasks: every method, protocol, label and split, out of fold.
 
 Each fold is tested once by heads that never saw it: other regions choose the strength,
-and others again train. Metrics are pooled over the out-of-fold
-predictions of all labelled regions.
+and others again train. Metrics are pooled over the out-of-fold predictions of all
+labelled regions.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
-from threadpoolctl import threadpool_limits
+from jaxtyping import Float
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import heads, metrics
-from mmgr_jax.evaluators.report import Report, Result, Task
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluators import curves, grid, targets
+from mmgr_jax.evaluators import heads as heads_lib
+from mmgr_jax.evaluators import protocols as protocols_lib
+from mmgr_jax.evaluators.head import Head
+from mmgr_jax.evaluators.progress import Progress
+from mmgr_jax.evaluators.results import Kept, Report, Result, Task
+from mmgr_jax.evaluators.scores import Certainty, Judge
 from mmgr_jax.evaluators.splits import Split
+from mmgr_jax.evaluators.targets import Target
 
-SUM_TOLERANCE = 1e-3
-"""Shares whose sum is further from one than this are refused."""
+NUMBERS_ONLY = ("released",)
+"""Protocols that neither shares nor classes have."""
 
-FEW_BYTES = 2e8
-"""Features smaller than this are fitted on one core: the thread pools of NumPy and
-SciPy get in each other's way, 0.7 s against 0.06 s for one softmax of 960 x 128."""
+HEADS = {
+    "knn": "nearest training regions by cosine",
+    "mlp": "one hidden layer",
+    "released": "the released head, on the value itself",
+    "finetune": "the whole image encoder with a linear head",
+}
+"""Heads in words, but for those that hang on the task."""
 
+Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float | None]]
+"""(targets, training regions, validation regions) -> (prediction of every region, what
+validation chose, None where nothing is): a method that reads labels and no features."""
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One label, checked: float64 values and which regions have one.
+Method = Float[np.ndarray, "_ _"] | Rule | None
+"""Features of all regions, a rule, or None for the mean of the training targets."""
 
-    `log`: the head and a metric take logarithms, as nothing is negative.
-    """
-
-    label: Label
-    values: Float[np.ndarray, "r ..."]
-    known: Bool[np.ndarray, " r"]
-    log: bool
-
-    @property
-    def head(self) -> str:
-        """The head this task gets, in words."""
-        if self.label.kind == "share":
-            return "softmax"
-        return "ridge on log(1 + value / median)" if self.log else "ridge"
+Tuner = Callable[[Target, grid.Grid], protocols_lib.Fits]
+"""Trains a whole encoder with its head, for the protocol `finetune`."""
 
 
 def evaluate(
-    methods: Mapping[str, Float[np.ndarray, "_ _"] | None],
-    labels: Mapping[str, tuple[Label, Float[np.ndarray, "..."]]],
+    methods: Mapping[str, Method],
+    labels: Mapping[str, tuple[Label, Float[np.ndarray, " *r"]]],
     given_splits: Mapping[str, Split],
     *,
     tasks: Sequence[str] = (),
+    protocols: Sequence[str] = ("linear",),
     strengths: Sequence[float],
     seed: int = 0,
+    certainty: Certainty | None = None,
+    label_curves: curves.Options | None = None,
+    tuners: Mapping[str, Tuner] | None = None,
+    keep: Sequence[str] = (),
 ) -> Report:
     """How well each method predicts each label where it was not trained.
 
-    Shares get a softmax head; counts, densities and scalars get ridge regression on
-    log(1 + value / median of the positive training targets), scalars with negative
-    values on their own scale. All methods and tasks of one split share the folds.
+    All methods, protocols and tasks of one split share the folds.
 
     Args:
-        methods: Name -> features of all regions, or None for the mean of the
-            training targets (arithmetic, in the label's unit).
+        methods: Name -> what predicts.
         labels: Name -> (meaning, values); values [r] in the label's unit, or [r k]
             shares. A region with NaN has no label: it is left out of training and
             metrics, yet predicted.
         given_splits: Kind -> split, see `splits.choose`; the first is the one whose
             predictions the report hands out.
         tasks: Labels to evaluate; empty for all of them.
+        protocols: Of `protocols.PROTOCOLS`, or "finetune"; the first is the one whose
+            predictions the report hands out.
         strengths: L2 strengths to choose from, above 0.
-        seed: Seed of the folds, for the report.
+        seed: Seed of the folds, for the report, and of heads that are trained.
+        certainty: For intervals and what goes with them; None for metrics alone.
+        label_curves: For label-efficiency curves; None for none.
+        tuners: Method -> its training as a whole, for the protocol "finetune".
+        keep: Methods whose heads the results should hold, by the first protocol that
+            has heads of its own.
 
     Returns:
         The report.
 
     Raises:
-        InputError: If a task is unknown, a label has no known value, is negative or
-            does not sum to one where it must, features do not cover every region
-            with finite numbers, or a round has no labelled region in some role.
+        InputError: If a task or protocol is unknown, a label has no known value, is
+            negative or does not sum to one where it must, features do not cover every
+            region with finite numbers, or a round has no labelled region in some role.
     """
     names = _task_names(tasks, labels)
-    _check_settings(methods, strengths, given_splits)
+    job = _Job(
+        methods, tuple(protocols), tuple(strengths), seed, tuners or {}, tuple(keep)
+    )
+    job.check()
+    if not given_splits:
+        raise InputError("evaluate: given_splits is empty; give at least one")
     num_regions = len(next(iter(given_splits.values())).fold)
-    targets = {name: _target(name, *labels[name], num_regions) for name in names}
+    checked = {n: targets.check(n, *labels[n], num_regions) for n in names}
     for method, features in methods.items():
         _check_features(method, features, num_regions)
-    results = {name: {kind: {} for kind in given_splits} for name in names}
     for kind, split in given_splits.items():
-        for name, target in targets.items():
+        for name, target in checked.items():
             _check_rounds(name, target, split, kind)
-        for method, features in methods.items():
-            small = features is None or features.nbytes < FEW_BYTES
-            with threadpool_limits(1 if small else None, user_api="blas"):
-                fits = _out_of_fold(features, targets, split, strengths)
-            for name, (prediction, chosen) in fits.items():
-                result = _score(targets[name], prediction, split.fold, chosen)
-                results[name][kind][method] = result
-    reported = {
-        name: Task(
-            label=target.label,
-            head=target.head,
-            num_regions=num_regions,
-            num_labelled=int(target.known.sum()),
-            results=results[name],
-        )
-        for name, target in targets.items()
+    total = sum(len(job.parts(target)) for target in checked.values())
+    progress = Progress("heads", total * len(given_splits))
+    found = {
+        name: _task(name, target, given_splits, job, certainty, progress)
+        for name, target in checked.items()
     }
+    if label_curves is not None:
+        split = next(iter(given_splits.values()))
+        progress = Progress("label curves", len(found) * len(label_curves.methods))
+        for name, target in checked.items():
+            drawn = {}
+            for method in label_curves.methods:
+                drawn[method] = curves.curve(
+                    target, split, method, job.fit, label_curves
+                )
+                progress.step(f"{name}, {method}")
+            found[name] = dataclasses.replace(found[name], curves=drawn)
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
-    return Report(tasks=reported, num_folds=num_folds, seed=seed)
+    return Report(tasks=found, num_folds=num_folds, seed=seed)
 
 
-def _out_of_fold(
-    features: np.ndarray | None,
-    targets: Mapping[str, Target],
-    split: Split,
-    strengths: Sequence[float],
-) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
-    """Task -> predictions of every region while it was tested, strength of each fold.
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """How every method is fitted."""
 
-    Tasks with the same labelled regions share one basis a fold.
-    """
-    predictions = {n: np.full(t.values.shape, np.nan) for n, t in targets.items()}
-    chosen: dict[str, list[float]] = {name: [] for name in targets}
-    for test_fold in range(split.num_folds):
-        part = split.parts(test_fold)
-        bases: dict[bytes, heads.Basis] = {}
-        for name, target in targets.items():
-            train = part.train & target.known
-            if features is None:
-                predicted = heads.mean(target.values, train)
-            else:
-                key = train.tobytes()
-                if key not in bases:
-                    bases[key] = heads.basis(features, train)
-                fit = _fit(target, bases[key], part.validation, strengths)
-                predicted = fit.prediction
-                chosen[name].append(fit.strength)
-            predictions[name][part.test] = predicted[part.test]
-    return {name: (predictions[name], tuple(chosen[name])) for name in targets}
+    methods: Mapping[str, Method]
+    protocols: Sequence[str]
+    strengths: Sequence[float]
+    seed: int
+    tuners: Mapping[str, Tuner]
+    keep: Sequence[str]
 
+    def check(self) -> None:
+        if not self.methods:
+            raise InputError("evaluate: methods is empty; give at least one")
+        allowed = (*protocols_lib.PROTOCOLS, "finetune")
+        for protocol in self.protocols or ("",):
+            check_choice("eval.protocols", protocol, allowed)
+        if not self.strengths or min(self.strengths) <= 0:
+            raise InputError(
+                f"config.eval.strengths is {self.strengths}: give one or more numbers "
+                "above 0, such as (1e-3, 1.0, 1e3)."
+            )
 
-def _fit(
-    target: Target,
-    basis: heads.Basis,
-    validation: np.ndarray,
-    strengths: Sequence[float],
-) -> heads.Fit:
-    known = validation & target.known
-    if target.label.kind == "share":
-        return heads.softmax(
-            basis, target.values, validation=known, strengths=strengths
+    def parts(self, target: Target) -> list[tuple[str, str]]:
+        """(protocol, method) of all that is to be done for a task."""
+        return [
+            (protocol, method)
+            for protocol in self.protocols
+            if not target.label.classes or protocol not in NUMBERS_ONLY
+            for method, of in self.methods.items()
+            if protocol != "finetune" or not _reads(of) or method in self.tuners
+        ]
+
+    def keeps(self, protocol: str, method: str) -> bool:
+        """Whether the heads of this method are wanted."""
+        with_heads = [name for name in self.protocols if name != "finetune"]
+        return method in self.keep and protocol in with_heads[:1]
+
+    def fit(
+        self,
+        protocol: str,
+        method: str,
+        target: Target,
+        cells: grid.Grid,
+        keep: Sequence[int] = (),
+    ) -> protocols_lib.Fits:
+        """All cells of a grid; `keep` are those whose heads are wanted."""
+        of = self.methods[method]
+        if not _reads(of):
+            return _by_rule(of or _mean, target, cells)
+        if protocol == "finetune":
+            return self.tuners[method](target, cells)
+        return protocols_lib.fit(
+            protocol,
+            of,
+            target,
+            cells,
+            strengths=self.strengths,
+            keep=keep,
+            seed=self.seed,
         )
-    return heads.ridge(
-        basis, target.values, validation=known, strengths=strengths, log=target.log
-    )
 
 
-def _score(
+def _task(
+    name: str,
     target: Target,
-    prediction: np.ndarray,
-    fold: np.ndarray,
-    strengths: tuple[float, ...],
-) -> Result:
-    if not np.isfinite(prediction).all():
-        raise AssertionError("every region is tested once, with a finite prediction")
-
-    def measure(rows: np.ndarray) -> dict[str, float]:
-        return _measure(target, prediction, rows, constant=not strengths)
-
-    return Result(
-        prediction=prediction,
-        metrics=measure(target.known),
-        fold_metrics=tuple(
-            measure(target.known & (fold == tested)) for tested in np.unique(fold)
-        ),
-        strengths=strengths,
+    given_splits: Mapping[str, Split],
+    job: _Job,
+    certainty: Certainty | None,
+    progress: Progress,
+) -> Task:
+    """All results of one label; intervals are of the first protocol and split."""
+    results: dict[str, dict[str, dict[str, Result]]] = {}
+    kept: dict[str, Kept] = {}
+    first = next(iter(given_splits.values()))
+    judge = Judge(target, first.fold, certainty)
+    for kind, split in given_splits.items():
+        plain = Judge(target, split.fold, None)
+        cells = grid.cells(split, target.known, fractions=(1.0,))
+        for protocol, method in job.parts(target):
+            quoted = split is first and protocol == job.protocols[0]
+            by_protocol = results.setdefault(kind, {}).setdefault(protocol, {})
+            keeps = split is first and job.keeps(protocol, method)
+            fits = job.fit(protocol, method, target, cells, cells.full if keeps else ())
+            by_protocol[method] = (judge if quoted else plain).result(
+                fits.out_of_fold(cells),
+                tuple(fits.chosen),
+                constant=job.methods[method] is None,
+            )
+            if keeps:
+                whole = grid.whole(split, target.known)
+                last = job.fit(protocol, method, target, whole, (0,))
+                kept[method] = _kept(
+                    [fits.heads[index] for index in cells.full] + [last.heads[0]],
+                    dict(label_name=name, feature_kind=method.split()[-1], split=kind),
+                    by_protocol[method],
+                )
+            progress.step(f"{name}, {kind}, {protocol}, {method}")
+    main = next(iter(next(iter(results.values())).values()))
+    covered = certainty.covered if certainty else ()
+    return Task(
+        label=target.label,
+        heads={protocol: head_name(protocol, target) for protocol in job.protocols},
+        num_regions=len(target.known),
+        num_labelled=int(target.known.sum()),
+        log=target.log,
+        results=results,
+        kept=kept,
+        coverage={m: judge.coverage(main[m].prediction) for m in covered},
+        classes={
+            m: judge.by_class(result.prediction)
+            for m, result in main.items()
+            if target.label.classes
+        },
     )
 
 
-def _measure(
-    target: Target, prediction: np.ndarray, rows: np.ndarray, *, constant: bool
-) -> dict[str, float]:
-    if target.label.kind == "share":
-        return metrics.shares(target.values[rows], prediction[rows])
-    values = metrics.scalar(
-        target.values[rows],
-        prediction[rows],
-        # One scale for the city, so that folds can be compared.
-        log_scale=metrics.median_positive(target.values[target.known]),
+def _kept(heads: Sequence[Head], names: Mapping[str, str], result: Result) -> Kept:
+    *of_folds, whole = (
+        dataclasses.replace(head, **names, metrics=dict(result.metrics))
+        for head in heads
     )
-    if constant:
-        # The mean ranks nothing, but pooled over folds it would: a fold with high
-        # values has a low training mean, hence a negative correlation.
-        values["spearman"] = float("nan")
-    return values
+    return Kept(tuple(of_folds), whole)
+
+
+def head_name(protocol: str, target: Target) -> str:
+    """The head a task gets by a protocol, in words."""
+    if protocol == "linear":
+        name = "softmax" if target.label.classes else "ridge"
+    else:
+        name = HEADS[protocol]
+    raw = protocol == "released" or not target.log
+    return name if raw else f"{name} on log(1 + value / median)"
+
+
+def _reads(of: Method) -> bool:
+    """Whether a method has features; otherwise it is a rule."""
+    return of is not None and not callable(of)
+
+
+def _mean(
+    values: np.ndarray, train: np.ndarray, validation: np.ndarray
+) -> tuple[np.ndarray, None]:
+    return heads_lib.mean(values, train), None
+
+
+def _by_rule(rule: Rule, target: Target, cells: grid.Grid) -> protocols_lib.Fits:
+    """A rule as if it were a head."""
+    values = target.values
+    if target.label.kind == "class":  # a rule averages probabilities
+        values = np.eye(target.num_outputs)[
+            np.where(target.known, values, 0).astype(int)
+        ]
+    said = [
+        rule(values, train & target.known, validation & target.known)
+        for train, validation in zip(cells.train, cells.validation, strict=True)
+    ]
+    chosen = tuple(float(choice) for _, choice in said if choice is not None)
+    losses = np.full((len(said), 1), np.nan)
+    return protocols_lib.Fits(np.stack([of for of, _ in said]), chosen, losses, {})
 
 
 def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str, ...]:
@@ -214,60 +304,9 @@ def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str,
     return tuple(tasks) or tuple(labels)
 
 
-def _check_settings(
-    methods: Mapping[str, np.ndarray | None],
-    strengths: Sequence[float],
-    given_splits: Mapping[str, Split],
-) -> None:
-    for name, value in (("methods", methods), ("given_splits", given_splits)):
-        if not value:
-            raise InputError(f"evaluate: {name} is empty; give at least one")
-    if not len(strengths) or min(strengths) <= 0:
-        raise InputError(
-            f"config.eval.strengths is {tuple(strengths)}: give one or more numbers "
-            "above 0, such as (1e-3, 1.0, 1e3)."
-        )
-
-
-def _target(name: str, label: Label, values: np.ndarray, num_regions: int) -> Target:
-    values = np.asarray(values, np.float64)
-    if values.shape != (num_regions, *label.shape):
-        raise InputError(
-            f"label/{name}: shape {values.shape} for {num_regions} regions of kind "
-            f"{label.kind!r}, expected {(num_regions, *label.shape)}"
-        )
-    known = np.isfinite(values.reshape(num_regions, -1)).all(axis=1)
-    if not known.any():
-        raise InputError(
-            f"label/{name}: none of the {num_regions} regions has a known value. "
-            f"Check that config.labels.{name}.path covers the imagery and that its "
-            "CRS is right, or leave it out with config.eval.tasks."
-        )
-    lowest = values[known].min()
-    if lowest < 0 and label.kind != "scalar":
-        row = np.argwhere(values < 0)[0, 0]
-        raise InputError(
-            f"label/{name}: {lowest:g} in row {row}, but a {label.kind} cannot be "
-            f"negative. Check the nodata value of config.labels.{name}.path."
-        )
-    if label.kind == "share":
-        _check_sums(name, values, known)
-    return Target(label, values, known, log=bool(lowest >= 0))
-
-
-def _check_sums(name: str, values: np.ndarray, known: np.ndarray) -> None:
-    wrong = np.flatnonzero(known & (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE))
-    if len(wrong):
-        raise InputError(
-            f"label/{name}: the shares of {len(wrong)} regions do not sum to one, "
-            f"first row {wrong[0]} with {values[wrong[0]].sum():.4f}. Build the "
-            "records again."
-        )
-
-
-def _check_features(method: str, features: np.ndarray | None, num_regions: int) -> None:
+def _check_features(method: str, features: Method, num_regions: int) -> None:
     """A region without a prediction would be dropped silently: refuse it here."""
-    if features is None:
+    if not _reads(features):
         return
     if features.ndim != 2 or len(features) != num_regions:
         raise InputError(

@@ -99,16 +99,37 @@ def columns(
 
     Returns:
         float32 [r] each: `population_true`, `population_pred`, or
-        `function_true_residential`, `function_pred_residential` and so on.
+        `function_true_residential`, `function_pred_residential` and so on. Of a label
+        that is a class, the number of the true one and the probability of each.
     """
-    table = {}
-    for suffix, values in (("true", truth), ("pred", prediction)):
-        values = values.astype(np.float32)
-        if not label.classes:
-            table[f"{task}_{suffix}"] = values
-        for index, name in enumerate(label.classes):
-            table[f"{task}_{suffix}_{name}"] = values[:, index]
-    return table
+    return _named(task, label, "true", truth) | _named(task, label, "pred", prediction)
+
+
+def interval_columns(
+    task: str,
+    label: Label,
+    low: Float[np.ndarray, "r ..."],
+    high: Float[np.ndarray, "r ..."],
+) -> dict[str, np.ndarray]:
+    """Columns of intervals: `<task>_low` and `<task>_high`, by class for shares.
+
+    None for a label that is a class: probabilities say how sure they are.
+    """
+    if label.kind == "class":
+        return {}
+    return _named(task, label, "low", low) | _named(task, label, "high", high)
+
+
+def _named(
+    task: str, label: Label, suffix: str, values: Float[np.ndarray, "r ..."]
+) -> dict[str, np.ndarray]:
+    values = values.astype(np.float32)
+    if values.ndim == 1:
+        return {f"{task}_{suffix}": values}
+    return {
+        f"{task}_{suffix}_{name}": values[:, index]
+        for index, name in enumerate(label.classes)
+    }
 
 
 def _check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmgr_jax.page import html, task, words
@@ -148,7 +148,7 @@ def _cities(report: Json) -> str:
     return "".join(parts)
 
 
-def _transfer(method: str, rows: Json, names: list[str], found: Json) -> str:
+def _transfer(method: str, rows: Sequence, names: Sequence[str], found: Json) -> str:
     head = found["headline"]
     title = (
         f"{method}, {words.metric(head, found['label']['unit'])}: heads of the city on "

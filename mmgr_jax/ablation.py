@@ -1,0 +1,101 @@
+"""`python -m mmgr_jax.ablation`: trains and compares the parts of the method."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mmgr_jax import cli, compare, distributed, feature_sets
+from mmgr_jax import eval as evaluation
+from mmgr_jax import main as main_lib
+from mmgr_jax.errors import InputError
+
+USAGE = """Trains a city's variants and compares them under one evaluation.
+
+Both losses together (MMGR), the images' own (lambda = 1) and the one between images
+and POIs (lambda = 0), for each seed; beside them a random encoder, imported weights
+where there are some, and the baselines. Trained variants are not trained again.
+
+  python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city
+  python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city \\
+      --config.ablation.seeds="(0,1,2)"
+  python -m mmgr_jax.ablation --config=configs/ablation.py:shanghai \\
+      --config.eval.imported=runs/imagenet
+
+In the workdir: seed0/eval/report.html and so on, and over_seeds.txt.
+"""
+
+log = logging.getLogger(__name__)
+
+
+def run(config: ConfigDict) -> None:
+    """Trains every variant with every seed, evaluates each seed, compares.
+
+    Raises:
+        InputError: If a variant names an unknown key, or the first is not "MMGR".
+    """
+    variants = list(config.ablation.variants)
+    if not variants or variants[0][0] != feature_sets.MAIN:
+        raise InputError(
+            f"config.ablation.variants begins with {variants[:1]}; the first must be "
+            f"({feature_sets.MAIN!r}, ()), what the others are compared with."
+        )
+    folders = []
+    for seed in config.ablation.seeds:
+        folder = Path(config.workdir) / f"seed{seed}"
+        folders.append(folder)
+        trained = {}
+        for name, changes in variants:
+            log.info("variant %s, seed %d", name, seed)
+            one = variant(config, changes, seed)
+            one.workdir = str(folder / name.replace(" ", "_"))
+            main_lib.main(one)
+            trained[name] = one.workdir
+        together = variant(config, variants[0][1], seed)
+        together.workdir = str(folder)
+        together.checkpoint = trained.pop(feature_sets.MAIN)
+        together.eval.checkpoints = (
+            *config.eval.checkpoints,
+            *trained.items(),
+        )
+        distributed.by_first(evaluation.evaluate)(together)
+    if distributed.is_first():
+        _compare(Path(config.workdir), folders)
+
+
+def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
+    """The config of one variant: trained only, not evaluated by itself.
+
+    Raises:
+        InputError: If there is no such key.
+    """
+    one = config.copy_and_resolve_references().lock()
+    for key, value in changes:
+        try:
+            one.update_from_flattened_dict({key: value})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"config.ablation.variants changes {key!r} to {value!r}, but the "
+                "config has no such key, or one of another type. The keys: "
+                "configs/common.py."
+            ) from error
+    one.seed = seed
+    one.after_training = ()
+    return one
+
+
+def _compare(workdir: Path, folders: list[Path]) -> None:
+    """Prints and writes mean and deviation over the seeds."""
+    reports = [report for folder in folders for report in compare.load(str(folder))]
+    table = compare.table({"seeds": reports})
+    path = workdir / "over_seeds.txt"
+    path.write_text(table + "\n")
+    print(table)
+    log.info("over %d seeds: %s", len(folders), path)
+
+
+if __name__ == "__main__":
+    cli.run(run, USAGE, shortcuts=("workdir",), session=distributed.session)

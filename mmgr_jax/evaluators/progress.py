@@ -1,0 +1,52 @@
+"""How far a long evaluation is, and when it may end."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+EVERY_S = 5.0
+"""Seconds between two lines."""
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Counts pieces of work and says, now and then, how long the rest may take."""
+
+    def __init__(self, what: str, total: int) -> None:
+        """Starts the clock.
+
+        Args:
+            what: The work, for the log.
+            total: Pieces that there will be.
+        """
+        self._what, self._total, self._done = what, total, 0
+        self._start = self._told = time.perf_counter()
+
+    def step(self, name: str) -> None:
+        """One piece is done; `name` is said where a line is due."""
+        self._done += 1
+        now = time.perf_counter()
+        if self._done == self._total:
+            log.info(
+                "%s: all %d, %s", self._what, self._total, _clock(now - self._start)
+            )
+        elif now - self._told >= EVERY_S:
+            self._told = now
+            spent = now - self._start
+            left = spent / self._done * (self._total - self._done)
+            log.info(
+                "%s: %d of %d (%s), %s, about %s left",
+                self._what,
+                self._done,
+                self._total,
+                name,
+                _clock(spent),
+                _clock(left),
+            )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
