@@ -195,7 +195,7 @@ def _gaps(task: Task) -> dict[str, dict[str, dict[str, float | None]]]:
         return {}
     return {
         protocol: {method: finite(task.gap(method, protocol)) for method in by}
-        for protocol, by in task.results["block"].items()
+        for protocol, by in task.results["random"].items()
     }
 
 

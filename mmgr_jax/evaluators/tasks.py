@@ -74,7 +74,8 @@ def evaluate(
             predictions the report hands out.
         tasks: Labels to evaluate; empty for all of them.
         protocols: Of `protocols.PROTOCOLS`, or "finetune"; the first is the one whose
-            predictions the report hands out.
+            predictions the report hands out, and the only one under other splits than
+            the first.
         strengths: L2 strengths to choose from, above 0.
         seed: Seed of the folds, for the report, and of heads that are trained.
         certainty: For intervals and what goes with them; None for metrics alone.
@@ -105,8 +106,12 @@ def evaluate(
     for kind, split in given_splits.items():
         for name, target in checked.items():
             _check_rounds(name, target, split, kind)
-    total = sum(len(job.parts(target)) for target in checked.values())
-    progress = Progress("heads", total * len(given_splits))
+    total = sum(
+        len(job.parts(target, first=index == 0))
+        for target in checked.values()
+        for index in range(len(given_splits))
+    )
+    progress = Progress("heads", total)
     found = {
         name: _task(name, target, given_splits, job, certainty, progress)
         for name, target in checked.items()
@@ -140,7 +145,7 @@ class _Job:
     def check(self) -> None:
         if not self.methods:
             raise InputError("evaluate: methods is empty; give at least one")
-        allowed = (*protocols_lib.PROTOCOLS, "finetune")
+        allowed = (*protocols_lib.PROTOCOLS, *(["finetune"] if self.tuners else []))
         for protocol in self.protocols or ("",):
             check_choice("eval.protocols", protocol, allowed)
         if not self.strengths or min(self.strengths) <= 0:
@@ -149,11 +154,14 @@ class _Job:
                 "above 0, such as (1e-3, 1.0, 1e3)."
             )
 
-    def parts(self, target: Target) -> list[tuple[str, str]]:
-        """(protocol, method) of all that is to be done for a task."""
+    def parts(self, target: Target, *, first: bool = True) -> list[tuple[str, str]]:
+        """(protocol, method) of all that is done for a task under a split.
+
+        Splits after the first are there for comparison: one protocol is enough.
+        """
         return [
             (protocol, method)
-            for protocol in self.protocols
+            for protocol in (self.protocols if first else self.protocols[:1])
             if not target.label.classes or protocol not in NUMBERS_ONLY
             for method, of in self.methods.items()
             if protocol != "finetune" or not _reads(of) or method in self.tuners
@@ -205,7 +213,7 @@ def _task(
     for kind, split in given_splits.items():
         plain = Judge(target, split.fold, None)
         cells = grid.cells(split, target.known, fractions=(1.0,))
-        for protocol, method in job.parts(target):
+        for protocol, method in job.parts(target, first=split is first):
             quoted = split is first and protocol == job.protocols[0]
             by_protocol = results.setdefault(kind, {}).setdefault(protocol, {})
             keeps = split is first and job.keeps(protocol, method)
