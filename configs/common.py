@@ -251,13 +251,6 @@ def base(name: str, crs: str) -> ConfigDict:
             fractions=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
             num_seeds=3,  # random choices of the labels
         ),
-        finetune=dict(  # evaluators.finetune.finetune
-            learning_rate=1e-3,
-            layer_decay=0.7,
-            batch_size=32,
-            max_epochs=30,
-            patience=5,
-        ),
     )
     c.embed = dict(  # mmgr_jax.embed
         features="image",  # what the mapped predictions come from

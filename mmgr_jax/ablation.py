@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +74,13 @@ def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
     Raises:
         InputError: If there is no such key.
     """
-    one = config.copy_and_resolve_references().lock()
+    one = config.copy_and_resolve_references()
     for key, value in changes:
+        *sections, name = key.split(".")
         try:
-            one.update_from_flattened_dict({key: value})
-        except (KeyError, TypeError, ValueError) as error:
+            section = functools.reduce(operator.getitem, sections, one)
+            section.lock()[name] = value
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"config.ablation.variants changes {key!r} to {value!r}, but the "
                 "config has no such key, or one of another type. The keys: "

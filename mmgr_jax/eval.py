@@ -78,7 +78,6 @@ def evaluate(config: ConfigDict) -> Report:
         given_splits,
         certainty=_certainty(config, city, sets.own),
         label_curves=_curves(config, sets),
-        tuners=_tuners(config, encoders, city, sets),
         keep=sets.own,
         **_head_options(config),
     )
@@ -216,20 +215,6 @@ def _curves(
     if not options["methods"] or not options["fractions"]:
         return None
     return curves.Options(protocol=config.eval.protocols[0], **options)
-
-
-def _tuners(
-    config: ConfigDict,
-    encoders: Mapping[str, inference.Encoder],
-    city: feature_sets.City,
-    sets: feature_sets.FeatureSets,
-) -> dict[str, tasks.Tuner]:
-    """Training as a whole, where asked for: it takes minutes to hours."""
-    if "finetune" not in config.eval.protocols:
-        return {}
-    from mmgr_jax import tuning
-
-    return tuning.tuners(config, encoders, city, tuple(sets.methods))
 
 
 def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:

@@ -122,7 +122,10 @@ def test_a_rule_decides_for_the_arrays_it_is_found_in(records_dir):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rules": (("^params", "split"),)}, "rules='split' is unknown; allowed: whole"),
+        (
+            {"rules": (("^params", "split"),)},
+            "rules='split' is unknown; allowed: whole",
+        ),
         ({"rules": (("^parms/", "fsdp"),)}, "'^parms/' is in the path of no parameter"),
         ({"rules": (("(", "fsdp"),)}, r"'\(' is no regular expression"),
     ],

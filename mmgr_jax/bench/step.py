@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def rows(options: argparse.Namespace) -> list[Row]:
     """A row each way: seconds a step, views a second, ratio to PyTorch's best."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others live there
-    device, batch, size, dtype = _defaults()
+    device, batch, size, dtype = defaults()
     batch, size = options.batch or batch, options.size or size
     dtype = options.dtype or dtype
     bfloat16 = dtype == "bfloat16"
@@ -57,7 +57,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
         given = {"bfloat16": bfloat16, "compiled": True}
         ways[COMPILED] = partial(_torch, "best", batch, size, given)
     for statistics, name in OURS.items():
-        ways[name] = partial(_ours, batch, size, dtype, statistics)
+        ways[name] = partial(ours, batch, size, dtype, statistics)
     found = turns.measure(ways, rounds=options.rounds, calls=options.steps)
     fastest = min(found[name].seconds for name in ways if name not in OURS.values())
     return [
@@ -77,7 +77,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _defaults() -> tuple[str, int, int, str]:
+def defaults() -> tuple[str, int, int, str]:
+    """Device, regions, pixels and type to measure with on this machine."""
     import torch
 
     return GPU if torch.cuda.is_available() else CPU
@@ -102,7 +103,15 @@ def _torch(form: str, batch: int, size: int, given: dict[str, Any]) -> turns.Way
     return turns.Way(forms[form](batch, size, SLOTS, **given), {"device": device})
 
 
-def _ours(batch: int, size: int, dtype: str, statistics: str) -> turns.Way:
+def ours(batch: int, size: int, dtype: str, statistics: str) -> turns.Way:
+    """Our step, compiled, on views that are on the device already.
+
+    Args:
+        batch: Regions.
+        size: Side of a view in pixels.
+        dtype: Of the image side.
+        statistics: `batch_statistics` of the model.
+    """
     import jax
 
     step, state, arrays = program(batch, size, dtype, statistics)

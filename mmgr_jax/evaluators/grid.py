@@ -159,7 +159,7 @@ def _affordable(
         )
         (left if enough or fraction == 1 else dropped).append(fraction)
     if dropped:
-        log.warning(
+        log.info(
             "label fractions %s are left out: of %d training and %d validation labels "
             "they buy fewer than %d or %d",
             ", ".join(f"{fraction:g}" for fraction in dropped),
