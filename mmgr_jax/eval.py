@@ -67,8 +67,8 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
     city = feature_sets.City.of(experiment.open_source(config))
+    bundle = checkpoint.latest(config.checkpoint or config.workdir)
     given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
     encoders = feature_sets.encoders(config, city.source, bundle)
     sets = feature_sets.gather(config, encoders, city)
