@@ -65,7 +65,7 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
 
     fits, first = _timed(ours)
     # In turns: half of theirs, ours, the other half.
-    index = np.arange(0, len(cells.cells), options.every)
+    index = list(range(0, len(cells.cells), options.every))
     theirs, seconds = [], 0.0
     for part in (index[::2], None, index[1::2]):
         if part is None:

@@ -198,7 +198,7 @@ def test_all_labels_are_one_cell_a_fold_and_answer_to_every_seed():
 
 
 def test_fractions_that_buy_too_little_are_left_out_aloud(caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         cells = grid.cells(small_labels.split(92), np.ones(92, bool), seeds=(0,))
     assert sorted({cell.fraction for cell in cells.cells}) == [0.2, 0.5, 1.0]
     assert "0.01, 0.02, 0.05, 0.1 are left out" in caplog.text
