@@ -217,7 +217,7 @@ def base(name: str, crs: str) -> ConfigDict:
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
     c.eval = dict(  # evaluators.tasks.evaluate, feature_sets.gather
         features=("image", "poi", "both"),  # or "image_projection", "poi_projection"
-        protocols=("linear", "knn"),  # or "mlp", "released"; first: quoted
+        protocols=("linear", "knn"),  # or "mlp", "released", "finetune"; first: quoted
         baselines=(  # of evaluators.baselines.BASELINES
             "random encoder",
             "image statistics",
@@ -250,6 +250,13 @@ def base(name: str, crs: str) -> ConfigDict:
             ),
             fractions=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
             num_seeds=3,  # random choices of the labels
+        ),
+        finetune=dict(  # evaluators.finetune.finetune
+            learning_rate=1e-3,  # of the head
+            layer_decay=0.7,  # factor from one layer to the one below it
+            batch_size=32,
+            max_epochs=30,
+            patience=5,  # epochs without a better validation loss
         ),
     )
     c.embed = dict(  # mmgr_jax.embed

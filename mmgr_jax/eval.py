@@ -21,6 +21,7 @@ from mmgr_jax import (
     inference,
     predictors,
     provenance,
+    tuning,
 )
 from mmgr_jax.data import folds
 from mmgr_jax.data.schema import Label
@@ -78,6 +79,7 @@ def evaluate(config: ConfigDict) -> Report:
         given_splits,
         certainty=_certainty(config, city, sets.own),
         label_curves=_curves(config, sets),
+        tuners=tuning.tuners(config, encoders, city, tuple(sets.methods)),
         keep=sets.own,
         **_head_options(config),
     )

@@ -292,6 +292,20 @@ def test_other_checkpoints_stand_beside_under_their_names(trained, tmp_path):
         evaluation.evaluate(config)
 
 
+def test_encoders_can_be_tuned_as_a_whole(trained, tmp_path):
+    config = trained.copy_and_resolve_references()
+    config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")
+    config.eval.features, config.eval.baselines = ("image", "poi"), ("mean",)
+    config.eval.protocols, config.eval.tasks = ("linear", "finetune"), ("population",)
+    config.eval.splits, config.eval.finetune.max_epochs = ("block",), 2
+    task = evaluation.evaluate(config).tasks["population"]
+    tuned = task.results["block"]["finetune"]
+    assert list(tuned) == ["MMGR image", "mean"]  # no image, nothing to tune
+    assert tuned["mean"].metrics["rmse"] == task.main["mean"].metrics["rmse"]
+    assert all(0 <= epoch <= 2 for epoch in tuned["MMGR image"].chosen)
+    assert "whole image encoder" in (tmp_path / "run/eval/report.html").read_text()
+
+
 def test_a_checkpoint_of_another_model_is_refused(trained):
     config = trained.copy_and_resolve_references()
     config.model.projection_dim = 64

@@ -22,7 +22,7 @@ FLOOR = {
     "stored_heads": 5, "device_tiles": 5,
     "warm_start": 6, "experiment": 7, "train": 8, "inference": 8, "planning": 8,
     "plan": 9, "convert": 9, "views": 9, "page": 0,
-    "feature_sets": 9, "provenance": 10, "across": 10, "predictors": 11,
+    "feature_sets": 9, "tuning": 10, "provenance": 10, "across": 10, "predictors": 11,
     "eval": 12, "embed": 13, "main": 14, "compare": 14, "bench": 14, "ablation": 15,
 }  # fmt: skip
 

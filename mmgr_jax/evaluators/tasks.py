@@ -145,7 +145,7 @@ class _Job:
     def check(self) -> None:
         if not self.methods:
             raise InputError("evaluate: methods is empty; give at least one")
-        allowed = (*protocols_lib.PROTOCOLS, *(["finetune"] if self.tuners else []))
+        allowed = (*protocols_lib.PROTOCOLS, "finetune")
         for protocol in self.protocols or ("",):
             check_choice("eval.protocols", protocol, allowed)
         if not self.strengths or min(self.strengths) <= 0:

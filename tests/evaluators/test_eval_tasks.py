@@ -481,5 +481,5 @@ def test_released_heads_are_for_numbers_alone(city):
 
 
 def test_an_unknown_protocol_lists_those_there_are(city):
-    with pytest.raises(InputError, match="eval.protocols='svm'.*linear.*knn"):
+    with pytest.raises(InputError, match="eval.protocols='svm'.*linear.*finetune"):
         _evaluate(city, protocols=("svm",))

@@ -1,0 +1,70 @@
+"""The protocol `finetune`: whole image encoders learn a task, fold by fold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax import inference
+from mmgr_jax.evaluators import finetune, grid, protocols, tasks
+from mmgr_jax.evaluators.targets import Target
+from mmgr_jax.feature_sets import City
+from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.typing import Tree
+
+
+def tuners(
+    config: ConfigDict,
+    encoders: Mapping[str, inference.Encoder],
+    city: City,
+    methods: Sequence[str],
+) -> dict[str, tasks.Tuner]:
+    """Method -> its training as a whole, for "<encoder> image" of every encoder.
+
+    Empty where `config.eval.protocols` does not ask for it: it takes minutes to hours
+    where frozen features take seconds.
+    """
+    if "finetune" not in config.eval.protocols:
+        return {}
+    tiles = np.stack([city.source[i]["image"] for i in range(len(city.source))])
+    return {
+        f"{name} image": functools.partial(_tune, config, encoder, tiles)
+        for name, encoder in encoders.items()
+        if f"{name} image" in methods
+    }
+
+
+def _tune(
+    config: ConfigDict,
+    encoder: inference.Encoder,
+    tiles: np.ndarray,
+    target: Target,
+    cells: grid.Grid,
+) -> protocols.Fits:
+    return finetune.finetune(
+        functools.partial(_encode, encoder.model),
+        encoder.variables,
+        tiles,
+        target,
+        cells,
+        size_px=encoder.size_px,
+        seed=config.eval.seed,
+        **config.eval.finetune,
+    )
+
+
+def _encode(
+    model: MMGR, variables: Tree, view: jax.Array, train: bool
+) -> tuple[jax.Array, Tree]:
+    """Image features, and the batch statistics after them."""
+    if not train:
+        features = model.apply(variables, view, method="encode_image")
+        return features, variables["batch_stats"]
+    features, updated = model.apply(
+        variables, view, train=True, method="encode_image", mutable=["batch_stats"]
+    )
+    return features, updated["batch_stats"]
