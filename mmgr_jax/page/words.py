@@ -130,9 +130,10 @@ def without_pois(task: Mapping[str, Any]) -> str:
         kinds = tuple(name.rsplit(" ", 1)[-1] for name in pair)
         if kinds == ("both", "image") and pair[1] in ours(task):
             value, low, high = difference["metrics"][head]
+            said = "" if low is None or low > 0 else f", {verdict(low, high)}"
             return (
                 f"Without POIs (image features alone) {metric(head)} is worse by "
-                f"{number(value)} {interval(low, high)}."
+                f"{number(round(value, 4))} {interval(low, high)}{said}."
             )
     return ""
 

@@ -83,7 +83,7 @@ def test_the_page_says_who_is_better_and_who_is_not(parsed):
     assert "Better than mean. Not told apart from poi counts." in words_
     assert "Better than mean. Worse than poi counts." in words_
     assert (
-        "Without POIs (image features alone)" in words_ and "0.2 [0.1, 0.3]" in words_
+        "Without POIs (image features alone)" in words_ and "0.2 [0.1, 0.3]." in words_
     )
     assert "3 spatial blocks are few" in words_
     assert "3 labelled regions are few" in words_
