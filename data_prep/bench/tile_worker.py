@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import resource
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -124,10 +122,7 @@ def _ours(imagery: Imagery, column: int, row: int) -> bytes:
 
 def _peer(source: rasterio.DatasetReader, column: int, row: int) -> bytes:
     pixels = source.read([1, 2, 3], window=Window(column, row, TILE_PX, TILE_PX))
-    buffer = io.BytesIO()
-    tile = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
-    Image.fromarray(tile).save(buffer, format=_FORMAT, compress_level=3)
-    return buffer.getvalue()
+    return tiles.encode(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), _FORMAT)
 
 
 def _mosaic(part: str) -> str:
