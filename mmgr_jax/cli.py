@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags
@@ -133,7 +132,10 @@ def _within(
     session: Callable[..., AbstractContextManager], config: ConfigDict
 ) -> AbstractContextManager:
     """What a command that compiles runs within."""
-    logging.info("%s: starting", Path(flags.FLAGS["config"].config_filename).stem)
+    # Which of several processes this is, and so whether it may speak, is not known yet;
+    # but none of several has a terminal.
+    if sys.stdout.isatty():
+        logging.info("%s: starting", config.city.name)
     from mmgr_jax import compilation  # loads JAX, which preparing data never needs
 
     compilation.use_cache(config.compilation_cache)
