@@ -7,7 +7,7 @@ at once; what the arguments mean stands in that function's docstring.
 Durations are strings: "120 epochs", "500 steps", "1e6 examples" or "10 percent".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -413,14 +413,40 @@ def share_label(
         **given: More of `data_prep.labels.LabelSource`: `column` or `id_column`; the
             `classes` where they are not the urban functions.
     """
-    # Pairs: a name with a full stop cannot be a key of a config.
-    pairs = tuple((str(said), meant) for said, meant in mapping.items())
     return _label(
         "share",
         path,
         **(dict(classes=FUNCTION_CLASSES, unit="1") | given),
-        mapping=pairs,
+        mapping=_pairs(mapping),
     )
+
+
+def class_label(
+    path: str,
+    *,
+    classes: Sequence[str],
+    mapping: Mapping[Any, str | None] = MappingProxyType({}),
+    **given: Any,
+) -> ConfigDict:
+    """The one class of each region: that of most of its land, or a table's.
+
+    Args:
+        path: Polygons whose `column` says the class, or a table with `id_column` and
+            `column`.
+        classes: Their names.
+        mapping: What the file says -> the class that is meant; None leaves it out.
+        **given: More of `data_prep.labels.LabelSource`.
+    """
+    return _label(
+        "class", path, classes=tuple(classes), mapping=_pairs(mapping), **given
+    )
+
+
+def _pairs(
+    mapping: Mapping[Any, str | None],
+) -> tuple[tuple[str, str | None], ...]:
+    """The mapping as pairs: a name with a full stop cannot be a key of a config."""
+    return tuple((str(said), meant) for said, meant in mapping.items())
 
 
 def _label(kind: str, path: str, **given: Any) -> ConfigDict:

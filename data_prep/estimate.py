@@ -105,9 +105,18 @@ def _label_lines(city: City) -> list[str]:
         known = ~np.isnan(values).reshape(len(values), -1).any(axis=1)
         line = f"  {name} ({meaning.kind}, {meaning.unit}): "
         line += f"{known.mean():.1%} of the regions known"
-        covered = city.report["labels"][name]["mean covered share"]
-        line += f", source covers {covered:.1%} of their area"
-        if known.any() and values.ndim == 1:
+        told = city.report["labels"][name]
+        if "mean covered share" in told:  # not of a table, which knows no area
+            line += f", source covers {told['mean covered share']:.1%} of their area"
+        if known.any() and meaning.kind == "class":
+            counts = np.bincount(
+                values[known].astype(int), minlength=len(meaning.classes)
+            )
+            line += "; regions: " + ", ".join(
+                f"{label} {count:,}"
+                for label, count in zip(meaning.classes, counts, strict=True)
+            )
+        elif known.any() and values.ndim == 1:
             middle = np.median(values[known])
             line += f"; {values[known].min():g} to {values[known].max():g}, "
             line += f"median {middle:g}"

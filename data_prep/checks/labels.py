@@ -68,7 +68,7 @@ def _wanted(source: LabelSource) -> str:
     if source.form == "table":
         return f"a CSV or Parquet table with region ids in {source.id_column!r}"
     said = f"in {source.unit}"
-    if source.kind == "share":
+    if source.has_classes:
         said = f"one of {', '.join(source.class_of)}"
     return f"polygons with column {source.column!r}, {said}"
 
@@ -128,7 +128,7 @@ def _polygon_problems(
         ]
     if infinite := common.infinite(source.path, table):
         return infinite
-    if source.kind == "share":
+    if source.has_classes:
         found += _unknown_classes(key, source, table[source.column])
     else:
         found += _no_numbers(key, source, table[source.column])
@@ -163,7 +163,7 @@ def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
     return [
         f"{key}: {source.path}, column {source.column!r}, holds "
         f"{_counted(wrong.astype(str).value_counts())}, which is no number. Leave the "
-        'cell empty where it is missing; classes are of kind "share".'
+        'cell empty where it is missing; classes are of kind "share" or "class".'
     ]
 
 

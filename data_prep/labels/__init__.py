@@ -1,4 +1,4 @@
-"""What is known of regions: numbers and area shares, from rasters, polygons, tables."""
+"""What is known of regions: numbers, shares, classes; rasters, polygons, tables."""
 
 from __future__ import annotations
 

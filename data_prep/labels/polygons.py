@@ -1,4 +1,4 @@
-"""Counts, means and area shares of polygons over regions."""
+"""Counts, means, area shares and main classes of polygons over regions."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def extract(
 ) -> tuple[Values, dict[str, Any]]:
     """See `data_prep.labels.extract`."""
     table, told = read(source, city_crs)
-    if source.kind == "share":
+    if source.has_classes:
         values, more = _shares(name, source, regions, table)
+        if source.kind == "class":
+            values = _main_class(values)
     elif source.kind == "count":
         values, more = _counts(name, source, regions, table)
     else:
@@ -166,6 +168,13 @@ def _shares(
     if left_out.any():
         told["polygons left out by the mapping"] = int(left_out.sum())
     return values, told
+
+
+def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
+    """Index of the largest share, the first of equal ones; NaN where none is known."""
+    known = ~np.isnan(shares).any(axis=1)
+    main = np.argmax(np.where(known[:, None], shares, 0.0), axis=1)
+    return np.where(known, main, np.nan).astype(np.float32)
 
 
 def texts(column: pd.Series) -> pd.Series:

@@ -27,14 +27,15 @@ class LabelSource:
 
     Attributes:
         kind: "count" (totals: summed over a region; the total of the source is
-            preserved), "density" or "scalar" (averaged over a region, by area) or
-            "share" (a class for every place, taken as area shares of a region).
+            preserved), "density" or "scalar" (averaged over a region, by area),
+            "share" (a class for every place, taken as area shares of a region) or
+            "class" (the class with the largest share, or the one a table gives).
         path: The raster, vector file or table.
-        unit: Unit of the stored number, such as "persons"; "1" for shares.
+        unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
         band: Band of the raster, counted from 1.
         column: Column with the number or the class.
         id_column: Column of a table with the ids of the regions. The shares of a table
-            stand in one column a class.
+            stand in one column a class, its classes by name in `column`.
         classes: Names of the classes, in the order they are stored.
         mapping: Pairs of what the file says and the class that is meant; None for the
             class leaves such land out. Without pairs the file says the classes.
@@ -71,6 +72,11 @@ class LabelSource:
         return "raster" if self.column is None else "polygons"
 
     @property
+    def has_classes(self) -> bool:
+        """Whether the file says classes, not numbers."""
+        return self.kind in ("share", "class")
+
+    @property
     def class_of(self) -> dict[str, str | None]:
         """The class of everything the file may say; None: left out."""
         pairs: dict[Any, Any] = dict(self.mapping)
@@ -89,18 +95,19 @@ class LabelSource:
         if self.form == "table":
             return "given by region"
         needed = f"a region needs {self.min_known:.0%} of its area known"
-        if self.kind != "share":
+        if not self.has_classes:
             return f"missing data is {self.nodata}; {needed}"
         other = self.uncovered_class
         land = f"belongs to {other}" if other else "is left out"
-        return f"land without a class {land}; {needed}"
+        largest = "the class of most land; " if self.kind == "class" else ""
+        return f"{largest}land without a class {land}; {needed}"
 
     def meaning(self) -> Label:
         """The entry of the manifest."""
         return Label(
             kind=self.kind,
             unit=self.unit,
-            classes=tuple(self.classes) if self.kind == "share" else (),
+            classes=tuple(self.classes) if self.has_classes else (),
             year=self.year,
             source=self.source,
             licence=self.licence,
@@ -121,8 +128,8 @@ def problems(key: str, source: LabelSource) -> list[str]:
         found.append(
             f"{key}.min_known is {source.min_known}; allowed: above 0, at most 1."
         )
-    if source.kind == "share":
-        return found + _share_problems(key, source)
+    if source.has_classes:
+        return found + _class_problems(key, source)
     if source.form == "table" and source.column is None:
         found.append(f"{key}: a table needs column, the one with the number.")
     return found
@@ -145,14 +152,21 @@ def _unit_problems(key: str, source: LabelSource) -> list[str]:
             'unit such as "persons/km2" ("/ha" and "/m2" are known, too); a raster of '
             'totals per pixel, such as that of WorldPop, has kind="count".'
         ]
-    if source.kind == "share" and unit != "1":
-        return [f"{key}: kind is 'share', but the unit is {unit!r}; allowed: \"1\"."]
+    if source.has_classes and unit != "1":
+        return [
+            f'{key}: kind is {source.kind!r}, but the unit is {unit!r}; allowed: "1".'
+        ]
     return []
 
 
-def _share_problems(key: str, source: LabelSource) -> list[str]:
+def _class_problems(key: str, source: LabelSource) -> list[str]:
     if source.form == "raster" or not source.classes:
-        return [f"{key}: a share needs column and classes, or id_column and classes."]
+        return [
+            f"{key}: a {source.kind} needs column and classes, or id_column and "
+            "classes."
+        ]
+    if source.kind == "class" and source.column is None:
+        return [f"{key}: a class needs column, the one with the name of the class."]
     found = []
     meant = {name for name in source.class_of.values() if name is not None}
     strangers = sorted(meant - set(source.classes))

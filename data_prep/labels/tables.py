@@ -12,6 +12,7 @@ from jaxtyping import Float
 from data_prep import vectors
 from data_prep.checks import common
 from data_prep.labels.known import Values
+from data_prep.labels.polygons import texts
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
 from mmgr_jax.errors import InputError
@@ -57,11 +58,11 @@ def extract(
 
 
 def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
-    """The columns with numbers, one row a region id.
+    """The columns with numbers or indices of classes, one row a region id.
 
     Raises:
         InputError: If an id occurs twice, a cell holds no number, or a count or share
-            is negative.
+            is negative, or no class is meant.
     """
     table = pd.DataFrame(vectors.load(source.path))
     ids = table[source.id_column]
@@ -76,6 +77,8 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
             f"{key}: {source.path} has several rows for {len(twice)} region(s): "
             f"{common.names(twice)}. Keep one row a region."
         )
+    if source.kind == "class":
+        return _class_indices(key, source, table[source.column].set_axis(ids))
     columns = list(source.class_of) if source.kind == "share" else [source.column]
     numbers = table[columns].apply(pd.to_numeric, errors="coerce")
     wrong = table[columns].notna().to_numpy() & ~np.isfinite(numbers.to_numpy(float))
@@ -94,6 +97,25 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
             "Leave the cell empty where the value is missing."
         )
     return numbers.set_axis(ids, axis=0)
+
+
+def _class_indices(key: str, source: LabelSource, column: pd.Series) -> pd.DataFrame:
+    """The class of each id as its index, NaN in empty and left-out cells.
+
+    Raises:
+        InputError: If a cell names no class.
+    """
+    said = texts(column)
+    wrong = said[said.notna() & ~said.isin(list(source.class_of))]
+    if len(wrong):
+        raise InputError(
+            f"{key}: {source.path}, column {source.column!r}, region "
+            f"{wrong.index[0]}: {wrong.iloc[0]!r} is no class. Allowed: "
+            f"{', '.join(source.class_of)}; give it a class, or None to leave it out, "
+            f"in {key}.mapping, or leave the cell empty where the class is unknown."
+        )
+    index_of = {known: float(i) for i, known in enumerate(source.classes)}
+    return said.map(source.class_of).map(index_of).astype(float).to_frame()
 
 
 def _shares(

@@ -37,7 +37,7 @@ SPLIT = "regions"  # TFDS keeps "all" for the union of a folder's splits
 MANIFEST_FILE = "manifest.json"
 CATEGORY_VECTORS_FILE = "category_vectors.npy"
 SPLITS_FILE = "splits.csv"
-LABEL_KINDS = ("count", "density", "share", "scalar")
+LABEL_KINDS = ("count", "density", "share", "class", "scalar")
 
 Record = dict[str, Any]
 """One region, a value for each field of `Layout`."""
@@ -50,9 +50,10 @@ class Label:
     Attributes:
         kind: `count` (sums over the region), `density` (means over the region, per
             area), `share` (area shares that sum to one, NaN where too little is
-            covered) or `scalar` (means over the region).
+            covered), `class` (the index of the one class of the region, a whole
+            number or NaN) or `scalar` (means over the region).
         unit: Unit of the stored number, such as "persons", "persons/km2" or "1".
-        classes: Names of the k classes of a share; empty otherwise.
+        classes: Names of the k classes of a share or class; empty otherwise.
         year: Reference year of the source.
         source: Who made the data, and under which licence.
         licence: Licence of the source.
@@ -70,7 +71,7 @@ class Label:
     @property
     def shape(self) -> tuple[int, ...]:
         """`()` for a number, `(k,)` for shares of k classes."""
-        return (len(self.classes),) if self.classes else ()
+        return (len(self.classes),) if self.kind == "share" else ()
 
 
 @dataclasses.dataclass(frozen=True)

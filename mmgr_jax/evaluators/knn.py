@@ -37,8 +37,9 @@ def fit(
     The loss that chooses is the mean squared error of numbers on their scale, and the
     cross entropy of shares and classes. Of equally near regions the first counts.
     """
+    count, length = features.shape
     with subsets.precise():
-        given = jax.device_put(features.astype(np.float64))
+        given = jax.device_put(subsets.padded(features))
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
         with subsets.precise():
@@ -49,15 +50,14 @@ def fit(
         def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
             rows = present[place]
             votes = problem.target[place][rows]
-            weights = {"features": standard.x[place][rows], "votes": votes}
-            return weights, standard.mean[place], standard.inverse[place]
+            weights = {"features": standard.x[place][rows, :length], "votes": votes}
+            mean, inverse = standard.mean[place], standard.inverse[place]
+            return weights, mean[:length], inverse[:length]
 
         settings = np.minimum(np.asarray(counts)[best], present.sum(axis=1))
-        return Found(means, losses, settings, head)
+        return Found(means[:, :count], losses, settings, head)
 
-    return fit_cells(
-        "knn", solve, target, grid, keep=keep, bytes_a_region=24 * features.shape[1]
-    )
+    return fit_cells("knn", solve, target, grid, keep=keep, bytes_a_region=24 * length)
 
 
 @partial(jax.jit, static_argnames=("counts", "number"))

@@ -43,19 +43,19 @@ def fit(
     solver = grid_ridge if target.is_number else grid_softmax
 
     with subsets.precise():
-        everyone, penalties = jax.device_put(x), jax.device_put(tried)
+        everyone, penalties = jax.device_put(subsets.padded(x)), jax.device_put(tried)
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
         with subsets.precise():
             found = jax.tree.map(np.asarray, solver.solve(everyone, problem, penalties))
+        kernel = found.kernel[:, :, :length]
         return Found(
-            np.einsum("rf,jkf->jrk", x, found.kernel, optimize=True)
-            + found.bias[:, None],
+            np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + found.bias[:, None],
             found.losses,
             tried[found.best],
             # The kernel is one for features as they are.
             lambda place: (
-                {"kernel": found.kernel[place].T, "bias": found.bias[place]},
+                {"kernel": kernel[place].T, "bias": found.bias[place]},
                 np.zeros(length),
                 np.ones(length),
             ),

@@ -17,9 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 T = TypeVar("T")
 
-SMALLEST_GROUP = 64
-"""Subsets up to this size are worked on together: telling them apart by size would
-cost more compilations than it saves arithmetic."""
+SMALLEST = 64
+"""Subsets and feature sets up to this size are worked on as if they had it: telling
+them apart would cost more compilations than it saves arithmetic."""
 
 CHUNK_BYTES = 256 * 2**20
 """About how much of the features is copied at a time."""
@@ -29,10 +29,10 @@ CONSTANT = 1e-6
 
 
 class Rows(NamedTuple):
-    """Some regions of each cell, padded to the size of the largest subset.
+    """Some regions of each cell, padded to one size.
 
     Attributes:
-        index: Their rows; 0 for padding, [j n].
+        index: Their rows; 0 for padding, [j n], n of `roomy` size.
         present: 1, and 0 for padding, [j n].
     """
 
@@ -73,6 +73,25 @@ def precise() -> Iterator[None]:
         yield
 
 
+def roomy(size: int) -> int:
+    """The next of the sizes that programs are compiled for, an eighth above at most.
+
+    So few programs serve the subsets of all splits and the features of all methods.
+    """
+    size = max(size, SMALLEST)
+    step = 2 ** ((size - 1).bit_length() - 4)
+    return -(-size // step) * step
+
+
+def padded(features: Float[np.ndarray, "r f"]) -> Float[np.ndarray, "R F"]:
+    """Features in float64 with rows and columns of zeros up to roomy sizes.
+
+    A column of zeros is constant, so that `standardised` takes no notice of it.
+    """
+    more = [(0, roomy(size) - size) for size in features.shape]
+    return np.pad(features.astype(np.float64), more)
+
+
 def chunks(
     masks: Bool[np.ndarray, "j r"], bytes_a_region: int, bytes_a_cell: int = 0
 ) -> list[list[int]]:
@@ -83,7 +102,7 @@ def chunks(
         bytes_a_region: What a region of one cell takes.
         bytes_a_cell: What a cell takes beside that.
     """
-    sizes = np.maximum(masks.sum(axis=1), SMALLEST_GROUP)
+    sizes = np.maximum(masks.sum(axis=1), SMALLEST)
     bucket = np.ceil(np.log2(sizes)).astype(int)
     parts = []
     for group in (np.flatnonzero(bucket == of) for of in np.unique(bucket)):
@@ -105,7 +124,7 @@ def rows(masks: Bool[np.ndarray, "j r"], cells: Sequence[int]) -> Rows:
     """The regions that the masks of some cells name, in order, padded."""
     masks = masks[list(cells)]
     sizes = masks.sum(axis=1)
-    index = np.zeros((len(masks), max(sizes.max(initial=0), 1)), np.int32)
+    index = np.zeros((len(masks), roomy(int(sizes.max(initial=0)))), np.int32)
     for cell, mask in enumerate(masks):
         index[cell, : sizes[cell]] = np.flatnonzero(mask)
     present = np.arange(index.shape[1]) < sizes[:, None]

@@ -102,3 +102,24 @@ def test_a_file_elsewhere_is_refused(tmp_path):
     source = _blocks(tmp_path, [_box(9000, 0, 9100, 100)], [4])
     with pytest.raises(InputError, match="0% of a region.s area at best, .*lie where"):
         _extract(source, _regions())
+
+
+def test_a_class_is_that_of_most_land(tmp_path):
+    rng = np.random.default_rng(5)
+    names = np.array(["park", "town", "mill"])
+    said = rng.choice(names, 60)
+    source = _blocks(tmp_path, _cells(rng, 60), said, "class", "1", classes=names)
+    shares, _ = _extract(
+        dataclasses.replace(source, kind="share"), _regions(rows=5, columns=5)
+    )
+    found, report = _extract(source, _regions(rows=5, columns=5))
+    known = ~np.isnan(shares[:, 0])
+    np.testing.assert_array_equal(found[known], shares[known].argmax(axis=1))
+    assert np.isnan(found[~known]).all()
+    assert report["regions without a value"] == (~known).sum()
+    assert len(set(found[known])) == 3
+    meaning = source.meaning()
+    assert (meaning.kind, meaning.classes, meaning.shape) == (
+        "class", ("park", "town", "mill"), (),
+    )  # fmt: skip
+    assert meaning.rule.startswith("the class of most land")

@@ -88,3 +88,16 @@ def test_shares_stand_in_one_column_a_class(tmp_path):
 def test_a_table_that_does_not_fit_is_refused(tmp_path, columns, message):
     with pytest.raises(InputError, match=f"labels.people: .*{message}"):
         _extract(_source(_table(tmp_path, columns)), _regions(rows=1, columns=3))
+
+
+def test_classes_of_a_table_go_by_name(tmp_path):
+    columns = dict(id=[*IDS, "x"], gdp=["lake", "woods", None, "city"])
+    mapping = (("woods", "forest"), ("lake", "water"), ("city", None))
+    settings = dict(unit="1", classes=("forest", "water"), mapping=mapping)
+    path = _table(tmp_path, columns)
+    found, _ = _extract(_source(path, "class", **settings), _regions(rows=1, columns=3))
+    np.testing.assert_array_equal(found, np.float32([1, 0, np.nan]))
+    settings["mapping"] = mapping[:1]
+    wrong = "region r0000c0000: 'lake' is no class. Allowed: woods; give it a class"
+    with pytest.raises(InputError, match=wrong):
+        _extract(_source(path, "class", **settings), _regions(rows=1, columns=3))

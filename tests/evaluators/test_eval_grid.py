@@ -227,7 +227,7 @@ def test_chunks_hold_every_cell_once_and_similar_sizes():
     parts = subsets.chunks(masks, 2**20)
     assert sorted(sum(parts, [])) == list(range(40))
     for part in parts:
-        within = np.maximum(sizes[part], subsets.SMALLEST_GROUP)
+        within = np.maximum(sizes[part], subsets.SMALLEST)
         assert within.max() <= 2 * within.min()
         assert len(part) * within.max() * 2**20 <= subsets.CHUNK_BYTES or len(part) == 1
 
@@ -238,3 +238,14 @@ def test_strengths_that_are_none_are_refused():
     for strengths in ((), (0.0, 1.0)):
         with pytest.raises(InputError, match="config.eval.strengths"):
             linear.fit(x, target, _cells(target), strengths=strengths)
+
+
+def test_roomy_sizes_are_few_and_hardly_larger():
+    sizes = np.arange(1, 5000)
+    roomy = np.array([subsets.roomy(int(size)) for size in sizes])
+    assert (roomy >= sizes).all() and (np.diff(roomy) >= 0).all()
+    assert (roomy[64:] < sizes[64:] * 1.125).all()
+    assert len(set(roomy)) < 60
+    assert [subsets.roomy(size) for size in (1, 64, 65, 192, 2048)] == [
+        64, 64, 72, 192, 2048,
+    ]  # fmt: skip
