@@ -76,3 +76,20 @@ def _record(rng, row, column, image_format):
         "label/function": shares,
         "label/population": np.float32(rng.lognormal(3)),
     }
+
+
+def config_of(records_dir, folder):
+    """The toy city's config on these records, with a run in `folder`: seconds a run."""
+    from configs import toy_city
+
+    config = toy_city.get_config("smoke")
+    config.workdir = str(folder / "run")
+    config.records.dir = str(records_dir)
+    config.data.batch_size = 16
+    config.data.num_threads = 2
+    config.augment.size_px = 32
+    config.mesh.data = 1
+    config.train.total = "4 steps"
+    config.train.save_every = "2 steps"
+    config.eval.num_folds = 4
+    return config

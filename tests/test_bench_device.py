@@ -47,6 +47,7 @@ def test_share_of_views_is_that_of_both_together(here, monkeypatch):
     assert rows[-1]["share_of_step"] == pytest.approx(3 / (3 + 4))
 
 
+@pytest.mark.slow
 def test_poi_encoders_are_compared_with_the_faster_peer(here):
     import_oracle("torch_geometric")
     rows = poi.rows(options(poi, "--batch", "4", "--slots", "8"))

@@ -39,7 +39,13 @@ def _abstract_batch(config, num_slots=16):
     return {k: jax.ShapeDtypeStruct(*shape) for k, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if ":" in name else [])
+        for name in CONFIGS
+    ],
+)
 def test_a_whole_step_of_every_config(name):
     config = CONFIGS[name]
     metadata = checkpoint.Metadata({}, tuple("abc"), config.category_vectors.dim)

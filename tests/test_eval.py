@@ -292,6 +292,7 @@ def test_other_checkpoints_stand_beside_under_their_names(trained, tmp_path):
         evaluation.evaluate(config)
 
 
+@pytest.mark.slow
 def test_encoders_can_be_tuned_as_a_whole(trained, tmp_path):
     config = trained.copy_and_resolve_references()
     config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")

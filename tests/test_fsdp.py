@@ -87,6 +87,7 @@ def steps_of(config, count=3):
     return told, state
 
 
+@pytest.mark.slow
 def test_split_state_trains_as_whole_state_does(records_dir):
     expected, whole = steps_of(config_on(records_dir, data=1))
     told, split = steps_of(config_on(records_dir, data=2, fsdp=4))

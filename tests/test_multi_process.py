@@ -84,6 +84,7 @@ def two(folder, records_dir):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(one, two):
     assert_same_run(rows(two), rows(one))
     ours, theirs = bundle(two), bundle(one)
@@ -95,6 +96,7 @@ def test_two_processes_train_as_one(one, two):
     assert length(off) <= 1e-4 * length(way)
 
 
+@pytest.mark.slow
 def test_process_0_alone_speaks_and_writes(two):
     told, silent = (output(two, index).read_text() for index in (0, 1))
     assert "16 over 4 cpu devices (8 in each of 2 processes, 4 on each)" in told
@@ -105,6 +107,7 @@ def test_process_0_alone_speaks_and_writes(two):
     assert [row["step"] for row in rows(two)] == list(range(1, TOTAL + 1))
 
 
+@pytest.mark.slow
 def test_nobody_reads_a_sharding_file(two):
     assert "harding" not in output(two, 0).read_text()
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import processes
 import pytest
 
 from mmgr_jax import experiment, sharding
@@ -250,7 +251,7 @@ def _run(folder, *arguments, devices=8):
 
     libtpu wants a process of its own besides.
     """
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{processes.QUICK} {processes.devices_flag(devices)}"
     return subprocess.run(
         [sys.executable, "-m", "mmgr_jax.plan", SMOKE, *arguments],
         cwd=folder,

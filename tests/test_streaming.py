@@ -1,6 +1,6 @@
 """Streamed losses against the dense formula: values, gradients, devices, tiles."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -59,26 +59,33 @@ def assert_equal(ours, dense, rtol):
     )
 
 
+@cache
+def dense_of(b, **options):
+    """What the dense formula gives."""
+    return loss_and_gradient(*regions(b), implementation="dense", **options)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
-@pytest.mark.parametrize("tile", [5, 64])
+@pytest.mark.parametrize("tile", [5, pytest.param(64, marks=pytest.mark.slow)])
 def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric):
     """23 regions: no multiple of a tile of 5, less than one of 64."""
     options = dict(temperature=temperature, symmetric=symmetric)
-    dense = loss_and_gradient(*regions(23), implementation="dense", **options)
     ours = loss_and_gradient(*regions(23), tile=tile, **options)
-    assert_equal(ours, dense, 2e-6)
+    assert_equal(ours, dense_of(23, **options), 2e-6)
 
 
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])
-@pytest.mark.parametrize(("data", "fsdp"), [(2, 1), (4, 1), (8, 1), (2, 4)])
+@pytest.mark.parametrize(
+    ("data", "fsdp"),
+    [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (8, 1), (2, 4)],
+)
 def test_devices_equal_dense(data, fsdp, implementation):
     mesh = sharding.make_mesh(data=data, fsdp=fsdp)
-    dense = loss_and_gradient(*regions(48), implementation="dense", symmetric=True)
     ours = loss_and_gradient(
         *regions(48), implementation=implementation, symmetric=True, mesh=mesh, tile=4
     )
-    assert_equal(ours, dense, 2e-6)
+    assert_equal(ours, dense_of(48, symmetric=True), 2e-6)
 
 
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import chex
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
+import processes
 import pytest
+from small_records import config_of
 
 from mmgr_jax import checkpoint, experiment, metrics, train
 from mmgr_jax.errors import InputError
@@ -39,7 +42,7 @@ def _start(workdir, records_dir):
     script = RUN.format(
         tests=str(ROOT / "tests"), workdir=str(workdir), records=str(records_dir)
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": processes.QUICK}
     return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
 
 
@@ -55,6 +58,7 @@ def _bundle(workdir, step):
     return {name: loaded[name] for name in template}, loaded["data"]
 
 
+@pytest.mark.slow
 def test_twenty_steps_equal_ten_kill_restart_ten_bit_for_bit(records_dir, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert _start(straight, records_dir).wait(300) == 0
@@ -83,9 +87,20 @@ def test_twenty_steps_equal_ten_kill_restart_ten_bit_for_bit(records_dir, tmp_pa
     assert [row["loss"] for row in rows] == [row["loss"] for row in rows_2]
 
 
-def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(small_config):
-    config = small_config
-    train.train(config)
+@pytest.fixture
+def finished(small_config, finished_workdir):
+    """A config whose workdir holds a copy of a finished run."""
+    shutil.copytree(finished_workdir, small_config.workdir)
+    return small_config
+
+
+@pytest.fixture(scope="module")
+def finished_workdir(records_dir, tmp_path_factory):
+    return train.train(config_of(records_dir, tmp_path_factory.mktemp("finished")))
+
+
+def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(finished):
+    config = finished
     run = experiment.build(config)
     straight = run.batches()
     for _ in range(run.total_steps):
@@ -137,7 +152,11 @@ def _steps_on(devices, records_dir):
     return told, gradient
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow), 8])
+def slow(parameter):
+    return pytest.param(parameter, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("devices", [*map(slow, (2, 4)), 8])
 def test_loss_gradient_and_five_steps_do_not_depend_on_the_number_of_devices(
     devices, records_dir, one_device_steps
 ):
@@ -145,11 +164,11 @@ def test_loss_gradient_and_five_steps_do_not_depend_on_the_number_of_devices(
     told, gradient = _steps_on(devices, records_dir)
     for values, others in zip(told, expected, strict=True):
         for name in ("loss", "loss_inter", "loss_intra", "gradient_norm"):
-            np.testing.assert_allclose(values[name], others[name], rtol=2e-5)
+            np.testing.assert_allclose(values[name], others[name], rtol=5e-5)
     norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(expected_gradient)))
     difference = jax.tree.map(np.subtract, gradient, expected_gradient)
     distance = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(difference)))
-    assert distance <= 2e-5 * norm
+    assert distance <= 5e-5 * norm
 
 
 @pytest.mark.slow
@@ -184,12 +203,12 @@ def _damage(bundle):
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(small_config, caplog):
-    workdir = train.train(small_config)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(finished, caplog):
+    workdir = Path(finished.workdir)
     expected, _ = _bundle(workdir, 4)
     _damage(workdir / checkpoint.FOLDER / "4")
     with caplog.at_level("WARNING"):
-        train.train(small_config)
+        train.train(finished)
     assert "checkpoints/4: this checkpoint is damaged" in caplog.text
     assert (workdir / checkpoint.FOLDER / "damaged-4").is_dir()
     again, _ = _bundle(workdir, 4)
@@ -205,12 +224,11 @@ def test_without_any_whole_checkpoint_the_run_says_so(small_config):
         train.train(small_config)
 
 
-def test_another_optimiser_is_refused_and_nothing_set_aside(small_config):
-    workdir = train.train(small_config)
-    small_config.optim.name = "sgd"
+def test_another_optimiser_is_refused_and_nothing_set_aside(finished):
+    finished.optim.name = "sgd"
     with pytest.raises(InputError, match=r"opt_state.*absent here"):
-        train.train(small_config)
-    assert not list(workdir.rglob("damaged*"))
+        train.train(finished)
+    assert not list(Path(finished.workdir).rglob("damaged*"))
 
 
 @pytest.mark.slow
@@ -230,12 +248,12 @@ def test_sigterm_saves_and_the_same_command_continues(records_dir, tmp_path):
     assert [json.loads(line)["step"] for line in log.open()] == list(range(1, 21))
 
 
-def test_training_writes_log_rows_and_tensorboard(small_config):
-    workdir = train.train(small_config)
+def test_training_writes_log_rows_and_tensorboard(finished):
+    workdir = Path(finished.workdir)
     rows = [json.loads(line) for line in (workdir / metrics.METRICS_FILE).open()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all(np.isfinite(row["loss"]) for row in rows)
-    weight = small_config.loss.image_weight
+    weight = finished.loss.image_weight
     for row in rows:
         expected = (1 - weight) * row["loss_inter"] + weight * row["loss_intra"]
         assert row["loss"] == pytest.approx(expected, rel=1e-5)
@@ -243,11 +261,10 @@ def test_training_writes_log_rows_and_tensorboard(small_config):
     assert list((workdir / "tensorboard").glob("events.*"))
 
 
-def test_a_checkpoint_of_another_model_is_refused_naming_the_keys(small_config):
-    train.train(small_config)
-    small_config.model.image_encoder.width = 12
+def test_a_checkpoint_of_another_model_is_refused_naming_the_keys(finished):
+    finished.model.image_encoder.width = 12
     with pytest.raises(InputError, match=r"image_encoder\.width: 8 in .*, 12 here"):
-        train.train(small_config)
+        train.train(finished)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(small_config):

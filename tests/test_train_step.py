@@ -86,7 +86,9 @@ def transformer():
     return model, stepped(model, microbatches=1)
 
 
-@pytest.mark.parametrize(("microbatches", "devices"), [(4, 1), (2, 4)])
+@pytest.mark.parametrize(
+    ("microbatches", "devices"), [pytest.param(4, 1, marks=pytest.mark.slow), (2, 4)]
+)
 def test_the_gradient_is_that_of_the_whole_batch(transformer, microbatches, devices):
     model, (loss, gradient, _) = transformer
     parted_loss, parted_gradient, _ = stepped(model, devices, microbatches=microbatches)

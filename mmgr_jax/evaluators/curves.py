@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mmgr_jax.evaluators import grid, intervals, protocols, scores
 from mmgr_jax.evaluators.results import Point
 from mmgr_jax.evaluators.splits import Split
 from mmgr_jax.evaluators.targets import Target
-
-Fit = Callable[[str, str, Target, grid.Grid], protocols.Fits]
-"""(protocol, method, target, cells) -> all cells fitted."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,22 +28,25 @@ class Options:
     num_seeds: int = 5
 
 
-def curve(
-    target: Target, split: Split, method: str, fit: Fit, options: Options
-) -> list[Point]:
-    """The curve of one method on one task.
-
-    Every point is an evaluation of its own: each region is predicted by a head that
-    saw a part of the labels of the other folds, and the metrics are those of all
-    labelled regions. The spread is over the seeds that chose these labels.
-    """
-    cells = grid.cells(
+def cells_of(target: Target, split: Split, options: Options) -> grid.Grid:
+    """Every head of a curve on one task."""
+    return grid.cells(
         split,
         target.known,
         fractions=tuple(options.fractions),
         seeds=tuple(range(options.num_seeds)),
     )
-    fits = fit(options.protocol, method, target, cells)
+
+
+def curve(
+    target: Target, split: Split, cells: grid.Grid, fits: protocols.Fits
+) -> list[Point]:
+    """The curve of one method on one task, of all cells of `cells_of`.
+
+    Every point is an evaluation of its own: each region is predicted by a head that
+    saw a part of the labels of the other folds, and the metrics are those of all
+    labelled regions. The spread is over the seeds that chose these labels.
+    """
     judge = scores.Judge(target, split.fold, None)
     points = []
     for fraction in sorted({cell.fraction for cell in cells.cells}):

@@ -120,11 +120,10 @@ def evaluate(
         split = next(iter(given_splits.values()))
         progress = Progress("label curves", len(found) * len(label_curves.methods))
         for name, target in checked.items():
-            drawn = {}
+            cells, drawn = curves.cells_of(target, split, label_curves), {}
             for method in label_curves.methods:
-                drawn[method] = curves.curve(
-                    target, split, method, job.fit, label_curves
-                )
+                fits = job.fit(label_curves.protocol, method, target, cells)
+                drawn[method] = curves.curve(target, split, cells, fits)
                 progress.step(f"{name}, {method}")
             found[name] = dataclasses.replace(found[name], curves=drawn)
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}

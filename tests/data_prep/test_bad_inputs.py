@@ -478,7 +478,11 @@ SETTINGS = [
     ("pois.parent_column", "first", r"has no column 'first', .*its columns: 'poi_id'"),
     ("pois.categories.unknown", "bar", r"holds no category, .*'bar'.* Give the names"),
     ("pois.categories.path", "list.csv", r"'list.csv': no such file. Wanted: a CSV"),
-    ("labels.people.kind", "sum", r"is 'sum'; allowed: count, density, share, scalar"),
+    (
+        "labels.people.kind",
+        "sum",
+        r"is 'sum'; allowed: count, density, share, class, scalar",
+    ),
     ("labels.people.unit", "persons/km2", r"'persons/km2' is per area. Say kind="),
     ("labels.people.kind", "density", r"'persons' names no area. Wanted: a unit"),
     ("labels.people.band", 2, r"is 2; .*people.tif has 1 band\(s\); allowed: 1 to 1"),

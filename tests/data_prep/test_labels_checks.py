@@ -44,7 +44,7 @@ def test_units_that_fit_their_kind(kind, unit):
     [
         (
             LabelSource("sum", "a.tif"),
-            "kind is 'sum'; allowed: count, density, share, s",
+            "kind is 'sum'; allowed: count, density, share, c",
         ),
         (
             LabelSource("count", "a.tif", "persons/km2"),

@@ -108,7 +108,9 @@ def test_a_class_is_that_of_most_land(tmp_path):
     rng = np.random.default_rng(5)
     names = np.array(["park", "town", "mill"])
     said = rng.choice(names, 60)
-    source = _blocks(tmp_path, _cells(rng, 60), said, "class", "1", classes=names)
+    source = _blocks(
+        tmp_path, _cells(rng, 60), said, "class", "1", classes=names.tolist()
+    )
     shares, _ = _extract(
         dataclasses.replace(source, kind="share"), _regions(rows=5, columns=5)
     )

@@ -86,7 +86,9 @@ def test_inference_equals_torchvision(name):
     assert_close(features, oracle.eval()(to_torch_image(x)).detach())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_training_equals_torchvision(name):
     """Features, running statistics and gradients of one pass.
 
