@@ -39,7 +39,8 @@ fold: each by a head that has seen neither it nor its spatial block.
       --config.embed.heads=runs/toy_city/eval/heads
 
 In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limits of
-their 90 % intervals and a flag for regions unlike the training ones; maps/<task>.png.
+their 90 % intervals and a flag for regions unlike the training ones; for each task
+maps/<task>.png (truth, prediction, error) and maps/<task>_certainty.png (intervals).
 """
 
 FOLDER = "maps"
@@ -79,7 +80,7 @@ def embed(config: ConfigDict) -> Path:
         columns |= writers.columns(task, predictor.label, truth, said.value)
         columns |= writers.interval_columns(task, predictor.label, said.low, said.high)
         columns[f"{task}_unlike"] = said.unlike
-        _draw(config, folder / f"{task}.png", city, task, predictor.label, truth, said)
+        _draw(config, folder, city, task, predictor.label, truth, said)
     table = folder / "embeddings.parquet"
     writers.write_embeddings(
         table,
@@ -165,7 +166,7 @@ def _truth(
 
 def _draw(
     config: ConfigDict,
-    path: Path,
+    folder: Path,
     city: feature_sets.City,
     task: str,
     label: Label,
@@ -174,21 +175,31 @@ def _draw(
 ) -> None:
     from mmgr_jax.geo import maps
 
-    if label.kind == "class" or not np.isfinite(truth).any():
-        log.info("map of %s: not drawn, it needs known numbers or shares", task)
-        return
     started = time.perf_counter()
-    maps.task_map(
-        path,
+    common: dict[str, Any] = dict(
         geometry_wkb=city.regions.geometry_wkb,
         crs=city.source.manifest.crs,
-        truth=truth,
         prediction=said.value,
         label=label,
         task=task,
         dpi=config.embed.dpi,
     )
-    log.info("map of %s: %s (%.1f s)", task, path, time.perf_counter() - started)
+    drawn = []
+    if np.isfinite(truth).any():
+        drawn.append(folder / f"{task}.png")
+        maps.task_map(drawn[-1], truth=truth, **common)
+    if label.kind != "class":  # its probabilities have no intervals
+        drawn.append(folder / f"{task}_certainty.png")
+        maps.certainty_map(
+            drawn[-1],
+            low=said.low,
+            high=said.high,
+            unlike=said.unlike,
+            level=predictors.LEVEL,
+            **common,
+        )
+    taken_s = time.perf_counter() - started
+    log.info("maps of %s: %s (%.1f s)", task, ", ".join(map(str, drawn)), taken_s)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def small(records_dir, tmp_path):
     return config
 
 
+@pytest.mark.slow
 def test_variants_stand_in_one_report(small, tmp_path, capsys):
     small.ablation.seeds = (3,)
     small.eval.tasks, small.eval.splits = ("population",), ("block",)

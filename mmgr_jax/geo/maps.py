@@ -1,4 +1,4 @@
-"""The printed map of one task: truth, prediction and error side by side."""
+"""Printed maps of one task: how right it is, and how sure."""
 
 import dataclasses
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import shapely
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
 
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
+SHARE_BREAKS = np.linspace(0, 1, 11)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +56,16 @@ def task_map(
 
     Numbers: truth and prediction share quantile breaks; the error, prediction minus
     truth, has breaks mirrored around zero. Shares: the class with the largest share,
-    and the L1 distance between the distributions. Regions without a label are
-    hatched. All panels have one scale, and breaks are printed as used.
+    and the L1 distance between the distributions; classes likewise, with their
+    probabilities. Regions without a label are hatched. All panels have one scale, and
+    breaks are printed as used.
 
     Args:
         path: PNG to write; missing folders are made.
         geometry_wkb: Polygons of the regions in `crs`.
         crs: A projected CRS, such as "EPSG:32651".
-        truth: Values [r] or shares [r k]; NaN where unknown.
-        prediction: Predictions of the same shape, for every region.
+        truth: Values [r], classes [r] or shares [r k]; NaN where unknown.
+        prediction: Predictions of every region: [r], or [r k] for classes and shares.
         label: Kind, unit, classes, year and source of the truth.
         task: Name of the label.
         dpi: Dots an inch; the figure is 13.1 inches wide.
@@ -72,10 +75,14 @@ def task_map(
             the CRS is not projected or a geometry is not a polygon.
     """
     path = Path(path)
-    _check(path, geometry_wkb, truth, prediction, label)
-    system = _projected(path, crs)
-    geometry = shapely.from_wkb(geometry_wkb)
-    outlines = _outlines(path, geometry)
+    if label.kind == "class":
+        truth = _certain(truth, len(label.classes))
+    _check(path, geometry_wkb, label, truth=truth, prediction=prediction)
+    if not np.isfinite(truth).any():
+        raise InputError(
+            f"{path}: no region has a known label, so there is nothing to compare. "
+            "Check the label's coverage."
+        )
     if label.classes:
         panels = _share_panels(truth, prediction, label)
         legend = _shown_classes(panels, label)
@@ -83,15 +90,10 @@ def task_map(
     else:
         panels, legend = _number_panels(truth, prediction, label), {}
         key_height = marginalia.BAR_HEIGHT
-    layout = sheet.lay_out(geometry, system, key_height)
-
-    figure = Figure(figsize=(layout.width, layout.height))
-    paper = sheet.add_axes(figure, layout)
-    paper.set(xlim=(0, layout.width), ylim=(0, layout.height))
-    paper.axis("off")
-    marginalia.draw_title(paper, layout, task, label)
-    for index, panel in enumerate(panels):
-        _draw_panel(figure, layout, index, panel, outlines)
+    system = _projected(path, crs)
+    figure, layout, paper = _printed(
+        path, geometry_wkb, system, key_height, panels, task, label
+    )
     if legend:
         marginalia.draw_legend(figure, layout, legend)
     else:
@@ -100,6 +102,108 @@ def task_map(
     known = np.isfinite(panels[0].values)
     marginalia.draw_footer(paper, layout, system, label, known)
     _save(figure, path, dpi, f"{task} ({marginalia.crs_name(system)})")
+
+
+def certainty_map(
+    path: str | Path,
+    *,
+    geometry_wkb: Sequence[bytes],
+    crs: str,
+    prediction: Float[np.ndarray, "r ..."],
+    low: Float[np.ndarray, "r ..."],
+    high: Float[np.ndarray, "r ..."],
+    unlike: Bool[np.ndarray, " r"],
+    level: float,
+    label: Label,
+    task: str,
+    dpi: int,
+) -> None:
+    """Draws a prediction between the ends of its intervals as a PNG.
+
+    All panels share their breaks. Of shares it is that of the class whose predicted
+    share is the largest. Regions unlike the training ones are hatched: value and
+    interval are a guess there.
+
+    Args:
+        path: PNG to write; missing folders are made.
+        geometry_wkb: Polygons of the regions in `crs`.
+        crs: A projected CRS, such as "EPSG:32651".
+        prediction: Predictions [r] or shares [r k].
+        low: Lower ends of the same shape; infinite where nothing can be promised.
+        high: Likewise upper ends.
+        unlike: Regions that are hatched.
+        level: Of the intervals, in (0, 1).
+        label: Kind, unit, classes and year.
+        task: Name of the label.
+        dpi: Dots an inch; the figure is 13.1 inches wide.
+
+    Raises:
+        InputError: If a prediction is missing, shapes disagree, the CRS is not
+            projected or a geometry is not a polygon.
+    """
+    path = Path(path)
+    _check(path, geometry_wkb, label, low=low, high=high, prediction=prediction)
+    if label.classes:
+        largest = prediction.argmax(axis=1)[:, None]
+        prediction, low, high = (
+            np.take_along_axis(values, largest, axis=1)[:, 0]
+            for values in (prediction, low, high)
+        )
+        norm, cmap = _classified(SHARE_BREAKS, "viridis")
+        unit = "share of the class with the largest predicted share"
+    else:
+        ends = np.concatenate([low, prediction, high]).astype(np.float64)
+        breaks = symbols.quantile_breaks(ends[np.isfinite(ends)], CLASS_QUANTILES)
+        norm, cmap = _classified(breaks, "viridis")
+        unit = label.unit
+    panels = [
+        Panel(f"Low end of the {level:.0%} interval", low, norm, cmap, unit),
+        Panel("Prediction", prediction, norm, cmap, unit),
+        Panel(f"High end of the {level:.0%} interval", high, norm, cmap, unit),
+    ]
+    system = _projected(path, crs)
+    figure, layout, paper = _printed(
+        path, geometry_wkb, system, marginalia.BAR_HEIGHT, panels, task, label, unlike
+    )
+    _draw_bar(figure, layout, panels[0], (0, 2))
+    marginalia.draw_footer(paper, layout, system, label, unlike=unlike)
+    _save(figure, path, dpi, f"{task}, certainty ({marginalia.crs_name(system)})")
+
+
+def _printed(
+    path: Path,
+    geometry_wkb: Sequence[bytes],
+    system: pyproj.CRS,
+    key_height: float,
+    panels: list[Panel],
+    task: str,
+    label: Label,
+    unlike: Bool[np.ndarray, " r"] | None = None,
+) -> tuple[Figure, sheet.Sheet, Axes]:
+    """A sheet with its title and panels, without keys."""
+    geometry = shapely.from_wkb(geometry_wkb)
+    outlines = _outlines(path, geometry)
+    layout = sheet.lay_out(geometry, system, key_height)
+    figure = Figure(figsize=(layout.width, layout.height))
+    paper = sheet.add_axes(figure, layout)
+    paper.set(xlim=(0, layout.width), ylim=(0, layout.height))
+    paper.axis("off")
+    marginalia.draw_title(paper, layout, task, label)
+    for index, panel in enumerate(panels):
+        axes = _draw_panel(figure, layout, index, panel, outlines)
+        if unlike is not None and unlike.any():
+            chosen = [outlines[i] for i in np.flatnonzero(unlike)]
+            axes.add_collection(
+                PathCollection(chosen, **marginalia.UNLIKE), autolim=False
+            )
+    return figure, layout, paper
+
+
+def _certain(index: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r k"]:
+    """Classes as shares of which one is 1; NaN where unknown."""
+    shares = np.eye(count)[np.nan_to_num(index).astype(int)]
+    shares[np.isnan(index)] = np.nan
+    return shares
 
 
 def _number_panels(
@@ -167,7 +271,7 @@ def _draw_panel(
     index: int,
     panel: Panel,
     outlines: list[Outline],
-) -> None:
+) -> Axes:
     axes = sheet.add_axes(
         figure,
         layout,
@@ -199,6 +303,7 @@ def _draw_panel(
         axes.add_collection(
             PathCollection(unknown, **marginalia.UNKNOWN), autolim=False
         )
+    return axes
 
 
 def _draw_bar(
@@ -232,29 +337,25 @@ def _outlines(path: Path, geometry: np.ndarray) -> list[Outline]:
 def _check(
     path: Path,
     geometry_wkb: Sequence[bytes],
-    truth: np.ndarray,
-    prediction: np.ndarray,
     label: Label,
+    **given: np.ndarray,
 ) -> None:
-    expected = (len(geometry_wkb), *label.shape)
-    for name, values in (("truth", truth), ("prediction", prediction)):
+    """Have all the shape of the label's values, and the prediction no gap?"""
+    shape = (len(label.classes),) if label.classes else ()
+    expected = (len(geometry_wkb), *shape)
+    for name, values in given.items():
         if values.shape != expected:
             raise InputError(
                 f"{path}: {name} has shape {values.shape}, expected {expected} for "
                 f"{len(geometry_wkb)} regions of kind {label.kind!r}"
             )
-    flat = prediction.reshape(len(geometry_wkb), -1)
+    flat = given["prediction"].reshape(len(geometry_wkb), -1)
     missing = np.flatnonzero(~np.isfinite(flat).all(axis=1))
     if len(missing):
         raise InputError(
             f"{path}: the prediction is missing for {len(missing)} of {len(flat)} "
             f"regions, the first in row {missing[0]}. Evaluate again with features "
             "of every region."
-        )
-    if not np.isfinite(truth).any():
-        raise InputError(
-            f"{path}: no region has a known label, so there is nothing to compare. "
-            "Check the label's coverage."
         )
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -26,11 +27,13 @@ HALF_LABEL = 0.42  # half a scale bar that has room for a number in its middle
 SOURCE_CHARACTERS = 110  # what fits beside the scale bar
 UNKNOWN = dict(facecolor="#e3e3e3", edgecolor="#8c8c8c", hatch="/////", linewidth=0)
 """How regions without a label look."""
+UNLIKE = dict(facecolor="none", edgecolor="#e8000b", hatch="xxxx", linewidth=0)
+"""What lies over regions unlike the training ones."""
 
 
 def draw_title(paper: Axes, sheet: Sheet, task: str, label: Label) -> None:
     """Name of the task, unit and year, at the top left."""
-    unit = "area shares" if label.classes else label.unit
+    unit = {"share": "area shares", "class": "classes"}.get(label.kind, label.unit)
     year = f", {label.year}" if label.year else ""
     paper.text(
         MARGIN,
@@ -108,18 +111,27 @@ def draw_footer(
     sheet: Sheet,
     crs: pyproj.CRS,
     label: Label,
-    known: np.ndarray,
+    known: np.ndarray | None = None,
+    unlike: np.ndarray | None = None,
 ) -> None:
-    """Scale bar, north arrow, key of unknown regions, CRS, counts and source."""
+    """Scale bar, north arrow, key of hatched regions, CRS, counts and source.
+
+    `known` where the truth is shown, `unlike` where certainty is.
+    """
+    if unlike is not None:
+        hatched, look = unlike, UNLIKE
+        said = count = "unlike the training regions"
+    else:
+        assert known is not None
+        hatched, look, said, count = ~known, UNKNOWN, "no label", "without label"
     right = _draw_scale_bar(paper, sheet, MARGIN, 0.2)
     right = _draw_north_arrow(paper, right + 0.75, 0.14)
-    if not known.all():
-        _draw_unknown_key(paper, right + 0.35, 0.2)
-    regions = f"{len(known):,} regions"
-    if not known.all():
-        regions += f", {int((~known).sum()):,} without label"
+    regions = f"{len(hatched):,} regions"
+    if hatched.any():
+        _draw_hatch_key(paper, right + 0.35, 0.2, look, said)
+        regions += f", {int(hatched.sum()):,} {count}"
     lines = [f"{crs_name(crs)}, {regions}"]
-    if label.source:
+    if label.source and known is not None:
         source = f"Source of the truth: {label.source}"
         lines.append(textwrap.shorten(source, SOURCE_CHARACTERS, placeholder=" ..."))
     paper.text(
@@ -169,9 +181,11 @@ def _draw_north_arrow(paper: Axes, centre: float, bottom: float) -> float:
     return centre + wing
 
 
-def _draw_unknown_key(paper: Axes, left: float, bottom: float) -> None:
-    paper.add_patch(Rectangle((left, bottom), 0.25, 0.14, **UNKNOWN))
-    paper.text(left + 0.33, bottom, "no label", fontsize=TEXT_SIZE - 1)
+def _draw_hatch_key(
+    paper: Axes, left: float, bottom: float, look: Mapping[str, Any], said: str
+) -> None:
+    paper.add_patch(Rectangle((left, bottom), 0.25, 0.14, **look))
+    paper.text(left + 0.33, bottom, said, fontsize=TEXT_SIZE - 1)
 
 
 def crs_name(crs: pyproj.CRS) -> str:

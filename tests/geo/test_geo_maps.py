@@ -35,7 +35,7 @@ def _arguments(geometry, label, seed=0, **changed):
     shape = (len(geometry), *label.shape)
     truth = rng.gamma(0.5, 1000, shape)
     prediction = truth * rng.lognormal(0, 0.5, shape)
-    if label.classes:
+    if label.kind == "share":
         truth /= truth.sum(axis=1, keepdims=True)
         prediction /= prediction.sum(axis=1, keepdims=True)
     truth[: len(geometry) // 10] = np.nan
@@ -300,3 +300,56 @@ def test_what_cannot_be_drawn_is_named(tmp_path):
     refused("CRS 'EPSG:0' is unknown", crs="EPSG:0")
     points = list(shapely.to_wkb(shapely.centroid(geometry)))
     refused("must be polygons, found Point", geometry_wkb=points)
+
+
+def test_certainty_stands_between_the_ends_of_its_intervals(tmp_path):
+    """Colours of one scale in all panels; hatched where unlike, ends may be open."""
+    geometry = _grid(1, 4)
+    path = tmp_path / "certainty.png"
+    arguments = _arguments(geometry, POPULATION)
+    del arguments["truth"]
+    arguments["prediction"] = np.array([2.0, 4.0, 6.0, 4.0])
+    arguments |= dict(
+        low=np.array([1.0, 2.0, 4.0, -np.inf]),
+        high=np.array([4.0, 6.0, 8.0, np.inf]),
+        unlike=np.array([False, False, True, False]),
+        level=0.9,
+    )
+    maps.certainty_map(path, **arguments)
+    layout = _layout(geometry, marginalia.BAR_HEIGHT)
+    point = geometry[1].centroid
+    four = [
+        _pixel(path, layout, panel, geometry[region].centroid)
+        for panel, region in ((1, 1), (2, 0), (1, 3))
+    ]
+    np.testing.assert_allclose(four, four[:1] * 3, atol=0.01)
+    two = _pixel(path, layout, 0, point)
+    np.testing.assert_allclose(two, _pixel(path, layout, 1, geometry[0].centroid))
+    assert np.abs(two - four[0]).max() > 0.1
+    box = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    red = (box[..., 0] > 180) & (box[..., 1:].max(axis=-1) < 60)
+    assert red.any()
+    arguments["prediction"][2] = np.nan
+    with pytest.raises(InputError, match="missing for 1 of 4 regions, the first in"):
+        maps.certainty_map(path, **arguments)
+
+
+def test_a_map_of_classes_shows_the_most_probable(tmp_path):
+    geometry = _grid(1, 4)
+    label = Label("class", "1", classes=("park", "town"))
+    path = tmp_path / "use.png"
+    maps.task_map(
+        path,
+        **_arguments(
+            geometry,
+            label,
+            truth=np.array([0.0, 1.0, 0.0, np.nan]),
+            prediction=np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [1.0, 0.0]]),
+        ),
+    )
+    layout = _layout(geometry, marginalia.BAR_HEIGHT)
+    colors = [to_rgb(color) for color in symbols.class_colors(label.classes)]
+    for panel, classes in ((0, (0, 1, 0)), (1, (0, 1, 1, 0))):
+        for region, index in enumerate(classes):
+            found = _pixel(path, layout, panel, geometry[region].centroid)
+            np.testing.assert_allclose(found, colors[index], atol=0.01)
