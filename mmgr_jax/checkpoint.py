@@ -314,13 +314,16 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
     return bundle
 
 
-def abstract_like(tree: Any, sharding: Sharding | None = None) -> Any:
-    """Shapes and types of `tree`, laid out by `sharding`, or as they are."""
+def abstract_like(tree: Any, layout: Any) -> Any:
+    """Shapes and types of `tree`, laid out by a sharding, or by one for each leaf."""
+    if isinstance(layout, Sharding):
+        layout = jax.tree.map(lambda _: layout, tree)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=sharding or leaf.sharding
+        lambda leaf, place: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=place
         ),
         tree,
+        layout,
     )
 
 

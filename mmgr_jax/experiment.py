@@ -46,6 +46,7 @@ class Experiment:
         source: The records.
         mesh: The devices.
         metadata: What checkpoints say of themselves.
+        abstract: Shapes, types and layout of the state.
         init: () -> the state before the first step, laid out on the mesh.
         batches: () -> this process's iterator over training batches.
         put: Host batch -> global batch on the mesh.
@@ -61,6 +62,7 @@ class Experiment:
     source: RecordSource
     mesh: jax.sharding.Mesh
     metadata: checkpoint.Metadata
+    abstract: train_step.TrainState
     init: Callable[[], train_step.TrainState]
     batches: Callable[[], pipeline.TrainingBatches]
     put: Callable[[pipeline.Batch], dict[str, jax.Array]]
@@ -81,6 +83,7 @@ class Step:
 
     Attributes:
         model: The model.
+        abstract: Shapes, types and layout of the state.
         init: () -> the state before the first step, jitted, laid out on the mesh.
         run: (state, batch, key) -> (state, metrics), jitted; gives the old state away.
         learning_rate: Step -> rate.
@@ -89,6 +92,7 @@ class Step:
     """
 
     model: mmgr.MMGR
+    abstract: train_step.TrainState
     init: Callable[[], train_step.TrainState]
     run: Callable[..., tuple[train_step.TrainState, train_step.Metrics]]
     learning_rate: optax.Schedule
@@ -131,6 +135,7 @@ def build(config: ConfigDict) -> Experiment:
         source=source,
         mesh=mesh,
         metadata=metadata,
+        abstract=step.abstract,
         init=lambda: _warm(config, metadata, distributed.together(step.init)()),
         batches=lambda: pipeline.training_batches(
             source,
@@ -204,7 +209,9 @@ def build_step(
             model, tx, init_key, num_slots, config.augment.size_px
         )
 
-    layout = sharding.lay_out(jax.eval_shape(init), mesh, **config.sharding)
+    shapes = jax.eval_shape(init)
+    layout = sharding.lay_out(shapes, mesh, **config.sharding)
+    abstract = checkpoint.abstract_like(shapes, layout)
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     run = jax.jit(
         step,
@@ -212,7 +219,8 @@ def build_step(
         out_shardings=(layout, whole),
         donate_argnums=0,
     )
-    return Step(model, jit_init(init, layout), run, rate, to_steps, total_steps)
+    first = jit_init(init, layout)
+    return Step(model, abstract, first, run, rate, to_steps, total_steps)
 
 
 def open_source(config: ConfigDict) -> RecordSource:

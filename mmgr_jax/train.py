@@ -25,6 +25,7 @@ from mmgr_jax import (
     metrics,
     profile,
     sharding,
+    train_step,
 )
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
@@ -53,27 +54,38 @@ def train(config: ConfigDict) -> Path:
     run.workdir.mkdir(parents=True, exist_ok=True)
     log.info(describe(run, config))
     with checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints:
-        # Where does this run begin?
-        #   1. the workdir holds a whole checkpoint: there, with state, data iterator
-        #      and clock of that moment, bit for bit as if nothing had happened (a
-        #      damaged one is named and set aside, and the one before is taken)
-        #   2. it holds none: at step 0
-        state, iterator, clock = run.init(), run.batches(), metrics.Clock()
-        if checkpoints.latest_step:
-            state, times = checkpoints.restore(
-                checkpoint.abstract_like(state),
-                iterator,
-                clock.state(),
-                partial(experiment.check_same_model, config.model.to_dict()),
-            )
-            clock = metrics.Clock(**times)
-            log.info("continuing from step %d of %s", state.step, run.workdir)
+        state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
         if start < run.total_steps:
             _loop(run, checkpoints, state, iterator, clock, start)
         else:
             log.info("already trained: %d steps in %s", start, run.workdir)
     return run.workdir
+
+
+def begin(
+    run: Experiment, checkpoints: checkpoint.Checkpoints
+) -> tuple[train_step.TrainState, pipeline.TrainingBatches, metrics.Clock]:
+    """State, data iterator and clock where a run begins.
+
+      1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
+         happened. A damaged one is named and set aside, and the one before is taken.
+      2. It holds none: at step 0.
+
+    Raises:
+        InputError: If the checkpoint is of another model, or none can be read.
+    """
+    iterator, clock = run.batches(), metrics.Clock()
+    if not checkpoints.latest_step:
+        return run.init(), iterator, clock
+    state, times = checkpoints.restore(
+        run.abstract,
+        iterator,
+        clock.state(),
+        partial(experiment.check_same_model, run.metadata.config["model"]),
+    )
+    log.info("continuing from step %d of %s", state.step, run.workdir)
+    return state, iterator, metrics.Clock(**times)
 
 
 def describe(run: Experiment, config: ConfigDict) -> str:
@@ -90,7 +102,7 @@ def describe(run: Experiment, config: ConfigDict) -> str:
 def _loop(
     run: Experiment,
     checkpoints: checkpoint.Checkpoints,
-    state: experiment.train_step.TrainState,
+    state: train_step.TrainState,
     iterator: pipeline.TrainingBatches,
     clock: metrics.Clock,
     start: int,

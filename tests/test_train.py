@@ -107,14 +107,8 @@ def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(finished):
         next(straight)
     expected = next(straight)
 
-    restored, state = run.batches(), run.init()
     with checkpoint.Checkpoints(run.workdir, keep=2) as checkpoints:
-        state, _ = checkpoints.restore(
-            checkpoint.abstract_like(state),
-            restored,
-            metrics.Clock().state(),
-            lambda *_: None,
-        )
+        state, restored, _ = train.begin(run, checkpoints)
     assert int(state.step) == run.total_steps
     for name, rows in next(restored).items():
         np.testing.assert_array_equal(rows, expected[name])

@@ -92,11 +92,11 @@ def _ours(state: TrainState, folder: Path) -> dict[str, float]:
         checkpoints.save(state, _Rows(), clock, metadata)
         blocks = time.perf_counter() - start
     whole = time.perf_counter() - start
+    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
+    abstract = checkpoint.abstract_like(state, layout)
     start = time.perf_counter()
     with checkpoint.Checkpoints(folder, keep=1) as checkpoints:
-        restored, _ = checkpoints.restore(
-            checkpoint.abstract_like(state), _Rows(), clock, lambda *_: None
-        )
+        restored, _ = checkpoints.restore(abstract, _Rows(), clock, lambda *_: None)
         jax.block_until_ready(restored)
     seconds = time.perf_counter() - start
     return {"blocks_s": blocks, "save_s": whole, "restore_s": seconds}

@@ -169,7 +169,7 @@ def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
         InputError: If a setting does not fit.
     """
     step = build_step(config, mesh, records)
-    state = jax.eval_shape(step.init)
+    state = step.abstract
     key = jax.eval_shape(lambda: experiment.keys(config.seed)[1])
     batch = batch_shapes(config, records, edges=step.model.poi_encoder.reads_edges)
     before = time.perf_counter()
