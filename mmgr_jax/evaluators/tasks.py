@@ -16,7 +16,6 @@ from jaxtyping import Float
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluators import curves, grid, targets
-from mmgr_jax.evaluators import heads as heads_lib
 from mmgr_jax.evaluators import protocols as protocols_lib
 from mmgr_jax.evaluators.head import Head
 from mmgr_jax.evaluators.progress import Progress
@@ -276,7 +275,8 @@ def _reads(of: Method) -> bool:
 def _mean(
     values: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> tuple[np.ndarray, None]:
-    return heads_lib.mean(values, train), None
+    average = values[train].astype(np.float64).mean(axis=0)
+    return np.broadcast_to(average, values.shape).copy(), None
 
 
 def _by_rule(rule: Rule, target: Target, cells: grid.Grid) -> protocols_lib.Fits:

@@ -4,53 +4,14 @@ import logging
 
 import numpy as np
 import pytest
+import sklearn_heads
 import small_labels
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import grid, linear, splits, subsets
+from mmgr_jax.evaluators import grid, linear, splits, subsets, targets
 
 STRENGTHS = (1e-2, 1.0, 100.0, 1e4)
 FRACTIONS = (0.05, 0.2, 1.0)
-
-
-def _standardised(x, train):
-    return StandardScaler().fit(x[train]).transform(x)
-
-
-def _ridge_alone(x, target, cells, index):
-    """Scikit-learn in a loop over the strengths: prediction and strength."""
-    train, validation = cells.train[index], cells.validation[index]
-    y, scale = target.values, 1.0
-    if target.log:
-        positive = y[train][y[train] > 0]
-        scale = np.median(positive)
-        y = np.log1p(y / scale)
-    z = _standardised(x.astype(np.float64), train)
-    told = [Ridge(alpha=a).fit(z[train], y[train]).predict(z) for a in STRENGTHS]
-    best = np.argmin([np.mean((p - y)[validation] ** 2) for p in told])
-    told = told[best]
-    if target.log:
-        ceiling = 2 * target.values[train].max()
-        told = np.clip(scale * np.expm1(told), 0, ceiling)
-    return told, STRENGTHS[best]
-
-
-def _softmax_alone(x, target, cells, index, strength):
-    """A soft target is k copies of the region, one a class, weighted by the shares."""
-    train = cells.train[index]
-    shares = target.shares()[train]
-    seen = np.flatnonzero(shares.sum(axis=0) > 0)
-    z = _standardised(x.astype(np.float64), train)
-    oracle = LogisticRegression(C=1 / strength, tol=1e-9, max_iter=100_000).fit(
-        np.repeat(z[train], len(seen), axis=0),
-        np.tile(seen, train.sum()),
-        sample_weight=shares[:, seen].ravel(),
-    )
-    told = np.zeros((len(x), shares.shape[1]))
-    told[:, seen] = oracle.predict_proba(z)
-    return told
 
 
 def _cells(target, *, fractions=FRACTIONS, seeds=(0, 1)):
@@ -68,7 +29,10 @@ def test_every_ridge_of_the_grid_is_that_of_scikit_learn(kind, num_features):
     fits = linear.fit(x, target, cells, strengths=STRENGTHS)
     assert len(cells.cells) == 4 * (2 + 2 + 1)
     for index in range(len(cells.cells)):
-        told, strength = _ridge_alone(x, target, cells, index)
+        told, strength = sklearn_heads.ridge(
+            x, target.values, cells.train[index], cells.validation[index], STRENGTHS,
+            log=target.log,
+        )  # fmt: skip
         assert fits.chosen[index] == strength
         np.testing.assert_allclose(fits.prediction[index], told, rtol=1e-4, atol=1e-8)
 
@@ -84,7 +48,9 @@ def test_softmaxes_of_the_grid_are_those_of_scikit_learn(kind, num_features):
     for index in range(0, len(cells.cells), 3):
         if fits.chosen[index] < 1:
             continue  # nearly separable: neither side ends at the same place
-        told = _softmax_alone(x, target, cells, index, fits.chosen[index])
+        told = sklearn_heads.softmax(
+            x, target.shares(), cells.train[index], fits.chosen[index]
+        )
         np.testing.assert_allclose(fits.prediction[index], told, atol=1e-4)
 
 
@@ -99,7 +65,9 @@ def test_the_strength_of_a_softmax_is_the_one_that_validates_best():
         truth = target.values[validation]
         losses = []
         for strength in STRENGTHS:
-            told = _softmax_alone(x, target, cells, index, strength)[validation]
+            told = sklearn_heads.softmax(
+                x, target.shares(), cells.train[index], strength
+            )[validation]
             losses.append(-np.mean(np.sum(truth * np.log(told + 1e-12), axis=1)))
         assert fits.chosen[index] == STRENGTHS[int(np.argmin(losses))]
         assert np.nanmin(fits.validation_losses[index]) == pytest.approx(
@@ -142,6 +110,36 @@ def test_constant_features_say_nothing(kind):
         for of in (x, padded)
     )
     np.testing.assert_allclose(plain, more, rtol=1e-4, atol=1e-6)
+
+
+def test_the_unit_of_a_target_does_not_matter():
+    """Persons or thousands of persons; zeros have no say in the scale."""
+    x, hidden = small_labels.features()
+    target = small_labels.target("count", hidden)
+    values = np.where(np.arange(len(x)) % 7 == 0, 0.0, target.values)
+    persons, thousands = (
+        linear.fit(
+            x,
+            type(target)(target.label, values / unit, target.known, target.log),
+            _cells(target),
+            strengths=STRENGTHS,
+        )
+        for unit in (1, 1000)
+    )
+    assert persons.chosen == thousands.chosen
+    np.testing.assert_allclose(1000 * thousands.prediction, persons.prediction)
+
+
+def test_numbers_on_a_log_scale_are_not_extrapolated_exponentially():
+    x, hidden = small_labels.features()
+    target = small_labels.target("count", hidden)
+    cells = _cells(target, fractions=(1.0,))
+    far = ~(cells.train[0] | cells.validation[0])
+    x[far] = 50 + 100 * (x[far] - 50)
+    fits = linear.fit(x, target, cells, strengths=(1e-2,))
+    most = targets.MAX_GROWTH * target.values[cells.train[0]].max()
+    assert fits.prediction[0].min() == 0
+    assert fits.prediction[0].max() == pytest.approx(most)
 
 
 def test_features_without_any_variation_predict_the_training_mean():
