@@ -130,6 +130,29 @@ def test_traffic_with_hbm_leaves_out_what_stays_on_the_chip():
     assert traffic.hbm_bytes(ON_CHIP) == copies + fusion + loop + 400
 
 
+MAPS = """HloModule jit_step
+
+%fused (a: bf16[8,4,4,32]) -> f32[8,4,4,32] {
+  ROOT %inner = f32[8,4,4,32]{3,2,1,0} convert(%a)
+}
+
+ENTRY %main (p: f32[8,4,4,64]) -> f32[4,2,2,16] {
+  %p = f32[8,4,4,64]{3,2,1,0} parameter(0)
+  %planes = f32[8,4,4,3]{3,2,1,0} fusion(%p), kind=kLoop, calls=%fused
+  %kernel = f32[3,3,64,64]{3,2,1,0} convolution(%p, %p)
+  %on_chip = f32[8,4,4,128]{3,2,1,0:S(1)} fusion(%p), kind=kLoop, calls=%fused
+  %half = bf16[8,4,4,256]{3,2,1,0} fusion(%p), kind=kLoop, calls=%fused
+  %map = (bf16[8,2,2,32]{3,2,1,0}, f32[8,2,2,32]{3,2,1,0}) fusion(%p), calls=%fused
+  ROOT %tokens = f32[4,9,16]{2,1,0} copy(%map)
+}
+"""
+
+
+def test_float32_maps_in_hbm_are_told_from_planes_kernels_and_what_stays():
+    assert traffic.float32_maps(MAPS, rows=4) == [(4, 9, 16), (8, 2, 2, 32)]
+    assert traffic.float32_maps(MAPS, rows=100) == []
+
+
 def test_a_program_of_one_device_exchanges_nothing():
     text = jax.jit(lambda x: x @ x).lower(jax.numpy.ones((8, 8))).compile().as_text()
     assert hlo.collectives(text) == []

@@ -9,7 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgr_jax.planning import chips, estimate, fit, hlo, program
+from mmgr_jax.planning import chips, estimate, fit, hlo, program, traffic
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Plan:
     microbatch_size: int | None
     planned: program.Program | None
     exchanges: list[hlo.Collective]
+    float32_maps: list[tuple[int, ...]]
     work: estimate.Work | None
     estimate: estimate.Estimate | None
     total_steps: int
@@ -92,6 +93,8 @@ def plan(
         size = asked_size
     planned = compiled[size] if size else None
     exchanges = hlo.collectives(planned.text) if planned else []
+    rows = size // mesh.devices.size if size else 0
+    maps = traffic.float32_maps(planned.text, rows) if planned else []
     work = _work(config, mesh, records, size, planned) if planned else None
     return Plan(
         topology=topology,
@@ -107,6 +110,7 @@ def plan(
         microbatch_size=size,
         planned=planned,
         exchanges=exchanges,
+        float32_maps=maps,
         work=work,
         estimate=estimate.estimate(
             work, exchanges, chip, batch_size=batch_size, total_steps=total_steps

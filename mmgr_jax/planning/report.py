@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mmgr_jax.planning.chips import GIB
 from mmgr_jax.planning.estimate import LATENCY_S
 from mmgr_jax.planning.planner import Plan
@@ -66,7 +68,15 @@ def _work(plan: Plan) -> list[str]:
         f"  {work.flops / work.views / 1e9:.1f} GFLOP, "
         f"{work.hbm_bytes / work.views / MB:.0f} MB to and from HBM "
         f"({work.accessed_bytes / work.views / MB:.0f} MB with on-chip memory)",
+        f"  float32 maps of the encoder in HBM: {_shapes(plan.float32_maps)}",
     ]
+
+
+def _shapes(maps: list[tuple[int, ...]]) -> str:
+    if not maps:
+        return "none"
+    largest = max(maps, key=math.prod)
+    return f"of {len(maps)} shapes, the largest {list(largest)}"
 
 
 def _exchanges(plan: Plan) -> list[str]:

@@ -52,6 +52,41 @@ def hbm_bytes(text: str) -> int:
     )
 
 
+def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
+    """Shapes of the float32 maps of an encoder that are written to HBM.
+
+    Of a model in bfloat16 there should be none: each would cost twice its traffic.
+    Maps are arrays of three axes or more, the first of all rows of a device or of its
+    views, the last of 16 channels or more; so views of three colours and kernels are
+    not among them.
+
+    Args:
+        text: HLO after optimisation.
+        rows: Regions that a device encodes at a time.
+    """
+    bodies, entry = hlo.computations(text)
+    times = hlo.rounds(bodies, entry)
+    inside = set(_INSIDE.findall(text))
+    found = set()
+    for name, lines in bodies.items():
+        if not times[name] or name in inside:
+            continue
+        for match in filter(None, map(_INSTRUCTION.match, lines)):
+            for dtype, sides, layout in _ARRAY.findall(match[2]):
+                shape = tuple(int(side) for side in sides.split(",") if side)
+                many = shape[:1] in ((rows,), (2 * rows,)) or shape[:2] == (2, rows)
+                if (
+                    dtype == "f32"
+                    and "S(" not in layout
+                    and match[3] not in _FREE
+                    and many
+                    and len(shape) >= 3
+                    and shape[-1] >= 16
+                ):
+                    found.add(shape)
+    return sorted(found)
+
+
 def _instruction_bytes(lines: list[str]) -> Iterator[int]:
     """Traffic of each instruction of a computation."""
     found = [match.groups() for match in map(_INSTRUCTION.match, lines) if match]
