@@ -27,6 +27,12 @@ ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
 
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
+SHARE_TITLES = (
+    "Truth: largest share",
+    "Prediction: largest share",
+    "Error of the shares",
+)
+CLASS_TITLES = ("Truth", "Prediction: most probable", "Error of the probabilities")
 SHARE_BREAKS = np.linspace(0, 1, 11)
 
 
@@ -234,15 +240,11 @@ def _share_panels(
     dominant = np.where(known, np.argmax(np.nan_to_num(truth), axis=1), np.nan)
     error = np.abs(prediction.astype(np.float64) - truth).sum(axis=1)
     sequential = _classified(np.array(symbols.SHARE_ERROR_BREAKS), "magma_r")
+    titles = SHARE_TITLES if label.kind == "share" else CLASS_TITLES
     return [
-        Panel("Truth: largest share", dominant, norm, cmap),
-        Panel(
-            "Prediction: largest share",
-            prediction.argmax(axis=1).astype(np.float64),
-            norm,
-            cmap,
-        ),
-        Panel("Error of the shares", error, *sequential, SHARE_ERROR_UNIT),
+        Panel(titles[0], dominant, norm, cmap),
+        Panel(titles[1], prediction.argmax(axis=1).astype(np.float64), norm, cmap),
+        Panel(titles[2], error, *sequential, SHARE_ERROR_UNIT),
     ]
 
 
