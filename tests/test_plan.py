@@ -139,6 +139,7 @@ MAPS = """HloModule jit_step
 ENTRY %main (p: f32[8,4,4,64]) -> f32[4,2,2,16] {
   %p = f32[8,4,4,64]{3,2,1,0} parameter(0)
   %planes = f32[8,4,4,3]{3,2,1,0} fusion(%p), kind=kLoop, calls=%fused
+  %views = f32[4,2,32,32]{3,2,1,0} fusion(%p), kind=kLoop, calls=%fused
   %kernel = f32[3,3,64,64]{3,2,1,0} convolution(%p, %p)
   %on_chip = f32[8,4,4,128]{3,2,1,0:S(1)} fusion(%p), kind=kLoop, calls=%fused
   %half = bf16[8,4,4,256]{3,2,1,0} fusion(%p), kind=kLoop, calls=%fused

@@ -57,8 +57,8 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
 
     Of a model in bfloat16 there should be none: each would cost twice its traffic.
     Maps are arrays of three axes or more, the first of all rows of a device or of its
-    views, the last of 16 channels or more; so views of three colours and kernels are
-    not among them.
+    views, the last of 16 channels or more; so kernels and views are not among them,
+    nor the planes (region, view, ...) that views are made in.
 
     Args:
         text: HLO after optimisation.
@@ -74,12 +74,14 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
         for match in filter(None, map(_INSTRUCTION.match, lines)):
             for dtype, sides, layout in _ARRAY.findall(match[2]):
                 shape = tuple(int(side) for side in sides.split(",") if side)
+                views = shape[:2] == (rows, 2)  # in the making, a plane a colour
                 many = shape[:1] in ((rows,), (2 * rows,)) or shape[:2] == (2, rows)
                 if (
                     dtype == "f32"
                     and "S(" not in layout
                     and match[3] not in _FREE
                     and many
+                    and not views
                     and len(shape) >= 3
                     and shape[-1] >= 16
                 ):
