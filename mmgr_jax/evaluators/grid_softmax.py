@@ -88,6 +88,7 @@ def solve(
 
     def validate(weights: Array) -> Array:
         log_shares = jax.nn.log_softmax(weights @ chosen_z, axis=1)
+        log_shares = jnp.maximum(log_shares, jnp.log(UNSEEN_SHARE))
         return -jnp.sum(chosen_target * log_shares, axis=(1, 2)) / count
 
     weights, losses, best, steps = _best_of_path(z, target, strengths, validate)
@@ -139,7 +140,7 @@ def _best_of_path(
             z, back, target, strengths[index], weights, promise, wanted
         )
         finished = weights.at[:, :, 0].set(jnp.where(seen, weights[:, :, 0], unseen))
-        loss = jnp.where(wanted, validate(finished), jnp.nan)
+        loss = jnp.where(wanted, validate(weights), jnp.nan)
         near = ~exact & (loss <= least * (1 + ROUGHNESS))
         better = exact & (loss < least)
         carry = (
