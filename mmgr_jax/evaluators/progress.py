@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 EVERY_S = 5.0
 """Seconds between two lines."""
@@ -14,14 +15,15 @@ log = logging.getLogger(__name__)
 class Progress:
     """Counts pieces of work and says, now and then, how long the rest may take."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, sizes: Sequence[float]) -> None:
         """Starts the clock.
 
         Args:
             what: The work, for the log.
-            total: Pieces that there will be.
+            sizes: How long each piece takes beside the others, about, in their order.
         """
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._sizes = what, sizes
+        self._total, self._done = len(sizes), 0
         self._start = self._told = time.perf_counter()
 
     def step(self, name: str) -> None:
@@ -35,7 +37,8 @@ class Progress:
         elif now - self._told >= EVERY_S:
             self._told = now
             spent = now - self._start
-            left = spent / self._done * (self._total - self._done)
+            done = sum(self._sizes[: self._done])
+            left = spent / done * (sum(self._sizes) - done)
             log.info(
                 "%s: %d of %d (%s), %s, about %s left",
                 self._what,
