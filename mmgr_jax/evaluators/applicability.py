@@ -18,9 +18,6 @@ from jaxtyping import Bool, Float, Int
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import checks, distances
 
-CONSTANT = 1e-6
-"""A feature whose deviation is below this part of its size counts as constant."""
-
 WHISKER = 1.5
 """Times the quartiles' distance above the upper one: farther ones are outliers."""
 
@@ -94,7 +91,7 @@ def fit(
     _check(features, fold)
     x = features.astype(np.float64)
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    varies = deviation > CONSTANT * np.abs(mean)
+    varies = deviation > checks.CONSTANT * np.abs(mean)
     factor = np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
     if weight is not None:
         factor = factor * weight

@@ -8,6 +8,9 @@ from mmgr_jax.errors import InputError
 KNOWN_LABELS = "Leave out regions without a label; every other needs a prediction."
 GOOD_FEATURES = "Check the checkpoint and the images of these regions."
 
+CONSTANT = 1e-6
+"""A feature whose deviation is below this part of its size counts as constant."""
+
 
 def finite(
     what: str, values: Float[np.ndarray, "r ..."] | Int[np.ndarray, " r"], remedy: str

@@ -14,9 +14,6 @@ from jaxtyping import Float, Int
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import checks, distances
 
-CONSTANT = 1e-6
-"""A feature whose deviation is below this part of its size counts as constant."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
@@ -63,7 +60,7 @@ def constant_share(features: Float[np.ndarray, "r f"]) -> float:
     """Part of the features that are the same for all regions, and so tell nothing."""
     _check(features=features)
     x = features.astype(np.float64)
-    return float(np.mean(x.std(axis=0) <= CONSTANT * np.abs(x.mean(axis=0))))
+    return float(np.mean(x.std(axis=0) <= checks.CONSTANT * np.abs(x.mean(axis=0))))
 
 
 def uniformity(

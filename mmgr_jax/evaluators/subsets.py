@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from mmgr_jax.evaluators import checks
+
 T = TypeVar("T")
 
 SMALLEST = 64
@@ -23,9 +25,6 @@ them apart would cost more compilations than it saves arithmetic."""
 
 CHUNK_BYTES = 256 * 2**20
 """About how much of the features is copied at a time."""
-
-CONSTANT = 1e-6
-"""A feature whose deviation is below this part of its size counts as constant."""
 
 
 class Rows(NamedTuple):
@@ -137,6 +136,6 @@ def standardised(x: Float[Array, "n f"], present: Float[Array, " n"]) -> Standar
     mean = present @ x / count
     x = (x - mean) * present[:, None]
     deviation = jnp.sqrt(jnp.sum(x * x, axis=0) / count)
-    varies = deviation > CONSTANT * jnp.abs(mean)
+    varies = deviation > checks.CONSTANT * jnp.abs(mean)
     inverse = jnp.where(varies, 1.0 / jnp.where(varies, deviation, 1.0), 0.0)
     return Standard(x * inverse, mean, inverse)
