@@ -54,5 +54,5 @@ def test_a_second_start_compiles_little():
     cold, warm, without = rows[:3]
     assert warm["compile_s"] < cold["compile_s"] / 3
     assert warm["processor_s"] < without["processor_s"]
-    assert cold["programs"] == warm["programs"]
+    assert warm["programs"] == cold["programs"] - 1  # no initial state is made
     assert {row["start"] for row in rows[3:]} == set(startup.COMMANDS)
