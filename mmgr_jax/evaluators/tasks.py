@@ -106,10 +106,10 @@ def evaluate(
         for name, target in checked.items():
             _check_rounds(name, target, split, kind)
     sizes = [
-        _size(protocol, target)
+        _size(protocol, target, methods[method])
         for target in checked.values()
         for index in range(len(given_splits))
-        for protocol, _ in job.parts(target, first=index == 0)
+        for protocol, method in job.parts(target, first=index == 0)
     ]
     progress = Progress("heads", sizes)
     found = {
@@ -119,9 +119,9 @@ def evaluate(
     if label_curves is not None:
         split = next(iter(given_splits.values()))
         sizes = [
-            _size(label_curves.protocol, target)
+            _size(label_curves.protocol, target, methods[method])
             for target in checked.values()
-            for _ in label_curves.methods
+            for method in label_curves.methods
         ]
         progress = Progress("label curves", sizes)
         for name, target in checked.items():
@@ -201,8 +201,10 @@ class _Job:
         )
 
 
-def _size(protocol: str, target: Target) -> float:
+def _size(protocol: str, target: Target, of: Method) -> float:
     """How long heads take to fit, about, beside a ridge regression; for estimates."""
+    if not _reads(of):
+        return 0.1
     if protocol == "linear":
         return 1.0 if target.is_number else 6.0
     return {"knn": 1.0, "finetune": 300.0}.get(protocol, 20.0)
