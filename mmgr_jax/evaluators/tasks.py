@@ -19,7 +19,7 @@ from mmgr_jax.evaluators import curves, grid, targets
 from mmgr_jax.evaluators import protocols as protocols_lib
 from mmgr_jax.evaluators.head import Head
 from mmgr_jax.evaluators.progress import Progress
-from mmgr_jax.evaluators.results import Kept, Report, Result, Task
+from mmgr_jax.evaluators.results import Kept, Point, Report, Result, Task
 from mmgr_jax.evaluators.scores import Certainty, Judge
 from mmgr_jax.evaluators.splits import Split
 from mmgr_jax.evaluators.targets import Target
@@ -118,18 +118,7 @@ def evaluate(
     }
     if label_curves is not None:
         split = next(iter(given_splits.values()))
-        sizes = [
-            _size(label_curves.protocol, target, methods[method])
-            for target in checked.values()
-            for method in label_curves.methods
-        ]
-        progress = Progress("label curves", sizes)
-        for name, target in checked.items():
-            cells, drawn = curves.cells_of(target, split, label_curves), {}
-            for method in label_curves.methods:
-                fits = job.fit(label_curves.protocol, method, target, cells)
-                drawn[method] = curves.curve(target, split, cells, fits)
-                progress.step(f"{name}, {method}")
+        for name, drawn in _curves(checked, split, job, label_curves).items():
             found[name] = dataclasses.replace(found[name], curves=drawn)
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=found, num_folds=num_folds, seed=seed)
@@ -199,6 +188,26 @@ class _Job:
             keep=keep,
             seed=self.seed,
         )
+
+
+def _curves(
+    checked: Mapping[str, Target], split: Split, job: _Job, options: curves.Options
+) -> dict[str, dict[str, list[Point]]]:
+    """Task -> method -> label-efficiency curve."""
+    sizes = [
+        _size(options.protocol, target, job.methods[method])
+        for target in checked.values()
+        for method in options.methods
+    ]
+    progress = Progress("label curves", sizes)
+    found = {}
+    for name, target in checked.items():
+        cells, found[name] = curves.cells_of(target, split, options), {}
+        for method in options.methods:
+            fits = job.fit(options.protocol, method, target, cells)
+            found[name][method] = curves.curve(target, split, cells, fits)
+            progress.step(f"{name}, {method}")
+    return found
 
 
 def _size(protocol: str, target: Target, of: Method) -> float:

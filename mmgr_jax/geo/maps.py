@@ -1,6 +1,5 @@
 """Printed maps of one task: how right it is, and how sure."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,42 +8,18 @@ import numpy as np
 import pyproj
 import shapely
 from jaxtyping import Bool, Float
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.geo import marginalia, sheet, symbols
-
-CLASS_QUANTILES = np.linspace(0, 1, 8)
-ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
-"""Of |error|: the darkest colours are left to the worst tenth of the regions."""
+from mmgr_jax.geo import marginalia, panels, sheet
+from mmgr_jax.geo.panels import Panel
 
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
-SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
-SHARE_TITLES = (
-    "Truth: largest share",
-    "Prediction: largest share",
-    "Error of the shares",
-)
-CLASS_TITLES = ("Truth", "Prediction: most probable", "Error of the probabilities")
-SHARE_BREAKS = np.linspace(0, 1, 11)
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """One map: a value a region, NaN where there is none, and its colours."""
-
-    title: str
-    values: Float[np.ndarray, " r"]
-    norm: BoundaryNorm
-    cmap: Colormap
-    unit: str = ""
 
 
 def task_map(
@@ -82,7 +57,7 @@ def task_map(
     """
     path = Path(path)
     if label.kind == "class":
-        truth = _certain(truth, len(label.classes))
+        truth = panels.certain(truth, len(label.classes))
     _check(path, geometry_wkb, label, truth=truth, prediction=prediction)
     if not np.isfinite(truth).any():
         raise InputError(
@@ -90,22 +65,22 @@ def task_map(
             "Check the label's coverage."
         )
     if label.classes:
-        panels = _share_panels(truth, prediction, label)
-        legend = _shown_classes(panels, label)
+        shown = panels.shares(truth, prediction, label)
+        legend = panels.shown_classes(shown, label)
         key_height = max(marginalia.legend_height(legend), marginalia.BAR_HEIGHT)
     else:
-        panels, legend = _number_panels(truth, prediction, label), {}
+        shown, legend = panels.numbers(truth, prediction, label), {}
         key_height = marginalia.BAR_HEIGHT
     system = _projected(path, crs)
     figure, layout, paper = _printed(
-        path, geometry_wkb, system, key_height, panels, task, label
+        path, geometry_wkb, system, key_height, shown, task, label
     )
     if legend:
         marginalia.draw_legend(figure, layout, legend)
     else:
-        _draw_bar(figure, layout, panels[0], (0, 1))
-    _draw_bar(figure, layout, panels[2], (2, 2))
-    known = np.isfinite(panels[0].values)
+        _draw_bar(figure, layout, shown[0], (0, 1))
+    _draw_bar(figure, layout, shown[2], (2, 2))
+    known = np.isfinite(shown[0].values)
     marginalia.draw_footer(paper, layout, system, label, known)
     _save(figure, path, dpi, f"{task} ({marginalia.crs_name(system)})")
 
@@ -149,29 +124,12 @@ def certainty_map(
     """
     path = Path(path)
     _check(path, geometry_wkb, label, low=low, high=high, prediction=prediction)
-    if label.classes:
-        largest = prediction.argmax(axis=1)[:, None]
-        prediction, low, high = (
-            np.take_along_axis(values, largest, axis=1)[:, 0]
-            for values in (prediction, low, high)
-        )
-        norm, cmap = _classified(SHARE_BREAKS, "viridis")
-        unit = "share of the class with the largest predicted share"
-    else:
-        ends = np.concatenate([low, prediction, high]).astype(np.float64)
-        breaks = symbols.quantile_breaks(ends[np.isfinite(ends)], CLASS_QUANTILES)
-        norm, cmap = _classified(breaks, "viridis")
-        unit = label.unit
-    panels = [
-        Panel(f"Low end of the {level:.0%} interval", low, norm, cmap, unit),
-        Panel("Prediction", prediction, norm, cmap, unit),
-        Panel(f"High end of the {level:.0%} interval", high, norm, cmap, unit),
-    ]
+    shown = panels.certainty(prediction, low, high, level, label)
     system = _projected(path, crs)
     figure, layout, paper = _printed(
-        path, geometry_wkb, system, marginalia.BAR_HEIGHT, panels, task, label, unlike
+        path, geometry_wkb, system, marginalia.BAR_HEIGHT, shown, task, label, unlike
     )
-    _draw_bar(figure, layout, panels[0], (0, 2))
+    _draw_bar(figure, layout, shown[0], (0, 2))
     marginalia.draw_footer(paper, layout, system, label, unlike=unlike)
     _save(figure, path, dpi, f"{task}, certainty ({marginalia.crs_name(system)})")
 
@@ -181,7 +139,7 @@ def _printed(
     geometry_wkb: Sequence[bytes],
     system: pyproj.CRS,
     key_height: float,
-    panels: list[Panel],
+    shown: list[Panel],
     task: str,
     label: Label,
     unlike: Bool[np.ndarray, " r"] | None = None,
@@ -195,7 +153,7 @@ def _printed(
     paper.set(xlim=(0, layout.width), ylim=(0, layout.height))
     paper.axis("off")
     marginalia.draw_title(paper, layout, task, label)
-    for index, panel in enumerate(panels):
+    for index, panel in enumerate(shown):
         axes = _draw_panel(figure, layout, index, panel, outlines)
         if unlike is not None and unlike.any():
             chosen = [outlines[i] for i in np.flatnonzero(unlike)]
@@ -203,68 +161,6 @@ def _printed(
                 PathCollection(chosen, **marginalia.UNLIKE), autolim=False
             )
     return figure, layout, paper
-
-
-def _certain(index: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r k"]:
-    """Classes as shares of which one is 1; NaN where unknown."""
-    shares = np.eye(count)[np.nan_to_num(index).astype(int)]
-    shares[np.isnan(index)] = np.nan
-    return shares
-
-
-def _number_panels(
-    truth: np.ndarray, prediction: np.ndarray, label: Label
-) -> list[Panel]:
-    truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
-    error = prediction - truth
-    known = np.isfinite(truth)
-    pooled = np.concatenate([truth[known], prediction])
-    breaks = symbols.quantile_breaks(pooled, CLASS_QUANTILES)
-    norm, cmap = _classified(breaks, "viridis")
-    diverging = _classified(
-        symbols.symmetric_breaks(error[known], ERROR_QUANTILES), "RdBu_r"
-    )
-    return [
-        Panel("Truth", truth, norm, cmap, label.unit),
-        Panel("Prediction", prediction, norm, cmap, label.unit),
-        Panel("Error (prediction \N{MINUS SIGN} truth)", error, *diverging, label.unit),
-    ]
-
-
-def _share_panels(
-    truth: np.ndarray, prediction: np.ndarray, label: Label
-) -> list[Panel]:
-    cmap = ListedColormap(symbols.class_colors(label.classes))
-    norm = BoundaryNorm(np.arange(len(label.classes) + 1) - 0.5, cmap.N)
-    known = np.isfinite(truth).all(axis=1)
-    dominant = np.where(known, np.argmax(np.nan_to_num(truth), axis=1), np.nan)
-    error = np.abs(prediction.astype(np.float64) - truth).sum(axis=1)
-    sequential = _classified(np.array(symbols.SHARE_ERROR_BREAKS), "magma_r")
-    titles = SHARE_TITLES if label.kind == "share" else CLASS_TITLES
-    return [
-        Panel(titles[0], dominant, norm, cmap),
-        Panel(titles[1], prediction.argmax(axis=1).astype(np.float64), norm, cmap),
-        Panel(titles[2], error, *sequential, SHARE_ERROR_UNIT),
-    ]
-
-
-def _classified(breaks: np.ndarray, name: str) -> tuple[BoundaryNorm, Colormap]:
-    count = len(breaks) - 1
-    # Away from both ends: pure black and white are for text and paper.
-    ends = (0.03, 0.97) if count > 1 else (0.5, 0.5)
-    cmap = ListedColormap(colormaps[name](np.linspace(*ends, count)))
-    return BoundaryNorm(breaks, count, clip=True), cmap
-
-
-def _shown_classes(panels: list[Panel], label: Label) -> dict[str, str]:
-    """Printed name -> colour of the classes that are largest somewhere."""
-    seen = np.concatenate([panels[0].values, panels[1].values])
-    colors = symbols.class_colors(label.classes)
-    return {
-        name.replace("_", " "): colors[index]
-        for index, name in enumerate(label.classes)
-        if (seen == index).any()
-    }
 
 
 def _draw_panel(
