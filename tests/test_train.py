@@ -123,6 +123,16 @@ def one_device_steps(records_dir):
 RATE = 0.1
 
 
+def _optimised(function, jit=jax.jit, **given):
+    """Compiles the step as users do: `processes.QUICK` rounds otherwise."""
+    if "donate_argnums" in given:
+        given["compiler_options"] = {
+            "xla_backend_optimization_level": 3,
+            "xla_llvm_disable_expensive_passes": False,
+        }
+    return jit(function, **given)
+
+
 def _steps_on(devices, records_dir):
     """Metrics of five steps of SGD, and the gradient of the first."""
     from configs import toy_city
@@ -132,7 +142,9 @@ def _steps_on(devices, records_dir):
     config.mesh.data, config.data.batch_size = devices, 32
     config.optim.name, config.optim.schedule = "sgd", "constant"
     config.optim.learning_rate, config.optim.warmup = RATE, "0 steps"
-    run = experiment.build(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", _optimised)
+        run = experiment.build(config)
     state, batches, told = run.init(), run.batches(), []
     before = jax.device_get(state.params)
     for _ in range(5):
@@ -158,11 +170,11 @@ def test_loss_gradient_and_five_steps_do_not_depend_on_the_number_of_devices(
     told, gradient = _steps_on(devices, records_dir)
     for values, others in zip(told, expected, strict=True):
         for name in ("loss", "loss_inter", "loss_intra", "gradient_norm"):
-            np.testing.assert_allclose(values[name], others[name], rtol=5e-5)
+            np.testing.assert_allclose(values[name], others[name], rtol=2e-5)
     norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(expected_gradient)))
     difference = jax.tree.map(np.subtract, gradient, expected_gradient)
     distance = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(difference)))
-    assert distance <= 5e-5 * norm
+    assert distance <= 2e-5 * norm
 
 
 @pytest.mark.slow

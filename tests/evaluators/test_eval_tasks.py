@@ -83,7 +83,7 @@ def test_every_region_is_predicted_by_the_heads_that_did_not_see_it(city, report
         else:
             told = sklearn_heads.softmax(features, target, train, result.chosen[1])
         np.testing.assert_allclose(
-            result.prediction[fold == 1], told[fold == 1], rtol=1e-3, atol=1e-6
+            result.prediction[fold == 1], told[fold == 1], rtol=1e-3
         )
         assert np.isfinite(report.predictions[name]["image"]).all()
 
