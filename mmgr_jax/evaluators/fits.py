@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +64,17 @@ class Problem(NamedTuple):
     target: Float[np.ndarray, "j n k"]
     validation: subsets.Rows
     truth: Float[np.ndarray, "j m k"]
+
+    def cells(self) -> Iterator[Problem]:
+        """Each cell by itself, without its axis j and without padding."""
+        for train, target, validation, truth in zip(
+            self.train.unpadded(), self.target, self.validation.unpadded(), self.truth,
+            strict=True,
+        ):  # fmt: skip
+            yield Problem(
+                train, target[: len(train.index)],
+                validation, truth[: len(validation.index)],
+            )  # fmt: skip
 
 
 class Found(NamedTuple):

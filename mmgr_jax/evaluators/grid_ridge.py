@@ -1,4 +1,4 @@
-"""Ridge regression of many subsets and strengths in one program.
+"""Ridge regression of many subsets and strengths.
 
 Each subset forms one Gram matrix, of its features or of its regions, whichever is
 smaller; each strength adds to its diagonal and factors it. The penalty is taken over
@@ -7,13 +7,11 @@ the sum of the squared errors, as scikit-learn does, and the intercept is free.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
+from scipy import linalg
 
 from mmgr_jax.evaluators import subsets
 from mmgr_jax.evaluators.fits import Problem
@@ -29,15 +27,16 @@ class Solution(NamedTuple):
         best: The strength that was chosen, an index, [j].
     """
 
-    kernel: Array
-    bias: Array
-    losses: Array
-    best: Array
+    kernel: np.ndarray
+    bias: np.ndarray
+    losses: np.ndarray
+    best: np.ndarray
 
 
-@jax.jit
 def solve(
-    x: Float[Array, "r f"], problem: Problem, strengths: Float[Array, " a"]
+    x: Float[np.ndarray, "r f"],
+    problem: Problem,
+    strengths: Float[np.ndarray, " a"],
 ) -> Solution:
     """The ridge regressions of all cells, each with its best strength.
 
@@ -46,32 +45,35 @@ def solve(
         problem: The cells.
         strengths: L2 strengths, above 0.
     """
-    return jax.vmap(partial(_cell, x, strengths))(problem)
+    solved = [_cell(x, cell, strengths) for cell in problem.cells()]
+    return Solution(*(np.stack(of) for of in zip(*solved, strict=True)))
 
 
-def _cell(x: Array, strengths: Array, of: Problem) -> Solution:
-    standard = subsets.standardised(x[of.train.index], of.train.present)
-    target = of.target[:, 0]
-    mean = jnp.sum(of.train.present * target) / jnp.sum(of.train.present)
-    residual = of.train.present * (target - mean)
-    coefficients = _coefficients(standard.x, residual, strengths)  # [a f]
+def _cell(x: np.ndarray, cell: Problem, strengths: np.ndarray) -> Solution:
+    target, truth = cell.target[:, 0], cell.truth[:, 0]
+    standard = subsets.standardised(x[cell.train.index], cell.train.present)
+    mean = target.mean()
+    coefficients = _coefficients(standard.x, target - mean, strengths)  # [a f]
     kernel = coefficients * standard.inverse
     bias = mean - kernel @ standard.mean
-    error = x[of.validation.index] @ kernel.T + bias - of.truth
-    losses = of.validation.present @ error**2 / jnp.sum(of.validation.present)
-    best = jnp.argmin(losses)
+    error = x[cell.validation.index] @ kernel.T + bias - truth[:, None]
+    losses = np.mean(error**2, axis=0)
+    best = np.argmin(losses)
     return Solution(kernel[best, None], bias[best, None], losses, best)
 
 
-def _coefficients(x: Array, residual: Array, strengths: Array) -> Array:
+def _coefficients(
+    x: np.ndarray, residual: np.ndarray, strengths: np.ndarray
+) -> np.ndarray:
     """Coefficients [a f] on standardised features x [n f]."""
     wide = x.shape[1] > x.shape[0]
     gram = x @ x.T if wide else x.T @ x
     right = residual if wide else x.T @ residual
-    diagonal = jnp.eye(len(gram), dtype=gram.dtype)
-
-    def one(strength: Array) -> Array:
-        return cho_solve(cho_factor(gram + strength * diagonal), right)
-
-    found = jax.lax.map(one, strengths)
+    diagonal = np.eye(len(gram))
+    found = np.stack(
+        [
+            linalg.cho_solve(linalg.cho_factor(gram + strength * diagonal), right)
+            for strength in strengths
+        ]
+    )
     return found @ x if wide else found

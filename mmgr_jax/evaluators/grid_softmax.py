@@ -1,4 +1,4 @@
-"""Softmax regression of many subsets and strengths in one program.
+"""Softmax regression of many subsets and strengths.
 
 Minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2 for shares t that sum to
 one, which is KL(t || p) up to a constant; the penalty is taken over the sum over
@@ -13,12 +13,13 @@ the end if it may win: the weakest are the slowest, and hardly ever chosen. Arra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
+from scipy import special
 
 from mmgr_jax.evaluators import lbfgs, metrics, subsets
 from mmgr_jax.evaluators.fits import Problem
@@ -59,19 +60,18 @@ class Solution(NamedTuple):
         losses: Mean cross entropy on the validation part, [j a]; rough where a
             strength could not win, NaN where `PATIENCE` left it out.
         best: The strength that was chosen, an index, [j].
-        steps: Steps of each fit, [j a].
     """
 
-    kernel: Array
-    bias: Array
-    losses: Array
-    best: Array
-    steps: Array
+    kernel: np.ndarray
+    bias: np.ndarray
+    losses: np.ndarray
+    best: np.ndarray
 
 
-@jax.jit
 def solve(
-    x: Float[Array, "r f"], problem: Problem, strengths: Float[Array, " a"]
+    x: Float[np.ndarray, "r f"],
+    problem: Problem,
+    strengths: Float[np.ndarray, " a"],
 ) -> Solution:
     """The softmax regressions of all cells, each with its best strength.
 
@@ -80,143 +80,173 @@ def solve(
         problem: The cells.
         strengths: L2 strengths, above 0.
     """
-    cells = jax.vmap(_rotated, in_axes=(None, 0, 0))
-    z, chosen_z, axes, standard = cells(x, problem.train, problem.validation)
-    target = jnp.swapaxes(problem.target, 1, 2)
-    chosen_target = jnp.swapaxes(problem.truth, 1, 2)
-    count = jnp.sum(chosen_target, axis=(1, 2))
+    rotated = [_rotated(x, cell) for cell in problem.cells()]
+    z, chosen_z = (_stacked(of) for of in list(zip(*rotated, strict=True))[:2])
+    target, truth = (of.swapaxes(1, 2) for of in (problem.target, problem.truth))
+    target, truth = target[:, :, : z.shape[2]], truth[:, :, : chosen_z.shape[2]]
+    count = np.sum(truth, axis=(1, 2))
 
-    def validate(weights: Array) -> Array:
-        log_shares = jax.nn.log_softmax(weights @ chosen_z, axis=1)
-        log_shares = jnp.maximum(log_shares, jnp.log(UNSEEN_SHARE))
-        return -jnp.sum(chosen_target * log_shares, axis=(1, 2)) / count
+    def validate(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        log_shares = special.log_softmax(weights @ chosen_z[rows], axis=1)
+        log_shares = np.maximum(log_shares, np.log(UNSEEN_SHARE))
+        return -np.sum(truth[rows] * log_shares, axis=(1, 2)) / count[rows]
 
-    weights, losses, best, steps = _best_of_path(z, target, strengths, validate)
-    kernel = weights[:, :, 1:] @ jnp.swapaxes(axes, 1, 2) * standard.inverse[:, None]
-    bias = weights[:, :, 0] - jnp.einsum("jkf,jf->jk", kernel, standard.mean)
-    return Solution(kernel, bias, losses, best, steps)
+    weights, losses, best = _best_of_path(z, target, strengths, validate)
+    kernel, bias = [], []
+    for of, (_, _, axes, standard) in zip(weights, rotated, strict=True):
+        kernel.append(of[:, 1 : 1 + axes.shape[1]] @ axes.T * standard.inverse)
+        bias.append(of[:, 0] - kernel[-1] @ standard.mean)
+    return Solution(np.stack(kernel), np.stack(bias), losses, best)
 
 
 def _rotated(
-    x: Array, train: subsets.Rows, validation: subsets.Rows
-) -> tuple[Array, Array, Array, subsets.Standard]:
-    """One cell: coordinates [q n] of both parts, after a row of ones; axes [f q]."""
-    standard = subsets.standardised(x[train.index], train.present)
+    x: np.ndarray, cell: Problem
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, subsets.Standard]:
+    """One cell: coordinates [q n] of both parts, after a row of ones; axes [f q - 1]."""
+    standard = subsets.standardised(x[cell.train.index], cell.train.present)
     axes = _principal_axes(standard.x)
-    z = jnp.concatenate([train.present[:, None], standard.x @ axes], axis=1)
-    chosen = (x[validation.index] - standard.mean) * standard.inverse
-    ones = jnp.ones((len(chosen), 1), x.dtype)
-    return z.T, jnp.concatenate([ones, chosen @ axes], axis=1).T, axes, standard
+    chosen = (x[cell.validation.index] - standard.mean) * standard.inverse
+    z, chosen_z = (
+        np.concatenate([np.ones((1, len(of))), axes.T @ of.T])
+        for of in (standard.x, chosen)
+    )
+    return z, chosen_z, axes, standard
 
 
-def _principal_axes(x: Array) -> Array:
-    """Directions [f q] along which x [n f] varies, by the smaller Gram matrix.
-
-    Axes without variance are 0, so that nothing is ever learnt along them.
-    """
+def _principal_axes(x: np.ndarray) -> np.ndarray:
+    """Directions [f q] along which x [n f] varies, by the smaller Gram matrix."""
     wide = x.shape[1] > x.shape[0]
-    energy, vectors = jnp.linalg.eigh(x @ x.T if wide else x.T @ x)
-    kept = energy > RANK_TOLERANCE * jnp.maximum(jnp.max(energy), 1.0)
-    if wide:
-        vectors = x.T @ (vectors / jnp.sqrt(jnp.where(kept, energy, 1.0)))
-    return jnp.where(kept, vectors, 0.0)
+    energy, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+    kept = energy > RANK_TOLERANCE * max(energy.max(), 1.0)
+    energy, vectors = energy[kept], vectors[:, kept]
+    return x.T @ (vectors / np.sqrt(energy)) if wide else vectors
+
+
+def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Coordinates of all cells [j q n], 0 where a cell has fewer axes or regions."""
+    sizes = np.max([part.shape for part in parts], axis=0)
+    found = np.zeros((len(parts), *sizes))
+    for row, part in zip(found, parts, strict=True):
+        row[: part.shape[0], : part.shape[1]] = part
+    return found
 
 
 def _best_of_path(
-    z: Array, target: Array, strengths: Array, validate: Callable[[Array], Array]
-) -> tuple[Array, Array, Array, Array]:
-    """Weights [j k q] of the best strength, losses [j a], its index [j], steps [j]."""
-    seen = jnp.sum(target, axis=2) > 0
-    unseen = jnp.log(UNSEEN_SHARE)
-    back = jnp.swapaxes(z, 1, 2) + 0.0  # both layouts: each product reads its own
-
-    def step(carry: tuple, told: tuple[Array, Array]) -> tuple[tuple, tuple]:
-        """Fits a strength roughly, or to the end where that may win."""
-        weights, best_weights, best, least, worse, near = carry
-        index, exact = told
-        wanted = jnp.where(exact, near, worse < PATIENCE)
-        promise = jnp.where(exact, EXACT, ROUGH)
-        weights, steps = _fit(
-            z, back, target, strengths[index], weights, promise, wanted
-        )
-        finished = weights.at[:, :, 0].set(jnp.where(seen, weights[:, :, 0], unseen))
-        loss = jnp.where(wanted, validate(weights), jnp.nan)
-        near = ~exact & (loss <= least * (1 + ROUGHNESS))
-        better = exact & (loss < least)
-        carry = (
-            weights,
-            jnp.where(better[:, None, None], finished, best_weights),
-            jnp.where(better, index, best),
-            jnp.where(better, loss, least),
-            jnp.where(better, 0, worse + exact),
-            near,
-        )
-        return carry, (loss, steps)
-
-    order = jnp.argsort(-strengths)
-    twice = jnp.repeat(order, 2), jnp.tile(jnp.array([False, True]), len(order))
+    z: np.ndarray,
+    target: np.ndarray,
+    strengths: np.ndarray,
+    validate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights [j k q] of the best strength, losses [j a], its index [j]."""
+    seen = np.sum(target, axis=2) > 0
     weights = _start(z, target, seen)
-    first = jnp.full(len(z), order[0])
-    least = jnp.full(len(z), jnp.inf)
-    start = (weights, weights, first, least, jnp.zeros_like(first), first < 0)
-    (_, weights, best, _, _, _), told = jax.lax.scan(step, start, twice)
-    losses, steps = (of.reshape(-1, 2, len(z))[jnp.argsort(order)] for of in told)
-    losses = jnp.where(jnp.isnan(losses[:, 1]), losses[:, 0], losses[:, 1])
-    return weights, losses.T, best, jnp.sum(steps, axis=1).T
+    best_weights, order = weights.copy(), np.argsort(-strengths)
+    losses = np.full((len(z), len(strengths)), np.nan)
+    best, least = np.full(len(z), order[0]), np.full(len(z), np.inf)
+    worse = np.zeros(len(z), int)
+    for index in order:
+        wanted = np.flatnonzero(worse < PATIENCE)
+        for promise in (ROUGH, EXACT):
+            if not len(wanted):
+                break
+            weights[wanted] = _fit(
+                z[wanted], target[wanted], strengths[index], weights[wanted], promise
+            )
+            losses[wanted, index] = loss = validate(weights[wanted], wanted)
+            if promise == ROUGH:
+                wanted = wanted[loss <= least[wanted] * (1 + ROUGHNESS)]
+        worse += 1
+        better = wanted[losses[wanted, index] < least[wanted]]
+        worse[better], best[better] = 0, index
+        least[better] = losses[better, index]
+        best_weights[better] = weights[better]
+    best_weights[:, :, 0] = np.where(seen, best_weights[:, :, 0], np.log(UNSEEN_SHARE))
+    return best_weights, losses, best
 
 
-def _start(z: Array, target: Array, seen: Array) -> Array:
+def _start(z: np.ndarray, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The mean share everywhere: the optimum for an infinite strength, [j k q]."""
-    mean = jnp.sum(target, axis=2) / jnp.sum(target, axis=(1, 2))[:, None]
-    bias = jnp.where(seen, jnp.log(jnp.maximum(mean, SMALLEST_SHARE)), NEVER)
-    shape = (*target.shape[:2], z.shape[1])
-    return jnp.zeros(shape, z.dtype).at[:, :, 0].set(bias)
+    mean = np.sum(target, axis=2) / np.sum(target, axis=(1, 2))[:, None]
+    weights = np.zeros((*target.shape[:2], z.shape[1]))
+    weights[:, :, 0] = np.where(seen, np.log(np.maximum(mean, SMALLEST_SHARE)), NEVER)
+    return weights
 
 
 def _fit(
-    z: Array,
-    back: Array,
-    target: Array,
-    strength: Array,
-    weights: Array,
-    promise: Array,
-    wanted: Array,
-) -> tuple[Array, Array]:
-    """Weights [j k q] of the least penalised loss, and the steps taken [j].
+    z: np.ndarray,
+    target: np.ndarray,
+    strength: float,
+    weights: np.ndarray,
+    promise: float,
+) -> np.ndarray:
+    """Weights [j k q] of the least penalised loss.
 
     Args:
         z: Coordinates [j q n], the first all ones and not penalised.
-        back: The same, transposed, [j n q].
         target: Shares [j k n]; 0 for padding, where z is 0 too.
         strength: L2 strength.
         weights: Where to start.
         promise: What ends the fit, see `EXACT`.
-        wanted: Cells that are fitted, [j]; the others stay as they are.
     """
-    mass = jnp.sum(target, axis=1, keepdims=True)  # 1, and 0 for padding
-    penalty = strength * (jnp.arange(z.shape[1]) > 0)
-    shares = jax.nn.softmax(weights @ z, axis=1) * mass
-    squares = back * back
-    floor = SMALLEST_SHARE * jnp.sum(squares, axis=1, keepdims=True)
-    curvature = jnp.maximum((shares * (1 - shares)) @ squares, floor) + penalty
-    # Axes without variance have neither gradient nor curvature.
-    scale = jnp.where(curvature > 0, jax.lax.rsqrt(curvature), 0.0)
-
-    def values(logits: Array, weights: Array) -> Array:
-        fit = -jnp.sum(target * jax.nn.log_softmax(logits, axis=1), axis=(1, 2))
-        return fit + 0.5 * jnp.sum(penalty * weights**2, axis=(1, 2))
-
-    def gradient(logits: Array, weights: Array) -> tuple[Array, Array]:
-        shares = jax.nn.softmax(logits, axis=1) * mass
-        return (shares - target) @ back + penalty * weights, shares
-
-    def bend(shares: Array, turn: Array, direction: Array) -> Array:
-        """Second derivative of the loss along a direction, [j]."""
-        centred = turn - jnp.sum(shares * turn, axis=1, keepdims=True)
-        fit = jnp.sum(shares * centred**2, axis=(1, 2))
-        return fit + jnp.sum(penalty * direction**2, axis=(1, 2))
-
-    problem = lbfgs.Linear(lambda weights: weights @ z, values, gradient, bend)
-    return lbfgs.minimise(
-        problem, weights, scale, least=promise, wanted=wanted, max_steps=MAX_STEPS
+    penalty = strength * (np.arange(z.shape[1]) > 0)
+    losses = _Losses(z, target, np.sum(target, axis=1, keepdims=True), penalty)
+    shares = losses.shares(losses.predict(weights))
+    squares = (z * z).swapaxes(1, 2)
+    floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
+    curvature = np.maximum((shares * (1 - shares)) @ squares, floor) + penalty
+    found, _ = lbfgs.minimise(
+        losses, weights, 1 / np.sqrt(curvature), least=promise, max_steps=MAX_STEPS
     )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Losses:
+    """Penalised cross entropies of j cells, for `lbfgs.minimise`.
+
+    Attributes:
+        z: Coordinates [j q n].
+        target: Shares [j k n].
+        mass: Their sum, [j 1 n]: 1, and 0 for padding.
+        penalty: Strength of each coordinate, [q].
+    """
+
+    z: np.ndarray
+    target: np.ndarray
+    mass: np.ndarray
+    penalty: np.ndarray
+
+    def of(self, rows: np.ndarray) -> _Losses:
+        return _Losses(
+            self.z[rows], self.target[rows], self.mass[rows], self.penalty
+        )
+
+    def predict(self, weights: np.ndarray) -> np.ndarray:
+        return weights @ self.z
+
+    def loss(self, logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        largest = np.max(logits, axis=1, keepdims=True)
+        sums = np.sum(np.exp(logits - largest), axis=1, keepdims=True)
+        fit = np.sum(self.mass * (largest + np.log(sums)), axis=(1, 2))
+        fit -= np.sum(self.target * logits, axis=(1, 2))
+        return fit + 0.5 * np.sum(self.penalty * weights**2, axis=(1, 2))
+
+    def gradient(
+        self, logits: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        shares = self.shares(logits)
+        of_fit = (shares - self.target) @ self.z.swapaxes(1, 2)
+        return of_fit + self.penalty * weights, shares
+
+    def bend(
+        self, shares: np.ndarray, turn: np.ndarray, direction: np.ndarray
+    ) -> np.ndarray:
+        centred = turn - np.sum(shares * turn, axis=1, keepdims=True)
+        fit = np.sum(shares * centred**2, axis=(1, 2))
+        return fit + np.sum(self.penalty * direction**2, axis=(1, 2))
+
+    def shares(self, logits: np.ndarray) -> np.ndarray:
+        """Softmax, 0 for padding."""
+        shares = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+        shares *= self.mass / np.sum(shares, axis=1, keepdims=True)
+        return shares

@@ -3,7 +3,7 @@
 The prediction along a line is linear in the step, so that one product with the
 features serves all steps that a search tries, and the second derivative along the line
 is at hand to start from: a step costs one product for the line and one for the
-gradient, however long the search.
+gradient, however long the search. Problems that have ended leave the batch.
 
 Reference: Nocedal and Wright (2006), Numerical optimization, algorithm 7.4; Chen et
 al. (2014), Large-scale L-BFGS using MapReduce, for the recursion in dot products.
@@ -11,13 +11,11 @@ al. (2014), Large-scale L-BFGS using MapReduce, for the recursion in dot product
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import dataclasses
+from typing import Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Float, Int
 
 MEMORY = 6
 MAX_HALVINGS = 25
@@ -27,195 +25,203 @@ ARMIJO = 1e-4
 ROUNDING = 1e-13
 """A change of the loss below this part of it is rounding, and nothing to insist on."""
 
+CROWDED = 0.7
+"""The batch is copied without the problems that have ended when no more than this part
+of it is left."""
 
-class Linear(NamedTuple):
-    """Losses of j problems, of predictions that are linear in the weights [j k q].
+
+@runtime_checkable
+class Losses(Protocol):
+    """Losses of j problems, of predictions [j k n] linear in the weights [j k q]."""
+
+    def predict(self, weights: np.ndarray) -> np.ndarray:
+        """Predictions of weights."""
+
+    def loss(self, prediction: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Losses [j]."""
+
+    def gradient(
+        self, prediction: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient by the weights [j k q], and what `bend` reads [j ...]."""
+
+    def bend(
+        self, at: np.ndarray, turn: np.ndarray, direction: np.ndarray
+    ) -> np.ndarray:
+        """Second derivatives [j] along a direction, whose predictions are `turn`."""
+
+    def of(self, rows: np.ndarray) -> Losses:
+        """Those of some of the problems."""
+
+
+@dataclasses.dataclass
+class _State:
+    """Problems under way, p of them; every array has a row for each.
 
     Attributes:
-        predict: Weights -> predictions.
-        loss: (predictions, weights) -> losses [j].
-        gradient: (predictions, weights) -> gradient [j k q], and what `bend` reads.
-        bend: (that, predictions of a direction, direction) -> second derivatives of
-            the losses along it, [j].
+        place: Among all problems, [p].
+        weights: [p k q].
+        scale: See `minimise`.
+        prediction: [p k n].
+        value: Losses, [p].
+        gradient: [p k q].
+        at: What `bend` reads.
+        vectors: The last `MEMORY` changes, m of them, as vectors of length d in rings:
+            changes of the scaled weights, then those of their gradient, [p 2m d].
+        dots: Products of these with each other, [p 2m 2m].
+        active: Which have not ended, [p].
     """
 
-    predict: Callable[[Array], Array]
-    loss: Callable[[Array, Array], Array]
-    gradient: Callable[[Array, Array], tuple[Array, Array]]
-    bend: Callable[[Array, Array, Array], Array]
+    place: np.ndarray
+    weights: np.ndarray
+    scale: np.ndarray
+    prediction: np.ndarray
+    value: np.ndarray
+    gradient: np.ndarray
+    at: np.ndarray
+    vectors: np.ndarray
+    dots: np.ndarray
+    active: np.ndarray
 
-
-class _Memory(NamedTuple):
-    """The last `MEMORY` changes, m of them, as vectors of length d in rings.
-
-    Attributes:
-        vectors: Changes of the weights, then those of the gradient, [j 2m d].
-        dots: Their products with each other, [j 2m 2m].
-        slot: Where the next one goes, the oldest.
-    """
-
-    vectors: Array
-    dots: Array
-    slot: Array
-
-
-class _State(NamedTuple):
-    weights: Array
-    prediction: Array
-    gradient: Array
-    at: Array  # what `bend` reads
-    memory: _Memory
-    active: Array  # [j]
-    steps: Array  # [j]
+    def of(self, rows: np.ndarray) -> _State:
+        """The state of some of them."""
+        fields = (field.name for field in dataclasses.fields(self))
+        return _State(*(getattr(self, name)[rows] for name in fields))
 
 
 def minimise(
-    problem: Linear,
-    weights: Float[Array, "j k q"],
-    scale: Float[Array, "j k q"],
+    losses: Losses,
+    weights: Float[np.ndarray, "j k q"],
+    scale: Float[np.ndarray, "j k q"],
     *,
-    least: float | Array,
-    wanted: Bool[Array, " j"],
+    least: float,
     max_steps: int,
-) -> tuple[Float[Array, "j k q"], Int[Array, " j"]]:
+) -> tuple[Float[np.ndarray, "j k q"], Int[np.ndarray, " j"]]:
     """Weights of the least losses.
 
     Args:
-        problem: The losses.
+        losses: The problems.
         weights: Where to start.
-        scale: One over the root of the Hessian's diagonal, about.
+        scale: One over the root of the Hessian's diagonal, about; 0 for weights that
+            stay as they are.
         least: A problem ends when its next step promises to lower its loss by less
             than half of this.
-        wanted: Problems to work on; the others stay where they are.
         max_steps: Where to stop in any case.
 
     Returns:
         The weights, and the number of steps of each problem.
     """
     count, size = len(weights), weights[0].size
-
-    def flat(x: Array) -> Array:
-        return x.reshape(count, size)
-
-    unscaled = jnp.where(scale > 0, 1.0 / jnp.where(scale > 0, scale, 1.0), 0.0)
-
-    def step(state: _State) -> _State:
-        g = flat(state.gradient * scale)
-        direction = -_inverse_hessian(state.memory, g)
-        promise = -jnp.sum(g * direction, axis=1)
-        active = state.active & (promise > least) & (state.steps < max_steps)
-        direction = direction.reshape(weights.shape) * scale
-        turn = problem.predict(direction)
-        bend = problem.bend(state.at, turn, direction)
-        first = jnp.where(active, promise / jnp.where(bend > 0, bend, 1.0), 0.0)
-        length = _search(problem, state, direction, turn, promise, first)
-        move = length[:, None, None] * direction
-        new_weights = state.weights + move
-        prediction = state.prediction + length[:, None, None] * turn
-        gradient, at = problem.gradient(prediction, new_weights)
-        return _State(
-            new_weights,
-            prediction,
-            gradient,
-            at,
-            _remember(
-                state.memory,
-                flat(move * unscaled),
-                flat((gradient - state.gradient) * scale),
-            ),
-            active & (length > 0),
-            state.steps + active,
-        )
-
-    prediction = problem.predict(weights)
-    nothing = _Memory(
-        jnp.zeros((count, 2 * MEMORY, size), weights.dtype),
-        jnp.zeros((count, 2 * MEMORY, 2 * MEMORY), weights.dtype),
-        jnp.zeros((), jnp.int32),
-    )
-    start = _State(
+    found, steps = weights.copy(), np.zeros(count, int)
+    prediction = losses.predict(weights)
+    state = _State(
+        np.arange(count),
         weights,
+        scale,
         prediction,
-        *problem.gradient(prediction, weights),
-        nothing,
-        wanted,
-        jnp.zeros(count, jnp.int32),
+        losses.loss(prediction, weights),
+        *losses.gradient(prediction, weights),
+        np.zeros((count, 2 * MEMORY, size)),
+        np.zeros((count, 2 * MEMORY, 2 * MEMORY)),
+        np.ones(count, bool),
     )
-    end = jax.lax.while_loop(lambda state: jnp.any(state.active), step, start)
-    return end.weights, end.steps
+    for step in range(max_steps):
+        scaled = (state.gradient * state.scale).reshape(len(state.place), -1)
+        direction = -_inverse_hessian(state, step, scaled)
+        promise = -np.sum(scaled * direction, axis=1)
+        state.active = state.active & (promise > least)
+        if not state.active.any():
+            break
+        if state.active.mean() <= CROWDED:
+            found[state.place] = state.weights
+            kept = np.flatnonzero(state.active)
+            direction, promise = direction[kept], promise[kept]
+            state, losses = state.of(kept), losses.of(kept)
+        direction = direction.reshape(state.weights.shape) * state.scale
+        turn = losses.predict(direction)
+        bend = losses.bend(state.at, turn, direction)
+        first = np.where(state.active, promise / np.where(bend > 0, bend, 1.0), 0.0)
+        length, state.value = _search(losses, state, direction, turn, promise, first)
+        steps[state.place] += state.active
+        state.active = state.active & (length > 0)
+        _move(losses, state, step, length[:, None, None], direction, turn)
+    found[state.place] = state.weights
+    return found, steps
 
 
-def _remember(memory: _Memory, move: Array, turn: Array) -> _Memory:
-    """Puts the newest changes [j d] in place of the oldest."""
-    first, second = memory.slot, MEMORY + memory.slot
-    vectors = memory.vectors.at[:, first].set(move).at[:, second].set(turn)
-    new = vectors @ jnp.stack([move, turn], axis=2)  # [j 2m 2]
-    dots = memory.dots
-    for slot, products in ((first, new[:, :, 0]), (second, new[:, :, 1])):
-        dots = dots.at[:, slot].set(products).at[:, :, slot].set(products)
-    return _Memory(vectors, dots, (memory.slot + 1) % MEMORY)
+def _move(
+    losses: Losses,
+    state: _State,
+    step: int,
+    length: np.ndarray,
+    direction: np.ndarray,
+    turn: np.ndarray,
+) -> None:
+    """Goes that far along a direction, and remembers what changed."""
+    move, before = length * direction, state.gradient
+    state.weights = state.weights + move
+    state.prediction = state.prediction + length * turn
+    state.gradient, state.at = losses.gradient(state.prediction, state.weights)
+    unscaled = np.divide(
+        1.0, state.scale, out=np.zeros_like(state.scale), where=state.scale > 0
+    )
+    changes = (move * unscaled, (state.gradient - before) * state.scale)
+    # The newest in place of the oldest.
+    places = np.array([0, MEMORY]) + step % MEMORY
+    new = np.stack([change.reshape(len(move), -1) for change in changes], axis=1)
+    state.vectors[:, places] = new
+    products = state.vectors @ new.swapaxes(1, 2)  # [p 2m 2]
+    state.dots[:, :, places] = products
+    state.dots[:, places, :] = products.swapaxes(1, 2)
 
 
 def _search(
-    problem: Linear,
+    losses: Losses,
     state: _State,
-    direction: Array,
-    turn: Array,
-    promise: Array,
-    length: Array,
-) -> Array:
-    """Lengths [j] halved until the losses are lower; 0 where that never happens."""
-    now = problem.loss(state.prediction, state.weights)
-
-    def bad(length: Array) -> Array:
+    direction: np.ndarray,
+    turn: np.ndarray,
+    promise: np.ndarray,
+    length: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths [p] halved until the losses [p] are lower; 0 where that never happens."""
+    slack = ROUNDING * np.abs(state.value)
+    for halving in range(MAX_HALVINGS + 1):
         by = length[:, None, None]
-        there = problem.loss(
+        there = losses.loss(
             state.prediction + by * turn, state.weights + by * direction
         )
-        slack = ROUNDING * jnp.abs(now)
-        return there > now - ARMIJO * length * promise + slack
-
-    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        length, is_bad, count = carry
-        length = jnp.where(is_bad, length / 2, length)
-        return length, bad(length), count + 1
-
-    def going(carry: tuple[Array, Array, Array]) -> Array:
-        return jnp.any(carry[1]) & (carry[2] < MAX_HALVINGS)
-
-    length, is_bad, _ = jax.lax.while_loop(going, halve, (length, bad(length), 0))
-    return jnp.where(is_bad, 0.0, length)
+        bad = there > state.value - ARMIJO * length * promise + slack
+        if not bad.any():
+            break
+        length = np.where(bad, length / 2 if halving < MAX_HALVINGS else 0.0, length)
+    return length, np.where(length > 0, there, state.value)
 
 
-def _inverse_hessian(memory: _Memory, gradient: Array) -> Array:
-    """The approximate inverse Hessian times the gradient [j d].
+def _inverse_hessian(state: _State, step: int, gradient: np.ndarray) -> np.ndarray:
+    """The approximate inverse Hessian times the gradient [p d].
 
     The two loops of L-BFGS on the coefficients of the vectors in memory.
     """
-    of_gradient = memory.vectors @ gradient[:, :, None]
-    dots = jnp.concatenate([memory.dots, of_gradient], axis=2)  # [j 2m 2m+1]
-    index = jnp.arange(MEMORY)
-    curvature = memory.dots[:, index, MEMORY + index]  # 0 where nothing is remembered
+    of_gradient = state.vectors @ gradient[:, :, None]
+    dots = np.concatenate([state.dots, of_gradient], axis=2)  # [p 2m 2m+1]
+    index = np.arange(MEMORY)
+    curvature = state.dots[:, index, MEMORY + index]  # 0 where nothing is remembered
     real = curvature > 0
-    rho = jnp.where(real, 1.0 / jnp.where(real, curvature, 1.0), 0.0)
-
-    def newest_first(i: ArrayLike, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        told, alphas = carry
-        i = (memory.slot - 1 - i) % MEMORY
-        alpha = rho[:, i] * jnp.sum(told * dots[:, i], axis=1)
-        return told.at[:, MEMORY + i].add(-alpha), alphas.at[:, i].set(alpha)
-
-    def oldest_first(i: ArrayLike, told: Array) -> Array:
-        i = (memory.slot + i) % MEMORY
-        beta = rho[:, i] * jnp.sum(told * dots[:, MEMORY + i], axis=1)
-        return told.at[:, i].add(alphas[:, i] - beta)
-
-    told = jnp.zeros((len(gradient), 2 * MEMORY + 1), gradient.dtype).at[:, -1].set(1)
-    told, alphas = jax.lax.fori_loop(0, MEMORY, newest_first, (told, rho))
-    last = (memory.slot - 1) % MEMORY
-    length = memory.dots[:, MEMORY + last, MEMORY + last]
+    rho = np.divide(1.0, curvature, out=np.zeros_like(curvature), where=real)
+    told = np.zeros((len(gradient), 2 * MEMORY + 1))
+    told[:, -1] = 1.0
+    alphas = np.zeros_like(rho)
+    newest_first = [(step - 1 - back) % MEMORY for back in range(MEMORY)]
+    for i in newest_first:
+        alphas[:, i] = rho[:, i] * np.sum(told * dots[:, i], axis=1)
+        told[:, MEMORY + i] -= alphas[:, i]
+    last = newest_first[0]
+    length = state.dots[:, MEMORY + last, MEMORY + last]
     usable = real[:, last] & (length > 0)
-    size = jnp.where(usable, curvature[:, last] / jnp.where(usable, length, 1.0), 1.0)
-    told = jax.lax.fori_loop(0, MEMORY, oldest_first, told * size[:, None])
-    combined = (told[:, None, :-1] @ memory.vectors)[:, 0]
+    size = np.divide(curvature[:, last], length, out=np.ones(len(told)), where=usable)
+    told *= size[:, None]
+    for i in reversed(newest_first):
+        beta = rho[:, i] * np.sum(told * dots[:, MEMORY + i], axis=1)
+        told[:, i] += alphas[:, i] - beta
+    combined = (told[:, None, :-1] @ state.vectors)[:, 0]
     return combined + told[:, -1:] * gradient

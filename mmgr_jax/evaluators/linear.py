@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import grid_ridge, grid_softmax, subsets
+from mmgr_jax.evaluators import grid_ridge, grid_softmax
 from mmgr_jax.evaluators.fits import Fits, Found, Problem, fit_cells
 from mmgr_jax.evaluators.grid import Grid
 from mmgr_jax.evaluators.targets import Target
+
+MANY = 2**20
+"""Numbers in the features of a cell up to which BLAS is faster with one thread."""
 
 
 def fit(
@@ -42,13 +45,11 @@ def fit(
     tried = np.asarray(strengths, np.float64)
     solver = grid_ridge if target.is_number else grid_softmax
 
-    with subsets.precise():
-        everyone, penalties = jax.device_put(subsets.padded(x)), jax.device_put(tried)
-
     def solve(problem: Problem, _: Sequence[int]) -> Found:
-        with subsets.precise():
-            found = jax.tree.map(np.asarray, solver.solve(everyone, problem, penalties))
-        kernel = found.kernel[:, :, :length]
+        small = problem.train.index.shape[1] * length < MANY
+        with threadpool_limits(1 if small else None, user_api="blas"):
+            found = solver.solve(x, problem, tried)
+        kernel = found.kernel
         return Found(
             np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + found.bias[:, None],
             found.losses,

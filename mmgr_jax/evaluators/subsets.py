@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -46,6 +45,12 @@ class Rows(NamedTuple):
         """Values [j r], each cell's own, of these regions, [j n]; 0 for padding."""
         return self._or_zero(np.take_along_axis(values, self.index, axis=1))
 
+    def unpadded(self) -> Iterator[Rows]:
+        """The rows of each cell by themselves, [n]."""
+        for index, present in zip(self.index, self.present, strict=True):
+            count = int(present.sum())
+            yield Rows(index[:count], present[:count])
+
     def _or_zero(self, taken: np.ndarray) -> np.ndarray:
         shape = self.present.shape + (1,) * (taken.ndim - self.present.ndim)
         return np.where(self.present.reshape(shape) > 0, taken, 0.0)
@@ -60,9 +65,9 @@ class Standard(NamedTuple):
         inverse: One over the deviation, 0 for constant features, [f].
     """
 
-    x: Array
-    mean: Array
-    inverse: Array
+    x: np.ndarray | Array
+    mean: np.ndarray | Array
+    inverse: np.ndarray | Array
 
 
 @contextlib.contextmanager
@@ -130,12 +135,18 @@ def rows(masks: Bool[np.ndarray, "j r"], cells: Sequence[int]) -> Rows:
     return Rows(index, present.astype(np.float64))
 
 
-def standardised(x: Float[Array, "n f"], present: Float[Array, " n"]) -> Standard:
-    """Standardises one subset by itself; a feature that is constant in it becomes 0."""
-    count = jnp.sum(present)
+def standardised(x: Float[Any, "n f"], present: Float[Any, " n"]) -> Standard:
+    """Standardises one subset by itself; a feature that is constant in it becomes 0.
+
+    Args:
+        x: Its features, of NumPy or JAX.
+        present: 1, and 0 for padding.
+    """
+    xp = x.__array_namespace__()
+    count = xp.sum(present)
     mean = present @ x / count
     x = (x - mean) * present[:, None]
-    deviation = jnp.sqrt(jnp.sum(x * x, axis=0) / count)
-    varies = deviation > checks.CONSTANT * jnp.abs(mean)
-    inverse = jnp.where(varies, 1.0 / jnp.where(varies, deviation, 1.0), 0.0)
+    deviation = xp.sqrt(xp.sum(x * x, axis=0) / count)
+    varies = deviation > checks.CONSTANT * xp.abs(mean)
+    inverse = xp.where(varies, 1.0 / xp.where(varies, deviation, 1.0), 0.0)
     return Standard(x * inverse, mean, inverse)
