@@ -216,7 +216,7 @@ def _curves(
     options["methods"] = [name for name in wanted if name in sets.methods]
     if not options["methods"] or not options["fractions"]:
         return None
-    return curves.Options(protocol=config.eval.protocols[0], **options)
+    return curves.Options(**options)
 
 
 def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:

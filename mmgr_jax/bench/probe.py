@@ -20,10 +20,9 @@ ABOUT = """Linear heads of folds x label fractions x seeds x strengths, made-up 
 
 Ours as one vectorised job; scikit-learn's Ridge and LogisticRegression one after
 another, features standardised by each subset, the strength chosen on its validation
-regions. The two take turns, cell for cell of the same grid; of ours the second call is
-timed, and what the first took more (compilation) is a column of its own. The difference
-is the largest of any prediction of any region; shares beyond it hang on how far
-scikit-learn is told to go (--tol). pip install scikit-learn.
+regions. The two take turns, cell for cell of the same grid. The difference is the
+largest of any prediction of any region; shares beyond it hang on how far scikit-learn
+is told to go (--tol). pip install scikit-learn.
 """
 
 CLASSES = 10
@@ -63,7 +62,6 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
     def ours() -> Fits:
         return linear.fit(x, target, cells, strengths=STRENGTHS)
 
-    fits, first = _timed(ours)
     # In turns: half of theirs, ours, the other half.
     index = list(range(0, len(cells.cells), options.every))
     theirs, seconds = [], 0.0
@@ -89,10 +87,8 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
         "features": length,
         "heads": len(cells.cells) * len(STRENGTHS),
         "ours_s": mine,
-        "compile_s": first - mine,
         "sklearn_s": seconds,
         "times": seconds / mine,
-        "times_with_compile": seconds / first,
         "max_difference": float(np.max(differences)),
         "median_difference": float(np.median(differences)),
         "same_strength": len(differences) / len(theirs),

@@ -3,61 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from mmgr_jax.evaluators import grid, intervals, protocols, scores
-from mmgr_jax.evaluators.results import Point
+from mmgr_jax.evaluators import grid, intervals, scores
+from mmgr_jax.evaluators.fits import Fits
+from mmgr_jax.evaluators.results import Point, Result
 from mmgr_jax.evaluators.splits import Split
 from mmgr_jax.evaluators.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What curves to make.
+    """What curves to make, by the first protocol of an evaluation.
 
     Attributes:
         methods: Whose.
-        protocol: By which heads.
         fractions: Parts of the labels of training and validation, up to 1.
         num_seeds: Random choices of each part.
     """
 
     methods: Sequence[str]
-    protocol: str = "linear"
     fractions: Sequence[float] = grid.FRACTIONS
     num_seeds: int = 5
 
 
-def cells_of(target: Target, split: Split, options: Options) -> grid.Grid:
-    """Every head of a curve on one task."""
-    return grid.cells(
+def curve(
+    target: Target,
+    split: Split,
+    options: Options,
+    fit: Callable[[grid.Grid], Fits],
+    full: Result,
+) -> list[Point]:
+    """The curve of one method on one task.
+
+    Every point is an evaluation of its own: each region is predicted by a head that
+    saw a part of the labels of the other folds, and the metrics are those of all
+    labelled regions. The spread is over the seeds that chose these labels.
+
+    Args:
+        target: The truth.
+        split: Who is tested with whom.
+        options: What to make.
+        fit: Fits all cells of a grid.
+        full: The result with all labels, which need not be fitted again.
+    """
+    cells = grid.cells(
         split,
         target.known,
         fractions=tuple(options.fractions),
         seeds=tuple(range(options.num_seeds)),
     )
-
-
-def curve(
-    target: Target, split: Split, cells: grid.Grid, fits: protocols.Fits
-) -> list[Point]:
-    """The curve of one method on one task, of all cells of `cells_of`.
-
-    Every point is an evaluation of its own: each region is predicted by a head that
-    saw a part of the labels of the other folds, and the metrics are those of all
-    labelled regions. The spread is over the seeds that chose these labels.
-    """
+    partial = cells.of([i for i, c in enumerate(cells.cells) if c.fraction < 1])
+    fits = fit(partial) if partial.cells else None
     judge = scores.Judge(target, split.fold, None)
     points = []
     for fraction in sorted({cell.fraction for cell in cells.cells}):
-        seeds = sorted({c.seed for c in cells.cells if c.fraction == fraction})
-        measured = [
-            judge.measure(
-                fits.out_of_fold(cells, fraction=fraction, seed=seed), target.known
-            )
-            for seed in seeds
-        ]
         used = [index for index, c in enumerate(cells.cells) if c.fraction == fraction]
+        seeds = sorted({cells.cells[index].seed for index in used})
+        measured = [full.metrics]
+        if fraction < 1:
+            told = [fits.out_of_fold(partial, fraction=fraction, seed=s) for s in seeds]
+            measured = [judge.measure(of, target.known) for of in told]
         labels = (cells.train[used] | cells.validation[used]) & target.known
         points.append(
             Point(

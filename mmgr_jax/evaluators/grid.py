@@ -62,6 +62,12 @@ class Grid:
         """The cells with all labels, one a fold."""
         return tuple(self.where(fraction=1.0))
 
+    def of(self, indices: Sequence[int]) -> Grid:
+        """Some of the cells."""
+        of = list(indices)
+        roles = (self.train[of], self.validation[of], self.test[of])
+        return Grid(tuple(self.cells[index] for index in of), *roles)
+
     def where(
         self, *, fraction: float | None = None, seed: int | None = None
     ) -> list[int]:

@@ -102,7 +102,7 @@ def solve(
 def _rotated(
     x: np.ndarray, cell: Problem
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, subsets.Standard]:
-    """One cell: coordinates [q n] of both parts, after a row of ones; axes [f q - 1]."""
+    """One cell: coordinates [q n] of both parts, the first 1; axes [f q - 1]."""
     standard = subsets.standardised(x[cell.train.index], cell.train.present)
     axes = _principal_axes(standard.x)
     chosen = (x[cell.validation.index] - standard.mean) * standard.inverse
@@ -217,9 +217,7 @@ class _Losses:
     penalty: np.ndarray
 
     def of(self, rows: np.ndarray) -> _Losses:
-        return _Losses(
-            self.z[rows], self.target[rows], self.mass[rows], self.penalty
-        )
+        return _Losses(self.z[rows], self.target[rows], self.mass[rows], self.penalty)
 
     def predict(self, weights: np.ndarray) -> np.ndarray:
         return weights @ self.z

@@ -7,12 +7,9 @@ neighbours is chosen on validation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from mmgr_jax.evaluators import subsets
 from mmgr_jax.evaluators.fits import Fits, Found, Problem, fit_cells
@@ -37,63 +34,73 @@ def fit(
     The loss that chooses is the mean squared error of numbers on their scale, and the
     cross entropy of shares and classes. Of equally near regions the first counts.
     """
-    count, length = features.shape
-    with subsets.precise():
-        given = jax.device_put(subsets.padded(features))
+    x = features.astype(np.float64)
+    counts = np.asarray(counts)
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
-        with subsets.precise():
-            of = _solve(given, problem, tuple(counts), target.is_number)
-            means, losses, best, standard = jax.tree.map(np.asarray, of)
-        present = problem.train.present > 0
+        cells = list(problem.cells())
+        solved = [_cell(x, cell, counts, target.is_number) for cell in cells]
+        means, losses, best, standards = zip(*solved, strict=True)
 
         def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            rows = present[place]
-            votes = problem.target[place][rows]
-            weights = {"features": standard.x[place][rows, :length], "votes": votes}
-            mean, inverse = standard.mean[place], standard.inverse[place]
-            return weights, mean[:length], inverse[:length]
+            standard, votes = standards[place], cells[place].target
+            weights = {"features": standard.x, "votes": votes}
+            return weights, standard.mean, standard.inverse
 
-        settings = np.minimum(np.asarray(counts)[best], present.sum(axis=1))
-        return Found(means[:, :count], losses, settings, head)
+        sizes = [len(cell.target) for cell in cells]
+        settings = np.minimum(counts[list(best)], sizes)
+        return Found(np.stack(means), np.stack(losses), settings, head)
 
-    return fit_cells("knn", solve, target, grid, keep=keep, bytes_a_region=24 * length)
-
-
-@partial(jax.jit, static_argnames=("counts", "number"))
-def _solve(
-    x: Array, problem: Problem, counts: tuple[int, ...], number: bool
-) -> tuple[Array, Array, Array, subsets.Standard]:
-    """Means [j r k] of the best count, losses [j a], its index [j], unit features."""
-
-    def cell(of: Problem) -> tuple[Array, Array, Array, subsets.Standard]:
-        standard = subsets.standardised(x[of.train.index], of.train.present)
-        standard = standard._replace(x=_unit(standard.x))
-        everyone = _unit((x - standard.mean) * standard.inverse)
-        similarity = everyone @ standard.x.T
-        similarity = jnp.where(of.train.present > 0, similarity, -jnp.inf)
-        most = min(max(counts), similarity.shape[1])
-        # In float32, which XLA selects from 15 times faster on a CPU.
-        _, nearest = jax.lax.top_k(similarity.astype(jnp.float32), most)  # [r most]
-        sums = jnp.cumsum(of.target[nearest], axis=1)  # padding votes 0
-        members = jnp.sum(of.train.present)
-        means = [
-            sums[:, min(count, most) - 1] / jnp.minimum(count, members)
-            for count in counts
-        ]
-        means = jnp.stack(means)  # [a r k]
-        told = means[:, of.validation.index]
-        if number:
-            loss = jnp.sum((told - of.truth) ** 2, axis=2)
-        else:
-            loss = -jnp.sum(of.truth * jnp.log(jnp.maximum(told, EPSILON)), axis=2)
-        losses = loss @ of.validation.present / jnp.sum(of.validation.present)
-        best = jnp.argmin(losses)
-        return means[best], losses, best, standard
-
-    return jax.lax.map(cell, problem)
+    return fit_cells(
+        "knn", solve, target, grid, keep=keep, bytes_a_region=24 * x.shape[1]
+    )
 
 
-def _unit(x: Array) -> Array:
-    length = jnp.linalg.norm(x, axis=1, keepdims=True)
-    return x / jnp.where(length > 0, length, 1.0)
+def _cell(
+    x: np.ndarray, cell: Problem, counts: np.ndarray, number: bool
+) -> tuple[np.ndarray, np.ndarray, int, subsets.Standard]:
+    """Means [r k] of the best count, losses [a], its index, unit features."""
+    standard = subsets.standardised(x[cell.train.index], cell.train.present)
+    standard = standard._replace(x=_unit(standard.x))
+    everyone = _unit((x - standard.mean) * standard.inverse)
+    most = np.minimum(counts, len(standard.x))
+    nearest = _nearest(everyone, standard.x, int(most.max()))
+    means = np.cumsum(cell.target[nearest], axis=1)[:, most - 1] / most[:, None]
+    told = means[cell.validation.index]  # [m a k]
+    truth = cell.truth[:, None]
+    if number:
+        losses = np.mean(np.sum((told - truth) ** 2, axis=2), axis=0)
+    else:
+        log_shares = np.log(np.maximum(told, EPSILON))
+        losses = -np.mean(np.sum(truth * log_shares, axis=2), axis=0)
+    best = int(np.argmin(losses))
+    return means[:, best], losses, best, standard
+
+
+def _nearest(
+    everyone: Float[np.ndarray, "r f"], among: Float[np.ndarray, "n f"], most: int
+) -> np.ndarray:
+    """Rows of the most similar by product, the most similar first, [r most].
+
+    Similarity in the upper half of an integer and the row, counted down, in the lower
+    make keys that sort by both.
+    """
+    count = len(among)
+    backwards = np.arange(count - 1, -1, -1)
+    found = np.empty((len(everyone), most), np.int64)
+    step = max(subsets.CHUNK_BYTES // (24 * count), 1)
+    for start in range(0, len(everyone), step):
+        similarity = (everyone[start : start + step] @ among.T).astype(np.float32)
+        bits = (similarity + np.float32(0)).view(np.int32)  # -0 becomes 0
+        ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # of negative numbers too
+        keys = (ordered.astype(np.int64) << 32) | backwards
+        if most < count:
+            keys = np.partition(keys, count - most, axis=1)[:, count - most :]
+        keys = np.sort(keys, axis=1)[:, ::-1]
+        found[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
+    return found
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length > 0, length, 1.0)

@@ -2,6 +2,11 @@
 
 The head that was validated is the one that predicts: no refit on training plus
 validation, so that what was chosen is what is tested.
+
+All cells of about the same size are fitted together, in NumPy and float64: the matrices
+are ill-conditioned and small, TPUs have no float64, compiling a program for each size
+took longer than fitting, and in a compiled batch cells that have ended wait for the
+slowest.
 """
 
 from __future__ import annotations

@@ -1,12 +1,7 @@
-"""Subsets of regions as arrays of one shape, so that many are worked on at once.
-
-Heads are fitted in float64: their matrices are ill-conditioned and small. They run on
-the host's CPU, as TPUs have no float64.
-"""
+"""Subsets of regions as arrays of one shape, so that many are worked on at once."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,8 +14,8 @@ from mmgr_jax.evaluators import checks
 T = TypeVar("T")
 
 SMALLEST = 64
-"""Subsets and feature sets up to this size are worked on as if they had it: telling
-them apart would cost more compilations than it saves arithmetic."""
+"""Subsets up to this size are worked on as if they had it: telling them apart would
+cost more compilations than it saves arithmetic."""
 
 CHUNK_BYTES = 256 * 2**20
 """About how much of the features is copied at a time."""
@@ -70,30 +65,14 @@ class Standard(NamedTuple):
     inverse: np.ndarray | Array
 
 
-@contextlib.contextmanager
-def precise() -> Iterator[None]:
-    """Within it JAX computes in float64 on the CPU."""
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        yield
-
-
 def roomy(size: int) -> int:
     """The next of the sizes that programs are compiled for, an eighth above at most.
 
-    So few programs serve the subsets of all splits and the features of all methods.
+    So few programs serve the subsets of all splits.
     """
     size = max(size, SMALLEST)
     step = 2 ** ((size - 1).bit_length() - 4)
     return -(-size // step) * step
-
-
-def padded(features: Float[np.ndarray, "r f"]) -> Float[np.ndarray, "R F"]:
-    """Features in float64 with rows and columns of zeros up to roomy sizes.
-
-    A column of zeros is constant, so that `standardised` takes no notice of it.
-    """
-    more = [(0, roomy(size) - size) for size in features.shape]
-    return np.pad(features.astype(np.float64), more)
 
 
 def chunks(

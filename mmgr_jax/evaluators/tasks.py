@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -118,7 +119,7 @@ def evaluate(
     }
     if label_curves is not None:
         split = next(iter(given_splits.values()))
-        for name, drawn in _curves(checked, split, job, label_curves).items():
+        for name, drawn in _curves(checked, split, job, label_curves, found).items():
             found[name] = dataclasses.replace(found[name], curves=drawn)
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=found, num_folds=num_folds, seed=seed)
@@ -191,23 +192,30 @@ class _Job:
 
 
 def _curves(
-    checked: Mapping[str, Target], split: Split, job: _Job, options: curves.Options
+    checked: Mapping[str, Target],
+    split: Split,
+    job: _Job,
+    options: curves.Options,
+    found: Mapping[str, Task],
 ) -> dict[str, dict[str, list[Point]]]:
-    """Task -> method -> label-efficiency curve."""
+    """Task -> method -> label-efficiency curve, which ends at what was found."""
+    full = {name: next(iter(task.results.values())) for name, task in found.items()}
     sizes = [
-        _size(options.protocol, target, job.methods[method])
-        for target in checked.values()
+        _size(next(iter(full[name])), target, job.methods[method])
+        for name, target in checked.items()
         for method in options.methods
     ]
     progress = Progress("label curves", sizes)
-    found = {}
+    drawn: dict[str, dict[str, list[Point]]] = {name: {} for name in checked}
     for name, target in checked.items():
-        cells, found[name] = curves.cells_of(target, split, options), {}
+        protocol, results = next(iter(full[name].items()))
         for method in options.methods:
-            fits = job.fit(options.protocol, method, target, cells)
-            found[name][method] = curves.curve(target, split, cells, fits)
+            fit = partial(job.fit, protocol, method, target)
+            drawn[name][method] = curves.curve(
+                target, split, options, fit, results[method]
+            )
             progress.step(f"{name}, {method}")
-    return found
+    return drawn
 
 
 def _size(protocol: str, target: Target, of: Method) -> float:

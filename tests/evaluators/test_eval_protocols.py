@@ -103,6 +103,29 @@ def test_the_released_head_predicts_raw_numbers_and_may_die():
     )
 
 
+def test_no_seed_leaves_a_head_dead():
+    """Sixty draws of the weights where the released head dies now and then."""
+    x, hidden = small_labels.features()
+    target = small_labels.target("count", hidden)
+    split = small_labels.split(len(x))
+    cells = grid.cells(split, target.known, fractions=(0.5,), seeds=tuple(range(15)))
+    fits = mlp.fit(x / 50, target, cells, hidden=64)
+    assert len(fits.prediction) == 60
+    for index, told in enumerate(fits.prediction):
+        mean = np.full(len(told), target.values[cells.train[index]].mean())
+        assert _error(target, told) < _error(target, mean)
+
+
+def test_the_nearest_come_first_and_of_equals_the_first_row():
+    rng = np.random.default_rng(0)
+    everyone = rng.integers(-2, 3, (40, 3)).astype(float)
+    among = rng.integers(-2, 3, (30, 3)).astype(float)
+    expected = np.argsort(-(everyone @ among.T), axis=1, kind="stable")
+    for most in (1, 7, 30):
+        found = knn._nearest(everyone, among, most)
+        np.testing.assert_array_equal(found, expected[:, :most])
+
+
 def test_the_released_head_is_for_numbers_alone():
     with pytest.raises(InputError, match="'released'.*'share'"):
         _fit("released", "share")
