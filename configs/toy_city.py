@@ -52,7 +52,7 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.augment.vertical_flip = True  # from above, no direction is up
     c.augment.quarter_turns = True
     c.data.batch_size = 64  # few regions: more, smaller steps
-    c.model.image_encoder = dict(name="resnet_small", width=24, stem="patch4")
+    c.model.image_encoder = dict(name="resnet_small", width=24, stem="conv7s4")
     c.model.poi_encoder.vectors = "tuned"
     c.loss.temperature = 0.2
     c.loss.symmetric = True
