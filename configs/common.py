@@ -42,6 +42,7 @@ def base(name: str, crs: str) -> ConfigDict:
     c.checkpoint = placeholder(str)  # what eval and embed load; None: the workdir's
     c.after_training = ("eval", "embed")  # what `main` runs at the end
     c.compilation_cache = "auto"  # compilation.use_cache; or "off", or a folder
+    c.cpu_devices = 1  # distributed.use_cpu_devices; small networks gain by one a core
     c.profile = placeholder(str)  # steps to trace, such as "10:20"; see docs/input.md
 
     # ---- data preparation (data_prep.build) ----

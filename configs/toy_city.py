@@ -51,6 +51,7 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.augment.size_px = 64
     c.augment.vertical_flip = True  # from above, no direction is up
     c.augment.quarter_turns = True
+    c.cpu_devices = 2  # the step takes two thirds of the time; a number, to repeat runs
     c.data.batch_size = 64  # few regions: more, smaller steps
     c.model.image_encoder = dict(name="resnet_small", width=24, stem="conv7s4")
     c.model.poi_encoder.vectors = "tuned"

@@ -136,9 +136,10 @@ def _within(
     # but none of several has a terminal.
     if sys.stdout.isatty():
         logging.info("%s: starting", config.city.name)
-    from mmgr_jax import compilation  # loads JAX, which preparing data never needs
+    from mmgr_jax import compilation, distributed  # they load JAX
 
     compilation.use_cache(config.compilation_cache)
+    distributed.use_cpu_devices(config.cpu_devices)
     return session(**config.distributed)
 
 

@@ -28,8 +28,30 @@ MODES = ("auto", "on", "off")
 
 _NUMBERS = itertools.count()
 _WEEK_MS = 7 * 24 * 3600 * 1000
+_DEVICE_COUNT = "xla_force_host_platform_device_count"
 
 log = logging.getLogger(__name__)
+
+
+def use_cpu_devices(count: int) -> None:
+    """Parts the CPU into devices, which share a batch as other devices do.
+
+    XLA runs the operations of one CPU device one after another and parts each over the
+    cores, which small ones are too small for; several devices run beside each other.
+    Must be called before JAX is asked for its devices. What XLA_FLAGS or
+    JAX_NUM_CPU_DEVICES says of them counts instead.
+
+    Raises:
+        InputError: If the count is not above 0.
+    """
+    if count < 1:
+        raise InputError(
+            f"config.cpu_devices={count}: give a whole number above 0, at most one "
+            "device for each core."
+        )
+    told = _DEVICE_COUNT in os.environ.get("XLA_FLAGS", "")
+    if count > 1 and not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 @contextlib.contextmanager

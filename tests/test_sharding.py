@@ -1,19 +1,26 @@
 """The mesh: whose rows lie where, what is refused, and what travels in a step."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import processes
 import pytest
 from small_model import D, K
 from test_train_step import AUGMENT, LOSS, SIZE_PX, batch
 
-from mmgr_jax import sharding, train_step
+from mmgr_jax import distributed, sharding, train_step
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, norm, resnet
 from mmgr_jax.planning import hlo
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,3 +162,20 @@ def test_the_rows_of_a_process_are_its_part_of_the_batch():
     assert [int(shard.data[0, 0]) for shard in shards] == [0, 2, 4, 6]
     assert [shard.device for shard in shards] == list(mesh.devices.ravel())
     assert put["image"].dtype == jnp.asarray(rows).dtype
+
+
+def test_a_cpu_is_parted_into_devices_unless_the_environment_says_how():
+    code = (
+        "from mmgr_jax import distributed; distributed.use_cpu_devices(2); "
+        "import jax; print(jax.device_count())"
+    )
+    for flags, expected in (("", "2"), (processes.devices_flag(3), "3")):
+        environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+        told = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True,
+            text=True, check=True,
+        )  # fmt: skip
+        assert told.stdout.strip() == expected
+    for wrong in (0, -1):
+        with pytest.raises(InputError, match="config.cpu_devices="):
+            distributed.use_cpu_devices(wrong)
