@@ -190,7 +190,7 @@ def _fit(
     """
     penalty = strength * (np.arange(z.shape[1]) > 0)
     losses = _Losses(z, target, np.sum(target, axis=1, keepdims=True), penalty)
-    shares = losses.shares(losses.predict(weights))
+    _, shares = losses.loss(losses.predict(weights), weights)
     squares = (z * z).swapaxes(1, 2)
     floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
     curvature = np.maximum((shares * (1 - shares)) @ squares, floor) + penalty
@@ -222,29 +222,29 @@ class _Losses:
     def predict(self, weights: np.ndarray) -> np.ndarray:
         return weights @ self.z
 
-    def loss(self, logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        largest = np.max(logits, axis=1, keepdims=True)
-        sums = np.sum(np.exp(logits - largest), axis=1, keepdims=True)
-        fit = np.sum(self.mass * (largest + np.log(sums)), axis=(1, 2))
-        fit -= np.sum(self.target * logits, axis=(1, 2))
-        return fit + 0.5 * np.sum(self.penalty * weights**2, axis=(1, 2))
-
-    def gradient(
+    def loss(
         self, logits: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        shares = self.shares(logits)
+        """Losses [j] and shares [j k n], 0 for padding."""
+        largest = np.max(logits, axis=1, keepdims=True)
+        shares = np.exp(logits - largest)
+        sums = np.sum(shares, axis=1, keepdims=True)
+        shares *= self.mass / sums
+        fit = _dot(self.mass, largest + np.log(sums)) - _dot(self.target, logits)
+        return fit + 0.5 * _dot(self.penalty * weights, weights), shares
+
+    def gradient(self, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
         of_fit = (shares - self.target) @ self.z.swapaxes(1, 2)
-        return of_fit + self.penalty * weights, shares
+        return of_fit + self.penalty * weights
 
     def bend(
         self, shares: np.ndarray, turn: np.ndarray, direction: np.ndarray
     ) -> np.ndarray:
         centred = turn - np.sum(shares * turn, axis=1, keepdims=True)
-        fit = np.sum(shares * centred**2, axis=(1, 2))
-        return fit + np.sum(self.penalty * direction**2, axis=(1, 2))
+        of_fit = _dot(shares * centred, centred)
+        return of_fit + _dot(self.penalty * direction, direction)
 
-    def shares(self, logits: np.ndarray) -> np.ndarray:
-        """Softmax, 0 for padding."""
-        shares = np.exp(logits - np.max(logits, axis=1, keepdims=True))
-        shares *= self.mass / np.sum(shares, axis=1, keepdims=True)
-        return shares
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sums of products of each cell, [j]."""
+    return np.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))

@@ -11,8 +11,8 @@ al. (2014), Large-scale L-BFGS using MapReduce, for the recursion in dot product
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Protocol, runtime_checkable
+import itertools
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,25 +25,28 @@ ARMIJO = 1e-4
 ROUNDING = 1e-13
 """A change of the loss below this part of it is rounding, and nothing to insist on."""
 
-CROWDED = 0.7
+CROWDED = 0.8
 """The batch is copied without the problems that have ended when no more than this part
 of it is left."""
 
 
 @runtime_checkable
 class Losses(Protocol):
-    """Losses of j problems, of predictions [j k n] linear in the weights [j k q]."""
+    """Losses of j problems, of predictions [j k n] linear in the weights [j k q].
+
+    `at` is what a loss leaves for its derivatives at the same place, [j ...].
+    """
 
     def predict(self, weights: np.ndarray) -> np.ndarray:
         """Predictions of weights."""
 
-    def loss(self, prediction: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Losses [j]."""
-
-    def gradient(
+    def loss(
         self, prediction: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient by the weights [j k q], and what `bend` reads [j ...]."""
+        """Losses [j], and `at`."""
+
+    def gradient(self, at: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Gradient by the weights [j k q]."""
 
     def bend(
         self, at: np.ndarray, turn: np.ndarray, direction: np.ndarray
@@ -54,39 +57,47 @@ class Losses(Protocol):
         """Those of some of the problems."""
 
 
-@dataclasses.dataclass
-class _State:
+class _Point(NamedTuple):
+    """Where p problems are.
+
+    Attributes:
+        weights: [p k q].
+        prediction: [p k n].
+        value: Losses, [p].
+        at: What their derivatives read, [p ...].
+    """
+
+    weights: np.ndarray
+    prediction: np.ndarray
+    value: np.ndarray
+    at: np.ndarray
+
+    @classmethod
+    def of(cls, losses: Losses, weights: np.ndarray, prediction: np.ndarray) -> _Point:
+        return cls(weights, prediction, *losses.loss(prediction, weights))
+
+
+class _State(NamedTuple):
     """Problems under way, p of them; every array has a row for each.
+
+    Steps are taken in weights over their scale, vectors of length d.
 
     Attributes:
         place: Among all problems, [p].
-        weights: [p k q].
         scale: See `minimise`.
-        prediction: [p k n].
-        value: Losses, [p].
-        gradient: [p k q].
-        at: What `bend` reads.
-        vectors: The last `MEMORY` changes, m of them, as vectors of length d in rings:
-            changes of the scaled weights, then those of their gradient, [p 2m d].
+        gradient: By the scaled weights, [p d].
+        vectors: The last `MEMORY` changes, m of them, in rings: of the scaled weights,
+            then of their gradient, [p 2m d].
         dots: Products of these with each other, [p 2m 2m].
         active: Which have not ended, [p].
     """
 
     place: np.ndarray
-    weights: np.ndarray
     scale: np.ndarray
-    prediction: np.ndarray
-    value: np.ndarray
     gradient: np.ndarray
-    at: np.ndarray
     vectors: np.ndarray
     dots: np.ndarray
     active: np.ndarray
-
-    def of(self, rows: np.ndarray) -> _State:
-        """The state of some of them."""
-        fields = (field.name for field in dataclasses.fields(self))
-        return _State(*(getattr(self, name)[rows] for name in fields))
 
 
 def minimise(
@@ -113,107 +124,101 @@ def minimise(
     """
     count, size = len(weights), weights[0].size
     found, steps = weights.copy(), np.zeros(count, int)
-    prediction = losses.predict(weights)
+    point = _Point.of(losses, weights, losses.predict(weights))
     state = _State(
         np.arange(count),
-        weights,
         scale,
-        prediction,
-        losses.loss(prediction, weights),
-        *losses.gradient(prediction, weights),
+        _gradient(losses, point, scale),
         np.zeros((count, 2 * MEMORY, size)),
         np.zeros((count, 2 * MEMORY, 2 * MEMORY)),
         np.ones(count, bool),
     )
     for step in range(max_steps):
-        scaled = (state.gradient * state.scale).reshape(len(state.place), -1)
-        direction = -_inverse_hessian(state, step, scaled)
-        promise = -np.sum(scaled * direction, axis=1)
-        state.active = state.active & (promise > least)
+        way = -_inverse_hessian(state, step)
+        promise = -np.vecdot(state.gradient, way)
+        state = state._replace(active=state.active & (promise > least))
         if not state.active.any():
             break
         if state.active.mean() <= CROWDED:
-            found[state.place] = state.weights
+            found[state.place] = point.weights
             kept = np.flatnonzero(state.active)
-            direction, promise = direction[kept], promise[kept]
-            state, losses = state.of(kept), losses.of(kept)
-        direction = direction.reshape(state.weights.shape) * state.scale
-        turn = losses.predict(direction)
-        bend = losses.bend(state.at, turn, direction)
-        first = np.where(state.active, promise / np.where(bend > 0, bend, 1.0), 0.0)
-        length, state.value = _search(losses, state, direction, turn, promise, first)
+            losses, way, promise = losses.of(kept), way[kept], promise[kept]
+            point = _Point(*(field[kept] for field in point))
+            state = _State(*(field[kept] for field in state))
         steps[state.place] += state.active
-        state.active = state.active & (length > 0)
-        _move(losses, state, step, length[:, None, None], direction, turn)
-    found[state.place] = state.weights
+        length, point = _search(losses, state, point, way, promise)
+        state = _remember(losses, state, point, step, length[:, None] * way)
+    found[state.place] = point.weights
     return found, steps
 
 
-def _move(
-    losses: Losses,
-    state: _State,
-    step: int,
-    length: np.ndarray,
-    direction: np.ndarray,
-    turn: np.ndarray,
-) -> None:
-    """Goes that far along a direction, and remembers what changed."""
-    move, before = length * direction, state.gradient
-    state.weights = state.weights + move
-    state.prediction = state.prediction + length * turn
-    state.gradient, state.at = losses.gradient(state.prediction, state.weights)
-    unscaled = np.divide(
-        1.0, state.scale, out=np.zeros_like(state.scale), where=state.scale > 0
-    )
-    changes = (move * unscaled, (state.gradient - before) * state.scale)
-    # The newest in place of the oldest.
-    places = np.array([0, MEMORY]) + step % MEMORY
-    new = np.stack([change.reshape(len(move), -1) for change in changes], axis=1)
-    state.vectors[:, places] = new
-    products = state.vectors @ new.swapaxes(1, 2)  # [p 2m 2]
-    state.dots[:, :, places] = products
-    state.dots[:, places, :] = products.swapaxes(1, 2)
+def _gradient(losses: Losses, point: _Point, scale: np.ndarray) -> np.ndarray:
+    """By the scaled weights, [p d]."""
+    gradient = losses.gradient(point.at, point.weights) * scale
+    return gradient.reshape(len(gradient), -1)
 
 
 def _search(
     losses: Losses,
     state: _State,
-    direction: np.ndarray,
-    turn: np.ndarray,
+    start: _Point,
+    way: np.ndarray,
     promise: np.ndarray,
-    length: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths [p] halved until the losses [p] are lower; 0 where that never happens."""
-    slack = ROUNDING * np.abs(state.value)
-    for halving in range(MAX_HALVINGS + 1):
+) -> tuple[np.ndarray, _Point]:
+    """Goes along a way [p d], half as far until the losses are lower.
+
+    Returns:
+        How far [p], 0 where nothing is lower, and where that is.
+    """
+    direction = way.reshape(state.scale.shape) * state.scale
+    turn = losses.predict(direction)
+    bend = losses.bend(start.at, turn, direction)
+    length = np.where(state.active, promise / np.where(bend > 0, bend, 1.0), 0.0)
+    slack = ROUNDING * np.abs(start.value)
+    for halving in itertools.count():
         by = length[:, None, None]
-        there = losses.loss(
-            state.prediction + by * turn, state.weights + by * direction
+        point = _Point.of(
+            losses, start.weights + by * direction, start.prediction + by * turn
         )
-        bad = there > state.value - ARMIJO * length * promise + slack
+        bad = point.value > start.value - ARMIJO * length * promise + slack
         if not bad.any():
-            break
-        length = np.where(bad, length / 2 if halving < MAX_HALVINGS else 0.0, length)
-    return length, np.where(length > 0, there, state.value)
+            return length, point
+        shorter = length / 2 if halving < MAX_HALVINGS else 0.0
+        length = np.where(bad, shorter, length)
 
 
-def _inverse_hessian(state: _State, step: int, gradient: np.ndarray) -> np.ndarray:
-    """The approximate inverse Hessian times the gradient [p d].
+def _remember(
+    losses: Losses, state: _State, point: _Point, step: int, move: np.ndarray
+) -> _State:
+    """The state after a move [p d] of the scaled weights to a point."""
+    gradient = _gradient(losses, point, state.scale)
+    # The newest in place of the oldest.
+    places = np.array([0, MEMORY]) + step % MEMORY
+    new = np.stack([move, gradient - state.gradient], axis=1)
+    state.vectors[:, places] = new
+    products = state.vectors @ new.swapaxes(1, 2)  # [p 2m 2]
+    state.dots[:, :, places] = products
+    state.dots[:, places, :] = products.swapaxes(1, 2)
+    return state._replace(gradient=gradient, active=state.active & move.any(axis=1))
+
+
+def _inverse_hessian(state: _State, step: int) -> np.ndarray:
+    """The approximate inverse Hessian times the gradient, [p d].
 
     The two loops of L-BFGS on the coefficients of the vectors in memory.
     """
-    of_gradient = state.vectors @ gradient[:, :, None]
+    of_gradient = state.vectors @ state.gradient[:, :, None]
     dots = np.concatenate([state.dots, of_gradient], axis=2)  # [p 2m 2m+1]
     index = np.arange(MEMORY)
     curvature = state.dots[:, index, MEMORY + index]  # 0 where nothing is remembered
     real = curvature > 0
     rho = np.divide(1.0, curvature, out=np.zeros_like(curvature), where=real)
-    told = np.zeros((len(gradient), 2 * MEMORY + 1))
+    told = np.zeros((len(dots), 2 * MEMORY + 1))
     told[:, -1] = 1.0
     alphas = np.zeros_like(rho)
     newest_first = [(step - 1 - back) % MEMORY for back in range(MEMORY)]
     for i in newest_first:
-        alphas[:, i] = rho[:, i] * np.sum(told * dots[:, i], axis=1)
+        alphas[:, i] = rho[:, i] * np.vecdot(told, dots[:, i])
         told[:, MEMORY + i] -= alphas[:, i]
     last = newest_first[0]
     length = state.dots[:, MEMORY + last, MEMORY + last]
@@ -221,7 +226,7 @@ def _inverse_hessian(state: _State, step: int, gradient: np.ndarray) -> np.ndarr
     size = np.divide(curvature[:, last], length, out=np.ones(len(told)), where=usable)
     told *= size[:, None]
     for i in reversed(newest_first):
-        beta = rho[:, i] * np.sum(told * dots[:, MEMORY + i], axis=1)
+        beta = rho[:, i] * np.vecdot(told, dots[:, MEMORY + i])
         told[:, i] += alphas[:, i] - beta
     combined = (told[:, None, :-1] @ state.vectors)[:, 0]
-    return combined + told[:, -1:] * gradient
+    return combined + told[:, -1:] * state.gradient
