@@ -11,7 +11,15 @@ from ml_collections import ConfigDict
 from mmgr_jax import feature_sets, inference
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluators import cities as cities_lib
-from mmgr_jax.evaluators import grid, protocols, report, report_json, targets, tasks
+from mmgr_jax.evaluators import (
+    grid,
+    jobs,
+    protocols,
+    report,
+    report_json,
+    targets,
+    tasks,
+)
 from mmgr_jax.evaluators.results import Report
 from mmgr_jax.evaluators.scores import Certainty, Judge
 from mmgr_jax.evaluators.splits import Split, by_city
@@ -114,7 +122,7 @@ def _transfer(
     config: ConfigDict,
     found: Report,
     carried: Sequence[str],
-    methods: Mapping[str, tasks.Method],
+    methods: Mapping[str, jobs.Method],
     labels: cities_lib.Labels,
     splits: Sequence[Split],
 ) -> dict[str, dict[str, list[list[float | None]]]]:
@@ -124,28 +132,31 @@ def _transfer(
     """
     city = np.repeat(np.arange(len(splits)), [len(split.fold) for split in splits])
     protocol = next(p for p in (*config.eval.protocols, "linear") if p != "finetune")
+    job = jobs.Job(methods, (protocol,), config.eval.strengths, seed=config.eval.seed)
+    checked = {
+        name: targets.check(name, *labels[name], len(city)) for name in found.tasks
+    }
+    cells = {name: _cells(splits, city, of.known) for name, of in checked.items()}
+    fitted = job.fits(
+        [
+            jobs.Call(protocol, method, target, cells[name])
+            for name, target in checked.items()
+            for method in carried
+        ]
+    )
     matrices: dict[str, dict[str, list[list[float | None]]]] = {}
-    for name, task in found.tasks.items():
-        target = targets.check(name, *labels[name], len(city))
+    for name, target in checked.items():
         judge = Judge(target, city, None)
-        cells = _cells(splits, city, target.known)
         for method in carried:
-            fits = protocols.fit(
-                protocol,
-                methods[method],
-                target,
-                cells,
-                strengths=config.eval.strengths,
-                seed=config.eval.seed,
-            )
-            within = _within(fits, cells, len(splits))
+            fits = next(fitted)
+            within = _within(fits, cells[name], len(splits))
             matrices.setdefault(name, {})[method] = [
                 [
                     report_json.number(
                         judge.measure(
                             within if a == b else fits.prediction[a],
                             (city == b) & target.known,
-                        )[task.headline]
+                        )[found.tasks[name].headline]
                     )
                     for b in range(len(splits))
                 ]

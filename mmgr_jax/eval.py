@@ -29,6 +29,7 @@ from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluators import (
     curves,
     features,
+    jobs,
     report,
     report_json,
     splits,
@@ -118,7 +119,7 @@ def evaluate(config: ConfigDict) -> Report:
 
 def predictors_of(
     found: Report,
-    methods: Mapping[str, tasks.Method],
+    methods: Mapping[str, jobs.Method],
     city: feature_sets.City,
     split: splits.Split,
 ) -> dict[str, dict[str, predictors.Predictor]]:
@@ -224,7 +225,7 @@ def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:
     return {own: [m for m in sets.methods if m != own] for own in sets.own}
 
 
-def _width(of: tasks.Method) -> int | None:
+def _width(of: jobs.Method) -> int | None:
     return of.shape[1] if isinstance(of, np.ndarray) else None
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from mmgr_jax import checkpoint, inference
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.evaluators import baselines, features, health, places, retrieval, tasks
+from mmgr_jax.evaluators import baselines, features, health, jobs, places, retrieval
 
 MAIN = "MMGR"
 RANDOM = "random"
@@ -72,7 +72,7 @@ class FeatureSets:
         encoded: Encoder -> its features of every kind.
     """
 
-    methods: Mapping[str, tasks.Method]
+    methods: Mapping[str, jobs.Method]
     about: Mapping[str, str]
     own: tuple[str, ...]
     encoded: Mapping[str, Extracted]
@@ -206,7 +206,7 @@ def _kinds_of(encoder: inference.Encoder, kinds: tuple[str, ...]) -> tuple[str, 
 
 def _baselines(
     config: ConfigDict, city: City
-) -> tuple[dict[str, tasks.Method], dict[str, str]]:
+) -> tuple[dict[str, jobs.Method], dict[str, str]]:
     """Methods that need no encoder, and what they are."""
     for name in config.eval.baselines:
         check_choice("eval.baselines", name, tuple(baselines.BASELINES))

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import inference
-from mmgr_jax.evaluators import finetune, grid, protocols, tasks
+from mmgr_jax.evaluators import finetune, grid, jobs, protocols
 from mmgr_jax.evaluators.targets import Target
 from mmgr_jax.feature_sets import City
 from mmgr_jax.models.mmgr import MMGR
@@ -22,7 +22,7 @@ def tuners(
     encoders: Mapping[str, inference.Encoder],
     city: City,
     methods: Sequence[str],
-) -> dict[str, tasks.Tuner]:
+) -> dict[str, jobs.Tuner]:
     """Method -> its training as a whole, for "<encoder> image" of every encoder.
 
     Empty where `config.eval.protocols` does not ask for it: it takes minutes to hours

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mmgr_jax.evaluators import grid, intervals, scores
 from mmgr_jax.evaluators.fits import Fits
@@ -27,12 +27,24 @@ class Options:
     num_seeds: int = 5
 
 
+def cells(target: Target, split: Split, options: Options) -> grid.Grid:
+    """Every subset of the labels that a curve is made of, all labels among them."""
+    return grid.cells(
+        split,
+        target.known,
+        fractions=tuple(options.fractions),
+        seeds=tuple(range(options.num_seeds)),
+    )
+
+
+def fewer_labels(cells: grid.Grid) -> grid.Grid:
+    """Those that have to be fitted for the curve alone."""
+    fewer = [index for index, cell in enumerate(cells.cells) if cell.fraction < 1]
+    return cells.of(fewer)
+
+
 def curve(
-    target: Target,
-    split: Split,
-    options: Options,
-    fit: Callable[[grid.Grid], Fits],
-    full: Result,
+    target: Target, split: Split, cells: grid.Grid, fits: Fits | None, full: Result
 ) -> list[Point]:
     """The curve of one method on one task.
 
@@ -43,18 +55,11 @@ def curve(
     Args:
         target: The truth.
         split: Who is tested with whom.
-        options: What to make.
-        fit: Fits all cells of a grid.
-        full: The result with all labels, which need not be fitted again.
+        cells: See `cells`.
+        fits: Of `fewer_labels`; None where there are none.
+        full: The result with all labels.
     """
-    cells = grid.cells(
-        split,
-        target.known,
-        fractions=tuple(options.fractions),
-        seeds=tuple(range(options.num_seeds)),
-    )
-    partial = cells.of([i for i, c in enumerate(cells.cells) if c.fraction < 1])
-    fits = fit(partial) if partial.cells else None
+    fewer = fewer_labels(cells)
     judge = scores.Judge(target, split.fold, None)
     points = []
     for fraction in sorted({cell.fraction for cell in cells.cells}):
@@ -62,7 +67,7 @@ def curve(
         seeds = sorted({cells.cells[index].seed for index in used})
         measured = [full.metrics]
         if fraction < 1:
-            told = [fits.out_of_fold(partial, fraction=fraction, seed=s) for s in seeds]
+            told = [fits.out_of_fold(fewer, fraction=fraction, seed=s) for s in seeds]
             measured = [judge.measure(of, target.known) for of in told]
         labels = (cells.train[used] | cells.validation[used]) & target.known
         points.append(

@@ -71,6 +71,11 @@ class Judge:
                     certainty.centre_m[known], num_neighbours=NEIGHBOURS
                 )
 
+    @property
+    def covered(self) -> Sequence[str]:
+        """Methods whose conformal intervals are looked at."""
+        return self._certainty.covered if self._certainty else ()
+
     def result(
         self,
         prediction: Float[np.ndarray, "r ..."],

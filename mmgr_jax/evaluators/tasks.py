@@ -8,25 +8,24 @@ labelled regions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import curves, grid, targets
-from mmgr_jax.evaluators import protocols as protocols_lib
+from mmgr_jax.evaluators.fits import Fits
 from mmgr_jax.evaluators.head import Head
+from mmgr_jax.evaluators.jobs import Call, Job, Method, Tuner
 from mmgr_jax.evaluators.progress import Progress
 from mmgr_jax.evaluators.results import Kept, Point, Report, Result, Task
 from mmgr_jax.evaluators.scores import Certainty, Judge
 from mmgr_jax.evaluators.splits import Split
 from mmgr_jax.evaluators.targets import Target
-
-NUMBERS_ONLY = ("released",)
-"""Protocols that neither shares nor classes have."""
 
 HEADS = {
     "knn": "nearest training regions by cosine",
@@ -36,15 +35,8 @@ HEADS = {
 }
 """Heads in words, but for those that hang on the task."""
 
-Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float | None]]
-"""(targets, training regions, validation regions) -> (prediction of every region, what
-validation chose, None where nothing is): a method that reads labels and no features."""
-
-Method = Float[np.ndarray, "_ _"] | Rule | None
-"""Features of all regions, a rule, or None for the mean of the training targets."""
-
-Tuner = Callable[[Target, grid.Grid], protocols_lib.Fits]
-"""Trains a whole encoder with its head, for the protocol `finetune`."""
+JUDGING_S = 0.1
+"""What judging a prediction takes, about, beside fitting its heads."""
 
 
 def evaluate(
@@ -93,190 +85,199 @@ def evaluate(
             region with finite numbers, or a round has no labelled region in some role.
     """
     names = _task_names(tasks, labels)
-    job = _Job(
+    job = Job(
         methods, tuple(protocols), tuple(strengths), seed, tuners or {}, tuple(keep)
     )
-    job.check()
     if not given_splits:
         raise InputError("evaluate: given_splits is empty; give at least one")
     num_regions = len(next(iter(given_splits.values())).fold)
+    job.check(num_regions)
     checked = {n: targets.check(n, *labels[n], num_regions) for n in names}
-    for method, features in methods.items():
-        _check_features(method, features, num_regions)
     for kind, split in given_splits.items():
         for name, target in checked.items():
             _check_rounds(name, target, split, kind)
-    sizes = [
-        _size(protocol, target, methods[method])
-        for target in checked.values()
-        for index in range(len(given_splits))
-        for protocol, method in job.parts(target, first=index == 0)
-    ]
-    progress = Progress("heads", sizes)
-    found = {
-        name: _task(name, target, given_splits, job, certainty, progress)
+    rounds = [
+        _Round(
+            name,
+            target,
+            kind,
+            split,
+            quoted=index == 0,
+            judge=Judge(target, split.fold, None if index else certainty),
+        )
         for name, target in checked.items()
+        for index, (kind, split) in enumerate(given_splits.items())
+    ]
+    pieces, lines = _pieces(rounds, job), _lines(rounds, job, label_curves)
+    fits = job.fits([call for of in (*pieces, *lines) for call in of.calls])
+    results, kept = _results(pieces, job, fits)
+    drawn = _curves(lines, job, results, fits)
+    found = {
+        of.name: _task(of, job, results[of.name], kept[of.name], drawn[of.name])
+        for of in rounds
+        if of.quoted
     }
-    if label_curves is not None:
-        split = next(iter(given_splits.values()))
-        for name, drawn in _curves(checked, split, job, label_curves, found).items():
-            found[name] = dataclasses.replace(found[name], curves=drawn)
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=found, num_folds=num_folds, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
-    """How every method is fitted."""
+class _Round:
+    """A task under a split.
 
-    methods: Mapping[str, Method]
-    protocols: Sequence[str]
-    strengths: Sequence[float]
-    seed: int
-    tuners: Mapping[str, Tuner]
-    keep: Sequence[str]
+    Attributes:
+        name: Of the task.
+        target: Its truth.
+        kind: Of the split.
+        split: Who is tested with whom.
+        quoted: Whether the numbers to quote are those of this split.
+        judge: Measures predictions; with certainty where they are quoted.
+    """
 
-    def check(self) -> None:
-        if not self.methods:
-            raise InputError("evaluate: methods is empty; give at least one")
-        allowed = (*protocols_lib.PROTOCOLS, "finetune")
-        for protocol in self.protocols or ("",):
-            check_choice("eval.protocols", protocol, allowed)
-        if not self.strengths or min(self.strengths) <= 0:
-            raise InputError(
-                f"config.eval.strengths is {self.strengths}: give one or more numbers "
-                "above 0, such as (1e-3, 1.0, 1e3)."
-            )
+    name: str
+    target: Target
+    kind: str
+    split: Split
+    quoted: bool
+    judge: Judge
 
-    def parts(self, target: Target, *, first: bool = True) -> list[tuple[str, str]]:
-        """(protocol, method) of all that is done for a task under a split.
 
-        Splits after the first are there for comparison: one protocol is enough.
-        """
-        return [
-            (protocol, method)
-            for protocol in (self.protocols if first else self.protocols[:1])
-            if not target.label.classes or protocol not in NUMBERS_ONLY
-            for method, of in self.methods.items()
-            if protocol != "finetune" or not _reads(of) or method in self.tuners
-        ]
+class _Piece(NamedTuple):
+    """A method by a protocol in a round.
 
-    def keeps(self, protocol: str, method: str) -> bool:
-        """Whether the heads of this method are wanted."""
-        with_heads = [name for name in self.protocols if name != "finetune"]
-        return method in self.keep and protocol in with_heads[:1]
+    Attributes:
+        of: The round.
+        protocol: How.
+        method: By whom.
+        calls: The heads of all folds; then, where they are kept, one for other regions.
+    """
 
-    def fit(
-        self,
-        protocol: str,
-        method: str,
-        target: Target,
-        cells: grid.Grid,
-        keep: Sequence[int] = (),
-    ) -> protocols_lib.Fits:
-        """All cells of a grid; `keep` are those whose heads are wanted."""
-        of = self.methods[method]
-        if not _reads(of):
-            return _by_rule(of or _mean, target, cells)
-        if protocol == "finetune":
-            return self.tuners[method](target, cells)
-        return protocols_lib.fit(
-            protocol,
-            of,
-            target,
-            cells,
-            strengths=self.strengths,
-            keep=keep,
-            seed=self.seed,
+    of: _Round
+    protocol: str
+    method: str
+    calls: Sequence[Call]
+
+
+class _Line(NamedTuple):
+    """A label-efficiency curve.
+
+    Attributes:
+        of: The round.
+        method: Whose.
+        cells: All subsets of the labels.
+        calls: The heads of those that are not all labels, if there are any.
+    """
+
+    of: _Round
+    method: str
+    cells: grid.Grid
+    calls: Sequence[Call]
+
+
+def _pieces(rounds: Sequence[_Round], job: Job) -> list[_Piece]:
+    found = []
+    for of in rounds:
+        cells = grid.cells(of.split, of.target.known, fractions=(1.0,))
+        whole = grid.whole(of.split, of.target.known)
+        for protocol, method in job.parts(of.target, first=of.quoted):
+            ask = partial(Call, protocol, method, of.target)
+            calls = [ask(cells)]
+            if of.quoted and job.keeps(protocol, method):
+                calls = [ask(cells, cells.full), ask(whole, (0,))]
+            found.append(_Piece(of, protocol, method, calls))
+    return found
+
+
+def _lines(
+    rounds: Sequence[_Round], job: Job, options: curves.Options | None
+) -> list[_Line]:
+    """By the first protocol, under the split that is quoted."""
+    found = []
+    for of in (of for of in rounds if of.quoted and options):
+        cells = curves.cells(of.target, of.split, options)
+        fewer = curves.fewer_labels(cells)
+        protocol, _ = job.parts(of.target)[0]
+        for method in options.methods:
+            calls = [Call(protocol, method, of.target, fewer)] if fewer.cells else []
+            found.append(_Line(of, method, cells, calls))
+    return found
+
+
+Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
+"""`[task][split][protocol][method]`."""
+
+
+def _results(
+    pieces: Sequence[_Piece], job: Job, fits: Iterator[Fits]
+) -> tuple[Results, Mapping[str, Mapping[str, Kept]]]:
+    """The results, and task -> method -> heads that are kept."""
+    results: dict = {}
+    kept: dict[str, dict[str, Kept]] = {piece.of.name: {} for piece in pieces}
+    progress = Progress(
+        "heads", [job.seconds(piece.calls) + JUDGING_S for piece in pieces]
+    )
+    for of, protocol, method, calls in pieces:
+        judge = of.judge
+        if protocol != job.protocols[0]:
+            judge = Judge(of.target, of.split.fold, None)
+        folds, *whole = (next(fits) for _ in calls)
+        result = judge.result(
+            folds.out_of_fold(calls[0].cells),
+            tuple(folds.chosen),
+            constant=job.methods[method] is None,
         )
+        by_protocol = results.setdefault(of.name, {}).setdefault(of.kind, {})
+        by_protocol.setdefault(protocol, {})[method] = result
+        if whole:
+            heads = [
+                *(folds.heads[index] for index in calls[0].keep),
+                whole[0].heads[0],
+            ]
+            names = dict(
+                label_name=of.name, feature_kind=method.split()[-1], split=of.kind
+            )
+            kept[of.name][method] = _kept(heads, names, result)
+        progress.step(f"{of.name}, {of.kind}, {protocol}, {method}")
+    return results, kept
 
 
 def _curves(
-    checked: Mapping[str, Target],
-    split: Split,
-    job: _Job,
-    options: curves.Options,
-    found: Mapping[str, Task],
-) -> dict[str, dict[str, list[Point]]]:
+    lines: Sequence[_Line], job: Job, results: Results, fits: Iterator[Fits]
+) -> Mapping[str, Mapping[str, Sequence[Point]]]:
     """Task -> method -> label-efficiency curve, which ends at what was found."""
-    full = {name: next(iter(task.results.values())) for name, task in found.items()}
-    sizes = [
-        _size(next(iter(full[name])), target, job.methods[method])
-        for name, target in checked.items()
-        for method in options.methods
-    ]
-    progress = Progress("label curves", sizes)
-    drawn: dict[str, dict[str, list[Point]]] = {name: {} for name in checked}
-    for name, target in checked.items():
-        protocol, results = next(iter(full[name].items()))
-        for method in options.methods:
-            fit = partial(job.fit, protocol, method, target)
-            drawn[name][method] = curves.curve(
-                target, split, options, fit, results[method]
-            )
-            progress.step(f"{name}, {method}")
+    progress = Progress("label curves", [job.seconds(line.calls) for line in lines])
+    drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
+    for of, method, cells, calls in lines:
+        full = next(iter(results[of.name][of.kind].values()))[method]
+        told = next(fits) if calls else None
+        drawn[of.name][method] = curves.curve(of.target, of.split, cells, told, full)
+        progress.step(f"{of.name}, {method}")
     return drawn
 
 
-def _size(protocol: str, target: Target, of: Method) -> float:
-    """How long heads take to fit, about, beside a ridge regression; for estimates."""
-    if not _reads(of):
-        return 0.1
-    if protocol == "linear":
-        return 1.0 if target.is_number else 6.0
-    return {"knn": 1.0, "finetune": 300.0}.get(protocol, 20.0)
-
-
 def _task(
-    name: str,
-    target: Target,
-    given_splits: Mapping[str, Split],
-    job: _Job,
-    certainty: Certainty | None,
-    progress: Progress,
+    of: _Round,
+    job: Job,
+    results: Mapping[str, Mapping[str, Mapping[str, Result]]],
+    kept: Mapping[str, Kept],
+    drawn: Mapping[str, Sequence[Point]],
 ) -> Task:
     """All results of one label; intervals are of the first protocol and split."""
-    results: dict[str, dict[str, dict[str, Result]]] = {}
-    kept: dict[str, Kept] = {}
-    first = next(iter(given_splits.values()))
-    judge = Judge(target, first.fold, certainty)
-    for kind, split in given_splits.items():
-        plain = Judge(target, split.fold, None)
-        cells = grid.cells(split, target.known, fractions=(1.0,))
-        for protocol, method in job.parts(target, first=split is first):
-            quoted = split is first and protocol == job.protocols[0]
-            by_protocol = results.setdefault(kind, {}).setdefault(protocol, {})
-            keeps = split is first and job.keeps(protocol, method)
-            fits = job.fit(protocol, method, target, cells, cells.full if keeps else ())
-            by_protocol[method] = (judge if quoted else plain).result(
-                fits.out_of_fold(cells),
-                tuple(fits.chosen),
-                constant=job.methods[method] is None,
-            )
-            if keeps:
-                whole = grid.whole(split, target.known)
-                last = job.fit(protocol, method, target, whole, (0,))
-                kept[method] = _kept(
-                    [fits.heads[index] for index in cells.full] + [last.heads[0]],
-                    dict(label_name=name, feature_kind=method.split()[-1], split=kind),
-                    by_protocol[method],
-                )
-            progress.step(f"{name}, {kind}, {protocol}, {method}")
-    main = next(iter(next(iter(results.values())).values()))
-    covered = certainty.covered if certainty else ()
+    main = next(iter(results[of.kind].values()))
     return Task(
-        label=target.label,
-        heads={protocol: head_name(protocol, target) for protocol in job.protocols},
-        num_regions=len(target.known),
-        num_labelled=int(target.known.sum()),
-        log=target.log,
+        label=of.target.label,
+        heads={protocol: head_name(protocol, of.target) for protocol in job.protocols},
+        num_regions=len(of.target.known),
+        num_labelled=int(of.target.known.sum()),
+        log=of.target.log,
         results=results,
+        curves=drawn,
         kept=kept,
-        coverage={m: judge.coverage(main[m].prediction) for m in covered},
+        coverage={m: of.judge.coverage(main[m].prediction) for m in of.judge.covered},
         classes={
-            m: judge.by_class(result.prediction)
+            m: of.judge.by_class(result.prediction)
             for m, result in main.items()
-            if target.label.classes
+            if of.target.label.classes
         },
     )
 
@@ -299,34 +300,6 @@ def head_name(protocol: str, target: Target) -> str:
     return name if raw else f"{name} on log(1 + value / median)"
 
 
-def _reads(of: Method) -> bool:
-    """Whether a method has features; otherwise it is a rule."""
-    return of is not None and not callable(of)
-
-
-def _mean(
-    values: np.ndarray, train: np.ndarray, validation: np.ndarray
-) -> tuple[np.ndarray, None]:
-    average = values[train].astype(np.float64).mean(axis=0)
-    return np.broadcast_to(average, values.shape).copy(), None
-
-
-def _by_rule(rule: Rule, target: Target, cells: grid.Grid) -> protocols_lib.Fits:
-    """A rule as if it were a head."""
-    values = target.values
-    if target.label.kind == "class":  # a rule averages probabilities
-        values = np.eye(target.num_outputs)[
-            np.where(target.known, values, 0).astype(int)
-        ]
-    said = [
-        rule(values, train & target.known, validation & target.known)
-        for train, validation in zip(cells.train, cells.validation, strict=True)
-    ]
-    chosen = tuple(float(choice) for _, choice in said if choice is not None)
-    losses = np.full((len(said), 1), np.nan)
-    return protocols_lib.Fits(np.stack([of for of, _ in said]), chosen, losses, {})
-
-
 def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str, ...]:
     if not labels:
         raise InputError(
@@ -341,24 +314,6 @@ def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str,
             "leave it empty for all."
         )
     return tuple(tasks) or tuple(labels)
-
-
-def _check_features(method: str, features: Method, num_regions: int) -> None:
-    """A region without a prediction would be dropped silently: refuse it here."""
-    if not _reads(features):
-        return
-    if features.ndim != 2 or len(features) != num_regions:
-        raise InputError(
-            f"features of {method!r} have shape {features.shape}; expected one row "
-            f"for each of the {num_regions} regions"
-        )
-    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(rows):
-        raise InputError(
-            f"features of {method!r} are not finite for {len(rows)} of {num_regions} "
-            f"regions, the first in row {rows[0]}, so these regions would have no "
-            "prediction. Check the checkpoint and the images of these regions."
-        )
 
 
 def _check_rounds(name: str, target: Target, split: Split, kind: str) -> None:

@@ -472,16 +472,6 @@ def test_classes_have_probabilities_and_their_own_metrics(city):
     np.testing.assert_allclose(task.classes["image"]["f1"], f1)
 
 
-def test_released_heads_are_for_numbers_alone(city):
-    job = tasks._Job(city["methods"], ("linear", "released"), (1.0,), 0, {}, ())
-    targets_ = {
-        name: tasks.targets.check(name, *of, NUM_REGIONS)
-        for name, of in city["labels"].items()
-    }
-    assert ("released", "image") in job.parts(targets_["population"])
-    assert ("released", "image") not in job.parts(targets_["function"])
-
-
 def test_an_unknown_protocol_lists_those_there_are(city):
     with pytest.raises(InputError, match="eval.protocols='svm'.*linear.*finetune"):
         _evaluate(city, protocols=("svm",))
