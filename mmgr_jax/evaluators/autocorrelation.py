@@ -16,9 +16,6 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import checks
 from mmgr_jax.evaluators.places import Weights
 
-CHUNK = 4_000_000
-"""Permuted values held at a time."""
-
 TIE = 1e-12
 """Permutations this little nearer to the expectation count as equally far."""
 
@@ -97,20 +94,16 @@ def moran(
 def _permuted(
     deviation: Float[np.ndarray, "r k"], weights: Weights, count: int, seed: int
 ) -> Float[np.ndarray, " m"]:
-    """sum_ij w_ij z_i . z_j of `count` permutations."""
+    """sum_ij w_ij z_i . z_j of `count` permutations.
+
+    One by one: a permutation fits into the cache, many together do not.
+    """
     rng = np.random.default_rng(seed)
-    size = max(1, CHUNK // deviation.size)
-    sums = []
-    for start in range(0, count, size):
-        orders = np.stack(
-            [rng.permutation(len(deviation)) for _ in range(min(size, count - start))],
-            axis=1,
-        )
-        shuffled = deviation[orders]  # [r m k]
-        lagged = weights @ shuffled.reshape(len(deviation), -1)
-        product = shuffled * lagged.reshape(shuffled.shape)
-        sums.append(product.sum(axis=(0, 2)))
-    return np.concatenate(sums) if sums else np.zeros(0)
+    sums = np.zeros(count)
+    for index in range(count):
+        shuffled = deviation[rng.permutation(len(deviation))]
+        sums[index] = np.vdot(shuffled, weights @ shuffled)
+    return sums
 
 
 def _check(values: np.ndarray, weights: sparse.csr_array, islands: int) -> None:
