@@ -96,13 +96,15 @@ def _permuted(
 ) -> Float[np.ndarray, " m"]:
     """sum_ij w_ij z_i . z_j of `count` permutations.
 
-    One by one: a permutation fits into the cache, many together do not.
+    One by one: a permutation fits into the cache, many together do not. By `einsum`:
+    BLAS would take several threads for a dot product, which wait for each other where
+    all cores are busy.
     """
     rng = np.random.default_rng(seed)
     sums = np.zeros(count)
     for index in range(count):
         shuffled = deviation[rng.permutation(len(deviation))]
-        sums[index] = np.vdot(shuffled, weights @ shuffled)
+        sums[index] = np.einsum("rk,rk->", shuffled, weights @ shuffled)
     return sums
 
 
