@@ -30,7 +30,8 @@ def tuners(
     """
     if "finetune" not in config.eval.protocols:
         return {}
-    tiles = np.stack([city.source[i]["image"] for i in range(len(city.source))])
+    read = functools.partial(city.source.read, image=True)
+    tiles = np.stack([of["image"] for rows in city.source.parts() for of in read(rows)])
     return {
         f"{name} image": functools.partial(_tune, config, encoder, tiles)
         for name, encoder in encoders.items()

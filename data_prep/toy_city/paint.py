@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import shapely
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageDraw
 
+from data_prep import threads
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.layers import Layer
 from data_prep.toy_city.scene import Grain
@@ -25,6 +27,11 @@ ASPHALT_PATCHES = 0.035
 LIGHT, SENSOR = 0.02, 2.0
 # The border of the mosaic that no flight covered: a wedge in its eastern margin.
 WEDGE_SHARE_OF_MARGIN = 0.6
+
+
+Window = tuple[tuple[int, int], UInt8[np.ndarray, "h w 3"], Int[np.ndarray, "h w"]]
+"""First row and column; the picture, 0 where there is none and nowhere else; the block
+of every pixel, -1 on streets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,25 +52,21 @@ class Painter:
     grain: Grain
     textures: Textures
 
-    def windows(
-        self,
-    ) -> Iterator[tuple[tuple[int, int], UInt8[np.ndarray, "h w 3"], np.ndarray]]:
-        """Windows from the north-west, row by row.
-
-        Yields:
-            First row and column; the picture, 0 where there is none and nowhere else;
-            the block of every pixel, -1 on streets [h w].
-        """
+    def windows(self) -> Iterator[Window]:
+        """Windows from the north-west, row by row, a few painted ahead by threads."""
         trees = [shapely.STRtree(layer.polygon) for layer in self.layers]
         block_tree = shapely.STRtree(self.blocks)
         rows, columns = self.area.shape_px
-        for row in range(0, rows, WINDOW_PX):
-            for column in range(0, columns, WINDOW_PX):
-                shape = min(WINDOW_PX, rows - row), min(WINDOW_PX, columns - column)
-                corner = row, column
-                block = self._blocks(block_tree, corner, shape)
-                flat = self._flat(trees, corner, shape)
-                yield corner, self._finish(flat, block, corner), block
+
+        def paint(row: int, column: int) -> Window:
+            shape = min(WINDOW_PX, rows - row), min(WINDOW_PX, columns - column)
+            corner = row, column
+            block = self._blocks(block_tree, corner, shape)
+            flat = self._flat(trees, corner, shape)
+            return corner, self._finish(flat, block, corner), block
+
+        starts = [range(0, side, WINDOW_PX) for side in (rows, columns)]
+        return threads.in_order(paint, itertools.product(*starts))
 
     def _blocks(
         self, tree: shapely.STRtree, corner: tuple[int, int], shape: tuple[int, int]

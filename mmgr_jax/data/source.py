@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +63,11 @@ class RecordSource:
             InputError: If the stored bytes are damaged.
         """
         return self.read([index], image=True)[0]
+
+    def parts(self, size: int = 64) -> list[range]:
+        """All regions in order, some at a time, for `read`."""
+        ends = [*range(0, len(self), size), len(self)]
+        return [range(*pair) for pair in itertools.pairwise(ends)]
 
     @property
     def tiles_bytes(self) -> int:

@@ -7,7 +7,6 @@ predicts labels by itself. None reads a label that it is tested on.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -133,7 +132,7 @@ def category_counts(source: RecordSource) -> Float[np.ndarray, "r k"]:
     return np.stack(
         [
             np.bincount(record["poi/category"], minlength=num_categories)
-            for rows in _batches(source)
+            for rows in source.parts()
             for record in source.read(rows)
         ]
     ).astype(np.float32)
@@ -165,7 +164,7 @@ def statistics_of_tiles(source: RecordSource) -> Float[np.ndarray, "r m"]:
         return image_statistics(np.stack([record["image"] for record in records]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(of_batch, _batches(source))))
+        return np.concatenate(list(pool.map(of_batch, source.parts(BATCH))))
 
 
 def neighbour_average(
@@ -212,12 +211,6 @@ def neighbour_average(
         if error < least:
             chosen, prediction, least = count, average, error
     return prediction, chosen
-
-
-def _batches(source: RecordSource) -> list[range]:
-    """Rows of the regions, `BATCH` at a time."""
-    ends = [*range(0, len(source), BATCH), len(source)]
-    return [range(*pair) for pair in itertools.pairwise(ends)]
 
 
 def _missing(name: str, inputs: Inputs) -> str:

@@ -39,7 +39,7 @@ class Regions:
 
 def read_regions(source: RecordSource) -> Regions:
     """Everything but tiles and POIs."""
-    records = [source[index] for index in range(len(source))]
+    records = [record for rows in source.parts() for record in source.read(rows)]
     return Regions(
         region_ids=[record["region_id"] for record in records],
         geometry_wkb=[record["geometry"] for record in records],
