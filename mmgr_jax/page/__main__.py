@@ -1,14 +1,47 @@
 """`python -m mmgr_jax.page report.json ...`: the page of each, beside it."""
 
+from __future__ import annotations
+
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmgr_jax.page.render import render
 
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        path = Path(name)
+ABOUT = """Makes the page of an evaluation anew from its numbers: report.html beside
+each report.json, as `python -m mmgr_jax.eval` leaves it. It needs Python alone, so
+the numbers can be read on a machine that has none of the rest."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes the pages; exits with status 2 where a file is no report."""
+    parser = argparse.ArgumentParser(
+        "python -m mmgr_jax.page",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "report",
+        nargs="+",
+        type=Path,
+        help="report.json, such as runs/toy_city/eval/report.json",
+    )
+    for path in parser.parse_args(arguments).report:
         page = path.with_suffix(".html")
-        page.write_text(render(json.loads(path.read_text())))
+        try:
+            text = render(json.loads(path.read_text()))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            print(
+                f"error: {path}: no report of an evaluation ({error!r}). Name a "
+                "report.json that `python -m mmgr_jax.eval` wrote.",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+        page.write_text(text)
         print(page)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

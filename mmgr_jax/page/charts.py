@@ -66,7 +66,7 @@ def intervals(
         for t in x.ticks()
     ]
     parts += [
-        svg.label(x(t), bottom + 15, svg.number(t), class_="tick middle")
+        svg.label(x(t), bottom + 15, svg.tick(t), class_="tick middle")
         for t in x.ticks()
     ]
     if zero is not None:
@@ -186,9 +186,9 @@ def scatter(
     if log and positive:
         # A few near zeros would take all the room.
         lowest = positive[len(positive) // 50]
-        x = svg.scale([lowest, positive[-1]], 64, width - 14, log=True)
+        x = svg.scale([lowest, positive[-1]], 64, width - 24, log=True)
     else:
-        x = svg.scale([v for pair in pairs for v in pair], 64, width - 14)
+        x = svg.scale([v for pair in pairs for v in pair], 64, width - 24)
     y = dataclasses.replace(x, start=height - 48, end=12.0)
     parts = svg.axes(x, y, x_name=f"truth ({unit})", y_name=f"prediction ({unit})")
     parts.append(
@@ -227,7 +227,7 @@ def bars(
         for t in x.ticks()
     ]
     parts += [
-        svg.label(x(t), bottom + 15, svg.number(t), class_="tick middle")
+        svg.label(x(t), bottom + 15, svg.tick(t), class_="tick middle")
         for t in x.ticks()
     ]
     for i, method in enumerate(methods):

@@ -39,7 +39,7 @@ th { color: var(--soft); font-weight: 600; white-space: normal; }
 th:first-child, td:first-child { text-align: left; }
 td small { display: block; color: var(--soft); font-size: 11px; }
 td.best { background: var(--best); }
-td.words { text-align: left; white-space: normal; }
+th.words, td.words { text-align: left; white-space: normal; }
 tr.ours td:first-child { font-weight: 600; }
 td.better { color: #00795a; } td.worse { color: #b5452c; }
 @media (prefers-color-scheme: dark) { td.better { color: #35c79a; }
@@ -100,14 +100,16 @@ def table(
     *,
     kinds: Sequence[str] = (),
 ) -> str:
-    """A table; cells are HTML, a cell that starts with <td is taken whole.
+    """A table; cells are HTML, one that starts with <td or <th is taken whole.
 
     Args:
-        header: Plain text.
+        header: Plain text, or cells.
         rows: Cells of each row.
         kinds: Class of each row; () for none.
     """
-    head = "".join(tag("th", text(cell)) for cell in header)
+    head = "".join(
+        cell if cell.startswith("<th") else tag("th", text(cell)) for cell in header
+    )
     body = []
     for index, row in enumerate(rows):
         cells = "".join(

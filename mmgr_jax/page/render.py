@@ -170,7 +170,8 @@ def _methods(report: Json) -> str:
         ]
         for name, of in report["methods"].items()
     ]
-    return html.table(["", "numbers a region", "what it is"], rows)
+    about = html.tag("th", "what it is", kind="words")
+    return html.table(["", "numbers a region", about], rows)
 
 
 def _settings(report: Json) -> str:

@@ -133,13 +133,13 @@ def axes(
         at = x(value)
         parts += [
             element("line", x1=at, x2=at, y1=bottom, y2=top, class_="grid"),
-            label(at, bottom + 15, (x_format or number)(value), class_="tick middle"),
+            label(at, bottom + 15, (x_format or tick)(value), class_="tick middle"),
         ]
     for value in y.ticks():
         at = y(value)
         parts += [
             element("line", x1=left, x2=right, y1=at, y2=at, class_="grid"),
-            label(left - 6, at + 4, (y_format or number)(value), class_="tick end"),
+            label(left - 6, at + 4, (y_format or tick)(value), class_="tick end"),
         ]
     middle = (bottom + top) / 2
     return [
@@ -154,7 +154,7 @@ def axes(
 
 
 def number(value: Number | None, digits: int = 3) -> str:
-    """A number as people read it: three digits, thousands set apart."""
+    """A measured number: three digits, those after the point too; thousands apart."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -162,17 +162,19 @@ def number(value: Number | None, digits: int = 3) -> str:
     size = abs(value)
     if size >= 1e7 or size < 1e-4:
         return f"{value:.{digits - 1}g}".replace("-", "−")
-    if size >= 1000:
-        return f"{value:,.0f}".replace("-", "−")
     decimals = min(max(0, digits - 1 - math.floor(math.log10(size))), digits)
-    text = f"{value:.{decimals}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text.replace("-", "−")
+    text = f"{value:,.{decimals}f}"
+    return "0" if not text.strip("-0.") else text.replace("-", "−")
+
+
+def tick(value: Number) -> str:
+    """A number that was chosen, such as one beside an axis: without zeros behind."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(value: Number) -> str:
-    """A share as a percentage."""
+    """A measured share as a percentage."""
     return f"{number(100 * value)} %"
 
 

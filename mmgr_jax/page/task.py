@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmgr_jax.page import charts, html, pictures, words
-from mmgr_jax.page.svg import number, percent
+from mmgr_jax.page.svg import number, percent, tick
 
 Json = Mapping[str, Any]
 
@@ -191,7 +191,7 @@ def _curves(task: Json) -> list[str]:
         )
     points = next(iter(task["curves"].values()))
     header = [""] + [
-        f"{percent(p['fraction'])} ({p['num_labels']:,.0f})" for p in points
+        f"{tick(100 * p['fraction'])} % ({p['num_labels']:,.0f})" for p in points
     ]
     named = f"{words.metric(head, task['label']['unit'])} {words.arrow(head)}"
     return [
@@ -241,7 +241,7 @@ def _coverage(task: Json) -> list[str]:
     rows = [
         [
             html.text(method),
-            percent(level["level"]),
+            f"{tick(100 * level['level'])} %",
             _percent(level["by_region"]),
             _percent(level["by_block"]),
         ]

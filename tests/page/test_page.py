@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mmgr_jax.page
+from mmgr_jax.page import __main__ as page_command
 from mmgr_jax.page import charts, maps, svg, words
 from mmgr_jax.page.render import render
 
@@ -79,11 +80,12 @@ def test_links_lead_somewhere(parsed):
 
 def test_the_page_says_who_is_better_and_who_is_not(parsed):
     words_ = " ".join(parsed.text)
-    assert "MMGR both: R² of log(1 + value / median) 0.6 [0.5, 0.7]." in words_
+    assert "MMGR both: R² of log(1 + value / median) 0.600 [0.500, 0.700]." in words_
     assert "Better than mean. Not told apart from poi counts." in words_
     assert "Better than mean. Worse than poi counts." in words_
     assert (
-        "Without POIs (image features alone)" in words_ and "0.2 [0.1, 0.3]." in words_
+        "Without POIs (image features alone)" in words_
+        and "0.200 [0.100, 0.300]." in words_
     )
     assert "3 spatial blocks are few" in words_
     assert "3 labelled regions are few" in words_
@@ -115,12 +117,27 @@ def test_lower_is_better_for_errors():
     ("value", "text"),
     [
         (0.0, "0"), (None, "–"), (float("nan"), "–"), (0.12345, "0.123"),
-        (12.345, "12.3"), (-0.5, "−0.5"), (1234.5, "1,234"), (1.0, "1"),
+        (12.345, "12.3"), (-0.5, "−0.500"), (1234.5, "1,234"), (1.0, "1.00"),
+        (0.8, "0.800"), (999.9, "1,000"),
         (-0.0001, "0"), (2e-5, "2e−05"), (3.2e9, "3.2e+09"),
     ],
 )  # fmt: skip
 def test_numbers_are_short(value, text):
     assert svg.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (50.0, "50"),
+        (0.5, "0.5"),
+        (-0.5, "−0.5"),
+        (100.0, "100"),
+    ],
+)
+def test_ticks_have_no_zeros_behind(value, text):
+    assert svg.tick(value) == text
 
 
 def test_scales_hold_their_values_and_ticks_are_round():
@@ -165,6 +182,18 @@ def test_north_is_up():
         for colour in (maps.DIVERGING[2], maps.DIVERGING[0])
     )
     assert north < south
+
+
+def test_a_page_is_made_anew_and_no_report_is_refused(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report()))
+    page_command.main([str(path)])
+    assert (tmp_path / "report.html").read_text() == render(report())
+    path.write_text("{}")
+    for name in (path, tmp_path / "absent.json"):
+        with pytest.raises(SystemExit, match="2"):
+            page_command.main([str(name)])
+        assert f"error: {name}: no report" in capsys.readouterr().err
 
 
 def test_the_page_needs_the_standard_library_alone():
