@@ -15,9 +15,9 @@ def section(name: str, task: Json, regions: Json | None) -> str:
     """All of one task: chart, tables, curves, scatter plots, maps, certainty."""
     label = task["label"]
     year = f", {label['year']}" if label["year"] else ""
-    kind = f"{len(label['classes'])} classes, " if label["classes"] else ""
+    measure = f"{len(label['classes'])} classes" if label["classes"] else label["unit"]
     about = (
-        f"{label['kind']} ({kind}{label['unit']}{year}"
+        f"{label['kind']} ({measure}{year}"
         + (f"; {label['source']}" if label["source"] else "")
         + f"). {task['num_labelled']:,} of {task['num_regions']:,} regions have a "
         "label, and every region has a prediction."
