@@ -101,7 +101,9 @@ def test_process_0_alone_speaks_and_writes(two):
     told, silent = (output(two, index).read_text() for index in (0, 1))
     assert "16 over 4 cpu devices (8 in each of 2 processes, 4 on each)" in told
     assert re.search(rf"step {TOTAL}/{TOTAL}", told)
-    silent = [line for line in silent.splitlines() if "[Gloo]" not in line]
+    # Gloo writes by several threads, at times into one another's lines.
+    gloo = ("[Gloo]", "connected peer ranks")
+    silent = [line for line in silent.splitlines() if not any(g in line for g in gloo)]
     assert silent == []
     assert len(list((two / "tensorboard").glob("events.*"))) == 1
     assert [row["step"] for row in rows(two)] == list(range(1, TOTAL + 1))
