@@ -57,6 +57,12 @@ def convolve(
         kernel: Kernel of side s.
         stride: In pixels.
     """
+    return _forward(x, kernel, stride)
+
+
+@partial(jax.jit, static_argnums=2)
+def _forward(x: Array, kernel: Array, stride: int) -> Array:
+    """Traced once for each shape, as a network has few and many layers of each."""
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -72,13 +78,21 @@ def _with_residuals(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple]
 def _gradients(
     stride: int, residuals: tuple[Array, Array], given: Array
 ) -> tuple[Array, Array]:
+    return _backward(*residuals, given, stride)
+
+
+@partial(jax.jit, static_argnums=3)
+def _backward(
+    x: Array, kernel: Array, given: Array, stride: int
+) -> tuple[Array, Array]:
     def gradients_of(form: str) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
         function = partial(FORMS[form], stride=stride)
         return lambda x, kernel, given: jax.vjp(function, x, kernel)[1](given)
 
-    on_cpu = _form(*residuals, stride)
+    on_cpu = _form(x, kernel, stride)
     return jax.lax.platform_dependent(
-        *residuals,
+        x,
+        kernel,
         given,
         cpu=gradients_of("plain" if on_cpu == "four_channels" else on_cpu),
         default=gradients_of("plain"),
