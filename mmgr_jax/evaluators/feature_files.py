@@ -1,0 +1,265 @@
+"""Files of features: opened, and which of their columns are features.
+
+A table is a file of one of these kinds:
+
+    .parquet, .geoparquet   a column of lists such as `embedding` (what
+                            `python -m mmgr_jax.embed` writes), or a column a feature
+    .csv, .csv.gz           a column a feature
+    .npz                    arrays `region_id` [n] and `features` [n m]
+
+The column `region_id` (or `id`) holds the names that the records have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from pyarrow import parquet
+
+from mmgr_jax.errors import InputError
+
+SUFFIXES = (".parquet", ".geoparquet", ".csv", ".csv.gz", ".npz")
+ID_COLUMNS = ("region_id", "id")
+"""Columns that may hold the names of regions; the first that is there does."""
+
+USUAL_COLUMNS = ("embedding", "features")
+"""Columns of lists that are taken where there are several."""
+
+ALPHAEARTH = tuple(f"A{band:02d}" for band in range(64))
+"""Bands of the AlphaEarth Foundations Satellite Embedding."""
+
+METADATA = "emb"
+"""Key of a Parquet file's metadata that says, as JSON, what the vectors are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureFile:
+    """An open file.
+
+    Attributes:
+        where: How errors begin.
+        path: The file.
+        schema: Its columns and their types.
+        source: What rows are read from.
+        metadata: What the file says of the vectors.
+        places: Columns that say where regions are.
+        id_column: Column with the names of regions.
+        features: Columns with features: one of lists, or one or more of numbers.
+    """
+
+    where: str
+    path: Path
+    schema: pa.Schema
+    source: pa.Table | parquet.ParquetFile
+    metadata: Mapping[str, Any]
+    places: frozenset[str] = frozenset()
+    id_column: str = ""
+    features: tuple[str, ...] = ()
+
+    @property
+    def of_lists(self) -> bool:
+        """Whether a row's features are one list."""
+        return _is_list(self.schema.field(self.features[0]).type)
+
+    @property
+    def of_packed(self) -> bool:
+        """Whether features are whole numbers that stand for others.
+
+        Columns of whole numbers by names of their own may well be counts.
+        """
+        of = self.schema.field(self.features[0]).type
+        if self.of_lists:
+            return pa.types.is_integer(of.value_type)
+        return self.features == ALPHAEARTH and pa.types.is_integer(of)
+
+    @property
+    def unused(self) -> list[str]:
+        """Columns that are neither features nor names nor places."""
+        apart = {self.id_column, *self.features, *self.places}
+        return [column for column in self.schema.names if column not in apart]
+
+    def batches(self) -> Iterable[pa.RecordBatch]:
+        """Names and features, some thousand rows at a time."""
+        columns = [self.id_column, *self.features]
+        if isinstance(self.source, pa.Table):
+            return self.source.select(columns).to_batches()
+        return self.source.iter_batches(columns=columns, batch_size=8192)
+
+
+def open_file(name: str, path: str, label_names: Sequence[str]) -> FeatureFile:
+    """Opens a table and finds its features; the arguments are those of `read`.
+
+    Raises:
+        InputError: If it cannot be read, names no regions or has no clear features.
+    """
+    file, wanted = _file_and_column(path)
+    where = f"config.eval.tables: {name}: {file}"
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise InputError(f"{where}: {what}; give a file: {', '.join(SUFFIXES)}.")
+    opened = _open(where, file)
+    columns = opened.schema.names
+    ids = [column for column in ID_COLUMNS if column in columns]
+    if not ids:
+        raise InputError(
+            f"{where}: has no column {' or '.join(ID_COLUMNS)}; its columns: "
+            f"{listed(columns)}. Rename the one with the names of regions."
+        )
+    opened = dataclasses.replace(opened, id_column=ids[0])
+    return dataclasses.replace(
+        opened, features=_feature_columns(opened, wanted, label_names)
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, for reading."""
+    shown = [*names] if len(names) <= 6 else [*names[:3], "...", names[-1]]
+    return ", ".join(shown) if shown else "none"
+
+
+def _file_and_column(path: str) -> tuple[Path, str | None]:
+    suffixes = "|".join(map(re.escape, SUFFIXES))
+    match = re.fullmatch(f"(.*(?:{suffixes})):(.+)", str(path))
+    return (Path(match[1]), match[2]) if match else (Path(path), None)
+
+
+def _open(where: str, file: Path) -> FeatureFile:
+    suffix = next((s for s in SUFFIXES if file.name.lower().endswith(s)), None)
+    if suffix is None:
+        raise InputError(
+            f"{where}: tables end in one of {', '.join(SUFFIXES)}. Convert it, or name "
+            "the file so."
+        )
+    try:
+        if suffix == ".npz":
+            return _open_npz(where, file)
+        if suffix.startswith(".csv"):
+            return _open_csv(where, file)
+        source = parquet.ParquetFile(file)
+        metadata = source.schema_arrow.metadata or {}
+        said, geo = (
+            _mapping(metadata.get(key, b"{}")) for key in (METADATA.encode(), b"geo")
+        )
+        places = frozenset({"geometry", "bbox", *geo.get("columns", {})})
+        return FeatureFile(where, file, source.schema_arrow, source, said, places)
+    except InputError:
+        raise
+    except (
+        ValueError,
+        zipfile.BadZipFile,
+        EOFError,
+    ) as error:  # Arrow's are ValueError
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{where}: cannot be read as {suffix} ({first_line}). Write it again; "
+            "names in an .npz are text, numpy.asarray(names, str), never objects."
+        ) from error
+
+
+def _open_csv(where: str, file: Path) -> FeatureFile:
+    as_text = pyarrow.csv.ConvertOptions(  # "007" is a name
+        column_types={column: pa.string() for column in ID_COLUMNS}
+    )
+    rows = pyarrow.csv.read_csv(file, convert_options=as_text)
+    return FeatureFile(where, file, rows.schema, rows, {})
+
+
+def _open_npz(where: str, file: Path) -> FeatureFile:
+    """The arrays as a table of two columns."""
+    with np.load(file, allow_pickle=False) as arrays:
+        missing = [key for key in ("region_id", "features") if key not in arrays]
+        if missing:
+            raise InputError(
+                f"{where}: has no array {missing[0]!r}; its arrays: "
+                f"{listed(arrays.files)}. Wanted: region_id [n] and features [n m]."
+            )
+        ids, features = arrays["region_id"], arrays["features"]
+        said = _mapping(str(arrays["metadata"])) if "metadata" in arrays else {}
+    if ids.ndim != 1 or features.ndim != 2 or len(ids) != len(features):
+        raise InputError(
+            f"{where}: region_id has shape {ids.shape} and features {features.shape}; "
+            "wanted: [n] and [n m]."
+        )
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(features.ravel()), features.shape[1]
+    )
+    rows = pa.table({"region_id": pa.array(ids), "features": vectors})
+    return FeatureFile(where, file, rows.schema, rows, said)
+
+
+def _mapping(text: str | bytes) -> dict[str, Any]:
+    """What a file says of itself, as JSON; nothing where it says something else."""
+    found = json.loads(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _feature_columns(
+    opened: FeatureFile, wanted: str | None, label_names: Sequence[str]
+) -> tuple[str, ...]:
+    """The columns that hold features, in the order that `read` tells."""
+    apart = {opened.id_column, *opened.places}
+    fields = [field for field in opened.schema if field.name not in apart]
+    lists = [field.name for field in fields if _is_list(field.type)]
+    numbers = [field.name for field in fields if _is_number(field.type)]
+    if wanted is not None:
+        return _asked_for(opened, wanted, lists, numbers)
+    named = (opened.metadata.get("column"), *USUAL_COLUMNS)
+    usual = [column for column in named if column in lists]
+    if usual or len(lists) == 1:
+        return ((usual or lists)[0],)
+    if lists:
+        raise InputError(
+            f"{opened.where}: has several columns of lists, {listed(lists)}; name one, "
+            f"such as {opened.path}:{lists[0]}."
+        )
+    if set(ALPHAEARTH) <= set(numbers):
+        return ALPHAEARTH
+    if not numbers:
+        raise InputError(
+            f"{opened.where}: has no column of numbers, or of lists of them, beside "
+            f"{opened.id_column!r}; its columns: {listed(opened.schema.names)}."
+        )
+    labels = [c for c in numbers if _is_named_after(c, label_names)]
+    if labels:
+        raise InputError(
+            f"{opened.where}: column {labels[0]!r} is named after a label of the "
+            "records, so heads would be told the answer; take it out, or name the "
+            f"columns of features by a pattern, such as {opened.path}:{numbers[0][0]}*."
+        )
+    return tuple(numbers)
+
+
+def _asked_for(
+    opened: FeatureFile, wanted: str, lists: Sequence[str], numbers: Sequence[str]
+) -> tuple[str, ...]:
+    found = [wanted] if wanted in lists else fnmatch.filter(numbers, wanted)
+    if not found:
+        raise InputError(
+            f"{opened.where}: no column of numbers, or of lists of them, matches "
+            f"{wanted!r}; there are: {listed([*lists, *numbers])}."
+        )
+    return tuple(found)
+
+
+def _is_named_after(column: str, label_names: Sequence[str]) -> bool:
+    return any(column == name or column.startswith(f"{name}_") for name in label_names)
+
+
+def _is_list(of: pa.DataType) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(kind(of) for kind in kinds) and _is_number(of.value_type)
+
+
+def _is_number(of: pa.DataType) -> bool:
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return any(kind(of) for kind in kinds)
