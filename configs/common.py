@@ -230,6 +230,7 @@ def base(name: str, crs: str) -> ConfigDict:
         ),
         checkpoints=(),  # pairs (name, run or checkpoint) to put beside
         imported=placeholder(str),  # likewise: weights by mmgr_jax.convert
+        tables=(),  # pairs (name, file of features by region id): likewise
         tasks=(),  # label names; (): every label of the manifest
         splits=("block", "random"),  # the first is the one to quote
         num_folds=placeholder(int),  # None: as the records have it (config.blocks)
