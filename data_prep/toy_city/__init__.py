@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from data_prep.toy_city import truth, write
 from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import City, make_city
+from data_prep.toy_city.difficulty import Difficulty, listed
 from data_prep.toy_city.overlay import Overlay
 
 __all__ = ["VERSION", "generate"]
@@ -32,6 +34,7 @@ def generate(
     region_size_m: float = 128.0,
     gsd_m: float = 2.0,
     crs: str = "EPSG:32651",
+    **difficulties: Any,
 ) -> None:
     """Writes the raw files of a city; the folder appears when all are complete.
 
@@ -50,30 +53,35 @@ def generate(
         gsd_m: Side of a pixel in metres.
         crs: A registered projected CRS in metres; the city lies in the middle of
             where it is used.
+        **difficulties: What makes the city harder to read, such as `haze`; see
+            `difficulty.Difficulty`. Labels, zones and regions are the same under all.
 
     Raises:
-        InputError: If the folder holds something else, or a size or the CRS does not
-            fit.
+        InputError: If the folder holds something else, or a size, the CRS or a
+            difficulty does not fit.
     """
+    difficulty = Difficulty(**difficulties)
     area = make_area(size_regions, region_size_m, gsd_m, crs)
     with write.new_folder(Path(out_dir)) as folder:
         city = make_city(area, seed)
-        _write(folder, city)
+        _write(folder, city, difficulty)
     _log.info("toy city: complete in %s", out_dir)
 
 
-def _write(folder: Path, city: City) -> None:
+def _write(folder: Path, city: City, difficulty: Difficulty) -> None:
     """Paints and writes everything."""
     area, blocks, uses = city.area, city.layout.blocks, city.uses
     overlay = Overlay(area, len(uses.zone))
-    write.write_imagery(folder / write.IMAGERY_FILE, city.painter(), overlay)
+    write.write_imagery(folder / write.IMAGERY_FILE, city.painter(difficulty), overlay)
     _log.info("toy city: %d by %d pixels painted", *area.shape_px)
-    write.write_places(folder / write.POIS_FILE, area, city.places)
+    pois = listed(city.places, difficulty, city.seed)
+    write.write_places(folder / write.POIS_FILE, area, pois)
     write.write_zones(folder / write.ZONES_FILE, area, blocks, uses)
     rasters = truth.label_rasters(overlay, blocks, uses, city.built)
     write.write_labels(folder, overlay, rasters)
     table = truth.region_table(
         area, overlay, blocks, uses, city.built, city.places, rasters
     )
-    facts = {**truth.describe(area, city.seed), **truth.summary(table, rasters)}
+    described = truth.describe(area, city.seed, difficulty)
+    facts = {**described, **truth.summary(table, rasters)}
     write.write_truth(folder, table, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
+from data_prep.toy_city import season
 from data_prep.toy_city.buildings import Footprints
 from data_prep.toy_city.geometry import (
     Corners,
@@ -17,6 +18,7 @@ from data_prep.toy_city.geometry import (
 )
 from data_prep.toy_city.layers import Layer, layer, shaded
 from data_prep.toy_city.layout import ARTERIAL_WIDTH_M, Blocks, Layout
+from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ALIKE, ZONE, Uses
 
 ASPHALT_RGB = (104, 104, 106)
@@ -39,6 +41,8 @@ TREES_PER_HA = {
 }
 YARD_TREES_PER_HA = (5.0, 26.0)
 STREET_TREE_EVERY_M = 17.0
+# From a crown to its shadow and to its lit part under the default sun.
+TREE_SHADOW_M, LIT_OFFSET_M = (-1.6, 2.0), (0.6, -0.8)
 CARS_PER_KM_OF_KERB = 14.0
 # Marks are about as wide as one pixel of 2 m can show.
 MARK_WIDTH_M = 1.8
@@ -51,10 +55,10 @@ GARDEN_PATHS, GARDEN_PATH_M = 6, 12.0
 def roads(layout: Layout) -> list[Layer]:
     """Arterials with lane marks and a green median."""
     widths = (
-        (ARTERIAL_WIDTH_M, ASPHALT_RGB),
-        (13.4, LANE_RGB),
-        (12.2, ASPHALT_RGB),
-        (3.4, MEDIAN_RGB),
+        (ARTERIAL_WIDTH_M, ASPHALT_RGB, None),
+        (13.4, LANE_RGB, None),
+        (12.2, ASPHALT_RGB, None),
+        (3.4, MEDIAN_RGB, season.GRASS_RGB),
     )
     return [
         layer(
@@ -62,8 +66,9 @@ def roads(layout: Layout) -> list[Layer]:
                 shapely.buffer(layout.arterials, width_m / 2, cap_style="flat")
             ),
             rgb,
+            autumn_rgb,
         )
-        for width_m, rgb in widths
+        for width_m, rgb, autumn_rgb in widths
     ]
 
 
@@ -188,7 +193,9 @@ def _spaced(
     return here, step / np.maximum(np.hypot(*step.T), 1e-6)[:, None]
 
 
-def trees(rng: np.random.Generator, layout: Layout, uses: Uses) -> list[Layer]:
+def trees(
+    rng: np.random.Generator, layout: Layout, uses: Uses, sun: Sun, seed: int
+) -> list[Layer]:
     """Single trees with their shadows, in yards, parks and along the arterials."""
     blocks = layout.blocks
     low, more = np.zeros(len(uses.zone)), np.zeros(len(uses.zone))
@@ -201,10 +208,13 @@ def trees(rng: np.random.Generator, layout: Layout, uses: Uses) -> list[Layer]:
     middle = np.concatenate([middle, street])
     radius_m = rng.uniform(1.9, 4.2, len(middle))
     colour = shaded(rng, TREE_RGB, len(middle), 9.0)
+    autumn = colour + season.crowns(seed, len(middle), TREE_RGB)
+    lit = middle + sun.turned(np.array(LIT_OFFSET_M))
+    shadow = sun.crown_shadows(middle, radius_m, np.array(TREE_SHADOW_M))
     return [
-        Layer(discs(middle + [-1.6, 2.0], radius_m), None),
-        layer(discs(middle, radius_m), colour),
-        layer(discs(middle + [0.6, -0.8], 0.5 * radius_m), colour + 16),
+        Layer(shadow, None),
+        layer(discs(middle, radius_m), colour, autumn),
+        layer(discs(lit, 0.5 * radius_m), colour + 16, autumn + 16),
     ]
 
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import shapely
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
 from data_prep import threads
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.layers import Layer
 from data_prep.toy_city.scene import Grain
+from data_prep.toy_city.season import Dates
+from data_prep.toy_city.sensing import Sensing
 from data_prep.toy_city.texture import Textures, tiled
 
 # A window of the mosaic; a multiple of the GeoTIFF's blocks.
@@ -44,6 +46,8 @@ class Painter:
         blocks: Outlines of the blocks, which the grain belongs to.
         grain: Textures of the blocks.
         textures: The periodic noise.
+        sensing: Haze and noise of the sensor.
+        dates: When every place was photographed; None for summer everywhere.
     """
 
     area: Area
@@ -51,6 +55,8 @@ class Painter:
     blocks: np.ndarray
     grain: Grain
     textures: Textures
+    sensing: Sensing
+    dates: Dates | None
 
     def windows(self) -> Iterator[Window]:
         """Windows from the north-west, row by row, a few painted ahead by threads."""
@@ -63,6 +69,9 @@ class Painter:
             corner = row, column
             block = self._blocks(block_tree, corner, shape)
             flat = self._flat(trees, corner, shape)
+            if self.dates is not None:
+                autumn = self._flat(trees, corner, shape, autumn=True)
+                flat += self._date(corner, shape)[..., None] * (autumn - flat)
             return corner, self._finish(flat, block, corner), block
 
         starts = [range(0, side, WINDOW_PX) for side in (rows, columns)]
@@ -83,8 +92,10 @@ class Painter:
         trees: list[shapely.STRtree],
         corner: tuple[int, int],
         shape: tuple[int, int],
+        *,
+        autumn: bool = False,
     ) -> np.ndarray:
-        """The layers without texture, float32 [h w 3]."""
+        """The layers without texture, in summer or late autumn, float32 [h w 3]."""
         size = shape[1] * SUPERSAMPLING, shape[0] * SUPERSAMPLING
         image = Image.new("RGB", size, (120, 120, 120))
         around = _box(self.area, corner, shape)
@@ -98,15 +109,27 @@ class Painter:
                     draw.polygon(points, fill=round(255 * SHADE))
                 image.paste((0, 0, 8), mask=mask)
             else:
+                dry = autumn and layer.autumn_rgb is not None
+                rgb = layer.autumn_rgb if dry else layer.rgb
                 draw = ImageDraw.Draw(image)
                 for number, points in outlines:
-                    draw.polygon(points, fill=tuple(layer.rgb[number].tolist()))
-        return np.asarray(image.reduce(SUPERSAMPLING), np.float32)
+                    draw.polygon(points, fill=tuple(rgb[number].tolist()))
+        return np.array(image.reduce(SUPERSAMPLING), np.float32)
+
+    def _date(
+        self, corner: tuple[int, int], shape: tuple[int, int]
+    ) -> Float[np.ndarray, "h w"]:
+        """Dates of a window's pixels, from summer (0) to late autumn (1)."""
+        gsd_m = self.area.gsd_m
+        east_m = (np.arange(shape[1]) + corner[1] + 0.5) * gsd_m
+        south_m = (np.arange(shape[0]) + corner[0] + 0.5) * gsd_m
+        north_m = self.area.size_m[1] - south_m
+        return self.dates(east_m[None], north_m[:, None]).astype(np.float32)
 
     def _finish(
         self, flat: np.ndarray, block: np.ndarray, corner: tuple[int, int]
     ) -> UInt8[np.ndarray, "h w 3"]:
-        """Adds grain, uneven light and the sensor's noise, and cuts the wedge."""
+        """Adds grain, uneven light, haze and noise, and cuts the wedge."""
         rows = np.arange(flat.shape[0]) + corner[0]
         columns = np.arange(flat.shape[1]) + corner[1]
         street = block < 0
@@ -122,7 +145,9 @@ class Painter:
         gain += canopy * tiled(textures.canopy, rows, columns)
         gain += np.where(street, 0.0, grain.stripes[block]) * stripes
         noise = SENSOR * tiled(textures.sensor, rows, columns)
-        picture = flat * gain[..., None].astype(np.float32) + noise[..., None]
+        light = flat * gain[..., None].astype(np.float32)
+        picture = self.sensing.through_haze(light, rows, columns) + noise[..., None]
+        picture = picture + self.sensing.noise(corner, picture.shape)
         picture = np.clip(np.round(picture), 1, 255).astype(np.uint8)
         picture[self._wedge(rows, columns)] = 0
         return picture

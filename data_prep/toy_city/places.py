@@ -40,12 +40,14 @@ class Places:
         category: Index into `CATEGORIES`.
         block: Block it stands in.
         name: What it is called [m].
+        poi_id: What it is numbered as [m].
     """
 
     points: Points
     category: Int[np.ndarray, " m"]
     block: Int[np.ndarray, " m"]
     name: list[str]
+    poi_id: list[str]
 
 
 def expected_places(blocks: Blocks, uses: Uses) -> Float[np.ndarray, "m k"]:
@@ -82,7 +84,9 @@ def make_places(seed: int, blocks: Blocks, uses: Uses, built: Built) -> Places:
     points[housed] = at
     order = rng.permutation(len(block))
     category = category[order]
-    return Places(points[order], category, block[order], _names(rng, category))
+    poi_id = [f"p{number:07d}" for number in range(len(order))]
+    names = _names(rng, category)
+    return Places(points[order], category, block[order], names, poi_id)
 
 
 def _on_roofs(

@@ -8,6 +8,7 @@ import shapely
 from data_prep.toy_city.buildings import Built, Footprints
 from data_prep.toy_city.geometry import Corners, inside, lines, patch, sides_m, square
 from data_prep.toy_city.layers import Layer, layer
+from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE, Uses
 
 # One palette for residential, commercial and educational roofs.
@@ -22,8 +23,6 @@ ROOF_RGB = (
 )
 SHED_RGB = ((166, 168, 170), (112, 132, 158), (178, 176, 170), (140, 134, 126))
 ROOF_SPREAD = 8.0
-# The sun stands in the south-east; metres of shadow a metre of height.
-SHADOW_PER_M = np.array([-0.24, 0.34])
 STOREY_M = 3.0
 MAX_HEIGHT_M = 84.0
 # A plant is a light box with a shadow of its own; a ridge spends the same light and
@@ -32,21 +31,25 @@ MAX_HEIGHT_M = 84.0
 # tile, which say next to nothing about prosperity (docs/toy_city.md has the figures).
 PLANT_SIDE_M = 8.0
 PLANT_SHADOW_M = 4.0
+# Where a plant's shadow lies under the default sun, in lengths of it.
+PLANT_SHADOW_SIDE = (-0.7, 1.0)
 RIDGE_LENGTH_M = 24.0
 LIGHT_STEP, DARK_STEP = 62.0, -58.0
 RIDGE_CONTRAST = 0.65
 SHED_LINE_EVERY_M = 12.0
 
 
-def shadows(roofs: Footprints) -> Layer:
+def shadows(roofs: Footprints, sun: Sun) -> Layer:
     """The ground in the shadow of every building."""
     height_m = np.minimum(STOREY_M * roofs.storeys, MAX_HEIGHT_M)
-    moved = roofs.corners + (height_m[:, None] * SHADOW_PER_M)[:, None]
+    moved = roofs.corners + (height_m[:, None] * sun.shadow_per_m)[:, None]
     swept = shapely.multipoints(np.concatenate([roofs.corners, moved], axis=1))
     return Layer(shapely.convex_hull(swept), None)
 
 
-def roof_layers(rng: np.random.Generator, built: Built, uses: Uses) -> list[Layer]:
+def roof_layers(
+    rng: np.random.Generator, built: Built, uses: Uses, sun: Sun
+) -> list[Layer]:
     """Roofs, ribs of sheds, ridges and plants."""
     roofs = built.roofs
     shed = uses.zone[roofs.block] == ZONE["industrial"]
@@ -57,7 +60,7 @@ def roof_layers(rng: np.random.Generator, built: Built, uses: Uses) -> list[Laye
     return [
         layer(roofs.polygon, colour),
         _ribs(roofs.corners[shed], colour[shed]),
-        *_slot_layers(built, colour),
+        *_slot_layers(built, colour, sun),
     ]
 
 
@@ -81,14 +84,14 @@ def _ribs(corners: Corners, colour: np.ndarray) -> Layer:
     return layer(lines(start, end, 1.6), colour[roof] - 16)
 
 
-def _slot_layers(built: Built, colour: np.ndarray) -> list[Layer]:
+def _slot_layers(built: Built, colour: np.ndarray, sun: Sun) -> list[Layer]:
     """What stands in the slots of every roof."""
     slots = built.slots
     corners = _along_first(built.roofs.corners)[slots.building]
     tone, plant = colour[slots.building], slots.plant
     return [
         *_ridges(corners[~plant], slots.along[~plant], tone[~plant]),
-        *_plants(corners[plant], slots.along[plant], tone[plant]),
+        *_plants(corners[plant], slots.along[plant], tone[plant], sun),
     ]
 
 
@@ -111,11 +114,17 @@ def _ridges(corners: Corners, along: np.ndarray, tone: np.ndarray) -> list[Layer
     ]
 
 
-def _plants(corners: Corners, along: np.ndarray, tone: np.ndarray) -> list[Layer]:
-    """Light boxes in the middle of the roof, and their shadows."""
+def _plants(
+    corners: Corners, along: np.ndarray, tone: np.ndarray, sun: Sun
+) -> list[Layer]:
+    """Light boxes in the middle of the roof, and their shadows.
+
+    Those turn with the sun but keep their length, so that plants and ridges stay as
+    alike in light and dark area as they are.
+    """
     middle = inside(corners, along, np.full(len(along), 0.5))
     box = square(middle, corners, PLANT_SIDE_M)
-    shade = box + PLANT_SHADOW_M * np.array([-0.7, 1.0])
+    shade = box + PLANT_SHADOW_M * sun.turned(np.array(PLANT_SHADOW_SIDE))
     return [
         layer(shapely.polygons(shade), tone + DARK_STEP),
         layer(shapely.polygons(box), tone + LIGHT_STEP),

@@ -8,11 +8,12 @@ import numpy as np
 import shapely
 from jaxtyping import Float
 
-from data_prep.toy_city import ground, roofs
+from data_prep.toy_city import ground, roofs, season
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.buildings import Built
 from data_prep.toy_city.layers import Layer, layer
 from data_prep.toy_city.layout import Blocks, Layout
+from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE, ZONES, Uses
 
 # Ground colours (red, green, blue); a block varies around its own.
@@ -63,7 +64,9 @@ class Grain:
     wave_per_m: Float[np.ndarray, "m 2"]
 
 
-def make_layers(seed: int, layout: Layout, uses: Uses, built: Built) -> list[Layer]:
+def make_layers(
+    seed: int, layout: Layout, uses: Uses, built: Built, sun: Sun
+) -> list[Layer]:
     """All layers, the lowest first."""
     rng = random_stream(seed, "layers")
     blocks = layout.blocks
@@ -74,14 +77,14 @@ def make_layers(seed: int, layout: Layout, uses: Uses, built: Built) -> list[Lay
         layer(layout.districts, streets),
         *ground.roads(layout),
         layer(kerbs, KERB_RGB),
-        layer(blocks.polygon, _ground(rng, uses)),
+        layer(blocks.polygon, *_ground(rng, uses, seed)),
         *ground.parks(rng, blocks, uses),
         *ground.open_lots(rng, built.open_lots, uses),
         *ground.cars(rng, layout),
-        *ground.trees(rng, layout, uses),
+        *ground.trees(rng, layout, uses, sun, seed),
         *ground.greenhouses(rng, blocks, uses),
-        roofs.shadows(built.roofs),
-        *roofs.roof_layers(rng, built, uses),
+        roofs.shadows(built.roofs, sun),
+        *roofs.roof_layers(rng, built, uses, sun),
     ]
 
 
@@ -101,14 +104,19 @@ def make_grain(seed: int, blocks: Blocks, uses: Uses) -> Grain:
     )
 
 
-def _ground(rng: np.random.Generator, uses: Uses) -> Float[np.ndarray, "m 3"]:
+def _ground(
+    rng: np.random.Generator, uses: Uses, seed: int
+) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:
+    """The colour of every block's ground in summer and in late autumn."""
     count = len(uses.zone)
     green = np.clip(0.15 + 0.8 * uses.greenness, 0, 1)[:, None]
     rgb = (1 - green) * PAVED_RGB + green * np.array(GARDEN_RGB)
+    dry = (1 - green) * PAVED_RGB + green * np.array(season.GRASS_RGB)
     for name, colour in GROUND_RGB.items():
         rgb[uses.zone == ZONE[name]] = colour
     field = uses.zone == ZONE["agricultural"]
     rgb[field] = np.array(CROPS_RGB)[rng.integers(len(CROPS_RGB), size=field.sum())]
     tint = rng.normal(0, BLOCK_TINT, (count, 1)) + rng.normal(0, 2.0, (count, 3))
     steady = np.isin(uses.zone, [ZONE["water"], ZONE["forest"]])[:, None]
-    return rgb + np.where(steady, 0.0, 1.0) * tint
+    tint = np.where(steady, 0.0, 1.0) * tint
+    return rgb + tint, season.ground(seed, uses.zone, rgb, dry) + tint

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from data_prep.toy_city import economy
 from data_prep.toy_city.area import Area, Points
 from data_prep.toy_city.buildings import Built
+from data_prep.toy_city.difficulty import Difficulty
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.overlay import Overlay, region_area_m2
 from data_prep.toy_city.places import Places
@@ -181,6 +182,8 @@ def variance_shares(rows: pd.DataFrame) -> dict[str, float]:
     return dict(zip(causes, shares.tolist(), strict=True))
 
 
-def describe(area: Area, seed: int) -> dict[str, Any]:
+def describe(area: Area, seed: int, difficulty: Difficulty) -> dict[str, Any]:
     """The arguments a city was generated with, and its corner."""
-    return {"seed": seed, **dataclasses.asdict(area)}
+    changed = difficulty.changed()
+    difficulties = {"difficulties": changed} if changed else {}
+    return {"seed": seed, **dataclasses.asdict(area), **difficulties}

@@ -150,7 +150,7 @@ def write_places(path: Path, area: Area, places: Places) -> None:
     parents = [CATEGORIES[k].parent for k in places.category]
     table = gpd.GeoDataFrame(
         {
-            "poi_id": [f"p{number:07d}" for number in range(len(points))],
+            "poi_id": places.poi_id,
             "name": places.name,
             "category": names,
             "parent": parents,
