@@ -114,7 +114,7 @@ def base(name: str, crs: str) -> ConfigDict:
     )
 
     c.category_vectors = dict(  # data_prep.category_embedding
-        method="skipgram",  # or "random", "onehot", "table"
+        method="skipgram",  # or "random", "onehot", "table", "text"
         dim=64,
         seed=0,
         out=placeholder(str),  # None: the records folder's own table
@@ -134,6 +134,14 @@ def base(name: str, crs: str) -> ConfigDict:
             num_steps=400,
         ),
         table=dict(path=placeholder(str), category_column="category", columns=()),
+        text=dict(  # docs/text.md
+            model="wordllama",  # or "sentence-transformers"
+            folder=placeholder(str),  # of a model of sentence-transformers
+            template="{name}, {parent}",
+            template_alone="{name}",  # of categories without a parent
+            phrases=placeholder(str),  # CSV of your own: category, phrase
+            names_per_category=0,  # finer categories by names of POIs; 0: none
+        ),
     )
 
     # ---- pre-training (mmgr_jax.main) ----

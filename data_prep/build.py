@@ -38,7 +38,7 @@ from data_prep.checks import city as city_checks
 from data_prep.imagery import Imagery
 from data_prep.runners import Runner
 from mmgr_jax import cli
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import schema, texts, tiles
 from mmgr_jax.errors import InputError
 
 _GENERATED_FILE = "generated.json"
@@ -146,7 +146,7 @@ def ensure(config: ConfigDict) -> Path:
     cause = records.misfit(
         manifest,
         records_dir,
-        _of_records(differing, sections),
+        _of_records(differing, manifest, sections),
         lambda: _same_sources(manifest, sections),
     )
     if cause:
@@ -204,9 +204,12 @@ def _write(
     tile_writer = records.tile_writer(settings)
     with open_imagery(sections) as imagery:
         city = city_lib.gather(sections, imagery)
-        vectors = category_embedding.make_vectors(
+        made = category_embedding.make(
             city.pois, **sections_lib.vector_settings(sections)
         )
+        # Names have done their work, and the city travels to other processes.
+        pois = dataclasses.replace(made.pois, name=None)
+        city = dataclasses.replace(city, pois=pois)
         manifest = city_lib.manifest(
             city,
             tile_writer.image_format,
@@ -216,7 +219,8 @@ def _write(
         records.write(
             records_dir,
             manifest=manifest,
-            vectors=vectors,
+            vectors=made.vectors,
+            beside={texts.FILE: made.space.to_bytes()} if made.space else {},
             encode=Encoder(city, imagery, tile_writer),
             num_shards=settings["num_shards"],
             fingerprint=fingerprint,
@@ -286,12 +290,20 @@ def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
     return moved(sections)
 
 
-def _of_records(differing: Sequence[str], sections: sources.Sections) -> list[str]:
+def _of_records(
+    differing: Sequence[str], manifest: schema.Manifest, sections: sources.Sections
+) -> list[str]:
     """The settings among those that differ that take a whole build to follow.
 
-    Without its POIs only a build can tell what is missing, or generate it.
+    Without its POIs only a build can tell what is missing, or generate it. And where
+    names part the categories, the vectors' settings decide what the records hold.
     """
-    if not sources.present(sections["pois"]["path"] or ""):
+    recipes = (manifest.config, sections_lib.comparable(sections))
+    by_names = any(
+        category_embedding.reads_names(config.get(sections_lib.VECTORS, {}))
+        for config in recipes
+    )
+    if by_names or not sources.present(sections["pois"]["path"] or ""):
         return list(differing)
     return [name for name in differing if not name.startswith(sections_lib.VECTORS)]
 

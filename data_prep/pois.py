@@ -37,6 +37,8 @@ class PoiTable:
             OpenStreetMap [n]; None where there is no file.
         counted_as_other: POIs whose category is not in the list that is shared, and
             that count as its `unknown` one.
+        name: Name of each POI, "" where it has none [n]; None where no column names
+            them.
     """
 
     x_m: Float[np.ndarray, " n"]
@@ -47,6 +49,7 @@ class PoiTable:
     dropped: dict[str, int]
     row: pd.Index | None = None
     counted_as_other: int = 0
+    name: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of POIs n."""
@@ -148,6 +151,10 @@ def read(
     parent = None
     if source.columns.parent is not None:
         parent = _text(vectors.column(table, source.columns.parent))[fine]
+    name = None
+    if source.columns.name is not None:
+        name = _text(vectors.column(table, source.columns.name))[fine]
+        name = name.fillna("").to_numpy(object)
     return PoiTable(
         x_m=x_m[fine],
         y_m=y_m[fine],
@@ -157,6 +164,7 @@ def read(
         dropped=dropped,
         row=table.index[fine],
         counted_as_other=int((unlisted & fine).sum()),
+        name=name,
     )
 
 

@@ -40,6 +40,7 @@ def write(
     run: Runner,
     region_ids: Sequence[str] = (),
     folds: Mapping[str, Int[np.ndarray, " r"]] = MappingProxyType({}),
+    beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Writes the records of a city and puts them in place.
 
@@ -53,6 +54,7 @@ def write(
         run: Who writes the shards.
         region_ids: Name of each region [r], where there are folds.
         folds: Kind of split -> fold of each region; those `manifest.splits` names.
+        beside: Name -> content of further files of the category vectors.
 
     Raises:
         InputError: If `records_dir` holds something else than records, or cannot be
@@ -75,6 +77,8 @@ def write(
     )
     with disk.writing(partial):
         np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
+        for name, content in beside.items():
+            (partial / name).write_bytes(content)
         if folds:
             folds_lib.write(partial, region_ids, folds)
         _write_tfds_metadata(manifest, partial)

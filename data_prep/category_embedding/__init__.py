@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,25 +13,54 @@ from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
 from data_prep import sources
+from data_prep.category_embedding import names as names_lib
 from data_prep.category_embedding import plain
 from data_prep.category_embedding import skipgram as skipgram_lib
+from data_prep.category_embedding import text as text_lib
 from data_prep.category_embedding import walks as walks_lib
 from data_prep.category_embedding.stage import stage
 from data_prep.pois import PoiTable
+from mmgr_jax.data import texts
+from mmgr_jax.data.texts import TextSpace
 from mmgr_jax.errors import InputError
 
-__all__ = ["METHODS", "make_vectors", "problems", "recipe"]
+__all__ = [
+    "METHODS",
+    "Made",
+    "make",
+    "make_vectors",
+    "problems",
+    "reads_names",
+    "recipe",
+]
 
 METHODS: Mapping[str, tuple[str, ...]] = {
     "skipgram": ("dim", "seed", "walks", "skipgram"),
     "random": ("dim",),
     "onehot": ("dim",),
     "table": ("table",),
+    "text": ("dim", "seed", "text"),
 }
 """The methods, and the settings that each of them reads."""
 
 
-def make_vectors(
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """The category vectors of a city.
+
+    Attributes:
+        pois: The POIs by the categories that have the vectors: as they came, unless
+            names part them (`names.split`).
+        vectors: In the order of `pois.categories` [k d].
+        space: What takes other texts to such vectors; None for vectors of no text.
+    """
+
+    pois: PoiTable
+    vectors: Float32[np.ndarray, "k d"]
+    space: TextSpace | None = None
+
+
+def make(
     poi_table: PoiTable,
     *,
     method: str,
@@ -38,47 +69,68 @@ def make_vectors(
     walks: Mapping[str, Any],
     skipgram: Mapping[str, Any],
     table: Mapping[str, Any],
-) -> Float32[np.ndarray, "k d"]:
+    text: Mapping[str, Any],
+) -> Made:
     """One vector for each category of a city's POIs.
 
     Args:
         poi_table: The POIs of the city, in and outside its regions.
         method: "skipgram": from which categories stand near each other (Huang et al.
             2022). "random": unit vectors that hang on the category's name alone.
-            "onehot": see `plain.onehot`. "table": read from a file.
+            "onehot": see `plain.onehot`. "table": read from a file. "text": from the
+            words of the names, see `text.make`.
         dim: Length of a vector d; "table" has as many as the file has columns.
-        seed: Seed of walks and training; 0 or more.
+        seed: Seed of walks, training and clusters of names; 0 or more.
         walks: How POIs are walked, see `walks.count_pairs`; for "skipgram".
         skipgram: How vectors are trained, see `skipgram.train`; for "skipgram".
         table: Which file is read, see `plain.from_table`; for "table".
+        text: Which encoder reads which words; for "text". `model` and `folder`: see
+            `texts.load`. `template`, `template_alone` and `phrases` (a file): see
+            `text.phrases`. `names_per_category`: see `names.split`; 0: names of POIs
+            are not read.
 
     Returns:
-        Vectors in the order of `poi_table.categories`, float32 [k d]: the same bytes
-        for the same POIs, settings and versions of NumPy and SciPy.
+        Vectors, float32 [k d]: the same bytes for the same POIs, settings and versions
+        of NumPy, SciPy and encoder.
 
     Raises:
         InputError: If settings are wrong, or POIs or file do not suffice.
     """
     found = problems(
-        method=method, dim=dim, seed=seed, walks=walks, skipgram=skipgram, table=table
+        method=method,
+        dim=dim,
+        seed=seed,
+        walks=walks,
+        skipgram=skipgram,
+        table=table,
+        text=text,
     )
     if found:
         raise InputError("\n".join(found))
     names = poi_table.categories
     if method == "random":
-        return plain.random(names, dim)
+        return Made(poi_table, plain.random(names, dim))
     if method == "onehot":
         frequency = np.bincount(poi_table.category, minlength=len(names))
-        return plain.onehot(frequency, dim)
+        return Made(poi_table, plain.onehot(frequency, dim))
     if method == "table":
-        return plain.from_table(names, **table)
+        return Made(poi_table, plain.from_table(names, **table))
+    if method == "text":
+        with stage("text"):
+            return _from_text(poi_table, dim=dim, seed=seed, **text)
     counts = walks_lib.count_pairs(poi_table, seed=seed, **walks)
     # One thread: two of them took 1.4 s on two idle cores as one did, and 6 to 13 s
     # beside other work (297 categories). And the bytes do not hang on the cores.
     with stage("training"), threadpool_limits(1, user_api="blas"):
-        return skipgram_lib.train(
+        vectors = skipgram_lib.train(
             counts, poi_table.parents, dim=dim, seed=seed, **skipgram
         )
+        return Made(poi_table, vectors)
+
+
+def make_vectors(poi_table: PoiTable, **settings: Any) -> Float32[np.ndarray, "k d"]:
+    """The vectors of `make` alone."""
+    return make(poi_table, **settings).vectors
 
 
 def problems(
@@ -89,8 +141,9 @@ def problems(
     walks: Mapping[str, Any],
     skipgram: Mapping[str, Any],
     table: Mapping[str, Any],
+    text: Mapping[str, Any],
 ) -> list[str]:
-    """What is wrong with the settings, seen without POIs; see `make_vectors`."""
+    """What is wrong with the settings, seen without POIs; see `make`."""
     found = []
     if method not in METHODS:
         allowed = ", ".join(map(repr, METHODS))
@@ -101,17 +154,68 @@ def problems(
     found += walks_lib.problems(**walks) + skipgram_lib.problems(**skipgram)
     if method == "table":
         found += plain.problems(**table)
-    return [f"config.category_vectors.{text}" for text in found]
+    if method == "text":
+        found += text_lib.problems(text)
+    return [f"config.category_vectors.{problem}" for problem in found]
 
 
 def recipe(*, method: str, **settings: Any) -> dict[str, Any]:
     """What decides the vectors of a city: the method and the settings it reads.
 
-    A table's file counts by its content: `sha256` is its hash, None where it is gone.
+    Files that the settings name count by their content: `sha256` is the hash of a
+    table, or of the model and the phrases of "text"; None where one is gone.
     """
     chosen = {name: settings[name] for name in METHODS.get(method, settings)}
     if method == "table":
-        path = settings["table"]["path"]
-        there = path is not None and Path(path).is_file()
-        chosen["sha256"] = sources.sha256(Path(path)) if there else None
+        chosen["sha256"] = _hash([settings["table"]["path"]])
+    if method == "text":
+        if not settings["text"]["names_per_category"]:
+            del chosen["seed"]
+        named = [settings["text"][key] for key in ("folder", "phrases")]
+        if any(named):
+            chosen["sha256"] = _hash([path for path in named if path])
     return {"method": method, **chosen}
+
+
+def reads_names(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe parts the categories of the records by the names of POIs."""
+    return recipe.get("method") == "text" and bool(
+        recipe["text"].get("names_per_category")
+    )
+
+
+def _from_text(
+    pois: PoiTable,
+    *,
+    dim: int,
+    seed: int,
+    model: str,
+    folder: str | None,
+    template: str,
+    template_alone: str,
+    phrases: str | None,
+    names_per_category: int,
+) -> Made:
+    encode = texts.load(model, folder)
+    said = text_lib.phrases(
+        pois.categories,
+        pois.parents,
+        template=template,
+        template_alone=template_alone,
+        path=phrases,
+    )
+    if names_per_category:
+        pois, said = names_lib.split(
+            pois, said, encode, per_category=names_per_category, seed=seed
+        )
+    return Made(pois, *text_lib.make(said, encode, dim=dim, folder=folder))
+
+
+def _hash(paths: list[str | None]) -> str | None:
+    """Hash of files and folders; of several the hash of their hashes."""
+    if not all(path is not None and Path(path).exists() for path in paths):
+        return None
+    hashes = [sources.sha256(Path(path)) for path in paths if path is not None]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -22,7 +22,7 @@ from data_prep.checks import common
 from data_prep.checks import pois as poi_checks
 from data_prep.pois import PoiTable
 from mmgr_jax import cli
-from mmgr_jax.data import schema
+from mmgr_jax.data import schema, texts
 from mmgr_jax.errors import InputError
 
 NEIGHBOURS_FILE = "category_neighbours.txt"
@@ -32,7 +32,9 @@ NEIGHBOURS_FILE = "category_neighbours.txt"
 class _Made:
     """Vectors, what decided them, and what there is to tell."""
 
+    pois: PoiTable
     vectors: Float32[np.ndarray, "k d"]
+    space: texts.TextSpace | None
     recipe: Mapping[str, Any]
     neighbours: str
     separation: str
@@ -52,6 +54,8 @@ Usage:
     python -m data_prep.category_embedding --config=configs/shanghai.py \\
         --config.category_vectors.method=table \\
         --config.category_vectors.table.path=my_vectors.csv
+    python -m data_prep.category_embedding --config=configs/helsinki.py \\
+        --config.category_vectors.method=text
 """
 
 
@@ -109,9 +113,8 @@ def write_to_records(config: ConfigDict) -> Path:
             "write the vectors elsewhere with --config.category_vectors.out=FILE.npy."
         )
     with stage("total"):
-        table = _read_pois(config)
-        _refuse_other_categories(manifest.categories, table, folder)
-        made = _make(config, table)
+        made = _make(config, _read_pois(config))
+        _refuse_other_categories(manifest.categories, made.pois, folder)
     _declare(manifest, folder, {})  # a stop here leaves vectors that fit no settings
     path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
     _declare(manifest, folder, made.recipe)
@@ -150,21 +153,29 @@ def _make(config: ConfigDict, table: PoiTable) -> _Made:
     settings = sections_lib.vector_settings(
         sections_lib.read(config, (sections_lib.VECTORS,))
     )
-    vectors = category_embedding.make_vectors(table, **settings)
+    made = category_embedding.make(table, **settings)
     recipe = category_embedding.recipe(**settings)
-    made = json.dumps({"city": config.city.name, **recipe})
+    told = json.dumps({"city": config.city.name, **recipe})
     return _Made(
-        vectors=vectors,
+        pois=made.pois,
+        vectors=made.vectors,
+        space=made.space,
         recipe=recipe,
-        neighbours=neighbours.describe(table, vectors, made),
-        separation=neighbours.separation(table.parents, vectors),
+        neighbours=neighbours.describe(made.pois, made.vectors, told),
+        separation=neighbours.separation(made.pois.parents, made.vectors),
     )
 
 
 def _save(made: _Made, path: Path) -> Path:
-    """Writes the vectors, with their neighbours beside them, and says so."""
+    """Writes the vectors, with what belongs beside them, and says so."""
     beside = path.with_name(NEIGHBOURS_FILE)
     _replace(beside, lambda file: file.write(made.neighbours.encode()))
+    space = path.with_name(texts.FILE)
+    if made.space is None:
+        space.unlink(missing_ok=True)  # that of the vectors before
+    else:
+        content = made.space.to_bytes()
+        _replace(space, lambda file: file.write(content))
     _replace(path, lambda file: np.save(file, made.vectors))
     k, d = made.vectors.shape
     print(

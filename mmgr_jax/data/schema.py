@@ -9,6 +9,7 @@ The records folder:
     manifest.json                what the records mean (written last: a folder with a
                                  manifest is complete)
     category_vectors.npy         float32 [k d], one row a POI category
+    category_text.npz            where texts made them; see `mmgr_jax.data.texts`
     splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
     dataset_info.json, features.json                   read by TFDS
     <city>-regions.array_record-00000-of-00004 ...     the shards

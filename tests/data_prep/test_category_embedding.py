@@ -38,8 +38,22 @@ SKIPGRAM = dict(
     num_steps=400,
 )
 TABLE = dict(path=None, category_column="category", columns=())
+TEXT = dict(
+    model="wordllama",
+    folder=None,
+    template="{name}, {parent}",
+    template_alone="{name}",
+    phrases=None,
+    names_per_category=0,
+)
 SETTINGS = dict(
-    method="skipgram", dim=64, seed=0, walks=WALKS, skipgram=SKIPGRAM, table=TABLE
+    method="skipgram",
+    dim=64,
+    seed=0,
+    walks=WALKS,
+    skipgram=SKIPGRAM,
+    table=TABLE,
+    text=TEXT,
 )
 
 
@@ -48,6 +62,7 @@ def _section():
     section.out = placeholder(str)
     section.walks.region_size_m = placeholder(float)
     section.table.path = placeholder(str)
+    section.text.update(folder=placeholder(str), phrases=placeholder(str))
     return section
 
 

@@ -1,0 +1,213 @@
+"""Category vectors from the words of their names.
+
+A sentence encoder gives each category's phrase a vector; principal axes over the
+categories bring it to the length that is asked for, and one factor to the size of a
+N(0, 1) table, which leaves the cosines of the centred vectors what they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32
+from threadpoolctl import threadpool_limits
+
+from data_prep import vectors
+from data_prep.checks import common
+from mmgr_jax.data import texts
+from mmgr_jax.data.texts import SentenceEncoder, TextSpace
+from mmgr_jax.errors import InputError
+
+# What parts the levels of a name, the finest last: "amenity/bank".
+_LEVELS = re.compile(r"[/;:|>]")
+# Between the words of a "camelCase" or "POIType" name.
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_COLUMNS = ("category", "phrase")
+# Singular values of unit vectors below this are rounding.
+_TOLERANCE = 1e-6
+
+
+def make(
+    phrases: Sequence[str], encode: SentenceEncoder, *, dim: int, folder: str | None
+) -> tuple[Float32[np.ndarray, "k d"], TextSpace]:
+    """The vector of each phrase, and the way of any other text to one.
+
+    Args:
+        phrases: A phrase a category [k].
+        encode: The sentence encoder.
+        dim: Length d of a vector. Of k categories that span fewer directions, at most
+            k - 1, the numbers left over are zero.
+        folder: Folder of the encoder's model, None where it has none.
+
+    Returns:
+        Vectors, float32 [k d]: the mean of each number over the categories is 0, and
+        the mean square of all numbers is 1. And their space.
+
+    Raises:
+        InputError: If all phrases have one vector.
+    """
+    units = encode(phrases)
+    # One thread: the bytes do not hang on the cores.
+    with threadpool_limits(1, user_api="blas"):
+        mean, components, scale = fit(units, dim)
+        space = TextSpace(
+            model=encode.model,
+            folder=folder or "",
+            version=encode.version,
+            phrases=tuple(phrases),
+            mean=mean,
+            components=components,
+            scale=scale,
+        )
+        return space.project(units), space
+
+
+def fit(
+    units: Float[np.ndarray, "k m"], dim: int
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "d m"], float]:
+    """Mean, principal axes and scale of a table; see `TextSpace`.
+
+    The sign of an axis is the one that makes its largest number positive.
+
+    Raises:
+        InputError: If all rows are the same.
+    """
+    mean = units.mean(axis=0)
+    _, size, axes = np.linalg.svd(units - mean, full_matrices=False)
+    rank = int(np.sum(size > _TOLERANCE))
+    if not rank:
+        raise InputError(
+            f"config.category_vectors.method is 'text', but {len(units)} categories "
+            "have one phrase, so nothing tells them apart. Name a column with other "
+            "categories in config.pois.category_column, or set method to 'random'."
+        )
+    used = min(rank, dim)
+    axes = axes[:used]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    components = np.zeros((dim, units.shape[1]))
+    components[:used] = axes * np.sign(largest)
+    kept = float(np.sum(size[:used] ** 2))
+    logging.info(
+        "text: %d of %d numbers in use, which hold %.0f %% of what tells %d phrases "
+        "apart",
+        used,
+        dim,
+        100 * kept / float(np.sum(size**2)),
+        len(units),
+    )
+    return mean, components, float(np.sqrt(len(units) * dim / kept))
+
+
+def phrases(
+    categories: Sequence[str],
+    parents: Sequence[str],
+    *,
+    template: str,
+    template_alone: str,
+    path: str | None,
+) -> tuple[str, ...]:
+    """What is said of each category.
+
+    Args:
+        categories: Names [k], such as "amenity/place_of_worship" and "TeaHouse".
+        parents: First-level category of each; the category itself where it has none.
+        template: With `{name}`, the words of the name's finest level, and `{parent}`,
+            those of the levels above it and of the first-level category.
+        template_alone: With `{name}`; of categories without any of these.
+        path: CSV with columns "category" and "phrase", of categories with a phrase of
+            their own; None: there are none.
+    """
+    own = _own(path)
+    return tuple(
+        own.get(category) or _phrase(category, parent, template, template_alone)
+        for category, parent in zip(categories, parents, strict=True)
+    )
+
+
+def words(name: str) -> list[str]:
+    """The levels of a name in words, the coarsest first; levels without any are left.
+
+    "amenity/place_of_worship" has "amenity" and "place of worship".
+    """
+    spaced = [
+        re.sub(r"[\s_.]+", " ", _CAMEL.sub(" ", level)).strip().lower()
+        for level in _LEVELS.split(name)
+    ]
+    return [level for level in spaced if re.search(r"\w", level)]
+
+
+def problems(settings: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the section `text`, seen without POIs."""
+    found = texts.problems(settings["model"], settings["folder"])
+    for key, fields in (
+        ("template", {"name": "", "parent": ""}),
+        ("template_alone", {"name": ""}),
+    ):
+        template = settings[key]
+        try:
+            has_name = template.format(**{**fields, "name": "\0"}).count("\0") > 0
+        except (KeyError, IndexError, ValueError):
+            has_name = False
+        if not has_name:
+            allowed = " and ".join(f"{{{name}}}" for name in fields)
+            found.append(f"text.{key} is {template!r}; wanted: words around {allowed}.")
+    if settings["names_per_category"] < 0:
+        found.append(
+            f"text.names_per_category is {settings['names_per_category']}; allowed: 0 "
+            "(names of POIs are not read) or more."
+        )
+    if settings["phrases"] is not None:
+        try:
+            _own(settings["phrases"])
+        except InputError as error:
+            found.append(str(error))
+    prefix = "config.category_vectors."
+    return [problem.removeprefix(prefix) for problem in found]
+
+
+def _phrase(category: str, parent: str, template: str, template_alone: str) -> str:
+    levels = words(category) or [category]
+    above = list(reversed(levels[:-1]))
+    if parent != category:
+        above += [level for level in reversed(words(parent)) if level not in levels]
+    if not above:
+        return template_alone.format(name=levels[-1])
+    return template.format(name=levels[-1], parent=", ".join(above))
+
+
+def _own(path: str | None) -> dict[str, str]:
+    """Category -> phrase, of those that a file has one for."""
+    if path is None:
+        return {}
+    key = "config.category_vectors.text.phrases"
+    wanted = "Wanted: a CSV with columns 'category' and 'phrase'."
+    if not Path(path).is_file():
+        raise InputError(f"{key} {path!r}: no such file. {wanted}")
+    try:
+        has = vectors.header(path).columns
+        missing = [name for name in _COLUMNS if name not in has]
+        if missing:
+            raise InputError(
+                f"{path}: has no column {', '.join(map(repr, missing))}; its columns: "
+                f"{common.names(has)} ({key}). {wanted}"
+            )
+        table = vectors.load(path, as_text=_COLUMNS)
+    except InputError:
+        raise
+    except common.UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read ({error}). {wanted}") from error
+    pairs = pd.DataFrame(table)[list(_COLUMNS)].dropna()
+    pairs = pairs.apply(lambda column: column.astype(str).str.strip())
+    twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()
+    if twice:
+        raise InputError(
+            f"{path}: has several phrases for {common.names(twice)}. Keep one a "
+            f"category ({key})."
+        )
+    return {name: phrase for name, phrase in pairs.itertuples(index=False) if phrase}

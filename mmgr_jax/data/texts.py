@@ -1,0 +1,247 @@
+"""Texts as vectors: sentence encoders on this machine, and the map to a table.
+
+`category_text.npz` lies beside records whose category vectors were made from texts. It
+holds what takes any other text to a vector comparable with theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import io
+import logging
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from mmgr_jax.errors import InputError
+
+FILE = "category_text.npz"
+REQUIREMENTS = "requirements-text.txt"
+MODELS = {
+    "wordllama": f"pip install -r {REQUIREMENTS}",
+    "sentence-transformers": 'pip install "sentence-transformers>=5,<6"',
+}
+"""Sentence encoders, by the name of their package, and how each is installed."""
+
+_Embed = Callable[[list[str]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceEncoder:
+    """A sentence encoder, loaded.
+
+    Attributes:
+        model: One of `MODELS`.
+        version: Version of its package.
+        embed: Texts -> vectors [n m] of any length.
+    """
+
+    model: str
+    version: str
+    embed: _Embed
+
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "n m"]:
+        """Returns unit vectors [n m].
+
+        Raises:
+            InputError: If a text has no vector, as one without any word.
+        """
+        vectors = np.asarray(self.embed(list(texts)), np.float64)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        for text, size in zip(texts, length[:, 0], strict=True):
+            if not 0 < size < np.inf:
+                raise InputError(
+                    f"the text {text!r} has no vector by {self.model}. Give it words; "
+                    "those of a category in the file config.category_vectors.text."
+                    "phrases."
+                )
+        return vectors / length
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSpace:
+    """From texts to vectors comparable with those of a table.
+
+    A vector is scale * components (u - mean), u the unit vector of the encoder.
+
+    Attributes:
+        model: One of `MODELS`.
+        folder: Folder of the model, "" where its package carries it.
+        version: Version of the package that made the table.
+        phrases: The text behind each row of the table.
+        mean: Mean of the encoder's vectors over the rows [m].
+        components: Principal axes, one a number of a vector; zero where there are
+            more numbers than directions [d m].
+        scale: What makes the mean square of the table's numbers 1.
+    """
+
+    model: str
+    folder: str
+    version: str
+    phrases: tuple[str, ...]
+    mean: Float[np.ndarray, " m"]
+    components: Float[np.ndarray, "d m"]
+    scale: float
+
+    def project(self, units: Float[np.ndarray, "n m"]) -> Float32[np.ndarray, "n d"]:
+        """The table's vectors of unit vectors of the encoder."""
+        vectors = self.scale * ((units - self.mean) @ self.components.T)
+        return vectors.astype(np.float32)
+
+    def vectors(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """The table's vectors of texts.
+
+        Raises:
+            InputError: If the encoder is not here, or not the one that made the table.
+        """
+        units = load(self.model, self.folder or None)(texts)
+        if units.shape[1] != len(self.mean):
+            raise InputError(
+                f"{self.folder or self.model}: gives {units.shape[1]} numbers a text, "
+                f"but the table was made with {len(self.mean)}: it is another model. "
+                "Name the same one, or make the table again with "
+                "`python -m data_prep.category_embedding --config=...`."
+            )
+        return self.project(units)
+
+    def to_bytes(self) -> bytes:
+        """The content of `category_text.npz`: the same bytes for the same space."""
+        file = io.BytesIO()
+        np.savez(file, **dataclasses.asdict(self))
+        return file.getvalue()
+
+    @classmethod
+    def load(cls, records_dir: str | Path) -> TextSpace:
+        """Reads the file beside some records.
+
+        Raises:
+            InputError: If there is none, or it cannot be read.
+        """
+        path = Path(records_dir) / FILE
+        again = (
+            "Make the vectors from texts with `python -m data_prep.category_embedding "
+            "--config=... --config.category_vectors.method=text`"
+        )
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such file, so the category vectors of these records were "
+                f"not made from texts. {again}; a checkpoint whose category vectors "
+                "have as many numbers stays good."
+            )
+        try:
+            with np.load(path) as stored:
+                return cls(
+                    model=str(stored["model"]),
+                    folder=str(stored["folder"]),
+                    version=str(stored["version"]),
+                    phrases=tuple(stored["phrases"].tolist()),
+                    mean=stored["mean"],
+                    components=stored["components"],
+                    scale=float(stored["scale"]),
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: cannot be read ({error}). {again}.") from error
+
+
+@functools.cache
+def load(model: str, folder: str | None = None) -> SentenceEncoder:
+    """A sentence encoder, from files on this machine alone.
+
+    Args:
+        model: "wordllama": a table of word vectors, averaged, which its package
+            carries. "sentence-transformers": whatever model lies in a folder.
+        folder: The model's folder; of "sentence-transformers".
+
+    Raises:
+        InputError: If the package is not installed, or the folder holds no model.
+    """
+    found = problems(model, folder)
+    if found:
+        raise InputError(" ".join(found))
+    embed = _wordllama() if model == "wordllama" else _sentence_transformers(folder)
+    return SentenceEncoder(model, importlib.metadata.version(model), embed)
+
+
+def problems(model: str, folder: str | None) -> list[str]:
+    """What keeps a sentence encoder from being loaded."""
+    key = "config.category_vectors.text"
+    if model not in MODELS:
+        allowed = ", ".join(map(repr, MODELS))
+        return [f"{key}.model is {model!r}; allowed: {allowed}."]
+    found = []
+    if not _is_installed(model):
+        found.append(
+            f"{key}.model is {model!r}, which is not installed: `{MODELS[model]}`."
+        )
+    if model == "wordllama" and folder:
+        found.append(
+            f"{key}.folder is {folder!r}, but 'wordllama' reads none; set it to None, "
+            "or model to 'sentence-transformers'."
+        )
+    if model != "wordllama" and not (folder and Path(folder).is_dir()):
+        found.append(
+            f"{key}.folder is {folder!r}, which is no folder; wanted: one with a model "
+            "of sentence-transformers, saved there by its `save`. Nothing is "
+            "downloaded."
+        )
+    return found
+
+
+def _is_installed(model: str) -> bool:
+    try:
+        importlib.metadata.version(model)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _wordllama() -> _Embed:
+    with _root_logger_as_it_is():  # importing it would set one up
+        import wordllama
+
+    # Left to itself, 0.4.0 looks for the tokenizer in another folder than the one its
+    # wheel has, and downloads it; as "cache" that folder is found.
+    folder = Path(wordllama.__file__).parent
+    try:
+        model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder}: this wordllama carries no table or tokenizer ({error}). "
+            f"Install the version that {REQUIREMENTS} names: "
+            f"`{MODELS['wordllama']}`."
+        ) from error
+    return model.embed
+
+
+def _sentence_transformers(folder: str | None) -> _Embed:
+    # Read once, while its packages are imported.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{folder}: holds no model of sentence-transformers ({first}). Name a "
+            "folder that its `save` wrote."
+        ) from error
+    return functools.partial(model.encode, show_progress_bar=False)
+
+
+@contextlib.contextmanager
+def _root_logger_as_it_is() -> Iterator[None]:
+    """Keeps an import from configuring the root logger of the program."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)  # basicConfig leaves a logger with handlers alone
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)

@@ -1,0 +1,70 @@
+"""Any rows with the outlines of regions: GeoParquet, or CSV with their centres."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import shapely
+
+from mmgr_jax.errors import InputError
+
+
+def write(
+    path: Path,
+    columns: Mapping[str, Sequence[Any]],
+    geometry_wkb: Sequence[bytes],
+    crs: str,
+) -> None:
+    """Writes a table in one rename.
+
+    Args:
+        path: `.parquet`: GeoParquet 1.1 with the outlines and their boxes; else CSV
+            with `lon_deg` and `lat_deg` of their centres.
+        columns: Name -> a value a row.
+        geometry_wkb: The outline of each row, in `crs`.
+        crs: Their CRS; "" where nobody knows where regions lie: a CSV goes without
+            centres.
+
+    Raises:
+        InputError: If GeoParquet is asked for where nobody knows where regions lie.
+    """
+    if not crs and path.suffix == ".parquet":
+        raise InputError(
+            f"{path}: the records do not say where the regions lie, so GeoParquet has "
+            "nothing to hold. Name a file ending in .csv."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.suffix == ".parquet":
+            table = gpd.GeoDataFrame(
+                dict(columns), geometry=shapely.from_wkb(geometry_wkb), crs=crs
+            )
+            table.to_parquet(
+                temporary,
+                index=False,
+                schema_version="1.1.0",
+                write_covering_bbox=True,
+                compression="zstd",
+            )
+        else:
+            _with_centres(columns, geometry_wkb, crs).to_csv(temporary, index=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _with_centres(
+    columns: Mapping[str, Sequence[Any]], geometry_wkb: Sequence[bytes], crs: str
+) -> pd.DataFrame:
+    table = pd.DataFrame(dict(columns))
+    if not crs:
+        return table
+    outlines = gpd.GeoSeries(shapely.from_wkb(geometry_wkb), crs=crs)
+    centre = outlines.centroid.to_crs("EPSG:4326")
+    return table.assign(lon_deg=centre.x.round(6), lat_deg=centre.y.round(6))

@@ -1,0 +1,331 @@
+"""`python -m mmgr_jax.query`: regions ranked by what a text says."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from mmgr_jax import checkpoint, cli, distributed, experiment, inference
+from mmgr_jax.data import texts
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import features
+from mmgr_jax.typing import PoiSets
+
+USAGE = """Ranks a city's regions by a text, such as "university campus".
+
+The categories nearest to the text make a set of POIs; the trained POI encoder and its
+projection head take it to where tiles and POI sets meet; regions are ranked by cosine,
+of their tiles or of their own POIs. The records' category vectors must have been made
+with --config.category_vectors.method=text; nothing leaves this machine. docs/text.md
+has the details.
+
+  python -m mmgr_jax.query --config=... --text="university campus"
+  python -m mmgr_jax.query --config=... --text=harbour --text=allotments --top=10
+  python -m mmgr_jax.query --config=... --text=harbour --by=poi --out=harbour.parquet
+
+--out writes all regions: GeoParquet by the ending .parquet, else .csv.
+"""
+
+KINDS = {"image": "image_projection", "poi": "poi_projection"}
+"""What of a region is compared with the text."""
+
+ENDINGS = (".parquet", ".csv")
+TEMPERATURE = 0.1
+"""Of the softmax over cosines by which the nearest categories share the POIs."""
+
+_MAIN_CATEGORIES = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """The regions of a city by one text.
+
+    Attributes:
+        text: The text.
+        asked: Categories and numbers of the POIs it was turned into.
+        order: Regions, the most alike first [r].
+        cosine: Cosine of each of them [r].
+    """
+
+    text: str
+    asked: tuple[tuple[str, int], ...]
+    order: Int[np.ndarray, " r"]
+    cosine: Float[np.ndarray, " r"]
+
+
+def rank(
+    config: ConfigDict,
+    source: RecordSource,
+    said: Sequence[str],
+    *,
+    by: str = "image",
+    nearest: int = 5,
+) -> list[Ranking]:
+    """Ranks the regions by each of some texts.
+
+    Args:
+        config: The city's configuration; its checkpoint, or its workdir's, is read.
+        source: The records.
+        said: The texts.
+        by: A key of `KINDS`.
+        nearest: Categories that a text may turn into.
+
+    Raises:
+        InputError: If the category vectors are of no text, the checkpoint is missing
+            or does not fit, or a text says nothing.
+    """
+    space = texts.TextSpace.load(source.records_dir)
+    table = source.category_vectors()
+    if (len(space.phrases), len(space.components)) != table.shape:
+        raise InputError(
+            f"{source.records_dir / texts.FILE}: made for "
+            f"{len(space.phrases)} categories of {len(space.components)} numbers, but "
+            f"the vectors beside it are {table.shape[0]} of {table.shape[1]}. Make "
+            "both again with `python -m data_prep.category_embedding --config=...`."
+        )
+    bundle = checkpoint.latest(config.checkpoint or config.workdir)
+    encoder = inference.load_encoder(config, bundle, source)
+    if encoder.parts and not {"poi_encoder", "poi_head"} <= set(encoder.parts):
+        raise InputError(
+            f"{bundle}: holds {', '.join(encoder.parts)} alone, but a text goes "
+            "through the POI encoder and its head. Name a checkpoint of a whole run."
+        )
+    size = typical_number_of_pois(source)
+    sets = [
+        as_pois(vector, table, number=size, nearest=nearest)
+        for vector in space.vectors(said)
+    ]
+    asked = _projections(encoder, sets)
+    log.info("projections of %d regions (%s) ...", len(source), bundle)
+    regions = features.extract(
+        encoder.encode,
+        source,
+        batch_size=config.data.batch_size,
+        num_threads=config.data.num_threads,
+        edges=encoder.reads_edges,
+    )[KINDS[by]].values
+    names = source.manifest.categories
+    found = []
+    for text, pois, row in zip(
+        said, sets, _unit(asked) @ _unit(regions).T, strict=True
+    ):
+        order = np.argsort(-row, kind="stable")
+        told = tuple((names[index], int(count)) for index, count in pois)
+        found.append(Ranking(text, told, order, row[order]))
+    return found
+
+
+def as_pois(
+    vector: Float[np.ndarray, " d"],
+    table: Float[np.ndarray, "k d"],
+    *,
+    number: int,
+    nearest: int,
+) -> list[tuple[int, int]]:
+    """A text as POIs: the categories nearest to it share them.
+
+    The shares are a softmax of the cosines over `TEMPERATURE`; numbers are rounded so
+    that they sum up (largest remainders), and categories left with none are left out.
+
+    Args:
+        vector: The text's vector in the space of the table.
+        table: The categories' vectors.
+        number: POIs in all.
+        nearest: Categories at most.
+
+    Returns:
+        Pairs (category, number of its POIs), the nearest category first.
+    """
+    cosine = _unit(table) @ _unit(vector[None])[0]
+    chosen = np.argsort(-cosine, kind="stable")[:nearest]
+    share = np.exp((cosine[chosen] - cosine[chosen[0]]) / TEMPERATURE)
+    wanted = number * share / share.sum()
+    counts = np.floor(wanted).astype(int)
+    rest = np.argsort(counts - wanted, kind="stable")[: number - counts.sum()]
+    counts[rest] += 1
+    pairs = zip(chosen.tolist(), counts.tolist(), strict=True)
+    return [(category, count) for category, count in pairs if count]
+
+
+def typical_number_of_pois(source: RecordSource) -> int:
+    """The median number of POIs of the regions that have any.
+
+    Raises:
+        InputError: If no region has any.
+    """
+    counts = [len(category) for category in _poi_categories(source) if len(category)]
+    if not counts:
+        raise InputError(
+            f"{source.records_dir}: no region has a POI, so the POI encoder has learnt "
+            "nothing to ask it for. Build the records with POIs in their regions."
+        )
+    return int(np.ceil(np.median(counts)))
+
+
+def main_categories(source: RecordSource) -> tuple[list[int], list[str]]:
+    """Of each region: how many POIs it has, and its commonest categories in words."""
+    names = source.manifest.categories
+    numbers, told = [], []
+    for category in _poi_categories(source):
+        counts = np.bincount(category, minlength=len(names))
+        top = np.argsort(-counts, kind="stable")[:_MAIN_CATEGORIES]
+        numbers.append(len(category))
+        told.append(", ".join(f"{names[i]} {counts[i]}" for i in top if counts[i]))
+    return numbers, told
+
+
+def query(
+    config: ConfigDict,
+    said: Sequence[str],
+    *,
+    top: int,
+    by: str = "image",
+    nearest: int = 5,
+    out: str | None = None,
+) -> list[Ranking]:
+    """Ranks the regions, prints the first ones, and writes all of them.
+
+    Args:
+        config: See `rank`.
+        said: The texts.
+        top: Regions printed for each.
+        by: See `rank`.
+        nearest: See `rank`.
+        out: A file ending in one of `ENDINGS`; None writes nothing.
+
+    Raises:
+        InputError: See `rank`; or if an argument makes no sense.
+    """
+    said = [text.strip() for text in said]
+    _refuse_senseless(said, top, nearest, out)
+    source = experiment.open_source(config)
+    rankings = rank(config, source, said, by=by, nearest=nearest)
+    ids = [r["region_id"] for rows in source.parts() for r in source.read(rows)]
+    numbers, told = main_categories(source)
+    for ranking in rankings:
+        asked = ", ".join(f"{name} x {count}" for name, count in ranking.asked)
+        print(f"\n{ranking.text}  (asked for: {asked})")
+        print(f"{'rank':>4}  {'region':<20}  {'cosine':>6}  {'POIs':>5}  commonest")
+        pairs = zip(ranking.order.tolist(), ranking.cosine.tolist(), strict=True)
+        for place, (region, cosine) in enumerate(list(pairs)[:top], 1):
+            print(
+                f"{place:>4}  {ids[region]:<20}  {cosine:6.3f}  {numbers[region]:>5}  "
+                f"{told[region]}".rstrip()
+            )
+    if out is not None:
+        _write(Path(out), source, rankings, ids, numbers, told)
+    return rankings
+
+
+def _write(
+    path: Path,
+    source: RecordSource,
+    rankings: Sequence[Ranking],
+    ids: Sequence[str],
+    numbers: Sequence[int],
+    told: Sequence[str],
+) -> None:
+    from mmgr_jax.geo import rows as rows_lib  # geopandas loads here alone
+
+    regions = [r["geometry"] for rows in source.parts() for r in source.read(rows)]
+    order = [region for ranking in rankings for region in ranking.order.tolist()]
+    columns = {
+        "text": [ranking.text for ranking in rankings for _ in ids],
+        "rank": [place for _ in rankings for place in range(1, len(ids) + 1)],
+        "region_id": [ids[region] for region in order],
+        "cosine": np.concatenate([ranking.cosine for ranking in rankings]),
+        "num_pois": [numbers[region] for region in order],
+        "main_categories": [told[region] for region in order],
+    }
+    geometry = [regions[region] for region in order]
+    rows_lib.write(path, columns, geometry, source.manifest.crs)
+    print(f"\n{path}: {len(order)} rows, every region for each text")
+
+
+def _projections(
+    encoder: inference.Encoder, sets: Sequence[Sequence[tuple[int, int]]]
+) -> Float[np.ndarray, "t p"]:
+    """POI projections of sets given as categories and numbers.
+
+    Nobody says where such POIs stand: all are at the centre, and no edge joins them.
+    """
+    slots = max(sum(count for _, count in pois) for pois in sets)
+    category = np.zeros((len(sets), slots), np.int32)
+    mask = np.zeros((len(sets), slots), bool)
+    for row, pois in enumerate(sets):
+        members = [index for index, count in pois for _ in range(count)]
+        category[row, : len(members)], mask[row, : len(members)] = members, True
+    edges, weight = None, None
+    if encoder.reads_edges:
+        edges = np.zeros((len(sets), 1, 2), np.int32)
+        weight = np.zeros((len(sets), 1), np.float32)
+    offset_m = np.zeros((*mask.shape, 2), np.float32)
+    pois = PoiSets(category, offset_m, mask, edges, weight)
+    pooled = encoder.model.apply(encoder.variables, pois, method="encode_pois")
+    projected = encoder.model.apply(encoder.variables, pooled, method="project_pois")
+    return np.asarray(projected, np.float32)
+
+
+def _poi_categories(source: RecordSource) -> list[Int[np.ndarray, " n"]]:
+    return [r["poi/category"] for rows in source.parts() for r in source.read(rows)]
+
+
+def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    """Rows of length 1; rows of zeros stay."""
+    rows = np.asarray(rows, np.float64)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+
+
+def _refuse_senseless(
+    said: Sequence[str], top: int, nearest: int, out: str | None
+) -> None:
+    if not said or not all(said):
+        raise InputError('--text is missing or empty: say --text="university campus".')
+    for name, value in (("top", top), ("nearest", nearest)):
+        if value < 1:
+            raise InputError(f"--{name}={value}; allowed: 1 or more.")
+    if out is not None and not out.endswith(ENDINGS):
+        raise InputError(f"--out={out!r}; allowed: a file ending in .parquet or .csv.")
+
+
+def main() -> None:
+    """Entry point of `python -m mmgr_jax.query`."""
+    said = flags.DEFINE_multi_string("text", [], "What to look for; may be repeated.")
+    top = flags.DEFINE_integer("top", 20, "Regions printed for each text.")
+    by = flags.DEFINE_enum(
+        "by", "image", list(KINDS), "Compare the text with regions' tiles or POIs."
+    )
+    nearest = flags.DEFINE_integer("nearest", 5, "Categories a text may turn into.")
+    out = flags.DEFINE_string("out", None, "File for all regions: .parquet or .csv.")
+
+    def command(config: ConfigDict) -> None:
+        query(
+            config,
+            said.value,
+            top=top.value,
+            by=by.value,
+            nearest=nearest.value,
+            out=out.value,
+        )
+
+    cli.run(
+        distributed.by_first(command),
+        USAGE,
+        shortcuts=("workdir", "checkpoint"),
+        session=distributed.session,
+    )
+
+
+if __name__ == "__main__":
+    main()
