@@ -13,6 +13,8 @@ Put these files, or links to them, under `data/santa_monica/raw`:
                       domain), through github.com/CityofSantaMonica/GIS
     landuse.geojson   1,790 polygons, LANDUSE in 19 classes, streets left blank:
                       github.com/CityofSantaMonica/GIS (2014)
+    osm_pois_2019.csv, osm_categories.csv
+                      for the variant osm_pois alone: see configs/socal.py
 
 then run (three minutes on two cores)
 
@@ -26,11 +28,16 @@ table it prints is to be read with the mean and the random encoder beside it.
 
 Variants:
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
+    osm_pois     points of OpenStreetMap (380 within 150 m of a chip: restaurants,
+                 dentists, bicycles for hire) in place of the city's, under the list
+                 of categories of configs/socal.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, socal
+
+RAW = "data/santa_monica/raw"
 
 FUNCTION_OF_LAND_USE = {
     "Low Density Housing": "residential",
@@ -65,24 +72,26 @@ CLASSES = tuple(
 def get_config(variant: str | None = None) -> ConfigDict:
     """Santa Monica, optionally in a variant."""
     c = _sources()
-    _train(c)
-    if common.parse_variant(variant, ("image_only",)):
-        c.workdir += "_image_only"
+    socal.train_on_few_tiles(c)
+    c.data.batch_size = 46  # two steps an epoch
+    variant = common.parse_variant(variant, ("image_only", "osm_pois"))
+    if variant:
+        c.workdir += f"_{variant}"
+    if variant == "image_only":
         c.loss.image_weight = 1.0
+    if variant == "osm_pois":
+        c.records.dir += "_osm_pois"
+        socal.osm_pois(c, RAW)
     return c
 
 
 def _sources() -> ConfigDict:
     c = common.base("santa_monica", crs="EPSG:26911")  # UTM 11N on NAD83, as the chips
-    raw = "data/santa_monica/raw"
-    c.imagery.paths = (f"{raw}/chips/*.tif",)
-    c.pois.path = f"{raw}/pois.geojson"
-    c.regions.kind = "chips"
-    c.regions.tile_size_px = 256
-    c.regions.gsd_m = 0.6
+    socal.chips(c, RAW)
+    c.pois.path = f"{RAW}/pois.geojson"
     c.regions.poi_buffer_m = 150.0  # few points lie inside a chip
     c.labels.function = common.share_label(
-        f"{raw}/landuse.geojson",
+        f"{RAW}/landuse.geojson",
         column="LANDUSE",
         mapping=FUNCTION_OF_LAND_USE,
         classes=CLASSES,
@@ -91,7 +100,7 @@ def _sources() -> ConfigDict:
         source="City of Santa Monica",
     )
     c.labels.population = common.count_label(
-        f"{raw}/census2010_blocks_population.geojson",
+        f"{RAW}/census2010_blocks_population.geojson",
         column="pop2010",
         unit="persons",
         year=2010,
@@ -100,21 +109,4 @@ def _sources() -> ConfigDict:
     )
     c.blocks.size_m = 1000.0  # labels resemble themselves for some 600 m
     c.blocks.buffer_m = 300.0  # nearer regions share POIs
-    c.records.num_shards = 2
     return c
-
-
-def _train(c: ConfigDict) -> None:
-    c.augment.size_px = 128  # 1.2 m a pixel at full crop, a quarter of the work
-    c.augment.vertical_flip = True  # from above, no direction is up
-    c.augment.quarter_turns = True
-    c.data.batch_size = 46  # two steps an epoch
-    c.model.image_encoder = dict(name="resnet_small", width=24)
-    c.loss.temperature = 0.2
-    c.loss.symmetric = True
-    c.optim.learning_rate = 1e-3
-    c.optim.schedule = "cosine"
-    c.optim.warmup = "5 epochs"
-    c.train.total = "60 epochs"
-    c.train.log_every = "20 steps"
-    c.train.save_every = "20 epochs"

@@ -10,6 +10,7 @@ from configs import (
     released_sample,
     santa_monica,
     shanghai,
+    socal,
     toy_city,
     wuhan,
 )
@@ -23,6 +24,9 @@ CONFIGS = {
     "wuhan": wuhan.get_config(),
     "released_sample": released_sample.get_config("released"),
     "santa_monica": santa_monica.get_config(),
+    "santa_monica:osm_pois": santa_monica.get_config("osm_pois"),
+    "socal:riverside": socal.get_config("riverside"),
+    "socal:palm_springs": socal.get_config("palm_springs"),
     "helsinki:runlocal": helsinki.get_config("runlocal"),
 } | {f"shanghai:{recipe}": shanghai.get_config(recipe) for recipe in common.RECIPES}
 
@@ -134,6 +138,11 @@ def test_an_unknown_variant_is_refused():
         ValueError, match="'runlocally' is unknown; allowed: paper, rel"
     ):
         shanghai.get_config("runlocally")
+
+
+def test_a_file_of_several_places_asks_for_one():
+    with pytest.raises(ValueError, match="name one, such as .* allowed: riverside, p"):
+        socal.get_config()
 
 
 def test_runlocal_shows_the_same_ground():
