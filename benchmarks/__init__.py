@@ -1,0 +1,1 @@
+"""What MMGR is measured against: networks and programs that others have made."""
