@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from mmgr_jax import checkpoint, cli, distributed, experiment, inference
-from mmgr_jax.data import texts
+from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
-from mmgr_jax.typing import PoiSets
+from mmgr_jax.typing import PoiSets, Tree
 
 USAGE = """Ranks a city's regions by a text, such as "university campus".
 
@@ -37,11 +39,10 @@ has the details.
 KINDS = {"image": "image_projection", "poi": "poi_projection"}
 """What of a region is compared with the text."""
 
+COLUMNS = ("text", "rank", "region_id", "cosine", "num_pois", "main_categories")
 ENDINGS = (".parquet", ".csv")
 TEMPERATURE = 0.1
 """Of the softmax over cosines by which the nearest categories share the POIs."""
-
-_MAIN_CATEGORIES = 3
 
 log = logging.getLogger(__name__)
 
@@ -158,30 +159,27 @@ def as_pois(
 
 
 def typical_number_of_pois(source: RecordSource) -> int:
-    """The median number of POIs of the regions that have any.
+    """The median number of POIs of the regions that have any, rounded up.
 
     Raises:
         InputError: If no region has any.
     """
-    counts = [len(category) for category in _poi_categories(source) if len(category)]
-    if not counts:
+    counts = [len(record["poi/category"]) for record in _records(source)]
+    if not any(counts):
         raise InputError(
             f"{source.records_dir}: no region has a POI, so the POI encoder has learnt "
             "nothing to ask it for. Build the records with POIs in their regions."
         )
-    return int(np.ceil(np.median(counts)))
+    return int(np.ceil(np.median([count for count in counts if count])))
 
 
-def main_categories(source: RecordSource) -> tuple[list[int], list[str]]:
-    """Of each region: how many POIs it has, and its commonest categories in words."""
-    names = source.manifest.categories
-    numbers, told = [], []
-    for category in _poi_categories(source):
-        counts = np.bincount(category, minlength=len(names))
-        top = np.argsort(-counts, kind="stable")[:_MAIN_CATEGORIES]
-        numbers.append(len(category))
-        told.append(", ".join(f"{names[i]} {counts[i]}" for i in top if counts[i]))
-    return numbers, told
+def main_categories(
+    category: Int[np.ndarray, " n"], names: Sequence[str], number: int = 3
+) -> str:
+    """The commonest categories of some POIs in words, such as "cafe 4, bank 1"."""
+    counts = np.bincount(category, minlength=len(names))
+    top = np.argsort(-counts, kind="stable")[:number]
+    return ", ".join(f"{names[i]} {counts[i]}" for i in top if counts[i])
 
 
 def query(
@@ -210,46 +208,56 @@ def query(
     _refuse_senseless(said, top, nearest, out)
     source = experiment.open_source(config)
     rankings = rank(config, source, said, by=by, nearest=nearest)
-    ids = [r["region_id"] for rows in source.parts() for r in source.read(rows)]
-    numbers, told = main_categories(source)
+    regions = _regions(source)
     for ranking in rankings:
         asked = ", ".join(f"{name} x {count}" for name, count in ranking.asked)
         print(f"\n{ranking.text}  (asked for: {asked})")
         print(f"{'rank':>4}  {'region':<20}  {'cosine':>6}  {'POIs':>5}  commonest")
         pairs = zip(ranking.order.tolist(), ranking.cosine.tolist(), strict=True)
-        for place, (region, cosine) in enumerate(list(pairs)[:top], 1):
+        for place, (index, cosine) in enumerate(list(pairs)[:top], 1):
+            region = regions[index]
             print(
-                f"{place:>4}  {ids[region]:<20}  {cosine:6.3f}  {numbers[region]:>5}  "
-                f"{told[region]}".rstrip()
+                f"{place:>4}  {region['region_id']:<20}  {cosine:6.3f}  "
+                f"{region['num_pois']:>5}  {region['main_categories']}".rstrip()
             )
     if out is not None:
-        _write(Path(out), source, rankings, ids, numbers, told)
+        _write(Path(out), source, rankings, regions)
     return rankings
+
+
+def _regions(source: RecordSource) -> list[dict[str, Any]]:
+    """What is told of each region."""
+    names = source.manifest.categories
+    return [
+        {
+            "region_id": record["region_id"],
+            "num_pois": len(record["poi/category"]),
+            "main_categories": main_categories(record["poi/category"], names),
+            "geometry": record["geometry"],
+        }
+        for record in _records(source)
+    ]
 
 
 def _write(
     path: Path,
     source: RecordSource,
     rankings: Sequence[Ranking],
-    ids: Sequence[str],
-    numbers: Sequence[int],
-    told: Sequence[str],
+    regions: Sequence[Mapping[str, Any]],
 ) -> None:
-    from mmgr_jax.geo import rows as rows_lib  # geopandas loads here alone
+    from mmgr_jax.geo import rows  # geopandas loads here alone
 
-    regions = [r["geometry"] for rows in source.parts() for r in source.read(rows)]
-    order = [region for ranking in rankings for region in ranking.order.tolist()]
-    columns = {
-        "text": [ranking.text for ranking in rankings for _ in ids],
-        "rank": [place for _ in rankings for place in range(1, len(ids) + 1)],
-        "region_id": [ids[region] for region in order],
-        "cosine": np.concatenate([ranking.cosine for ranking in rankings]),
-        "num_pois": [numbers[region] for region in order],
-        "main_categories": [told[region] for region in order],
-    }
-    geometry = [regions[region] for region in order]
-    rows_lib.write(path, columns, geometry, source.manifest.crs)
-    print(f"\n{path}: {len(order)} rows, every region for each text")
+    table = [
+        {"text": ranking.text, "rank": place, "cosine": cosine, **regions[index]}
+        for ranking in rankings
+        for place, (index, cosine) in enumerate(
+            zip(ranking.order.tolist(), ranking.cosine.tolist(), strict=True), 1
+        )
+    ]
+    columns = {name: [row[name] for row in table] for name in COLUMNS}
+    geometry = [row["geometry"] for row in table]
+    rows.write(path, columns, geometry, source.manifest.crs)
+    print(f"\n{path}: {len(table)} rows, every region for each text")
 
 
 def _projections(
@@ -271,13 +279,18 @@ def _projections(
         weight = np.zeros((len(sets), 1), np.float32)
     offset_m = np.zeros((*mask.shape, 2), np.float32)
     pois = PoiSets(category, offset_m, mask, edges, weight)
-    pooled = encoder.model.apply(encoder.variables, pois, method="encode_pois")
-    projected = encoder.model.apply(encoder.variables, pooled, method="project_pois")
-    return np.asarray(projected, np.float32)
+
+    def project(variables: Tree, pois: PoiSets) -> jax.Array:
+        pooled = encoder.model.apply(variables, pois, method="encode_pois")
+        return encoder.model.apply(variables, pooled, method="project_pois")
+
+    return np.asarray(jax.jit(project)(encoder.variables, pois), np.float32)
 
 
-def _poi_categories(source: RecordSource) -> list[Int[np.ndarray, " n"]]:
-    return [r["poi/category"] for rows in source.parts() for r in source.read(rows)]
+def _records(source: RecordSource) -> Iterator[schema.Record]:
+    """All regions in order, without their tiles."""
+    for rows in source.parts():
+        yield from source.read(rows)
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

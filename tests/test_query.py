@@ -1,0 +1,185 @@
+"""Regions ranked by a text: from the words to a file, on a few small regions."""
+
+import shutil
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from small_records import CATEGORIES, config_of
+
+from mmgr_jax import experiment, inference, query, train
+from mmgr_jax.data import texts
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import features
+
+AXES = np.eye(5, 16)
+"""Each category of the small records on an axis of its own."""
+
+
+def _space(**changed):
+    """The space of a table whose categories are the first five axes."""
+    given = dict(
+        model="wordllama",
+        folder="",
+        version="0",
+        phrases=CATEGORIES,
+        mean=np.zeros(5),
+        components=np.eye(16, 5),
+        scale=1.0,
+    )
+    return texts.TextSpace(**(given | changed))
+
+
+def _encode(said):
+    """Words of categories in a text -> unit vectors; a stand-in without a model."""
+    found = np.array([[name in text.split() for name in CATEGORIES] for text in said])
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def trained(records_dir, tmp_path_factory):
+    """A short run on the small records, with category vectors made from texts."""
+    folder = tmp_path_factory.mktemp("query")
+    shutil.copytree(records_dir, folder / "records")
+    np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
+    (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
+    config = config_of(folder / "records", folder)
+    train.train(config)
+    return config
+
+
+@pytest.fixture
+def config(trained, monkeypatch):
+    encoder = texts.SentenceEncoder("wordllama", "0", _encode)
+    monkeypatch.setattr(texts, "load", lambda model, folder: encoder)
+    return trained.copy_and_resolve_references()
+
+
+def test_a_text_becomes_pois_by_softmax_and_largest_remainders():
+    # Cosines .8, .6 and .0: shares e^0, e^-2 and e^-8 of 10 POIs are 8.807, 1.192
+    # and .003, so 8, 1 and 0, and the largest remainder gets the last one.
+    vector, table = np.array([0.8, 0.6, 0.0]), 3.0 * np.eye(3)
+    found = query.as_pois(vector, table, number=10, nearest=3)
+    assert found == [(0, 9), (1, 1)]
+    assert query.as_pois(vector, table, number=10, nearest=1) == [(0, 10)]
+    # Equally near: equal shares, the first one gets what cannot be shared.
+    both = query.as_pois(np.array([1.0, 1.0, 0.0]), table, number=5, nearest=2)
+    assert both == [(0, 3), (1, 2)]
+
+
+def test_the_typical_number_is_the_median_of_regions_with_pois(records_dir):
+    source = RecordSource(records_dir)
+    counts = [len(source[row]["poi/category"]) for row in range(len(source))]
+    assert 0 in counts
+    expected = int(np.ceil(np.median([count for count in counts if count])))
+    assert query.typical_number_of_pois(source) == expected
+
+
+@pytest.mark.parametrize("by", ["image", "poi"])
+def test_regions_are_ranked_by_cosine_to_a_region_of_such_pois(config, by):
+    """The oracle: the encoder's own batch function, on a batch with these POIs."""
+    source = experiment.open_source(config)
+    (park, two) = query.rank(config, source, ["a park", "bank or school"], by=by)
+    number = query.typical_number_of_pois(source)
+    assert park.asked == (("park", number),)
+    assert dict(two.asked) == {"bank": -(-number // 2), "school": number // 2}
+    bundle = query.checkpoint.latest(config.workdir)
+    encoder = inference.load_encoder(config, bundle, source)
+    plain = features.extract(
+        encoder.encode, source, batch_size=16, num_threads=1, edges=False
+    )
+    regions = plain[query.KINDS[by]].values
+    batch = dict(next(iter(features.pipeline.epoch_batches(
+        source, batch_size=16, num_threads=1)))
+    )  # fmt: skip
+    for key in ("poi_category", "poi_mask"):
+        batch[key] = batch[key].copy()
+    batch["poi_offset_m"] = np.zeros_like(batch["poi_offset_m"])
+    batch["poi_category"][0] = CATEGORIES.index("park")
+    batch["poi_mask"][0] = np.arange(batch["poi_mask"].shape[1]) < number
+    (asked,) = encoder.encode(batch)["poi_projection"].values()
+    lengths = np.linalg.norm(regions, axis=1) * np.linalg.norm(asked[0])
+    expected = regions @ asked[0] / lengths
+    np.testing.assert_allclose(park.cosine, np.sort(expected)[::-1], atol=2e-5)
+    np.testing.assert_allclose(expected[park.order], park.cosine, atol=2e-5)
+    assert sorted(park.order) == list(range(40))
+
+
+def test_a_region_that_holds_just_what_is_asked_for_comes_first(config, tmp_path):
+    """By POIs: equal sets have equal projections, so their cosine is 1."""
+    source = experiment.open_source(config)
+    number = query.typical_number_of_pois(source)
+    cafe = CATEGORIES.index("cafe")
+    sets = [record["poi/category"] for record in query._records(source)]
+    chosen = next(row for row, of in enumerate(sets) if len(of) == number)
+    source._cache[chosen] = source[chosen] | {
+        "poi/category": np.full(number, cafe, np.int32),
+    }
+    (found,) = query.rank(config, source, ["cafe"], by="poi")
+    assert found.order[0] == chosen
+    assert found.cosine[0] == pytest.approx(1, abs=1e-5) and found.cosine[1] < 1
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_the_file_holds_every_region_for_each_text(config, tmp_path, capsys, ending):
+    out = tmp_path / "new" / f"found.{ending}"
+    rankings = query.query(config, ["park", " school "], top=2, out=str(out))
+    table = gpd.read_parquet(out) if ending == "parquet" else pd.read_csv(out)
+    assert list(table.columns[:6]) == list(query.COLUMNS)
+    assert len(table) == 80 and table["text"].unique().tolist() == ["park", "school"]
+    assert table["rank"][:40].tolist() == list(range(1, 41))
+    np.testing.assert_allclose(table["cosine"][:40], rankings[0].cosine)
+    first = table.iloc[0]
+    source = experiment.open_source(config)
+    record = source[int(rankings[0].order[0])]
+    assert first["region_id"] == record["region_id"]
+    assert first["num_pois"] == len(record["poi/category"])
+    if ending == "parquet":
+        assert table.crs == "EPSG:32651" and first.geometry.wkb == record["geometry"]
+    else:  # UTM zone 51 around its central meridian, 123 E, 3400 km north
+        assert 120 < first["lon_deg"] < 123 and 30 < first["lat_deg"] < 31.5
+    printed = capsys.readouterr().out
+    number = query.typical_number_of_pois(source)
+    assert f"park  (asked for: park x {number})" in printed
+    lines = [line for line in printed.splitlines() if line[:4].strip().isdigit()]
+    assert [int(line.split()[0]) for line in lines] == [1, 2, 1, 2]
+    assert first["region_id"] == lines[0].split()[1]
+
+
+def test_main_categories_are_the_commonest():
+    names = ("bank", "cafe", "park", "zoo")
+    told = query.main_categories(np.array([1, 1, 3, 2, 2, 1, 0]), names, 2)
+    assert told == "cafe 3, park 2"
+    assert query.main_categories(np.array([], int), names) == ""
+
+
+def test_what_cannot_be_asked_is_said_in_a_sentence(config, tmp_path):
+    for said, given, expected in (
+        ([], {}, r"--text is missing or empty"),
+        (["  "], {}, r"--text is missing or empty"),
+        (["a"], dict(top=0), r"--top=0; allowed: 1 or more"),
+        (["a"], dict(nearest=0), r"--nearest=0; allowed"),
+        (["a"], dict(out="x.gpkg"), r"'x.gpkg'; allowed: .* .parquet or .csv"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            query.query(config, said, **(dict(top=1) | given))
+
+
+def test_records_without_texts_and_other_tables_are_refused(config, tmp_path):
+    folder = tmp_path / "records"
+    shutil.copytree(config.records.dir, folder)
+    config.records.dir = str(folder)
+    source = RecordSource(folder)
+    (folder / texts.FILE).write_bytes(_space(components=np.eye(8, 5)).to_bytes())
+    with pytest.raises(InputError, match=r"made for 5 categories of 8 numbers, but"):
+        query.rank(config, source, ["park"])
+    (folder / texts.FILE).write_bytes(b"PK, but no archive")
+    with pytest.raises(InputError, match=r"category_text.npz: cannot be read"):
+        query.rank(config, source, ["park"])
+    (folder / texts.FILE).unlink()
+    with pytest.raises(
+        InputError, match=r"no such file, so .* --config.category_vectors.method=text`"
+    ):
+        query.rank(config, source, ["park"])
