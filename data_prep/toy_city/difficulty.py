@@ -58,7 +58,7 @@ class Difficulty:
     season_strips_m: float = 0.0
     sun_azimuth_deg: float = AZIMUTH_DEG
     sun_elevation_deg: float = ELEVATION_DEG
-    poi_shift_m: tuple[float, float] = (0.0, 0.0)
+    poi_shift_m: tuple[float, ...] = (0.0, 0.0)
     poi_scatter_m: float = 0.0
     poi_missing: float = 0.0
 
@@ -93,7 +93,7 @@ class Difficulty:
 
 def _check_bounds(name: str, value: Any, low: float, high: float) -> None:
     pair = name == "poi_shift_m"
-    numbers = tuple(value) if isinstance(value, tuple | list) else (value,)
+    numbers = value if isinstance(value, tuple) else (value,)
     fits = len(numbers) == 1 + pair and all(
         isinstance(number, int | float) and low <= number <= high for number in numbers
     )

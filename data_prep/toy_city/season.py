@@ -62,7 +62,7 @@ def crowns(seed: int, count: int, summer: Rgb) -> Colours:
     rng = random_stream(seed, "season trees")
     turned = np.array(TREES_RGB)[rng.integers(len(TREES_RGB), size=count)]
     evergreen = rng.uniform(size=(count, 1)) < EVERGREEN_OF_TREES
-    return np.where(evergreen, 0, turned - np.array(summer))
+    return np.where(evergreen, 0.0, turned - np.array(summer, float))
 
 
 @dataclasses.dataclass(frozen=True)
