@@ -165,7 +165,14 @@ def load(model: str, folder: str | None = None) -> SentenceEncoder:
     found = problems(model, folder)
     if found:
         raise InputError(" ".join(found))
-    embed = _wordllama() if model == "wordllama" else _sentence_transformers(folder)
+    try:
+        embed = _wordllama() if model == "wordllama" else _sentence_transformers(folder)
+    except ImportError as error:
+        raise InputError(
+            f"config.category_vectors.text.model is {model!r}, whose package is there "
+            f"but cannot be imported ({_first_line(error)}). Install it in an "
+            f"environment of its own: `{MODELS[model]}`."
+        ) from error
     return SentenceEncoder(model, importlib.metadata.version(model), embed)
 
 
@@ -228,12 +235,15 @@ def _sentence_transformers(folder: str | None) -> _Embed:
     try:
         model = SentenceTransformer(folder, device="cpu", local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{folder}: holds no model of sentence-transformers ({first}). Name a "
-            "folder that its `save` wrote."
+            f"{folder}: holds no model of sentence-transformers "
+            f"({_first_line(error)}). Name a folder that its `save` wrote."
         ) from error
     return functools.partial(model.encode, show_progress_bar=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextlib.contextmanager
