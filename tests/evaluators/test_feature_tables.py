@@ -146,6 +146,17 @@ def test_alphaearth_s_bands_are_known_by_name(tmp_path):
     np.testing.assert_array_equal(found, bands)
 
 
+def test_places_are_no_features(features, tmp_path):
+    path = tmp_path / "placed.parquet"
+    pairs = [[0.0, 1.0]] * NUM_REGIONS  # GeoArrow's interleaved points
+    columns = dict(zip(COLUMNS, features.T, strict=True))
+    table = pa.table(dict(region_id=REGION_IDS, outline=pairs, bbox=pairs, **columns))
+    said = json.dumps(dict(primary_column="outline", columns=dict(outline={})))
+    parquet.write_table(table.replace_schema_metadata({"geo": said}), path)
+    found = feature_tables.read("placed", str(path), REGION_IDS)
+    np.testing.assert_array_equal(found, features)
+
+
 def test_columns_may_be_asked_for(features, tmp_path):
     path = tmp_path / "both.parquet"
     frame = _frame(REGION_IDS, features)
