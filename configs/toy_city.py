@@ -31,6 +31,16 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
         size_regions=size_regions,
         region_size_m=128.0,
         gsd_m=2.0,
+        # Difficulties, all neutral: data_prep/toy_city/difficulty.py, docs/toy_city.md.
+        sensor_noise=0.0,
+        haze=0.0,
+        season=0.0,
+        season_strips_m=0.0,
+        sun_azimuth_deg=144.8,
+        sun_elevation_deg=67.4,
+        poi_shift_m=(0.0, 0.0),
+        poi_scatter_m=0.0,
+        poi_missing=0.0,
     )
     c.imagery.paths = (f"{raw}/imagery.tif",)
     c.pois.path = f"{raw}/pois.parquet"

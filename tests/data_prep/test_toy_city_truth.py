@@ -18,7 +18,8 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from data_prep.toy_city import generate
+from data_prep.toy_city import ceilings, generate
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import metrics
 
 TILE_PX = 64
@@ -238,6 +239,30 @@ def test_ceilings_are_what_a_line_attains(truth, facts):
     assert ceiling["image_plain"] + 0.2 < ceiling["image_visible"]
     assert ceiling["image_visible"] + 0.04 < ceiling["all_latents"] < 0.92
     assert 0.8 < facts["ceiling_r2_log"]["population"]["built"]["all_latents"] < 0.95
+
+
+def test_ceilings_are_read_from_the_truth_alone(city, facts, capsys):
+    declared = facts["ceiling_r2_log"]
+    for scope, known in itertools.product(ceilings.SCOPES, ceilings.KNOWN):
+        found = ceilings.ceilings(city / "truth", scope=scope, known=known)
+        assert found["gdp"] == pytest.approx(declared["gdp"][scope][known])
+        population = declared["population"][scope]["all_latents"]
+        assert found["population"] == pytest.approx(population)
+    found = ceilings.ceilings(city / "truth")
+    if facts["regions"] == [40, 40] and facts["seed"] == 0:  # docs/toy_city.md
+        assert found == pytest.approx({"gdp": 0.915, "population": 0.917}, abs=5e-4)
+    ceilings.main([str(city / "truth")])
+    line = "all regions, all_latents: gdp {gdp:.3f}, population {population:.3f}"
+    assert line.format(**found) in capsys.readouterr().out
+
+
+def test_a_folder_without_truth_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        ceilings.main([str(tmp_path)])
+    told = capsys.readouterr().err
+    assert str(tmp_path / "truth.parquet") in told and "data_prep.build" in told
+    with pytest.raises(InputError, match="known is 'noise'; give one of 'all_latents'"):
+        ceilings.ceilings(tmp_path, known="noise")
 
 
 def test_no_learner_given_the_latents_passes_the_ceiling(truth, facts):
