@@ -7,18 +7,23 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, augment, checkpoint, cli, experiment, train_step
+from mmgr_jax import __version__, checkpoint, cli, experiment, train_step
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.models import parts, torch_files
+from mmgr_jax.models import layouts, mmgr, parts, torch_files
 from mmgr_jax.typing import Tree
 
 USAGE = """Converts weights between PyTorch files and checkpoints.
 
-In: ResNet-18, ResNet-50 (torchvision or timm), ViT-S/16 and ViT-B/16 (timm) as image
-encoder, or the two files of the released MMGR; --config names the architecture.
+In: an image encoder, or the two files of the released MMGR; --config names the
+architecture. ResNet-18 and ResNet-50 as torchvision or timm write them, ViT-S/16 and
+ViT-B/16 as timm does, DINOv2 and DINOv3 as timm, transformers or Meta do. Weights are
+never downloaded: docs/towers.md says where they are and under which licence.
 
   python -m mmgr_jax.convert --config=configs/shanghai.py \\
       --from_image=resnet50.pth --out=weights/resnet50
+  python -m mmgr_jax.convert --config=configs/shanghai.py \\
+      --config.model.image_encoder.name=dinov3_vits16 \\
+      --from_image=model.safetensors --out=weights/dinov3_vits16
   python -m mmgr_jax.convert --config=configs/shanghai.py:released \\
       --from_image=image.tar --from_poi=poi.tar --out=weights/released
 
@@ -33,8 +38,8 @@ released program has it; both load with strict=True.
       --to_image=image.safetensors --to_poi=poi.tar
 
 .safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
-(requirements-convert.txt). Weights must want ImageNet's mean and deviation, as these
-architectures do in torchvision; some ViTs of timm want 0.5 instead.
+(requirements-convert.txt). A file does not say which mean and deviation its weights
+want: config.model.image_encoder.pixels does, for ViTs.
 """
 
 IMAGE_SIDE = ("image_encoder", "image_head")
@@ -76,6 +81,10 @@ def bring_in(
             log.info("%s: the released image file", from_image)
             given = parts.parts_from_released(state_dict, like, IMAGE_SIDE)
         else:
+            encoder = like["params"]["image_encoder"]
+            state_dict, notes = layouts.unified(state_dict, encoder)
+            for note in notes:
+                log.info("%s: %s", from_image, note)
             if resample_positions:
                 state_dict, report = parts.with_resampled_positions(state_dict, like)
                 log.info(report or "the positions fit as they are")
@@ -130,12 +139,13 @@ def give_out(
     metadata = checkpoint.load_metadata(bundle)
     experiment.check_same_model(config.model.to_dict(), metadata, bundle)
     variables = checkpoint.load_arrays(bundle)
+    encoder = _model(config).image_encoder
     about = {
         "format": "pt",
         "architecture": str(config.model.image_encoder.name),
         "input_px": str(config.augment.size_px),
-        "mean": str(augment.IMAGENET_MEAN),
-        "std": str(augment.IMAGENET_STD),
+        "mean": str(encoder.pixel_mean),
+        "std": str(encoder.pixel_std),
         "checkpoint": str(bundle),
         "software": f"mmgr-jax {__version__}",
     }
@@ -157,12 +167,16 @@ def give_out(
 
 def _shapes(config: ConfigDict) -> Tree:
     """Shapes of the model's variables; the number of categories does not matter."""
-    metadata = checkpoint.Metadata({}, ("any",), config.category_vectors.dim)
-    model = experiment.build_model(config.model.to_dict(), metadata)
+    model = _model(config)
     return jax.eval_shape(
         lambda key: train_step.init_variables(model, key, 1, config.augment.size_px),
         jax.random.key(0),
     )
+
+
+def _model(config: ConfigDict) -> mmgr.MMGR:
+    metadata = checkpoint.Metadata({}, ("any",), config.category_vectors.dim)
+    return experiment.build_model(config.model.to_dict(), metadata)
 
 
 def _add(variables: dict[str, dict[str, Tree]], given: Tree) -> None:

@@ -3,13 +3,14 @@
 import jax
 import numpy as np
 import pytest
+import small_vits
 from oracles import import_oracle, import_timm, import_torchvision
 from small_model import D, K
 
 from configs import toy_city
 from mmgr_jax import augment, checkpoint, convert, experiment, inference
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import torch_files
+from mmgr_jax.models import dino, torch_files
 
 
 def config_for(image_encoder, tmp_path, records_dir, size_px=32):
@@ -77,7 +78,7 @@ def test_weights_come_in_and_go_out_with_their_features(
     batch = next(experiment.build(config).batches())
     encoder = inference.load_encoder(config, bundle, source)
     expected = features_of(oracle, batch)
-    assert_close(encoder.encode(batch)["image"], expected)
+    assert_close(encoder.encode(batch)["image"]["pooled"], expected)
 
     config.checkpoint = str(bundle)
     out = tmp_path / "out.safetensors"
@@ -110,7 +111,8 @@ def test_a_run_s_encoder_loads_in_torchvision_with_the_same_features(
     source = experiment.open_source(config)
     batch = next(run.batches())
     bundle = checkpoint.latest(config.workdir)
-    features = inference.load_encoder(config, bundle, source).encode(batch)["image"]
+    encoder = inference.load_encoder(config, bundle, source)
+    features = encoder.encode(batch)["image"]["pooled"]
     assert_close(features, features_of(oracle, batch))
 
     poi = torch_files.read_state_dict(tmp_path / "poi.tar")
@@ -119,6 +121,47 @@ def test_a_run_s_encoder_loads_in_torchvision_with_the_same_features(
     with import_oracle("safetensors").safe_open(out, "np") as file:
         assert file.metadata()["architecture"] == "resnet18"
         assert file.metadata()["mean"] == "(0.485, 0.456, 0.406)"
+
+
+def test_a_dinov3_of_transformers_comes_in_and_goes_out_as_timm_s(
+    tmp_path, records_dir, monkeypatch
+):
+    """Its pixels are normalised as satellite imagery's weights want; a small one."""
+    name = "dinov3_vitl16_sat493m"
+    small = dict(
+        width=small_vits.WIDTH, depth=small_vits.DEPTH, num_heads=small_vits.HEADS
+    )
+    monkeypatch.setitem(dino.SIZES, "vitl", small)
+    oracle = small_vits.of_transformers(name)
+    oracle.save_pretrained(tmp_path / "dinov3")
+    config = config_for(name, tmp_path, records_dir)
+    bundle = convert.bring_in(
+        config,
+        tmp_path / "in",
+        from_image=str(tmp_path / "dinov3" / "model.safetensors"),
+        resample_positions=True,  # there are none to resample
+    )
+    source = experiment.open_source(config)
+    batch = next(experiment.build(config).batches())
+    encoder = inference.load_encoder(config, bundle, source)
+    pixels = dict(mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143))
+    view = augment.plain_view(jax.numpy.asarray(batch["image"]), size_px=32, **pixels)
+    with import_oracle("torch").no_grad():
+        theirs = oracle(small_vits.to_torch_image(view)).pooler_output.numpy()
+    assert_close(encoder.encode(batch)["image"]["pooled"], theirs)
+
+    config.checkpoint = str(bundle)
+    out = tmp_path / "out.safetensors"
+    convert.give_out(config, to_image=str(out))
+    again = small_vits.of_timm(name)
+    held = import_oracle("safetensors.torch").load_file(out)
+    again.load_state_dict(held, strict=True)
+    with import_oracle("torch").no_grad():
+        assert_close(again(small_vits.to_torch_image(view)).numpy(), theirs)
+    with import_oracle("safetensors").safe_open(out, "np") as file:
+        assert file.metadata()["architecture"] == name
+        assert file.metadata()["mean"] == str(pixels["mean"])
+        assert file.metadata()["std"] == str(pixels["std"])
 
 
 def test_the_released_files_come_in_and_go_out(tmp_path, records_dir):

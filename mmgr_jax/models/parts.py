@@ -14,6 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.models import layouts
 from mmgr_jax.models.vit import resample_positions
 from mmgr_jax.models.weights import (
     CLASSIFIER,
@@ -32,7 +33,8 @@ def image_encoder_from_torch(state_dict: StateDict, like: Tree) -> Tree:
     """The image encoder from torchvision's or timm's weights of the same architecture.
 
     Args:
-        state_dict: Weights of the PyTorch model; its classifier is left out.
+        state_dict: Weights of the PyTorch model; its classifier is left out. Those of a
+            ViT under our names, see `layouts.unified`.
         like: Variables of MMGR, or their shapes.
 
     Returns:
@@ -52,10 +54,13 @@ def image_encoder_to_torch(variables: Tree) -> StateDict:
     """The state dict of the same encoder in torchvision or timm, without classifier.
 
     It loads with `strict=True` where the PyTorch model has no classifier either:
-    `num_classes=0` in timm, `model.fc = torch.nn.Identity()` in torchvision.
+    `num_classes=0` in timm, `model.fc = torch.nn.Identity()` in torchvision. A DINOv3
+    is that of timm with `qkvb` in its name, to be made with `global_pool="token"`.
     """
     own = {name: tree["image_encoder"] for name, tree in _only(variables).items()}
-    return to_torch(own, counters=True)
+    state_dict = to_torch(own, counters=True)
+    vit = layouts.is_vit(own["params"])
+    return layouts.as_timm(state_dict) if vit else state_dict
 
 
 def with_resampled_positions(
@@ -64,7 +69,7 @@ def with_resampled_positions(
     """The weights of a ViT with positions for the image size of `like`.
 
     Args:
-        state_dict: Weights meant for `image_encoder_from_torch`.
+        state_dict: Weights meant for `image_encoder_from_torch`, under our names.
         like: Variables of MMGR, or their shapes.
 
     Returns:

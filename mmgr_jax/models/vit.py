@@ -1,6 +1,8 @@
 """ViT image encoders, parameter for parameter those of timm."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,56 +10,117 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mmgr_jax.errors import InputError
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.models import readout, rotary
 from mmgr_jax.models.convolution import patches
 from mmgr_jax.models.set2set import uniform_init
+from mmgr_jax.models.transformer import NORMAL, Block, layer_norm
 
-MLP_RATIO = 4  # hidden width of a block's MLP over its width
-EPSILON = 1e-6
-# timm truncates at +-2, a hundred deviations away: the same distribution.
-NORMAL = nn.initializers.normal(0.02)
+POSITIONS = ("learnt", "rotary")
+PIXELS = {
+    "imagenet": (readout.IMAGENET_MEAN, readout.IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "sat493m": ((0.430, 0.411, 0.296), (0.213, 0.156, 0.143)),
+}
+"""Mean and deviation of red, green and blue in [0, 1] that weights were trained with.
+
+ImageNet's: torchvision, DINOv2, DINOv3 (LVD-1689M) and some ViTs of timm. 0.5: timm's
+`augreg` ViTs and others. SAT-493M: DINOv3 trained on satellite imagery (README of
+github.com/facebookresearch/dinov3).
+"""
 
 
 class ViT(nn.Module):
     """A vision transformer from normalised image to its class token.
 
     Module names are timm's with `_` for the dot of a block's number (`blocks_0.attn`),
-    so weights travel both ways by name. Axis t of the annotations is tokens: the class
-    token, then the patches row by row. Products are in `dtype`; the statistics of
-    LayerNorm and the softmax are float32.
+    so weights travel both ways by name; `layouts.py` has what other programs call them.
+    Axis t of the annotations is tokens: the class token, the registers, then the
+    patches row by row. Products are in `dtype`; the statistics of LayerNorm, the
+    softmax and rotations are float32.
 
     Attributes:
         width: Length f of a token and of the feature.
         depth: Number of blocks.
         num_heads: Attention heads; each gets f / num_heads numbers of a token.
         patch_px: Side of a patch.
+        positions: "learnt": a vector added to the class token and each patch, for
+            images of one size. "rotary": see `rotary.rotation`, for images of any size.
+        registers: Learnt tokens without a place, of which nothing is read.
+        layer_scale: See `Block`.
+        key_bias: See `Block`.
+        epsilon: Added to the variance in LayerNorm.
+        pixels: Key of `PIXELS`: how images are normalised.
+        layers: Blocks that `every_stage` reads, counted from 1; () for those at one
+            and two thirds of the depth.
         dtype: Type of the activations; parameters are float32.
 
     Reference: Dosovitskiy et al. (2021), An image is worth 16x16 words (arXiv
-    2010.11929); pre-norm blocks, learnt positions, no representation layer, and timm's
-    initialisation.
+    2010.11929); pre-norm blocks, no representation layer, and timm's initialisation.
+    Registers: Darcet et al. (2023), arXiv 2309.16588.
     """
 
     width: int
     depth: int
     num_heads: int
     patch_px: int = 16
+    positions: str = "learnt"
+    registers: int = 0
+    layer_scale: float | None = None
+    key_bias: bool = True
+    epsilon: float = 1e-6
+    pixels: str = "imagenet"
+    layers: Sequence[int] = ()
     dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        """Refuses options that no image could be encoded with."""
+        check_choice("model.image_encoder.pixels", self.pixels, PIXELS)
+        check_choice("model.image_encoder.positions", self.positions, POSITIONS)
+        strange = [n for n in self.layers if n not in range(1, self.depth + 1)]
+        if strange:
+            raise InputError(
+                f"config.model.image_encoder.layers={tuple(self.layers)}: there is no "
+                f"block {strange[0]!r}. Give numbers from 1 to {self.depth}."
+            )
+        super().__post_init__()
 
     @property
     def feature_dim(self) -> int:
         """Length of the feature."""
         return self.width
 
+    @property
+    def pixel_mean(self) -> tuple[float, float, float]:
+        """Mean of red, green and blue to normalise images by."""
+        return PIXELS[self.pixels][0]
+
+    @property
+    def pixel_std(self) -> tuple[float, float, float]:
+        """Deviation of red, green and blue to normalise images by."""
+        return PIXELS[self.pixels][1]
+
+    @property
+    def read_layers(self) -> tuple[int, ...]:
+        """Blocks that `every_stage` reads, in order, counted from 1."""
+        thirds = {round(self.depth / 3), round(2 * self.depth / 3)} - {0, self.depth}
+        return tuple(sorted(set(self.layers) or thirds))
+
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Array:
+    def __call__(
+        self, image: Float[Array, "b h w c"], train: bool, every_stage: bool = False
+    ) -> Array | dict[str, Array]:
         """Returns the normalised class token [b f] in `dtype`.
 
         Args:
-            image: Normalised image of whole patches; its size decides the number of
-                learnt positions, so it stays what it was at `init`.
+            image: Normalised image of whole patches. With learnt positions its size
+                decides their number, so it stays what it was at `init`.
             train: Part of the signature all image encoders share; there are no
                 statistics and no dropout.
+            every_stage: Return instead, in float32 and by name, mean and deviation of
+                the patches after each of `read_layers` ("layer 4", [b 2*f]), and the
+                class token beside the mean of the patches after the last norm
+                ("last", [b 2*f]).
 
         Raises:
             InputError: For an image of another size.
@@ -65,16 +128,59 @@ class ViT(nn.Module):
         del train
         self._check_whole_patches(*image.shape[1:3])
         x = PatchEmbed(self.width, self.patch_px, self.dtype, name="patch_embed")(image)
-        shape = (1, 1, self.width)
-        token = self.param("cls_token", nn.initializers.normal(1e-6), shape)
-        token = jnp.broadcast_to(token.astype(self.dtype), (len(x), 1, self.width))
-        x = jnp.concatenate([token, x], axis=1)
-        shape = (1, *x.shape[1:])
-        self._check_positions(shape, image.shape[1])
-        x += self.param("pos_embed", NORMAL, shape).astype(self.dtype)
-        for index in range(self.depth):
-            x = Block(self.num_heads, self.dtype, name=f"blocks_{index}")(x)
-        return layer_norm(dtype=self.dtype, name="norm")(x[:, 0])
+        x = self._with_tokens(x, image.shape[1])
+        first_patch = 1 + self.registers
+        rotation = None
+        if self.positions == "rotary":
+            grid = (side // self.patch_px for side in image.shape[1:3])
+            rotation = rotary.rotation(
+                first_patch, *grid, head_dim=self.width // self.num_heads
+            )
+        stages = {}
+        for number in range(1, self.depth + 1):
+            x = Block(
+                num_heads=self.num_heads,
+                epsilon=self.epsilon,
+                layer_scale=self.layer_scale,
+                key_bias=self.key_bias,
+                dtype=self.dtype,
+                name=f"blocks_{number - 1}",
+            )(x, rotation)
+            if every_stage and number in self.read_layers:
+                found = readout.mean_and_deviation(x[:, first_patch:])
+                stages[f"layer {number}"] = found
+        norm = layer_norm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
+        if not every_stage:
+            return norm(x[:, 0])
+        x = norm(x).astype(jnp.float32)
+        patch_mean = jnp.mean(x[:, first_patch:], axis=1)
+        return stages | {"last": jnp.concatenate([x[:, 0], patch_mean], axis=1)}
+
+    def _with_tokens(
+        self, x: Float[Array, "b t f"], side_px: int
+    ) -> Float[Array, "b u f"]:
+        """The patches with their positions, behind class token and registers."""
+        small, shape = nn.initializers.normal(1e-6), (1, 1, self.width)
+        x = jnp.concatenate([self._token("cls_token", small, shape, len(x)), x], axis=1)
+        if self.positions == "learnt":
+            shape = (1, *x.shape[1:])
+            self._check_positions(shape, side_px)
+            x += self.param("pos_embed", NORMAL, shape).astype(self.dtype)
+        if self.registers:
+            shape = (1, self.registers, self.width)
+            registers = self._token("reg_token", small, shape, len(x))
+            x = jnp.concatenate([x[:, :1], registers, x[:, 1:]], axis=1)
+        return x
+
+    def _token(
+        self,
+        name: str,
+        init: nn.initializers.Initializer,
+        shape: tuple[int, ...],
+        b: int,
+    ) -> Float[Array, "b t f"]:
+        token = self.param(name, init, shape).astype(self.dtype)
+        return jnp.broadcast_to(token, (b, *shape[1:]))
 
     def _check_whole_patches(self, *sides_px: int) -> None:
         patch = self.patch_px
@@ -139,56 +245,6 @@ class PatchProjection(nn.Module):
         return x @ kernel.reshape(-1, self.width) + bias
 
 
-class Block(nn.Module):
-    """Attention, then an MLP, each behind a norm and beside a shortcut."""
-
-    num_heads: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
-        """Returns the tokens after the block."""
-        y = layer_norm(dtype=self.dtype, name="norm1")(x)
-        x += Attention(self.num_heads, self.dtype, name="attn")(y)
-        y = layer_norm(dtype=self.dtype, name="norm2")(x)
-        return x + Mlp(self.dtype, name="mlp")(y)
-
-
-class Attention(nn.Module):
-    """Every token reads all tokens, in several heads."""
-
-    num_heads: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
-        """Returns what each token has read."""
-        b, tokens, width = x.shape
-        qkv = linear(3 * width, dtype=self.dtype, name="qkv")(x)
-        qkv = qkv.reshape(b, tokens, 3, self.num_heads, width // self.num_heads)
-        x = jax.nn.dot_product_attention(*jnp.moveaxis(qkv, 2, 0))
-        x = x.reshape(b, tokens, width)
-        return linear(width, dtype=self.dtype, name="proj")(x)
-
-
-class Mlp(nn.Module):
-    """Linear, exact GELU, linear, on each token by itself."""
-
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
-        """Returns the tokens' updates."""
-        width = x.shape[-1]
-        x = linear(MLP_RATIO * width, dtype=self.dtype, name="fc1")(x)
-        x = nn.gelu(x, approximate=False)
-        return linear(width, dtype=self.dtype, name="fc2")(x)
-
-
-linear = partial(nn.Dense, kernel_init=NORMAL)
-layer_norm = partial(nn.LayerNorm, epsilon=EPSILON, use_fast_variance=False)
-
-
 def resample_positions(
     pos_embed: Float[Array, "1 t f"], side: int
 ) -> Float[Array, "1 u f"]:
@@ -208,14 +264,19 @@ def resample_positions(
     return jnp.concatenate([token, grid.reshape(1, side**2, width)], axis=1)
 
 
-def vit_small16(**options: DTypeLike) -> ViT:
+def vit_small16(**options: Any) -> ViT:
     """Timm's ViT-S/16, `vit_small_patch16_224`; 384 features."""
     return ViT(width=384, depth=12, num_heads=6, **options)
 
 
-def vit_base16(**options: DTypeLike) -> ViT:
+def vit_base16(**options: Any) -> ViT:
     """Timm's ViT-B/16, `vit_base_patch16_224`; 768 features."""
     return ViT(width=768, depth=12, num_heads=12, **options)
 
 
-FACTORIES = {"vit_small16": vit_small16, "vit_base16": vit_base16}
+FACTORIES = {
+    "vit_small16": vit_small16,
+    "vit_small16_augreg": partial(vit_small16, pixels="half"),
+    "vit_base16": vit_base16,
+    "vit_base16_augreg": partial(vit_base16, pixels="half"),
+}

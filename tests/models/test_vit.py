@@ -90,6 +90,26 @@ def test_vit_small_at_224_px_equals_timm():
     assert_close(features, oracle(to_torch_image(x)).detach())
 
 
+def test_every_stage_equals_timm():
+    torch = import_oracle("torch")
+    oracle, x = small_oracle(), image(3)
+    model = vit.ViT(**SMALL, layers=(1, 2))
+    variables = weights.from_torch(state_dict_of(oracle), shapes_of(model))
+    apply = partial(model.apply, train=False, every_stage=True)
+    ours = jax.jit(apply)(variables, x)
+    with torch.no_grad():
+        normed, patches = oracle.forward_intermediates(
+            to_torch_image(x), output_fmt="NLC"
+        )
+    for number, tokens in enumerate(patches, start=1):
+        expected = torch.cat([tokens.mean(1), tokens.std(1, correction=0)], dim=1)
+        assert_close(ours.pop(f"layer {number}"), expected)
+    assert_close(
+        ours.pop("last"), torch.cat([normed[:, 0], normed[:, 1:].mean(1)], dim=1)
+    )
+    assert not ours
+
+
 # timm's counts without a classifier, at 224 px.
 @pytest.mark.parametrize(
     ("name", "timm_name", "num_params", "feature_dim"),

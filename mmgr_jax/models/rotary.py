@@ -1,0 +1,59 @@
+"""Rotary positions: where a patch lies, as a rotation of its queries and keys."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+BASE = 100.0
+"""What the longest period comes near to, the shortest being 1; as DINOv3 has it.
+
+Reference: Simeoni et al. (2025), DINOv3 (arXiv 2508.10104).
+"""
+
+Rotation = tuple[Float[np.ndarray, "t d"], Float[np.ndarray, "t d"]]
+
+
+def periods(head_dim: int) -> Float[np.ndarray, " q"]:
+    """Periods of a head's q = head_dim / 4 frequencies, in halves of a side."""
+    assert head_dim % 4 == 0, "two axes, and sine and cosine of each"
+    return BASE ** (np.arange(head_dim // 4) / (head_dim // 4))
+
+
+def rotation(prefix: int, rows: int, columns: int, head_dim: int) -> Rotation:
+    """Cosines and sines by which `rotate` turns each number of a head.
+
+    A patch's angles come of its centre, row first, each axis from -1 to 1 whatever the
+    number of patches: so one set of weights serves images of any size.
+
+    Args:
+        prefix: Tokens before the patches, which stay as they are.
+        rows: Rows of patches.
+        columns: Columns of patches.
+        head_dim: Length d of a head, a multiple of 4.
+
+    Returns:
+        Both [prefix + rows * columns, d], float32.
+
+    Reference: Su et al. (2021), RoFormer (arXiv 2104.09864), with two axes as in
+    DINOv3. Its periods are float32 here, as in timm and transformers; Meta's released
+    files hold them rounded to bfloat16.
+    """
+    centres = np.meshgrid(_centres(rows), _centres(columns), indexing="ij")
+    place = np.stack(centres, axis=-1).reshape(-1, 2)
+    angle = 2 * np.pi * place[:, :, None] / periods(head_dim)
+    angle = np.tile(angle.reshape(len(place), head_dim // 2), 2)
+    angle = np.concatenate([np.zeros((prefix, head_dim)), angle])
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def rotate(x: Float[Array, "b t n d"], by: Rotation) -> Float[Array, "b t n d"]:
+    """Each head's first half and second half as two axes, turned; in float32."""
+    cosine, sine = (table[:, None, :] for table in by)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    whole = jnp.concatenate([first, second], axis=-1)
+    return (whole * cosine + turned * sine).astype(x.dtype)
+
+
+def _centres(count: int) -> Float[np.ndarray, " c"]:
+    return 2 * (np.arange(count) + 0.5) / count - 1

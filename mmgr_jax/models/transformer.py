@@ -1,0 +1,122 @@
+"""Blocks of a vision transformer: attention and an MLP, under timm's names."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from mmgr_jax.models.rotary import Rotation, rotate
+
+MLP_RATIO = 4  # hidden width of a block's MLP over its width
+# timm truncates at +-2, a hundred deviations away: the same distribution.
+NORMAL = nn.initializers.normal(0.02)
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each behind a norm and beside a shortcut.
+
+    Attributes:
+        num_heads: Attention heads.
+        epsilon: Added to the variance in LayerNorm.
+        layer_scale: Start of the factors on what attention and MLP add, one a channel;
+            None for no factors.
+        key_bias: Give the keys a bias, as queries and values have one.
+        dtype: Type of the products and of the result.
+    """
+
+    num_heads: int
+    epsilon: float
+    layer_scale: float | None
+    key_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t f"], rotation: Rotation | None = None
+    ) -> Float[Array, "b t f"]:
+        """Returns the tokens after the block.
+
+        Args:
+            x: The tokens before it.
+            rotation: Rotary positions of the tokens; None for none.
+        """
+        norm = partial(layer_norm, epsilon=self.epsilon, dtype=self.dtype)
+        attention = Attention(self.num_heads, self.key_bias, self.dtype, name="attn")
+        x += self._scaled("ls1", attention(norm(name="norm1")(x), rotation))
+        y = Mlp(self.dtype, name="mlp")(norm(name="norm2")(x))
+        return x + self._scaled("ls2", y)
+
+    def _scaled(self, name: str, x: Array) -> Array:
+        if self.layer_scale is None:
+            return x
+        return LayerScale(self.layer_scale, self.dtype, name=name)(x)
+
+
+class LayerScale(nn.Module):
+    """A learnt factor for each channel.
+
+    Reference: Touvron et al. (2021), Going deeper with image transformers (arXiv
+    2103.17239), section 2.
+    """
+
+    start: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
+        """Returns the scaled tokens."""
+        start = nn.initializers.constant(self.start)
+        gamma = self.param("gamma", start, x.shape[-1:], jnp.float32)
+        return x * gamma.astype(self.dtype)
+
+
+class Attention(nn.Module):
+    """Every token reads all tokens, in several heads."""
+
+    num_heads: int
+    key_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b t f"], rotation: Rotation | None = None
+    ) -> Float[Array, "b t f"]:
+        """Returns what each token has read."""
+        b, tokens, width = x.shape
+        qkv = linear(3 * width, self.key_bias, dtype=self.dtype, name="qkv")(x)
+        if not self.key_bias:
+            qkv += self._bias(width)
+        qkv = qkv.reshape(b, tokens, 3, self.num_heads, width // self.num_heads)
+        query, key, value = jnp.moveaxis(qkv, 2, 0)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        x = jax.nn.dot_product_attention(query, key, value)
+        x = x.reshape(b, tokens, width)
+        return linear(width, dtype=self.dtype, name="proj")(x)
+
+    def _bias(self, width: int) -> Float[Array, " f3"]:
+        """The bias of queries and values, and none for keys."""
+        zeros = nn.initializers.zeros
+        query, value = (self.param(f"{of}_bias", zeros, (width,)) for of in "qv")
+        return jnp.concatenate([query, jnp.zeros(width), value]).astype(self.dtype)
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear, on each token by itself."""
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
+        """Returns the tokens' updates."""
+        width = x.shape[-1]
+        x = linear(MLP_RATIO * width, dtype=self.dtype, name="fc1")(x)
+        x = nn.gelu(x, approximate=False)
+        return linear(width, dtype=self.dtype, name="fc2")(x)
+
+
+linear = partial(nn.Dense, kernel_init=NORMAL)
+layer_norm = partial(nn.LayerNorm, use_fast_variance=False)
