@@ -1,12 +1,17 @@
-"""Small transformers of timm and transformers, and what they say of images."""
+"""Small transformers of ours, timm and transformers, and what they say of images."""
 
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from oracles import import_oracle, import_timm, import_torchvision
 
-from mmgr_jax.models import dino, vit
+from mmgr_jax.models import dino, layouts, parts, vit
 
 WIDTH, DEPTH, HEADS = 48, 2, 3
 DINOV2_PX = 70  # five patches of 14
+KEY = jax.random.key(0, impl="rbg")
 
 
 def ours(name):
@@ -95,3 +100,43 @@ def stages_of(hidden_states, normed, first_patch, layers):
     normed = np.asarray(normed)
     last = np.concatenate([normed[:, 0], normed[:, first_patch:].mean(1)], axis=1)
     return stages | {"last": last}
+
+
+def image(height, width=None, b=2):
+    rng = np.random.default_rng(3)
+    shape = (b, height, width or height, 3)
+    return jnp.array(rng.normal(size=shape), jnp.float32)
+
+
+def like_of(model, size_px):
+    """Shapes of an encoder as the one part of MMGR."""
+    shapes = jax.eval_shape(partial(model.init, train=True), KEY, image(size_px, b=1))
+    return {"params": {"image_encoder": shapes["params"]}}
+
+
+def variables_of(model, state_dict, size_px):
+    """Our variables of a state dict in any layout."""
+    like = like_of(model, size_px)
+    own, _ = layouts.unified(state_dict, like["params"]["image_encoder"])
+    given = parts.image_encoder_from_torch(own, like)
+    return {"params": given["params"]["image_encoder"]}
+
+
+def both(model, variables, x):
+    """Features, and those of every stage."""
+
+    @jax.jit
+    def apply(variables, x):
+        return [
+            model.apply(variables, x, train=False, every_stage=every_stage)
+            for every_stage in (False, True)
+        ]
+
+    return apply(variables, x)
+
+
+def assert_close(ours, theirs, close=1e-5):
+    """Within `close` of the largest value."""
+    theirs = np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert np.max(np.abs(np.asarray(ours) - theirs)) <= close * np.max(np.abs(theirs))
