@@ -40,13 +40,16 @@ def _encode(said):
 
 @pytest.fixture(scope="module")
 def trained(records_dir, tmp_path_factory):
-    """A short run on the small records, with category vectors made from texts."""
+    """A short run on the small records, whose vectors are made from texts thereafter.
+
+    Texts choose categories, the checkpoint has a table of its own: it stays good.
+    """
     folder = tmp_path_factory.mktemp("query")
     shutil.copytree(records_dir, folder / "records")
-    np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
-    (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
     config = config_of(folder / "records", folder)
     train.train(config)
+    np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
+    (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
     return config
 
 
@@ -77,6 +80,23 @@ def test_the_typical_number_is_the_median_of_regions_with_pois(records_dir):
     assert query.typical_number_of_pois(source) == expected
 
 
+def _by_batch(encoder, source, name, number):
+    """The POI projection that the encoder's own batch function gives such POIs."""
+    batches = features.pipeline.epoch_batches(
+        source, batch_size=16, num_threads=1, edges=encoder.reads_edges
+    )
+    batch = dict(next(iter(batches)))
+    for key in ("poi_category", "poi_mask"):
+        batch[key] = batch[key].copy()
+    batch["poi_category"][0] = CATEGORIES.index(name)
+    batch["poi_mask"][0] = np.arange(batch["poi_mask"].shape[1]) < number
+    for key in ("poi_offset_m", "poi_edges", "poi_edge_weight"):
+        if key in batch:
+            batch[key] = np.zeros_like(batch[key])
+    (asked,) = encoder.encode(batch)["poi_projection"].values()
+    return asked[0]
+
+
 @pytest.mark.parametrize("by", ["image", "poi"])
 def test_regions_are_ranked_by_cosine_to_a_region_of_such_pois(config, by):
     """The oracle: the encoder's own batch function, on a batch with these POIs."""
@@ -91,20 +111,24 @@ def test_regions_are_ranked_by_cosine_to_a_region_of_such_pois(config, by):
         encoder.encode, source, batch_size=16, num_threads=1, edges=False
     )
     regions = plain[query.KINDS[by]].values
-    batch = dict(next(iter(features.pipeline.epoch_batches(
-        source, batch_size=16, num_threads=1)))
-    )  # fmt: skip
-    for key in ("poi_category", "poi_mask"):
-        batch[key] = batch[key].copy()
-    batch["poi_offset_m"] = np.zeros_like(batch["poi_offset_m"])
-    batch["poi_category"][0] = CATEGORIES.index("park")
-    batch["poi_mask"][0] = np.arange(batch["poi_mask"].shape[1]) < number
-    (asked,) = encoder.encode(batch)["poi_projection"].values()
-    lengths = np.linalg.norm(regions, axis=1) * np.linalg.norm(asked[0])
-    expected = regions @ asked[0] / lengths
+    asked = _by_batch(encoder, source, "park", number)
+    lengths = np.linalg.norm(regions, axis=1) * np.linalg.norm(asked)
+    expected = regions @ asked / lengths
     np.testing.assert_allclose(park.cosine, np.sort(expected)[::-1], atol=2e-5)
     np.testing.assert_allclose(expected[park.order], park.cosine, atol=2e-5)
     assert sorted(park.order) == list(range(40))
+
+
+@pytest.mark.parametrize("name", ["gcn_set2set", "attention"])
+def test_every_encoder_is_asked_as_it_would_be_by_a_batch(config, name):
+    config.model.poi_encoder = dict(name=name, vectors="frozen", counts=True)
+    source = experiment.open_source(config)
+    encoder = inference.random_encoder(config, source)
+    (found,) = query._projections(encoder, [[(CATEGORIES.index("shop"), 4)]])
+    expected = _by_batch(encoder, source, "shop", 4)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    (more,) = query._projections(encoder, [[(CATEGORIES.index("shop"), 5)]])
+    assert np.abs(more - found).max() > 1e-4  # counts are seen
 
 
 def test_a_region_that_holds_just_what_is_asked_for_comes_first(config, tmp_path):
