@@ -270,6 +270,9 @@ def test_season_turns_what_grows_and_nothing_else(city, plain, autumn):
     roof = inside(city, city.built.roofs.polygon, plain)
     assert roof.sum() > 5000
     np.testing.assert_array_equal(autumn[roof], plain[roof])
+    for name in ("water", "industrial", "unutilised"):  # some with single trees
+        same = (autumn == plain).all(axis=-1)[zone(name)]
+        assert len(same) > 500 and same.mean() > 0.9, name
     for name in ("forest", "green_space"):
         assert greenness(autumn[zone(name)]) < 0.6 * greenness(plain[zone(name)]), name
     yards = inside(city, city.layout.blocks.polygon[city.uses.built], plain) & ~roof
