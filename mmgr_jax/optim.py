@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.typing import Tree
 
 REFERENCE_BATCH = 256
 """The batch, in regions, that a scaled learning rate is given for."""
@@ -111,6 +112,28 @@ def build(
             "or set it to 0."
         )
     return optimisers[name](), rate
+
+
+def scaled_by_part(
+    tx: optax.GradientTransformation, factors: Callable[[Tree], Tree]
+) -> optax.GradientTransformation:
+    """The optimiser with another learning rate for each part of a tree.
+
+    Args:
+        tx: The optimiser; its updates are scaled, so its weight decay is, too.
+        factors: Parameters, or anything under their names -> factors on the rate, one
+            for a whole branch of the tree where a number stands in its place.
+    """
+
+    def scale(updates: Tree, params: Tree | None = None) -> Tree:
+        del params
+        return jax.tree.map(
+            lambda factor, part: jax.tree.map(lambda leaf: factor * leaf, part),
+            factors(updates),
+            updates,
+        )
+
+    return optax.chain(tx, optax.stateless(scale))
 
 
 def _slipping(

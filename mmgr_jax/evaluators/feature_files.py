@@ -96,14 +96,16 @@ class FeatureFile:
         return self.source.iter_batches(columns=columns, batch_size=8192)
 
 
-def open_file(name: str, path: str, label_names: Sequence[str]) -> FeatureFile:
+def open_file(
+    name: str, path: str, label_names: Sequence[str], key: str | None = None
+) -> FeatureFile:
     """Opens a table and finds its features; the arguments are those of `read`.
 
     Raises:
         InputError: If it cannot be read, names no regions or has no clear features.
     """
     file, wanted = _file_and_column(path)
-    where = f"config.eval.tables: {name}: {file}"
+    where = f"{key or f'config.eval.tables: {name}'}: {file}"
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "no such file"
         raise InputError(f"{where}: {what}; give a file: {', '.join(SUFFIXES)}.")

@@ -32,6 +32,7 @@ def read(
     region_ids: Sequence[str],
     *,
     label_names: Sequence[str] = (),
+    key: str | None = None,
 ) -> Float[np.ndarray, "r m"]:
     """The features of every region, in the order of the records.
 
@@ -46,6 +47,7 @@ def read(
         region_ids: Names of the regions of the records.
         label_names: Labels of the records; a column of numbers named after one is
             refused unless `path` asks for it: heads would be told the answer.
+        key: The setting that names the file; None: `config.eval.tables`.
 
     Returns:
         float32, finite.
@@ -54,7 +56,7 @@ def read(
         InputError: If the file cannot be read so, lacks a region or has it twice, or
             if a feature is missing, not finite or a whole number without a scale.
     """
-    opened = open_file(name, path, label_names)
+    opened = open_file(name, path, label_names, key)
     row_of = {region: row for row, region in enumerate(region_ids)}
     ids, parts, total = [], [], 0
     for batch in opened.batches():

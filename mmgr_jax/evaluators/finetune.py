@@ -8,7 +8,6 @@ each has an encoder of its own.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,18 +18,17 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt8
 
-from mmgr_jax import augment
+from mmgr_jax import augment, optim
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.fits import Fits
 from mmgr_jax.evaluators.grid import Grid
 from mmgr_jax.evaluators.head import told
 from mmgr_jax.evaluators.targets import Scale, Target
+from mmgr_jax.models.learning import ENCODER, Learning
 from mmgr_jax.typing import Tree
 
 Encode = Callable[[Tree, Array, bool], tuple[Array, Tree]]
 """(variables, views [b s s 3], train) -> (features [b f], batch statistics after)."""
-
-ENCODER = "image_encoder"  # what of the model's parameters learns
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +92,7 @@ def finetune(
             "bias": jnp.zeros(target.num_outputs),
         },
     }
-    tx = _optimiser(params, learning_rate, layer_decay)
+    tx = _optimiser(learning_rate, layer_decay)
     program = _compiled(encode, variables, tx, size_px, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []
@@ -131,51 +129,17 @@ def finetune(
     return Fits(np.stack(predictions), tuple(chosen), np.asarray(losses), {})
 
 
-def depths(encoder: Tree) -> dict[str, int]:
-    """Layer of each part of an encoder, from 0.
-
-    The blocks follow in the order of the numbers in their names; all before them shares
-    0, and a norm after them is the last.
-    """
-
-    def numbers(name: str) -> tuple[int, ...]:
-        return tuple(int(of) for of in re.findall(r"\d+", name))
-
-    blocks = sorted(
-        (name for name in encoder if re.search(r"(layer|block)s?_?\d", name)),
-        key=numbers,
-    )
-    found = {name: place + 1 for place, name in enumerate(blocks)}
-    last = len(blocks) + 1
-    for name in encoder:
-        if name not in found:
-            found[name] = last if re.match(r"(norm|ln|head|encoder_norm)", name) else 0
-    return found
-
-
 def _optimiser(
-    params: Tree, learning_rate: float, layer_decay: float
+    learning_rate: float, layer_decay: float
 ) -> optax.GradientTransformation:
     """AdamW with a rate for each layer; the head's is the whole."""
-    layer = depths(params["encoder"])
-    top = max(layer.values()) + 1
-    rates = {
-        "encoder": {
-            name: jax.tree.map(
-                lambda _, at=layer[name]: layer_decay ** (top - at), part
-            )
-            for name, part in params["encoder"].items()
-        },
-        "head": jax.tree.map(lambda _: 1.0, params["head"]),
-    }
-
-    def scaled(updates: Tree, state: optax.OptState, _: Tree | None = None) -> tuple:
-        return jax.tree.map(jnp.multiply, updates, rates), state
-
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(learning_rate, weight_decay=1e-4),
-        optax.GradientTransformation(lambda _: optax.EmptyState(), scaled),
+    learning = Learning(decay=layer_decay)
+    adamw = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(learning_rate, weight_decay=1e-4)
+    )
+    return optim.scaled_by_part(
+        adamw,
+        lambda params: {"encoder": learning.factors(params["encoder"]), "head": 1.0},
     )
 
 

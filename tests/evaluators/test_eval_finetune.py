@@ -9,6 +9,7 @@ import small_model
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import finetune, grid, targets
+from mmgr_jax.models import learning
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +62,10 @@ def test_it_learns_what_the_tiles_show(encoder):
 
 def test_lower_layers_learn_more_slowly(encoder):
     _, variables = encoder
-    layer = finetune.depths(variables["params"]["image_encoder"])
+    layer = learning.depths(variables["params"]["image_encoder"])
     assert layer == {"conv1": 0, "bn1": 0, "layer1_0": 1, "layer2_0": 2, "layer3_0": 3}
     many = {name: {} for name in ("layer1_10", "layer1_9", "layer2_0", "conv1")}
-    assert finetune.depths(many) == {
+    assert learning.depths(many) == {
         "conv1": 0,
         "layer1_9": 1,
         "layer1_10": 2,

@@ -1,0 +1,34 @@
+"""The two views of a step, where a locked tower has encoded them long before."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mmgr_jax.typing import Key
+
+
+def two_of(
+    kept: Float[Array, "b w f"], key: Key, place: Int[Array, " b"]
+) -> Float[Array, "2 b f"]:
+    """Features of two different views of each region, drawn anew every step.
+
+    What is drawn depends on the key and on the place in the global batch alone, so it
+    is the same for any number of devices.
+
+    Args:
+        kept: Features of w views of each region. A single one is both views.
+        key: The random key of this batch.
+        place: Place of each region in the global batch.
+    """
+    count = kept.shape[1]
+    if count == 1:
+        return jnp.stack([kept[:, 0], kept[:, 0]])
+
+    def draw(place: Array) -> Array:
+        u = jax.random.randint(
+            jax.random.fold_in(key, place), (2,), 0, jnp.array([count, count - 1])
+        )
+        return jnp.stack([u[0], (u[0] + 1 + u[1]) % count])
+
+    chosen = jax.vmap(draw)(place)
+    return jnp.moveaxis(jnp.take_along_axis(kept, chosen[..., None], axis=1), 1, 0)
