@@ -34,19 +34,23 @@ class Fits:
     heads: Mapping[int, Head]
 
     def out_of_fold(
-        self, grid: Grid, *, fraction: float = 1.0, seed: int = 0
+        self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
     ) -> Float[np.ndarray, "r ..."]:
         """Each region's prediction by the cell that tests it; NaN where none does.
 
+        Where several cells test it, those of `Grid.by_parts`, the mean of theirs.
+
         Args:
             grid: The grid that was fitted.
-            fraction: Which cells; likewise `seed`.
+            fraction: Which cells, None for all; likewise `seed`.
             seed: See `fraction`.
         """
-        found = np.full(self.prediction.shape[1:], np.nan)
-        for cell in grid.where(fraction=fraction, seed=seed):
-            found[grid.test[cell]] = self.prediction[cell][grid.test[cell]]
-        return found
+        cells = grid.where(fraction=fraction, seed=seed)
+        total = np.zeros(self.prediction.shape[1:])
+        for cell in cells:
+            total[grid.test[cell]] += self.prediction[cell][grid.test[cell]]
+        count = grid.test[cells].sum(axis=0).reshape(-1, *[1] * (total.ndim - 1))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 class Problem(NamedTuple):
@@ -64,6 +68,18 @@ class Problem(NamedTuple):
     target: Float[np.ndarray, "j n k"]
     validation: subsets.Rows
     truth: Float[np.ndarray, "j m k"]
+
+    def together(self) -> Problem:
+        """A cell by itself, whose validation part joins what is learnt from."""
+        joined = subsets.Rows(
+            *(
+                np.concatenate(of)
+                for of in zip(self.train, self.validation, strict=True)
+            )
+        )
+        return self._replace(
+            train=joined, target=np.concatenate([self.target, self.truth])
+        )
 
     def cells(self) -> Iterator[Problem]:
         """Each cell by itself, without its axis j and without padding."""
@@ -122,7 +138,7 @@ def fit_cells(
         known = np.where(target.known, target.values, 0.0)
         scales = [
             Scale() if raw else Scale.of(known[train], log=target.log)
-            for train in grid.train
+            for train in (grid.train if grid.scaled_by is None else grid.scaled_by)
         ]
 
     def truth(rows: subsets.Rows, cells: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""All the subsets that heads are trained on: folds x label fractions x seeds."""
+"""All the subsets that heads are trained on: folds x label fractions x seeds.
+
+Likewise folds x draws of a number of labels, few as they may be; see `few`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.splits import Split
@@ -20,6 +23,12 @@ LEAST_TRAIN = 5
 
 LEAST_VALIDATION = 2
 """Likewise, of the labels that choose."""
+
+LEAST_LABELS = 2
+"""One to learn from and one to choose by."""
+
+PARTS = 5
+"""Parts that few labels are cut into: each chooses once, by heads of the others."""
 
 NO_FOLD = -1
 
@@ -50,12 +59,19 @@ class Grid:
         train: Labelled regions that each cell trains on, [j r].
         validation: Labelled regions that choose, [j r].
         test: Regions, labelled or not, that the cell has to predict, [j r].
+        parts: Where labels are few, the part that each belongs to, -1 for no label,
+            [j r]: all of them train, and the setting of the head is chosen by
+            cross-validation over the parts. None where `validation` chooses.
+        scaled_by: Labelled regions that set the scale of numbers, [j r]; None for
+            those that train.
     """
 
     cells: tuple[Cell, ...]
     train: Bool[np.ndarray, "j r"]
     validation: Bool[np.ndarray, "j r"]
     test: Bool[np.ndarray, "j r"]
+    parts: Int[np.ndarray, "j r"] | None = None
+    scaled_by: Bool[np.ndarray, "j r"] | None = None
 
     @property
     def full(self) -> tuple[int, ...]:
@@ -65,8 +81,30 @@ class Grid:
     def of(self, indices: Sequence[int]) -> Grid:
         """Some of the cells."""
         of = list(indices)
-        roles = (self.train[of], self.validation[of], self.test[of])
-        return Grid(tuple(self.cells[index] for index in of), *roles)
+        roles = (self.train, self.validation, self.test, self.parts, self.scaled_by)
+        return Grid(
+            tuple(self.cells[index] for index in of),
+            *(None if role is None else role[of] for role in roles),
+        )
+
+    def by_parts(self) -> Grid:
+        """A cell for each part of each cell: that part chooses, the others train.
+
+        Cells are in order, and the parts of each. Numbers have the scale of all labels
+        of the cell, so that the losses of its parts can be added up.
+        """
+        labels = self.parts >= 0
+        counts = self.parts.max(axis=1) + 1
+        cell = np.repeat(np.arange(len(counts)), counts)
+        part = np.concatenate([np.arange(count) for count in counts])
+        validation = self.parts[cell] == part[:, None]
+        return Grid(
+            tuple(self.cells[index] for index in cell),
+            labels[cell] & ~validation,
+            validation,
+            self.test[cell],
+            scaled_by=labels[cell],
+        )
 
     def where(
         self, *, fraction: float | None = None, seed: int | None = None
@@ -135,6 +173,61 @@ def cells(
                     )
                 )
     return Grid(tuple(chosen), *(np.stack(role) for role in zip(*rows, strict=True)))
+
+
+def few(
+    split: Split,
+    known: Bool[np.ndarray, " r"],
+    *,
+    num_labels: int,
+    seeds: Sequence[int] = (0,),
+) -> Grid | None:
+    """A number of labels in all, those that choose included: fold x seed.
+
+    The labels are drawn from all that neither lie in the tested fold nor are too near.
+    For one seed those of a smaller number are among those of a larger one.
+
+    Args:
+        split: Who is tested with whom.
+        known: Regions that have a label.
+        num_labels: Labels that each head may see.
+        seeds: Draws of the labels.
+
+    Returns:
+        The grid, with parts, cells sorted by seed and fold; None where some round has
+        no more labels than that, and the log says so.
+
+    Raises:
+        InputError: If there are fewer than `LEAST_LABELS`.
+    """
+    if num_labels < LEAST_LABELS or num_labels != int(num_labels):
+        raise InputError(
+            f"config.eval.curves.num_labels names {num_labels}: give whole numbers "
+            f"from {LEAST_LABELS} on, such as (5, 10, 25, 50, 100)."
+        )
+    rounds = [split.parts(fold) for fold in range(split.num_folds)]
+    there = [(of.train | of.validation) & known for of in rounds]
+    least = min(int(mask.sum()) for mask in there)
+    if num_labels >= least:
+        log.info(
+            "%d labels are left out of label curves: some round has %d in all",
+            num_labels,
+            least,
+        )
+        return None
+    chosen, parts = [], []
+    for seed in seeds:
+        order = np.random.default_rng(seed).permutation(len(known))
+        for fold, mask in enumerate(there):
+            chosen.append(Cell(fold, num_labels / int(mask.sum()), seed))
+            drawn = order[mask[order]][:num_labels]
+            part = np.full(len(known), -1)
+            part[drawn] = np.arange(num_labels) % min(PARTS, num_labels)
+            parts.append(part)
+    parts = np.stack(parts)
+    test = np.stack([of.test for of in rounds] * len(seeds))
+    labels = parts >= 0
+    return Grid(tuple(chosen), labels, np.zeros_like(labels), test, parts)
 
 
 def whole(split: Split, known: Bool[np.ndarray, " r"]) -> Grid:

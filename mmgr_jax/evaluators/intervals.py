@@ -57,6 +57,10 @@ class Draws:
         """Regions of one resample, repeated as drawn: for any metric whatever."""
         return np.repeat(np.arange(len(self.member)), self.counts[index][self.member])
 
+    def every(self, step: int, start: int) -> Draws:
+        """Every so many of the resamples, from one of the first on."""
+        return Draws(self.member, self.counts[start::step])
+
     def sums(self, values: Float[np.ndarray, "r m"]) -> Float[np.ndarray, "n m"]:
         """Sum of the values of all regions of each resample."""
         num_regions = len(self.member)
@@ -69,11 +73,20 @@ class Draws:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value and the range that resampling gives it."""
+    """A value and the range that resampling gives it.
+
+    Attributes:
+        estimate: The value.
+        low: Lower limit; likewise `high`.
+        high: Upper limit.
+        positive: Share of the resamples in which it is above 0: of a difference, in
+            which the first method is better.
+    """
 
     estimate: float
     low: float
     high: float
+    positive: float = float("nan")
 
     @property
     def excludes_zero(self) -> bool:
@@ -236,7 +249,10 @@ def difference(
     sign = metrics.improvement(metric, 1.0, 0.0)
     estimate = sign * (ours[0] - reference[0])
     samples = sign * (ours[1] - reference[1])
-    return interval(estimate, samples, num_blocks=num_blocks, level=level)
+    found = interval(estimate, samples, num_blocks=num_blocks, level=level)
+    known = samples[np.isfinite(samples)]
+    positive = float(np.mean(known > 0)) if len(known) else float("nan")
+    return dataclasses.replace(found, positive=positive)
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -21,10 +21,15 @@ The layout, version `SCHEMA` (null: not defined, never 0 and never left out):
                     chosen    [a fold's choice by validation]
                     moran     {statistic, expected, p_value, ...} or null}}}}
       optimism_gap {protocol: {method: {metric: how much better random looks}}}
-      differences [{method, reference, metrics {metric: [estimate, low, high]}}]
+      differences [{method, reference, metrics {metric: [estimate, low, high]},
+                    better {metric: share of the resamples where method is better}}]
                     above 0: method is better; first protocol, first split, paired
       curves      {method: [{fraction, num_labels,
-                    metrics {metric: {mean, deviation, lowest, highest, count}}}]}
+                    metrics {metric: {mean, deviation, lowest, highest, count}},
+                    intervals {metric: [low, high]}}]}  over draws of the labels
+                    and blocks; fraction is null where a number was asked for
+      curve_differences [{num_labels, and what differences have}]  paired, on the
+                    same labels; methods and references that have curves
       coverage    {method: [{level, by_region, by_block, ...}]}
       classes     {method: {metric: [one a class]}}  shares and classes alone}}
     regions     {region_id, x_m, y_m, block, side_m, drawn_of}; at most MOST_REGIONS
@@ -33,6 +38,9 @@ The layout, version `SCHEMA` (null: not defined, never 0 and never left out):
     health      {method: {measure: value}}
     retrieval   {direction: {recall {k: value}, median_rank, num_regions}}
     cities      null, or {names, tasks {...} as above, transfer {...}}
+
+Version 1 has no better, no curve_differences, no intervals of curves, and a fraction
+in all of their points.
 """
 
 from __future__ import annotations
@@ -47,7 +55,7 @@ import numpy as np
 from mmgr_jax.evaluators import intervals, metrics
 from mmgr_jax.evaluators.results import Report, Result, Task
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_REGIONS = 4000
 """Regions whose predictions a report keeps; `embed` writes them all."""
 
@@ -160,11 +168,13 @@ def _task(task: Task, references: Mapping[str, Sequence[str]]) -> dict[str, Any]
                         name: finite(dataclasses.asdict(spread))
                         for name, spread in point.metrics.items()
                     },
+                    "intervals": _limits(point.intervals),
                 }
                 for point in points
             ]
             for method, points in task.curves.items()
         },
+        "curve_differences": list(_curve_differences(task, references)),
         "coverage": {
             method: [finite(dataclasses.asdict(level)) for level in levels]
             for method, levels in task.coverage.items()
@@ -179,10 +189,7 @@ def _task(task: Task, references: Mapping[str, Sequence[str]]) -> dict[str, Any]
 def _result(result: Result) -> dict[str, Any]:
     return {
         "metrics": finite(result.metrics),
-        "intervals": {
-            name: [number(of.low), number(of.high)]
-            for name, of in result.intervals.items()
-        },
+        "intervals": _limits(result.intervals),
         "spread": finite({name: result.spread(name) for name in result.metrics}),
         "folds": [finite(fold) for fold in result.fold_metrics],
         "chosen": list(result.chosen),
@@ -204,11 +211,36 @@ def _differences(task: Task, references: Mapping[str, Sequence[str]]) -> Any:
         for reference in others:
             found = task.difference(method, reference)
             if found is not None:
-                yield {
-                    "method": method,
-                    "reference": reference,
-                    "metrics": {name: _triple(of) for name, of in found.items()},
-                }
+                yield _difference(method, reference, found)
+
+
+def _curve_differences(task: Task, references: Mapping[str, Sequence[str]]) -> Any:
+    for method in (name for name in references if name in task.curves):
+        for reference in (name for name in references[method] if name in task.curves):
+            for point in task.curves[method]:
+                found = task.curve_difference(method, reference, point.num_labels)
+                if found is not None:
+                    yield {
+                        "num_labels": point.num_labels,
+                        **_difference(method, reference, found),
+                    }
+
+
+def _difference(
+    method: str, reference: str, found: Mapping[str, intervals.Interval]
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "reference": reference,
+        "metrics": {name: _triple(of) for name, of in found.items()},
+        "better": finite({name: of.positive for name, of in found.items()}),
+    }
+
+
+def _limits(
+    of: Mapping[str, intervals.Interval],
+) -> dict[str, list[float | None]]:
+    return {name: [number(each.low), number(each.high)] for name, each in of.items()}
 
 
 def _triple(of: intervals.Interval) -> list[float | None]:

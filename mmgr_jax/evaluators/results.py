@@ -15,6 +15,7 @@ from mmgr_jax.evaluators import intervals, metrics
 from mmgr_jax.evaluators.autocorrelation import Moran
 from mmgr_jax.evaluators.conformal import Coverage
 from mmgr_jax.evaluators.head import Head
+from mmgr_jax.evaluators.intervals import LEVEL
 
 HEADLINES = {"share": "l1", "class": "macro_f1"}
 """The metric to look at first, where it is not that of `headline`."""
@@ -34,6 +35,7 @@ class Result:
             none was asked for.
         samples: The metrics of each resample, which paired differences need.
         num_blocks: Spatial blocks that were resampled.
+        level: Of the intervals.
         moran: Autocorrelation of the residuals; None where places are unknown.
     """
 
@@ -46,6 +48,7 @@ class Result:
     )
     samples: intervals.Samples = dataclasses.field(default_factory=dict)
     num_blocks: int | None = None
+    level: float = LEVEL
     moran: Moran | None = None
 
     def spread(self, metric: str) -> float:
@@ -70,17 +73,29 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A method with a part of the labels.
+    """A method with a number or a part of the labels.
 
     Attributes:
-        fraction: Of the labels of training and validation.
+        fraction: Of the labels of training and validation, 1 for all; None where a
+            number of labels was asked for.
         num_labels: Labelled regions that this is, on average over the folds.
-        metrics: Metric -> its spread over the seeds that drew these labels.
+        metrics: Metric -> its spread over the draws of these labels.
+        intervals: Metric -> interval around that mean, over draws and blocks; empty
+            where none was asked for.
+        samples: The metrics of each resample, of one draw each.
+        num_blocks: As in `Result`.
+        level: As in `Result`.
     """
 
-    fraction: float
+    fraction: float | None
     num_labels: float
     metrics: Mapping[str, intervals.Spread]
+    intervals: Mapping[str, intervals.Interval] = dataclasses.field(
+        default_factory=dict
+    )
+    samples: intervals.Samples = dataclasses.field(default_factory=dict)
+    num_blocks: int | None = None
+    level: float = LEVEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,8 +167,41 @@ class Task:
                 (ours.metrics[name], ours.samples[name]),
                 (theirs.metrics[name], theirs.samples[name]),
                 num_blocks=ours.num_blocks,
+                level=ours.level,
             )
             for name in ours.metrics
+        }
+
+    def curve_difference(
+        self, method: str, reference: str, num_labels: float | int
+    ) -> dict[str, intervals.Interval] | None:
+        """How much better one method is than another with as many labels, paired.
+
+        On the same draws of labels and the same resamples of blocks; None where one of
+        the curves has no such point, or there are no resamples.
+
+        Args:
+            method: Whose improvement.
+            reference: Over whom.
+            num_labels: As in the points of the curves.
+        """
+        ours, theirs = (
+            next((p for p in self.curves[name] if p.num_labels == num_labels), None)
+            if name in self.curves
+            else None
+            for name in (method, reference)
+        )
+        if ours is None or theirs is None or not (ours.samples and theirs.samples):
+            return None
+        return {
+            name: intervals.difference(
+                name,
+                (spread.mean, ours.samples[name]),
+                (theirs.metrics[name].mean, theirs.samples[name]),
+                num_blocks=ours.num_blocks,
+                level=ours.level,
+            )
+            for name, spread in ours.metrics.items()
         }
 
 

@@ -94,7 +94,7 @@ class Judge:
             raise AssertionError("every region is tested once, with a finite value")
         known, fold = self._target.known, self._fold
         values = self.measure(prediction, known, constant=constant)
-        samples = {} if self._draws is None else self._samples(prediction, constant)
+        samples = self.resampled([prediction], constant=constant)
         return Result(
             prediction=prediction,
             metrics=values,
@@ -108,8 +108,43 @@ class Judge:
             },
             samples=samples,
             num_blocks=self._draws and self._draws.num_blocks,
+            level=self._certainty.level if self._certainty else intervals.LEVEL,
             moran=self._moran(prediction),
         )
+
+    def resampled(
+        self,
+        predictions: Sequence[Float[np.ndarray, "r ..."]],
+        *,
+        constant: bool = False,
+    ) -> intervals.Samples:
+        """The metrics of each resample of blocks, and of one of several predictions.
+
+        The predictions take turns: each has its share of the resamples, and the same
+        ones whatever the method, so that differences are paired. Together they say how
+        a metric varies over draws of the labels and over blocks.
+
+        Args:
+            predictions: Of heads of one method that differ in the labels they saw.
+            constant: Whether all regions of a fold are told the same.
+
+        Returns:
+            The samples; {} without resamples.
+        """
+        if self._draws is None:
+            return {}
+        step = min(len(predictions), len(self._draws.counts))
+        parts = [
+            self._samples(of, constant, self._draws.every(step, start))
+            for start, of in enumerate(predictions[:step])
+        ]
+        found = {
+            name: np.empty(len(self._draws.counts), np.float64) for name in parts[0]
+        }
+        for start, part in enumerate(parts):
+            for name, values in part.items():
+                found[name][start::step] = values
+        return found
 
     def measure(
         self,
@@ -172,14 +207,16 @@ class Judge:
             return {"share_of_regions": true / len(truth), "f1": f1}
         return {}
 
-    def _samples(self, prediction: np.ndarray, constant: bool) -> intervals.Samples:
+    def _samples(
+        self, prediction: np.ndarray, constant: bool, draws: intervals.Draws
+    ) -> intervals.Samples:
         known = self._target.known
         truth, said = self._target.values[known], prediction[known]
         if self._target.label.kind == "share":
-            return intervals.shares(truth, said, self._draws)
+            return intervals.shares(truth, said, draws)
         if self._target.label.kind == "class":
-            return intervals.classes(truth.astype(np.int64), said, self._draws)
-        samples = intervals.scalar(truth, said, self._draws, log_scale=self._scale)
+            return intervals.classes(truth.astype(np.int64), said, draws)
+        samples = intervals.scalar(truth, said, draws, log_scale=self._scale)
         if constant:
             samples["spearman"] = np.full_like(samples["spearman"], np.nan)
         return samples

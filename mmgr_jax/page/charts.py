@@ -6,12 +6,15 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from mmgr_jax.page import svg
+from mmgr_jax.page import html, svg
 
 ROW = 24
 """Height of a line of a chart of methods, in pixels."""
 
 NAME_WIDTH = 190
+
+TICK_PX = 26
+"""Room of a number below an axis."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,38 +107,78 @@ def _interval(row: Row, y: svg.Number, x: svg.Scale) -> list[str]:
 
 
 def curves(
-    series: Sequence[Series], *, x_name: str, y_name: str, width: svg.Number = 640
+    series: Sequence[Series], *, x_name: str, y_name: str, width: svg.Number = 440
 ) -> str:
-    """Lines over a logarithmic axis, each with its band, and their names beside."""
-    height, right = 360.0, width - 210
-    known = [
-        value
-        for one in series
-        for values in (one.mean, one.low, one.high)
-        for value in values
-        if value is not None
-    ]
-    x = svg.scale([v for one in series for v in one.x], 64, right, log=True)
-    y = svg.scale(known, height - 48, 12)
-    parts = svg.axes(x, y, x_name=x_name, y_name=y_name, x_format=lambda v: f"{v:,.0f}")
+    """Lines over a logarithmic axis, each with its band; `key` names them.
+
+    Narrow, so that a phone does not shrink it out of sight.
+    """
+    height, left, right = 0.75 * width, 62, width - 12
+    x = svg.scale([v for one in series for v in one.x], left, right, log=True)
+    y = svg.scale(_in_sight(series), height - 48, 12)
+    parts = svg.axes(
+        x, y, x_name=x_name, y_name=y_name, x_format=lambda v: f"{v:,.0f}",
+        x_ticks=_apart(x, sorted({v for one in series for v in one.x})),
+    )  # fmt: skip
+    middle = (len(series) - 1) / 2
     for index, one in enumerate(series):
-        colour = svg.COLOURS[index % len(svg.COLOURS)]
-        dash = svg.DASHES[index // len(svg.COLOURS) % len(svg.DASHES)]
-        parts += _curve(one, x, y, colour, dash)
-        at = 22.0 + 20 * index
-        parts += [
-            svg.element(
-                "line", x1=right + 16, x2=right + 40, y1=at, y2=at, stroke=colour,
-                stroke_width=2.5, stroke_dasharray=dash or None,
-            ),
-            svg.label(right + 46, at + 4, one.name, class_="tick"),
-        ]  # fmt: skip
+        parts += _curve(one, x, y, *_look(index), shift=4 * (index - middle))
     return svg.chart(width, height, parts, name=f"{y_name} by {x_name}")
 
 
+def key(names: Sequence[str]) -> str:
+    """The names of the lines of `curves`, as text that flows around them."""
+    parts = []
+    for index, name in enumerate(names):
+        colour, dash = _look(index)
+        line = svg.element(
+            "line", x1=0.0, x2=28.0, y1=5.0, y2=5.0, stroke=colour, stroke_width=3,
+            stroke_dasharray=dash or None,
+        )  # fmt: skip
+        picture = svg.element("svg", line, viewBox="0 0 28 10", aria_hidden="true")
+        parts.append(html.tag("span", picture + html.text(name)))
+    return html.tag("div", "".join(parts), kind="key")
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and dashes of a line."""
+    colours = svg.COLOURS
+    dash = svg.DASHES[index // len(colours) % len(svg.DASHES)]
+    return colours[index % len(colours)], dash
+
+
+def _apart(x: svg.Scale, values: Sequence[svg.Number]) -> list[svg.Number]:
+    """Values whose names do not run into those before them; the last one always."""
+    kept: list[svg.Number] = []
+    for value in values:
+        while kept and value == values[-1] and x(value) - x(kept[-1]) < TICK_PX:
+            kept.pop()
+        if not kept or x(value) - x(kept[-1]) >= TICK_PX:
+            kept.append(value)
+    return kept
+
+
+def _in_sight(series: Sequence[Series]) -> list[svg.Number]:
+    """Values that the axis has to hold: means, and bands within half their range."""
+    means = [v for one in series for v in one.mean if v is not None]
+    if not means:
+        return []
+    room = 0.5 * (max(means) - min(means))
+    low, high = min(means) - room, max(means) + room
+    ends = [v for one in series for v in (*one.low, *one.high) if v is not None]
+    return means + [min(max(v, low), high) for v in ends]
+
+
 def _curve(
-    one: Series, x: svg.Scale, y: svg.Scale, colour: str, dash: str
+    one: Series,
+    x: svg.Scale,
+    y: svg.Scale,
+    colour: str,
+    dash: str,
+    *,
+    shift: svg.Number,
 ) -> list[str]:
+    """Line, band and limits, these beside those of other lines, not over them."""
     points = [
         (x(at), y(mean), y(mean if low is None else low), y(mean if up is None else up))
         for at, mean, low, up in zip(one.x, one.mean, one.low, one.high, strict=True)
@@ -155,7 +198,14 @@ def _curve(
         if mean is not None
     ]  # fmt: skip
     return [
-        svg.element("path", d=_path(band) + "Z", fill=colour, opacity=0.13),
+        svg.element("path", d=_path(band) + "Z", fill=colour, opacity=0.06),
+        *(
+            svg.element(
+                "line", x1=at + shift, x2=at + shift, y1=low, y2=up, stroke=colour,
+                stroke_width=2.5, opacity=0.5,
+            )
+            for at, _, low, up in points
+        ),
         svg.element(
             "path", d=_path([point[:2] for point in points]), fill="none",
             stroke=colour, stroke_width=2, stroke_dasharray=dash or None,

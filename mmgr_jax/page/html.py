@@ -5,6 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from mmgr_jax.page import words as words_lib
+from mmgr_jax.page.svg import Number, number
+
 STYLE = """
 :root { --ink: #1c2430; --soft: #5c6675; --line: #d9dde3; --paper: #ffffff;
   --wash: #f5f7f9; --ours: #0072b2; --other: #8a929d; --best: #e5f1f9; }
@@ -67,6 +70,12 @@ svg .blank { stroke: var(--line); stroke-width: .5; }
 details { margin: 10px 0; } summary { cursor: pointer; color: var(--soft); }
 pre { background: var(--wash); padding: 12px; border-radius: 8px; overflow-x: auto;
   font-size: 12.5px; }
+ul.standing { margin: 12px 0; padding-left: 18px; max-width: 76ch; font-size: 16px; }
+ul.standing li { margin: 5px 0; }
+.key { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 0 0 4px;
+  font-size: 14px; }
+.key svg { display: inline-block; width: 28px; height: 10px; vertical-align: middle;
+  margin-right: 6px; }
 .warn { border-left: 4px solid #d55e00; padding: 4px 12px; background: var(--wash); }
 """
 
@@ -125,15 +134,28 @@ def left(words: str) -> str:
     return tag("td", text(words), kind="words")
 
 
+def difference(value: Number | None, low: Number | None, high: Number | None) -> str:
+    """A cell of a paired difference, coloured where it has one sign."""
+    kind = words_lib.verdict(low, high).split()[0]
+    sign = "+" if value is not None and value > 0 else ""
+    small = tag("small", words_lib.interval(low, high))
+    return f'<td class="{kind}">{sign}{number(value)}{small}</td>'
+
+
 def fold(words: str, content: str, *, shown: bool = False) -> str:
     """Something that is shown on demand, or at first and can be hidden."""
     given = " open" if shown else ""
     return f"<details{given}>{tag('summary', text(words))}{content}</details>"
 
 
-def figure(picture: str, caption: str) -> str:
-    """A picture with what it shows."""
-    return tag("figure", picture + tag("figcaption", text(caption)))
+def figure(picture: str, caption: str, *, above: str = "") -> str:
+    """A picture with what it shows, and what stands above it."""
+    return tag("figure", above + picture + tag("figcaption", text(caption)))
+
+
+def bullets(lines: Iterable[str], kind: str = "") -> str:
+    """A list of plain texts."""
+    return tag("ul", "".join(tag("li", text(line)) for line in lines), kind=kind)
 
 
 def document(title: str, links: Sequence[tuple[str, str]], body: str) -> str:

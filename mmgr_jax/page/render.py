@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmgr_jax.page import html, task, words
+from mmgr_jax.page import html, standing, task, words
 from mmgr_jax.page.svg import number, percent
 
 Json = Mapping[str, Any]
@@ -50,7 +50,11 @@ def _head(report: Json) -> str:
         "head has seen."
     )
     title = html.tag("h1", html.text(f"{data['city']}: what the embeddings are worth"))
-    return title + html.paragraph(told, "soft")
+    return (
+        title
+        + html.bullets(standing.lines(report), "standing")
+        + html.paragraph(told, "soft")
+    )
 
 
 def _warnings(report: Json) -> str:

@@ -123,13 +123,14 @@ def axes(
     *,
     x_name: str,
     y_name: str,
+    x_ticks: Sequence[Number] | None = None,
     x_format: Callable[[Number], str] | None = None,
     y_format: Callable[[Number], str] | None = None,
 ) -> list[str]:
     """Grid, ticks and names of both axes; y grows upwards."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
-    for value in x.ticks():
+    for value in x.ticks() if x_ticks is None else x_ticks:
         at = x(value)
         parts += [
             element("line", x1=at, x2=at, y1=bottom, y2=top, class_="grid"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmgr_jax.page import charts, html, pictures, words
+from mmgr_jax.page import charts, few_labels, html, pictures, standing, words
 from mmgr_jax.page.svg import number, percent, tick
 
 Json = Mapping[str, Any]
@@ -24,6 +24,8 @@ def section(name: str, task: Json, regions: Json | None) -> str:
     )
     parts = [html.tag("h2", html.text(name), id_=html.anchor(name))]
     parts += [html.paragraph(about, "soft")]
+    if regions is None:  # the home city's sentences are the first of the page
+        parts += [html.paragraph(standing.of_task(name, task))]
     parts += [
         html.paragraph(" ".join(words.sentences(task, method)))
         for method in words.ours(task)
@@ -33,7 +35,7 @@ def section(name: str, task: Json, regions: Json | None) -> str:
         parts += _split(split, protocols, task)
     parts += _differences(task)
     parts += _gaps(task)
-    parts += _curves(task)
+    parts += few_labels.section(task)
     if regions is not None:
         parts += pictures.of_task(name, task, regions)
     parts += _classes(task)
@@ -123,11 +125,7 @@ def _differences(task: Json) -> list[str]:
             html.left(difference["reference"]),
         ]
         for name in names:
-            value, low, high = difference["metrics"][name]
-            kind = words.verdict(low, high).split()[0]
-            sign = "+" if value is not None and value > 0 else ""
-            small = html.tag("small", words.interval(low, high))
-            cells.append(f'<td class="{kind}">{sign}{number(value)}{small}</td>')
+            cells.append(html.difference(*difference["metrics"][name]))
         rows.append(cells)
     header = [
         "method",
@@ -162,57 +160,6 @@ def _gaps(task: Json) -> list[str]:
         html.paragraph(explained, "soft"),
         html.table(["", *(words.short(n, unit) for n in names)], rows),
     ]
-
-
-def _curves(task: Json) -> list[str]:
-    if not task["curves"]:
-        return []
-    head = task["headline"]
-    series, rows = [], []
-    for method, points in task["curves"].items():
-        values = [point["metrics"][head] for point in points]
-        series.append(
-            charts.Series(
-                method,
-                [point["num_labels"] for point in points],
-                [value["mean"] for value in values],
-                [_around(value, -1) for value in values],
-                [_around(value, 1) for value in values],
-            )
-        )
-        rows.append(
-            [
-                html.text(method),
-                *(
-                    number(value["mean"]) + html.tag("small", _deviation(value))
-                    for value in values
-                ),
-            ]
-        )
-    points = next(iter(task["curves"].values()))
-    header = [""] + [
-        f"{tick(100 * p['fraction'])} % ({p['num_labels']:,.0f})" for p in points
-    ]
-    named = f"{words.metric(head, task['label']['unit'])} {words.arrow(head)}"
-    return [
-        html.tag("h3", "With few labels"),
-        html.figure(
-            charts.curves(series, x_name="labels to learn from", y_name=named),
-            "Mean and standard deviation over random choices of the labels.",
-        ),
-        html.table(header, rows),
-    ]
-
-
-def _deviation(spread: Json) -> str:
-    known = spread["deviation"] is not None
-    return f"± {number(spread['deviation'])}" if known else ""
-
-
-def _around(spread: Json, sign: int) -> float | None:
-    if spread["mean"] is None or spread["deviation"] is None:
-        return spread["mean"]
-    return spread["mean"] + sign * spread["deviation"]
 
 
 def _classes(task: Json) -> list[str]:

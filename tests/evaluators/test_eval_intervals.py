@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmgr_jax.evaluators import intervals, metrics
+from mmgr_jax.data.schema import Label
+from mmgr_jax.evaluators import intervals, metrics, scores, targets
 
 BLOCKS = np.repeat(np.arange(12) * 7, np.arange(1, 13))  # 1 to 12 regions each
 
@@ -144,6 +145,71 @@ def test_what_cannot_vary_has_no_interval():
     assert np.isnan(samples["spearman"]).all()  # a constant prediction ranks nothing
     constant = intervals.scalar(np.full(5, 0.1), np.arange(5.0), draws)["r2"]
     assert np.isnan(constant).all()
+
+
+def _shared(rng, num_draws, num_blocks, *, of_draw, of_block):
+    """Errors [s r] around 10 that draws of the labels and blocks move."""
+    return (
+        10
+        + of_draw * rng.normal(size=(num_draws, 1))
+        + of_block * np.repeat(rng.normal(size=num_blocks), 2)
+    )
+
+
+def _judge(num_blocks, num_resamples=400):
+    block = np.repeat(np.arange(num_blocks), 2)
+    truth = np.zeros(len(block))
+    target = targets.Target(Label("scalar", "1"), truth, truth == 0, log=False)
+    certainty = scores.Certainty(block=block, num_resamples=num_resamples)
+    return scores.Judge(target, block, certainty)
+
+
+def test_every_resample_is_of_one_draw_and_all_of_its_blocks():
+    judge, rng = _judge(6, num_resamples=20), np.random.default_rng(0)
+    predictions = list(rng.normal(size=(3, 12)))
+    samples = judge.resampled(predictions)
+    alone = [judge.resampled([of]) for of in predictions]
+    for name, values in samples.items():
+        for index, value in enumerate(values):
+            expected = alone[index % 3][name][index]
+            assert value == pytest.approx(expected, nan_ok=True)
+    assert len(judge.resampled(predictions * 10)["mae"]) == 20  # more draws than that
+
+
+@pytest.mark.parametrize(("of_draw", "of_block"), [(1.0, 0.2), (0.3, 2.0), (1.0, 2.0)])
+def test_intervals_over_draws_and_blocks_hold_what_another_draw_would_give(
+    of_draw, of_block
+):
+    """A fresh draw against the mean of all blocks there could be, in 200 cities."""
+    judge, rng = _judge(20), np.random.default_rng(7)
+    held, held_mean = [], []
+    for _ in range(200):
+        errors = _shared(rng, 10, 20, of_draw=of_draw, of_block=of_block)
+        samples = judge.resampled(list(errors))["mae"]
+        found = intervals.interval(float(errors.mean()), samples, num_blocks=20)
+        held.append(found.low < 10 + of_draw * rng.normal() < found.high)
+        held_mean.append(found.low < 10 < found.high)
+    # Ten draws do not show the tails of draws: below 95 % where these rule. The mean
+    # over all draws varies less than any of them.
+    assert 0.8 < np.mean(held) < 0.98
+    assert np.mean(held_mean) > 0.94
+
+
+def test_differences_over_draws_are_paired():
+    """What a draw of labels does to both methods cancels; `positive` counts wins."""
+    judge, rng = _judge(20), np.random.default_rng(3)
+    theirs = _shared(rng, 10, 20, of_draw=2.0, of_block=2.0)
+    ours = theirs - 0.2 + 0.1 * rng.normal(size=theirs.shape)
+    pairs = [
+        (float(of.mean()), judge.resampled(list(of))["mae"]) for of in (ours, theirs)
+    ]
+    found = intervals.difference("mae", *pairs, num_blocks=20)
+    assert found.estimate == pytest.approx(pairs[1][0] - pairs[0][0])
+    assert found.low > 0 and found.positive == 1
+    back = intervals.difference("mae", *pairs[::-1], num_blocks=20)
+    assert back.positive == 0 and back.high < 0
+    alone = intervals.interval(*pairs[0], num_blocks=20)
+    assert alone.low < pairs[1][0] < alone.high
 
 
 def test_spread_over_seeds():

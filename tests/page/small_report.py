@@ -36,6 +36,7 @@ def task(label, names, headline, truth_like):
             "metrics": {
                 name: [distance, distance - 0.1, distance + 0.1] for name in names
             },
+            "better": dict.fromkeys(names, 0.5 + distance / 2),
         }
         for method, reference, distance in (
             ("MMGR image", "poi counts", -0.15),
@@ -47,6 +48,12 @@ def task(label, names, headline, truth_like):
     ]
     spread = {"mean": 0.3, "deviation": 0.05, "lowest": 0.2, "highest": 0.4, "count": 3}
     alone = {**spread, "deviation": None}
+    limits = {headline: [0.15, 0.45]}
+    points = [
+        {"fraction": None, "num_labels": 5.0, "metrics": {headline: spread}},
+        {"fraction": 0.1, "num_labels": 10.0, "metrics": {headline: spread}},
+        {"fraction": 1.0, "num_labels": 100.0, "metrics": {headline: alone}},
+    ]
     return {
         "label": label,
         "headline": headline,
@@ -60,11 +67,16 @@ def task(label, names, headline, truth_like):
         "optimism_gap": {"linear": {m: dict.fromkeys(names, 0.01) for m in methods}},
         "differences": differences,
         "curves": {
-            "MMGR image": [
-                {"fraction": 0.1, "num_labels": 10, "metrics": {headline: spread}},
-                {"fraction": 1.0, "num_labels": 100, "metrics": {headline: alone}},
-            ]
+            method: [{**point, "intervals": limits} for point in points]
+            for method in ("MMGR both", "poi counts")
         },
+        "curve_differences": [
+            {**difference, "num_labels": point["num_labels"]}
+            for difference in differences
+            if (difference["method"], difference["reference"])
+            == ("MMGR both", "poi counts")
+            for point in points
+        ],
         "coverage": {
             "MMGR image": [
                 {"level": 0.9, "by_region": 0.88, "by_block": 0.91},
@@ -76,6 +88,21 @@ def task(label, names, headline, truth_like):
         },
         "truth": truth_like,
     }
+
+
+def first_version():
+    """The report as version 1 of the layout had it."""
+    old = report()
+    old["schema"] = 1
+    for task in old["tasks"].values():
+        del task["curve_differences"]
+        for difference in task["differences"]:
+            del difference["better"]
+        for method, points in task["curves"].items():
+            task["curves"][method] = points[1:]
+            for point in points:
+                del point["intervals"]
+    return old
 
 
 def report():
@@ -96,7 +123,7 @@ def report():
         "function": [[0.9, 0.1], [0.4, 0.6], [0.5, 0.5], [0.2, 0.8]],
     }
     return {
-        "schema": 1,
+        "schema": 2,
         "created": "2026-01-02T03:04:05+00:00",
         "versions": {"mmgr-jax": "1", "python": "3.11"},
         "checkpoint": "runs/x/checkpoints/4",

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 import mmgr_jax.page
+from mmgr_jax.evaluators.baselines import BASELINES
 from mmgr_jax.page import __main__ as page_command
-from mmgr_jax.page import charts, maps, svg, words
+from mmgr_jax.page import charts, maps, standing, svg, words
 from mmgr_jax.page.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small_report import report  # noqa: E402
+from small_report import first_version, report  # noqa: E402
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -90,6 +91,137 @@ def test_the_page_says_who_is_better_and_who_is_not(parsed):
     assert "3 spatial blocks are few" in words_
     assert "3 labelled regions are few" in words_
     assert "4 of 40 regions, chosen at random." in words_
+
+
+def _with_reference(task, value, distance):
+    """The task, with the baseline to stand against."""
+    name, head = standing.REFERENCE, task["headline"]
+    methods = words.main(task)
+    measured = {**methods["poi counts"]["metrics"], head: value}
+    methods[name] = {**methods["poi counts"], "metrics": measured}
+    task["differences"].append(
+        {
+            "method": "MMGR both",
+            "reference": name,
+            "metrics": {
+                metric: [distance, distance - 0.1, distance + 0.1]
+                for metric in measured
+            },
+            "better": {head: 0.004 if distance < 0 else 0.71},
+        }
+    )
+    return task
+
+
+def test_the_first_lines_say_how_we_stand_and_hide_nothing(parsed):
+    told = report()
+    told["tasks"]["population"] = _with_reference(
+        told["tasks"]["population"], 0.9, -0.3
+    )
+    first, second = standing.lines(told)
+    assert first == (
+        "population: MMGR both 0.600, statistics and counts 0.900 (R² of logarithms, "
+        "higher is better); worse by 0.300 [0.200, 0.400], better in fewer than 1 of "
+        "100 resamples of blocks."
+    )
+    assert second == (
+        "function: MMGR both 0.400, poi counts 0.450 (L1 distance, lower is better); "
+        "not told apart: better by 0.050 [−0.050, 0.150], better in 52 of 100 "
+        "resamples of blocks. poi counts is the best baseline here: 'statistics and "
+        "counts' was not run."
+    )
+    page = render(told)
+    heading, lines = page.index("</h1>"), page.index('<ul class="standing">')
+    assert lines == heading + len("</h1>")
+    assert page.index("worse by 0.300") < page.index('class="cards"')
+
+
+def test_the_whole_is_quoted_even_where_another_of_ours_scores_better():
+    task = report()["tasks"]["population"]
+    words.main(task)["MMGR image"]["metrics"] = {"r2_log": 0.99}
+    assert standing.quoted(task) == "MMGR both"
+    del words.main(task)["MMGR both"]
+    assert standing.quoted(task) == "MMGR image"
+
+
+def test_a_report_without_intervals_or_baselines_says_so():
+    task = report()["tasks"]["population"]
+    task["differences"] = []
+    told = standing.of_task("population", task)
+    assert "MMGR both 0.600, poi counts 0.550" in told
+    assert "no interval was asked for (config.eval.certainty.num_resamples)" in told
+    for name in ("poi counts", "mean"):
+        del words.main(task)[name]
+    told = standing.of_task("population", task)
+    assert told.endswith("no baseline was evaluated beside it.")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((0.02, 0.01, 0.03, 0.999), "better by 0.020 [0.010, 0.030], better in more "),
+        ((0.02, -0.01, 0.05, 0.9), "not told apart: better by 0.020 [−0.010, 0.050]"),
+        ((-0.02, -0.05, 0.01, 0.1), "not told apart: worse by 0.020 [−0.010, 0.050]"),
+        ((-0.02, -0.03, -0.01, 0.0), "worse by 0.020 [0.010, 0.030], better in 0 of "),
+        ((0.0, -0.01, 0.01, 0.5), "not told apart: 0 [−0.010, 0.010], better in 50 "),
+        ((0.1, None, None, None), "no interval: better by 0.100"),
+        ((None, None, None, None), "the difference is not defined"),
+    ],
+)
+def test_a_comparison_in_words(found, said):
+    assert standing.comparison(*found).startswith(said)
+
+
+def test_baselines_are_known_by_their_names():
+    encoders = {"random encoder", "imported weights"}
+    assert set(standing.WITHOUT_NETWORK) | encoders == set(BASELINES)
+
+
+def test_few_labels_have_a_line_a_column_and_a_difference(parsed):
+    page = render(report())
+    part = page[page.index("With few labels") :]
+    part = part[: part.index("<h3>")]
+    for header in ("<th>5</th>", "<th>10 % (10)</th>", "<th>all (100)</th>"):
+        assert part.count(header) == 2, header  # of both tables
+    assert "<small>[0.150, 0.450]</small>" in part and "±" not in part
+    assert "How much better MMGR both is with as many labels" in part
+    assert '<td class="not">+0.050<small>[−0.050, 0.150]</small></td>' in part
+    assert '<div class="key">' in part and "resample these choices" in part
+
+
+def test_the_first_version_of_a_report_is_still_read():
+    page = render(json.loads(json.dumps(first_version(), allow_nan=False)))
+    assert "<th>10 % (10)</th>" in page and "± 0.050" in page
+    assert "Mean and standard deviation over random choices of the labels." in page
+    assert "not told apart: better by 0.050 [−0.050, 0.150]. poi counts is the" in page
+
+
+def test_limits_of_a_curve_lie_where_their_values_say():
+    series = [
+        charts.Series(name, [5, 10, 1000], [0.0, 0.5, 1.0], low, [0.25, 0.75, 1.0])
+        for name, low in (("a", [-9.0, 0.25, 1.0]), ("b", [0.0, 0.25, 1.0]))
+    ]
+    drawn = charts.curves(series, x_name="labels", y_name="R²")
+    bars = re.findall(
+        r'<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)" stroke=', drawn
+    )
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="3"', drawn)
+    assert len(bars) == len(dots) == 6
+    (left, low, high), (x, y) = map(float, bars[1]), map(float, dots[1])
+    assert (low + high) / 2 == pytest.approx(y, abs=0.02)
+    assert left == pytest.approx(x - 2, abs=0.02)  # beside that of the other line
+    # A limit far below ends at the axis, which keeps its room for the means.
+    assert float(bars[0][1]) == 0.75 * 440 - 48
+    heights = [float(dot[1]) for dot in dots]
+    assert max(heights) - min(heights) > 0.5 * (0.75 * 440 - 60)
+    ticks = re.findall(r'class="tick middle">([\d,]+)<', drawn)
+    assert ticks == ["5", "10", "1,000"]
+
+
+def test_numbers_below_an_axis_do_not_run_into_each_other():
+    scale = svg.scale([5.0, 1000.0], 60.0, 400.0, log=True)
+    kept = charts._apart(scale, [5, 5.5, 10, 900, 1000])
+    assert kept == [5, 10, 1000]
 
 
 @pytest.mark.parametrize(
