@@ -6,6 +6,7 @@ import pytest
 from mmgr_jax import predictors
 from mmgr_jax.data.schema import Label
 from mmgr_jax.evaluators import targets, tasks
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.splits import Split
 
 NUM_REGIONS, NUM_BLOCKS = 400, 40
@@ -43,7 +44,7 @@ def _predictor(city, name):
     features, values, block, fold, report = city
     target = targets.check(name, LABELS[name], values[name], NUM_REGIONS)
     return predictors.of_task(
-        report.tasks[name], target, "image", features, block, fold
+        report.tasks[name], target, "image", Features.of("f", features), block, fold
     )
 
 
@@ -86,7 +87,12 @@ def test_a_strange_region_of_the_training_city_is_marked_too(city):
         "population", LABELS["population"], values["population"], 400
     )
     predictor = predictors.of_task(
-        report.tasks["population"], target, "image", moved, block, fold
+        report.tasks["population"],
+        target,
+        "image",
+        Features.of("f", moved),
+        block,
+        fold,
     )
     assert predictor.predict(moved, fold).unlike[7]
     assert not predictor.predict(moved).unlike[7]

@@ -16,10 +16,7 @@ from mmgr_jax.evaluators import baselines, features, places, tile_statistics
 def inputs(records_dir):
     source = RecordSource(records_dir)
     outlines = features.read_regions(source).geometry_wkb
-    fake = np.ones((len(source), 3), np.float32)
-    return baselines.Inputs(
-        source, places.centres_m(outlines), {"random encoder": lambda: fake}
-    )
+    return baselines.Inputs(source, places.centres_m(outlines))
 
 
 @pytest.fixture
@@ -32,24 +29,33 @@ def tiles():
 
 
 def test_every_baseline_gives_features_of_every_region_or_is_a_rule(inputs):
-    names = baselines.available(inputs)
-    assert set(names) == set(baselines.BASELINES) - {"imported weights"}
+    names = tuple(baselines.BASELINES)
     found = baselines.features_of(names, inputs)
-    assert set(names) - set(found) == {"mean", "neighbour average"}
-    for values in found.values():
-        assert values.dtype == np.float32 and len(values) == len(inputs.source)
-        assert np.isfinite(values).all()
+    rules, networks = {"mean", "neighbour average"}, {"random encoder"}
+    assert set(names) - set(found) == rules | networks | {"imported weights"}
+    for of in found.values():
+        assert of.values.dtype == np.float32 and len(of.values) == len(inputs.source)
+        assert np.isfinite(of.values).all()
+        assert of.num_features == sum(size for _, size in of.groups)
     assert all(baseline.sentence for baseline in baselines.BASELINES.values())
 
 
+def test_parts_of_a_baseline_stand_side_by_side(inputs):
+    names = ("statistics and counts", "image statistics", "poi counts")
+    both, *parts = baselines.features_of(names, inputs).values()
+    expected = np.hstack([part.values for part in parts])
+    np.testing.assert_array_equal(both.values, expected)
+    sizes = [part.num_features for part in parts]
+    assert both.groups == (("image statistics", sizes[0]), ("POI counts", sizes[1]))
+    assert sizes == [len(tile_statistics.NAMES), 6]  # five categories and all of them
+
+
 def test_what_the_inputs_do_not_allow_is_named(inputs):
-    nowhere = baselines.Inputs(inputs.source, None, {})
-    assert "coordinates" not in baselines.available(nowhere)
+    nowhere = baselines.Inputs(inputs.source, None)
     for name, why in (("coordinates", "where regions lie"), ("random", "allowed: me")):
         with pytest.raises(InputError, match=why):
             baselines.features_of([name], nowhere)
-    with pytest.raises(InputError, match="'imported weights', but no network"):
-        baselines.features_of(["imported weights"], inputs)
+    assert set(baselines.features_of(["mean", "poi counts"], nowhere)) == {"poi counts"}
 
 
 def test_tf_idf_equals_scikit_learn(inputs):

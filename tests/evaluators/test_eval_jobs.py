@@ -22,7 +22,7 @@ def job():
 
 @pytest.fixture(scope="module")
 def labels(job):
-    hidden = job.methods["image"].astype(np.float64)
+    hidden = job.methods["image"].values.astype(np.float64)
     shares = np.exp(hidden[:, :3])
     shares /= shares.sum(axis=1, keepdims=True)
     label = Label("share", "1", classes=("water", "forest", "residential"))
