@@ -183,8 +183,8 @@ def test_factory_names_the_fault(options, message):
     assert message in str(error.value)
 
 
-def test_an_unread_key_is_a_type_error():
-    with pytest.raises(TypeError, match="widht"):
+def test_an_unread_key_is_refused():
+    with pytest.raises(InputError, match="'resnet_small' does not take .* keys widht"):
         build({"name": "resnet_small", "widht": 8})
 
 

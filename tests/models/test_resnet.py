@@ -130,6 +130,42 @@ def assert_all_close(ours, theirs):
         assert_close(ours[name], value, 1e-6)
 
 
+def test_every_stage_is_read_as_hooks_on_torchvision_read_it():
+    """In float64, so that nothing but the formula can differ."""
+    oracle = randomised(import_torchvision().models.resnet18()).double().eval()
+    read = {}
+    for stage in range(1, 5):
+
+        def hook(module, given, output, name=f"stage {stage}"):
+            read[name] = output.detach().numpy()
+
+        getattr(oracle, f"layer{stage}").register_forward_hook(hook)
+    with jax.enable_x64(True):
+        model = resnet.resnet18(dtype=jnp.float64)
+        variables = weights.from_torch(
+            state_dict_of(oracle), shapes_of(model), ignore=(weights.CLASSIFIER,)
+        )
+        variables = jax.tree.map(np.float64, variables)
+        x = 3 * image(2).astype(jnp.float64) + 1
+
+        @jax.jit
+        def both(variables):
+            apply = partial(model.apply, variables, x, train=False)
+            return apply(every_stage=True), apply()
+
+        stages, pooled = jax.tree.map(np.asarray, both(variables))
+        read["pixels"] = np.transpose(x, (0, 3, 1, 2))
+    oracle(to_torch_image(x))
+    assert stages.keys() == read.keys()
+    widths = {"pixels": 3} | {f"stage {i + 1}": 64 * 2**i for i in range(4)}
+    for name, maps in read.items():
+        mean, deviation = maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))
+        assert stages[name].shape == (2, 2 * widths[name])
+        assert stages[name].dtype == np.float32
+        assert_close(stages[name], np.concatenate([mean, deviation], axis=1), 1e-5)
+    assert_close(stages["stage 4"][:, :512], pooled, 1e-6)
+
+
 # torchvision's counts less those of its classifier (512 * 1000 + 1000 and
 # 2048 * 1000 + 1000).
 @pytest.mark.parametrize(

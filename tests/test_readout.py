@@ -1,0 +1,241 @@
+"""What is read of a region: alike in evaluation, in stored heads and on maps."""
+
+import json
+import pathlib
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from pyarrow import parquet
+from small_records import config_of
+
+from mmgr_jax import (
+    checkpoint,
+    embed,
+    experiment,
+    feature_sets,
+    inference,
+    predictors,
+    train,
+)
+from mmgr_jax import eval as evaluation
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators.groups import Features, Surroundings, beside
+
+RADII_M = (65.0, 130.0)  # squares of 64 m: four neighbours, then eight
+TABLE = "my table"
+
+
+@pytest.fixture(scope="module")
+def config(records_dir, tmp_path_factory):
+    """Everything that can be read, of a run of one step, and a table beside it."""
+    folder = tmp_path_factory.mktemp("readout")
+    config = config_of(records_dir, folder)
+    config.train.total, config.optim.warmup = "1 steps", "0 steps"
+    config.model.poi_encoder.counts = True
+    config.readout.image, config.readout.groups = "stages", "alike"
+    config.readout.surroundings_m = RADII_M[:1]
+    config.eval.features, config.eval.protocols = ("all", "both"), ("linear",)
+    config.eval.baselines = ("mean", "coordinates", "statistics and counts")
+    config.eval.curves.methods, config.eval.splits = (), ("block",)
+    config.eval.certainty.num_resamples = 20
+    source = experiment.open_source(config)
+    ids = [source[row]["region_id"] for row in range(len(source))]
+    values = np.random.default_rng(0).normal(size=(len(ids), 3))
+    table = pd.DataFrame(values[::-1], columns=list("abc")).assign(region_id=ids[::-1])
+    table.to_parquet(folder / "table.parquet")
+    config.eval.tables = ((TABLE, str(folder / "table.parquet")),)
+    return config
+
+
+@pytest.fixture(scope="module")
+def city(config):
+    return feature_sets.City.of(experiment.open_source(config))
+
+
+@pytest.fixture(scope="module")
+def evaluated(config):
+    """The bundle, and the report of its evaluation."""
+    train.train(config)
+    return checkpoint.latest(config.workdir), evaluation.evaluate(config)
+
+
+@pytest.fixture(scope="module")
+def read(config, city, evaluated):
+    """Kind -> features, as the checkpoint's encoder and the readout give them."""
+    encoder = inference.load_encoder(config, evaluated[0], city.source)
+    readout = feature_sets.Readout(config, city)
+    encoded = readout.encoded(encoder)
+    return {kind: readout.features(encoded, kind) for kind in ("all", "both")}
+
+
+def _load(config, bundle, kind="all", **changes):
+    return predictors.load(
+        pathlib.Path(config.workdir) / "eval/heads",
+        kind,
+        checkpoint=bundle,
+        readout=config.readout.to_dict() | changes,
+    )
+
+
+def test_groups_are_stages_pois_baselines_and_what_surrounds_them(read):
+    names = [name for name, _ in read["all"].groups]
+    own = ["pixels", "stage 1", "stage 2", "stage 3", "POI counts", "POI set",
+           "image statistics", "POI counts"]  # fmt: skip
+    assert names == own + [f"{name} within 65 m" for name in own]
+    assert [name for name, _ in read["both"].groups][:6] == own[:6]
+    sizes = dict(read["both"].groups)
+    assert sizes["pixels"] == 6 and sizes["POI counts"] == 6
+    assert read["all"].values.shape == (40, read["all"].num_features)
+
+
+def test_pixels_are_mean_and_deviation_of_the_normalised_tile(read, city):
+    """Six numbers, the first group, by NumPy."""
+    mean, std = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+    rows = city.source.read(range(40), image=True)
+    tiles = np.stack([row["image"] for row in rows]) / 255.0  # 32 px, as they are
+    normal = (tiles - mean) / std
+    expected = np.hstack([normal.mean(axis=(1, 2)), normal.std(axis=(1, 2))])
+    np.testing.assert_allclose(read["all"].values[:, :6], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["all", "both"])
+def test_stored_heads_say_what_the_report_says(config, city, evaluated, read, kind):
+    bundle, report = evaluated
+    found, _ = _load(config, bundle, kind)
+    split = evaluation.choose_splits(config, city.source, city.regions, ("block",))
+    fold = split["block"].fold
+    assert set(found) == {"function", "population"}
+    for task, predictor in found.items():
+        said = predictor.predict(read[kind].values, fold).value
+        expected = report.predictions[task][f"MMGR {kind}"]
+        np.testing.assert_allclose(said, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_maps_show_the_same_features_and_predictions(config, evaluated, read):
+    _, report = evaluated
+    again = config.copy_and_resolve_references()
+    again.embed.features = "all"
+    path = embed.embed(again) / "embeddings.parquet"
+    table = gpd.read_parquet(path)
+    np.testing.assert_allclose(
+        np.stack(table["embedding"]), read["all"].values, rtol=1e-4, atol=1e-5
+    )
+    said = report.predictions["population"]["MMGR all"]
+    np.testing.assert_allclose(table["population_pred"], said, rtol=1e-3)
+    told = json.loads(parquet.read_schema(path).metadata[b"emb"])
+    assert told["groups"] == [list(group) for group in read["all"].groups]
+    assert told["readout"]["surroundings_m"] == [65.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": "pooled"}, "readout.image: 'stages' there, 'pooled' here"),
+        ({"groups": "columns"}, "readout.groups: 'alike' there, 'columns' here"),
+        (
+            {"surroundings_m": RADII_M},
+            r"readout.surroundings_m: \[65.0\] there, \[65.0, 130.0\] here",
+        ),
+    ],
+)
+def test_heads_of_another_readout_are_refused(config, evaluated, changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        _load(config, evaluated[0], **changes)
+    assert str(error.value).count("there,") == 1 and "\n" not in str(error.value)
+
+
+def test_maps_of_another_readout_are_refused(config, evaluated):
+    other = config.copy_and_resolve_references()
+    other.embed.features, other.readout.groups = "all", "columns"
+    with pytest.raises(InputError, match="groups: 'alike' there, 'columns' here"):
+        embed.embed(other)
+
+
+def test_heads_that_do_not_say_it_read_what_was_read_before(config, evaluated):
+    path = pathlib.Path(config.workdir) / "eval/heads/about.json"
+    written = path.read_text()
+    about = json.loads(written)
+    assert about.pop("readout")["surroundings_m"] == [65.0]
+    before = {"image": "pooled", "surroundings_m": (), "groups": "columns"}
+    try:
+        path.write_text(json.dumps(about))
+        found, _ = _load(config, evaluated[0], **before)
+        assert found
+        with pytest.raises(InputError, match="image: 'pooled' there, 'stages' here"):
+            _load(config, evaluated[0])
+    finally:
+        path.write_text(written)
+
+
+def test_tables_and_baselines_are_read_with_the_same_surroundings(config, city):
+    own = config.copy_and_resolve_references()
+    own.readout.surroundings_m = RADII_M
+    sets = feature_sets.gather(own, {}, city)
+    surroundings = Surroundings(city.centre_m, RADII_M)
+    values = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    expected = surroundings.added(Features.of(TABLE, values))
+    found = sets.methods[TABLE]
+    assert found.groups == expected.groups and len(found.groups) == 3
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+    assert "the regions within 130 m" in sets.about[TABLE]
+    readout = feature_sets.Readout(own, city)
+    parts = [readout.plain(name) for name in ("image statistics", "poi counts")]
+    together = surroundings.added(beside(parts))
+    both = sets.methods["statistics and counts"]
+    assert both.groups == together.groups
+    np.testing.assert_allclose(both.values, together.values, rtol=1e-6)
+    assert len(sets.methods["coordinates"].groups) == 1  # a place has no surroundings
+    assert sets.methods["mean"] is None
+    own.readout.groups = "columns"
+    plain = feature_sets.gather(own, {}, city).methods[TABLE]
+    assert plain.groups == (("features", 9),)
+    np.testing.assert_array_equal(plain.values, found.values)
+
+
+def test_the_table_is_a_method_of_the_report(evaluated):
+    task = evaluated[1].tasks["population"]
+    assert TABLE in task.main and len(task.main) == 6
+
+
+@pytest.mark.parametrize("name", ["mean", "MMGR", "random", "statistics and counts"])
+def test_names_that_are_taken_are_refused(config, city, name):
+    own = config.copy_and_resolve_references()
+    own.eval.tables = ((name, config.eval.tables[0][1]),)
+    with pytest.raises(InputError, match=f"tables: '{name}' is taken; give another"):
+        feature_sets.gather(own, {}, city)
+
+
+def test_regions_that_read_a_tested_one_take_no_part(config, city):
+    own = config.copy_and_resolve_references()
+    own.readout.surroundings_m = RADII_M
+
+    def split():
+        return evaluation.choose_splits(own, city.source, city.regions, ("block",))
+
+    chosen = split()["block"]
+    centre_m = city.centre_m
+    apart_m = np.linalg.norm(centre_m[:, None] - centre_m[None], axis=2)
+    for fold in range(chosen.num_folds):
+        part = chosen.parts(fold)
+        close = apart_m[:, part.test].min(axis=1) <= RADII_M[-1]
+        np.testing.assert_array_equal(part.train | part.validation, ~close)
+    own.eval.surroundings_apart = False
+    part = split()["block"].parts(0)
+    assert (part.train | part.validation | part.test).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("image", "readout.image='other' is unknown; allowed: pooled, stages"),
+        ("groups", "readout.groups='other' is unknown; allowed: columns, alike"),
+    ],
+)
+def test_unknown_settings_are_refused(config, city, key, message):
+    own = config.copy_and_resolve_references()
+    own.readout[key] = "other"
+    with pytest.raises(InputError, match=message):
+        feature_sets.Readout(own, city)
+        inference.random_encoder(own, city.source)
