@@ -9,20 +9,23 @@ from mmgr_jax.typing import Key
 
 def two_of(
     kept: Float[Array, "b w f"], key: Key, place: Int[Array, " b"]
-) -> Float[Array, "2 b f"]:
+) -> Float[Array, "v b f"]:
     """Features of two different views of each region, drawn anew every step.
 
     What is drawn depends on the key and on the place in the global batch alone, so it
     is the same for any number of devices.
 
     Args:
-        kept: Features of w views of each region. A single one is both views.
+        kept: Features of w views of each region.
         key: The random key of this batch.
         place: Place of each region in the global batch.
+
+    Returns:
+        The two [2 b f]; where a single view is kept, that one [1 b f].
     """
     count = kept.shape[1]
     if count == 1:
-        return jnp.stack([kept[:, 0], kept[:, 0]])
+        return jnp.moveaxis(kept, 1, 0)
 
     def draw(place: Array) -> Array:
         u = jax.random.randint(

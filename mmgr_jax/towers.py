@@ -179,7 +179,9 @@ class Tower:
             self.source, batch_size=self.batch_size, num_threads=self.num_threads
         ):
             present, index = batch["example_mask"], batch["region_index"]
-            found = encode(variables, batch["image"], index.astype(np.int32))
+            given = (batch["image"], index.astype(np.int32))
+            own = [jax.make_array_from_process_local_data(rows, of) for of in given]
+            found = encode(variables, *own)
             yield index[present], np.asarray(found)[present]
 
     def _encode(

@@ -22,8 +22,11 @@ def devices_flag(count):
     return f"--xla_force_host_platform_device_count={count}"
 
 
-def configure(config, workdir, records_dir, total=TOTAL, fsdp=1):
-    """The smoke city with a short run, the same for one process and for several."""
+def configure(config, workdir, records_dir, total=TOTAL, fsdp=1, locked=False):
+    """The smoke city with a short run, the same for one process and for several.
+
+    `locked`: its image encoder stays as it is, and two random views are kept.
+    """
     config.workdir, config.records.dir = str(workdir), str(records_dir)
     config.augment.size_px = 32
     config.data.num_threads = 2
@@ -35,10 +38,15 @@ def configure(config, workdir, records_dir, total=TOTAL, fsdp=1):
     config.train.log_every = "1 steps"
     config.train.keep = 9
     config.mesh.fsdp, config.sharding.min_size = fsdp, 256
+    if locked:
+        own = dict(config.model.image_encoder, train="none", kept_views=2)
+        config.model.image_encoder = own
     return config
 
 
-def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL, fsdp=1):
+def start(
+    workdir, records_dir, *, count=2, devices=2, total=TOTAL, fsdp=1, locked=False
+):
     """The processes, each with `devices` CPU devices; their output is in files."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -47,7 +55,16 @@ def start(workdir, records_dir, *, count=2, devices=2, total=TOTAL, fsdp=1):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
     started = []
     for index in range(count):
-        given = [str(workdir), str(records_dir), port, count, index, total, fsdp]
+        given = [
+            str(workdir),
+            str(records_dir),
+            port,
+            count,
+            index,
+            total,
+            fsdp,
+            locked,
+        ]
         with output(workdir, index).open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, __file__, json.dumps(given)],
@@ -81,7 +98,7 @@ def _write_cache_too():
     compiler._cache_write = as_first
 
 
-def main(workdir, records_dir, port, count, index, total, fsdp):
+def main(workdir, records_dir, port, count, index, total, fsdp, locked):
     """What one process runs: as the command does it, with another config."""
     from absl import flags
 
@@ -89,7 +106,7 @@ def main(workdir, records_dir, port, count, index, total, fsdp):
     from mmgr_jax import cli, distributed, train
 
     config = toy_city.get_config("smoke")
-    configure(config, workdir, records_dir, total, fsdp)
+    configure(config, workdir, records_dir, total, fsdp, locked)
     config.distributed.update(
         coordinator=f"127.0.0.1:{port}",
         num_processes=count,

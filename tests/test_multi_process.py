@@ -48,11 +48,12 @@ def wait_for(condition, processes):
         time.sleep(0.02)
 
 
-def alone(workdir, records_dir, total=TOTAL):
+def alone(workdir, records_dir, total=TOTAL, **changes):
     """The same run in this process, on one device."""
     from configs import toy_city
 
-    config = configure(toy_city.get_config("smoke"), workdir, records_dir, total)
+    city = toy_city.get_config("smoke")
+    config = configure(city, workdir, records_dir, total, **changes)
     config.mesh.data = 1
     return train.train(config)
 
@@ -94,6 +95,18 @@ def test_two_processes_train_as_one(one, two):
     off = jax.tree.map(np.subtract, ours["model"], theirs["model"])
     length = lambda tree: np.sqrt(sum(np.sum(x**2) for x in jax.tree.leaves(tree)))  # noqa: E731
     assert length(off) <= 1e-4 * length(way)
+
+
+@pytest.mark.slow
+def test_two_processes_with_one_locked_tower(folder, records_dir):
+    """Process 0 makes its features, both read them; state is split over devices."""
+    together, single = folder / "together", folder / "single"
+    finish(start(together, records_dir, total=4, fsdp=2, locked=True), together)
+    alone(single, records_dir, total=4, locked=True)
+    assert_same_run(rows(together), rows(single))
+    (ours,), (theirs,) = (path.glob("tower/*.npy") for path in (together, single))
+    assert ours.name == theirs.name  # of equal weights
+    np.testing.assert_allclose(np.load(ours), np.load(theirs), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
