@@ -64,6 +64,7 @@ def compare(
     own = ConfigDict(config.to_dict())
     own.eval.features = cities_lib.shared_features(sources, config.eval.features)
     own.eval.baselines = _shared_baselines(config, sources)
+    own.eval.tables = ()  # ids of regions may be the same in another city
     parts = [feature_sets.gather(own, encoders, city) for city in cities]
     methods = cities_lib.joined([part.methods for part in parts])
     labels = cities_lib.shared_labels([_labelled(city) for city in cities])

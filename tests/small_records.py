@@ -92,4 +92,5 @@ def config_of(records_dir, folder):
     config.train.total = "4 steps"
     config.train.save_every = "2 steps"
     config.eval.num_folds = 4
+    config.readout.surroundings_m = ()  # those of the toy city are larger
     return config

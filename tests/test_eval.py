@@ -8,6 +8,7 @@ import shutil
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmgr_jax import (
@@ -28,7 +29,7 @@ from mmgr_jax.evaluators import features
 
 BASELINES = {
     "mean", "coordinates", "neighbour average", "poi counts", "poi tf-idf",
-    "image statistics",
+    "image statistics", "statistics and counts",
 }  # fmt: skip
 METHODS = BASELINES | {
     f"{encoder} {kind}"
@@ -54,8 +55,11 @@ def trained(records_dir, tmp_path_factory):
     config.records.dir = str(records_dir)
     config.augment.size_px, config.mesh.data = 32, 1
     config.train.total, config.eval.num_folds = "4 steps", 4
+    config.readout = dict(image="pooled", surroundings_m=(), groups="columns")
+    config.eval.features = ("image", "poi", "both")
     config.eval.certainty.num_resamples = 20
     config.eval.curves.fractions, config.eval.curves.num_seeds = (0.5, 1.0), 2
+    config.eval.curves.num_labels, config.eval.curves.num_draws = (10,), 2
     config.eval.curves.methods = ("MMGR image", "mean")
     train.train(config)
     return config
@@ -63,6 +67,12 @@ def trained(records_dir, tmp_path_factory):
 
 def trained_records(config):
     return pathlib.Path(config.records.dir)
+
+
+def encoded(config, encoder, source):
+    """Kind -> what the encoder gives of every region."""
+    readout = feature_sets.Readout(config, feature_sets.City.of(source))
+    return {kind: of.values for kind, of in readout.encoded(encoder).items()}
 
 
 def test_eval_needs_the_model_of_the_checkpoint_and_nothing_else(trained, tmp_path):
@@ -102,13 +112,9 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     config = trained.copy_and_resolve_references()
-    expected = feature_sets.extract(
-        config, inference.load_encoder(config, bundle, source), source
-    )
+    expected = encoded(config, inference.load_encoder(config, bundle, source), source)
     config.mesh.data, config.data.batch_size = 8, 24
-    again = feature_sets.extract(
-        config, inference.load_encoder(config, bundle, source), source
-    )
+    again = encoded(config, inference.load_encoder(config, bundle, source), source)
     for kind, values in expected.items():
         assert values.shape[0] == len(source)
         np.testing.assert_allclose(again[kind], values, rtol=1e-4, atol=1e-5)
@@ -116,13 +122,9 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
 
 def test_the_random_encoder_is_not_the_trained_one(trained):
     source = experiment.open_source(trained)
-    random = feature_sets.extract(
-        trained, inference.random_encoder(trained, source), source
-    )
+    random = encoded(trained, inference.random_encoder(trained, source), source)
     bundle = checkpoint.latest(trained.workdir)
-    learnt = feature_sets.extract(
-        trained, inference.load_encoder(trained, bundle, source), source
-    )
+    learnt = encoded(trained, inference.load_encoder(trained, bundle, source), source)
     assert not np.allclose(random["image"], learnt["image"])
 
 
@@ -134,7 +136,7 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     source = experiment.open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     encoder = inference.load_encoder(trained, bundle, source)
-    learnt = feature_sets.extract(trained, encoder, source)["image"]
+    learnt = encoded(trained, encoder, source)["image"]
     np.testing.assert_allclose(np.stack(table["embedding"]), learnt, rtol=1e-5)
     truth = [source[i]["label/population"] for i in range(40)]
     np.testing.assert_allclose(table["population_true"], truth, rtol=1e-6)
@@ -197,7 +199,10 @@ def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tm
     table = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
     bundle = checkpoint.latest(trained.workdir)
     found, _ = predictors.load(
-        pathlib.Path(config.embed.heads), "image", checkpoint=bundle
+        pathlib.Path(config.embed.heads),
+        "image",
+        checkpoint=bundle,
+        readout=config.readout.to_dict(),
     )
     said = found["population"].predict(np.stack(table["embedding"]))
     np.testing.assert_allclose(table["population_pred"], said.value, rtol=1e-4)
@@ -252,9 +257,15 @@ def test_each_city_is_tested_by_the_others(trained, records_dir, tmp_path):
     config = trained.copy_and_resolve_references()
     config.checkpoint, config.workdir = config.workdir, str(tmp_path / "run")
     config.eval.other_records = (str(other),)
+    ids = [record["region_id"] for record in RecordSource(records_dir)]
+    path = tmp_path / "table.parquet"
+    pd.DataFrame(dict(region_id=ids, a=np.arange(40.0))).to_parquet(path)
+    config.eval.tables = (("table", str(path)),)
     evaluation.evaluate(config)
     report = json.loads((tmp_path / "run/eval/report.json").read_text())
     result = report["cities"]
+    own = report["tasks"]["function"]["splits"]["block"]["linear"]
+    assert "table" in own  # and not below: regions of other cities have the same ids
     # Units and categories differ: neither that label nor the POIs can be compared.
     assert list(result["tasks"]) == ["function"]
     methods = result["tasks"]["function"]["splits"]["city"]["linear"]
@@ -267,8 +278,9 @@ def test_each_city_is_tested_by_the_others(trained, records_dir, tmp_path):
     matrix = np.array(result["transfer"]["function"]["MMGR image"])
     assert matrix.shape == (2, 2) and np.isfinite(matrix).all()
     np.testing.assert_allclose(matrix, matrix.T, rtol=1e-4)
-    own = report["tasks"]["function"]["splits"]["block"]["linear"]["MMGR image"]
-    np.testing.assert_allclose(matrix[0, 0], own["metrics"]["l1"], rtol=1e-4)
+    np.testing.assert_allclose(
+        matrix[0, 0], own["MMGR image"]["metrics"]["l1"], rtol=1e-4
+    )
     config.eval.features = ("poi",)
     with pytest.raises(InputError, match="other POI categories, .*Add 'image'"):
         evaluation.evaluate(config)
