@@ -168,8 +168,15 @@ def base(name: str, crs: str) -> ConfigDict:
         quarter_turns=False,
     )
     c.model = dict(  # models.mmgr.build
-        image_encoder=dict(name="resnet50"),
-        poi_encoder=dict(name="set2set", vectors="frozen", empty="learnt"),
+        image_encoder=dict(  # train="none", "last:1", "decay:0.75": docs/towers.md
+            name="resnet50"
+        ),
+        poi_encoder=dict(
+            name="set2set",
+            vectors="frozen",
+            empty="learnt",
+            counts=False,  # True: how many POIs there are is seen too
+        ),
         projection_dim=128,
         batch_statistics="per_view",  # or "joint"
         batch_norm="global",  # or "local" (each device's rows), "group:k" devices
@@ -224,13 +231,19 @@ def base(name: str, crs: str) -> ConfigDict:
     )
 
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
+    c.readout = dict(  # feature_sets.extract: what heads and maps are given
+        image="pooled",  # or "stages": mean and deviation of every stage's map
+        surroundings_m=(),  # radii of rings of neighbours, such as (200.0,)
+        groups="columns",  # or "alike": each group of features weighs the same
+    )
     c.eval = dict(  # evaluators.tasks.evaluate, feature_sets.gather
-        features=("image", "poi", "both"),  # or "image_projection", "poi_projection"
+        features=("image", "poi", "both"),  # feature_sets.KINDS
         protocols=("linear", "knn"),  # or "mlp", "released", "finetune"; first: quoted
         baselines=(  # of evaluators.baselines.BASELINES
             "random encoder",
             "image statistics",
             "poi counts",
+            "statistics and counts",
             "poi tf-idf",
             "coordinates",
             "neighbour average",
@@ -243,6 +256,7 @@ def base(name: str, crs: str) -> ConfigDict:
         splits=("block", "random"),  # the first is the one to quote
         num_folds=placeholder(int),  # None: as the records have it (config.blocks)
         buffer_m=placeholder(float),  # likewise
+        surroundings_apart=True,  # what reads a tested region's features trains no head
         seed=0,  # another number deals the folds anew
         other_records=(),  # records of other cities: each is left out in turn
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
@@ -253,13 +267,14 @@ def base(name: str, crs: str) -> ConfigDict:
         ),
         curves=dict(  # evaluators.curves.Options
             methods=(  # whose label-efficiency curves; (): none
-                "MMGR image",
                 "MMGR both",
-                "random image",
-                "poi counts",
+                "MMGR image",
+                "statistics and counts",
             ),
-            fractions=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
-            num_seeds=3,  # random choices of the labels
+            num_labels=(5, 10, 25, 50, 100),  # in all, those that choose included
+            num_draws=10,  # random choices of so many labels; above 25, half as many
+            fractions=(),  # or parts of all labels, such as (0.1, 0.5, 1.0)
+            num_seeds=3,  # random choices of each part
         ),
         finetune=dict(  # evaluators.finetune.finetune
             learning_rate=1e-3,  # of the head
@@ -376,6 +391,43 @@ def run_local(c: ConfigDict) -> ConfigDict:
     return c
 
 
+def nadir(c: ConfigDict) -> ConfigDict:
+    """Views for imagery from straight above.
+
+    No direction is up, so views are flipped and turned. Colour says what covers the
+    ground and is changed a little only; a crop keeps at least half of the tile, since
+    what a region is like is a matter of how much there is of what.
+    """
+    c.augment.crop_area = (0.5, 1.0)
+    c.augment.brightness = 0.2
+    c.augment.contrast = 0.2
+    c.augment.saturation = 0.2
+    c.augment.hue = 0.02
+    c.augment.grey_probability = 0.0
+    c.augment.vertical_flip = True
+    c.augment.quarter_turns = True
+    return c
+
+
+def recommended(c: ConfigDict) -> ConfigDict:
+    """What won on cities that it was not chosen on: docs/representation.md.
+
+    Views for imagery from above (`nadir`), POI encoders that count, both views beside
+    the POIs, and heads that read every stage, the POIs and, on a grid, the regions
+    around.
+    """
+    nadir(c)
+    c.model.poi_encoder.counts = True
+    c.loss.symmetric = True
+    c.loss.temperature = 0.2
+    c.readout.image = "stages"
+    c.readout.groups = "alike"
+    if c.regions.kind == "grid":  # the eight regions around each
+        c.readout.surroundings_m = (1.6 * c.regions.tile_size_px * c.regions.gsd_m,)
+    c.eval.features = ("image", "poi", "both", "all")
+    return c
+
+
 def paper(c: ConfigDict) -> ConfigDict:
     """The method as Bai et al. (2023) mean it: what `base` holds."""
     return c
@@ -383,6 +435,7 @@ def paper(c: ConfigDict) -> ConfigDict:
 
 RECIPES = {
     "paper": paper,
+    "recommended": recommended,
     "released": released,
     "large_batch": large_batch,
     "runlocal": run_local,

@@ -16,8 +16,8 @@ Without imagery there are no regions, but the vectors of POI categories:
     python -m data_prep.category_embedding --config=configs/helsinki.py \
         --config.category_vectors.out=data/helsinki/vectors.npy
 
-Variants: the recipes of configs/shanghai.py; `runlocal` suits the 2.5 by 3 km of the
-sample.
+Variants: the recipes of configs/shanghai.py, `recommended` where none is named;
+`runlocal` suits the 2.5 by 3 km of the sample.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +27,7 @@ from configs import common
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """Helsinki by one of `common.RECIPES`."""
-    recipe = common.parse_variant(variant, tuple(common.RECIPES)) or "paper"
+    recipe = common.parse_variant(variant, tuple(common.RECIPES)) or "recommended"
     return common.RECIPES[recipe](_sources())
 
 

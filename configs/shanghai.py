@@ -6,6 +6,7 @@ The sources are yours to bring; put them where the paths point, or override the 
 
 Variants (`configs/shanghai.py:released`); each is a function of configs/common.py:
     paper         the method as meant; the default
+    recommended   what we would train: docs/representation.md
     released      with every habit of the released program that changes numbers
     large_batch   what we recommend for thousands of regions a step
     runlocal      a small encoder, tile and budget, to try one's own data on a laptop

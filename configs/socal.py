@@ -93,12 +93,9 @@ def osm_pois(c: ConfigDict, raw: str) -> None:
 
 def train_on_few_tiles(c: ConfigDict) -> None:
     """A small encoder and sixty epochs, for some hundred chips on a laptop."""
+    common.recommended(c)
     c.augment.size_px = 128  # 1.2 m a pixel at full crop, a quarter of the work
-    c.augment.vertical_flip = True  # from above, no direction is up
-    c.augment.quarter_turns = True
     c.model.image_encoder = dict(name="resnet_small", width=24)
-    c.loss.temperature = 0.2
-    c.loss.symmetric = True
     c.optim.learning_rate = 1e-3
     c.optim.schedule = "cosine"
     c.optim.warmup = "5 epochs"

@@ -1,6 +1,9 @@
 """A generated city with known truth: the whole path in minutes on a laptop.
 
+It trains and is read by `common.recommended`.
+
 Variants:
+    paper        the paper's views, POI encoder and features instead
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
     smoke        a few regions and steps, for tests
 """
@@ -12,10 +15,14 @@ from configs import common
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """The toy city, optionally in a variant."""
-    variant = common.parse_variant(variant, ("image_only", "smoke"))
+    variant = common.parse_variant(variant, ("paper", "image_only", "smoke"))
     if variant == "smoke":
-        return _smoke(_city("toy_city_smoke", size_regions=(8, 8)))
-    c = _city("toy_city", size_regions=(40, 40))
+        return _smoke(common.recommended(_city("toy_city_smoke", (8, 8))))
+    c = _city("toy_city", (40, 40))
+    if variant == "paper":
+        c.workdir = "runs/toy_city_paper"
+        return c
+    common.recommended(c)
     if variant == "image_only":
         c.workdir = "runs/toy_city_image_only"
         c.loss.image_weight = 1.0

@@ -17,10 +17,9 @@ from mmgr_jax.augment_draws import (
     draw_turn,
 )
 from mmgr_jax.image_ops import Planes
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.typing import Key, Tiles, View, Views
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 VIEWS = 2
 # A view's uniform numbers: its box, its turn, its jitter, and one for grey.
 NUMBERS = BOX_NUMBERS + TURN_NUMBERS + JITTER_NUMBERS + 1

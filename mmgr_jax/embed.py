@@ -25,6 +25,7 @@ from mmgr_jax import eval as evaluation
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import tasks
+from mmgr_jax.evaluators.groups import Features
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 
@@ -67,8 +68,10 @@ def embed(config: ConfigDict) -> Path:
     kind = config.embed.features
     feature_sets.check_kind(kind)
     encoder = inference.load_encoder(config, bundle, city.source)
-    embeddings = feature_sets.extract(config, encoder, city.source)[kind]
-    found, fold = _heads(config, city, bundle, embeddings)
+    readout = feature_sets.Readout(config, city)
+    read = readout.features(readout.encoded(encoder), kind)
+    embeddings = read.values
+    found, fold = _heads(config, city, bundle, read)
 
     folder = Path(config.workdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +95,8 @@ def embed(config: ConfigDict) -> Path:
         metadata={
             "model": config.model.to_dict(),
             "features": kind,
+            "readout": config.readout.to_dict(),
+            "groups": [list(group) for group in read.groups],
             "checkpoint": str(bundle),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
             "crs": manifest.crs,
@@ -106,7 +111,7 @@ def embed(config: ConfigDict) -> Path:
 
 
 def _heads(
-    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: np.ndarray
+    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: Features
 ) -> tuple[dict[str, predictors.Predictor], np.ndarray | None]:
     """The heads, and the fold of each region where they have learnt from this city."""
     kind = config.embed.features
@@ -117,7 +122,11 @@ def _heads(
             log.info("no heads in %s yet: they are trained now", folder)
             return _trained_now(config, city, bundle, embeddings)
     found, records = predictors.load(
-        Path(folder), kind, checkpoint=bundle, tasks=config.eval.tasks
+        Path(folder),
+        kind,
+        checkpoint=bundle,
+        readout=config.readout.to_dict(),
+        tasks=config.eval.tasks,
     )
     if records != predictors.records_hash(city):
         log.info("the heads have learnt from other records: no region is theirs")
@@ -126,7 +135,7 @@ def _heads(
 
 
 def _trained_now(
-    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: np.ndarray
+    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: Features
 ) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
     kind, split = config.embed.features, _split(config, city)
     method = f"{feature_sets.MAIN} {kind}"

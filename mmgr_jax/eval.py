@@ -36,8 +36,10 @@ from mmgr_jax.evaluators import (
     targets,
     tasks,
 )
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.results import Report
 from mmgr_jax.evaluators.scores import Certainty
+from mmgr_jax.page import standing
 from mmgr_jax.page.render import render
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
@@ -90,6 +92,7 @@ def evaluate(config: ConfigDict) -> Report:
         predictors_of(found, sets.methods, city, next(iter(given_splits.values()))),
         city,
         bundle,
+        config.readout.to_dict(),
     )
     references = _references(sets)
     content = {
@@ -109,7 +112,9 @@ def evaluate(config: ConfigDict) -> Report:
         "retrieval": _retrieval(sets, city),
         "cities": None,
     }
-    table = report.table(found, references=references)
+    table = "\n".join(
+        [*standing.lines(content), "", report.table(found, references=references)]
+    )
     if config.eval.other_records:
         content["cities"], more = _across(config, encoders, city)
         table += f"\n\n{more}"
@@ -173,6 +178,9 @@ def choose_splits(
         num_folds=config.eval.num_folds,
         buffer_m=config.eval.buffer_m,
         seed=config.eval.seed,
+        surroundings_m=max((0.0, *config.readout.surroundings_m))
+        if config.eval.surroundings_apart
+        else 0.0,
     )
 
 
@@ -215,7 +223,7 @@ def _curves(
     options = config.eval.curves.to_dict()
     wanted = options.pop("methods")
     options["methods"] = [name for name in wanted if name in sets.methods]
-    if not options["methods"] or not options["fractions"]:
+    if not options["methods"] or not (options["num_labels"] or options["fractions"]):
         return None
     return curves.Options(**options)
 
@@ -226,7 +234,7 @@ def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:
 
 
 def _width(of: jobs.Method) -> int | None:
-    return of.shape[1] if isinstance(of, np.ndarray) else None
+    return of.num_features if isinstance(of, Features) else None
 
 
 def _regions(

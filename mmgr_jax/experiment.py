@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,31 @@ from mmgr_jax import (
     durations,
     optim,
     sharding,
+    tower_settings,
+    towers,
     train_step,
     warm_start,
 )
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.models import mmgr
+from mmgr_jax.models import learning, mmgr
 from mmgr_jax.typing import Tree
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_FREE = ("dtype", "batch_norm")  # of section `model`: the arrays are the same
+_FREE = (  # of section `model`: the arrays are the same
+    "dtype",
+    "batch_norm",
+    "image_encoder.train",
+    "image_encoder.kept_views",
+    "image_encoder.path",
+)
+_ABSENT = {"poi_encoder.counts": False}
+"""What settings of section `model` were before checkpoints said them."""
+
+_KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +64,15 @@ class Experiment:
         abstract: Shapes, types and layout of the state.
         init: () -> the state before the first step, laid out on the mesh.
         batches: () -> this process's iterator over training batches.
-        put: Host batch -> global batch on the mesh.
+        put: Host batch -> global batch on the mesh; None before `ready` where a tower
+            is locked.
         step: (state, batch) -> (state, metrics), jitted; gives the old state away.
         learning_rate: Step -> rate.
         total_steps: Length of the run.
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
         profile: Steps to trace, such as "10:20".
+        tower: The locked image encoder; None for one that learns.
     """
 
     workdir: Path
@@ -65,7 +82,7 @@ class Experiment:
     abstract: train_step.TrainState
     init: Callable[[], train_step.TrainState]
     batches: Callable[[], pipeline.TrainingBatches]
-    put: Callable[[pipeline.Batch], dict[str, jax.Array]]
+    put: Callable[[pipeline.Batch], dict[str, jax.Array]] | None
     step: Callable[
         [train_step.TrainState, train_step.Batch],
         tuple[train_step.TrainState, train_step.Metrics],
@@ -75,6 +92,20 @@ class Experiment:
     log_every: int
     save_every: int
     profile: str | None = None
+    tower: towers.Tower | None = None
+
+    def ready(self, state: train_step.TrainState) -> Experiment:
+        """The run where batches can be put: a locked tower's features are made or read.
+
+        Args:
+            state: Where the run begins; gives the tower's weights.
+        """
+        if self.tower is None:
+            return self
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        own = towers.own_variables(variables, shared=True)
+        kept = self.tower.features(own)
+        return dataclasses.replace(self, put=towers.put(kept, self.mesh))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +142,9 @@ def build(config: ConfigDict) -> Experiment:
     source = open_source(config)
     data = config.data.to_dict()
     del data["cache_mib"]  # read by open_source
-    resident = device_tiles.wanted(data.pop("device_resident"), source, mesh)
+    device_resident = data.pop("device_resident")
     vectors = source.category_vectors()
+    table = tower_settings.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata(
         config=config.to_dict(),
         categories=source.manifest.categories,
@@ -125,7 +157,13 @@ def build(config: ConfigDict) -> Experiment:
         num_regions=len(source),
         num_slots=pipeline.poi_slots(source, config.data.max_pois),
         category_vectors=vectors,
+        table_features=table,
     )
+    tower = locked_tower(config, step.model, source, table)
+    resident = tower is None and device_tiles.wanted(device_resident, source, mesh)
+    put = functools.partial(sharding.put_batch, mesh=mesh)
+    if resident:
+        put = device_tiles.put(source, mesh, data["num_threads"])
     whole = sharding.replicated(mesh)
     step_key = jax.jit(lambda: keys(config.seed)[1], out_shardings=whole)()
     run = distributed.together(step.run)
@@ -141,20 +179,19 @@ def build(config: ConfigDict) -> Experiment:
             source,
             **data,
             seed=config.seed,
-            images=not resident,
+            images=not resident and tower is None,
             edges=step.model.poi_encoder.reads_edges,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         ),
-        put=device_tiles.put(source, mesh, data["num_threads"])
-        if resident
-        else lambda batch: sharding.put_batch(batch, mesh),
+        put=put if tower is None else None,
         step=lambda state, batch: run(state, batch, step_key),
         learning_rate=step.learning_rate,
         total_steps=step.total_steps,
         log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
         save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
         profile=config.profile,
+        tower=tower,
     )
 
 
@@ -166,6 +203,7 @@ def build_step(
     num_regions: int,
     num_slots: int,
     category_vectors: np.ndarray | None = None,
+    table_features: np.ndarray | None = None,
 ) -> Step:
     """The training step of a config on a mesh, which may be of devices not at hand.
 
@@ -176,6 +214,7 @@ def build_step(
         num_regions: Regions of an epoch.
         num_slots: POI slots of a batch.
         category_vectors: As for `build_model`.
+        table_features: As for `build_model`.
 
     Raises:
         InputError: If a setting does not fit.
@@ -189,8 +228,19 @@ def build_step(
         to_steps=to_steps,
     )
     model = build_model(
-        config.model.to_dict(), metadata, category_vectors, num_devices=mesh.size
+        config.model.to_dict(),
+        metadata,
+        category_vectors,
+        num_devices=mesh.size,
+        table_features=table_features,
     )
+    tower_settings.check(
+        config.model.image_encoder.to_dict(),
+        locked=model.learning.locked,
+        image_weight=config.loss.image_weight,
+    )
+    if model.learning.decay < 1:
+        tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
     step = train_step.make_train_step(
         model,
         tx,
@@ -237,6 +287,7 @@ def build_model(
     metadata: checkpoint.Metadata,
     category_vectors: np.ndarray | None = None,
     num_devices: int = 1,
+    table_features: np.ndarray | None = None,
 ) -> mmgr.MMGR:
     """The model of a config section and a category table.
 
@@ -246,6 +297,8 @@ def build_model(
         category_vectors: Its first values, float32 [k d]; None where they will be
             loaded.
         num_devices: Devices that training splits batches over.
+        table_features: Of the regions of the records [r f], where the image encoder is
+            a table.
 
     Raises:
         InputError: If an encoder or dtype is unknown.
@@ -260,6 +313,39 @@ def build_model(
         category_dim=metadata.category_dim,
         category_vectors=category_vectors,
         num_devices=num_devices,
+        table_features=table_features,
+    )
+
+
+def locked_tower(
+    config: ConfigDict,
+    model: mmgr.MMGR,
+    source: RecordSource,
+    table_features: np.ndarray | None,
+) -> towers.Tower | None:
+    """The image encoder of a model and the regions of records; None if it learns.
+
+    Args:
+        config: Says how it looks at tiles, and where features are kept.
+        model: The model.
+        source: The records.
+        table_features: As for `build_model`.
+    """
+    if not model.learning.locked:
+        return None
+    options = config.model.image_encoder.to_dict()
+    return towers.Tower(
+        model,
+        options,
+        source,
+        folder=Path(config.workdir) / towers.FOLDER,
+        augment_options=config.augment.to_dict(),
+        kept_views=options.get("kept_views", 0),
+        key=jax.random.fold_in(jax.random.key(config.seed), _KEPT_VIEWS),
+        num_threads=config.data.num_threads,
+        batch_size=config.data.batch_size,
+        local_mesh=sharding.local_mesh(**config.mesh),
+        table=table_features,
     )
 
 
@@ -273,8 +359,8 @@ def check_same_model(
     """
     if metadata.parts:  # it fits where its arrays do
         return
-    stored = _flat(metadata.config["model"])
-    wanted = _flat(wanted)
+    stored = _ABSENT | _flat(metadata.config["model"])
+    wanted = _ABSENT | _flat(wanted)
     differing = [
         f"model.{key}: {stored.get(key)!r} in the checkpoint, {wanted.get(key)!r} here"
         for key in sorted(stored.keys() | wanted.keys())
@@ -330,6 +416,7 @@ def _warm(
     config: ConfigDict, metadata: checkpoint.Metadata, state: train_step.TrainState
 ) -> train_step.TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
+    _tell_of_random_tower(config)
     if config.init.checkpoint is None:
         return state
     variables = warm_start.start_from(
@@ -339,6 +426,22 @@ def _warm(
         parts=config.init.parts,
     )
     return dataclasses.replace(state, **variables)
+
+
+def _tell_of_random_tower(config: ConfigDict) -> None:
+    """Says so where a tower is locked that nobody has trained."""
+    encoder, init = config.model.image_encoder, config.init
+    if encoder.get("train") != "none" or encoder.name == tower_settings.TABLE:
+        return
+    brought = ()
+    if init.checkpoint is not None:
+        held = checkpoint.load_metadata(checkpoint.latest(init.checkpoint)).parts
+        brought = tuple(init.parts) or held or warm_start.PARTS
+    if learning.ENCODER not in brought:
+        log.warning(
+            "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', and "
+            "config.init.checkpoint brings no image_encoder in; a baseline, no more."
+        )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

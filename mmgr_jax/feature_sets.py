@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +18,48 @@ from ml_collections import ConfigDict
 from mmgr_jax import checkpoint, inference
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.evaluators import baselines, features, health, jobs, places, retrieval
+from mmgr_jax.evaluators import (
+    baselines,
+    feature_tables,
+    features,
+    health,
+    jobs,
+    places,
+    retrieval,
+)
+from mmgr_jax.evaluators.groups import Features, Surroundings, beside
 
 MAIN = "MMGR"
 RANDOM = "random"
 IMPORTED = "imported"
 
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "image": ("image",),
+    "poi": ("poi",),
+    "both": ("image", "poi"),
+    "all": ("image", "poi", "image statistics", "poi counts"),
+    "image_projection": ("image_projection",),
+    "poi_projection": ("poi_projection",),
+}
+"""Kind of features -> what stands side by side in it: of the encoder, or a baseline."""
+
+KINDS_OF_RANDOM = tuple(kind for kind in KINDS if kind != "all")
+
+GROUPS = ("columns", "alike")
+"""Whether heads penalise every column alike, or every group of them."""
+
 ABOUT = {
     "image": "image features of {}",
     "poi": "POI features of {}",
     "both": "image and POI features of {}, side by side",
+    "all": "image and POI features of {}, image statistics and POI counts",
     "image_projection": "what the contrastive loss sees of a tile by {}",
     "poi_projection": "what the contrastive loss sees of a POI set by {}",
 }
 
 log = logging.getLogger(__name__)
 
-Extracted = Mapping[str, np.ndarray]
+Extracted = Mapping[str, Features]
 """Kind -> features of every region; see `features.KINDS`."""
 
 
@@ -109,23 +134,40 @@ def gather(
 ) -> FeatureSets:
     """Features of all regions by every encoder and baseline that `config.eval` names.
 
+    All of them by one readout: what is read around a region for ours is read around it
+    for the baselines too.
+
     Raises:
-        InputError: If a kind of features or a baseline is unknown.
+        InputError: If a kind of features or a baseline is unknown, or a table does not
+            hold every region.
     """
     kinds = tuple(config.eval.features)
     for kind in kinds:
         check_kind(kind)
-    encoded = {}
+    readout = Readout(config, city)
+    encoded, methods, about = {}, {}, {}
     for name, encoder in loaded.items():
         log.info("features of %d regions (%s encoder) ...", len(city.source), name)
-        encoded[name] = extract(config, encoder, city.source)
-    methods, about = {}, {}
-    for name, encoder in loaded.items():
+        encoded[name] = readout.encoded(encoder)
         what = "random weights" if name == RANDOM else encoder.name
-        for kind in _kinds_of(encoder, kinds):
-            methods[f"{name} {kind}"] = encoded[name][kind]
-            about[f"{name} {kind}"] = ABOUT[kind].format(what)
-    plain, words = _baselines(config, city)
+        own = KINDS_OF_RANDOM if name == RANDOM else KINDS
+        for kind in _kinds_of(encoder, [kind for kind in kinds if kind in own]):
+            methods[f"{name} {kind}"] = readout.features(encoded[name], kind)
+            about[f"{name} {kind}"] = readout.said(ABOUT[kind].format(what))
+    plain, words = _baselines(config, city, readout)
+    for name, path in config.eval.tables:
+        if name in methods or name in plain or name in (MAIN, RANDOM):
+            raise InputError(
+                f"config.eval.tables: {name!r} is taken; give another name."
+            )
+        labels = tuple(city.source.manifest.labels)
+        table = feature_tables.read(
+            name, path, city.regions.region_ids, label_names=labels
+        )
+        plain[name] = readout.around(Features.of(name, table))
+        words[name] = readout.said(
+            feature_tables.about(name, path, label_names=labels)
+        )
     return FeatureSets(
         methods | plain,
         about | words,
@@ -134,25 +176,66 @@ def gather(
     )
 
 
-def extract(
-    config: ConfigDict, encoder: inference.Encoder, source: RecordSource
-) -> dict[str, np.ndarray]:
-    """Features of every region, of every kind; see `features.extract`."""
-    return features.extract(
-        encoder.encode,
-        source,
-        batch_size=config.data.batch_size,
-        num_threads=config.data.num_threads,
-        edges=encoder.reads_edges,
-    )
+class Readout:
+    """What heads, maps and tables are given of a city's regions: `config.readout`."""
+
+    def __init__(self, config: ConfigDict, city: City) -> None:
+        """Finds the neighbours of every region.
+
+        Raises:
+            InputError: If a setting is unknown, or places are needed and not known.
+        """
+        self._config, self._city = config, city
+        check_choice("readout.groups", config.readout.groups, GROUPS)
+        self._radii_m = tuple(config.readout.surroundings_m)
+        self._surroundings = Surroundings(city.centre_m, self._radii_m)
+        self._plain: dict[str, Features] = {}
+
+    def encoded(self, encoder: inference.Encoder) -> Extracted:
+        """What an encoder gives of every region, without surroundings."""
+        return features.extract(
+            encoder.encode,
+            self._city.source,
+            batch_size=self._config.data.batch_size,
+            num_threads=self._config.data.num_threads,
+            edges=encoder.reads_edges,
+        )
+
+    def features(self, encoded: Extracted, kind: str) -> Features:
+        """One of `KINDS` with its surroundings, as heads are given it."""
+        parts = [
+            encoded[part] if part in encoded else self.plain(part)
+            for part in KINDS[kind]
+        ]
+        return self.around(beside(parts))
+
+    def plain(self, name: str) -> Features:
+        """Features of a baseline, without surroundings; made once."""
+        if parts := baselines.BASELINES[name].parts:
+            return beside([self.plain(part) for part in parts])
+        if name not in self._plain:
+            inputs = baselines.Inputs(self._city.source, self._city.centre_m)
+            self._plain |= baselines.features_of([name], inputs)
+        return self._plain[name]
+
+    def around(self, own: Features) -> Features:
+        """Features with those of the surroundings, in groups as configured."""
+        added = self._surroundings.added(own)
+        if self._config.readout.groups == "columns":
+            return Features.of("features", added.values)
+        return added
+
+    def said(self, what: str) -> str:
+        """What features are, and how far around they are read."""
+        if not self._radii_m:
+            return what
+        return f"{what}; and the mean of the regions within {self._radii_m[-1]:g} m"
 
 
 def check_kind(kind: str) -> None:
     """Raises InputError if there is no such kind of features."""
-    if kind not in features.KINDS:
-        raise InputError(
-            f"features={kind!r} is unknown; allowed: {', '.join(features.KINDS)}."
-        )
+    if kind not in KINDS:
+        raise InputError(f"features={kind!r} is unknown; allowed: {', '.join(KINDS)}.")
 
 
 def measure_health(
@@ -172,7 +255,7 @@ def measure_retrieval(
         if name == RANDOM or not there.any():
             continue
         both = retrieval.both_ways(
-            of["image_projection"][there], of["poi_projection"][there]
+            of["image_projection"].values[there], of["poi_projection"].values[there]
         )
         found |= {f"{name}: {direction}": result for direction, result in both.items()}
     return found
@@ -180,55 +263,55 @@ def measure_retrieval(
 
 def _health(of: Extracted, there: np.ndarray) -> dict[str, float]:
     values = {
-        "effective_rank": health.effective_rank(of["image"]),
-        "constant_share": health.constant_share(of["image"]),
-        "uniformity": health.uniformity(of["image_projection"]),
+        "effective_rank": health.effective_rank(of["image"].values),
+        "constant_share": health.constant_share(of["image"].values),
+        "uniformity": health.uniformity(of["image_projection"].values),
     }
     if there.sum() > 2:
         values["alignment"] = health.alignment(
-            of["image_projection"][there], of["poi_projection"][there]
+            of["image_projection"].values[there], of["poi_projection"].values[there]
         )
         count = min(10, int(there.sum()) - 2)
         overlap = health.neighbour_overlap(
-            of["image"][there], of["poi"][there], num_neighbours=count
+            of["image"].values[there], of["poi"].values[there], num_neighbours=count
         )
         values["neighbour_overlap"] = overlap.share
         values["overlap_by_chance"] = overlap.by_chance
     return values
 
 
-def _kinds_of(encoder: inference.Encoder, kinds: tuple[str, ...]) -> tuple[str, ...]:
+def _kinds_of(encoder: inference.Encoder, kinds: Sequence[str]) -> tuple[str, ...]:
     """Weights of images alone have nothing to say of POIs."""
     if encoder.parts and not any(part.startswith("poi") for part in encoder.parts):
         return tuple(kind for kind in kinds if kind.startswith("image"))
-    return kinds
+    return tuple(kinds)
 
 
 def _baselines(
-    config: ConfigDict, city: City
+    config: ConfigDict, city: City, readout: Readout
 ) -> tuple[dict[str, jobs.Method], dict[str, str]]:
     """Methods that need no encoder, and what they are."""
     for name in config.eval.baselines:
         check_choice("eval.baselines", name, tuple(baselines.BASELINES))
-    wanted = [
-        name
-        for name in config.eval.baselines
-        if name not in ("random encoder", "imported weights")
-    ]
-    inputs = baselines.Inputs(city.source, city.centre_m, {})
-    able = baselines.available(inputs)
-    for name in wanted:
-        if name not in able:
+    methods, words = {}, {}
+    for name in config.eval.baselines:
+        baseline = baselines.BASELINES[name]
+        if baseline.needs == "encoder":
+            continue
+        if baseline.needs == "place" and city.centre_m is None:
             log.warning("baseline %s is left out: nobody knows where regions lie", name)
-    wanted = [name for name in wanted if name in able]
-    rules = {
-        "mean": None,
-        "neighbour average": city.centre_m is not None
-        and functools.partial(_neighbour_average, city.centre_m),
-    }
-    given = baselines.features_of([n for n in wanted if n not in rules], inputs)
-    methods = {name: given[name] if name in given else rules[name] for name in wanted}
-    return methods, {name: baselines.BASELINES[name].sentence for name in wanted}
+            continue
+        words[name] = baseline.sentence
+        if name == "neighbour average":
+            methods[name] = functools.partial(_neighbour_average, city.centre_m)
+        elif not (baseline.features or baseline.parts):
+            methods[name] = None
+        elif baseline.needs == "place":
+            methods[name] = readout.plain(name)
+        else:
+            methods[name] = readout.around(readout.plain(name))
+            words[name] = readout.said(baseline.sentence)
+    return methods, words
 
 
 def _neighbour_average(

@@ -6,6 +6,7 @@ Shared by eval and embed; what a training run is made of stands in experiment.py
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, checkpoint, experiment, sharding, train_step, warm_start
+from mmgr_jax import (
+    augment,
+    checkpoint,
+    experiment,
+    sharding,
+    tower_settings,
+    towers,
+    train_step,
+    warm_start,
+)
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluators import features
 from mmgr_jax.models import mmgr
 from mmgr_jax.typing import PoiSets, Tree
 
@@ -26,8 +37,8 @@ class Encoder:
     """A model for inference.
 
     Attributes:
-        encode: Host batch -> `image` float32 [b f], `poi` float32 [b q], and their
-            projections `image_projection` and `poi_projection` float32 [b p].
+        encode: Host batch -> kind of features -> group -> float32 [b n]: of `image` and
+            `poi`, and of their projections `image_projection` and `poi_projection`.
         reads_edges: Whether the batch must hold the POI graph.
         name: Where its parameters come from.
         model: The model.
@@ -36,13 +47,24 @@ class Encoder:
         parts: Parts of the model that are not random; () for all.
     """
 
-    encode: Callable[[pipeline.Batch], dict[str, np.ndarray]]
+    encode: Callable[[pipeline.Batch], features.Encoded]
     reads_edges: bool
     name: str
     model: mmgr.MMGR
     variables: Tree
     size_px: int
     parts: tuple[str, ...] = ()
+
+
+READOUTS = ("pooled", "stages")
+"""What is read of images: the pooled feature of the paper, or mean and deviation of
+every stage's map."""
+
+
+def check_readout(name: str) -> str:
+    """The readout, if there is one of this name; else raises InputError."""
+    check_choice("readout.image", name, READOUTS)
+    return name
 
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
@@ -71,11 +93,12 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
     """
     metadata = checkpoint.load_metadata(bundle)
     if metadata.parts:
-        model, mesh, init = _fresh(config, source)
+        model, mesh, init, tower = _fresh(config, source)
         variables = warm_start.start_from(
             init(), bundle, categories=source.manifest.categories
         )
-        found = _encoder(config, model, variables, mesh, str(bundle))
+        adapted = "image_head" in metadata.parts
+        found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
         return dataclasses.replace(found, parts=metadata.parts)
     experiment.check_same_model(config.model.to_dict(), metadata, bundle)
     if metadata.categories != source.manifest.categories:
@@ -84,25 +107,28 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
             f"{source.records_dir} holds {len(source.manifest.categories)} or names "
             "them otherwise. Build the records of both cities with one category list."
         )
-    model, mesh, init = _fresh(config, source)
+    model, mesh, init, tower = _fresh(config, source)
     abstract = checkpoint.abstract_like(jax.eval_shape(init), sharding.replicated(mesh))
     variables = checkpoint.load_model(bundle, abstract)
-    return _encoder(config, model, variables, mesh, str(bundle))
+    return _encoder(config, model, variables, mesh, str(bundle), tower)
 
 
 def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
     """The same architecture with random parameters: what training must beat."""
-    model, mesh, init = _fresh(config, source)
-    return _encoder(config, model, init(), mesh, "random")
+    model, mesh, init, tower = _fresh(config, source)
+    return _encoder(config, model, init(), mesh, "random", tower)
 
 
 def _fresh(
     config: ConfigDict, source: RecordSource
-) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree]]:
-    """The model for some records, its devices, and () -> random variables."""
+) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
+    """The model for some records, its devices, () -> random variables, its tower."""
     vectors = source.category_vectors()
+    table = tower_settings.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = experiment.build_model(config.model.to_dict(), metadata, vectors)
+    model = experiment.build_model(
+        config.model.to_dict(), metadata, vectors, table_features=table
+    )
     mesh = sharding.local_mesh(**config.mesh)
     init_key, _ = experiment.keys(config.seed)
     num_slots = pipeline.poi_slots(source, None)
@@ -112,7 +138,8 @@ def _fresh(
             model, init_key, num_slots, config.augment.size_px
         )
 
-    return model, mesh, experiment.jit_init(init, sharding.replicated(mesh))
+    init = experiment.jit_init(init, sharding.replicated(mesh))
+    return model, mesh, init, experiment.locked_tower(config, model, source, table)
 
 
 def _encoder(
@@ -121,27 +148,73 @@ def _encoder(
     variables: Tree,
     mesh: jax.sharding.Mesh,
     name: str,
+    locked: towers.Tower | None,
+    adapted: bool = True,
 ) -> Encoder:
-    size_px = config.augment.size_px
-    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    """The encoder of a model.
 
-    def encode(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
-        view = augment.plain_view(batch["image"], size_px=size_px)
-        image = model.apply(variables, view, method="encode_image")
-        poi = model.apply(variables, PoiSets.of(batch), method="encode_pois")
+    Args:
+        config: Says what is read of images.
+        model: The model.
+        variables: Its parameters and batch statistics.
+        mesh: The devices.
+        name: Where these come from.
+        locked: Its image encoder, if it is locked: then the hidden layer of the image
+            head, where the POIs' teaching lies, stands beside the tower's features.
+        adapted: Whether that head is part of what is evaluated.
+    """
+    size_px = config.augment.size_px
+    every_stage = check_readout(config.readout.image) == "stages"
+    kept = None
+    if locked and (model.reads_table or not (every_stage or locked.kept_views)):
+        kept = locked.found(towers.own_variables(variables))
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    tower = model.image_encoder
+
+    def encode_image(
+        variables: Tree, batch: train_step.Batch
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The pooled feature, and what is read of images."""
+        if kept is not None:
+            pooled = batch["tower"][:, 0]
+            return pooled, {"table" if model.reads_table else "pooled": pooled}
+        view = augment.plain_view(
+            batch["image"],
+            size_px=size_px,
+            mean=tower.pixel_mean,
+            std=tower.pixel_std,
+        )
+        apply = functools.partial(model.apply, variables, view, method="encode_image")
+        pooled = apply()
+        return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
+
+    def encode(variables: Tree, batch: train_step.Batch) -> dict[str, Tree]:
+        apply = functools.partial(model.apply, variables)
+        pois = PoiSets.of(batch)
+        pooled, stages = encode_image(variables, batch)
+        if locked and adapted:
+            stages |= {"adapter": apply(pooled, method="adapt_image")}
+        poi = apply(pois, method="encode_pois")
+        z_image = apply(pooled, method="project_image")
         return {
-            "image": image,
-            "poi": poi,
-            "image_projection": model.apply(variables, image, method="project_image"),
-            "poi_projection": model.apply(variables, poi, method="project_pois"),
+            "image": stages,
+            "poi": apply(pois, apart=True, method="encode_pois"),
+            "image_projection": {"image projection": z_image},
+            "poi_projection": {"POI projection": apply(poi, method="project_pois")},
         }
 
     jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
+
+    put = functools.partial(sharding.put_batch, mesh=mesh)
+    if kept is not None:
+        put = towers.put(kept, mesh)
+
+    def on_devices(batch: pipeline.Batch) -> features.Encoded:
+        encoded = jitted(variables, put(batch))
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), encoded)
+
     return Encoder(
-        encode=lambda batch: {
-            key: np.asarray(value, np.float32)
-            for key, value in jitted(variables, sharding.put_batch(batch, mesh)).items()
-        },
+        encode=on_devices,
         reads_edges=model.poi_encoder.reads_edges,
         name=name,
         model=model,

@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,11 +24,15 @@ from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import applicability, conformal, scores
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.results import Kept, Task
 from mmgr_jax.evaluators.targets import Target
 from mmgr_jax.feature_sets import City
 
 FOLDER = "heads"
+BEFORE_READOUTS = {"image": "pooled", "surroundings_m": [], "groups": "columns"}
+"""What heads read that were stored before they said it."""
+
 LEVEL = 0.9
 """Of the intervals on maps."""
 
@@ -131,7 +136,7 @@ def of_task(
     task: Task,
     target: Target,
     method: str,
-    features: Float[np.ndarray, "r f"],
+    features: Features,
     block: Int[np.ndarray, " r"],
     fold: Int[np.ndarray, " r"],
 ) -> Predictor:
@@ -152,7 +157,9 @@ def of_task(
         kept=task.kept[method],
         radius=np.asarray(conformal.radius(missed, block[known], level=LEVEL)),
         log_scale=scores.log_scale(target),
-        likeness=applicability.fit(features[known], fold[known]),
+        likeness=applicability.fit(
+            features.values[known], fold[known], weight=features.weights()
+        ),
         training_fold=fold[known],
     )
 
@@ -162,6 +169,7 @@ def save(
     predictors: Mapping[str, Mapping[str, Predictor]],
     city: City,
     checkpoint: Path,
+    readout: Mapping[str, Any],
 ) -> None:
     """Writes heads in place of older ones; complete when `about.json` is there.
 
@@ -170,6 +178,7 @@ def save(
         predictors: Task -> kind of features -> predictor.
         city: Whose labels the heads have learnt.
         checkpoint: Whose features they read.
+        readout: And how: `config.readout`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -182,6 +191,7 @@ def save(
             _save_certainty(place / _CERTAINTY, of)
     about = {
         "checkpoint": str(checkpoint),
+        "readout": _written(readout),
         "records": records_hash(city),
         "city": city.source.manifest.city,
         "tasks": {task: list(kinds) for task, kinds in predictors.items()},
@@ -190,7 +200,12 @@ def save(
 
 
 def load(
-    folder: Path, kind: str, *, checkpoint: Path, tasks: Sequence[str] = ()
+    folder: Path,
+    kind: str,
+    *,
+    checkpoint: Path,
+    readout: Mapping[str, Any],
+    tasks: Sequence[str] = (),
 ) -> tuple[dict[str, Predictor], str]:
     """The predictors of a kind of features.
 
@@ -198,13 +213,14 @@ def load(
         folder: As written by `save`.
         kind: Of features.
         checkpoint: Whose features they will be given.
+        readout: And how they are read: `config.readout`.
         tasks: Which; empty for all.
 
     Returns:
         Task -> predictor, and the hash of the records they have learnt from.
 
     Raises:
-        InputError: If there are none, or they are of another checkpoint.
+        InputError: If there are none, or they are of another checkpoint or readout.
     """
     if not exists(folder):
         raise InputError(
@@ -217,6 +233,18 @@ def load(
             f"{folder}: these heads read features of {about['checkpoint']}, not of "
             f"{checkpoint}. Evaluate this checkpoint first (`python -m mmgr_jax.eval "
             "--config=... --checkpoint=...`), or name the other."
+        )
+    stored = BEFORE_READOUTS | about.get("readout", {})
+    differing = [
+        f"readout.{key}: {stored.get(key)!r} there, {value!r} here"
+        for key, value in _written(readout).items()
+        if stored.get(key) != value
+    ]
+    if differing:
+        raise InputError(
+            f"{folder}: these heads read other features ({'; '.join(differing)}). Set "
+            "config.readout as it was, or evaluate again (`python -m mmgr_jax.eval "
+            "--config=...`)."
         )
     found = {}
     for task in tasks or about["tasks"]:
@@ -238,6 +266,11 @@ def exists(folder: Path) -> bool:
 def records_hash(city: City) -> str:
     """Tells one set of records from another."""
     return provenance.sha256(city.source.records_dir / schema.MANIFEST_FILE)
+
+
+def _written(readout: Mapping[str, Any]) -> dict[str, Any]:
+    """The readout as JSON gives it back."""
+    return json.loads(json.dumps(dict(readout)))
 
 
 def _load(place: Path) -> Predictor:

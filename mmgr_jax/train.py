@@ -57,6 +57,7 @@ def train(config: ConfigDict) -> Path:
         state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
         if start < run.total_steps:
+            run = run.ready(state)
             _loop(run, checkpoints, state, iterator, clock, start)
         else:
             log.info("already trained: %d steps in %s", start, run.workdir)

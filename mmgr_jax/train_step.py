@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from mmgr_jax import augment, losses
+from mmgr_jax import augment, losses, tower_views
 from mmgr_jax.errors import check_choice
+from mmgr_jax.models import learning as learning_lib
+from mmgr_jax.models.learning import Learning, joined
 from mmgr_jax.models.mmgr import MMGR
 from mmgr_jax.typing import MESH_AXES, Key, PoiSets, Scalar, Tree, Views
 
@@ -33,7 +35,7 @@ class TrainState:
         step: Steps taken, int32 scalar.
         params: Parameters, float32.
         batch_stats: Running statistics of BatchNorm, float32.
-        opt_state: State of the optimiser.
+        opt_state: State of the optimiser, of the parameters that learn.
     """
 
     step: Any  # JAX also fills such trees with shapes and layouts
@@ -61,7 +63,7 @@ def init_state(
     variables = init_variables(model, key, num_slots, size_px)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        opt_state=tx.init(variables["params"]),
+        opt_state=tx.init(model.learning.part(variables["params"])[0]),
         **variables,
     )
 
@@ -76,7 +78,10 @@ def init_variables(model: MMGR, key: Key, num_slots: int, size_px: int) -> Tree:
         edges=jnp.zeros((rows, 1, 2), jnp.int32),
         edge_weight=jnp.zeros((rows, 1)),
     )
-    views = jnp.zeros((augment.VIEWS, rows, size_px, size_px, 3))
+    view = (size_px, size_px, 3)
+    if model.reads_table:
+        view = (model.image_encoder.feature_dim,)
+    views = jnp.zeros((augment.VIEWS, rows, *view))
     variables = model.init(key, views, pois, train=True)
     return {
         "params": variables["params"],
@@ -96,10 +101,14 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
 
+    With a locked tower batches hold `tower`, features of each region's views [b w f],
+    in the place of `image`; nothing is augmented or encoded then but POIs.
+
     Args:
         model: The model.
         tx: The optimiser.
-        augment_options: Keyword arguments of `augment.two_views`.
+        augment_options: Keyword arguments of `augment.two_views`; pixels are
+            normalised as the image encoder wants them.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
@@ -120,8 +129,15 @@ def make_train_step(
     def encode(
         params: Tree, batch_stats: Tree, batch: Batch, key: Key
     ) -> tuple[Outputs, Tree]:
+        if model.learning.locked:
+            return apply_kept(model, params, batch_stats, batch, key)
         views = augment.two_views(
-            batch["image"], key, batch["place"], **augment_options
+            batch["image"],
+            key,
+            batch["place"],
+            mean=model.image_encoder.pixel_mean,
+            std=model.image_encoder.pixel_std,
+            **augment_options,
         )
         return apply(model, params, batch_stats, batch, views)
 
@@ -129,29 +145,59 @@ def make_train_step(
         encode = in_microbatches(encode, microbatches)
     if mesh is not None and mesh.size > 1:
         encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
-    update = make_update(encode, tx, loss_options=loss_options, mesh=mesh)
+    update = make_update(
+        encode, tx, loss_options=loss_options, mesh=mesh, learning=model.learning
+    )
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
     ) -> tuple[TrainState, Metrics]:
-        batch = {**batch, "place": jnp.arange(len(batch["image"]))}
+        batch = {**batch, "place": jnp.arange(len(batch["example_mask"]))}
         return update(state, batch, jax.random.fold_in(key, state.step))
 
     return train_step
 
 
 def apply(
-    model: MMGR, params: Tree, batch_stats: Tree, batch: Batch, views: Views
+    model: MMGR,
+    params: Tree,
+    batch_stats: Tree,
+    batch: Batch,
+    views: Views | jax.Array,
+    method: str = "__call__",
 ) -> tuple[Outputs, Tree]:
-    """Outputs of the model in training, and the batch statistics after."""
+    """Outputs of the model in training, and the batch statistics after.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch_stats: Its batch statistics.
+        batch: Gives the POI sets.
+        views: What `method` takes: views, or features of them.
+        method: "__call__" or "compare" of the model.
+    """
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
         views,
         PoiSets.of(batch),
         train=True,
         mutable=["batch_stats"],
+        method=method,
     )
     return outputs, updates.get("batch_stats", {})
+
+
+def apply_kept(
+    model: MMGR, params: Tree, batch_stats: Tree, batch: Batch, key: Key
+) -> tuple[Outputs, Tree]:
+    """The same of features that a locked tower has given."""
+    features = tower_views.two_of(batch["tower"], key, batch["place"])
+    outputs, batch_stats = apply(
+        model, params, batch_stats, batch, features, method="compare"
+    )
+    z_image = outputs["z_image"]  # a single view is both
+    outputs["z_image"] = jnp.broadcast_to(z_image, (augment.VIEWS, *z_image.shape[1:]))
+    return outputs, batch_stats
 
 
 def in_microbatches(encode: Encode, count: int) -> Encode:
@@ -254,6 +300,7 @@ def make_update(
     *,
     loss_options: Mapping[str, Any],
     mesh: Mesh | None = None,
+    learning: Learning = learning_lib.ALL,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
     """The part of the step that follows from the outputs: losses, gradient, update.
 
@@ -262,6 +309,8 @@ def make_update(
         tx: The optimiser.
         loss_options: Keyword arguments of `losses.mmgr_loss`.
         mesh: As for `make_train_step`.
+        learning: Which parameters learn. The others get no gradient and stay bit for
+            bit as they are.
 
     Returns:
         `(state, batch, given) -> (state, metrics)`; `given` is handed to `encode`.
@@ -270,7 +319,10 @@ def make_update(
     def update(
         state: TrainState, batch: Batch, given: Any
     ) -> tuple[TrainState, Metrics]:
-        def loss_fn(params: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
+        learnt, still = learning.part(state.params)
+
+        def loss_fn(learnt: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
+            params = joined(learnt, still)
             outputs, batch_stats = encode(params, state.batch_stats, batch, given)
             loss, parts = losses.mmgr_loss(
                 **outputs,
@@ -282,8 +334,8 @@ def make_update(
             return loss, (parts, batch_stats)
 
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (parts, batch_stats)), gradient = gradient_fn(state.params)
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        (loss, (parts, batch_stats)), gradient = gradient_fn(learnt)
+        updates, opt_state = tx.update(gradient, state.opt_state, learnt)
         metrics = {
             "loss": loss,
             **parts,
@@ -291,7 +343,7 @@ def make_update(
         }
         return TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=joined(optax.apply_updates(learnt, updates), still),
             batch_stats=batch_stats,
             opt_state=opt_state,
         ), metrics

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import inference
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import finetune, grid, jobs, protocols
 from mmgr_jax.evaluators.targets import Target
 from mmgr_jax.feature_sets import City
@@ -30,6 +31,12 @@ def tuners(
     """
     if "finetune" not in config.eval.protocols:
         return {}
+    tables = [name for name, of in encoders.items() if of.model.reads_table]
+    if tables:
+        raise InputError(
+            f"config.eval.protocols: 'finetune' trains image encoders, and that of "
+            f"{tables[0]} is a table of numbers, which do not learn. Leave it out."
+        )
     read = functools.partial(city.source.read, image=True)
     tiles = np.stack([of["image"] for rows in city.source.parts() for of in read(rows)])
     return {

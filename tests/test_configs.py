@@ -135,7 +135,7 @@ def test_recipes_differ_from_the_paper_s_by_named_options():
 
 def test_an_unknown_variant_is_refused():
     with pytest.raises(
-        ValueError, match="'runlocally' is unknown; allowed: paper, rel"
+        ValueError, match="'runlocally' is unknown; allowed: paper, rec"
     ):
         shanghai.get_config("runlocally")
 

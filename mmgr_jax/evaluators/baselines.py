@@ -17,6 +17,7 @@ from scipy import spatial
 
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluators.groups import Features, beside
 from mmgr_jax.evaluators.tile_statistics import image_statistics
 
 NEIGHBOUR_COUNTS = (1, 2, 4, 8, 16, 32)
@@ -31,12 +32,10 @@ class Inputs:
     Attributes:
         source: The records of a city.
         centre_m: Centres of the regions [r 2]; None where nobody knows them.
-        encoders: Name of a baseline that needs a network -> () -> its features [r f].
     """
 
     source: RecordSource
     centre_m: Float[np.ndarray, "r 2"] | None
-    encoders: Mapping[str, Callable[[], np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +44,14 @@ class Baseline:
 
     Attributes:
         sentence: What it is, for tables.
-        features: Makes features [r m]; None for a rule, or where a network does.
+        features: Makes features; None for a rule, or where a network does.
+        parts: Baselines whose features stand side by side in it, in place of its own.
         needs: `place` for the centres of regions, `encoder` for a network.
     """
 
     sentence: str
-    features: Callable[[Inputs], Float[np.ndarray, "r m"]] | None = None
+    features: Callable[[Inputs], Features] | None = None
+    parts: tuple[str, ...] = ()
     needs: str = ""
 
 
@@ -58,7 +59,7 @@ BASELINES: Mapping[str, Baseline] = {
     "mean": Baseline("the mean of the training labels"),
     "coordinates": Baseline(
         "where a region lies: a polynomial of degree 3 in its coordinates",
-        lambda inputs: trend_surface(inputs.centre_m),
+        lambda inputs: Features.of("place", trend_surface(inputs.centre_m)),
         needs="place",
     ),
     "neighbour average": Baseline(
@@ -68,15 +69,25 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "poi counts": Baseline(
         "log(1 + number of POIs) of each category and of all",
-        lambda inputs: log_counts(category_counts(inputs.source)),
+        lambda inputs: Features.of(
+            "POI counts", log_counts(category_counts(inputs.source))
+        ),
     ),
     "poi tf-idf": Baseline(
         "POI counts of each category, rare ones weighing more, scaled to length 1",
-        lambda inputs: tf_idf(category_counts(inputs.source)),
+        lambda inputs: Features.of(
+            "POI tf-idf", tf_idf(category_counts(inputs.source))
+        ),
     ),
     "image statistics": Baseline(
         "colour moments and histograms, gradients and local binary patterns of a tile",
-        lambda inputs: statistics_of_tiles(inputs.source),
+        lambda inputs: Features.of(
+            "image statistics", statistics_of_tiles(inputs.source)
+        ),
+    ),
+    "statistics and counts": Baseline(
+        "image statistics and POI counts side by side: what MMGR must beat",
+        parts=("image statistics", "poi counts"),
     ),
     "random encoder": Baseline(
         "features of the same network with random weights", needs="encoder"
@@ -87,28 +98,26 @@ BASELINES: Mapping[str, Baseline] = {
 }
 
 
-def available(inputs: Inputs) -> tuple[str, ...]:
-    """The baselines that these inputs allow, in the order of the table."""
-    return tuple(name for name in BASELINES if not _missing(name, inputs))
-
-
-def features_of(
-    names: Sequence[str], inputs: Inputs
-) -> dict[str, Float[np.ndarray, "r m"]]:
+def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
     """Features of the named baselines; rules among them have none and are left out.
 
     Raises:
-        InputError: If a name is unknown, or the inputs do not allow it.
+        InputError: If a name is unknown, or the places it needs are.
     """
     found = {}
     for name in names:
         check_choice("eval.baselines", name, BASELINES)
-        if missing := _missing(name, inputs):
-            raise InputError(f"config.eval.baselines names {name!r}, but {missing}")
-        if name in inputs.encoders:
-            found[name] = inputs.encoders[name]()
-        elif (make := BASELINES[name].features) is not None:
-            found[name] = make(inputs)
+        baseline = BASELINES[name]
+        if baseline.needs == "place" and inputs.centre_m is None:
+            raise InputError(
+                f"config.eval.baselines names {name!r}, but the records do not say "
+                "where regions lie. Leave it out, or build the records from imagery "
+                "with a CRS."
+            )
+        if baseline.parts:
+            found[name] = beside([*features_of(baseline.parts, inputs).values()])
+        elif baseline.features is not None:
+            found[name] = baseline.features(inputs)
     return found
 
 
@@ -211,16 +220,3 @@ def neighbour_average(
         if error < least:
             chosen, prediction, least = count, average, error
     return prediction, chosen
-
-
-def _missing(name: str, inputs: Inputs) -> str:
-    """What the inputs lack for a baseline, with the remedy; "" where nothing."""
-    needs = BASELINES[name].needs
-    if needs == "place" and inputs.centre_m is None:
-        return (
-            "the records do not say where regions lie. Leave it out, or build the "
-            "records from imagery with a CRS."
-        )
-    if needs == "encoder" and name not in inputs.encoders:
-        return "no network was given for it. Leave it out, or name its weights."
-    return ""

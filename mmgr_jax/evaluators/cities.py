@@ -8,6 +8,7 @@ import numpy as np
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators.groups import Features, below
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +63,11 @@ def shared_labels(cities: Sequence[Labels]) -> Labels:
 
 
 def joined(
-    cities: Sequence[Mapping[str, np.ndarray | None]],
-) -> dict[str, np.ndarray | None]:
+    cities: Sequence[Mapping[str, Features | None]],
+) -> dict[str, Features | None]:
     """Features of the regions of all cities, of the methods that the last one has."""
     return {
-        method: None
-        if features is None
-        else np.concatenate([np.asarray(city[method]) for city in cities])
+        method: None if features is None else below([city[method] for city in cities])
         for method, features in cities[-1].items()
     }
 

@@ -9,13 +9,15 @@ import numpy as np
 
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.evaluators.groups import Features, beside
 
-KINDS = ("image", "poi", "both", "image_projection", "poi_projection")
-"""`image`: pooled backbone features [f]; `poi`: the pooled POI set [q]; `both`: the two
-side by side [f + q]; `image_projection` and `poi_projection`: what the contrastive loss
-compares [p], thrown away after training by default."""
+KINDS = ("image", "poi", "image_projection", "poi_projection")
+"""What encoders give: `image`, features of tiles; `poi`, of POI sets;
+`image_projection` and `poi_projection`, what the contrastive loss compares, thrown away
+after training by default."""
 
-_ENCODED = ("image", "poi", "image_projection", "poi_projection")
+Encoded = Mapping[str, Mapping[str, np.ndarray]]
+"""Kind -> group of features -> float32 [b n]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,32 +57,33 @@ def read_regions(source: RecordSource) -> Regions:
 
 
 def extract(
-    encode: Callable[[pipeline.Batch], Mapping[str, np.ndarray]],
+    encode: Callable[[pipeline.Batch], Encoded],
     source: RecordSource,
     *,
     batch_size: int,
     num_threads: int,
     edges: bool = False,
-) -> dict[str, np.ndarray]:
-    """Features of every region, in record order.
+) -> dict[str, Features]:
+    """Features of every region, in record order, of each of `KINDS`.
 
     Args:
-        encode: Batch -> `image` [b f], `poi` [b q] and their projections [b p].
+        encode: Batch -> features; see `Encoded`.
         source: The records.
         batch_size: Regions at a time.
         num_threads: Threads that read.
         edges: Whether `encode` reads the POI graph.
-
-    Returns:
-        float32 [r .] for each of `KINDS`.
     """
-    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in _ENCODED}
+    parts: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
     for batch in pipeline.epoch_batches(
         source, batch_size=batch_size, num_threads=num_threads, edges=edges
     ):
-        encoded = encode(batch)
-        for kind, rows in parts.items():
-            rows.append(encoded[kind][batch["example_mask"]])
-    found = {kind: np.concatenate(rows) for kind, rows in parts.items()}
-    both = np.concatenate([found["image"], found["poi"]], axis=1)
-    return {kind: both if kind == "both" else found[kind] for kind in KINDS}
+        present = batch["example_mask"]
+        for kind, groups in encode(batch).items():
+            for name, rows in groups.items():
+                parts[kind].setdefault(name, []).append(rows[present])
+    return {
+        kind: beside(
+            [Features.of(name, np.concatenate(rows)) for name, rows in groups.items()]
+        )
+        for kind, groups in parts.items()
+    }

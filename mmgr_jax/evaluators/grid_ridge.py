@@ -23,7 +23,8 @@ class Solution(NamedTuple):
     Attributes:
         kernel: [j 1 f].
         bias: [j 1].
-        losses: Mean squared error on the validation part, [j a].
+        losses: Mean squared error on the validation part, [j a], of lines that learnt
+            from the training part alone.
         best: The strength that was chosen, an index, [j].
     """
 
@@ -37,6 +38,8 @@ def solve(
     x: Float[np.ndarray, "r f"],
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
+    weight: Float[np.ndarray, " f"] | None = None,
+    refit: bool = False,
 ) -> Solution:
     """The ridge regressions of all cells, each with its best strength.
 
@@ -44,22 +47,40 @@ def solve(
         x: Features of all regions.
         problem: The cells.
         strengths: L2 strengths, above 0.
+        weight: Of each standardised feature; None for 1.
+        refit: Let the validation part teach too, once it has chosen.
     """
-    solved = [_cell(x, cell, strengths) for cell in problem.cells()]
+    solved = [_cell(x, cell, strengths, weight, refit) for cell in problem.cells()]
     return Solution(*(np.stack(of) for of in zip(*solved, strict=True)))
 
 
-def _cell(x: np.ndarray, cell: Problem, strengths: np.ndarray) -> Solution:
-    target, truth = cell.target[:, 0], cell.truth[:, 0]
-    standard = subsets.standardised(x[cell.train.index], cell.train.present)
+def _cell(
+    x: np.ndarray,
+    cell: Problem,
+    strengths: np.ndarray,
+    weight: np.ndarray | None,
+    refit: bool,
+) -> Solution:
+    kernel, bias = _lines(x, cell, strengths, weight)
+    error = x[cell.validation.index] @ kernel.T + bias - cell.truth
+    losses = np.mean(error**2, axis=0)
+    best = np.argmin(losses)
+    if refit:
+        kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
+        return Solution(kernel, bias, losses, best)
+    return Solution(kernel[best, None], bias[best, None], losses, best)
+
+
+def _lines(
+    x: np.ndarray, cell: Problem, strengths: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [a f] and bias [a] of each strength, of the training part."""
+    target = cell.target[:, 0]
+    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
     mean = target.mean()
     coefficients = _coefficients(standard.x, target - mean, strengths)  # [a f]
     kernel = coefficients * standard.inverse
-    bias = mean - kernel @ standard.mean
-    error = x[cell.validation.index] @ kernel.T + bias - truth[:, None]
-    losses = np.mean(error**2, axis=0)
-    best = np.argmin(losses)
-    return Solution(kernel[best, None], bias[best, None], losses, best)
+    return kernel, mean - kernel @ standard.mean
 
 
 def _coefficients(

@@ -72,6 +72,8 @@ def solve(
     x: Float[np.ndarray, "r f"],
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
+    weight: Float[np.ndarray, " f"] | None = None,
+    refit: bool = False,
 ) -> Solution:
     """The softmax regressions of all cells, each with its best strength.
 
@@ -79,11 +81,14 @@ def solve(
         x: Features of all regions.
         problem: The cells.
         strengths: L2 strengths, above 0.
+        weight: Of each standardised feature; None for 1.
+        refit: Let the validation part teach too, once it has chosen.
     """
-    rotated = [_rotated(x, cell) for cell in problem.cells()]
+    cells = list(problem.cells())
+    rotated = [_rotated(x, cell, weight) for cell in cells]
     z, chosen_z = (_stacked(of) for of in list(zip(*rotated, strict=True))[:2])
-    target, truth = (of.swapaxes(1, 2) for of in (problem.target, problem.truth))
-    target, truth = target[:, :, : z.shape[2]], truth[:, :, : chosen_z.shape[2]]
+    target = _stacked([cell.target.T for cell in cells])
+    truth = _stacked([cell.truth.T for cell in cells])
     count = np.sum(truth, axis=(1, 2))
 
     def validate(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -92,25 +97,66 @@ def solve(
         return -np.sum(truth[rows] * log_shares, axis=(1, 2)) / count[rows]
 
     weights, losses, best = _best_of_path(z, target, strengths, validate)
+    kernel, bias = _restored(weights, rotated)
+    if refit:
+        cells = [cell.together() for cell in cells]
+        rotated = [_rotated(x, cell, weight) for cell in cells]
+        z = _stacked([of.train for of in rotated])
+        target = _stacked([cell.target.T for cell in cells])
+        seen = np.sum(target, axis=2) > 0
+        start = _start(z, target, seen)
+        _carry(kernel, rotated, start)
+        weights = _fit(z, target, strengths[best][:, None, None], start, EXACT)
+        weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
+        kernel, bias = _restored(weights, rotated)
+    return Solution(kernel, bias, losses, best)
+
+
+class _Rotated(NamedTuple):
+    """A cell turned to its principal axes.
+
+    Attributes:
+        train: Coordinates [q n], the first 1.
+        chooses: Those of the validation part [q m].
+        axes: [f q - 1].
+        standard: Of the training part.
+    """
+
+    train: np.ndarray
+    chooses: np.ndarray
+    axes: np.ndarray
+    standard: subsets.Standard
+
+
+def _restored(
+    weights: np.ndarray, rotated: Sequence[_Rotated]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [j k f] and bias [j k] on features as they are."""
     kernel, bias = [], []
     for of, (_, _, axes, standard) in zip(weights, rotated, strict=True):
         kernel.append(of[:, 1 : 1 + axes.shape[1]] @ axes.T * standard.inverse)
         bias.append(of[:, 0] - kernel[-1] @ standard.mean)
-    return Solution(np.stack(kernel), np.stack(bias), losses, best)
+    return np.stack(kernel), np.stack(bias)
 
 
-def _rotated(
-    x: np.ndarray, cell: Problem
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, subsets.Standard]:
-    """One cell: coordinates [q n] of both parts, the first 1; axes [f q - 1]."""
-    standard = subsets.standardised(x[cell.train.index], cell.train.present)
+def _carry(kernel: np.ndarray, rotated: Sequence[_Rotated], start: np.ndarray) -> None:
+    """Puts kernels [j k f] into weights [j k q] along other axes, as a beginning."""
+    for of, weights, (_, _, axes, standard) in zip(kernel, start, rotated, strict=True):
+        inverse = standard.inverse
+        scaled = of / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
+        weights[:, 1 : 1 + axes.shape[1]] = scaled @ axes
+
+
+def _rotated(x: np.ndarray, cell: Problem, weight: np.ndarray | None) -> _Rotated:
+    """One cell along its principal axes."""
+    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
     axes = _principal_axes(standard.x)
     chosen = (x[cell.validation.index] - standard.mean) * standard.inverse
     z, chosen_z = (
         np.concatenate([np.ones((1, len(of))), axes.T @ of.T])
         for of in (standard.x, chosen)
     )
-    return z, chosen_z, axes, standard
+    return _Rotated(z, chosen_z, axes, standard)
 
 
 def _principal_axes(x: np.ndarray) -> np.ndarray:
@@ -175,7 +221,7 @@ def _start(z: np.ndarray, target: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def _fit(
     z: np.ndarray,
     target: np.ndarray,
-    strength: float,
+    strength: float | np.ndarray,
     weights: np.ndarray,
     promise: float,
 ) -> np.ndarray:
@@ -184,7 +230,7 @@ def _fit(
     Args:
         z: Coordinates [j q n], the first all ones and not penalised.
         target: Shares [j k n]; 0 for padding, where z is 0 too.
-        strength: L2 strength.
+        strength: L2 strength, one for all or each cell's own [j 1 1].
         weights: Where to start.
         promise: What ends the fit, see `EXACT`.
     """
@@ -208,7 +254,7 @@ class _Losses:
         z: Coordinates [j q n].
         target: Shares [j k n].
         mass: Their sum, [j 1 n]: 1, and 0 for padding.
-        penalty: Strength of each coordinate, [q].
+        penalty: Strength of each coordinate, [q] or [j 1 q].
     """
 
     z: np.ndarray
@@ -217,7 +263,8 @@ class _Losses:
     penalty: np.ndarray
 
     def of(self, rows: np.ndarray) -> _Losses:
-        return _Losses(self.z[rows], self.target[rows], self.mass[rows], self.penalty)
+        penalty = self.penalty if self.penalty.ndim == 1 else self.penalty[rows]
+        return _Losses(self.z[rows], self.target[rows], self.mass[rows], penalty)
 
     def predict(self, weights: np.ndarray) -> np.ndarray:
         return weights @ self.z

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
-from jaxtyping import Float
 
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluators import grid, linear, protocols
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.targets import Target
 
 NUMBERS_ONLY = ("released",)
@@ -32,8 +32,9 @@ Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float | 
 """(targets, training regions, validation regions) -> (prediction of every region, what
 validation chose, None where nothing is): a method that reads labels and no features."""
 
-Method = Float[np.ndarray, "_ _"] | Rule | None
-"""Features of all regions, a rule, or None for the mean of the training targets."""
+Method = Features | np.ndarray | Rule | None
+"""Features of all regions, in groups or an array [r f] that is one, a rule, or None for
+the mean of the training targets."""
 
 Tuner = Callable[[Target, grid.Grid], protocols.Fits]
 """Trains a whole encoder with its head, for the protocol `finetune`."""
@@ -67,6 +68,11 @@ class Job:
     seed: int = 0
     tuners: Mapping[str, Tuner] = dataclasses.field(default_factory=dict)
     keep: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """An array is features of one group."""
+        grouped = {name: _grouped(of) for name, of in self.methods.items()}
+        object.__setattr__(self, "methods", grouped)
 
     def check(self, num_regions: int) -> None:
         """Raises InputError where it cannot be done."""
@@ -137,25 +143,27 @@ class Job:
 
     def _seconds(self, call: Call) -> float:
         of = self.methods[call.method]
-        if not _reads(of):
+        if not isinstance(of, Features):
             return 0.02
         if call.protocol == "finetune":
             return 60.0
         softmax = 2e-7 * call.target.num_outputs
         each = {"linear": 5e-8 if call.target.is_number else softmax, "knn": 4e-7}
-        numbers = call.cells.train.sum() * of.shape[1]
+        numbers = call.cells.train.sum() * of.num_features
         return float(numbers * each.get(call.protocol, 6e-6))
 
     def _small(self, call: Call) -> bool:
         of = self.methods[call.method]
-        if not _reads(of) or call.protocol not in IN_NUMPY:
+        if not isinstance(of, Features) or call.protocol not in IN_NUMPY:
             return False
-        return bool(call.cells.train.sum(axis=1).max() * of.shape[1] < linear.MANY)
+        return bool(call.cells.train.sum(axis=1).max() * of.num_features < linear.MANY)
 
     def _arguments(self, call: Call) -> dict:
+        features = self.methods[call.method]
         return dict(
             protocol=call.protocol,
-            features=self.methods[call.method],
+            features=features.values,
+            weight=features.weights(),
             target=call.target,
             grid=call.cells,
             strengths=self.strengths,
@@ -164,9 +172,14 @@ class Job:
         )
 
 
+def _grouped(of: Method) -> Method:
+    whole = isinstance(of, np.ndarray) and of.ndim == 2
+    return Features.of("features", of) if whole else of
+
+
 def _reads(of: Method) -> bool:
     """Whether a method has features; otherwise it is a rule."""
-    return of is not None and not callable(of)
+    return isinstance(of, Features)
 
 
 def _mean(
@@ -194,14 +207,15 @@ def _by_rule(rule: Rule, target: Target, cells: grid.Grid) -> protocols.Fits:
 
 def _check_features(method: str, features: Method, num_regions: int) -> None:
     """A region without a prediction would be dropped silently: refuse it here."""
-    if not _reads(features):
+    if features is None or callable(features):
         return
-    if features.ndim != 2 or len(features) != num_regions:
+    values = features.values if isinstance(features, Features) else features
+    if values.ndim != 2 or len(values) != num_regions:
         raise InputError(
-            f"features of {method!r} have shape {features.shape}; expected one row "
+            f"features of {method!r} have shape {values.shape}; expected one row "
             f"for each of the {num_regions} regions"
         )
-    rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(rows):
         raise InputError(
             f"features of {method!r} are not finite for {len(rows)} of {num_regions} "

@@ -28,6 +28,7 @@ def fit(
     *,
     counts: Sequence[int] = COUNTS,
     keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
 ) -> Fits:
     """Nearest neighbours in every cell; see `protocols.fit`.
 
@@ -39,7 +40,7 @@ def fit(
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
         cells = list(problem.cells())
-        solved = [_cell(x, cell, counts, target.is_number) for cell in cells]
+        solved = [_cell(x, cell, counts, target.is_number, weight) for cell in cells]
         means, losses, best, standards = zip(*solved, strict=True)
 
         def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -57,10 +58,14 @@ def fit(
 
 
 def _cell(
-    x: np.ndarray, cell: Problem, counts: np.ndarray, number: bool
+    x: np.ndarray,
+    cell: Problem,
+    counts: np.ndarray,
+    number: bool,
+    weight: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, int, subsets.Standard]:
     """Means [r k] of the best count, losses [a], its index, unit features."""
-    standard = subsets.standardised(x[cell.train.index], cell.train.present)
+    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
     standard = standard._replace(x=_unit(standard.x))
     everyone = _unit((x - standard.mean) * standard.inverse)
     most = np.minimum(counts, len(standard.x))

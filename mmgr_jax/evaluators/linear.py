@@ -34,6 +34,8 @@ def fit(
     *,
     strengths: Sequence[float],
     keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
+    refit: bool = False,
 ) -> Fits:
     """A ridge or softmax regression in every cell; see `protocols.fit`.
 
@@ -53,7 +55,7 @@ def fit(
     def solve(problem: Problem, _: Sequence[int]) -> Found:
         small = problem.train.index.shape[1] * length < MANY
         with threadpool_limits(1 if small else None, user_api="blas"):
-            found = solver.solve(x, problem, tried)
+            found = solver.solve(x, problem, tried, weight, refit)
         kernel = found.kernel
         return Found(
             np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + found.bias[:, None],

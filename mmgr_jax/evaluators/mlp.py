@@ -35,6 +35,7 @@ def fit(
     grid: Grid,
     *,
     keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
     seed: int = 0,
     hidden: int = two_layers.HIDDEN,
 ) -> Fits:
@@ -44,10 +45,14 @@ def fit(
     the cell, so that a spread over seeds has both sources.
     """
     given = jnp.asarray(features, jnp.float32)
+    weight = np.ones(features.shape[1]) if weight is None else weight
+    weight = jnp.asarray(weight, jnp.float32)
 
     def solve(problem: Problem, cells: Sequence[int]) -> Found:
         keys = two_layers.keys(seed, grid, cells)
-        of = _solve(given, subsets.single(problem), keys, target.is_number, hidden)
+        of = _solve(
+            given, weight, subsets.single(problem), keys, target.is_number, hidden
+        )
         outputs, loss, step, weights, standard = jax.tree.map(np.asarray, of)
 
         def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -69,7 +74,9 @@ def fit(
 
 
 @partial(jax.jit, static_argnames=("number", "hidden"))
-def _solve(x: Array, problem: Problem, keys: Array, number: bool, hidden: int) -> tuple:
+def _solve(
+    x: Array, weight: Array, problem: Problem, keys: Array, number: bool, hidden: int
+) -> tuple:
     """Outputs [j r k], validation losses [j], steps [j], weights and standards."""
     tx = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
@@ -84,7 +91,7 @@ def _solve(x: Array, problem: Problem, keys: Array, number: bool, hidden: int) -
         return jnp.sum(loss * present) / jnp.sum(present)
 
     def cell(of: Problem, key: Array) -> tuple:
-        standard = subsets.standardised(x[of.train.index], of.train.present)
+        standard = subsets.standardised(x[of.train.index], of.train.present, weight)
         chooses = (x[of.validation.index] - standard.mean) * standard.inverse
 
         def step(carry: tuple) -> tuple:

@@ -9,12 +9,13 @@ value / median of the positive training values) unless they can be negative.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.errors import check_choice
-from mmgr_jax.evaluators import knn, linear, mlp, released
+from mmgr_jax.evaluators import by_parts, knn, linear, mlp, released
 from mmgr_jax.evaluators.fits import Fits
 from mmgr_jax.evaluators.grid import Grid
 from mmgr_jax.evaluators.targets import Target
@@ -28,6 +29,10 @@ PROTOCOLS: Mapping[str, Callable[..., Fits]] = {
     "knn": knn.fit,
 }
 
+FROM_A_LIST = ("linear", "knn")
+"""Protocols that choose from a list, so that cross-validation can choose instead; the
+cells of the others have no parts, see `Grid.by_parts`."""
+
 
 def fit(
     protocol: str,
@@ -37,6 +42,7 @@ def fit(
     *,
     strengths: Sequence[float] = STRENGTHS,
     keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
     seed: int = 0,
 ) -> Fits:
     """Heads of all cells by one protocol.
@@ -45,9 +51,12 @@ def fit(
         protocol: One of `PROTOCOLS`.
         features: Of every region.
         target: What to predict.
-        grid: Who trains, chooses and is tested in each cell.
+        grid: Who trains, chooses and is tested in each cell. Where it has parts, see
+            `by_parts`.
         strengths: L2 strengths that `linear` chooses from, above 0.
         keep: Cells whose heads are wanted.
+        weight: Factor of each standardised feature, see `groups.Features.weights`;
+            None for 1. `released` does not standardise and has none.
         seed: Of initial weights and of the order of regions, for `mlp` and `released`.
 
     Raises:
@@ -55,9 +64,23 @@ def fit(
     """
     check_choice("eval.protocols", protocol, PROTOCOLS)
     options = {
-        "linear": {"strengths": strengths},
-        "mlp": {"seed": seed},
+        "linear": {"strengths": strengths, "weight": weight, "refit": True},
+        "mlp": {"seed": seed, "weight": weight},
         "released": {"seed": seed},
-        "knn": {},
+        "knn": {"weight": weight},
     }
-    return PROTOCOLS[protocol](features, target, grid, keep=keep, **options[protocol])
+    given = options[protocol]
+    if grid.parts is None:
+        return PROTOCOLS[protocol](features, target, grid, keep=keep, **given)
+    assert protocol in FROM_A_LIST, protocol
+    # All labels of such a cell teach anyway.
+    weighted = partial(PROTOCOLS[protocol], features, target, weight=weight)
+    if protocol == "knn":
+        return by_parts.fit(
+            lambda grid, counts, keep: weighted(grid, counts=counts, keep=keep),
+            knn.COUNTS, grid, keep=keep,
+        )  # fmt: skip
+    return by_parts.fit(
+        lambda grid, tried, keep: weighted(grid, strengths=tried, keep=keep),
+        strengths, grid, keep=keep,
+    )  # fmt: skip

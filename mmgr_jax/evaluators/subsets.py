@@ -57,7 +57,7 @@ class Standard(NamedTuple):
     Attributes:
         x: [n f], 0 for padding and for features that are constant.
         mean: Of the raw features, [f].
-        inverse: One over the deviation, 0 for constant features, [f].
+        inverse: Weight over deviation, 0 for constant features, [f].
     """
 
     x: np.ndarray | Array
@@ -114,12 +114,17 @@ def rows(masks: Bool[np.ndarray, "j r"], cells: Sequence[int]) -> Rows:
     return Rows(index, present.astype(np.float64))
 
 
-def standardised(x: Float[Any, "n f"], present: Float[Any, " n"]) -> Standard:
+def standardised(
+    x: Float[Any, "n f"],
+    present: Float[Any, " n"],
+    weight: Float[Any, " f"] | None = None,
+) -> Standard:
     """Standardises one subset by itself; a feature that is constant in it becomes 0.
 
     Args:
         x: Its features, of NumPy or JAX.
         present: 1, and 0 for padding.
+        weight: Factor of each standardised feature; None for 1.
     """
     xp = x.__array_namespace__()
     count = xp.sum(present)
@@ -128,4 +133,5 @@ def standardised(x: Float[Any, "n f"], present: Float[Any, " n"]) -> Standard:
     deviation = xp.sqrt(xp.sum(x * x, axis=0) / count)
     varies = deviation > checks.CONSTANT * xp.abs(mean)
     inverse = xp.where(varies, 1.0 / xp.where(varies, deviation, 1.0), 0.0)
+    inverse = inverse if weight is None else inverse * weight
     return Standard(x * inverse, mean, inverse)

@@ -19,9 +19,11 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import curves, grid, targets
 from mmgr_jax.evaluators.fits import Fits
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.head import Head
 from mmgr_jax.evaluators.jobs import Call, Job, Method, Tuner
 from mmgr_jax.evaluators.progress import Progress
+from mmgr_jax.evaluators.protocols import FROM_A_LIST
 from mmgr_jax.evaluators.results import Kept, Point, Report, Result, Task
 from mmgr_jax.evaluators.scores import Certainty, Judge
 from mmgr_jax.evaluators.splits import Split
@@ -164,13 +166,13 @@ class _Line(NamedTuple):
     Attributes:
         of: The round.
         method: Whose.
-        cells: All subsets of the labels.
-        calls: The heads of those that are not all labels, if there are any.
+        stages: What is fitted, beside the result with all labels.
+        calls: The heads of each stage.
     """
 
     of: _Round
     method: str
-    cells: grid.Grid
+    stages: Sequence[curves.Stage]
     calls: Sequence[Call]
 
 
@@ -194,12 +196,16 @@ def _lines(
     """By the first protocol, under the split that is quoted."""
     found = []
     for of in (of for of in rounds if of.quoted and options):
-        cells = curves.cells(of.target, of.split, options)
-        fewer = curves.fewer_labels(cells)
+        stages = curves.stages(of.target, of.split, options)
         protocol, _ = job.parts(of.target)[0]
         for method in options.methods:
-            calls = [Call(protocol, method, of.target, fewer)] if fewer.cells else []
-            found.append(_Line(of, method, cells, calls))
+            own = stages
+            if protocol not in FROM_A_LIST or not isinstance(
+                job.methods[method], Features
+            ):
+                own = [curves.by_parts(stage) for stage in stages]
+            calls = [Call(protocol, method, of.target, stage.cells) for stage in own]
+            found.append(_Line(of, method, own, calls))
     return found
 
 
@@ -247,10 +253,15 @@ def _curves(
     """Task -> method -> label-efficiency curve, which ends at what was found."""
     progress = Progress("label curves", [job.seconds(line.calls) for line in lines])
     drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
-    for of, method, cells, calls in lines:
-        full = next(iter(results[of.name][of.kind].values()))[method]
-        told = next(fits) if calls else None
-        drawn[of.name][method] = curves.curve(of.target, of.split, cells, told, full)
+    for of, method, stages, calls in lines:
+        drawn[of.name][method] = curves.curve(
+            of.judge,
+            of.target,
+            of.split,
+            [(stage, next(fits)) for stage, _ in zip(stages, calls, strict=True)],
+            next(iter(results[of.name][of.kind].values()))[method],
+            constant=job.methods[method] is None,
+        )
         progress.step(f"{of.name}, {method}")
     return drawn
 

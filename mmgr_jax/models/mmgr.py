@@ -9,12 +9,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mmgr_jax.errors import check_choice
-from mmgr_jax.models import norm, poi, resnet, vit
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.models import dino, norm, poi, resnet, table, vit
+from mmgr_jax.models.learning import Learning
 from mmgr_jax.models.set2set import uniform_init
 from mmgr_jax.typing import PoiSets, View, Views
 
-IMAGE_ENCODERS = resnet.FACTORIES | vit.FACTORIES
+IMAGE_ENCODERS = (
+    resnet.FACTORIES | vit.FACTORIES | dino.FACTORIES | {"table": table.build}
+)
 BATCH_STATISTICS = ("per_view", "joint")
 POI_HIDDEN = 256  # hidden width of the POI projection head, as released
 RELEASED_LAST_INIT = nn.initializers.normal(0.01)
@@ -32,6 +35,8 @@ class MMGR(nn.Module):
             statistics move twice a step. "joint": one pass over both, one statistic
             and one move; what a large batch makes cheaper and no worse.
         learn_temperature: Train the temperature of the losses, from the configured one.
+        learning: What of the image encoder learns. The rest takes the running
+            statistics of BatchNorm, in training too, and leaves them as they are.
         dtype: Type of the image side; the POI side computes in float32.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
@@ -42,6 +47,7 @@ class MMGR(nn.Module):
     projection_dim: int = 128
     batch_statistics: str = "per_view"
     learn_temperature: bool = False
+    learning: Learning = Learning()
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -59,14 +65,21 @@ class MMGR(nn.Module):
                 "log_temperature_factor", nn.initializers.zeros, (), jnp.float32
             )
 
-    def __call__(self, views: Views, pois: PoiSets, train: bool) -> dict[str, Array]:
+    @property
+    def reads_table(self) -> bool:
+        """Whether rows of a table of features [b f] stand in the place of images."""
+        return isinstance(self.image_encoder, table.Table)
+
+    def __call__(
+        self, views: Views | Float[Array, "v b f"], pois: PoiSets, train: bool
+    ) -> dict[str, Array]:
         """Returns `z_image` [v b p] and `z_poi` [b p], not normalised.
 
         With `learn_temperature` also `temperature_factor`, a scalar to multiply the
         configured temperature by; it starts at 1.
 
         Args:
-            views: Normalised views of the same tiles.
+            views: Normalised views of the same tiles, or rows of a table.
             pois: The POI sets of the same regions.
             train: Use and update the batch statistics of BatchNorm.
         """
@@ -76,6 +89,12 @@ class MMGR(nn.Module):
             features = features.reshape(*views.shape[:2], -1)
         else:
             features = jnp.stack([self.encode_image(view, train) for view in views])
+        return self.compare(features, pois, train)
+
+    def compare(
+        self, features: Float[Array, "v b f"], pois: PoiSets, train: bool
+    ) -> dict[str, Array]:
+        """Returns the same, of features of the views that an encoder has given."""
         outputs = {
             "z_image": self.project_image(features),
             "z_poi": self.project_pois(self.encode_pois(pois, train)),
@@ -84,17 +103,36 @@ class MMGR(nn.Module):
             outputs["temperature_factor"] = jnp.exp(self.log_temperature_factor)
         return outputs
 
-    def encode_image(self, image: View, train: bool = False) -> Float[Array, "b f"]:
-        """Returns the pooled backbone features, the representation to keep."""
-        return self.image_encoder(image, train)
+    def encode_image(
+        self,
+        image: View | Float[Array, "b f"],
+        train: bool = False,
+        every_stage: bool = False,
+    ) -> Float[Array, "b f"] | dict[str, Array]:
+        """Returns the pooled backbone features, the representation to keep.
 
-    def encode_pois(self, pois: PoiSets, train: bool = False) -> Float[Array, "b q"]:
-        """Returns the pooled vector of each region's POI set."""
-        return self.poi_encoder(pois, train)
+        With `every_stage` those of every stage instead, by name.
+        """
+        if every_stage:
+            return self.image_encoder(image, train, every_stage=True)
+        return self.image_encoder(image, train and not self.learning.locked)
+
+    def encode_pois(
+        self, pois: PoiSets, train: bool = False, apart: bool = False
+    ) -> Float[Array, "b q"] | dict[str, Array]:
+        """Returns the vector of each region's POI set; `apart`: its parts by name."""
+        return self.poi_encoder(pois, train, apart)
 
     def project_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb p"]:
         """Returns image projections, of any leading axes."""
         return self.image_head(features)
+
+    def adapt_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb f"]:
+        """Returns what the image head makes of features before its last layer.
+
+        Of a locked tower this is where the POIs' teaching lies.
+        """
+        return self.image_head(features, before_last=True)
 
     def project_pois(self, pooled: Float[Array, "b q"]) -> Float[Array, "b p"]:
         """Returns POI projections."""
@@ -119,14 +157,18 @@ class ProjectionHead(nn.Module):
     last_bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*vb f"]) -> Float[Array, "*vb p"]:
-        """Returns the projections in `dtype`."""
+    def __call__(
+        self, x: Float[Array, "*vb f"], before_last: bool = False
+    ) -> Float[Array, "*vb p"]:
+        """Returns the projections, or what the last layer is given, in `dtype`."""
         hidden = self.hidden or x.shape[-1]
         first = uniform_init(x.shape[-1])
         last = uniform_init(hidden)
         x = nn.Dense(
             hidden, dtype=self.dtype, kernel_init=first, bias_init=first, name="linear1"
         )(x)
+        if before_last:
+            return nn.relu(x)
         return nn.Dense(
             self.features,
             dtype=self.dtype,
@@ -149,11 +191,14 @@ def build(
     dtype: DTypeLike = jnp.float32,
     num_devices: int = 1,
     category_vectors: np.ndarray | None = None,
+    table_features: np.ndarray | None = None,
 ) -> MMGR:
     """The model a config describes.
 
     Args:
-        image_encoder: `name` of an image encoder and its keyword arguments.
+        image_encoder: `name` of an image encoder, what of it learns (`train`, one of
+            `learning.FORMS`; without it all), and its keyword arguments. `path` of a
+            table and `kept_views` are read elsewhere.
         poi_encoder: `name` of a POI encoder and the other arguments of `poi.build`.
         projection_dim: Length p of both projections.
         num_categories: Rows k of the category table.
@@ -165,6 +210,7 @@ def build(
         dtype: Type of the image side's activations.
         num_devices: Devices that batches are split over.
         category_vectors: Table [k d] of the records; None draws N(0, 1).
+        table_features: Of the regions [r f], for the encoder `table` alone.
 
     Returns:
         The model; its parameters come from `init`.
@@ -175,13 +221,18 @@ def build(
     """
     options = dict(image_encoder)
     name = options.pop("name", None)
+    learning = Learning.parse(options.pop("train", "all"))
+    options.pop("kept_views", None)
     check_choice("model.image_encoder.name", name, IMAGE_ENCODERS)
     check_choice("model.batch_statistics", batch_statistics, BATCH_STATISTICS)
     over = norm.devices(batch_norm, num_devices)
     if name in resnet.FACTORIES:
-        options["norm_over"] = over
+        options |= {"norm_over": over, "last_stages": learning.last or None}
+    if name == "table":
+        options.pop("path", None)
+        options |= {"features": table_features, "locked": learning.locked}
     return MMGR(
-        image_encoder=IMAGE_ENCODERS[name](dtype=dtype, **options),
+        image_encoder=_image_encoder(name, dtype=dtype, **options),
         poi_encoder=poi.build(
             num_categories=num_categories,
             category_dim=category_dim,
@@ -191,5 +242,18 @@ def build(
         projection_dim=projection_dim,
         batch_statistics=batch_statistics,
         learn_temperature=learn_temperature,
+        learning=learning,
         dtype=dtype,
     )
+
+
+def _image_encoder(name: str, **options: Any) -> nn.Module:
+    try:
+        return IMAGE_ENCODERS[name](**options)
+    except TypeError as error:
+        keys = ", ".join(sorted(options.keys() - {"dtype", "norm_over", "last_stages"}))
+        raise InputError(
+            f"config.model.image_encoder: {name!r} does not take one of the keys "
+            f"{keys} ({error}). In the config file, set it anew: "
+            f"`c.model.image_encoder = dict(name={name!r})`."
+        ) from error

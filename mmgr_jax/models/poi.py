@@ -28,12 +28,15 @@ class PoiEncoder(nn.Module):
         pool: Turns vectors [b n d] and their mask into one vector a set [b q].
         empty: The vector of a set without POIs. "learnt": a parameter. "constant":
             whatever `pool` makes of nothing, as released.
+        counts: Put `log_counts` beside the pooled vector. A pool that weighs its
+            members to a sum of one tells which POIs there are, and forgets how many.
     """
 
     table: nn.Module
     pool: nn.Module
     context: nn.Module | None = None
     empty: str = "learnt"
+    counts: bool = False
 
     @property
     def reads_edges(self) -> bool:
@@ -41,15 +44,24 @@ class PoiEncoder(nn.Module):
         return self.context is not None and self.context.reads_edges
 
     @nn.compact
-    def __call__(self, pois: PoiSets, train: bool = False) -> Float[Array, "b q"]:
+    def __call__(
+        self, pois: PoiSets, train: bool = False, apart: bool = False
+    ) -> Float[Array, "b q"] | dict[str, Array]:
         """Returns the vector of each set.
 
         Args:
             pois: The sets.
             train: Part of the signature all encoders share; training and inference are
                 the same here.
+            apart: Return the pooled vector and the counts by name, not side by side.
         """
         del train
+        parts = {"POI set": self._pooled(pois)}
+        if self.counts:
+            parts["POI counts"] = log_counts(pois, self.table.num_categories)
+        return parts if apart else jnp.concatenate([*parts.values()], axis=1)
+
+    def _pooled(self, pois: PoiSets) -> Float[Array, "b q"]:
         vectors = self.table(pois)
         if self.context is not None:
             vectors = self.context(vectors, pois)
@@ -59,6 +71,25 @@ class PoiEncoder(nn.Module):
         init = nn.initializers.normal(0.02)
         empty = self.param("empty_set", init, pooled.shape[1:], jnp.float32)
         return jnp.where(jnp.any(pois.mask, axis=1)[:, None], pooled, empty)
+
+
+def log_counts(pois: PoiSets, num_categories: int) -> Float[Array, "b c"]:
+    """log(1 + number of POIs): of each category, then of all; 0 for none.
+
+    Args:
+        pois: The sets.
+        num_categories: Number k of categories.
+    """
+
+    def of_set(category: Array, mask: Array) -> Array:
+        counts = jnp.zeros(num_categories)
+        # Ids of padding may be any: out of range they are dropped, within they add 0.
+        return counts.at[category].add(mask.astype(counts.dtype))
+
+    # Set by set: with row numbers as indices, devices would gather the whole batch.
+    counts = jax.vmap(of_set)(pois.category, pois.mask)
+    total = jnp.sum(counts, axis=1, keepdims=True)
+    return jnp.log1p(jnp.concatenate([counts, total], axis=1))
 
 
 class CategoryTable(nn.Module):
@@ -168,6 +199,7 @@ def build(
     category_vectors: np.ndarray | None = None,
     vectors: str = "frozen",
     empty: str = "learnt",
+    counts: bool = False,
     **options: int | float,
 ) -> PoiEncoder:
     """The POI encoder a config describes.
@@ -180,6 +212,7 @@ def build(
             draws them from N(0, 1).
         vectors: A key of `VECTOR_TREATMENTS`.
         empty: One of `EMPTY_SETS`, see `PoiEncoder`.
+        counts: See `PoiEncoder`.
         **options: Keyword arguments of the function `FACTORIES` has for the name.
 
     Raises:
@@ -200,7 +233,7 @@ def build(
     table = CategoryTable(
         num_categories, category_dim, vectors == "frozen", init_vectors
     )
-    return PoiEncoder(table, pool, context, empty)
+    return PoiEncoder(table, pool, context, empty, counts)
 
 
 def _check_counts(**counts: int) -> None:

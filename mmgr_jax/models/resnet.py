@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mmgr_jax.models import readout
 from mmgr_jax.models.convolution import Conv
 from mmgr_jax.models.norm import BatchNorm, Devices
 
@@ -31,6 +32,8 @@ class ResNet(nn.Module):
             "patch4" (4x4 with stride 4, which spares a little more).
         dtype: Type of the activations; parameters are float32.
         norm_over: Devices whose rows BatchNorm takes together in training.
+        last_stages: Stages from the last that learn; BatchNorm of the others keeps to
+            its running statistics. None: all, and what lies before them.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
     """
@@ -41,6 +44,7 @@ class ResNet(nn.Module):
     stem: str = "conv7"
     dtype: DTypeLike = jnp.float32
     norm_over: Devices | None = None
+    last_stages: int | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -48,20 +52,35 @@ class ResNet(nn.Module):
         last_width = self.width * 2 ** (len(self.stage_sizes) - 1)
         return last_width * BLOCKS[self.block].expansion
 
+    pixel_mean = readout.IMAGENET_MEAN
+    pixel_std = readout.IMAGENET_STD
+
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Array:
+    def __call__(
+        self,
+        image: Float[Array, "b h w c"],
+        train: bool,
+        every_stage: bool = False,
+    ) -> Array | dict[str, Array]:
         """Returns the pooled features [b f] in `dtype`.
 
         Args:
             image: Normalised image, any size of at least 32 px.
             train: Use and update the batch statistics of BatchNorm.
+            every_stage: Return instead, in float32 and by name, mean and deviation of
+                the image itself and of the last map of every stage.
         """
+        maps = {"pixels": image}
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
         norm = partial(BatchNorm, dtype=self.dtype, over=self.norm_over)
-        x = nn.relu(norm(name="bn1")(x, train))
+        learning = (
+            len(self.stage_sizes) if self.last_stages is None else self.last_stages
+        )
+        x = nn.relu(norm(name="bn1")(x, train and self.last_stages is None))
         if self.stem == "conv7":
             x = max_pool(x)
         for stage, num_blocks in enumerate(self.stage_sizes):
+            learns = stage >= len(self.stage_sizes) - learning
             for index in range(num_blocks):
                 x = BLOCKS[self.block](
                     width=self.width * 2**stage,
@@ -69,7 +88,10 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     norm=norm,
                     name=f"layer{stage + 1}_{index}",
-                )(x, train)
+                )(x, train and learns)
+            maps[f"stage {stage + 1}"] = x
+        if every_stage:
+            return {name: readout.mean_and_deviation(of) for name, of in maps.items()}
         precise = jnp.promote_types(self.dtype, jnp.float32)
         return jnp.mean(x, axis=(1, 2), dtype=precise).astype(self.dtype)
 

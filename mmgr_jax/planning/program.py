@@ -144,9 +144,20 @@ def num_slots(config: ConfigDict, records: Records) -> int:
 
 
 def batch_shapes(
-    config: ConfigDict, records: Records, *, edges: bool
+    config: ConfigDict,
+    records: Records,
+    *,
+    edges: bool,
+    tower_dim: int | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the global batch that `pipeline.training_batches` would give."""
+    """Shapes of the global batch that a step is given.
+
+    Args:
+        config: As from configs/.
+        records: What decides the shapes.
+        edges: Whether the POI encoder reads the graph.
+        tower_dim: Length of a locked tower's feature; None where images are encoded.
+    """
     b, n, s = config.data.batch_size, num_slots(config, records), records.tile_size_px
     e = pipeline.EDGES_PER_SLOT * n
     shapes = {
@@ -159,6 +170,10 @@ def batch_shapes(
     if edges:
         shapes["poi_edges"] = ((b, e, 2), jnp.int32)
         shapes["poi_edge_weight"] = ((b, e), jnp.float32)
+    if tower_dim is not None:
+        del shapes["image"]
+        views = max(config.model.image_encoder.get("kept_views", 0), 1)
+        shapes["tower"] = ((b, views, tower_dim), jnp.float32)
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
 
 
@@ -171,7 +186,14 @@ def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
     step = build_step(config, mesh, records)
     state = step.abstract
     key = jax.eval_shape(lambda: experiment.keys(config.seed)[1])
-    batch = batch_shapes(config, records, edges=step.model.poi_encoder.reads_edges)
+    batch = batch_shapes(
+        config,
+        records,
+        edges=step.model.poi_encoder.reads_edges,
+        tower_dim=step.model.image_encoder.feature_dim
+        if step.model.learning.locked
+        else None,
+    )
     before = time.perf_counter()
     lowered = step.run.lower(state, batch, key)
     try:

@@ -8,11 +8,23 @@ import pytest
 import sklearn_heads
 from scipy import ndimage
 from sklearn import metrics as sklearn_metrics
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import curves, metrics, report_json, scores, tasks
+from mmgr_jax.evaluators import (
+    curves,
+    grid,
+    metrics,
+    protocols,
+    report_json,
+    scores,
+    targets,
+    tasks,
+)
 from mmgr_jax.evaluators import report as report_lib
+from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.splits import Split
 
 SIDE = 18
@@ -37,7 +49,9 @@ def city():
     function[7] = np.nan
     row, column = np.divmod(np.arange(NUM_REGIONS), SIDE)
     return dict(
-        methods=dict(mean=None, image=features.astype(np.float32)),
+        methods=dict(
+            mean=None, image=Features.of("image", features.astype(np.float32))
+        ),
         labels=dict(
             population=(POPULATION, population),
             function=(FUNCTION, function.astype(np.float32)),
@@ -66,22 +80,29 @@ def _evaluate(city, **changed):
 
 
 def test_every_region_is_predicted_by_the_heads_that_did_not_see_it(city, report):
-    """One fold by scikit-learn, with heads and strength from the other folds."""
-    features = city["methods"]["image"]
+    """One fold by scikit-learn: three others choose the strength, then teach."""
+    features = city["methods"]["image"].values
     fold = city["given_splits"]["block"].fold
     for name in ("population", "function"):
         target = city["labels"][name][1].astype(np.float64)
         known = np.isfinite(target.reshape(NUM_REGIONS, -1)).all(axis=1)
         train = known & ((fold == 0) | (fold == 3))  # fold 1 tests, fold 2 chooses
+        both = train | (known & (fold == 2))
         result = report.tasks[name].results["block"]["linear"]["image"]
         if name == "population":
-            told, strength = sklearn_heads.ridge(
+            _, strength = sklearn_heads.ridge(
                 features, target, train, known & (fold == 2), SETTINGS["strengths"],
                 log=True,
             )  # fmt: skip
             assert result.chosen[1] == strength
+            wide = features.astype(np.float64)
+            z = StandardScaler().fit(wide[both]).transform(wide)
+            unit = np.median(target[train])
+            head = Ridge(alpha=strength).fit(z[both], np.log1p(target[both] / unit))
+            told = unit * np.expm1(head.predict(z))
+            told = np.clip(told, 0, 2 * target[train].max())
         else:
-            told = sklearn_heads.softmax(features, target, train, result.chosen[1])
+            told = sklearn_heads.softmax(features, target, both, result.chosen[1])
         np.testing.assert_allclose(
             result.prediction[fold == 1], told[fold == 1], rtol=1e-3
         )
@@ -126,9 +147,11 @@ def test_an_unlabelled_region_changes_no_head(city, report):
     """Its own label is NaN, and it is predicted all the same."""
     function = report.predictions["function"]["image"]
     np.testing.assert_allclose(function.sum(axis=1), 1)
-    features = city["methods"]["image"].copy()
+    features = city["methods"]["image"].values.copy()
     features[7] = 3.0
-    moved = _evaluate(city, methods=dict(image=features), tasks=("function",))
+    moved = _evaluate(
+        city, methods=dict(image=Features.of("image", features)), tasks=("function",)
+    )
     changed = np.abs(moved.predictions["function"]["image"] - function).max(axis=1)
     assert np.flatnonzero(changed > 1e-6).tolist() == [7]
 
@@ -137,7 +160,9 @@ def test_the_optimism_gap_exposes_features_that_only_know_the_place(city):
     """One column per region's neighbourhood: splendid at random, useless by block."""
     near = ((city["place"][:, None] - city["place"][None]) ** 2).sum(axis=-1)
     place = np.exp(-near / 2).astype(np.float32)
-    report = _evaluate(city, methods=dict(place=place), tasks=("population",))
+    report = _evaluate(
+        city, methods=dict(place=Features.of("place", place)), tasks=("population",)
+    )
     task = report.tasks["population"]
     gap = task.gap("place")["r2_log"]
     random, block = (
@@ -259,12 +284,12 @@ def test_an_unknown_task_lists_the_labels(city):
 
 
 def test_a_region_without_features_is_an_error_not_a_smaller_sample(city):
-    features = city["methods"]["image"].copy()
+    features = city["methods"]["image"].values.copy()
     features[[11, 12], 3] = np.nan
     with pytest.raises(InputError, match=r"'image' .* 2 of 324 regions, .* row 11"):
-        _evaluate(city, methods=dict(image=features))
+        _evaluate(city, methods=dict(image=Features.of("image", features)))
     with pytest.raises(InputError, match=r"one row for each of the 324 regions"):
-        _evaluate(city, methods=dict(image=features[1:]))
+        _evaluate(city, methods=dict(image=Features.of("image", features[1:])))
 
 
 @pytest.mark.parametrize("strengths", [(), (0.0, 1.0)])
@@ -353,7 +378,7 @@ def test_conformal_intervals_hold_about_as_promised(certain):
 
 
 def test_kept_heads_predict_what_the_report_says(city, certain):
-    features = city["methods"]["image"]
+    features = city["methods"]["image"].values
     fold = city["given_splits"]["block"].fold
     for name, task in certain.tasks.items():
         kept = task.kept["image"]
@@ -442,6 +467,103 @@ def test_curves_end_where_all_labels_are_and_rise_towards_it(city, report):
     # Three of four folds train or choose; three regions have no label.
     assert points[-1].num_labels == pytest.approx(321 * 3 / 4, abs=1)
     assert points[0].num_labels == pytest.approx(points[-1].num_labels / 10, abs=2)
+
+
+def test_fractions_are_fitted_as_ever_beside_numbers(city):
+    split = city["given_splits"]["block"]
+    target = targets.check("function", *city["labels"]["function"], NUM_REGIONS)
+    options = curves.Options(
+        methods=("image",), num_labels=(10,), fractions=(0.1, 0.3, 1.0), num_seeds=2
+    )
+    few, parts = curves.stages(target, split, options)
+    every = grid.cells(split, target.known, fractions=(0.1, 0.3, 1.0), seeds=(0, 1))
+    fewer = every.of([i for i, cell in enumerate(every.cells) if cell.fraction < 1])
+    assert parts.fractions == (0.1, 0.3) and parts.cells.cells == fewer.cells
+    np.testing.assert_array_equal(parts.cells.train, fewer.train)
+    np.testing.assert_array_equal(parts.cells.validation, fewer.validation)
+    assert parts.cells.parts is None and few.cells.parts is not None
+    assert curves.by_parts(parts) is parts
+    only = curves.Options(methods=("image",), fractions=(1.0,))
+    assert curves.stages(target, split, only) == []
+
+
+def test_curves_of_few_labels_have_intervals_and_paired_differences(city):
+    row, column = city["place"].T.astype(int)
+    certainty = scores.Certainty(block=row // 3 * 6 + column // 3, num_resamples=60)
+    seen = []
+
+    def rule(values, train, validation):
+        seen.append((train, validation))
+        return np.full(values.shape, values[train].mean()), None
+
+    options = curves.Options(
+        methods=("image", "mean", "rule"), num_labels=(10, 30, 300), num_draws=4
+    )
+    found = _evaluate(
+        city, methods=dict(city["methods"], rule=rule), tasks=("population",),
+        certainty=certainty, label_curves=options,
+        given_splits=dict(block=city["given_splits"]["block"]),
+    )  # fmt: skip
+    task = found.tasks["population"]
+    points = task.curves["image"]
+    # Of 243 labels a head may see, 300 cannot be drawn.
+    assert [point.fraction for point in points] == [None, None, 1.0]
+    assert [point.num_labels for point in points[:2]] == [10, 30]
+    assert [point.metrics["r2_log"].count for point in points] == [4, 2, 1]
+    for point in points:
+        interval = point.intervals["r2_log"]
+        assert interval.low < point.metrics["r2_log"].mean < interval.high
+    full = task.main["image"]
+    assert points[-1].intervals["mae"] == full.intervals["mae"]
+    assert len(points[0].samples["mae"]) == len(full.samples["mae"]) == 60
+    # What does not choose from a list: heads of every part, ten labels in all.
+    fold = city["given_splits"]["block"].fold
+    few = [(t, v) for t, v in seen if (t | v).sum() == 10]
+    assert len(few) == 4 * 4 * 5 and all((t.sum(), v.sum()) == (8, 2) for t, v in few)
+    assert all(len(set(fold[t | v])) <= 3 for t, v in few)
+    # The mean of the parts' means is the mean of the ten labels.
+    assert (
+        task.curves["rule"][0].metrics["mae"] == task.curves["mean"][0].metrics["mae"]
+    )
+    difference = task.curve_difference("image", "mean", 30)["r2_log"]
+    assert difference.low > 0 and difference.positive == 1
+    assert difference.estimate == pytest.approx(
+        points[1].metrics["r2_log"].mean - task.curves["mean"][1].metrics["r2_log"].mean
+    )
+    assert task.curve_difference("image", "mean", 31) is None
+    assert task.curve_difference("image", "absent", 30) is None
+    report = report_json.report_json(found, references={"image": ["mean"]})
+    told = json.loads(json.dumps(report, allow_nan=False))["tasks"]["population"]
+    assert [one["num_labels"] for one in told["curve_differences"][:2]] == [10, 30]
+    stored = told["curve_differences"][1]
+    assert stored["metrics"]["r2_log"][0] == difference.estimate
+    assert stored["better"]["r2_log"] == 1 and stored["reference"] == "mean"
+    low, high = told["curves"]["image"][0]["intervals"]["r2_log"]
+    assert low < told["curves"]["image"][0]["metrics"]["r2_log"]["mean"] < high
+    assert told["differences"][0]["better"]["r2_log"] == 1
+
+
+def test_a_point_of_few_labels_is_the_mean_over_draws_of_heads_fitted_apart(city):
+    """The whole way of one point, by protocols and metrics alone."""
+    options = curves.Options(methods=("image",), num_labels=(10,), num_draws=2)
+    split = city["given_splits"]["block"]
+    found = _evaluate(
+        city, tasks=("function",), label_curves=options, given_splits=dict(block=split)
+    )
+    (few, _) = found.tasks["function"].curves["image"]
+    target = targets.check("function", *city["labels"]["function"], NUM_REGIONS)
+    values = []
+    for seed in range(2):
+        cells = grid.few(split, target.known, num_labels=10, seeds=(seed,))
+        fits = protocols.fit(
+            "linear", city["methods"]["image"].values, target, cells, **SETTINGS
+        )
+        told = fits.out_of_fold(cells, fraction=None, seed=seed)
+        shares = metrics.shares(target.values[target.known], told[target.known])
+        values.append(shares["l1"])
+    assert few.metrics["l1"].mean == pytest.approx(np.mean(values))
+    assert few.metrics["l1"].highest == pytest.approx(max(values))
+    assert few.intervals == {} and few.samples == {}  # none was asked for
 
 
 def test_classes_have_probabilities_and_their_own_metrics(city):

@@ -1,0 +1,211 @@
+"""Results of many cities and seeds put together: means, paired intervals, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmgr_jax.evaluators import intervals
+from mmgr_jax.evaluators.results import Report
+
+FILE = "result.npz"
+METRICS = {"function": "l1", "gdp": "r2_log", "population": "r2_log"}
+REFERENCE = "statistics and counts"
+
+
+class Measured(NamedTuple):
+    """A metric of a method, over cities and seeds.
+
+    Attributes:
+        estimate: Mean over cities of the mean over seeds.
+        samples: The same of each resample of blocks [n], drawn in every city.
+        deviation: Over all cities and seeds, of the metric itself.
+        num_blocks: Blocks of all cities.
+    """
+
+    estimate: float
+    samples: np.ndarray
+    deviation: float
+    num_blocks: int
+
+    def interval(self) -> intervals.Interval:
+        """Of the mean, over blocks."""
+        return intervals.interval(
+            self.estimate, self.samples, num_blocks=self.num_blocks
+        )
+
+    def better_than(self, metric: str, other: Measured) -> intervals.Interval:
+        """Paired difference, above 0 where this one is better."""
+        return intervals.difference(
+            metric,
+            (self.estimate, self.samples),
+            (other.estimate, other.samples),
+            num_blocks=self.num_blocks,
+        )
+
+
+def save(folder: Path, found: Report) -> None:
+    """Headline metrics and their resamples, with all labels and with few."""
+    arrays: dict[str, np.ndarray] = {}
+    for task, result in found.tasks.items():
+        metric = METRICS.get(task, result.headline)
+        for method, of in result.main.items():
+            name = f"{task}|{method}|all"
+            arrays[name] = np.append(of.metrics[metric], of.samples[metric])
+            arrays[f"{name}|blocks"] = np.array(of.num_blocks)
+        for method, points in result.curves.items():
+            for point in points:
+                if point.fraction is None:
+                    name = f"{task}|{method}|{point.num_labels:g}"
+                    mean = point.metrics[metric].mean
+                    arrays[name] = np.append(mean, point.samples[metric])
+    temporary = folder / f".{FILE}"
+    with temporary.open("wb") as out:
+        np.savez_compressed(out, **arrays)
+    temporary.rename(folder / FILE)
+
+
+def load(paths: Sequence[Path]) -> dict[str, np.ndarray]:
+    """Estimate and samples [1 + n] by name, the mean over some results of one city."""
+    found: dict[str, list[np.ndarray]] = {}
+    for path in paths:
+        with np.load(path) as stored:
+            for name in stored.files:
+                found.setdefault(name, []).append(stored[name])
+    return {name: np.mean(of, axis=0) for name, of in found.items()}
+
+
+def measured(
+    by_city: Mapping[int, Sequence[Path]], task: str, method: str, labels: str = "all"
+) -> Measured | None:
+    """A method on a task over cities; None where a city lacks it."""
+    key, every, each, blocks = f"{task}|{method}|{labels}", [], [], 0
+    for paths in by_city.values():
+        having = [path for path in paths if _has(path, key)]
+        if not having:
+            return None
+        together = load(having)
+        every.append(together[key])
+        each += [load([path])[key][0] for path in having]
+        blocks += int(_blocks(having[0], task))
+    mean = np.mean(every, axis=0)
+    deviation = float(np.std(each, ddof=1)) if len(each) > 1 else float("nan")
+    return Measured(float(mean[0]), mean[1:], deviation, blocks)
+
+
+def tables(part: str, jobs: Sequence[Any]) -> str:
+    """All ways of a part in Markdown: each task, paired against the first way."""
+    done = [job for job in jobs if job.done]
+    groups: dict[str, dict[str, dict[int, list[Path]]]] = {}
+    for job in done:
+        city = groups.setdefault(job.harder, {}).setdefault(job.way, {})
+        city.setdefault(job.city, []).append(job.folder / FILE)
+    lines = []
+    for harder, by_way in groups.items():
+        if harder:
+            lines += [f"### {harder}", ""]
+        lines += _ways_table(by_way) + [""]
+        if part != "development":
+            lines += _method_table(by_way) + [""]
+            for number in ("5", "10", "25", "50", "100"):
+                lines += _method_table(by_way, number) + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _ways_table(by_way: Mapping[str, Mapping[int, Sequence[Path]]]) -> list[str]:
+    """One row a way and kind: metrics, and the paired difference from the first way."""
+    head = "| way | cities x seeds | features |"
+    rule = "|---|---|---|"
+    for task, metric in METRICS.items():
+        head += f" {task}, {metric} | better than recommended |"
+        rule += "---|---|"
+    lines = [head, rule]
+    first = by_way.get("recommended")
+    for way, by_city in by_way.items():
+        counts = sorted({len(paths) for paths in by_city.values()})
+        size = f"{len(by_city)} x {'-'.join(map(str, counts))}"
+        for kind in ("image", "both"):
+            cells = []
+            for task, metric in METRICS.items():
+                own = measured(by_city, task, f"MMGR {kind}")
+                base = first and measured(
+                    {city: first[city] for city in by_city if city in first},
+                    task, f"MMGR {kind}",
+                )  # fmt: skip
+                cells.append(f"{own.estimate:.3f} ± {own.deviation:.3f}" if own else "")
+                comparable = own and base and way != "recommended"
+                cells.append(
+                    _difference(own.better_than(metric, base)) if comparable else ""
+                )
+            lines.append(f"| {way} | {size} | {kind} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _method_table(
+    by_way: Mapping[str, Mapping[int, Sequence[Path]]], labels: str = "all"
+) -> list[str]:
+    """Methods of the recommended way beside all baselines, paired with MMGR both."""
+    by_city = by_way.get("recommended")
+    if by_city is None:
+        return []
+    names = _methods(by_city, labels)
+    if "MMGR both" not in names:
+        return []
+    said = "All labels" if labels == "all" else f"{labels} labels"
+    lines = [f"{said}, {len(by_city)} cities:", ""]
+    head, rule = "| features |", "|---|"
+    for task, metric in METRICS.items():
+        head += (
+            f" {task}, {metric} | MMGR both is better by | MMGR image is better by |"
+        )
+        rule += "---|---|---|"
+    lines += [head, rule]
+    for name in names:
+        row = [name]
+        for task, metric in METRICS.items():
+            own = measured(by_city, task, name, labels)
+            if own is None:
+                row += ["", "", ""]
+                continue
+            of = own.interval()
+            row.append(f"{own.estimate:.3f} [{of.low:.3f}, {of.high:.3f}]")
+            for ours in ("MMGR both", "MMGR image"):
+                best = measured(by_city, task, ours, labels)
+                same = best is None or name == ours
+                row.append("" if same else _difference(best.better_than(metric, own)))
+        lines.append("| " + " | ".join(row) + " |")
+    return lines
+
+
+def _methods(by_city: Mapping[int, Sequence[Path]], labels: str) -> list[str]:
+    names: dict[str, None] = {}
+    for paths in by_city.values():
+        for path in paths:
+            with np.load(path) as stored:
+                for key in stored.files:
+                    task, method, count, *more = key.split("|")
+                    if task == "gdp" and count == labels and not more:
+                        names[method] = None
+    return list(names)
+
+
+def _difference(of: intervals.Interval) -> str:
+    sure = " *" if of.excludes_zero else ""
+    return f"{of.estimate:+.3f} [{of.low:+.3f}, {of.high:+.3f}]{sure}"
+
+
+def _has(path: Path, key: str) -> bool:
+    with np.load(path) as stored:
+        return key in stored.files
+
+
+def _blocks(path: Path, task: str) -> int:
+    with np.load(path) as stored:
+        return next(
+            int(stored[key])
+            for key in stored.files
+            if key.startswith(f"{task}|") and key.endswith("|blocks")
+        )

@@ -1,0 +1,219 @@
+"""`python -m benchmarks.representation`: which representation wins, and by how much."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from benchmarks import pooled, ways
+
+USAGE = """Trains and evaluates all ways of the study on generated cities: a table.
+
+  python -m benchmarks.representation --part=development
+  python -m benchmarks.representation --part=held_out
+  python -m benchmarks.representation --part=robustness
+  python -m benchmarks.representation --part=development --ways=recommended,paper
+
+What is done is kept in runs/representation and not done again, so a stopped command
+goes on where it was. One process for each core; hours are said before they pass.
+"""
+
+TRAIN_S, EVALUATE_S, BASELINES_S = 85, 60, 130
+"""Processor seconds of a job's parts, measured on a core of an Intel Xeon of 2026."""
+
+ALWAYS = ("image", "both")
+"""Kinds of features of every way."""
+
+log = logging.getLogger("representation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One evaluation: a way on a city, from one training seed."""
+
+    city: int
+    way: str
+    seed: int
+    part: str
+    harder: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its result lies."""
+        name = self.way.replace(" ", "_").replace("'", "")
+        city = f"{self.city}{'_' + self.harder if self.harder else ''}"
+        return Path(ways.FOLDER) / self.part / city / name / str(self.seed)
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / pooled.FILE).exists()
+
+    @property
+    def with_baselines(self) -> bool:
+        """Baselines without a network are the same for every way and seed."""
+        return self.way == "recommended" and self.seed == ways.TRAINING_SEEDS[0]
+
+    @property
+    def seconds(self) -> float:
+        """Processor seconds, about."""
+        trains = 0 if ways.WAYS[self.way].trained else TRAIN_S
+        more = BASELINES_S if self.with_baselines or self.part == "held_out" else 0
+        return trains + EVALUATE_S + more
+
+
+def jobs(part: str, names: Sequence[str]) -> list[Job]:
+    """All jobs of a part, those first whose training others read."""
+    order = sorted(names, key=lambda name: bool(ways.WAYS[name].trained))
+    if part == "development":
+        cities, harder = ways.DEVELOPMENT, ("",)
+    elif part == "held_out":
+        cities, harder = ways.HELD_OUT, ("",)
+    else:
+        cities, harder = ways.HELD_OUT[:1], tuple(ways.HARDER)
+    seeds = ways.TRAINING_SEEDS if part != "robustness" else ways.TRAINING_SEEDS[:1]
+    return [
+        Job(city, name, seed, part, more)
+        for seed in seeds
+        for name in order
+        for more in harder
+        for city in cities
+    ]
+
+
+def run(part: str, names: Sequence[str], processes: int) -> None:
+    """Does what is not done yet, and writes the tables."""
+    everything = jobs(part, names)
+    left = [job for job in everything if not job.done]
+    hours = sum(job.seconds for job in left) / processes / 3600
+    log.info(
+        "%s: %d of %d evaluations are done; the others take about %.1f hours on %d "
+        "processes",
+        part, len(everything) - len(left), len(everything), hours, processes,
+    )  # fmt: skip
+    for city in sorted({(job.city, job.harder) for job in left}):
+        _records(*city)
+    first = [job for job in left if not ways.WAYS[job.way].trained]
+    for stage in (first, [job for job in left if job not in first]):
+        _together(stage, processes)
+    text = pooled.tables(part, everything)
+    path = Path(ways.FOLDER) / f"{part}.md"
+    path.write_text(text)
+    print(text)
+    log.info("tables: %s", path)
+
+
+def one(job: Job) -> None:
+    """Trains and evaluates; in a process of its own, on one device."""
+    from mmgr_jax import compilation, distributed, train
+    from mmgr_jax import eval as evaluation
+
+    way = ways.WAYS[job.way]
+    config = ways.city_config(job.city, job.way, job.harder)
+    config.seed = job.seed
+    config.cpu_devices = 1
+    trained = dataclasses.replace(job, way=way.trained or job.way)
+    config.workdir = str(trained.folder)
+    compilation.use_cache(config.compilation_cache)
+    with distributed.session(**config.distributed, cpu_devices=1):
+        if way.code:
+            from benchmarks import lost_ways
+
+            getattr(lost_ways, way.code)(config)
+        if not way.trained:
+            train.train(config)
+        config.checkpoint = str(trained.folder)
+        config.workdir = str(job.folder)
+        _ask(config, job)
+        found = evaluation.evaluate(config)
+    pooled.save(job.folder, found)
+
+
+def _ask(config: ways.ConfigDict, job: Job) -> None:
+    """What this evaluation is asked for: no more than the table shows."""
+    full = job.part == "held_out" or job.with_baselines
+    config.eval.features = config.eval.features if full else ALWAYS
+    if not job.with_baselines:
+        config.eval.baselines = ("random encoder",) if full else ()
+    config.eval.splits = ("block",)
+    config.eval.protocols = ("linear",)
+    methods = ("MMGR both", "MMGR image", "random both", *config.eval.baselines)
+    config.eval.curves.methods = methods if full else ()
+
+
+def _records(city: int, harder: str) -> None:
+    from data_prep import build
+
+    build.ensure(ways.city_config(city, harder=harder))
+
+
+def _together(left: Sequence[Job], processes: int) -> None:
+    started = time.monotonic()
+    with ThreadPoolExecutor(processes) as pool:
+        running = {pool.submit(_in_process, job): job for job in left}
+        for count, future in enumerate(as_completed(running), 1):
+            future.result()
+            took = time.monotonic() - started
+            rest = took / count * (len(left) - count)
+            log.info(
+                "%d of %d: %s; about %.0f minutes left",
+                count, len(left), running[future].folder, rest / 60,
+            )  # fmt: skip
+
+
+def _in_process(job: Job) -> None:
+    spec = ",".join(map(str, dataclasses.astuple(job)))
+    command = [sys.executable, "-m", "benchmarks.representation", f"--job={spec}"]
+    one_thread = {"OPENBLAS_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / "log.txt").open("w") as out:
+        code = subprocess.run(
+            command, stdout=out, stderr=out, env=os.environ | one_thread, check=False
+        ).returncode
+    if code:
+        tail = (job.folder / "log.txt").read_text()[-2000:]
+        raise RuntimeError(f"{job.folder}: exit status {code}:\n{tail}")
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = ("development", "held_out", "robustness")
+    parser.add_argument("--part", choices=parts, default="development")
+    parser.add_argument("--ways", default="", help="names, by commas; all by default")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _names(part: str, given: str) -> tuple[str, ...]:
+    if not given:
+        return ways.CHOSEN if part != "development" else tuple(ways.WAYS)
+    names = tuple(name.strip() for name in given.split(","))
+    unknown = [name for name in names if name not in ways.WAYS]
+    if unknown:
+        raise SystemExit(f"--ways: {unknown} unknown; there are {', '.join(ways.WAYS)}")
+    return names
+
+
+def _job(spec: str) -> Job:
+    city, way, seed, part, harder = spec.split(",")
+    return Job(int(city), way, int(seed), part, harder)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options = _parsed(sys.argv[1:])
+    if options.job:
+        one(_job(options.job))
+    else:
+        run(options.part, _names(options.part, options.ways), options.processes)
