@@ -60,6 +60,8 @@ def _tune(
         target,
         cells,
         size_px=encoder.size_px,
+        mean=encoder.model.image_encoder.pixel_mean,
+        std=encoder.model.image_encoder.pixel_std,
         seed=config.eval.seed,
         **config.eval.finetune,
     )

@@ -8,8 +8,8 @@ each has an encoder of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from mmgr_jax.evaluators.grid import Grid
 from mmgr_jax.evaluators.head import told
 from mmgr_jax.evaluators.targets import Scale, Target
 from mmgr_jax.models.learning import ENCODER, Learning
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.typing import Tree
 
 Encode = Callable[[Tree, Array, bool], tuple[Array, Tree]]
@@ -54,6 +55,8 @@ def finetune(
     grid: Grid,
     *,
     size_px: int,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
     learning_rate: float = 1e-3,
     layer_decay: float = 0.7,
     batch_size: int = 32,
@@ -71,6 +74,8 @@ def finetune(
         target: What to predict.
         grid: Who trains, chooses and is tested in each cell.
         size_px: Side of a view.
+        mean: Of red, green and blue, as the encoder wants pixels normalised.
+        std: Likewise.
         learning_rate: Of the head; AdamW.
         layer_decay: Factor on the rate from one layer to the one below it, in (0, 1].
         batch_size: Regions a step. The regions left over wait for another epoch.
@@ -93,7 +98,8 @@ def finetune(
         },
     }
     tx = _optimiser(learning_rate, layer_decay)
-    program = _compiled(encode, variables, tx, size_px, target.is_number)
+    pixels = dict(size_px=size_px, mean=mean, std=std)
+    program = _compiled(encode, variables, tx, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []
     for index, cell in enumerate(grid.cells):
@@ -147,7 +153,7 @@ def _compiled(
     encode: Encode,
     variables: Tree,
     tx: optax.GradientTransformation,
-    size_px: int,
+    pixels: Mapping[str, Any],
     is_number: bool,
 ) -> _Program:
     def outputs(
@@ -167,7 +173,7 @@ def _compiled(
         views = augment.two_views(
             tiles,
             key,
-            size_px=size_px,
+            **pixels,
             jitter_probability=0.0,
             grey_probability=0.0,
             vertical_flip=True,
@@ -186,7 +192,7 @@ def _compiled(
 
     @jax.jit
     def predict(params: Tree, batch_stats: Tree, tiles: Array) -> Array:
-        views = augment.plain_view(tiles, size_px=size_px)
+        views = augment.plain_view(tiles, **pixels)
         return outputs(params, batch_stats, views, False)[0]
 
     return _Program(train, predict)

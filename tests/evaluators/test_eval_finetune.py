@@ -1,6 +1,7 @@
 """Fine-tuning of a whole encoder on tiles whose colour tells the label."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_labels
@@ -10,6 +11,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import finetune, grid, targets
 from mmgr_jax.models import learning
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,41 @@ def test_it_learns_what_the_tiles_show(encoder):
     assert np.corrcoef(told, target.values)[0, 1] > 0.8
     assert np.mean((told - target.values) ** 2) < 0.5 * np.var(target.values)
     assert all(1 <= epoch <= 12 for epoch in fits.chosen)
+
+
+def test_pixels_are_normalised_as_the_encoder_wants_them():
+    """Mean colours, turned back from what was asked for to ImageNet's or not."""
+    tiles, target, cells = _city()
+    mean, std = (0.5, 0.3, 0.1), (0.5, 1.0, 2.0)
+    kernel = np.ones(3, np.float32)
+    variables = {
+        "params": {"image_encoder": {"conv1": {"kernel": kernel}}},
+        "batch_stats": {},
+    }
+
+    def colours(variables, view, train):
+        kernel = variables["params"]["image_encoder"]["conv1"]["kernel"]
+        return jnp.mean(view, axis=(1, 2)) * kernel, {}
+
+    def turned(variables, view, train):
+        pixels = view * jnp.array(std) + jnp.array(mean)
+        normal = (pixels - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
+        return colours(variables, normal, train)
+
+    options = dict(size_px=32, batch_size=8, max_epochs=8, learning_rate=5e-2)
+    expected, told, wrong = (
+        finetune.finetune(
+            encode, variables, tiles, target, cells.of([0]), **options, **pixels
+        ).prediction
+        for encode, pixels in (
+            (colours, {}),
+            (turned, dict(mean=mean, std=std)),
+            (turned, {}),
+        )
+    )
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(told, expected, rtol=1e-3, atol=1e-4)
+    assert np.abs(wrong - expected).max() > 1e-2
 
 
 def test_lower_layers_learn_more_slowly(encoder):
