@@ -34,7 +34,7 @@ TOY = "--config=configs/toy_city.py"
             "'batchsize' (did you mean 'batch_size'?)",
         ),
         ([TOY, "--config.data.batch_size=many"], "batch_size=many"),
-        ([TOY + ":big"], "'big' is unknown; allowed: image_only, smoke"),
+        ([TOY + ":big"], "'big' is unknown; allowed: paper, image_only, smoke"),
         (["--config=configs/gotham.py"], "configs/gotham.py: this file cannot be read"),
         ([], "--config is missing"),
         ([TOY, "--confg=3"], "Unknown command line flag 'confg'"),

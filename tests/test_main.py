@@ -81,7 +81,8 @@ def test_quiet_prints_results_only(finished):
         "--config.eval.tasks=('gdp',)", "--config.eval.curves.methods=()",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("gdp (")
+    assert result.stdout.startswith("gdp: MMGR image ")
+    assert "\ngdp (" in result.stdout
     assert "features of" not in result.stdout
 
 
