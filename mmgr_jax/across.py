@@ -28,7 +28,7 @@ from mmgr_jax.feature_sets import City
 SHARED = ("mean", "image statistics", "random encoder")
 """Baselines that mean the same in every city."""
 
-SHARED_BY_CATEGORIES = ("poi counts",)
+SHARED_BY_CATEGORIES = ("poi counts", "statistics and counts")
 """Likewise, where all cities have one list of POI categories."""
 
 APART_M = 1e7

@@ -165,9 +165,7 @@ def gather(
             name, path, city.regions.region_ids, label_names=labels
         )
         plain[name] = readout.around(Features.of(name, table))
-        words[name] = readout.said(
-            feature_tables.about(name, path, label_names=labels)
-        )
+        words[name] = readout.said(feature_tables.about(name, path, label_names=labels))
     return FeatureSets(
         methods | plain,
         about | words,
@@ -203,10 +201,14 @@ class Readout:
 
     def features(self, encoded: Extracted, kind: str) -> Features:
         """One of `KINDS` with its surroundings, as heads are given it."""
-        parts = [
-            encoded[part] if part in encoded else self.plain(part)
-            for part in KINDS[kind]
-        ]
+        parts = [encoded[part] for part in KINDS[kind] if part in encoded]
+        held = {name for part in parts for name, _ in part.groups}
+        for part in KINDS[kind]:
+            if part not in encoded:
+                plain = self.plain(part)  # nobody counts POIs twice
+                parts += (
+                    [plain] if not held & {name for name, _ in plain.groups} else []
+                )
         return self.around(beside(parts))
 
     def plain(self, name: str) -> Features:

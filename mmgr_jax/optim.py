@@ -22,7 +22,13 @@ BATCH_SCALING = {
 
 DECAYING = ("adamw", "lars")
 
-NEVER_DECAYED = ("category_vectors", "cls_token", "pos_embed", "seed_vectors")
+NEVER_DECAYED = (
+    "category_vectors",
+    "cls_token",
+    "pos_embed",
+    "reg_token",
+    "seed_vectors",
+)
 """Tables and tokens of two or more dimensions that are no weights of a layer."""
 
 

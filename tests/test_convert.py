@@ -20,6 +20,8 @@ def config_for(image_encoder, tmp_path, records_dir, size_px=32):
     config.model.image_encoder = {"name": image_encoder}
     config.augment.size_px, config.mesh.data = size_px, 1
     config.category_vectors.dim = 16  # of the small records
+    config.readout.image, config.readout.surroundings_m = "pooled", ()
+    config.model.poi_encoder.counts = False  # as released
     return config
 
 

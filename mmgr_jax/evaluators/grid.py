@@ -59,9 +59,9 @@ class Grid:
         train: Labelled regions that each cell trains on, [j r].
         validation: Labelled regions that choose, [j r].
         test: Regions, labelled or not, that the cell has to predict, [j r].
-        parts: Where labels are few, the part that each belongs to, -1 for no label,
-            [j r]: all of them train, and the setting of the head is chosen by
-            cross-validation over the parts. None where `validation` chooses.
+        parts: The part that each label belongs to, -1 for no label, [j r]: all of
+            them train, and the setting of the head is chosen by cross-validation over
+            the parts. None where `validation` chooses.
         scaled_by: Labelled regions that set the scale of numbers, [j r]; None for
             those that train.
     """
@@ -86,6 +86,22 @@ class Grid:
             tuple(self.cells[index] for index in of),
             *(None if role is None else role[of] for role in roles),
         )
+
+    def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
+        """The same cells, each fold of their labels a part: all of them train.
+
+        The cells as they are where one has labels in a single fold.
+
+        Args:
+            fold: Of each region.
+        """
+        labels = self.train | self.validation
+        parts = np.full(labels.shape, -1)
+        for row, mask in zip(parts, labels, strict=True):
+            row[mask] = np.unique(fold[mask], return_inverse=True)[1]
+        if parts.max(axis=1).min() < 1:
+            return self
+        return Grid(self.cells, labels, np.zeros_like(labels), self.test, parts)
 
     def by_parts(self) -> Grid:
         """A cell for each part of each cell: that part chooses, the others train.

@@ -96,7 +96,7 @@ class Surroundings:
         """
         self._radii_m = tuple(float(radius) for radius in radii_m)
         inner = (0.0, *self._radii_m)
-        if any(a >= b for a, b in zip(inner, self._radii_m, strict=False)):
+        if not all(a < b for a, b in zip(inner, self._radii_m, strict=False)):
             raise InputError(
                 f"config.readout.surroundings_m={tuple(radii_m)}: give growing radii "
                 "in metres, such as (200.0, 400.0), or () for none."

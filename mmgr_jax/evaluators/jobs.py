@@ -150,6 +150,8 @@ class Job:
         softmax = 2e-7 * call.target.num_outputs
         each = {"linear": 5e-8 if call.target.is_number else softmax, "knn": 4e-7}
         numbers = call.cells.train.sum() * of.num_features
+        if call.cells.parts is not None:
+            numbers *= 5
         return float(numbers * each.get(call.protocol, 6e-6))
 
     def _small(self, call: Call) -> bool:

@@ -183,9 +183,18 @@ def _pieces(rounds: Sequence[_Round], job: Job) -> list[_Piece]:
         whole = grid.whole(of.split, of.target.known)
         for protocol, method in job.parts(of.target, first=of.quoted):
             ask = partial(Call, protocol, method, of.target)
-            calls = [ask(cells)]
+            own, for_others = cells, whole
+            if protocol == "linear" and of.target.is_number:
+                # Cheap enough that every fold chooses once; softmax is not.
+                own, for_others = (
+                    of_cells.with_folds_as_parts(of.split.fold)
+                    if isinstance(job.methods[method], Features)
+                    else of_cells
+                    for of_cells in (cells, whole)
+                )
+            calls = [ask(own)]
             if of.quoted and job.keeps(protocol, method):
-                calls = [ask(cells, cells.full), ask(whole, (0,))]
+                calls = [ask(own, own.full), ask(for_others, (0,))]
             found.append(_Piece(of, protocol, method, calls))
     return found
 
