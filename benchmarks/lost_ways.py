@@ -1,0 +1,364 @@
+"""Ways of learning that were tried and did not win: code outside the program.
+
+Each function changes the program in memory before a run of its own process, as
+`benchmarks.ways` names it. What wins moves into the program; what loses stays here, so
+that the table can be made again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import shapely
+from ml_collections import ConfigDict
+
+from mmgr_jax import augment, experiment, losses, train, train_step
+from mmgr_jax.data.pipeline import Batch
+from mmgr_jax.models import mmgr, poi
+from mmgr_jax.typing import PoiSets
+
+Change = Callable[[jax.Array, jax.Array], jax.Array]
+"""(views [v b s s 3], key) -> views."""
+
+NEAR_M = 200.0
+GRID = 8  # cells along a side of a view that are hidden or predicted
+
+
+def noise(config: ConfigDict) -> None:
+    """Gaussian noise on every view, of up to a fifth of a channel's deviation."""
+    del config
+
+    def add(views: jax.Array, key: jax.Array) -> jax.Array:
+        draw, strength = jax.random.split(key)
+        most = jax.random.uniform(strength, (*views.shape[:2], 1, 1, 1)) * 0.2
+        return views + most * jax.random.normal(draw, views.shape)
+
+    _change_views(add)
+
+
+def blur(config: ConfigDict) -> None:
+    """Half of the views blurred by the binomial filter of 3 by 3 pixels."""
+    del config
+
+    def smooth(views: jax.Array, key: jax.Array) -> jax.Array:
+        blurred = _binomial(_binomial(views, 2), 3)
+        chosen = jax.random.bernoulli(key, 0.5, (*views.shape[:2], 1, 1, 1))
+        return jnp.where(chosen, blurred, views)
+
+    _change_views(smooth)
+
+
+def erasing(config: ConfigDict) -> None:
+    """A quarter of the cells of every view hidden."""
+    del config
+    _change_views(partial(_hidden, share=0.25))
+
+
+def two_scales(config: ConfigDict) -> None:
+    """View 2 is of the tile and its eight neighbours, at a third of the scale."""
+    mosaics = _mosaics(config)
+    side = mosaics.shape[1] // 3
+    wide = mosaics.reshape(-1, side, 3, side, 3, 3).mean(axis=(2, 4), dtype=np.float32)
+    _second_tiles(lambda index: np.round(wide[index]).astype(np.uint8))
+
+
+def shifted(config: ConfigDict) -> None:
+    """View 2 is of ground up to half a tile away."""
+    mosaics, draw = _mosaics(config), np.random.default_rng(config.seed)
+    side = mosaics.shape[1] // 3
+
+    def moved(index: np.ndarray) -> np.ndarray:
+        start = side + draw.integers(-side // 2, side // 2 + 1, (len(index), 2))
+        return np.stack(
+            [
+                mosaics[row, top : top + side, left : left + side]
+                for row, (top, left) in zip(index, start, strict=True)
+            ]
+        )
+
+    _second_tiles(moved)
+
+
+def masked_modelling(config: ConfigDict) -> None:
+    """Beside the contrast, the colours of a view from its 40 % hidden version."""
+    del config
+    size = GRID * GRID * 3
+
+    def target(batch: Batch, views: jax.Array) -> jax.Array:
+        v, b, side, _, _ = views.shape
+        cells = views.reshape(v, b, GRID, side // GRID, GRID, side // GRID, 3)
+        return cells.mean(axis=(3, 5)).reshape(v, b, size)
+
+    def hide(views: jax.Array) -> jax.Array:
+        key = jax.random.key(jnp.sum(jnp.abs(views) * 1e3).astype(jnp.uint32))
+        return _hidden(views, key, share=0.4)
+
+    _predict_beside(size, target, weight=0.5, before=hide)
+
+
+def counts_from_images(config: ConfigDict) -> None:
+    """Beside the contrast, log counts of POI categories from the image."""
+    k = len(experiment.open_source(config).manifest.categories)
+
+    def target(batch: Batch, views: jax.Array) -> jax.Array:
+        counts = poi.log_counts(PoiSets.of(batch), k)
+        return jnp.broadcast_to(counts, (len(views), *counts.shape))
+
+    _predict_beside(k + 1, target, weight=1.0)
+
+
+def pois_dropped(config: ConfigDict) -> None:
+    """A quarter of the POIs of every set hidden, never all of them."""
+    draw = np.random.default_rng(config.seed)
+
+    def thin(batch: Batch) -> Batch:
+        mask = batch["poi_mask"]
+        kept = mask & (draw.random(mask.shape) > 0.25)
+        kept = np.where(kept.any(axis=1, keepdims=True), kept, mask)
+        return {**batch, "poi_mask": kept}
+
+    _change_batches(thin)
+
+
+def no_near_negatives(config: ConfigDict) -> None:
+    """Regions whose centres are within `NEAR_M` are not each other's negatives."""
+    centre_m = _centres_m(config)
+
+    def locate(batch: Batch) -> Batch:
+        return {**batch, "centre_m": centre_m[batch["region_index"]]}
+
+    _change_batches(locate)
+    _more_outputs("centre_m")
+
+    def loss(
+        z_image: jax.Array, z_poi: jax.Array, centre_m: jax.Array, **options: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        apart = jnp.linalg.norm(centre_m[:, None] - centre_m[None], axis=-1)
+        near = (apart < NEAR_M) & ~jnp.eye(len(apart), dtype=bool)
+
+        def one(a: jax.Array, b: jax.Array, empty: jax.Array) -> jax.Array:
+            z = losses.unit_rows(jnp.concatenate([a, b]))
+            logits = z @ z.T / options["temperature"]
+            columns = losses._columns(options["example_mask"], empty)
+            columns &= ~jnp.tile(near, (2, 2))
+            total = jax.nn.logsumexp(jnp.where(columns, logits, losses.EXCLUDED), 1)
+            count = len(a)
+            positive = jnp.concatenate(
+                [jnp.diagonal(logits, count), jnp.diagonal(logits, -count)]
+            )
+            rows = jnp.tile(options["example_mask"], 2)
+            summed = jnp.sum(jnp.where(rows, total - positive, 0.0))
+            return summed / jnp.maximum(jnp.sum(rows), 1)
+
+        return _weighted(one, z_image, z_poi, options)
+
+    losses.mmgr_loss = loss
+
+
+def sigmoid(config: ConfigDict) -> None:
+    """SigLIP's pairwise loss with learnt temperature and bias (arXiv 2303.15343)."""
+    config.model.learn_temperature, config.loss.temperature = True, 0.1
+    setup, call = mmgr.MMGR.setup, mmgr.MMGR.__call__
+
+    def with_bias(self: mmgr.MMGR) -> None:
+        setup(self)
+        init = nn.initializers.constant(-10.0)
+        self.loss_bias = self.param("loss_bias", init, (), jnp.float32)
+
+    def outputs(self: mmgr.MMGR, *given: Any, **named: Any) -> dict[str, jax.Array]:
+        return {**call(self, *given, **named), "bias": self.loss_bias}
+
+    mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_bias, outputs
+
+    def loss(
+        z_image: jax.Array,
+        z_poi: jax.Array,
+        bias: jax.Array,
+        temperature_factor: jax.Array,
+        **options: Any,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        tau = options["temperature"] * temperature_factor
+        valid = options["example_mask"]
+
+        def one(a: jax.Array, b: jax.Array, empty: jax.Array) -> jax.Array:
+            logits = losses.unit_rows(a) @ losses.unit_rows(b).T / tau + bias
+            same = jnp.eye(len(a), dtype=bool)
+            counts = valid[:, None] & valid & (same | ~(empty[:, None] & empty))
+            surprise = -jax.nn.log_sigmoid(jnp.where(same, logits, -logits))
+            summed = jnp.sum(jnp.where(counts, surprise, 0.0))
+            return summed / jnp.maximum(jnp.sum(valid), 1)
+
+        return _weighted(one, z_image, z_poi, options)
+
+    losses.mmgr_loss = loss
+
+
+def _weighted(
+    one: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    z_image: jax.Array,
+    z_poi: jax.Array,
+    options: dict[str, Any],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Both losses of MMGR by another loss of two sides."""
+    empty, nobody = options["poi_empty"], jnp.zeros_like(options["poi_empty"])
+    inter = (one(z_image[0], z_poi, empty) + one(z_image[1], z_poi, empty)) / 2
+    intra = one(z_image[0], z_image[1], nobody)
+    weight = options["image_weight"]
+    parts = {"loss_inter": inter, "loss_intra": intra}
+    return (1 - weight) * inter + weight * intra, parts
+
+
+def _change_views(change: Change) -> None:
+    made = augment.two_views
+
+    def views(image: jax.Array, key: jax.Array, *given: Any, **named: Any) -> jax.Array:
+        return change(made(image, key, *given, **named), jax.random.fold_in(key, 7))
+
+    augment.two_views = views
+
+
+def _hidden(views: jax.Array, key: jax.Array, share: float) -> jax.Array:
+    """Views with that share of their cells at the mean colour."""
+    hidden = jax.random.bernoulli(key, share, (*views.shape[:2], GRID, GRID, 1))
+    scale = views.shape[2] // GRID
+    hidden = jnp.repeat(jnp.repeat(hidden, scale, axis=2), scale, axis=3)
+    return jnp.where(hidden, 0.0, views)
+
+
+def _binomial(views: jax.Array, axis: int) -> jax.Array:
+    size = views.shape[axis]
+    pad = [(0, 0)] * views.ndim
+    pad[axis] = (1, 1)
+    wide = jnp.pad(views, pad, mode="edge")
+    before, here, after = (
+        jax.lax.slice_in_dim(wide, start, start + size, axis=axis) for start in range(3)
+    )
+    return (before + 2 * here + after) / 4
+
+
+def _change_batches(change: Callable[[Batch], Batch]) -> None:
+    """Changes the batches of the host before they are sent."""
+    build = experiment.build
+
+    def changed(config: ConfigDict) -> experiment.Experiment:
+        run = build(config)
+        put = run.put
+        return dataclasses.replace(run, put=lambda batch: put(change(batch)))
+
+    train.experiment.build = changed
+
+
+def _more_outputs(*names: str) -> None:
+    """Hands some arrays of a batch to the loss."""
+    apply = train_step.apply
+
+    def with_more(
+        model: mmgr.MMGR, params: Any, stats: Any, batch: Batch, views: jax.Array
+    ) -> tuple[dict[str, jax.Array], Any]:
+        outputs, stats = apply(model, params, stats, batch, views)
+        return {**outputs, **{name: batch[name] for name in names}}, stats
+
+    train_step.apply = with_more
+
+
+def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
+    """View 2 is made of other tiles, given by the numbers of the regions."""
+
+    def beside(batch: Batch) -> Batch:
+        both = [batch["image"], tiles(batch["region_index"])]
+        return {**batch, "image": np.concatenate(both, axis=-1)}
+
+    made = augment.two_views
+
+    def views(image: jax.Array, *given: Any, **named: Any) -> jax.Array:
+        first = made(image[..., :3], *given, **named)
+        second = made(image[..., 3:], *given, **named)
+        return jnp.stack([first[0], second[1]])
+
+    _change_batches(beside)
+    augment.two_views = views
+
+
+def _predict_beside(
+    size: int,
+    target_of: Callable[[Batch, jax.Array], jax.Array],
+    weight: float,
+    before: Callable[[jax.Array], jax.Array] = lambda views: views,
+) -> None:
+    """A linear prediction from the pooled image feature, squared error, beside all."""
+    setup, apply, contrast = mmgr.MMGR.setup, train_step.apply, losses.mmgr_loss
+
+    def with_layer(self: mmgr.MMGR) -> None:
+        setup(self)
+        self.beside = nn.Dense(size)
+
+    def call(
+        self: mmgr.MMGR, views: jax.Array, pois: PoiSets, train: bool
+    ) -> dict[str, jax.Array]:
+        features = jnp.stack([self.encode_image(view, train) for view in views])
+        return {
+            "z_image": self.project_image(features),
+            "z_poi": self.project_pois(self.encode_pois(pois, train)),
+            "predicted": self.beside(features),
+        }
+
+    def with_target(
+        model: mmgr.MMGR, params: Any, stats: Any, batch: Batch, views: jax.Array
+    ) -> tuple[dict[str, jax.Array], Any]:
+        target = target_of(batch, views)
+        outputs, stats = apply(model, params, stats, batch, before(views))
+        return {**outputs, "target": target}, stats
+
+    def loss(
+        predicted: jax.Array, target: jax.Array, **given: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        total, parts = contrast(**given)
+        error = jnp.mean((predicted - target) ** 2, axis=(0, 2))
+        valid = given["example_mask"]
+        beside = jnp.sum(jnp.where(valid, error, 0.0)) / jnp.maximum(valid.sum(), 1)
+        return total + weight * beside, {**parts, "loss_beside": beside}
+
+    mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_layer, call
+    train_step.apply, losses.mmgr_loss = with_target, loss
+
+
+def _records(config: ConfigDict) -> Sequence[dict[str, Any]]:
+    source = experiment.open_source(config)
+    return [of for rows in source.parts() for of in source.read(rows, image=True)]
+
+
+def _centres_m(config: ConfigDict) -> np.ndarray:
+    """Centres of all regions [r 2], from the first one."""
+    outlines = shapely.from_wkb([of["geometry"] for of in _records(config)])
+    centre_m = shapely.get_coordinates(shapely.centroid(outlines))
+    return (centre_m - centre_m[0]).astype(np.float32)
+
+
+def _mosaics(config: ConfigDict) -> np.ndarray:
+    """Each tile among its eight neighbours, uint8 [r 3s 3s 3].
+
+    Where a neighbour is missing, the tile itself is mirrored.
+    """
+    records = _records(config)
+    tiles = np.stack([of["image"] for of in records])
+    centre_m, side = _centres_m(config), tiles.shape[1]
+    step_m = config.regions.tile_size_px * config.regions.gsd_m
+    place = np.round(centre_m / step_m).astype(int)
+    at = {tuple(of): row for row, of in enumerate(place.tolist())}
+    mosaics = np.empty((len(tiles), 3, side, 3, side, 3), np.uint8)
+    for row, (x, y) in enumerate(place.tolist()):
+        for down, north in enumerate((1, 0, -1)):
+            for across, east in enumerate((-1, 0, 1)):
+                other = at.get((x + east, y + north))
+                tile = tiles[row] if other is None else tiles[other]
+                if other is None:
+                    tile = tile[:: -1 if north else 1, :: -1 if east else 1]
+                mosaics[row, down, :, across] = tile
+    return mosaics.reshape(len(tiles), 3 * side, 3 * side, 3)
