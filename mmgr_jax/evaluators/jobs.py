@@ -1,4 +1,4 @@
-"""What an evaluation has to fit: methods by protocols, small heads in processes."""
+"""What an evaluation has to fit: methods by protocols, heads in processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.evaluators import grid, linear, protocols
+from mmgr_jax.evaluators import grid, protocols
 from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.targets import Target
 
@@ -92,7 +92,8 @@ class Job:
     def parts(self, target: Target, *, first: bool = True) -> list[tuple[str, str]]:
         """(protocol, method) of all that is done for a task under a split.
 
-        Splits after the first are there for comparison: one protocol is enough.
+        Splits after the first are there for comparison: one protocol is enough, and
+        rules beside the methods whose heads are kept, where some are.
         """
         return [
             (protocol, method)
@@ -100,6 +101,7 @@ class Job:
             if not target.label.classes or protocol not in NUMBERS_ONLY
             for method, of in self.methods.items()
             if protocol != "finetune" or not _reads(of) or method in self.tuners
+            if first or not self.keep or method in self.keep or not _reads(of)
         ]
 
     def keeps(self, protocol: str, method: str) -> bool:
@@ -110,22 +112,22 @@ class Job:
     def fits(self, calls: Sequence[Call]) -> Iterator[protocols.Fits]:
         """What comes of each call, in order.
 
-        Small heads are fitted by a process for each core, where that takes long enough
-        to be worth it. Threads would not do: a step of L-BFGS is some seventy NumPy
-        calls of ten microseconds each, between which the interpreter's lock changes
-        hands; two threads took as long as one, and two processes half of that.
+        Heads in NumPy are fitted by a process for each core, where that takes long
+        enough to be worth it. Threads would not do: a step of L-BFGS is some seventy
+        NumPy calls of ten microseconds each, between which the interpreter's lock
+        changes hands; two threads took as long as one, and two processes half of that.
         """
-        small = [call for call in calls if self._small(call)]
+        shareable = [call for call in calls if self._in_numpy(call)]
         elsewhere = iter(())
-        if shared := self.seconds(small) > WORTH_S:
+        if shared := self.seconds(shareable) > WORTH_S:
             cores = min(joblib.cpu_count(), MOST_PROCESSES)
             with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
                 elsewhere = joblib.Parallel(return_as="generator")(
                     joblib.delayed(protocols.fit)(**self._arguments(call))
-                    for call in small
+                    for call in shareable
                 )
         for call in calls:
-            there = shared and self._small(call)
+            there = shared and self._in_numpy(call)
             yield next(elsewhere) if there else self._fit(call)
 
     def seconds(self, calls: Sequence[Call]) -> float:
@@ -154,11 +156,9 @@ class Job:
             numbers *= 5
         return float(numbers * each.get(call.protocol, 6e-6))
 
-    def _small(self, call: Call) -> bool:
+    def _in_numpy(self, call: Call) -> bool:
         of = self.methods[call.method]
-        if not isinstance(of, Features) or call.protocol not in IN_NUMPY:
-            return False
-        return bool(call.cells.train.sum(axis=1).max() * of.num_features < linear.MANY)
+        return isinstance(of, Features) and call.protocol in IN_NUMPY
 
     def _arguments(self, call: Call) -> dict:
         features = self.methods[call.method]

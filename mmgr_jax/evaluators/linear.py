@@ -23,9 +23,6 @@ from mmgr_jax.evaluators.fits import Fits, Found, Problem, fit_cells
 from mmgr_jax.evaluators.grid import Grid
 from mmgr_jax.evaluators.targets import Target
 
-MANY = 2**20
-"""Numbers in the features of a cell up to which BLAS is faster with one thread."""
-
 
 def fit(
     features: Float[np.ndarray, "r f"],
@@ -53,8 +50,9 @@ def fit(
     solver = grid_ridge if target.is_number else grid_softmax
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
-        small = problem.train.index.shape[1] * length < MANY
-        with threadpool_limits(1 if small else None, user_api="blas"):
+        # More threads wait for one another longer than they work, beside others above
+        # all: cells and methods are what is shared out.
+        with threadpool_limits(1, user_api="blas"):
             found = solver.solve(x, problem, tried, weight, refit)
         kernel = found.kernel
         return Found(

@@ -65,7 +65,8 @@ def _task_lines(
         lines += ["", *_split_lines(SPLIT_TITLES[kind], protocols[protocol], task)]
     lines += _protocol_lines(task)
     if task.gap(next(iter(task.main))) is not None:
-        rows = {m: _gap_cells(task.gap(m), _columns(task)) for m in task.main}
+        gaps = {m: task.gap(m) for m in task.main}
+        rows = {m: _gap_cells(of, _columns(task)) for m, of in gaps.items() if of}
         lines += ["", *_grid(GAP_TITLE, _columns(task), rows)]
     return lines + _difference_lines(task, references)
 

@@ -145,6 +145,8 @@ class Task:
         if not {"block", "random"} <= self.results.keys():
             return None
         protocol = protocol or next(iter(self.results["block"]))
+        if method not in self.results["random"].get(protocol, {}):
+            return None
         block = self.results["block"][protocol][method].metrics
         random = self.results["random"][protocol][method].metrics
         return {

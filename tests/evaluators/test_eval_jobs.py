@@ -77,13 +77,22 @@ def test_an_error_of_a_process_is_the_error_of_the_caller(job, calls, monkeypatc
         list(wrong.fits(calls))
 
 
-def test_large_heads_and_few_stay_here(job, calls, monkeypatch):
+def test_few_heads_stay_here(job, calls, monkeypatch):
     monkeypatch.setattr(jobs.joblib, "Parallel", None)  # would raise
     assert job.seconds(calls) < jobs.WORTH_S
     list(job.fits(calls))
-    monkeypatch.setattr(jobs, "WORTH_S", 0.0)
-    monkeypatch.setattr(jobs.linear, "MANY", 10)
-    list(job.fits(calls))
+
+
+def test_splits_for_comparison_have_kept_methods_and_rules(job, labels):
+    kept = dataclasses.replace(job, keep=("image",))
+    target = labels["population"]
+    first = {method for _, method in kept.parts(target)}
+    later = {method for _, method in kept.parts(target, first=False)}
+    rules = {name for name, of in kept.methods.items() if not jobs._reads(of)}
+    assert later == {"image"} | rules
+    assert first == set(kept.methods)
+    every = {method for _, method in job.parts(target, first=False)}
+    assert every == set(job.methods)
 
 
 def test_released_heads_are_for_numbers_alone(job, labels):
