@@ -247,6 +247,7 @@ def test_stored_splits_and_buffers_decide_who_is_tested(trained, records_dir, tm
     assert set(column[split.parts(0).validation]) == {5}
 
 
+@pytest.mark.slow
 def test_each_city_is_tested_by_the_others(trained, records_dir, tmp_path):
     labels = dict(schema.Manifest.load(records_dir).labels)
     labels["population"] = dataclasses.replace(labels["population"], unit="thousands")

@@ -67,6 +67,7 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
     embed.embed(on_table)
 
 
+@pytest.mark.slow
 def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_path):
     """Other rows under the same names are standardised as training's were."""
     train.train(on_table)

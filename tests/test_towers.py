@@ -109,6 +109,7 @@ def views_kept(config, tmp_path, devices):
     return np.load(next(Path(config.workdir).glob("tower/*.npy"))), losses
 
 
+@pytest.mark.slow
 def test_kept_views_do_not_depend_on_the_number_of_devices(locked, tmp_path):
     locked.model.image_encoder = dict(name="resnet_small", width=4, train="none",
                                       kept_views=3)  # fmt: skip
@@ -121,6 +122,7 @@ def test_kept_views_do_not_depend_on_the_number_of_devices(locked, tmp_path):
     assert np.abs(one[:, 0] - one[:, 1]).mean() > 1e-3  # random views differ
 
 
+@pytest.mark.slow
 def test_kept_views_are_those_of_training_s_augmentation(locked):
     """The oracle: two_views of a tile by itself, at the place of its number."""
     locked.model.image_encoder = dict(name="resnet_small", width=4, train="none",
@@ -163,6 +165,7 @@ def test_a_torn_file_and_an_unfinished_one_are_made_again(locked, caplog):
     assert file.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_restart_goes_on_bit_for_bit_and_needs_no_imported_weights(locked, tmp_path):
     """The tower comes in by a checkpoint that is gone when the run goes on."""
     source = experiment.open_source(locked)
@@ -221,6 +224,7 @@ def test_the_adapter_is_the_hidden_layer_of_the_image_head(locked):
     np.testing.assert_allclose(found["pooled"], theirs["pooled"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said", ["last:1", pytest.param("decay:0.5", marks=pytest.mark.slow)]
 )
