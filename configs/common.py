@@ -425,6 +425,7 @@ def recommended(c: ConfigDict) -> ConfigDict:
     if c.regions.kind == "grid":  # the eight regions around each
         c.readout.surroundings_m = (1.6 * c.regions.tile_size_px * c.regions.gsd_m,)
     c.eval.features = ("image", "poi", "both", "all")
+    c.embed.features = "both"
     return c
 
 

@@ -56,6 +56,7 @@ def trained(records_dir, tmp_path_factory):
     config.augment.size_px, config.mesh.data = 32, 1
     config.train.total, config.eval.num_folds = "4 steps", 4
     config.readout = dict(image="pooled", surroundings_m=(), groups="columns")
+    config.embed.features = "image"
     config.eval.features = ("image", "poi", "both")
     config.eval.certainty.num_resamples = 20
     config.eval.curves.fractions, config.eval.curves.num_seeds = (0.5, 1.0), 2

@@ -1,7 +1,7 @@
 """The protocol `linear`: ridge for numbers, softmax for shares and classes.
 
-The head that was validated is the one that predicts: no refit on training plus
-validation, so that what was chosen is what is tested.
+What validation has chosen is then fitted to training and validation labels together
+(`refit`): labels are few, and those that chose are no secret from the head.
 
 All cells of about the same size are fitted together, in NumPy and float64: the matrices
 are ill-conditioned and small, TPUs have no float64, compiling a program for each size

@@ -1,7 +1,7 @@
 """The labelled tasks: every method, protocol, label and split, out of fold.
 
-Each fold is tested once by heads that never saw it: other regions choose the strength,
-and others again train. Metrics are pooled over the out-of-fold predictions of all
+Each fold is tested once by heads that never saw it: the regions of the others choose
+the strength and train. Metrics are pooled over the out-of-fold predictions of all
 labelled regions.
 """
 
