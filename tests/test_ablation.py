@@ -18,6 +18,7 @@ def small(records_dir, tmp_path):
     config.eval.num_folds, config.eval.protocols = 4, ("linear",)
     config.eval.certainty.num_resamples = 20
     config.eval.curves.fractions = (1.0,)
+    config.readout.surroundings_m = ()  # those of the toy city are larger
     return config
 
 
