@@ -123,7 +123,8 @@ def one(job: Job) -> None:
     trained = dataclasses.replace(job, way=way.trained or job.way)
     config.workdir = str(trained.folder)
     compilation.use_cache(config.compilation_cache)
-    with distributed.session(**config.distributed, cpu_devices=1):
+    distributed.use_cpu_devices(config.cpu_devices)
+    with distributed.session(**config.distributed):
         if way.code:
             from benchmarks import lost_ways
 
