@@ -31,6 +31,11 @@ class Measured(NamedTuple):
     deviation: float
     num_blocks: int
 
+    def text(self) -> str:
+        """The estimate, and the deviation where there are several results."""
+        after = f" ± {self.deviation:.3f}" if np.isfinite(self.deviation) else ""
+        return f"{self.estimate:.3f}{after}"
+
     def interval(self) -> intervals.Interval:
         """Of the mean, over blocks."""
         return intervals.interval(
@@ -135,7 +140,7 @@ def _ways_table(by_way: Mapping[str, Mapping[int, Sequence[Path]]]) -> list[str]
                     {city: first[city] for city in by_city if city in first},
                     task, f"MMGR {kind}",
                 )  # fmt: skip
-                cells.append(f"{own.estimate:.3f} ± {own.deviation:.3f}" if own else "")
+                cells.append(own.text() if own else "")
                 comparable = own and base and way != "recommended"
                 cells.append(
                     _difference(own.better_than(metric, base)) if comparable else ""
