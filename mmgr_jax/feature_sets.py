@@ -319,7 +319,12 @@ def _baselines(
 def _neighbour_average(
     centre_m: np.ndarray, values: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    prediction, count = baselines.neighbour_average(
+    """The count chosen on validation; its labels are then averaged too, as heads do."""
+    _, count = baselines.neighbour_average(
         centre_m, values, train=train, validation=validation
     )
+    prediction, _ = baselines.neighbour_average(
+        centre_m, values, train=train | validation, validation=validation,
+        counts=(count,),
+    )  # fmt: skip
     return prediction, float(count)

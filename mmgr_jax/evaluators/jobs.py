@@ -187,7 +187,7 @@ def _reads(of: Method) -> bool:
 def _mean(
     values: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> tuple[np.ndarray, None]:
-    average = values[train].astype(np.float64).mean(axis=0)
+    average = values[train | validation].astype(np.float64).mean(axis=0)
     return np.broadcast_to(average, values.shape).copy(), None
 
 

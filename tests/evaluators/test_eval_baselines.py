@@ -185,3 +185,20 @@ def _texture_loops(tile):
     for pattern, share in enumerate(counts / counts.sum()):
         found[f"binary pattern {pattern}"] = share
     return found
+
+
+def test_neighbours_that_chose_are_averaged_too():
+    """The count is chosen by training labels alone; then all labels are averaged."""
+    rng = np.random.default_rng(3)
+    centre_m, values = rng.uniform(0, 1000, (60, 2)), rng.normal(size=60)
+    role = rng.permutation(60) % 3
+    train, validation = role == 0, role == 1
+    told, count = feature_sets._neighbour_average(centre_m, values, train, validation)
+    _, chosen = baselines.neighbour_average(
+        centre_m, values, train=train, validation=validation
+    )
+    assert count == chosen
+    both = np.flatnonzero(train | validation)
+    apart = np.linalg.norm(centre_m[:, None] - centre_m[both], axis=-1)
+    nearest = both[np.argsort(apart, axis=1)[:, : int(count)]]
+    np.testing.assert_allclose(told, values[nearest].mean(axis=1))

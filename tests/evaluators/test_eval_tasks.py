@@ -438,7 +438,7 @@ def test_a_rule_sees_the_labels_of_its_round_and_no_other(city):
     def rule(values, train, validation):
         seen.append((train, validation))
         assert np.isfinite(values[train | validation]).all()
-        return np.full(values.shape, values[train].mean()), None
+        return np.full(values.shape, values[train | validation].mean()), None
 
     found = _evaluate(
         city, methods=dict(rule=rule, mean=None), tasks=("population",),
@@ -497,7 +497,7 @@ def test_curves_of_few_labels_have_intervals_and_paired_differences(city):
 
     def rule(values, train, validation):
         seen.append((train, validation))
-        return np.full(values.shape, values[train].mean()), None
+        return np.full(values.shape, values[train | validation].mean()), None
 
     options = curves.Options(
         methods=("image", "mean", "rule"), num_labels=(10, 30, 300), num_draws=4

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from oracles import import_oracle, import_timm
 from small_model import batch, build
+from small_vits import randomised
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import vit, weights
@@ -24,16 +25,6 @@ def image(b, size_px=32):
 
 def shapes_of(model, size_px=32):
     return jax.eval_shape(partial(model.init, train=True), KEY, image(1, size_px))
-
-
-def randomised(oracle):
-    """Every parameter off its start, so that no term hides behind a 0 or 1."""
-    torch = import_oracle("torch")
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in oracle.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return oracle.eval()
 
 
 def small_oracle():
