@@ -136,17 +136,31 @@ def _ways_table(by_way: Mapping[str, Mapping[int, Sequence[Path]]]) -> list[str]
             cells = []
             for task, metric in METRICS.items():
                 own = measured(by_city, task, f"MMGR {kind}")
-                base = first and measured(
-                    {city: first[city] for city in by_city if city in first},
-                    task, f"MMGR {kind}",
-                )  # fmt: skip
+                base = first and measured(_common(first, by_city), task, f"MMGR {kind}")
+                paired = first and measured(
+                    _common(by_city, first), task, f"MMGR {kind}"
+                )
                 cells.append(own.text() if own else "")
-                comparable = own and base and way != "recommended"
+                comparable = paired and base and way != "recommended"
                 cells.append(
-                    _difference(own.better_than(metric, base)) if comparable else ""
+                    _difference(paired.better_than(metric, base)) if comparable else ""
                 )
             lines.append(f"| {way} | {size} | {kind} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _common(
+    by_city: Mapping[int, Sequence[Path]], other: Mapping[int, Sequence[Path]]
+) -> dict[int, list[Path]]:
+    """Results of those cities and training seeds that another way has too."""
+    seeds = {
+        city: {path.parent.name for path in paths} for city, paths in other.items()
+    }
+    kept = {
+        city: [path for path in paths if path.parent.name in seeds.get(city, ())]
+        for city, paths in by_city.items()
+    }
+    return {city: paths for city, paths in kept.items() if paths}
 
 
 def _method_table(

@@ -6,25 +6,29 @@ import argparse
 import dataclasses
 import logging
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from benchmarks import pooled, ways
+from benchmarks import places, pooled, processes, ways
 
-USAGE = """Trains and evaluates all ways of the study on generated cities: a table.
+USAGE = """Trains and evaluates all ways of the study: tables. All parts, or one:
 
+  python -m benchmarks.representation
   python -m benchmarks.representation --part=development
-  python -m benchmarks.representation --part=held_out
-  python -m benchmarks.representation --part=robustness
   python -m benchmarks.representation --part=development --ways=recommended,paper
+
+  development  every way, on the generated cities that choices are made on
+  held_out     the ways that were chosen, on generated cities that no choice has seen
+  robustness   the same on one of these, made harder in seven ways
+  places       real chips whose files you have brought: see configs/santa_monica.py
+               and configs/socal.py; needs requirements-benchmarks.txt
 
 What is done is kept in runs/representation and not done again, so a stopped command
 goes on where it was. One process for each core; hours are said before they pass.
 """
+
+PARTS = ("development", "held_out", "robustness", "places")
 
 TRAIN_S, EVALUATE_S, BASELINES_S = 85, 60, 130
 """Processor seconds of a job's parts, measured on a core of an Intel Xeon of 2026."""
@@ -63,6 +67,11 @@ class Job:
         return self.way == "recommended" and self.seed == ways.TRAINING_SEEDS[0]
 
     @property
+    def spec(self) -> str:
+        """How it is named to a process of its own."""
+        return ",".join(map(str, dataclasses.astuple(self)))
+
+    @property
     def seconds(self) -> float:
         """Processor seconds, about."""
         trains = 0 if ways.WAYS[self.way].trained else TRAIN_S
@@ -89,26 +98,16 @@ def jobs(part: str, names: Sequence[str]) -> list[Job]:
     ]
 
 
-def run(part: str, names: Sequence[str], processes: int) -> None:
+def run(part: str, names: Sequence[str], num_processes: int) -> None:
     """Does what is not done yet, and writes the tables."""
     everything = jobs(part, names)
-    left = [job for job in everything if not job.done]
-    hours = sum(job.seconds for job in left) / processes / 3600
-    log.info(
-        "%s: %d of %d evaluations are done; the others take about %.1f hours on %d "
-        "processes",
-        part, len(everything) - len(left), len(everything), hours, processes,
-    )  # fmt: skip
+    left = processes.left(part, everything, num_processes)
     for city in sorted({(job.city, job.harder) for job in left}):
         _records(*city)
     first = [job for job in left if not ways.WAYS[job.way].trained]
     for stage in (first, [job for job in left if job not in first]):
-        _together(stage, processes)
-    text = pooled.tables(part, everything)
-    path = Path(ways.FOLDER) / f"{part}.md"
-    path.write_text(text)
-    print(text)
-    log.info("tables: %s", path)
+        processes.together("benchmarks.representation", stage, num_processes)
+    processes.write(Path(ways.FOLDER) / f"{part}.md", pooled.tables(part, everything))
 
 
 def one(job: Job) -> None:
@@ -156,40 +155,11 @@ def _records(city: int, harder: str) -> None:
     build.ensure(ways.city_config(city, harder=harder))
 
 
-def _together(left: Sequence[Job], processes: int) -> None:
-    started = time.monotonic()
-    with ThreadPoolExecutor(processes) as pool:
-        running = {pool.submit(_in_process, job): job for job in left}
-        for count, future in enumerate(as_completed(running), 1):
-            future.result()
-            took = time.monotonic() - started
-            rest = took / count * (len(left) - count)
-            log.info(
-                "%d of %d: %s; about %.0f minutes left",
-                count, len(left), running[future].folder, rest / 60,
-            )  # fmt: skip
-
-
-def _in_process(job: Job) -> None:
-    spec = ",".join(map(str, dataclasses.astuple(job)))
-    command = [sys.executable, "-m", "benchmarks.representation", f"--job={spec}"]
-    one_thread = {"OPENBLAS_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "log.txt").open("w") as out:
-        code = subprocess.run(
-            command, stdout=out, stderr=out, env=os.environ | one_thread, check=False
-        ).returncode
-    if code:
-        tail = (job.folder / "log.txt").read_text()[-2000:]
-        raise RuntimeError(f"{job.folder}: exit status {code}:\n{tail}")
-
-
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("development", "held_out", "robustness")
-    parser.add_argument("--part", choices=parts, default="development")
+    parser.add_argument("--part", choices=PARTS, help="all by default")
     parser.add_argument("--ways", default="", help="names, by commas; all by default")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -217,4 +187,8 @@ if __name__ == "__main__":
     if options.job:
         one(_job(options.job))
     else:
-        run(options.part, _names(options.part, options.ways), options.processes)
+        for chosen in (options.part,) if options.part else PARTS:
+            if chosen == "places":
+                places.run(options.processes)
+            else:
+                run(chosen, _names(chosen, options.ways), options.processes)

@@ -70,18 +70,19 @@ WAYS: Mapping[str, Way] = {
     "no counts": Way(
         "POI encoders without counts", {"model.poi_encoder.counts": False}
     ),
+    "weak colours": Way(
+        "a little jitter of colour", {"augment.jitter_probability": 0.8}
+    ),
     "paper's colours": Way(
         "the paper's colour jitter and grey",
         {
+            "augment.jitter_probability": 0.8,
             "augment.brightness": 0.4,
             "augment.contrast": 0.4,
             "augment.saturation": 0.4,
             "augment.hue": 0.1,
             "augment.grey_probability": 0.2,
         },
-    ),
-    "no colours": Way(
-        "no change of colour at all", {"augment.jitter_probability": 0.0}
     ),
     "crops from 0.2": Way("the paper's crops", {"augment.crop_area": (0.2, 1.0)}),
     "crops from 0.8": Way("larger crops", {"augment.crop_area": (0.8, 1.0)}),
@@ -110,6 +111,11 @@ WAYS: Mapping[str, Way] = {
     "lambda 0.5": Way("both losses alike, as the paper", {"loss.image_weight": 0.5}),
     "lambda 1": Way("images alone: no POIs in training", {"loss.image_weight": 1.0}),
     "temperature 0.1": Way("a lower temperature", {"loss.temperature": 0.1}),
+    "rate 4e-3": Way("twice the learning rate", {"optim.learning_rate": 4e-3}),
+    "rate 1e-3": Way("half the learning rate", {"optim.learning_rate": 1e-3}),
+    "batches of 128": Way(
+        "half as many steps of twice the size", {"data.batch_size": 128}
+    ),
     "attention": Way(
         "POIs by attention, with places", {"model.poi_encoder.name": "attention"}
     ),
