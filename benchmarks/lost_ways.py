@@ -19,13 +19,25 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, experiment, losses, train, train_step
+from mmgr_jax import (
+    augment,
+    experiment,
+    feature_sets,
+    inference,
+    losses,
+    train,
+    train_step,
+)
 from mmgr_jax.data.pipeline import Batch
+from mmgr_jax.evaluators import groups
+from mmgr_jax.evaluators.features import Encoded
 from mmgr_jax.models import mmgr, poi
 from mmgr_jax.typing import PoiSets
 
 Change = Callable[[jax.Array, jax.Array], jax.Array]
 """(views [v b s s 3], key) -> views."""
+
+Encode = Callable[[Batch], Encoded]
 
 NEAR_M = 200.0
 GRID = 8  # cells along a side of a view that are hidden or predicted
@@ -63,10 +75,8 @@ def erasing(config: ConfigDict) -> None:
 
 def two_scales(config: ConfigDict) -> None:
     """View 2 is of the tile and its eight neighbours, at a third of the scale."""
-    mosaics = _mosaics(config)
-    side = mosaics.shape[1] // 3
-    wide = mosaics.reshape(-1, side, 3, side, 3, 3).mean(axis=(2, 4), dtype=np.float32)
-    _second_tiles(lambda index: np.round(wide[index]).astype(np.uint8))
+    wide = _wide_tiles(config)
+    _second_tiles(lambda index: wide[index])
 
 
 def shifted(config: ConfigDict) -> None:
@@ -200,6 +210,48 @@ def sigmoid(config: ConfigDict) -> None:
     losses.mmgr_loss = loss
 
 
+def turned(config: ConfigDict) -> None:
+    """What is read of an image is the mean over its eight turns and flips."""
+    del config
+
+    def read(encode: Encode, batch: Batch) -> Encoded:
+        every = [encode(dict(batch, image=tiles)) for tiles in _turns(batch["image"])]
+        image = jax.tree.map(
+            lambda *of: np.mean(of, axis=0), *(e["image"] for e in every)
+        )
+        return {**every[0], "image": image}
+
+    _change_reading(read)
+
+
+def wide_view(config: ConfigDict) -> None:
+    """A tile with its eight neighbours, at a third of the scale, is read beside it."""
+    wide = _wide_tiles(config)
+
+    def read(encode: Encode, batch: Batch) -> Encoded:
+        near = encode(batch)
+        far = encode(dict(batch, image=wide[batch["region_index"]]))["image"]
+        around = {f"wide {group}": values for group, values in far.items()}
+        return {**near, "image": {**near["image"], **around}}
+
+    _change_reading(read)
+
+
+def projections(config: ConfigDict) -> None:
+    """Heads read what the losses see, beside the features."""
+    del config
+    kinds = dict(feature_sets.KINDS)
+    kinds["image"] += ("image_projection",)
+    kinds["both"] += ("image_projection", "poi_projection")
+    feature_sets.KINDS = kinds
+
+
+def touching(config: ConfigDict) -> None:
+    """Whoever is not tested reads the features of tested neighbours, too."""
+    del config
+    groups.Features.around_untested = lambda self, test: self.values
+
+
 def _weighted(
     one: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     z_image: jax.Array,
@@ -327,6 +379,37 @@ def _predict_beside(
 
     mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_layer, call
     train_step.apply, losses.mmgr_loss = with_target, loss
+
+
+def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:
+    """Changes what heads are given of trained and of random encoders alike."""
+
+    def changed(load: Callable[..., inference.Encoder]) -> Any:
+        def loaded(*given: Any, **named: Any) -> inference.Encoder:
+            found = load(*given, **named)
+            return dataclasses.replace(found, encode=partial(read, found.encode))
+
+        return loaded
+
+    inference.load_encoder = changed(inference.load_encoder)
+    inference.random_encoder = changed(inference.random_encoder)
+
+
+def _turns(tiles: np.ndarray) -> list[np.ndarray]:
+    """The eight turns and flips of tiles [b s s 3]."""
+    return [
+        np.rot90(side, turns, axes=(1, 2))
+        for side in (tiles, tiles[:, ::-1])
+        for turns in range(4)
+    ]
+
+
+def _wide_tiles(config: ConfigDict) -> np.ndarray:
+    """Each tile with its eight neighbours at a third of the scale, uint8 [r s s 3]."""
+    mosaics = _mosaics(config)
+    side = mosaics.shape[1] // 3
+    wide = mosaics.reshape(-1, side, 3, side, 3, 3).mean(axis=(2, 4), dtype=np.float32)
+    return np.round(wide).astype(np.uint8)
 
 
 def _records(config: ConfigDict) -> Sequence[dict[str, Any]]:

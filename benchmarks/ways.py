@@ -97,14 +97,52 @@ WAYS: Mapping[str, Way] = {
         trained="recommended",
     ),
     "no surroundings": Way(
-        "heads read the region alone, under the same split",
-        {"readout.surroundings_m": (), "eval.buffer_m": 73.0},
+        "heads read the region alone",
+        {"readout.surroundings_m": ()},
         trained="recommended",
     ),
     "touching": Way(
-        "surroundings, and regions that read a tested one teach",
-        {"eval.surroundings_apart": False},
+        "regions that train read tested neighbours, too",
         trained="recommended",
+        code="touching",
+    ),
+    "apart": Way(
+        "regions beside a tested one do not train",
+        {"eval.buffer_m": 73.0},
+        trained="recommended",
+    ),
+    "buffered": Way(
+        "regions within 205 m of a tested one do not train",
+        {"eval.buffer_m": 205.0},
+        trained="recommended",
+    ),
+    "buffered alone": Way(
+        "the same, and heads read the region alone",
+        {"eval.buffer_m": 205.0, "readout.surroundings_m": ()},
+        trained="recommended",
+    ),
+    "400 m around": Way(
+        "surroundings within 400 m in place of 205 m",
+        {"readout.surroundings_m": (400.0,)},
+        trained="recommended",
+    ),
+    "two rings": Way(
+        "surroundings within 205 m, and within 400 m",
+        {"readout.surroundings_m": (205.0, 400.0)},
+        trained="recommended",
+    ),
+    "projections": Way(
+        "what the losses see is read, too", trained="recommended", code="projections"
+    ),
+    "turned": Way(
+        "what is read is the mean over eight turns and flips",
+        trained="recommended",
+        code="turned",
+    ),
+    "wide view": Way(
+        "the tile with its eight neighbours is read, too",
+        trained="recommended",
+        code="wide_view",
     ),
     # -- weights of the losses, temperature, encoders
     "lambda 0": Way("the loss of images and POIs alone", {"loss.image_weight": 0.0}),
@@ -113,6 +151,7 @@ WAYS: Mapping[str, Way] = {
     "temperature 0.1": Way("a lower temperature", {"loss.temperature": 0.1}),
     "rate 4e-3": Way("twice the learning rate", {"optim.learning_rate": 4e-3}),
     "rate 1e-3": Way("half the learning rate", {"optim.learning_rate": 1e-3}),
+    "900 steps": Way("half as many steps again", {"train.total": "900 steps"}),
     "batches of 128": Way(
         "half as many steps of twice the size", {"data.batch_size": 128}
     ),

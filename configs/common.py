@@ -256,7 +256,6 @@ def base(name: str, crs: str) -> ConfigDict:
         splits=("block", "random"),  # the first is the one to quote
         num_folds=placeholder(int),  # None: as the records have it (config.blocks)
         buffer_m=placeholder(float),  # likewise
-        surroundings_apart=True,  # what reads a tested region's features trains no head
         seed=0,  # another number deals the folds anew
         other_records=(),  # records of other cities: each is left out in turn
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),

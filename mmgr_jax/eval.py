@@ -178,9 +178,6 @@ def choose_splits(
         num_folds=config.eval.num_folds,
         buffer_m=config.eval.buffer_m,
         seed=config.eval.seed,
-        surroundings_m=max((0.0, *config.readout.surroundings_m))
-        if config.eval.surroundings_apart
-        else 0.0,
     )
 
 

@@ -224,7 +224,9 @@ class Readout:
         """Features with those of the surroundings, in groups as configured."""
         added = self._surroundings.added(own)
         if self._config.readout.groups == "columns":
-            return Features.of("features", added.values)
+            return dataclasses.replace(
+                added, groups=(("features", added.num_features),)
+            )
         return added
 
     def said(self, what: str) -> str:

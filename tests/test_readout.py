@@ -21,6 +21,7 @@ from mmgr_jax import (
 )
 from mmgr_jax import eval as evaluation
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluators import by_fold, grid, targets
 from mmgr_jax.evaluators.groups import Features, Surroundings, beside
 
 RADII_M = (65.0, 130.0)  # squares of 64 m: four neighbours, then eight
@@ -207,23 +208,34 @@ def test_names_that_are_taken_are_refused(config, city, name):
         feature_sets.gather(own, {}, city)
 
 
-def test_regions_that_read_a_tested_one_take_no_part(config, city):
+@pytest.mark.parametrize("groups", feature_sets.GROUPS)
+def test_nobody_trains_on_what_a_tested_region_looks_like(config, city, groups):
+    """Tested regions are given other features: the heads do not change."""
     own = config.copy_and_resolve_references()
-    own.readout.surroundings_m = RADII_M
-
-    def split():
-        return evaluation.choose_splits(own, city.source, city.regions, ("block",))
-
-    chosen = split()["block"]
-    centre_m = city.centre_m
-    apart_m = np.linalg.norm(centre_m[:, None] - centre_m[None], axis=2)
-    for fold in range(chosen.num_folds):
-        part = chosen.parts(fold)
-        close = apart_m[:, part.test].min(axis=1) <= RADII_M[-1]
-        np.testing.assert_array_equal(part.train | part.validation, ~close)
-    own.eval.surroundings_apart = False
-    part = split()["block"].parts(0)
-    assert (part.train | part.validation | part.test).all()
+    own.readout.surroundings_m, own.readout.groups = RADII_M, groups
+    readout = feature_sets.Readout(own, city)
+    rng = np.random.default_rng(0)
+    plain = rng.normal(size=(len(city.source), 3)).astype(np.float32)
+    split = evaluation.choose_splits(own, city.source, city.regions, ("block",))
+    labels = evaluation.labelled(city.source, city.regions)
+    for name in ("population", "function"):
+        target = targets.check(name, *labels[name], len(plain))
+        cells = grid.cells(split["block"], target.known, fractions=(1.0,))
+        for place, cell in enumerate(cells.cells):
+            other = plain.copy()
+            other[cells.test[place]] = rng.normal(
+                5.0, 9.0, (cells.test[place].sum(), 3)
+            )
+            before, after = (
+                by_fold.fit(
+                    "linear", readout.around(Features.of("a", of)), target, cells,
+                    strengths=(0.1, 10.0), keep=(place,),
+                ).heads[place]
+                for of in (plain, other)
+            )  # fmt: skip
+            assert before.cell == after.cell == cell
+            for key, weights in before.weights.items():
+                np.testing.assert_allclose(after.weights[key], weights, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ On the generated city (4 draws, ridge or softmax; L1 of functions, R2 of log GDP
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -45,22 +46,16 @@ def fit(
     """
     losses = cross_validated(fit_cells, choices, grid)
     best = np.argmin(losses, axis=1)
-    predictions: dict[int, np.ndarray] = {}
-    heads = {}
+    parts = []
     for index in np.unique(best):
         cells = np.flatnonzero(best == index).tolist()
         part = grid.of(cells)
         alone = Grid(part.cells, part.train, part.train, part.test)  # nothing to choose
         wanted = [place for place, cell in enumerate(cells) if cell in keep]
-        fits = fit_cells(alone, (choices[index],), wanted)
-        predictions |= dict(zip(cells, fits.prediction, strict=True))
-        heads |= {cells[place]: head for place, head in fits.heads.items()}
-    return Fits(
-        np.stack([predictions[cell] for cell in range(len(best))]),
-        tuple(float(choices[index]) for index in best),
-        losses,
-        heads,
-    )
+        parts.append((cells, fit_cells(alone, (choices[index],), wanted)))
+    chosen = tuple(float(choices[index]) for index in best)
+    found = Fits.joined(parts)
+    return dataclasses.replace(found, chosen=chosen, validation_losses=losses)
 
 
 def cross_validated(

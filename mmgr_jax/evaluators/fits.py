@@ -33,6 +33,26 @@ class Fits:
     validation_losses: Float[np.ndarray, "j a"]
     heads: Mapping[int, Head]
 
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Sequence[int], Fits]]) -> Fits:
+        """The fits of all cells of a grid from those of some cells each.
+
+        Args:
+            parts: The cells, each in one part, and their fits.
+        """
+        places = np.argsort(np.concatenate([cells for cells, _ in parts]))
+        chosen = [value for _, of in parts for value in of.chosen]
+        return cls(
+            np.concatenate([of.prediction for _, of in parts])[places],
+            tuple(chosen[place] for place in places) if chosen else (),
+            np.concatenate([of.validation_losses for _, of in parts])[places],
+            {
+                cells[place]: head
+                for cells, of in parts
+                for place, head in of.heads.items()
+            },
+        )
+
     def out_of_fold(
         self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
     ) -> Float[np.ndarray, "r ..."]:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy import sparse, spatial
 
 from mmgr_jax.errors import InputError
@@ -24,10 +24,13 @@ class Features:
     Attributes:
         values: The numbers, group after group [r f].
         groups: Name and number of columns of each group, in order.
+        rings: Weights [r r] of the regions around, for each ring; the columns are
+            those of the regions themselves, then as many for each ring.
     """
 
     values: Float[np.ndarray, "r f"]
     groups: tuple[tuple[str, int], ...]
+    rings: tuple[sparse.csr_array, ...] = ()
 
     @classmethod
     def of(cls, name: str, values: Float[np.ndarray, "r f"]) -> Features:
@@ -38,6 +41,21 @@ class Features:
     def num_features(self) -> int:
         """Columns of all groups."""
         return self.values.shape[1]
+
+    def around_untested(self, test: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r f"]:
+        """The numbers when nobody else reads a tested region.
+
+        What surrounds the others is then the mean of their neighbours that are not
+        tested. The tested ones read all around them: no label travels.
+
+        Args:
+            test: Regions that are tested.
+        """
+        if not self.rings or not test.any():
+            return self.values
+        own = self.values[:, : self.num_features // (1 + len(self.rings))]
+        around = [_without(ring, test) @ own for ring in self.rings]
+        return np.concatenate([own, *around], axis=1, dtype=self.values.dtype)
 
     def weights(self) -> Float[np.ndarray, " f"]:
         """Factors of standardised columns by which all groups weigh alike.
@@ -59,7 +77,7 @@ def beside(parts: Sequence[Features]) -> Features:
     """Features side by side.
 
     Args:
-        parts: One or more, of the same regions.
+        parts: One or more, of the same regions, without rings.
     """
     if len(parts) == 1:
         return parts[0]
@@ -70,7 +88,10 @@ def beside(parts: Sequence[Features]) -> Features:
 
 
 def below(parts: Sequence[Features]) -> Features:
-    """The same features of more regions, one city after another."""
+    """The same features of more regions, one city after another.
+
+    Cities are tested whole, and nobody reads a region of another one: rings end here.
+    """
     return Features(np.concatenate([of.values for of in parts]), parts[0].groups)
 
 
@@ -125,7 +146,14 @@ class Surroundings:
             ).renamed(f"{{}} within {radius:g} m")
             for ring, radius in zip(self._rings, self._radii_m, strict=True)
         ]
-        return beside([features, *around])
+        return dataclasses.replace(beside([features, *around]), rings=self._rings)
+
+
+def _without(ring: sparse.csr_array, test: Bool[np.ndarray, " r"]) -> sparse.csr_array:
+    """The same means, of which tested regions are no part but for one another."""
+    cells = ring.tocoo()
+    kept = test[cells.row] | ~test[cells.col]
+    return _mean(cells.row[kept], cells.col[kept], len(test))
 
 
 def _mean_of_ring(
@@ -137,6 +165,13 @@ def _mean_of_ring(
     apart = np.linalg.norm(centre_m[pairs[:, 0]] - centre_m[pairs[:, 1]], axis=1)
     pairs = pairs[apart > low] if low > 0 else pairs
     first, second = np.concatenate([pairs, pairs[:, ::-1]]).T
+    return _mean(first, second, count)
+
+
+def _mean(
+    first: Int[np.ndarray, " p"], second: Int[np.ndarray, " p"], count: int
+) -> sparse.csr_array:
+    """Weights whose row `first` averages its partners `second`: itself without any."""
     alone = np.flatnonzero(np.bincount(first, minlength=count) == 0)
     first, second = np.append(first, alone), np.append(second, alone)
     number = np.bincount(first, minlength=count)

@@ -10,7 +10,7 @@ import joblib
 import numpy as np
 
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.evaluators import grid, protocols
+from mmgr_jax.evaluators import by_fold, grid, protocols
 from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.targets import Target
 
@@ -123,7 +123,7 @@ class Job:
             cores = min(joblib.cpu_count(), MOST_PROCESSES)
             with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
                 elsewhere = joblib.Parallel(return_as="generator")(
-                    joblib.delayed(protocols.fit)(**self._arguments(call))
+                    joblib.delayed(by_fold.fit)(**self._arguments(call))
                     for call in shareable
                 )
         for call in calls:
@@ -141,7 +141,7 @@ class Job:
             return _by_rule(of or _mean, call.target, call.cells)
         if call.protocol == "finetune":
             return self.tuners[call.method](call.target, call.cells)
-        return protocols.fit(**self._arguments(call))
+        return by_fold.fit(**self._arguments(call))
 
     def _seconds(self, call: Call) -> float:
         of = self.methods[call.method]
@@ -161,11 +161,9 @@ class Job:
         return isinstance(of, Features) and call.protocol in IN_NUMPY
 
     def _arguments(self, call: Call) -> dict:
-        features = self.methods[call.method]
         return dict(
             protocol=call.protocol,
-            features=features.values,
-            weight=features.weights(),
+            features=self.methods[call.method],
             target=call.target,
             grid=call.cells,
             strengths=self.strengths,

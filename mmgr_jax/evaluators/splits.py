@@ -14,7 +14,6 @@ from jaxtyping import Bool, Int
 from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.data.schema import Split as Meaning
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import groups
 
 KINDS = ("block", "random")
 
@@ -75,7 +74,6 @@ def choose(
     num_folds: int | None,
     buffer_m: float | None,
     seed: int,
-    surroundings_m: float = 0.0,
 ) -> dict[str, Split]:
     """The splits to evaluate under: those stored, or dealt anew where asked otherwise.
 
@@ -92,9 +90,6 @@ def choose(
         buffer_m: Regions this close to a tested one neither train nor choose, under
             `block`; None for what the records say.
         seed: 0 for the stored folds; another number deals anew.
-        surroundings_m: How far around a region features are read, from centre to
-            centre. A region that reads a tested one takes no part either, under
-            `block`: so nothing of a tested region is read in training.
 
     Raises:
         InputError: If a kind is unknown, or there are too few blocks or regions.
@@ -116,8 +111,8 @@ def choose(
             fold = _deal(kind, region_ids, block_id, count, seed)
         buffer = buffer_m if buffer_m is not None else getattr(meaning, "buffer_m", 0.0)
         near = None
-        if kind == "block" and (buffer > 0 or surroundings_m > 0):
-            near = _near(geometry_wkb, buffer, surroundings_m)
+        if kind == "block" and buffer > 0:
+            near = _near(geometry_wkb, buffer)
         chosen[kind] = Split(fold, count, near)
     return chosen
 
@@ -156,19 +151,10 @@ def _deal(
     return folds_lib.by_block(blocks, num_folds=num_folds, seed=seed)
 
 
-def _near(
-    geometry_wkb: Sequence[bytes], buffer_m: float, surroundings_m: float
-) -> Int[np.ndarray, "p 2"]:
-    """Pairs of regions with outlines within the buffer, or that read each other."""
+def _near(geometry_wkb: Sequence[bytes], buffer_m: float) -> Int[np.ndarray, "p 2"]:
+    """Pairs of regions whose outlines are within the buffer, each pair once."""
     outlines = shapely.from_wkb(list(geometry_wkb))
-    pairs = np.zeros((0, 2), np.int64)
-    if buffer_m > 0:
-        found = shapely.STRtree(outlines).query(
-            outlines, predicate="dwithin", distance=buffer_m
-        )
-        pairs = found[:, found[0] < found[1]].T
-    if surroundings_m > 0:
-        centre_m = shapely.get_coordinates(shapely.centroid(outlines))
-        pairs = np.concatenate([pairs, groups.pairs_within(centre_m, surroundings_m)])
-        pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    return pairs
+    pairs = shapely.STRtree(outlines).query(
+        outlines, predicate="dwithin", distance=buffer_m
+    )
+    return pairs[:, pairs[0] < pairs[1]].T

@@ -159,6 +159,22 @@ def test_surroundings_are_means_of_rings(centre_m, radii_m):
     assert found.groups == (*own.groups, *rings)
 
 
+@pytest.mark.parametrize("radii_m", [(60.0,), (50.0, 150.0)])
+def test_tested_regions_surround_the_tested_alone(centre_m, radii_m):
+    rng = np.random.default_rng(5)
+    own = Features.of("a", rng.normal(size=(len(centre_m), 3)).astype(np.float32))
+    found = Surroundings(centre_m, radii_m).added(own)
+    test = rng.random(len(centre_m)) < 0.4
+    untested = found.around_untested(test)
+    assert untested.dtype == np.float32
+    np.testing.assert_allclose(untested[test], found.values[test], rtol=1e-5, atol=1e-6)
+    expected = _loop(centre_m[~test], own.values[~test].astype(np.float64), radii_m)
+    np.testing.assert_allclose(untested[~test], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(
+        found.around_untested(np.zeros_like(test)), found.values
+    )
+
+
 def test_a_region_without_neighbours_is_surrounded_by_its_like(centre_m):
     alone = int(np.argmax(centre_m[:, 0]))
     values = np.random.default_rng(2).normal(size=(len(centre_m), 3))
