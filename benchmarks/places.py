@@ -144,7 +144,7 @@ def one(job: Job) -> None:
 
 
 def table(jobs: list[Job]) -> str:
-    """Each method on each place: mean and deviation over the repeats, in Markdown."""
+    """Each method on each place, the mean over the repeats, in Markdown."""
     by_place: dict[str, list[Path]] = {}
     for job in jobs:
         if job.done:
@@ -172,8 +172,8 @@ def _cell(paths: list[Path], task: str, method: str) -> str:
     if own is None:
         return ""
     if method == TOWER:
-        return own.text()
-    return f"{own.text()} ({_better(paths, task, method)})"
+        return f"{own.estimate:.3f}"
+    return f"{own.estimate:.3f} ({_better(paths, task, method)})"
 
 
 def _better(paths: list[Path], task: str, method: str) -> str:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,6 @@ def test_means_over_cities_of_means_over_seeds(results, task):
     values = np.array([of[f"{task}|MMGR both|all"] for of in stored])
     np.testing.assert_allclose(own.estimate, values[:, 0].mean())
     np.testing.assert_allclose(own.samples, values[:, 1:].mean(axis=0))
-    np.testing.assert_allclose(own.deviation, values[:, 0].std(ddof=1))
     assert own.num_blocks == 40
 
 
@@ -90,3 +91,37 @@ def test_a_paired_difference_is_surer_than_two_intervals(results, task, metric):
 
 def test_a_method_that_a_city_lacks_has_no_mean(results):
     assert pooled.measured(results, "gdp", "nobody") is None
+
+
+def test_ways_are_compared_from_the_same_seeds(tmp_path):
+    """What only one of two ways has run does not count in their difference."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Done:
+        way: str
+        seed: int
+        city: int = 0
+        harder: str = ""
+        done: bool = True
+
+        @property
+        def folder(self):
+            return tmp_path / self.way / str(self.seed)
+
+    jobs = [Done("recommended", 0), Done("recommended", 1), Done("noise", 0)]
+    noise = np.append(0.0, np.random.default_rng(0).normal(0, 0.01, 100))
+    for job, level in zip(jobs, (0.5, 0.9, 0.6), strict=True):
+        noise = np.append(0.0, noise[1:] * 1.1)
+        arrays = {}
+        for task in pooled.METRICS:
+            for kind in ("image", "both"):
+                arrays[f"{task}|MMGR {kind}|all"] = level + noise
+                arrays[f"{task}|MMGR {kind}|all|blocks"] = np.array(20)
+        job.folder.mkdir(parents=True)
+        np.savez(job.folder / pooled.FILE, **arrays)
+    row = next(
+        line
+        for line in pooled.tables("development", jobs).splitlines()
+        if "noise" in line
+    )
+    assert "| 1 x 1 | 0.600 (-0.100 *) | 0.600 (+0.100 *) |" in row
