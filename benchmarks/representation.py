@@ -79,7 +79,9 @@ class Job:
         return trains + EVALUATE_S + more
 
 
-def jobs(part: str, names: Sequence[str]) -> list[Job]:
+def jobs(
+    part: str, names: Sequence[str], seeds: Sequence[int] = ways.TRAINING_SEEDS
+) -> list[Job]:
     """All jobs of a part, those first whose training others read."""
     order = sorted(names, key=lambda name: bool(ways.WAYS[name].trained))
     if part == "development":
@@ -88,7 +90,7 @@ def jobs(part: str, names: Sequence[str]) -> list[Job]:
         cities, harder = ways.HELD_OUT, ("",)
     else:
         cities, harder = ways.HELD_OUT[:1], tuple(ways.HARDER)
-    seeds = ways.TRAINING_SEEDS if part != "robustness" else ways.TRAINING_SEEDS[:1]
+    seeds = seeds if part != "robustness" else seeds[:1]
     return [
         Job(city, name, seed, part, more)
         for seed in seeds
@@ -98,9 +100,11 @@ def jobs(part: str, names: Sequence[str]) -> list[Job]:
     ]
 
 
-def run(part: str, names: Sequence[str], num_processes: int) -> None:
+def run(
+    part: str, names: Sequence[str], seeds: Sequence[int], num_processes: int
+) -> None:
     """Does what is not done yet, and writes the tables."""
-    everything = jobs(part, names)
+    everything = jobs(part, names, seeds)
     left = processes.left(part, everything, num_processes)
     for city in sorted({(job.city, job.harder) for job in left}):
         _records(*city)
@@ -164,6 +168,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--part", choices=PARTS, help="all by default")
     parser.add_argument("--ways", default="", help="names, by commas; all by default")
+    parser.add_argument("--seeds", default="", help="of the training; likewise")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -177,6 +182,13 @@ def _names(part: str, given: str) -> tuple[str, ...]:
     if unknown:
         raise SystemExit(f"--ways: {unknown} unknown; there are {', '.join(ways.WAYS)}")
     return names
+
+
+def _seeds(given: str) -> tuple[int, ...]:
+    numbers = tuple(map(int, given.split(","))) if given else ways.TRAINING_SEEDS
+    if unknown := set(numbers) - set(ways.TRAINING_SEEDS):
+        raise SystemExit(f"--seeds: {unknown} unknown; there are {ways.TRAINING_SEEDS}")
+    return numbers
 
 
 def _job(spec: str) -> Job:
@@ -194,4 +206,5 @@ if __name__ == "__main__":
             if chosen == "places":
                 places.run(options.processes)
             else:
-                run(chosen, _names(chosen, options.ways), options.processes)
+                names = _names(chosen, options.ways)
+                run(chosen, names, _seeds(options.seeds), options.processes)
