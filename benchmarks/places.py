@@ -181,7 +181,7 @@ def _better(paths: list[Path], task: str, method: str) -> str:
     sign = -1 if METRICS[task] == "l1" else 1
     each = []
     for path in paths:
-        stored = pooled.load([path])
+        stored = pooled.stored(path)
         ours, tower = (stored[f"{task}|{name}|all"][0] for name in (method, TOWER))
         each.append(sign * (ours - tower))
     return f"{np.mean(each):+.3f} ± {np.std(each, ddof=1):.3f}"

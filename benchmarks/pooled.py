@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,14 +68,11 @@ def save(folder: Path, found: Report) -> None:
     temporary.rename(folder / FILE)
 
 
-def load(paths: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Estimate and samples [1 + n] by name, the mean over some results of one city."""
-    found: dict[str, list[np.ndarray]] = {}
-    for path in paths:
-        with np.load(path) as stored:
-            for name in stored.files:
-                found.setdefault(name, []).append(stored[name])
-    return {name: np.mean(of, axis=0) for name, of in found.items()}
+@functools.lru_cache(maxsize=4096)
+def stored(path: Path) -> Mapping[str, np.ndarray]:
+    """What `save` has written: estimate and samples [1 + n] by name."""
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def measured(
@@ -83,12 +81,11 @@ def measured(
     """A method on a task over cities; None where a city lacks it."""
     key, every, blocks = f"{task}|{method}|{labels}", [], 0
     for paths in by_city.values():
-        having = [path for path in paths if _has(path, key)]
+        having = [of for path in paths if key in (of := stored(path))]
         if not having:
             return None
-        together = load(having)
-        every.append(together[key])
-        blocks += int(_blocks(having[0], task))
+        every.append(np.mean([of[key] for of in having], axis=0))
+        blocks += _blocks(having[0], task)
     if not every:
         return None
     mean = np.mean(every, axis=0)
@@ -201,15 +198,11 @@ def _method_table(
 
 
 def _methods(by_city: Mapping[int, Sequence[Path]], labels: str) -> list[str]:
-    names: dict[str, None] = {}
-    for paths in by_city.values():
-        for path in paths:
-            with np.load(path) as stored:
-                for key in stored.files:
-                    task, method, count, *more = key.split("|")
-                    if task == "gdp" and count == labels and not more:
-                        names[method] = None
-    return list(names)
+    keys = [key for paths in by_city.values() for path in paths for key in stored(path)]
+    named = [key.split("|") for key in keys]
+    return list(
+        dict.fromkeys(of[1] for of in named if (of[0], *of[2:]) == ("gdp", labels))
+    )
 
 
 def _difference(of: intervals.Interval) -> str:
@@ -217,15 +210,9 @@ def _difference(of: intervals.Interval) -> str:
     return f"{of.estimate:+.3f} [{of.low:+.3f}, {of.high:+.3f}]{sure}"
 
 
-def _has(path: Path, key: str) -> bool:
-    with np.load(path) as stored:
-        return key in stored.files
-
-
-def _blocks(path: Path, task: str) -> int:
-    with np.load(path) as stored:
-        return next(
-            int(stored[key])
-            for key in stored.files
-            if key.startswith(f"{task}|") and key.endswith("|blocks")
-        )
+def _blocks(of: Mapping[str, np.ndarray], task: str) -> int:
+    return next(
+        int(value)
+        for key, value in of.items()
+        if key.startswith(f"{task}|") and key.endswith("|blocks")
+    )
