@@ -22,7 +22,7 @@ from configs import santa_monica, socal
 FOLDER = "runs/representation/places"
 TOWER = "MobileNetV2"
 SCRATCH = "MMGR from scratch"
-COLOURS = "MMGR from scratch, weak colours"
+NO_COLOURS = "MMGR from scratch, no change of colour"
 SEEDS = (0, 1, 2, 3, 4)
 """Of the training, and of the dealing of the folds."""
 
@@ -36,8 +36,8 @@ SHOWN = (
     ("random both", "a random head on the tower, image and POIs"),
     (f"{SCRATCH} image", "MMGR from scratch, image"),
     (f"{SCRATCH} both", "MMGR from scratch, image and POIs"),
-    (f"{COLOURS} image", "the same with weak colours, image"),
-    (f"{COLOURS} both", "the same with weak colours, image and POIs"),
+    (f"{NO_COLOURS} image", "the same without change of colour, image"),
+    (f"{NO_COLOURS} both", "the same without change of colour, image and POIs"),
     ("image statistics", "image statistics"),
     ("poi counts", "POI counts"),
     ("statistics and counts", "statistics and counts"),
@@ -131,10 +131,10 @@ def one(job: Job) -> None:
         _train(config, job, "tower")
         if job.place == "santa_monica":
             plain, colours = place_config(job.place), place_config(job.place)
-            colours.augment.jitter_probability = 0.8
+            colours.augment.jitter_probability = 0.0
             config.eval.checkpoints = (
                 (SCRATCH, _train(plain, job, "scratch")),
-                (COLOURS, _train(colours, job, "scratch_colours")),
+                (NO_COLOURS, _train(colours, job, "scratch_no_colours")),
             )
         config.checkpoint = str(job.folder / "tower")
         config.workdir = str(job.folder / "evaluation")

@@ -394,12 +394,12 @@ def nadir(c: ConfigDict) -> ConfigDict:
     """Views for imagery from straight above.
 
     No direction is up, so views are flipped and turned. Colour says what covers the
-    ground and is left alone; imagery of several dates or sensors may want a little
-    change of it (`augment.jitter_probability=0.8`). A crop keeps at least half of the
-    tile, since what a region is like is a matter of how much there is of what.
+    ground and is changed a little, as it varies between flights; imagery of one flight
+    wants no change at all (`augment.jitter_probability=0.0`). A crop keeps at least
+    half of the tile, since what a region is like is a matter of how much there is of
+    what.
     """
     c.augment.crop_area = (0.5, 1.0)
-    c.augment.jitter_probability = 0.0
     c.augment.brightness = 0.2
     c.augment.contrast = 0.2
     c.augment.saturation = 0.2

@@ -1,6 +1,7 @@
 """A generated city with known truth: the whole path in minutes on a laptop.
 
-It trains and is read by `common.recommended`.
+It trains and is read by `common.recommended`, without any change of colour: its
+picture is of one sensor and one day.
 
 Variants:
     paper        the paper's views, POI encoder and features instead
@@ -17,15 +18,21 @@ def get_config(variant: str | None = None) -> ConfigDict:
     """The toy city, optionally in a variant."""
     variant = common.parse_variant(variant, ("paper", "image_only", "smoke"))
     if variant == "smoke":
-        return _smoke(common.recommended(_city("toy_city_smoke", (8, 8))))
+        return _smoke(_recommended(_city("toy_city_smoke", (8, 8))))
     c = _city("toy_city", (40, 40))
     if variant == "paper":
         c.workdir = "runs/toy_city_paper"
         return c
-    common.recommended(c)
+    _recommended(c)
     if variant == "image_only":
         c.workdir = "runs/toy_city_image_only"
         c.loss.image_weight = 1.0
+    return c
+
+
+def _recommended(c: ConfigDict) -> ConfigDict:
+    common.recommended(c)
+    c.augment.jitter_probability = 0.0
     return c
 
 
