@@ -98,6 +98,7 @@ def base(name: str, crs: str) -> ConfigDict:
             path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON or Shapefile
             layer=placeholder(str),  # GeoPackage only; None: its only one
             id_column=placeholder(str),  # None: a hash of the outline
+            encoding=placeholder(str),  # of a Shapefile, such as "gb18030"
             fit="refuse",  # or "scale": a large polygon gets coarser pixels
         ),
     )
@@ -524,6 +525,11 @@ def _label(kind: str, path: str, **given: Any) -> ConfigDict:
         band=1,
         column=placeholder(str),
         id_column=placeholder(str),
+        x_column=placeholder(str),  # points of a CSV: longitude or easting
+        y_column=placeholder(str),
+        crs=placeholder(str),  # of these coordinates
+        encoding=placeholder(str),
+        separator=placeholder(str),
         classes=(),
         mapping=(),
         nodata="unknown",

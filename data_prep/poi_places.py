@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from data_prep import cells, poi_sources, vectors
 from data_prep import crs as crs_lib
-from data_prep import poi_sources, vectors
 from mmgr_jax.errors import InputError
 
 Area = tuple[float, float, float, float]
@@ -131,7 +131,7 @@ def _numbers(table: pd.DataFrame, name: str, decimal: str, path: str) -> _Column
     values = vectors.column(table, name)
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(float, na_value=np.nan)
-    text = values.astype("string")
+    text = cells.text(values, f"{path}: column {name!r}")
     if decimal == ",":
         text = text.str.replace(",", ".", regex=False)
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(float, na_value=np.nan)

@@ -41,7 +41,7 @@ def column_problems(
     path: str, header: vectors.Header, wanted: Sequence[str], key: str
 ) -> list[str]:
     """Columns that the config names and the file lacks."""
-    missing = [name for name in wanted if name not in header.columns]
+    missing = [name for name in wanted if not header.has(name)]
     if not missing:
         return []
     return [

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyogrio
 import rasterio
+from pyogrio.errors import DataSourceError
 from rasterio.errors import RasterioError
 
+from data_prep import cells, csv_files, encodings, imagery, vectors
 from data_prep import crs as crs_lib
-from data_prep import imagery, vectors
 from data_prep.checks import common
-from data_prep.labels import LabelSource, polygons
+from data_prep.labels import LabelSource, points, polygons
 from data_prep.labels import source as source_lib
 from mmgr_jax.errors import InputError
 
@@ -41,6 +42,8 @@ def problems(
         return [f"{key}: a name has letters, digits and underscores only."]
     source = LabelSource(**settings)
     found = source_lib.problems(key, source)
+    encoding = encodings.problem(source.encoding, key)
+    found += [encoding] if encoding else []
     if found:
         return found
     if not source.path or not Path(source.path).is_file():
@@ -56,6 +59,8 @@ def problems(
     except InputError as error:
         return [f"{key}: {error}"]
     except RasterioError as error:
+        if source.form == "raster" and _is_table(source.path):
+            return [_no_raster(key, source)]
         return [str(imagery.unreadable(Path(source.path), error))]
     except common.UNREADABLE as error:
         return [common.no_table(source.path, error)]
@@ -96,7 +101,10 @@ def _raster_problems(
 
 def _table_problems(key: str, source: LabelSource) -> list[str]:
     assert source.id_column is not None
-    header = vectors.header(source.path)
+    several = vectors.layer_problem(source.path, None, None)
+    if several:
+        return [f"{key}: {several}"]
+    header = vectors.header(source.path, None, source.text(key))
     wanted = [source.id_column]
     wanted += source.class_of if source.kind == "share" else [source.column or ""]
     return common.column_problems(source.path, header, wanted, key)
@@ -109,18 +117,24 @@ def _polygon_problems(
     several = vectors.layer_problem(source.path, None, None)
     if several:
         return [f"{key}: {several}"]
-    header = vectors.header(source.path)
-    found = common.column_problems(source.path, header, [source.column], key)
-    if not header.has_geometry:
+    header = vectors.header(source.path, None, source.text(key))
+    named = [source.column, source.x_column, source.y_column]
+    wanted = [name for name in named if name and name != source_lib.EACH]
+    found = common.column_problems(source.path, header, wanted, key)
+    crs = source.crs or header.crs
+    if not header.has_geometry and source.x_column is None:
         found.append(
             f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
-            "table of regions."
+            "table of regions, or x_column, y_column and crs for points with a count."
         )
-    elif header.crs is None:
+    elif crs is None:
         found.append(common.no_crs(source.path))
+    elif source.crs and (problem := _crs_problem(source.crs)):
+        found.append(f"{key}.crs: {problem}")
     if found:
         return found
-    table = vectors.load(source.path)
+    assert crs is not None
+    table = points.load(key, source)
     if not (table.geometry.notna() & ~table.geometry.is_empty).any():
         return [
             f"{source.path}: no row has a geometry. Wanted: polygons with column "
@@ -129,20 +143,50 @@ def _polygon_problems(
     if infinite := common.infinite(source.path, table):
         return infinite
     if source.has_classes:
-        found += _unknown_classes(key, source, table[source.column])
-    else:
-        found += _no_numbers(key, source, table[source.column])
+        found += _unknown_classes(key, source, vectors.column(table, source.column))
+    elif source.column != source_lib.EACH:
+        found += _no_numbers(key, source, vectors.column(table, source.column))
     kinds = set(table.geom_type.dropna())
-    if not kinds <= set(polygons.POLYGONS):
+    if not kinds <= set(polygons.POLYGONS) and not (
+        source.kind == "count" and points.are_points(table)
+    ):
         found.append(
-            f"{source.path}: holds {common.names(sorted(kinds))}. Wanted: polygons."
+            f"{source.path}: holds {common.names(sorted(kinds))}. Wanted: polygons; or "
+            "points alone, which carry a count (kind 'count') and nothing else."
         )
     bounds = tuple(float(edge) for edge in table.total_bounds)
-    return found + _overlap_problems(key, source.path, bounds, header.crs, extent_deg)
+    return found + _overlap_problems(key, source.path, bounds, crs, extent_deg)
+
+
+def _crs_problem(crs: str) -> str | None:
+    try:
+        crs_lib.parse(crs)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _is_table(path: str) -> bool:
+    """Whether a file that is no raster is a table or has geometries."""
+    if csv_files.is_csv(path) or path.lower().endswith(".parquet"):
+        return True
+    try:
+        return len(pyogrio.list_layers(path)) > 0
+    except DataSourceError:
+        return False
+
+
+def _no_raster(key: str, source: LabelSource) -> str:
+    return (
+        f"{key}: {source.path} is a table, not a raster, and {key}.column names none "
+        f"of its columns. Name the one with the {source.kind}, and id_column where "
+        f"rows are regions; {source_lib.EACH!r} counts polygons or points themselves."
+    )
 
 
 def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[str]:
-    present = polygons.texts(column).dropna()
+    what = f"{source.path}: column {source.column!r}"
+    present = cells.text(column, what).dropna()
     unknown = present[~present.isin(list(source.class_of))].value_counts()
     if not len(unknown):
         return []
@@ -156,8 +200,8 @@ def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[s
 
 
 def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    wrong = column[column.notna() & ~np.isfinite(numbers)]
+    what = f"{source.path}: column {source.column!r}"
+    wrong = column[cells.numbers(column, what)[1]]
     if not len(wrong):
         return []
     return [

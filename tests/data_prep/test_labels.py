@@ -10,7 +10,7 @@ import small_city
 import small_regions
 from rasterio.transform import from_origin
 
-from data_prep import labels
+from data_prep import cells, labels
 from data_prep.labels import LabelSource, overlay, polygons, rasters, totals
 from mmgr_jax.errors import InputError
 
@@ -260,7 +260,7 @@ def test_classes_of_the_file_are_mapped_to_those_of_the_config(tmp_path):
     assert report["mean covered share"] == pytest.approx(0.8)
     assert report["polygons left out by the mapping"] == 1
     # Where a cell is empty, pandas reads the codes as 101.0.
-    codes = polygons.texts(pd.Series([101.0, np.nan]))
+    codes = cells.text(pd.Series([101.0, np.nan]))
     assert codes.tolist()[0] == "101" and pd.isna(codes[1])
 
 
@@ -294,7 +294,7 @@ def test_overlay_matches_geopandas(tmp_path, crs, monkeypatch):
     names = rng.choice(CLASSES, 40)
     source = _zones(tmp_path, shapes, names, crs)
     regions = _regions()
-    table, _ = polygons.read(source, small_city.CRS)
+    table, _ = polygons.read("config.labels.zones", source, small_city.CRS)
     pieces = overlay.overlay(regions.geometry, table.geometry.to_numpy())
     class_of = table["zone"].map(CLASSES.index).to_numpy()
     found = np.zeros((30, 2))
