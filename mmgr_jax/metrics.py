@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import tensorboardX
+
+from mmgr_jax import files, folders
 
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -81,23 +85,36 @@ class Progress:
 class Writer:
     """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
 
-    def __init__(self, workdir: Path, *, start_step: int, mute: bool = False) -> None:
+    def __init__(
+        self, workdir: Path, *, start_step: int, save_every: int = 1, mute: bool = False
+    ) -> None:
         """Opens the files of a run.
 
         Args:
             workdir: Folder of the run.
             start_step: Step the run starts or continues from. Rows beyond it, left by a
                 killed run, are dropped: those steps are taken again.
+            save_every: Steps between checkpoints. A file that tells of more steps than
+                a kill can cost, or holds lines of another program, is kept under
+                another name.
             mute: Write nothing, as where another process writes.
+
+        Raises:
+            InputError: If the file cannot be read.
         """
         self._mute = mute
         if mute:
             return
         path = workdir / METRICS_FILE
-        kept = [row for row in _rows(path) if row["step"] <= start_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.replace(path)
+        rows, foreign = _rows(path)
+        kept = [row for row in rows if row["step"] <= start_step]
+        lost = max((row["step"] for row in rows), default=0) - start_step
+        if foreign:
+            _keep(path, f"{foreign} lines of another program")
+        elif lost > 2 * save_every:
+            told = f"rows up to step {start_step + lost}, but this run begins at"
+            _keep(path, f"{told} step {start_step}")
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._board = tensorboardX.SummaryWriter(
             str(workdir / BOARD), purge_step=start_step + 1, flush_secs=10
@@ -151,12 +168,33 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def _rows(path: Path) -> list[dict]:
-    """Whole rows of an existing file; a line torn by a kill is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+def _rows(path: Path) -> tuple[list[dict], int]:
+    """Rows of an existing file, and how many lines are none.
+
+    A last line that a kill has torn counts as neither.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise folders.unreadable(path, error) from error
+    rows, foreign = [], 0
+    for line in lines:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
+        elif line.endswith(b"\n") and line.strip():
+            foreign += 1
+    return rows, foreign
+
+
+def _keep(path: Path, why: str) -> None:
+    """Copies a file to a name that is free."""
+    names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    shutil.copyfile(path, aside)
+    log.warning("%s: has %s; a copy is kept in %s", path, why, aside.name)

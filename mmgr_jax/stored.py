@@ -85,6 +85,14 @@ def refuse_other_arrays(
 ) -> None:
     """Raises InputError, with the first differences, where shapes or names differ."""
     for name in ("model", "train"):
+        if name not in wanted:
+            continue
+        if name not in stored:
+            raise InputError(
+                f"{bundle}: holds weights alone, from which no run continues. Name it "
+                "in --config.init.checkpoint, to begin with them, and another "
+                "--config.workdir."
+            )
         theirs, ours = _shapes(stored[name]), _shapes(wanted[name])
         differing = [
             f"{path}: {theirs.get(path, 'absent')} in the checkpoint, "
@@ -115,10 +123,16 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def root_cause(error: BaseException) -> str:
+    """What the innermost error says."""
+    error = innermost(error)
+    return " ".join((str(error) or type(error).__name__).split())[:400]
+
+
+def innermost(error: BaseException) -> BaseException:
     """Orbax tells a tree mismatch in `__cause__` alone."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join((str(error) or type(error).__name__).split())[:400]
+    return error
 
 
 def jsonable(tree: Any) -> Any:

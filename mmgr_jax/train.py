@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from mmgr_jax import (
     compilation,
     distributed,
     experiment,
+    folders,
+    locks,
     metrics,
     profile,
     sharding,
@@ -31,6 +34,9 @@ from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.experiment import Experiment
+
+LOCK_FILE = ".training"
+"""In the folder of a run while it trains."""
 
 _NAMED = 8  # regions named in an error
 
@@ -51,9 +57,11 @@ def train(config: ConfigDict) -> Path:
             no longer a number.
     """
     run = experiment.build(config)
-    run.workdir.mkdir(parents=True, exist_ok=True)
     log.info(describe(run, config))
-    with checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints:
+    with (
+        alone_in(run.workdir),
+        checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints,
+    ):
         state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
         if start < run.total_steps:
@@ -64,6 +72,25 @@ def train(config: ConfigDict) -> Path:
     return run.workdir
 
 
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Makes the folder of a run; within it no other run trains there.
+
+    Of several processes that train as one, the first holds the lock for all.
+
+    Raises:
+        InputError: If another run does, naming its process and host.
+    """
+    if not distributed.is_first():
+        yield
+        return
+    workdir = folders.real(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    remedy = "name another --config.workdir"
+    with locks.held(workdir / LOCK_FILE, "a training", remedy):
+        yield
+
+
 def begin(
     run: Experiment, checkpoints: checkpoint.Checkpoints
 ) -> tuple[train_step.TrainState, pipeline.TrainingBatches, metrics.Clock]:
@@ -71,13 +98,13 @@ def begin(
 
       1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
          happened. A damaged one is named and set aside, and the one before is taken.
-      2. It holds none: at step 0.
+      2. It never held any: at step 0.
 
     Raises:
         InputError: If the checkpoint is of another model, or none can be read.
     """
     iterator, clock = run.batches(), metrics.Clock()
-    if not checkpoints.latest_step:
+    if checkpoints.is_new():
         return run.init(), iterator, clock
     state, times = checkpoints.restore(
         run.abstract,
@@ -118,7 +145,10 @@ def _loop(
     recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
         metrics.Writer(
-            run.workdir, start_step=start, mute=not distributed.is_first()
+            run.workdir,
+            start_step=start,
+            save_every=run.save_every,
+            mute=not distributed.is_first(),
         ) as writer,
         _Stop() as stop,
         profile.Profile(run.profile, run.workdir / metrics.BOARD) as trace,

@@ -15,12 +15,15 @@ FLOOR = {
     "typing": 0, "errors": 0, "files": 0, "terminal": 0,
     "distributed": 1, "compilation": 1, "profile": 2,
     "cli": 2,
-    "data.tiles": 1, "data.example": 1, "data.schema": 2,
+    "data.tiles": 1, "data.example": 1, "data.contents": 1, "data.seals": 1,
+    "data.names": 1,
+    "data.schema": 2,
     "data": 3, "models": 2, "image_ops": 2, "augment_draws": 2, "streaming": 2,
     "augment": 3, "losses": 3,
     "tower_views": 3, "optim": 3,
     "train_step": 4, "durations": 4, "sharding": 4, "metrics": 4,
-    "evaluators": 4, "geo": 4, "stored": 4, "checkpoint": 5,
+    "evaluators": 4, "geo": 4,
+    "locks": 1, "checksums": 1, "folders": 2, "stored": 3, "bundles": 4, "checkpoint": 5,
     "stored_heads": 5, "device_tiles": 5,
     "towers": 6, "tower_settings": 6, "warm_start": 6, "experiment": 7,
     "train": 8, "inference": 8, "planning": 8,
@@ -80,16 +83,21 @@ def test_libraries_stay_in_their_rooms(path):
         assert not roots & {"jax", "flax", "optax", "orbax"}
     if module.startswith("data_prep."):
         allowed = ("mmgr_jax.data.schema", "mmgr_jax.data.folds",
-                   "mmgr_jax.data.tiles", "mmgr_jax.data.texts", "mmgr_jax.data",
+                   "mmgr_jax.data.tiles", "mmgr_jax.data.texts",
+                   "mmgr_jax.data.contents", "mmgr_jax.data.seals",
+                   "mmgr_jax.data.names",
+                   "mmgr_jax.data.source", "mmgr_jax.data",
                    "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.files",
+                   "mmgr_jax.folders", "mmgr_jax.locks",
                    "mmgr_jax.terminal", "mmgr_jax.page.tree")  # fmt: skip
         for name in names:
             if name.startswith("mmgr_jax"):
                 assert name.startswith(allowed), name
                 if name.startswith("mmgr_jax.data."):
-                    assert name.startswith(allowed[:4]), name
+                    assert name.startswith(allowed[:8]), name
     else:
         assert "orbax" not in roots or module in (
+            "mmgr_jax.bundles",
             "mmgr_jax.checkpoint",
             "mmgr_jax.stored",
         )
