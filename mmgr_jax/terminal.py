@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TextIO
+from io import TextIOBase
 
 _ACTING = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
@@ -42,7 +42,7 @@ class Outlet:
     the work.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIOBase | None) -> None:
         """Takes the stream; None where the process was started without."""
         self._stream = stream
         if stream is not None and hasattr(stream, "reconfigure"):
