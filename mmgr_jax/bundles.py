@@ -70,6 +70,7 @@ def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
             raise DamageError(f"{folders.MARK} is missing")
         if parts is None:
             log.info("%s: of an earlier version, without checksums", bundle)
+            folders.refuse_unreadable(bundle)
 
 
 def as_before_marks(bundle: Path) -> Collection[str]:
@@ -84,7 +85,11 @@ def as_before_marks(bundle: Path) -> Collection[str]:
 def described(bundle: Path) -> Mapping[str, Any]:
     """Shapes and types of the arrays of a bundle, by item."""
     with _read(bundle):
-        return ocp.checkpointables_metadata(bundle).metadata
+        found = ocp.checkpointables_metadata(bundle).metadata
+        for name in ("model", "train"):
+            if found.get(name) is None and (bundle / name).is_dir():
+                raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
+        return found
 
 
 def load(bundle: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:

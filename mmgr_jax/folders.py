@@ -147,6 +147,16 @@ def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
     return "files" in told
 
 
+def refuse_unreadable(folder: Path) -> None:
+    """Raises InputError where a file of a folder cannot be opened and read from."""
+    for name in _below(folder):
+        try:
+            with (folder / name).open("rb") as file:
+                file.read(1)
+        except (OSError, MemoryError) as error:
+            raise unreadable(folder / name, error) from error
+
+
 def unreadable(path: Path, error: BaseException) -> InputError:
     """The error for what is there and cannot be read now: nothing is wrong with it."""
     if is_memory(error):

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -245,6 +244,15 @@ def test_orbax_failing_on_whole_bytes_is_no_damage(run, monkeypatch, text, messa
     with pytest.raises(InputError, match=f"{message}.*Nothing was changed"):
         _restore(run)
     assert _contents(run) == before
+
+
+def test_without_checksums_too_what_cannot_be_read_stops_and_stays(run, refusing):
+    _before_checksums(run / checkpoint.FOLDER / "2")
+    patch = refusing("2/train/_METADATA", PermissionError(13, "Permission denied"))
+    with pytest.raises(InputError, match="Permission denied.*Nothing was changed"):
+        _restore(run)
+    patch.undo()
+    assert _restore(run) == 2
 
 
 def test_a_folder_of_checkpoints_that_cannot_be_listed_stops(run, monkeypatch):
