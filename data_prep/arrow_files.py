@@ -16,7 +16,8 @@ import pyarrow.json
 import pyarrow.parquet as pq
 import pyproj
 
-from data_prep import cells, csv_files
+from data_prep import csv_files
+from mmgr_jax.data.names import one_form
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -32,7 +33,7 @@ class Header:
     """What a file says of itself without reading its rows.
 
     Attributes:
-        columns: Names of the attribute columns, in one form (`cells.one_form`).
+        columns: Names of the attribute columns, in one form (`names.one_form`).
         crs: CRS of the geometries as WKT, None where the file names none.
         has_geometry: Whether rows carry geometries.
         num_rows: Number of rows, None where only reading would tell.
@@ -51,7 +52,7 @@ class Header:
 
     def has(self, name: str) -> bool:
         """Whether `vectors.column` would find a column or a path within one."""
-        name = cells.one_form(name)
+        name = one_form(name)
         if name in self.columns:
             return True
         path = re.sub(r"\[\d+\]", "[0]", name)
@@ -59,7 +60,7 @@ class Header:
 
     def inside(self, name: str) -> tuple[str, ...]:
         """Paths within a column of structs or lists; none within a plain one."""
-        start = cells.one_form(name)
+        start = one_form(name)
         return tuple(
             path for path in self.nested if path.startswith((f"{start}.", f"{start}["))
         )
@@ -118,8 +119,8 @@ def load(path: str | Path, columns: Sequence[str] | None) -> pd.DataFrame:
     geo = _geo(schema)
     chosen = None
     if columns is not None:
-        tops = {top(cells.one_form(name)) for name in columns}
-        chosen = [name for name in schema.names if cells.one_form(name) in tops]
+        tops = {top(one_form(name)) for name in columns}
+        chosen = [name for name in schema.names if one_form(name) in tops]
         chosen += [geo["primary_column"]] if geo else []
     if geo:
         table = gpd.read_parquet(path, columns=chosen, to_pandas_kwargs=exact)
@@ -147,7 +148,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     table = table.drop(columns=unnamed).reset_index(drop=True)
     kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
     return table.rename(
-        columns=lambda name: name if name == kept else cells.one_form(str(name))
+        columns=lambda name: name if name == kept else one_form(str(name))
     )
 
 
@@ -157,7 +158,7 @@ def _columns(
     """Columns, CRS, and whether there are geometries."""
     spatial = geo.get("columns", {})
     names = [
-        cells.one_form(name)
+        one_form(name)
         for name in schema.names
         if name not in spatial and not _ROW_NUMBERS.fullmatch(name)
     ]
@@ -179,9 +180,7 @@ def _geo(schema: pa.Schema) -> dict[str, Any]:
 
 def _nested(schema: pa.Schema) -> tuple[str, ...]:
     return tuple(
-        place
-        for field in schema
-        for place in _inside(cells.one_form(field.name), field.type)
+        place for field in schema for place in _inside(one_form(field.name), field.type)
     )
 
 

@@ -1,21 +1,17 @@
-"""Cells of tables: as text that can be compared, and as numbers, never by accident.
-
-What two files call by one name is one name here: letters with accents are composed
-(NFC), characters that nobody sees are dropped, and every kind of space is a space.
-"""
+"""Cells of tables: as text that can be compared, and as numbers, never by accident."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from mmgr_jax.data.names import alike, one_form
 from mmgr_jax.errors import InputError
 
 MISSING_NUMBERS = frozenset(
@@ -23,23 +19,10 @@ MISSING_NUMBERS = frozenset(
 )
 """Words, in small letters, that stand for no number where numbers are wanted."""
 
-# Zero-width spaces, soft hyphens, byte order marks, marks of the writing direction.
-_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-# Joiners shape letters and emoji, so only at the ends do they say nothing.
-_JOINERS = "\u200c\u200d"
-_SPACE = re.compile(r"[^\S ]")
 # From here on, decimal numbers of 64 bits skip whole ones.
 _EXACT = 2.0**53
 _NAMES_SHOWN = 5
 _PRINTED = re.compile(r"\[.*\]$|\{.*\}$", re.DOTALL)
-
-
-def one_form(name: str) -> str:
-    """A name in the form in which names are compared, without space around it."""
-    if name.isascii():
-        return name.strip()
-    composed = unicodedata.normalize("NFC", _UNSEEN.sub("", name))
-    return _SPACE.sub(" ", composed).strip().strip(_JOINERS).strip()
 
 
 def text(column: pd.Series, what: str = "a column") -> pd.Series:
@@ -120,17 +103,6 @@ def refuse_printed(said: pd.Series, what: str) -> None:
             f"{what} holds lists or structs written as text, such as {shown}, which "
             "are no names. Write one name in each cell."
         )
-
-
-def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that only case, width or space tell apart, such as "ATM" and "atm"."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        wide = unicodedata.normalize("NFKC", name).casefold()
-        for joiner in _JOINERS:
-            wide = wide.replace(joiner, "")
-        groups.setdefault(" ".join(wide.split()), []).append(name)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def tell_alike(names: Iterable[str], what: str) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_prep import cells, encodings
+from data_prep import encodings
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": ","}
@@ -50,7 +51,7 @@ def is_csv(path: str | Path) -> bool:
 
 
 def names(path: str | Path, text: Text) -> tuple[str, ...]:
-    """The names in the first line, in one form (`cells.one_form`).
+    """The names in the first line, in one form (`names.one_form`).
 
     Raises:
         InputError: If there are none, they are not in the encoding, another character
@@ -136,7 +137,7 @@ def _open(path: str | Path, text: Text) -> io.TextIOBase:
 
 
 def _header(path: str | Path, text: Text, fields: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(cells.one_form(name) for name in fields)
+    found = tuple(one_form(name) for name in fields)
     separator = _separator(path, text)
     other = [mark for mark in _OTHER_SEPARATORS if mark in fields[0]]
     if len(found) == 1 and other:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int, Int32
 
 from data_prep import cells, vectors
 from data_prep.checks import common
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 _NAMES_SHOWN = 5
@@ -59,9 +60,9 @@ def shared_list(
     if path is not None:
         names, parents = _read(path)
     names, parents = (
-        tuple(cells.one_form(str(name)) for name in given) for given in (names, parents)
+        tuple(one_form(str(name)) for name in given) for given in (names, parents)
     )
-    unknown = None if unknown is None else cells.one_form(unknown)
+    unknown = None if unknown is None else one_form(unknown)
     if not names:
         if path is None and not parents and unknown is None:
             return None

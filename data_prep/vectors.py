@@ -14,9 +14,10 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
-from data_prep import arrow_files, cells, csv_files, encodings, shapefiles
+from data_prep import arrow_files, csv_files, encodings, shapefiles
 from data_prep.arrow_files import Header
 from data_prep.csv_files import Text
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 __all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "load"]
@@ -47,12 +48,12 @@ def header(
         return arrow_files.header(path)
     info = _info(path, layer, text)
     return Header(
-        columns=tuple(cells.one_form(name) for name in info["fields"]),
+        columns=tuple(one_form(name) for name in info["fields"]),
         crs=info["crs"],
         has_geometry=info["geometry_type"] is not None,
         num_rows=info["features"] if info["features"] >= 0 else None,
         as_json=tuple(
-            cells.one_form(name)
+            one_form(name)
             for name, kind in zip(info["fields"], info["ogr_subtypes"], strict=True)
             if kind == "OFSTJSON"
         ),
@@ -85,7 +86,7 @@ def load(
     if csv_files.is_csv(path):
         tops = None
         if columns is not None:
-            tops = list(dict.fromkeys(cells.one_form(name) for name in columns))
+            tops = list(dict.fromkeys(one_form(name) for name in columns))
         return csv_files.load(path, text, tops)
     if _by_arrow(path):
         return arrow_files.load(path, columns)
@@ -94,7 +95,7 @@ def load(
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
     """A column, or what stands at a path within one; None where a row has none."""
-    name = cells.one_form(name)
+    name = one_form(name)
     if name in table.columns:
         return table[name]
     top = arrow_files.top(name)
@@ -205,7 +206,7 @@ def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame
         raise _undecodable(path, text, error) from error
     kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
     return table.rename(
-        columns=lambda name: name if name == kept else cells.one_form(str(name))
+        columns=lambda name: name if name == kept else one_form(str(name))
     )
 
 

@@ -96,7 +96,7 @@ def _compare(workdir: Path, folders: list[Path]) -> None:
     reports = [report for folder in folders for report in compare.load(str(folder))]
     table = compare.table({"seeds": reports})
     path = workdir / "over_seeds.txt"
-    path.write_text(table + "\n")
+    path.write_text(table + "\n", encoding="utf-8")
     print(table)
     log.info("over %d seeds: %s", len(folders), path)
 

@@ -46,7 +46,7 @@ def load(pattern: str) -> list[dict[str, Any]]:
                 f"{path}: no such file. Evaluate the run first: "
                 f"`python -m mmgr_jax.eval --config=... --workdir={workdir}`."
             )
-        runs.append(json.loads(path.read_text()))
+        runs.append(json.loads(path.read_text(encoding="utf-8")))
     return runs
 
 

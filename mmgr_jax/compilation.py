@@ -117,7 +117,7 @@ def _cpu() -> str:
     """Tells CPUs apart that cannot run each other's programs."""
     told = platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         told += next(k for k in lines if k.startswith(("flags", "Features")))
     except (OSError, StopIteration):  # not Linux
         told += platform.processor()

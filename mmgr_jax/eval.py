@@ -271,9 +271,9 @@ def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
     """Prints the table; writes it, the report and its page."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n")
-    (folder / "report.html").write_text(render(json.loads(text)))
-    (folder / "metrics.txt").write_text(table + "\n")
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(render(json.loads(text)), encoding="utf-8")
+    (folder / "metrics.txt").write_text(table + "\n", encoding="utf-8")
     print(table)
     log.info("report: %s", folder / "report.html")
 

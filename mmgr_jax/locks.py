@@ -127,7 +127,7 @@ def removing(path: Path) -> Iterator[bool]:
 def holder(path: Path) -> Holder | None:
     """Who holds, or held, a lock file; None where it does not say."""
     try:
-        return Holder(**json.loads(path.read_text()))
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

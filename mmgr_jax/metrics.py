@@ -115,7 +115,7 @@ class Writer:
             told = f"rows up to step {start_step + lost}, but this run begins at"
             _keep(path, f"{told} step {start_step}")
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(
             str(workdir / BOARD), purge_step=start_step + 1, flush_secs=10
         )

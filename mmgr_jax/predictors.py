@@ -196,7 +196,7 @@ def save(
         "city": city.source.manifest.city,
         "tasks": {task: list(kinds) for task, kinds in predictors.items()},
     }
-    (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def load(
@@ -227,7 +227,7 @@ def load(
             f"{folder}: no heads here. Train them with "
             "`python -m mmgr_jax.eval --config=...`."
         )
-    about = json.loads((folder / _ABOUT).read_text())
+    about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     if about["checkpoint"] != str(checkpoint):
         raise InputError(
             f"{folder}: these heads read features of {about['checkpoint']}, not of "

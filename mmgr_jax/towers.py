@@ -164,7 +164,7 @@ class Tower:
         kept.flush()
         del kept
         written = json.dumps(about, indent=2, sort_keys=True)
-        path.with_suffix(".json").write_text(written + "\n")
+        path.with_suffix(".json").write_text(written + "\n", encoding="utf-8")
         os.replace(partial, path)
 
     def _encoded(self, variables: Tree) -> Any:

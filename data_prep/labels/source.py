@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep import cells
 from data_prep.csv_files import Text
+from mmgr_jax.data.names import one_form
 from mmgr_jax.data.schema import LABEL_KINDS, Label
 
 NODATA = ("unknown", "zero")
@@ -98,7 +98,7 @@ class LabelSource:
     def class_of(self) -> dict[str, str | None]:
         """The class of everything the file may say, in one form; None: left out."""
         pairs: dict[Any, Any] = dict(self.mapping) or {c: c for c in self.classes}
-        return {cells.one_form(str(said)): meant for said, meant in pairs.items()}
+        return {one_form(str(said)): meant for said, meant in pairs.items()}
 
     @property
     def uncovered_class(self) -> str | None:

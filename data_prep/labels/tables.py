@@ -14,6 +14,7 @@ from data_prep.checks import common
 from data_prep.labels.known import Values
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 # Shares of one region sum to one within this.
@@ -26,7 +27,7 @@ def extract(
     """See `data_prep.labels.extract`; the CRS is not needed."""
     key = f"config.labels.{name}"
     table = _by_id(key, source)
-    ids = [cells.one_form(region) for region in regions.ids]
+    ids = [one_form(region) for region in regions.ids]
     unknown = table.index[~table.index.isin(ids)].tolist()
     if len(unknown) == len(table):
         raise InputError(

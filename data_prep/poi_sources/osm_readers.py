@@ -53,7 +53,7 @@ def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "osmconf.ini"
-        settings.write_text(_gdal_settings(tuple(wanted)))
+        settings.write_text(_gdal_settings(tuple(wanted)), encoding="utf-8")
         for layer in _LAYERS:
             try:
                 parts.append(_gdal_layer(path, layer, wanted, settings))

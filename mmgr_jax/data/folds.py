@@ -114,7 +114,7 @@ def write(
     """Writes `splits.csv`: the fold of each region under each kind of split."""
     path = Path(records_dir) / schema.SPLITS_FILE
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
+    with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((_ID, *folds))
         columns = (fold.tolist() for fold in folds.values())
@@ -142,7 +142,7 @@ def read(
         return {}
     path = Path(records_dir) / schema.SPLITS_FILE
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = {row[_ID]: row for row in csv.DictReader(file)}
         found = {
             kind: np.array([int(rows[region][kind]) for region in region_ids])

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 FILE = "category_text.npz"
@@ -53,7 +54,8 @@ class SentenceEncoder:
         Raises:
             InputError: If a text has no vector, as one without any word.
         """
-        vectors = np.asarray(self.embed(list(texts)), np.float64)
+        composed = [one_form(text) for text in texts]
+        vectors = np.asarray(self.embed(composed), np.float64)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         for text, size in zip(texts, length[:, 0], strict=True):
             if not 0 < size < np.inf:
