@@ -82,11 +82,11 @@ def as_before_marks(bundle: Path) -> Collection[str]:
     return [entry.name for entry in bundle.iterdir()]
 
 
-def described(bundle: Path) -> Mapping[str, Any]:
-    """Shapes and types of the arrays of a bundle, by item."""
+def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
+    """Shapes and types of the arrays of some items, as far as the bundle has them."""
     with _read(bundle):
         found = ocp.checkpointables_metadata(bundle).metadata
-        for name in ("model", "train"):
+        for name in items:
             if found.get(name) is None and (bundle / name).is_dir():
                 raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
         return found
@@ -127,7 +127,9 @@ def load_model(bundle: Path, abstract: Tree) -> Tree:
     """
     with _no_other(bundle):
         verify(bundle, ("model",))
-        stored.refuse_other_arrays(bundle, described(bundle), {"model": abstract})
+        stored.refuse_other_arrays(
+            bundle, described(bundle, ("model",)), {"model": abstract}
+        )
         return load(bundle, {"model": abstract})["model"]
 
 
@@ -139,7 +141,7 @@ def load_arrays(bundle: Path) -> Tree:
     """
     with _no_other(bundle):
         verify(bundle, ("model",))
-        template = stored.as_numpy(described(bundle)["model"])
+        template = stored.as_numpy(described(bundle, ("model",))["model"])
         return load(bundle, {"model": template})["model"]
 
 

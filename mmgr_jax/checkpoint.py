@@ -183,7 +183,8 @@ class Checkpoints:
             bundle = self._newest_whole()
             check(load_metadata(bundle), bundle)
             try:
-                stored.refuse_other_arrays(bundle, bundles.described(bundle), wanted)
+                there = bundles.described(bundle, ("model", "train"))
+                stored.refuse_other_arrays(bundle, there, wanted)
                 with stored.written_by_one():
                     loaded = bundles.load(bundle, wanted)
             except folders.DamageError as damage:  # of a bundle without checksums
