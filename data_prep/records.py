@@ -24,9 +24,11 @@ from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 from data_prep import disk, shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
+from mmgr_jax.data import contents, schema, seals, tiles
 from mmgr_jax.data import folds as folds_lib
-from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
+
+_NAMED = 3  # sources named in a message
 
 
 def write(
@@ -41,6 +43,8 @@ def write(
     region_ids: Sequence[str] = (),
     folds: Mapping[str, Int[np.ndarray, " r"]] = MappingProxyType({}),
     beside: Mapping[str, bytes] = MappingProxyType({}),
+    stamps: contents.Stamps | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes the records of a city and puts them in place.
 
@@ -55,6 +59,8 @@ def write(
         region_ids: Name of each region [r], where there are folds.
         folds: Kind of split -> fold of each region; those `manifest.splits` names.
         beside: Name -> content of further files of the category vectors.
+        stamps: Remembers, beside the records, what was read and written.
+        check: Called when all is written, before it takes its place.
 
     Raises:
         InputError: If `records_dir` holds something else than records, or cannot be
@@ -74,7 +80,9 @@ def write(
         manifest,
         shard_lengths=tuple(note["length"] for note in notes),
         shard_sha256=tuple(note["sha256"] for note in notes),
+        inputs_sha256=seals.sum_of_inputs([int(note["inputs"], 16) for note in notes]),
     )
+    check()
     with disk.writing(partial):
         np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
         for name, content in beside.items():
@@ -84,6 +92,12 @@ def write(
         _write_tfds_metadata(manifest, partial)
         manifest.save(partial)
     put_in_place(partial, records_dir)
+    if stamps is not None:
+        for path, sha256 in zip(
+            manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
+        ):
+            stamps.remember(path.name, path, sha256, contents.size_and_times(path))
+        stamps.save()
 
 
 def finish(records_dir: Path, fingerprint: str) -> bool:
@@ -132,7 +146,7 @@ def misfit(
     manifest: schema.Manifest,
     records_dir: Path,
     differing: Sequence[str],
-    has_same_sources: Callable[[], bool],
+    changed_sources: Callable[[], Sequence[str]],
 ) -> str | None:
     """Why finished records must be made again, or None when they need not.
 
@@ -140,13 +154,16 @@ def misfit(
         manifest: Their manifest.
         records_dir: Their folder.
         differing: Names of the settings that are others now.
-        has_same_sources: Whether their sources are unchanged; asked last.
+        changed_sources: Names of their sources that are others now; asked last.
     """
     if differing:
         return f"made with other settings ({', '.join(differing)})"
     if not all(path.exists() for path in manifest.shard_paths(records_dir)):
         return "shards are missing"
-    return None if has_same_sources() else "made from other sources"
+    if names := changed_sources():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"made from other sources ({', '.join(names[:_NAMED])}{more})"
+    return None
 
 
 def problems(

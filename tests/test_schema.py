@@ -84,8 +84,23 @@ def test_manifest_comes_back_as_it_went(records_dir, tmp_path):
     ("change", "message"),
     [
         (lambda fields: fields.update(version="0.0"), "version '0.0'"),
-        (lambda fields: fields.pop("city"), "not a manifest"),
-        (lambda fields: fields.update(extra=1), "not a manifest"),
+        (lambda fields: fields.pop("city"), "city edited since it was written"),
+        (lambda fields: fields.update(extra=1), "extra edited since it was written"),
+        (lambda fields: fields.update(extra=1, content={}), "not a manifest"),
+        (lambda fields: fields.update(num_regions=41), "num_regions edited"),
+        (
+            lambda fields: fields.update(num_regions=41, content={}),
+            "num_regions says 41 where the other fields say 40",
+        ),
+        (lambda fields: fields.update(categories=[*"edcba"]), "categories edited"),
+        (
+            lambda fields: fields["labels"]["population"].update(unit="thousands"),
+            "labels edited since it was written",
+        ),
+        (
+            lambda fields: fields["content"]["files"].update({"splits.csv": "0"}),
+            "content edited since it was written",
+        ),
     ],
 )
 def test_a_manifest_of_another_layout_is_refused(

@@ -117,7 +117,8 @@ def write_to_records(config: ConfigDict) -> Path:
         _refuse_other_categories(manifest.categories, made.pois, folder)
     _declare(manifest, folder, {})  # a stop here leaves vectors that fit no settings
     path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
-    _declare(manifest, folder, made.recipe)
+    tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
+    _declare(manifest, folder, made.recipe, changed=tables)
     return path
 
 
@@ -186,12 +187,23 @@ def _save(made: _Made, path: Path) -> Path:
 
 
 def _declare(
-    manifest: schema.Manifest, folder: Path, recipe: Mapping[str, Any]
+    manifest: schema.Manifest,
+    folder: Path,
+    recipe: Mapping[str, Any],
+    changed: Sequence[str] = (),
 ) -> None:
-    """Notes in a manifest what made the vectors, where it notes settings at all."""
-    if manifest.config:
-        config = {**manifest.config, sections_lib.VECTORS: recipe}
-        dataclasses.replace(manifest, config=config).save(folder)
+    """Notes in a manifest what made the vectors, where it notes settings at all.
+
+    Args:
+        manifest: As it was before.
+        folder: Of the records.
+        recipe: What made the vectors.
+        changed: The files that were written anew.
+    """
+    config = dict(manifest.config)
+    if config:
+        config[sections_lib.VECTORS] = recipe
+    dataclasses.replace(manifest, config=config).save(folder, changed)
 
 
 def _refuse_other_categories(

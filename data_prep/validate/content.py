@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import progress, sources
+from data_prep import progress
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -102,7 +102,7 @@ def read(records_dir: Path) -> Content:
     """
     manifest = schema.Manifest.load(records_dir)
     faults = _Faults()
-    errors = _shard_faults(manifest, records_dir)
+    errors = manifest.faults(records_dir, whole=True)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("geometry", "num_pois", "blank", "block", "id", "tile")
     }
@@ -152,18 +152,6 @@ def read(records_dir: Path) -> Content:
     )
     content.warnings = _warnings(content, columns["id"], columns["tile"])
     return content
-
-
-def _shard_faults(manifest: schema.Manifest, records_dir: Path) -> list[str]:
-    faults = []
-    for path, wanted in zip(
-        manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
-    ):
-        if not path.exists():
-            faults.append(f"{path}: this shard is missing")
-        elif wanted and sources.sha256(path) != wanted:
-            faults.append(f"{path}: other bytes than were written (sha256 differs)")
-    return faults
 
 
 def _records(

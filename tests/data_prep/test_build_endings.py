@@ -147,7 +147,7 @@ def _failing(monkeypatch, owner, name, code, only):
         (Path, "mkdir", errno.EROFS, "partial", "Read-only file system.*name another"),
         (Path, "replace", errno.EIO, ".tmp", "Input/output error.*Name another folder"),
         (np, "save", errno.ENOSPC, "vectors", "No space left.*Make room"),
-        (Path, "write_text", errno.EDQUOT, "manifest.tmp", ".*quota.*Make room"),
+        (Path, "write_text", errno.EDQUOT, ".manifest.json.", ".*quota.*Make room"),
         (Path, "rename", errno.EACCES, "partial", "Permission denied.*Get the right"),
     ],
 )

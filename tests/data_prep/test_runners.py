@@ -8,6 +8,7 @@ import pytest
 import small_city
 
 from data_prep import build, runners, shards
+from mmgr_jax.data import contents as contents_lib
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -30,6 +31,7 @@ def contents(folder):
     """All files but the manifest, byte by byte; the manifest without the folder."""
     files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     manifest = files.pop(schema.MANIFEST_FILE)
+    files.pop(contents_lib.STAMPS_FILE, None)  # times of files
     return files, manifest.replace(str(folder).encode(), b"")
 
 

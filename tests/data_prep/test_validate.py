@@ -269,6 +269,6 @@ def test_records_are_checked_and_shown(city, capsys):
 def test_unfit_records_fail_with_their_number(city, tmp_path):
     folder = build.build(city)
     np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((1, 2), np.float32))
-    with pytest.raises(InputError, match=r"1 error\(s\), listed above"):
+    with pytest.raises(InputError, match=r"2 error\(s\), listed above"):
         command.validate(city, str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").exists()
