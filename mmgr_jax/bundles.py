@@ -22,9 +22,9 @@ import jax
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Sharding
 
-from mmgr_jax import folders, stored
+from mmgr_jax import marks, refusals, stored
 from mmgr_jax.errors import InputError
-from mmgr_jax.folders import DamageError
+from mmgr_jax.marks import DamageError
 from mmgr_jax.typing import Tree
 
 KIND = "checkpoint"
@@ -59,18 +59,18 @@ def told(metadata: Metadata) -> Any:
 
 
 def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
-    """Compares a bundle's bytes with its checksums; see `folders.verify`.
+    """Compares a bundle's bytes with its checksums; see `marks.verify`.
 
     Raises:
         DamageError: Naming what is damaged.
         InputError: If it is of another program or version, or cannot be read.
     """
-    if not folders.verify(bundle, KIND, parts):
+    if not marks.verify(bundle, KIND, parts):
         if _custom_metadata(bundle).get(_SEALED):
-            raise DamageError(f"{folders.MARK} is missing")
+            raise DamageError(f"{marks.MARK} is missing")
         if parts is None:
             log.info("%s: of an earlier version, without checksums", bundle)
-            folders.refuse_unreadable(bundle)
+            marks.refuse_unreadable(bundle)
 
 
 def as_before_marks(bundle: Path) -> Collection[str]:
@@ -174,7 +174,7 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
             raise DamageError(f"{METADATA_FILE} is missing") from error
         ours = False
     except (OSError, MemoryError) as error:
-        raise folders.unreadable(bundle, error) from error
+        raise refusals.unreadable(bundle, error) from error
     except (ValueError, KeyError) as error:
         raise DamageError(f"{METADATA_FILE} is torn") from error
     except (TypeError, AttributeError):
@@ -200,9 +200,9 @@ def _read(bundle: Path) -> Iterator[None]:
         yield
     except Exception as error:  # Orbax raises many kinds
         cause = stored.root_cause(error)
-        if folders.is_memory(error) or folders.is_refusal(error):
-            raise folders.unreadable(bundle, error) from error
-        if not (bundle / folders.MARK).exists():
+        if refusals.is_memory(error) or refusals.is_refusal(error):
+            raise refusals.unreadable(bundle, error) from error
+        if not (bundle / marks.MARK).exists():
             raise DamageError(cause) from error
         raise InputError(
             f"{bundle}: holds what was written, yet cannot be loaded ({cause}). "

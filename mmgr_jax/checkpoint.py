@@ -28,7 +28,7 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
 
-from mmgr_jax import bundles, folders, locks, stored
+from mmgr_jax import bundles, folders, locks, marks, refusals, stored
 from mmgr_jax.bundles import (
     Metadata,
     abstract_like,
@@ -131,9 +131,9 @@ class Checkpoints:
             return
         if jax.process_index() == 0 and not self._unfinished.is_dir():
             self._unfinished.mkdir()
-            folders.mark(self._unfinished, UNFINISHED)
+            marks.mark(self._unfinished, UNFINISHED)
         bundle = self._unfinished / str(step)
-        with _explained(self._directory), stored.written_by_one():
+        with refusals.explained(self._directory), stored.written_by_one():
             response = ocp.save_checkpointables_async(
                 bundle,
                 {
@@ -187,7 +187,7 @@ class Checkpoints:
                 stored.refuse_other_arrays(bundle, there, wanted)
                 with stored.written_by_one():
                     loaded = bundles.load(bundle, wanted)
-            except folders.DamageError as damage:  # of a bundle without checksums
+            except marks.DamageError as damage:  # of a bundle without checksums
                 self._set_aside(bundle, damage)
                 continue
             self.latest_step = int(bundle.name)
@@ -202,7 +202,7 @@ class Checkpoints:
                 try:
                     bundles.verify(self._directory / str(step))
                     break
-                except folders.DamageError as damage:
+                except marks.DamageError as damage:
                     self._set_aside(self._directory / str(step), damage)
             else:
                 step = -1
@@ -221,7 +221,7 @@ class Checkpoints:
             )
         return bundle
 
-    def _set_aside(self, bundle: Path, damage: folders.DamageError) -> None:
+    def _set_aside(self, bundle: Path, damage: marks.DamageError) -> None:
         log.warning(
             "%s: this checkpoint is damaged (%s); taking the one before it",
             bundle,
@@ -239,30 +239,30 @@ class Checkpoints:
         """Waits for the bundle on its way; raises what became of it."""
         writing, self._writing = self._writing, None
         if writing is not None:
-            with _explained(self._directory):
+            with refusals.explained(self._directory):
                 writing()
 
     def _put_in_place(self, bundle: Path, response: Any) -> None:
         """Waits until all of a bundle is written; seals, renames, removes old ones."""
         try:
             response.result()
-            folders.mark(bundle, bundles.KIND, sums=True)
+            marks.mark(bundle, bundles.KIND, sums=True)
             bundle.rename(self._directory / bundle.name)
         except BaseException:
             self._remove_unfinished()  # its room is needed
             raise
-        folders.sync(self._directory)
+        marks.sync(self._directory)
         for step in sorted(self._steps())[: -self._keep]:
             self._remove(self._directory / str(step))
 
     def _remove_unfinished(self) -> None:
-        if folders.is_ours(self._unfinished, UNFINISHED):
+        if marks.is_ours(self._unfinished, UNFINISHED):
             folders.remove(self._unfinished)
 
     def _remove(self, bundle: Path) -> None:
         """Removes a bundle of ours that nobody reads."""
         with locks.removing(bundle / bundles.METADATA_FILE) as free:
-            ours = folders.own(bundle, bundles.KIND, bundles.as_before_marks)
+            ours = marks.own(bundle, bundles.KIND, bundles.as_before_marks)
             if not (free and ours):
                 return
             gone = self._unfinished / f"removed-{bundle.name}"
@@ -296,7 +296,7 @@ def latest(path: str | Path) -> Path:
         folder = path / FOLDER if (path / FOLDER).is_dir() else path
         found = [of for of in _bundles(folder) if (of / "model").is_dir()]
     except OSError as error:
-        raise folders.unreadable(path, error) from error
+        raise refusals.unreadable(path, error) from error
     if not found:
         raise InputError(
             f"{path}: no checkpoint here. Train one with "
@@ -338,7 +338,7 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
             f"{folder}: holds checkpoints already. Name another folder, or remove it."
         )
     bundle = folder / "0"
-    with _explained(folder):
+    with refusals.explained(folder):
         new = folders.partial(bundle, bundles.KIND)
         try:
             ocp.save_checkpointables(
@@ -346,7 +346,7 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
                 {"model": dict(variables)},
                 custom_metadata=bundles.told(metadata),
             )
-            folders.mark(new / "0", bundles.KIND, sums=True)
+            marks.mark(new / "0", bundles.KIND, sums=True)
             (new / "0").rename(bundle)
         finally:
             folders.remove(new)
@@ -363,22 +363,8 @@ def _bundles(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise folders.unreadable(folder, error) from error
+        raise refusals.unreadable(folder, error) from error
     return [entry for entry in entries if entry.name.isdecimal() and entry.is_dir()]
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Says in one sentence why a bundle cannot be written."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # Orbax raises many kinds
-        found = folders.unwritable(folder, stored.innermost(error))
-        if found is None:
-            raise
-        raise found from error
 
 
 def _endings() -> Iterator[str]:

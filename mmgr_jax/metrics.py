@@ -13,7 +13,7 @@ from types import TracebackType
 
 import tensorboardX
 
-from mmgr_jax import files, folders
+from mmgr_jax import files, refusals
 
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -178,7 +178,7 @@ def _rows(path: Path) -> tuple[list[dict], int]:
     except FileNotFoundError:
         return [], 0
     except OSError as error:
-        raise folders.unreadable(path, error) from error
+        raise refusals.unreadable(path, error) from error
     rows, foreign = [], 0
     for line in lines:
         try:

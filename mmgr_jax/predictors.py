@@ -9,9 +9,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmgr_jax import provenance, stored_heads
+from mmgr_jax import files, folders, marks, provenance, refusals, stored_heads
 from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
@@ -29,7 +29,7 @@ from mmgr_jax.evaluators.results import Kept, Task
 from mmgr_jax.evaluators.targets import Target
 from mmgr_jax.feature_sets import City
 
-FOLDER = "heads"
+FOLDER = KIND = "heads"
 BEFORE_READOUTS = {"image": "pooled", "surroundings_m": [], "groups": "columns"}
 """What heads read that were stored before they said it."""
 
@@ -171,7 +171,7 @@ def save(
     checkpoint: Path,
     readout: Mapping[str, Any],
 ) -> None:
-    """Writes heads in place of older ones; complete when `about.json` is there.
+    """Writes heads in place of older ones, which stay until these are whole.
 
     Args:
         folder: To write.
@@ -180,16 +180,28 @@ def save(
         checkpoint: Whose features they read.
         readout: And how: `config.readout`.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with folders.replacing(
+        folder, KIND, key="config.workdir", known=_as_before_marks, sums=True
+    ) as new:
+        _write(new, predictors, city, checkpoint, readout)
+
+
+def _write(
+    folder: Path,
+    predictors: Mapping[str, Mapping[str, Predictor]],
+    city: City,
+    checkpoint: Path,
+    readout: Mapping[str, Any],
+) -> None:
     for task, kinds in predictors.items():
         for kind, of in kinds.items():
-            place = folder / task / kind
+            place = _place(folder, task, kind)
             for head in of.kept.of_folds:
                 stored_heads.save_head(place / f"fold_{head.cell.fold}", head)
             stored_heads.save_head(place / "whole", of.kept.whole)
             _save_certainty(place / _CERTAINTY, of)
     about = {
+        "sealed": True,
         "checkpoint": str(checkpoint),
         "readout": _written(readout),
         "records": records_hash(city),
@@ -254,13 +266,13 @@ def load(
                 f"{about['tasks']}. Evaluate with config.eval.tasks and "
                 "config.eval.features that hold them."
             )
-        found[task] = _load(folder / task / kind)
+        found[task] = _load(_place(folder, task, kind))
     return found, about["records"]
 
 
 def exists(folder: Path) -> bool:
     """Whether an evaluation has left whole heads here."""
-    return (folder / _ABOUT).exists()
+    return (folder / _ABOUT).exists() or (folder / marks.MARK).exists()
 
 
 def records_hash(city: City) -> str:
@@ -268,9 +280,48 @@ def records_hash(city: City) -> str:
     return provenance.sha256(city.source.records_dir / schema.MANIFEST_FILE)
 
 
+def _about(folder: Path) -> dict[str, Any]:
+    """What undamaged heads say of themselves.
+
+    Raises:
+        InputError: If they are damaged, or cannot be read.
+    """
+    try:
+        sealed = marks.verify(folder, KIND)
+        about = json.loads((folder / _ABOUT).read_bytes())
+        _ = about["checkpoint"], about["records"], dict(about["tasks"])
+        if about.get("sealed") and not sealed:
+            raise marks.DamageError(f"{marks.MARK} is missing")
+    except OSError as error:
+        raise refusals.unreadable(folder / _ABOUT, error) from error
+    except (ValueError, KeyError, TypeError, marks.DamageError) as error:
+        if isinstance(error, InputError):
+            raise
+        damage = error if isinstance(error, marks.DamageError) else f"{_ABOUT} is torn"
+        raise InputError(
+            f"{folder}: these heads are damaged ({damage}). Train them again with "
+            "`python -m mmgr_jax.eval --config=...`."
+        ) from error
+    return about
+
+
+def _as_before_marks(folder: Path) -> Sequence[str]:
+    """What is ours in a folder of heads that an earlier version left."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        about = json.loads((folder / _ABOUT).read_bytes())
+        if about["checkpoint"] and about["records"]:
+            return (_ABOUT, *about["tasks"])
+    return ()
+
+
 def _written(readout: Mapping[str, Any]) -> dict[str, Any]:
     """The readout as JSON gives it back."""
     return json.loads(json.dumps(dict(readout)))
+
+
+def _place(folder: Path, task: str, kind: str) -> Path:
+    """Where the heads of a task lie, whatever it is called."""
+    return folder / files.safe_name(task) / files.safe_name(kind)
 
 
 def _load(place: Path) -> Predictor:

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 
-from mmgr_jax import bundles, checkpoint, checksums, folders, metrics
+from mmgr_jax import bundles, checkpoint, checksums, marks, metrics
 from mmgr_jax.bench.checkpoint import _Rows
 from mmgr_jax.errors import InputError
 from mmgr_jax.train_step import TrainState
@@ -100,7 +100,7 @@ def test_a_flipped_bit_in_any_file_of_a_bundle_is_noticed(run, caplog):
         before = path.read_bytes()
         place = _flip(path, rng)
         named = path.relative_to(bundle).as_posix()
-        with pytest.raises(folders.DamageError) as damage:
+        with pytest.raises(marks.DamageError) as damage:
             bundles.verify(bundle)
         assert named in str(damage.value), (seed, named, place)
         path.write_bytes(before)
@@ -127,7 +127,7 @@ def test_any_file_that_is_cut_emptied_or_gone_is_noticed(run, how):
         else:
             path.write_bytes(before[: len(before) // 2] if how == "cut" else b"")
         if before != (path.read_bytes() if path.exists() else None):
-            with pytest.raises(folders.DamageError):
+            with pytest.raises(marks.DamageError):
                 bundles.verify(bundle)
         path.write_bytes(before)
     bundles.verify(bundle)
@@ -137,14 +137,14 @@ def test_pieces_of_a_large_file_are_all_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(checksums, "PIECE_BYTES", 3_000_000)
     content = np.random.default_rng(0).bytes(10_000_001)
     (tmp_path / "large").write_bytes(content)
-    folders.mark(tmp_path, "test", sums=True)
-    assert folders.verify(tmp_path, "test")
+    marks.mark(tmp_path, "test", sums=True)
+    assert marks.verify(tmp_path, "test")
     for place in (0, 2_999_999, 3_000_000, 9_999_999, 10_000_000):
         flipped = bytearray(content)
         flipped[place] ^= 1
         (tmp_path / "large").write_bytes(flipped)
-        with pytest.raises(folders.DamageError, match="large holds other bytes"):
-            folders.verify(tmp_path, "test")
+        with pytest.raises(marks.DamageError, match="large holds other bytes"):
+            marks.verify(tmp_path, "test")
 
 
 def test_all_damaged_never_begins_anew_and_nothing_is_lost(run):
@@ -212,7 +212,7 @@ def refusing(monkeypatch):
         ("2/model", OSError(errno.EIO, "Input/output error"), "Input/output error"),
         ("2/data", OSError(errno.ENFILE, "Too many open files"), "Too many open"),
         ("2/_CH", OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
-        (f"2/{folders.MARK}", PermissionError(13, "Permission denied"), "Permission"),
+        (f"2/{marks.MARK}", PermissionError(13, "Permission denied"), "Permission"),
         ("2/train", MemoryError(), "memory does not suffice"),
         ("2/train", OSError(errno.ENOMEM, "Cannot allocate memory"), "memory does not"),
     ],
@@ -283,9 +283,9 @@ def test_checkpoints_of_another_program_are_never_removed(run):
 
 
 def test_a_checkpoint_of_another_format_is_told(run):
-    mark = run / checkpoint.FOLDER / "2" / folders.MARK
-    told = folders.mark_of(mark.parent) | {"format": 7, "made_by": "9.9"}
-    told[folders._OWN] = folders._digest(told)
+    mark = run / checkpoint.FOLDER / "2" / marks.MARK
+    told = marks.mark_of(mark.parent) | {"format": 7, "made_by": "9.9"}
+    told[marks._OWN] = marks._digest(told)
     mark.write_text(json.dumps(told))
     with pytest.raises(InputError, match="format 7 by mmgr-jax 9.9; .* reads format 1"):
         _restore(run)
@@ -305,7 +305,7 @@ def test_weights_alone_are_no_run_to_go_on_with(tmp_path):
 
 def _before_checksums(bundle):
     """As versions without checksums left it."""
-    (bundle / folders.MARK).unlink()
+    (bundle / marks.MARK).unlink()
     path = bundle / bundles.METADATA_FILE
     told = json.loads(path.read_text())
     del told["custom_metadata"][bundles._SEALED]
@@ -330,7 +330,7 @@ def test_a_full_disk_costs_the_new_bundle_only(run, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundles.folders.checksums, "of", full)
+    monkeypatch.setattr(marks.checksums, "of", full)
     with pytest.raises(InputError, match="checkpoints: .*No space left.*Make room"):
         _save(run, 3)
     monkeypatch.undo()
@@ -369,7 +369,7 @@ def test_a_write_that_the_system_refuses_is_told(run):
 def test_what_a_killed_save_left_is_removed_at_the_next_start(run):
     left = run / checkpoint.FOLDER / checkpoint.UNFINISHED
     left.mkdir()
-    folders.mark(left, checkpoint.UNFINISHED)
+    marks.mark(left, checkpoint.UNFINISHED)
     (left / "3").mkdir()
     (left / "3/half").write_text("half")
     assert _restore(run) == 2

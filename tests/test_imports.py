@@ -23,14 +23,15 @@ FLOOR = {
     "tower_views": 3, "optim": 3,
     "train_step": 4, "durations": 4, "sharding": 4, "metrics": 4,
     "evaluators": 4, "geo": 4,
-    "locks": 1, "checksums": 1, "folders": 2, "stored": 3, "bundles": 4, "checkpoint": 5,
+    "locks": 1, "checksums": 1, "refusals": 1, "marks": 2, "folders": 3, "stored": 4,
+    "bundles": 5, "checkpoint": 6,
     "stored_heads": 5, "device_tiles": 5,
-    "towers": 6, "tower_settings": 6, "warm_start": 6, "experiment": 7,
-    "train": 8, "inference": 8, "planning": 8,
-    "plan": 9, "convert": 9, "views": 9, "page": 1,
-    "feature_sets": 9, "tuning": 10, "provenance": 10, "across": 10, "predictors": 11,
-    "eval": 12, "embed": 13, "query": 13, "main": 14, "compare": 14, "bench": 14,
-    "ablation": 15,
+    "towers": 6, "tower_settings": 6, "warm_start": 7, "experiment": 8,
+    "train": 9, "inference": 9, "planning": 9,
+    "plan": 10, "convert": 10, "views": 10, "page": 1,
+    "feature_sets": 10, "tuning": 11, "provenance": 11, "across": 11, "predictors": 12,
+    "eval": 13, "embed": 14, "query": 14, "main": 15, "compare": 15, "bench": 15,
+    "ablation": 16,
 }  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def test_libraries_stay_in_their_rooms(path):
                    "mmgr_jax.data.names",
                    "mmgr_jax.data.source", "mmgr_jax.data",
                    "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.files",
-                   "mmgr_jax.folders", "mmgr_jax.locks",
+                   "mmgr_jax.folders", "mmgr_jax.locks", "mmgr_jax.marks",
                    "mmgr_jax.terminal", "mmgr_jax.page.tree")  # fmt: skip
         for name in names:
             if name.startswith("mmgr_jax"):
