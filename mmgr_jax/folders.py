@@ -85,8 +85,7 @@ def lock_of(place: Path) -> Path:
 def partial(place: Path, kind: str) -> Path:
     """A new marked folder beside a place, to be filled for `replace`."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(4)
-    folder = place.with_name(f".{place.name}.partial-{token}")
+    folder = place.with_name(_partial(place) + secrets.token_hex(4))
     folder.mkdir()
     marks.mark(folder, kind)
     return folder
@@ -155,10 +154,10 @@ def clean(place: Path, kind: str, known: Known) -> None:
         if names and not place.exists():
             leftover.rename(place)  # killed between two renames
             log.info("%s: put back after a start that was killed", place)
-        elif names or not any(leftover.iterdir()):
+        elif names or _is_empty(leftover):
             _take_over(leftover, place, names)
-    for leftover in _beside(place, f".{place.name}.partial-"):
-        if marks.own(leftover, kind, known) or not any(leftover.iterdir()):
+    for leftover in _beside(place, _partial(place)):
+        if marks.own(leftover, kind, known) or _is_empty(leftover):
             log.info("%s: left by a start that was killed; removed", leftover)
             remove(leftover)
 
@@ -169,23 +168,31 @@ def remove(folder: Path) -> None:
 
 
 def _take_over(old: Path, place: Path, names: Collection[str]) -> None:
-    """Removes ours from an old folder; what is its user's goes to the new one."""
+    """Moves what is its user's from an old folder to the new one; the rest goes."""
+    left = False
     for entry in list(old.iterdir()):
-        if entry.name in names:
-            _remove(entry)
-        elif not (place / entry.name).exists():
+        if entry.name not in names and (place / entry.name).exists():
+            left = True
+        elif entry.name not in names:
             entry.rename(place / entry.name)
-    try:
-        old.rmdir()
-    except OSError:
-        log.warning("%s: kept, with files that this program did not write", old)
+    if left:
+        log.warning(
+            "%s: kept, with files of yours whose names %s has, too", old, place.name
+        )
+        return
+    # Half removed, it must never be put back: it gets the name of what never is.
+    gone = old.with_name(_partial(place) + secrets.token_hex(4))
+    old.rename(gone)
+    remove(gone)
 
 
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        remove(entry)
-    else:
-        entry.unlink(missing_ok=True)
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder, but a mark that was being written."""
+    return all(entry.name.startswith(f".{MARK}.") for entry in folder.iterdir())
+
+
+def _partial(place: Path) -> str:
+    return f".{place.name}.partial-"
 
 
 def _replaced(place: Path) -> str:
