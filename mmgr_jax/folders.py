@@ -164,7 +164,13 @@ def clean(place: Path, kind: str, known: Known) -> None:
 
 def remove(folder: Path) -> None:
     """Removes a folder of ours with all that is in it, as far as the system lets."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == MARK):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        folder.rmdir()  # its mark went last, should this be killed
 
 
 def _take_over(old: Path, place: Path, names: Collection[str]) -> None:
