@@ -38,7 +38,7 @@ class Header:
         has_geometry: Whether rows carry geometries.
         num_rows: Number of rows, None where only reading would tell.
         nested: Paths within columns of structs and lists, such as "categories.primary"
-            and "taxonomy.hierarchy[0]"; of Parquet.
+            and "taxonomy.hierarchy[0]", as far as the file's head tells.
         as_json: Columns that hold structs and lists as JSON texts, as in GeoJSON; only
             reading would tell what is in them.
     """

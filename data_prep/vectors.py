@@ -42,19 +42,26 @@ def header(
     """
     text = text or Text()
     if csv_files.is_csv(path):
-        return Header(csv_files.names(path, text), None, False, None)
+        named = tuple(name for name in csv_files.names(path, text) if name)
+        return Header(named, None, False, None)
     if _by_arrow(path):
         _refuse_encoding(path, text, "Parquet and JSON lines")
         return arrow_files.header(path)
     info = _info(path, layer, text)
+    names = tuple(one_form(name) for name in info["fields"])
     return Header(
-        columns=tuple(one_form(name) for name in info["fields"]),
+        columns=names,
         crs=info["crs"],
         has_geometry=info["geometry_type"] is not None,
         num_rows=info["features"] if info["features"] >= 0 else None,
+        nested=tuple(
+            f"{name}[0]"
+            for name, kind in zip(names, info["ogr_types"], strict=True)
+            if kind.endswith("List")
+        ),
         as_json=tuple(
-            one_form(name)
-            for name, kind in zip(info["fields"], info["ogr_subtypes"], strict=True)
+            name
+            for name, kind in zip(names, info["ogr_subtypes"], strict=True)
             if kind == "OFSTJSON"
         ),
     )

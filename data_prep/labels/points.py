@@ -69,7 +69,7 @@ def counts(
 
     A point on the line between regions goes to the first of them, so that it counts
     once; one within regions that overlap counts in each. A region without a point is
-    unknown, or zero where `source.nodata` says so.
+    unknown; or, where `source.nodata` says so, zero if it meets the box around them.
 
     Args:
         name: Name of the label, for messages.
@@ -83,8 +83,8 @@ def counts(
     sums = np.bincount(region, np.nan_to_num(value[held]), minlength=number)
     points = np.bincount(region, minlength=number)
     if source.nodata == "zero":
-        bounds = tuple(shapely.total_bounds(point).tolist())
-        share = np.maximum(known_lib.within(bounds, regions.geometry), points > 0)
+        extent = shapely.box(*shapely.total_bounds(point))
+        share = shapely.intersects(regions.geometry, extent).astype(float)
     else:
         there = np.bincount(region, ~np.isnan(value[held]), minlength=number)
         share = there / np.maximum(points, 1)
