@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, compare, distributed, feature_sets
+from mmgr_jax import cli, compare, distributed, feature_sets, files
 from mmgr_jax import eval as evaluation
 from mmgr_jax import main as main_lib
 from mmgr_jax.errors import InputError
@@ -96,7 +96,7 @@ def _compare(workdir: Path, folders: list[Path]) -> None:
     reports = [report for folder in folders for report in compare.load(str(folder))]
     table = compare.table({"seeds": reports})
     path = workdir / "over_seeds.txt"
-    path.write_text(table + "\n", encoding="utf-8")
+    files.write_text(path, table + "\n")
     print(table)
     log.info("over %d seeds: %s", len(folders), path)
 

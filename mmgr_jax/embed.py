@@ -18,6 +18,7 @@ from mmgr_jax import (
     distributed,
     experiment,
     feature_sets,
+    files,
     inference,
     predictors,
 )
@@ -195,10 +196,10 @@ def _draw(
     )
     drawn = []
     if np.isfinite(truth).any():
-        drawn.append(folder / f"{task}.png")
+        drawn.append(folder / f"{files.safe_name(task)}.png")
         maps.task_map(drawn[-1], truth=truth, **common)
     if label.kind != "class":  # its probabilities have no intervals
-        drawn.append(folder / f"{task}_certainty.png")
+        drawn.append(folder / f"{files.safe_name(task)}_certainty.png")
         maps.certainty_map(
             drawn[-1],
             low=said.low,

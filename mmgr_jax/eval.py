@@ -18,6 +18,7 @@ from mmgr_jax import (
     distributed,
     experiment,
     feature_sets,
+    files,
     inference,
     predictors,
     provenance,
@@ -41,6 +42,7 @@ from mmgr_jax.evaluators.results import Report
 from mmgr_jax.evaluators.scores import Certainty
 from mmgr_jax.page import standing
 from mmgr_jax.page.render import render
+from mmgr_jax.terminal import visible
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 
@@ -113,7 +115,11 @@ def evaluate(config: ConfigDict) -> Report:
         "cities": None,
     }
     table = "\n".join(
-        [*standing.lines(content), "", report.table(found, references=references)]
+        [
+            *map(visible, standing.lines(content)),
+            "",
+            report.table(found, references=references),
+        ]
     )
     if config.eval.other_records:
         content["cities"], more = _across(config, encoders, city)
@@ -269,11 +275,10 @@ def _retrieval(
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
     """Prints the table; writes it, the report and its page."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(render(json.loads(text)), encoding="utf-8")
-    (folder / "metrics.txt").write_text(table + "\n", encoding="utf-8")
+    files.write_text(folder / "report.json", text + "\n")
+    files.write_text(folder / "report.html", render(json.loads(text)))
+    files.write_text(folder / "metrics.txt", table + "\n")
     print(table)
     log.info("report: %s", folder / "report.html")
 

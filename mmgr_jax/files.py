@@ -77,11 +77,11 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:  # writers name the temporary file, or none
-        if error.filename is None or error.filename2 is not None:
-            error.filename = str(path)
-            error.filename2 = None
-        elif Path(os.fsdecode(error.filename)).parent == path.parent:
-            error.filename = str(path)
+        named = error.filename
+        if error.errno is not None and (
+            named is None or Path(os.fsdecode(named)).parent == path.parent
+        ):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

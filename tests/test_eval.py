@@ -23,6 +23,7 @@ from mmgr_jax import (
 )
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import folds, schema
+from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
@@ -148,6 +149,25 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert (table["population_pred"] <= table["population_high"]).all()
     assert (table["function_low_forest"] <= table["function_pred_forest"]).all()
     assert not list(folder.glob("*.tmp*"))
+
+
+@pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])
+def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, task):
+    from mmgr_jax.geo import maps
+
+    drawn = []
+    for draw in ("task_map", "certainty_map"):
+        monkeypatch.setattr(maps, draw, lambda path, **_: drawn.append(path))
+    said = predictors.Prediction(*np.zeros((3, 2)), np.zeros(2, bool))
+    label = Label("count", "persons")
+    city = feature_sets.City.of(experiment.open_source(trained))
+    folder = tmp_path / "in" / "maps"
+    embed._draw(trained, folder, city, task, label, np.zeros(2), said)
+    heads = [predictors._place(folder, task, kind) for kind in ("both", "../image")]
+    assert len({*drawn, *heads}) == 4
+    for path in (*drawn, *heads):
+        assert path.resolve().is_relative_to(folder.resolve()) and len(path.name) < 200
+        assert path.parent in (folder, heads[0].parent)
 
 
 @pytest.fixture(scope="module")

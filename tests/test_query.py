@@ -13,6 +13,7 @@ from mmgr_jax.data import texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
+from mmgr_jax.geo import rows
 
 AXES = np.eye(5, 16)
 """Each category of the small records on an axis of its own."""
@@ -170,6 +171,22 @@ def test_the_file_holds_every_region_for_each_text(config, tmp_path, capsys, end
     lines = [line for line in printed.splitlines() if line[:4].strip().isdigit()]
     assert [int(line.split()[0]) for line in lines] == [1, 2, 1, 2]
     assert first["region_id"] == lines[0].split()[1]
+
+
+def test_texts_that_a_spreadsheet_would_run_do_not(config, tmp_path, caplog):
+    source = experiment.open_source(config)
+    ids = [source[index]["region_id"] for index in range(2)]
+    columns = {"region_id": ["=1+1", ids[1]], "rank": [1, -2], "text": ["-a", "+b(1)"]}
+    geometry = [source[index]["geometry"] for index in range(2)]
+    for name in ("told.csv", "told.parquet"):
+        rows.write(tmp_path / name, columns, geometry, source.manifest.crs)
+    told = pd.read_csv(tmp_path / "told.csv", keep_default_na=False)
+    assert told["region_id"].tolist() == ["'=1+1", ids[1]]
+    assert told["text"].tolist() == ["-a", "'+b(1)"]
+    assert told["rank"].tolist() == [1, -2]
+    assert "2 texts begin like a formula" in caplog.text
+    as_they_are = gpd.read_parquet(tmp_path / "told.parquet")
+    assert as_they_are["region_id"].tolist() == columns["region_id"]
 
 
 def test_main_categories_are_the_commonest():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
+from mmgr_jax import files
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -113,13 +115,12 @@ def write(
 ) -> None:
     """Writes `splits.csv`: the fold of each region under each kind of split."""
     path = Path(records_dir) / schema.SPLITS_FILE
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((_ID, *folds))
-        columns = (fold.tolist() for fold in folds.values())
-        writer.writerows(zip(region_ids, *columns, strict=True))
-    temporary.replace(path)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow((_ID, *folds))
+    columns = (fold.tolist() for fold in folds.values())
+    writer.writerows(zip(region_ids, *columns, strict=True))
+    files.write_text(path, file.getvalue())
 
 
 def read(
