@@ -105,15 +105,16 @@ def build(
         _generate(sections)
     city_checks.check(sections)
     records.refuse_foreign(records_dir)
-    start = time.monotonic()
-    stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
-    described = sources.describe(sources.files(sections), records_dir, stamps)
-    fingerprint = sources.fingerprint(sections_lib.comparable(sections), described)
-    if not records.finish(records_dir, fingerprint):
-        work = _Work(records_dir, fingerprint, described, stamps)
-        count = _write(sections, work, run or runners.local())
-        elapsed = progress.duration(time.monotonic() - start)
-        logging.info("%s: %d records in %s", records_dir, count, elapsed)
+    with records.alone(records_dir):
+        start = time.monotonic()
+        stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
+        described = sources.describe(sources.files(sections), records_dir, stamps)
+        fingerprint = sources.fingerprint(sections_lib.comparable(sections), described)
+        if not records.finish(records_dir, fingerprint):
+            work = _Work(records_dir, fingerprint, described, stamps)
+            count = _write(sections, work, run or runners.local())
+            elapsed = progress.duration(time.monotonic() - start)
+            logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
 
 

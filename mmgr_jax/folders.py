@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -133,10 +135,11 @@ def refuse_foreign(place: Path, kind: str, known: Known, key: str) -> None:
         known: For folders that earlier versions left.
         key: The config key that names it.
     """
-    if place.is_dir():
-        fine = marks.own(place, kind, known) or not any(place.iterdir())
-    else:
-        fine = not place.exists()
+    try:
+        is_folder = stat.S_ISDIR(os.lstat(place).st_mode)
+    except FileNotFoundError:
+        return
+    fine = is_folder and (marks.own(place, kind, known) or not any(place.iterdir()))
     if not fine:
         raise InputError(
             f"{key} {place}: exists, but holds no {kind} of this program (no {MARK}). "
@@ -144,10 +147,19 @@ def refuse_foreign(place: Path, kind: str, known: Known, key: str) -> None:
         )
 
 
-def clean(place: Path, kind: str, known: Known) -> None:
+def clean(
+    place: Path, kind: str, known: Known, *, unfinished: str | None = None
+) -> None:
     """Removes what killed starts left beside a place, and mends what broke off.
 
     The caller holds the lock of the place.
+
+    Args:
+        place: The folder, without links.
+        kind: What it is.
+        known: For folders that earlier versions left.
+        unfinished: How the names of unfinished ones begin; None: as `partial` names
+            them.
     """
     for leftover in _beside(place, _replaced(place)):
         names = marks.own(leftover, kind, known)
@@ -156,7 +168,7 @@ def clean(place: Path, kind: str, known: Known) -> None:
             log.info("%s: put back after a start that was killed", place)
         elif names or _is_empty(leftover):
             _take_over(leftover, place, names)
-    for leftover in _beside(place, _partial(place)):
+    for leftover in _beside(place, unfinished or _partial(place)):
         if marks.own(leftover, kind, known) or _is_empty(leftover):
             log.info("%s: left by a start that was killed; removed", leftover)
             remove(leftover)

@@ -107,6 +107,16 @@ def reading(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """Within it `removing` says no for the file that lies here now, if one does."""
+    while True:
+        with reading(path) as there:
+            if there or not path.exists():
+                yield
+                return
+
+
+@contextlib.contextmanager
 def removing(path: Path) -> Iterator[bool]:
     """Whether nobody reads the file's folder; nobody begins to within it.
 

@@ -66,14 +66,16 @@ def explained(place: Path) -> Iterator[None]:
 def _unwritable(place: Path, error: BaseException) -> InputError | None:
     while error.__cause__ is not None:  # where libraries hide it
         error = error.__cause__
-    remedy = "Mend its disk, or name a folder on another one"
+    remedy = "Name another folder"
     if is_memory(error):
         remedy = "End other programs, or take a machine with more memory"
     elif _says(error, _FULL):
         remedy = "Make room on its disk, or name a folder on another one"
     elif _says(error, _FORBIDDEN):
         remedy = "Get the right to write there, or name another folder"
-    elif not _says(error, _BROKEN):
+    elif _says(error, _BROKEN):
+        remedy = "Mend its disk, or name a folder on another one"
+    elif not isinstance(error, OSError) or not error.errno:
         return None
     code = getattr(error, "errno", None)
     cause = os.strerror(code) if code else " ".join(str(error).split())[:200]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, disk, pois
+from data_prep import category_embedding, disk, pois, records
 from data_prep import crs as crs_lib
 from data_prep import sections as sections_lib
 from data_prep.category_embedding import neighbours
@@ -115,10 +115,11 @@ def write_to_records(config: ConfigDict) -> Path:
     with stage("total"):
         made = _make(config, _read_pois(config))
         _refuse_other_categories(manifest.categories, made.pois, folder)
-    _declare(manifest, folder, {})  # a stop here leaves vectors that fit no settings
-    path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
-    tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
-    _declare(manifest, folder, made.recipe, changed=tables)
+    with records.alone(folder):
+        _declare(manifest, folder, {})  # stopped here, vectors fit no settings
+        path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
+        tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
+        _declare(manifest, folder, made.recipe, changed=tables)
     return path
 
 

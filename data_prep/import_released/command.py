@@ -72,17 +72,20 @@ def import_records(config: ConfigDict) -> Path:
     _tell(found)
     settings = sections_lib.comparable(sections)
     tile_writer = records.tile_writer(sections["records"])
-    records.write(
-        records_dir,
-        manifest=_manifest(city, found, tile_writer.image_format, described, settings),
-        vectors=found.pois.vectors,
-        encode=functools.partial(_encoded, found, tile_writer),
-        num_shards=sections["records"]["num_shards"],
-        fingerprint=sources.fingerprint(settings, described),
-        run=runners.local(),
-        stamps=stamps,
-        check=lambda: sources.refuse_changed(described, _present(sections), stamps),
-    )
+    with records.alone(records_dir):
+        records.write(
+            records_dir,
+            manifest=_manifest(
+                city, found, tile_writer.image_format, described, settings
+            ),
+            vectors=found.pois.vectors,
+            encode=functools.partial(_encoded, found, tile_writer),
+            num_shards=sections["records"]["num_shards"],
+            fingerprint=sources.fingerprint(settings, described),
+            run=runners.local(),
+            stamps=stamps,
+            check=lambda: sources.refuse_changed(described, _present(sections), stamps),
+        )
     logging.info("%s: %d records", records_dir, len(found.regions))
     return records_dir
 
