@@ -20,9 +20,11 @@ from mmgr_jax import (
     feature_sets,
     files,
     inference,
+    locks,
     predictors,
 )
 from mmgr_jax import eval as evaluation
+from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import tasks
@@ -56,6 +58,14 @@ def embed(config: ConfigDict) -> Path:
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
     """
+    with (  # a training or a build beside this takes neither away
+        locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
+        checkpoint.held(config.checkpoint or config.workdir) as bundle,
+    ):
+        return _embed(config, bundle)
+
+
+def _embed(config: ConfigDict, bundle: Path) -> Path:
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
     city = feature_sets.City.of(experiment.open_source(config))
@@ -65,7 +75,6 @@ def embed(config: ConfigDict) -> Path:
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map. Give config.released.centres and import again."
         )
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
     kind = config.embed.features
     feature_sets.check_kind(kind)
     encoder = inference.load_encoder(config, bundle, city.source)

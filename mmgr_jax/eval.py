@@ -20,11 +20,12 @@ from mmgr_jax import (
     feature_sets,
     files,
     inference,
+    locks,
     predictors,
     provenance,
     tuning,
 )
-from mmgr_jax.data import folds
+from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluators import (
@@ -73,8 +74,15 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
+    with (  # a training or a build beside this takes neither away
+        locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
+        checkpoint.held(config.checkpoint or config.workdir) as bundle,
+    ):
+        return _evaluate(config, bundle)
+
+
+def _evaluate(config: ConfigDict, bundle: Path) -> Report:
     city = feature_sets.City.of(experiment.open_source(config))
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
     given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
     encoders = feature_sets.encoders(config, city.source, bundle)
     sets = feature_sets.gather(config, encoders, city)
