@@ -45,12 +45,18 @@ class Metadata:
         categories: POI category names, row by row of the category table.
         category_dim: Length of a category vector.
         parts: The parts of the model in the bundle; () for all of them.
+        identity: What trained it beside the config, by content; see `identity.of_run`.
+            Empty in checkpoints of before, as is the next.
+        history: Where the run began and went on, and what changed there; see
+            `identity.continued`.
     """
 
     config: Mapping[str, Any]
     categories: tuple[str, ...]
     category_dim: int
     parts: tuple[str, ...] = ()
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
 
 
 def told(metadata: Metadata) -> Any:
@@ -112,6 +118,8 @@ def load_metadata(bundle: Path) -> Metadata:
         categories=tuple(fields["categories"]),
         category_dim=fields["category_dim"],
         parts=tuple(fields.get("parts", ())),
+        identity=fields.get("identity", {}),
+        history=tuple(fields.get("history", ())),
     )
 
 
@@ -218,7 +226,7 @@ def _no_other(bundle: Path) -> Iterator[None]:
         yield
     except DamageError as damage:
         raise InputError(
-            f"{bundle}: this checkpoint is damaged ({damage}). Name another with "
-            "--checkpoint=..., or train on: the run sets it aside and continues from "
-            "the one before."
+            f"{bundle}: not a checkpoint of this program, or a damaged one ({damage}). "
+            "Name another with --checkpoint=..., or train on: the run sets it aside "
+            "and continues from the one before."
         ) from damage
