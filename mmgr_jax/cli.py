@@ -15,6 +15,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from mmgr_jax import refusals
 from mmgr_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -36,6 +37,7 @@ SHORTCUTS = {
 }
 _NO_RIGHT = "Get the right to use it, or name another place"
 _NO_ROOM = "Make room on its disk, or name a place on another one"
+_OTHERWISE = "Mend what is there, or name another place"
 _DISK = {
     errno.EACCES: _NO_RIGHT,
     errno.EPERM: _NO_RIGHT,
@@ -55,8 +57,8 @@ def run(
     """Parses the flags, loads the config and calls `command(config)`.
 
     An `InputError` ends the program with its message and exit status 2; so do a
-    misspelt override, a value of the wrong type, a missing config file, a full disk
-    and a file that may not be read or written.
+    misspelt override, a value of the wrong type, a missing config file, a full disk,
+    a file that may not be read or written, and memory that does not suffice.
 
     Args:
         command: The work of this entry point.
@@ -72,13 +74,21 @@ def run(
         app.run(lambda _: _call(command, session), flags_parser=_parse)
     except InputError as error:
         _fail(str(error))
-    except OSError as error:
-        if error.errno not in _DISK:
+    except Exception as error:
+        if refusals.is_memory(error):
+            _fail(
+                "the memory does not suffice. End other programs, or take a smaller "
+                "--config.train.microbatch_size, --config.data.batch_size or "
+                "--config.data.cache_mib, or a machine with more, and give the command "
+                "again: training goes on from its newest checkpoint. "
+                "MMGR_TRACEBACK=1 shows what was done."
+            )
+        if not isinstance(error, OSError) or not error.errno:
             raise
         _fail(
             f"{error.filename2 or error.filename or 'a file'}: "
-            f"{os.strerror(error.errno)}. {_DISK[error.errno]}, and give the command "
-            "again. MMGR_TRACEBACK=1 shows what was done there."
+            f"{os.strerror(error.errno)}. {_DISK.get(error.errno, _OTHERWISE)}, and "
+            "give the command again. MMGR_TRACEBACK=1 shows what was done there."
         )
 
 

@@ -1,6 +1,7 @@
 """What a user can mistype: one clear message, exit status 2, nothing written."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,38 @@ def test_help_teaches(module):
     result = run(f"mmgr_jax.{module}", "--help")
     assert f"python -m mmgr_jax.{module} --config=configs/" in result.stdout
     assert "--config:" in result.stdout
+
+
+FAILING = """
+import numpy as np
+from mmgr_jax import cli
+
+def command(config):
+    {failing}
+
+cli.run(command, "Fails.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [
+        ("raise MemoryError", "the memory does not suffice"),
+        ("np.zeros(2**60, np.uint8)", "the memory does not suffice"),  # by NumPy
+        (
+            "raise ValueError('RESOURCE_EXHAUSTED: Out of memory while trying to')",
+            "the memory does not suffice. .*microbatch_size",
+        ),
+        ("open('/dev/full', 'w').write('a' * 99999)", "a file: No space left.*Make"),
+        ("open('.')", r"\.: Is a directory. Mend what is there"),
+        ("open('a' * 999)", "File name too long. Mend what is there"),
+    ],
+)
+def test_what_the_system_refuses_ends_in_one_line(failing, message):
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert re.match(f"error: .*{message}", result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
