@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -11,9 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-import tensorboardX
-
-from mmgr_jax import files, refusals
+from mmgr_jax import board, files, refusals
 
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -116,9 +115,8 @@ class Writer:
             _keep(path, f"{told} step {start_step}")
         files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / BOARD), purge_step=start_step + 1, flush_secs=10
-        )
+        self._path = path
+        self._board = board.Board(workdir / BOARD, first_step=start_step + 1)
 
     def __enter__(self) -> Writer:
         return self
@@ -130,17 +128,22 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         if not self._mute:
-            self._file.close()
             self._board.close()
+            with contextlib.suppress(OSError):  # a row that the disk did not take
+                self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one row."""
+        """Adds one row.
+
+        Raises:
+            InputError: If the disk does not take it.
+        """
         if self._mute:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with refusals.explained(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        self._board.write(step, values)
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:

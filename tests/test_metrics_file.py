@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import tensorboardX
+from tensorboardX.proto import event_pb2
 
-from mmgr_jax import metrics
+from mmgr_jax import board, metrics
 from mmgr_jax.errors import InputError
 
 
@@ -91,3 +93,50 @@ def test_a_link_gives_way_and_what_it_points_to_stays(tmp_path, path):
     _write(tmp_path, 1, 2)
     assert theirs.read_text() == '{"step": 1}\n'
     assert _steps(path) == [1, 2]
+
+
+def _events(folder):
+    """Step, name and value of every event, and where a start begins."""
+    found = []
+    for path in folder.glob("events.*"):
+        content = path.read_bytes()
+        while content:
+            size = int.from_bytes(content[:8], "little")
+            event = event_pb2.Event.FromString(content[12 : 12 + size])
+            content = content[16 + size :]
+            told = [(of.tag, of.simple_value) for of in event.summary.value]
+            found.append((event.step, told, event.session_log.status))
+    return found
+
+
+def test_tensorboard_is_told_what_tensorboardx_would_tell(tmp_path):
+    values = {"loss": 0.5, "image-POI": 0.25}
+    ours = board.Board(tmp_path / "ours", first_step=3)
+    theirs = tensorboardX.SummaryWriter(str(tmp_path / "theirs"), purge_step=3)
+    for step in (3, 4):
+        ours.write(step, values)
+        for name, value in values.items():
+            theirs.add_scalar(name, value, step)
+    ours.close(), theirs.close()
+    kept = [event for event in _events(tmp_path / "theirs") if event[1] or event[2]]
+    assert kept == [e for e in _events(tmp_path / "ours") if e[1] or e[2]]
+    assert len(kept) == 5 and kept[0][0] == 3
+
+
+def test_a_disk_that_takes_no_more_events_costs_a_warning(tmp_path, caplog):
+    whole = board.Board(tmp_path / "board", first_step=1)
+    whole._events._py_recordio_writer._writer.close()
+    whole._events._py_recordio_writer._writer = open("/dev/full", "wb", buffering=0)
+    with caplog.at_level("WARNING"):
+        for step in range(40):
+            whole.write(step, {"loss": 1.0})
+        whole.close()
+    assert caplog.text.count("board: cannot be written (No space left") == 1
+
+
+def test_a_disk_that_takes_no_more_rows_stops_the_run(tmp_path):
+    with metrics.Writer(tmp_path, start_step=0) as writer:
+        writer._file.close()
+        writer._file = open("/dev/full", "w")
+        with pytest.raises(InputError, match="metrics.jsonl: cannot be written .No sp"):
+            writer.write(1, {"loss": 1.0})
