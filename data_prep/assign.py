@@ -45,12 +45,11 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     """Finds each region's POIs.
 
     A square region owns its west and its north edge, so of cells of a grid a POI
-    belongs to at most one. With `regions.poi_buffer_m` it belongs to every region
-    whose square, widened by the buffer on each side, it lies in.
+    belongs to at most one. A region with an outline of its own owns all of its edge: a
+    POI on the line between two polygons belongs to both.
 
-    A region with an outline of its own owns all of its edge: a POI on the line between
-    two polygons belongs to both. With a buffer a POI belongs to every region that is
-    no further away.
+    With `regions.poi_buffer_m` a POI belongs to every region, of whatever kind, that is
+    no further away: at a corner of a square that is a quarter of a circle.
 
     Args:
         pois: POIs in metres of the regions' CRS.
@@ -61,7 +60,8 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     """
     # A tree of the points: the polygons then come as the side that GEOS prepares.
     tree = shapely.STRtree(shapely.points(pois.x_m, pois.y_m))
-    find = _in_squares if regions.outline is None else _in_outlines
+    is_owned = regions.outline is None and not regions.poi_buffer_m
+    find = _in_squares if is_owned else _in_outlines
     found = [
         find(tree, pois, regions, slice(first, min(first + _REGIONS, len(regions))))
         for first in range(0, len(regions), _REGIONS)
@@ -87,8 +87,7 @@ def _in_squares(
     tree: shapely.STRtree, pois: PoiTable, regions: Regions, part: slice
 ) -> _Pairs:
     """POIs in the squares of some regions, and the region of each."""
-    widened = np.array([-1, -1, 1, 1]) * regions.poi_buffer_m
-    west, south, east, north = (regions.bounds_m[part] + widened).T
+    west, south, east, north = regions.bounds_m[part].T
     square, poi = tree.query(shapely.box(west, south, east, north))
     x_m, y_m = pois.x_m[poi], pois.y_m[poi]
     owned = (x_m >= west[square]) & (x_m < east[square])

@@ -28,8 +28,11 @@ def test_assignment_matches_comparison_with_every_region(buffer_m):
     found = assign.assign(_table(x_m, y_m), regions)
     anywhere = np.zeros(600, bool)
     for region, (west, south, east, north) in enumerate(regions.bounds_m):
-        inside = (x_m >= west - buffer_m) & (x_m < east + buffer_m)
-        inside &= (y_m > south - buffer_m) & (y_m <= north + buffer_m)
+        inside = (x_m >= west) & (x_m < east) & (y_m > south) & (y_m <= north)
+        if buffer_m:  # the way to the nearest point of the square
+            beside_m = np.maximum(np.maximum(west - x_m, x_m - east), 0)
+            above_m = np.maximum(np.maximum(south - y_m, y_m - north), 0)
+            inside = np.hypot(beside_m, above_m) <= buffer_m
         assert found.of(region).tolist() == np.flatnonzero(inside).tolist()
         anywhere |= inside
     assert found.outside == (~anywhere).sum()
