@@ -188,7 +188,14 @@ def _inside(name: str, kind: pa.DataType) -> list[str]:
     """Paths of everything within a struct or list."""
     if pa.types.is_struct(kind):
         inner = [(f"{name}.{field.name}", field.type) for field in kind]
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    elif any(
+        of(kind)
+        for of in (
+            pa.types.is_list,
+            pa.types.is_large_list,
+            pa.types.is_fixed_size_list,
+        )
+    ):
         inner = [(f"{name}[0]", kind.value_type)]
     else:
         return []

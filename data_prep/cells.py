@@ -9,9 +9,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float
 
-from mmgr_jax.data.names import alike, one_form
+from mmgr_jax.data.names import alike, all_in_one_form
 from mmgr_jax.errors import InputError
 
 MISSING_NUMBERS = frozenset(
@@ -43,10 +45,13 @@ def text(column: pd.Series, what: str = "a column") -> pd.Series:
         column = _whole(column, what)
     elif column.dtype == object or not pd.api.types.is_string_dtype(column):
         column = _plain(column, what)
-    said = column.astype("string")
-    forms = {name: one_form(name) for name in said.dropna().unique()}
-    said = said.map(forms, na_action="ignore").astype("string")
-    return said.mask(said == "")
+    said = pa.array(column.astype("string[pyarrow]"), from_pandas=True)
+    if isinstance(said, pa.ChunkedArray):
+        said = said.combine_chunks()
+    forms = all_in_one_form(said.cast(pa.string()))
+    named = pc.if_else(pc.equal(forms, ""), None, forms)
+    text = pd.array(named, dtype="string[pyarrow]")
+    return pd.Series(text, index=column.index, name=column.name)
 
 
 def numbers(
@@ -71,14 +76,16 @@ def numbers(
     if pd.api.types.is_numeric_dtype(column):
         found = column.to_numpy(float, na_value=np.nan)
     else:
-        words = column.map(_word, na_action="ignore")
-        missing = words.isin(MISSING_NUMBERS).to_numpy() & present
+        found = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+        doubtful = np.flatnonzero(present & np.isnan(found))
+        words = column.iloc[doubtful].map(_word)
+        missing = words.isin(MISSING_NUMBERS)
         if missing.any():
-            counts = column[missing].value_counts()
+            counts = column.iloc[doubtful][missing].value_counts()
             shown = ", ".join(f"{word!r} ({count})" for word, count in counts.items())
             logging.info("%s: cells without a number: %s", what, shown)
-        present = present & ~missing & (words != "").to_numpy(bool)
-        found = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+        present = present.copy()
+        present[doubtful] = ~(missing | (words == "")).to_numpy(bool)
     return found, present & ~np.isfinite(found)
 
 
@@ -92,13 +99,12 @@ def refuse_printed(said: pd.Series, what: str) -> None:
     Raises:
         InputError: If one is a list or struct of JSON, or most look like one.
     """
-    there = said.dropna()
-    printed = there[there.str.match(_PRINTED)]
-    if not len(printed):
+    printed = [name for name in said.dropna().unique() if _PRINTED.match(name)]
+    if not printed:
         return
-    json_texts = [name for name in printed.unique() if _is_json(name)]
-    if json_texts or len(printed) > 0.5 * len(there):
-        shown = str(json_texts[0] if json_texts else printed.iloc[0])[:60]
+    json_texts = [name for name in printed if _is_json(name)]
+    if json_texts or said.isin(printed).sum() > 0.5 * said.notna().sum():
+        shown = (json_texts or printed)[0][:60]
         raise InputError(
             f"{what} holds lists or structs written as text, such as {shown}, which "
             "are no names. Write one name in each cell."

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep import encodings
 from mmgr_jax.data.names import one_form
@@ -89,8 +91,13 @@ def load(
     for line, fields in records:
         if len(fields) != len(header):
             raise _ragged(path, text, line, fields, header)
-        rows.append([fields[place] or None for place in places])
-    return pd.DataFrame(rows, columns=wanted, dtype=object)
+        rows.append(fields)
+    columns = {}
+    for name, place in zip(wanted, places, strict=True):
+        cells = pa.array([fields[place] for fields in rows], pa.string())
+        cells = pc.if_else(pc.equal(cells, ""), None, cells)
+        columns[name] = pd.array(cells, dtype="string[pyarrow]")
+    return pd.DataFrame(columns)
 
 
 def refuse_repeated(path: str | Path, found: Sequence[str]) -> None:
@@ -178,4 +185,12 @@ def _ragged(
 def _separator(path: str | Path, text: Text) -> str:
     name = str(path).lower().removesuffix(".gz")
     by_name = (mark for end, mark in _SEPARATORS.items() if name.endswith(end))
-    return text.separator or next(by_name, ",")
+    separator = text.separator or next(by_name, ",")
+    if separator == r"\t":  # as a shell hands it over
+        return "\t"
+    if len(separator) != 1 or separator in '"\r\n ':
+        raise InputError(
+            f"{text.key}.separator is {separator!r}; allowed: one character, such as "
+            "',', ';' or a tab, but no quote, space or line end."
+        )
+    return separator

@@ -6,6 +6,7 @@ A wrong guess shows nowhere: GBK read as Latin-1 gives other categories, not an 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def python_name(encoding: str | None) -> str:
 def problem(encoding: str | None, key: str | None) -> str | None:
     """Why an encoding cannot be declared, or None when it can."""
     try:
-        codecs.lookup(encoding or DEFAULT).incrementaldecoder  # noqa: B018
-        b"".decode(encoding or DEFAULT)  # refuses codecs such as "hex"
+        with contextlib.suppress(UnicodeError):
+            b"a".decode(encoding or DEFAULT)  # codecs such as "hex" make no text
     except LookupError:
         return (
             f"{key}.encoding is {encoding!r}, which is none that Python knows; "

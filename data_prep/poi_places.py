@@ -131,19 +131,18 @@ def _numbers(table: pd.DataFrame, name: str, decimal: str, path: str) -> _Column
     values = vectors.column(table, name)
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(float, na_value=np.nan)
-    text = cells.text(values, f"{path}: column {name!r}")
     if decimal == ",":
-        text = text.str.replace(",", ".", regex=False)
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(float, na_value=np.nan)
-    rows = text.notna().to_numpy() & np.isnan(numbers)
-    with_comma = np.flatnonzero(rows)[
-        text[rows].str.fullmatch(_DECIMAL_COMMA).to_numpy(bool)
+        values = values.astype("string").str.replace(",", ".", regex=False)
+    numbers, wrong = cells.numbers(values, f"{path}: column {name!r}")
+    text = cells.text(values[wrong], f"{path}: column {name!r}")
+    with_comma = np.flatnonzero(wrong)[
+        text.str.fullmatch(_DECIMAL_COMMA).to_numpy(bool, na_value=False)
     ]
-    if len(with_comma) > 0.5 * text.notna().sum():
+    if len(with_comma) > 0.5 * values.notna().sum():
         first = with_comma[0]
         raise InputError(
             f"{path}: column {name!r} holds numbers with a decimal comma, such as "
-            f"{text.iloc[first]!r} in row {table.index[first]}. Set "
+            f"{values.iloc[first]!r} in row {table.index[first]}. Set "
             "config.pois.decimal to ','."
         )
     return numbers

@@ -144,7 +144,10 @@ def read(
         **({"unknown category": unlisted} if shared and not shared.other else {}),
         **reasons,
     }
-    key = _identity(path, table, source.columns.name, category, x, y)
+    name = None
+    if source.columns.name is not None:
+        name = _names(path, table, source.columns.name, "name_column")
+    key = _identity(table, name, category, x, y)
     fine, dropped = _usable(path, key, reasons)
     if not fine.any():
         raise InputError(_none_usable(path, table, dropped, source))
@@ -153,10 +156,6 @@ def read(
     parent = None
     if source.columns.parent is not None:
         parent = _names(path, table, source.columns.parent, "parent_column")[fine]
-    name = None
-    if source.columns.name is not None:
-        name = _names(path, table, source.columns.name, "name_column")[fine]
-        name = name.fillna("").to_numpy(object)
     return PoiTable(
         x_m=x_m[fine],
         y_m=y_m[fine],
@@ -166,7 +165,7 @@ def read(
         dropped=dropped,
         row=table.index[fine],
         counted_as_other=int((unlisted & fine).sum()),
-        name=name,
+        name=None if name is None else name[fine].fillna("").to_numpy(object),
     )
 
 
@@ -193,16 +192,14 @@ def _what(path: str, column: str) -> str:
 
 
 def _identity(
-    path: str,
     table: pd.DataFrame,
-    name_column: str | None,
+    name: pd.Series | None,
     category: pd.Series,
     x: _Column,
     y: _Column,
 ) -> pd.DataFrame:
     """What two rows share when they are one POI."""
-    if name_column is not None:
-        name = _names(path, table, name_column, "name_column")
+    if name is not None:
         return pd.DataFrame(dict(name=name, category=category, x=x, y=y))
     plain = pd.DataFrame(table)
     if isinstance(table, gpd.GeoDataFrame):

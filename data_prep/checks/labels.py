@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyogrio
-import rasterio
-from pyogrio.errors import DataSourceError
-from rasterio.errors import RasterioError
 
-from data_prep import cells, csv_files, encodings, imagery, vectors
+from data_prep import cells, csv_files, encodings, table_formats, vectors
 from data_prep import crs as crs_lib
-from data_prep.checks import common
+from data_prep.checks import common, label_rasters
 from data_prep.labels import LabelSource, points, polygons
 from data_prep.labels import source as source_lib
 from mmgr_jax.errors import InputError
@@ -52,16 +48,15 @@ def problems(
         return [f"{key}.path {source.path!r}: {what}. Wanted: {_wanted(source)}."]
     try:
         if source.form == "raster":
-            return _raster_problems(key, source, extent_deg)
+            if _is_table(source.path):
+                return [_no_raster(key, source)]
+            return label_rasters.problems(key, source, extent_deg)
         if source.form == "table":
             return _table_problems(key, source)
         return _polygon_problems(key, source, extent_deg)
     except InputError as error:
-        return [f"{key}: {error}"]
-    except RasterioError as error:
-        if source.form == "raster" and _is_table(source.path):
-            return [_no_raster(key, source)]
-        return [str(imagery.unreadable(Path(source.path), error))]
+        told = str(error)
+        return [told if told.startswith((key, source.path)) else f"{key}: {told}"]
     except common.UNREADABLE as error:
         return [common.no_table(source.path, error)]
 
@@ -69,34 +64,13 @@ def problems(
 def _wanted(source: LabelSource) -> str:
     """What kind of file would do."""
     if source.form == "raster":
-        return f"a GeoTIFF with a CRS, band {source.band}, in {source.unit}"
+        return f"a GeoTIFF with a CRS, in {source.unit}"
     if source.form == "table":
         return f"a CSV or Parquet table with region ids in {source.id_column!r}"
     said = f"in {source.unit}"
     if source.has_classes:
         said = f"one of {', '.join(source.class_of)}"
     return f"polygons with column {source.column!r}, {said}"
-
-
-def _raster_problems(
-    key: str, source: LabelSource, extent_deg: common.Bounds | None
-) -> list[str]:
-    with rasterio.open(source.path) as raster:
-        if not 1 <= source.band <= raster.count:
-            return [
-                f"{key}.band is {source.band}; {source.path} has {raster.count} "
-                f"band(s); allowed: 1 to {raster.count}."
-            ]
-        if raster.crs is None:
-            return [common.no_crs(source.path)]
-        if raster.transform.b or raster.transform.d:
-            return [
-                f"{source.path}: is rotated; turn it upright with `gdalwarp IN OUT`."
-            ]
-        common.probe(raster, [source.band])
-        return _overlap_problems(
-            key, source.path, tuple(raster.bounds), raster.crs.to_wkt(), extent_deg
-        )
 
 
 def _table_problems(key: str, source: LabelSource) -> list[str]:
@@ -129,6 +103,8 @@ def _polygon_problems(
         )
     elif crs is None:
         found.append(common.no_crs(source.path))
+    elif source.crs is None and (problem := _crs_problem(crs)):
+        found.append(f"{source.path}: {problem} {common.CRS_REMEDY} {source.path}`.")
     elif source.crs and (problem := _crs_problem(source.crs)):
         found.append(f"{key}.crs: {problem}")
     if found:
@@ -155,15 +131,14 @@ def _polygon_problems(
             "points alone, which carry a count (kind 'count') and nothing else."
         )
     bounds = tuple(float(edge) for edge in table.total_bounds)
-    return found + _overlap_problems(key, source.path, bounds, crs, extent_deg)
+    return found + common.overlap_problems(key, source.path, bounds, crs, extent_deg)
 
 
 def _crs_problem(crs: str) -> str | None:
     try:
-        crs_lib.parse(crs)
+        return crs_lib.unusable(crs)
     except InputError as error:
         return str(error)
-    return None
 
 
 def _is_table(path: str) -> bool:
@@ -171,9 +146,10 @@ def _is_table(path: str) -> bool:
     if csv_files.is_csv(path) or path.lower().endswith(".parquet"):
         return True
     try:
-        return len(pyogrio.list_layers(path)) > 0
-    except DataSourceError:
+        table_formats.check_table(path)
+    except InputError:
         return False
+    return True
 
 
 def _no_raster(key: str, source: LabelSource) -> str:
@@ -217,34 +193,3 @@ def _counted(values: pd.Series) -> str:
     rows = ", ".join(f"{value!r} ({count})" for value, count in shown)
     more = len(values) - _CLASSES_SHOWN
     return rows + (f" and {more} more" if more > 0 else "")
-
-
-def _overlap_problems(
-    key: str,
-    path: str,
-    bounds: common.Bounds,
-    crs: str,
-    extent_deg: common.Bounds | None,
-) -> list[str]:
-    if extent_deg is None:
-        return []
-    west, south, east, north = crs_lib.transform_bounds(bounds, crs, crs_lib.WGS84)
-    # Infinite coordinates fail here, too.
-    if not (-360 <= west <= east <= 360 and -90 <= south <= north <= 90):
-        return [
-            f"{key}: {path} has coordinates that do not fit its CRS. Write the right "
-            f"one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
-        ]
-    left, bottom, right, top = extent_deg
-    if west < right and east > left and south < top and north > bottom:
-        return []
-    return [
-        f"{key}: {path} does not overlap the imagery. It covers "
-        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}. "
-        + crs_lib.wrong_place_advice(bounds, crs)
-    ]
-
-
-def _box(bounds_deg: common.Bounds) -> str:
-    west, south, east, north = bounds_deg
-    return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"

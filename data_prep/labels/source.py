@@ -38,7 +38,7 @@ class LabelSource:
             "class" (the class with the largest share, or the one a table gives).
         path: The raster, vector file or table.
         unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
-        band: Band of the raster, counted from 1.
+        band: Band of the raster, counted from 1; None: its only one.
         column: Column with the number or the class; "*": of a count, each polygon or
             point is one.
         id_column: Column of a table with the ids of the regions. The shares of a table
@@ -57,6 +57,7 @@ class LabelSource:
         crs: CRS of these coordinates, such as "EPSG:4326".
         encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
         separator: Between the fields of a CSV; None: comma, in .tsv a tab.
+        folders: Where a mosaic may name files, beside its own folder.
         year: Reference year of the source.
         source: Who made the data.
         licence: Licence of the data.
@@ -65,7 +66,7 @@ class LabelSource:
     kind: str
     path: str
     unit: str = "1"
-    band: int = 1
+    band: int | None = None
     column: str | None = None
     id_column: str | None = None
     classes: Sequence[str] = ()
@@ -78,6 +79,7 @@ class LabelSource:
     crs: str | None = None
     encoding: str | None = None
     separator: str | None = None
+    folders: Sequence[str] = ()
     year: int | None = None
     source: str = ""
     licence: str = ""
@@ -174,10 +176,15 @@ def _place_problems(key: str, source: LabelSource) -> list[str]:
     return found
 
 
+def names_area(unit: str) -> bool:
+    """Whether a unit is per area, such as "persons/km2"."""
+    return bool(_PER_AREA.search(unit))
+
+
 def _unit_problems(key: str, source: LabelSource) -> list[str]:
     """A density taken for a count, and the like: errors that change every number."""
     unit = source.unit
-    per_area = bool(_PER_AREA.search(unit))
+    per_area = names_area(unit)
     if source.kind == "count" and (per_area or _PER_PIXEL.search(unit)):
         remedy = (
             'Say kind="density" for a source that is per area'

@@ -121,6 +121,7 @@ def test_plain_letters_need_no_encoding(tmp_path):
     [
         ("utf-8", r"is not in 'utf-8', as config.pois.encoding says.*'gb18030'"),
         ("ascii", r"is not in 'ascii'"),
+        ("hex", r"config.pois.encoding is 'hex', which is none"),
         ("GBKK", r"config.pois.encoding is 'GBKK', which is none that Python knows"),
     ],
 )

@@ -325,6 +325,31 @@ def test_names_that_differ_by_little_are_told(tmp_path, caplog):
     assert "1 group(s) of names differ by case, width or space" in caplog.text
 
 
+def test_what_no_page_could_show_is_dropped():
+    assert one_form("ca\0fe\n bar\x1b") == "cafe  bar"
+    assert one_form(" NA\t") == "NA"
+
+
+@pytest.mark.parametrize("separator", ["||", '"', "\n", " "])
+def test_a_separator_that_is_none_is_refused(tmp_path, separator):
+    _frame(["cafe"]).to_csv(tmp_path / "pois.csv", index=False)
+    with pytest.raises(InputError, match="config.pois.separator is .* one character"):
+        _read(tmp_path / "pois.csv", **TABLE, separator=separator)
+
+
+def test_columns_and_single_names_have_one_form():
+    rng = np.random.default_rng(0)
+    odd = "\0\x07\t\n\x1c\x1f\x7f\x85\xa0\xad\u200b\u200c\u200d\u2028\u2060\u3000\ufeff"
+    letters = list(odd + "ab 公园e\u0301é👨‍ａ")
+    names = ["".join(rng.choice(letters, rng.integers(0, 8))) for _ in range(3000)]
+    names += ["plain", " plain ", "NA"]
+    expected = [one_form(name) for name in names]
+    found = cells.text(pd.Series(names)).fillna("")
+    assert found.tolist() == expected
+    plain = cells.text(pd.Series([" a", "b\t", "", None])).fillna("")
+    assert plain.tolist() == ["a", "b", "", ""]
+
+
 def test_joiners_within_a_name_stay():
     family, persian = "👨\u200d👩\u200d👧", "می\u200cخواهم"
     assert one_form(family) == family and one_form(persian + "\u200c") == persian
