@@ -73,6 +73,26 @@ def refuse_too_large(state: Any, params: Any) -> None:
     )
 
 
+def refuse_program(compiled: jax.stages.Compiled) -> None:
+    """Raises InputError where a program of the CPU needs more than there is.
+
+    Counted is what XLA has laid out for it beside its arguments.
+    """
+    found = compiled.memory_analysis()
+    free = available_bytes()
+    if found is None or free is None or jax.default_backend() != "cpu":
+        return
+    own = found.temp_size_in_bytes + found.output_size_in_bytes
+    needed = max(own - found.alias_size_in_bytes, 0) * jax.local_device_count()
+    if needed > free:
+        raise InputError(
+            f"a step needs {needed / _GIB:.1f} GiB of memory beside what is held, and "
+            f"{max(free, 0) / _GIB:.1f} GiB are left here. Take a smaller "
+            "config.data.batch_size or config.train.microbatch_size, end other "
+            "programs, or take a machine with more."
+        )
+
+
 def _whole(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
@@ -92,7 +112,7 @@ def _held(tree: Any) -> int:
 def _table(path: Path) -> dict[str, int]:
     """First word of each line -> the number behind it."""
     try:
-        rows = [line.split() for line in path.read_text().splitlines()]
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return {}
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
@@ -100,7 +120,7 @@ def _table(path: Path) -> dict[str, int]:
 
 def _number(path: Path) -> int | None:
     try:
-        text = path.read_text().strip()
+        text = path.read_text(encoding="utf-8").strip()
     except OSError:
         return None
     return int(text) if text.isdecimal() else None  # "max": no limit

@@ -45,6 +45,19 @@ def is_refusal(error: BaseException) -> bool:
     return "PERMISSION_DENIED" in str(error) or _says(error, (*_FORBIDDEN, *_BROKEN))
 
 
+def remedy(error: BaseException) -> str:
+    """What to do where the system refuses; the beginning of a sentence."""
+    if is_memory(error):
+        return "End other programs, or take a machine with more memory"
+    if _says(error, _FULL):
+        return "Make room on its disk, or name a place on another one"
+    if _says(error, _FORBIDDEN):
+        return "Get the right to use it, or name another place"
+    if _says(error, _BROKEN):
+        return "Mend its disk, or name a place on another one"
+    return "Mend what is there, or name another place"
+
+
 @contextlib.contextmanager
 def explained(place: Path) -> Iterator[None]:
     """Says in one sentence why a folder cannot be written to.
