@@ -79,6 +79,10 @@ def test_steps_per_epoch():
     assert pipeline.steps_per_epoch(40, 16, "drop") == 2
     assert pipeline.steps_per_epoch(40, 16, "fill") == 3
     assert pipeline.steps_per_epoch(48, 16, "fill") == 3
+    assert pipeline.steps_per_epoch(40, 40, "drop") == 1
+    for short_batch in ("drop", "fill"):
+        with pytest.raises(InputError, match="batch_size=41 exceeds the 40 regions"):
+            pipeline.steps_per_epoch(40, 41, short_batch)
 
 
 def test_an_unknown_short_batch_is_refused(source):
