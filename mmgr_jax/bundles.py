@@ -208,8 +208,7 @@ def _read(bundle: Path) -> Iterator[None]:
         yield
     except Exception as error:  # Orbax raises many kinds
         cause = stored.root_cause(error)
-        if refusals.is_memory(error) or refusals.is_refusal(error):
-            raise refusals.unreadable(bundle, error) from error
+        refusals.refuse_unreadable(bundle, error)
         if not (bundle / marks.MARK).exists():
             raise DamageError(cause) from error
         raise InputError(

@@ -12,6 +12,7 @@ from mmgr_jax.errors import InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_BUSY = (errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.ETIMEDOUT, errno.EAGAIN)
 _BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
 _MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "bad_alloc", "allocate memory")
 
@@ -41,8 +42,22 @@ def is_memory(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the system did not let a library read: no right, or a broken disk."""
-    return "PERMISSION_DENIED" in str(error) or _says(error, (*_FORBIDDEN, *_BROKEN))
+    """Whether the system did not let a library read: no right, a broken disk."""
+    codes = (*_FORBIDDEN, *_BROKEN, *_BUSY)
+    return "PERMISSION_DENIED" in str(error) or _says(error, codes)
+
+
+def refuse_unreadable(path: Path, error: BaseException) -> None:
+    """Raises `unreadable` where an error tells of a refusal, not of what a file holds.
+
+    For places that would call whatever goes wrong damage.
+
+    Args:
+        path: What was read.
+        error: What a library raised.
+    """
+    if is_memory(error) or is_refusal(error):
+        raise unreadable(path, error) from error
 
 
 def remedy(error: BaseException) -> str:

@@ -64,8 +64,7 @@ def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:
     except InputError:
         raise
     except Exception as error:  # Orbax raises many kinds for a torn folder
-        if refusals.is_memory(error) or refusals.is_refusal(error):
-            raise refusals.unreadable(folder, error) from error
+        refusals.refuse_unreadable(folder, error)
         raise InputError(
             f"{folder}: nothing that this program saved can be read here "
             f"({root_cause(error)}). Write it again, or name another folder."

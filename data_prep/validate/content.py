@@ -14,6 +14,7 @@ import shapely
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep import progress
+from mmgr_jax import refusals
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -166,6 +167,7 @@ def _records(
             source = ArrayRecordDataSource([str(path)])
             stored = len(source)
         except Exception as error:  # ArrayRecord raises bare RuntimeError
+            refusals.refuse_unreadable(path, error)
             faults.add("not a whole shard", f"{path} ({_first_line(error)})")
             place += length
             continue
@@ -175,6 +177,7 @@ def _records(
             try:
                 yield place + index, schema.deserialize(source[index], layout)
             except Exception as error:  # three libraries, each with errors of its own
+                refusals.refuse_unreadable(path, error)
                 name = f"{path.name} record {index} ({_first_line(error)})"
                 faults.add("damaged", name)
         place += length
@@ -230,6 +233,7 @@ def _table_faults(manifest: schema.Manifest, records_dir: Path) -> list[str]:
     try:
         vectors = np.load(path)
     except (OSError, ValueError) as error:
+        refusals.refuse_unreadable(path, error)
         return [f"{path}: cannot be read ({error})"]
     faults = []
     if len(vectors) != len(manifest.categories):

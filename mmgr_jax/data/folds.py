@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from mmgr_jax import files
+from mmgr_jax import files, refusals
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -150,6 +150,7 @@ def read(
             for kind in manifest.splits
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refusals.refuse_unreadable(path, error)
         raise InputError(
             f"{path}: does not hold the folds of all {len(region_ids)} regions "
             f"({type(error).__name__}: {error}). Build the records again, or deal anew "

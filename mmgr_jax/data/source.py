@@ -12,6 +12,7 @@ import numpy as np
 from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 
+from mmgr_jax import refusals
 from mmgr_jax.data import contents, schema
 from mmgr_jax.errors import InputError
 
@@ -150,6 +151,7 @@ class RecordSource:
         try:
             examples = self._examples.__getitems__(list(indices))
         except Exception as error:  # ArrayRecord raises bare RuntimeError
+            refusals.refuse_unreadable(self.records_dir, error)
             if len(indices) == 1:
                 raise self._damaged(indices[0], error) from error
             return [
@@ -185,7 +187,8 @@ class RecordSource:
         path = self.records_dir / schema.CATEGORY_VECTORS_FILE
         try:
             vectors = np.load(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
+            refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {_REBUILD}") from error
         if len(vectors) != len(self.manifest.categories):
             raise InputError(
@@ -207,6 +210,7 @@ def _check_shard(path: Path, length: int) -> None:
     try:
         stored = len(array_record_data_source.ArrayRecordDataSource([str(path)]))
     except Exception as error:  # ArrayRecord raises bare RuntimeError and ValueError
+        refusals.refuse_unreadable(path, error)
         raise InputError(
             f"{path}: not a whole ArrayRecord shard ({_first_line(error)}). {_REBUILD}"
         ) from error

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
+from mmgr_jax import refusals
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -149,6 +150,7 @@ class TextSpace:
                     scale=float(stored["scale"]),
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {again}.") from error
 
 

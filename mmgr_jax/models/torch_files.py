@@ -15,7 +15,7 @@ import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, which safetensors asks 
 import numpy as np
 import safetensors.numpy
 
-from mmgr_jax import files
+from mmgr_jax import files, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.weights import StateDict
 
@@ -90,7 +90,8 @@ def _check_suffix(path: Path) -> None:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError, MemoryError) as error:
+        refusals.refuse_unreadable(path, error)
         raise InputError(_damaged(path, error)) from error
 
 
@@ -99,6 +100,7 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the bytes of a damaged file lead to
+        refusals.refuse_unreadable(path, error)
         refused = "weights_only" in str(error) and "operand" not in str(error)
         raise InputError((_refused if refused else _damaged)(path, error)) from error
     tensors = _unwrapped(torch, path, content)
