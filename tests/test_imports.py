@@ -93,6 +93,7 @@ def test_libraries_stay_in_their_rooms(path):
                    "mmgr_jax.data.source", "mmgr_jax.data",
                    "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.files",
                    "mmgr_jax.folders", "mmgr_jax.locks", "mmgr_jax.marks",
+                   "mmgr_jax.refusals",
                    "mmgr_jax.terminal", "mmgr_jax.page.tree")  # fmt: skip
         for name in names:
             if name.startswith("mmgr_jax"):
