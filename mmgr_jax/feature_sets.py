@@ -120,10 +120,9 @@ def encoders(
             raise InputError(
                 f"config.eval.checkpoints: {name!r} is taken; give another name."
             )
-        other = checkpoint.latest(path)
-        found[name] = inference.load_encoder(
-            inference.as_trained(config, other), other, source
-        )
+        with checkpoint.held(path) as other:
+            own = inference.as_trained(config, other)
+            found[name] = inference.load_encoder(own, other, source)
     if "random encoder" in config.eval.baselines:
         found[RANDOM] = inference.random_encoder(config, source)
     return found
