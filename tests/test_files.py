@@ -1,6 +1,7 @@
 """Names that stay in their folder; files that are whole, one's own, as private as."""
 
 import csv
+import errno
 import io
 import os
 import subprocess
@@ -92,6 +93,27 @@ def test_a_failure_names_the_file_that_was_meant(tmp_path):
     with pytest.raises(IsADirectoryError) as folder:
         files.write_text(tmp_path / "folder", "a")
     assert folder.value.filename == str(tmp_path / "folder")
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    """A limit of the process stands in for the disk: a refusal in the middle."""
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    code = (
+        "import pathlib, resource, signal, sys\n"
+        "from mmgr_jax import files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    files.write_text(pathlib.Path(sys.argv[1]), 'x' * 100_000)\n"
+        "except OSError as error:\n"
+        "    print(error.errno, error.filename)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+    )
+    assert told.stdout == f"{errno.EFBIG} {path}\n", told.stderr
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["report.html"]
 
 
 def test_what_a_killed_writer_left_is_removed_and_a_living_one_keeps_its_own(tmp_path):

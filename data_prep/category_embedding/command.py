@@ -21,9 +21,10 @@ from data_prep.category_embedding.stage import stage
 from data_prep.checks import common
 from data_prep.checks import pois as poi_checks
 from data_prep.pois import PoiTable
-from mmgr_jax import cli
+from mmgr_jax import cli, files
 from mmgr_jax.data import schema, texts
 from mmgr_jax.errors import InputError
+from mmgr_jax.terminal import visible
 
 NEIGHBOURS_FILE = "category_neighbours.txt"
 
@@ -171,7 +172,8 @@ def _make(config: ConfigDict, table: PoiTable) -> _Made:
 def _save(made: _Made, path: Path) -> Path:
     """Writes the vectors, with what belongs beside them, and says so."""
     beside = path.with_name(NEIGHBOURS_FILE)
-    _replace(beside, lambda file: file.write(made.neighbours.encode()))
+    told = visible(made.neighbours, keep="\n").encode()
+    _replace(beside, lambda file: file.write(told))
     space = path.with_name(texts.FILE)
     if made.space is None:
         space.unlink(missing_ok=True)  # that of the vectors before
@@ -230,8 +232,9 @@ def _refuse_other_categories(
 
 def _replace(path: Path, write_to: Callable[[IO[bytes]], object]) -> None:
     """Writes a file beside its place and renames it: it is never half there."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with disk.writing(path, "config.category_vectors.out"):
-        with temporary.open("wb") as file:
-            write_to(file)
-        temporary.replace(path)
+    with (
+        disk.writing(path, "config.category_vectors.out"),
+        files.replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        write_to(file)
