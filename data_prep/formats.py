@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from rasterio.enums import Interleaving
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from data_prep import mosaics
 from mmgr_jax.errors import InputError
@@ -200,11 +201,13 @@ def _container(path: Path) -> str:
     """How to take a variable out of a NetCDF or HDF5 file."""
     names, has_crs = [], False
     try:
-        with settings(), rasterio.open(path, driver="netCDF") as source:
-            parts = [name.rpartition(":")[2] for name in source.subdatasets]
-            alone = source.tags(1).get("NETCDF_VARNAME") if source.count else None
-            names = parts or ([alone] if alone else [])
-            has_crs = source.crs is not None
+        with settings(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver="netCDF") as source:
+                parts = [name.rpartition(":")[2] for name in source.subdatasets]
+                alone = source.tags(1).get("NETCDF_VARNAME") if source.count else None
+                names = parts or ([alone] if alone else [])
+                has_crs = source.crs is not None
     except RasterioError:
         pass
     listed = ", ".join(names) if names else "see `gdalinfo FILE`"

@@ -31,6 +31,8 @@ _CRS = re.compile(rb'"crs"\s*:\s*\{')
 _LINK = re.compile(rb'"type"\s*:\s*"(?:link|url)"', re.IGNORECASE)
 _CRS_BYTES = 1000
 _TABLE_ALONE = (".dbf",)
+# The first block of a .osm.pbf names its kind within so many bytes.
+_OSM_BYTES = 64
 
 MAX_UNPACKED_BYTES = 4 << 30
 MAX_PACKED_FILES = 10_000
@@ -60,6 +62,22 @@ def check_table(path: str | Path) -> None:
             f"{path}: cannot be read (not recognized as {VECTORS}). The file may be "
             "truncated or damaged: fetch it again; make one of another format: "
             f"`ogr2ogr {path.with_suffix('.gpkg').name} {path}`."
+        )
+
+
+def check_osm(path: str | Path) -> None:
+    """Refuses what is no extract of OpenStreetMap, whatever its name says.
+
+    Raises:
+        InputError: If the file is of another format.
+    """
+    path = Path(path)
+    head = formats.head(path)
+    is_xml = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<osm"))
+    if b"OSMHeader" not in head[:_OSM_BYTES] and not (is_xml and b"<osm" in head):
+        raise InputError(
+            f"{path}: cannot be read (not recognized as an extract of OpenStreetMap, "
+            ".osm.pbf or .osm). The file may be truncated or damaged: fetch it again."
         )
 
 

@@ -14,7 +14,7 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 
-from data_prep import arrow_files, csv_files, encodings, shapefiles
+from data_prep import arrow_files, csv_files, encodings, shapefiles, table_formats
 from data_prep.arrow_files import Header
 from data_prep.csv_files import Text
 from mmgr_jax.data.names import one_form
@@ -41,6 +41,8 @@ def header(
             column stands twice, or nothing says the encoding of a Shapefile.
     """
     text = text or Text()
+    if csv_files.is_csv(path) or _by_arrow(path):
+        table_formats.check_packed(path)
     if csv_files.is_csv(path):
         named = tuple(name for name in csv_files.names(path, text) if name)
         return Header(named, None, False, None)
@@ -117,6 +119,7 @@ def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
     """Names of a file's layers, or of those with geometries; none without layers."""
     if csv_files.is_csv(path) or _by_arrow(path):
         return ()
+    table_formats.check_table(path)
     found = pyogrio.list_layers(path).tolist()
     return tuple(name for name, kind in found if kind is not None or not spatial)
 
@@ -185,6 +188,7 @@ def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:
             f"{path}: is a sheet ({info['driver']}) whose cells would be guessed at. "
             "Save it unpacked, as a CSV in UTF-8."
         )
+    table_formats.refuse_driver(path, info["driver"])
     if info["driver"] == shapefiles.DRIVER:
         shapefiles.refuse_unknown_encoding(path, info, text)
     elif info["driver"] not in _OPEN_TEXTS:

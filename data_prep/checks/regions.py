@@ -9,6 +9,7 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
+from data_prep import crs as crs_lib
 from data_prep import encodings, vectors
 from data_prep import regions as regions_lib
 from data_prep.checks import common
@@ -128,6 +129,8 @@ def _polygon_problems(
             return [*found, f"{path}: has no geometries. Wanted: polygons."]
         if header.crs is None:
             found.append(common.no_crs(path))
+        elif unusable := crs_lib.unusable(header.crs):
+            found.append(f"{path}: {unusable} {common.CRS_REMEDY} {path}`.")
         return found or _row_problems(path, vectors.load(path, layer, text), id_column)
     except InputError as error:
         return [*found, str(error)]

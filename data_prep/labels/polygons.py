@@ -81,12 +81,7 @@ def _counts(
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """Each polygon's count spread evenly over its area; that of a point is whole."""
     value = _numbers(source, table)
-    if np.nanmin(value, initial=0.0) < 0:
-        raise InputError(
-            f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
-            f"count {np.nanmin(value):g}; counts are 0 or more. Leave the cell empty "
-            "where the count is missing."
-        )
+    _refuse_impossible(name, source, value)
     polygons = table.geometry.to_numpy()
     if points.are_points(table):
         return points.counts(name, source, regions, polygons, value)
@@ -116,6 +111,7 @@ def _means(
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """Means weighted by area; what is missing counts as zero or not at all."""
     value = _numbers(source, table)
+    _refuse_impossible(name, source, value)
     pieces = overlay(regions.geometry, table.geometry.to_numpy())
     known = ~np.isnan(value[pieces.polygon])
     sums = pieces.sum_over_regions(
@@ -127,6 +123,18 @@ def _means(
         covered_m2 = np.maximum(covered_m2, share * shapely.area(regions.geometry))
     means = sums / np.where(covered_m2 > 0, covered_m2, np.nan)
     return known_lib.mask(name, source, means, share)
+
+
+def _refuse_impossible(
+    name: str, source: LabelSource, value: Float[np.ndarray, " m"]
+) -> None:
+    if found := known_lib.impossible(source.kind, value, value):
+        number, why = found
+        raise InputError(
+            f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
+            f"{source.kind} {number:.10g}; {why}. Leave the cell empty where the "
+            f"{source.kind} is missing."
+        )
 
 
 def _known_share(

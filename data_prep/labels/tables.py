@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from data_prep import cells, vectors
 from data_prep.checks import common
+from data_prep.labels import known as known_lib
 from data_prep.labels.known import Values
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
@@ -94,11 +95,15 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
                 f"{str(column.iloc[row])!r} is no number. Leave the cell empty where "
                 "the value is missing."
             )
-        lowest = np.nanmin(numbers[name], initial=0.0)
-        if lowest < 0 and source.kind != "scalar":
+        lowest = float(np.nanmin(numbers[name], initial=0.0))
+        found = known_lib.impossible(source.kind, numbers[name], numbers[name])
+        if source.kind == "share" and lowest < 0:
+            found = lowest, "shares are 0 or more"
+        if found:
             raise InputError(
-                f"{key}: {source.path} holds {lowest:g}; a {source.kind} is 0 or more. "
-                "Leave the cell empty where the value is missing."
+                f"{key}: {source.path}, column {name!r}, holds the {source.kind} "
+                f"{found[0]:.10g}; {found[1]}. Leave the cell empty where the value is "
+                "missing."
             )
     return pd.DataFrame(numbers, index=pd.Index(ids.to_numpy(object)))
 

@@ -40,6 +40,9 @@ def test_values_find_their_regions_by_id(tmp_path, suffix, caplog):
         "ids of no region": 1,
         "total": 4.0,
         "total of the source": 104.0,
+        "smallest": 1.0,
+        "median": 2.0,
+        "largest": 3.0,
     }
     assert "1 id(s) of no region, left out: 'elsewhere'" in caplog.text
 
@@ -125,7 +128,7 @@ def test_shares_stand_in_one_column_a_class(tmp_path):
             dict(id=IDS[:2], gdp=["1", "n/k"]),
             r"'gdp', region r0000c0001: 'n/k' is no nu",
         ),
-        (dict(id=IDS[:2], gdp=[1, -2]), r"holds -2; a count is 0 or more"),
+        (dict(id=IDS[:2], gdp=[1, -2]), r"holds the count -2; counts are 0 or more"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path, columns, message):
