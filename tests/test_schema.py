@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,3 +125,13 @@ def test_source_reads_all_shards_in_order(records_dir):
     assert ids == [
         f"r{row:04d}c{column:04d}" for row in range(5) for column in range(8)
     ]
+
+
+@pytest.mark.parametrize("city", ["../elsewhere", "/etc/passwd", "a/b", ".."])
+def test_no_city_names_shards_of_another_folder(records_dir, tmp_path, city):
+    folder = shutil.copytree(records_dir, tmp_path / "records")
+    fields = json.loads((folder / schema.MANIFEST_FILE).read_text())
+    fields |= {"city": city, "content": {}}  # a stranger can leave the seals out
+    (folder / schema.MANIFEST_FILE).write_text(json.dumps(fields))
+    with pytest.raises(InputError, match="cannot name the shards of this folder"):
+        schema.Manifest.load(folder)

@@ -417,6 +417,11 @@ def shard_name(city: str, index: int, count: int) -> str:
 
 def _refuse_contradictions(path: Path, found: Manifest) -> None:
     """Raises InputError where fields say different things; hashes tell of no field."""
+    if files.safe_name(found.city) != found.city:
+        raise InputError(
+            f"{path}: the city is called {found.city!r}, which cannot name the shards "
+            "of this folder. Do not trust records that say so; build them again."
+        )
     numbers = {
         "num_regions": (found.num_regions, sum(found.shard_lengths)),
         "shard_sha256": (len(found.shard_sha256), len(found.shard_lengths)),
