@@ -79,15 +79,18 @@ def alone_in(workdir: Path) -> Iterator[None]:
     Of several processes that train as one, the first holds the lock for all.
 
     Raises:
-        InputError: If another run does, naming its process and host.
+        InputError: If another run does, naming its process and host; or if processes
+            that train as one do not share the folder.
     """
     if not distributed.is_first():
+        distributed.check_shared(workdir, "config.workdir")
         yield
         return
     workdir = folders.real(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     remedy = "name another --config.workdir"
     with locks.held(workdir / LOCK_FILE, "a training", remedy):
+        distributed.check_shared(workdir, "config.workdir")
         yield
 
 
@@ -119,11 +122,13 @@ def begin(
 def describe(run: Experiment, config: ConfigDict) -> str:
     """The run in one sentence."""
     regions, batch_size = len(run.source), config.data.batch_size
+    epochs = run.total_steps / pipeline.steps_per_epoch(
+        regions, batch_size, config.data.short_batch
+    )
     batch = sharding.describe_batch(run.mesh, batch_size, config.train.microbatch_size)
     return (
         f"{config.city.name}: {regions} regions, batches of {batch}, "
-        f"{run.total_steps} steps = "
-        f"{run.total_steps * batch_size / regions:.1f} epochs, in {run.workdir}"
+        f"{run.total_steps} steps = {epochs:.1f} epochs, in {run.workdir}"
     )
 
 
