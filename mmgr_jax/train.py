@@ -25,12 +25,13 @@ from mmgr_jax import (
     experiment,
     folders,
     locks,
+    memory,
     metrics,
     profile,
     sharding,
     train_step,
 )
-from mmgr_jax.data import pipeline
+from mmgr_jax.data import pipeline, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.experiment import Experiment
@@ -56,8 +57,15 @@ def train(config: ConfigDict) -> Path:
         InputError: If records, settings or the checkpoint do not fit, or the loss is
             no longer a number.
     """
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        return _train(config)
+
+
+def _train(config: ConfigDict) -> Path:
+    """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
     log.info(describe(run, config))
+    memory.refuse_too_large(run.abstract, run.abstract.params)
     with (
         alone_in(run.workdir),
         checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints,
