@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import imagery, side_files
+from data_prep.imagery import paths
 from mmgr_jax.data import contents, schema
 from mmgr_jax.data.contents import Stamps
 from mmgr_jax.errors import InputError
@@ -181,9 +182,7 @@ def _base(pattern: str) -> Path:
     """The folder below which a pattern finds files, or in which a file lies."""
     if Path(pattern).exists():
         return Path(pattern).parent
-    parts = Path(pattern).parts
-    fixed = [index for index, part in enumerate(parts) if set(part) & set("*?[")]
-    return Path(*parts[: fixed[0]]) if fixed else Path(pattern).parent
+    return paths.fixed_folder(pattern)
 
 
 def _stat(path: Path) -> dict[str, int]:

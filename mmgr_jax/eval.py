@@ -20,6 +20,7 @@ from mmgr_jax import (
     feature_sets,
     files,
     inference,
+    kept_heads,
     locks,
     predictors,
     provenance,
@@ -41,7 +42,7 @@ from mmgr_jax.evaluators import (
 from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.results import Report
 from mmgr_jax.evaluators.scores import Certainty
-from mmgr_jax.page import standing
+from mmgr_jax.page import report_file, standing
 from mmgr_jax.page.render import render
 from mmgr_jax.terminal import visible
 
@@ -83,6 +84,8 @@ def evaluate(config: ConfigDict) -> Report:
 
 def _evaluate(config: ConfigDict, bundle: Path) -> Report:
     city = feature_sets.City.of(experiment.open_source(config))
+    for sentence in provenance.told_apart(config, city, bundle):
+        log.warning(sentence)
     given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
     encoders = feature_sets.encoders(config, city.source, bundle)
     sets = feature_sets.gather(config, encoders, city)
@@ -97,16 +100,19 @@ def _evaluate(config: ConfigDict, bundle: Path) -> Report:
         **_head_options(config),
     )
     folder = Path(config.workdir) / FOLDER
-    predictors.save(
-        folder / predictors.FOLDER,
-        predictors_of(found, sets.methods, city, next(iter(given_splits.values()))),
+    first = next(iter(given_splits.values()))
+    made_by = provenance.features(config, encoders[feature_sets.MAIN])
+    kept_heads.save(
+        folder / kept_heads.FOLDER,
+        predictors_of(found, sets.methods, city, first),
         city,
-        bundle,
-        config.readout.to_dict(),
+        fold=first.fold,
+        features=made_by,
+        checkpoint=bundle,
     )
     references = _references(sets)
     content = {
-        **provenance.of(config, city, bundle),
+        **provenance.of(config, city, bundle, encoders, made_by),
         "methods": {
             name: {"about": sets.about[name], "num_features": _width(of)}
             for name, of in sets.methods.items()
@@ -283,8 +289,8 @@ def _retrieval(
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
     """Prints the table; writes it, the report and its page."""
-    text = json.dumps(content, indent=1, allow_nan=False)
-    files.write_text(folder / "report.json", text + "\n")
+    text = report_file.text(content)
+    files.write_text(folder / "report.json", text)
     files.write_text(folder / "report.html", render(json.loads(text)))
     files.write_text(folder / "metrics.txt", table + "\n")
     print(table)

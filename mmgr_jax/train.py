@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,7 @@ def _train(config: ConfigDict) -> Path:
     ):
         state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
+        run = run.continued(start)
         if start < run.total_steps:
             run = run.ready(state)
             _loop(run, checkpoints, state, iterator, clock, start)
@@ -121,7 +121,7 @@ def begin(
         run.abstract,
         iterator,
         clock.state(),
-        partial(experiment.check_same_model, run.metadata.config["model"]),
+        run.check,
     )
     log.info("continuing from step %d of %s", state.step, run.workdir)
     return state, iterator, metrics.Clock(**times)

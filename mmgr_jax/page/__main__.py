@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from mmgr_jax import files, terminal
+from mmgr_jax.errors import InputError
+from mmgr_jax.page import report_file
 from mmgr_jax.page.render import render
 
 ABOUT = """Makes the page of an evaluation anew from its numbers: report.html beside
@@ -34,10 +35,12 @@ def main(arguments: Sequence[str]) -> None:
     for path in parser.parse_args(arguments).report:
         page = path.with_suffix(".html")
         try:
-            text = render(json.loads(path.read_text(encoding="utf-8")))
+            text = render(report_file.read(path))
             files.write_text(page, text)
         except OSError as error:
             _fail(f"{error.filename or page}: {error.strerror or error}.")
+        except InputError as error:
+            _fail(str(error))
         except Exception as error:  # whatever the file holds
             _fail(
                 f"{path}: no report of an evaluation ({error!r}). Name a "
