@@ -21,10 +21,11 @@ _RGB = ("red", "green", "blue")
 _FIRST = (1, 2, 3)
 # What a description calls a band; a red edge is no red.
 _NAMED = re.compile(
-    r"(?<![a-z])(?:(red(?![\s_-]?edge))|(green)|(blue)|(nir|near[\s_-]?infrared))(?![a-z])",
+    r"(?<![a-z])(?:(?P<red>red(?![\s_-]?edge))|(?P<green>green)|(?P<blue>blue)|"
+    r"(?P<nir>nir|near[\s_-]?infrared)|(?P<other>coastal|red[\s_-]?edge|swir|pan))"
+    r"(?![a-z])",
     re.IGNORECASE,
 )
-_COLOR_NAMES = (*_RGB, "nir")
 _UNUSUAL = (
     ColorInterp.hue, ColorInterp.saturation, ColorInterp.lightness, ColorInterp.cyan,
     ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black, ColorInterp.Y,
@@ -88,12 +89,13 @@ class Header:
         return any(self.dtypes[band - 1].startswith("float") for band in bands)
 
     def color_of(self, band: int) -> str | None:
-        """Red, green, blue or nir, by a band's name or else by its colour's."""
+        """Red, green, blue or another, by a band's name or else by its colour's."""
         called = self.descriptions[band - 1] if self.descriptions else ""
         if found := _NAMED.search(called):
-            return _COLOR_NAMES[(found.lastindex or 1) - 1]
-        name = self.colors[band - 1].name
-        return name if name in _COLOR_NAMES else None
+            return found.lastgroup
+        color = self.colors[band - 1]
+        is_told = color.name in _RGB or color.value >= ColorInterp.pan.value
+        return color.name if is_told else None
 
 
 def read(
@@ -251,14 +253,15 @@ def _white_is_zero(source: rasterio.DatasetReader) -> int | None:
             return _white_is_zero(member)
     if source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
         return None
-    if not source.dtypes[0].startswith("uint"):
+    # GDAL takes averages of others by a palette of 256 greys.
+    if source.dtypes[0] != "uint8":
         raise InputError(
             f"{source.name}: says that white is 0, of numbers of type "
-            f"{source.dtypes[0]}; allowed: unsigned whole numbers. Invert it with "
-            "`gdal_translate -scale LOW HIGH HIGH LOW IN OUT`."
+            f"{source.dtypes[0]}; allowed: uint8. Invert it with `gdal_translate "
+            "-scale 0 HIGHEST HIGHEST 0 IN OUT`."
         )
     own = source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
-    return 2 ** int(own or source.dtypes[0].removeprefix("uint")) - 1
+    return 2 ** int(own or 8) - 1
 
 
 def _remedy(header: Header) -> str:

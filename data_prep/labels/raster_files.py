@@ -189,12 +189,12 @@ def _refuse_another_year(
     # A name may hold a number that looks like a year; whoever names the band knows.
     if source.band is not None and not others:
         return
-    right = f"Band {others[0]} is of {wanted}: set {key}.band={others[0]}, or c"
+    remedy = f"Name it by {key}.band if it is right"
+    if others:
+        remedy = f"Band {others[0]} is of {wanted}: set {key}.band={others[0]}"
     raise InputError(
         f"{key}: band {Band(raster, number).said} of {source.path} is named after "
-        f"another year than {key}.year={wanted}. "
-        + (right if others else f"Name it by {key}.band if it is right, or c")
-        + f"orrect {key}.year."
+        f"another year than {key}.year={wanted}. {remedy}, or correct {key}.year."
     )
 
 
