@@ -1,6 +1,9 @@
 """Every text file is opened in a named encoding, whatever the locale says."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,22 @@ def test_a_call_without_an_encoding_is_found(code):
 )
 def test_a_call_with_one_is_not(code):
     assert not list(_calls_without_encoding(ast.parse(code)))
+
+
+def test_folds_are_written_in_utf_8_under_an_ascii_locale(tmp_path):
+    """Under C without UTF-8 mode, as under Latin-1, Chinese names fit no locale."""
+    code = (
+        "import sys, numpy\n"
+        "from mmgr_jax.data import folds\n"
+        "ids = ['\\u8857\\u9053', 'b', 'c']\n"
+        "folds.write(sys.argv[1], ids, {'block': numpy.arange(3)})\n"
+    )
+    plain = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | plain,
+        cwd=ROOT,
+        check=True,
+    )
+    stored = (tmp_path / "splits.csv").read_text(encoding="utf-8")
+    assert stored == "region_id,block\n街道,0\nb,1\nc,2\n"
