@@ -173,8 +173,8 @@ def test_the_file_holds_every_region_for_each_text(config, tmp_path, capsys, end
     assert first["region_id"] == lines[0].split()[1]
 
 
-def test_texts_that_a_spreadsheet_would_run_do_not(config, tmp_path, caplog):
-    source = experiment.open_source(config)
+def test_texts_that_a_spreadsheet_would_run_do_not(records_dir, tmp_path, caplog):
+    source = RecordSource(records_dir)
     ids = [source[index]["region_id"] for index in range(2)]
     columns = {"region_id": ["=1+1", ids[1]], "rank": [1, -2], "text": ["-a", "+b(1)"]}
     geometry = [source[index]["geometry"] for index in range(2)]
