@@ -18,6 +18,7 @@ import pyproj
 
 from data_prep import csv_files
 from mmgr_jax.data.names import one_form
+from mmgr_jax.errors import InputError
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -167,7 +168,13 @@ def _columns(
         return tuple(names), None, False
     # GeoParquet: an absent CRS means OGC:CRS84, an explicit null an unknown one.
     crs = spatial[geo["primary_column"]].get("crs", "OGC:CRS84")
-    wkt = pyproj.CRS.from_user_input(crs).to_wkt() if crs else None
+    try:
+        wkt = pyproj.CRS.from_user_input(crs).to_wkt() if crs else None
+    except pyproj.exceptions.CRSError as error:
+        raise InputError(
+            f"{path}: its CRS is none that is known ({str(error)[:80]}). Write the "
+            f"right one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+        ) from error
     return tuple(names), wkt, True
 
 

@@ -48,6 +48,12 @@ def text(column: pd.Series, what: str = "a column") -> pd.Series:
     said = pa.array(column.astype("string[pyarrow]"), from_pandas=True)
     if isinstance(said, pa.ChunkedArray):
         said = said.combine_chunks()
+    try:
+        said.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{what} holds text that is not UTF-8 ({error}). Save it as UTF-8."
+        ) from error
     forms = all_in_one_form(said.cast(pa.string()))
     named = pc.if_else(pc.equal(forms, ""), None, forms)
     text = pd.array(named, dtype="string[pyarrow]")

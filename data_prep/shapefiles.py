@@ -9,6 +9,7 @@ Reference: dBase III files as shapelib writes them; byte 29 is the language.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 from data_prep import encodings
 from data_prep.csv_files import Text
+from mmgr_jax.errors import InputError
 
 DRIVER = "ESRI Shapefile"
 
@@ -102,19 +104,29 @@ def _parts(path: Path, layer: str) -> dict[str, bytes]:
     """The table and what is said of its encoding, by their suffixes."""
     wanted = (".dbf", ".cpg")
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = {Path(name): name for name in archive.namelist()}
-            return {
-                part.suffix.lower(): archive.read(name)
-                for part, name in inside.items()
-                if part.suffix.lower() in wanted and part.stem == layer
-            }
+        try:
+            return _packed_parts(path, layer, wanted)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}). The archive may be truncated or "
+                "damaged; fetch it again."
+            ) from error
     beside = {
         other.suffix.lower(): other
         for other in sorted(path.parent.iterdir())
         if other.suffix.lower() in wanted and other.stem == path.stem
     }
     return {suffix: part.read_bytes() for suffix, part in beside.items()}
+
+
+def _packed_parts(path: Path, layer: str, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        inside = {Path(name): name for name in archive.namelist()}
+        return {
+            part.suffix.lower(): archive.read(name)
+            for part, name in inside.items()
+            if part.suffix.lower() in wanted and part.stem == layer
+        }
 
 
 def _decodes(name: bytes, encoding: str) -> bool:

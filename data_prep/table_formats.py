@@ -120,7 +120,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(
             f"{path}: is no whole archive ({error}). Fetch it again."
         ) from error

@@ -13,6 +13,7 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 import pyogrio
+from pyogrio.errors import DataSourceError
 
 from data_prep import arrow_files, csv_files, encodings, shapefiles, table_formats
 from data_prep.arrow_files import Header
@@ -25,10 +26,10 @@ __all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "lo
 FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines or CSV"
 # "a.b[0]": the item 0 of the list b of the struct a.
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-# Drivers that guess what the cells of a sheet are.
-_SHEETS = ("CSV", "XLSX", "XLS", "ODS")
 # Drivers whose texts may be in another encoding than the format says.
-_OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq", "TopoJSON", "MapInfo File")
+_OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
+# What pyogrio raises, of its own making, where an archive ends too early.
+_TOO_SHORT = (IndexError, UnboundLocalError)
 
 
 def header(
@@ -120,7 +121,10 @@ def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
     if csv_files.is_csv(path) or _by_arrow(path):
         return ()
     table_formats.check_table(path)
-    found = pyogrio.list_layers(path).tolist()
+    try:
+        found = pyogrio.list_layers(path).tolist()
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
     return tuple(name for name, kind in found if kind is not None or not spatial)
 
 
@@ -183,11 +187,8 @@ def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:
         info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
     except UnicodeError as error:
         raise _undecodable(path, text, error) from error
-    if info["driver"] in _SHEETS:
-        raise InputError(
-            f"{path}: is a sheet ({info['driver']}) whose cells would be guessed at. "
-            "Save it unpacked, as a CSV in UTF-8."
-        )
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
     table_formats.refuse_driver(path, info["driver"])
     if info["driver"] == shapefiles.DRIVER:
         shapefiles.refuse_unknown_encoding(path, info, text)

@@ -12,13 +12,16 @@ The column `region_id` (or `id`) holds the names that the records have.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import fnmatch
 import json
 import re
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +101,14 @@ class FeatureFile:
             if column not in apart
         ]
 
-    def batches(self) -> Iterable[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         """Names and features, some thousand rows at a time."""
         columns = [self.id_column, *self.features]
         if isinstance(self.source, pa.Table):
-            return self.source.select(columns).to_batches()
-        return self.source.iter_batches(columns=columns, batch_size=8192)
+            yield from self.source.select(columns).to_batches()
+            return
+        with _readable(self.where, self.path.suffix):
+            yield from self.source.iter_batches(columns=columns, batch_size=8192)
 
 
 def open_file(
@@ -181,7 +186,7 @@ def _open(where: str, file: Path) -> FeatureFile:
             f"{where}: tables end in one of {', '.join(SUFFIXES)}. Convert it, or name "
             "the file so."
         )
-    try:
+    with _readable(where, suffix):
         if suffix == ".npz":
             return _open_npz(where, file)
         if suffix.startswith(".csv"):
@@ -193,13 +198,27 @@ def _open(where: str, file: Path) -> FeatureFile:
         )
         places = frozenset({"geometry", "bbox", *geo.get("columns", {})})
         return FeatureFile(where, file, source.schema_arrow, source, said, places)
+
+
+@contextlib.contextmanager
+def _readable(where: str, suffix: str) -> Iterator[None]:
+    """What readers raise on a damaged file becomes one sentence."""
+    try:
+        yield
     except InputError:
         raise
     except (
-        ValueError,
+        ValueError,  # Arrow's too
+        OSError,
         zipfile.BadZipFile,
+        zlib.error,
         EOFError,
-    ) as error:  # Arrow's are ValueError
+        KeyError,
+        NotImplementedError,
+    ) as error:
+        # The system's own: no right to read, a disk that fails.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{where}: cannot be read as {suffix} ({first_line}). Write it again; "

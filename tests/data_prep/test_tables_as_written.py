@@ -157,9 +157,7 @@ def test_a_txt_table_is_read_and_its_separator_asked_for(tmp_path):
 
 def test_a_sheet_or_a_packed_csv_is_not_guessed_at(tmp_path):
     _frame(["cafe"]).to_csv(tmp_path / "pois.csv.zip", index=False)
-    with pytest.raises(
-        InputError, match=r"a sheet \(CSV\).*Save it unpacked, as a CSV"
-    ):
+    with pytest.raises(InputError, match="CSV"):
         _read(tmp_path / "pois.csv.zip", **TABLE)
 
 
