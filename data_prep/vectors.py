@@ -109,6 +109,11 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
     if name in table.columns:
         return table[name]
     top = arrow_files.top(name)
+    if top not in table.columns:
+        raise InputError(
+            f"column {name!r}: the head of the file names it, but its rows have "
+            f"{', '.join(map(repr, table.columns))}; the file is damaged."
+        )
     values = table[top].astype(object)
     for key, index in _STEP.findall(name[len(top) :]):
         step = key or int(index)
