@@ -36,6 +36,7 @@ _BEGINS: Mapping[str, tuple[bytes, ...]] = {
     "AAIGrid": (b"ncols", b"nrows", b"xll", b"yll", b"cellsize", b"dx"),
 }
 _CONTAINERS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
+_VRT = b"<VRTDataset"
 _HEAD_BYTES = 1024
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 # One block is decoded as a whole, whatever part of it is wanted.
@@ -94,6 +95,11 @@ def check_raster(path: Path, folders: Sequence[Path] = (), key: str = "") -> str
             "`gdalbuildvrt`."
         )
     return driver
+
+
+def is_mosaic(path: Path) -> bool:
+    """Whether GDAL would take a file for a VRT."""
+    return _VRT in head(path)
 
 
 def refuse_large_blocks(path: Path, dataset: rasterio.DatasetReader) -> None:
@@ -182,7 +188,7 @@ def _driver(path: Path, whole: Path) -> str:
     if path.is_dir():
         raise unreadable(path, "is a folder")
     begin = head(path)
-    if b"<VRTDataset" in begin:
+    if _VRT in begin:
         return "VRT"
     for driver, begins in _BEGINS.items():
         start = begin.lstrip().lower() if driver == "AAIGrid" else begin

@@ -149,23 +149,27 @@ def _numbers(table: pd.DataFrame, name: str, decimal: str, path: str) -> _Column
 
 
 def _on_earth(x: _Column, y: _Column) -> _Rows:
-    # (0, 0) is what a failed geocoder writes.
-    return (np.abs(x) <= 180) & (np.abs(y) <= 90) & ~((x == 0) & (y == 0))
+    # Longitudes may count from 0 to 360. (0, 0) is what a failed geocoder writes.
+    return (x >= -180) & (x <= 360) & (np.abs(y) <= 90) & ~((x == 0) & (y == 0))
 
 
 def _near(lon_deg: _Column, lat_deg: _Column, area: Area) -> _Rows:
     """Which places lie in an area, widened by its own size and some more."""
     west, south, east, north = area
     wide, high = east - west + _FAR_DEG, north - south + _FAR_DEG
-    inside = (lon_deg >= west - wide) & (lon_deg <= east + wide)
+    middle = (west + east) / 2
+    inside = (
+        np.abs(crs_lib.near_deg(lon_deg, middle) - middle) <= (east - west) / 2 + wide
+    )
     return inside & (lat_deg >= south - high) & (lat_deg <= north + high)
 
 
 def _area_of_use(crs: str) -> Area | None:
     use = crs_lib.parse(crs).area_of_use
-    if use is None or use.west > use.east:  # across the date line
+    if use is None:
         return None
-    return use.west, use.south, use.east, use.north
+    east = use.east + 360 if use.west > use.east else use.east  # across 180 degrees
+    return use.west, use.south, east, use.north
 
 
 def _words(area: Area) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import rasterio
 
-from data_prep import imagery
+from data_prep import formats, mosaics
 from mmgr_jax.data import contents
+from mmgr_jax.errors import InputError
 
 _DATABASES = (".gpkg", ".sqlite", ".db")
 _ALONE = (".parquet", ".geoparquet", ".pq", ".csv", ".tsv", ".txt", ".geojson", ".json")
@@ -99,16 +100,15 @@ def members(path: Path) -> list[Path]:
     known = (*_SINGLE, *_ALONE, *_DATABASES, *_VECTOR_PARTS)
     if path.is_dir() or suffix in known:
         return []
+    if formats.is_mosaic(path):
+        return [member for member in mosaics.members(path) if member.is_file()]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with rasterio.open(path) as opened:
-                names = opened.files
-    except rasterio.errors.RasterioIOError as error:
-        if suffix == ".vrt":
-            raise imagery.unreadable(path, error) from error
+            with formats.settings(), formats.open_raster(path) as opened:
+                found = [_on_disk(name) for name in opened.files]
+    except InputError:
         return []  # no raster: a table of some other format
-    found = [_on_disk(name) for name in names]
     return [of for of in found if of is not None and of.name != path.name]
 
 
