@@ -46,7 +46,8 @@ FREE: Mapping[str, str] = {
 }
 """Settings that may be others when a run goes on, and what they decide."""
 
-_BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
+_NAMED = 8  # differences in an error
+BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
 _LENGTH = "train.total"
 
 _ABSENT = {"model.poi_encoder.counts": False}
@@ -111,7 +112,7 @@ def check_model(wanted: Mapping[str, Any], stored: Metadata, bundle: Path) -> No
     """
     if stored.parts:  # it fits where its arrays do
         return
-    found = _differing({"model": stored.config["model"]}, {"model": wanted})
+    found = differing({"model": stored.config["model"]}, {"model": wanted})
     found = {key: pair for key, pair in found.items() if key not in _ARRAYS_FIT}
     if found:
         raise InputError(
@@ -139,6 +140,8 @@ def check_restart(
             differs in the records.
     """
     check_model(ours.config["model"], stored, bundle)
+    if stored.parts:  # no run continues from it, which its arrays tell
+        return
     found = changes(ours, stored, weights_of)
     refused = {key: pair for key, pair in found.items() if not _is_free(key, ours)}
     if refused:
@@ -163,8 +166,8 @@ def changes(
     Keys of the config as they are; `records.<part>` for parts of the records. What a
     checkpoint of before does not say does not differ.
     """
-    found = _differing(_sections(stored.config), _sections(ours.config))
-    for key in _BY_CONTENT:
+    found = differing(sections(stored.config), sections(ours.config))
+    for key in BY_CONTENT:
         if key in found and _same_content(key, found[key], ours, stored, weights_of):
             del found[key]
     theirs, now = stored.identity, ours.identity
@@ -174,7 +177,7 @@ def changes(
         found["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
     told = theirs.get("records", {}), now.get("records", {})
     if told[0] and told[1]:
-        found |= _of_records(*told)
+        found |= parts_apart(*told)
     if stored.categories != ours.categories:
         found["records.categories"] = _first_other(stored.categories, ours.categories)
     return found
@@ -221,71 +224,13 @@ def continued(
     return dataclasses.replace(ours, identity=identity, history=tuple(before)), found
 
 
-def of_features(
-    weights: str, *, dtype: str, size_px: int, readout: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What decides the features of a region, whatever region it is.
-
-    Args:
-        weights: By `of_weights`.
-        dtype: Of the model as it encodes.
-        size_px: Side of the images it is given.
-        readout: `config.readout`.
-    """
-    return {
-        "weights": weights,
-        "model.dtype": dtype,
-        "augment.size_px": size_px,
-        **flat({"readout": readout}),
-    }
-
-
-def trained_config(config: Mapping[str, Any], stored: Metadata) -> dict[str, Any]:
-    """A config whose sections of training are those that a checkpoint was trained with.
-
-    What weights tell nothing about (readout, evaluation, places) is as it is here.
-    """
-    sections = set(TRAINING) | {"mesh", "sharding", "category_vectors"}
-    return {
-        name: stored.config[name]
-        if name in sections and name in stored.config
-        else value
-        for name, value in config.items()
-    }
-
-
-def told_apart(
-    config: Mapping[str, Any], records: Mapping[str, str], stored: Metadata
-) -> list[str]:
-    """A sentence for each thing that is not as the checkpoint was trained with it.
-
-    Args:
-        config: Of the evaluation.
-        records: `RecordSource.identity` of what is evaluated.
-        stored: What the checkpoint says.
-    """
-    present = _sections(stored.config)
-    here = {name: value for name, value in _sections(config).items() if name in present}
-    sentences = [
-        f"The checkpoint was trained with {key}={before!r}; the config says {now!r}."
-        for key, (before, now) in _differing(present, here).items()
-        if key not in FREE and key not in _BY_CONTENT
-    ]
-    trained_on = stored.identity.get("records", {})
-    if trained_on:
-        sentences += [
-            f"The checkpoint was trained on other records: {SEEN[key.split('.')[1]]}."
-            for key in _of_records(trained_on, records)
-            if key.split(".")[1] in SEEN
-        ]
-    return sentences
-
-
-def _sections(config: Mapping[str, Any]) -> dict[str, Any]:
+def sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of a config that decide weights."""
     return {name: config[name] for name in TRAINING if name in config}
 
 
-def _differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
+def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
+    """The settings that two configs, or parts of them, do not share."""
     theirs, ours = _ABSENT | flat(stored), _ABSENT | flat(here)
     return {
         key: (theirs.get(key), ours.get(key))
@@ -294,7 +239,7 @@ def _differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Difference
     }
 
 
-def _of_records(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differences:
+def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differences:
     """Parts of records that differ; shards count where one side has no `inputs`."""
     found = {
         f"records.{part}": (theirs.get(part, "")[:12], ours.get(part, "")[:12])
@@ -354,15 +299,13 @@ def _first_other(theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str]:
 
 
 def _told(found: Differences) -> str:
-    return "; ".join(
-        f"{key}: {before!r} in the checkpoint, {now!r} here"
-        + (
-            f" ({SEEN[part]})"
-            if (part := key.removeprefix("records.")) != key and part in SEEN
-            else ""
-        )
-        for key, (before, now) in found.items()
-    )
+    told = []
+    for key, (before, now) in list(found.items())[:_NAMED]:
+        why = SEEN.get(key.removeprefix("records.")) if "records." in key else None
+        said = f"{key}: {before!r} in the checkpoint, {now!r} here"
+        told.append(f"{said} ({why})" if why else said)
+    more = len(found) - _NAMED
+    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +60,7 @@ class Heads:
         Regions are known by their outlines, so those of records that were moved, built
         again or extended are the same, and those of another city are not.
         """
-        wanted = _outlines(city)
+        wanted = city.outlines
         place = np.minimum(np.searchsorted(self.outline, wanted), len(self.outline) - 1)
         seen = self.outline[place] == wanted
         return np.where(seen, self.fold[place], UNSEEN) if seen.any() else None
@@ -111,7 +110,7 @@ def save(
                     stored_heads.save_head(place / f"fold_{head.cell.fold}", head)
                 stored_heads.save_head(place / "whole", of.kept.whole)
                 _save_certainty(place / _CERTAINTY, of)
-        outline, first = np.unique(_outlines(city), return_index=True)
+        outline, first = np.unique(city.outlines, return_index=True)
         np.savez(new / _FOLDS, outline=outline, fold=fold[first])
         about = {
             "sealed": True,
@@ -231,16 +230,6 @@ def _as_before_marks(folder: Path) -> Sequence[str]:
         if about["checkpoint"] and about["records"]:
             return (_ABOUT, *about["tasks"])
     return ()
-
-
-def _outlines(city: City) -> UInt64[np.ndarray, " r"]:
-    """A hash of the CRS and the outline of each region [r]."""
-    crs = city.source.manifest.crs.encode()
-    digests = (
-        hashlib.blake2b(crs + b"\0" + bytes(outline), digest_size=8).digest()
-        for outline in city.regions.geometry_wkb
-    )
-    return np.frombuffer(b"".join(digests), "<u8")
 
 
 def _place(folder: Path, task: str, kind: str) -> Path:

@@ -50,7 +50,7 @@ def of(
         "versions": versions(),
         "checkpoint": str(bundle),
         "training_seed": trained.config.get("seed"),
-        "config": identity.trained_config(config.to_dict(), trained),
+        "config": trained_config(config, trained),
         "settings": config.eval.to_dict(),
         "made_by": dict(made_by),
         "trained_on": dict(trained.identity),
@@ -60,6 +60,7 @@ def of(
             name: {"from": of.name, "weights": identity.of_weights(of.variables)}
             for name, of in encoders.items()
         },
+        "tables": {name: contents.of_file(path) for name, path in config.eval.tables},
         "data": {
             "city": manifest.city,
             "crs": manifest.crs,
@@ -81,19 +82,53 @@ def of(
 
 
 def features(config: ConfigDict, encoder: inference.Encoder) -> dict[str, Any]:
-    """What decides the features that an encoder gives; see `identity.of_features`."""
-    return identity.of_features(
-        identity.of_weights(encoder.variables),
-        dtype=config.model.dtype,
-        size_px=encoder.size_px,
-        readout=config.readout.to_dict(),
-    )
+    """What decides the features that an encoder gives, whatever region it looks at.
+
+    Args:
+        config: Says the type of the model as it encodes, and what is read of it.
+        encoder: Has the weights, and the side of the images it takes.
+    """
+    return {
+        "weights": identity.of_weights(encoder.variables),
+        "model.dtype": config.model.dtype,
+        "augment.size_px": encoder.size_px,
+        **identity.flat({"readout": config.readout.to_dict()}),
+    }
 
 
 def told_apart(config: ConfigDict, city: City, bundle: Path) -> list[str]:
-    """A sentence for each thing that the checkpoint was not trained with."""
+    """A sentence for each thing that is not as the checkpoint was trained with it."""
     trained = checkpoint.load_metadata(bundle)
-    return identity.told_apart(config.to_dict(), city.source.identity, trained)
+    present = identity.sections(trained.config)
+    here = {name: config.to_dict()[name] for name in present}
+    sentences = [
+        f"The checkpoint was trained with {key}={before!r}; the config says {now!r}."
+        for key, (before, now) in identity.differing(present, here).items()
+        if key not in identity.FREE and key not in identity.BY_CONTENT
+    ]
+    trained_on = trained.identity.get("records", {})
+    if trained_on:
+        parts = identity.parts_apart(trained_on, city.source.identity)
+        seen = [identity.SEEN.get(part.removeprefix("records.")) for part in parts]
+        sentences += [
+            f"The checkpoint was trained on other records: {what}."
+            for what in filter(None, seen)
+        ]
+    return sentences
+
+
+def trained_config(config: ConfigDict, trained: checkpoint.Metadata) -> dict[str, Any]:
+    """A config whose sections of training are those that a checkpoint was trained with.
+
+    What weights tell nothing about (readout, evaluation, places) is as it is here.
+    """
+    sections = {*identity.TRAINING, "mesh", "sharding", "category_vectors"}
+    return {
+        name: trained.config[name]
+        if name in sections and name in trained.config
+        else value
+        for name, value in config.to_dict().items()
+    }
 
 
 def versions() -> dict[str, str]:

@@ -75,6 +75,7 @@ def _warnings(report: Json) -> list[Content]:
             "Nobody knows where these regions lie, so the split is a random one and "
             "the numbers flatter."
         )
+    said += report.get("differences", [])
     return [html.paragraph(line, "warn") for line in said]
 
 
@@ -199,5 +200,8 @@ def _settings(report: Json) -> list[Content]:
         folded("Hashes of the records (SHA-256)", report["data"]["hashes"]),
         folded("Sources of the records", report["data"]["sources"]),
         folded("Settings of this evaluation", report["settings"]),
-        folded("The whole configuration", report["config"]),
+        folded(
+            "The configuration: weights as trained, the rest as run", report["config"]
+        ),
+        folded("Where training began and went on", report.get("history", [])),
     ]
