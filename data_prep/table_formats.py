@@ -52,9 +52,10 @@ def check_table(path: str | Path) -> None:
     is_json = text.startswith((b"{", b"["))
     if _PROGRAM in head or text.startswith(b"<") or (is_json and _has_link(path)):
         raise InputError(
-            f"{path}: is of a format that names other files or web addresses, which "
-            f"are not followed. Wanted: {VECTORS}; make one of it elsewhere: "
-            f"`ogr2ogr {path.with_suffix('.gpkg').name} {path}`."
+            f"{path}: cannot be read (it is a page, XML, steps or what names web "
+            f"addresses; nothing that a file names is followed). Wanted: {VECTORS}; of "
+            "another format make one: `ogr2ogr "
+            f"{path.with_suffix('.gpkg').name} {path}`."
         )
     is_table = is_json or head.startswith((*_TABLES, ZIP))
     if not is_table and path.suffix.lower() not in _TABLE_ALONE:

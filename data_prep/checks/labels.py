@@ -56,7 +56,7 @@ def problems(
         return _polygon_problems(key, source, extent_deg)
     except InputError as error:
         told = str(error)
-        return [told if told.startswith((key, source.path)) else f"{key}: {told}"]
+        return [told if told.startswith(key) else f"{key}: {told}"]
     except common.UNREADABLE as error:
         return [common.no_table(source.path, error)]
 

@@ -163,9 +163,9 @@ def _number(key: str, source: LabelSource, raster: rasterio.DatasetReader) -> in
     if number is None or number not in raster.indexes:
         listed = ", ".join(Band(raster, band).said for band in with_numbers[:30])
         raise InputError(
-            f"{key}.band is {number}; {source.path} has {len(with_numbers)} band(s): "
-            f"{listed}; allowed: 1 to {raster.count}. Name the one with the "
-            f"{source.kind} in {source.unit}"
+            f"{key}.band is {number}; {source.path} has {raster.count} band(s); "
+            f"allowed: 1 to {raster.count}, with numbers {listed}. Name the one with "
+            f"the {source.kind} in {source.unit}"
             + (f" of {source.year}." if source.year else ".")
         )
     if number not in with_numbers:

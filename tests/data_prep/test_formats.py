@@ -236,9 +236,13 @@ def _feature():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '{"type": "gdal_streamed_alg", "command_line": "x"}', "names other"),
-        ("a.gpkg", "<OGRVRTDataSource/>", "names other files"),
-        ("a.geojson", "<gml:FeatureCollection/>", "names other files"),
+        (
+            "a.json",
+            '{"type": "gdal_streamed_alg", "command_line": "x"}',
+            "that a file names",
+        ),
+        ("a.gpkg", "<OGRVRTDataSource/>", "that a file names"),
+        ("a.geojson", "<gml:FeatureCollection/>", "that a file names"),
         ("a.gpkg", "nothing of the sort", "not recognized as GeoPackage"),
     ],
 )

@@ -195,7 +195,7 @@ def _years(path, names=("2000", "2010", "2020")):
 def test_of_several_bands_one_must_be_named(tmp_path, caplog):
     path = _years(tmp_path / "a.tif")
     (problem,) = _problems(_source(path, year=2020))
-    assert "band(s): 1 ('2000'), 2 ('2010'), 3 ('2020'); allowed: 1 to 3" in problem
+    assert "allowed: 1 to 3, with numbers 1 ('2000'), 2 ('2010'), 3 ('2020')" in problem
     (problem,) = _problems(_source(path, year=2020, band=1))
     assert "Band 3 is of 2020: set config.labels.people.band=3" in problem
     assert "allowed: 1 to 3" in _problems(_source(path, band=4))[0]
