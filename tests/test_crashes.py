@@ -102,8 +102,9 @@ def test_kills_at_random_moments_lose_nothing_and_change_nothing(straight, tmp_p
     while kills < KILLS:
         folder = tmp_path / str(runs)
         folder.mkdir()
+        before = kills
         while True:
-            process = _start(folder)
+            process, begin = _start(folder), time.monotonic()
             starts += 1
             try:
                 code = process.wait(rng.uniform(0.1, 1.0) * duration_s)
@@ -116,6 +117,8 @@ def test_kills_at_random_moments_lose_nothing_and_change_nothing(straight, tmp_p
                     kills += 1
                     _check_whole(folder)
                     continue
+            if before == kills:  # the machine may be less busy than it was
+                duration_s = min(duration_s, time.monotonic() - begin)
             told = (folder / "output.txt").read_text()
             assert code == 0, (seed, told[-3000:])
             break
