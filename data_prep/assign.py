@@ -60,8 +60,7 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     """
     # A tree of the points: the polygons then come as the side that GEOS prepares.
     tree = shapely.STRtree(shapely.points(pois.x_m, pois.y_m))
-    is_owned = regions.outline is None and not regions.poi_buffer_m
-    find = _in_squares if is_owned else _in_outlines
+    find = _in_squares if regions.outline is None else _in_outlines
     found = [
         find(tree, pois, regions, slice(first, min(first + _REGIONS, len(regions))))
         for first in range(0, len(regions), _REGIONS)
@@ -86,12 +85,19 @@ def diagonal_m(pois: PoiTable, poi: Int[np.ndarray, " m"]) -> float:
 def _in_squares(
     tree: shapely.STRtree, pois: PoiTable, regions: Regions, part: slice
 ) -> _Pairs:
-    """POIs in the squares of some regions, and the region of each."""
+    """POIs in or near the squares of some regions, and the region of each."""
     west, south, east, north = regions.bounds_m[part].T
-    square, poi = tree.query(shapely.box(west, south, east, north))
+    buffer_m = regions.poi_buffer_m
+    around = (west - buffer_m, south - buffer_m, east + buffer_m, north + buffer_m)
+    square, poi = tree.query(shapely.box(*around))
     x_m, y_m = pois.x_m[poi], pois.y_m[poi]
-    owned = (x_m >= west[square]) & (x_m < east[square])
-    owned &= (y_m > south[square]) & (y_m <= north[square])
+    west, south, east, north = (side[square] for side in (west, south, east, north))
+    if buffer_m:  # GEOS would take twice as long for the distance
+        beside_m = np.maximum(np.maximum(west - x_m, x_m - east), 0)
+        above_m = np.maximum(np.maximum(south - y_m, y_m - north), 0)
+        owned = beside_m**2 + above_m**2 <= buffer_m**2
+    else:
+        owned = (x_m >= west) & (x_m < east) & (y_m > south) & (y_m <= north)
     return poi[owned], square[owned] + part.start
 
 

@@ -29,10 +29,9 @@ def test_assignment_matches_comparison_with_every_region(buffer_m):
     anywhere = np.zeros(600, bool)
     for region, (west, south, east, north) in enumerate(regions.bounds_m):
         inside = (x_m >= west) & (x_m < east) & (y_m > south) & (y_m <= north)
-        if buffer_m:  # the way to the nearest point of the square
-            beside_m = np.maximum(np.maximum(west - x_m, x_m - east), 0)
-            above_m = np.maximum(np.maximum(south - y_m, y_m - north), 0)
-            inside = np.hypot(beside_m, above_m) <= buffer_m
+        if buffer_m:
+            square = shapely.box(west, south, east, north)
+            inside = shapely.distance(square, shapely.points(x_m, y_m)) <= buffer_m
         assert found.of(region).tolist() == np.flatnonzero(inside).tolist()
         anywhere |= inside
     assert found.outside == (~anywhere).sum()
