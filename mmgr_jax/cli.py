@@ -171,7 +171,8 @@ def _within(
 
 
 def _config() -> ConfigDict:
-    if not flags.FLAGS["config"].present:
+    flag = flags.FLAGS["config"]
+    if not (flag.present or flag.default):
         raise InputError(
             "--config is missing: name a configuration, such as "
             "--config=configs/toy_city.py. See --help."

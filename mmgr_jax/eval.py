@@ -75,15 +75,14 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
-    with (  # a training or a build beside this takes neither away
-        locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
-        checkpoint.held(config.checkpoint or config.workdir) as bundle,
-    ):
-        return _evaluate(config, bundle)
+    # A training or a build beside this takes neither away.
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        city = feature_sets.City.of(experiment.open_source(config))
+        with checkpoint.held(config.checkpoint or config.workdir) as bundle:
+            return _evaluate(config, city, bundle)
 
 
-def _evaluate(config: ConfigDict, bundle: Path) -> Report:
-    city = feature_sets.City.of(experiment.open_source(config))
+def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Report:
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
     given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)

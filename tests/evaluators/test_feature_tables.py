@@ -227,7 +227,7 @@ def test_names_are_compared_in_one_form(tmp_path):
         ("region_id,a,a\nx,1,2\n", "column a stands there more than once"),
         ("region_id,a\nx,1,\n", "cannot be read as .csv (CSV parse error: Expected 2"),
         ("region_id,a\nx,1\ny,n/k\nz,2\n", "'a' holds numbers, but also n/k in 1 of 3"),
-        ("region_id,a\nx,NA\ny,1\n", "1 of 1 regions have features that are missing or not"),
+        ("region_id,a\nx,NA\ny,1\n", "1 of 1 regions have features that are missing"),
     ],
 )
 def test_a_csv_that_does_not_say_numbers_is_refused(text, message, tmp_path):
