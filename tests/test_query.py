@@ -9,7 +9,7 @@ import pytest
 from small_records import CATEGORIES, config_of
 
 from mmgr_jax import experiment, inference, query, train
-from mmgr_jax.data import texts
+from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
@@ -51,6 +51,8 @@ def trained(records_dir, tmp_path_factory):
     train.train(config)
     np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
     (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
+    tables = ("category_vectors.npy", texts.FILE)
+    schema.Manifest.load(folder / "records").save(folder / "records", tables)
     return config
 
 

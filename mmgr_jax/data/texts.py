@@ -21,10 +21,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mmgr_jax import refusals
+from mmgr_jax.data import schema
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
-FILE = "category_text.npz"
+FILE = schema.CATEGORY_TEXT_FILE
 REQUIREMENTS = "requirements-text.txt"
 MODELS = {
     "wordllama": f"pip install -r {REQUIREMENTS}",
