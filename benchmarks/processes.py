@@ -85,10 +85,10 @@ def _in_process(module: str, job: Job) -> None:
     command = [sys.executable, "-m", module, f"--job={job.spec}"]
     one_thread = {"OPENBLAS_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
     job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "log.txt").open("w") as out:
+    with (job.folder / "log.txt").open("w", encoding="utf-8") as out:
         code = subprocess.run(
             command, stdout=out, stderr=out, env=os.environ | one_thread, check=False
         ).returncode
     if code:
-        tail = (job.folder / "log.txt").read_text()[-2000:]
+        tail = (job.folder / "log.txt").read_text("utf-8", "replace")[-2000:]
         raise RuntimeError(f"{job.folder}: exit status {code}:\n{tail}")

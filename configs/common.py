@@ -54,6 +54,10 @@ def base(name: str, crs: str) -> ConfigDict:
         bands=(1, 2, 3),  # red, green, blue; counted from 1
         nodata=placeholder(float),  # of missing pixels, where the files do not say
         stretch=placeholder(tuple),  # to 8 bits: ("linear", 0, 3000), see Imagery
+        overlap="first",  # which file by path shows ground of several; or "last"
+        ignore=(),  # what files say wrongly: "alpha", "colors"
+        grid=placeholder(str),  # "xyz", "tms": files are tiles z/x/y of a web map
+        folders=(),  # where mosaics may name files, beside the folders of `paths`
     )
     c.pois = dict(  # data_prep.pois.read
         path=placeholder(str),  # a table with or without geometries, or .osm.pbf
@@ -98,6 +102,7 @@ def base(name: str, crs: str) -> ConfigDict:
             path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON or Shapefile
             layer=placeholder(str),  # GeoPackage only; None: its only one
             id_column=placeholder(str),  # None: a hash of the outline
+            encoding=placeholder(str),  # of a Shapefile, such as "gb18030"
             fit="refuse",  # or "scale": a large polygon gets coarser pixels
         ),
     )
@@ -227,6 +232,7 @@ def base(name: str, crs: str) -> ConfigDict:
         coordinator=placeholder(str),  # elsewhere: HOST:PORT of process 0,
         num_processes=placeholder(int),  # how many there are,
         process_id=placeholder(int),  # and which this is, from 0
+        join_timeout_s=120.0,  # the others are waited for at the start
         heartbeat_timeout_s=100,  # after it a process that died unseen ends the others
     )
 
@@ -520,9 +526,15 @@ def _label(kind: str, path: str, **given: Any) -> ConfigDict:
         kind=kind,
         path=path,
         unit="1",
-        band=1,
+        band=placeholder(int),  # of a raster, counted from 1; None: its only one
         column=placeholder(str),
         id_column=placeholder(str),
+        x_column=placeholder(str),  # points of a CSV: longitude or easting
+        y_column=placeholder(str),
+        crs=placeholder(str),  # of these coordinates
+        encoding=placeholder(str),
+        separator=placeholder(str),
+        folders=(),  # where a mosaic may name files, beside its own folder
         classes=(),
         mapping=(),
         nodata="unknown",

@@ -28,7 +28,7 @@ table it prints is to be read with the mean and the random encoder beside it.
 
 Variants:
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
-    osm_pois     points of OpenStreetMap (380 within 150 m of a chip: restaurants,
+    osm_pois     points of OpenStreetMap (356 within 150 m of a chip: restaurants,
                  dentists, bicycles for hire) in place of the city's, under the list
                  of categories of configs/socal.py
 """

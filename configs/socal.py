@@ -29,8 +29,8 @@ They show that the path works on more places, and what a weak label does. They c
 show how well anybody counts people: a cell is some 1 km2, forty times a chip, its
 outline is a guess, and its people are spread evenly over it, so a park is as crowded
 as the houses around it. By ridge regression on MobileNetV2, image statistics or POI
-counts, every R2 was below 0 (docs/your_own_features.md). And half of the regions have
-no POI, even with those 300 m around.
+counts, every R2 was below 0 (docs/your_own_features.md). And 49 of Riverside's 90
+regions and 52 of Palm Springs' 100 have no POI, even with those 300 m around.
 """
 
 from ml_collections import ConfigDict

@@ -45,12 +45,11 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     """Finds each region's POIs.
 
     A square region owns its west and its north edge, so of cells of a grid a POI
-    belongs to at most one. With `regions.poi_buffer_m` it belongs to every region
-    whose square, widened by the buffer on each side, it lies in.
+    belongs to at most one. A region with an outline of its own owns all of its edge: a
+    POI on the line between two polygons belongs to both.
 
-    A region with an outline of its own owns all of its edge: a POI on the line between
-    two polygons belongs to both. With a buffer a POI belongs to every region that is
-    no further away.
+    With `regions.poi_buffer_m` a POI belongs to every region, of whatever kind, that is
+    no further away: at a corner of a square that is a quarter of a circle.
 
     Args:
         pois: POIs in metres of the regions' CRS.
@@ -86,13 +85,19 @@ def diagonal_m(pois: PoiTable, poi: Int[np.ndarray, " m"]) -> float:
 def _in_squares(
     tree: shapely.STRtree, pois: PoiTable, regions: Regions, part: slice
 ) -> _Pairs:
-    """POIs in the squares of some regions, and the region of each."""
-    widened = np.array([-1, -1, 1, 1]) * regions.poi_buffer_m
-    west, south, east, north = (regions.bounds_m[part] + widened).T
-    square, poi = tree.query(shapely.box(west, south, east, north))
+    """POIs in or near the squares of some regions, and the region of each."""
+    west, south, east, north = regions.bounds_m[part].T
+    buffer_m = regions.poi_buffer_m
+    around = (west - buffer_m, south - buffer_m, east + buffer_m, north + buffer_m)
+    square, poi = tree.query(shapely.box(*around))
     x_m, y_m = pois.x_m[poi], pois.y_m[poi]
-    owned = (x_m >= west[square]) & (x_m < east[square])
-    owned &= (y_m > south[square]) & (y_m <= north[square])
+    west, south, east, north = (side[square] for side in (west, south, east, north))
+    if buffer_m:  # GEOS would take twice as long for the distance
+        beside_m = np.maximum(np.maximum(west - x_m, x_m - east), 0)
+        above_m = np.maximum(np.maximum(south - y_m, y_m - north), 0)
+        owned = beside_m**2 + above_m**2 <= buffer_m**2
+    else:
+        owned = (x_m >= west) & (x_m < east) & (y_m > south) & (y_m <= north)
     return poi[owned], square[owned] + part.start
 
 

@@ -38,7 +38,7 @@ from data_prep.checks import city as city_checks
 from data_prep.imagery import Imagery
 from data_prep.runners import Runner
 from mmgr_jax import cli
-from mmgr_jax.data import schema, texts, tiles
+from mmgr_jax.data import contents, schema, source, texts, tiles
 from mmgr_jax.errors import InputError
 
 _GENERATED_FILE = "generated.json"
@@ -105,24 +105,28 @@ def build(
         _generate(sections)
     city_checks.check(sections)
     records.refuse_foreign(records_dir)
-    fingerprint = sources.fingerprint(
-        sections_lib.comparable(sections), sources.files(sections)
-    )
-    if not records.finish(records_dir, fingerprint):
+    with records.alone(records_dir):
         start = time.monotonic()
-        count = _write(sections, records_dir, fingerprint, run or runners.local())
-        elapsed = progress.duration(time.monotonic() - start)
-        logging.info("%s: %d records in %s", records_dir, count, elapsed)
+        stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
+        described = sources.describe(sources.files(sections), records_dir, stamps)
+        fingerprint = sources.fingerprint(sections_lib.comparable(sections), described)
+        if not records.finish(records_dir, fingerprint):
+            work = _Work(records_dir, fingerprint, described, stamps)
+            count = _write(sections, work, run or runners.local())
+            elapsed = progress.duration(time.monotonic() - start)
+            logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
 
 
 def ensure(config: ConfigDict) -> Path:
     """The records of a config, built only when there are none that fit it.
 
-    Records fit when the same data preparation settings made them and the sources are
-    unchanged, or gone. Where the settings of the category vectors alone are others,
-    only their table is made again. Records of another maker than `build` (their
-    manifest names no settings) are taken as they are. A released sample is imported.
+    Records fit when the same data preparation settings made them and the content of
+    the sources, side files and members of mosaics included, is unchanged, or all of
+    them are gone; where they lie does not matter. Where the settings of the category
+    vectors alone are others, only their table is made again. Records of another maker
+    than `build` (their manifest names no settings) are taken as they are. A released
+    sample is imported.
 
     Args:
         config: The city's configuration.
@@ -131,7 +135,8 @@ def ensure(config: ConfigDict) -> Path:
         The records folder.
 
     Raises:
-        InputError: If the records are missing or do not fit, and cannot be built.
+        InputError: If the records are missing or do not fit, and cannot be built; or
+            somebody changed them.
     """
     if config.get(sections_lib.RELEASED):
         return import_released.ensure(config)
@@ -147,7 +152,7 @@ def ensure(config: ConfigDict) -> Path:
         manifest,
         records_dir,
         _of_records(differing, manifest, sections),
-        lambda: _same_sources(manifest, sections),
+        lambda: _changed_sources(manifest, records_dir, sections),
     )
     if cause:
         logging.info("%s: %s; building again", records_dir, cause)
@@ -159,6 +164,7 @@ def ensure(config: ConfigDict) -> Path:
             ", ".join(differing),
         )
         vector_command.write_to_records(config)
+    source.RecordSource(records_dir)  # one process reads what others find read
     return records_dir
 
 
@@ -196,10 +202,30 @@ def main() -> None:
     cli.run(command, _USAGE)
 
 
-def _write(
-    sections: sources.Sections, records_dir: Path, fingerprint: str, run: Runner
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Records to be made.
+
+    Attributes:
+        records_dir: Their folder.
+        fingerprint: Of settings and sources.
+        described: The sources, as they were when the work began.
+        stamps: Remembers what was read.
+    """
+
+    records_dir: Path
+    fingerprint: str
+    described: dict[str, dict[str, Any]]
+    stamps: contents.Stamps
+
+
+def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
     """Writes the records of checked sources; their number."""
+
+    def check() -> None:
+        now = sources.files(sections)
+        sources.refuse_changed(work.described, now, work.stamps)
+
     settings = sections["records"]
     tile_writer = records.tile_writer(settings)
     with open_imagery(sections) as imagery:
@@ -213,20 +239,22 @@ def _write(
         manifest = city_lib.manifest(
             city,
             tile_writer.image_format,
-            sources=sources.describe(sources.files(sections)),
+            sources=work.described,
             config=sections_lib.comparable(sections),
         )
         records.write(
-            records_dir,
+            work.records_dir,
             manifest=manifest,
             vectors=made.vectors,
             beside={texts.FILE: made.space.to_bytes()} if made.space else {},
             encode=Encoder(city, imagery, tile_writer),
             num_shards=settings["num_shards"],
-            fingerprint=fingerprint,
+            fingerprint=work.fingerprint,
             run=run,
             region_ids=city.regions.ids,
             folds=city.splits.folds,
+            stamps=work.stamps,
+            check=check,
         )
     return len(city.regions)
 
@@ -254,7 +282,7 @@ def _generate(sections: sources.Sections) -> None:
     with disk.writing(mark.parent, "config.toy_city.out_dir"):
         mark.unlink(missing_ok=True)
         toy_city.generate(**settings)
-        mark.write_text(_note(settings))
+        mark.write_text(_note(settings), encoding="utf-8")
 
 
 def _is_generated(sections: sources.Sections) -> bool:
@@ -263,7 +291,7 @@ def _is_generated(sections: sources.Sections) -> bool:
     mark = Path(settings["out_dir"]) / _GENERATED_FILE
     if not all(sources.present(path) for path in sources.named(sections).values()):
         return False
-    return mark.exists() and mark.read_text() == _note(settings)
+    return mark.exists() and mark.read_text(encoding="utf-8") == _note(settings)
 
 
 def _note(settings: dict[str, Any]) -> str:
@@ -308,17 +336,24 @@ def _of_records(
     return [name for name in differing if not name.startswith(sections_lib.VECTORS)]
 
 
-def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
-    """Whether the sources are as the manifest has them, or cannot tell otherwise.
+def _changed_sources(
+    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
+) -> list[str]:
+    """Names of the sources that are others than the manifest has; none if all are gone.
 
-    Settings and generator determine the files of a generated city.
+    Of a generated city, what would generate others counts too.
     """
     paths = sources.named(sections).values()
     if not any(sources.present(path) for path in paths):
-        return True
-    if sections["toy_city"]:
-        return _is_generated(sections)
-    return sources.unchanged(manifest.sources, sources.files(sections))
+        logging.info("%s: the sources are not here; taken as it is", records_dir)
+        return []
+    if sections["toy_city"] and not _is_generated(sections):
+        return ["the generated city"]
+    try:
+        found = sources.files(sections)
+    except InputError:  # of a mosaic; a build says it with all else that is wrong
+        return ["a mosaic"]
+    return sources.changed_since(manifest, found, records_dir)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pyproj
 import shapely
 from jaxtyping import Float, Int, Int32, UInt8
 
 from data_prep import assign as assign_lib
+from data_prep import crs as crs_lib
 from data_prep import graph, labels, pois, threads
 from data_prep import regions as regions_lib
 from data_prep import splits as splits_lib
@@ -124,8 +124,8 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
 def _extent_deg(regions: Regions, crs: str) -> tuple[float, float, float, float]:
     """West, south, east, north of all regions in degrees."""
     low, high = regions.bounds_m[:, :2].min(axis=0), regions.bounds_m[:, 2:].max(axis=0)
-    transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    return transformer.transform_bounds(*low.tolist(), *high.tolist())
+    west, south, east, north = *low.tolist(), *high.tolist()
+    return crs_lib.transform_bounds((west, south, east, north), crs, crs_lib.WGS84)
 
 
 def manifest(

@@ -7,10 +7,12 @@ declares it.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pyproj
 from jaxtyping import Float
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from mmgr_jax.errors import InputError
 
@@ -48,6 +50,27 @@ def parse(crs: CrsLike) -> pyproj.CRS:
 def same(first: CrsLike, second: CrsLike) -> bool:
     """Whether two CRS mean the same coordinates, written as (x, y) or (lon, lat)."""
     return parse(first).equals(parse(second), ignore_axis_order=True)
+
+
+@functools.lru_cache(256)
+def unusable(crs: CrsLike) -> str | None:
+    """Why coordinates in a CRS that a file names lie nowhere; None when they do.
+
+    Local ("engineering") systems and undefined ones parse well and have a name, often
+    that of the right one, but nothing says where on Earth they are.
+    """
+    parsed = parse(crs)
+    is_undefined = parsed.name.casefold().startswith("undefined")
+    if not is_undefined and (parsed.is_projected or parsed.is_geographic):
+        try:
+            pyproj.Transformer.from_crs(parsed, parse(WGS84), always_xy=True)
+            return None
+        except ProjError:
+            pass
+    return (
+        f"names the CRS {parsed.name!r} ({parsed.type_name}), which says nothing of "
+        "where on Earth its coordinates lie."
+    )
 
 
 def problem(
@@ -106,7 +129,7 @@ def in_degrees_by_mistake(
 ) -> bool:
     """Whether the bounds of a file in metres look like longitude and latitude."""
     west, south, east, north = bounds
-    on_earth = -180 <= west < east <= 180 and -90 <= south < north <= 90
+    on_earth = -180 <= west < east <= 360 and -90 <= south < north <= 90
     return parse(crs).is_projected and on_earth
 
 
@@ -116,26 +139,50 @@ def transform(
     source: CrsLike,
     target: CrsLike,
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Coordinates (x, y) or (lon, lat) of one CRS in another."""
+    """Coordinates (x, y) or (lon, lat) of one CRS in another.
+
+    Raises:
+        InputError: If there is no way from one to the other.
+    """
     if same(source, target):
         return x, y
-    transformer = pyproj.Transformer.from_crs(
-        parse(source), parse(target), always_xy=True
-    )
-    x_target, y_target = transformer.transform(x, y)
+    x_target, y_target = _transformer(source, target).transform(x, y)
     return np.asarray(x_target, float), np.asarray(y_target, float)
 
 
 def transform_bounds(
     bounds: tuple[float, float, float, float], source: CrsLike, target: CrsLike
 ) -> tuple[float, float, float, float]:
-    """West, south, east, north of a box in another CRS, its edges densified."""
+    """West, south, east, north of a box in another CRS, its edges densified.
+
+    In degrees, east is beyond 180 where the box crosses that line.
+
+    Raises:
+        InputError: If there is no way from one CRS to the other.
+    """
     if same(source, target):
         return bounds
-    transformer = pyproj.Transformer.from_crs(
-        parse(source), parse(target), always_xy=True
-    )
-    return transformer.transform_bounds(*bounds, densify_pts=21)
+    steps = _transformer(source, target)
+    west, south, east, north = steps.transform_bounds(*bounds, densify_pts=21)
+    is_across = west > east and parse(target).is_geographic
+    return west, south, east + 360 if is_across else east, north
+
+
+def near_deg(
+    lon_deg: Float[np.ndarray, " *n"], about_deg: Float[np.ndarray, " *m"] | float
+) -> Float[np.ndarray, " *n"]:
+    """Longitudes by whole turns, so that each lies within 180 degrees of another."""
+    return about_deg + (lon_deg - about_deg + 180) % 360 - 180
+
+
+def _transformer(source: CrsLike, target: CrsLike) -> pyproj.Transformer:
+    try:
+        return pyproj.Transformer.from_crs(parse(source), parse(target), always_xy=True)
+    except ProjError as error:
+        raise InputError(
+            f"no coordinate can be brought from the CRS {parse(source).name!r} to "
+            f"{parse(target).name!r}. Write the right CRS into the file that names it."
+        ) from error
 
 
 def to_wgs84(

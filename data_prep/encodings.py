@@ -6,6 +6,7 @@ A wrong guess shows nowhere: GBK read as Latin-1 gives other categories, not an 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 from pathlib import Path
 
@@ -13,20 +14,26 @@ from mmgr_jax.errors import InputError
 
 DEFAULT = "utf-8-sig"  # UTF-8 with or without a byte order mark
 
-# What tables of POIs come in where they are not UTF-8, the strictest first.
+# What tables come in where they are not UTF-8, the strictest first.
 _LIKELY = ("utf-16", "gb18030", "big5", "shift_jis", "euc_kr", "cp1251", "cp1252")
 _BLOCK_BYTES = 1 << 20
-# Byte of a .dbf with the code of its encoding; 0 is none.
-_DBF_LANGUAGE_BYTE = 29
 
 
-def problem(encoding: str | None) -> str | None:
+def python_name(encoding: str | None) -> str:
+    """The codec of an encoding; of UTF-8 the one that drops a byte order mark."""
+    if encoding is None or codecs.lookup(encoding).name == "utf-8":
+        return DEFAULT
+    return encoding
+
+
+def problem(encoding: str | None, key: str | None) -> str | None:
     """Why an encoding cannot be declared, or None when it can."""
     try:
-        codecs.lookup(encoding or DEFAULT)
+        with contextlib.suppress(UnicodeError):
+            b"a".decode(encoding or DEFAULT)  # codecs such as "hex" make no text
     except LookupError:
         return (
-            f"config.pois.encoding is {encoding!r}, which is none that Python knows; "
+            f"{key}.encoding is {encoding!r}, which is none that Python knows; "
             f"allowed: such as 'utf-8', {', '.join(map(repr, _LIKELY))}."
         )
     return None
@@ -52,31 +59,62 @@ def undecodable(path: str | Path, encoding: str | None, key: str | None) -> Inpu
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         place = f"byte {error.start} (0x{content[error.start]:02x}, in line {line})"
-    fitting = [name for name in _LIKELY if _decodes(content, name)]
-    said = f"{encoding!r}, as {key}.encoding says" if encoding else "UTF-8"
-    remedy = f"Declare the encoding in {key}.encoding" if key else "Save it as UTF-8"
+    except UnicodeError as error:  # UTF-16 without its mark
+        place = f"its beginning ({error})"
     return InputError(
-        f"{path}: {place} is not in {said}. {remedy}; the whole file can be read in "
-        f"{', '.join(map(repr, fitting)) or 'none of the usual ones'}: look which of "
-        "them shows the names as they should be."
+        f"{path}: {place} is not in {_said(encoding, key)}. {_remedy(key)}; the whole "
+        f"file can be read in {_listed(fitting([content]))}: look which of them shows "
+        "the names as they should be."
     )
 
 
-def unstated(path: str | Path) -> str | None:
-    """Why a Shapefile needs its encoding declared, or None when it does not."""
-    table = Path(path).with_suffix(".dbf")
-    if not table.exists() or table.with_suffix(".cpg").exists():
-        return None
-    content = table.read_bytes()
-    if len(content) <= _DBF_LANGUAGE_BYTE or content[_DBF_LANGUAGE_BYTE]:
-        return None
-    start = int.from_bytes(content[8:10], "little")
-    if content[start:].isascii():
-        return None
-    return (
-        f"{path}: has no .cpg file beside it, so nothing says in which encoding its "
-        "names are. Declare it in config.pois.encoding, such as 'utf-8' or 'gb18030'."
+def unstated(path: str | Path, texts: list[bytes], key: str | None) -> InputError:
+    """The error for a table that does not say in which encoding its names are.
+
+    Args:
+        path: The file.
+        texts: Names in it, some of them not ASCII.
+        key: The section of the config that may declare the encoding.
+    """
+    shown = _listed(fitting(texts), texts)
+    return InputError(
+        f"{path}: nothing in it or beside it (a .cpg file) says in which encoding its "
+        f"names are. {_remedy(key)}; they can be read in {shown}: take the one that "
+        "shows them as they should be."
     )
+
+
+def misstated(
+    path: str | Path, text: bytes, encoding: str | None, key: str | None
+) -> InputError:
+    """The error for a table with a name that is not in its encoding."""
+    return InputError(
+        f"{path}: the name {text[:40]!r} is not in {_said(encoding, key)}. "
+        f"{_remedy(key)}; the name can be read in {_listed(fitting([text]), [text])}."
+    )
+
+
+def fitting(texts: list[bytes]) -> list[str]:
+    """The usual encodings in which all of some texts can be read."""
+    names = ("utf-8", *_LIKELY)
+    return [name for name in names if all(_decodes(text, name) for text in texts)]
+
+
+def _said(encoding: str | None, key: str | None) -> str:
+    return f"{encoding!r}, as {key}.encoding says" if encoding else "UTF-8"
+
+
+def _remedy(key: str | None) -> str:
+    return f"Declare the encoding in {key}.encoding" if key else "Save it as UTF-8"
+
+
+def _listed(names: list[str], texts: list[bytes] | None = None) -> str:
+    """Encodings in words, each with what the first text is in it."""
+    shown = []
+    for name in names:
+        sample = f" ({texts[0].decode(name, 'replace')[:20]})" if texts else ""
+        shown.append(f"{name!r}{sample}")
+    return ", ".join(shown) or "none of the usual ones"
 
 
 def _content(path: str | Path) -> bytes:

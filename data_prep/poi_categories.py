@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Int32
 
-from data_prep import vectors
+from data_prep import cells, vectors
+from data_prep.checks import common
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 _NAMES_SHOWN = 5
@@ -57,6 +59,10 @@ def shared_list(
     where = f"config.pois.categories.{'names' if path is None else f'path {path!r}'}"
     if path is not None:
         names, parents = _read(path)
+    names, parents = (
+        tuple(one_form(str(name)) for name in given) for given in (names, parents)
+    )
+    unknown = None if unknown is None else one_form(unknown)
     if not names:
         if path is None and not parents and unknown is None:
             return None
@@ -85,8 +91,10 @@ def shared_list(
 
 
 def own_list(category: pd.Series) -> CategoryList:
-    """The categories that occur, sorted."""
-    return CategoryList(tuple(sorted(set(category.astype(str)))), (), None)
+    """The categories that occur, sorted; such as look alike are told."""
+    names = tuple(sorted(set(category.astype(str))))
+    cells.tell_alike(names, "categories of POIs")
+    return CategoryList(names, (), None)
 
 
 def unlisted(
@@ -169,16 +177,23 @@ def _read(path: str) -> tuple[list[str], list[str]]:
             f"config.pois.categories.path {path!r}: no such file. Wanted: a CSV with a "
             "column 'category' and, if there are first-level categories, 'parent'."
         )
-    has = vectors.header(path).columns
+    try:
+        has = vectors.header(path).columns
+        table = vectors.load(path)
+    except InputError:
+        raise
+    except common.UNREADABLE as error:
+        raise InputError(common.no_table(path, error)) from error
     if _NAME not in has:
         raise InputError(
             f"{path}: has no column {_NAME!r}; its columns: {', '.join(has)} "
             "(config.pois.categories.path)."
         )
-    table = vectors.load(path, as_text=has).apply(lambda column: column.str.strip())
-    if table[_NAME].isna().any():
-        row = int(np.argmax(table[_NAME].isna())) + 1
+    names = cells.text(table[_NAME], f"{path}: column {_NAME!r}")
+    if names.isna().any():
+        row = int(np.argmax(names.isna())) + 1
         raise InputError(f"{path}: row {row} has no {_NAME}; fill or delete it.")
     if _PARENT not in has:
-        return table[_NAME].tolist(), []
-    return table[_NAME].tolist(), table[_PARENT].fillna(table[_NAME]).tolist()
+        return names.tolist(), []
+    parents = cells.text(table[_PARENT], f"{path}: column {_PARENT!r}")
+    return names.tolist(), parents.fillna(names).tolist()

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from data_prep import cells, poi_sources, vectors
 from data_prep import crs as crs_lib
-from data_prep import poi_sources, vectors
 from mmgr_jax.errors import InputError
 
 Area = tuple[float, float, float, float]
@@ -131,42 +131,45 @@ def _numbers(table: pd.DataFrame, name: str, decimal: str, path: str) -> _Column
     values = vectors.column(table, name)
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(float, na_value=np.nan)
-    text = values.astype("string")
     if decimal == ",":
-        text = text.str.replace(",", ".", regex=False)
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(float, na_value=np.nan)
-    rows = text.notna().to_numpy() & np.isnan(numbers)
-    with_comma = np.flatnonzero(rows)[
-        text[rows].str.fullmatch(_DECIMAL_COMMA).to_numpy(bool)
+        values = values.astype("string").str.replace(",", ".", regex=False)
+    numbers, wrong = cells.numbers(values, f"{path}: column {name!r}")
+    text = cells.text(values[wrong], f"{path}: column {name!r}")
+    with_comma = np.flatnonzero(wrong)[
+        text.str.fullmatch(_DECIMAL_COMMA).to_numpy(bool, na_value=False)
     ]
-    if len(with_comma) > 0.5 * text.notna().sum():
+    if len(with_comma) > 0.5 * values.notna().sum():
         first = with_comma[0]
         raise InputError(
             f"{path}: column {name!r} holds numbers with a decimal comma, such as "
-            f"{text.iloc[first]!r} in row {table.index[first]}. Set "
+            f"{values.iloc[first]!r} in row {table.index[first]}. Set "
             "config.pois.decimal to ','."
         )
     return numbers
 
 
 def _on_earth(x: _Column, y: _Column) -> _Rows:
-    # (0, 0) is what a failed geocoder writes.
-    return (np.abs(x) <= 180) & (np.abs(y) <= 90) & ~((x == 0) & (y == 0))
+    # Longitudes may count from 0 to 360. (0, 0) is what a failed geocoder writes.
+    return (x >= -180) & (x <= 360) & (np.abs(y) <= 90) & ~((x == 0) & (y == 0))
 
 
 def _near(lon_deg: _Column, lat_deg: _Column, area: Area) -> _Rows:
     """Which places lie in an area, widened by its own size and some more."""
     west, south, east, north = area
     wide, high = east - west + _FAR_DEG, north - south + _FAR_DEG
-    inside = (lon_deg >= west - wide) & (lon_deg <= east + wide)
+    middle = (west + east) / 2
+    inside = (
+        np.abs(crs_lib.near_deg(lon_deg, middle) - middle) <= (east - west) / 2 + wide
+    )
     return inside & (lat_deg >= south - high) & (lat_deg <= north + high)
 
 
 def _area_of_use(crs: str) -> Area | None:
     use = crs_lib.parse(crs).area_of_use
-    if use is None or use.west > use.east:  # across the date line
+    if use is None:
         return None
-    return use.west, use.south, use.east, use.north
+    east = use.east + 360 if use.west > use.east else use.east  # across 180 degrees
+    return use.west, use.south, east, use.north
 
 
 def _words(area: Area) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int32
 
-from data_prep import poi_categories, poi_places, poi_sources, vectors
+from data_prep import cells, poi_categories, poi_places, poi_sources, vectors
 from mmgr_jax.errors import InputError
 
 _ROWS_NAMED = 5
@@ -84,7 +84,8 @@ def read(
     that is no point, a point inside it is taken.
 
     Args:
-        path: The file: GeoParquet, GeoPackage, GeoJSON, Shapefile, CSV or .osm.pbf.
+        path: The file: GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines, a CSV
+            (.csv, .tsv, .txt) or .osm.pbf.
         crs: CRS of the coordinates; None where the file says it itself.
         datum: "wgs84", "gcj02" or "bd09".
         category_column: Column with the category of a POI, or a path within one, such
@@ -96,9 +97,9 @@ def read(
         y_column: Column with latitude or northing; None where there are geometries.
         city_crs: Metric CRS of the study area.
         layer: Layer of a GeoPackage; None: its only one.
-        format: "overture", "osm" or "table"; None: "osm" for .pbf and .osm, else
-            "table".
-        encoding: Of a CSV or Shapefile; None: UTF-8, or what the .cpg says.
+        format: "overture", "osm" (an extract, or a table with a column a tag) or
+            "table"; None: "osm" for .pbf and .osm, else "table".
+        encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
         separator: Between the fields of a CSV; None: comma, in .tsv a tab.
         decimal: Mark in numbers written as text: "." or ",".
         name_column: Column or path with the name; it tells duplicates from neighbours.
@@ -134,7 +135,8 @@ def read(
     source_crs = crs or source.header.crs
     poi_places.refuse_implausible(x, y, source, source_crs, city_crs, area_deg)
     x_m, y_m = poi_places.to_metres(x, y, source_crs, datum, city_crs)
-    category = _text(vectors.column(table, source.columns.category))
+    category = _names(path, table, source.columns.category, "category_column")
+    cells.refuse_printed(category, _what(path, source.columns.category))
     unlisted = poi_categories.unlisted(category, shared)
     reasons = {
         "invalid coordinates": ~np.isfinite(x_m + y_m),
@@ -142,7 +144,10 @@ def read(
         **({"unknown category": unlisted} if shared and not shared.other else {}),
         **reasons,
     }
-    key = _identity(table, source.columns.name, category, x, y)
+    name = None
+    if source.columns.name is not None:
+        name = _names(path, table, source.columns.name, "name_column")
+    key = _identity(table, name, category, x, y)
     fine, dropped = _usable(path, key, reasons)
     if not fine.any():
         raise InputError(_none_usable(path, table, dropped, source))
@@ -150,11 +155,7 @@ def read(
     ids = poi_categories.ids_of(category[fine], listed)
     parent = None
     if source.columns.parent is not None:
-        parent = _text(vectors.column(table, source.columns.parent))[fine]
-    name = None
-    if source.columns.name is not None:
-        name = _text(vectors.column(table, source.columns.name))[fine]
-        name = name.fillna("").to_numpy(object)
+        parent = _names(path, table, source.columns.parent, "parent_column")[fine]
     return PoiTable(
         x_m=x_m[fine],
         y_m=y_m[fine],
@@ -164,7 +165,7 @@ def read(
         dropped=dropped,
         row=table.index[fine],
         counted_as_other=int((unlisted & fine).sum()),
-        name=name,
+        name=None if name is None else name[fine].fillna("").to_numpy(object),
     )
 
 
@@ -180,16 +181,25 @@ def rows_in_words(rows: pd.Index) -> str:
     return f"row {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
+def _names(path: str, table: pd.DataFrame, column: str, key: str) -> pd.Series:
+    """A column of names; see `cells.text`."""
+    what = f"{_what(path, column)}, which config.pois.{key} names,"
+    return cells.text(vectors.column(table, column), what)
+
+
+def _what(path: str, column: str) -> str:
+    return f"{path}: column {column!r}"
+
+
 def _identity(
     table: pd.DataFrame,
-    name_column: str | None,
+    name: pd.Series | None,
     category: pd.Series,
     x: _Column,
     y: _Column,
 ) -> pd.DataFrame:
     """What two rows share when they are one POI."""
-    if name_column is not None:
-        name = _text(vectors.column(table, name_column))
+    if name is not None:
         return pd.DataFrame(dict(name=name, category=category, x=x, y=y))
     plain = pd.DataFrame(table)
     if isinstance(table, gpd.GeoDataFrame):
@@ -227,9 +237,3 @@ def _none_usable(
         f"{path}: no usable POI among its {len(table)} rows ({why}). Check "
         f"config.pois.category_column {source.columns.category!r} and the coordinates."
     )
-
-
-def _text(column: pd.Series) -> pd.Series:
-    """Stripped strings, missing where there is nothing but space."""
-    text = column.astype("string").str.strip()
-    return text.mask(text == "")

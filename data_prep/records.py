@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,9 +24,15 @@ from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 from data_prep import disk, shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
+from mmgr_jax import folders, locks, marks
+from mmgr_jax.data import contents, schema, seals, texts, tiles
 from mmgr_jax.data import folds as folds_lib
-from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
+
+KIND = "records"
+
+_NAMED = 3  # sources named in a message
+_SHARD = re.compile(r".+\.array_record-\d+-of-\d+(\.json|\.tmp)?")
 
 
 def write(
@@ -41,6 +47,8 @@ def write(
     region_ids: Sequence[str] = (),
     folds: Mapping[str, Int[np.ndarray, " r"]] = MappingProxyType({}),
     beside: Mapping[str, bytes] = MappingProxyType({}),
+    stamps: contents.Stamps | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes the records of a city and puts them in place.
 
@@ -55,6 +63,8 @@ def write(
         region_ids: Name of each region [r], where there are folds.
         folds: Kind of split -> fold of each region; those `manifest.splits` names.
         beside: Name -> content of further files of the category vectors.
+        stamps: Remembers, beside the records, what was read and written.
+        check: Called when all is written, before it takes its place.
 
     Raises:
         InputError: If `records_dir` holds something else than records, or cannot be
@@ -63,18 +73,23 @@ def write(
     refuse_foreign(records_dir)
     partial = _partial_dir(records_dir, fingerprint)
     with disk.writing(partial):
+        folders.refuse_foreign(partial, KIND, _entries, "the unfinished folder")
         partial.mkdir(parents=True, exist_ok=True)
+        if not marks.is_ours(partial, KIND):
+            marks.mark(partial, KIND)
     try:
         notes = _write_shards(manifest, partial, encode, num_shards, run)
     except BaseException:
-        with contextlib.suppress(OSError):
-            partial.rmdir()  # where no shard was finished
+        if not any(partial.glob("*.array_record*")):
+            folders.remove(partial)
         raise
     manifest = dataclasses.replace(
         manifest,
         shard_lengths=tuple(note["length"] for note in notes),
         shard_sha256=tuple(note["sha256"] for note in notes),
+        inputs_sha256=seals.sum_of_inputs([int(note["inputs"], 16) for note in notes]),
     )
+    check()
     with disk.writing(partial):
         np.save(partial / schema.CATEGORY_VECTORS_FILE, vectors)
         for name, content in beside.items():
@@ -84,6 +99,12 @@ def write(
         _write_tfds_metadata(manifest, partial)
         manifest.save(partial)
     put_in_place(partial, records_dir)
+    if stamps is not None:
+        for path, sha256 in zip(
+            manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
+        ):
+            stamps.remember(path.name, path, sha256, contents.size_and_times(path))
+        stamps.save()
 
 
 def finish(records_dir: Path, fingerprint: str) -> bool:
@@ -96,43 +117,60 @@ def finish(records_dir: Path, fingerprint: str) -> bool:
 
 
 def put_in_place(partial: Path, records_dir: Path) -> None:
-    """Renames a complete folder into place and removes what it replaces."""
-    replaced = records_dir.with_name(f"{records_dir.name}.replaced")
-    with disk.writing(records_dir):
+    """Renames a complete folder into place and removes what it replaces.
+
+    Files that no build made move along; a link stays one.
+
+    Raises:
+        InputError: If a training or an evaluation reads what would be replaced.
+    """
+    place = folders.real(records_dir)
+    refuse_foreign(place)
+    with (
+        disk.writing(records_dir),
+        locks.removing(place / schema.MANIFEST_FILE) as free,
+    ):
+        if not free:
+            raise _in_use(records_dir)
         for note in partial.glob("*.array_record*.json"):
             note.unlink()
-        if records_dir.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            records_dir.rename(replaced)
-        try:
-            partial.rename(records_dir)
-        except OSError:
-            with contextlib.suppress(OSError):
-                replaced.rename(records_dir)
-            raise
-    shutil.rmtree(replaced, ignore_errors=True)
-    for stale in records_dir.parent.glob(f"{records_dir.name}.partial-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+        folders.replace(partial, place, KIND, _entries)
+        folders.clean(place, KIND, _entries, unfinished=f"{place.name}.partial-")
+
+
+@contextlib.contextmanager
+def alone(records_dir: Path) -> Iterator[None]:
+    """Within it no other process writes these records.
+
+    Raises:
+        InputError: If another does, or a training or an evaluation reads them.
+    """
+    place = folders.real(records_dir)
+    remedy = "name another config.records.dir"
+    with contextlib.ExitStack() as stack:
+        with disk.writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = locks.held(folders.lock_of(place), "a build of records", remedy)
+            stack.enter_context(lock)
+            folders.clean(place, KIND, _entries)
+            with locks.removing(place / schema.MANIFEST_FILE) as free:
+                if not free:
+                    raise _in_use(records_dir)
+        yield
 
 
 def refuse_foreign(records_dir: Path) -> None:
     """Raises InputError when a folder holds files that no build made."""
     with disk.writing(records_dir):
-        if (records_dir / schema.MANIFEST_FILE).exists() or not records_dir.exists():
-            return
-        is_foreign = not records_dir.is_dir() or any(records_dir.iterdir())
-    if is_foreign:
-        raise InputError(
-            f"config.records.dir {records_dir}: exists, but holds no records (no "
-            f"{schema.MANIFEST_FILE}). Name another folder or remove this one."
-        )
+        place = folders.real(records_dir)
+        folders.refuse_foreign(place, KIND, _entries, "config.records.dir")
 
 
 def misfit(
     manifest: schema.Manifest,
     records_dir: Path,
     differing: Sequence[str],
-    has_same_sources: Callable[[], bool],
+    changed_sources: Callable[[], Sequence[str]],
 ) -> str | None:
     """Why finished records must be made again, or None when they need not.
 
@@ -140,13 +178,16 @@ def misfit(
         manifest: Their manifest.
         records_dir: Their folder.
         differing: Names of the settings that are others now.
-        has_same_sources: Whether their sources are unchanged; asked last.
+        changed_sources: Names of their sources that are others now; asked last.
     """
     if differing:
         return f"made with other settings ({', '.join(differing)})"
     if not all(path.exists() for path in manifest.shard_paths(records_dir)):
         return "shards are missing"
-    return None if has_same_sources() else "made from other sources"
+    if names := changed_sources():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f"made from other sources ({', '.join(names[:_NAMED])}{more})"
+    return None
 
 
 def problems(
@@ -177,7 +218,38 @@ def tile_writer(settings: Mapping[str, Any]) -> tiles.Writer:
 
 def _partial_dir(records_dir: Path, fingerprint: str) -> Path:
     """Where the records of these settings and sources grow."""
-    return records_dir.with_name(f"{records_dir.name}.partial-{fingerprint[:12]}")
+    place = folders.real(records_dir)
+    return place.with_name(f"{place.name}.partial-{fingerprint[:12]}")
+
+
+def _entries(folder: Path) -> Collection[str]:
+    """Names of all that records have, where the folder holds them or was to."""
+    names = [entry.name for entry in folder.iterdir()]
+    own = {
+        *(name for name in names if _SHARD.fullmatch(name)),
+        *(schema.MANIFEST_FILE, schema.SPLITS_FILE, schema.CATEGORY_VECTORS_FILE),
+        *(texts.FILE, contents.STAMPS_FILE, "category_neighbours.txt"),
+        *("dataset_info.json", "features.json", marks.MARK),
+    }
+    # Earlier versions left no mark.
+    unfinished = ".partial-" in folder.name and set(names) <= own
+    return own if marks.MARK in names or unfinished or _is_manifest(folder) else ()
+
+
+def _is_manifest(folder: Path) -> bool:
+    """Whether a folder's manifest is of records."""
+    try:
+        told = json.loads((folder / schema.MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"shard_lengths", "tile_size_px"} <= told.keys()
+
+
+def _in_use(records_dir: Path) -> InputError:
+    return InputError(
+        f"{records_dir}: a training or an evaluation reads these records. Give the "
+        "command again when it has ended, or name another config.records.dir."
+    )
 
 
 def _write_shards(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ NAMES = (
     "records",
     VECTORS,
 )
+
+
+_PATHS = re.compile(
+    r"imagery\.paths|pois\.(path|categories\.path|osm\.table)|toy_city\.out_dir"
+    r"|regions\.polygons\.path|labels\.\w+\.path"
+    r"|category_vectors\.(table\.path|text\.(folder|phrases))"
+    r"|released\.(\w+_dir|centres|lists\.\w+|labels\.\w+\.dir)"
+)
+"""Settings that say where something lies; what lies there is compared by itself."""
 
 
 def read(config: ConfigDict, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
@@ -71,7 +81,8 @@ def comparable(sections: Sections) -> dict[str, Any]:
 def differing(built: Mapping[str, Any], sections: Sections) -> list[str]:
     """Dotted names of the settings that are others than those of a manifest.
 
-    A table of category vectors that is gone is no other table.
+    A table of category vectors that is gone is no other table, and of paths only the
+    last part counts: where a city was moved to, its files are the same.
     """
     wanted = comparable(sections)
     found = _differing(built, wanted)
@@ -82,9 +93,18 @@ def differing(built: Mapping[str, Any], sections: Sections) -> list[str]:
 
 def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
     if not (isinstance(built, dict) and isinstance(wanted, dict)):
+        if _PATHS.fullmatch(prefix):
+            built, wanted = _last(built), _last(wanted)
         return [] if built == wanted else [prefix]
     found = []
     for key in sorted(set(built) | set(wanted)):
         name = f"{prefix}.{key}" if prefix else key
         found += _differing(built.get(key), wanted.get(key), name)
     return found
+
+
+def _last(paths: Any) -> Any:
+    """The last part of a path, or of each of several."""
+    if isinstance(paths, list):
+        return [_last(path) for path in paths]
+    return Path(paths).name if isinstance(paths, str) else paths

@@ -11,7 +11,8 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from data_prep import disk, sources
+from data_prep import disk
+from mmgr_jax.data import contents, seals
 
 Encode = Callable[[Sequence[int]], Iterator[bytes]]
 """Serialised records of some regions, in their order. It travels to other processes, so
@@ -32,7 +33,7 @@ class Shard:
 
     @property
     def note(self) -> Path:
-        """Says that the file is whole, and its hash; gone from finished records."""
+        """Says that the file is whole, and its hashes; gone from finished records."""
         return self.path.with_name(f"{self.path.name}.json")
 
 
@@ -45,11 +46,15 @@ def write(shard: Shard, encode: Encode) -> None:
     temporary = shard.path.with_name(f"{shard.path.name}.tmp")
     regions = range(shard.first, shard.first + shard.length)
     try:
-        _write_examples(temporary, encode(regions))
+        inputs = _write_examples(temporary, encode(regions), shard.first)
         with disk.writing(shard.path):
             temporary.replace(shard.path)
-            note = {"length": shard.length, "sha256": sources.sha256(shard.path)}
-            temporary.write_text(json.dumps(note))
+            note = {
+                "length": shard.length,
+                "sha256": contents.of_file(shard.path),
+                "inputs": seals.sum_of_inputs(inputs),
+            }
+            temporary.write_text(json.dumps(note), encoding="utf-8")
             temporary.replace(shard.note)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -58,24 +63,32 @@ def write(shard: Shard, encode: Encode) -> None:
 
 
 def finished(shard: Shard) -> dict[str, Any] | None:
-    """Length and hash of a shard that is whole, None of any other."""
+    """Length and hashes of a shard that is whole, None of any other."""
     try:
-        note = json.loads(shard.note.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        note = json.loads(shard.note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
-    if not shard.path.exists() or sources.sha256(shard.path) != note["sha256"]:
+    if not isinstance(note, dict) or {*note} != {"length", "sha256", "inputs"}:
+        return None  # of a program that noted less
+    if note["length"] != shard.length or not shard.path.exists():
         return None
-    return note
+    return note if contents.of_file(shard.path) == note["sha256"] else None
 
 
-def _write_examples(path: Path, examples: Iterator[bytes]) -> None:
-    """Writes an ArrayRecord file; its writer tells of a full disk at the end."""
-    writer = ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS)
-    for example in examples:
+def _write_examples(path: Path, examples: Iterator[bytes], first: int) -> list[int]:
+    """Writes an ArrayRecord file; its writer tells of a full disk at the end.
+
+    Returns:
+        `seals.input_number` of every record.
+    """
+    writer, inputs = ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS), []
+    for place, example in enumerate(examples, first):
+        inputs.append(seals.input_number(example, place))
         with _telling(path):
             writer.write(example)
     with _telling(path):
         writer.close()
+    return inputs
 
 
 @contextlib.contextmanager

@@ -1,17 +1,22 @@
-"""The files a city is made from: which they are and whether they changed."""
+"""The files a city is made from: which they are and whether they changed.
+
+A source has a name that says which setting names it and where it lies below that, never
+where the whole lies: a city that was moved is the same city.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import rasterio
+from data_prep import imagery, side_files
+from data_prep.imagery import paths
+from mmgr_jax.data import contents, schema
+from mmgr_jax.data.contents import Stamps
+from mmgr_jax.errors import InputError
 
-from data_prep import imagery
-from mmgr_jax.data import schema
+sha256 = contents.of_file
 
 Sections = Mapping[str, Any]
 """The data preparation sections of a config as plain dicts."""
@@ -47,71 +52,139 @@ def present(path: str) -> bool:
     return bool(imagery.expand([path]))
 
 
-def files(sections: Sections) -> list[Path]:
-    """Every file whose content decides the records, sorted, each once."""
-    found: set[Path] = set()
-    for path in imagery.expand(list(named(sections).values())):
-        found.add(path)
-        if path.suffix.lower() == ".shp":
-            parts = (path.with_suffix(end) for end in (".dbf", ".prj", ".cpg"))
-            found.update(part for part in parts if part.exists())
-        if path.suffix.lower() == ".vrt":
-            with rasterio.open(path) as mosaic:
-                found.update(Path(part) for part in mosaic.files)
-    return sorted(found)
+def files(sections: Sections) -> dict[str, Path]:
+    """Every file whose content decides the records, by its name.
+
+    Beside the files that the config names these are the members of mosaics, of mosaics
+    in them too, and what lies beside a file and is read with it: see `side_files`.
+    """
+    found: dict[str, Path] = {}
+    look = side_files.Finder()
+    for key, pattern in named(sections).items():
+        base = _base(pattern)
+        for path in imagery.expand([pattern]):
+            name = contents.relative(path, base)
+            found |= look.whole(f"{key.removeprefix('config.')}/{name}", path)
+    return dict(sorted(found.items()))
 
 
-def fingerprint(settings: Mapping[str, Any], paths: Sequence[Path]) -> str:
-    """Changes with the settings, the sources' sizes and times, and the layout."""
-    stats = {str(path): _stat(path) for path in paths}
-    content = json.dumps([schema.VERSION, settings, stats], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+def fingerprint(
+    settings: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Changes with the settings, the content of the sources, and the layout."""
+    hashes = {name: source["sha256"] for name, source in described.items()}
+    return contents.of_value([schema.VERSION, settings, hashes])
 
 
-def describe(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Size, time and hash of each source, as the manifest keeps them.
+def describe(
+    found: Mapping[str, Path], folder: Path, stamps: Stamps
+) -> dict[str, dict[str, Any]]:
+    """Path, size and hash of each source, as the manifest keeps them.
 
     Args:
-        paths: Files, and folders: of a folder the files in it count, not those below.
+        found: Name -> file, or folder: of a folder all files below it count.
+        folder: Of the records, from which paths are told.
+        stamps: Remembers what was read.
     """
-    return {str(path): {**_stat(path), "sha256": sha256(path)} for path in paths}
+    return {
+        name: {
+            "path": contents.relative(path, folder),
+            "bytes": contents.size_and_times(path)[0],
+            "sha256": _hash(name, path, stamps),
+        }
+        for name, path in found.items()
+    }
 
 
-def unchanged(
-    described: Mapping[str, Mapping[str, Any]], paths: Sequence[Path]
-) -> bool:
-    """Whether the sources are still those a manifest describes.
+def changed(
+    described: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Path],
+    stamps: Stamps,
+) -> list[str]:
+    """Names of the sources that are not as they were described; none: all are.
 
-    A source of another time but the same size is hashed: copying changes the time.
+    Args:
+        described: By `describe`.
+        found: What there is now.
+        stamps: Of the records; what has the size and times it had is not read.
     """
-    now = {str(path): path for path in paths}
-    if set(now) != set(described):
-        return False
-    return all(
-        _stat(path)["bytes"] == described[name]["bytes"]
-        and (
-            _stat(path)["modified_ns"] == described[name]["modified_ns"]
-            or sha256(path) == described[name]["sha256"]
+    return [
+        name
+        for name in sorted(described.keys() | found.keys())
+        if name not in described
+        or name not in found
+        or described[name]["sha256"] != _hash(name, found[name], stamps)
+    ]
+
+
+def changed_since(
+    manifest: schema.Manifest, found: Mapping[str, Path], records_dir: Path
+) -> list[str]:
+    """Names of the sources that are others than those records were made from.
+
+    Args:
+        manifest: Of the records.
+        found: What there is now.
+        records_dir: Their folder.
+    """
+    described = manifest.sources
+    if any("modified_ns" in source for source in described.values()):
+        return _changed_before(described, found, records_dir / schema.MANIFEST_FILE)
+    with contents.stamps(records_dir) as stamps:
+        return changed(described, found, stamps)
+
+
+def _changed_before(
+    described: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Path],
+    manifest_file: Path,
+) -> list[str]:
+    """The same for records of before, which told sources by path and time.
+
+    They do not tell of side files: one is another where it is younger than the records.
+    """
+    now = {str(path): path for path in found.values()}
+    mains = {str(path) for path in found.values() if not side_files.is_side(path)}
+    built_ns = manifest_file.stat().st_mtime_ns
+    names = [name for name in described if name not in now]
+    names += [name for name in mains if name not in described]
+    for name, path in now.items():
+        if name not in described:
+            younger = contents.size_and_times(path)[1] > built_ns
+            names += [name] if younger and name not in mains else []
+        elif _stat(path) != {
+            key: described[name][key] for key in ("bytes", "modified_ns")
+        }:
+            same = sha256(path) == described[name]["sha256"]
+            names += [] if same else [name]
+    return sorted(names)
+
+
+def refuse_changed(
+    described: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Path],
+    stamps: Stamps,
+) -> None:
+    """Raises InputError where sources changed while records were made from them."""
+    if names := changed(described, found, stamps):
+        raise InputError(
+            f"{', '.join(names[:3])}: changed while the records were made from it. "
+            "Give the command again when nobody writes to it."
         )
-        for name, path in now.items()
-    )
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file, or of the names and contents of a folder's files."""
-    if path.is_dir():
-        parts = [f"{part.name} {sha256(part)}\n" for part in _files_in(path)]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _hash(name: str, path: Path, stamps: Stamps) -> str:
+    known = side_files.of_statistics(path)
+    return known or stamps.sha256(f"source {name}", path)
+
+
+def _base(pattern: str) -> Path:
+    """The folder below which a pattern finds files, or in which a file lies."""
+    if Path(pattern).exists():
+        return Path(pattern).parent
+    return paths.fixed_folder(pattern)
 
 
 def _stat(path: Path) -> dict[str, int]:
-    status = [part.stat() for part in (_files_in(path) if path.is_dir() else [path])]
-    # A folder has a time of its own: it changes when a file comes, goes or is replaced.
-    times = [part.st_mtime_ns for part in (*status, path.stat())]
-    return {"bytes": sum(part.st_size for part in status), "modified_ns": max(times)}
-
-
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file())
+    size, modified_ns, _ = contents.size_and_times(path)
+    return {"bytes": size, "modified_ns": modified_ns}

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
-import pyproj
+from pyogrio.errors import DataSourceError
 
-from data_prep import csv_files
+from data_prep import arrow_files, csv_files, encodings, shapefiles, table_formats
+from data_prep.arrow_files import Header
 from data_prep.csv_files import Text
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
-FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile or CSV"
-_PARQUET = (".parquet", ".geoparquet", ".pq")
+__all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "load"]
+
+FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines or CSV"
 # "a.b[0]": the item 0 of the list b of the struct a.
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What a file says of itself without reading its rows.
-
-    Attributes:
-        columns: Names of the attribute columns.
-        crs: CRS of the geometries as WKT, None where the file names none.
-        has_geometry: Whether rows carry geometries.
-        num_rows: Number of rows, None where only reading would tell.
-        nested: Paths within columns of structs and lists, such as "categories.primary"
-            and "taxonomy.hierarchy[0]"; of Parquet.
-        as_json: Columns that hold structs and lists as JSON texts, as in GeoJSON; only
-            reading would tell what is in them.
-    """
-
-    columns: tuple[str, ...]
-    crs: str | None
-    has_geometry: bool
-    num_rows: int | None
-    nested: tuple[str, ...] = ()
-    as_json: tuple[str, ...] = ()
-
-    def has(self, name: str) -> bool:
-        """Whether `column` would find a column or a path within one."""
-        if name in self.columns:
-            return True
-        path = re.sub(r"\[\d+\]", "[0]", name)
-        return path in self.nested or _top(name) in self.as_json
+# Drivers whose texts may be in another encoding than the format says.
+_OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
+# What pyogrio raises, of its own making, where an archive ends too early.
+_TOO_SHORT = (IndexError, UnboundLocalError)
 
 
 def header(
@@ -63,24 +38,33 @@ def header(
     """Columns, CRS and size of a file.
 
     Raises:
-        InputError: If a CSV is empty, not in its encoding or has another separator, or
-            a column stands twice.
+        InputError: If a CSV is empty, not in its encoding or has another separator, a
+            column stands twice, or nothing says the encoding of a Shapefile.
     """
     text = text or Text()
+    if csv_files.is_csv(path) or _by_arrow(path):
+        table_formats.check_packed(path)
     if csv_files.is_csv(path):
-        return Header(csv_files.names(path, text), None, False, None)
-    if _is_parquet(path):
-        return _parquet_header(path)
-    chosen = _only_spatial(path, layer)
-    info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
+        named = tuple(name for name in csv_files.names(path, text) if name)
+        return Header(named, None, False, None)
+    if _by_arrow(path):
+        _refuse_encoding(path, text, "Parquet and JSON lines")
+        return arrow_files.header(path)
+    info = _info(path, layer, text)
+    names = tuple(one_form(name) for name in info["fields"])
     return Header(
-        columns=tuple(info["fields"]),
+        columns=names,
         crs=info["crs"],
         has_geometry=info["geometry_type"] is not None,
         num_rows=info["features"] if info["features"] >= 0 else None,
+        nested=tuple(
+            f"{name}[0]"
+            for name, kind in zip(names, info["ogr_types"], strict=True)
+            if kind.endswith("List")
+        ),
         as_json=tuple(
             name
-            for name, kind in zip(info["fields"], info["ogr_subtypes"], strict=True)
+            for name, kind in zip(names, info["ogr_subtypes"], strict=True)
             if kind == "OFSTJSON"
         ),
     )
@@ -92,16 +76,17 @@ def load(
     text: Text | None = None,
     *,
     columns: Sequence[str] | None = None,
-    as_text: Sequence[str] = (),
 ) -> pd.DataFrame:
     """All rows; a GeoDataFrame where the file has geometries.
+
+    Cells of a CSV are texts, as written; `cells` makes numbers of them.
 
     Args:
         path: The file.
         layer: Layer of a GeoPackage; None: its only one with geometries.
         text: How a text file is written.
-        columns: What a Parquet file is asked for, geometries aside; None: everything.
-        as_text: Columns of a CSV kept as written: "050101" is no number.
+        columns: What a CSV or Parquet file is asked for, geometries aside; None:
+            everything.
 
     Raises:
         InputError: If a text is not in its encoding, or a row of a CSV has another
@@ -109,35 +94,42 @@ def load(
     """
     text = text or Text()
     if csv_files.is_csv(path):
-        return csv_files.load(path, text, as_text)
-    if not _is_parquet(path):
-        return _load_layer(path, layer, text)
-    geo = _geo(pq.read_schema(path))
-    if columns is not None:
-        tops = [_top(name) for name in columns]
-        columns = list(dict.fromkeys(tops + ([geo["primary_column"]] if geo else [])))
-    if geo:
-        return gpd.read_parquet(path, columns=columns)
-    return pd.read_parquet(path, columns=columns)
+        tops = None
+        if columns is not None:
+            tops = list(dict.fromkeys(one_form(name) for name in columns))
+        return csv_files.load(path, text, tops)
+    if _by_arrow(path):
+        return arrow_files.load(path, columns)
+    return _load_layer(path, layer, text)
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
     """A column, or what stands at a path within one; None where a row has none."""
+    name = one_form(name)
     if name in table.columns:
         return table[name]
-    top = _top(name)
-    values = table[top]
+    top = arrow_files.top(name)
+    if top not in table.columns:
+        raise InputError(
+            f"column {name!r}: the head of the file names it, but its rows have "
+            f"{', '.join(map(repr, table.columns))}; the file is damaged."
+        )
+    values = table[top].astype(object)
     for key, index in _STEP.findall(name[len(top) :]):
         step = key or int(index)
         values = values.map(lambda row, step=step: _inside(row, step))
-    return values
+    return values.rename(name)
 
 
 def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
     """Names of a file's layers, or of those with geometries; none without layers."""
-    if _is_parquet(path) or csv_files.is_csv(path):
+    if csv_files.is_csv(path) or _by_arrow(path):
         return ()
-    found = pyogrio.list_layers(path).tolist()
+    table_formats.check_table(path)
+    try:
+        found = pyogrio.list_layers(path).tolist()
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
     return tuple(name for name, kind in found if kind is not None or not spatial)
 
 
@@ -183,8 +175,8 @@ def no_column(path: str | Path, found: Header, wanted: Sequence[str]) -> str | N
     )
 
 
-def _is_parquet(path: str | Path) -> bool:
-    return str(path).lower().endswith(_PARQUET)
+def _by_arrow(path: str | Path) -> bool:
+    return arrow_files.is_parquet(path) or arrow_files.is_json_lines(path)
 
 
 def _only_spatial(path: str | Path, layer: str | None) -> str | None:
@@ -193,64 +185,61 @@ def _only_spatial(path: str | Path, layer: str | None) -> str | None:
     return found[0] if layer is None and len(found) == 1 else layer
 
 
-def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame:
+def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:
+    """What GDAL says of a layer, once it is known how to read its texts."""
+    chosen = _only_spatial(path, layer)
     try:
-        chosen = _only_spatial(path, layer)
-        return gpd.read_file(path, layer=chosen, encoding=text.encoding)
+        info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
     except UnicodeError as error:
+        raise _undecodable(path, text, error) from error
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
+    table_formats.refuse_driver(path, info["driver"])
+    if info["driver"] == shapefiles.DRIVER:
+        shapefiles.refuse_unknown_encoding(path, info, text)
+    elif info["driver"] not in _OPEN_TEXTS:
+        _refuse_encoding(path, text, f"files of the format {info['driver']}")
+    return info
+
+
+def _refuse_encoding(path: str | Path, text: Text, what: str) -> None:
+    declared = text.encoding
+    if declared and encodings.python_name(declared) != encodings.DEFAULT:
         raise InputError(
-            f"{path}: {error}. Declare its encoding in config.pois.encoding, such as "
-            "'utf-8' or 'gb18030'."
-        ) from error
+            f"{path}: {text.key}.encoding is {declared!r}, but {what} are in UTF-8 "
+            "always. Set it to None."
+        )
 
 
-def _parquet_header(path: str | Path) -> Header:
-    metadata = pq.read_metadata(path)
-    schema = metadata.schema.to_arrow_schema()
-    csv_files.refuse_repeated(path, schema.names)
-    nested = tuple(
-        place for field in schema for place in _nested(field.name, field.type)
-    )
-    geo = _geo(schema)
-    if not geo:
-        return Header(tuple(schema.names), None, False, metadata.num_rows, nested)
-    # GeoParquet: an absent CRS means OGC:CRS84, an explicit null an unknown one.
-    crs = geo["columns"][geo["primary_column"]].get("crs", "OGC:CRS84")
-    return Header(
-        columns=tuple(name for name in schema.names if name not in geo["columns"]),
-        crs=pyproj.CRS.from_user_input(crs).to_wkt() if crs else None,
-        has_geometry=True,
-        num_rows=metadata.num_rows,
-        nested=nested,
+def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame:
+    chosen = _only_spatial(path, layer)
+    _info(path, chosen, text)
+    try:
+        with warnings.catch_warnings():
+            # Of columns in which some cells are JSON; `cells` tells them from text.
+            warnings.filterwarnings("ignore", "Could not parse column", UserWarning)
+            table = gpd.read_file(path, layer=chosen, encoding=text.encoding)
+    except UnicodeError as error:
+        raise _undecodable(path, text, error) from error
+    kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
+    return table.rename(
+        columns=lambda name: name if name == kept else one_form(str(name))
     )
 
 
-def _geo(schema: pa.Schema) -> dict[str, Any]:
-    """What GeoParquet says of its geometries; empty where there are none."""
-    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
-    # Programs that drop the column often keep what was said of it.
-    return geo if geo.get("primary_column") in schema.names else {}
-
-
-def _nested(name: str, kind: pa.DataType) -> list[str]:
-    """Paths of everything within a struct or list."""
-    if pa.types.is_struct(kind):
-        inner = [(f"{name}.{field.name}", field.type) for field in kind]
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        inner = [(f"{name}[0]", kind.value_type)]
-    else:
-        return []
-    return [place for path, below in inner for place in (path, *_nested(path, below))]
-
-
-def _top(name: str) -> str:
-    return re.split(r"[.\[]", name, maxsplit=1)[0]
+def _undecodable(path: str | Path, text: Text, error: UnicodeError) -> InputError:
+    key = text.key
+    remedy = f"Declare its encoding in {key}.encoding" if key else "Save it as UTF-8"
+    return InputError(f"{path}: {error}. {remedy}, such as 'utf-8' or 'gb18030'.")
 
 
 def _inside(row: Any, step: str | int) -> Any:
     """Field or item of a struct or list, None where there is none."""
     if isinstance(row, str):
-        row = json.loads(row)
+        try:
+            row = json.loads(row)
+        except ValueError:
+            return None
     if isinstance(step, str):
         return row.get(step) if isinstance(row, dict) else None
     if row is None or isinstance(row, (float, dict)) or len(row) <= step:

@@ -10,10 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, compare, distributed, feature_sets
+from mmgr_jax import cli, compare, distributed, feature_sets, files
 from mmgr_jax import eval as evaluation
 from mmgr_jax import main as main_lib
 from mmgr_jax.errors import InputError
+from mmgr_jax.terminal import visible
 
 USAGE = """Trains a city's variants and compares them under one evaluation.
 
@@ -96,7 +97,7 @@ def _compare(workdir: Path, folders: list[Path]) -> None:
     reports = [report for folder in folders for report in compare.load(str(folder))]
     table = compare.table({"seeds": reports})
     path = workdir / "over_seeds.txt"
-    path.write_text(table + "\n")
+    files.write_text(path, visible(table, keep="\n") + "\n")
     print(table)
     log.info("over %d seeds: %s", len(folders), path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ SHARED = ("mean", "image statistics", "random encoder")
 
 SHARED_BY_CATEGORIES = ("poi counts", "statistics and counts")
 """Likewise, where all cities have one list of POI categories."""
+
+log = logging.getLogger(__name__)
 
 APART_M = 1e7
 """Cities are laid this far apart, so that no region neighbours one of another."""
@@ -60,6 +64,7 @@ def compare(
         InputError: If the cities share no label or no kind of features.
     """
     cities = [home, *others]
+    _tell_of_shared_regions(cities)
     sources = [city.source for city in cities]
     own = ConfigDict(config.to_dict())
     own.eval.features = cities_lib.shared_features(sources, config.eval.features)
@@ -86,6 +91,20 @@ def compare(
         "transfer": _transfer(config, found, carried, methods, labels, splits),
     }
     return section, report.table(found, references=references)
+
+
+def _tell_of_shared_regions(cities: Sequence[City]) -> None:
+    """Says so where two cities hold the same regions, whatever their folders."""
+    for first, second in itertools.combinations(cities, 2):
+        shared = int(np.isin(second.outlines, first.outlines).sum())
+        if shared and first.centre_m is not None:
+            log.warning(
+                "%s holds %d of the regions of %s: heads of the one have seen what "
+                "they are tested on in the other.",
+                second.source.records_dir,
+                shared,
+                first.source.records_dir,
+            )
 
 
 def _shared_baselines(

@@ -4,54 +4,61 @@
                        train   opt_state, step
                        data    how far the records were read
                        clock   seconds trained
-    with the config and the POI categories as metadata
+    with the config and the POI categories as metadata,
+    and the checksums of all these files (written_by_mmgr.json)
 
 A bundle appears under its final name only when all of it is written, so a killed run
-leaves nothing half-written: the next start continues from the newest whole bundle.
+leaves nothing half-written: the next start continues from the newest bundle whose bytes
+are as they were written.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import itertools
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.experimental import multihost_utils
-from jax.sharding import Sharding
 
-from mmgr_jax import stored
+from mmgr_jax import bundles, folders, locks, marks, refusals, stored
+from mmgr_jax.bundles import (
+    Metadata,
+    abstract_like,
+    load_arrays,
+    load_metadata,
+    load_model,
+)
 from mmgr_jax.data.pipeline import TrainingBatches
 from mmgr_jax.errors import InputError
 from mmgr_jax.train_step import TrainState
 from mmgr_jax.typing import Tree
 
+__all__ = [
+    "Checkpoints",
+    "Metadata",
+    "abstract_like",
+    "by_one_process",
+    "held",
+    "latest",
+    "load_arrays",
+    "load_metadata",
+    "load_model",
+    "save_model",
+]
+
 FOLDER = "checkpoints"
+UNFINISHED = ".unfinished"
+DAMAGED = "damaged-"
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Metadata:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        config: The whole configuration that trained it.
-        categories: POI category names, row by row of the category table.
-        category_dim: Length of a category vector.
-        parts: The parts of the model in the bundle; () for all of them.
-    """
-
-    config: Mapping[str, Any]
-    categories: tuple[str, ...]
-    category_dim: int
-    parts: tuple[str, ...] = ()
 
 
 class Checkpoints:
@@ -60,23 +67,22 @@ class Checkpoints:
     def __init__(self, workdir: str | Path, *, keep: int) -> None:
         """Opens `workdir/checkpoints`, creating it where it is absent.
 
+        Who opens it holds the lock of the workdir: what a killed run was writing here
+        is removed.
+
         Args:
             workdir: Folder of the run.
             keep: How many of the newest bundles stay.
         """
-        self._directory = Path(workdir).absolute() / FOLDER
+        self._directory = folders.real(Path(workdir) / FOLDER)
+        self._unfinished = self._directory / UNFINISHED
         self._keep = keep
-        self._open()
-
-    def _open(self) -> None:
-        policies = ocp.training.save_decision_policies
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
-            save_decision_policy=policies.FixedIntervalPolicy(1),
-            preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
-            cleanup_tmp_directories=True,
-            context=stored.written_by_one(),
-        )
+        self._writing: Callable[[], None] | None = None
+        self._writer = futures.ThreadPoolExecutor(1)
+        if jax.process_index() == 0:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._remove_unfinished()
+        self.latest_step: int | None = max(self._steps(), default=None)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -91,13 +97,18 @@ class Checkpoints:
         # where an error tells that one may be gone.
         agreed = error is None or isinstance(error, (InputError, SystemExit))
         if agreed or jax.process_count() == 1:
-            self._checkpointer.close()
+            try:
+                self._wait()
+            finally:
+                if jax.process_index() == 0:
+                    self._remove_unfinished()
 
-    @property
-    def latest_step(self) -> int | None:
-        """Step of the newest whole bundle, None when there is none."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+    def is_new(self) -> bool:
+        """Whether nothing was ever saved here, so that a run may begin at step 0."""
+        new = True
+        if jax.process_index() == 0:
+            new = not self._steps() and not any(self._directory.glob(f"{DAMAGED}*"))
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(new)))
 
     def save(
         self,
@@ -109,20 +120,35 @@ class Checkpoints:
         """Starts writing a bundle named by the state's step; returns after the copy.
 
         The iterator must stand just after the batch of the state's last step.
+
+        Raises:
+            InputError: If this bundle or the one before could not be written: no room,
+                no right, no memory. Those on the disk stay as they are.
         """
         step = int(state.step)
+        self._wait()
         if step == self.latest_step:
             return
-        self._checkpointer.save_checkpointables_async(
-            step,
-            {
-                "model": _model_tree(state),
-                "train": {"opt_state": state.opt_state, "step": state.step},
-                "data": iterator.get_state(),
-                "clock": dict(clock),
-            },
-            custom_metadata=stored.jsonable(dataclasses.asdict(metadata)),
-        )
+        if jax.process_index() == 0 and not self._unfinished.is_dir():
+            self._unfinished.mkdir()
+            marks.mark(self._unfinished, UNFINISHED)
+        bundle = self._unfinished / str(step)
+        with refusals.explained(self._directory), stored.written_by_one():
+            response = ocp.save_checkpointables_async(
+                bundle,
+                {
+                    "model": _model_tree(state),
+                    "train": {"opt_state": state.opt_state, "step": state.step},
+                    "data": iterator.get_state(),
+                    "clock": dict(clock),
+                },
+                custom_metadata=bundles.told(metadata),
+            )
+        self._writing = response.result
+        if jax.process_index() == 0:
+            put = self._writer.submit(self._put_in_place, bundle, response)
+            self._writing = put.result
+        self.latest_step = step
 
     def restore(
         self,
@@ -131,10 +157,11 @@ class Checkpoints:
         clock: Mapping[str, float],
         check: Callable[[Metadata, Path], None],
     ) -> tuple[TrainState, dict[str, float]]:
-        """The newest bundle that can be read; `iterator` is moved to where it was.
+        """The newest bundle that is whole; `iterator` is moved to where it was.
 
         A damaged bundle is named in the log, renamed to `damaged-<step>`, and the one
-        before it is taken.
+        before it is taken. One that cannot be read now, for want of a right, a disk or
+        memory, stops the run and stays.
 
         Args:
             abstract: Shapes, types and shardings of the state to restore.
@@ -143,8 +170,8 @@ class Checkpoints:
             check: Refuses the bundle of another model by an InputError.
 
         Raises:
-            InputError: If the bundle holds another model or optimiser, or no bundle
-                can be read.
+            InputError: If the bundle holds another model or optimiser, is none of this
+                program, cannot be read, or all are damaged.
         """
         wanted = {
             "model": _model_tree(abstract),
@@ -152,42 +179,95 @@ class Checkpoints:
             "data": iterator.get_state(),
             "clock": dict(clock),
         }
-        steps = [entry.step for entry in self._checkpointer.checkpoints]
-        for step in sorted(steps, reverse=True):
-            bundle = self._directory / str(step)
+        while True:
+            bundle = self._newest_whole()
+            check(load_metadata(bundle), bundle)
             try:
-                metadata = load_metadata(bundle)
-                arrays = ocp.checkpointables_metadata(bundle).metadata
-            except Exception as error:  # Orbax raises many kinds for a torn folder
-                self._set_aside(bundle, error)
+                there = bundles.described(bundle, ("model", "train"))
+                stored.refuse_other_arrays(bundle, there, wanted)
+                with stored.written_by_one():
+                    loaded = bundles.load(bundle, wanted)
+            except marks.DamageError as damage:  # of a bundle without checksums
+                self._set_aside(bundle, damage)
                 continue
-            check(metadata, bundle)
-            stored.refuse_other_arrays(bundle, arrays, wanted)
-            try:
-                loaded = self._checkpointer.load_checkpointables(step, wanted)
-            except Exception as error:  # its arrays fit, so its bytes are damaged
-                self._set_aside(bundle, error)
-                continue
+            self.latest_step = int(bundle.name)
             iterator.set_state(loaded["data"])
             return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
-        raise InputError(
-            f"{self._directory}: no checkpoint can be read. Those set aside are named "
-            "damaged-<step>; start anew with another --config.workdir."
-        )
 
-    def _set_aside(self, bundle: Path, error: Exception) -> None:
+    def _newest_whole(self) -> Path:
+        """The newest bundle whose bytes are as written; process 0 reads for all."""
+        step = -1
+        if jax.process_index() == 0:
+            for step in sorted(self._steps(), reverse=True):
+                try:
+                    bundles.verify(self._directory / str(step))
+                    break
+                except marks.DamageError as damage:
+                    self._set_aside(self._directory / str(step), damage)
+            else:
+                step = -1
+        step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step < 0:
+            raise InputError(
+                f"{self._directory}: no checkpoint can be read. Those set aside are "
+                f"named {DAMAGED}<step>; start anew with another --config.workdir."
+            )
+        bundle = self._directory / str(step)
+        if not bundle.is_dir():
+            raise InputError(
+                f"{bundle}: process 0 sees this checkpoint, process "
+                f"{jax.process_index()} does not. Name a --config.workdir on a disk "
+                "that all processes share."
+            )
+        return bundle
+
+    def _set_aside(self, bundle: Path, damage: marks.DamageError) -> None:
         log.warning(
             "%s: this checkpoint is damaged (%s); taking the one before it",
             bundle,
-            stored.root_cause(error),
+            damage,
         )
-        self._checkpointer.close()
         if jax.process_index() == 0:
-            aside = bundle.with_name(f"damaged-{bundle.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            bundle.rename(aside)
-        multihost_utils.sync_global_devices("damaged checkpoint set aside")
-        self._open()
+            names = (f"{DAMAGED}{bundle.name}{end}" for end in _endings())
+            aside = next(name for name in names if not (bundle.parent / name).exists())
+            bundle.rename(bundle.with_name(aside))
+
+    def _steps(self) -> list[int]:
+        return [int(bundle.name) for bundle in _bundles(self._directory)]
+
+    def _wait(self) -> None:
+        """Waits for the bundle on its way; raises what became of it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with refusals.explained(self._directory):
+                writing()
+
+    def _put_in_place(self, bundle: Path, response: Any) -> None:
+        """Waits until all of a bundle is written; seals, renames, removes old ones."""
+        try:
+            response.result()
+            marks.mark(bundle, bundles.KIND, sums=True)
+            bundle.rename(self._directory / bundle.name)
+        except BaseException:
+            self._remove_unfinished()  # its room is needed
+            raise
+        marks.sync(self._directory)
+        for step in sorted(self._steps())[: -self._keep]:
+            self._remove(self._directory / str(step))
+
+    def _remove_unfinished(self) -> None:
+        if marks.is_ours(self._unfinished, UNFINISHED):
+            folders.remove(self._unfinished)
+
+    def _remove(self, bundle: Path) -> None:
+        """Removes a bundle of ours that nobody reads."""
+        with locks.removing(bundle / bundles.METADATA_FILE) as free:
+            ours = marks.own(bundle, bundles.KIND, bundles.as_before_marks)
+            if not (free and ours):
+                return
+            gone = self._unfinished / f"removed-{bundle.name}"
+            bundle.rename(gone)
+        folders.remove(gone)
 
 
 @contextlib.contextmanager
@@ -207,83 +287,35 @@ def latest(path: str | Path) -> Path:
     """The bundle a user means by `path`: a bundle, a run or its checkpoints folder.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or the folder cannot be read.
     """
     path = Path(path).absolute()
-    if (path / "model").is_dir():
-        return path
-    folder = path / FOLDER if (path / FOLDER).is_dir() else path
-    steps = [
-        int(entry.name)
-        for entry in (folder.iterdir() if folder.is_dir() else ())
-        if entry.name.isdigit() and (entry / "model").is_dir()
-    ]
-    if not steps:
+    try:
+        if (path / "model").is_dir():
+            return path
+        folder = path / FOLDER if (path / FOLDER).is_dir() else path
+        found = [of for of in _bundles(folder) if (of / "model").is_dir()]
+    except OSError as error:
+        raise refusals.unreadable(path, error) from error
+    if not found:
         raise InputError(
             f"{path}: no checkpoint here. Train one with "
             "`python -m mmgr_jax.main --config=...`, or name another with "
             "--checkpoint=RUN_OR_CHECKPOINT_FOLDER."
         )
-    return folder / str(max(steps))
+    return max(found, key=lambda bundle: int(bundle.name))
 
 
-def load_metadata(bundle: Path) -> Metadata:
-    """What the bundle says of itself.
-
-    Raises:
-        InputError: If this program did not write it.
-    """
-    try:
-        fields = ocp.checkpointables_metadata(bundle).custom_metadata
-        return Metadata(
-            config=fields["config"],
-            categories=tuple(fields["categories"]),
-            category_dim=fields["category_dim"],
-            parts=tuple(fields["parts"]),
-        )
-    except Exception as error:  # Orbax raises many kinds for a torn folder
-        raise InputError(
-            f"{bundle}: not a checkpoint of this program, or a damaged one "
-            f"({stored.root_cause(error)}). Name another with --checkpoint=..., or "
-            "remove it: the run then continues from the one before."
-        ) from error
-
-
-def load_model(bundle: Path, abstract: Tree) -> Tree:
-    """Loads `model` alone: {"params": ..., "batch_stats": ...}.
-
-    Args:
-        bundle: Folder of the bundle.
-        abstract: Shapes, types and shardings of the tree.
-
-    Raises:
-        InputError: If the bundle holds another model.
-    """
-    try:
-        return ocp.load_checkpointables(bundle, {"model": abstract})["model"]
-    except Exception as error:
-        raise InputError(
-            f"{bundle}: does not fit the model, optimiser or records of this config "
-            f"({stored.root_cause(error)}). Use the config it was trained with, "
-            "another --checkpoint, or another --config.workdir."
-        ) from error
-
-
-def load_arrays(bundle: Path) -> Tree:
-    """Loads `model` as NumPy arrays, whatever it holds.
-
-    Raises:
-        InputError: If the bundle is damaged.
-    """
-    try:
-        described = ocp.checkpointables_metadata(bundle).metadata["model"]
-        template = stored.as_numpy(described)
-        return ocp.load_checkpointables(bundle, {"model": template})["model"]
-    except Exception as error:
-        raise InputError(
-            f"{bundle}: cannot be read ({stored.root_cause(error)}). Name another "
-            "checkpoint."
-        ) from error
+@contextlib.contextmanager
+def held(path: str | Path) -> Iterator[Path]:
+    """Within it the `latest` bundle stays, whatever a training beside removes."""
+    while True:
+        bundle = latest(path)
+        with locks.reading(bundle / bundles.METADATA_FILE) as there:
+            # Without that file it is damaged; reading it will say so.
+            if there or (bundle / "model").is_dir():
+                yield bundle
+                return
 
 
 def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path:
@@ -298,34 +330,45 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
         Folder of the bundle.
 
     Raises:
-        InputError: If the folder holds checkpoints already.
+        InputError: If the folder holds checkpoints already, or cannot be written to.
     """
-    folder = Path(workdir).absolute() / FOLDER
+    folder = folders.real(Path(workdir) / FOLDER)
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(
             f"{folder}: holds checkpoints already. Name another folder, or remove it."
         )
     bundle = folder / "0"
-    ocp.save_checkpointables(
-        bundle,
-        {"model": dict(variables)},
-        custom_metadata=stored.jsonable(dataclasses.asdict(metadata)),
-    )
+    with refusals.explained(folder):
+        new = folders.partial(bundle, bundles.KIND)
+        try:
+            ocp.save_checkpointables(
+                new / "0",
+                {"model": dict(variables)},
+                custom_metadata=bundles.told(metadata),
+            )
+            marks.mark(new / "0", bundles.KIND, sums=True)
+            (new / "0").rename(bundle)
+        finally:
+            folders.remove(new)
     return bundle
-
-
-def abstract_like(tree: Any, layout: Any) -> Any:
-    """Shapes and types of `tree`, laid out by a sharding, or by one for each leaf."""
-    if isinstance(layout, Sharding):
-        layout = jax.tree.map(lambda _: layout, tree)
-    return jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=place
-        ),
-        tree,
-        layout,
-    )
 
 
 def _model_tree(state: TrainState) -> Tree:
     return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _bundles(folder: Path) -> list[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise refusals.unreadable(folder, error) from error
+    return [entry for entry in entries if entry.name.isdecimal() and entry.is_dir()]
+
+
+def _endings() -> Iterator[str]:
+    """Nothing, then "-2", "-3" and so on, for names that are taken."""
+    yield ""
+    for number in itertools.count(2):
+        yield f"-{number}"

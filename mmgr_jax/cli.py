@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -10,11 +9,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from mmgr_jax import endings, terminal
 from mmgr_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -34,15 +33,6 @@ SHORTCUTS = {
         "Run or checkpoint folder to load; short for --config.checkpoint.",
     ),
 }
-_NO_RIGHT = "Get the right to use it, or name another place"
-_NO_ROOM = "Make room on its disk, or name a place on another one"
-_DISK = {
-    errno.EACCES: _NO_RIGHT,
-    errno.EPERM: _NO_RIGHT,
-    errno.EROFS: _NO_RIGHT,
-    errno.ENOSPC: _NO_ROOM,
-    errno.EDQUOT: _NO_ROOM,
-}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
 
 
@@ -54,9 +44,8 @@ def run(
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
-    An `InputError` ends the program with its message and exit status 2; so do a
-    misspelt override, a value of the wrong type, a missing config file, a full disk
-    and a file that may not be read or written.
+    It ends as `mmgr_jax.endings` says: with one sentence and exit status 2 where the
+    user, a file or the machine is at fault.
 
     Args:
         command: The work of this entry point.
@@ -64,37 +53,33 @@ def run(
         shortcuts: Which of `SHORTCUTS` the command has a use for.
         session: What the command runs within, given the section `distributed`.
     """
+    terminal.guard_output()
     sys.modules["__main__"].__doc__ = usage
     listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
     for flag in listed:  # by --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
         app.run(lambda _: _call(command, session), flags_parser=_parse)
-    except InputError as error:
-        _fail(str(error))
-    except OSError as error:
-        if error.errno not in _DISK:
+    except KeyboardInterrupt:
+        print("interrupted; nothing more was done.", file=sys.stderr)
+        sys.exit(endings.INTERRUPTED)
+    except Exception as error:
+        message = endings.sentence(error)
+        if message is None:
             raise
-        _fail(
-            f"{error.filename2 or error.filename or 'a file'}: "
-            f"{os.strerror(error.errno)}. {_DISK[error.errno]}, and give the command "
-            "again. MMGR_TRACEBACK=1 shows what was done there."
-        )
-
-
-def _fail(message: str) -> NoReturn:
-    """Ends the program with a message, within an `except` clause."""
-    if os.environ.get("MMGR_TRACEBACK"):
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+        if os.environ.get("MMGR_TRACEBACK"):
+            traceback.print_exc()
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(endings.INPUT)
 
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; what the user mistyped becomes an `InputError`."""
     app.define_help_flags()
     try:
-        rest = flags.FLAGS(argv)
+        rest = _flags(argv)
+    except InputError:
+        raise
     except flags.Error as error:
         raise InputError(f"{_last_line(error)}. See --help.") from error
     except (KeyError, AttributeError) as error:  # an override of an unknown key
@@ -110,6 +95,41 @@ def _parse(argv: list[str]) -> list[str]:
             "See --help."
         )
     return rest
+
+
+def _flags(argv: list[str]) -> list[str]:
+    """Parses flags; an error of the Python in a configuration names file and line.
+
+    Raises:
+        InputError: If it has one.
+    """
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error:
+        raise
+    except Exception as error:
+        place = _in_file(error)
+        if place is None:
+            raise
+        raise InputError(
+            f"{place}: {type(error).__name__}: {_last_line(error)}. The configuration "
+            "is a Python file whose get_config() returns a ConfigDict; configs/ has "
+            "examples."
+        ) from error
+
+
+def _in_file(error: Exception) -> str | None:
+    """FILE:LINE of a configuration that fails; None where something else does."""
+    frames = traceback.extract_tb(error.__traceback__)
+    loads = [i for i, frame in enumerate(frames) if "config_flags" in frame.filename]
+    if not loads:
+        return None
+    for frame in frames[loads[-1] + 1 :]:
+        if "<" not in frame.filename and "ml_collections" not in frame.filename:
+            return f"{frame.filename}:{frame.lineno}"
+    if isinstance(error, SyntaxError):
+        return f"{error.filename or 'the configuration'}:{error.lineno or 1}"
+    return "the configuration" if "get_config" in str(error) else None
 
 
 def _call(
@@ -136,15 +156,23 @@ def _within(
     # but none of several has a terminal.
     if sys.stdout.isatty():
         logging.info("%s: starting", config.city.name)
-    from mmgr_jax import compilation, distributed  # they load JAX
+    try:
+        from mmgr_jax import compilation, distributed  # they load JAX
+    except ValueError as error:  # of a variable JAX_...
+        raise InputError(
+            f"the environment: {_last_line(error)}. Unset the variable, or give it a "
+            "value that JAX allows."
+        ) from error
 
+    compilation.refuse_other_numbers()
     compilation.use_cache(config.compilation_cache)
     distributed.use_cpu_devices(config.cpu_devices)
     return session(**config.distributed)
 
 
 def _config() -> ConfigDict:
-    if _CONFIG.value is None:
+    flag = flags.FLAGS["config"]
+    if not (flag.present or flag.default):
         raise InputError(
             "--config is missing: name a configuration, such as "
             "--config=configs/toy_city.py. See --help."
@@ -156,6 +184,12 @@ def _config() -> ConfigDict:
         raise InputError(
             f"--config={name}: this file cannot be read. Give a path from the folder "
             "you are in, such as --config=configs/toy_city.py."
+        ) from error
+    except AttributeError as error:
+        name = flags.FLAGS["config"].config_filename
+        raise InputError(
+            f"--config={name}: get_config() returns a {type(_CONFIG.value).__name__}, "
+            "not a ConfigDict; begin from `configs.common.base`."
         ) from error
     for name, shortcut in SHORTCUTS.items():
         if shortcut.value:

@@ -1,7 +1,6 @@
 """`python -m mmgr_jax.compare`: evaluated runs side by side, over their seeds."""
 
 import glob
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.page import report_file
 
 USAGE = """Puts evaluated runs side by side.
 
@@ -46,17 +46,52 @@ def load(pattern: str) -> list[dict[str, Any]]:
                 f"{path}: no such file. Evaluate the run first: "
                 f"`python -m mmgr_jax.eval --config=... --workdir={workdir}`."
             )
-        runs.append(json.loads(path.read_text()))
+        runs.append(report_file.read(path))
+    _refuse_mixture(workdirs, runs)
     return runs
+
+
+def other_records(first: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """Parts of the records that two evaluations do not share; none if one is of before.
+
+    Args:
+        first: A report.
+        run: Another.
+    """
+    pair = [of.get("data", {}).get("identity", {}) for of in (first, run)]
+    parts = {"regions": "regions", "labels": "labels", "splits": "splits"}
+    if pair[0].get("inputs") and pair[1].get("inputs"):
+        parts = {"inputs": "tiles and POIs", "labels": "labels", "splits": "splits"}
+    return [
+        said
+        for part, said in parts.items()
+        if all(pair) and pair[0].get(part) != pair[1].get(part)
+    ]
+
+
+def _refuse_mixture(workdirs: Sequence[str], runs: Sequence[dict[str, Any]]) -> None:
+    for workdir, run in zip(workdirs, runs, strict=True):
+        if other := other_records(runs[0], run):
+            raise InputError(
+                f"{workdir}: evaluated on other records than {workdirs[0]} "
+                f"({', '.join(other)}), so their numbers have no common mean. Evaluate "
+                "both on the same records, or name them as two groups."
+            )
 
 
 def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     """A table a task: groups and methods as rows, metrics as columns."""
     first = next(iter(groups.values()))[0]
-    return "\n\n".join(
+    parts = [
         "\n".join(_task_lines(name, task["label"], groups))
         for name, task in first["tasks"].items()
-    )
+    ]
+    notes = [
+        f"{group}: evaluated on other records than the first ({', '.join(other)})"
+        for group, runs in groups.items()
+        if (other := other_records(first, runs[0]))
+    ]
+    return "\n\n".join(parts + (["\n".join(notes)] if notes else []))
 
 
 def _task_lines(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
 import os
 import platform
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,23 @@ from pathlib import Path
 import jax
 from jax import monitoring
 
+from mmgr_jax.errors import InputError
+
 _ENVIRONMENT = "JAX_COMPILATION_CACHE_DIR"
 _EVENT = "/jax/core/compile/backend_compile_duration"
 _MIN_SECONDS = 0.2
 """Programs that compile faster are not worth a file."""
 
 _MAX_BYTES = 4 * 2**30
+_NUMBERS = {
+    "jax_enable_x64": False,
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_default_matmul_precision": None,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_disable_jit": False,
+}
+"""Settings of JAX that decide what is computed, as every run has them."""
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +104,18 @@ def use_cache(where: str) -> Path | None:
         return None
     if where == "auto" and os.environ.get(_ENVIRONMENT):
         return Path(os.environ[_ENVIRONMENT])  # JAX has read it
-    folder = (_user_cache() if where == "auto" else Path(where)) / _cpu()
+    folder = Path("~/.cache")
     try:
+        folder = (_user_cache() if where == "auto" else Path(where)) / _cpu()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_others(folder)
         _prune(folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter: nobody knows our home
         log.warning(
             "%s: compiled programs cannot be kept there (%s); name another folder by "
             "--config.compilation_cache=FOLDER, or 'off'",
             folder,
-            error.strerror,
+            getattr(error, "strerror", None) or error,
         )
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
@@ -108,16 +123,47 @@ def use_cache(where: str) -> Path | None:
     return folder
 
 
+def refuse_other_numbers() -> None:
+    """Refuses what JAX was told by its environment that would change every number.
+
+    Raises:
+        InputError: Naming the variable.
+    """
+    for name, ours in _NUMBERS.items():
+        found = getattr(jax.config, name)
+        if found != ours:
+            raise InputError(
+                f"the environment variable {name.upper()} makes JAX compute with "
+                f"{found!r} instead of {ours!r}: a run would be another one, and could "
+                "not go on elsewhere. Unset it; precision is set by config.model.dtype."
+            )
+
+
 def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME")
+    if not home or not Path(home).is_absolute():  # which the standard ignores
+        home = Path.home() / ".cache"
     return Path(home) / "mmgr_jax" / "xla"
+
+
+def _refuse_others(folder: Path) -> None:
+    """What is loaded is run, so nobody else may write to the folder.
+
+    Raises:
+        OSError: If it is another user's, or others may write to it.
+    """
+    about = folder.stat()
+    if about.st_uid not in (os.getuid(), 0) or about.st_mode & stat.S_IWOTH:
+        raise PermissionError(
+            errno.EPERM, "another user owns it or may write to it", str(folder)
+        )
 
 
 def _cpu() -> str:
     """Tells CPUs apart that cannot run each other's programs."""
     told = platform.machine()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
         told += next(k for k in lines if k.startswith(("flags", "Features")))
     except (OSError, StopIteration):  # not Linux
         told += platform.processor()
@@ -127,9 +173,9 @@ def _cpu() -> str:
 def _prune(folder: Path) -> None:
     """Removes the oldest files of a folder that has grown too large."""
     found = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
-    size = sum(stat.st_size for stat, _ in found)
-    for stat, path in sorted(found, key=lambda item: item[0].st_mtime):
+    size = sum(about.st_size for about, _ in found)
+    for about, path in sorted(found, key=lambda item: item[0].st_mtime):
         if size <= _MAX_BYTES:
             return
         path.unlink(missing_ok=True)
-        size -= stat.st_size
+        size -= about.st_size

@@ -7,7 +7,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, checkpoint, cli, experiment, train_step
+from mmgr_jax import __version__, checkpoint, cli, experiment, identity, train_step
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import layouts, mmgr, parts, torch_files
 from mmgr_jax.typing import Tree
@@ -137,7 +137,7 @@ def give_out(
     check_choice("image_names", image_names, IMAGE_NAMES)
     bundle = checkpoint.latest(config.checkpoint or config.workdir)
     metadata = checkpoint.load_metadata(bundle)
-    experiment.check_same_model(config.model.to_dict(), metadata, bundle)
+    identity.check_model(config.model.to_dict(), metadata, bundle)
     variables = checkpoint.load_arrays(bundle)
     encoder = _model(config).image_encoder
     about = {

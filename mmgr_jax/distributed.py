@@ -10,23 +10,30 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import os
 import re
+import secrets
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+from jax._src import clusters
 from jax._src import distributed as jax_distributed
 
+from mmgr_jax import endings, memory, roll_call
 from mmgr_jax.errors import InputError, check_choice
 
 MODES = ("auto", "on", "off")
 
 _NUMBERS = itertools.count()
+_LEAVING_MS = 3000
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _DEVICE_COUNT = "xla_force_host_platform_device_count"
 
@@ -61,6 +68,7 @@ def session(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    join_timeout_s: float | int = 120.0,
     heartbeat_timeout_s: int = 100,
 ) -> Iterator[None]:
     """Within it this process is one of several, where there are several.
@@ -78,6 +86,7 @@ def session(
             Needed, with the next two, where no environment tells.
         num_processes: How many processes there are.
         process_id: Which one this is, from 0.
+        join_timeout_s: Seconds to wait for the others at the start.
         heartbeat_timeout_s: Seconds without a sign of life after which a process is
             taken for dead, and the others end.
 
@@ -94,12 +103,26 @@ def session(
     if given is None:
         yield
         return
+    if join_timeout_s <= 0:
+        raise InputError(
+            f"config.distributed.join_timeout_s={join_timeout_s}: allowed: more than 0."
+        )
     try:
+        given = given or _told_by_launcher(join_timeout_s)
+        roll_call.call(
+            given["coordinator_address"],
+            given["num_processes"],
+            given["process_id"],
+            timeout_s=join_timeout_s,
+        )
         jax.distributed.initialize(
             **given,
+            initialization_timeout=math.ceil(join_timeout_s),
             heartbeat_timeout_seconds=heartbeat_timeout_s,
         )
-    except (RuntimeError, ValueError) as error:
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise InputError(
             f"config.distributed: this process cannot join the others ({error}). "
             "Start all of them, with the coordinator's port free and reachable, or "
@@ -188,27 +211,109 @@ def barrier(name: str) -> None:
         client.wait_at_barrier(name, timeout_in_ms=_WEEK_MS)
 
 
+def judged(said: str, judge: Callable[[list[str]], str]) -> str:
+    """What the first process makes of a text from each; every process is told.
+
+    Args:
+        said: Of this process; all of them call at the same point of the program.
+        judge: The texts in the order of the processes -> the verdict.
+    """
+    client = jax_distributed.global_state.client
+    if client is None:
+        return judge([said])
+    place = f"judged {next(_NUMBERS)}"
+    mine = jax_distributed.global_state.process_id
+    client.key_value_set(f"{place}/{mine}", f"={said}")
+    if is_first():
+        texts = [
+            client.blocking_key_value_get(f"{place}/{process}", _WEEK_MS)[1:]
+            for process in range(jax_distributed.global_state.num_processes)
+        ]
+        client.key_value_set(f"{place}/verdict", f"={judge(texts)}")
+    return client.blocking_key_value_get(f"{place}/verdict", _WEEK_MS)[1:]
+
+
 def together(jitted: Callable[..., Any]) -> Callable[..., Any]:
-    """A jitted function, begun only when every process has compiled it.
+    """A jitted function, begun only when every process has compiled it and has room.
 
     A collective on CPUs waits for the others half a minute at most, and compiling may
     take one process longer.
 
     Args:
-        jitted: Called with arguments of the same shapes every time.
+        jitted: Called with arguments of the same shapes every time; of one process
+            alone with others too, for which it is compiled anew.
+
+    Raises:
+        InputError: By the call, where a CPU's memory will not do for it.
     """
-    if jax.process_count() == 1:
+    alone, compiled = jax.process_count() == 1, None
+    if alone and jax.default_backend() != "cpu":  # these tell of their memory
         return jitted
-    compiled = None
 
     def call(*args: Any) -> Any:
         nonlocal compiled
         if compiled is None:
             compiled = jitted.lower(*args).compile()
+            memory.refuse_program(compiled)
             barrier(f"compiled {next(_NUMBERS)}")
-        return compiled(*args)
+        try:
+            return compiled(*args)
+        except (TypeError, ValueError):  # other shapes or layouts than at first
+            if not alone:
+                raise
+            return jitted(*args)
 
     return call
+
+
+def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
+    """Makes sure that a folder is one and the same for every process.
+
+    Args:
+        folder: Exists, at least for the first process; all of them ask together.
+        key: The config key that names it.
+        within_s: How long a network disk may take to show a file of another host.
+
+    Raises:
+        InputError: In every process, where one does not see what the first one writes.
+    """
+    if jax_distributed.global_state.client is None:
+        return
+
+    def leave_mark(_: list[str]) -> str:
+        name = f".seen-by-all-{secrets.token_hex(8)}"
+        with contextlib.suppress(OSError):  # nobody sees it then
+            (folder / name).touch(exist_ok=False)
+        return name
+
+    def judge(said: list[str]) -> str:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+        blind = [str(process) for process, told in enumerate(said) if told != "seen"]
+        if not blind:
+            return ""
+        return (
+            f"{key} {folder}: what process 0 writes there is not seen by process "
+            f"{', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All processes "
+            "need one folder that they share, such as one on a network disk, by the "
+            "same name."
+        )
+
+    mark = folder / judged("", leave_mark)
+    if verdict := judged("seen" if _appears(mark, within_s) else "not seen", judge):
+        raise InputError(verdict)
+
+
+def _appears(path: Path, within_s: float | int) -> bool:
+    """Whether a file of another host shows in time."""
+    end = time.monotonic() + within_s
+    while True:
+        with contextlib.suppress(OSError):
+            if path.name in os.listdir(path.parent):
+                return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
 
 
 def let_sigterm_end() -> None:
@@ -224,7 +329,43 @@ def _tells_of_several(environment: Mapping[str, str]) -> bool:
         return environment.get("TPU_PROCESS_ADDRESSES") != "local"
     # Tasks of this step: a batch script that has yet to call srun has none.
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    return any(int(environment.get(name, 1)) > 1 for name in counts)
+    return any(_count(name, environment.get(name, "1")) > 1 for name in counts)
+
+
+def _count(name: str, told: str) -> int:
+    if not told.strip().isdecimal():
+        raise InputError(
+            f"the environment variable {name}={told!r} is no number of processes. "
+            "Unset it, or train alone by --config.distributed.mode=off."
+        )
+    return int(told)
+
+
+def _told_by_launcher(timeout_s: float | int) -> dict[str, Any]:
+    """Arguments of `jax.distributed.initialize`, as it would find them by itself.
+
+    Raises:
+        InputError: If no launcher tells.
+    """
+    address, number, process, devices = (
+        clusters.ClusterEnv.auto_detect_unset_distributed_params(
+            os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None,
+            math.ceil(timeout_s),
+        )
+    )  # fmt: skip
+    if None in (address, number, process):
+        raise InputError(
+            "config.distributed: there should be several processes, but no launcher "
+            "that JAX knows tells which (Cloud TPU, SLURM, Open MPI, Kubernetes). Give "
+            "config.distributed.coordinator, num_processes and process_id, or train "
+            "alone by --config.distributed.mode=off."
+        )
+    return {
+        "coordinator_address": address,
+        "num_processes": number,
+        "process_id": process,
+        "local_device_ids": devices,
+    }
 
 
 def _check(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -232,6 +373,11 @@ def _check(coordinator: str, num_processes: int, process_id: int) -> None:
         raise InputError(
             f"config.distributed.coordinator={coordinator!r} is not HOST:PORT, such as "
             "10.0.0.1:8476."
+        )
+    if not 0 < roll_call.split_address(coordinator)[1] < 2**16:
+        raise InputError(
+            f"config.distributed.coordinator={coordinator!r}: ports are numbered 1 to "
+            "65535."
         )
     if num_processes < 1:
         raise InputError(
@@ -249,20 +395,29 @@ def _settings(given: Mapping[str, Any]) -> str:
 
 
 def _leave_at_once(error: BaseException) -> NoReturn:
-    """Says why, and ends this process without waiting for others."""
-    expected = isinstance(error, InputError)
-    if not expected or os.environ.get("MMGR_TRACEBACK"):
+    """Says why, and ends this process without waiting for others to end well."""
+    message, status = endings.sentence(error), endings.status(error)
+    if status == endings.FAULT or os.environ.get("MMGR_TRACEBACK"):
         traceback.print_exception(error)
-    who = f"process {jax.process_index()} of {jax.process_count()}"
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    state = jax_distributed.global_state  # without starting the devices
+    who = f"process {state.process_id} of {state.num_processes}"
+    if status == endings.INTERRUPTED:
+        message = "interrupted; the same command goes on from the newest checkpoint."
+    elif message is None and isinstance(error, jax.errors.JaxRuntimeError):
         message = (
             "the processes can no longer work together, probably because one of them "
             "has ended. Start all of them again by the same command: training goes on "
             "from its newest checkpoint."
         )
-    else:
-        message = str(error) or type(error).__name__
-    print(f"error: {who}: {message}", file=sys.stderr)
+    print(
+        f"error: {who}: {message or str(error) or type(error).__name__}",
+        file=sys.stderr,
+    )
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(2 if expected else 1)
+    if status == endings.INPUT and state.client is not None:
+        # What all of them find out together each may say before the first one's end
+        # ends the others.
+        with contextlib.suppress(Exception):
+            state.client.wait_at_barrier("leaving", timeout_in_ms=_LEAVING_MS)
+    os._exit(status)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,10 +19,15 @@ from mmgr_jax import (
     distributed,
     experiment,
     feature_sets,
+    files,
     inference,
+    kept_heads,
+    locks,
     predictors,
+    provenance,
 )
 from mmgr_jax import eval as evaluation
+from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import tasks
@@ -55,6 +61,14 @@ def embed(config: ConfigDict) -> Path:
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
     """
+    with (  # a training or a build beside this takes neither away
+        locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
+        checkpoint.held(config.checkpoint or config.workdir) as bundle,
+    ):
+        return _embed(config, bundle)
+
+
+def _embed(config: ConfigDict, bundle: Path) -> Path:
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
     city = feature_sets.City.of(experiment.open_source(config))
@@ -64,14 +78,16 @@ def embed(config: ConfigDict) -> Path:
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map. Give config.released.centres and import again."
         )
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
     kind = config.embed.features
     feature_sets.check_kind(kind)
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
     read = readout.features(readout.encoded(encoder), kind)
     embeddings = read.values
-    found, fold = _heads(config, city, bundle, read)
+    made_by = provenance.features(config, encoder)
+    for sentence in provenance.told_apart(config, city, bundle):
+        log.warning(sentence)
+    found, fold = _heads(config, city, made_by, read)
 
     folder = Path(config.workdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,8 +109,10 @@ def embed(config: ConfigDict) -> Path:
         embeddings=embeddings,
         columns=columns,
         metadata={
-            "model": config.model.to_dict(),
+            "model": checkpoint.load_metadata(bundle).config["model"],
             "features": kind,
+            "made_by": made_by,
+            "records": dict(city.source.identity),
             "readout": config.readout.to_dict(),
             "groups": [list(group) for group in read.groups],
             "checkpoint": str(bundle),
@@ -102,7 +120,7 @@ def embed(config: ConfigDict) -> Path:
             "crs": manifest.crs,
             "city": manifest.city,
             "interval_level": predictors.LEVEL,
-            "out_of_fold": fold is not None,
+            "out_of_fold": fold is not None and bool((fold != predictors.UNSEEN).all()),
             "software": f"mmgr-jax {__version__}",
         },
     )
@@ -111,31 +129,47 @@ def embed(config: ConfigDict) -> Path:
 
 
 def _heads(
-    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: Features
-) -> tuple[dict[str, predictors.Predictor], np.ndarray | None]:
-    """The heads, and the fold of each region where they have learnt from this city."""
-    kind = config.embed.features
-    folder = config.embed.heads
-    if folder is None:
-        folder = Path(config.workdir) / evaluation.FOLDER / predictors.FOLDER
-        if not predictors.exists(folder):
-            log.info("no heads in %s yet: they are trained now", folder)
-            return _trained_now(config, city, bundle, embeddings)
-    found, records = predictors.load(
-        Path(folder),
-        kind,
-        checkpoint=bundle,
-        readout=config.readout.to_dict(),
-        tasks=config.eval.tasks,
-    )
-    if records != predictors.records_hash(city):
-        log.info("the heads have learnt from other records: no region is theirs")
-        return found, None
-    return found, _split(config, city).fold
+    config: ConfigDict,
+    city: feature_sets.City,
+    features: Mapping[str, Any],
+    embeddings: Features,
+) -> tuple[Mapping[str, predictors.Predictor], np.ndarray | None]:
+    """The heads, and the fold of each region that they have seen.
+
+    Those of the workdir are trained anew where they are of other weights, of another
+    readout or of labels before the records changed; of a folder that the config names
+    such are refused.
+    """
+    own = config.embed.heads is None
+    folder = Path(config.embed.heads or _own_heads(config))
+    if own and not kept_heads.exists(folder):
+        log.info("no heads in %s yet: they are trained now", folder)
+        return _trained_now(config, city, embeddings)
+    try:
+        found = kept_heads.load(
+            folder,
+            config.embed.features,
+            features=features,
+            tasks=config.eval.tasks,
+        )
+        found.refuse_stale(city, folder)
+    except InputError as error:
+        if not own:
+            raise
+        log.warning("%s They are trained now, for these maps alone.", error)
+        return _trained_now(config, city, embeddings)
+    fold = found.fold_of(city)
+    if fold is None:
+        log.info("the heads have learnt from other regions: none of these is theirs")
+    return found.predictors, fold
+
+
+def _own_heads(config: ConfigDict) -> Path:
+    return Path(config.workdir) / evaluation.FOLDER / kept_heads.FOLDER
 
 
 def _trained_now(
-    config: ConfigDict, city: feature_sets.City, bundle: Path, embeddings: Features
+    config: ConfigDict, city: feature_sets.City, embeddings: Features
 ) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
     kind, split = config.embed.features, _split(config, city)
     method = f"{feature_sets.MAIN} {kind}"
@@ -195,10 +229,10 @@ def _draw(
     )
     drawn = []
     if np.isfinite(truth).any():
-        drawn.append(folder / f"{task}.png")
+        drawn.append(folder / f"{files.safe_name(task)}.png")
         maps.task_map(drawn[-1], truth=truth, **common)
     if label.kind != "class":  # its probabilities have no intervals
-        drawn.append(folder / f"{task}_certainty.png")
+        drawn.append(folder / f"{files.safe_name(task)}_certainty.png")
         maps.certainty_map(
             drawn[-1],
             low=said.low,

@@ -18,12 +18,15 @@ from mmgr_jax import (
     distributed,
     experiment,
     feature_sets,
+    files,
     inference,
+    kept_heads,
+    locks,
     predictors,
     provenance,
     tuning,
 )
-from mmgr_jax.data import folds
+from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluators import (
@@ -39,8 +42,9 @@ from mmgr_jax.evaluators import (
 from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.results import Report
 from mmgr_jax.evaluators.scores import Certainty
-from mmgr_jax.page import standing
+from mmgr_jax.page import report_file, standing
 from mmgr_jax.page.render import render
+from mmgr_jax.terminal import visible
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 
@@ -71,8 +75,16 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
-    city = feature_sets.City.of(experiment.open_source(config))
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
+    # A training or a build beside this takes neither away.
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        city = feature_sets.City.of(experiment.open_source(config))
+        with checkpoint.held(config.checkpoint or config.workdir) as bundle:
+            return _evaluate(config, city, bundle)
+
+
+def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Report:
+    for sentence in provenance.told_apart(config, city, bundle):
+        log.warning(sentence)
     given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
     encoders = feature_sets.encoders(config, city.source, bundle)
     sets = feature_sets.gather(config, encoders, city)
@@ -87,16 +99,19 @@ def evaluate(config: ConfigDict) -> Report:
         **_head_options(config),
     )
     folder = Path(config.workdir) / FOLDER
-    predictors.save(
-        folder / predictors.FOLDER,
-        predictors_of(found, sets.methods, city, next(iter(given_splits.values()))),
+    first = next(iter(given_splits.values()))
+    made_by = provenance.features(config, encoders[feature_sets.MAIN])
+    kept_heads.save(
+        folder / kept_heads.FOLDER,
+        predictors_of(found, sets.methods, city, first),
         city,
-        bundle,
-        config.readout.to_dict(),
+        fold=first.fold,
+        features=made_by,
+        checkpoint=bundle,
     )
     references = _references(sets)
     content = {
-        **provenance.of(config, city, bundle),
+        **provenance.of(config, city, bundle, encoders, made_by),
         "methods": {
             name: {"about": sets.about[name], "num_features": _width(of)}
             for name, of in sets.methods.items()
@@ -113,7 +128,11 @@ def evaluate(config: ConfigDict) -> Report:
         "cities": None,
     }
     table = "\n".join(
-        [*standing.lines(content), "", report.table(found, references=references)]
+        [
+            *map(visible, standing.lines(content)),
+            "",
+            report.table(found, references=references),
+        ]
     )
     if config.eval.other_records:
         content["cities"], more = _across(config, encoders, city)
@@ -266,11 +285,10 @@ def _retrieval(
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
     """Prints the table; writes it, the report and its page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n")
-    (folder / "report.html").write_text(render(json.loads(text)))
-    (folder / "metrics.txt").write_text(table + "\n")
+    text = report_file.text(content)
+    files.write_text(folder / "report.json", text)
+    files.write_text(folder / "report.html", render(json.loads(text)))
+    files.write_text(folder / "metrics.txt", table + "\n")
     print(table)
     log.info("report: %s", folder / "report.html")
 

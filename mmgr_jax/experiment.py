@@ -19,10 +19,12 @@ import optax
 from ml_collections import ConfigDict
 
 from mmgr_jax import (
+    agreement,
     checkpoint,
     device_tiles,
     distributed,
     durations,
+    identity,
     optim,
     sharding,
     tower_settings,
@@ -37,16 +39,6 @@ from mmgr_jax.models import learning, mmgr
 from mmgr_jax.typing import Tree
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_FREE = (  # of section `model`: the arrays are the same
-    "dtype",
-    "batch_norm",
-    "image_encoder.train",
-    "image_encoder.kept_views",
-    "image_encoder.path",
-)
-_ABSENT = {"poi_encoder.counts": False}
-"""What settings of section `model` were before checkpoints said them."""
-
 _KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
 
 log = logging.getLogger(__name__)
@@ -94,6 +86,33 @@ class Experiment:
     profile: str | None = None
     tower: towers.Tower | None = None
 
+    def check(self, stored: checkpoint.Metadata, bundle: Path) -> None:
+        """Refuses to go on from a checkpoint of other settings or other records.
+
+        Raises:
+            InputError: With all that differs; see `identity`.
+        """
+        identity.check_restart(self.metadata, stored, bundle, _weights_in)
+
+    def continued(self, step: int) -> Experiment:
+        """The run with checkpoints that tell what it was trained with before `step`."""
+        stored, began_with = None, None
+        if step:
+            folder = checkpoint.latest(self.workdir).parent
+            stored = checkpoint.load_metadata(folder / str(step))
+        elif path := self.metadata.config["init"]["checkpoint"]:
+            began_with = _weights_in(path)
+        metadata, changes = identity.continued(
+            self.metadata,
+            stored,
+            step,
+            began_with=began_with,
+            weights_of=_weights_in,
+        )
+        for key, (before, now) in changes.items():
+            log.info("from step %d on %s is %r; it was %r", step, key, now, before)
+        return dataclasses.replace(self, metadata=metadata)
+
     def ready(self, state: train_step.TrainState) -> Experiment:
         """The run where batches can be put: a locked tower's features are made or read.
 
@@ -137,9 +156,11 @@ def build(config: ConfigDict) -> Experiment:
     Raises:
         InputError: If the records are missing or a setting does not fit.
     """
+    agreement.agree(config.to_dict())
     mesh = sharding.make_mesh(**config.mesh)
     sharding.check_batch(mesh, config.data.batch_size, config.train.microbatch_size)
     source = open_source(config)
+    agreement.agree_on_records(source.identity)
     data = config.data.to_dict()
     del data["cache_mib"]  # read by open_source
     device_resident = data.pop("device_resident")
@@ -158,6 +179,12 @@ def build(config: ConfigDict) -> Experiment:
         num_slots=pipeline.poi_slots(source, config.data.max_pois),
         category_vectors=vectors,
         table_features=table,
+    )
+    metadata = dataclasses.replace(
+        metadata,
+        identity=identity.of_run(
+            source.identity, table=table, total_steps=step.total_steps
+        ),
     )
     tower = locked_tower(config, step.model, source, table)
     resident = tower is None and device_tiles.wanted(device_resident, source, mesh)
@@ -349,30 +376,6 @@ def locked_tower(
     )
 
 
-def check_same_model(
-    wanted: Mapping[str, Any], metadata: checkpoint.Metadata, bundle: Path
-) -> None:
-    """Refuses a checkpoint of another model.
-
-    Raises:
-        InputError: With every key that differs.
-    """
-    if metadata.parts:  # it fits where its arrays do
-        return
-    stored = _ABSENT | _flat(metadata.config["model"])
-    wanted = _ABSENT | _flat(wanted)
-    differing = [
-        f"model.{key}: {stored.get(key)!r} in the checkpoint, {wanted.get(key)!r} here"
-        for key in sorted(stored.keys() | wanted.keys())
-        if key not in _FREE and stored.get(key) != wanted.get(key)
-    ]
-    if differing:
-        raise InputError(
-            f"{bundle}: a checkpoint of another model ({'; '.join(differing)}). Use "
-            "the config it was trained with, or name another checkpoint or workdir."
-        )
-
-
 def jit_init(init: Callable[[], Tree], layout: Any) -> Callable:
     """Initialisation as one program, laid out on the mesh.
 
@@ -444,11 +447,9 @@ def _tell_of_random_tower(config: ConfigDict) -> None:
         )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat
+def _weights_in(path: str) -> str | None:
+    """The hash of the weights in a run or checkpoint; None where there are none."""
+    try:
+        return identity.of_weights(checkpoint.load_arrays(checkpoint.latest(path)))
+    except InputError:
+        return None

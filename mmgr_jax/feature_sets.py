@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt64
 from ml_collections import ConfigDict
 
 from mmgr_jax import checkpoint, inference
@@ -85,6 +87,16 @@ class City:
         centre_m = places.centres_m(regions.geometry_wkb) if known else None
         return cls(source, regions, centre_m)
 
+    @functools.cached_property
+    def outlines(self) -> UInt64[np.ndarray, " r"]:
+        """A hash of CRS and outline of each region: the same in whatever records."""
+        crs = self.source.manifest.crs.encode()
+        digests = (
+            hashlib.blake2b(crs + b"\0" + bytes(outline), digest_size=8).digest()
+            for outline in self.regions.geometry_wkb
+        )
+        return np.frombuffer(b"".join(digests), "<u8")
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSets:
@@ -120,10 +132,9 @@ def encoders(
             raise InputError(
                 f"config.eval.checkpoints: {name!r} is taken; give another name."
             )
-        other = checkpoint.latest(path)
-        found[name] = inference.load_encoder(
-            inference.as_trained(config, other), other, source
-        )
+        with checkpoint.held(path) as other:
+            own = inference.as_trained(config, other)
+            found[name] = inference.load_encoder(own, other, source)
     if "random encoder" in config.eval.baselines:
         found[RANDOM] = inference.random_encoder(config, source)
     return found

@@ -18,6 +18,7 @@ from mmgr_jax import (
     augment,
     checkpoint,
     experiment,
+    identity,
     sharding,
     tower_settings,
     towers,
@@ -100,7 +101,7 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
         adapted = "image_head" in metadata.parts
         found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
         return dataclasses.replace(found, parts=metadata.parts)
-    experiment.check_same_model(config.model.to_dict(), metadata, bundle)
+    identity.check_model(config.model.to_dict(), metadata, bundle)
     if metadata.categories != source.manifest.categories:
         raise InputError(
             f"{bundle}: trained with {len(metadata.categories)} POI categories, but "

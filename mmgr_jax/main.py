@@ -1,6 +1,7 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -25,17 +26,20 @@ In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
-    from mmgr_jax import distributed
+    from mmgr_jax import distributed, locks
+    from mmgr_jax.data import schema
 
     distributed.by_first(build.ensure)(config)
     distributed.barrier("records")
-    from mmgr_jax import embed, train
-    from mmgr_jax import eval as evaluation
+    # From here to the end nobody replaces the records.
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        from mmgr_jax import embed, train
+        from mmgr_jax import eval as evaluation
 
-    train.train(config)
-    after_training = {"eval": evaluation.evaluate, "embed": embed.embed}
-    for name in config.after_training:
-        distributed.by_first(after_training[name])(config)
+        train.train(config)
+        after_training = {"eval": evaluation.evaluate, "embed": embed.embed}
+        for name in config.after_training:
+            distributed.by_first(after_training[name])(config)
 
 
 def _session(**options: Any) -> AbstractContextManager:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-import tensorboardX
+from mmgr_jax import board, files, refusals
 
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -81,27 +84,39 @@ class Progress:
 class Writer:
     """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
 
-    def __init__(self, workdir: Path, *, start_step: int, mute: bool = False) -> None:
+    def __init__(
+        self, workdir: Path, *, start_step: int, save_every: int = 1, mute: bool = False
+    ) -> None:
         """Opens the files of a run.
 
         Args:
             workdir: Folder of the run.
             start_step: Step the run starts or continues from. Rows beyond it, left by a
                 killed run, are dropped: those steps are taken again.
+            save_every: Steps between checkpoints. A file that tells of more steps than
+                a kill can cost, or holds lines of another program, is kept under
+                another name.
             mute: Write nothing, as where another process writes.
+
+        Raises:
+            InputError: If the file cannot be read.
         """
         self._mute = mute
         if mute:
             return
         path = workdir / METRICS_FILE
-        kept = [row for row in _rows(path) if row["step"] <= start_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        temporary.replace(path)
-        self._file = path.open("a")
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / BOARD), purge_step=start_step + 1, flush_secs=10
-        )
+        rows, foreign = _rows(path)
+        kept = [row for row in rows if row["step"] <= start_step]
+        lost = max((row["step"] for row in rows), default=0) - start_step
+        if foreign:
+            _keep(path, f"{foreign} lines of another program")
+        elif lost > 2 * save_every:
+            told = f"rows up to step {start_step + lost}, but this run begins at"
+            _keep(path, f"{told} step {start_step}")
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        self._board = board.Board(workdir / BOARD, first_step=start_step + 1)
 
     def __enter__(self) -> Writer:
         return self
@@ -113,17 +128,22 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         if not self._mute:
-            self._file.close()
             self._board.close()
+            with contextlib.suppress(OSError):  # a row that the disk did not take
+                self._file.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one row."""
+        """Adds one row.
+
+        Raises:
+            InputError: If the disk does not take it.
+        """
         if self._mute:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        with refusals.explained(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        self._board.write(step, values)
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
@@ -151,12 +171,33 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def _rows(path: Path) -> list[dict]:
-    """Whole rows of an existing file; a line torn by a kill is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+def _rows(path: Path) -> tuple[list[dict], int]:
+    """Rows of an existing file, and how many lines are none.
+
+    A last line that a kill has torn counts as neither.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise refusals.unreadable(path, error) from error
+    rows, foreign = [], 0
+    for line in lines:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
+        elif line.endswith(b"\n") and line.strip():
+            foreign += 1
+    return rows, foreign
+
+
+def _keep(path: Path, why: str) -> None:
+    """Copies a file to a name that is free."""
+    names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    shutil.copyfile(path, aside)
+    log.warning("%s: has %s; a copy is kept in %s", path, why, aside.name)

@@ -1,43 +1,23 @@
-"""Heads as an evaluation leaves them, with which `mmgr_jax.embed` predicts.
-
-<workdir>/eval/heads/
-  about.json                 the checkpoint, the records, the split
-  <task>/<features>/fold_0 ...   the head that has not seen fold 0, and so on
-                    whole    one for regions of no fold
-                    certainty.npz   radius of the intervals, likeness to training
-"""
+"""Heads of a task and what they promise: values, intervals, regions unlike others."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmgr_jax import provenance, stored_heads
-from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import applicability, conformal, scores
 from mmgr_jax.evaluators.groups import Features
 from mmgr_jax.evaluators.results import Kept, Task
 from mmgr_jax.evaluators.targets import Target
-from mmgr_jax.feature_sets import City
 
-FOLDER = "heads"
-BEFORE_READOUTS = {"image": "pooled", "surroundings_m": [], "groups": "columns"}
-"""What heads read that were stored before they said it."""
+UNSEEN = -1
+"""The fold of a region that no head has seen."""
 
 LEVEL = 0.9
 """Of the intervals on maps."""
-
-_ABOUT = "about.json"
-_CERTAINTY = "certainty.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +72,8 @@ class Predictor:
         Args:
             features: Of the kind that the heads were trained on.
             fold: Fold of each region in the evaluation: each is then predicted by the
-                head that has not seen it. None for regions that no head has seen.
+                head that has not seen it; `UNSEEN` and None are of regions that no head
+                has seen.
         """
         if fold is None:
             value = self.kept.whole.predict(features)
@@ -106,8 +87,9 @@ class Predictor:
         self, features: np.ndarray, fold: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         value, unlike = None, np.zeros(len(features), bool)
-        for head in self.kept.of_folds:
-            rows = fold == head.cell.fold
+        heads = {head.cell.fold: head for head in self.kept.of_folds}
+        for number, head in (*heads.items(), (UNSEEN, self.kept.whole)):
+            rows = fold == number
             if not rows.any():
                 continue
             said = head.predict(features[rows])
@@ -116,7 +98,7 @@ class Predictor:
             value[rows] = said
             others = dataclasses.replace(
                 self.likeness,
-                training=self.likeness.training[self.training_fold != head.cell.fold],
+                training=self.likeness.training[self.training_fold != number],
             )
             unlike[rows] = others.outside(features[rows])
         return value, unlike
@@ -161,148 +143,4 @@ def of_task(
             features.values[known], fold[known], weight=features.weights()
         ),
         training_fold=fold[known],
-    )
-
-
-def save(
-    folder: Path,
-    predictors: Mapping[str, Mapping[str, Predictor]],
-    city: City,
-    checkpoint: Path,
-    readout: Mapping[str, Any],
-) -> None:
-    """Writes heads in place of older ones; complete when `about.json` is there.
-
-    Args:
-        folder: To write.
-        predictors: Task -> kind of features -> predictor.
-        city: Whose labels the heads have learnt.
-        checkpoint: Whose features they read.
-        readout: And how: `config.readout`.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for task, kinds in predictors.items():
-        for kind, of in kinds.items():
-            place = folder / task / kind
-            for head in of.kept.of_folds:
-                stored_heads.save_head(place / f"fold_{head.cell.fold}", head)
-            stored_heads.save_head(place / "whole", of.kept.whole)
-            _save_certainty(place / _CERTAINTY, of)
-    about = {
-        "checkpoint": str(checkpoint),
-        "readout": _written(readout),
-        "records": records_hash(city),
-        "city": city.source.manifest.city,
-        "tasks": {task: list(kinds) for task, kinds in predictors.items()},
-    }
-    (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n")
-
-
-def load(
-    folder: Path,
-    kind: str,
-    *,
-    checkpoint: Path,
-    readout: Mapping[str, Any],
-    tasks: Sequence[str] = (),
-) -> tuple[dict[str, Predictor], str]:
-    """The predictors of a kind of features.
-
-    Args:
-        folder: As written by `save`.
-        kind: Of features.
-        checkpoint: Whose features they will be given.
-        readout: And how they are read: `config.readout`.
-        tasks: Which; empty for all.
-
-    Returns:
-        Task -> predictor, and the hash of the records they have learnt from.
-
-    Raises:
-        InputError: If there are none, or they are of another checkpoint or readout.
-    """
-    if not exists(folder):
-        raise InputError(
-            f"{folder}: no heads here. Train them with "
-            "`python -m mmgr_jax.eval --config=...`."
-        )
-    about = json.loads((folder / _ABOUT).read_text())
-    if about["checkpoint"] != str(checkpoint):
-        raise InputError(
-            f"{folder}: these heads read features of {about['checkpoint']}, not of "
-            f"{checkpoint}. Evaluate this checkpoint first (`python -m mmgr_jax.eval "
-            "--config=... --checkpoint=...`), or name the other."
-        )
-    stored = BEFORE_READOUTS | about.get("readout", {})
-    differing = [
-        f"readout.{key}: {stored.get(key)!r} there, {value!r} here"
-        for key, value in _written(readout).items()
-        if stored.get(key) != value
-    ]
-    if differing:
-        raise InputError(
-            f"{folder}: these heads read other features ({'; '.join(differing)}). Set "
-            "config.readout as it was, or evaluate again (`python -m mmgr_jax.eval "
-            "--config=...`)."
-        )
-    found = {}
-    for task in tasks or about["tasks"]:
-        if kind not in about["tasks"].get(task, ()):
-            raise InputError(
-                f"{folder}: no head predicts {task} from features {kind!r}; there are "
-                f"{about['tasks']}. Evaluate with config.eval.tasks and "
-                "config.eval.features that hold them."
-            )
-        found[task] = _load(folder / task / kind)
-    return found, about["records"]
-
-
-def exists(folder: Path) -> bool:
-    """Whether an evaluation has left whole heads here."""
-    return (folder / _ABOUT).exists()
-
-
-def records_hash(city: City) -> str:
-    """Tells one set of records from another."""
-    return provenance.sha256(city.source.records_dir / schema.MANIFEST_FILE)
-
-
-def _written(readout: Mapping[str, Any]) -> dict[str, Any]:
-    """The readout as JSON gives it back."""
-    return json.loads(json.dumps(dict(readout)))
-
-
-def _load(place: Path) -> Predictor:
-    heads = stored_heads.load_heads(place)
-    whole = heads.pop("whole")
-    of_folds = sorted(heads.values(), key=lambda head: head.cell.fold)
-    with np.load(place / _CERTAINTY) as stored:
-        log_scale = float(stored["log_scale"])
-        return Predictor(
-            kept=Kept(tuple(of_folds), whole),
-            radius=stored["radius"],
-            log_scale=None if np.isnan(log_scale) else log_scale,
-            likeness=applicability.Applicability(
-                mean=stored["mean"],
-                factor=stored["factor"],
-                training=stored["training"],
-                mean_distance=float(stored["mean_distance"]),
-                threshold=float(stored["threshold"]),
-            ),
-            training_fold=stored["training_fold"],
-        )
-
-
-def _save_certainty(path: Path, of: Predictor) -> None:
-    likeness = {
-        field.name: getattr(of.likeness, field.name)
-        for field in dataclasses.fields(of.likeness)
-    }
-    np.savez(
-        path,
-        radius=of.radius,
-        log_scale=np.nan if of.log_scale is None else of.log_scale,
-        training_fold=of.training_fold,
-        **likeness,
     )

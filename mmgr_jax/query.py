@@ -94,8 +94,8 @@ def rank(
             f"the vectors beside it are {table.shape[0]} of {table.shape[1]}. Make "
             "both again with `python -m data_prep.category_embedding --config=...`."
         )
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
-    encoder = inference.load_encoder(config, bundle, source)
+    with checkpoint.held(config.checkpoint or config.workdir) as bundle:
+        encoder = inference.load_encoder(config, bundle, source)
     if encoder.parts and not {"poi_encoder", "poi_head"} <= set(encoder.parts):
         raise InputError(
             f"{bundle}: holds {', '.join(encoder.parts)} alone, but a text goes "

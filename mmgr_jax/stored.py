@@ -1,13 +1,12 @@
 """Trees of arrays in folders: what Orbax is asked for, and what it means by its errors.
 
-Beside `checkpoint` the only importer of Orbax.
+Beside `checkpoint` and `bundles` the only importer of Orbax.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
+from mmgr_jax import folders, marks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.typing import Tree
 
+KIND = "arrays"
 _NAMED = 8  # arrays named in an error
 
 
@@ -25,43 +26,55 @@ def save(folder: Path, tree: Tree, metadata: Mapping[str, Any]) -> None:
     """Writes arrays and what is said of them, in place of what the folder held.
 
     No folder of this name is ever half-written. Killed between two renames, there is
-    none, and the old one lies beside it.
+    none, and the old one is put back by the next `save`.
 
     Args:
         folder: Folder to make or replace.
         tree: NumPy arrays, nested by name.
         metadata: Anything that JSON can hold.
+
+    Raises:
+        InputError: If the folder holds something else, or cannot be written to.
     """
-    folder = folder.absolute()
-    new, old = (folder.with_name(f".{folder.name}.{of}") for of in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    ocp.save_checkpointables(
-        new, {"arrays": dict(tree)}, custom_metadata=jsonable(metadata)
-    )
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with folders.replacing(
+        folder, KIND, key="folder", known=_as_before_marks, sums=True
+    ) as new:
+        ocp.save_checkpointables(
+            new / "new", {"arrays": dict(tree)}, custom_metadata=jsonable(metadata)
+        )
+        for entry in (new / "new").iterdir():
+            entry.rename(new / entry.name)
+        (new / "new").rmdir()
 
 
 def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:
     """What `save` wrote: NumPy arrays and metadata.
 
     Raises:
-        InputError: If there is no such folder, or it is damaged.
+        InputError: If there is no such folder, it is damaged, or cannot be read.
     """
     folder = folder.absolute()
     try:
+        if not marks.verify(folder, KIND):
+            marks.refuse_unreadable(folder)  # of an earlier version
         found = ocp.checkpointables_metadata(folder)
         template = as_numpy(found.metadata["arrays"])
         arrays = ocp.load_checkpointables(folder, {"arrays": template})["arrays"]
         return arrays, found.custom_metadata
+    except InputError:
+        raise
     except Exception as error:  # Orbax raises many kinds for a torn folder
+        refusals.refuse_unreadable(folder, error)
         raise InputError(
             f"{folder}: nothing that this program saved can be read here "
             f"({root_cause(error)}). Write it again, or name another folder."
         ) from error
+
+
+def _as_before_marks(folder: Path) -> Collection[str]:
+    """What is ours in a folder of arrays that an earlier version left."""
+    entries = [entry.name for entry in folder.iterdir()]
+    return entries if {"_CHECKPOINT_METADATA", "arrays"} <= set(entries) else ()
 
 
 def as_numpy(described: Tree) -> Tree:
@@ -85,6 +98,14 @@ def refuse_other_arrays(
 ) -> None:
     """Raises InputError, with the first differences, where shapes or names differ."""
     for name in ("model", "train"):
+        if name not in wanted:
+            continue
+        if name not in stored:
+            raise InputError(
+                f"{bundle}: holds weights alone, from which no run continues. Name it "
+                "in --config.init.checkpoint, to begin with them, and another "
+                "--config.workdir."
+            )
         theirs, ours = _shapes(stored[name]), _shapes(wanted[name])
         differing = [
             f"{path}: {theirs.get(path, 'absent')} in the checkpoint, "

@@ -27,7 +27,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from mmgr_jax import __version__, augment, distributed, sharding
-from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.learning import ENCODER
@@ -90,7 +90,7 @@ class Tower:
             return self.found(variables)
         about = self.about(variables)
         path = self.path(about)
-        if load(path, len(self.source)) is None and distributed.is_first():
+        if distributed.is_first() and load(path, len(self.source)) is None:
             self._make(variables, path, about)
         distributed.barrier("tower")
         found = load(path, len(self.source))
@@ -110,11 +110,11 @@ class Tower:
 
     def about(self, variables: Tree) -> dict[str, Any]:
         """What decides the features."""
-        encoder = self.model.image_encoder
+        encoder, records = self.model.image_encoder, self.source.identity
         said = {
             "version": __version__,
             "weights": hash_of(variables),
-            "records": _sha256(self.source.records_dir / schema.MANIFEST_FILE),
+            "records": records["inputs"] or records["regions"],
             "encoder": {
                 name: value
                 for name, value in self.options.items()
@@ -140,6 +140,7 @@ class Tower:
         """Writes the file; it has its name when all of it is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)  # left by a kill; and no link is followed
         kept, start, told = None, time.perf_counter(), time.perf_counter()
         total = len(self.source)
         log.info("features of the locked tower, of %d regions, kept in %s ...",
@@ -163,8 +164,9 @@ class Tower:
                 )
         kept.flush()
         del kept
-        written = json.dumps(about, indent=2, sort_keys=True)
-        path.with_suffix(".json").write_text(written + "\n")
+        told = {**about, "sha256": contents.of_file(partial)}
+        written = json.dumps(told, indent=2, sort_keys=True)
+        path.with_suffix(".json").write_text(written + "\n", encoding="utf-8")
         os.replace(partial, path)
 
     def _encoded(self, variables: Tree) -> Any:
@@ -214,8 +216,12 @@ def load(path: Path, num_regions: int) -> Kept | None:
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
+        told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with contents.stamps(path.parent) as stamps:
+            if told["sha256"] != stamps.sha256(path.name, path):
+                raise ValueError("other bytes than were written")
         kept = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: damaged (%s), so it is made again", path, error)
         return None
     whole = kept.ndim == 3 and len(kept) == num_regions and kept.dtype == np.float32
@@ -260,11 +266,6 @@ def hash_of(variables: Tree) -> str:
         digest.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_finite(found: np.ndarray, index: np.ndarray, source: RecordSource) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,21 @@ from mmgr_jax import (
     compilation,
     distributed,
     experiment,
+    folders,
+    locks,
+    memory,
     metrics,
     profile,
     sharding,
     train_step,
 )
-from mmgr_jax.data import pipeline
+from mmgr_jax.data import pipeline, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.experiment import Experiment
+
+LOCK_FILE = ".training"
+"""In the folder of a run while it trains."""
 
 _NAMED = 8  # regions named in an error
 
@@ -50,18 +56,50 @@ def train(config: ConfigDict) -> Path:
         InputError: If records, settings or the checkpoint do not fit, or the loss is
             no longer a number.
     """
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        return _train(config)
+
+
+def _train(config: ConfigDict) -> Path:
+    """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
-    run.workdir.mkdir(parents=True, exist_ok=True)
     log.info(describe(run, config))
-    with checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints:
+    memory.refuse_too_large(run.abstract, run.abstract.params)
+    with (
+        alone_in(run.workdir),
+        checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints,
+    ):
         state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
+        run = run.continued(start)
         if start < run.total_steps:
             run = run.ready(state)
             _loop(run, checkpoints, state, iterator, clock, start)
         else:
             log.info("already trained: %d steps in %s", start, run.workdir)
     return run.workdir
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Makes the folder of a run; within it no other run trains there.
+
+    Of several processes that train as one, the first holds the lock for all.
+
+    Raises:
+        InputError: If another run does, naming its process and host; or if processes
+            that train as one do not share the folder.
+    """
+    if not distributed.is_first():
+        distributed.check_shared(workdir, "config.workdir")
+        yield
+        return
+    workdir = folders.real(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    remedy = "name another --config.workdir"
+    with locks.held(workdir / LOCK_FILE, "a training", remedy):
+        distributed.check_shared(workdir, "config.workdir")
+        yield
 
 
 def begin(
@@ -71,19 +109,19 @@ def begin(
 
       1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
          happened. A damaged one is named and set aside, and the one before is taken.
-      2. It holds none: at step 0.
+      2. It never held any: at step 0.
 
     Raises:
         InputError: If the checkpoint is of another model, or none can be read.
     """
     iterator, clock = run.batches(), metrics.Clock()
-    if not checkpoints.latest_step:
+    if checkpoints.is_new():
         return run.init(), iterator, clock
     state, times = checkpoints.restore(
         run.abstract,
         iterator,
         clock.state(),
-        partial(experiment.check_same_model, run.metadata.config["model"]),
+        run.check,
     )
     log.info("continuing from step %d of %s", state.step, run.workdir)
     return state, iterator, metrics.Clock(**times)
@@ -92,11 +130,13 @@ def begin(
 def describe(run: Experiment, config: ConfigDict) -> str:
     """The run in one sentence."""
     regions, batch_size = len(run.source), config.data.batch_size
+    epochs = run.total_steps / pipeline.steps_per_epoch(
+        regions, batch_size, config.data.short_batch
+    )
     batch = sharding.describe_batch(run.mesh, batch_size, config.train.microbatch_size)
     return (
         f"{config.city.name}: {regions} regions, batches of {batch}, "
-        f"{run.total_steps} steps = "
-        f"{run.total_steps * batch_size / regions:.1f} epochs, in {run.workdir}"
+        f"{run.total_steps} steps = {epochs:.1f} epochs, in {run.workdir}"
     )
 
 
@@ -118,7 +158,10 @@ def _loop(
     recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
         metrics.Writer(
-            run.workdir, start_step=start, mute=not distributed.is_first()
+            run.workdir,
+            start_step=start,
+            save_every=run.save_every,
+            mute=not distributed.is_first(),
         ) as writer,
         _Stop() as stop,
         profile.Profile(run.profile, run.workdir / metrics.BOARD) as trace,

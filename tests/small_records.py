@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from array_record.python import array_record_module
 
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import schema, seals, tiles
 
 TILE_SIZE_PX = 32
 TILE_SIZE_M = 64.0
@@ -26,12 +26,14 @@ def write_records(
         for column in range(columns)
     ]
     layout = schema.Layout(TILE_SIZE_PX, LABELS, image_format)
+    examples = [schema.serialize(record, layout) for record in records]
+    inputs = [seals.input_number(of, place) for place, of in enumerate(examples)]
     parts = np.array_split(np.arange(len(records)), num_shards)
     for index, part in enumerate(parts):
         path = records_dir / schema.shard_name("small", index, num_shards)
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for record in part:
-            writer.write(schema.serialize(records[record], layout))
+            writer.write(examples[record])
         writer.close()
     vectors = rng.normal(size=(len(CATEGORIES), 16)).astype(np.float32)
     np.save(records_dir / schema.CATEGORY_VECTORS_FILE, vectors)
@@ -51,6 +53,7 @@ def write_records(
         labels=LABELS,
         block_size_m=2 * TILE_SIZE_M,
         image_format=image_format,
+        inputs_sha256=seals.sum_of_inputs(inputs),
     ).save(records_dir)
     return records_dir
 

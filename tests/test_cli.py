@@ -1,6 +1,7 @@
 """What a user can mistype: one clear message, exit status 2, nothing written."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,134 @@ def test_help_teaches(module):
     result = run(f"mmgr_jax.{module}", "--help")
     assert f"python -m mmgr_jax.{module} --config=configs/" in result.stdout
     assert "--config:" in result.stdout
+
+
+FAILING = """
+import numpy as np
+from mmgr_jax import cli
+
+def command(config):
+    {failing}
+
+cli.run(command, "Fails.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [
+        ("raise MemoryError", "the memory does not suffice"),
+        ("np.zeros(2**60, np.uint8)", "the memory does not suffice"),  # by NumPy
+        (
+            "raise ValueError('RESOURCE_EXHAUSTED: Out of memory while trying to')",
+            "the memory does not suffice. .*microbatch_size",
+        ),
+        ("open('/dev/full', 'w').write('a' * 99999)", "a file: No space left.*Make"),
+        ("open('.')", r"\.: Is a directory. Mend what is there"),
+        ("open('a' * 999)", "File name too long. Mend what is there"),
+    ],
+)
+def test_what_the_system_refuses_ends_in_one_line(failing, message):
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert re.match(f"error: .*{message}", result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+CONFIGS = {
+    "def get_config(:\n": "0.py:1: SyntaxError: invalid syntax",
+    "def get_config():\n    return nothing\n": "1.py:2: NameError: name 'nothing'",
+    "import nowhere\n": "2.py:1: ModuleNotFoundError: No module named 'nowhere'",
+    "x = 1\n": "get_config",
+    "def get_config():\n    return {}\n": "returns a dict, not a ConfigDict",
+    "def get_config():\n    return None\n": "returns a NoneType, not a ConfigDict",
+    "def get_config():\n    return {}['a']\n": "6.py:2: KeyError: 'a'",
+    "def get_config():\n    return get_config()\n": "7.py:2: RecursionError",
+    "\0": "SyntaxError: source code string cannot contain null bytes",
+    "from ml_collections import ConfigDict\n"
+    "def get_config():\n    return ConfigDict(dict(a=1))\n": "the config lacks a key",
+}
+
+
+FORKED = """
+import os, sys
+from mmgr_jax import cli
+
+for name in sys.argv[1:]:
+    if not os.fork():
+        sys.argv[1:] = [f"--config={name}"]
+        told = open(name + ".told", "w")
+        os.dup2(told.fileno(), 2)
+        cli.run(lambda config: config.regions, "Reads a key.")
+    _, status = os.wait()
+    open(name + ".status", "w").write(str(os.waitstatus_to_exitcode(status)))
+"""
+
+
+def test_a_configuration_that_fails_is_told_by_file_and_line(tmp_path):
+    paths = [tmp_path / f"bad{index}.py" for index in range(len(CONFIGS))]
+    for path, text in zip(paths, CONFIGS, strict=True):
+        path.write_text(text)
+    subprocess.run(
+        [sys.executable, "-c", FORKED, *paths], cwd=ROOT, check=True, timeout=300
+    )
+    for path, message in zip(paths, CONFIGS.values(), strict=True):
+        told = path.with_suffix(".py.told").read_text()
+        assert path.with_suffix(".py.status").read_text() == "2", told
+        assert message in told and "Traceback" not in told
+        assert told.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"JAX_PLATFORMS": "bogus"}, "JAX_PLATFORMS is 'bogus'; allowed: what is"),
+        ({"JAX_NUM_CPU_DEVICES": "abc"}, 'Invalid value "abc" for JAX flag'),
+        (
+            {"JAX_ENABLE_X64": "1"},
+            "variable JAX_ENABLE_X64 makes JAX compute with True",
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "2"}, "no launcher that JAX knows tells which"),
+    ],
+)
+def test_an_odd_environment_ends_in_one_line(given, message):
+    code = (
+        "from mmgr_jax import cli\n"
+        "def session(**options):\n"
+        "    from mmgr_jax import distributed\n"
+        "    return distributed.session(**options)\n"
+        "def command(config):\n"
+        "    import jax\n"
+        "    jax.devices()\n"
+        "cli.run(command, 'Asks.', session=session)\n"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", code, TOY, "--config.compilation_cache=off",
+         "--config.cpu_devices=1"],
+        cwd=ROOT, env=kept | {"JAX_PLATFORMS": "cpu"} | given,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_interruption_has_its_own_status():
+    failing = "raise KeyboardInterrupt"
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 130 and result.stderr.startswith("interrupted")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    failing = "raise ZeroDivisionError"
+    result = subprocess.run(
+        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 1 and "Traceback" in result.stderr

@@ -82,3 +82,24 @@ def test_a_step_compiled_again_is_told(caplog):
             step(array)
     (told,) = caplog.messages
     assert told.startswith("step 3 was compiled again") and watch.again == 1
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, caplog):
+    """What lies there would be run."""
+    folder = tmp_path / compilation._cpu()
+    folder.mkdir(mode=0o700)
+    compilation._refuse_others(folder)
+    folder.chmod(0o777)
+    assert compilation.use_cache(str(tmp_path)) is None
+    assert "another user owns it or may write to it" in caplog.text
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch, caplog):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setattr(compilation.Path, "home", nowhere)
+    assert compilation.use_cache("auto") is None
+    assert "Could not determine home directory" in caplog.text

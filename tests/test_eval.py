@@ -7,9 +7,11 @@ import pathlib
 import shutil
 
 import geopandas as gpd
+import jax
 import numpy as np
 import pandas as pd
 import pytest
+from small_records import write_records
 
 from mmgr_jax import (
     checkpoint,
@@ -18,14 +20,18 @@ from mmgr_jax import (
     experiment,
     feature_sets,
     inference,
+    kept_heads,
     predictors,
+    provenance,
     train,
 )
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import folds, schema
+from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
+from mmgr_jax.page import report_file
 
 BASELINES = {
     "mean", "coordinates", "neighbour average", "poi counts", "poi tf-idf",
@@ -150,6 +156,25 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert not list(folder.glob("*.tmp*"))
 
 
+@pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])
+def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, task):
+    from mmgr_jax.geo import maps
+
+    drawn = []
+    for draw in ("task_map", "certainty_map"):
+        monkeypatch.setattr(maps, draw, lambda path, **_: drawn.append(path))
+    said = predictors.Prediction(*np.zeros((3, 2)), np.zeros(2, bool))
+    label = Label("count", "persons")
+    city = feature_sets.City.of(experiment.open_source(trained))
+    folder = tmp_path / "in" / "maps"
+    embed._draw(trained, folder, city, task, label, np.zeros(2), said)
+    heads = [kept_heads._place(folder, task, kind) for kind in ("both", "../image")]
+    assert len({*drawn, *heads}) == 4
+    for path in (*drawn, *heads):
+        assert path.resolve().is_relative_to(folder.resolve()) and len(path.name) < 200
+        assert path.parent in (folder, heads[0].parent)
+
+
 @pytest.fixture(scope="module")
 def evaluated(trained, tmp_path_factory):
     """A config whose workdir holds an evaluation of the short run, and its report."""
@@ -163,7 +188,7 @@ def evaluated(trained, tmp_path_factory):
 
 def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp_path):
     config, report = evaluated
-    assert predictors.exists(pathlib.Path(config.workdir) / "eval/heads")
+    assert kept_heads.exists(pathlib.Path(config.workdir) / "eval/heads")
     stored = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
     said = report.predictions["population"]["MMGR image"]
     np.testing.assert_allclose(stored["population_pred"], said, rtol=1e-4)
@@ -180,34 +205,131 @@ def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp
     assert (stored["population_unlike"] == now["population_unlike"]).all()
 
 
-def test_heads_of_another_checkpoint_are_refused(trained, evaluated, tmp_path):
+@pytest.fixture(scope="module")
+def other_weights(trained, tmp_path_factory):
+    """A checkpoint of the same run whose weights are others."""
+    bundle = checkpoint.latest(trained.workdir)
+    arrays = jax.tree.map(lambda leaf: 1.5 * leaf, checkpoint.load_arrays(bundle))
+    folder = tmp_path_factory.mktemp("other") / "run"
+    return checkpoint.save_model(folder, arrays, checkpoint.load_metadata(bundle))
+
+
+def test_heads_of_other_weights_are_refused_and_of_a_copy_taken(
+    trained, evaluated, other_weights, tmp_path
+):
     config = evaluated[0].copy_and_resolve_references()
-    config.embed.features = "both"
+    config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
+    config.embed.features, config.workdir = "both", str(tmp_path / "run")
     with pytest.raises(InputError, match="no head predicts .* from features 'both'"):
         embed.embed(config)
-    other = shutil.copytree(checkpoint.latest(trained.workdir), tmp_path / "4")
-    config.checkpoint = str(other)
-    with pytest.raises(InputError, match="these heads read features of .*, not of"):
+    config.embed.features, config.checkpoint = "image", str(other_weights)
+    with pytest.raises(
+        InputError, match=r"read features of other weights .* than this"
+    ):
         embed.embed(config)
+    source = experiment.open_source(config)
+    copy = shutil.copytree(checkpoint.latest(trained.workdir), tmp_path / "4")
+    encoder = inference.load_encoder(config, copy, source)
+    moved = shutil.copytree(config.embed.heads, tmp_path / "heads")
+    made_by = provenance.features(config, encoder)
+    found = kept_heads.load(pathlib.Path(moved), "image", features=made_by)
+    assert set(found.predictors) == {"function", "population"}
+    changed = made_by | {"model.dtype": "bfloat16", "augment.size_px": 64}
+    with pytest.raises(
+        InputError, match=r"size_px: 32 there, 64 here; model.dtype: 'float32' there"
+    ):
+        kept_heads.load(pathlib.Path(moved), "image", features=changed)
+
+
+def test_maps_of_new_weights_beside_old_heads_are_of_heads_trained_anew(
+    evaluated, other_weights, tmp_path, caplog
+):
+    """As where a run's checkpoints were removed and it was trained again."""
+    config = evaluated[0].copy_and_resolve_references()
+    config.checkpoint = str(other_weights)
+    tables = []
+    for name in ("old heads", "none"):
+        config.workdir = str(tmp_path / name)
+        if name == "old heads":
+            old = pathlib.Path(evaluated[0].workdir) / "eval"
+            shutil.copytree(old, tmp_path / name / "eval")
+        with caplog.at_level("WARNING"):
+            folder = embed.embed(config)
+        tables.append(gpd.read_parquet(folder / "embeddings.parquet"))
+    assert "read features of other weights" in caplog.text
+    assert caplog.text.count("They are trained now, for these maps alone") == 1
+    np.testing.assert_allclose(
+        tables[0]["population_pred"], tables[1]["population_pred"], rtol=1e-4
+    )
+
+
+def test_heads_know_the_regions_they_have_seen(evaluated, records_dir, tmp_path):
+    """By their outlines: in records that were built again, and not in another city."""
+    config, _ = evaluated
+    heads = pathlib.Path(config.workdir) / "eval/heads"
+    city = feature_sets.City.of(RecordSource(records_dir))
+    about = json.loads((heads / "about.json").read_text())
+    assert not pathlib.Path(about["checkpoint"]).is_absolute()
+    found = kept_heads.load(heads, "image", features=about["features"])
+    split = evaluation.choose_splits(config, city.source, city.regions, ("block",))
+    np.testing.assert_array_equal(found.fold_of(city), split["block"].fold)
+    grown = tmp_path / "grown"
+    grown.mkdir()
+    larger = feature_sets.City.of(RecordSource(write_records(grown, rows=6)))
+    fold = found.fold_of(larger)
+    np.testing.assert_array_equal(fold[:40], split["block"].fold)
+    assert (fold[40:] == predictors.UNSEEN).all() and len(fold) == 48
+    with pytest.raises(InputError, match=r"as they were before the records .*regions"):
+        found.refuse_stale(larger, heads)
+    elsewhere = _copy_records(records_dir, tmp_path / "elsewhere", crs="EPSG:32650")
+    other = feature_sets.City.of(RecordSource(elsewhere))
+    assert found.fold_of(other) is None
+    found.refuse_stale(other, heads)
+
+
+def test_a_report_states_what_the_weights_were_trained_with(
+    trained, evaluated, tmp_path, caplog
+):
+    config = evaluated[0].copy_and_resolve_references()
+    config.workdir = str(tmp_path / "run")
+    config.loss.temperature, config.optim.learning_rate = 0.05, 0.5
+    config.eval.tasks = ("population",)
+    with caplog.at_level("WARNING"):
+        evaluation.evaluate(config)
+    path = tmp_path / "run/eval/report.json"
+    told = report_file.read(path)
+    assert told["config"]["loss"]["temperature"] == trained.loss.temperature != 0.05
+    assert told["config"]["eval"]["tasks"] == ["population"]
+    assert told["differences"] == [
+        f"The checkpoint was trained with loss.temperature={trained.loss.temperature};"
+        " the config says 0.05.",
+        "The checkpoint was trained with optim.learning_rate="
+        f"{trained.optim.learning_rate}; the config says 0.5.",
+    ]
+    assert caplog.text.count("The checkpoint was trained with") == 2
+    assert told["history"][0]["step"] == 0
+    assert told["made_by"]["weights"] == told["encoders"]["MMGR"]["weights"]
+    assert told["trained_on"]["records"] == told["data"]["identity"]
+    text = path.read_text()
+    path.write_text(text.replace('"num_regions": 40', '"num_regions": 41', 1))
+    with pytest.raises(InputError, match="edited or damaged since it was written"):
+        report_file.read(path)
 
 
 def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tmp_path):
-    """Records that the heads have not learnt from: one head predicts them all."""
+    """Regions that the heads have not learnt from: one head predicts them all."""
     config = evaluated[0].copy_and_resolve_references()
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
-    other = _copy_records(records_dir, tmp_path / "other", config={"x": 1})
+    other = _copy_records(records_dir, tmp_path / "other", crs="EPSG:32650")
     config.records.dir, config.workdir = str(other), str(tmp_path / "elsewhere")
     table = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
-    bundle = checkpoint.latest(trained.workdir)
-    found, _ = predictors.load(
-        pathlib.Path(config.embed.heads),
-        "image",
-        checkpoint=bundle,
-        readout=config.readout.to_dict(),
+    about = json.loads((pathlib.Path(config.embed.heads) / "about.json").read_text())
+    found = kept_heads.load(
+        pathlib.Path(config.embed.heads), "image", features=about["features"]
     )
-    said = found["population"].predict(np.stack(table["embedding"]))
+    said = found.predictors["population"].predict(np.stack(table["embedding"]))
     np.testing.assert_allclose(table["population_pred"], said.value, rtol=1e-4)
-    # The very regions that the heads were trained on are like them.
+    # The very tiles that the heads were trained on are like them.
     assert not table["population_unlike"].any()
 
 

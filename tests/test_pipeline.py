@@ -79,6 +79,10 @@ def test_steps_per_epoch():
     assert pipeline.steps_per_epoch(40, 16, "drop") == 2
     assert pipeline.steps_per_epoch(40, 16, "fill") == 3
     assert pipeline.steps_per_epoch(48, 16, "fill") == 3
+    assert pipeline.steps_per_epoch(40, 40, "drop") == 1
+    for short_batch in ("drop", "fill"):
+        with pytest.raises(InputError, match="batch_size=41 exceeds the 40 regions"):
+            pipeline.steps_per_epoch(40, 41, short_batch)
 
 
 def test_an_unknown_short_batch_is_refused(source):
@@ -265,7 +269,7 @@ def test_flipped_bytes_inside_a_record_are_found(records_dir, tmp_path):
 def test_a_category_table_of_other_length_is_refused(records_dir, tmp_path):
     folder = _copy(records_dir, tmp_path)
     np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((3, 4), np.float32))
-    with pytest.raises(InputError, match="3 rows, but manifest.json names 5"):
+    with pytest.raises(InputError, match="vectors.npy: other bytes than were"):
         RecordSource(folder).category_vectors()
 
 

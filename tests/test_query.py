@@ -9,10 +9,11 @@ import pytest
 from small_records import CATEGORIES, config_of
 
 from mmgr_jax import experiment, inference, query, train
-from mmgr_jax.data import texts
+from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators import features
+from mmgr_jax.geo import rows
 
 AXES = np.eye(5, 16)
 """Each category of the small records on an axis of its own."""
@@ -50,6 +51,8 @@ def trained(records_dir, tmp_path_factory):
     train.train(config)
     np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
     (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
+    tables = ("category_vectors.npy", texts.FILE)
+    schema.Manifest.load(folder / "records").save(folder / "records", tables)
     return config
 
 
@@ -170,6 +173,22 @@ def test_the_file_holds_every_region_for_each_text(config, tmp_path, capsys, end
     lines = [line for line in printed.splitlines() if line[:4].strip().isdigit()]
     assert [int(line.split()[0]) for line in lines] == [1, 2, 1, 2]
     assert first["region_id"] == lines[0].split()[1]
+
+
+def test_texts_that_a_spreadsheet_would_run_do_not(records_dir, tmp_path, caplog):
+    source = RecordSource(records_dir)
+    ids = [source[index]["region_id"] for index in range(2)]
+    columns = {"region_id": ["=1+1", ids[1]], "rank": [1, -2], "text": ["-a", "+b(1)"]}
+    geometry = [source[index]["geometry"] for index in range(2)]
+    for name in ("told.csv", "told.parquet"):
+        rows.write(tmp_path / name, columns, geometry, source.manifest.crs)
+    told = pd.read_csv(tmp_path / "told.csv", keep_default_na=False)
+    assert told["region_id"].tolist() == ["'=1+1", ids[1]]
+    assert told["text"].tolist() == ["-a", "'+b(1)"]
+    assert told["rank"].tolist() == [1, -2]
+    assert "2 texts begin like a formula" in caplog.text
+    as_they_are = gpd.read_parquet(tmp_path / "told.parquet")
+    assert as_they_are["region_id"].tolist() == columns["region_id"]
 
 
 def test_main_categories_are_the_commonest():

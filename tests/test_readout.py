@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import geopandas as gpd
 import numpy as np
@@ -16,7 +17,9 @@ from mmgr_jax import (
     experiment,
     feature_sets,
     inference,
-    predictors,
+    kept_heads,
+    marks,
+    provenance,
     train,
 )
 from mmgr_jax import eval as evaluation
@@ -72,11 +75,13 @@ def read(config, city, evaluated):
 
 
 def _load(config, bundle, kind="all", **changes):
-    return predictors.load(
+    own = config.copy_and_resolve_references()
+    own.readout.update(changes)
+    encoder = inference.load_encoder(config, bundle, experiment.open_source(config))
+    return kept_heads.load(
         pathlib.Path(config.workdir) / "eval/heads",
         kind,
-        checkpoint=bundle,
-        readout=config.readout.to_dict() | changes,
+        features=provenance.features(own, encoder),
     )
 
 
@@ -104,7 +109,7 @@ def test_pixels_are_mean_and_deviation_of_the_normalised_tile(read, city):
 @pytest.mark.parametrize("kind", ["all", "both"])
 def test_stored_heads_say_what_the_report_says(config, city, evaluated, read, kind):
     bundle, report = evaluated
-    found, _ = _load(config, bundle, kind)
+    found = _load(config, bundle, kind).predictors
     split = evaluation.choose_splits(config, city.source, city.regions, ("block",))
     fold = split["block"].fold
     assert set(found) == {"function", "population"}
@@ -150,24 +155,23 @@ def test_heads_of_another_readout_are_refused(config, evaluated, changes, messag
 def test_maps_of_another_readout_are_refused(config, evaluated):
     other = config.copy_and_resolve_references()
     other.embed.features, other.readout.groups = "all", "columns"
+    other.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     with pytest.raises(InputError, match="groups: 'alike' there, 'columns' here"):
         embed.embed(other)
 
 
-def test_heads_that_do_not_say_it_read_what_was_read_before(config, evaluated):
-    path = pathlib.Path(config.workdir) / "eval/heads/about.json"
-    written = path.read_text()
-    about = json.loads(written)
-    assert about.pop("readout")["surroundings_m"] == [65.0]
-    before = {"image": "pooled", "surroundings_m": (), "groups": "columns"}
-    try:
-        path.write_text(json.dumps(about))
-        found, _ = _load(config, evaluated[0], **before)
-        assert found
-        with pytest.raises(InputError, match="image: 'pooled' there, 'stages' here"):
-            _load(config, evaluated[0])
-    finally:
-        path.write_text(written)
+def test_heads_of_before_are_told_from_those_that_know_their_weights(
+    config, evaluated, tmp_path
+):
+    path = pathlib.Path(config.workdir) / "eval/heads"
+    folder = shutil.copytree(path, tmp_path / "heads")
+    about = json.loads((folder / "about.json").read_text())
+    features = about.pop("features")
+    assert features["readout.surroundings_m"] == [65.0] and about.pop("sealed")
+    (folder / "about.json").write_text(json.dumps(about))
+    (folder / marks.MARK).unlink()
+    with pytest.raises(InputError, match="earlier version.*place .*Evaluate again"):
+        kept_heads.load(folder, "all", features=features)
 
 
 def test_tables_and_baselines_are_read_with_the_same_surroundings(config, city):

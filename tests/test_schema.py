@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -84,8 +85,23 @@ def test_manifest_comes_back_as_it_went(records_dir, tmp_path):
     ("change", "message"),
     [
         (lambda fields: fields.update(version="0.0"), "version '0.0'"),
-        (lambda fields: fields.pop("city"), "not a manifest"),
-        (lambda fields: fields.update(extra=1), "not a manifest"),
+        (lambda fields: fields.pop("city"), "city edited since it was written"),
+        (lambda fields: fields.update(extra=1), "extra edited since it was written"),
+        (lambda fields: fields.update(extra=1, content={}), "not a manifest"),
+        (lambda fields: fields.update(num_regions=41), "num_regions edited"),
+        (
+            lambda fields: fields.update(num_regions=41, content={}),
+            "num_regions says 41 where the other fields say 40",
+        ),
+        (lambda fields: fields.update(categories=[*"edcba"]), "categories edited"),
+        (
+            lambda fields: fields["labels"]["population"].update(unit="thousands"),
+            "labels edited since it was written",
+        ),
+        (
+            lambda fields: fields["content"]["files"].update({"splits.csv": "0"}),
+            "content edited since it was written",
+        ),
     ],
 )
 def test_a_manifest_of_another_layout_is_refused(
@@ -109,3 +125,13 @@ def test_source_reads_all_shards_in_order(records_dir):
     assert ids == [
         f"r{row:04d}c{column:04d}" for row in range(5) for column in range(8)
     ]
+
+
+@pytest.mark.parametrize("city", ["../elsewhere", "/etc/passwd", "a/b", ".."])
+def test_no_city_names_shards_of_another_folder(records_dir, tmp_path, city):
+    folder = shutil.copytree(records_dir, tmp_path / "records")
+    fields = json.loads((folder / schema.MANIFEST_FILE).read_text())
+    fields |= {"city": city, "content": {}}  # a stranger can leave the seals out
+    (folder / schema.MANIFEST_FILE).write_text(json.dumps(fields))
+    with pytest.raises(InputError, match="cannot name the shards of this folder"):
+        schema.Manifest.load(folder)

@@ -1,6 +1,7 @@
 """Heads that come back from a folder say what they said before."""
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
@@ -80,3 +81,43 @@ def test_absent_and_damaged_heads_are_told(tmp_path):
     (tmp_path / "torn").mkdir()
     with pytest.raises(InputError, match="torn"):
         stored_heads.load_heads(tmp_path)
+
+
+def test_a_flipped_bit_in_any_file_of_a_head_is_noticed(tmp_path):
+    rng = random.Random(seed := random.randrange(10**6))
+    print(f"seed {seed}")
+    _, head, _ = _head()
+    folder = stored_heads.save_head(tmp_path / "a", head)
+    paths = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size]
+    assert len(paths) > 5
+    for path in paths:
+        before = path.read_bytes()
+        content = bytearray(before)
+        content[place := rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="a: nothing that this program saved"):
+            stored_heads.load_head(folder)
+            pytest.fail(f"seed {seed}: byte {place} of {path}")
+        path.write_bytes(before)
+    stored_heads.load_head(folder)
+
+
+def test_a_head_that_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypatch):
+    _, head, _ = _head()
+    folder = stored_heads.save_head(tmp_path / "a", head)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(stored.marks.checksums, "of", refuse)
+    with pytest.raises(InputError, match="cannot be read .Permission denied"):
+        stored_heads.load_head(folder)
+
+
+def test_a_folder_of_another_program_is_not_replaced(tmp_path):
+    _, head, _ = _head()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="thesis: exists, but holds no arrays"):
+        stored_heads.save_head(tmp_path / "thesis", head)
+    assert (tmp_path / "thesis/thesis.tex").read_text() == "years of work"

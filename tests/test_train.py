@@ -232,7 +232,9 @@ def test_without_any_whole_checkpoint_the_run_says_so(small_config):
 
 def test_another_optimiser_is_refused_and_nothing_set_aside(finished):
     finished.optim.name = "sgd"
-    with pytest.raises(InputError, match=r"opt_state.*absent here"):
+    with pytest.raises(
+        InputError, match=r"optim\.name: 'adam' in the checkpoint, 'sgd' here"
+    ):
         train.train(finished)
     assert not list(Path(finished.workdir).rglob("damaged*"))
 
@@ -282,6 +284,25 @@ def test_a_loss_that_is_no_number_stops_the_run(small_config):
     ):
         train.train(small_config)
     assert checkpoint.Checkpoints(small_config.workdir, keep=2).latest_step is None
+
+
+@pytest.mark.parametrize(("short_batch", "steps"), [("fill", 30), ("drop", 20)])
+def test_epochs_of_the_config_are_those_of_the_log(small_config, short_batch, steps):
+    small_config.data.batch_size, small_config.data.short_batch = 16, short_batch
+    small_config.train.total = "10 epochs"
+    run = experiment.build(small_config)
+    told = train.describe(run, small_config)
+    assert f"{steps} steps = 10.0 epochs" in told
+
+
+@pytest.mark.parametrize("total", ["120 epochs", "5 steps"])
+def test_a_batch_of_more_regions_than_there_are_is_told_before_all_else(
+    small_config, caplog, total
+):
+    small_config.data.batch_size, small_config.train.total = 48, total
+    with pytest.raises(InputError, match="batch_size=48 exceeds the 40 regions"):
+        train.train(small_config)
+    assert "epochs" not in caplog.text
 
 
 @pytest.mark.parametrize(

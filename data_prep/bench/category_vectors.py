@@ -95,7 +95,8 @@ def _run_command(config: ConfigDict, folder: Path) -> dict[str, Any]:
     path.write_text(
         "import json\nfrom ml_collections import ConfigDict\n"
         f"def get_config():\n"
-        f"    return ConfigDict(json.loads({config.to_json_best_effort()!r}))\n"
+        f"    return ConfigDict(json.loads({config.to_json_best_effort()!r}))\n",
+        encoding="utf-8",
     )
     name = "data_prep.category_embedding"
     start = time.perf_counter()

@@ -79,7 +79,9 @@ def main() -> None:
             )
         print(told)
         if path.value:
-            Path(path.value).write_text(json.dumps(result, indent=2) + "\n")
+            Path(path.value).write_text(
+                json.dumps(result, indent=2) + "\n", encoding="utf-8"
+            )
 
     cli.run(command, _USAGE)
 

@@ -60,7 +60,7 @@ def write(path: Path, num_pois: int, seed: int = 0) -> None:
         weights = share[siblings] / share[siblings].sum()
         category[row] = siblings[np.searchsorted(weights.cumsum(), rng.random())]
     category[:NUM_CATEGORIES] = np.arange(NUM_CATEGORIES)[:num_pois]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("poi_id", "lon", "lat", "category", "parent"))
         for row, (lon_deg, lat_deg) in enumerate(lon_lat_deg.tolist()):

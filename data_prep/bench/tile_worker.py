@@ -61,7 +61,7 @@ def make(folder: Path) -> None:
     )
     with rasterio.open(folder / "generated.tif", "w", **profile) as target:
         target.write(pixels)
-    (folder / "mosaic.vrt").write_text(_mosaic("generated.tif"))
+    (folder / "mosaic.vrt").write_text(_mosaic("generated.tif"), encoding="utf-8")
 
 
 def read(path: Path, num_tiles: int) -> dict[str, float]:

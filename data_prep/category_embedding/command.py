@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, disk, pois
+from data_prep import category_embedding, disk, pois, records
 from data_prep import crs as crs_lib
 from data_prep import sections as sections_lib
 from data_prep.category_embedding import neighbours
@@ -21,9 +21,10 @@ from data_prep.category_embedding.stage import stage
 from data_prep.checks import common
 from data_prep.checks import pois as poi_checks
 from data_prep.pois import PoiTable
-from mmgr_jax import cli
+from mmgr_jax import cli, files
 from mmgr_jax.data import schema, texts
 from mmgr_jax.errors import InputError
+from mmgr_jax.terminal import visible
 
 NEIGHBOURS_FILE = "category_neighbours.txt"
 
@@ -115,9 +116,11 @@ def write_to_records(config: ConfigDict) -> Path:
     with stage("total"):
         made = _make(config, _read_pois(config))
         _refuse_other_categories(manifest.categories, made.pois, folder)
-    _declare(manifest, folder, {})  # a stop here leaves vectors that fit no settings
-    path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
-    _declare(manifest, folder, made.recipe)
+    with records.alone(folder):
+        _declare(manifest, folder, {})  # stopped here, vectors fit no settings
+        path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
+        tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
+        _declare(manifest, folder, made.recipe, changed=tables)
     return path
 
 
@@ -169,7 +172,8 @@ def _make(config: ConfigDict, table: PoiTable) -> _Made:
 def _save(made: _Made, path: Path) -> Path:
     """Writes the vectors, with what belongs beside them, and says so."""
     beside = path.with_name(NEIGHBOURS_FILE)
-    _replace(beside, lambda file: file.write(made.neighbours.encode()))
+    told = visible(made.neighbours, keep="\n").encode()
+    _replace(beside, lambda file: file.write(told))
     space = path.with_name(texts.FILE)
     if made.space is None:
         space.unlink(missing_ok=True)  # that of the vectors before
@@ -186,12 +190,23 @@ def _save(made: _Made, path: Path) -> Path:
 
 
 def _declare(
-    manifest: schema.Manifest, folder: Path, recipe: Mapping[str, Any]
+    manifest: schema.Manifest,
+    folder: Path,
+    recipe: Mapping[str, Any],
+    changed: Sequence[str] = (),
 ) -> None:
-    """Notes in a manifest what made the vectors, where it notes settings at all."""
-    if manifest.config:
-        config = {**manifest.config, sections_lib.VECTORS: recipe}
-        dataclasses.replace(manifest, config=config).save(folder)
+    """Notes in a manifest what made the vectors, where it notes settings at all.
+
+    Args:
+        manifest: As it was before.
+        folder: Of the records.
+        recipe: What made the vectors.
+        changed: The files that were written anew.
+    """
+    config = dict(manifest.config)
+    if config:
+        config[sections_lib.VECTORS] = recipe
+    dataclasses.replace(manifest, config=config).save(folder, changed)
 
 
 def _refuse_other_categories(
@@ -217,8 +232,9 @@ def _refuse_other_categories(
 
 def _replace(path: Path, write_to: Callable[[IO[bytes]], object]) -> None:
     """Writes a file beside its place and renames it: it is never half there."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with disk.writing(path, "config.category_vectors.out"):
-        with temporary.open("wb") as file:
-            write_to(file)
-        temporary.replace(path)
+    with (
+        disk.writing(path, "config.category_vectors.out"),
+        files.replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        write_to(file)

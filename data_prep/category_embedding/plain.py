@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
 
-from data_prep import vectors
+from data_prep import cells, vectors
 from data_prep.checks import common
 from mmgr_jax.errors import InputError
 
@@ -101,10 +101,10 @@ def from_table(
             f"its columns: {common.names([str(name) for name in rows.columns])}. "
             f"Correct {_TABLE}.category_column or columns."
         )
-    names = rows[category_column].astype("string").str.strip()
+    names = cells.text(rows[category_column], f"{path}: column {category_column!r}")
     _refuse_unfit_names(path, names, categories)
-    _refuse_text(path, rows[chosen])
-    numbers = rows[chosen].set_axis(pd.Index(names)).loc[list(categories)]
+    numbers = _numbers(path, rows[chosen]).set_axis(pd.Index(names))
+    numbers = numbers.loc[list(categories)]
     logging.info("%s: %d of %d rows used", path, len(categories), len(rows))
     found = numbers.to_numpy(np.float32, na_value=np.nan)
     _refuse_gaps(path, found, categories, chosen)
@@ -124,6 +124,8 @@ def _load(path: str | None) -> pd.DataFrame:
     assert path is not None, "`problems` names what is missing"
     try:
         return pd.DataFrame(vectors.load(path))
+    except InputError:
+        raise
     except common.UNREADABLE as error:
         raise InputError(
             f"{path}: cannot be read ({error}). Wanted: {_WANTED}."
@@ -149,15 +151,19 @@ def _refuse_unfit_names(
         )
 
 
-def _refuse_text(path: str | None, cells: pd.DataFrame) -> None:
-    text = [
-        str(name) for name in cells if not pd.api.types.is_numeric_dtype(cells[name])
-    ]
+def _numbers(path: str | None, table: pd.DataFrame) -> pd.DataFrame:
+    """Columns as numbers."""
+    found, text = {}, []
+    for name in table:
+        found[name], wrong = cells.numbers(table[name], f"{path}: column {name!r}")
+        if (wrong & ~np.isinf(found[name])).any():
+            text.append(str(name))
     if text:
         raise InputError(
             f"{path}: column(s) {common.names(text)} hold something else than numbers. "
             f"Correct them, or name the columns of the vector in {_TABLE}.columns."
         )
+    return pd.DataFrame(found)
 
 
 def _refuse_gaps(

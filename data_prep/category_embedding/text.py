@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
-from data_prep import vectors
+from data_prep import cells, vectors
 from data_prep.checks import common
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import SentenceEncoder, TextSpace
@@ -197,13 +197,13 @@ def _own(path: str | None) -> dict[str, str]:
                 f"{path}: has no column {', '.join(map(repr, missing))}; its columns: "
                 f"{common.names(has)} ({key}). {wanted}"
             )
-        table = vectors.load(path, as_text=_COLUMNS)
+        table = vectors.load(path)
     except InputError:
         raise
     except common.UNREADABLE as error:
         raise InputError(f"{path}: cannot be read ({error}). {wanted}") from error
-    pairs = pd.DataFrame(table)[list(_COLUMNS)].dropna()
-    pairs = pairs.apply(lambda column: column.astype(str).str.strip())
+    said = {name: cells.text(table[name], f"{path}: {name}") for name in _COLUMNS}
+    pairs = pd.DataFrame(said).dropna()
     twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()
     if twice:
         raise InputError(

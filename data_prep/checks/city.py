@@ -21,7 +21,7 @@ def check(sections: sources.Sections) -> None:
     extent_deg, middle_deg = None, None
     if not image_problems:
         extent_deg = west, south, east, north = imagery.extent_deg(
-            sections["imagery"]["paths"]
+            **sections["imagery"]
         )
         middle_deg = ((west + east) / 2, (south + north) / 2)
     crs_problem = crs_lib.problem(sections["city"]["crs"], middle_deg)

@@ -13,10 +13,14 @@ from pyarrow import ArrowException
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.windows import Window
 
+from data_prep import crs as crs_lib
 from data_prep import vectors
 from mmgr_jax.errors import InputError
 
 Bounds = tuple[float, float, float, float]
+
+CRS_REMEDY = "Write the right one into it: `rio edit-info --crs EPSG:...` or `ogr2ogr "
+CRS_REMEDY += "-a_srs EPSG:... OUT"
 
 # What the readers of tables raise on a file that is damaged or of another format.
 UNREADABLE = (
@@ -41,7 +45,7 @@ def column_problems(
     path: str, header: vectors.Header, wanted: Sequence[str], key: str
 ) -> list[str]:
     """Columns that the config names and the file lacks."""
-    missing = [name for name in wanted if name not in header.columns]
+    missing = [name for name in wanted if not header.has(name)]
     if not missing:
         return []
     return [
@@ -57,6 +61,50 @@ def no_crs(path: str | Path) -> str:
         f"with `rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
         f"{path}`."
     )
+
+
+def overlap_problems(
+    key: str,
+    path: str,
+    bounds: Bounds,
+    crs: str,
+    extent_deg: Bounds | None,
+) -> list[str]:
+    """A label that lies elsewhere than the imagery, or nowhere.
+
+    Args:
+        key: The section of the config.
+        path: The file.
+        bounds: Its west, south, east, north, in its own CRS.
+        crs: Its CRS.
+        extent_deg: Those of the imagery in degrees; None: not known.
+    """
+    if extent_deg is None:
+        return []
+    west, south, east, north = crs_lib.transform_bounds(bounds, crs, crs_lib.WGS84)
+    # Infinite coordinates fail here, too.
+    if not (-360 <= west <= east <= 540 and -90.1 <= south <= north <= 90.1):
+        return [
+            f"{key}: {path} has coordinates that do not fit its CRS. Write the right "
+            f"one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+        ]
+    left, bottom, right, top = extent_deg
+    # Longitudes are the same after a whole turn: 181 degrees east is 179 west.
+    meets = any(
+        west + turn < right and east + turn > left for turn in (-360.0, 0.0, 360.0)
+    )
+    if meets and south < top and north > bottom:
+        return []
+    return [
+        f"{key}: {path} does not overlap the imagery. It covers "
+        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}. "
+        + crs_lib.wrong_place_advice(bounds, crs)
+    ]
+
+
+def _box(bounds_deg: Bounds) -> str:
+    west, south, east, north = bounds_deg
+    return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"
 
 
 def no_table(path: str | Path, error: Exception) -> str:

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import rasterio
-from rasterio.errors import RasterioError
 
+from data_prep import cells, csv_files, encodings, table_formats, vectors
 from data_prep import crs as crs_lib
-from data_prep import imagery, vectors
-from data_prep.checks import common
-from data_prep.labels import LabelSource, polygons
+from data_prep.checks import common, label_rasters
+from data_prep.labels import LabelSource, points, polygons
 from data_prep.labels import source as source_lib
 from mmgr_jax.errors import InputError
 
@@ -41,6 +38,8 @@ def problems(
         return [f"{key}: a name has letters, digits and underscores only."]
     source = LabelSource(**settings)
     found = source_lib.problems(key, source)
+    encoding = encodings.problem(source.encoding, key)
+    found += [encoding] if encoding else []
     if found:
         return found
     if not source.path or not Path(source.path).is_file():
@@ -49,14 +48,15 @@ def problems(
         return [f"{key}.path {source.path!r}: {what}. Wanted: {_wanted(source)}."]
     try:
         if source.form == "raster":
-            return _raster_problems(key, source, extent_deg)
+            if _is_table(source.path):
+                return [_no_raster(key, source)]
+            return label_rasters.problems(key, source, extent_deg)
         if source.form == "table":
             return _table_problems(key, source)
         return _polygon_problems(key, source, extent_deg)
     except InputError as error:
-        return [f"{key}: {error}"]
-    except RasterioError as error:
-        return [str(imagery.unreadable(Path(source.path), error))]
+        told = str(error)
+        return [told if told.startswith(key) else f"{key}: {told}"]
     except common.UNREADABLE as error:
         return [common.no_table(source.path, error)]
 
@@ -64,7 +64,7 @@ def problems(
 def _wanted(source: LabelSource) -> str:
     """What kind of file would do."""
     if source.form == "raster":
-        return f"a GeoTIFF with a CRS, band {source.band}, in {source.unit}"
+        return f"a GeoTIFF with a CRS, in {source.unit}"
     if source.form == "table":
         return f"a CSV or Parquet table with region ids in {source.id_column!r}"
     said = f"in {source.unit}"
@@ -73,30 +73,12 @@ def _wanted(source: LabelSource) -> str:
     return f"polygons with column {source.column!r}, {said}"
 
 
-def _raster_problems(
-    key: str, source: LabelSource, extent_deg: common.Bounds | None
-) -> list[str]:
-    with rasterio.open(source.path) as raster:
-        if not 1 <= source.band <= raster.count:
-            return [
-                f"{key}.band is {source.band}; {source.path} has {raster.count} "
-                f"band(s); allowed: 1 to {raster.count}."
-            ]
-        if raster.crs is None:
-            return [common.no_crs(source.path)]
-        if raster.transform.b or raster.transform.d:
-            return [
-                f"{source.path}: is rotated; turn it upright with `gdalwarp IN OUT`."
-            ]
-        common.probe(raster, [source.band])
-        return _overlap_problems(
-            key, source.path, tuple(raster.bounds), raster.crs.to_wkt(), extent_deg
-        )
-
-
 def _table_problems(key: str, source: LabelSource) -> list[str]:
     assert source.id_column is not None
-    header = vectors.header(source.path)
+    several = vectors.layer_problem(source.path, None, None)
+    if several:
+        return [f"{key}: {several}"]
+    header = vectors.header(source.path, None, source.text(key))
     wanted = [source.id_column]
     wanted += source.class_of if source.kind == "share" else [source.column or ""]
     return common.column_problems(source.path, header, wanted, key)
@@ -109,18 +91,26 @@ def _polygon_problems(
     several = vectors.layer_problem(source.path, None, None)
     if several:
         return [f"{key}: {several}"]
-    header = vectors.header(source.path)
-    found = common.column_problems(source.path, header, [source.column], key)
-    if not header.has_geometry:
+    header = vectors.header(source.path, None, source.text(key))
+    named = [source.column, source.x_column, source.y_column]
+    wanted = [name for name in named if name and name != source_lib.EACH]
+    found = common.column_problems(source.path, header, wanted, key)
+    crs = source.crs or header.crs
+    if not header.has_geometry and source.x_column is None:
         found.append(
             f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
-            "table of regions."
+            "table of regions, or x_column, y_column and crs for points with a count."
         )
-    elif header.crs is None:
+    elif crs is None:
         found.append(common.no_crs(source.path))
+    elif source.crs is None and (problem := _crs_problem(crs)):
+        found.append(f"{source.path}: {problem} {common.CRS_REMEDY} {source.path}`.")
+    elif source.crs and (problem := _crs_problem(source.crs)):
+        found.append(f"{key}.crs: {problem}")
     if found:
         return found
-    table = vectors.load(source.path)
+    assert crs is not None
+    table = points.load(key, source)
     if not (table.geometry.notna() & ~table.geometry.is_empty).any():
         return [
             f"{source.path}: no row has a geometry. Wanted: polygons with column "
@@ -129,20 +119,50 @@ def _polygon_problems(
     if infinite := common.infinite(source.path, table):
         return infinite
     if source.has_classes:
-        found += _unknown_classes(key, source, table[source.column])
-    else:
-        found += _no_numbers(key, source, table[source.column])
+        found += _unknown_classes(key, source, vectors.column(table, source.column))
+    elif source.column != source_lib.EACH:
+        found += _no_numbers(key, source, vectors.column(table, source.column))
     kinds = set(table.geom_type.dropna())
-    if not kinds <= set(polygons.POLYGONS):
+    if not kinds <= set(polygons.POLYGONS) and not (
+        source.kind == "count" and points.are_points(table)
+    ):
         found.append(
-            f"{source.path}: holds {common.names(sorted(kinds))}. Wanted: polygons."
+            f"{source.path}: holds {common.names(sorted(kinds))}. Wanted: polygons; or "
+            "points alone, which carry a count (kind 'count') and nothing else."
         )
     bounds = tuple(float(edge) for edge in table.total_bounds)
-    return found + _overlap_problems(key, source.path, bounds, header.crs, extent_deg)
+    return found + common.overlap_problems(key, source.path, bounds, crs, extent_deg)
+
+
+def _crs_problem(crs: str) -> str | None:
+    try:
+        return crs_lib.unusable(crs)
+    except InputError as error:
+        return str(error)
+
+
+def _is_table(path: str) -> bool:
+    """Whether a file that is no raster is a table or has geometries."""
+    if csv_files.is_csv(path) or path.lower().endswith(".parquet"):
+        return True
+    try:
+        table_formats.check_table(path)
+    except InputError:
+        return False
+    return True
+
+
+def _no_raster(key: str, source: LabelSource) -> str:
+    return (
+        f"{key}: {source.path} is a table, not a raster, and {key}.column names none "
+        f"of its columns. Name the one with the {source.kind}, and id_column where "
+        f"rows are regions; {source_lib.EACH!r} counts polygons or points themselves."
+    )
 
 
 def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[str]:
-    present = polygons.texts(column).dropna()
+    what = f"{source.path}: column {source.column!r}"
+    present = cells.text(column, what).dropna()
     unknown = present[~present.isin(list(source.class_of))].value_counts()
     if not len(unknown):
         return []
@@ -156,8 +176,8 @@ def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[s
 
 
 def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(float)
-    wrong = column[column.notna() & ~np.isfinite(numbers)]
+    what = f"{source.path}: column {source.column!r}"
+    wrong = column[cells.numbers(column, what)[1]]
     if not len(wrong):
         return []
     return [
@@ -173,34 +193,3 @@ def _counted(values: pd.Series) -> str:
     rows = ", ".join(f"{value!r} ({count})" for value, count in shown)
     more = len(values) - _CLASSES_SHOWN
     return rows + (f" and {more} more" if more > 0 else "")
-
-
-def _overlap_problems(
-    key: str,
-    path: str,
-    bounds: common.Bounds,
-    crs: str,
-    extent_deg: common.Bounds | None,
-) -> list[str]:
-    if extent_deg is None:
-        return []
-    west, south, east, north = crs_lib.transform_bounds(bounds, crs, crs_lib.WGS84)
-    # Infinite coordinates fail here, too.
-    if not (-360 <= west <= east <= 360 and -90 <= south <= north <= 90):
-        return [
-            f"{key}: {path} has coordinates that do not fit its CRS. Write the right "
-            f"one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
-        ]
-    left, bottom, right, top = extent_deg
-    if west < right and east > left and south < top and north > bottom:
-        return []
-    return [
-        f"{key}: {path} does not overlap the imagery. It covers "
-        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}. "
-        + crs_lib.wrong_place_advice(bounds, crs)
-    ]
-
-
-def _box(bounds_deg: common.Bounds) -> str:
-    west, south, east, north = bounds_deg
-    return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"

@@ -104,13 +104,21 @@ def _declared_crs_problems(
             "longitude and latitude."
         ]
     try:
-        if declared and file_crs and not crs_lib.same(declared, file_crs):
+        unusable = crs_lib.unusable(declared or file_crs or "")
+        if unusable and declared:
+            return [f"config.pois.crs {unusable} Allowed: such as 'EPSG:4326'."]
+        if unusable:
+            return [
+                f"{path}: {unusable} Say in config.pois.crs what they are, such as "
+                "'EPSG:4326' for longitude and latitude."
+            ]
+        is_told = file_crs is not None and not crs_lib.unusable(file_crs)
+        if declared and is_told and not crs_lib.same(declared, file_crs):
             return [
                 f"config.pois.crs is {declared!r}, but {path} is in "
                 f"{crs_lib.parse(file_crs).name!r}. Declare that one, or None, or "
                 "correct the file."
             ]
-        crs_lib.parse(declared or file_crs or "")
     except InputError as error:
         return [f"config.pois.crs: {error}"]
     return []

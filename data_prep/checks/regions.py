@@ -9,8 +9,9 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 
+from data_prep import crs as crs_lib
+from data_prep import encodings, vectors
 from data_prep import regions as regions_lib
-from data_prep import vectors
 from data_prep.checks import common
 from data_prep.regions import TileSpec, hexagons
 from data_prep.regions import polygons as polygons_lib
@@ -96,9 +97,14 @@ def _h3_problems(spec: TileSpec, *, resolution: int, containment: str) -> list[s
 
 
 def _polygon_problems(
-    *, path: str | None, layer: str | None, id_column: str | None, fit: str
+    *,
+    path: str | None,
+    layer: str | None,
+    id_column: str | None,
+    fit: str,
+    encoding: str | None = None,
 ) -> list[str]:
-    key = "config.regions.polygons"
+    key = polygons_lib.KEY
     found = []
     if fit not in polygons_lib.FITS:
         allowed = " or ".join(map(repr, polygons_lib.FITS))
@@ -113,14 +119,19 @@ def _polygon_problems(
         several = vectors.layer_problem(path, layer, f"{key}.layer")
         if several:
             return [*found, several]
-        header = vectors.header(path, layer)
+        text = vectors.Text(encoding, key=key)
+        if problem := encodings.problem(encoding, key):
+            return [*found, problem]
+        header = vectors.header(path, layer, text)
         wanted = [id_column] if id_column else []
         found += common.column_problems(path, header, wanted, f"{key}.id_column")
         if not header.has_geometry:
             return [*found, f"{path}: has no geometries. Wanted: polygons."]
         if header.crs is None:
             found.append(common.no_crs(path))
-        return found or _row_problems(path, vectors.load(path, layer), id_column)
+        elif unusable := crs_lib.unusable(header.crs):
+            found.append(f"{path}: {unusable} {common.CRS_REMEDY} {path}`.")
+        return found or _row_problems(path, vectors.load(path, layer, text), id_column)
     except InputError as error:
         return [*found, str(error)]
     except common.UNREADABLE as error:
@@ -144,7 +155,9 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
         )
     if id_column is None:
         return found
-    ids = pd.Series(polygons_lib.ids_of(table[id_column]), index=table.index)
+    ids = pd.Series(
+        polygons_lib.ids_of(vectors.column(table, id_column)), index=table.index
+    )
     missing = there & (ids == "")
     if missing.any():
         found.append(

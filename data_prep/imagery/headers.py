@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import glob
-import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
 
+from data_prep import crs as crs_lib
+from data_prep import formats
+from data_prep.imagery import declared as declared_lib
+from data_prep.imagery.declared import Declared
 from mmgr_jax.errors import InputError
 
-# Decoded blocks that GDAL keeps, in MiB, in place of 5 % of the machine: a row of tiles
-# of a striped file 100,000 px wide fits, and memory does not depend on the raster.
-_CACHE_MIB = 256
+_RGB = ("red", "green", "blue")
+_FIRST = (1, 2, 3)
+# What a description calls a band; a red edge is no red.
+_NAMED = re.compile(
+    r"(?<![a-z])(?:(?P<red>red(?![\s_-]?edge))|(?P<green>green)|(?P<blue>blue)|"
+    r"(?P<nir>nir|near[\s_-]?infrared)|(?P<other>coastal|red[\s_-]?edge|swir|pan))"
+    r"(?![a-z])",
+    re.IGNORECASE,
+)
+_UNUSUAL = (
+    ColorInterp.hue, ColorInterp.saturation, ColorInterp.lightness, ColorInterp.cyan,
+    ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black, ColorInterp.Y,
+    ColorInterp.Cb, ColorInterp.Cr,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """What a file says of itself, corrected by what the config says of it.
 
     Attributes:
         path: The file.
@@ -34,8 +46,15 @@ class Header:
         crs: Its CRS as WKT, None where it names none.
         dtypes: Type of each band's pixels.
         colors: What each band is said to show.
+        descriptions: What each band is called, "" where it has no name.
         masks: How each band marks missing pixels.
         overviews: Factors of its overviews, from fine to coarse.
+        nodata: What missing pixels of each band hold, None where nothing is said.
+        packing: Scale and offset of each band's numbers.
+        white_is_zero: The number of black where white is 0 and black the largest
+            number, as in scanned film; None where black is 0.
+        pages: Names of further images in the file.
+        declared: What the config says in place of the file.
     """
 
     path: Path
@@ -48,6 +67,12 @@ class Header:
     colors: tuple[ColorInterp, ...]
     masks: tuple[frozenset[MaskFlags], ...]
     overviews: tuple[int, ...]
+    nodata: tuple[float | None, ...] = ()
+    descriptions: tuple[str, ...] = ()
+    packing: tuple[tuple[float, float], ...] = ()
+    white_is_zero: int | None = None
+    pages: tuple[str, ...] = ()
+    declared: Declared = Declared()
 
     @property
     def is_upright(self) -> bool:
@@ -63,29 +88,62 @@ class Header:
         """Whether some bands hold fractions, and so may hold NaN."""
         return any(self.dtypes[band - 1].startswith("float") for band in bands)
 
+    def color_of(self, band: int) -> str | None:
+        """Red, green, blue or another, by a band's name or else by its colour's."""
+        called = self.descriptions[band - 1] if self.descriptions else ""
+        if found := _NAMED.search(called):
+            return found.lastgroup
+        color = self.colors[band - 1]
+        is_told = color.name in _RGB or color.value >= ColorInterp.pan.value
+        return color.name if is_told else None
 
-def read(path: Path) -> Header:
+
+def read(
+    path: Path,
+    folders: Sequence[Path] = (),
+    declared: Declared = Declared(),  # noqa: B008
+) -> Header:
     """Reads a file's header, no pixels.
 
+    Args:
+        path: The file.
+        folders: Where the members of a mosaic may lie, beside its own folder.
+        declared: What the config says in place of the file.
+
     Raises:
-        InputError: If it is no image, or damaged.
+        InputError: If it is no image, damaged, of a format that is not read, or reads
+            what it must not.
     """
-    try:
-        with settings(), rasterio.open(path) as source:
-            return Header(
-                path=path,
-                driver=source.driver,
-                width_px=source.width,
-                height_px=source.height,
-                transform=source.transform,
-                crs=source.crs.to_wkt() if source.crs else None,
-                dtypes=source.dtypes,
-                colors=source.colorinterp,
-                masks=tuple(map(frozenset, source.mask_flag_enums)),
-                overviews=tuple(source.overviews(1)) if source.count else (),
-            )
-    except RasterioError as error:
-        raise unreadable(path, error) from error
+    with (
+        formats.settings(),
+        formats.open_raster(path, folders, "config.imagery.folders") as source,
+    ):
+        formats.refuse_large_blocks(path, source)
+        header = Header(
+            path=path,
+            driver=source.driver,
+            width_px=source.width,
+            height_px=source.height,
+            transform=source.transform,
+            crs=source.crs.to_wkt() if source.crs else None,
+            dtypes=source.dtypes,
+            colors=source.colorinterp,
+            masks=tuple(map(frozenset, source.mask_flag_enums)),
+            overviews=tuple(source.overviews(1)) if source.count else (),
+            nodata=tuple(source.nodatavals),
+            descriptions=tuple(text or "" for text in source.descriptions),
+            packing=tuple(zip(source.scales, source.offsets, strict=True)),
+            white_is_zero=_white_is_zero(source),
+            pages=tuple(source.subdatasets) if source.count else (),
+        )
+    return declared_lib.apply(header, declared)
+
+
+def open_file(header: Header, **options: str) -> rasterio.DatasetReader:
+    """Opens a file whose header was read, as the config says it is."""
+    if header.declared.changes:
+        return rasterio.open(declared_lib.as_vrt(header), **options)
+    return rasterio.open(header.path, driver=header.driver, **options)
 
 
 def problem(header: Header, bands: Sequence[int]) -> str | None:
@@ -98,27 +156,16 @@ def problem(header: Header, bands: Sequence[int]) -> str | None:
             f"{path}: has {count} band(s), config.imagery.bands asks for {missing}; "
             f"allowed: 1 to {count}.{grey}"
         )
-    for band in bands:
-        if header.colors[band - 1] == ColorInterp.palette:
-            return (
-                f"{path}: band {band} holds numbers of a palette, not colours. Expand "
-                "them with `gdal_translate -expand rgb IN OUT`."
-            )
-        if header.colors[band - 1] == ColorInterp.alpha:
-            return (
-                f"{path}: band {band}, which config.imagery.bands names as a colour, "
-                f"is marked as alpha. {alpha_remedy(header, band)}"
-            )
-        if header.dtypes[band - 1].startswith("complex"):
-            return f"{path}: band {band} holds complex numbers; colours are needed."
-    if header.crs is None:
-        return f"{path}: has no CRS, so nothing says where it lies. {_remedy(header)}"
-    if header.transform == Affine.identity():
+    if header.pages:
         return (
-            f"{path}: has a CRS but no position (control points alone do not count). "
-            "Rectify it with `gdalwarp IN OUT`."
+            f"{path}: holds {len(header.pages)} images, of which only the first would "
+            f"be read. Take out the one that is meant: `gdal_translate "
+            f"{header.pages[0]} OUT`."
         )
-    return None
+    for band in bands:
+        if found := _band_problem(header, band):
+            return found
+    return _order_problem(header, bands) or _place_problem(header)
 
 
 def alpha_remedy(header: Header, band: int) -> str:
@@ -126,62 +173,107 @@ def alpha_remedy(header: Header, band: int) -> str:
     names = [color.name for color in header.colors]
     names[band - 1] = "undefined"
     return (
-        "If it is near infrared, say so: "
+        "If it is near infrared, say so in the config, by config.imagery.ignore="
+        "('alpha',), or in the file: "
         f"`rio edit-info --colorinterp {','.join(names)} {header.path}`."
     )
 
 
-def expand(paths: Sequence[str]) -> list[Path]:
-    """The files behind paths and glob patterns, sorted, each once."""
-    found: set[Path] = set()
-    for pattern in map(str, paths):
-        # A file whose name holds brackets is no pattern.
-        names = [pattern] if Path(pattern).exists() else glob.glob(pattern)
-        found.update(map(Path, names))
-    return sorted(found)
-
-
-def unreadable(path: Path, error: Exception, where: str = "") -> InputError:
-    """The error for a raster that opens or reads badly.
-
-    Args:
-        path: The file.
-        error: What was raised.
-        where: The part that was read, such as "columns 0 to 224, rows 0 to 224".
-    """
-    if path.is_dir():
-        return InputError(
-            f"{path}: is a folder, not an image. Name the files in it, such as "
-            f"{str(path / '*.tif')!r}."
+def _band_problem(header: Header, band: int) -> str | None:
+    path, color = header.path, header.colors[band - 1]
+    if color == ColorInterp.palette:
+        return (
+            f"{path}: band {band} holds numbers of a palette, not colours. Expand "
+            "them with `gdal_translate -expand rgb IN OUT`."
         )
-    cause = str(error.__cause__ or error)
-    at = f" at {where}" if where else ""
-    return InputError(
-        f"{path}: cannot be read{at} ({cause}). The file may be truncated or damaged: "
-        "check it with `gdalinfo -checksum FILE` and fetch it again."
+    if color == ColorInterp.alpha:
+        return (
+            f"{path}: band {band}, which config.imagery.bands names as a colour, "
+            f"is marked as alpha. {alpha_remedy(header, band)}"
+        )
+    if color in _UNUSUAL:
+        return (
+            f"{path}: band {band} is {color.name}; red, green and blue are needed. "
+            "Convert it to RGB with an image program that knows its colour space."
+        )
+    if header.dtypes[band - 1].startswith("complex"):
+        return f"{path}: band {band} holds complex numbers; colours are needed."
+    return None
+
+
+def _order_problem(header: Header, bands: Sequence[int]) -> str | None:
+    """Colours that the file says lie in other bands than the config takes them from.
+
+    False colours are a choice; red and blue exchanged are not, nor are the first three
+    bands, which are what a config has that does not choose, where the file says what
+    each of them is.
+    """
+    if "colors" in header.declared.ignore or len(bands) != len(_RGB):
+        return None
+    found = [header.color_of(band) for band in bands]
+    place = {header.color_of(band): band for band in range(len(header.colors), 0, -1)}
+    has_all = all(color in place for color in _RGB)
+    pairs = zip(found, _RGB, strict=True)
+    differs = any(color not in (None, wanted) for color, wanted in pairs)
+    is_exchange = set(found) == set(_RGB)
+    if not (differs and has_all and (is_exchange or tuple(bands) == _FIRST)):
+        return None
+    pairs = zip(bands, found, strict=True)
+    said = ", ".join(f"{band} {color or 'unnamed'}" for band, color in pairs)
+    proposal = tuple(place[color] for color in _RGB)
+    return (
+        f"{header.path}: config.imagery.bands is {tuple(bands)} for red, green and "
+        f"blue, but the file says its bands are {said}. Set config.imagery.bands="
+        f"{proposal}; or, where the file is wrong or other colours are meant, "
+        "config.imagery.ignore=('colors',)."
     )
 
 
-def settings() -> rasterio.Env:
-    """GDAL's settings for a read, to be entered around it."""
-    return rasterio.Env(**_settings())
+def _place_problem(header: Header) -> str | None:
+    path = header.path
+    if header.crs is None:
+        return f"{path}: has no CRS, so nothing says where it lies. {_remedy(header)}"
+    if header.transform == Affine.identity():
+        return (
+            f"{path}: has a CRS but no position (control points alone do not count). "
+            "Rectify it with `gdalwarp IN OUT`."
+        )
+    if unusable := crs_lib.unusable(header.crs):
+        return f"{path}: {unusable} {_remedy(header)}"
+    return None
 
 
-@functools.cache
-def _settings() -> dict[str, str | int]:
-    # Files beside a file are looked for one by one: listing a folder of thousands of
-    # tiles for each of them takes longer than to open it.
-    chosen: dict[str, str | int] = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
-    if "GDAL_CACHEMAX" not in os.environ:
-        chosen["GDAL_CACHEMAX"] = _CACHE_MIB
-    return chosen
+def _white_is_zero(source: rasterio.DatasetReader) -> int | None:
+    """The largest number of a file whose white is 0; of a mosaic its first member's."""
+    if source.driver == "VRT":
+        members = [Path(name) for name in source.files[1:] if Path(name).is_file()]
+        if not members or not source.count:
+            return None
+        with formats.open_raster(members[0]) as member:
+            return _white_is_zero(member)
+    if source.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") != "YES":
+        return None
+    # GDAL takes averages of others by a palette of 256 greys.
+    if source.dtypes[0] != "uint8":
+        raise InputError(
+            f"{source.name}: says that white is 0, of numbers of type "
+            f"{source.dtypes[0]}; allowed: uint8. Invert it with `gdal_translate "
+            "-scale 0 HIGHEST HIGHEST 0 IN OUT`."
+        )
+    own = source.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+    return 2 ** int(own or 8) - 1
 
 
 def _remedy(header: Header) -> str:
     if header.driver == "GTiff":
         return f"Write it into the file: `rio edit-info --crs EPSG:... {header.path}`."
     tiff = header.path.with_suffix(".tif")
+    hint = ""
+    if declared_lib.tile_of(header.path) is not None:
+        hint = (
+            " Tiles z/x/y of a web map: config.imagery.grid='xyz' says where they lie."
+        )
     return (
         f"{header.driver} keeps none; make a GeoTIFF of it: `rio convert {header.path} "
-        f"{tiff} && rio edit-info --crs EPSG:... {tiff}`."
+        f"{tiff} && rio edit-info --crs EPSG:... {tiff}`.{hint}"
     )

@@ -14,9 +14,12 @@ from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from data_prep import formats
 from data_prep.imagery import headers as headers_lib
+from data_prep.imagery import paths as paths_lib
 from data_prep.imagery import placement, reader
 from data_prep.imagery import stretch as stretch_lib
+from data_prep.imagery.declared import Declared
 from data_prep.imagery.headers import Header
 from data_prep.imagery.placement import Bounds
 from data_prep.imagery.reader import Reader
@@ -26,16 +29,18 @@ from mmgr_jax.errors import InputError
 _Into: TypeAlias = tuple[slice, slice]
 _Result = TypeVar("_Result")
 
+OVERLAPS = ("first", "last")
+
 
 class Imagery:
     """Windowed reads of one or several files on a common grid.
 
     Memory does not grow with the rasters. Where files overlap, the first in sorted
-    order with a valid pixel wins. A file that lies on the grid already is copied pixel
-    by pixel; any other, of whatever CRS or rotation, is warped as it is read: averaged
-    where its pixels are finer than the grid's, bilinear otherwise. Of a file with
-    overviews, the coarsest with two or more of its pixels along one of the grid's is
-    read.
+    order with a valid pixel wins, or the last. A file that lies on the grid already is
+    copied pixel by pixel; any other, of whatever CRS or rotation, is warped as it is
+    read: averaged where its pixels are finer than the grid's, bilinear otherwise. Of a
+    file with overviews, the coarsest with two or more of its pixels along one of the
+    grid's is read. Of a file whose white is 0 the picture is read, not the negative.
 
     For one thread at a time. A copy for another process (by pickling or forking) opens
     files of its own, and need not read headers again.
@@ -44,6 +49,7 @@ class Imagery:
         files: The files, sorted by path, each with its place on the grid.
         paths: Their paths.
         footprints_m: West, south, east, north of each file in metres [m 4].
+        shared_m: The ground of two files each [k], as shapely geometries.
         bounds_m: Extent of all files; its north-west corner anchors the pixel grid.
         stretch: How pixels become 8-bit; None where they are.
 
@@ -59,6 +65,10 @@ class Imagery:
         *,
         nodata: float | None = None,
         stretch: Setting = None,
+        overlap: str = "first",
+        ignore: Sequence[str] = (),
+        grid: str | None = None,
+        folders: Sequence[str] = (),
         crs: str,
         gsd_m: float,
     ) -> None:
@@ -67,13 +77,17 @@ class Imagery:
         Reads no pixels but a sample for percentiles, where `stretch` asks for them.
 
         Args:
-            paths: Files of any format GDAL reads (GeoTIFF, COG, VRT mosaics), or glob
-                patterns of them.
+            paths: Files of the formats `formats.RASTERS`, or glob patterns of them.
             bands: Three band numbers counted from 1: red, green, blue. A grey image is
                 (1, 1, 1); (4, 1, 2) makes false colours of near infrared.
             nodata: What missing pixels hold in all three bands, in files that mark none
                 themselves (by nodata, an alpha band or a mask). NaN is always missing.
             stretch: See `stretch.Setting`; None for 8-bit files.
+            overlap: Which of several files shows the ground that they share: the
+                "first" or the "last" by path.
+            ignore: What the files say wrongly, see `Declared`.
+            grid: Where files without a place lie, see `Declared`.
+            folders: Where the members of mosaics may lie beside the folders of `paths`.
             crs: Metric CRS of the study area.
             gsd_m: Side of a pixel of the grid in metres.
 
@@ -84,13 +98,17 @@ class Imagery:
         self._nodata = nodata
         self._crs = crs
         self._gsd_m = gsd_m
-        self.paths = headers_lib.expand(paths)
+        self._reverse = overlap == "last"
+        self.paths = paths_lib.expand(paths)
         if not self.paths:
             raise InputError(f"config.imagery.paths {tuple(paths)}: no such file.")
-        headers = [headers_lib.read(path) for path in self.paths]
+        allowed = paths_lib.folders(paths, folders)
+        said = Declared(tuple(ignore), grid)
+        headers = [headers_lib.read(path, allowed, said) for path in self.paths]
         _refuse(headers, bands, nodata, stretch)
         self.files, (west, north) = placement.place(headers, crs, gsd_m)
         self.footprints_m = np.array([file.bounds_m for file in self.files], float)
+        self.shared_m = placement.shared(headers, crs, gsd_m)
         south = float(self.footprints_m[:, 1].min())
         east = float(self.footprints_m[:, 2].max())
         self.bounds_m: Bounds = (west, south, east, north)
@@ -114,12 +132,19 @@ class Imagery:
         )
         told: dict[str, Any] = {"files": len(self.files), "resampling": dict(how)}
         told["from overviews"] = sum(file.overview is not None for file in self.files)
+        told["overlapping pairs"] = len(self.shared_m)
+        told["shown where files overlap"] = self.rule
         if self.stretch:
             told["stretch"] = dataclasses.asdict(self.stretch)
         return told
 
+    @property
+    def rule(self) -> str:
+        """Which file shows the ground that several share."""
+        return f"the {'last' if self._reverse else 'first'} file by path"
+
     def read_tile(
-        self, bounds_m: Bounds, tile_size_px: int
+        self, bounds_m: Bounds, tile_size_px: int, file: int | None = None
     ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """Reads one tile of the grid.
 
@@ -127,6 +152,7 @@ class Imagery:
             bounds_m: West, south, east, north; a whole number of pixels from the
                 north-west corner of `bounds_m` of the imagery.
             tile_size_px: Side of the tile in pixels.
+            file: Index of the one file to read; None: all, by `rule`.
 
         Returns:
             The tile uint8 [h w 3], zero where there is no imagery, and a mask [h w]
@@ -137,7 +163,7 @@ class Imagery:
         """
         tile = np.zeros((tile_size_px, tile_size_px, 3), np.uint8)
         filled = np.zeros((tile_size_px, tile_size_px), bool)
-        for index, window, into in self._parts(bounds_m, tile_size_px):
+        for index, window, into in self._parts(bounds_m, tile_size_px, file):
             if filled[into].all():
                 continue
             pixels, new = self._read(index, window)
@@ -149,13 +175,15 @@ class Imagery:
             filled[into] |= new
         return tile, filled
 
-    def coverage(self, bounds_m: Bounds, tile_size_px: int) -> float:
+    def coverage(
+        self, bounds_m: Bounds, tile_size_px: int, file: int | None = None
+    ) -> float:
         """Share of a tile's pixels that hold imagery; see `read_tile`.
 
         Colours are read only where the file does not tell otherwise what is missing.
         """
         filled = np.zeros((tile_size_px, tile_size_px), bool)
-        for index, window, into in self._parts(bounds_m, tile_size_px):
+        for index, window, into in self._parts(bounds_m, tile_size_px, file):
             if self._is_solid(index, window):
                 filled[into] = True
             elif not filled[into].all():
@@ -163,10 +191,12 @@ class Imagery:
         return float(filled.mean())
 
     def _parts(
-        self, bounds_m: Bounds, tile_size_px: int
+        self, bounds_m: Bounds, tile_size_px: int, only: int | None
     ) -> Iterator[tuple[int, Window, _Into]]:
         """Each file's window on a tile, and where it goes in the tile."""
         for index in self._touching(bounds_m):
+            if only not in (None, index):
+                continue
             file = self.files[index]
             column = round((bounds_m[0] - self.bounds_m[0]) / self._gsd_m)
             row = round((self.bounds_m[3] - bounds_m[3]) / self._gsd_m)
@@ -184,7 +214,8 @@ class Imagery:
         boxes = self.footprints_m
         touches = (boxes[:, 0] < east) & (boxes[:, 2] > west)
         touches &= (boxes[:, 1] < north) & (boxes[:, 3] > south)
-        return np.flatnonzero(touches).tolist()
+        found = np.flatnonzero(touches).tolist()
+        return found[::-1] if self._reverse else found
 
     def _read(
         self, index: int, window: Window
@@ -213,14 +244,14 @@ class Imagery:
     ) -> _Result:
         """Reads from a file; what fails is told with the file and the place."""
         try:
-            with headers_lib.settings():
+            with formats.settings():
                 return work(self._readers[index], window)
         except RasterioError as error:
             left, top = window.col_off, window.row_off
             where = f"columns {left} to {left + window.width}, "
             where += f"rows {top} to {top + window.height}"
             path = self.files[index].path
-            raise headers_lib.unreadable(path, error, where) from error
+            raise formats.unreadable(path, error, where) from error
 
     def _open(self, index: int) -> Reader:
         file = self.files[index]

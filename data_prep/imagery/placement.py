@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import shapely
 from jaxtyping import Float
 from rasterio.enums import Resampling
 
@@ -80,16 +81,34 @@ def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
     steps = np.linspace(0.0, 1.0, 22)
     sides = [(steps, np.full_like(steps, side)) for side in (0.0, 1.0)]
     right, down = np.concatenate([*sides, *(side[::-1] for side in sides)], axis=1)
-    boxes = np.zeros((len(headers), 4))
-    by_crs: dict[str, list[int]] = {}
-    for index, header in enumerate(headers):
-        by_crs.setdefault(str(header.crs), []).append(index)
-    for source_crs, members in by_crs.items():
-        x, y = _edges([headers[index] for index in members], right, down)
-        flat = crs_lib.transform(x.ravel(), y.ravel(), source_crs, crs)
-        x, y = (part.reshape(x.shape) for part in flat)
-        boxes[members] = np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
-    return boxes
+    x, y = _points(headers, crs, right, down)
+    if crs_lib.parse(crs).is_geographic:  # across 180 degrees east follows on
+        x = crs_lib.near_deg(x, x[:1])
+    return np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
+
+
+def shared(headers: Sequence[Header], crs: str, gsd_m: float) -> np.ndarray:
+    """The ground that two files each share, as shapely geometries [k].
+
+    Strips of less than a pixel of the grid do not count.
+    """
+    right, down = np.array([[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    corners = np.stack(_points(headers, crs, right, down), axis=-1).swapaxes(0, 1)
+    outline = shapely.make_valid(shapely.polygons(corners))
+    shrunk = shapely.buffer(outline, -gsd_m / 2, join_style="mitre")
+    first, second = shapely.STRtree(shrunk).query(shrunk, predicate="intersects")
+    first, second = np.stack([first, second])[:, first < second]
+    box = shapely.bounds(outline)
+    low = np.maximum(box[first, :2], box[second, :2])
+    high = np.minimum(box[first, 2:], box[second, 2:])
+    found = shapely.box(*low.T, *high.T)
+    # Most files lie along the axes; GEOS would take a hundred times as long for them.
+    fills = shapely.area(outline) > (1 - 1e-9) * shapely.area(shapely.box(*box.T))
+    turned = ~(fills[first] & fills[second])
+    found[turned] = shapely.intersection(
+        outline[first[turned]], outline[second[turned]]
+    )
+    return found
 
 
 def place(
@@ -204,6 +223,24 @@ def _overview(header: Header, pixels_along: float) -> int | None:
         if pixels_along / factor >= _OVERVIEW_PIXELS
     ]
     return max(fine, default=None)
+
+
+def _points(
+    headers: Sequence[Header],
+    crs: str,
+    right: Float[np.ndarray, " n"],
+    down: Float[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:
+    """Coordinates in a CRS of points given as shares of the files' sides."""
+    x, y = np.zeros((2, len(right), len(headers)))
+    by_crs: dict[str, list[int]] = {}
+    for index, header in enumerate(headers):
+        by_crs.setdefault(str(header.crs), []).append(index)
+    for source_crs, members in by_crs.items():
+        own = _edges([headers[index] for index in members], right, down)
+        flat = crs_lib.transform(own[0].ravel(), own[1].ravel(), source_crs, crs)
+        x[:, members], y[:, members] = (part.reshape(own[0].shape) for part in flat)
+    return x, y
 
 
 def _edges(

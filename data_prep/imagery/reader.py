@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from data_prep.imagery import headers as headers_lib
 from data_prep.imagery.headers import Header
 from data_prep.imagery.placement import ImageFile
 
@@ -32,7 +33,11 @@ class Reader:
     """One open file; a pixel is missing where all its colours are, or any is NaN."""
 
     def __init__(
-        self, dataset: _Dataset, bands: Sequence[int], nodata: float | None
+        self,
+        dataset: _Dataset,
+        bands: Sequence[int],
+        nodata: float | None,
+        white_is_zero: int | None = None,
     ) -> None:
         """Takes over an open file.
 
@@ -40,8 +45,10 @@ class Reader:
             dataset: The file, closed by `close`.
             bands: Bands to read, counted from 1.
             nodata: What missing pixels hold, where the file does not mark them.
+            white_is_zero: The number of black in a file whose white is 0.
         """
         self._dataset = dataset
+        self._black = white_is_zero
         self._bands = list(bands)
         kinds = {dataset.dtypes[band - 1] for band in bands}
         self._is_float = any(kind.startswith("float") for kind in kinds)
@@ -57,9 +64,9 @@ class Reader:
         self._needs_pixels = self._is_float or self._missing is not None
 
     def read(self, window: Window) -> tuple[_Pixels, _Valid]:
-        """Pixels of a window as stored, and which of them are there."""
+        """Pixels of a window, and which of them are there; black is 0."""
         pixels = self._dataset.read(self._bands, window=window)
-        return pixels, self._valid(window, pixels)
+        return self._positive(pixels), self._valid(window, pixels)
 
     def read_solid(self, window: Window) -> _Pixels:
         """Pixels of a window of which none is missing.
@@ -72,15 +79,16 @@ class Reader:
             not isinstance(dataset, WarpedVRT)
             or dataset.resampling != Resampling.average
         ):
-            return dataset.read(self._bands, window=window)
+            return self._positive(dataset.read(self._bands, window=window))
         source = dataset.src_dataset
         own = source.window(*dataset.window_bounds(window)).flatten()
-        return source.read(
+        pixels = source.read(
             self._bands,
             window=Window(*(round(side, 6) for side in own)),
             out_shape=(len(self._bands), window.height, window.width),
             resampling=Resampling.average,
         )
+        return self._positive(pixels)
 
     def valid(self, window: Window) -> _Valid:
         """Which pixels of a window are there."""
@@ -93,6 +101,10 @@ class Reader:
         self._dataset.close()
         if isinstance(self._dataset, WarpedVRT):
             self._dataset.src_dataset.close()
+
+    def _positive(self, pixels: _Pixels) -> _Pixels:
+        """The picture of a negative; of other files the pixels themselves."""
+        return pixels if self._black is None else self._black - pixels
 
     def _valid(self, window: Window, pixels: np.ndarray | None) -> _Valid:
         if pixels is not None and self._missing is not None:
@@ -158,7 +170,8 @@ def open_as_is(header: Header, bands: Sequence[int], nodata: float | None) -> Re
         nodata: What missing pixels hold in files that mark none.
     """
     own = None if header.has_mask(bands) else nodata
-    return Reader(rasterio.open(header.path), bands, own)
+    source = headers_lib.open_file(header)
+    return Reader(source, bands, own, header.white_is_zero)
 
 
 def open_on_grid(
@@ -183,7 +196,7 @@ def open_on_grid(
         return open_as_is(header, bands, nodata)
     # Without being told, GDAL takes any overview for the pixels of an average.
     level = "NONE" if file.overview is None else f"{file.overview}only"
-    source = rasterio.open(header.path, OVERVIEW_LEVEL=level)
+    source = headers_lib.open_file(header, OVERVIEW_LEVEL=level)
     warp = dict(
         crs=crs,
         transform=transform,
@@ -200,4 +213,4 @@ def open_on_grid(
         warp |= dict(add_alpha=ColorInterp.alpha not in header.colors)
     else:
         warp |= dict(dtype="float32", nodata=np.nan)
-    return Reader(WarpedVRT(source, **warp), bands, None)
+    return Reader(WarpedVRT(source, **warp), bands, None, header.white_is_zero)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped, UInt8
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from data_prep.imagery import headers as headers_lib
+from data_prep import formats
 from data_prep.imagery import reader
 from data_prep.imagery.headers import Header
 from mmgr_jax.errors import InputError
@@ -150,6 +150,8 @@ def unfit(
         bands: Red, green and blue, counted from 1.
         nodata: What missing pixels hold in files that mark none.
     """
+    if found := _packed_in_ways(headers, bands):
+        return found
     by_type: dict[str, list[Header]] = {}
     for header in headers:
         for kind in {header.dtypes[band - 1] for band in bands}:
@@ -171,7 +173,7 @@ def _sample_file(
     header: Header, bands: Sequence[int], nodata: float | None, side: int
 ) -> Iterator[Float[np.ndarray, "3 n"]]:
     try:
-        with headers_lib.settings():
+        with formats.settings():
             source = reader.open_as_is(header, bands, nodata)
             try:
                 for window in _lattice(header, side):
@@ -180,7 +182,26 @@ def _sample_file(
             finally:
                 source.close()
     except RasterioError as error:
-        raise headers_lib.unreadable(header.path, error) from error
+        raise formats.unreadable(header.path, error) from error
+
+
+def _packed_in_ways(headers: Sequence[Header], bands: Sequence[int]) -> str | None:
+    """Files whose numbers mean other brightness, which no one stretch can bring out."""
+    by_packing: dict[tuple, Header] = {}
+    for header in headers:
+        packing = tuple(header.packing[band - 1] for band in bands if header.packing)
+        by_packing.setdefault(packing, header)
+    if len(by_packing) < 2:
+        return None
+    examples = ", ".join(
+        f"{[tuple(pair) for pair in packing]} in {header.path}"
+        for packing, header in list(by_packing.items())[:3]
+    )
+    return (
+        "config.imagery.paths: the files pack brightness in several ways, by (scale, "
+        f"offset) of each band: {examples}. Unpack them to one kind of number with "
+        "`gdal_translate -unscale -ot Float32 IN OUT`, or leave some out."
+    )
 
 
 def _undecided(

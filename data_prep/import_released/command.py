@@ -18,7 +18,7 @@ from data_prep.checks import common
 from data_prep.import_released import categories, images, sample
 from data_prep.import_released.sample import Sample
 from mmgr_jax import cli
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import contents, schema, source, tiles
 from mmgr_jax.errors import InputError
 
 SECTIONS = ("city", sections_lib.RELEASED, "blocks", "records")
@@ -61,6 +61,8 @@ def import_records(config: ConfigDict) -> Path:
         )
     common.refuse(city, found)
     records.refuse_foreign(records_dir)
+    stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
+    described = sources.describe(_present(sections), records_dir, stamps)
     found = sample.read(
         city,
         sections["city"]["crs"],
@@ -68,19 +70,22 @@ def import_records(config: ConfigDict) -> Path:
         **sections[sections_lib.RELEASED],
     )
     _tell(found)
-    settings, paths = sections_lib.comparable(sections), _paths(sections)
+    settings = sections_lib.comparable(sections)
     tile_writer = records.tile_writer(sections["records"])
-    records.write(
-        records_dir,
-        manifest=_manifest(
-            city, found, tile_writer.image_format, sources.describe(paths), settings
-        ),
-        vectors=found.pois.vectors,
-        encode=functools.partial(_encoded, found, tile_writer),
-        num_shards=sections["records"]["num_shards"],
-        fingerprint=sources.fingerprint(settings, paths),
-        run=runners.local(),
-    )
+    with records.alone(records_dir):
+        records.write(
+            records_dir,
+            manifest=_manifest(
+                city, found, tile_writer.image_format, described, settings
+            ),
+            vectors=found.pois.vectors,
+            encode=functools.partial(_encoded, found, tile_writer),
+            num_shards=sections["records"]["num_shards"],
+            fingerprint=sources.fingerprint(settings, described),
+            run=runners.local(),
+            stamps=stamps,
+            check=lambda: sources.refuse_changed(described, _present(sections), stamps),
+        )
     logging.info("%s: %d records", records_dir, len(found.regions))
     return records_dir
 
@@ -109,9 +114,13 @@ def ensure(config: ConfigDict) -> Path:
         return records_dir
     differing = sections_lib.differing(manifest.config, sections)
     cause = records.misfit(
-        manifest, records_dir, differing, lambda: _same_sources(manifest, sections)
+        manifest,
+        records_dir,
+        differing,
+        lambda: _changed_sources(manifest, records_dir, sections),
     )
     if cause is None:
+        source.RecordSource(records_dir)  # one process reads what others find read
         return records_dir
     logging.info("%s: %s; importing again", records_dir, cause)
     return import_records(config)
@@ -136,19 +145,27 @@ def _read_sections(config: ConfigDict) -> dict[str, Any]:
     return sections_lib.read(config, SECTIONS)
 
 
-def _paths(sections: sources.Sections) -> list[Path]:
-    """Every folder and file whose content decides the records, sorted."""
+def _present(sections: sources.Sections) -> dict[str, Path]:
+    """Folders and files whose content decides the records, by their settings."""
     released = sections[sections_lib.RELEASED]
-    named = [released[key] for key in ("image_dir", "vector_dir", "edge_dir")]
-    named += [label["dir"] for label in released["labels"].values()]
-    named += [*released["lists"].values(), released["centres"]]
-    return sorted(Path(name) for name in {*named} - {None})
+    named = {key: released[key] for key in ("image_dir", "vector_dir", "edge_dir")}
+    for name, label in released["labels"].items():
+        named[f"labels.{name}.dir"] = label["dir"]
+    named |= {f"lists.{name}": path for name, path in released["lists"].items()}
+    named["centres"] = released["centres"]
+    return {
+        f"released.{key}/{Path(path).name}": Path(path)
+        for key, path in sorted(named.items())
+        if path is not None and Path(path).exists()
+    }
 
 
-def _same_sources(manifest: schema.Manifest, sections: sources.Sections) -> bool:
-    """Whether the sample is as the manifest has it, or gone."""
-    paths = [path for path in _paths(sections) if path.exists()]
-    return not paths or sources.unchanged(manifest.sources, paths)
+def _changed_sources(
+    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
+) -> list[str]:
+    """Parts of the sample that are others than the manifest has; none of one gone."""
+    found = _present(sections)
+    return sources.changed_since(manifest, found, records_dir) if found else []
 
 
 def _tell(found: Sample) -> None:

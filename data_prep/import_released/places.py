@@ -12,10 +12,11 @@ import pandas as pd
 import shapely
 from jaxtyping import Float, Int32
 
+from data_prep import cells, splits, vectors
 from data_prep import crs as crs_lib
-from data_prep import splits, vectors
 from data_prep.checks import common
 from data_prep.import_released.faults import Faults
+from mmgr_jax.errors import InputError
 
 _KEY = "config.released.centres"
 _COLUMNS = ("region_id", "lon", "lat")
@@ -139,11 +140,14 @@ def _centres(
         for text in common.column_problems(path, header, _COLUMNS, _KEY):
             faults.add(text.removesuffix("."))
             return None
-        rows = pd.read_csv(path, dtype={"region_id": "string"})
+        rows = pd.DataFrame(vectors.load(path, columns=_COLUMNS))
+        rows["region_id"] = cells.text(rows["region_id"], path)
+    except InputError as error:
+        faults.add(str(error).removesuffix("."))
+        return None
     except common.UNREADABLE as error:
         faults.add(f"{path}: cannot be read as CSV ({error})")
         return None
-    rows["region_id"] = rows["region_id"].str.strip()
     rows = rows[rows["region_id"].isin(list(regions))]
     twice = rows["region_id"][rows["region_id"].duplicated()].unique()
     if len(twice):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from data_prep.labels import polygons, rasters, tables
+from data_prep.labels import known, polygons, rasters, tables
 from data_prep.labels.known import Values
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
@@ -31,11 +31,15 @@ def extract(
 
     Returns:
         float32 [r], or [r k] for shares, NaN where nothing is known; and numbers worth
-        telling: regions without a value, the covered share, and of counts the total of
-        the regions, what lies outside them, and the total of the source.
+        telling: regions without a value, the covered share, the smallest, median and
+        largest number, and of counts the total of the regions, what lies outside them,
+        and the total of the source.
 
     Raises:
-        InputError: If no region has a value, counts are negative, their total is not
-            preserved, or coordinates, classes or ids do not fit.
+        InputError: If no region has a value, counts or densities are negative, a number
+            is one that marks missing data, the total of counts is not preserved, or
+            coordinates, classes or ids do not fit.
     """
-    return _EXTRACT[source.form](name, source, regions, city_crs)
+    values, told = _EXTRACT[source.form](name, source, regions, city_crs)
+    numbers = {} if source.has_classes else known.spread(values)
+    return values, told | numbers

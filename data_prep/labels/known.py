@@ -16,6 +16,14 @@ Values = Float[np.ndarray, " r"] | Float[np.ndarray, "r k"]
 # Below this, a share differs from its limit by rounding alone.
 _SLACK = 1e-6
 
+# What programs and offices write where there is no number: grids, short and long
+# integers, and the US Census where it has no estimate.
+_FILLS = (-999, -9999, -99999, -999999, -9999999, -32767, -32768, -2147483647)
+_FILLS += (-2147483648, -222222222, -333333333, -555555555, -666666666, -888888888)
+_FILLS += (-999999999,)
+# Beyond it are the fills of floating-point grids: 1e20, 9.96921e36, 3.4e38, 1.8e308.
+_LARGEST = 9e19
+
 
 def mask(
     name: str,
@@ -48,6 +56,39 @@ def mask(
     return masked, {
         "regions without a value": int((~known).sum()),
         "mean covered share": round(float(np.minimum(known_share, 1).mean()), 4),
+    }
+
+
+def impossible(
+    kind: str, lowest: Float[np.ndarray, " n"], highest: Float[np.ndarray, " n"]
+) -> tuple[float, str] | None:
+    """A number that a source cannot mean, and why; None where there is none.
+
+    Args:
+        kind: Of the label.
+        lowest: Numbers that are low [n], as the source has them; NaN does not count.
+        highest: Numbers that are high [n].
+    """
+    low = float(np.nanmin(lowest, initial=0.0))
+    high = float(np.nanmax(highest, initial=0.0))
+    names = {"count": "counts", "density": "densities"}
+    if kind in names and low < 0:
+        return low, f"{names[kind]} are 0 or more"
+    for number in (low, high):
+        if number in _FILLS or abs(number) > _LARGEST:
+            return number, "which programs write where data is missing"
+    return None
+
+
+def spread(values: Values) -> dict[str, float]:
+    """The least, the middle and the largest of known numbers; nothing of shares."""
+    known = values[~np.isnan(values)] if values.ndim == 1 else np.zeros(0)
+    if not len(known):
+        return {}
+    return {
+        "smallest": float(known.min()),
+        "median": float(np.median(known)),
+        "largest": float(known.max()),
     }
 
 

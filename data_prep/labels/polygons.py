@@ -1,4 +1,7 @@
-"""Counts, means, area shares and main classes of polygons over regions."""
+"""Counts, means, area shares and main classes of polygons over regions.
+
+Points carry counts alone, see `points`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,15 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import shapely
 from jaxtyping import Float
 
-from data_prep import vectors
+from data_prep import cells, vectors
 from data_prep.labels import known as known_lib
-from data_prep.labels import totals
+from data_prep.labels import points, totals
 from data_prep.labels.known import Values
 from data_prep.labels.overlay import Pieces, overlay
-from data_prep.labels.source import LabelSource
+from data_prep.labels.source import EACH, LabelSource
 from data_prep.regions import Regions
 from mmgr_jax.errors import InputError
 
@@ -29,7 +31,7 @@ def extract(
     name: str, source: LabelSource, regions: Regions, city_crs: str
 ) -> tuple[Values, dict[str, Any]]:
     """See `data_prep.labels.extract`."""
-    table, told = read(source, city_crs)
+    table, told = read(f"config.labels.{name}", source, city_crs)
     if source.has_classes:
         values, more = _shares(name, source, regions, table)
         if source.kind == "class":
@@ -41,14 +43,20 @@ def extract(
     return values, more | told
 
 
-def read(source: LabelSource, city_crs: str) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
-    """Valid polygons in the study area's CRS; what was repaired and left out.
+def read(
+    key: str, source: LabelSource, city_crs: str
+) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
+    """Valid polygons, or points, in the study area's CRS; what was repaired, left out.
+
+    Args:
+        key: The section of the config, for messages.
+        source: The file.
+        city_crs: CRS of the study area.
 
     Raises:
         InputError: If there is none, or coordinates do not fit the CRS of the file.
     """
-    table = vectors.load(source.path)
-    assert isinstance(table, gpd.GeoDataFrame)
+    table = points.load(key, source)
     empty = table.geometry.isna() | table.geometry.is_empty
     table = table[~empty].to_crs(city_crs)
     if not len(table):
@@ -71,15 +79,12 @@ def read(source: LabelSource, city_crs: str) -> tuple[gpd.GeoDataFrame, dict[str
 def _counts(
     name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
-    """Each polygon's count spread evenly over its area."""
+    """Each polygon's count spread evenly over its area; that of a point is whole."""
     value = _numbers(source, table)
-    if np.nanmin(value, initial=0.0) < 0:
-        raise InputError(
-            f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
-            f"count {np.nanmin(value):g}; counts are 0 or more. Leave the cell empty "
-            "where the count is missing."
-        )
+    _refuse_impossible(name, source, value)
     polygons = table.geometry.to_numpy()
+    if points.are_points(table):
+        return points.counts(name, source, regions, polygons, value)
     area_m2 = shapely.area(polygons)
     pieces = overlay(regions.geometry, polygons)
     per_m2 = np.nan_to_num(value / np.where(area_m2 > 0, area_m2, np.inf))
@@ -106,6 +111,7 @@ def _means(
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """Means weighted by area; what is missing counts as zero or not at all."""
     value = _numbers(source, table)
+    _refuse_impossible(name, source, value)
     pieces = overlay(regions.geometry, table.geometry.to_numpy())
     known = ~np.isnan(value[pieces.polygon])
     sums = pieces.sum_over_regions(
@@ -117,6 +123,18 @@ def _means(
         covered_m2 = np.maximum(covered_m2, share * shapely.area(regions.geometry))
     means = sums / np.where(covered_m2 > 0, covered_m2, np.nan)
     return known_lib.mask(name, source, means, share)
+
+
+def _refuse_impossible(
+    name: str, source: LabelSource, value: Float[np.ndarray, " m"]
+) -> None:
+    if found := known_lib.impossible(source.kind, value, value):
+        number, why = found
+        raise InputError(
+            f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
+            f"{source.kind} {number:.10g}; {why}. Leave the cell empty where the "
+            f"{source.kind} is missing."
+        )
 
 
 def _known_share(
@@ -137,8 +155,10 @@ def _shares(
     name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
 ) -> tuple[Float[np.ndarray, "r k"], dict[str, Any]]:
     """Area shares of the classes, uncovered land being left out or a class."""
-    said = texts(table[source.column])
-    meant = said.map(source.class_of)
+    assert source.column is not None
+    what = f"{source.path}: column {source.column!r}"
+    said = cells.text(vectors.column(table, source.column), what)
+    meant = said.astype(object).map(source.class_of, na_action="ignore")
     left_out = said.notna() & meant.isna()
     classed = table[meant.notna()]
     index_of = {known: index for index, known in enumerate(source.classes)}
@@ -177,13 +197,10 @@ def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
     return np.where(known, main, np.nan).astype(np.float32)
 
 
-def texts(column: pd.Series) -> pd.Series:
-    """What a column says as text; codes stay whole numbers, empty cells empty."""
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-        column = column.astype("Int64")
-    return column.astype("string").astype(object).where(column.notna())
-
-
 def _numbers(source: LabelSource, table: gpd.GeoDataFrame) -> Float[np.ndarray, " m"]:
-    value = pd.to_numeric(table[source.column], errors="coerce").to_numpy(float)
-    return np.where(np.isfinite(value), value, np.nan)
+    assert source.column is not None
+    if source.column == EACH:
+        return np.ones(len(table))
+    what = f"{source.path}: column {source.column!r}"
+    found, wrong = cells.numbers(vectors.column(table, source.column), what)
+    return np.where(wrong, np.nan, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -9,14 +10,13 @@ import exactextract
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import rasterio
 import shapely
-from exactextract.raster import RasterioRasterSource
 from jaxtyping import Float
 from rasterio.windows import Window
 
 from data_prep.labels import known as known_lib
-from data_prep.labels import totals
+from data_prep.labels import raster_files, totals
+from data_prep.labels.raster_files import Band
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
 from mmgr_jax.errors import InputError
@@ -31,36 +31,32 @@ def extract(
     name: str, source: LabelSource, regions: Regions, city_crs: str
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """See `data_prep.labels.extract`."""
-    with rasterio.open(source.path) as raster:
+    with raster_files.open_band(f"config.labels.{name}", source) as band:
+        logging.info("label %s: band %s of %s", name, band.said, source.path)
         # The raster keeps its own pixels: resampling it would change its total.
-        outlines = gpd.GeoSeries(regions.geometry, crs=city_crs)
-        outlines = outlines.to_crs(raster.crs.to_wkt()).to_numpy()
+        outlines = band.outlines(regions.geometry, city_crs)
         missing = "(default_value=0)" if source.nodata == "zero" else ""
-        wanted = {"sum": "sum", "min": "min"}
+        wanted = {"sum": "sum", "min": "min", "max": "max"}
         wanted |= {name: name + missing for name in ("mean", "count")}
-        found = _statistics(raster, source.band, outlines, wanted)
-        # Both areas are in the raster's own units, degrees or not.
-        pixel_area = abs(raster.transform.a * raster.transform.e)
-        known_share = found["count"] * pixel_area / shapely.area(outlines)
+        found = _statistics(band, outlines, wanted)
+        # A pixel's area is 1.
+        known_share = found["count"] / shapely.area(outlines)
         _refuse_infinite(name, source, found["mean"][found["count"] > 0])
+        _refuse_impossible(name, source, band, found["min"], found["max"])
         if source.kind != "count":
             return known_lib.mask(name, source, found["mean"], known_share)
-        _refuse_negative(name, source, found["min"])
         values, told = known_lib.mask(name, source, found["sum"], known_share)
-        total = _total(name, source, raster, outlines, found["sum"])
+        total = _total(name, source, band, outlines, found["sum"])
     return values, told | totals.check(name, source.path, total, values)
 
 
 def _statistics(
-    raster: rasterio.DatasetReader,
-    band: int,
-    outlines: np.ndarray,
-    wanted: dict[str, str],
+    band: Band, outlines: np.ndarray, wanted: dict[str, str]
 ) -> dict[str, Float[np.ndarray, " m"]]:
     """Statistic -> its value over each outline, by the name given to an operation."""
     table = exactextract.exact_extract(
-        RasterioRasterSource(raster, band),
-        gpd.GeoDataFrame(geometry=outlines, crs=raster.crs.to_wkt()),
+        band,
+        gpd.GeoDataFrame(geometry=outlines, crs=band.srs_wkt()),
         [f"{name}={operation}" for name, operation in wanted.items()],
         output="pandas",
     )
@@ -71,55 +67,81 @@ def _statistics(
 def _total(
     name: str,
     source: LabelSource,
-    raster: rasterio.DatasetReader,
+    band: Band,
     outlines: np.ndarray,
     sums: Float[np.ndarray, " r"],
 ) -> totals.Total:
     """The total, from plain pixels and from the ground outside every region."""
     covered, overlapping = totals.union(outlines)
-    window = Window(0, 0, raster.width, raster.height)
-    whole = raster.width * raster.height <= _WHOLE_PX
+    width, height = band.raster.width, band.raster.height
+    whole = width * height <= _WHOLE_PX
+    left, right, top, bottom = 0, width, 0, height
     if not whole:
-        rows, columns = raster.window(*covered.bounds).toranges()
-        edges = (math.floor(rows[0]), math.ceil(rows[1]))
-        sides = (math.floor(columns[0]), math.ceil(columns[1]))
-        window = Window.from_slices(edges, sides).intersection(window)
-    pixel_sum, lowest = _sum(raster, source.band, window)
-    _refuse_negative(name, source, np.array([lowest]))
-    rest = shapely.difference(shapely.box(*raster.window_bounds(window)), covered)
+        west, south, east, north = covered.bounds
+        left, right = _pixels_between(west, east, width)
+        top, bottom = _pixels_between(-north, -south, height)
+    pixel_sum, lowest, highest = _sum(band, left, top, right, bottom)
+    _refuse_impossible(name, source, band, np.array([lowest]), np.array([highest]))
+    rest = shapely.difference(shapely.box(left, -bottom, right, -top), covered)
     outside = 0.0
     if not rest.is_empty:
-        found = _statistics(raster, source.band, np.array([rest]), {"sum": "sum"})
+        found = _statistics(band, np.array([rest]), {"sum": "sum"})
         outside = float(np.nan_to_num(found["sum"][0], posinf=np.inf))
         _refuse_infinite(name, source, np.array([outside]))
     return totals.Total(sums, outside, pixel_sum, overlapping, whole)
 
 
+def _pixels_between(low: float, high: float, size: int) -> tuple[int, int]:
+    """First and last pixel of those that a stretch touches, within a side."""
+    first = min(max(math.floor(low), 0), size)
+    return first, max(min(math.ceil(high), size), first)
+
+
 def _sum(
-    raster: rasterio.DatasetReader, band: int, window: Window
-) -> tuple[float, float]:
-    """Sum and lowest value of the pixels in a window that hold data."""
-    total, lowest = 0.0, 0.0
-    step = max(1, _READ_PX // int(window.width))
-    last = int(window.row_off + window.height)
-    for row in range(int(window.row_off), last, step):
-        part = Window(window.col_off, row, window.width, min(step, last - row))
-        pixels = raster.read(band, window=part, masked=True).compressed().astype(float)
-        pixels = pixels[np.isfinite(pixels)]
-        total += float(pixels.sum())
-        lowest = min(lowest, float(pixels.min(initial=0.0)))
-    return total, lowest
+    band: Band, left: int, top: int, right: int, bottom: int
+) -> tuple[float, float, float]:
+    """Sum, lowest and highest of the numbers in a window, of which 0 is always one."""
+    total, lowest, highest = 0.0, 0.0, 0.0
+    width = min(right - left, _READ_PX)
+    height = max(1, _READ_PX // max(width, 1))
+    for row in range(top, bottom, height):
+        for column in range(left, right, width):
+            part = Window(
+                column, row, min(width, right - column), min(height, bottom - row)
+            )
+            numbers = band.read(part).compressed().astype(float)
+            numbers = numbers[np.isfinite(numbers)]
+            total += float(numbers.sum())
+            lowest = min(lowest, float(numbers.min(initial=0.0)))
+            highest = max(highest, float(numbers.max(initial=0.0)))
+    return total, lowest, highest
 
 
-def _refuse_negative(
-    name: str, source: LabelSource, minima: Float[np.ndarray, " m"]
+def _refuse_impossible(
+    name: str,
+    source: LabelSource,
+    band: Band,
+    lowest: Float[np.ndarray, " n"],
+    highest: Float[np.ndarray, " n"],
 ) -> None:
-    lowest = np.nanmin(minima, initial=0.0)
-    if lowest < 0:
+    """Refuses fill that nobody declared; and says what is but suspicious."""
+    found = known_lib.impossible(source.kind, lowest, highest)
+    if found:
+        number, why = found
+        stored = (number - band.offset) / band.scale
         raise InputError(
-            f"config.labels.{name}: {source.path}, band {source.band}, holds the count "
-            f"{lowest:g}; counts are 0 or more. If that marks missing data, declare it "
-            f"in the file: `rio edit-info --nodata {lowest:g} {source.path}`."
+            f"config.labels.{name}: {source.path}, band {band.said}, holds the "
+            f"{source.kind} {number:.10g}; {why}. If that marks missing data, declare "
+            f"it in the file: `rio edit-info --nodata {stored:.10g} {source.path}`."
+        )
+    most = band.largest
+    if most is not None and np.nanmax(highest, initial=0.0) >= most:
+        logging.warning(
+            "label %s: %s holds %.10g, the largest number that its type can hold; if "
+            "that marks missing data, declare it with `rio edit-info --nodata`",
+            name,
+            source.path,
+            most,
         )
 
 
@@ -128,8 +150,8 @@ def _refuse_infinite(
 ) -> None:
     if not np.isfinite(values).all():
         raise InputError(
-            f"config.labels.{name}: {source.path}, band {source.band}, holds infinite "
-            "numbers. Put one in their place that is declared missing: `gdal_calc -A "
-            f"{source.path} --A_band={source.band} --outfile=OUT --NoDataValue=-9999 "
-            "--calc='numpy.where(numpy.isfinite(A), A, -9999)'`."
+            f"config.labels.{name}: {source.path}, band {source.band or 1}, holds "
+            "infinite numbers. Put one in their place that is declared missing: "
+            f"`gdal_calc -A {source.path} --A_band={source.band or 1} --outfile=OUT "
+            "--NoDataValue=-9999 --calc='numpy.where(numpy.isfinite(A), A, -9999)'`."
         )

@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data_prep.csv_files import Text
+from mmgr_jax.data.names import one_form
 from mmgr_jax.data.schema import LABEL_KINDS, Label
 
 NODATA = ("unknown", "zero")
 IGNORE = "ignore"
 CLASS = "class:"
+EACH = "*"
+"""As the column of a count: every polygon or point counts as one."""
 
 _AREA = r"(?:km|m|mi|sq\.? ?km|sq\.? ?m|sq\.? ?mi)(?:2|²|\^2)?|ha|hectares?|acres?"
 _PER_AREA = re.compile(rf"(?:/|\bper)\s*(?:{_AREA})(?!\w)", re.IGNORECASE)
@@ -23,7 +27,9 @@ class LabelSource:
     """Where one label comes from, and how it is read.
 
     The file is a raster, or polygons where `column` names one of their columns, or a
-    table of regions where `id_column` names the column with their ids.
+    table of regions where `id_column` names the column with their ids. A count may
+    come from points as well, such as the centres of census blocks: the region that
+    holds a point gets its number.
 
     Attributes:
         kind: "count" (totals: summed over a region; the total of the source is
@@ -32,8 +38,9 @@ class LabelSource:
             "class" (the class with the largest share, or the one a table gives).
         path: The raster, vector file or table.
         unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
-        band: Band of the raster, counted from 1.
-        column: Column with the number or the class.
+        band: Band of the raster, counted from 1; None: its only one.
+        column: Column with the number or the class; "*": of a count, each polygon or
+            point is one.
         id_column: Column of a table with the ids of the regions. The shares of a table
             stand in one column a class, its classes by name in `column`.
         classes: Names of the classes, in the order they are stored.
@@ -44,6 +51,13 @@ class LabelSource:
         min_known: A region of whose area less than this share is known has no value.
         uncovered: What land without a polygon means for shares: "ignore" (shares are
             of the covered part) or "class:NAME" (it belongs to that class).
+        x_column: Column with longitude or easting of points in a table without
+            geometries; None: the file has geometries.
+        y_column: Column with latitude or northing.
+        crs: CRS of these coordinates, such as "EPSG:4326".
+        encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
+        separator: Between the fields of a CSV; None: comma, in .tsv a tab.
+        folders: Where a mosaic may name files, beside its own folder.
         year: Reference year of the source.
         source: Who made the data.
         licence: Licence of the data.
@@ -52,7 +66,7 @@ class LabelSource:
     kind: str
     path: str
     unit: str = "1"
-    band: int = 1
+    band: int | None = None
     column: str | None = None
     id_column: str | None = None
     classes: Sequence[str] = ()
@@ -60,6 +74,12 @@ class LabelSource:
     nodata: str = "unknown"
     min_known: float = 0.5
     uncovered: str = IGNORE
+    x_column: str | None = None
+    y_column: str | None = None
+    crs: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    folders: Sequence[str] = ()
     year: int | None = None
     source: str = ""
     licence: str = ""
@@ -78,9 +98,9 @@ class LabelSource:
 
     @property
     def class_of(self) -> dict[str, str | None]:
-        """The class of everything the file may say; None: left out."""
-        pairs: dict[Any, Any] = dict(self.mapping)
-        return pairs or {name: name for name in self.classes}
+        """The class of everything the file may say, in one form; None: left out."""
+        pairs: dict[Any, Any] = dict(self.mapping) or {c: c for c in self.classes}
+        return {one_form(str(said)): meant for said, meant in pairs.items()}
 
     @property
     def uncovered_class(self) -> str | None:
@@ -101,6 +121,10 @@ class LabelSource:
         land = f"belongs to {other}" if other else "is left out"
         largest = "the class of most land; " if self.kind == "class" else ""
         return f"{largest}land without a class {land}; {needed}"
+
+    def text(self, key: str) -> Text:
+        """How the file is written, by the section of the config that says so."""
+        return Text(self.encoding, self.separator, key)
 
     def meaning(self) -> Label:
         """The entry of the manifest."""
@@ -132,13 +156,35 @@ def problems(key: str, source: LabelSource) -> list[str]:
         return found + _class_problems(key, source)
     if source.form == "table" and source.column is None:
         found.append(f"{key}: a table needs column, the one with the number.")
+    return found + _place_problems(key, source)
+
+
+def _place_problems(key: str, source: LabelSource) -> list[str]:
+    """Problems with points, and with counting things themselves."""
+    found = []
+    given = (source.x_column, source.y_column, source.crs)
+    if any(given) and not (all(given) and source.form == "polygons"):
+        found.append(
+            f"{key}: x_column, y_column and crs say where the points of a table lie, "
+            f"and need each other and column; they are {given}."
+        )
+    if source.column == EACH and (source.kind != "count" or source.form == "table"):
+        found.append(
+            f"{key}.column is {EACH!r}, which counts polygons or points; allowed: with "
+            "kind 'count' and without id_column."
+        )
     return found
+
+
+def names_area(unit: str) -> bool:
+    """Whether a unit is per area, such as "persons/km2"."""
+    return bool(_PER_AREA.search(unit))
 
 
 def _unit_problems(key: str, source: LabelSource) -> list[str]:
     """A density taken for a count, and the like: errors that change every number."""
     unit = source.unit
-    per_area = bool(_PER_AREA.search(unit))
+    per_area = names_area(unit)
     if source.kind == "count" and (per_area or _PER_PIXEL.search(unit)):
         remedy = (
             'Say kind="density" for a source that is per area'

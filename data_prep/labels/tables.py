@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from data_prep import vectors
+from data_prep import cells, vectors
 from data_prep.checks import common
+from data_prep.labels import known as known_lib
 from data_prep.labels.known import Values
-from data_prep.labels.polygons import texts
 from data_prep.labels.source import LabelSource
 from data_prep.regions import Regions
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 # Shares of one region sum to one within this.
@@ -27,7 +28,8 @@ def extract(
     """See `data_prep.labels.extract`; the CRS is not needed."""
     key = f"config.labels.{name}"
     table = _by_id(key, source)
-    unknown = [region for region in table.index if region not in set(regions.ids)]
+    ids = [one_form(region) for region in regions.ids]
+    unknown = table.index[~table.index.isin(ids)].tolist()
     if len(unknown) == len(table):
         raise InputError(
             f"{key}: no id in column {source.id_column!r} of {source.path} is that of "
@@ -41,7 +43,7 @@ def extract(
             len(unknown),
             common.names(unknown),
         )
-    numbers = table.reindex(regions.ids).to_numpy(float)
+    numbers = table.reindex(ids).to_numpy(float)
     if source.kind == "share":
         values = _shares(key, source, table.columns, numbers)
     else:
@@ -64,13 +66,14 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
         InputError: If an id occurs twice, a cell holds no number, or a count or share
             is negative, or no class is meant.
     """
-    table = pd.DataFrame(vectors.load(source.path))
-    ids = table[source.id_column]
-    if pd.api.types.is_numeric_dtype(ids) and ".parquet" not in source.path:
-        # Read as a number, an id would lose its leading zeros.
-        mark = "\t" if ".tsv" in source.path else ","
-        ids = pd.read_csv(source.path, sep=mark, dtype=str)[source.id_column]
-    ids = ids.astype(str).str.strip()
+    assert source.id_column is not None
+    loaded = vectors.load(source.path, None, source.text(key))
+    where = f"{source.path}: column {source.id_column!r}"
+    ids = cells.text(vectors.column(loaded, source.id_column), where)
+    nameless = ids.isna()
+    if nameless.any():
+        logging.warning("%s: %d row(s) without an id, left out", where, nameless.sum())
+    table, ids = loaded[~nameless], ids[~nameless]
     twice = ids[ids.duplicated()].unique().tolist()
     if twice:
         raise InputError(
@@ -78,34 +81,45 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
             f"{common.names(twice)}. Keep one row a region."
         )
     if source.kind == "class":
-        return _class_indices(key, source, table[source.column].set_axis(ids))
+        return _class_indices(key, source, table, ids)
     columns = list(source.class_of) if source.kind == "share" else [source.column]
-    numbers = table[columns].apply(pd.to_numeric, errors="coerce")
-    wrong = table[columns].notna().to_numpy() & ~np.isfinite(numbers.to_numpy(float))
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        cell = str(table[columns].iloc[row, column])
-        raise InputError(
-            f"{key}: {source.path}, column {columns[column]!r}, region "
-            f"{ids.iloc[row]}: {cell!r} is no number. Leave the cell empty where "
-            "the value is missing."
-        )
-    lowest = np.nanmin(numbers.to_numpy(float), initial=0.0)
-    if lowest < 0 and source.kind != "scalar":
-        raise InputError(
-            f"{key}: {source.path} holds {lowest:g}; a {source.kind} is 0 or more. "
-            "Leave the cell empty where the value is missing."
-        )
-    return numbers.set_axis(ids, axis=0)
+    numbers = {}
+    for name in columns:
+        assert name is not None
+        column = vectors.column(table, name)
+        numbers[name], wrong = cells.numbers(column, f"{source.path}: column {name!r}")
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{key}: {source.path}, column {name!r}, region {ids.iloc[row]}: "
+                f"{str(column.iloc[row])!r} is no number. Leave the cell empty where "
+                "the value is missing."
+            )
+        lowest = float(np.nanmin(numbers[name], initial=0.0))
+        found = known_lib.impossible(source.kind, numbers[name], numbers[name])
+        if source.kind == "share" and lowest < 0:
+            found = lowest, "shares are 0 or more"
+        if found:
+            raise InputError(
+                f"{key}: {source.path}, column {name!r}, holds the {source.kind} "
+                f"{found[0]:.10g}; {found[1]}. Leave the cell empty where the value is "
+                "missing."
+            )
+    return pd.DataFrame(numbers, index=pd.Index(ids.to_numpy(object)))
 
 
-def _class_indices(key: str, source: LabelSource, column: pd.Series) -> pd.DataFrame:
+def _class_indices(
+    key: str, source: LabelSource, table: pd.DataFrame, ids: pd.Series
+) -> pd.DataFrame:
     """The class of each id as its index, NaN in empty and left-out cells.
 
     Raises:
         InputError: If a cell names no class.
     """
-    said = texts(column)
+    assert source.column is not None
+    what = f"{source.path}: column {source.column!r}"
+    said = cells.text(vectors.column(table, source.column), what).astype(object)
+    said = said.set_axis(ids.to_numpy(object))
     wrong = said[said.notna() & ~said.isin(list(source.class_of))]
     if len(wrong):
         raise InputError(
@@ -115,7 +129,8 @@ def _class_indices(key: str, source: LabelSource, column: pd.Series) -> pd.DataF
             f"in {key}.mapping, or leave the cell empty where the class is unknown."
         )
     index_of = {known: float(i) for i, known in enumerate(source.classes)}
-    return said.map(source.class_of).map(index_of).astype(float).to_frame()
+    meant = said.map(source.class_of, na_action="ignore")
+    return meant.map(index_of, na_action="ignore").astype(float).to_frame()
 
 
 def _shares(

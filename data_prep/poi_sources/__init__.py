@@ -95,14 +95,13 @@ class Source:
             InputError: If the file is damaged.
         """
         if self.format == "osm":
-            return osm.load(self.path, **self.osm)
+            return osm.load(self.path, layer=self.layer, text=self.text, **self.osm)
         try:
             table = vectors.load(
                 self.path,
                 self.layer,
                 self.text,
                 columns=self.columns.present if self.columns.name else None,
-                as_text=self.columns.present,
             )
         except InputError:
             raise
@@ -140,9 +139,7 @@ def open_source(
         )
     _refuse_no_file(path)
     text = vectors.Text(encoding, separator, key="config.pois")
-    encoding_problem = encodings.problem(encoding)
-    if encoding is None and path.lower().endswith(".shp"):
-        encoding_problem = encodings.unstated(path)
+    encoding_problem = encodings.problem(encoding, text.key)
     if encoding_problem:
         raise InputError(encoding_problem)
     try:
@@ -154,9 +151,8 @@ def open_source(
     columns = _columns(
         kind, header, category_column, parent_column, name_column, x_column, y_column
     )
-    missing = vectors.no_column(path, header, columns.present)
-    if missing:
-        raise InputError(missing)
+    _refuse_missing(path, kind, header, columns)
+    _refuse_containers(path, header, columns)
     return Source(path, kind, layer, text, osm, header, columns)
 
 
@@ -177,7 +173,29 @@ def places(table: pd.DataFrame) -> gpd.GeoSeries:
 
 
 def _format_of(path: str) -> str:
-    return "osm" if path.lower().endswith(osm.SUFFIXES) else "table"
+    return "osm" if osm.is_extract(path) else "table"
+
+
+def _refuse_missing(
+    path: str, kind: str, header: vectors.Header, columns: Columns
+) -> None:
+    missing = vectors.no_column(path, header, columns.present)
+    if missing:
+        tags = "" if kind == "osm" else osm.tags_advice(header)
+        raise InputError(missing + tags)
+
+
+def _refuse_containers(path: str, header: vectors.Header, columns: Columns) -> None:
+    """Refuses columns of lists and structs that are named as a whole."""
+    for key in ("category", "parent", "name", "x", "y"):
+        name = getattr(columns, key)
+        inside = header.inside(name) if name else ()
+        if inside:
+            raise InputError(
+                f"{path}: column {name!r}, which config.pois.{key}_column names, holds "
+                f"lists or structs, which are no names. Name one part of it: "
+                f"{', '.join(map(repr, inside))}."
+            )
 
 
 def _refuse_no_file(path: str) -> None:
@@ -204,12 +222,13 @@ def _unreadable(path: str, error: Exception) -> InputError:
 def _header(
     path: str, kind: str, layer: str | None, text: vectors.Text
 ) -> vectors.Header:
-    if kind == "osm":
+    if kind == "osm" and osm.is_extract(path):
         return osm.header(path)
     several = vectors.layer_problem(path, layer, "config.pois.layer")
     if several:
         raise InputError(several)
-    return vectors.header(path, layer, text)
+    found = vectors.header(path, layer, text)
+    return osm.header_of_table(path, found) if kind == "osm" else found
 
 
 def _columns(

@@ -12,8 +12,9 @@ members stand for them.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import functools
+import re
 from pathlib import Path
 
 import geopandas as gpd
@@ -22,7 +23,7 @@ import pandas as pd
 import shapely
 from jaxtyping import Bool
 
-from data_prep import vectors
+from data_prep import cells, csv_files, vectors
 from data_prep.poi_sources import osm_readers
 from mmgr_jax.errors import InputError, check_choice
 
@@ -33,6 +34,10 @@ COLUMNS = ("name", "category", PARENT)
 TWICE = "mapped twice"
 _TABLE = Path(__file__).with_name("osm_categories.csv")
 _FIELDS = ("key", "value", "category", "parent")
+# Columns of tables with the name of an element, and such a name.
+_IDS = ("@id", "id")
+_ELEMENT = re.compile(r"(?:node|way|relation)/\d+")
+_TAGS_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +59,56 @@ def header(path: str) -> vectors.Header:
     return vectors.Header(COLUMNS, CRS, True, None)
 
 
+def is_extract(path: str) -> bool:
+    """Whether a file is an extract by its name."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def header_of_table(path: str, found: vectors.Header) -> vectors.Header:
+    """Columns and CRS of what `load` makes of a table with a column a tag.
+
+    Raises:
+        InputError: If it has no geometries.
+    """
+    if not found.has_geometry:
+        raise InputError(
+            f"{path}: config.pois.format is 'osm', but the file has no geometries. "
+            "Wanted: an extract (.osm.pbf), or a table with geometries and a column a "
+            "tag, such as the GeoJSON of overpass-turbo."
+        )
+    return vectors.Header(COLUMNS, found.crs, True, found.num_rows)
+
+
+def tags_advice(found: vectors.Header) -> str:
+    """What to do with a table whose columns are tags; empty where they are not."""
+    tags = [name for name in found.columns if name in _own_rules()]
+    if not tags or not found.has_geometry:
+        return ""
+    shown = ", ".join(map(repr, tags[:_TAGS_SHOWN]))
+    return (
+        f" Its column(s) {shown} are tags of OpenStreetMap: set config.pois.format to "
+        f"'osm' to make categories of them by {_TABLE.name}."
+    )
+
+
 def load(
-    path: str, *, reader: str = "gdal", table: str | None = None
+    path: str,
+    *,
+    reader: str = "gdal",
+    table: str | None = None,
+    layer: str | None = None,
+    text: vectors.Text | None = None,
 ) -> tuple[gpd.GeoDataFrame, dict[str, Bool[np.ndarray, " n"]]]:
     """The POIs of an extract, named by their elements, such as "node/17".
 
     Args:
-        path: A file .osm.pbf or .osm.
-        reader: One of `osm_readers.READERS`. "gdal" comes with pyogrio; "quackosm"
-            (requirements-osm.txt) is made for whole countries, and leaves out ways
-            that the edge of an extract cuts.
+        path: A file .osm.pbf or .osm, or a table with geometries and a column a tag.
+        reader: Of extracts, one of `osm_readers.READERS`. "gdal" comes with pyogrio;
+            "quackosm" (requirements-osm.txt) is made for whole countries, and leaves
+            out ways that the edge of an extract cuts.
         table: A CSV with columns key, value, category and parent; None: ours.
+        layer: Layer of a table; None: its only one.
+        text: How a table is written.
 
     Returns:
         Columns name, category, parent and geometry; and which rows are places that
@@ -77,7 +121,10 @@ def load(
     check_choice("pois.osm.reader", reader, osm_readers.READERS)
     rules = read_rules(table or _TABLE)
     wanted = {key: tuple(of_key) for key, of_key in rules.items()}
-    elements = osm_readers.READERS[reader](path, wanted)
+    if is_extract(path):
+        elements = osm_readers.READERS[reader](path, wanted)
+    else:
+        elements = _tagged(path, layer, text, wanted)
     found = categorised(elements, rules)
     if not len(found):
         raise InputError(
@@ -95,11 +142,9 @@ def read_rules(path: str | Path) -> dict[str, dict[str, Rule]]:
         InputError: If the file lacks a column or a line makes no sense.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file)
-            names = tuple(lines.fieldnames or ())
-            rows = list(lines)
-    except (OSError, UnicodeError) as error:
+        names = csv_files.names(path, csv_files.Text())
+        lines = csv_files.load(path, csv_files.Text()).to_dict("records")
+    except OSError as error:
         raise InputError(f"config.pois.osm.table {str(path)!r}: {error}.") from error
     if names != _FIELDS:
         raise InputError(
@@ -107,8 +152,8 @@ def read_rules(path: str | Path) -> dict[str, dict[str, Rule]]:
             f"{', '.join(_FIELDS)} (config.pois.osm.table)."
         )
     rules: dict[str, dict[str, Rule]] = {}
-    for rank, row in enumerate(rows):
-        key, value, category, parent = ((row[name] or "").strip() for name in _FIELDS)
+    for rank, row in enumerate(lines):
+        key, value, category, parent = (_plain(row[name]) for name in _FIELDS)
         of_key = rules.setdefault(key, {})
         if not key or not value or value in of_key or bool(category) != bool(parent):
             line = ",".join((key, value, category, parent))
@@ -149,6 +194,57 @@ def categorised(
         index=elements.index,
     )
     return found[found["category"].notna()]
+
+
+def _plain(cell: object) -> str:
+    return cell.strip() if isinstance(cell, str) else ""
+
+
+@functools.cache
+def _own_rules() -> dict[str, dict[str, Rule]]:
+    return read_rules(_TABLE)
+
+
+def _tagged(
+    path: str,
+    layer: str | None,
+    text: vectors.Text | None,
+    wanted: osm_readers.Wanted,
+) -> gpd.GeoDataFrame:
+    """Elements of a table with a column a tag, as the readers of extracts have them.
+
+    Raises:
+        InputError: If no column is a tag that matters.
+    """
+    table = vectors.load(path, layer, text)
+    assert isinstance(table, gpd.GeoDataFrame)
+    keys = [key for key in wanted if key in table.columns]
+    if not keys:
+        raise InputError(
+            f"{path}: config.pois.format is 'osm', but none of its columns is a tag "
+            f"that makes a category: {', '.join(map(repr, table.columns))}. Wanted: "
+            f"columns such as {', '.join(map(repr, list(wanted)[:_TAGS_SHOWN]))}; or "
+            "name the extract (.osm.pbf) itself."
+        )
+    columns = {
+        key: cells.text(table[key], f"{path}: column {key!r}") if key in table else None
+        for key in ("name", *wanted)
+    }
+    elements = gpd.GeoDataFrame(
+        pd.DataFrame(columns, index=table.index), geometry=table.geometry, crs=table.crs
+    )
+    elements.index = _element_names(table)
+    return elements
+
+
+def _element_names(table: pd.DataFrame) -> pd.Index:
+    """Names of the elements where a column has them, else the rows from 1."""
+    for column in _IDS:
+        if column in table.columns:
+            names = table[column].astype("string").fillna("")
+            if names.str.fullmatch(_ELEMENT).all() and names.is_unique:
+                return pd.Index(names, name="element")
+    return pd.RangeIndex(1, len(table) + 1)
 
 
 def _within_same(found: gpd.GeoDataFrame) -> Bool[np.ndarray, " n"]:

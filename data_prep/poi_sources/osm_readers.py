@@ -16,6 +16,7 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataSourceError, FeatureError
 
+from data_prep import table_formats
 from mmgr_jax.errors import InputError
 
 _CRS = "EPSG:4326"
@@ -31,8 +32,10 @@ def probe(path: str) -> None:
     """Opens an extract.
 
     Raises:
-        pyogrio.errors.DataSourceError: If it is none.
+        InputError: If it is of another format.
+        pyogrio.errors.DataSourceError: If it is damaged.
     """
+    table_formats.check_osm(path)
     pyogrio.read_info(path, layer="points")
 
 
@@ -53,7 +56,7 @@ def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "osmconf.ini"
-        settings.write_text(_gdal_settings(tuple(wanted)))
+        settings.write_text(_gdal_settings(tuple(wanted)), encoding="utf-8")
         for layer in _LAYERS:
             try:
                 parts.append(_gdal_layer(path, layer, wanted, settings))

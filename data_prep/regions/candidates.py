@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import shapely
 from jaxtyping import Bool, Float, Int
 
 from data_prep import progress
@@ -25,6 +26,8 @@ class Candidates:
         name: Gives the ids of candidates by their indices.
         bounds_m: West, south, east, north of each tile [m 4], on the pixel grid.
         outline: Shapely polygons [m], or None where a region is its whole tile.
+        file: Index of the one image file that shows each place [m]; None where all
+            files do, as one image.
         disjoint: Whether they are known not to overlap.
         outside: Number of places already left out since no imagery is near.
         dropped: Number of places left out for other reasons.
@@ -35,6 +38,7 @@ class Candidates:
     name: Callable[[Int[np.ndarray, " r"]], list[str]]
     bounds_m: Float[np.ndarray, "m 4"]
     outline: np.ndarray | None = None
+    file: Int[np.ndarray, " m"] | None = None
     disjoint: bool = False
     outside: int = 0
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -43,6 +47,10 @@ class Candidates:
     def __len__(self) -> int:
         """Number of candidates m."""
         return len(self.bounds_m)
+
+    def file_of(self, index: int) -> int | None:
+        """The one file that shows a place; None: all."""
+        return None if self.file is None else int(self.file[index])
 
 
 def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
@@ -60,7 +68,11 @@ def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
     chosen = np.flatnonzero((shares >= spec.min_coverage) & ~is_blank)
     if not len(chosen):
         raise InputError(_none_left(candidates, shares, is_blank, spec))
-    counts = {what: int(who[chosen].sum()) for what, who in candidates.noted.items()}
+    several = _of_several_files(candidates, imagery)
+    counts = {
+        what: int(who[chosen].sum())
+        for what, who in (candidates.noted | several).items()
+    }
     noted = {what: count for what, count in counts.items() if count}
     nothing, blank = int((shares == 0).sum()), int(is_blank.sum())
     return Regions(
@@ -70,6 +82,7 @@ def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
         tile_size_px=spec.size_px,
         tile_size_m=spec.size_m,
         outline=None if candidates.outline is None else candidates.outline[chosen],
+        file=None if candidates.file is None else candidates.file[chosen],
         poi_buffer_m=spec.poi_buffer_m,
         mask_outside=spec.mask_outside,
         disjoint=candidates.disjoint,
@@ -110,11 +123,12 @@ def _share(
     """Share of the pixels of a candidate that hold imagery."""
     bounds_m = candidates.bounds_m[index]
     factor = _factor(bounds_m, spec)
-    share = tiles.covered_share(imagery, bounds_m, spec.size_px, factor)
+    file = candidates.file_of(index)
+    share = tiles.covered_share(imagery, bounds_m, spec.size_px, factor, file)
     if candidates.outline is None or share in (0.0, 1.0):
         return share
     # Only the region itself has to be covered, not the corners of its tile.
-    _, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor)
+    _, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor, file)
     region = tiles.inside(candidates.outline[index], bounds_m, spec.size_px)
     return float(valid[region].mean())
 
@@ -126,8 +140,22 @@ def _is_blank(
         return False
     bounds_m = candidates.bounds_m[index]
     factor = _factor(bounds_m, spec)
-    tile, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor)
+    file = candidates.file_of(index)
+    tile, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor, file)
     return blank_share(tile, valid) > spec.max_blank_share
+
+
+def _of_several_files(
+    candidates: Candidates, imagery: Imagery
+) -> dict[str, Bool[np.ndarray, " m"]]:
+    """Candidates whose tile lies in part where files overlap, and which file shows."""
+    if candidates.file is not None or not len(imagery.shared_m):
+        return {}
+    tree = shapely.STRtree(imagery.shared_m)
+    squares = shapely.box(*candidates.bounds_m.T)
+    several = np.zeros(len(candidates), bool)
+    several[tree.query(squares, predicate="intersects")[0]] = True
+    return {f"where files overlap, so that {imagery.rule} shows": several}
 
 
 def _factor(bounds_m: Float[np.ndarray, " 4"], spec: TileSpec) -> int:

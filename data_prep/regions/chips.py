@@ -25,7 +25,8 @@ def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
     """One candidate a file, in the order of the paths, named by the file's stem.
 
     The tile lies in the middle of the file, moved by at most half a pixel onto the
-    grid that all files share.
+    grid that all files share, and shows that file alone, whatever others lie there:
+    chips of one place in two years are two regions with an image each.
 
     Args:
         imagery: The imagery, on a pixel grid of `spec.gsd_m`.
@@ -48,6 +49,7 @@ def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
         what="chips",
         name=name,
         bounds_m=tiles.around(imagery.footprints_m, once, spec, corner_m),
+        file=np.arange(len(ids)),
     )
 
 

@@ -8,6 +8,9 @@ from jaxtyping import Float, Int
 from data_prep.imagery import Imagery
 from data_prep.regions.candidates import Candidates
 from data_prep.regions.tiles import TileSpec
+from mmgr_jax.errors import InputError
+
+MAX_CELLS = 20_000_000
 
 
 def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
@@ -21,6 +24,7 @@ def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
         imagery: The imagery, on a pixel grid of `spec.gsd_m`.
         spec: The tile.
     """
+    _refuse_too_many(imagery, spec)
     west, _, _, north = imagery.bounds_m
     row, column = _touched(imagery, spec.size_m)
 
@@ -35,6 +39,20 @@ def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
         bounds_m=squares_m(row, column, (west, north), spec.size_m),
         disjoint=True,
     )
+
+
+def _refuse_too_many(imagery: Imagery, spec: TileSpec) -> None:
+    """Refuses files that declare more ground than can be meant, before any is read."""
+    west, south, east, north = imagery.footprints_m.T
+    cells = (east - west) * (north - south) / spec.size_m**2
+    if cells.sum() > MAX_CELLS:
+        largest = int(cells.argmax())
+        raise InputError(
+            f"{imagery.paths[largest]}: declares {cells[largest]:,.0f} cells of "
+            f"{spec.size_m:g} m, all files {cells.sum():,.0f}; allowed: {MAX_CELLS:,}. "
+            "Cut the imagery to the study area, or take larger tiles by "
+            "config.regions.tile_size_px and gsd_m."
+        )
 
 
 def squares_m(

@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt64
 
 from data_prep import crs as crs_lib
 from data_prep.imagery import Imagery
-from data_prep.regions import tiles
+from data_prep.regions import grid, tiles
 from data_prep.regions.candidates import Candidates
 from data_prep.regions.tiles import TileSpec
 from mmgr_jax.errors import InputError
@@ -39,6 +39,7 @@ def cells(
     Raises:
         InputError: If there is no cell, or a cell does not fit in the tile.
     """
+    _refuse_too_many(imagery, resolution)
     index = over(imagery.footprints_m, crs, resolution, containment)
     if not len(index):
         raise InputError(
@@ -62,6 +63,18 @@ def cells(
         outline=outline,
         disjoint=True,
     )
+
+
+def _refuse_too_many(imagery: Imagery, resolution: int) -> None:
+    west, south, east, north = imagery.footprints_m.T
+    cell_m2 = h3.average_hexagon_area(resolution, unit="m^2")
+    cells = float(((east - west) * (north - south)).sum() / cell_m2)
+    if cells > grid.MAX_CELLS:
+        raise InputError(
+            f"config.regions.h3.resolution is {resolution}, of which the imagery holds "
+            f"some {cells:,.0f} cells; allowed: {grid.MAX_CELLS:,}. Cut the imagery to "
+            "the study area, or take a smaller resolution."
+        )
 
 
 def over(

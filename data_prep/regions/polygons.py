@@ -12,7 +12,7 @@ import pandas as pd
 import shapely
 from jaxtyping import Bool, Float, Int
 
-from data_prep import vectors
+from data_prep import cells, vectors
 from data_prep.imagery import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.candidates import Candidates
@@ -20,6 +20,7 @@ from data_prep.regions.tiles import TileSpec
 from mmgr_jax.errors import InputError
 
 FITS = ("refuse", "scale")
+KEY = "config.regions.polygons"
 _HASH_DIGITS = 16
 _NAMED = 5
 
@@ -43,6 +44,7 @@ def candidates(
     layer: str | None,
     id_column: str | None,
     fit: str,
+    encoding: str | None = None,
 ) -> Candidates:
     """The polygons near the imagery, in the order of the file.
 
@@ -61,11 +63,12 @@ def candidates(
         fit: What becomes of a polygon larger than the tile: "refuse" it with an
             error, or "scale": its tile shows twice, three times ... the ground with
             as many pixels, by averaging, so its gsd is another than its neighbours'.
+        encoding: Of a Shapefile or GeoJSON; None: what the file says.
 
     Raises:
         InputError: If no polygon meets the imagery, or one is too large to fit.
     """
-    found = _read(path, layer, id_column, crs)
+    found = _read(path, layer, id_column, crs, vectors.Text(encoding, key=KEY))
     near = _touches(found.polygon, imagery.footprints_m)
     if not near.any():
         raise InputError(_all_outside(path, found.polygon, imagery))
@@ -95,19 +98,18 @@ def candidates(
 
 def ids_of(column: pd.Series) -> np.ndarray:
     """Ids as text [n], "" where one is missing; 7.0, as NaN makes of 7, is "7"."""
-    if pd.api.types.is_float_dtype(column):
-        whole = column.dropna()
-        if (whole == whole.round()).all():
-            column = column.astype("Int64")
-    return column.astype("string").str.strip().fillna("").to_numpy(object)
+    what = f"the id column {column.name!r} of regions"
+    return cells.text(column, what).fillna("").to_numpy(object)
 
 
-def _read(path: str, layer: str | None, id_column: str | None, crs: str) -> _Outlines:
-    table = vectors.load(path, layer)
+def _read(
+    path: str, layer: str | None, id_column: str | None, crs: str, text: vectors.Text
+) -> _Outlines:
+    table = vectors.load(path, layer, text)
     assert isinstance(table, gpd.GeoDataFrame)
     raw = shapely.force_2d(table.geometry.to_numpy())
     empty = shapely.is_missing(raw) | shapely.is_empty(raw)
-    names = ids_of(table[id_column]) if id_column else _hashes(raw)
+    names = ids_of(vectors.column(table, id_column)) if id_column else _hashes(raw)
     repeated = ~empty & pd.Series(names).mask(empty).duplicated().to_numpy()
     usable = ~empty & ~repeated
     polygon = gpd.GeoSeries(raw[usable], crs=table.crs).to_crs(crs).to_numpy()

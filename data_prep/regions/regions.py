@@ -29,6 +29,8 @@ class Regions:
         tile_size_m: Side of a tile in metres; a tile that had to be larger shows
             whole multiples of it.
         outline: Shapely polygons [r], or None where a region is its whole tile.
+        file: Index of the one image file that shows each region [r]; None where all
+            files do, as one image.
         poi_buffer_m: POIs this far outside a region still belong to it.
         mask_outside: Whether a tile is black outside its region.
         disjoint: Whether the regions are known not to overlap.
@@ -42,6 +44,7 @@ class Regions:
     tile_size_px: int
     tile_size_m: float
     outline: np.ndarray | None = None
+    file: Int[np.ndarray, " r"] | None = None
     poi_buffer_m: float = 0.0
     mask_outside: bool = False
     disjoint: bool = False

@@ -101,7 +101,8 @@ def read(imagery: Imagery, regions: Regions, region: int) -> UInt8[np.ndarray, "
     """
     bounds_m = regions.bounds_m[region]
     factor = round((bounds_m[2] - bounds_m[0]) / regions.tile_size_m)
-    tile, _ = read_reduced(imagery, bounds_m, regions.tile_size_px, factor)
+    file = None if regions.file is None else int(regions.file[region])
+    tile, _ = read_reduced(imagery, bounds_m, regions.tile_size_px, factor, file)
     if regions.mask_outside and regions.outline is not None:
         outside = ~inside(regions.outline[region], bounds_m, regions.tile_size_px)
         tile[outside] = 0
@@ -109,21 +110,32 @@ def read(imagery: Imagery, regions: Regions, region: int) -> UInt8[np.ndarray, "
 
 
 def read_reduced(
-    imagery: Imagery, bounds_m: Float[np.ndarray, " 4"], size_px: int, factor: int
+    imagery: Imagery,
+    bounds_m: Float[np.ndarray, " 4"],
+    size_px: int,
+    factor: int,
+    file: int | None = None,
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """A tile of factor * size_px pixels a side, averaged to size_px.
+
+    Args:
+        imagery: The open imagery.
+        bounds_m: West, south, east, north of the tile.
+        size_px: Its side in pixels.
+        factor: Pixels of the imagery along one of the tile.
+        file: Index of the one file to read; None: all of them, as one image.
 
     Returns:
         The mean of the pixels that hold imagery, zero where there are none; and
         whether at least half of them do.
     """
     if factor == 1:
-        return imagery.read_tile(_plain(bounds_m), size_px)
+        return imagery.read_tile(_plain(bounds_m), size_px, file)
     tile = np.zeros((size_px, size_px, 3), np.uint8)
     filled = np.zeros((size_px, size_px), bool)
     for rows, columns, part_m in _parts(bounds_m, size_px, factor):
         side = rows.stop - rows.start
-        pixels, valid = imagery.read_tile(part_m, side * factor)
+        pixels, valid = imagery.read_tile(part_m, side * factor, file)
         cells = (side, factor, side, factor)
         count = valid.reshape(cells).sum(axis=(1, 3))
         weighed = np.where(valid[..., None], pixels, 0).reshape(*cells, 3)
@@ -135,15 +147,22 @@ def read_reduced(
 
 
 def covered_share(
-    imagery: Imagery, bounds_m: Float[np.ndarray, " 4"], size_px: int, factor: int
+    imagery: Imagery,
+    bounds_m: Float[np.ndarray, " 4"],
+    size_px: int,
+    factor: int,
+    file: int | None = None,
 ) -> float:
-    """Share of the pixels of a tile that hold imagery, without reading colours."""
+    """Share of the pixels of a tile that hold imagery; see `read_reduced`.
+
+    Colours are not read.
+    """
     if factor == 1:
-        return imagery.coverage(_plain(bounds_m), size_px)
+        return imagery.coverage(_plain(bounds_m), size_px, file)
     total = 0.0
     for rows, columns, part_m in _parts(bounds_m, size_px, factor):
         side = rows.stop - rows.start
-        share = imagery.coverage(part_m, side * factor)
+        share = imagery.coverage(part_m, side * factor, file)
         total += share * (columns.stop - columns.start) * side
     return total / size_px**2
 

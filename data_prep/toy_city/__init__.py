@@ -44,7 +44,8 @@ def generate(
     pixels, places and numbers.
 
     Args:
-        out_dir: Folder to make. An earlier generated city there is replaced.
+        out_dir: Folder to make. An earlier generated city there is replaced; files of
+            yours beside it stay.
         seed: Another seed, another city.
         size_regions: Whole regions from north to south and from west to east. The
             first lies in the mosaic's north-west corner; the mosaic reaches a little

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,64 +23,47 @@ from data_prep.toy_city.overlay import LABEL_PIXEL_M, Overlay
 from data_prep.toy_city.paint import Painter
 from data_prep.toy_city.places import Places
 from data_prep.toy_city.zoning import ZONES, Uses
-from mmgr_jax.errors import InputError
+from mmgr_jax import folders
 
 IMAGERY_FILE, POIS_FILE, ZONES_FILE = "imagery.tif", "pois.parquet", "zones.gpkg"
 LABEL_FILES = {"population": "population.tif", "gdp": "gdp.tif"}
-TRUTH_DIR = "truth"
+TRUTH_DIR, TRUTH_FILE = "truth", "truth.json"
 LABEL_NODATA = -9999.0
 LABEL_UNITS = {"population": "persons", "gdp": "million CNY"}
 # Streets come in sheets of this size, so that none of their polygons is endless.
 STREET_SHEET_M = 512.0
 WGS84 = "EPSG:4326"
 
-# All that a folder may hold to be replaced: these, what GDAL and SQLite leave beside
-# them, and the note of data_prep.build about the settings.
+KIND = "generated city"
+
+# What is replaced beside these files: what GDAL and SQLite leave there, and the note of
+# data_prep.build about the settings.
 NOTE_FILE = "generated.json"
 SIDECARS = (".aux.xml", ".ovr", ".msk", "-journal", "-wal", "-shm")
 
 
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
     """A folder to fill that appears at `path` when it is complete.
 
-    An earlier city at `path` stays until then, and goes then.
+    An earlier city at `path` stays until then, and goes then; other files in its folder
+    stay.
 
     Raises:
-        InputError: If `path` holds anything but a generated city.
+        InputError: If `path` holds anything but a generated city, or another process is
+            generating one there.
     """
-    _refuse_foreign(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    earlier = path.parent / f".{path.name}.earlier-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        if path.exists():
-            path.replace(earlier)
-        partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(earlier, ignore_errors=True)
+    return folders.replacing(path, KIND, key="config.toy_city.out_dir", known=_entries)
 
 
-def _refuse_foreign(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(
-            f"toy_city.out_dir {path} is a file; name a folder that is new, empty or "
-            "holds an earlier generated city."
-        )
+def _entries(folder: Path) -> Collection[str]:
+    """Names of all that a generated city has, where the folder is or was to be one."""
     files = (IMAGERY_FILE, POIS_FILE, ZONES_FILE, *LABEL_FILES.values())
     own = {file + sidecar for file in files for sidecar in ("", *SIDECARS)}
-    found = {item.name for item in path.iterdir()} if path.exists() else set()
-    foreign = found - own - {NOTE_FILE, TRUTH_DIR}
-    if foreign:
-        raise InputError(
-            f"toy_city.out_dir {path} holds {sorted(foreign)[0]!r}, which no generated "
-            "city has, and would be replaced as a whole; name another folder or move "
-            "that away."
-        )
+    own |= {NOTE_FILE, TRUTH_DIR, folders.MARK}
+    # Earlier versions left no mark, and folders named so when they were killed.
+    left = ".partial-" in folder.name and {of.name for of in folder.iterdir()} <= own
+    told = (folder / TRUTH_DIR / TRUTH_FILE, folder / folders.MARK)
+    return own if left or any(path.exists() for path in told) else ()
 
 
 def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:
@@ -203,4 +184,4 @@ def write_truth(folder: Path, table: gpd.GeoDataFrame, facts: dict[str, Any]) ->
     truth.mkdir()
     table.to_parquet(truth / "truth.parquet", index=False)
     text = json.dumps(facts, indent=1, sort_keys=True)
-    (truth / "truth.json").write_text(text + "\n", encoding="utf-8")
+    (truth / TRUTH_FILE).write_text(text + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from data_prep import sources
 from data_prep.checks import city as city_checks
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
-from mmgr_jax import cli
+from mmgr_jax import cli, files
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -53,10 +53,7 @@ def validate(config: ConfigDict, html: str | None = None) -> Path | None:
         return None
     content = content_lib.read(records_dir)
     path = Path(html) if html else records_dir.with_name("validation.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(page.page(content), encoding="utf-8")
-    temporary.replace(path)
+    files.write_text(path, page.page(content))
     print(page.text(content))
     print(f"to look at: {path}")
     if content.errors:

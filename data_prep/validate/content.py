@@ -13,7 +13,8 @@ import numpy as np
 import shapely
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import progress, sources
+from data_prep import progress
+from mmgr_jax import refusals
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -102,7 +103,7 @@ def read(records_dir: Path) -> Content:
     """
     manifest = schema.Manifest.load(records_dir)
     faults = _Faults()
-    errors = _shard_faults(manifest, records_dir)
+    errors = manifest.faults(records_dir, whole=True)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("geometry", "num_pois", "blank", "block", "id", "tile")
     }
@@ -154,18 +155,6 @@ def read(records_dir: Path) -> Content:
     return content
 
 
-def _shard_faults(manifest: schema.Manifest, records_dir: Path) -> list[str]:
-    faults = []
-    for path, wanted in zip(
-        manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
-    ):
-        if not path.exists():
-            faults.append(f"{path}: this shard is missing")
-        elif wanted and sources.sha256(path) != wanted:
-            faults.append(f"{path}: other bytes than were written (sha256 differs)")
-    return faults
-
-
 def _records(
     manifest: schema.Manifest, records_dir: Path, faults: _Faults
 ) -> Iterator[tuple[int, schema.Record]]:
@@ -178,6 +167,7 @@ def _records(
             source = ArrayRecordDataSource([str(path)])
             stored = len(source)
         except Exception as error:  # ArrayRecord raises bare RuntimeError
+            refusals.refuse_unreadable(path, error)
             faults.add("not a whole shard", f"{path} ({_first_line(error)})")
             place += length
             continue
@@ -187,6 +177,7 @@ def _records(
             try:
                 yield place + index, schema.deserialize(source[index], layout)
             except Exception as error:  # three libraries, each with errors of its own
+                refusals.refuse_unreadable(path, error)
                 name = f"{path.name} record {index} ({_first_line(error)})"
                 faults.add("damaged", name)
         place += length
@@ -242,6 +233,7 @@ def _table_faults(manifest: schema.Manifest, records_dir: Path) -> list[str]:
     try:
         vectors = np.load(path)
     except (OSError, ValueError) as error:
+        refusals.refuse_unreadable(path, error)
         return [f"{path}: cannot be read ({error})"]
     faults = []
     if len(vectors) != len(manifest.categories):

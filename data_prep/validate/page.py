@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -13,6 +12,9 @@ import numpy as np
 from data_prep import pois
 from data_prep.validate import pictures
 from data_prep.validate.content import Content
+from mmgr_jax.page import tree
+from mmgr_jax.page.tree import Element, element
+from mmgr_jax.terminal import visible
 
 _TOP = 15
 _FILES = 5  # of one folder and ending that get a line each
@@ -34,38 +36,37 @@ def text(content: Content) -> str:
     lines += [f"  {name}: {value}" for name, value in _facts(content)]
     lines += [f"error: {fault}" for fault in content.errors]
     lines += [f"warning: {warning}" for warning in content.warnings]
-    return "\n".join(lines)
+    return "\n".join(visible(line) for line in lines)
 
 
 def page(content: Content) -> str:
     """A self-contained HTML page: faults, figures, maps, histograms, tiles."""
     manifest = content.manifest
-    parts = [
-        f"<h1>Records of {html.escape(manifest.city)}</h1>",
-        f"<p>{html.escape(_summary(content))}</p>",
+    title = f"Records of {manifest.city}"
+    body: list[tree.Content] = [
+        element("h1", title),
+        element("p", _summary(content)),
         _list("Errors", content.errors, "bad"),
-        _list("Worth a look", content.warnings, ""),
-        "<h2>Figures</h2>",
+        _list("Worth a look", content.warnings),
+        element("h2", "Figures"),
         _table(_facts(content)),
         _image("Regions", pictures.region_map(content)),
-        "<h2>Labels</h2>",
+        element("h2", "Labels"),
         _table(
             _label_rows(content),
             ("label", "kind, unit", "known", "values", "from", "of the source"),
         ),
         _image("", pictures.label_histograms(content)),
         _image("Tiles with their POIs", pictures.tiles(content)),
-        "<h2>POI categories</h2>",
+        element("h2", "POI categories"),
         _table(*_categories(content)),
-        "<h2>Sources</h2>",
+        element("h2", "Sources"),
         _table(_source_rows(manifest.sources)),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>Records of {html.escape(manifest.city)}</title>"
-        f"<style>{_STYLE}</style></head><body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>"
+        f"{element('title', title)}<style>{_STYLE}</style></head>"
+        f"{element('body', body)}</html>\n"
     )
 
 
@@ -178,27 +179,22 @@ def _size(about: Mapping[str, Any]) -> str:
     return f"{size:,.1f} MiB, sha256 {about['sha256'][:12]}"
 
 
-def _list(title: str, lines: list[str], style: str) -> str:
+def _list(title: str, lines: list[str], style: str | None = None) -> tree.Content:
     if not lines:
-        return "" if style != "bad" else '<p class="good">No errors.</p>'
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f'<h2 class="{style}">{title}</h2><ul>{items}</ul>'
+        return element("p", "No errors.", class_="good") if style == "bad" else ()
+    items = [element("li", line) for line in lines]
+    return element("h2", title, class_=style), element("ul", items)
 
 
-def _table(rows: list[tuple[str, ...]], heads: tuple[str, ...] = ()) -> str:
-    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{top}</tr>{body}</table>"
+def _table(rows: list[tuple[str, ...]], heads: tuple[str, ...] = ()) -> Element:
+    top = element("tr", [element("th", head) for head in heads])
+    body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
+    return element("table", top, body)
 
 
-def _image(title: str, png: bytes | None) -> str:
+def _image(title: str, png: bytes | None) -> tree.Content:
     if png is None:
-        return ""
-    head = f"<h2>{title}</h2>" if title else ""
-    data = base64.b64encode(png).decode()
-    return (
-        f'{head}<img alt="{title or "histograms"}" src="data:image/png;base64,{data}">'
-    )
+        return ()
+    data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    image = element("img", alt=title or "histograms", src=data)
+    return (element("h2", title), image) if title else image

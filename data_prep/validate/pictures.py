@@ -11,10 +11,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from data_prep.validate.content import SAMPLES, Content, Sample
 from mmgr_jax.data.schema import Label
+from mmgr_jax.terminal import visible
 
 _DPI = 110
 _COLUMNS = 4
@@ -54,7 +56,7 @@ def region_map(content: Content) -> bytes | None:
     for axes in (left, right):
         axes.autoscale_view()
         axes.set_aspect("equal")
-        axes.set_xlabel(f"east, m ({content.manifest.crs})")
+        _plain(axes.set_xlabel(f"east, m ({content.manifest.crs})"))
         axes.tick_params(labelsize=7)
         axes.ticklabel_format(style="plain", useOffset=False)
         axes.set_facecolor("#f7f7f7")
@@ -94,7 +96,7 @@ def tiles(content: Content) -> bytes:
 
 def _histogram(axes: Axes, name: str, meaning: Label, values: np.ndarray) -> None:
     known = ~np.isnan(values.reshape(len(values), -1)).any(axis=1)
-    axes.set_title(f"{name}: {known.mean():.0%} of regions known", fontsize=10)
+    _plain(axes.set_title(f"{name}: {known.mean():.0%} of regions known", fontsize=10))
     axes.tick_params(labelsize=7)
     if not known.any():
         axes.set_axis_off()
@@ -102,7 +104,9 @@ def _histogram(axes: Axes, name: str, meaning: Label, values: np.ndarray) -> Non
     if meaning.classes:
         means = values[known].mean(axis=0)
         axes.barh(np.arange(len(means)), means, color=_INK)
-        axes.set_yticks(np.arange(len(means)), meaning.classes)
+        names = [visible(name) for name in meaning.classes]
+        for tick in axes.set_yticks(np.arange(len(means)), names):
+            tick.label1.set_parse_math(False)
         axes.invert_yaxis()
         axes.set_xlabel("mean share")
         return
@@ -118,10 +122,10 @@ def _histogram(axes: Axes, name: str, meaning: Label, values: np.ndarray) -> Non
         )
         axes.set_xscale("log")
         zeros = int((shown <= 0).sum())
-        axes.set_xlabel(f"{meaning.unit} ({zeros:,} regions at 0 not shown)")
+        _plain(axes.set_xlabel(f"{meaning.unit} ({zeros:,} regions at 0 not shown)"))
     else:
         axes.hist(shown, bins, color=_INK)
-        axes.set_xlabel(meaning.unit)
+        _plain(axes.set_xlabel(meaning.unit))
     axes.set_ylabel("regions")
 
 
@@ -150,7 +154,8 @@ def _tile(axes: Axes, sample: Sample, tile_size_m: float, reach_m: float) -> Non
         axes.scatter(east, north, s=14, c="#ffd400", edgecolors="black", linewidths=0.5)
         axes.set_xlim(-reach_m, reach_m)
         axes.set_ylim(-reach_m, reach_m)
-    axes.set_title(f"{sample.region_id}, {len(sample.category)} POIs", fontsize=9)
+    title = f"{sample.region_id}, {len(sample.category)} POIs"
+    _plain(axes.set_title(title, fontsize=9))
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -164,6 +169,12 @@ def _exterior(shape: shapely.Geometry) -> list[tuple[float, float]]:
 
 def _few_ticks(axes: Axes) -> None:
     axes.locator_params(nbins=4)
+
+
+def _plain(text: Text) -> None:
+    """Somebody's words: a dollar is a dollar, a line is one line."""
+    text.set_parse_math(False)
+    text.set_text(visible(text.get_text()))
 
 
 def _png(figure: Figure) -> bytes:

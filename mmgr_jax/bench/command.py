@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = importlib.import_module(_module(options.section)).rows(options)
     print(table.table(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 def _parser(section: str | None) -> argparse.ArgumentParser:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
+from mmgr_jax import files, refusals
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -113,13 +115,12 @@ def write(
 ) -> None:
     """Writes `splits.csv`: the fold of each region under each kind of split."""
     path = Path(records_dir) / schema.SPLITS_FILE
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((_ID, *folds))
-        columns = (fold.tolist() for fold in folds.values())
-        writer.writerows(zip(region_ids, *columns, strict=True))
-    temporary.replace(path)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow((_ID, *folds))
+    columns = (fold.tolist() for fold in folds.values())
+    writer.writerows(zip(region_ids, *columns, strict=True))
+    files.write_text(path, file.getvalue())
 
 
 def read(
@@ -142,13 +143,14 @@ def read(
         return {}
     path = Path(records_dir) / schema.SPLITS_FILE
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = {row[_ID]: row for row in csv.DictReader(file)}
         found = {
             kind: np.array([int(rows[region][kind]) for region in region_ids])
             for kind in manifest.splits
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refusals.refuse_unreadable(path, error)
         raise InputError(
             f"{path}: does not hold the folds of all {len(region_ids)} regions "
             f"({type(error).__name__}: {error}). Build the records again, or deal anew "

@@ -103,11 +103,7 @@ def training_batches(
         InputError: If the batch is larger than the data set or indivisible.
     """
     check_choice("data.short_batch", short_batch, SHORT_BATCHES)
-    if batch_size > len(source):
-        raise InputError(
-            f"config.data.batch_size={batch_size} exceeds the {len(source)} regions of "
-            f"{source.records_dir}. Take at most {len(source)}."
-        )
+    batches_an_epoch = steps_per_epoch(len(source), batch_size, short_batch)
     if batch_size % process_count:
         raise InputError(
             f"config.data.batch_size={batch_size} does not divide over {process_count} "
@@ -118,7 +114,7 @@ def training_batches(
     dataset = grain.MapDataset.range(len(source)).seed(seed).shuffle()
     dataset = _ProcessRows(
         dataset,
-        steps_per_epoch(len(source), batch_size, short_batch),
+        batches_an_epoch,
         batch_size,
         process_index,
         process_count,
@@ -134,7 +130,16 @@ def training_batches(
 
 
 def steps_per_epoch(num_regions: int, batch_size: int, short_batch: str) -> int:
-    """Batches in which an epoch shows its regions."""
+    """Batches in which an epoch shows its regions.
+
+    Raises:
+        InputError: If one batch would take more than there are.
+    """
+    if batch_size > num_regions:
+        raise InputError(
+            f"config.data.batch_size={batch_size} exceeds the {num_regions} regions of "
+            f"the records. Take at most {num_regions}."
+        )
     whole, rest = divmod(num_regions, batch_size)
     return whole + (1 if rest and short_batch == "fill" else 0)
 

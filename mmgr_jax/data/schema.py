@@ -11,6 +11,7 @@ The records folder:
     category_vectors.npy         float32 [k d], one row a POI category
     category_text.npz            where texts made them; see `mmgr_jax.data.texts`
     splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
+    verified.json                what was read whole; see `mmgr_jax.data.contents`
     dataset_info.json, features.json                   read by TFDS
     <city>-regions.array_record-00000-of-00004 ...     the shards
 """
@@ -20,13 +21,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmgr_jax.data import tiles
+from mmgr_jax import files
+from mmgr_jax.data import contents, seals, tiles
 from mmgr_jax.data.example import Example
 from mmgr_jax.errors import InputError
 
@@ -37,7 +39,17 @@ VERSION = "1.0.0"
 SPLIT = "regions"  # TFDS keeps "all" for the union of a folder's splits
 MANIFEST_FILE = "manifest.json"
 CATEGORY_VECTORS_FILE = "category_vectors.npy"
+CATEGORY_TEXT_FILE = "category_text.npz"
 SPLITS_FILE = "splits.csv"
+BESIDE = (
+    CATEGORY_VECTORS_FILE,
+    CATEGORY_TEXT_FILE,
+    SPLITS_FILE,
+    "dataset_info.json",
+    "features.json",
+)
+"""Files beside the shards whose content the manifest vouches for."""
+
 LABEL_KINDS = ("count", "density", "share", "class", "scalar")
 
 Record = dict[str, Any]
@@ -182,6 +194,10 @@ class Manifest:
         report: Counts worth telling: regions dropped, POIs outside, and so on.
         sources: Path, size in bytes and hash of each source file.
         config: The configuration that built the records.
+        inputs_sha256: Of what pre-training reads, whatever shards it lies in; see
+            `seals.input_number`. "" in records of before.
+        content: Hashes of the fields above and of the files in `BESIDE`, filled in by
+            `save`; empty in records of before.
         version: Version of this layout.
     """
 
@@ -203,6 +219,8 @@ class Manifest:
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs_sha256: str = ""
+    content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     version: str = VERSION
 
     @property
@@ -218,19 +236,38 @@ class Manifest:
             for index in range(count)
         ]
 
-    def save(self, records_dir: str | Path) -> None:
-        """Writes `manifest.json` in one rename, which declares the folder complete."""
-        path = Path(records_dir) / MANIFEST_FILE
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        temporary.replace(path)
+    def save(self, records_dir: str | Path, changed: Sequence[str] = ()) -> None:
+        """Writes `manifest.json` in one rename, which declares the folder complete.
+
+        Args:
+            records_dir: The folder; what it lacks hashes of is hashed now.
+            changed: Files of `BESIDE` that were written anew since the last time.
+        """
+        folder = Path(records_dir)
+        known = dict(self.content.get("files", {}))
+        for name in BESIDE:
+            if name in changed:
+                known.pop(name, None)
+            if name not in known and (folder / name).exists():
+                known[name] = contents.of_file(folder / name)
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        fields["shard_sha256"] = [
+            stored or (contents.of_file(path) if path.exists() else "")
+            for stored, path in zip(
+                self.shard_sha256, self.shard_paths(folder), strict=True
+            )
+        ]
+        del fields["content"]
+        fields["content"] = seals.seal(fields, known)
+        files.write_text(folder / MANIFEST_FILE, json.dumps(fields, indent=2) + "\n")
 
     @classmethod
     def load(cls, records_dir: str | Path) -> Manifest:
         """Reads `manifest.json`.
 
         Raises:
-            InputError: If the folder has no manifest, or one of another layout.
+            InputError: If the folder has no manifest, one of another layout, or one
+                that was edited.
         """
         path = Path(records_dir) / MANIFEST_FILE
         if not path.exists():
@@ -239,12 +276,13 @@ class Manifest:
                 "Build them with `python -m data_prep.build --config=...`."
             )
         try:
-            fields = json.loads(path.read_text())
+            fields = json.loads(path.read_text(encoding="utf-8"))
             if fields.get("version") != VERSION:
                 raise InputError(
                     f"{path}: version {fields.get('version')!r}, this program reads "
                     f"{VERSION!r}. Remove the folder and build the records again."
                 )
+            seals.refuse_edited(path, fields)
             fields["labels"] = {
                 name: Label(**{**label, "classes": tuple(label["classes"])})
                 for name, label in fields["labels"].items()
@@ -255,12 +293,60 @@ class Manifest:
             for name, value in fields.items():
                 if isinstance(value, list):
                     fields[name] = tuple(value)
-            return cls(**fields)
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+            found = cls(**fields)
+            _refuse_contradictions(path, found)
+            return found
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f"{path}: not a manifest this program wrote ({error}). "
                 "Remove the folder and build the records again."
             ) from error
+
+    def faults(self, records_dir: str | Path, *, whole: bool = False) -> list[str]:
+        """Files of a folder that hold other bytes than were written.
+
+        Args:
+            records_dir: The folder.
+            whole: Read every byte; otherwise a file that has the size and times it had
+                when it was last read is taken as it was.
+        """
+        folder = Path(records_dir)
+        wanted = dict(self.content.get("files", {}))
+        strange = [
+            f"{folder / name}: was put there by another than the build"
+            for name in BESIDE
+            if self.content and name not in wanted and (folder / name).exists()
+        ]
+        paths = self.shard_paths(folder)
+        names = [path.name for path in paths]
+        wanted |= dict(zip(names, self.shard_sha256, strict=True))
+        return strange + seals.faults(folder, wanted, whole=whole)
+
+    def identity(self, records_dir: str | Path) -> dict[str, str]:
+        """What the records are, part by part, as hashes; no path, no name of a folder.
+
+        `inputs` is what pre-training reads, "" in records of before; `regions` are the
+        shards whole; `categories` are in their order.
+        """
+        beside = dict(self.content.get("files", {}))
+        for name in (CATEGORY_VECTORS_FILE, SPLITS_FILE):
+            path = Path(records_dir) / name
+            if name not in beside and path.exists():
+                beside[name] = contents.of_file(path)
+        labels = {name: dataclasses.asdict(of) for name, of in self.labels.items()}
+        splits = {kind: dataclasses.asdict(of) for kind, of in self.splits.items()}
+        layout = (self.crs, self.tile_size_px, self.tile_size_m, self.image_format)
+        return {
+            "inputs": self.inputs_sha256,
+            "regions": contents.of_value(self.shard_sha256),
+            "categories": contents.of_value(self.categories),
+            "vectors": beside.get(CATEGORY_VECTORS_FILE, ""),
+            "labels": contents.of_value(labels),
+            "splits": contents.of_value([splits, beside.get(SPLITS_FILE, "")]),
+            "layout": contents.of_value(layout),
+        }
 
 
 def serialize(record: Record, layout: Layout) -> bytes:
@@ -327,3 +413,24 @@ def deserialize(
 def shard_name(city: str, index: int, count: int) -> str:
     """File name of a shard, as TFDS expects it."""
     return f"{city}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
+
+
+def _refuse_contradictions(path: Path, found: Manifest) -> None:
+    """Raises InputError where fields say different things; hashes tell of no field."""
+    if files.safe_name(found.city) != found.city:
+        raise InputError(
+            f"{path}: the city is called {found.city!r}, which cannot name the shards "
+            "of this folder. Do not trust records that say so; build them again."
+        )
+    numbers = {
+        "num_regions": (found.num_regions, sum(found.shard_lengths)),
+        "shard_sha256": (len(found.shard_sha256), len(found.shard_lengths)),
+        "category_parents": (len(found.category_parents), len(found.categories)),
+    }
+    for name, (said, counted) in numbers.items():
+        if said != counted:
+            raise InputError(
+                f"{path}: {name} says {said} where the other fields say {counted}. Put "
+                "the file back as it was, or remove the folder and build the records "
+                "again with `python -m data_prep.build --config=...`."
+            )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 
-from mmgr_jax.data import schema
+from mmgr_jax import refusals
+from mmgr_jax.data import contents, schema
 from mmgr_jax.errors import InputError
+
+_MUCH_BYTES = 2**30  # said before they are read
+
+log = logging.getLogger(__name__)
 
 
 class RecordSource:
@@ -31,8 +38,10 @@ class RecordSource:
                 many MiB; otherwise none is.
 
         Raises:
-            InputError: If the folder is unfinished, or a shard is missing, torn or of
-                another length than the manifest says.
+            InputError: If the folder is unfinished, a shard is missing, torn or of
+                another length than the manifest says, or a file holds other bytes than
+                were written. Bytes are read once, and again where size or times of a
+                file have changed since.
         """
         self.records_dir = Path(records_dir)
         self.manifest = schema.Manifest.load(records_dir)
@@ -41,6 +50,7 @@ class RecordSource:
         self._starts = np.cumsum((0, *self.manifest.shard_lengths))
         for path, length in zip(self._paths, self.manifest.shard_lengths, strict=True):
             _check_shard(path, length)
+        self._refuse_changed()
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]
         )
@@ -63,6 +73,29 @@ class RecordSource:
             InputError: If the stored bytes are damaged.
         """
         return self.read([index], image=True)[0]
+
+    @functools.cached_property
+    def identity(self) -> Mapping[str, str]:
+        """What the records are, part by part; see `schema.Manifest.identity`."""
+        return self.manifest.identity(self.records_dir)
+
+    def _refuse_changed(self) -> None:
+        stamps = contents.Stamps(self.records_dir / contents.STAMPS_FILE)
+        unread = sum(
+            path.stat().st_size
+            for path in self._paths
+            if not stamps.remembered(path.name, contents.size_and_times(path))
+        )
+        if unread > _MUCH_BYTES:
+            log.info(
+                "%s: new, copied or touched since they were last read, so %.1f GiB are "
+                "checked once ...",
+                self.records_dir,
+                unread / 2**30,
+            )
+        if faults := self.manifest.faults(self.records_dir):
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            raise InputError(f"{faults[0]}{more}. {_REBUILD}")
 
     def parts(self, size: int = 64) -> list[range]:
         """All regions in order, some at a time, for `read`."""
@@ -118,6 +151,7 @@ class RecordSource:
         try:
             examples = self._examples.__getitems__(list(indices))
         except Exception as error:  # ArrayRecord raises bare RuntimeError
+            refusals.refuse_unreadable(self.records_dir, error)
             if len(indices) == 1:
                 raise self._damaged(indices[0], error) from error
             return [
@@ -153,7 +187,8 @@ class RecordSource:
         path = self.records_dir / schema.CATEGORY_VECTORS_FILE
         try:
             vectors = np.load(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
+            refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {_REBUILD}") from error
         if len(vectors) != len(self.manifest.categories):
             raise InputError(
@@ -164,7 +199,7 @@ class RecordSource:
 
 
 _REBUILD = (
-    "Remove the records folder and build it again with "
+    "Put it back as it was, or remove the records folder and build it again with "
     "`python -m data_prep.build --config=...`."
 )
 
@@ -175,6 +210,7 @@ def _check_shard(path: Path, length: int) -> None:
     try:
         stored = len(array_record_data_source.ArrayRecordDataSource([str(path)]))
     except Exception as error:  # ArrayRecord raises bare RuntimeError and ValueError
+        refusals.refuse_unreadable(path, error)
         raise InputError(
             f"{path}: not a whole ArrayRecord shard ({_first_line(error)}). {_REBUILD}"
         ) from error

@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
+from mmgr_jax import refusals
+from mmgr_jax.data import schema
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
-FILE = "category_text.npz"
+FILE = schema.CATEGORY_TEXT_FILE
 REQUIREMENTS = "requirements-text.txt"
 MODELS = {
     "wordllama": f"pip install -r {REQUIREMENTS}",
@@ -53,7 +56,8 @@ class SentenceEncoder:
         Raises:
             InputError: If a text has no vector, as one without any word.
         """
-        vectors = np.asarray(self.embed(list(texts)), np.float64)
+        composed = [one_form(text) for text in texts]
+        vectors = np.asarray(self.embed(composed), np.float64)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         for text, size in zip(texts, length[:, 0], strict=True):
             if not 0 < size < np.inf:
@@ -147,6 +151,7 @@ class TextSpace:
                     scale=float(stored["scale"]),
                 )
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {again}.") from error
 
 

@@ -47,12 +47,16 @@ def shared_labels(cities: Sequence[Labels]) -> Labels:
         InputError: If there is none.
     """
     shared = {}
-    for name, (label, _) in cities[0].items():
+    for name in dict.fromkeys(name for city in cities for name in city):
         found = [city[name] for city in cities if name in city]
-        if len(found) == len(cities) and all(_same(label, of) for of, _ in found):
-            shared[name] = (label, np.concatenate([values for _, values in found]))
+        differing = _differing([label for label, _ in found])
+        if differing:
+            log.warning("cities: label %s is left out: %s", name, differing)
+        elif len(found) < len(cities):
+            log.info("cities: label %s is not in all, left out", name)
         else:
-            log.warning("cities: label %s is not the same in all, left out", name)
+            joined_values = np.concatenate([values for _, values in found])
+            shared[name] = (found[0][0], joined_values)
     if not shared:
         raise InputError(
             "config.eval.other_records: no label has the same name, kind, unit and "
@@ -72,8 +76,10 @@ def joined(
     }
 
 
-def _same(label: Label, other: Label) -> bool:
-    def meaning(of: Label) -> tuple:
-        return of.kind, of.unit, of.classes
-
-    return meaning(label) == meaning(other)
+def _differing(labels: Sequence[Label]) -> str:
+    """What one name means in several cities, where it is not one thing; else ""."""
+    for field in ("kind", "unit", "classes"):
+        said = list(dict.fromkeys(getattr(label, field) for label in labels))
+        if len(said) > 1:
+            return f"its {field} is {' here and '.join(map(repr, said))} there"
+    return ""

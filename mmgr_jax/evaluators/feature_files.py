@@ -12,20 +12,26 @@ The column `region_id` (or `id`) holds the names that the records have.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import fnmatch
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 from pyarrow import parquet
 
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 SUFFIXES = (".parquet", ".geoparquet", ".csv", ".csv.gz", ".npz")
@@ -40,6 +46,9 @@ ALPHAEARTH = tuple(f"A{band:02d}" for band in range(64))
 
 METADATA = "emb"
 """Key of a Parquet file's metadata that says, as JSON, what the vectors are."""
+
+# Row numbers that pandas adds when it saves an index without a name.
+_ROW_NUMBERS = re.compile(r"(__index_level_\d+__|Unnamed: \d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +95,20 @@ class FeatureFile:
     def unused(self) -> list[str]:
         """Columns that are neither features nor names nor places."""
         apart = {self.id_column, *self.features, *self.places}
-        return [column for column in self.schema.names if column not in apart]
+        return [
+            column or "one without a name"
+            for column in self.schema.names
+            if column not in apart
+        ]
 
-    def batches(self) -> Iterable[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
         """Names and features, some thousand rows at a time."""
         columns = [self.id_column, *self.features]
         if isinstance(self.source, pa.Table):
-            return self.source.select(columns).to_batches()
-        return self.source.iter_batches(columns=columns, batch_size=8192)
+            yield from self.source.select(columns).to_batches()
+            return
+        with _readable(self.where, self.path.suffix):
+            yield from self.source.iter_batches(columns=columns, batch_size=8192)
 
 
 def open_file(
@@ -111,6 +126,12 @@ def open_file(
         raise InputError(f"{where}: {what}; give a file: {', '.join(SUFFIXES)}.")
     opened = _open(where, file)
     columns = opened.schema.names
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if any(twice):
+        raise InputError(
+            f"{where}: column {listed([column for column in twice if column])} stands "
+            "there more than once; rename or delete one of them."
+        )
     ids = [column for column in ID_COLUMNS if column in columns]
     if not ids:
         raise InputError(
@@ -121,6 +142,29 @@ def open_file(
     return dataclasses.replace(
         opened, features=_feature_columns(opened, wanted, label_names)
     )
+
+
+def names_of(opened: FeatureFile, batch: pa.RecordBatch) -> list[str]:
+    """Names of the regions of some rows, in the form in which names are compared.
+
+    Raises:
+        InputError: If one is missing, or is no text and no whole number.
+    """
+    column = batch.column(opened.id_column)
+    if pa.types.is_floating(column.type) or column.null_count:
+        what = "is empty in places" if column.null_count else "holds decimal numbers"
+        raise InputError(
+            f"{opened.where}: column {opened.id_column!r} {what}; wanted: the names of "
+            "the regions as the records have them, in every row."
+        )
+    try:
+        texts = pyarrow.compute.cast(column, pa.string()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(
+            f"{opened.where}: column {opened.id_column!r} holds {column.type}, which "
+            "is no text; wanted: the names of the regions, one in every row."
+        ) from error
+    return [one_form(text) for text in texts]
 
 
 def listed(names: Sequence[str]) -> str:
@@ -142,7 +186,7 @@ def _open(where: str, file: Path) -> FeatureFile:
             f"{where}: tables end in one of {', '.join(SUFFIXES)}. Convert it, or name "
             "the file so."
         )
-    try:
+    with _readable(where, suffix):
         if suffix == ".npz":
             return _open_npz(where, file)
         if suffix.startswith(".csv"):
@@ -154,13 +198,27 @@ def _open(where: str, file: Path) -> FeatureFile:
         )
         places = frozenset({"geometry", "bbox", *geo.get("columns", {})})
         return FeatureFile(where, file, source.schema_arrow, source, said, places)
+
+
+@contextlib.contextmanager
+def _readable(where: str, suffix: str) -> Iterator[None]:
+    """What readers raise on a damaged file becomes one sentence."""
+    try:
+        yield
     except InputError:
         raise
     except (
-        ValueError,
+        ValueError,  # Arrow's too
+        OSError,
         zipfile.BadZipFile,
+        zlib.error,
         EOFError,
-    ) as error:  # Arrow's are ValueError
+        KeyError,
+        NotImplementedError,
+    ) as error:
+        # The system's own: no right to read, a disk that fails.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{where}: cannot be read as {suffix} ({first_line}). Write it again; "
@@ -172,8 +230,37 @@ def _open_csv(where: str, file: Path) -> FeatureFile:
     as_text = pyarrow.csv.ConvertOptions(  # "007" is a name
         column_types={column: pa.string() for column in ID_COLUMNS}
     )
-    rows = pyarrow.csv.read_csv(file, convert_options=as_text)
+    rows = pyarrow.csv.read_csv(
+        file,
+        convert_options=as_text,
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+    )
+    for column in rows.schema.names:
+        if column not in ID_COLUMNS and rows.schema.names.count(column) == 1:
+            _refuse_stray_text(where, column, rows[column])
     return FeatureFile(where, file, rows.schema, rows, {})
+
+
+def _refuse_stray_text(where: str, name: str, column: pa.ChunkedArray) -> None:
+    """Refuses a column of numbers in which some cells are text: it would be none."""
+    if not pa.types.is_string(column.type):
+        return
+    cells = [cell for cell in column.to_pylist() if cell]
+    stray = [cell for cell in cells if not _is_written_number(cell)]
+    if cells and len(stray) < 0.5 * len(cells):
+        raise InputError(
+            f"{where}: column {name!r} holds numbers, but also {listed(stray)} in "
+            f"{len(stray)} of {len(cells)} cells; correct them, or leave the cell "
+            "empty."
+        )
+
+
+def _is_written_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _open_npz(where: str, file: Path) -> FeatureFile:
@@ -209,8 +296,12 @@ def _feature_columns(
     opened: FeatureFile, wanted: str | None, label_names: Sequence[str]
 ) -> tuple[str, ...]:
     """The columns that hold features, in the order that `read` tells."""
-    apart = {opened.id_column, *opened.places}
-    fields = [field for field in opened.schema if field.name not in apart]
+    apart = {*ID_COLUMNS, *opened.places}
+    fields = [
+        field
+        for field in opened.schema
+        if field.name not in apart and not _ROW_NUMBERS.fullmatch(field.name)
+    ]
     lists = [field.name for field in fields if _is_list(field.type)]
     numbers = [field.name for field in fields if _is_number(field.type)]
     if wanted is not None:

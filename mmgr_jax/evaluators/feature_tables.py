@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float
 
+from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.feature_files import (
     ALPHAEARTH,
     METADATA,
     FeatureFile,
     listed,
+    names_of,
     open_file,
 )
 
@@ -57,10 +59,11 @@ def read(
             if a feature is missing, not finite or a whole number without a scale.
     """
     opened = open_file(name, path, label_names, key)
+    region_ids = [one_form(region) for region in region_ids]
     row_of = {region: row for row, region in enumerate(region_ids)}
     ids, parts, total = [], [], 0
     for batch in opened.batches():
-        batch_ids = _ids(opened, batch)
+        batch_ids = names_of(opened, batch)
         total += len(batch_ids)
         rows = [row for row, region in enumerate(batch_ids) if region in row_of]
         if rows:
@@ -105,17 +108,6 @@ def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) ->
     )
 
 
-def _ids(opened: FeatureFile, batch: pa.RecordBatch) -> list[str]:
-    column = batch.column(opened.id_column)
-    if pa.types.is_floating(column.type) or column.null_count:
-        what = "is empty in places" if column.null_count else "holds decimal numbers"
-        raise InputError(
-            f"{opened.where}: column {opened.id_column!r} {what}; wanted: the names of "
-            "the regions as the records have them, in every row."
-        )
-    return pyarrow.compute.cast(column, pa.string()).to_pylist()
-
-
 def _values(
     opened: FeatureFile, batch: pa.RecordBatch, ids: Sequence[str]
 ) -> Float[np.ndarray, "n m"]:
@@ -158,7 +150,7 @@ def _check_regions(
     missing = sorted(set(region_ids) - set(ids))
     if missing:
         first = next(iter(opened.batches()), None)
-        there = _ids(opened, first.slice(0, 3)) if first is not None else []
+        there = names_of(opened, first.slice(0, 3)) if first is not None else []
         raise InputError(
             f"{opened.where}: has no row for {len(missing)} of {len(region_ids)} "
             f"regions, such as {_quoted(missing)}; its {opened.id_column} is "

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mmgr_jax.evaluators import metrics
 from mmgr_jax.evaluators.intervals import Interval
 from mmgr_jax.evaluators.results import Report, Result, Task
+from mmgr_jax.terminal import visible
 
 SPLIT_TITLES = {
     "block": "block split (whole spatial blocks held out: the numbers to quote)",
@@ -38,10 +39,11 @@ def table(
         report: What was found.
         references: Method -> methods that it is compared with.
     """
-    return "\n\n".join(
-        "\n".join(_task_lines(name, task, report.num_folds, references or {}))
+    blocks = [
+        _task_lines(name, task, report.num_folds, references or {})
         for name, task in report.tasks.items()
-    )
+    ]
+    return "\n\n".join("\n".join(map(visible, lines)) for lines in blocks)
 
 
 def _task_lines(

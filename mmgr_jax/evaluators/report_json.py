@@ -3,9 +3,17 @@
 The layout, version `SCHEMA` (null: not defined, never 0 and never left out):
 
     schema, created, versions {package: version}
-    checkpoint, training_seed, config {...}, settings {level, num_resamples, ...}
+    checkpoint, training_seed, settings {level, num_resamples, ...}
+    config      {...}: what decides weights as they were trained, the rest as it was run
+    differences [a sentence for each thing the checkpoint was not trained with]
+    made_by     {weights, model.dtype, augment.size_px, readout...}: of the features
+    trained_on  {records, table, began_with, total_steps}    see mmgr_jax.identity
+    history     [{step, version, devices, processes, changes {key: [before, now]}}]
+    encoders    {name: {from, weights}}, tables {name: sha256}     what was compared
+    sha256      of all the rest; see mmgr_jax.page.report_file
     data        city, crs, num_regions, num_blocks, block_size_m, tile_size_m,
-                empty_share, hashes {file: sha256}, sources {...}
+                empty_share, identity {part of the records: sha256},
+                hashes {file: sha256}, sources {...}
     methods     {method: {about, num_features}}      what the heads were given
     num_folds   {split: folds}, seed                 of the folds
     tasks       {task: {

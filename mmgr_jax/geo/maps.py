@@ -1,6 +1,5 @@
 """Printed maps of one task: how right it is, and how sure."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 
+from mmgr_jax import files
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import marginalia, panels, sheet
 from mmgr_jax.geo.panels import Panel
+from mmgr_jax.terminal import visible
 
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 
@@ -273,10 +274,7 @@ def _projected(path: Path, crs: str) -> pyproj.CRS:
 def _save(figure: Figure, path: Path, dpi: int, title: str) -> None:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar in a unit or name is a dollar
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Title": title})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        text.set_text(visible(text.get_text(), keep="\n"))
+    with files.replacing(path) as temporary:
+        told = {"Title": visible(title)}
+        figure.savefig(temporary, dpi=dpi, format="png", metadata=told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ import geopandas as gpd
 import pandas as pd
 import shapely
 
+from mmgr_jax import files
 from mmgr_jax.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def write(
@@ -38,9 +41,7 @@ def write(
             f"{path}: the records do not say where the regions lie, so GeoParquet has "
             "nothing to hold. Name a file ending in .csv."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as temporary:
         if path.suffix == ".parquet":
             table = gpd.GeoDataFrame(
                 dict(columns), geometry=shapely.from_wkb(geometry_wkb), crs=crs
@@ -53,10 +54,31 @@ def write(
                 compression="zstd",
             )
         else:
-            _with_centres(columns, geometry_wkb, crs).to_csv(temporary, index=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            table = _with_centres(_for_people(path, columns), geometry_wkb, crs)
+            table.to_csv(temporary, index=False, encoding="utf-8")
+
+
+def _for_people(
+    path: Path, columns: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
+    """The columns as a spreadsheet may open them; says how many cells that changed."""
+    told = {
+        name: [files.no_formula(v) if isinstance(v, str) else v for v in values]
+        for name, values in columns.items()
+    }
+    changed = sum(
+        cell != value
+        for name, values in columns.items()
+        for cell, value in zip(told[name], values, strict=True)
+    )
+    if changed:
+        log.warning(
+            "%s: %d texts begin like a formula of a spreadsheet; an apostrophe stands "
+            "before each. A .parquet file holds them as they are.",
+            path,
+            changed,
+        )
+    return told
 
 
 def _with_centres(

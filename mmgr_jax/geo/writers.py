@@ -1,7 +1,6 @@
 """Tables with geometry: GeoParquet 1.1 with embeddings, predictions and origin."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import shapely
 from jaxtyping import Float
 from pyarrow import parquet
 
+from mmgr_jax import files
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 
@@ -211,12 +211,7 @@ def _json(path: Path, metadata: Mapping[str, Any]) -> str:
 
 
 def _write_atomically(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as temporary:
         parquet.write_table(
             table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE
         )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@
 is met, and only tensors are ever unpickled, since a pickle may run any code.
 """
 
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, which safetensors asks 
 import numpy as np
 import safetensors.numpy
 
+from mmgr_jax import files, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.weights import StateDict
 
@@ -74,13 +74,8 @@ def write_state_dict(
     if path.suffix.lower() != SAFETENSORS:
         _import_torch(path)
         write = _write_pickled
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with files.replacing(path) as temporary:
         write(temporary, state_dict, dict(metadata))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_suffix(path: Path) -> None:
@@ -95,7 +90,8 @@ def _check_suffix(path: Path) -> None:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError, MemoryError) as error:
+        refusals.refuse_unreadable(path, error)
         raise InputError(_damaged(path, error)) from error
 
 
@@ -104,6 +100,7 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the bytes of a damaged file lead to
+        refusals.refuse_unreadable(path, error)
         refused = "weights_only" in str(error) and "operand" not in str(error)
         raise InputError((_refused if refused else _damaged)(path, error)) from error
     tensors = _unwrapped(torch, path, content)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from mmgr_jax import files, terminal
+from mmgr_jax.errors import InputError
+from mmgr_jax.page import report_file
 from mmgr_jax.page.render import render
 
 ABOUT = """Makes the page of an evaluation anew from its numbers: report.html beside
@@ -17,6 +20,7 @@ the numbers can be read on a machine that has none of the rest."""
 
 def main(arguments: Sequence[str]) -> None:
     """Writes the pages; exits with status 2 where a file is no report."""
+    terminal.guard_output()
     parser = argparse.ArgumentParser(
         "python -m mmgr_jax.page",
         description=ABOUT,
@@ -31,16 +35,23 @@ def main(arguments: Sequence[str]) -> None:
     for path in parser.parse_args(arguments).report:
         page = path.with_suffix(".html")
         try:
-            text = render(json.loads(path.read_text()))
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            print(
-                f"error: {path}: no report of an evaluation ({error!r}). Name a "
-                "report.json that `python -m mmgr_jax.eval` wrote.",
-                file=sys.stderr,
+            text = render(report_file.read(path))
+            files.write_text(page, text)
+        except OSError as error:
+            _fail(f"{error.filename or page}: {error.strerror or error}.")
+        except InputError as error:
+            _fail(str(error))
+        except Exception as error:  # whatever the file holds
+            _fail(
+                f"{path}: no report of an evaluation ({error!r}). Name a "
+                "report.json that `python -m mmgr_jax.eval` wrote."
             )
-            sys.exit(2)
-        page.write_text(text)
         print(page)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mmgr_jax.page import html, svg
+from mmgr_jax.page.tree import Element, element
 
 ROW = 24
 """Height of a line of a chart of methods, in pixels."""
@@ -45,7 +46,7 @@ def intervals(
     name: str,
     zero: svg.Number | None = None,
     width: svg.Number = 640,
-) -> str:
+) -> Element:
     """Methods below each other, each a dot with its interval.
 
     Args:
@@ -65,7 +66,7 @@ def intervals(
         values, NAME_WIDTH, width - 20, include=() if zero is None else (zero,)
     )
     parts = [
-        svg.element("line", x1=x(t), x2=x(t), y1=8.0, y2=float(bottom), class_="grid")
+        element("line", x1=x(t), x2=x(t), y1=8.0, y2=float(bottom), class_="grid")
         for t in x.ticks()
     ]
     parts += [
@@ -75,7 +76,7 @@ def intervals(
     if zero is not None:
         at = x(zero)
         parts.append(
-            svg.element("line", x1=at, x2=at, y1=4.0, y2=float(bottom), class_="zero")
+            element("line", x1=at, x2=at, y1=4.0, y2=float(bottom), class_="zero")
         )
     for index, row in enumerate(rows):
         parts += _interval(row, 8 + ROW * (index + 0.5), x)
@@ -87,7 +88,7 @@ def intervals(
     return svg.chart(width, bottom + 42, parts, name=name)
 
 
-def _interval(row: Row, y: svg.Number, x: svg.Scale) -> list[str]:
+def _interval(row: Row, y: svg.Number, x: svg.Scale) -> list[Element]:
     kind = "ours" if row.ours else "other"
     parts = [svg.label(NAME_WIDTH - 10, y + 4, row.name, class_=f"tick end {kind}")]
     if row.value is None:
@@ -96,19 +97,17 @@ def _interval(row: Row, y: svg.Number, x: svg.Scale) -> list[str]:
     if row.low is not None and row.high is not None:
         spoken += f" [{svg.number(row.low)}, {svg.number(row.high)}]"
         parts.append(
-            svg.element(
+            element(
                 "line", x1=x(row.low), x2=x(row.high), y1=y, y2=y, class_=f"bar {kind}"
             )
         )
-    dot = svg.element(
-        "circle", svg.told(spoken), cx=x(row.value), cy=y, r=5, class_=kind
-    )
+    dot = element("circle", svg.told(spoken), cx=x(row.value), cy=y, r=5, class_=kind)
     return [*parts, dot]
 
 
 def curves(
     series: Sequence[Series], *, x_name: str, y_name: str, width: svg.Number = 440
-) -> str:
+) -> Element:
     """Lines over a logarithmic axis, each with its band; `key` names them.
 
     Narrow, so that a phone does not shrink it out of sight.
@@ -126,18 +125,18 @@ def curves(
     return svg.chart(width, height, parts, name=f"{y_name} by {x_name}")
 
 
-def key(names: Sequence[str]) -> str:
+def key(names: Sequence[str]) -> Element:
     """The names of the lines of `curves`, as text that flows around them."""
     parts = []
     for index, name in enumerate(names):
         colour, dash = _look(index)
-        line = svg.element(
+        line = element(
             "line", x1=0.0, x2=28.0, y1=5.0, y2=5.0, stroke=colour, stroke_width=3,
             stroke_dasharray=dash or None,
         )  # fmt: skip
-        picture = svg.element("svg", line, viewBox="0 0 28 10", aria_hidden="true")
-        parts.append(html.tag("span", picture + html.text(name)))
-    return html.tag("div", "".join(parts), kind="key")
+        picture = element("svg", line, viewBox="0 0 28 10", aria_hidden="true")
+        parts.append(html.tag("span", picture, name))
+    return html.tag("div", parts, kind="key")
 
 
 def _look(index: int) -> tuple[str, str]:
@@ -177,7 +176,7 @@ def _curve(
     dash: str,
     *,
     shift: svg.Number,
-) -> list[str]:
+) -> list[Element]:
     """Line, band and limits, these beside those of other lines, not over them."""
     points = [
         (x(at), y(mean), y(mean if low is None else low), y(mean if up is None else up))
@@ -189,7 +188,7 @@ def _curve(
     band = [(at, low) for at, _, low, _ in points]
     band += [(at, up) for at, _, _, up in reversed(points)]
     dots = [
-        svg.element(
+        element(
             "circle",
             svg.told(f"{one.name}, {at:,.0f}: {svg.number(mean)}"),
             cx=x(at), cy=y(mean), r=3, fill=colour,
@@ -198,15 +197,15 @@ def _curve(
         if mean is not None
     ]  # fmt: skip
     return [
-        svg.element("path", d=_path(band) + "Z", fill=colour, opacity=0.06),
+        element("path", d=_path(band) + "Z", fill=colour, opacity=0.06),
         *(
-            svg.element(
+            element(
                 "line", x1=at + shift, x2=at + shift, y1=low, y2=up, stroke=colour,
                 stroke_width=2.5, opacity=0.5,
             )
             for at, _, low, up in points
         ),
-        svg.element(
+        element(
             "path", d=_path([point[:2] for point in points]), fill="none",
             stroke=colour, stroke_width=2, stroke_dasharray=dash or None,
         ),
@@ -225,7 +224,7 @@ def scatter(
     unit: str,
     log: bool,
     width: svg.Number = 380,
-) -> str:
+) -> Element:
     """Predictions over the truth, with the line where they agree.
 
     On a logarithmic scale a value at or below zero lies at the lower end.
@@ -242,11 +241,11 @@ def scatter(
     y = dataclasses.replace(x, start=height - 48, end=12.0)
     parts = svg.axes(x, y, x_name=f"truth ({unit})", y_name=f"prediction ({unit})")
     parts.append(
-        svg.element("line", x1=x.start, y1=y.start, x2=x.end, y2=y.end, class_="zero")
+        element("line", x1=x.start, y1=y.start, x2=x.end, y2=y.end, class_="zero")
     )
     # One path for all points: a circle each would make the page ten times as large.
     dots = "".join(f"M{x(true):.1f} {y(said):.1f}h0" for true, said in pairs)
-    parts.append(svg.element("path", d=dots, class_="points"))
+    parts.append(element("path", d=dots, class_="points"))
     return svg.chart(width, height, parts, name=f"prediction over truth, {unit}")
 
 
@@ -255,7 +254,7 @@ def bars(
     *,
     name: str,
     width: svg.Number = 640,
-) -> str:
+) -> Element:
     """Groups below each other, in each a bar for every method.
 
     Args:
@@ -271,7 +270,7 @@ def bars(
     values = [v for group in groups.values() for v in group.values() if v is not None]
     x = svg.scale(values, NAME_WIDTH, width - 50, include=(0.0,))
     parts = [
-        svg.element(
+        element(
             "line", x1=x(t), x2=x(t), y1=float(top), y2=float(bottom), class_="grid"
         )
         for t in x.ticks()
@@ -282,7 +281,7 @@ def bars(
     ]
     for i, method in enumerate(methods):
         at = (10.0 + 205 * (i % 3), 12.0 + 18 * (i // 3))
-        box = svg.element(
+        box = element(
             "rect", x=at[0], y=at[1] - 9, width=11, height=11, fill=svg.COLOURS[i % 8]
         )
         parts += [box, svg.label(at[0] + 16, at[1], method, class_="tick")]
@@ -311,12 +310,12 @@ def _bar(
     thick: svg.Number,
     index: int,
     words: str,
-) -> list[str]:
+) -> list[Element]:
     if value is None:
         return []
     start, end = sorted((x(0.0), x(value)))
     return [
-        svg.element(
+        element(
             "rect",
             svg.told(f"{words}: {svg.number(value)}"),
             x=start,

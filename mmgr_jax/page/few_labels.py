@@ -7,6 +7,7 @@ from typing import Any
 
 from mmgr_jax.page import charts, html, standing, words
 from mmgr_jax.page.svg import number, tick
+from mmgr_jax.page.tree import Content
 
 Json = Mapping[str, Any]
 
@@ -19,7 +20,7 @@ WITH_INTERVALS = (
 WITHOUT_INTERVALS = "Mean and standard deviation over random choices of the labels."
 
 
-def section(task: Json) -> list[str]:
+def section(task: Json) -> list[Content]:
     """Chart, table and paired differences; empty where there are no curves."""
     if not task["curves"]:
         return []
@@ -36,7 +37,7 @@ def section(task: Json) -> list[str]:
     ]
     points = next(iter(task["curves"].values()))
     rows = [
-        [html.text(method), *(_cell(point, head) for point in of)]
+        [method, *(_cell(point, head) for point in of)]
         for method, of in task["curves"].items()
     ]
     banded = any(point.get("intervals") for point in points)
@@ -62,13 +63,13 @@ def _number_of(point: Json) -> str:
     return f"{tick(100 * point['fraction'])} % ({count})"
 
 
-def _cell(point: Json, head: str) -> str:
+def _cell(point: Json, head: str) -> Content:
     low, high = point.get("intervals", {}).get(head, (None, None))
     spread = point["metrics"][head]
     small = words.interval(low, high)
     if not small and spread["deviation"] is not None:
         small = f"± {number(spread['deviation'])}"
-    return number(spread["mean"]) + html.tag("small", small)
+    return [number(spread["mean"]), html.tag("small", small)]
 
 
 def _band(point: Json, head: str) -> tuple[float | None, float | None]:
@@ -82,7 +83,7 @@ def _band(point: Json, head: str) -> tuple[float | None, float | None]:
     return mean - deviation, mean + deviation
 
 
-def _differences(task: Json, points: Sequence[Json]) -> list[str]:
+def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
     """How much better the quoted method is than each other one, point by point."""
     found, method = task.get("curve_differences", []), standing.quoted(task)
     head = task["headline"]
@@ -95,7 +96,7 @@ def _differences(task: Json, points: Sequence[Json]) -> list[str]:
         return []
     rows = [
         [
-            html.text(reference),
+            reference,
             *(_difference(of.get(p["num_labels"]), head) for p in points),
         ]
         for reference, of in by_reference.items()
@@ -110,7 +111,7 @@ def _differences(task: Json, points: Sequence[Json]) -> list[str]:
     ]
 
 
-def _difference(found: Json | None, head: str) -> str:
+def _difference(found: Json | None, head: str) -> Content:
     if found is None:
         return "–"
     return html.difference(*found["metrics"][head])

@@ -1,12 +1,12 @@
-"""Pieces of HTML: escaped text, tables, folds, and the look of the page."""
+"""Pieces of HTML: paragraphs, tables, folds, and the look of the page."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 
 from mmgr_jax.page import words as words_lib
 from mmgr_jax.page.svg import Number, number
+from mmgr_jax.page.tree import Content, Element, element
 
 STYLE = """
 :root { --ink: #1c2430; --soft: #5c6675; --line: #d9dde3; --paper: #ffffff;
@@ -80,22 +80,14 @@ ul.standing li { margin: 5px 0; }
 """
 
 
-def text(words: object) -> str:
-    """Text with what HTML would read as its own escaped."""
-    return html.escape(str(words))
-
-
-def tag(name: str, content: str, *, kind: str = "", id_: str = "") -> str:
+def tag(name: str, *content: Content, kind: str = "", id_: str = "") -> Element:
     """An element with a class and an id."""
-    given = (f' id="{text(id_)}"' if id_ else "") + (
-        f' class="{text(kind)}"' if kind else ""
-    )
-    return f"<{name}{given}>{content}</{name}>"
+    return element(name, *content, id_=id_ or None, class_=kind or None)
 
 
-def paragraph(words: str, kind: str = "") -> str:
-    """A paragraph of plain text."""
-    return tag("p", text(words), kind=kind)
+def paragraph(words: str, kind: str = "") -> Element:
+    """A paragraph."""
+    return tag("p", words, kind=kind)
 
 
 def anchor(words: str) -> str:
@@ -104,72 +96,77 @@ def anchor(words: str) -> str:
 
 
 def table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    header: Sequence[Content],
+    rows: Iterable[Sequence[Content]],
     *,
     kinds: Sequence[str] = (),
-) -> str:
-    """A table; cells are HTML, one that starts with <td or <th is taken whole.
+) -> Element:
+    """A table; elements `td` and `th` are cells, other content gets one around it.
 
     Args:
-        header: Plain text, or cells.
-        rows: Cells of each row.
+        header: Content of the cells on top.
+        rows: Content of the cells of each row.
         kinds: Class of each row; () for none.
     """
-    head = "".join(
-        cell if cell.startswith("<th") else tag("th", text(cell)) for cell in header
-    )
-    body = []
-    for index, row in enumerate(rows):
-        cells = "".join(
-            cell if cell.startswith("<td") else tag("td", cell) for cell in row
-        )
-        body.append(tag("tr", cells, kind=kinds[index] if kinds else ""))
-    inner = tag("thead", tag("tr", head)) + tag("tbody", "".join(body))
+    body = [
+        tag("tr", _cells("td", row), kind=kinds[index] if kinds else "")
+        for index, row in enumerate(rows)
+    ]
+    inner = tag("thead", tag("tr", _cells("th", header))), tag("tbody", body)
     return tag("div", tag("table", inner), kind="wide")
 
 
-def left(words: str) -> str:
+def _cells(name: str, row: Sequence[Content]) -> list[Element]:
+    return [
+        cell if isinstance(cell, Element) and cell.tag == name else tag(name, cell)
+        for cell in row
+    ]
+
+
+def left(words: str) -> Element:
     """A cell of words rather than numbers."""
-    return tag("td", text(words), kind="words")
+    return tag("td", words, kind="words")
 
 
-def difference(value: Number | None, low: Number | None, high: Number | None) -> str:
+def difference(
+    value: Number | None, low: Number | None, high: Number | None
+) -> Element:
     """A cell of a paired difference, coloured where it has one sign."""
     kind = words_lib.verdict(low, high).split()[0]
     sign = "+" if value is not None and value > 0 else ""
     small = tag("small", words_lib.interval(low, high))
-    return f'<td class="{kind}">{sign}{number(value)}{small}</td>'
+    return tag("td", f"{sign}{number(value)}", small, kind=kind)
 
 
-def fold(words: str, content: str, *, shown: bool = False) -> str:
+def fold(words: str, content: Content, *, shown: bool = False) -> Element:
     """Something that is shown on demand, or at first and can be hidden."""
-    given = " open" if shown else ""
-    return f"<details{given}>{tag('summary', text(words))}{content}</details>"
+    summary = tag("summary", words)
+    return element("details", summary, content, open="" if shown else None)
 
 
-def figure(picture: str, caption: str, *, above: str = "") -> str:
+def figure(picture: Content, caption: str, *, above: Content = "") -> Element:
     """A picture with what it shows, and what stands above it."""
-    return tag("figure", above + picture + tag("figcaption", text(caption)))
+    return tag("figure", above, picture, tag("figcaption", caption))
 
 
-def bullets(lines: Iterable[str], kind: str = "") -> str:
-    """A list of plain texts."""
-    return tag("ul", "".join(tag("li", text(line)) for line in lines), kind=kind)
+def bullets(lines: Iterable[str], kind: str = "") -> Element:
+    """A list of texts."""
+    return tag("ul", [tag("li", line) for line in lines], kind=kind)
 
 
-def document(title: str, links: Sequence[tuple[str, str]], body: str) -> str:
+def document(title: str, links: Sequence[tuple[str, str]], body: Content) -> str:
     """The whole page.
 
     Args:
         title: Plain text.
         links: (name, anchor) of the sections.
-        body: HTML.
+        body: What it shows.
     """
-    menu = "".join(f'<a href="#{text(to)}">{text(name)}</a>' for name, to in links)
+    menu = [element("a", name, href=f"#{to}") for name, to in links]
+    nav = tag("nav", tag("div", menu))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{STYLE}</style></head>"
-        f"<body><nav><div>{menu}</div></nav><main>{body}</main></body></html>\n"
+        f"{tag('title', title)}<style>{STYLE}</style></head>"
+        f"{tag('body', nav, tag('main', body))}</html>\n"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmgr_jax.page import svg
+from mmgr_jax.page.tree import Element, element
 
 DIVERGING = ("#2166ac", "#f4f2ee", "#b2182b")
 """Residuals below, at and above zero: predictions too low, right, too high."""
@@ -25,7 +26,7 @@ def residual_map(
     unit: str,
     one_sided: bool = False,
     width: svg.Number = 380,
-) -> str:
+) -> Element:
     """Regions as squares, coloured by prediction less truth; north is up.
 
     Args:
@@ -54,7 +55,7 @@ def residual_map(
             f"M{left:.1f} {top:.1f}h{side:.1f}v{side:.1f}h-{side:.1f}z"
         )
     parts = [
-        svg.element(
+        element(
             "path", d="".join(of), fill=fill, class_="blank" if fill == "none" else None
         )
         for fill, of in squares.items()
@@ -70,13 +71,13 @@ def _colour_bar(
     x: svg.Number,
     y: svg.Number,
     width: svg.Number,
-) -> list[str]:
+) -> list[Element]:
     steps = 41
     lowest = 0 if one_sided else -1
     named = unit if one_sided else f"prediction − truth, {unit}"
     left = "0" if one_sided else f"≤ {svg.number(-most)}"
     cells = [
-        svg.element(
+        element(
             "rect",
             x=x + width * i / steps,
             y=y,

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmgr_jax.page import charts, html, maps, words
+from mmgr_jax.page.tree import Content
 
 Json = Mapping[str, Any]
 MOST_CLASSES = 4
 """Scatter plots are of the classes with the largest shares."""
 
 
-def of_task(name: str, task: Json, regions: Json) -> list[str]:
+def of_task(name: str, task: Json, regions: Json) -> list[Content]:
     """The pictures of every method whose predictions are there, the best one open."""
     found = regions["tasks"][name]
     if task["label"]["kind"] == "class" or not found["predictions"]:
         return []
-    parts = [html.tag("h3", "Predictions and residuals")]
+    parts: list[Content] = [html.tag("h3", "Predictions and residuals")]
     if len(regions["region_id"]) < regions["drawn_of"]:
         some = (
             f"{len(regions['region_id']):,} of {regions['drawn_of']:,} regions, "
@@ -28,14 +29,14 @@ def of_task(name: str, task: Json, regions: Json) -> list[str]:
     for method in sorted(found["predictions"], key=lambda m: m != best):
         draw = _shares if task["label"]["kind"] == "share" else _numbers
         drawn = draw(task, found["truth"], found["predictions"][method], regions)
-        inner = html.tag("div", "".join(drawn), kind="pictures")
+        inner = html.tag("div", drawn, kind="pictures")
         parts.append(html.fold(method, inner, shown=method == best))
     return parts
 
 
 def _numbers(
     task: Json, truth: Sequence, prediction: Sequence, regions: Json
-) -> list[str]:
+) -> list[Content]:
     unit = task["label"]["unit"]
     known = [i for i, value in enumerate(truth) if value is not None]
     residual = [
@@ -59,7 +60,7 @@ def _numbers(
 
 def _shares(
     task: Json, truth: Sequence, prediction: Sequence, regions: Json
-) -> list[str]:
+) -> list[Content]:
     classes = task["label"]["classes"]
     known = [i for i, row in enumerate(truth) if None not in row]
     size = [sum(truth[i][k] for i in known) for k in range(len(classes))]

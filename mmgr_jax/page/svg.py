@@ -1,11 +1,12 @@
-"""Pieces of SVG: elements, scales with round ticks, and the frame of a chart."""
+"""Pieces of SVG: labels, scales with round ticks, and the frame of a chart."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
 from collections.abc import Callable, Iterable, Sequence
+
+from mmgr_jax.page.tree import Element, element, shown
 
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31",
@@ -23,39 +24,23 @@ Number = float | int
 WIDEST_LOG = 1e-12
 
 
-def element(tag: str, *content: str, **attributes: object) -> str:
-    """An element; `_` in the name of an attribute stands for `-`."""
-    given = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html.escape(shown(value))}"'
-        for name, value in attributes.items()
-        if value is not None
-    )
-    inner = "".join(content)
-    return f"<{tag}{given}>{inner}</{tag}>" if inner else f"<{tag}{given}/>"
-
-
-def shown(value: object) -> str:
-    """A coordinate to a hundredth of a pixel, anything else as it is."""
-    return (
-        f"{value:.2f}".rstrip("0").rstrip(".") if type(value) is float else f"{value}"
-    )
-
-
-def label(x: Number, y: Number, words: str, **attributes: object) -> str:
+def label(x: Number, y: Number, words: str, **attributes: object) -> Element:
     """A line of text."""
-    return element("text", html.escape(words), x=float(x), y=float(y), **attributes)
+    return element("text", words, x=float(x), y=float(y), **attributes)
 
 
-def told(words: str) -> str:
+def told(words: str) -> Element:
     """What a browser shows where the pointer rests."""
-    return element("title", html.escape(words))
+    return element("title", words)
 
 
-def chart(width: Number, height: Number, parts: Iterable[str], *, name: str) -> str:
+def chart(
+    width: Number, height: Number, parts: Iterable[Element], *, name: str
+) -> Element:
     """A picture that shrinks with the page; `name` is read out by screen readers."""
     return element(
         "svg",
-        *parts,
+        parts,
         viewBox=f"0 0 {shown(float(width))} {shown(float(height))}",
         style=f"max-width:{width:.0f}px",
         role="img",
@@ -126,7 +111,7 @@ def axes(
     x_ticks: Sequence[Number] | None = None,
     x_format: Callable[[Number], str] | None = None,
     y_format: Callable[[Number], str] | None = None,
-) -> list[str]:
+) -> list[Element]:
     """Grid, ticks and names of both axes; y grows upwards."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []

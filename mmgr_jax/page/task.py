@@ -7,11 +7,12 @@ from typing import Any
 
 from mmgr_jax.page import charts, few_labels, html, pictures, standing, words
 from mmgr_jax.page.svg import number, percent, tick
+from mmgr_jax.page.tree import Content, Element
 
 Json = Mapping[str, Any]
 
 
-def section(name: str, task: Json, regions: Json | None) -> str:
+def section(name: str, task: Json, regions: Json | None) -> Element:
     """All of one task: chart, tables, curves, scatter plots, maps, certainty."""
     label = task["label"]
     year = f", {label['year']}" if label["year"] else ""
@@ -22,7 +23,7 @@ def section(name: str, task: Json, regions: Json | None) -> str:
         + f"). {task['num_labelled']:,} of {task['num_regions']:,} regions have a "
         "label, and every region has a prediction."
     )
-    parts = [html.tag("h2", html.text(name), id_=html.anchor(name))]
+    parts: list[Content] = [html.tag("h2", name, id_=html.anchor(name))]
     parts += [html.paragraph(about, "soft")]
     if regions is None:  # the home city's sentences are the first of the page
         parts += [html.paragraph(standing.of_task(name, task))]
@@ -40,16 +41,16 @@ def section(name: str, task: Json, regions: Json | None) -> str:
         parts += pictures.of_task(name, task, regions)
     parts += _classes(task)
     parts += _coverage(task)
-    return html.tag("section", "".join(parts))
+    return html.tag("section", parts)
 
 
-def _split(split: str, protocols: Json, task: Json) -> list[str]:
+def _split(split: str, protocols: Json, task: Json) -> list[Content]:
     """The first split with its chart and first table; everything else on demand."""
     first = split == next(iter(task["splits"]))
     title = words.SPLITS.get(split, split)
     head, unit = task["headline"], task["label"]["unit"]
     named = f"{words.metric(head, unit)} {words.arrow(head)}"
-    parts = []
+    parts: list[Content] = []
     for index, (protocol, methods) in enumerate(protocols.items()):
         drawn = _table(methods, words.ours(task), unit)
         told = f"{protocol}: {task['heads'].get(protocol, protocol)}"
@@ -67,7 +68,7 @@ def _split(split: str, protocols: Json, task: Json) -> list[str]:
             for method, result in methods.items()
         ]
         parts += [
-            html.tag("h3", html.text(f"{split.capitalize()} split")),
+            html.tag("h3", f"{split.capitalize()} split"),
             html.paragraph(f"{title.capitalize()}. Heads, {told}.", "soft"),
             html.figure(
                 charts.intervals(rows, name=named), "Bars: resampled spatial blocks."
@@ -77,32 +78,31 @@ def _split(split: str, protocols: Json, task: Json) -> list[str]:
     return parts
 
 
-def _table(methods: Json, own: Sequence[str], unit: str) -> str:
+def _table(methods: Json, own: Sequence[str], unit: str) -> Element:
     names = list(next(iter(methods.values()))["metrics"])
     best = {name: _best(name, methods) for name in names}
     moran = any(result["moran"] for result in methods.values())
     header = [""] + [f"{words.short(n, unit)} {words.arrow(n)}" for n in names]
     rows = []
     for method, result in methods.items():
-        cells = [html.text(method)]
+        cells: list[Content] = [method]
         for name in names:
             value = result["metrics"][name]
             low, high = result["intervals"].get(name, (None, None))
-            inner = number(value) + html.tag("small", words.interval(low, high))
-            kind = ' class="best"' if value is not None and value == best[name] else ""
-            cells.append(f"<td{kind}>{inner}</td>")
+            small = html.tag("small", words.interval(low, high))
+            kind = "best" if value is not None and value == best[name] else ""
+            cells.append(html.tag("td", number(value), small, kind=kind))
         rows.append(cells + ([_moran(result["moran"])] if moran else []))
     header += ["Moran's I"] if moran else []
     kinds = ["ours" if method in own else "" for method in methods]
     return html.table(header, rows, kinds=kinds)
 
 
-def _moran(found: Json | None) -> str:
+def _moran(found: Json | None) -> Content:
     if found is None or found["statistic"] is None:
         return "–"
-    return number(found["statistic"]) + html.tag(
-        "small", f"p {number(found['p_value'])}"
-    )
+    small = html.tag("small", f"p {number(found['p_value'])}")
+    return [number(found["statistic"]), small]
 
 
 def _best(name: str, methods: Json) -> float | None:
@@ -112,7 +112,7 @@ def _best(name: str, methods: Json) -> float | None:
     return pick(known) if len(known) > 1 else None
 
 
-def _differences(task: Json) -> list[str]:
+def _differences(task: Json) -> list[Content]:
     found = task["differences"]
     if not found:
         return []
@@ -120,8 +120,8 @@ def _differences(task: Json) -> list[str]:
     names = [head, *(n for n in found[0]["metrics"] if n != head)]
     rows = []
     for difference in found:
-        cells = [
-            html.text(difference["method"]),
+        cells: list[Content] = [
+            difference["method"],
             html.left(difference["reference"]),
         ]
         for name in names:
@@ -144,14 +144,13 @@ def _differences(task: Json) -> list[str]:
     ]
 
 
-def _gaps(task: Json) -> list[str]:
+def _gaps(task: Json) -> list[Content]:
     if not task["optimism_gap"]:
         return []
     gaps = next(iter(task["optimism_gap"].values()))
     names = list(next(iter(gaps.values())))
     rows = [
-        [html.text(method), *(number(gap[name]) for name in names)]
-        for method, gap in gaps.items()
+        [method, *(number(gap[name]) for name in names)] for method, gap in gaps.items()
     ]
     unit = task["label"]["unit"]
     explained = "How much better the random split makes each method look."
@@ -162,7 +161,7 @@ def _gaps(task: Json) -> list[str]:
     ]
 
 
-def _classes(task: Json) -> list[str]:
+def _classes(task: Json) -> list[Content]:
     own = [method for method in words.ours(task) if method in task["classes"]]
     others = [
         m for m in task["classes"] if m not in own and m.startswith(("random", "mean"))
@@ -182,12 +181,12 @@ def _classes(task: Json) -> list[str]:
     ]
 
 
-def _coverage(task: Json) -> list[str]:
+def _coverage(task: Json) -> list[Content]:
     if not task["coverage"]:
         return []
     rows = [
         [
-            html.text(method),
+            method,
             f"{tick(100 * level['level'])} %",
             _percent(level["by_region"]),
             _percent(level["by_block"]),

@@ -11,6 +11,7 @@ import small_city
 from rasterio.transform import from_origin
 
 from configs import common
+from mmgr_jax.data.contents import STAMPS_FILE
 
 NORTH_WEST_M = small_city.place_m(0, 0)
 INFINITE = shapely.Polygon([(0, 0), (np.inf, 0), (0, np.inf)])
@@ -40,7 +41,9 @@ class City:
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in sorted(self.folder.rglob("*"))
-            if path.is_file() and self.raw not in path.parents
+            if path.is_file()
+            and self.raw not in path.parents
+            and path.name != STAMPS_FILE  # times of files
         }
 
     def imagery(self, array=None, name="imagery.tif", **profile):

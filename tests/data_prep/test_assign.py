@@ -28,8 +28,10 @@ def test_assignment_matches_comparison_with_every_region(buffer_m):
     found = assign.assign(_table(x_m, y_m), regions)
     anywhere = np.zeros(600, bool)
     for region, (west, south, east, north) in enumerate(regions.bounds_m):
-        inside = (x_m >= west - buffer_m) & (x_m < east + buffer_m)
-        inside &= (y_m > south - buffer_m) & (y_m <= north + buffer_m)
+        inside = (x_m >= west) & (x_m < east) & (y_m > south) & (y_m <= north)
+        if buffer_m:
+            square = shapely.box(west, south, east, north)
+            inside = shapely.distance(square, shapely.points(x_m, y_m)) <= buffer_m
         assert found.of(region).tolist() == np.flatnonzero(inside).tolist()
         anywhere |= inside
     assert found.outside == (~anywhere).sum()

@@ -8,7 +8,7 @@ import rasterio
 import shapely
 import small_city
 from affine import Affine
-from broken_city import INFINITE, NORTH_WEST_M, box, cut_short
+from broken_city import INFINITE, box, cut_short
 from rasterio.transform import from_origin
 
 from data_prep import build
@@ -274,12 +274,6 @@ def label_raster_without_crs(city):
     city.people(1, crs=None)
 
 
-@bad(r"people.tif: is rotated; turn it upright with `gdalwarp")
-def label_raster_rotated(city):
-    turned = Affine.translation(*NORTH_WEST_M) @ Affine.rotation(30)
-    city.people(1, transform=turned @ Affine.scale(32, -32))
-
-
 @bad(r"people.tif: cannot be read .*not recognized")
 def label_raster_of_text(city):
     (city.raw / "people.tif").write_text("ncols 4")
@@ -362,7 +356,7 @@ def table_of_infinity(city):
     city.by_region("id,n\nr0000c0000,inf\n")
 
 
-@bad(r"table.csv holds -5; a count is 0 or more. Leave the cell empty")
+@bad(r"table.csv, column 'n', holds the count -5; counts are 0 or more. Leave the cell")
 def table_below_zero(city):
     city.by_region("id,n\nr0000c0000,-5\n")
 
@@ -372,12 +366,12 @@ def table_empty(city):
     city.by_region("")
 
 
-@bad(r"table.csv: byte 5 .* is not in UTF-8. Save it as UTF-8; .*'gb18030'")
+@bad(r"table.csv: byte 5 .* is not in UTF-8. Declare .*table.encoding; .*'gb18030'")
 def table_in_gbk(city):
     city.by_region("id,n\n外滩,5\n".encode("gb18030"))
 
 
-@bad(r"'id;n', is one column when split at ','. Save it with ',' between")
+@bad(r"'id;n', is one column when split at ','. Set config.labels.table.sep")
 def table_of_semicolons(city):
     city.by_region("id;n\nr0000c0000;5\n")
 

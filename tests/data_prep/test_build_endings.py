@@ -17,6 +17,7 @@ import shapely
 import small_city
 
 from data_prep import build, shards
+from mmgr_jax import folders
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -119,7 +120,7 @@ def test_a_full_disk_is_explained_and_what_was_written_is_kept(city, full_disk, 
     assert before.items() <= after.items()
     left = sorted(Path(name).name for name in after.keys() - before.keys())
     shard = schema.shard_name("small_city", 0, 3)
-    assert left == [shard, f"{shard}.json"]
+    assert left == [shard, f"{shard}.json", folders.MARK]
     full_disk.undo()
     with caplog.at_level(logging.INFO):
         build.build(city.config)
@@ -147,7 +148,7 @@ def _failing(monkeypatch, owner, name, code, only):
         (Path, "mkdir", errno.EROFS, "partial", "Read-only file system.*name another"),
         (Path, "replace", errno.EIO, ".tmp", "Input/output error.*Name another folder"),
         (np, "save", errno.ENOSPC, "vectors", "No space left.*Make room"),
-        (Path, "write_text", errno.EDQUOT, "manifest.tmp", ".*quota.*Make room"),
+        (Path, "write_text", errno.EDQUOT, ".manifest.json.", ".*quota.*Make room"),
         (Path, "rename", errno.EACCES, "partial", "Permission denied.*Get the right"),
     ],
 )

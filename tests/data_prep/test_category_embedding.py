@@ -678,7 +678,15 @@ def test_the_command_replaces_the_records_table(config):
     after = json.loads((folder / schema.MANIFEST_FILE).read_text())
     assert after["config"].pop("category_vectors") == dict(method="onehot", dim=64)
     del before["config"]["category_vectors"]
+    hashes = after.pop("content"), before.pop("content")
     assert after == before
+    names = [
+        name
+        for part in ("fields", "files")
+        for name in hashes[0][part]
+        if hashes[0][part][name] != hashes[1][part][name]
+    ]
+    assert names == ["config", schema.CATEGORY_VECTORS_FILE]
     assert not list(folder.glob("*.tmp"))
 
 

@@ -3,6 +3,7 @@ import pyproj
 import pytest
 
 from data_prep import crs as crs_lib
+from data_prep import poi_places
 from mmgr_jax.errors import InputError
 
 # Every tenth of a degree of a box around China.
@@ -48,3 +49,37 @@ def test_transform_agrees_with_utm_by_hand():
         np.array([123.0]), np.array([0.0]), "EPSG:4326", "EPSG:32651"
     )
     np.testing.assert_allclose((x_m[0], y_m[0]), (500_000, 0), atol=1e-6)
+
+
+def test_boxes_and_longitudes_follow_on_across_180_degrees():
+    to_metres = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True)
+    x, y = to_metres.transform(180.0, -16.8)
+    box = (x - 1000, y - 1000, x + 1000, y + 1000)
+    west, south, east, north = crs_lib.transform_bounds(box, "EPSG:32701", "EPSG:4326")
+    assert 179.98 < west < 180 < east < 180.02 and -16.82 < south < north < -16.78
+    near = crs_lib.near_deg(np.array([-179.9, 179.9, 0.1, 540.0]), 180.0)
+    np.testing.assert_allclose(near, [180.1, 179.9, 0.1, 180.0])
+
+
+def test_a_system_that_lies_nowhere_is_told_from_one_that_does():
+    local = 'LOCAL_CS["RGF93 v1 / Lambert-93",UNIT["metre",1],AXIS["E",EAST]]'
+    undefined = pyproj.CRS("EPSG:4326").to_wkt().replace("WGS 84", "Undefined SRS", 1)
+    for other in (local, undefined, "EPSG:5703", "EPSG:4978"):
+        assert "says nothing of where on Earth" in crs_lib.unusable(other), other
+    for fine in ("EPSG:2154", "EPSG:4326", "EPSG:25833+7837", "+proj=utm +zone=33"):
+        assert crs_lib.unusable(fine) is None
+    with pytest.raises(InputError, match="no coordinate can be brought from"):
+        crs_lib.transform(np.zeros(1), np.zeros(1), local, "EPSG:32633")
+
+
+def test_longitudes_of_pois_count_from_either_side():
+    lat = np.array([-16.8, -16.8])
+    ours = poi_places.to_metres(
+        np.array([-179.99, 179.98]), lat, "EPSG:4326", "wgs84", "EPSG:32701"
+    )
+    theirs = poi_places.to_metres(
+        np.array([180.01, 179.98]), lat, "EPSG:4326", "wgs84", "EPSG:32701"
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    on_ground_m = _ground_m(179.98, -16.8, -179.99, -16.8)
+    assert np.hypot(*np.ptp(ours, axis=1)) == pytest.approx(on_ground_m, rel=2e-3)

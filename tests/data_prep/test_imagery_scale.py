@@ -40,9 +40,9 @@ def test_many_files_open_quickly(tmp_path):
     content = (tmp_path / "0.tif").read_bytes()
     for index in range(1, 400):
         (tmp_path / f"{index}.tif").write_bytes(content)
-    start = time.perf_counter()
+    start = time.process_time()  # others may use the machine, too
     with open_files(tmp_path / "*.tif") as imagery:
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         assert len(imagery.files) == 400 and {file.gsd_m for file in imagery.files} == {
             2
         }

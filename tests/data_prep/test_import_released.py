@@ -166,6 +166,10 @@ def test_the_lists_are_kept(source):
     assert report["regions in several lists"] == []
 
 
+def _named(config, key):
+    return f"released.{key}/{Path(config.released[key]).name}"
+
+
 def test_the_manifest_says_what_is_unknown(written, source, caplog):
     config, _ = written
     manifest = source.manifest
@@ -179,9 +183,10 @@ def test_the_manifest_says_what_is_unknown(written, source, caplog):
     for text in ("offsets are 0", "each weighs 1", "random splits", "tile is on the"):
         assert text in unknown
     assert set(manifest.sources) == {
-        *(config.released[key] for key in released_sample.FOLDERS),
-        config.released.labels.population.dir,
-        *config.released.lists.values(),
+        *(_named(config, key) for key in released_sample.FOLDERS),
+        "released.labels.population.dir/pop1km",
+        "released.lists.train/train.txt",
+        "released.lists.val/val.txt",
     }
     for index in (EMPTY, SINGLE, RGBA):
         record = _record(source, index)

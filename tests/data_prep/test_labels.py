@@ -10,7 +10,7 @@ import small_city
 import small_regions
 from rasterio.transform import from_origin
 
-from data_prep import labels
+from data_prep import cells, labels
 from data_prep.labels import LabelSource, overlay, polygons, rasters, totals
 from mmgr_jax.errors import InputError
 
@@ -70,7 +70,8 @@ def test_counts_are_sums_over_exact_pixel_parts(tmp_path):
 
 @pytest.mark.parametrize("kind", ["density", "scalar"])
 def test_densities_are_means_weighted_by_area(tmp_path, kind):
-    values = np.random.default_rng(0).uniform(-5, 50, (12, 11)).astype(np.float32)
+    low = 0 if kind == "density" else -5
+    values = np.random.default_rng(0).uniform(low, 50, (12, 11)).astype(np.float32)
     path = _raster(tmp_path, values, west=WEST - 33, north=NORTH + 21)
     regions = _regions()
     found, _ = _extract(LabelSource(kind, path, "persons/km2"), regions)
@@ -260,7 +261,7 @@ def test_classes_of_the_file_are_mapped_to_those_of_the_config(tmp_path):
     assert report["mean covered share"] == pytest.approx(0.8)
     assert report["polygons left out by the mapping"] == 1
     # Where a cell is empty, pandas reads the codes as 101.0.
-    codes = polygons.texts(pd.Series([101.0, np.nan]))
+    codes = cells.text(pd.Series([101.0, np.nan]))
     assert codes.tolist()[0] == "101" and pd.isna(codes[1])
 
 
@@ -294,7 +295,7 @@ def test_overlay_matches_geopandas(tmp_path, crs, monkeypatch):
     names = rng.choice(CLASSES, 40)
     source = _zones(tmp_path, shapes, names, crs)
     regions = _regions()
-    table, _ = polygons.read(source, small_city.CRS)
+    table, _ = polygons.read("config.labels.zones", source, small_city.CRS)
     pieces = overlay.overlay(regions.geometry, table.geometry.to_numpy())
     class_of = table["zone"].map(CLASSES.index).to_numpy()
     found = np.zeros((30, 2))

@@ -158,7 +158,7 @@ def test_a_table_needs_its_columns(tmp_path):
 def test_what_is_missing_is_told_by_its_form():
     missing = dict(unit="persons")
     (problem,) = _problems(common.count_label("no.tif", **missing))
-    assert "Wanted: a GeoTIFF with a CRS, band 1, in persons" in problem
+    assert "Wanted: a GeoTIFF with a CRS, in persons" in problem
     (problem,) = _problems(common.count_label("no.gpkg", column="pop", **missing))
     assert "Wanted: polygons with column 'pop', in persons" in problem
     table = dict(column="pop", id_column="id", **missing)

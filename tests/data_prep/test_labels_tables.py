@@ -5,12 +5,14 @@ import logging
 
 import numpy as np
 import pandas as pd
+import pyogrio
 import pytest
 from test_labels import _extract, _regions
 
 from data_prep.labels import LabelSource
 from mmgr_jax.errors import InputError
 
+FORMATS = {".gpkg": dict(driver="GPKG"), ".dbf": dict(driver="ESRI Shapefile")}
 IDS = ["r0000c0000", "r0000c0001", "r0000c0002"]
 
 
@@ -38,6 +40,9 @@ def test_values_find_their_regions_by_id(tmp_path, suffix, caplog):
         "ids of no region": 1,
         "total": 4.0,
         "total of the source": 104.0,
+        "smallest": 1.0,
+        "median": 2.0,
+        "largest": 3.0,
     }
     assert "1 id(s) of no region, left out: 'elsewhere'" in caplog.text
 
@@ -47,6 +52,47 @@ def test_ids_keep_their_leading_zeros(tmp_path):
     regions = dataclasses.replace(_regions(rows=1, columns=2), ids=["007", "8"])
     found, _ = _extract(source, regions)
     assert found.tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".pq", ".csv", ".jsonl", ".dbf"])
+def test_whole_numbers_are_ids_in_every_format(tmp_path, suffix):
+    path = tmp_path / f"people{suffix}"
+    table = pd.DataFrame(dict(id=[101, 102, 103], gdp=[1.5, 2.5, 4.0]))
+    if suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif suffix == ".pq":
+        table.to_parquet(path)
+    elif suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        pyogrio.write_dataframe(table, path, **FORMATS[suffix])
+    regions = dataclasses.replace(_regions(rows=1, columns=3), ids=["103", "7", "101"])
+    found, report = _extract(_source(str(path)), regions)
+    np.testing.assert_array_equal(found, np.float32([4.0, np.nan, 1.5]))
+    assert report["total of the source"] == 8.0
+
+
+def test_words_are_ids_and_no_numbers(tmp_path, caplog):
+    (tmp_path / "table.csv").write_text(
+        "id,gdp\nNA,1\nnull,NA\nCafe\u0301,3\n,4\n", encoding="utf-8"
+    )
+    regions = _regions(rows=1, columns=3)
+    regions = dataclasses.replace(regions, ids=["NA", "null", "Café"])
+    with caplog.at_level(logging.INFO):
+        found, report = _extract(_source(str(tmp_path / "table.csv")), regions)
+    np.testing.assert_array_equal(found, np.float32([1, np.nan, 3]))
+    assert "cells without a number: 'NA' (1)" in caplog.text
+    assert "1 row(s) without an id, left out" in caplog.text
+    assert report["total of the source"] == 4.0
+
+
+def test_a_row_with_a_comma_at_its_end_is_refused(tmp_path):
+    (tmp_path / "table.csv").write_text(
+        f"code,id,gdp\n{IDS[0]},1,7,\n{IDS[1]},2,8,\n", encoding="utf-8"
+    )
+    source = dataclasses.replace(_source(str(tmp_path / "table.csv")), id_column="code")
+    with pytest.raises(InputError, match="line 2, .* has 4 fields and the header 3"):
+        _extract(source, _regions(rows=1, columns=3))
 
 
 def test_shares_stand_in_one_column_a_class(tmp_path):
@@ -82,7 +128,7 @@ def test_shares_stand_in_one_column_a_class(tmp_path):
             dict(id=IDS[:2], gdp=["1", "n/k"]),
             r"'gdp', region r0000c0001: 'n/k' is no nu",
         ),
-        (dict(id=IDS[:2], gdp=[1, -2]), r"holds -2; a count is 0 or more"),
+        (dict(id=IDS[:2], gdp=[1, -2]), r"holds the count -2; counts are 0 or more"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path, columns, message):

@@ -278,7 +278,7 @@ BAD_INPUTS = [
     (_half_parquet, r"pois.parquet: cannot be read .*truncated"),
     (_damaged_parquet, r"pois.parquet: cannot be read .*truncated"),
     (_half_gzip, r"pois.csv.gz: .*cannot be read .*truncated"),
-    (_no_geopackage, r"pois.gpkg: cannot be read .*another format"),
+    (_no_geopackage, r"pois.gpkg: cannot be read .* Wanted: GeoPackage, GeoJ"),
     (_half_geopackage, r"pois.gpkg: cannot be read"),
     (_no_pbf, r"city.osm.pbf: cannot be read"),
     (_half_osm, r"city.osm: cannot be read as an OpenStreetMap extract"),

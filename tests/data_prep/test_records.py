@@ -118,7 +118,7 @@ def test_the_manifest_tells_what_the_records_hold(finished):
         manifest.shard_paths(folder), manifest.shard_sha256, strict=True
     ):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
-    source = manifest.sources[config.pois.path]
+    source = manifest.sources["pois.path/pois.parquet"]
     raw = Path(config.pois.path).read_bytes()
     assert source["bytes"] == len(raw)
     assert source["sha256"] == hashlib.sha256(raw).hexdigest()

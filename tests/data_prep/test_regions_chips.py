@@ -98,7 +98,8 @@ def test_real_chips_take_the_pois_around_them():
     table = PoiTable(x_m, y_m, np.zeros(len(x_m), np.int32), ("any",), ("any",), {})
     found = assign.assign(table, regions)
     for region, (west, south, east, north) in enumerate(regions.bounds_m):
-        near = (x_m >= west - buffer_m) & (x_m < east + buffer_m)
-        near &= (y_m > south - buffer_m) & (y_m <= north + buffer_m)
+        beside_m = np.maximum(np.maximum(west - x_m, x_m - east), 0)
+        above_m = np.maximum(np.maximum(south - y_m, y_m - north), 0)
+        near = np.hypot(beside_m, above_m) <= buffer_m
         assert found.of(region).tolist() == np.flatnonzero(near).tolist()
     assert len(found.poi) > 300

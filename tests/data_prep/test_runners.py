@@ -2,12 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import small_city
 
 from data_prep import build, runners, shards
+from mmgr_jax.data import contents as contents_lib
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -30,6 +34,7 @@ def contents(folder):
     """All files but the manifest, byte by byte; the manifest without the folder."""
     files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
     manifest = files.pop(schema.MANIFEST_FILE)
+    files.pop(contents_lib.STAMPS_FILE, None)  # times of files
     return files, manifest.replace(str(folder).encode(), b"")
 
 
@@ -85,6 +90,51 @@ class Failing:
 
     def __call__(self, regions):
         raise InputError("tile.tif: cannot be read")
+
+
+ORPHANS = """
+import os, sys, time
+from pathlib import Path
+from data_prep import runners, shards
+
+def endless(regions):
+    Path(sys.argv[1], f"pid-{os.getpid()}").touch()
+    time.sleep(600)
+    yield b""
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    todo = [shards.Shard(folder / f"{k}", k, 1) for k in range(2)]
+    runners.local(2)(endless, todo)
+"""
+
+
+def test_workers_end_with_a_build_that_is_killed(tmp_path):
+    """So that the build that takes over its lock is alone."""
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    root = str(Path(runners.__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    deadline = time.monotonic() + 100
+    while len(pids := list(tmp_path.glob("pid-*"))) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    numbers = [int(path.name.removeprefix("pid-")) for path in pids]
+    while any(_lives(number) for number in numbers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(process):
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().split(")")[1][:3]
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -204,21 +204,47 @@ def test_an_earlier_city_is_replaced_with_what_lies_beside_its_files(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["city"]
 
 
-@pytest.mark.parametrize("name", ["thesis.tex", "truth-notes.txt", "gdp.tif.mine"])
+@pytest.mark.parametrize("name", ["thesis.tex", "imagery.tif", "generated.json"])
 def test_a_folder_with_anything_else_is_refused_and_kept(tmp_path, name):
+    """Whatever its files are called: no mark says that they are ours."""
     (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match=f"holds '{name}'"):
+    with pytest.raises(InputError, match="out_dir .*exists, but holds no generated"):
         generate(tmp_path, seed=2, size_regions=(6, 6))
     assert (tmp_path / name).read_text() == "mine"
-    (tmp_path / name).unlink()
     (tmp_path / "a file").write_text("mine")
-    with pytest.raises(InputError, match="a file is a file"):
+    with pytest.raises(InputError, match="a file: exists, but holds no generated"):
         generate(tmp_path / "a file", seed=2, size_regions=(6, 6))
+
+
+def test_files_of_others_in_a_generated_city_stay(tmp_path):
+    city = tmp_path / "city"
+    with write.new_folder(city) as folder:
+        (folder / "gdp.tif").write_text("first")
+    (city / "notes.txt").write_text("mine")
+    (city / "gdp.tif.aux.xml").write_text("by GDAL, of the first")
+    with write.new_folder(city) as folder:
+        (folder / "gdp.tif").write_text("second")
+    left = sorted(path.name for path in city.iterdir())
+    assert left == ["gdp.tif", "notes.txt", write.folders.MARK]
+    assert (city / "gdp.tif").read_text() == "second"
+
+
+def test_what_killed_starts_left_is_removed_whoever_left_it(tmp_path):
+    for name in (".city.partial-123", ".city.earlier-124"):  # of earlier versions
+        (tmp_path / name / "truth").mkdir(parents=True)
+        (tmp_path / name / "imagery.tif").write_text("half")
+    (tmp_path / ".city.partial-125").mkdir()
+    (tmp_path / ".city.partial-125" / "thesis.tex").write_text("mine")
+    with write.new_folder(tmp_path / "city"):
+        pass
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".city.earlier-124", ".city.partial-125", "city"]
 
 
 @pytest.mark.parametrize("stage", ["write_imagery", "write_zones", "write_truth"])
 def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch, stage):
-    (tmp_path / "city").mkdir()
+    (tmp_path / "city" / "truth").mkdir(parents=True)
+    (tmp_path / "city" / "truth" / "truth.json").write_text("of an earlier city")
     (tmp_path / "city" / "gdp.tif").write_text("of an earlier city")
 
     def stop(*_):
@@ -229,5 +255,6 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch, stag
         with pytest.raises(KeyboardInterrupt):
             generate(tmp_path / name, seed=1, size_regions=(6, 6))
     assert [path.name for path in tmp_path.iterdir()] == ["city"]
-    assert [path.name for path in (tmp_path / "city").iterdir()] == ["gdp.tif"]
+    left = sorted(path.name for path in (tmp_path / "city").iterdir())
+    assert left == ["gdp.tif", "truth"]
     assert (tmp_path / "city" / "gdp.tif").read_text() == "of an earlier city"

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import re
 import shutil
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def changed(fit, tmp_path, change, rows=(3,)):
     for example in examples:
         writer.write(example)
     writer.close()
+    hashes = ("", *manifest.shard_sha256[1:])  # another maker's, not an edit
+    dataclasses.replace(manifest, shard_sha256=hashes).save(folder)
     return folder
 
 
@@ -120,7 +123,7 @@ def test_damaged_shards_and_tables_are_named(fit, tmp_path):
     dataclasses.replace(manifest, shard_sha256=hashes).save(folder)
     np.save(folder / schema.CATEGORY_VECTORS_FILE, np.full((4, 2), np.nan))
     errors = "\n".join(content.read(folder).errors)
-    assert f"{first}: this shard is missing" in errors
+    assert f"{first}: this file is missing" in errors
     assert f"{second}: other bytes than were written" in errors
     assert "4 rows for 5 categories" in errors
     assert "numbers that are not finite" in errors
@@ -186,6 +189,50 @@ def test_the_page_tells_of_sources_folds_and_parents_what_there_is(fit):
     assert "<th>parent</th>" in text and "<td>food</td>" in text
 
 
+def test_what_a_city_calls_things_stays_text(fit, tmp_path):
+    found = content.read(fit)
+    attack = "\"'><script>alert(1)</script> $\\frac{$ \x1b[2J\nerror: none"
+    manifest = found.manifest
+    named = dataclasses.replace(
+        manifest,
+        city=f"city{attack}",
+        crs=f"crs{attack}",
+        categories=tuple(f"{attack}{name}" for name in manifest.categories),
+        sources={f"raw/{attack}": dict(bytes=1, sha256=f"sha{attack}")},
+        labels={
+            f"{name}{attack}": dataclasses.replace(
+                of,
+                unit=f"unit{attack}",
+                source=f"source{attack}",
+                classes=tuple(f"{attack}{one}" for one in of.classes),
+            )
+            for name, of in manifest.labels.items()
+        },
+    )
+    changed = dataclasses.replace(
+        found,
+        manifest=named,
+        labels={f"{name}{attack}": of for name, of in found.labels.items()},
+        samples=[
+            dataclasses.replace(of, region_id=f"id{attack}") for of in found.samples
+        ],
+        errors=[f"error{attack}"],
+        warnings=[f"warning{attack}"],
+    )
+    made = page.page(changed)
+    assert "<script" not in made and "\x1b" not in made
+    tree = ET.fromstring(made[made.index("<body>") : made.rindex("</html>")])
+    allowed = set("body h1 h2 p ul li table tr th td img".split())
+    assert {item.tag for item in tree.iter()} == allowed
+    texts = "\n".join(item.text or "" for item in tree.iter())
+    for begins in ("city", "crs", "unit", "source", "error", "warning"):
+        assert begins + attack.replace("\x1b", "\\x1b") in texts, begins
+    told = page.text(changed)
+    assert "\x1b" not in told
+    lines = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1  # a name forges no line
+
+
 def test_all_tiles_of_a_page_are_drawn_at_one_scale(fit):
     found = content.read(fit)
     size_m = found.manifest.tile_size_m
@@ -222,6 +269,6 @@ def test_records_are_checked_and_shown(city, capsys):
 def test_unfit_records_fail_with_their_number(city, tmp_path):
     folder = build.build(city)
     np.save(folder / schema.CATEGORY_VECTORS_FILE, np.zeros((1, 2), np.float32))
-    with pytest.raises(InputError, match=r"1 error\(s\), listed above"):
+    with pytest.raises(InputError, match=r"2 error\(s\), listed above"):
         command.validate(city, str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").exists()

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from data_prep import csv_files, encodings, vectors
+from data_prep import csv_files, vectors
 from mmgr_jax.errors import InputError
 
 PLACES = [
@@ -62,7 +62,7 @@ def test_a_column_with_a_dot_in_its_name_is_itself(tmp_path):
     path = tmp_path / "dots.csv"
     path.write_text("a.b,c\n1,2\n")
     assert vectors.header(path).has("a.b") and not vectors.header(path).has("c.d")
-    assert vectors.column(vectors.load(path), "a.b").tolist() == [1]
+    assert vectors.column(vectors.load(path), "a.b").tolist() == ["1"]
 
 
 def test_geometries_come_with_chosen_columns(tmp_path):
@@ -81,9 +81,9 @@ def test_text_stays_text_and_a_mark_of_order_is_no_name(tmp_path, ending):
     rows = pd.DataFrame(dict(code=["050100", None], café=[1, 2]))
     rows.to_csv(path, sep=mark, index=False, encoding="utf-8-sig")
     assert vectors.header(path).columns == ("code", "café")
-    table = vectors.load(path, as_text=["code"])
-    assert table["code"].tolist()[0] == "050100"
-    assert table["café"].tolist() == [1, 2]
+    table = vectors.load(path)
+    assert table["code"].tolist()[0] == "050100" and pd.isna(table["code"][1])
+    assert table["café"].tolist() == ["1", "2"]
 
 
 def test_declared_encoding_and_separator_are_used(tmp_path):
@@ -112,14 +112,16 @@ def test_only_a_shapefile_that_says_nothing_needs_its_encoding_declared(tmp_path
     place = dict(geometry=[shapely.Point(121.5, 31.2)], crs="EPSG:4326")
     path = tmp_path / "a.shp"
     gpd.GeoDataFrame(dict(name=["外滩"]), **place).to_file(path, encoding="gb18030")
-    assert encodings.unstated(path) is None
+    assert vectors.load(path)["name"].tolist() == ["外滩"]
     path.with_suffix(".cpg").unlink()
     dbf = bytearray(path.with_suffix(".dbf").read_bytes())
     dbf[29] = 0
     path.with_suffix(".dbf").write_bytes(dbf)
-    assert "a.shp: has no .cpg file" in encodings.unstated(path)
+    with pytest.raises(InputError, match=r"a\.shp: .*encoding") as raised:
+        vectors.load(path)
+    assert "gb18030" in str(raised.value) and "外滩" in str(raised.value)
     declared = vectors.load(path, text=csv_files.Text(encoding="gb18030"))
     assert declared["name"].tolist() == ["外滩"]
     gpd.GeoDataFrame(dict(name=["Bund"]), **place).to_file(path)
     path.with_suffix(".cpg").unlink()
-    assert encodings.unstated(path) is None  # plain ASCII is the same in all of them
+    assert vectors.load(path)["name"].tolist() == ["Bund"]  # ASCII is ASCII

@@ -1,5 +1,6 @@
 """The evaluation as a whole: out-of-fold, pooled, honest, and its errors."""
 
+import dataclasses
 import json
 import math
 
@@ -220,6 +221,13 @@ def test_the_table_shows_methods_metrics_splits_and_the_best(report):
     mean = next(line for line in block.splitlines() if line.startswith("  mean"))
     assert "*" not in mean and mean.rstrip().endswith(" -")
     assert max(map(len, table.splitlines())) <= 100
+
+
+def test_no_name_acts_on_a_terminal_or_forges_a_line(report):
+    name = "population\x1b[2J\nnone (count, persons)"
+    tasks = {name: report.tasks["population"]}
+    table = report_lib.table(dataclasses.replace(report, tasks=tasks))
+    assert table.startswith("population\\x1b[2J\\x0anone (count, persons) (count")
 
 
 def test_json_holds_the_same_numbers_and_no_nan(report):

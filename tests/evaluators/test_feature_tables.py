@@ -76,6 +76,12 @@ def _npz(path, ids, features):
     np.savez(path.with_suffix(".npz"), region_id=ids, features=features)
 
 
+def _rows_of_pandas(path, ids, features):
+    frame = _frame(ids, features)
+    frame.index = np.arange(len(ids))[::-1] + 5  # saved as a column without a name
+    frame.to_parquet(path.with_suffix(".parquet"))
+
+
 def _categorical(path, ids, features):
     frame = _frame(ids, features.astype(np.float64))
     frame = frame.astype({"region_id": "category"}).rename(columns={"region_id": "id"})
@@ -197,6 +203,47 @@ def test_counts_are_numbers_as_they_stand(tmp_path):
     np.testing.assert_array_equal(found, counts)
 
 
+@pytest.mark.parametrize("write", [_csv, _rows_of_pandas])
+def test_row_numbers_and_other_names_are_no_features(write, features, order, tmp_path):
+    write(tmp_path / "table", _ids(order), features[order])
+    path = next(tmp_path.iterdir())
+    if path.suffix == ".csv":
+        frame = pd.read_csv(path, dtype={"region_id": str})
+        frame.assign(id=7).to_csv(path, index=True)  # a column without a name
+    found = feature_tables.read("t", str(path), REGION_IDS)
+    np.testing.assert_allclose(found, features, rtol=1e-6)
+
+
+def test_names_are_compared_in_one_form(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("region_id,a\nCafe\u0301,1\n NA ,2\n", encoding="utf-8-sig")
+    found = feature_tables.read("t", str(path), ["NA", "Café"])
+    assert found.tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("region_id,a,a\nx,1,2\n", "column a stands there more than once"),
+        ("region_id,a\nx,1,\n", "cannot be read as .csv (CSV parse error: Expected 2"),
+        ("region_id,a\nx,1\ny,n/k\nz,2\n", "'a' holds numbers, but also n/k in 1 of 3"),
+        ("region_id,a\nx,NA\ny,1\n", "1 of 1 regions have features that are missing"),
+    ],
+)
+def test_a_csv_that_does_not_say_numbers_is_refused(text, message, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        feature_tables.read("t", str(path), ["x"])
+
+
+def test_a_text_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes("region_id,a\n街道,1\n".encode("gb18030"))
+    with pytest.raises(InputError, match="cannot be read as .csv"):
+        feature_tables.read("t", str(path), ["街道"])
+
+
 def _table(path, **columns):
     parquet.write_table(pa.table(columns), path)
 
@@ -257,6 +304,14 @@ REFUSED = {
     "decimal names": (
         lambda path: _table(path, id=np.arange(30.0), a=[1.0] * 30),
         "column 'id' holds decimal numbers; wanted: the names of the regions",
+    ),
+    "names in lists": (
+        lambda path: _table(path, id=[[name] for name in REGION_IDS], a=[1.0] * 30),
+        "column 'id' holds list<",
+    ),
+    "names that are bytes": (
+        lambda path: _table(path, id=[b"\xff"] * 30, a=[1.0] * 30),
+        "column 'id' holds binary, which is no text",
     ),
     "a name missing": (
         lambda path: _table(path, id=[*REGION_IDS[1:], None], a=[1.0] * 30),

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from small_pois import LENGTHS, K, sets
 
-from mmgr_jax import checkpoint, experiment
+from mmgr_jax import checkpoint, identity
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, poi
 
@@ -154,10 +154,10 @@ def test_checkpoints_without_the_key_count_nothing(stored, wanted):
     metadata = _checkpoint(name="set2set", **stored)
     there, here = stored.get("counts", False), wanted.get("counts", False)
     if there == here:
-        experiment.check_same_model(asked, metadata, Path("1"))
+        identity.check_model(asked, metadata, Path("1"))
         return
     with pytest.raises(
         InputError,
         match=f"model.poi_encoder.counts: {there} in the checkpoint, {here} here",
     ):
-        experiment.check_same_model(asked, metadata, Path("1"))
+        identity.check_model(asked, metadata, Path("1"))

@@ -2,17 +2,20 @@
 
 import ast
 import json
+import os
 import re
 import sys
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 import mmgr_jax.page
+from mmgr_jax import terminal
 from mmgr_jax.evaluators.baselines import BASELINES
 from mmgr_jax.page import __main__ as page_command
-from mmgr_jax.page import charts, maps, standing, svg, words
+from mmgr_jax.page import charts, maps, standing, svg, tree, words
 from mmgr_jax.page.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -44,6 +47,10 @@ class _Balance(HTMLParser):
         self.text.append(data)
 
 
+def _drawn(picture, *given, **options):
+    return str(picture(*given, **options))
+
+
 @pytest.fixture(scope="module")
 def parsed():
     # What a program would read: through JSON, without NaN.
@@ -71,6 +78,87 @@ def test_what_users_wrote_stays_text(parsed):
     assert "persons <b>" in words_ and "somebody & others" in words_
     assert "</pre><script>alert(1)</script>" in words_
     assert not any(tag in ("b", "script") for tag, _ in parsed.tags)
+
+
+ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\x00\x1b\u202e"
+
+
+FREE = (
+    "small", "other town", "population", "function", "persons <b>", "a", "b_c",
+    "somebody & others", "poi counts", "MMGR image", "ridge", "canberra",
+    "linear", "knn", "random", "runs/x/checkpoints/4", "mmgr-jax", "3.11", "0af",
+    "manifest.json", "note", "MMGR", "MMGR: image to poi", "image features",
+)  # fmt: skip
+"""Strings of the report that a config, a folder or a file has chosen."""
+
+
+def _renamed(content, names):
+    """The same JSON with other strings in place of some, as keys and as values."""
+    if isinstance(content, dict):
+        return {
+            names.get(key, key): _renamed(value, names)
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_renamed(item, names) for item in content]
+    return names.get(content, content) if isinstance(content, str) else content
+
+
+def _read(page):
+    """Element -> its attributes, and all text; as XML, which forgives nothing."""
+    found, texts = {}, []
+    body = ET.fromstring(page[page.index("<body>") : page.rindex("</html>")])
+    for item in body.iter():
+        found.setdefault(item.tag, set()).update(item.attrib)
+        texts += [item.text or "", *item.attrib.values()]
+    return found, "\n".join(texts)
+
+
+def test_every_string_of_a_report_stays_text():
+    benign = json.loads(json.dumps(report()))
+    benign["cities"] = {
+        "names": ["small", "other town"],
+        "tasks": {"function": json.loads(json.dumps(benign["tasks"]["function"]))},
+        "transfer": {"function": {"MMGR image": [[0.1, 0.2], [0.3, 0.4]]}},
+    }
+    names = {name: f"{index}{ATTACK}{name}" for index, name in enumerate(FREE)}
+    page = render(_renamed(benign, names))
+    expected, _ = _read(render(benign))
+    found, texts = _read(page)
+    for name, attributes in found.items():
+        assert attributes <= expected[name], name
+    assert "<script" not in page and "<img" not in page
+    assert not set(page) & {"\x00", "\x1b", "\u202e"}
+    for index, name in enumerate(FREE):
+        told = f"{index}{ATTACK}{name}"
+        as_json = json.dumps(told, ensure_ascii=False)[1:-1]  # of settings
+        as_class = told.replace("_", " ")
+        forms = map(terminal.visible, (told, as_json, as_class))
+        assert any(form in texts for form in forms), name
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: tree.element("script", "alert(1)"),
+        lambda: tree.element("a", "here", href="javascript:alert(1)"),
+        lambda: tree.element("a", "here", href="https://example.org"),
+        lambda: tree.element("img", src="https://example.org/seen.png"),
+        lambda: tree.element("p", "here", onclick="alert(1)"),
+        lambda: tree.element("p><script", "here"),
+        lambda: tree.Element("p", (), {"a b": "c"}),
+    ],
+)
+def test_a_page_cannot_run_or_load_anything(made):
+    with pytest.raises(ValueError):
+        made()
+
+
+def test_a_tree_reads_back_as_it_was_made():
+    made = tree.element("p", "a < b & 'c'", ["d", tree.element("b", 'e"')], title='"<')
+    read = ET.fromstring(str(made))
+    assert read.text == "a < b & 'c'd" and read.attrib == {"title": '"<'}
+    assert read.find("b").text == 'e"'
 
 
 def test_links_lead_somewhere(parsed):
@@ -201,7 +289,7 @@ def test_limits_of_a_curve_lie_where_their_values_say():
         charts.Series(name, [5, 10, 1000], [0.0, 0.5, 1.0], low, [0.25, 0.75, 1.0])
         for name, low in (("a", [-9.0, 0.25, 1.0]), ("b", [0.0, 0.25, 1.0]))
     ]
-    drawn = charts.curves(series, x_name="labels", y_name="R²")
+    drawn = _drawn(charts.curves, series, x_name="labels", y_name="R²")
     bars = re.findall(
         r'<line x1="([\d.]+)" x2="\1" y1="([\d.]+)" y2="([\d.]+)" stroke=', drawn
     )
@@ -290,7 +378,7 @@ def test_a_dot_lies_where_its_value_says():
         charts.Row("b", 1.0),
         charts.Row("c", None),
     ]
-    drawn = charts.intervals(rows, name="R²")
+    drawn = _drawn(charts.intervals, rows, name="R²")
     dots = [float(at) for at in re.findall(r'<circle cx="([\d.]+)"', drawn)]
     ends = re.search(r'<line x1="([\d.]+)" x2="([\d.]+)"[^>]*class="bar ours"', drawn)
     low, high = (float(end) for end in ends.groups())
@@ -303,12 +391,16 @@ def test_residuals_are_blue_where_too_low_and_red_where_too_high():
     assert maps.diverging(0) == maps.DIVERGING[1]
     assert maps.diverging(-2) == maps.DIVERGING[0]
     assert maps.diverging(1) == maps.DIVERGING[2]
-    drawn = maps.residual_map([0, 1, 2], [0, 0, 0], 1.0, [-5.0, None, 5.0], unit="m")
+    drawn = _drawn(
+        maps.residual_map, [0, 1, 2], [0, 0, 0], 1.0, [-5.0, None, 5.0], unit="m"
+    )
     assert f'fill="{maps.DIVERGING[0]}"' in drawn and 'class="blank"' in drawn
 
 
 def test_north_is_up():
-    drawn = maps.residual_map([0.0, 0.0], [0.0, 10.0], 10.0, [1.0, -1.0], unit="m")
+    drawn = _drawn(
+        maps.residual_map, [0.0, 0.0], [0.0, 10.0], 10.0, [1.0, -1.0], unit="m"
+    )
     south, north = (
         float(re.search(rf'd="M[\d.]+ ([\d.]+)h[^"]*" fill="{colour}"', drawn).group(1))
         for colour in (maps.DIVERGING[2], maps.DIVERGING[0])
@@ -321,16 +413,32 @@ def test_a_page_is_made_anew_and_no_report_is_refused(tmp_path, capsys):
     path.write_text(json.dumps(report()))
     page_command.main([str(path)])
     assert (tmp_path / "report.html").read_text() == render(report())
-    path.write_text("{}")
-    for name in (path, tmp_path / "absent.json"):
+    whole = path.read_bytes()
+    for torn in (b"{}", b"[]", b"", b"nul", b"\xff", b"[" * 10**5, whole[:-200]):
+        path.write_bytes(torn)
         with pytest.raises(SystemExit, match="2"):
-            page_command.main([str(name)])
-        assert f"error: {name}: no report" in capsys.readouterr().err
+            page_command.main([str(path)])
+        assert f"error: {path}: no report" in capsys.readouterr().err
+    absent = tmp_path / "absent.json"
+    with pytest.raises(SystemExit, match="2"):
+        page_command.main([str(absent)])
+    assert f"error: {absent}: No such file" in capsys.readouterr().err
+
+
+def test_a_link_in_place_of_the_page_is_not_followed(tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps(report()))
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "report.html").symlink_to(tmp_path / "theirs")
+    page_command.main([str(tmp_path / "report.json")])
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert sorted(os.listdir(tmp_path)) == ["report.html", "report.json", "theirs"]
 
 
 def test_the_page_needs_the_standard_library_alone():
     folder = Path(mmgr_jax.page.__file__).parent
-    for path in folder.glob("*.py"):
+    plain = ("mmgr_jax.files", "mmgr_jax.terminal", "mmgr_jax")
+    beside = [folder.with_name(f"{name}.py") for name in ("files", "terminal")]
+    for path in (*folder.glob("*.py"), *beside):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -339,5 +447,5 @@ def test_the_page_needs_the_standard_library_alone():
                 names = [node.module]
             for name in names:
                 root = name.split(".")[0]
-                own = name.startswith("mmgr_jax.page")
+                own = name.startswith(("mmgr_jax.page", *plain))
                 assert own or root in sys.stdlib_module_names, (path, name)

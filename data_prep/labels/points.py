@@ -1,0 +1,114 @@
+"""Counts that points carry: each goes to the region that holds the point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from jaxtyping import Float, Int
+
+from data_prep import cells, vectors
+from data_prep.labels import known as known_lib
+from data_prep.labels import totals
+from data_prep.labels.source import LabelSource
+from data_prep.regions import Regions
+from mmgr_jax.errors import InputError
+
+POINTS = ("Point",)
+
+_Pairs = tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]
+
+
+def load(key: str, source: LabelSource) -> gpd.GeoDataFrame:
+    """The rows of a file with their places: its geometries, or points of two columns.
+
+    Args:
+        key: The section of the config, for messages.
+        source: The file.
+
+    Raises:
+        InputError: If a coordinate is no number.
+    """
+    table = vectors.load(source.path, None, source.text(key))
+    if source.x_column is None or source.y_column is None:
+        assert isinstance(table, gpd.GeoDataFrame)
+        return table
+    places = []
+    for name in (source.x_column, source.y_column):
+        what = f"{source.path}: column {name!r}"
+        place, wrong = cells.numbers(vectors.column(table, name), what)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            cell = str(vectors.column(table, name).iloc[row])
+            raise InputError(
+                f"{key}: {what}, row {row + 1}: {cell!r} is no coordinate. Correct the "
+                "cell, or leave it empty where the place is unknown."
+            )
+        places.append(place)
+    x, y = places
+    point = shapely.points(x, y)
+    point[np.isnan(x) | np.isnan(y)] = None
+    return gpd.GeoDataFrame(table, geometry=point, crs=source.crs)
+
+
+def are_points(table: gpd.GeoDataFrame) -> bool:
+    """Whether geometries are points, and not polygons."""
+    return set(table.geom_type.dropna()) <= set(POINTS)
+
+
+def counts(
+    name: str,
+    source: LabelSource,
+    regions: Regions,
+    point: np.ndarray,
+    value: Float[np.ndarray, " m"],
+) -> tuple[known_lib.Values, dict[str, Any]]:
+    """Sums over the points that each region holds.
+
+    A point on the line between regions goes to the first of them, so that it counts
+    once; one within regions that overlap counts in each. A region without a point is
+    unknown; or, where `source.nodata` says so, zero if it meets the box around them.
+
+    Args:
+        name: Name of the label, for messages.
+        source: Where it comes from.
+        regions: The regions.
+        point: Shapely points [m] in the CRS of the regions.
+        value: What each carries, NaN where that is missing [m].
+    """
+    held, region = _holders(point, regions.geometry)
+    number = len(regions)
+    sums = np.bincount(region, np.nan_to_num(value[held]), minlength=number)
+    points = np.bincount(region, minlength=number)
+    if source.nodata == "zero":
+        extent = shapely.box(*shapely.total_bounds(point))
+        share = shapely.intersects(regions.geometry, extent).astype(float)
+    else:
+        there = np.bincount(region, ~np.isnan(value[held]), minlength=number)
+        share = there / np.maximum(points, 1)
+    values, told = known_lib.mask(name, source, sums, share)
+    covered, overlapping = totals.union(regions.geometry)
+    total = totals.Total(
+        regions=sums,
+        outside=float(np.nansum(value[~shapely.intersects(covered, point)])),
+        source=float(np.nansum(value)),
+        overlapping=overlapping,
+    )
+    told = told | {
+        "points": len(point),
+        "regions without a point": int((points == 0).sum()),
+    }
+    return values, told | totals.check(name, source.path, total, values)
+
+
+def _holders(point: np.ndarray, outlines: np.ndarray) -> _Pairs:
+    """Pairs of a point and a region that holds it, each on an edge with one alone."""
+    region, held = shapely.STRtree(point).query(outlines, predicate="intersects")
+    inner = shapely.contains_properly(outlines[region], point[held])
+    order = np.lexsort((region, ~inner, held))  # of each point: inner ones come first
+    region, held, inner = region[order], held[order], inner[order]
+    first = np.diff(held, prepend=-1) > 0
+    keep = inner | first
+    return held[keep], region[keep]

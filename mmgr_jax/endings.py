@@ -1,0 +1,69 @@
+"""How a command ends: with which exit status, and what is said.
+
+0: done. 2: something that a user, a file or the machine can cause, in one sentence.
+130: interrupted by Ctrl-C. 143: asked to stop (SIGTERM), and what was done is saved.
+1: a fault of this program, with its traceback. MMGR_TRACEBACK=1 shows that of others.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from mmgr_jax import refusals
+from mmgr_jax.errors import InputError
+
+FAULT, INPUT, INTERRUPTED = 1, 2, 130
+
+_BACKENDS = "jax/_src/xla_bridge.py"
+_CONFIGS = "ml_collections/config_dict/config_dict.py"
+
+
+def sentence(error: BaseException) -> str | None:
+    """What to say of an error; None where it is a fault of this program."""
+    if isinstance(error, InputError):
+        return str(error)
+    if refusals.is_memory(error):
+        return (
+            "the memory does not suffice. End other programs, or take a smaller "
+            "--config.train.microbatch_size, --config.data.batch_size or "
+            "--config.data.cache_mib, or a machine with more, and give the command "
+            "again: training goes on from its newest checkpoint. MMGR_TRACEBACK=1 "
+            "shows what was done."
+        )
+    if isinstance(error, OSError):
+        place = error.filename2 or error.filename or "a file"
+        cause = os.strerror(error.errno) if error.errno else _first_line(error)
+        return (
+            f"{place}: {cause}. {refusals.remedy(error)}, and give the command again. "
+            "MMGR_TRACEBACK=1 shows what was done there."
+        )
+    if _raised_in(error, _BACKENDS):
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        return (
+            f"JAX cannot start the devices ({_first_line(error)}). JAX_PLATFORMS is "
+            f"{platforms!r}; allowed: what is installed here, such as cpu, or unset."
+        )
+    if isinstance(error, (AttributeError, KeyError)) and _raised_in(error, _CONFIGS):
+        return (
+            f"the config lacks a key: {_first_line(error)}. Begin from "
+            "`configs.common.base`, which has all of them."
+        )
+    return None
+
+
+def status(error: BaseException) -> int:
+    """The exit status after an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return FAULT if sentence(error) is None else INPUT
+
+
+def _raised_in(error: BaseException, file: str) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.replace(os.sep, "/").endswith(file)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip("'\"").rstrip(".")[:300]

@@ -1,0 +1,126 @@
+"""Memory of this machine: what is left, and work that cannot fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmgr_jax.errors import InputError
+
+_GIB = 2**30
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """What this process can still take before the kernel ends it; None if unknown.
+
+    The least of what the machine has free, its swap included, and of what the limit of
+    a container leaves. Pages that only keep files in memory count as free.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    found = []
+    told = _table(root / "proc/meminfo")
+    if "MemAvailable:" in told:
+        free = told["MemAvailable:"] + told.get("SwapFree:", 0)
+        found.append(free * 1024)
+    groups = root / "sys/fs/cgroup"
+    for limit, used, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        most, taken = _number(groups / limit), _number(groups / used)
+        if most is not None and taken is not None:
+            pages = _table((groups / limit).with_name("memory.stat"))
+            found.append(most - taken + pages.get(cache, 0))
+    return min(found, default=None)
+
+
+def refuse_too_large(state: Any, params: Any) -> None:
+    """Raises InputError where training cannot fit, before it takes what there is.
+
+    Counted is what every run needs, and no more: the copy of the state that a save
+    makes, and on CPUs the state on each device and its gradients. Images, activations
+    and libraries come on top.
+
+    Args:
+        state: Shapes, types and shardings of the training state.
+        params: Those of its parameters.
+    """
+    free = available_bytes()
+    parts = {"a copy of it that each save makes": _whole(state)}
+    if jax.default_backend() == "cpu":
+        parts = {
+            "the state": _held(state),
+            "its gradients": _held(params),
+            **parts,
+        }
+    needed = sum(parts.values())
+    if free is None or needed <= free:
+        return
+    told = ", ".join(f"{of / _GIB:.1f} GiB for {name}" for name, of in parts.items())
+    raise InputError(
+        f"training needs more than {needed / _GIB:.1f} GiB of memory ({told}), and "
+        f"{max(free, 0) / _GIB:.1f} GiB are left here. End other programs, take a "
+        "smaller config.model, config.cpu_devices=1 or config.mesh.fsdp, or a machine "
+        "with more."
+    )
+
+
+def refuse_program(compiled: jax.stages.Compiled) -> None:
+    """Raises InputError where a program of the CPU needs more than there is.
+
+    Counted is what XLA has laid out for it beside its arguments.
+    """
+    found = compiled.memory_analysis()
+    free = available_bytes()
+    if found is None or free is None or jax.default_backend() != "cpu":
+        return
+    own = found.temp_size_in_bytes + found.output_size_in_bytes
+    needed = max(own - found.alias_size_in_bytes, 0) * jax.local_device_count()
+    if needed > free:
+        raise InputError(
+            f"a step needs {needed / _GIB:.1f} GiB of memory beside what is held, and "
+            f"{max(free, 0) / _GIB:.1f} GiB are left here. Take a smaller "
+            "config.data.batch_size or config.train.microbatch_size, end other "
+            "programs, or take a machine with more."
+        )
+
+
+def _whole(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _held(tree: Any) -> int:
+    """Bytes on the devices of this process together."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shard = leaf.sharding.shard_shape(leaf.shape)
+        size = leaf.dtype.itemsize
+        for length in shard:
+            size *= length
+        total += size * len(leaf.sharding.addressable_devices)
+    return total
+
+
+def _table(path: Path) -> dict[str, int]:
+    """First word of each line -> the number behind it."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return {}
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # "max": no limit

@@ -1,0 +1,120 @@
+"""What is said when a file or folder is there and the system does not let us use it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from mmgr_jax.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_BUSY = (errno.EMFILE, errno.ENFILE, errno.EBUSY, errno.ETIMEDOUT, errno.EAGAIN)
+_BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "bad_alloc", "allocate memory")
+
+
+def unreadable(path: Path, error: BaseException) -> InputError:
+    """The error for what is there and cannot be read now: nothing is wrong with it."""
+    if is_memory(error):
+        return InputError(
+            f"{path}: the memory does not suffice to read it. Nothing was changed; end "
+            "other programs, or take a machine with more, and give the command again."
+        )
+    place = getattr(error, "filename", None) or path
+    code = getattr(error, "errno", None)
+    cause = os.strerror(code) if code else str(error)
+    return InputError(
+        f"{place}: cannot be read ({cause}). Nothing was changed: get the right to "
+        "read it, or mend its disk, and give the command again."
+    )
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether an error tells that memory was short, in whichever library."""
+    return isinstance(error, MemoryError) or (
+        not _says(error, (*_FULL, *_FORBIDDEN))
+        and any(text in str(error) for text in (*_MEMORY, os.strerror(errno.ENOMEM)))
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the system did not let a library read: no right, a broken disk."""
+    codes = (*_FORBIDDEN, *_BROKEN, *_BUSY)
+    return "PERMISSION_DENIED" in str(error) or _says(error, codes)
+
+
+def refuse_unreadable(path: Path, error: BaseException) -> None:
+    """Raises `unreadable` where an error tells of a refusal, not of what a file holds.
+
+    For places that would call whatever goes wrong damage.
+
+    Args:
+        path: What was read.
+        error: What a library raised.
+    """
+    if is_memory(error) or is_refusal(error):
+        raise unreadable(path, error) from error
+
+
+def remedy(error: BaseException) -> str:
+    """What to do where the system refuses; the beginning of a sentence."""
+    if is_memory(error):
+        return "End other programs, or take a machine with more memory"
+    if _says(error, _FULL):
+        return "Make room on its disk, or name a place on another one"
+    if _says(error, _FORBIDDEN):
+        return "Get the right to use it, or name another place"
+    if _says(error, _BROKEN):
+        return "Mend its disk, or name a place on another one"
+    return "Mend what is there, or name another place"
+
+
+@contextlib.contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """Says in one sentence why a folder cannot be written to.
+
+    Raises:
+        InputError: For want of room, a right or memory, whichever library met it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        found = _unwritable(place, error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _unwritable(place: Path, error: BaseException) -> InputError | None:
+    while error.__cause__ is not None:  # where libraries hide it
+        error = error.__cause__
+    remedy = "Name another folder"
+    if is_memory(error):
+        remedy = "End other programs, or take a machine with more memory"
+    elif _says(error, _FULL):
+        remedy = "Make room on its disk, or name a folder on another one"
+    elif _says(error, _FORBIDDEN):
+        remedy = "Get the right to write there, or name another folder"
+    elif _says(error, _BROKEN):
+        remedy = "Mend its disk, or name a folder on another one"
+    elif not isinstance(error, OSError) or not error.errno:
+        return None
+    code = getattr(error, "errno", None)
+    cause = os.strerror(code) if code else " ".join(str(error).split())[:200]
+    return InputError(
+        f"{place}: cannot be written ({cause or type(error).__name__}). {remedy}, and "
+        "give the command again: what was finished before is whole, and it goes on "
+        "from there."
+    )
+
+
+def _says(error: BaseException, codes: Collection[int]) -> bool:
+    return getattr(error, "errno", None) in codes or any(
+        os.strerror(code) in str(error) for code in codes
+    )

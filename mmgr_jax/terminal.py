@@ -1,0 +1,96 @@
+"""What a terminal, a log or a page is told: text, with nothing in it that acts."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from io import TextIOBase
+
+_ACTING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+    "\ud800-\udfff]"
+)
+"""Control characters, marks that turn the direction of writing, halves of characters:
+a name that holds them could move the cursor, hide what follows, or be no text at all.
+"""
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""A text whose unseen characters are shown by their numbers, such as `\x1b`.
+
+    Args:
+        text: Whatever a file or a config says.
+        keep: Characters to leave, such as the ends of lines.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        character = found.group()
+        if character in keep:
+            return character
+        code = ord(character)
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+    return _ACTING.sub(shown, text)
+
+
+class Outlet:
+    """Standard output or error, to which writing always succeeds.
+
+    Names out of files arrive `visible`, characters that its encoding lacks by their
+    numbers. A pipe that was closed, or a full disk behind it, ends what is told, not
+    the work.
+    """
+
+    def __init__(self, stream: TextIOBase | None) -> None:
+        """Takes the stream; None where the process was started without."""
+        self._stream = stream
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Writes a text."""
+        if self._stream is not None:
+            try:
+                self._stream.write(visible(text, keep="\n\r\t"))
+            except OSError as error:
+                self._close(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Sends on what was written."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                self._close(error)
+
+    def isatty(self) -> bool:
+        """Whether somebody is watching."""
+        return self._stream is not None and self._stream.isatty()
+
+    def __getattr__(self, name: str) -> object:
+        if self._stream is None:
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def _close(self, error: OSError) -> None:
+        """From here on nothing is written; the stream must not fail at its end."""
+        stream, self._stream = self._stream, None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if not isinstance(error, BrokenPipeError) and stream is not sys.__stderr__:
+            print(
+                f"warning: the output cannot be written ({error.strerror}); the work "
+                "goes on without telling.",
+                file=sys.stderr,
+            )
+
+
+def guard_output() -> None:
+    """Makes `Outlet`s of standard output and error, once."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Outlet):
+            setattr(sys, name, Outlet(stream))
