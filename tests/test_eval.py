@@ -491,3 +491,19 @@ def test_compare_names_a_run_without_an_evaluation(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(InputError, match=r"report.json.*python -m mmgr_jax.eval"):
         compare.main([str(tmp_path / "run")])
+
+
+def test_compare_takes_no_mean_over_different_records(tmp_path, capsys):
+    _write(tmp_path / "a1", 1.0)
+    _write(tmp_path / "b1", 2.0)
+    for name, labels in (("a1", "x"), ("b1", "y")):
+        path = tmp_path / name / "eval" / "report.json"
+        told = json.loads(path.read_text())
+        told["data"] = {"identity": dict(inputs="i", labels=labels, splits="s")}
+        path.write_text(report_file.text(told))
+    with pytest.raises(InputError, match=r"b1: evaluated on other .*a1 \(labels\)"):
+        compare.main([str(tmp_path / "*1")])
+    compare.main([str(tmp_path / "a1"), str(tmp_path / "b1")])
+    assert "b1: evaluated on other records than the first (labels)" in (
+        capsys.readouterr().out
+    )
