@@ -1,9 +1,5 @@
 """What memory is left, and runs that cannot fit it."""
 
-import resource
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -40,19 +36,11 @@ def test_the_least_of_machine_and_container_is_left(tmp_path):
     assert memory.available_bytes(tmp_path) == 4700
 
 
-def test_what_is_left_shrinks_by_what_is_taken():
-    """The machine at hand, by a process that takes 300 MiB and shows it."""
-    code = (
-        "import numpy as np\nfrom mmgr_jax import memory\n"
-        "before = memory.available_bytes()\n"
-        "taken = np.ones(300 * 2**20, np.uint8)\n"
-        "print(before - memory.available_bytes())\n"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
-    )
-    assert 150 * 2**20 < int(found.stdout) < 900 * 2**20
-    assert resource.getpagesize()
+def test_of_the_machine_at_hand_no_more_is_left_than_it_has():
+    psutil = pytest.importorskip("psutil")
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    found = memory.available_bytes()
+    assert 0 < found < free + 2**30  # others take and give meanwhile
 
 
 @pytest.mark.parametrize("devices", [1, 4])
