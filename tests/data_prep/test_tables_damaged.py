@@ -110,7 +110,7 @@ def _damage(folder, name, count):
         try:
             _call(path)
         except InputError as error:
-            assert str(error).endswith((".", ")"))
+            assert str(error).endswith((".", ")", "?"))
 
 
 @pytest.mark.filterwarnings("ignore")
