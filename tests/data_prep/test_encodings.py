@@ -9,6 +9,7 @@ import pyogrio
 import pytest
 import shapely
 import small_city
+from poi_settings import SETTINGS
 
 from data_prep import pois, shapefiles, vectors
 from data_prep.checks import labels as label_checks
@@ -41,14 +42,7 @@ def _shapefile(path, table=None, encoding="gbk", language=0, cpg=None):
 
 
 def _pois(path, **changes):
-    settings = dict(
-        crs=None,
-        datum="wgs84",
-        category_column="category",
-        parent_column=None,
-        x_column=None,
-        y_column=None,
-    )
+    settings = dict(SETTINGS)
     found = poi_checks.problems(path=str(path), **(settings | changes))
     if found:
         raise InputError("\n".join(found))

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 import small_city
+from poi_settings import SETTINGS
 
 from data_prep import pois
 from data_prep.checks import pois as checks
@@ -22,14 +23,7 @@ AREA_DEG = (122.9, 30.9, 123.3, 31.3)
 
 def _read(path, **changes):
     """What `build` does with a file: its checks, then reading it."""
-    settings = dict(
-        crs=None,
-        datum="wgs84",
-        category_column="category",
-        parent_column=None,
-        x_column=None,
-        y_column=None,
-    )
+    settings = dict(SETTINGS)
     area_deg = changes.pop("area_deg", None)
     settings |= changes
     found = checks.problems(path=str(path), **settings)

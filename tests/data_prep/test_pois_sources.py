@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pyproj
 import pytest
 import shapely
+from poi_settings import SETTINGS
 
 from configs import common
 from data_prep import crs as crs_lib
@@ -20,14 +21,6 @@ from data_prep.poi_sources import osm, osm_readers
 from mmgr_jax.errors import InputError
 
 REAL = Path(pois.__file__).parents[2] / "shared" / "data"
-SETTINGS = dict(
-    crs=None,
-    datum="wgs84",
-    category_column="category",
-    parent_column=None,
-    x_column=None,
-    y_column=None,
-)
 HELSINKI = "EPSG:3067"
 
 

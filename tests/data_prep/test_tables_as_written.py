@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 import small_city
+from poi_settings import SETTINGS
 
 from data_prep import cells, csv_files, poi_categories, pois, vectors
 from data_prep.checks import pois as checks
@@ -29,14 +30,7 @@ WORDS = ["NA", "None", "null", "nan", "N/A", "", "007", "1e5", "True", "-", "x"]
 
 def _read(path, **changes):
     """What `build` does with POIs: its checks, then reading them."""
-    settings = dict(
-        crs=None,
-        datum="wgs84",
-        category_column="category",
-        parent_column=None,
-        x_column=None,
-        y_column=None,
-    )
+    settings = dict(SETTINGS)
     settings |= changes
     found = checks.problems(path=str(path), **settings)
     if found:
