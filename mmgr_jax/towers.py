@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from mmgr_jax import __version__, augment, distributed, sharding
+from mmgr_jax import __version__, augment, distributed, files, sharding
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -138,36 +137,33 @@ class Tower:
 
     def _make(self, variables: Tree, path: Path, about: Mapping[str, Any]) -> None:
         """Writes the file; it has its name when all of it is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)  # left by a kill; and no link is followed
         kept, start, told = None, time.perf_counter(), time.perf_counter()
         total = len(self.source)
         log.info("features of the locked tower, of %d regions, kept in %s ...",
                  total, path)  # fmt: skip
-        for index, found in self._encoded(variables):
-            if kept is None:
-                shape = (total, *found.shape[1:])
-                kept = np.lib.format.open_memmap(
-                    partial, "w+", dtype=np.float32, shape=shape
-                )
-            _check_finite(found, index, self.source)
-            kept[index] = found
-            now, done = time.perf_counter(), int(index[-1]) + 1
-            if now - told >= _EVERY_S:
-                told = now
-                log.info(
-                    "  %d of %d regions, about %.0f s left",
-                    done,
-                    total,
-                    (now - start) / done * (total - done),
-                )
-        kept.flush()
-        del kept
-        told = {**about, "sha256": contents.of_file(partial)}
-        written = json.dumps(told, indent=2, sort_keys=True)
-        path.with_suffix(".json").write_text(written + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with files.replacing(path) as partial:
+            for index, found in self._encoded(variables):
+                if kept is None:
+                    shape = (total, *found.shape[1:])
+                    kept = np.lib.format.open_memmap(
+                        partial, "w+", dtype=np.float32, shape=shape
+                    )
+                _check_finite(found, index, self.source)
+                kept[index] = found
+                now, done = time.perf_counter(), int(index[-1]) + 1
+                if now - told >= _EVERY_S:
+                    told = now
+                    log.info(
+                        "  %d of %d regions, about %.0f s left",
+                        done,
+                        total,
+                        (now - start) / done * (total - done),
+                    )
+            kept.flush()
+            del kept
+            told = {**about, "sha256": contents.of_file(partial)}
+            written = json.dumps(told, indent=2, sort_keys=True)
+            files.write_text(path.with_suffix(".json"), written + "\n")
 
     def _encoded(self, variables: Tree) -> Any:
         """Numbers of some regions, and their features [b w f], until all are done."""
