@@ -74,7 +74,7 @@ def _gather(
         server.setblocking(False)
         ready.register(server, selectors.EVENT_READ)
         told = time.monotonic()
-        while waiting.missing and not waiting.fault and time.monotonic() < end:
+        while not (waiting.complete or waiting.fault) and time.monotonic() < end:
             for key, _ in ready.select(timeout=0.2):
                 if key.fileobj is server:
                     with contextlib.suppress(OSError):
@@ -112,6 +112,14 @@ class _Waiting:
     @property
     def missing(self) -> list[int]:
         return [i for i in range(1, self._number) if i not in self._callers]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there now: who has hung up since is missing again."""
+        if not self.missing:
+            there = self._callers.items()
+            self._callers = {i: of for i, of in there if not _hung_up(of)}
+        return not self.missing
 
     def who(self) -> str:
         """The missing ones in words."""
