@@ -12,26 +12,24 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import (
-    __version__,
-    checkpoint,
-    cli,
-    distributed,
-    experiment,
-    feature_sets,
-    files,
-    inference,
-    kept_heads,
-    locks,
-    predictors,
-    provenance,
-)
+from mmgr_jax import __version__, cli
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
+from mmgr_jax.devices import distributed
+from mmgr_jax.disk import files, locks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import tasks
-from mmgr_jax.evaluators.groups import Features
+from mmgr_jax.evaluation import (
+    feature_sets,
+    inference,
+    kept_heads,
+    predictors,
+    provenance,
+)
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.trials import tasks
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 

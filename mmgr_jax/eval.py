@@ -11,40 +11,34 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import (
+from mmgr_jax import cli
+from mmgr_jax.data import folds, schema
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import distributed
+from mmgr_jax.disk import files, locks
+from mmgr_jax.evaluation import (
     across,
-    checkpoint,
-    cli,
-    distributed,
-    experiment,
     feature_sets,
-    files,
     inference,
     kept_heads,
-    locks,
     predictors,
     provenance,
     tuning,
 )
-from mmgr_jax.data import folds, schema
-from mmgr_jax.data.schema import Label
-from mmgr_jax.data.source import RecordSource
-from mmgr_jax.evaluators import (
-    curves,
-    features,
-    jobs,
-    report,
-    report_json,
-    splits,
-    targets,
-    tasks,
-)
-from mmgr_jax.evaluators.groups import Features
-from mmgr_jax.evaluators.results import Report
-from mmgr_jax.evaluators.scores import Certainty
-from mmgr_jax.page import report_file, standing
-from mmgr_jax.page.render import render
+from mmgr_jax.evaluation.design import splits, targets
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.evaluation.trials import curves, tasks
+from mmgr_jax.evaluation.trials.results import Report
+from mmgr_jax.evaluation.trials.scores import Certainty
+from mmgr_jax.report import report, report_file, report_json
+from mmgr_jax.report.page import standing
+from mmgr_jax.report.page.render import render
+from mmgr_jax.store import checkpoint
 from mmgr_jax.terminal import visible
+from mmgr_jax.train import experiment
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 

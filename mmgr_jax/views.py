@@ -10,8 +10,9 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, cli, experiment
+from mmgr_jax import augment, cli
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import experiment
 
 USAGE = """Draws tiles beside the random views that training makes of them.
 

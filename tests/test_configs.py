@@ -14,7 +14,9 @@ from configs import (
     toy_city,
     wuhan,
 )
-from mmgr_jax import checkpoint, experiment, optim, train_step
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, optim
+from mmgr_jax.train import step as train_step
 
 CONFIGS = {
     "toy_city": toy_city.get_config(),

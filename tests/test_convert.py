@@ -8,9 +8,12 @@ from oracles import import_oracle, import_timm, import_torchvision
 from small_model import D, K
 
 from configs import toy_city
-from mmgr_jax import augment, checkpoint, convert, experiment, inference
+from mmgr_jax import augment, convert
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
 from mmgr_jax.models import dino, torch_files
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 
 def config_for(image_encoder, tmp_path, records_dir, size_px=32):

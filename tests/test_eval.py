@@ -13,25 +13,23 @@ import pandas as pd
 import pytest
 from small_records import write_records
 
-from mmgr_jax import (
-    checkpoint,
-    compare,
-    embed,
-    experiment,
-    feature_sets,
-    inference,
-    kept_heads,
-    predictors,
-    provenance,
-    train,
-)
+from mmgr_jax import compare, embed
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
-from mmgr_jax.page import report_file
+from mmgr_jax.evaluation import (
+    feature_sets,
+    inference,
+    kept_heads,
+    predictors,
+    provenance,
+)
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.report import report_file
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop
 
 BASELINES = {
     "mean", "coordinates", "neighbour average", "poi counts", "poi tf-idf",
@@ -68,7 +66,7 @@ def trained(records_dir, tmp_path_factory):
     config.eval.curves.fractions, config.eval.curves.num_seeds = (0.5, 1.0), 2
     config.eval.curves.num_labels, config.eval.curves.num_draws = (10,), 2
     config.eval.curves.methods = ("MMGR image", "mean")
-    train.train(config)
+    loop.train(config)
     return config
 
 

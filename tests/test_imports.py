@@ -91,10 +91,10 @@ def test_libraries_stay_in_their_rooms(path):
                    "mmgr_jax.data.contents", "mmgr_jax.data.seals",
                    "mmgr_jax.data.names",
                    "mmgr_jax.data.source", "mmgr_jax.data",
-                   "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.files",
-                   "mmgr_jax.folders", "mmgr_jax.locks", "mmgr_jax.marks",
-                   "mmgr_jax.refusals",
-                   "mmgr_jax.terminal", "mmgr_jax.page.tree")  # fmt: skip
+                   "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.disk.files",
+                   "mmgr_jax.disk.folders", "mmgr_jax.disk.locks", "mmgr_jax.disk.marks",
+                   "mmgr_jax.disk.refusals",
+                   "mmgr_jax.terminal", "mmgr_jax.report.page.tree")  # fmt: skip
         for name in names:
             if name.startswith("mmgr_jax"):
                 assert name.startswith(allowed), name
@@ -102,9 +102,9 @@ def test_libraries_stay_in_their_rooms(path):
                     assert name.startswith(allowed[:8]), name
     else:
         assert "orbax" not in roots or module in (
-            "mmgr_jax.bundles",
-            "mmgr_jax.checkpoint",
-            "mmgr_jax.stored",
+            "mmgr_jax.store.bundles",
+            "mmgr_jax.store.checkpoint",
+            "mmgr_jax.store.arrays",
         )
         linen = any(name.startswith("flax.linen") for name in names)
         assert not linen or module.startswith("mmgr_jax.models.")

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from small_records import CATEGORIES, config_of
 
-from mmgr_jax import experiment, inference, query, train
+from mmgr_jax import query
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.features import features
 from mmgr_jax.geo import rows
+from mmgr_jax.train import experiment, loop
 
 AXES = np.eye(5, 16)
 """Each category of the small records on an axis of its own."""
@@ -48,7 +50,7 @@ def trained(records_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("query")
     shutil.copytree(records_dir, folder / "records")
     config = config_of(folder / "records", folder)
-    train.train(config)
+    loop.train(config)
     np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
     (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
     tables = ("category_vectors.npy", texts.FILE)

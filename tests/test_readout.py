@@ -11,21 +11,16 @@ import pytest
 from pyarrow import parquet
 from small_records import config_of
 
-from mmgr_jax import (
-    checkpoint,
-    embed,
-    experiment,
-    feature_sets,
-    inference,
-    kept_heads,
-    marks,
-    provenance,
-    train,
-)
+from mmgr_jax import embed
 from mmgr_jax import eval as evaluation
+from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import by_fold, grid, targets
-from mmgr_jax.evaluators.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation import feature_sets, inference, kept_heads, provenance
+from mmgr_jax.evaluation.design import grid, targets
+from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.heads import by_fold
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop
 
 RADII_M = (65.0, 130.0)  # squares of 64 m: four neighbours, then eight
 TABLE = "my table"
@@ -61,7 +56,7 @@ def city(config):
 @pytest.fixture(scope="module")
 def evaluated(config):
     """The bundle, and the report of its evaluation."""
-    train.train(config)
+    loop.train(config)
     return checkpoint.latest(config.workdir), evaluation.evaluate(config)
 
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, embed, experiment, inference, train
+from mmgr_jax import embed
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import pipeline
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def on_table(small_config, table, tmp_path):
 
 
 def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
-    train.train(on_table)
+    loop.train(on_table)
     bundle = checkpoint.latest(on_table.workdir)
     stats = checkpoint.load_arrays(bundle)["batch_stats"]["image_encoder"]
     np.testing.assert_allclose(stats["mean"], table.mean(axis=0), rtol=1e-5)
@@ -70,7 +73,7 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
 @pytest.mark.slow
 def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_path):
     """Other rows under the same names are standardised as training's were."""
-    train.train(on_table)
+    loop.train(on_table)
     bundle = checkpoint.latest(on_table.workdir)
     arrays = checkpoint.load_arrays(bundle)
     fresh = experiment.build(on_table).init().params
@@ -127,7 +130,7 @@ def test_both_views_the_same_need_no_image_loss(on_table):
 
 
 def test_a_table_has_nothing_to_fine_tune(on_table):
-    train.train(on_table)
+    loop.train(on_table)
     on_table.eval.protocols = ("linear", "finetune")
     with pytest.raises(InputError, match="'finetune' trains image encoders.*MMGR is a"):
         evaluation.evaluate(on_table)

@@ -10,9 +10,10 @@ import optax
 import pytest
 from small_model import D, K
 
-from mmgr_jax import sharding, train_step
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, resnet, vit
+from mmgr_jax.train import step as train_step
 
 B, SIZE_PX = 16, 32
 AUGMENT = dict(size_px=SIZE_PX)

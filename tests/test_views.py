@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgr_jax import augment, experiment, views
+from mmgr_jax import augment, views
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import experiment
 
 
 def test_the_sheet_shows_tiles_and_their_views(small_config, tmp_path, monkeypatch):

@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, experiment, inference, train, warm_start
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
+from mmgr_jax.store import checkpoint, warm_start
+from mmgr_jax.train import experiment, loop
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,7 @@ def trained(records_dir, tmp_path_factory):
     config.augment.size_px, config.mesh.data = 32, 1
     config.train.total, config.optim.warmup = "1 steps", "0 steps"
     config.readout.image = "pooled"
-    train.train(config)
+    loop.train(config)
     return config
 
 
@@ -50,7 +52,7 @@ def test_a_run_starts_from_another_s_weights_and_its_own_optimiser(trained, tmp_
     assert_same(state.params, theirs["params"])
     assert_same(state.batch_stats, theirs["batch_stats"])
     assert state.step == 0
-    train.train(config)
+    loop.train(config)
     assert checkpoint.latest(config.workdir).name == "1"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 
-from mmgr_jax import refusals
 from mmgr_jax.data import contents, schema
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
 _MUCH_BYTES = 2**30  # said before they are read

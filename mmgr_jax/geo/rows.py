@@ -11,7 +11,7 @@ import geopandas as gpd
 import pandas as pd
 import shapely
 
-from mmgr_jax import files
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 log = logging.getLogger(__name__)

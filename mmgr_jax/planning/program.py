@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, experiment, sharding
 from mmgr_jax.data import pipeline, schema
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.planning import traffic
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 # The compiler refuses early where temporaries alone are too much, and late elsewhere.
 _REFUSED = (

@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 from threadpoolctl import threadpool_limits
 
-from data_prep import build, category_embedding, graph, pois, toy_city
+from data_prep import build, category_embedding, pois, toy_city
 from data_prep.category_embedding import command, neighbours, plain, skipgram, walks
+from data_prep.pois import graph
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 

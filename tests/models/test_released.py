@@ -10,8 +10,9 @@ from oracles import import_oracle
 from small_model import D, K, build, shapes_of
 
 from configs import shanghai
-from mmgr_jax import optim, train_step
 from mmgr_jax.models import resnet, weights
+from mmgr_jax.train import optim
+from mmgr_jax.train import step as train_step
 from mmgr_jax.typing import PoiSets
 
 CONFIG = shanghai.get_config("released")
