@@ -52,7 +52,7 @@ class Header:
     as_json: tuple[str, ...] = ()
 
     def has(self, name: str) -> bool:
-        """Whether `vectors.column` would find a column or a path within one."""
+        """Whether `tables.column` would find a column or a path within one."""
         name = one_form(name)
         if name in self.columns:
             return True

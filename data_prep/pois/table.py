@@ -105,7 +105,7 @@ def read(
         separator: Between the fields of a CSV; None: comma, in .tsv a tab.
         decimal: Mark in numbers written as text: "." or ",".
         name_column: Column or path with the name; it tells duplicates from neighbours.
-        categories: Keyword arguments of `poi_categories.shared_list`; None: the
+        categories: Keyword arguments of `categories.shared_list`; None: the
             categories are those of the file.
         osm: Keyword arguments of `pois.sources.osm.load`.
         area_deg: The study area, to tell coordinates that are swapped; None: where

@@ -64,7 +64,7 @@ def cross_validated(
     """The mean validation loss over all labels of each cell, by each choice.
 
     A softmax tries weaker strengths only until one part has seen enough
-    (`grid_softmax.PATIENCE`). What a part left out counts as its loss by the next
+    (`softmax.PATIENCE`). What a part left out counts as its loss by the next
     stronger one, less than it would be; where that would win, it is fitted after all.
     """
     parts = grid.by_parts()

@@ -20,7 +20,7 @@ ARRAYS = ("weights", "feature_mean", "feature_inverse")
 
 
 def save_head(folder: str | Path, head: Head) -> Path:
-    """Writes a head, in place of one that the folder may hold; see `stored.save`.
+    """Writes a head, in place of one that the folder may hold; see `arrays.save`.
 
     Args:
         folder: Folder of this head alone.
