@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.table import Row
 from mmgr_jax.data.pipeline import TrainingBatches
 from mmgr_jax.store import checkpoint
-from mmgr_jax.train.step import TrainState
+from mmgr_jax.store.state import TrainState
 
 ABOUT = """Checkpoints: a state of parameters and Adam's two moments.
 

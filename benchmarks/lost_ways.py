@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import augment, losses
 from mmgr_jax.data.pipeline import Batch
+from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import feature_sets, inference
 from mmgr_jax.evaluation.features import groups
 from mmgr_jax.evaluation.features.features import Encoded
@@ -111,7 +112,7 @@ def masked_modelling(config: ConfigDict) -> None:
 
 def counts_from_images(config: ConfigDict) -> None:
     """Beside the contrast, log counts of POI categories from the image."""
-    k = len(experiment.open_source(config).manifest.categories)
+    k = len(open_source(config).manifest.categories)
 
     def target(batch: Batch, views: jax.Array) -> jax.Array:
         counts = poi.log_counts(PoiSets.of(batch), k)
@@ -411,7 +412,7 @@ def _wide_tiles(config: ConfigDict) -> np.ndarray:
 
 
 def _records(config: ConfigDict) -> Sequence[dict[str, Any]]:
-    source = experiment.open_source(config)
+    source = open_source(config)
     return [of for rows in source.parts() for of in source.read(rows, image=True)]
 
 

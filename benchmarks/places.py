@@ -121,8 +121,8 @@ def run(num_processes: int) -> None:
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
-    from mmgr_jax import eval as evaluation
     from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.evaluation import run as evaluation
 
     config = on_tower(job.place)
     compilation.use_cache(config.compilation_cache)

@@ -116,8 +116,8 @@ def run(
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
-    from mmgr_jax import eval as evaluation
     from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.evaluation import run as evaluation
     from mmgr_jax.train import loop
 
     way = ways.WAYS[job.way]

@@ -34,20 +34,18 @@ def main(config: ConfigDict) -> None:
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
-        from mmgr_jax import embed
-        from mmgr_jax import eval as evaluation
+        from mmgr_jax.evaluation import mapping
+        from mmgr_jax.evaluation import run as evaluation
         from mmgr_jax.train import loop
 
         loop.train(config)
-        after_training = {"eval": evaluation.evaluate, "embed": embed.embed}
+        after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
         for name in config.after_training:
             distributed.by_first(after_training[name])(config)
 
 
 def _session(**options: Any) -> AbstractContextManager:
-    from mmgr_jax.devices import (
-        distributed,  # loads JAX: a mistyped flag is told without
-    )
+    from mmgr_jax.devices import distributed  # JAX: a mistyped flag is told without
 
     return distributed.session(**options)
 

@@ -18,8 +18,8 @@ from benchmarks.checkpoint import _Rows
 from mmgr_jax.disk import checksums, marks
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import bundles, checkpoint
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.train import metrics
-from mmgr_jax.train.step import TrainState
 
 CLOCK = {"seconds": 1.0, "wait_seconds": 0.0}
 METADATA = checkpoint.Metadata({"model": {"width": 4}}, ("shop", "park"), 64)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mmgr_jax import embed
-from mmgr_jax import eval as evaluation
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation import inference, mapping
+from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment, loop
 
@@ -48,7 +48,7 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
     np.testing.assert_allclose(stats["deviation"], deviation, rtol=1e-4)
     assert not (bundle.parents[1] / "tower").exists()  # reading it is quick enough
 
-    source = experiment.open_source(on_table)
+    source = open_source(on_table)
     encoder = inference.load_encoder(on_table, bundle, source)
     batches = pipeline.epoch_batches(source, batch_size=16, num_threads=1)
     next(batches)
@@ -67,7 +67,7 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
     report = evaluation.evaluate(on_table)
     assert {"MMGR image", "random image"} <= report.predictions["population"].keys()
     on_table.embed.features = "both"
-    embed.embed(on_table)
+    mapping.embed(on_table)
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_pat
         assert np.abs(before - after).max() > 1e-4, part
     there = dict(np.load(tmp_path / "features.npz"))
     np.savez(tmp_path / "other.npz", **there | {"features": there["features"] + 1.0})
-    source = experiment.open_source(on_table)
+    source = open_source(on_table)
     batch = next(pipeline.epoch_batches(source, batch_size=8, num_threads=1))
     read = inference.load_encoder(on_table, bundle, source).encode(batch)["image"]
     on_table.model.image_encoder.path = str(tmp_path / "other.npz")

@@ -12,11 +12,13 @@ import pytest
 
 from mmgr_jax import augment
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import open_source
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.planning import program
 from mmgr_jax.store import checkpoint
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import towers
 from mmgr_jax.towers import views as tower_views
 from mmgr_jax.train import experiment, loop, metrics, step
@@ -66,7 +68,7 @@ def test_training_is_as_if_the_tower_were_asked_in_every_step(locked):
 
     tx = optax.sgd(0.01, momentum=0.9)  # as "sgd" of a config
     update = jax.jit(step.make_update(encode, tx, loss_options=locked.loss.to_dict()))
-    oracle = step.TrainState(state.step, state.params, {}, tx.init(state.params))
+    oracle = TrainState(state.step, state.params, {}, tx.init(state.params))
     stats = state.batch_stats
     tiles = pipeline.training_batches(
         run.source, batch_size=16, max_pois=None, num_threads=2, seed=locked.seed,
@@ -161,7 +163,7 @@ def test_a_torn_file_and_an_unfinished_one_are_made_again(locked, caplog):
 @pytest.mark.slow
 def test_a_restart_goes_on_bit_for_bit_and_needs_no_imported_weights(locked, tmp_path):
     """The tower comes in by a checkpoint that is gone when the run goes on."""
-    source = experiment.open_source(locked)
+    source = open_source(locked)
     random = inference.random_encoder(locked, source)
     encoder = {
         name: {"image_encoder": tree["image_encoder"]}
@@ -201,7 +203,7 @@ def test_a_random_tower_is_told_loudly(locked, caplog):
 
 def test_the_adapter_is_the_hidden_layer_of_the_image_head(locked):
     loop.train(locked)
-    source = experiment.open_source(locked)
+    source = open_source(locked)
     encoder = inference.load_encoder(locked, checkpoint.latest(locked.workdir), source)
     batch = next(pipeline.epoch_batches(source, batch_size=16, num_threads=1))
     found = encoder.encode(batch)["image"]
@@ -319,7 +321,7 @@ def test_the_planned_batch_of_a_locked_tower_is_the_pipelines(locked):
 
 def test_evaluation_reads_what_training_kept(locked, monkeypatch):
     loop.train(locked)
-    source = experiment.open_source(locked)
+    source = open_source(locked)
     bundle = checkpoint.latest(locked.workdir)
     batch = next(pipeline.epoch_batches(source, batch_size=8, num_threads=1))
     kept = inference.load_encoder(locked, bundle, source).encode(batch)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.store import checkpoint, warm_start
@@ -78,7 +79,7 @@ def test_a_bundle_of_parts_encodes_with_the_rest_random(trained, tmp_path):
     bundle = checkpoint.save_model(tmp_path / "imported", parts, metadata)
     assert checkpoint.latest(tmp_path / "imported") == bundle
 
-    source = experiment.open_source(trained)
+    source = open_source(trained)
     batch = next(experiment.build(trained).batches())
     whole = checkpoint.latest(trained.workdir)
     encoders = [

@@ -159,7 +159,7 @@ def _make(config: ConfigDict, table: PoiTable) -> _Made:
         sections_lib.read(config, (sections_lib.VECTORS,))
     )
     made = category_embedding.make(table, **settings)
-    recipe = category_embedding.recipe(**settings)
+    recipe = sections_lib.recipe(**settings)
     told = json.dumps({"city": config.city.name, **recipe})
     return _Made(
         pois=made.pois,

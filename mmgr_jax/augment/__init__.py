@@ -3,7 +3,6 @@
 from mmgr_jax.augment.views import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    VIEWS,
     apply_jitter,
     crop_and_turn,
     plain_view,
@@ -13,7 +12,6 @@ from mmgr_jax.augment.views import (
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "VIEWS",
     "apply_jitter",
     "crop_and_turn",
     "plain_view",

@@ -18,9 +18,8 @@ from mmgr_jax.augment.draws import (
 )
 from mmgr_jax.augment.image_ops import Planes
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
-from mmgr_jax.typing import Key, Tiles, View, Views
+from mmgr_jax.typing import VIEWS, Key, Tiles, View, Views
 
-VIEWS = 2
 # A view's uniform numbers: its box, its turn, its jitter, and one for grey.
 NUMBERS = BOX_NUMBERS + TURN_NUMBERS + JITTER_NUMBERS + 1
 SPLITS = (BOX_NUMBERS, BOX_NUMBERS + TURN_NUMBERS, NUMBERS - 1)

@@ -20,11 +20,10 @@ from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluation.features import features
-from mmgr_jax.models import mmgr
+from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.towers import settings, towers
-from mmgr_jax.train import experiment, step
-from mmgr_jax.typing import PoiSets, Tree
+from mmgr_jax.typing import Batch, PoiSets, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +120,18 @@ def _fresh(
     vectors = source.category_vectors()
     table = settings.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = experiment.build_model(
+    model = start.build_model(
         config.model.to_dict(), metadata, vectors, table_features=table
     )
     mesh = sharding.local_mesh(**config.mesh)
-    init_key, _ = experiment.keys(config.seed)
+    init_key, _ = start.keys(config.seed)
     num_slots = pipeline.poi_slots(source, None)
 
     def init() -> Tree:
-        return step.init_variables(model, init_key, num_slots, config.augment.size_px)
+        return start.init_variables(model, init_key, num_slots, config.augment.size_px)
 
-    init = experiment.jit_init(init, sharding.replicated(mesh))
-    return model, mesh, init, experiment.locked_tower(config, model, source, table)
+    init = start.jit_init(init, sharding.replicated(mesh))
+    return model, mesh, init, settings.locked_tower(config, model, source, table)
 
 
 def _encoder(
@@ -165,7 +164,7 @@ def _encoder(
     tower = model.image_encoder
 
     def encode_image(
-        variables: Tree, batch: step.Batch
+        variables: Tree, batch: Batch
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The pooled feature, and what is read of images."""
         if kept is not None:
@@ -181,7 +180,7 @@ def _encoder(
         pooled = apply()
         return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
 
-    def encode(variables: Tree, batch: step.Batch) -> dict[str, Tree]:
+    def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
         apply = functools.partial(model.apply, variables)
         pois = PoiSets.of(batch)
         pooled, stages = encode_image(variables, batch)

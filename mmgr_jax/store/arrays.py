@@ -5,6 +5,7 @@ Beside `checkpoint` and `bundles` the only importer of Orbax.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -45,6 +46,16 @@ def save(folder: Path, tree: Tree, metadata: Mapping[str, Any]) -> None:
         for entry in (new / "new").iterdir():
             entry.rename(new / entry.name)
         (new / "new").rmdir()
+
+
+def hash_of(variables: Tree) -> str:
+    """SHA-256 of names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        digest.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:

@@ -39,7 +39,7 @@ from mmgr_jax.store.bundles import (
     load_metadata,
     load_model,
 )
-from mmgr_jax.train.step import TrainState
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.typing import Tree
 
 __all__ = [

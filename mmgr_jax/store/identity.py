@@ -27,8 +27,8 @@ from jaxtyping import Float
 
 from mmgr_jax import __version__
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import arrays
 from mmgr_jax.store.bundles import Metadata
-from mmgr_jax.towers import towers
 from mmgr_jax.typing import Tree
 
 TRAINING = ("seed", "data", "augment", "model", "init", "loss", "optim", "train")
@@ -89,7 +89,7 @@ def of_run(
     """
     return {
         "records": dict(records),
-        "table": None if table is None else towers.hash_of({"table": table}),
+        "table": None if table is None else arrays.hash_of({"table": table}),
         "total_steps": total_steps,
         "version": __version__,
     }
@@ -97,7 +97,7 @@ def of_run(
 
 def of_weights(variables: Tree) -> str:
     """SHA-256 of parameters and statistics, wherever they lie."""
-    return towers.hash_of(jax.device_get(variables))
+    return arrays.hash_of(jax.device_get(variables))
 
 
 def check_model(wanted: Mapping[str, Any], stored: Metadata, bundle: Path) -> None:

@@ -1,18 +1,25 @@
-"""What a config says of a locked tower: refused where it contradicts itself."""
+"""What a config says of a locked tower: checked, and made of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.models import mmgr
+from mmgr_jax.towers import towers
 
 TABLE = "table"
+_KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
 
 
 def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> None:
@@ -80,3 +87,35 @@ def read_table(
     ]
     labels = tuple(source.manifest.labels)
     return feature_tables.read(TABLE, options["path"], ids, label_names=labels, key=key)
+
+
+def locked_tower(
+    config: ConfigDict,
+    model: mmgr.MMGR,
+    source: RecordSource,
+    table_features: np.ndarray | None,
+) -> towers.Tower | None:
+    """The image encoder of a model and the regions of records; None if it learns.
+
+    Args:
+        config: Says how it looks at tiles, and where features are kept.
+        model: The model.
+        source: The records.
+        table_features: As for `start.build_model`.
+    """
+    if not model.learning.locked:
+        return None
+    options = config.model.image_encoder.to_dict()
+    return towers.Tower(
+        model,
+        options,
+        source,
+        folder=Path(config.workdir) / towers.FOLDER,
+        augment_options=config.augment.to_dict(),
+        kept_views=options.get("kept_views", 0),
+        key=jax.random.fold_in(jax.random.key(config.seed), _KEPT_VIEWS),
+        num_threads=config.data.num_threads,
+        batch_size=config.data.batch_size,
+        local_mesh=sharding.local_mesh(**config.mesh),
+        table=table_features,
+    )

@@ -33,7 +33,8 @@ from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.learning import ENCODER
 from mmgr_jax.models.mmgr import MMGR
-from mmgr_jax.typing import Key, Tree
+from mmgr_jax.store import arrays
+from mmgr_jax.typing import VIEWS, Key, Tree
 
 FOLDER = "tower"
 _EVERY_S = 5.0  # between two lines of progress
@@ -114,7 +115,7 @@ class Tower:
         encoder, records = self.model.image_encoder, self.source.identity
         said = {
             "version": __version__,
-            "weights": hash_of(variables),
+            "weights": arrays.hash_of(variables),
             "records": records["inputs"] or records["regions"],
             "encoder": {
                 name: value
@@ -202,7 +203,7 @@ class Tower:
                     **pixels,
                     **self.augment_options,
                 )
-                for pair in range(-(-self.kept_views // augment.VIEWS))
+                for pair in range(-(-self.kept_views // VIEWS))
             ]
             views = jnp.concatenate(pairs)[: self.kept_views]
         found = jax.lax.map(lambda view: encoder.apply(variables, view, False), views)
@@ -254,16 +255,6 @@ def own_variables(variables: Tree, *, shared: bool = False) -> Tree:
     if shared and jax.process_count() > 1:
         return multihost_utils.process_allgather(own, tiled=True)
     return jax.device_get(own)
-
-
-def hash_of(variables: Tree) -> str:
-    """SHA-256 of names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        digest.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def _check_finite(found: np.ndarray, index: np.ndarray, source: RecordSource) -> None:

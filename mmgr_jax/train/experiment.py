@@ -1,6 +1,6 @@
 """From a config to the objects of a training run.
 
-The last place that sees a ConfigDict: what lies below takes keyword arguments.
+What lies below takes keyword arguments.
 """
 
 from __future__ import annotations
@@ -8,29 +8,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from mmgr_jax.data import pipeline
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.devices import distributed, sharding, tiles
-from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.models import learning, mmgr
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import learning, mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import settings, towers
 from mmgr_jax.train import agreement, durations, optim
 from mmgr_jax.train import step as train_step
-from mmgr_jax.typing import Tree
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
+from mmgr_jax.typing import Batch
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +58,13 @@ class Experiment:
     source: RecordSource
     mesh: jax.sharding.Mesh
     metadata: checkpoint.Metadata
-    abstract: train_step.TrainState
-    init: Callable[[], train_step.TrainState]
+    abstract: TrainState
+    init: Callable[[], TrainState]
     batches: Callable[[], pipeline.TrainingBatches]
     put: Callable[[pipeline.Batch], dict[str, jax.Array]] | None
     step: Callable[
-        [train_step.TrainState, train_step.Batch],
-        tuple[train_step.TrainState, train_step.Metrics],
+        [TrainState, Batch],
+        tuple[TrainState, train_step.Metrics],
     ]
     learning_rate: optax.Schedule
     total_steps: int
@@ -104,7 +100,7 @@ class Experiment:
             log.info("from step %d on %s is %r; it was %r", step, key, now, before)
         return dataclasses.replace(self, metadata=metadata)
 
-    def ready(self, state: train_step.TrainState) -> Experiment:
+    def ready(self, state: TrainState) -> Experiment:
         """The run where batches can be put: a locked tower's features are made or read.
 
         Args:
@@ -133,9 +129,9 @@ class Step:
     """
 
     model: mmgr.MMGR
-    abstract: train_step.TrainState
-    init: Callable[[], train_step.TrainState]
-    run: Callable[..., tuple[train_step.TrainState, train_step.Metrics]]
+    abstract: TrainState
+    init: Callable[[], TrainState]
+    run: Callable[..., tuple[TrainState, train_step.Metrics]]
     learning_rate: optax.Schedule
     to_steps: Callable[[str, str], int]
     total_steps: int
@@ -177,13 +173,13 @@ def build(config: ConfigDict) -> Experiment:
             source.identity, table=table, total_steps=step.total_steps
         ),
     )
-    tower = locked_tower(config, step.model, source, table)
+    tower = settings.locked_tower(config, step.model, source, table)
     resident = tower is None and tiles.wanted(device_resident, source, mesh)
     put = functools.partial(sharding.put_batch, mesh=mesh)
     if resident:
         put = tiles.put(source, mesh, data["num_threads"])
     whole = sharding.replicated(mesh)
-    step_key = jax.jit(lambda: keys(config.seed)[1], out_shardings=whole)()
+    step_key = jax.jit(lambda: start.keys(config.seed)[1], out_shardings=whole)()
     run = distributed.together(step.run)
     to_steps = step.to_steps
     return Experiment(
@@ -231,8 +227,8 @@ def build_step(
         metadata: Gives the size of the category table.
         num_regions: Regions of an epoch.
         num_slots: POI slots of a batch.
-        category_vectors: As for `build_model`.
-        table_features: As for `build_model`.
+        category_vectors: As for `start.build_model`.
+        table_features: As for `start.build_model`.
 
     Raises:
         InputError: If a setting does not fit.
@@ -245,7 +241,7 @@ def build_step(
         total_steps=total_steps,
         to_steps=to_steps,
     )
-    model = build_model(
+    model = start.build_model(
         config.model.to_dict(),
         metadata,
         category_vectors,
@@ -270,9 +266,9 @@ def build_step(
         gradient_dtype=config.train.gradient_dtype,
         mesh=mesh,
     )
-    init_key, _ = keys(config.seed)
+    init_key, _ = start.keys(config.seed)
 
-    def init() -> train_step.TrainState:
+    def init() -> TrainState:
         return train_step.init_state(
             model, tx, init_key, num_slots, config.augment.size_px
         )
@@ -287,104 +283,8 @@ def build_step(
         out_shardings=(layout, whole),
         donate_argnums=0,
     )
-    first = jit_init(init, layout)
+    first = start.jit_init(init, layout)
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
-
-
-def open_source(config: ConfigDict) -> RecordSource:
-    """The records of a config.
-
-    Raises:
-        InputError: If they are missing or damaged.
-    """
-    return RecordSource(config.records.dir, cache_mib=config.data.cache_mib)
-
-
-def build_model(
-    options: Mapping[str, Any],
-    metadata: checkpoint.Metadata,
-    category_vectors: np.ndarray | None = None,
-    num_devices: int = 1,
-    table_features: np.ndarray | None = None,
-) -> mmgr.MMGR:
-    """The model of a config section and a category table.
-
-    Args:
-        options: The section `model`.
-        metadata: Gives the size of the category table.
-        category_vectors: Its first values, float32 [k d]; None where they will be
-            loaded.
-        num_devices: Devices that training splits batches over.
-        table_features: Of the regions of the records [r f], where the image encoder is
-            a table.
-
-    Raises:
-        InputError: If an encoder or dtype is unknown.
-    """
-    options = dict(options)
-    name = options.pop("dtype")
-    check_choice("model.dtype", name, DTYPES)
-    return mmgr.build(
-        **options,
-        dtype=DTYPES[name],
-        num_categories=len(metadata.categories),
-        category_dim=metadata.category_dim,
-        category_vectors=category_vectors,
-        num_devices=num_devices,
-        table_features=table_features,
-    )
-
-
-def locked_tower(
-    config: ConfigDict,
-    model: mmgr.MMGR,
-    source: RecordSource,
-    table_features: np.ndarray | None,
-) -> towers.Tower | None:
-    """The image encoder of a model and the regions of records; None if it learns.
-
-    Args:
-        config: Says how it looks at tiles, and where features are kept.
-        model: The model.
-        source: The records.
-        table_features: As for `build_model`.
-    """
-    if not model.learning.locked:
-        return None
-    options = config.model.image_encoder.to_dict()
-    return towers.Tower(
-        model,
-        options,
-        source,
-        folder=Path(config.workdir) / towers.FOLDER,
-        augment_options=config.augment.to_dict(),
-        kept_views=options.get("kept_views", 0),
-        key=jax.random.fold_in(jax.random.key(config.seed), _KEPT_VIEWS),
-        num_threads=config.data.num_threads,
-        batch_size=config.data.batch_size,
-        local_mesh=sharding.local_mesh(**config.mesh),
-        table=table_features,
-    )
-
-
-def jit_init(init: Callable[[], Tree], layout: Any) -> Callable:
-    """Initialisation as one program, laid out on the mesh.
-
-    It runs once, and on a CPU optimising its hundred random draws took 7.1 s against
-    1.5 s without, for the same values.
-    """
-    quick = {
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    }
-    options = quick if jax.default_backend() == "cpu" else {}
-    return jax.jit(init, out_shardings=layout, compiler_options=options)
-
-
-def keys(seed: int) -> tuple[jax.Array, jax.Array]:
-    """The key of the initial parameters and that of the steps."""
-    init_key, step_key = jax.random.split(jax.random.key(seed))
-    return init_key, step_key
 
 
 def _to_steps(config: ConfigDict, num_regions: int) -> functools.partial[int]:
@@ -407,8 +307,8 @@ def _to_steps(config: ConfigDict, num_regions: int) -> functools.partial[int]:
 
 
 def _warm(
-    config: ConfigDict, metadata: checkpoint.Metadata, state: train_step.TrainState
-) -> train_step.TrainState:
+    config: ConfigDict, metadata: checkpoint.Metadata, state: TrainState
+) -> TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
     _tell_of_random_tower(config)
     if config.init.checkpoint is None:

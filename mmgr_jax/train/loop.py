@@ -23,8 +23,8 @@ from mmgr_jax.devices import compilation, distributed, memory, sharding
 from mmgr_jax.disk import folders, locks
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.train import experiment, metrics, profile
-from mmgr_jax.train import step as train_step
 from mmgr_jax.train.experiment import Experiment
 
 LOCK_FILE = ".training"
@@ -96,7 +96,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
 
 def begin(
     run: Experiment, checkpoints: checkpoint.Checkpoints
-) -> tuple[train_step.TrainState, pipeline.TrainingBatches, metrics.Clock]:
+) -> tuple[TrainState, pipeline.TrainingBatches, metrics.Clock]:
     """State, data iterator and clock where a run begins.
 
       1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
@@ -135,7 +135,7 @@ def describe(run: Experiment, config: ConfigDict) -> str:
 def _loop(
     run: Experiment,
     checkpoints: checkpoint.Checkpoints,
-    state: train_step.TrainState,
+    state: TrainState,
     iterator: pipeline.TrainingBatches,
     clock: metrics.Clock,
     start: int,

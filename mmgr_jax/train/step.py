@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,33 +15,17 @@ from mmgr_jax.errors import check_choice
 from mmgr_jax.models import learning as learning_lib
 from mmgr_jax.models.learning import Learning, joined
 from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.models.start import init_variables
+from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import views as tower_views
-from mmgr_jax.typing import MESH_AXES, Key, PoiSets, Scalar, Tree, Views
+from mmgr_jax.typing import MESH_AXES, VIEWS, Batch, Key, PoiSets, Scalar, Tree, Views
 
 GRADIENT_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
-Batch = Mapping[str, jax.Array]
 Metrics = dict[str, Scalar]
 Outputs = dict[str, jax.Array]
 Encode = Callable[[Tree, Tree, Batch, Any], tuple[Outputs, Tree]]
 """(params, batch_stats, batch, what else it needs) -> (outputs, batch_stats after)"""
-
-
-@flax.struct.dataclass
-class TrainState:
-    """Everything a step reads and replaces.
-
-    Attributes:
-        step: Steps taken, int32 scalar.
-        params: Parameters, float32.
-        batch_stats: Running statistics of BatchNorm, float32.
-        opt_state: State of the optimiser, of the parameters that learn.
-    """
-
-    step: Any  # JAX also fills such trees with shapes and layouts
-    params: Tree
-    batch_stats: Tree
-    opt_state: optax.OptState
 
 
 def init_state(
@@ -67,27 +50,6 @@ def init_state(
         opt_state=tx.init(model.learning.part(variables["params"])[0]),
         **variables,
     )
-
-
-def init_variables(model: MMGR, key: Key, num_slots: int, size_px: int) -> Tree:
-    """Random `params` and fresh `batch_stats`."""
-    rows = 2  # the values do not depend on it, nor on the number of edges
-    pois = PoiSets(
-        category=jnp.zeros((rows, num_slots), jnp.int32),
-        offset_m=jnp.zeros((rows, num_slots, 2)),
-        mask=jnp.ones((rows, num_slots), bool),
-        edges=jnp.zeros((rows, 1, 2), jnp.int32),
-        edge_weight=jnp.zeros((rows, 1)),
-    )
-    view = (size_px, size_px, 3)
-    if model.reads_table:
-        view = (model.image_encoder.feature_dim,)
-    views = jnp.zeros((augment.VIEWS, rows, *view))
-    variables = model.init(key, views, pois, train=True)
-    return {
-        "params": variables["params"],
-        "batch_stats": variables.get("batch_stats", {}),
-    }
 
 
 def make_train_step(
@@ -197,7 +159,7 @@ def apply_kept(
         model, params, batch_stats, batch, features, method="compare"
     )
     z_image = outputs["z_image"]  # a single view is both
-    outputs["z_image"] = jnp.broadcast_to(z_image, (augment.VIEWS, *z_image.shape[1:]))
+    outputs["z_image"] = jnp.broadcast_to(z_image, (VIEWS, *z_image.shape[1:]))
     return outputs, batch_stats
 
 
@@ -228,7 +190,7 @@ def in_microbatches(encode: Encode, count: int) -> Encode:
         z_image, z_poi = outputs.pop("z_image"), outputs.pop("z_poi")
         p = z_poi.shape[-1]
         whole = {
-            "z_image": z_image.swapaxes(0, 1).reshape(augment.VIEWS, -1, p),
+            "z_image": z_image.swapaxes(0, 1).reshape(VIEWS, -1, p),
             "z_poi": z_poi.reshape(-1, p),
         }
         # What does not belong to a region is the same in every part.
