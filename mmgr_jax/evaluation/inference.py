@@ -1,6 +1,7 @@
 """Encoders for inference: a checkpoint, or random weights, and the features they give.
 
-Shared by eval and embed; what a training run is made of stands in experiment.py.
+Shared by eval, embed and query; what a training run is made of stands in
+`train.experiment`.
 """
 
 from __future__ import annotations
