@@ -146,9 +146,9 @@ def test_share_of_grey_views():
 def test_turns_are_the_symmetries_of_the_square():
     """Quarter turns alone are the four rotations, in one of their two senses."""
     image = tiles(1, 16)
-    box = augment.Box(*(jnp.full((1, 8), side) for side in (0.0, 0.0, 16.0, 16.0)))
+    box = draws.Box(*(jnp.full((1, 8), side) for side in (0.0, 0.0, 16.0, 16.0)))
     flags = np.array(list(itertools.product([False, True], repeat=3))).T
-    turn = augment.Turn(*(jnp.array(flag)[None] for flag in flags))
+    turn = draws.Turn(*(jnp.array(flag)[None] for flag in flags))
     planes = augment.crop_and_turn(image, box, turn, 16, quarter_turns=True)
     views = np.round(255 * np.stack(planes, axis=-1)[0]).astype(np.uint8)
     for view, (flip_rows, flip_columns, transpose) in zip(views, flags.T, strict=True):
@@ -183,7 +183,7 @@ def test_jitter_equals_torchvision_in_every_order():
     factors[:, 3] = rng.uniform(-0.1, 0.1, 24)
     image = rng.random((24, 12, 12, 3)).astype(np.float32)
 
-    jitter = augment.Jitter(
+    jitter = draws.Jitter(
         *(jnp.array(factor)[None] for factor in factors.T),
         rank=jnp.array(np.argsort(orders, axis=1))[None],
     )
