@@ -168,7 +168,7 @@ def test_an_odd_environment_ends_in_one_line(given, message):
     code = (
         "from mmgr_jax import cli\n"
         "def session(**options):\n"
-        "    from mmgr_jax import distributed\n"
+        "    from mmgr_jax.devices import distributed\n"
         "    return distributed.session(**options)\n"
         "def command(config):\n"
         "    import jax\n"

@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     path.write_text("before")
     code = (
         "import pathlib, resource, signal, sys\n"
-        "from mmgr_jax import files\n"
+        "from mmgr_jax.disk import files\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "try:\n"
@@ -121,7 +121,7 @@ def test_what_a_killed_writer_left_is_removed_and_a_living_one_keeps_its_own(tmp
     path = tmp_path / "report.json"
     code = (
         "import os, pathlib, sys\n"
-        "from mmgr_jax import files\n"
+        "from mmgr_jax.disk import files\n"
         "with files.replacing(pathlib.Path(sys.argv[1])):\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -349,7 +349,7 @@ def test_of_many_at_once_one_holds(tmp_path):
     code = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from mmgr_jax import locks\n"
+        "from mmgr_jax.disk import locks\n"
         "from mmgr_jax.errors import InputError\n"
         "lock, inside = Path(sys.argv[1]), sys.argv[2]\n"
         "got, end = 0, time.monotonic() + 2\n"

@@ -167,7 +167,7 @@ def test_the_rows_of_a_process_are_its_part_of_the_batch():
 
 def test_a_cpu_is_parted_into_devices_unless_the_environment_says_how():
     code = (
-        "from mmgr_jax import distributed; distributed.use_cpu_devices(2); "
+        "from mmgr_jax.devices import distributed; distributed.use_cpu_devices(2); "
         "import jax; print(jax.device_count())"
     )
     for flags, expected in (("", "2"), (processes.devices_flag(3), "3")):
