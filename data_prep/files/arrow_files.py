@@ -18,6 +18,7 @@ import pyproj
 
 from data_prep.files import csv_files
 from mmgr_jax.data.names import one_form
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
@@ -79,7 +80,7 @@ def is_json_lines(path: str | Path) -> bool:
     with pa.input_stream(str(path)) as stream:
         first = stream.read(_LONGEST_LINE).lstrip().split(b"\n", 1)[0]
     try:
-        found = json.loads(first)
+        found = files.from_json(first)
     except ValueError:
         return True  # and reading says what is wrong
     return not (isinstance(found, dict) and found.get("type") == "Feature")

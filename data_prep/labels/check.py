@@ -56,8 +56,6 @@ def problems(
     except InputError as error:
         told = str(error)
         return [told if told.startswith(key) else f"{key}: {told}"]
-    except faults.UNREADABLE as error:
-        return [faults.no_table(source.path, error)]
 
 
 def _wanted(source: LabelSource) -> str:

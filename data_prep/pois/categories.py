@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Int32
 
-from data_prep.files import cells, faults, tables
+from data_prep.files import cells, tables
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -176,13 +176,8 @@ def _read(path: str) -> tuple[list[str], list[str]]:
             f"config.pois.categories.path {path!r}: no such file. Wanted: a CSV with a "
             "column 'category' and, if there are first-level categories, 'parent'."
         )
-    try:
-        has = tables.header(path).columns
-        table = tables.load(path)
-    except InputError:
-        raise
-    except faults.UNREADABLE as error:
-        raise InputError(faults.no_table(path, error)) from error
+    has = tables.header(path).columns
+    table = tables.load(path)
     if _NAME not in has:
         raise InputError(
             f"{path}: has no column {_NAME!r}; its columns: {', '.join(has)} "

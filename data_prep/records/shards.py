@@ -13,6 +13,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_prep.files import disk
 from mmgr_jax.data import contents, seals
+from mmgr_jax.disk import files
 
 Encode = Callable[[Sequence[int]], Iterator[bytes]]
 """Serialised records of some regions, in their order. It travels to other processes, so
@@ -65,7 +66,7 @@ def write(shard: Shard, encode: Encode) -> None:
 def finished(shard: Shard) -> dict[str, Any] | None:
     """Length and hashes of a shard that is whole, None of any other."""
     try:
-        note = json.loads(shard.note.read_text(encoding="utf-8"))
+        note = files.from_json(shard.note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(note, dict) or {*note} != {"length", "sha256", "inputs"}:

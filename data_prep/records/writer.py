@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from data_prep.records.runners import Runner
 from data_prep.records.shards import Encode
 from mmgr_jax.data import contents, schema, seals, texts, tiles
 from mmgr_jax.data import folds as folds_lib
-from mmgr_jax.disk import folders, locks, marks
+from mmgr_jax.disk import files, folders, locks, marks
 from mmgr_jax.errors import InputError
 
 KIND = "records"
@@ -240,7 +239,7 @@ def _entries(folder: Path) -> Collection[str]:
 def _is_manifest(folder: Path) -> bool:
     """Whether a folder's manifest is of records."""
     try:
-        told = json.loads((folder / schema.MANIFEST_FILE).read_bytes())
+        told = files.from_json((folder / schema.MANIFEST_FILE).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(told, dict) and {"shard_lengths", "tile_size_px"} <= told.keys()

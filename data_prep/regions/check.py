@@ -133,8 +133,6 @@ def _polygon_problems(
         return found or _row_problems(path, tables.load(path, layer, text), id_column)
     except InputError as error:
         return [*found, str(error)]
-    except faults.UNREADABLE as error:
-        return [*found, faults.no_table(path, error)]
 
 
 def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list[str]:

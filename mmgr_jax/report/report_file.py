@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmgr_jax.data import contents
 from mmgr_jax.errors import InputError
 
 _OWN = "sha256"
+_HEADS = "heads/about.json"  # see mmgr_jax.evaluation.kept_heads
 
 
 def text(content: Mapping[str, Any]) -> str:
@@ -24,24 +26,66 @@ def text(content: Mapping[str, Any]) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 
+@contextlib.contextmanager
+def understood(where: str | Path) -> Iterator[None]:
+    """Says in one sentence that a report does not hold what is looked for within it.
+
+    Args:
+        where: The report, or what names several.
+
+    Raises:
+        InputError: For whatever goes wrong, but the system's own refusals.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{where}: no report of an evaluation ({error!r}). Name a report.json that "
+            "`python -m mmgr_jax.eval` wrote."
+        ) from error
+
+
 def read(path: Path) -> dict[str, Any]:
     """The content of a report.
 
     Raises:
-        InputError: If it is torn, or another than was written. Reports of before have
-            no hash and are taken as they are.
+        InputError: If it is torn, or another than was written, or does not belong to
+            the heads beside it. Reports of before have no hash and are taken as they
+            are.
     """
-    try:
+    with understood(path):
         found = json.loads(path.read_text(encoding="utf-8"))
         told = found.pop(_OWN, None)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"{path}: no report of an evaluation ({error}). Name a report.json that "
-            "`python -m mmgr_jax.eval` wrote."
-        ) from error
+        _ = found["tasks"].items()
     if told is not None and told != contents.of_value(found):
         raise InputError(
             f"{path}: edited or damaged since it was written. Evaluate again "
             "(`python -m mmgr_jax.eval --config=...`)."
         )
+    _refuse_other_heads(path, found)
     return found
+
+
+def _refuse_other_heads(path: Path, report: Mapping[str, Any]) -> None:
+    """Raises InputError where the heads beside a report read other features.
+
+    One evaluation writes both, so the report was then put there from another run, or
+    an evaluation was ended between the two.
+    """
+    differing: list[str] = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        theirs = json.loads((path.parent / _HEADS).read_bytes())["features"]
+        ours = report["made_by"]
+        differing = [
+            key
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+    if differing:
+        raise InputError(
+            f"{path}: is not of the evaluation that left the heads beside it (other "
+            f"{', '.join(differing)}). Put the report of this run back, or evaluate "
+            "again (`python -m mmgr_jax.eval --config=...`)."
+        )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import jax
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Sharding
 
-from mmgr_jax.disk import marks, refusals
+from mmgr_jax.disk import files, marks, refusals
 from mmgr_jax.disk.marks import DamageError
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import arrays
@@ -47,9 +46,10 @@ class Metadata:
         category_dim: Length of a category vector.
         parts: The parts of the model in the bundle; () for all of them.
         identity: What trained it beside the config, by content; see `identity.of_run`.
-            Empty in checkpoints of before, as is the next.
+            Empty in checkpoints of before, as are the next two.
         history: Where the run began and went on, and what changed there; see
             `identity.continued`.
+        rows: `metrics.Writer.digest` when it was saved.
     """
 
     config: Mapping[str, Any]
@@ -58,6 +58,7 @@ class Metadata:
     parts: tuple[str, ...] = ()
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
+    rows: str = ""
 
 
 def told(metadata: Metadata) -> Any:
@@ -72,6 +73,8 @@ def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
         DamageError: Naming what is damaged.
         InputError: If it is of another program or version, or cannot be read.
     """
+    if not bundle.is_dir():
+        raise DamageError("it is no folder")
     if not marks.verify(bundle, KIND, parts):
         if _custom_metadata(bundle).get(_SEALED):
             raise DamageError(f"{marks.MARK} is missing")
@@ -121,6 +124,7 @@ def load_metadata(bundle: Path) -> Metadata:
         parts=tuple(fields.get("parts", ())),
         identity=fields.get("identity", {}),
         history=tuple(fields.get("history", ())),
+        rows=fields.get("rows", ""),
     )
 
 
@@ -176,7 +180,7 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
     """
     try:
         text = (bundle / METADATA_FILE).read_bytes()
-        found = json.loads(text)["custom_metadata"]
+        found = files.from_json(text)["custom_metadata"]
         ours = {"config", "categories", "category_dim"} <= found.keys()
     except (FileNotFoundError, NotADirectoryError) as error:
         if (bundle / "model").is_dir() or not any(bundle.iterdir()):

@@ -13,7 +13,9 @@ import pytest
 
 from mmgr_jax import page as page_command
 from mmgr_jax import terminal
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.baselines import BASELINES
+from mmgr_jax.report import report_file
 from mmgr_jax.report.page import charts, maps, standing, svg, tree, words
 from mmgr_jax.report.page.render import render
 
@@ -56,6 +58,23 @@ def parsed():
     page = _Balance()
     page.feed(render(json.loads(json.dumps(report(), allow_nan=False))))
     return page
+
+
+@pytest.mark.parametrize("other", [None, "weights", "readout.image"])
+def test_a_report_belongs_to_the_heads_beside_it(tmp_path, other):
+    """One evaluation writes both; a report of another run is noticed."""
+    made_by = {"weights": "1", "readout.image": "pooled"}
+    path = tmp_path / "report.json"
+    path.write_text(report_file.text({"tasks": {}, "made_by": made_by}))
+    assert report_file.read(path)["made_by"] == made_by
+    (tmp_path / "heads").mkdir()
+    about = {"features": made_by | ({other: "2"} if other else {})}
+    (tmp_path / "heads/about.json").write_text(json.dumps(about))
+    if other is None:
+        assert report_file.read(path)["made_by"] == made_by
+        return
+    with pytest.raises(InputError, match=f"heads beside it .other {other}"):
+        report_file.read(path)
 
 
 def test_tags_are_closed_in_order(parsed):
