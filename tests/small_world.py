@@ -21,10 +21,9 @@ from small_records import CATEGORIES
 
 from data_prep import build
 from data_prep.validate import command as validation
-from mmgr_jax import compare, embed, query
+from mmgr_jax import compare, embed, page, query
 from mmgr_jax import eval as evaluation
 from mmgr_jax.data import folds, schema, texts
-from mmgr_jax.report.page import __main__ as page
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment, loop
 

@@ -116,8 +116,7 @@ def read_weights(folder, name):
 
 def read_report(folder):
     """A report as a page, and beside another one."""
-    from mmgr_jax import compare
-    from mmgr_jax.report.page import __main__ as page
+    from mmgr_jax import compare, page
 
     path = folder / "eval" / "report.json"
     told = io.StringIO()
