@@ -21,9 +21,9 @@ from small_records import CATEGORIES
 
 from data_prep import build
 from data_prep.validate import command as validation
-from mmgr_jax import compare, embed, page, query
-from mmgr_jax import eval as evaluation
+from mmgr_jax import compare, page, query
 from mmgr_jax.data import folds, schema, texts
+from mmgr_jax.evaluation import mapping, run
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment, loop
 
@@ -84,8 +84,8 @@ def trained(folder, seed):
 
 def evaluated(folder, seed):
     """Its heads, report and maps."""
-    evaluation.evaluate(config_of(folder, seed))
-    embed.embed(config_of(folder, seed))
+    run.evaluate(config_of(folder, seed))
+    mapping.embed(config_of(folder, seed))
 
 
 def locked(folder, seed):
@@ -129,7 +129,7 @@ def begins_with(folder):
 
 def evaluates(folder):
     """The tasks of the report."""
-    evaluation.evaluate(config_of(folder))
+    run.evaluate(config_of(folder))
     report = json.loads((folder / "run/eval/report.json").read_text())
     return {"tasks": report["tasks"], "regions": report["regions"]}
 
@@ -139,14 +139,14 @@ def evaluates_table(folder):
     config = config_of(folder)
     config.eval.features = ("poi",)
     config.eval.tables = (("kept", str(folder / "run/maps/embeddings.parquet")),)
-    evaluation.evaluate(config)
+    run.evaluate(config)
     report = json.loads((folder / "run/eval/report.json").read_text())
     return report["tasks"]
 
 
 def maps(folder):
     """Embeddings and predictions, by the heads that the evaluation left."""
-    embed.embed(config_of(folder))
+    mapping.embed(config_of(folder))
     return _columns(folder)
 
 
@@ -154,7 +154,7 @@ def maps_by_named_heads(folder):
     """The same by heads that the config names, which stops where they are damaged."""
     config = config_of(folder)
     config.embed.heads = str(folder / "run/eval/heads")
-    embed.embed(config)
+    mapping.embed(config)
     return _columns(folder)
 
 
