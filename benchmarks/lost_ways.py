@@ -19,19 +19,16 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from mmgr_jax import (
-    augment,
-    experiment,
-    feature_sets,
-    inference,
-    losses,
-    train,
-    train_step,
-)
+from mmgr_jax import augment, losses
 from mmgr_jax.data.pipeline import Batch
-from mmgr_jax.evaluators import groups
-from mmgr_jax.evaluators.features import Encoded
+from mmgr_jax.data.source import open_source
+from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation.features import groups
+from mmgr_jax.evaluation.features.features import Encoded
+from mmgr_jax.losses import contrastive
 from mmgr_jax.models import mmgr, poi
+from mmgr_jax.train import experiment, step
+from mmgr_jax.train import loop as train
 from mmgr_jax.typing import PoiSets
 
 Change = Callable[[jax.Array, jax.Array], jax.Array]
@@ -115,7 +112,7 @@ def masked_modelling(config: ConfigDict) -> None:
 
 def counts_from_images(config: ConfigDict) -> None:
     """Beside the contrast, log counts of POI categories from the image."""
-    k = len(experiment.open_source(config).manifest.categories)
+    k = len(open_source(config).manifest.categories)
 
     def target(batch: Batch, views: jax.Array) -> jax.Array:
         counts = poi.log_counts(PoiSets.of(batch), k)
@@ -156,9 +153,11 @@ def no_near_negatives(config: ConfigDict) -> None:
         def one(a: jax.Array, b: jax.Array, empty: jax.Array) -> jax.Array:
             z = losses.unit_rows(jnp.concatenate([a, b]))
             logits = z @ z.T / options["temperature"]
-            columns = losses._columns(options["example_mask"], empty)
+            columns = contrastive._columns(options["example_mask"], empty)
             columns &= ~jnp.tile(near, (2, 2))
-            total = jax.nn.logsumexp(jnp.where(columns, logits, losses.EXCLUDED), 1)
+            total = jax.nn.logsumexp(
+                jnp.where(columns, logits, contrastive.EXCLUDED), 1
+            )
             count = len(a)
             positive = jnp.concatenate(
                 [jnp.diagonal(logits, count), jnp.diagonal(logits, -count)]
@@ -309,7 +308,7 @@ def _change_batches(change: Callable[[Batch], Batch]) -> None:
 
 def _more_outputs(*names: str) -> None:
     """Hands some arrays of a batch to the loss."""
-    apply = train_step.apply
+    apply = step.apply
 
     def with_more(
         model: mmgr.MMGR, params: Any, stats: Any, batch: Batch, views: jax.Array
@@ -317,7 +316,7 @@ def _more_outputs(*names: str) -> None:
         outputs, stats = apply(model, params, stats, batch, views)
         return {**outputs, **{name: batch[name] for name in names}}, stats
 
-    train_step.apply = with_more
+    step.apply = with_more
 
 
 def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -345,7 +344,7 @@ def _predict_beside(
     before: Callable[[jax.Array], jax.Array] = lambda views: views,
 ) -> None:
     """A linear prediction from the pooled image feature, squared error, beside all."""
-    setup, apply, contrast = mmgr.MMGR.setup, train_step.apply, losses.mmgr_loss
+    setup, apply, contrast = mmgr.MMGR.setup, step.apply, losses.mmgr_loss
 
     def with_layer(self: mmgr.MMGR) -> None:
         setup(self)
@@ -378,7 +377,7 @@ def _predict_beside(
         return total + weight * beside, {**parts, "loss_beside": beside}
 
     mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_layer, call
-    train_step.apply, losses.mmgr_loss = with_target, loss
+    step.apply, losses.mmgr_loss = with_target, loss
 
 
 def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:
@@ -413,7 +412,7 @@ def _wide_tiles(config: ConfigDict) -> np.ndarray:
 
 
 def _records(config: ConfigDict) -> Sequence[dict[str, Any]]:
-    source = experiment.open_source(config)
+    source = open_source(config)
     return [of for rows in source.parts() for of in source.read(rows, image=True)]
 
 

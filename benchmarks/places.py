@@ -121,8 +121,8 @@ def run(num_processes: int) -> None:
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
-    from mmgr_jax import compilation, distributed
-    from mmgr_jax import eval as evaluation
+    from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.evaluation import run as evaluation
 
     config = on_tower(job.place)
     compilation.use_cache(config.compilation_cache)
@@ -188,11 +188,11 @@ def _better(paths: list[Path], task: str, method: str) -> str:
 
 
 def _train(config: ConfigDict, job: Job, name: str) -> str:
-    from mmgr_jax import train
+    from mmgr_jax.train import loop
 
     config.workdir = str(job.folder / name)
     config.seed = job.seed
-    train.train(config)
+    loop.train(config)
     return config.workdir
 
 

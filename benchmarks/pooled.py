@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import ways
-from mmgr_jax.evaluators import intervals
-from mmgr_jax.evaluators.results import Report
+from mmgr_jax.evaluation.certainty import intervals
+from mmgr_jax.evaluation.trials.results import Report
 
 FILE = "result.npz"
 METRICS = {"function": "l1", "gdp": "r2_log", "population": "r2_log"}

@@ -116,8 +116,9 @@ def run(
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
-    from mmgr_jax import compilation, distributed, train
-    from mmgr_jax import eval as evaluation
+    from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.evaluation import run as evaluation
+    from mmgr_jax.train import loop
 
     way = ways.WAYS[job.way]
     config = ways.city_config(job.city, job.way, job.harder)
@@ -133,7 +134,7 @@ def one(job: Job) -> None:
 
             getattr(lost_ways, way.code)(config)
         if not way.trained:
-            train.train(config)
+            loop.train(config)
         config.checkpoint = str(trained.folder)
         config.workdir = str(job.folder)
         _ask(config, job)

@@ -73,13 +73,13 @@ def base(name: str, crs: str) -> ConfigDict:
         name_column="name",  # with it duplicates are told from neighbours
         x_column=placeholder(str),  # CSV only: longitude or easting
         y_column=placeholder(str),  # CSV only: latitude or northing
-        categories=dict(  # data_prep.poi_categories.shared_list
+        categories=dict(  # data_prep.pois.categories.shared_list
             path=placeholder(str),  # CSV of the list that cities share; None: no list
             names=(),  # the list itself, in place of a file
             parents=(),
             unknown=placeholder(str),  # takes other categories; None: left out
         ),
-        osm=dict(  # data_prep.poi_sources.osm.load
+        osm=dict(  # data_prep.pois.sources.osm.load
             reader="gdal",  # or "quackosm", see requirements-osm.txt
             table=placeholder(str),  # CSV: tags -> categories; None: ours
         ),
@@ -106,7 +106,7 @@ def base(name: str, crs: str) -> ConfigDict:
             fit="refuse",  # or "scale": a large polygon gets coarser pixels
         ),
     )
-    c.blocks = dict(  # data_prep.splits.assign
+    c.blocks = dict(  # data_prep.splits.splits.assign
         size_m=FieldReference(2000.0, field_type=object),  # or "auto": by the labels
         num_folds=5,  # each is tested once
         buffer_m=0.0,  # regions this close to a tested one are left out of training
@@ -242,10 +242,10 @@ def base(name: str, crs: str) -> ConfigDict:
         surroundings_m=(),  # radii of rings of neighbours, such as (200.0,)
         groups="columns",  # or "alike": each group of features weighs the same
     )
-    c.eval = dict(  # evaluators.tasks.evaluate, feature_sets.gather
+    c.eval = dict(  # evaluation.trials.tasks.evaluate, feature_sets.gather
         features=("image", "poi", "both"),  # feature_sets.KINDS
         protocols=("linear", "knn"),  # or "mlp", "released", "finetune"; first: quoted
-        baselines=(  # of evaluators.baselines.BASELINES
+        baselines=(  # of evaluation.features.baselines.BASELINES
             "random encoder",
             "image statistics",
             "poi counts",
@@ -265,12 +265,12 @@ def base(name: str, crs: str) -> ConfigDict:
         seed=0,  # another number deals the folds anew
         other_records=(),  # records of other cities: each is left out in turn
         strengths=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4),
-        certainty=dict(  # evaluators.scores.Certainty
+        certainty=dict(  # evaluation.trials.scores.Certainty
             num_resamples=1000,  # of spatial blocks, for intervals; 0: no intervals
             level=0.95,
             coverage_levels=(0.5, 0.8, 0.9),  # of conformal intervals
         ),
-        curves=dict(  # evaluators.curves.Options
+        curves=dict(  # evaluation.trials.curves.Options
             methods=(  # whose label-efficiency curves; (): none
                 "MMGR both",
                 "MMGR image",
@@ -281,7 +281,7 @@ def base(name: str, crs: str) -> ConfigDict:
             fractions=(),  # or parts of all labels, such as (0.1, 0.5, 1.0)
             num_seeds=3,  # random choices of each part
         ),
-        finetune=dict(  # evaluators.finetune.finetune
+        finetune=dict(  # evaluation.heads.finetune.finetune
             learning_rate=1e-3,  # of the head
             layer_decay=0.7,  # factor from one layer to the one below it
             batch_size=32,

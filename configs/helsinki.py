@@ -36,7 +36,7 @@ def _sources() -> ConfigDict:
     raw = "data/helsinki/raw"
     c.imagery.paths = (f"{raw}/imagery/*.tif",)
     c.pois.path = f"{raw}/Helsinki.osm.pbf"
-    c.pois.parent_column = "parent"  # of data_prep/poi_sources/osm_categories.csv
+    c.pois.parent_column = "parent"  # of data_prep/pois/sources/osm_categories.csv
     c.labels.population = common.count_label(
         f"{raw}/helsinki_population_grid_2020.gpkg",
         column="population",

@@ -21,22 +21,16 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_prep import (
-    category_embedding,
-    disk,
-    estimate,
-    import_released,
-    progress,
-    records,
-    runners,
-    sources,
-)
+from data_prep import category_embedding, import_released, sources
+from data_prep import check as city_checks
 from data_prep import city as city_lib
 from data_prep import sections as sections_lib
 from data_prep.category_embedding import command as vector_command
-from data_prep.checks import city as city_checks
+from data_prep.files import disk
 from data_prep.imagery import Imagery
-from data_prep.runners import Runner
+from data_prep.records import estimate, runners, writer
+from data_prep.records.runners import Runner
+from data_prep.running import progress
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, source, texts, tiles
 from mmgr_jax.errors import InputError
@@ -104,13 +98,13 @@ def build(
     if sections["toy_city"] and not _is_generated(sections):
         _generate(sections)
     city_checks.check(sections)
-    records.refuse_foreign(records_dir)
-    with records.alone(records_dir):
+    writer.refuse_foreign(records_dir)
+    with writer.alone(records_dir):
         start = time.monotonic()
         stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
         described = sources.describe(sources.files(sections), records_dir, stamps)
         fingerprint = sources.fingerprint(sections_lib.comparable(sections), described)
-        if not records.finish(records_dir, fingerprint):
+        if not writer.finish(records_dir, fingerprint):
             work = _Work(records_dir, fingerprint, described, stamps)
             count = _write(sections, work, run or runners.local())
             elapsed = progress.duration(time.monotonic() - start)
@@ -148,7 +142,7 @@ def ensure(config: ConfigDict) -> Path:
     if not manifest.config:
         return records_dir
     differing = sections_lib.differing(manifest.config, sections)
-    cause = records.misfit(
+    cause = writer.misfit(
         manifest,
         records_dir,
         _of_records(differing, manifest, sections),
@@ -227,7 +221,7 @@ def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
         sources.refuse_changed(work.described, now, work.stamps)
 
     settings = sections["records"]
-    tile_writer = records.tile_writer(settings)
+    tile_writer = writer.tile_writer(settings)
     with open_imagery(sections) as imagery:
         city = city_lib.gather(sections, imagery)
         made = category_embedding.make(
@@ -242,7 +236,7 @@ def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
             sources=work.described,
             config=sections_lib.comparable(sections),
         )
-        records.write(
+        writer.write(
             work.records_dir,
             manifest=manifest,
             vectors=made.vectors,
@@ -266,7 +260,7 @@ def _dry_run(sections: dict[str, Any], records_dir: Path) -> None:
             sections = _moved(sections, scratch)
             _generate(sections)
         city_checks.check(sections)
-        records.refuse_foreign(records_dir)
+        writer.refuse_foreign(records_dir)
         with open_imagery(sections) as imagery:
             city = city_lib.gather(sections, imagery)
             print(estimate.report(city, imagery, **sections["records"]))

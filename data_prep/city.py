@@ -11,17 +11,18 @@ import numpy as np
 import shapely
 from jaxtyping import Float, Int, Int32, UInt8
 
-from data_prep import assign as assign_lib
-from data_prep import crs as crs_lib
-from data_prep import graph, labels, pois, threads
+from data_prep import labels, pois
 from data_prep import regions as regions_lib
-from data_prep import splits as splits_lib
-from data_prep.assign import Assignment
+from data_prep.files import crs as crs_lib
 from data_prep.imagery import Imagery
 from data_prep.labels import LabelSource, Values
-from data_prep.pois import PoiTable
+from data_prep.pois import PoiTable, graph
+from data_prep.pois import assign as assign_lib
+from data_prep.pois.assign import Assignment
 from data_prep.regions import Regions
-from data_prep.splits import Splits
+from data_prep.running import threads
+from data_prep.splits import splits as splits_lib
+from data_prep.splits.splits import Splits
 from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding
+from data_prep import sources
 from data_prep.sources import Sections
 
 VECTORS = "category_vectors"
@@ -40,6 +41,15 @@ _PATHS = re.compile(
 )
 """Settings that say where something lies; what lies there is compared by itself."""
 
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "skipgram": ("dim", "seed", "walks", "skipgram"),
+    "random": ("dim",),
+    "onehot": ("dim",),
+    "table": ("table",),
+    "text": ("dim", "seed", "text"),
+}
+"""The methods of category vectors, and the settings that each of them reads."""
+
 
 def read(config: ConfigDict, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
     """Sections of a config as plain dicts."""
@@ -64,6 +74,24 @@ def vector_settings(sections: Sections) -> dict[str, Any]:
     return settings
 
 
+def recipe(*, method: str, **settings: Any) -> dict[str, Any]:
+    """What decides the vectors of a city: the method and the settings it reads.
+
+    Files that the settings name count by their content: `sha256` is the hash of a
+    table, or of the model and the phrases of "text"; None where one is gone.
+    """
+    chosen = {name: settings[name] for name in METHODS.get(method, settings)}
+    if method == "table":
+        chosen["sha256"] = _hash([settings["table"]["path"]])
+    if method == "text":
+        if not settings["text"]["names_per_category"]:
+            del chosen["seed"]
+        named = [settings["text"][key] for key in ("folder", "phrases")]
+        if any(named):
+            chosen["sha256"] = _hash([path for path in named if path])
+    return {"method": method, **chosen}
+
+
 def comparable(sections: Sections) -> dict[str, Any]:
     """The sections as JSON gives them back, without what decides nothing.
 
@@ -72,7 +100,7 @@ def comparable(sections: Sections) -> dict[str, Any]:
     """
     chosen = dict(sections)
     if VECTORS in sections:
-        chosen[VECTORS] = category_embedding.recipe(**vector_settings(sections))
+        chosen[VECTORS] = recipe(**vector_settings(sections))
     plain = json.loads(json.dumps(chosen))
     plain["records"].pop("dir", None)
     return plain
@@ -101,6 +129,16 @@ def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
         name = f"{prefix}.{key}" if prefix else key
         found += _differing(built.get(key), wanted.get(key), name)
     return found
+
+
+def _hash(paths: list[str | None]) -> str | None:
+    """Hash of files and folders; of several the hash of their hashes."""
+    if not all(path is not None and Path(path).exists() for path in paths):
+        return None
+    hashes = [sources.sha256(Path(path)) for path in paths if path is not None]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _last(paths: Any) -> Any:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep import imagery, side_files
+from data_prep import imagery
+from data_prep.files import side_files
 from data_prep.imagery import paths
 from mmgr_jax.data import contents, schema
 from mmgr_jax.data.contents import Stamps

@@ -10,10 +10,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, compare, distributed, feature_sets, files
-from mmgr_jax import eval as evaluation
+from mmgr_jax import cli, compare
 from mmgr_jax import main as main_lib
+from mmgr_jax.devices import distributed
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import feature_sets
+from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.terminal import visible
 
 USAGE = """Trains a city's variants and compares them under one evaluation.

@@ -157,7 +157,10 @@ def _within(
     if sys.stdout.isatty():
         logging.info("%s: starting", config.city.name)
     try:
-        from mmgr_jax import compilation, distributed  # they load JAX
+        from mmgr_jax.devices import (
+            compilation,
+            distributed,  # they load JAX
+        )
     except ValueError as error:  # of a variable JAX_...
         raise InputError(
             f"the environment: {_last_line(error)}. Unset the variable, or give it a "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.page import report_file
+from mmgr_jax.report import report_file
 
 USAGE = """Puts evaluated runs side by side.
 

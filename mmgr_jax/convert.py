@@ -7,9 +7,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, checkpoint, cli, experiment, identity, train_step
+from mmgr_jax import __version__, cli
 from mmgr_jax.errors import InputError, check_choice
-from mmgr_jax.models import layouts, mmgr, parts, torch_files
+from mmgr_jax.models import layouts, mmgr, parts, start, torch_files
+from mmgr_jax.store import checkpoint, identity
 from mmgr_jax.typing import Tree
 
 USAGE = """Converts weights between PyTorch files and checkpoints.
@@ -169,14 +170,14 @@ def _shapes(config: ConfigDict) -> Tree:
     """Shapes of the model's variables; the number of categories does not matter."""
     model = _model(config)
     return jax.eval_shape(
-        lambda key: train_step.init_variables(model, key, 1, config.augment.size_px),
+        lambda key: start.init_variables(model, key, 1, config.augment.size_px),
         jax.random.key(0),
     )
 
 
 def _model(config: ConfigDict) -> mmgr.MMGR:
     metadata = checkpoint.Metadata({}, ("any",), config.category_vectors.dim)
-    return experiment.build_model(config.model.to_dict(), metadata)
+    return start.build_model(config.model.to_dict(), metadata)
 
 
 def _add(variables: dict[str, dict[str, Tree]], given: Tree) -> None:

@@ -22,25 +22,18 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from mmgr_jax import (
-    checkpoint,
-    experiment,
-    exported,
-    feature_sets,
-    identity,
-    inference,
-    sharding,
-    train_step,
-)
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
-from mmgr_jax.exported import About
-from mmgr_jax.models import mmgr
-from mmgr_jax.typing import PoiSets, Tree
+from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.models import mmgr, start
+from mmgr_jax.store import checkpoint, exported, identity
+from mmgr_jax.store.exported import About
+from mmgr_jax.typing import Batch, PoiSets, Tree
 
 if TYPE_CHECKING:
-    import geopandas as gpd
+    from geopandas import GeoDataFrame
 
 UNKNOWN = ("refuse", "leave out")
 """What becomes of POIs whose category the encoder does not know."""
@@ -63,7 +56,7 @@ def load(path: str | Path) -> Encoder:
     if exported.is_there(path):
         about = exported.about(path)
         model = _model(about)
-        return Encoder(about, model, exported.arrays(path, _abstract(model, about)))
+        return Encoder(about, model, exported.load(path, _abstract(model, about)))
     with checkpoint.held(path) as bundle:
         stored = checkpoint.load_metadata(bundle)
         if stored.parts:
@@ -168,7 +161,7 @@ class Encoder:
         features: str = "image",
         batch_size: int = 64,
         num_threads: int = 8,
-    ) -> gpd.GeoDataFrame:
+    ) -> GeoDataFrame:
         """Embeddings of every region of a records folder, with what surrounds it.
 
         Args:
@@ -183,7 +176,7 @@ class Encoder:
         Raises:
             InputError: If the records are damaged, or have other POI categories.
         """
-        import geopandas as gpd
+        from mmgr_jax.geo import rows
 
         feature_sets.check_kind(features)
         source = RecordSource(records_dir)
@@ -211,10 +204,10 @@ class Encoder:
             readout=self.about.readout["image"],
         )
         read = readout.features(readout.encoded(whole), features)
-        return gpd.GeoDataFrame(
+        return rows.frame(
             {"region_id": city.regions.region_ids, "embedding": list(read.values)},
-            geometry=gpd.GeoSeries.from_wkb(city.regions.geometry_wkb),
-            crs=source.manifest.crs or None,
+            city.regions.geometry_wkb,
+            source.manifest.crs,
         )
 
     def save(self, folder: str | Path, *, licence: str = "") -> Path:
@@ -248,14 +241,14 @@ class Encoder:
             every_stage=self.about.readout["image"] == "stages",
         )
 
-        def embed(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
+        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             pooled, groups = read(self.model, variables, batch["image"])
             if self.model.learning.locked:
                 adapt = functools.partial(self.model.apply, variables, pooled)
                 groups |= {"adapter": adapt(method="adapt_image")}
             return groups
 
-        def project(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
+        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             pooled, _ = read(self.model, variables, batch["image"])
             return {"": self.model.apply(variables, pooled, method="project_image")}
 
@@ -265,11 +258,11 @@ class Encoder:
     def _pois(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The same of POI sets."""
 
-        def embed(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
+        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             encode = functools.partial(self.model.apply, variables, PoiSets.of(batch))
             return encode(apart=True, method="encode_pois")
 
-        def project(variables: Tree, batch: train_step.Batch) -> dict[str, jax.Array]:
+        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             apply = functools.partial(self.model.apply, variables)
             pooled = apply(PoiSets.of(batch), method="encode_pois")
             return {"": apply(pooled, method="project_pois")}
@@ -385,13 +378,13 @@ def _model(about: About) -> mmgr.MMGR:
             "this encoder reads a table of features by region in place of tiles, so it "
             "works beside its records alone: `python -m mmgr_jax.embed`."
         )
-    return experiment.build_model(about.model, metadata)
+    return start.build_model(about.model, metadata)
 
 
 def _abstract(model: mmgr.MMGR, about: About) -> Tree:
     """Shapes and types of the variables, whole on every device of this process."""
     shapes = jax.eval_shape(
-        lambda key: train_step.init_variables(model, key, 8, about.size_px),
+        lambda key: start.init_variables(model, key, 8, about.size_px),
         jax.random.key(0),
     )
     layout = sharding.replicated(sharding.local_mesh(data=-1))

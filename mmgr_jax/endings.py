@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from mmgr_jax import refusals
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
 FAULT, INPUT, INTERRUPTED = 1, 2, 130

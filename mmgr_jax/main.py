@@ -26,24 +26,26 @@ In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
-    from mmgr_jax import distributed, locks
     from mmgr_jax.data import schema
+    from mmgr_jax.devices import distributed
+    from mmgr_jax.disk import locks
 
     distributed.by_first(build.ensure)(config)
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
-        from mmgr_jax import embed, train
-        from mmgr_jax import eval as evaluation
+        from mmgr_jax.evaluation import mapping
+        from mmgr_jax.evaluation import run as evaluation
+        from mmgr_jax.train import loop
 
-        train.train(config)
-        after_training = {"eval": evaluation.evaluate, "embed": embed.embed}
+        loop.train(config)
+        after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
         for name in config.after_training:
             distributed.by_first(after_training[name])(config)
 
 
 def _session(**options: Any) -> AbstractContextManager:
-    from mmgr_jax import distributed  # loads JAX: a mistyped flag is told without
+    from mmgr_jax.devices import distributed  # JAX: a mistyped flag is told without
 
     return distributed.session(**options)
 

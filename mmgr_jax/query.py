@@ -14,11 +14,14 @@ from absl import flags
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, cli, distributed, experiment, inference
+from mmgr_jax import cli
 from mmgr_jax.data import schema, texts
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.devices import distributed
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import PoiSets, Tree
 
 USAGE = """Ranks a city's regions by a text, such as "university campus".
@@ -206,7 +209,7 @@ def query(
     """
     said = [text.strip() for text in said]
     _refuse_senseless(said, top, nearest, out)
-    source = experiment.open_source(config)
+    source = open_source(config)
     rankings = rank(config, source, said, by=by, nearest=nearest)
     regions = _regions(source)
     for ranking in rankings:

@@ -32,6 +32,12 @@ PoiEdgeWeight = Float[Array, "b e"]
 ExampleMask = Bool[Array, " b"]
 Key = PRNGKeyArray
 
+# Views of a tile that a training step compares.
+VIEWS = 2
+
+# Arrays of a batch on the devices, by name.
+Batch = Mapping[str, Array]
+
 # Axes of the mesh of devices. A batch is split along both; `fsdp` also splits state.
 MESH_AXES = ("data", "fsdp")
 

@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, cli, experiment
+from mmgr_jax import augment, cli
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 
 USAGE = """Draws tiles beside the random views that training makes of them.
@@ -46,7 +47,7 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     out = Path(out)
     if out.suffix != ".png":
         raise InputError(f"--out={out}: give a file name that ends in .png.")
-    source = experiment.open_source(config)
+    source = open_source(config)
     if not 1 <= rows <= len(source):
         raise InputError(f"--rows={rows}: take 1 to {len(source)}, the regions there.")
     rng = np.random.default_rng(config.seed)

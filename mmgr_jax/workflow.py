@@ -16,12 +16,14 @@ import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators.report import Report
+
+if TYPE_CHECKING:
+    from mmgr_jax.evaluation.trials.results import Report
 
 
 def read_config(
@@ -74,24 +76,26 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
 
 def train_encoder(config: ConfigDict) -> Path:
     """Trains to the end, from the newest checkpoint on; the folder of the run."""
-    from mmgr_jax import compilation, train
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.train import loop
 
     compilation.use_cache(config.compilation_cache)
-    return train.train(config)
+    return loop.train(config)
 
 
 def evaluate(config: ConfigDict) -> Report:
     """Evaluates a checkpoint, prints a table, writes report and heads."""
-    from mmgr_jax import compilation
-    from mmgr_jax import eval as evaluation
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.evaluation import run
 
     compilation.use_cache(config.compilation_cache)
-    return evaluation.evaluate(config)
+    return run.evaluate(config)
 
 
 def map_city(config: ConfigDict) -> Path:
     """Writes embeddings, predictions and maps of every region; their folder."""
-    from mmgr_jax import compilation, embed
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.evaluation import mapping
 
     compilation.use_cache(config.compilation_cache)
-    return embed.embed(config)
+    return mapping.embed(config)

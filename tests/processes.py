@@ -103,7 +103,9 @@ def main(workdir, records_dir, port, count, index, total, fsdp, locked):
     from absl import flags
 
     from configs import toy_city
-    from mmgr_jax import cli, distributed, train
+    from mmgr_jax import cli
+    from mmgr_jax.devices import distributed
+    from mmgr_jax.train import loop
 
     config = toy_city.get_config("smoke")
     configure(config, workdir, records_dir, total, fsdp, locked)
@@ -116,7 +118,7 @@ def main(workdir, records_dir, port, count, index, total, fsdp, locked):
     _write_cache_too()
     flags.FLAGS([sys.argv[0]])
     cli._config = lambda: config
-    cli._call(train.train, distributed.session)
+    cli._call(loop.train, distributed.session)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.evaluators import splits, targets
+from mmgr_jax.evaluation.design import splits, targets
 
 CLASSES = ("a", "b", "c", "d")
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_prep.graph import delaunay
+from data_prep.pois.graph import delaunay
 from mmgr_jax.typing import PoiSets
 
 K = 20

@@ -12,7 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from oracles import import_oracle, import_torchvision
 from scipy import stats
 
-from mmgr_jax import augment, augment_draws
+from mmgr_jax import augment
+from mmgr_jax.augment import draws
 
 OPERATORS = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
 PLAIN = dict(
@@ -70,8 +71,8 @@ def test_boxes_are_distributed_as_torchvision_s(height_px, width_px, area):
     )
     ours = np.stack(
         draws_of(
-            lambda u: augment_draws.draw_box(u, height_px, width_px, area, ratio),
-            augment_draws.BOX_NUMBERS,
+            lambda u: draws.draw_box(u, height_px, width_px, area, ratio),
+            draws.BOX_NUMBERS,
         ),
         axis=1,
     )
@@ -86,15 +87,15 @@ def test_boxes_are_distributed_as_torchvision_s(height_px, width_px, area):
 
 
 def test_a_crop_that_never_fits_is_the_central_one():
-    u = jnp.full(augment_draws.BOX_NUMBERS, 0.5)
-    box = augment_draws.draw_box(u, 20, 90, (1.0, 1.0), (0.75, 4 / 3))
+    u = jnp.full(draws.BOX_NUMBERS, 0.5)
+    box = draws.draw_box(u, 20, 90, (1.0, 1.0), (0.75, 4 / 3))
     assert [float(side) for side in box] == [0.0, 31.0, 20.0, 27.0]
 
 
 def test_jitter_draws():
     drawn = draws_of(
-        lambda u: augment_draws.draw_jitter(u, 0.8, 0.4, 0.3, 0.2, 0.1),
-        augment_draws.JITTER_NUMBERS,
+        lambda u: draws.draw_jitter(u, 0.8, 0.4, 0.3, 0.2, 0.1),
+        draws.JITTER_NUMBERS,
     )
     applied = drawn.hue != 0.0
     assert abs(np.mean(applied) - 0.8) < 0.03
@@ -111,9 +112,7 @@ def test_jitter_draws():
 
 def test_turn_draws():
     def counted(**which):
-        drawn = draws_of(
-            lambda u: augment_draws.draw_turn(u, **which), augment_draws.TURN_NUMBERS
-        )
+        drawn = draws_of(lambda u: draws.draw_turn(u, **which), draws.TURN_NUMBERS)
         return np.unique(np.stack(drawn, axis=1), axis=0, return_counts=True)
 
     none = dict(horizontal_flip=False, vertical_flip=False, quarter_turns=False)

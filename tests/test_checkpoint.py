@@ -14,10 +14,12 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 
-from mmgr_jax import bundles, checkpoint, checksums, marks, metrics
-from mmgr_jax.bench.checkpoint import _Rows
+from benchmarks.checkpoint import _Rows
+from mmgr_jax.disk import checksums, marks
 from mmgr_jax.errors import InputError
-from mmgr_jax.train_step import TrainState
+from mmgr_jax.store import bundles, checkpoint
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.train import metrics
 
 CLOCK = {"seconds": 1.0, "wait_seconds": 0.0}
 METADATA = checkpoint.Metadata({"model": {"width": 4}}, ("shop", "park"), 64)
@@ -395,7 +397,7 @@ def test_a_linked_folder_of_checkpoints_stays_a_link(tmp_path):
 READER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from mmgr_jax import checkpoint
+from mmgr_jax.store import checkpoint
 with checkpoint.held({run!r}) as bundle:
     print(bundle.name, flush=True)
     sys.stdin.readline()

@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from mmgr_jax import compilation
+from mmgr_jax.devices import compilation
 
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import sys, jax, jax.numpy as jnp
-from mmgr_jax import compilation
+from mmgr_jax.devices import compilation
 folder = compilation.use_cache(sys.argv[1])
 compilation._MIN_SECONDS = 0
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

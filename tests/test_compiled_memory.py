@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgr_jax import distributed, memory
+from mmgr_jax.devices import distributed, memory
 from mmgr_jax.errors import InputError
 
 NUMBERS = 4_000_000

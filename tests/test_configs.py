@@ -14,7 +14,10 @@ from configs import (
     toy_city,
     wuhan,
 )
-from mmgr_jax import checkpoint, experiment, optim, train_step
+from mmgr_jax.models import start
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import optim
+from mmgr_jax.train import step as train_step
 
 CONFIGS = {
     "toy_city": toy_city.get_config(),
@@ -53,7 +56,7 @@ def _abstract_batch(config, num_slots=16):
 def test_a_whole_step_of_every_config(name):
     config = CONFIGS[name]
     metadata = checkpoint.Metadata({}, tuple("abc"), config.category_vectors.dim)
-    model = experiment.build_model(config.model.to_dict(), metadata)
+    model = start.build_model(config.model.to_dict(), metadata)
     tx, _ = optim.build(
         **config.optim,
         batch_size=config.data.batch_size,

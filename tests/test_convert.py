@@ -8,9 +8,13 @@ from oracles import import_oracle, import_timm, import_torchvision
 from small_model import D, K
 
 from configs import toy_city
-from mmgr_jax import augment, checkpoint, convert, experiment, inference
+from mmgr_jax import augment, convert
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
 from mmgr_jax.models import dino, torch_files
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 
 def config_for(image_encoder, tmp_path, records_dir, size_px=32):
@@ -76,7 +80,7 @@ def test_weights_come_in_and_go_out_with_their_features(
     bundle = convert.bring_in(config, tmp_path / "in", from_image=str(path))
     assert checkpoint.load_metadata(bundle).parts == ("image_encoder",)
 
-    source = experiment.open_source(config)
+    source = open_source(config)
     batch = next(experiment.build(config).batches())
     encoder = inference.load_encoder(config, bundle, source)
     expected = features_of(oracle, batch)
@@ -110,7 +114,7 @@ def test_a_run_s_encoder_loads_in_torchvision_with_the_same_features(
     oracle.load_state_dict(
         import_oracle("safetensors.torch").load_file(out), strict=True
     )
-    source = experiment.open_source(config)
+    source = open_source(config)
     batch = next(run.batches())
     bundle = checkpoint.latest(config.workdir)
     encoder = inference.load_encoder(config, bundle, source)
@@ -143,7 +147,7 @@ def test_a_dinov3_of_transformers_comes_in_and_goes_out_as_timm_s(
         from_image=str(tmp_path / "dinov3" / "model.safetensors"),
         resample_positions=True,  # there are none to resample
     )
-    source = experiment.open_source(config)
+    source = open_source(config)
     batch = next(experiment.build(config).batches())
     encoder = inference.load_encoder(config, bundle, source)
     pixels = dict(mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143))

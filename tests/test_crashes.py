@@ -15,8 +15,9 @@ import orbax.checkpoint.experimental.v1 as ocp
 import processes
 import pytest
 
-from mmgr_jax import bundles, checkpoint, metrics
 from mmgr_jax.data import schema
+from mmgr_jax.store import bundles, checkpoint
+from mmgr_jax.train import metrics
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("MMGR_KILLS", 20))

@@ -4,18 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from mmgr_jax import device_tiles, experiment, sharding
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding, tiles
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import experiment
 
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_batches_are_those_that_travel(records_dir, devices, monkeypatch):
-    monkeypatch.setattr(device_tiles, "_PART", 16)  # 40 tiles in three parts
+    monkeypatch.setattr(tiles, "_PART", 16)  # 40 tiles in three parts
     source = RecordSource(records_dir)
     mesh = sharding.make_mesh(data=devices)
-    put = device_tiles.put(source, mesh, 2)
+    put = tiles.put(source, mesh, 2)
     options = dict(batch_size=16, max_pois=None, num_threads=2, seed=0)
     travelling = pipeline.training_batches(source, **options)
     staying = pipeline.training_batches(source, **options, images=False)
@@ -44,12 +45,12 @@ def test_training_is_the_same_bit_for_bit(small_config):
 
 
 def test_auto_asks_for_a_quarter_of_the_memory():
-    assert device_tiles.choose("auto", 100, [400, 900])
-    assert not device_tiles.choose("auto", 100, [900, 399])
-    assert not device_tiles.choose("auto", 100, [None])  # a CPU
-    assert device_tiles.choose("on", 100, [None])
-    assert not device_tiles.choose("off", 100, [900])
+    assert tiles.choose("auto", 100, [400, 900])
+    assert not tiles.choose("auto", 100, [900, 399])
+    assert not tiles.choose("auto", 100, [None])  # a CPU
+    assert tiles.choose("on", 100, [None])
+    assert not tiles.choose("off", 100, [900])
     with pytest.raises(InputError, match="device_resident='on': the tiles take"):
-        device_tiles.choose("on", 100, [99])
+        tiles.choose("on", 100, [99])
     with pytest.raises(InputError, match="device_resident='yes' is unknown; allowed:"):
-        device_tiles.choose("yes", 100, [900])
+        tiles.choose("yes", 100, [900])

@@ -8,8 +8,8 @@ import pytest
 import rasterio
 from small_records import TILE_SIZE_M, write_records
 
+from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.evaluators import feature_tables
 
 PAGE = Path(__file__).parents[1] / "docs" / "your_own_features.md"
 ROWS, COLUMNS, PIXELS = 5, 8, 4  # pixels along a side of a tile

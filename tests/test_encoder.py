@@ -12,9 +12,13 @@ import pytest
 import small_records
 
 import mmgr_jax
-from mmgr_jax import embed, experiment, feature_sets, inference, train
-from mmgr_jax.checkpoint import latest
+from mmgr_jax.data.source import open_source
+from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import feature_sets, inference, mapping
+from mmgr_jax.store import exported
+from mmgr_jax.store.checkpoint import latest
+from mmgr_jax.train import loop
 
 
 @pytest.fixture(scope="module", params=["set2set", "attention"])
@@ -26,8 +30,8 @@ def run(request, tmp_path_factory):
     small_records.write_records(records)
     config = small_records.config_of(records, folder)
     config.model.poi_encoder.name = request.param
-    train.train(config)
-    source = experiment.open_source(config)
+    loop.train(config)
+    source = open_source(config)
     encoder = inference.load_encoder(config, latest(config.workdir), source)
     readout = feature_sets.Readout(config, feature_sets.City.of(source))
     return config, source, readout.encoded(encoder)
@@ -68,7 +72,7 @@ def test_records_are_embedded_as_for_maps(run, tmp_path):
     config = config.copy_and_resolve_references()
     config.embed.features = "both"
     config.readout.surroundings_m = (100.0,)
-    table = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
+    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
     stored = mmgr_jax.load(config.workdir)
     stored.about.readout["surroundings_m"] = (100.0,)
     found = stored.embed_records(source.records_dir, features="both")
@@ -113,8 +117,6 @@ def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
 
 
 def test_another_format_is_told(run, tmp_path):
-    from mmgr_jax import exported, marks
-
     folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
     about = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(about | {"format": 9}))

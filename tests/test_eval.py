@@ -13,25 +13,23 @@ import pandas as pd
 import pytest
 from small_records import write_records
 
-from mmgr_jax import (
-    checkpoint,
-    compare,
-    embed,
-    experiment,
+from mmgr_jax import compare
+from mmgr_jax.data import folds, schema
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import (
     feature_sets,
     inference,
     kept_heads,
     predictors,
     provenance,
-    train,
 )
-from mmgr_jax import eval as evaluation
-from mmgr_jax.data import folds, schema
-from mmgr_jax.data.schema import Label
-from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
-from mmgr_jax.page import report_file
+from mmgr_jax.evaluation import run as evaluation
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.report import report_file
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import loop
 
 BASELINES = {
     "mean", "coordinates", "neighbour average", "poi counts", "poi tf-idf",
@@ -68,7 +66,7 @@ def trained(records_dir, tmp_path_factory):
     config.eval.curves.fractions, config.eval.curves.num_seeds = (0.5, 1.0), 2
     config.eval.curves.num_labels, config.eval.curves.num_draws = (10,), 2
     config.eval.curves.methods = ("MMGR image", "mean")
-    train.train(config)
+    loop.train(config)
     return config
 
 
@@ -116,7 +114,7 @@ def test_eval_needs_the_model_of_the_checkpoint_and_nothing_else(trained, tmp_pa
 
 
 def test_features_do_not_depend_on_batching_or_devices(trained):
-    source = experiment.open_source(trained)
+    source = open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     config = trained.copy_and_resolve_references()
     expected = encoded(config, inference.load_encoder(config, bundle, source), source)
@@ -128,7 +126,7 @@ def test_features_do_not_depend_on_batching_or_devices(trained):
 
 
 def test_the_random_encoder_is_not_the_trained_one(trained):
-    source = experiment.open_source(trained)
+    source = open_source(trained)
     random = encoded(trained, inference.random_encoder(trained, source), source)
     bundle = checkpoint.latest(trained.workdir)
     learnt = encoded(trained, inference.load_encoder(trained, bundle, source), source)
@@ -136,11 +134,11 @@ def test_the_random_encoder_is_not_the_trained_one(trained):
 
 
 def test_embed_writes_a_table_and_a_map_of_each_task(trained):
-    folder = embed.embed(trained)
+    folder = mapping.embed(trained)
     table = gpd.read_parquet(folder / "embeddings.parquet")
     assert len(table) == 40 and table.crs == "EPSG:32651"
     assert table["region_id"].is_unique
-    source = experiment.open_source(trained)
+    source = open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     encoder = inference.load_encoder(trained, bundle, source)
     learnt = encoded(trained, encoder, source)["image"]
@@ -165,9 +163,9 @@ def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, tas
         monkeypatch.setattr(maps, draw, lambda path, **_: drawn.append(path))
     said = predictors.Prediction(*np.zeros((3, 2)), np.zeros(2, bool))
     label = Label("count", "persons")
-    city = feature_sets.City.of(experiment.open_source(trained))
+    city = feature_sets.City.of(open_source(trained))
     folder = tmp_path / "in" / "maps"
-    embed._draw(trained, folder, city, task, label, np.zeros(2), said)
+    mapping._draw(trained, folder, city, task, label, np.zeros(2), said)
     heads = [kept_heads._place(folder, task, kind) for kind in ("both", "../image")]
     assert len({*drawn, *heads}) == 4
     for path in (*drawn, *heads):
@@ -189,7 +187,7 @@ def evaluated(trained, tmp_path_factory):
 def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp_path):
     config, report = evaluated
     assert kept_heads.exists(pathlib.Path(config.workdir) / "eval/heads")
-    stored = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
+    stored = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
     said = report.predictions["population"]["MMGR image"]
     np.testing.assert_allclose(stored["population_pred"], said, rtol=1e-4)
     shares = report.predictions["function"]["MMGR image"]
@@ -199,7 +197,7 @@ def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp
     # Heads trained on the spot are the same ones.
     alone = config.copy_and_resolve_references()
     alone.workdir = str(tmp_path / "run")
-    now = gpd.read_parquet(embed.embed(alone) / "embeddings.parquet")
+    now = gpd.read_parquet(mapping.embed(alone) / "embeddings.parquet")
     for column in ("population_pred", "population_low", "population_high"):
         np.testing.assert_allclose(stored[column], now[column], rtol=1e-4)
     assert (stored["population_unlike"] == now["population_unlike"]).all()
@@ -221,13 +219,13 @@ def test_heads_of_other_weights_are_refused_and_of_a_copy_taken(
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     config.embed.features, config.workdir = "both", str(tmp_path / "run")
     with pytest.raises(InputError, match="no head predicts .* from features 'both'"):
-        embed.embed(config)
+        mapping.embed(config)
     config.embed.features, config.checkpoint = "image", str(other_weights)
     with pytest.raises(
         InputError, match=r"read features of other weights .* than this"
     ):
-        embed.embed(config)
-    source = experiment.open_source(config)
+        mapping.embed(config)
+    source = open_source(config)
     copy = shutil.copytree(checkpoint.latest(trained.workdir), tmp_path / "4")
     encoder = inference.load_encoder(config, copy, source)
     moved = shutil.copytree(config.embed.heads, tmp_path / "heads")
@@ -254,7 +252,7 @@ def test_maps_of_new_weights_beside_old_heads_are_of_heads_trained_anew(
             old = pathlib.Path(evaluated[0].workdir) / "eval"
             shutil.copytree(old, tmp_path / name / "eval")
         with caplog.at_level("WARNING"):
-            folder = embed.embed(config)
+            folder = mapping.embed(config)
         tables.append(gpd.read_parquet(folder / "embeddings.parquet"))
     assert "read features of other weights" in caplog.text
     assert caplog.text.count("They are trained now, for these maps alone") == 1
@@ -322,7 +320,7 @@ def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tm
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     other = _copy_records(records_dir, tmp_path / "other", crs="EPSG:32650")
     config.records.dir, config.workdir = str(other), str(tmp_path / "elsewhere")
-    table = gpd.read_parquet(embed.embed(config) / "embeddings.parquet")
+    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
     about = json.loads((pathlib.Path(config.embed.heads) / "about.json").read_text())
     found = kept_heads.load(
         pathlib.Path(config.embed.heads), "image", features=about["features"]
@@ -349,7 +347,7 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
     assert "coordinates" not in told["methods"] and "mean" in told["methods"]
     assert "Nobody knows where" in (tmp_path / "run/eval/report.html").read_text()
     with pytest.raises(InputError, match="do not say where.*config.released.centres"):
-        embed.embed(config)
+        mapping.embed(config)
 
 
 def test_stored_splits_and_buffers_decide_who_is_tested(trained, records_dir, tmp_path):

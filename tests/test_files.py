@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from mmgr_jax import files, terminal
+from mmgr_jax import terminal
+from mmgr_jax.disk import files
 
 
 @pytest.mark.parametrize(

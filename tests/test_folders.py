@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgr_jax import folders, locks, marks
+from mmgr_jax.disk import folders, locks, marks
 from mmgr_jax.errors import InputError
 
 KIND = "pictures"
@@ -152,7 +152,8 @@ def test_renaming_that_fails_is_told_and_undone(
 KILLED = """
 import os, sys
 from pathlib import Path
-from mmgr_jax import files, folders
+from mmgr_jax.disk import files
+from mmgr_jax.disk import folders
 left = int(sys.argv[2])
 def count(function):
     def counted(*given, **options):
@@ -237,7 +238,7 @@ def test_any_flip_of_any_file_is_noticed(tmp_path):
 HOLDER = """
 import sys
 from pathlib import Path
-from mmgr_jax import locks
+from mmgr_jax.disk import locks
 with locks.held(Path(sys.argv[1]), "a training", "name another"):
     print("held", flush=True)
     sys.stdin.readline()

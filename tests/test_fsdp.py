@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
-from mmgr_jax import checkpoint, experiment, sharding
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "MMGR_REWRITE_GOLDEN"

@@ -15,10 +15,11 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from small_records import CATEGORIES, write_records
 
-from mmgr_jax import agreement, checkpoint, experiment, identity, stored, train
 from mmgr_jax.data import contents, schema, seals
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import arrays, checkpoint, identity
+from mmgr_jax.train import agreement, experiment, loop
 
 STEP = 4
 
@@ -36,7 +37,7 @@ def metadata_of(config, *, total_steps=STEP, table=None):
 
 def as_stored(metadata):
     """The same as a checkpoint would bring it back."""
-    fields = stored.jsonable(dataclasses.asdict(metadata))
+    fields = arrays.jsonable(dataclasses.asdict(metadata))
     fields["categories"] = tuple(fields["categories"])
     fields["history"] = tuple(fields["history"])
     fields["parts"] = ()
@@ -413,13 +414,13 @@ def test_a_run_goes_on_where_it_was_moved_and_tells_its_history(
     config = small_config
     config.optim.schedule, config.optim.warmup = "constant", "0 steps"
     config.train.total = "1 steps"
-    train.train(config)
+    loop.train(config)
     moved = shutil.move(config.workdir, tmp_path / "moved")
     copied = shutil.copytree(records_dir, tmp_path / "copied")
     config.workdir, config.records.dir = str(moved), str(copied)
     config.train.total = "2 steps"
     with caplog.at_level("INFO"):
-        train.train(config)
+        loop.train(config)
     assert "from step 1 on train.total is '2 steps'; it was '1 steps'" in caplog.text
     kept = checkpoint.load_metadata(checkpoint.latest(moved))
     assert [entry["step"] for entry in kept.history] == [0, 1]
@@ -428,7 +429,7 @@ def test_a_run_goes_on_where_it_was_moved_and_tells_its_history(
     with pytest.raises(
         InputError, match=r"loss\.temperature: 0\.2 in the ch.*0\.05 here"
     ):
-        train.train(config)
+        loop.train(config)
     assert checkpoint.latest(moved).name == "2"
 
 
@@ -454,7 +455,8 @@ def test_experiment_says_what_it_is_made_of(small_config):
 TWO = """
 import sys
 from small_records import config_of
-from mmgr_jax import agreement, distributed
+from mmgr_jax.train import agreement
+from mmgr_jax.devices import distributed
 index, port, records = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 config = config_of(records, __import__("pathlib").Path("."))
 config.data.num_threads = 2 + index  # of each process

@@ -7,7 +7,7 @@ import pytest
 from oracles import import_oracle, import_torchvision
 from PIL import Image
 
-from mmgr_jax import image_ops
+from mmgr_jax.augment import image_ops
 
 resample_matrix = jax.jit(
     image_ops.resample_matrix, static_argnames=("size_in_px", "size_out_px")

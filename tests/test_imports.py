@@ -10,32 +10,82 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
     (ROOT / "data_prep").rglob("*.py")
 )
 
-# Lower numbers know nothing of higher ones.
-FLOOR = {
-    "typing": 0, "errors": 0, "files": 0, "terminal": 0,
-    "roll_call": 1, "endings": 1.3, "distributed": 1.5, "compilation": 1, "profile": 2,
-    "cli": 2,
-    "data.tiles": 1, "data.example": 1, "data.contents": 0.5, "data.seals": 1,
-    "data.names": 1,
-    "data.schema": 2,
-    "data": 3, "models": 2, "image_ops": 2, "augment_draws": 2, "streaming": 2,
-    "augment": 3, "losses": 3,
-    "tower_views": 3, "optim": 3,
-    "train_step": 4, "durations": 4, "sharding": 4, "board": 1, "metrics": 4,
-    "evaluators": 4, "geo": 4,
-    "locks": 1, "memory": 1, "checksums": 1, "refusals": 1, "marks": 2, "folders": 3,
-    "stored": 4,
-    "bundles": 5, "checkpoint": 6,
-    "stored_heads": 5, "device_tiles": 5,
-    "towers": 6, "tower_settings": 6, "warm_start": 7, "identity": 7, "agreement": 7.5,
-    "experiment": 8,
-    "train": 9, "inference": 9, "planning": 9,
-    "plan": 10, "convert": 10, "views": 10, "page": 1,
-    "feature_sets": 10, "tuning": 11, "provenance": 11, "across": 11, "predictors": 12,
-    "kept_heads": 12.5,
-    "eval": 13, "embed": 14, "query": 14, "main": 15, "compare": 15, "bench": 15,
-    "ablation": 16,
-}  # fmt: skip
+# Rooms from the ground up, each with those it imports, which stand above it in this
+# list: so no two import each other, by whatever way. GROUND is everybody's. Rooms of
+# mmgr_jax stand by their own names, a file at the top is a room by itself.
+GROUND = ("errors", "typing", "terminal")
+ARROWS = {
+    "disk": "",
+    "endings": "disk",
+    "data": "disk",
+    "devices": "data endings",
+    "cli": "devices endings",
+    "store": "data disk",
+    "losses": "",
+    "models": "disk store",
+    "augment": "models",
+    "towers": "augment data devices disk models store",
+    "train": "augment data devices disk losses models store towers",
+    "geo": "data disk",
+    "evaluation.certainty": "",
+    "evaluation.design": "data evaluation.certainty",
+    "evaluation.features": "data evaluation.certainty",
+    "evaluation.heads": "augment data models store train evaluation.certainty "
+    "evaluation.design evaluation.features",
+    "evaluation.trials": "data evaluation.certainty evaluation.design "
+    "evaluation.features evaluation.heads",
+    "report": "data evaluation.certainty evaluation.trials",
+    "evaluation": "augment data devices disk geo models report store towers "
+    "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
+    "evaluation.trials",
+    "planning": "data devices losses models store train",
+    "plan": "cli planning",
+    "page": "disk report",
+    "compare": "report",
+    "views": "augment cli data",
+    "convert": "cli models store",
+    "query": "cli data devices evaluation evaluation.features geo store",
+    "eval": "cli devices evaluation",
+    "embed": "cli devices evaluation",
+    "data_prep.running": "",
+    "data_prep.files": "data",
+    "data_prep.imagery": "data_prep.files",
+    "data_prep.sources": "data data_prep.files data_prep.imagery",
+    "data_prep.sections": "data_prep.sources",
+    "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",
+    "data_prep.labels": "data data_prep.files data_prep.regions",
+    "data_prep.pois": "data data_prep.files data_prep.regions",
+    "data_prep.splits": "data data_prep.labels",
+    "data_prep.city": "data data_prep.files data_prep.imagery data_prep.labels "
+    "data_prep.pois data_prep.regions data_prep.running data_prep.splits",
+    "data_prep.records": "data disk data_prep.city data_prep.files data_prep.imagery "
+    "data_prep.pois data_prep.running",
+    "data_prep.category_embedding": "cli data disk data_prep.files data_prep.pois "
+    "data_prep.records data_prep.running data_prep.sections",
+    "data_prep.check": "data_prep.category_embedding data_prep.files "
+    "data_prep.imagery data_prep.labels data_prep.pois data_prep.records "
+    "data_prep.regions data_prep.sections data_prep.sources data_prep.splits",
+    "data_prep.import_released": "cli data data_prep.files data_prep.pois "
+    "data_prep.records data_prep.running data_prep.sections data_prep.sources "
+    "data_prep.splits",
+    "data_prep.toy_city": "disk data_prep.running",
+    "data_prep.validate": "cli data disk report data_prep.check data_prep.pois "
+    "data_prep.running data_prep.sections data_prep.sources",
+    "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
+    "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
+    "data_prep.records data_prep.running data_prep.sections data_prep.sources "
+    "data_prep.toy_city",
+    "encoder": "data devices evaluation geo models store",
+    "main": "cli data devices disk evaluation train data_prep.build",
+    "workflow": "devices evaluation train data_prep.build",
+    "ablation": "cli compare devices disk evaluation main",
+}
+
+# Rooms, and single files, to which settings come as a ConfigDict.
+SEES_CONFIGS = (
+    "cli", "data.source", "train", "towers.settings", "evaluation", "planning",
+    "plan", "views", "convert", "query", "main", "ablation", "encoder", "workflow",
+)  # fmt: skip
 
 
 def _module(path):
@@ -55,69 +105,82 @@ def _imports(path, *, top_level_only=False):
                 yield f"{node.module}.{alias.name}"
 
 
-def _floor(module):
-    name = module.removeprefix("mmgr_jax.")
-    while name:
-        if name in FLOOR:
-            return FLOOR[name]
-        name = name.rpartition(".")[0]
-    return None
+def _room(name):
+    """The room of a module, or of what is imported from one; None outside."""
+    parts = name.removeprefix("mmgr_jax.").split(".")
+    if name.startswith("data_prep."):
+        return ".".join(parts[:2])
+    if not name.startswith("mmgr_jax."):
+        return None
+    inner = ".".join(parts[:2])
+    return inner if inner in ARROWS else parts[0]
+
+
+def _found():
+    """Room -> the rooms that it really imports, but for the ground."""
+    found = {room: set() for room in ARROWS}
+    for path in FILES:
+        room = _room(_module(path))
+        if room in ARROWS:
+            names = {_room(name) for name in _imports(path)} - {None, room, *GROUND}
+            found[room] |= {name for name in names if not name.startswith("__")}
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
-def test_imports_point_down(path):
+def test_every_module_stands_in_a_room_and_imports_what_that_may(path):
     module = _module(path)
-    if module.startswith("mmgr_jax."):
-        floor = _floor(module)
-        if not module.endswith("__init__"):
-            assert floor is not None, f"{module} has no floor in this test: place it"
-        for name in _imports(path):
-            if name.startswith("mmgr_jax."):
-                below = _floor(name)
-                same_room = name.split(".")[1] == module.split(".")[1]
-                assert same_room or below is None or below < floor, (module, name)
+    room = _room(module)
+    if path.name == "__init__.py" and len(path.relative_to(ROOT).parts) == 2:
+        loaded = {name.split(".")[0] for name in _imports(path, top_level_only=True)}
+        assert loaded <= {"importlib", "typing"}, module
+        return
+    assert room in ARROWS or room in GROUND, f"{module}: place its room in this test"
+    allowed = {room, *GROUND, *ARROWS.get(room, "").split()}
+    for name in _imports(path):
+        if name.startswith(("mmgr_jax.", "data_prep.")) and "__version__" not in name:
+            assert _room(name) in allowed, f"{module} imports {name}"
+        assert not name.startswith(("benchmarks", "configs")), (module, name)
+
+
+def test_arrows_point_down_and_all_are_used():
+    order = list(ARROWS)
+    for room, below in ARROWS.items():
+        for name in below.split():
+            assert order.index(name) < order.index(room), f"{room} -> {name} points up"
+    assert {room: set(below.split()) for room, below in ARROWS.items()} == _found()
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
 def test_libraries_stay_in_their_rooms(path):
     module = _module(path)
-    roots = {name.split(".")[0] for name in _imports(path)}
+    room = _room(module) or module
     names = set(_imports(path))
-    if module.startswith(("mmgr_jax.data.", "data_prep.")):
+    roots = {name.split(".")[0] for name in names}
+    if room.startswith("data_prep") or room in ("data", "disk", "report"):
         assert not roots & {"jax", "flax", "optax", "orbax"}
-    if module.startswith("data_prep."):
-        allowed = ("mmgr_jax.data.schema", "mmgr_jax.data.folds",
-                   "mmgr_jax.data.tiles", "mmgr_jax.data.texts",
-                   "mmgr_jax.data.contents", "mmgr_jax.data.seals",
-                   "mmgr_jax.data.names",
-                   "mmgr_jax.data.source", "mmgr_jax.data",
-                   "mmgr_jax.errors", "mmgr_jax.cli", "mmgr_jax.files",
-                   "mmgr_jax.folders", "mmgr_jax.locks", "mmgr_jax.marks",
-                   "mmgr_jax.refusals",
-                   "mmgr_jax.terminal", "mmgr_jax.page.tree")  # fmt: skip
-        for name in names:
-            if name.startswith("mmgr_jax"):
-                assert name.startswith(allowed), name
-                if name.startswith("mmgr_jax.data."):
-                    assert name.startswith(allowed[:8]), name
-    else:
-        assert "orbax" not in roots or module in (
-            "mmgr_jax.bundles",
-            "mmgr_jax.checkpoint",
-            "mmgr_jax.stored",
-        )
-        linen = any(name.startswith("flax.linen") for name in names)
-        assert not linen or module.startswith("mmgr_jax.models.")
-        geo = roots & {"rasterio", "geopandas", "pyogrio"}
-        assert not geo or module.startswith("mmgr_jax.geo.")
-        assert "data_prep" not in roots or module == "mmgr_jax.main"
-        assert not any(name.startswith("ml_collections") for name in names) or (
-            _floor(module) >= FLOOR["experiment"] or module == "mmgr_jax.cli"
-        )
+    if room.startswith("data_prep"):
+        for name in names:  # records, and no training; a page's tree, and no report
+            if name.startswith("mmgr_jax.data."):
+                assert not name.startswith(
+                    ("mmgr_jax.data.pipeline", "mmgr_jax.data.feature")
+                ), name
+            if name.startswith("mmgr_jax.report."):
+                assert name.startswith("mmgr_jax.report.page.tree"), name
+        return
+    assert "orbax" not in roots or room == "store"
+    linen = {name for name in names if name.startswith("flax")}
+    if room == "store":  # what the state is made of, and names of leaves; no layers
+        linen = {name for name in linen if name.startswith("flax.linen")}
+    assert not linen or room == "models"
+    geo = roots & {"rasterio", "geopandas", "pyogrio"}
+    assert not geo or room == "geo"
+    if "ml_collections" in roots:
+        assert room in SEES_CONFIGS or module.removeprefix("mmgr_jax.") in SEES_CONFIGS
 
 
 def test_preparation_and_maps_load_only_when_needed():
-    for name in ("main", "embed"):
+    for name in ("main", "embed", "evaluation/mapping"):
         path = ROOT / "mmgr_jax" / f"{name}.py"
         for imported in _imports(path, top_level_only=True):
             assert not imported.startswith(("data_prep", "mmgr_jax.geo")), imported

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmgr_jax import checkpoint, memory, sharding, train
+from mmgr_jax.devices import memory, sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import loop
 
 
 def _machine(folder, **files):
@@ -64,4 +66,4 @@ def test_a_state_counts_on_every_device_with_gradients_and_a_copy(monkeypatch, d
 def test_training_that_cannot_fit_is_told_before_it_begins(small_config, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 10_000)
     with pytest.raises(InputError, match="training needs more than .* GiB are left"):
-        train.train(small_config)
+        loop.train(small_config)

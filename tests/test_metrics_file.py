@@ -6,8 +6,8 @@ import pytest
 import tensorboardX
 from tensorboardX.proto import event_pb2
 
-from mmgr_jax import board, metrics
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import board, metrics
 
 
 def _write(folder, start, *steps, save_every=2):

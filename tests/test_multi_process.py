@@ -13,8 +13,10 @@ import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 from processes import SAVE_EVERY, TOTAL, configure, output, start
 
-from mmgr_jax import checkpoint, distributed, metrics, train
+from mmgr_jax.devices import distributed
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import loop, metrics
 
 TOLD = ("loss", "loss_inter", "loss_intra", "gradient_norm")
 
@@ -55,7 +57,7 @@ def alone(workdir, records_dir, total=TOTAL, **changes):
     city = toy_city.get_config("smoke")
     config = configure(city, workdir, records_dir, total, **changes)
     config.mesh.data = 1
-    return train.train(config)
+    return loop.train(config)
 
 
 def assert_same_run(ours, theirs):

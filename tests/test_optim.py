@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from mmgr_jax import durations, optim
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import durations, optim
 
 COUNTS = dict(batch_size=32, steps_per_epoch=50)
 

@@ -12,7 +12,7 @@ import jax
 import processes
 import pytest
 
-from mmgr_jax import experiment, sharding
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.planning import (
     chips,
@@ -25,6 +25,7 @@ from mmgr_jax.planning import (
     topology,
     traffic,
 )
+from mmgr_jax.train import experiment
 
 ROOT = Path(__file__).parents[1]
 SMOKE = f"--config={ROOT}/configs/toy_city.py:smoke"

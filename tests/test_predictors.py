@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from mmgr_jax import predictors
 from mmgr_jax.data.schema import Label
-from mmgr_jax.evaluators import targets, tasks
-from mmgr_jax.evaluators.groups import Features
-from mmgr_jax.evaluators.splits import Split
+from mmgr_jax.evaluation import predictors
+from mmgr_jax.evaluation.design import targets
+from mmgr_jax.evaluation.design.splits import Split
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.trials import tasks
 
 NUM_REGIONS, NUM_BLOCKS = 400, 40
 LABELS = {

@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 from oracles import import_timm, import_torchvision
 from small_records import write_records
 
+from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import feature_tables
 
 torch = pytest.importorskip("torch")
 pretrained_features = pytest.importorskip("benchmarks.pretrained_features")

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmgr_jax import profile
 from mmgr_jax.errors import InputError
+from mmgr_jax.train import profile
 
 
 @pytest.mark.parametrize(("steps", "range_"), [("10:20", (10, 20)), ("7", (7, 7))])

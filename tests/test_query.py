@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from small_records import CATEGORIES, config_of
 
-from mmgr_jax import experiment, inference, query, train
+from mmgr_jax import query
 from mmgr_jax.data import schema, texts
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.features import features
 from mmgr_jax.geo import rows
+from mmgr_jax.train import loop
 
 AXES = np.eye(5, 16)
 """Each category of the small records on an axis of its own."""
@@ -48,7 +50,7 @@ def trained(records_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("query")
     shutil.copytree(records_dir, folder / "records")
     config = config_of(folder / "records", folder)
-    train.train(config)
+    loop.train(config)
     np.save(folder / "records" / "category_vectors.npy", AXES.astype(np.float32))
     (folder / "records" / texts.FILE).write_bytes(_space().to_bytes())
     tables = ("category_vectors.npy", texts.FILE)
@@ -103,7 +105,7 @@ def _by_batch(encoder, source, name, number):
 @pytest.mark.parametrize("by", ["image", "poi"])
 def test_regions_are_ranked_by_cosine_to_a_region_of_such_pois(config, by):
     """The oracle: the encoder's own batch function, on a batch with these POIs."""
-    source = experiment.open_source(config)
+    source = open_source(config)
     (park, two) = query.rank(config, source, ["a park", "bank or school"], by=by)
     number = query.typical_number_of_pois(source)
     assert park.asked == (("park", number),)
@@ -125,7 +127,7 @@ def test_regions_are_ranked_by_cosine_to_a_region_of_such_pois(config, by):
 @pytest.mark.parametrize("name", ["gcn_set2set", "attention"])
 def test_every_encoder_is_asked_as_it_would_be_by_a_batch(config, name):
     config.model.poi_encoder = dict(name=name, vectors="frozen", counts=True)
-    source = experiment.open_source(config)
+    source = open_source(config)
     encoder = inference.random_encoder(config, source)
     (found,) = query._projections(encoder, [[(CATEGORIES.index("shop"), 4)]])
     expected = _by_batch(encoder, source, "shop", 4)
@@ -136,7 +138,7 @@ def test_every_encoder_is_asked_as_it_would_be_by_a_batch(config, name):
 
 def test_a_region_that_holds_just_what_is_asked_for_comes_first(config, tmp_path):
     """By POIs: equal sets have equal projections, so their cosine is 1."""
-    source = experiment.open_source(config)
+    source = open_source(config)
     number = query.typical_number_of_pois(source)
     cafe = CATEGORIES.index("cafe")
     sets = [record["poi/category"] for record in query._records(source)]
@@ -159,7 +161,7 @@ def test_the_file_holds_every_region_for_each_text(config, tmp_path, capsys, end
     assert table["rank"][:40].tolist() == list(range(1, 41))
     np.testing.assert_allclose(table["cosine"][:40], rankings[0].cosine)
     first = table.iloc[0]
-    source = experiment.open_source(config)
+    source = open_source(config)
     record = source[int(rankings[0].order[0])]
     assert first["region_id"] == record["region_id"]
     assert first["num_pois"] == len(record["poi/category"])

@@ -11,21 +11,16 @@ import pytest
 from pyarrow import parquet
 from small_records import config_of
 
-from mmgr_jax import (
-    checkpoint,
-    embed,
-    experiment,
-    feature_sets,
-    inference,
-    kept_heads,
-    marks,
-    provenance,
-    train,
-)
-from mmgr_jax import eval as evaluation
+from mmgr_jax.data.source import open_source
+from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import by_fold, grid, targets
-from mmgr_jax.evaluators.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation import feature_sets, inference, kept_heads, mapping, provenance
+from mmgr_jax.evaluation import run as evaluation
+from mmgr_jax.evaluation.design import grid, targets
+from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.heads import by_fold
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import loop
 
 RADII_M = (65.0, 130.0)  # squares of 64 m: four neighbours, then eight
 TABLE = "my table"
@@ -44,7 +39,7 @@ def config(records_dir, tmp_path_factory):
     config.eval.baselines = ("mean", "coordinates", "statistics and counts")
     config.eval.curves.methods, config.eval.splits = (), ("block",)
     config.eval.certainty.num_resamples = 20
-    source = experiment.open_source(config)
+    source = open_source(config)
     ids = [source[row]["region_id"] for row in range(len(source))]
     values = np.random.default_rng(0).normal(size=(len(ids), 3))
     table = pd.DataFrame(values[::-1], columns=list("abc")).assign(region_id=ids[::-1])
@@ -55,13 +50,13 @@ def config(records_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def city(config):
-    return feature_sets.City.of(experiment.open_source(config))
+    return feature_sets.City.of(open_source(config))
 
 
 @pytest.fixture(scope="module")
 def evaluated(config):
     """The bundle, and the report of its evaluation."""
-    train.train(config)
+    loop.train(config)
     return checkpoint.latest(config.workdir), evaluation.evaluate(config)
 
 
@@ -77,7 +72,7 @@ def read(config, city, evaluated):
 def _load(config, bundle, kind="all", **changes):
     own = config.copy_and_resolve_references()
     own.readout.update(changes)
-    encoder = inference.load_encoder(config, bundle, experiment.open_source(config))
+    encoder = inference.load_encoder(config, bundle, open_source(config))
     return kept_heads.load(
         pathlib.Path(config.workdir) / "eval/heads",
         kind,
@@ -123,7 +118,7 @@ def test_maps_show_the_same_features_and_predictions(config, evaluated, read):
     _, report = evaluated
     again = config.copy_and_resolve_references()
     again.embed.features = "all"
-    path = embed.embed(again) / "embeddings.parquet"
+    path = mapping.embed(again) / "embeddings.parquet"
     table = gpd.read_parquet(path)
     np.testing.assert_allclose(
         np.stack(table["embedding"]), read["all"].values, rtol=1e-4, atol=1e-5
@@ -157,7 +152,7 @@ def test_maps_of_another_readout_are_refused(config, evaluated):
     other.embed.features, other.readout.groups = "all", "columns"
     other.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     with pytest.raises(InputError, match="groups: 'alike' there, 'columns' here"):
-        embed.embed(other)
+        mapping.embed(other)
 
 
 def test_heads_of_before_are_told_from_those_that_know_their_weights(

@@ -5,10 +5,10 @@ import errno
 import numpy as np
 import pytest
 
-from mmgr_jax import refusals
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data import source as source_lib
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import torch_files
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgr_jax import distributed, roll_call
+from mmgr_jax.devices import distributed, roll_call
 from mmgr_jax.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -185,7 +185,7 @@ def test_a_launcher_that_says_no_number_is_named(name, value):
 
 MEETING = """
 import logging, pathlib, sys
-from mmgr_jax import distributed
+from mmgr_jax.devices import distributed
 from mmgr_jax.errors import InputError
 port, process, folder, what = sys.argv[1:]
 given = dict(coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=int(process))

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from small_records import config_of
 
-from mmgr_jax import checkpoint, locks, metrics, train
 from mmgr_jax.data import schema
+from mmgr_jax.disk import locks
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import loop, metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +27,7 @@ def _lengthened(config):
 @pytest.fixture(scope="module")
 def finished_workdir(records_dir, tmp_path_factory):
     config = config_of(records_dir, tmp_path_factory.mktemp("finished"))
-    return train.train(_lengthened(config))
+    return loop.train(_lengthened(config))
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def _contents(folder):
 HOLDER = """
 import sys
 from pathlib import Path
-from mmgr_jax import train
+from mmgr_jax.train import loop as train
 with train.alone_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -71,27 +73,27 @@ def test_two_trainings_in_one_workdir_meet(finished):
             InputError,
             match=rf"\(a training, process {process.pid} on .* another --config.workd",
         ):
-            train.train(finished)
+            loop.train(finished)
         assert _contents(finished.workdir) == before and unfinished.is_dir()
         process.communicate("\n")
     unfinished.rmdir()
-    train.train(finished)
+    loop.train(finished)
     assert checkpoint.latest(finished.workdir).name == "6"
-    assert not (Path(finished.workdir) / train.LOCK_FILE).exists()
+    assert not (Path(finished.workdir) / loop.LOCK_FILE).exists()
 
 
 def test_records_stay_while_a_run_reads_them(finished, monkeypatch):
     """A build that would replace them is told so; see `data_prep.records.alone`."""
     manifest = Path(finished.records.dir) / schema.MANIFEST_FILE
-    seen, whole = [], train._train
+    seen, whole = [], loop._train
 
     def looking(config):
         with locks.removing(manifest) as free:
             seen.append(free)
         return whole(config)
 
-    monkeypatch.setattr(train, "_train", looking)
-    train.train(finished)
+    monkeypatch.setattr(loop, "_train", looking)
+    loop.train(finished)
     assert seen == [False]
     with locks.removing(manifest) as free:
         assert free
@@ -105,7 +107,7 @@ def test_damaged_checkpoints_alone_never_begin_anew(finished):
     finished.train.total = "6 steps"
     for _ in range(2):
         with pytest.raises(InputError, match="no checkpoint can be read.*damaged-"):
-            train.train(finished)
+            loop.train(finished)
     assert (workdir / metrics.METRICS_FILE).read_bytes() == before
     left = sorted(path.name for path in (workdir / checkpoint.FOLDER).iterdir())
     assert left == ["damaged-2", "damaged-4"]
@@ -117,7 +119,7 @@ def test_a_run_whose_checkpoints_somebody_took_away_keeps_its_numbers(finished, 
     shutil.rmtree(workdir / checkpoint.FOLDER)
     finished.train.total, finished.train.save_every = "1 steps", "1 steps"
     with caplog.at_level("WARNING"):
-        train.train(finished)
+        loop.train(finished)
     assert (workdir / "metrics.before-1.jsonl").read_bytes() == before
     assert "this run begins at step 0; a copy is kept" in caplog.text
 
@@ -127,6 +129,6 @@ def test_a_linked_workdir_stays_a_link(finished, tmp_path):
     shutil.move(finished.workdir, disk)
     Path(finished.workdir).symlink_to(disk)
     finished.train.total = "6 steps"
-    train.train(finished)
+    loop.train(finished)
     assert Path(finished.workdir).is_symlink()
     assert checkpoint.latest(disk).name == "6"

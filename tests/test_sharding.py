@@ -15,10 +15,11 @@ import pytest
 from small_model import D, K
 from test_train_step import AUGMENT, LOSS, SIZE_PX, batch
 
-from mmgr_jax import distributed, sharding, train_step
+from mmgr_jax.devices import distributed, sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, norm, resnet
 from mmgr_jax.planning import hlo
+from mmgr_jax.train import step as train_step
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import small_labels
 
-from mmgr_jax import stored, stored_heads
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import grid, protocols
+from mmgr_jax.evaluation.design import grid
+from mmgr_jax.evaluation.heads import protocols, stored_heads
+from mmgr_jax.store import arrays
 
 
 def _head(protocol="linear", kind="count"):
@@ -67,7 +68,7 @@ def test_a_write_that_dies_leaves_the_old_head(tmp_path, monkeypatch):
     def die(*args, **options):
         raise OSError("disk full")
 
-    monkeypatch.setattr(stored.ocp, "save_checkpointables", die)
+    monkeypatch.setattr(arrays.ocp, "save_checkpointables", die)
     with pytest.raises(OSError, match="disk full"):
         stored_heads.save_head(folder, dataclasses.replace(head, label_name="new"))
     assert stored_heads.load_head(folder).label_name == "population"
@@ -109,7 +110,7 @@ def test_a_head_that_cannot_be_read_now_is_not_called_damaged(tmp_path, monkeypa
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(stored.marks.checksums, "of", refuse)
+    monkeypatch.setattr(arrays.marks.checksums, "of", refuse)
     with pytest.raises(InputError, match="cannot be read .Permission denied"):
         stored_heads.load_head(folder)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmgr_jax import sharding
+from mmgr_jax.devices import sharding
 from mmgr_jax.losses import mmgr_loss
 
 

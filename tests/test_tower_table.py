@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, embed, experiment, inference, train
-from mmgr_jax import eval as evaluation
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference, mapping
+from mmgr_jax.evaluation import run as evaluation
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def on_table(small_config, table, tmp_path):
 
 
 def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
-    train.train(on_table)
+    loop.train(on_table)
     bundle = checkpoint.latest(on_table.workdir)
     stats = checkpoint.load_arrays(bundle)["batch_stats"]["image_encoder"]
     np.testing.assert_allclose(stats["mean"], table.mean(axis=0), rtol=1e-5)
@@ -45,7 +48,7 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
     np.testing.assert_allclose(stats["deviation"], deviation, rtol=1e-4)
     assert not (bundle.parents[1] / "tower").exists()  # reading it is quick enough
 
-    source = experiment.open_source(on_table)
+    source = open_source(on_table)
     encoder = inference.load_encoder(on_table, bundle, source)
     batches = pipeline.epoch_batches(source, batch_size=16, num_threads=1)
     next(batches)
@@ -64,13 +67,13 @@ def test_a_table_goes_from_training_to_evaluation_and_maps(on_table, table):
     report = evaluation.evaluate(on_table)
     assert {"MMGR image", "random image"} <= report.predictions["population"].keys()
     on_table.embed.features = "both"
-    embed.embed(on_table)
+    mapping.embed(on_table)
 
 
 @pytest.mark.slow
 def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_path):
     """Other rows under the same names are standardised as training's were."""
-    train.train(on_table)
+    loop.train(on_table)
     bundle = checkpoint.latest(on_table.workdir)
     arrays = checkpoint.load_arrays(bundle)
     fresh = experiment.build(on_table).init().params
@@ -82,7 +85,7 @@ def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_pat
         assert np.abs(before - after).max() > 1e-4, part
     there = dict(np.load(tmp_path / "features.npz"))
     np.savez(tmp_path / "other.npz", **there | {"features": there["features"] + 1.0})
-    source = experiment.open_source(on_table)
+    source = open_source(on_table)
     batch = next(pipeline.epoch_batches(source, batch_size=8, num_threads=1))
     read = inference.load_encoder(on_table, bundle, source).encode(batch)["image"]
     on_table.model.image_encoder.path = str(tmp_path / "other.npz")
@@ -127,7 +130,7 @@ def test_both_views_the_same_need_no_image_loss(on_table):
 
 
 def test_a_table_has_nothing_to_fine_tune(on_table):
-    train.train(on_table)
+    loop.train(on_table)
     on_table.eval.protocols = ("linear", "finetune")
     with pytest.raises(InputError, match="'finetune' trains image encoders.*MMGR is a"):
         evaluation.evaluate(on_table)

@@ -10,21 +10,18 @@ import numpy as np
 import optax
 import pytest
 
-from mmgr_jax import (
-    augment,
-    checkpoint,
-    experiment,
-    inference,
-    metrics,
-    sharding,
-    tower_views,
-    towers,
-    train,
-    train_step,
-)
+from mmgr_jax import augment
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import open_source
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
 from mmgr_jax.planning import program
+from mmgr_jax.store import checkpoint
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.towers import towers
+from mmgr_jax.towers import views as tower_views
+from mmgr_jax.train import experiment, loop, metrics, step
 from mmgr_jax.typing import PoiSets
 
 
@@ -70,10 +67,8 @@ def test_training_is_as_if_the_tower_were_asked_in_every_step(locked):
         return model.apply(variables, features, pois, True, method="compare"), {}
 
     tx = optax.sgd(0.01, momentum=0.9)  # as "sgd" of a config
-    update = jax.jit(
-        train_step.make_update(encode, tx, loss_options=locked.loss.to_dict())
-    )
-    oracle = train_step.TrainState(state.step, state.params, {}, tx.init(state.params))
+    update = jax.jit(step.make_update(encode, tx, loss_options=locked.loss.to_dict()))
+    oracle = TrainState(state.step, state.params, {}, tx.init(state.params))
     stats = state.batch_stats
     tiles = pipeline.training_batches(
         run.source, batch_size=16, max_pois=None, num_threads=2, seed=locked.seed,
@@ -168,7 +163,7 @@ def test_a_torn_file_and_an_unfinished_one_are_made_again(locked, caplog):
 @pytest.mark.slow
 def test_a_restart_goes_on_bit_for_bit_and_needs_no_imported_weights(locked, tmp_path):
     """The tower comes in by a checkpoint that is gone when the run goes on."""
-    source = experiment.open_source(locked)
+    source = open_source(locked)
     random = inference.random_encoder(locked, source)
     encoder = {
         name: {"image_encoder": tree["image_encoder"]}
@@ -183,7 +178,7 @@ def test_a_restart_goes_on_bit_for_bit_and_needs_no_imported_weights(locked, tmp
         locked.workdir = str(tmp_path / name)
         for total in totals:
             locked.train.total = f"{total} steps"
-            train.train(locked)
+            loop.train(locked)
         rows = [
             json.loads(line)["loss"]
             for line in (tmp_path / name / metrics.METRICS_FILE).open()
@@ -207,8 +202,8 @@ def test_a_random_tower_is_told_loudly(locked, caplog):
 
 
 def test_the_adapter_is_the_hidden_layer_of_the_image_head(locked):
-    train.train(locked)
-    source = experiment.open_source(locked)
+    loop.train(locked)
+    source = open_source(locked)
     encoder = inference.load_encoder(locked, checkpoint.latest(locked.workdir), source)
     batch = next(pipeline.epoch_batches(source, batch_size=16, num_threads=1))
     found = encoder.encode(batch)["image"]
@@ -233,9 +228,9 @@ def test_partly_tuned_runs_train_and_go_on(said, small_config):
     config.model.image_encoder = dict(name="resnet_small", width=4, train=said)
     config.optim.schedule = "constant"  # of which no step hangs on the length
     config.train.total = "2 steps"
-    train.train(config)
+    loop.train(config)
     config.train.total = "3 steps"
-    train.train(config)
+    loop.train(config)
     arrays = checkpoint.load_arrays(checkpoint.latest(config.workdir))["params"]
     first = experiment.build(config).init().params
     moved = {
@@ -325,8 +320,8 @@ def test_the_planned_batch_of_a_locked_tower_is_the_pipelines(locked):
 
 
 def test_evaluation_reads_what_training_kept(locked, monkeypatch):
-    train.train(locked)
-    source = experiment.open_source(locked)
+    loop.train(locked)
+    source = open_source(locked)
     bundle = checkpoint.latest(locked.workdir)
     batch = next(pipeline.epoch_batches(source, batch_size=8, num_threads=1))
     kept = inference.load_encoder(locked, bundle, source).encode(batch)

@@ -17,8 +17,9 @@ import processes
 import pytest
 from small_records import config_of
 
-from mmgr_jax import checkpoint, experiment, metrics, train
 from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop, metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +27,7 @@ RUN = """
 import sys
 sys.path.insert(0, {tests!r})
 from configs import toy_city
-from mmgr_jax import train
+from mmgr_jax.train import loop as train
 config = toy_city.get_config("smoke")
 config.workdir, config.records.dir = {workdir!r}, {records!r}
 config.augment.size_px = 32
@@ -96,7 +97,7 @@ def finished(small_config, finished_workdir):
 
 @pytest.fixture(scope="module")
 def finished_workdir(records_dir, tmp_path_factory):
-    return train.train(config_of(records_dir, tmp_path_factory.mktemp("finished")))
+    return loop.train(config_of(records_dir, tmp_path_factory.mktemp("finished")))
 
 
 def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(finished):
@@ -108,7 +109,7 @@ def test_iterator_restored_from_a_checkpoint_gives_the_next_batch(finished):
     expected = next(straight)
 
     with checkpoint.Checkpoints(run.workdir, keep=2) as checkpoints:
-        state, restored, _ = train.begin(run, checkpoints)
+        state, restored, _ = loop.begin(run, checkpoints)
     assert int(state.step) == run.total_steps
     for name, rows in next(restored).items():
         np.testing.assert_array_equal(rows, expected[name])
@@ -189,7 +190,7 @@ def test_a_checkpoint_goes_from_one_device_to_eight_and_to_two(
     def trained(workdir, devices, total):
         config.workdir, config.mesh.data = str(tmp_path / workdir), devices
         config.train.total = f"{total} steps"
-        workdir = train.train(config)
+        workdir = loop.train(config)
         return [json.loads(line) for line in (workdir / metrics.METRICS_FILE).open()]
 
     straight = trained("straight", 1, 6)
@@ -214,7 +215,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(finished, caplog
     expected, _ = _bundle(workdir, 4)
     _damage(workdir / checkpoint.FOLDER / "4")
     with caplog.at_level("WARNING"):
-        train.train(finished)
+        loop.train(finished)
     assert "checkpoints/4: this checkpoint is damaged" in caplog.text
     assert (workdir / checkpoint.FOLDER / "damaged-4").is_dir()
     again, _ = _bundle(workdir, 4)
@@ -224,10 +225,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(finished, caplog
 @pytest.mark.slow
 def test_without_any_whole_checkpoint_the_run_says_so(small_config):
     small_config.train.keep = 1
-    workdir = train.train(small_config)
+    workdir = loop.train(small_config)
     _damage(workdir / checkpoint.FOLDER / "4")
     with pytest.raises(InputError, match="no checkpoint can be read.*damaged-<step>"):
-        train.train(small_config)
+        loop.train(small_config)
 
 
 def test_another_optimiser_is_refused_and_nothing_set_aside(finished):
@@ -235,7 +236,7 @@ def test_another_optimiser_is_refused_and_nothing_set_aside(finished):
     with pytest.raises(
         InputError, match=r"optim\.name: 'adam' in the checkpoint, 'sgd' here"
     ):
-        train.train(finished)
+        loop.train(finished)
     assert not list(Path(finished.workdir).rglob("damaged*"))
 
 
@@ -272,7 +273,7 @@ def test_training_writes_log_rows_and_tensorboard(finished):
 def test_a_checkpoint_of_another_model_is_refused_naming_the_keys(finished):
     finished.model.image_encoder.width = 12
     with pytest.raises(InputError, match=r"image_encoder\.width: 8 in .*, 12 here"):
-        train.train(finished)
+        loop.train(finished)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(small_config):
@@ -282,7 +283,7 @@ def test_a_loss_that_is_no_number_stops_the_run(small_config):
     with pytest.raises(
         InputError, match="step 2: no longer a number .*with the regions r0"
     ):
-        train.train(small_config)
+        loop.train(small_config)
     assert checkpoint.Checkpoints(small_config.workdir, keep=2).latest_step is None
 
 
@@ -291,7 +292,7 @@ def test_epochs_of_the_config_are_those_of_the_log(small_config, short_batch, st
     small_config.data.batch_size, small_config.data.short_batch = 16, short_batch
     small_config.train.total = "10 epochs"
     run = experiment.build(small_config)
-    told = train.describe(run, small_config)
+    told = loop.describe(run, small_config)
     assert f"{steps} steps = 10.0 epochs" in told
 
 
@@ -301,7 +302,7 @@ def test_a_batch_of_more_regions_than_there_are_is_told_before_all_else(
 ):
     small_config.data.batch_size, small_config.train.total = 48, total
     with pytest.raises(InputError, match="batch_size=48 exceeds the 40 regions"):
-        train.train(small_config)
+        loop.train(small_config)
     assert "epochs" not in caplog.text
 
 
@@ -323,11 +324,11 @@ def test_settings_that_do_not_fit_are_refused(
 ):
     small_config[section][key] = value
     with pytest.raises(InputError, match=message):
-        train.train(small_config)
+        loop.train(small_config)
 
 
 def test_an_indivisible_batch_is_refused_with_sizes_that_fit(small_config):
     small_config.mesh.data = 8
     small_config.data.batch_size = 20
     with pytest.raises(InputError, match="over 8 devices. Take 16 or 24"):
-        train.train(small_config)
+        loop.train(small_config)

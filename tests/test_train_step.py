@@ -10,9 +10,10 @@ import optax
 import pytest
 from small_model import D, K
 
-from mmgr_jax import sharding, train_step
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import mmgr, resnet, vit
+from mmgr_jax.models import mmgr, resnet, start, vit
+from mmgr_jax.train import step as train_step
 
 B, SIZE_PX = 16, 32
 AUGMENT = dict(size_px=SIZE_PX)
@@ -122,9 +123,7 @@ def test_an_unknown_type_of_gradients_is_refused(transformer):
 
 def test_batchnorm_sees_one_part_after_another():
     model = model_with(resnet.ResNet((1,), width=8))
-    variables = train_step.init_variables(
-        model, jax.random.key(0, impl="rbg"), 6, SIZE_PX
-    )
+    variables = start.init_variables(model, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
     given = batch() | {"place": jnp.arange(B)}
     views = jax.random.normal(jax.random.key(2), (2, B, SIZE_PX, SIZE_PX, 3))
     given["views"] = views.swapaxes(0, 1)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgr_jax import augment, experiment, views
+from mmgr_jax import augment, views
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 
 
@@ -20,7 +21,7 @@ def test_the_sheet_shows_tiles_and_their_views(small_config, tmp_path, monkeypat
     assert width > height > 600
     tiles, pairs = shown["a"]
     assert tiles.shape == (4, 32, 32, 3) and pairs.shape == (3, 2, 4, 32, 32, 3)
-    source = experiment.open_source(small_config)
+    source = open_source(small_config)
     stored = {source[i]["region_id"]: source[i]["image"] for i in range(len(source))}
     for name, tile in zip(shown["names"], tiles, strict=True):
         np.testing.assert_array_equal(tile, stored[name])

@@ -4,8 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from mmgr_jax import checkpoint, experiment, inference, train, warm_start
+from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
+from mmgr_jax.store import checkpoint, warm_start
+from mmgr_jax.train import experiment, loop
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def trained(records_dir, tmp_path_factory):
     config.augment.size_px, config.mesh.data = 32, 1
     config.train.total, config.optim.warmup = "1 steps", "0 steps"
     config.readout.image = "pooled"
-    train.train(config)
+    loop.train(config)
     return config
 
 
@@ -50,7 +53,7 @@ def test_a_run_starts_from_another_s_weights_and_its_own_optimiser(trained, tmp_
     assert_same(state.params, theirs["params"])
     assert_same(state.batch_stats, theirs["batch_stats"])
     assert state.step == 0
-    train.train(config)
+    loop.train(config)
     assert checkpoint.latest(config.workdir).name == "1"
 
 
@@ -76,7 +79,7 @@ def test_a_bundle_of_parts_encodes_with_the_rest_random(trained, tmp_path):
     bundle = checkpoint.save_model(tmp_path / "imported", parts, metadata)
     assert checkpoint.latest(tmp_path / "imported") == bundle
 
-    source = experiment.open_source(trained)
+    source = open_source(trained)
     batch = next(experiment.build(trained).batches())
     whole = checkpoint.latest(trained.workdir)
     encoders = [

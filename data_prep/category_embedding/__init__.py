@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 from threadpoolctl import threadpool_limits
 
-from data_prep import sources
 from data_prep.category_embedding import names as names_lib
 from data_prep.category_embedding import plain
 from data_prep.category_embedding import skipgram as skipgram_lib
@@ -20,28 +17,18 @@ from data_prep.category_embedding import text as text_lib
 from data_prep.category_embedding import walks as walks_lib
 from data_prep.category_embedding.stage import stage
 from data_prep.pois import PoiTable
+from data_prep.sections import METHODS
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import TextSpace
 from mmgr_jax.errors import InputError
 
 __all__ = [
-    "METHODS",
     "Made",
     "make",
     "make_vectors",
     "problems",
     "reads_names",
-    "recipe",
 ]
-
-METHODS: Mapping[str, tuple[str, ...]] = {
-    "skipgram": ("dim", "seed", "walks", "skipgram"),
-    "random": ("dim",),
-    "onehot": ("dim",),
-    "table": ("table",),
-    "text": ("dim", "seed", "text"),
-}
-"""The methods, and the settings that each of them reads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,24 +146,6 @@ def problems(
     return [f"config.category_vectors.{problem}" for problem in found]
 
 
-def recipe(*, method: str, **settings: Any) -> dict[str, Any]:
-    """What decides the vectors of a city: the method and the settings it reads.
-
-    Files that the settings name count by their content: `sha256` is the hash of a
-    table, or of the model and the phrases of "text"; None where one is gone.
-    """
-    chosen = {name: settings[name] for name in METHODS.get(method, settings)}
-    if method == "table":
-        chosen["sha256"] = _hash([settings["table"]["path"]])
-    if method == "text":
-        if not settings["text"]["names_per_category"]:
-            del chosen["seed"]
-        named = [settings["text"][key] for key in ("folder", "phrases")]
-        if any(named):
-            chosen["sha256"] = _hash([path for path in named if path])
-    return {"method": method, **chosen}
-
-
 def reads_names(recipe: Mapping[str, Any]) -> bool:
     """Whether a recipe parts the categories of the records by the names of POIs."""
     return recipe.get("method") == "text" and bool(
@@ -209,13 +178,3 @@ def _from_text(
             pois, said, encode, per_category=names_per_category, seed=seed
         )
     return Made(pois, *text_lib.make(said, encode, dim=dim, folder=folder))
-
-
-def _hash(paths: list[str | None]) -> str | None:
-    """Hash of files and folders; of several the hash of their hashes."""
-    if not all(path is not None and Path(path).exists() for path in paths):
-        return None
-    hashes = [sources.sha256(Path(path)) for path in paths if path is not None]
-    if len(hashes) == 1:
-        return hashes[0]
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

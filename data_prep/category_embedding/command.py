@@ -13,16 +13,18 @@ import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, disk, pois, records
-from data_prep import crs as crs_lib
+from data_prep import category_embedding, pois
 from data_prep import sections as sections_lib
 from data_prep.category_embedding import neighbours
 from data_prep.category_embedding.stage import stage
-from data_prep.checks import common
-from data_prep.checks import pois as poi_checks
+from data_prep.files import crs as crs_lib
+from data_prep.files import disk, faults
 from data_prep.pois import PoiTable
-from mmgr_jax import cli, files
+from data_prep.pois import check as poi_checks
+from data_prep.records import writer
+from mmgr_jax import cli
 from mmgr_jax.data import schema, texts
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.terminal import visible
 
@@ -116,7 +118,7 @@ def write_to_records(config: ConfigDict) -> Path:
     with stage("total"):
         made = _make(config, _read_pois(config))
         _refuse_other_categories(manifest.categories, made.pois, folder)
-    with records.alone(folder):
+    with writer.alone(folder):
         _declare(manifest, folder, {})  # stopped here, vectors fit no settings
         path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
         tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
@@ -157,7 +159,7 @@ def _make(config: ConfigDict, table: PoiTable) -> _Made:
         sections_lib.read(config, (sections_lib.VECTORS,))
     )
     made = category_embedding.make(table, **settings)
-    recipe = category_embedding.recipe(**settings)
+    recipe = sections_lib.recipe(**settings)
     told = json.dumps({"city": config.city.name, **recipe})
     return _Made(
         pois=made.pois,
@@ -218,9 +220,9 @@ def _refuse_other_categories(
     new = sorted(set(table.categories) - set(recorded))
     differences = []
     if lost:
-        differences.append(f"only the records have {common.names(lost)}")
+        differences.append(f"only the records have {faults.names(lost)}")
     if new:
-        differences.append(f"only the POI table has {common.names(new)}")
+        differences.append(f"only the POI table has {faults.names(new)}")
     raise InputError(
         f"{records_dir}: its records were made from other categories than "
         f"config.pois.path has now ({'; '.join(differences) or 'the order differs'}), "

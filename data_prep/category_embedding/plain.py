@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
 
-from data_prep import cells, vectors
-from data_prep.checks import common
+from data_prep.files import cells, faults, tables
 from mmgr_jax.errors import InputError
 
 _WANTED = "CSV or Parquet with a column of category names and one column a dimension"
@@ -98,7 +97,7 @@ def from_table(
     if absent or not chosen:
         raise InputError(
             f"{path}: has no column {', '.join(map(repr, absent)) or 'of numbers'}; "
-            f"its columns: {common.names([str(name) for name in rows.columns])}. "
+            f"its columns: {faults.names([str(name) for name in rows.columns])}. "
             f"Correct {_TABLE}.category_column or columns."
         )
     names = cells.text(rows[category_column], f"{path}: column {category_column!r}")
@@ -123,10 +122,10 @@ def problems(
 def _load(path: str | None) -> pd.DataFrame:
     assert path is not None, "`problems` names what is missing"
     try:
-        return pd.DataFrame(vectors.load(path))
+        return pd.DataFrame(tables.load(path))
     except InputError:
         raise
-    except common.UNREADABLE as error:
+    except faults.UNREADABLE as error:
         raise InputError(
             f"{path}: cannot be read ({error}). Wanted: {_WANTED}."
         ) from error
@@ -147,7 +146,7 @@ def _refuse_unfit_names(
     twice = wanted[wanted.duplicated()].unique().tolist()
     if twice:
         raise InputError(
-            f"{path}: has several rows for {common.names(twice)}. Keep one a category."
+            f"{path}: has several rows for {faults.names(twice)}. Keep one a category."
         )
 
 
@@ -160,7 +159,7 @@ def _numbers(path: str | None, table: pd.DataFrame) -> pd.DataFrame:
             text.append(str(name))
     if text:
         raise InputError(
-            f"{path}: column(s) {common.names(text)} hold something else than numbers. "
+            f"{path}: column(s) {faults.names(text)} hold something else than numbers. "
             f"Correct them, or name the columns of the vector in {_TABLE}.columns."
         )
     return pd.DataFrame(found)

@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 from scipy.special import expit
 
-from data_prep import progress
+from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
 _INITIAL_SCALE = 0.02

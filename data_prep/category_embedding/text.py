@@ -18,8 +18,7 @@ import pandas as pd
 from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
-from data_prep import cells, vectors
-from data_prep.checks import common
+from data_prep.files import cells, faults, tables
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import SentenceEncoder, TextSpace
 from mmgr_jax.errors import InputError
@@ -190,24 +189,24 @@ def _own(path: str | None) -> dict[str, str]:
     if not Path(path).is_file():
         raise InputError(f"{key} {path!r}: no such file. {wanted}")
     try:
-        has = vectors.header(path).columns
+        has = tables.header(path).columns
         missing = [name for name in _COLUMNS if name not in has]
         if missing:
             raise InputError(
                 f"{path}: has no column {', '.join(map(repr, missing))}; its columns: "
-                f"{common.names(has)} ({key}). {wanted}"
+                f"{faults.names(has)} ({key}). {wanted}"
             )
-        table = vectors.load(path)
+        table = tables.load(path)
     except InputError:
         raise
-    except common.UNREADABLE as error:
+    except faults.UNREADABLE as error:
         raise InputError(f"{path}: cannot be read ({error}). {wanted}") from error
     said = {name: cells.text(table[name], f"{path}: {name}") for name in _COLUMNS}
     pairs = pd.DataFrame(said).dropna()
     twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()
     if twice:
         raise InputError(
-            f"{path}: has several phrases for {common.names(twice)}. Keep one a "
+            f"{path}: has several phrases for {faults.names(twice)}. Keep one a "
             f"category ({key})."
         )
     return {name: phrase for name, phrase in pairs.itertuples(index=False) if phrase}

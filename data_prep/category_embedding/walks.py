@@ -12,9 +12,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64
 
-from data_prep import graph, progress
 from data_prep.category_embedding.stage import stage
-from data_prep.pois import PoiTable
+from data_prep.pois import PoiTable, graph
+from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
 # Walks taken at a time: some tens of MB, and a progress line now and then.

@@ -6,7 +6,7 @@ on the grid, `reader` holds them open, `stretch` makes 8 bits of more, and `blan
 tiles that show nothing.
 """
 
-from data_prep.formats import unreadable
+from data_prep.files.formats import unreadable
 from data_prep.imagery.blank import blank_share
 from data_prep.imagery.mosaic import Imagery
 from data_prep.imagery.paths import expand

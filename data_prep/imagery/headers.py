@@ -11,8 +11,8 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 
-from data_prep import crs as crs_lib
-from data_prep import formats
+from data_prep.files import crs as crs_lib
+from data_prep.files import formats
 from data_prep.imagery import declared as declared_lib
 from data_prep.imagery.declared import Declared
 from mmgr_jax.errors import InputError

@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from data_prep import formats
+from data_prep.files import formats
 from data_prep.imagery import headers as headers_lib
 from data_prep.imagery import paths as paths_lib
 from data_prep.imagery import placement, reader

@@ -13,7 +13,7 @@ import shapely
 from jaxtyping import Float
 from rasterio.enums import Resampling
 
-from data_prep import crs as crs_lib
+from data_prep.files import crs as crs_lib
 from data_prep.imagery.headers import Header
 
 Bounds: TypeAlias = tuple[float, float, float, float]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped, UInt8
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from data_prep import formats
+from data_prep.files import formats
 from data_prep.imagery import reader
 from data_prep.imagery.headers import Header
 from mmgr_jax.errors import InputError

@@ -12,11 +12,14 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from data_prep import records, runners, sources, splits, threads
 from data_prep import sections as sections_lib
-from data_prep.checks import common
+from data_prep import sources
+from data_prep.files import faults
 from data_prep.import_released import categories, images, sample
 from data_prep.import_released.sample import Sample
+from data_prep.records import runners, writer
+from data_prep.running import threads
+from data_prep.splits import splits
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, source, tiles
 from mmgr_jax.errors import InputError
@@ -53,14 +56,14 @@ def import_records(config: ConfigDict) -> Path:
     sections = _read_sections(config)
     records_dir = sections_lib.records_dir(sections)
     city = sections["city"]["name"]
-    found = records.problems(city, **sections["records"])
+    found = writer.problems(city, **sections["records"])
     if sections["blocks"]["size_m"] == splits.AUTO:
         found.append(
             "config.blocks.size_m is 'auto', which takes a city of known places with "
             "labels; give metres."
         )
-    common.refuse(city, found)
-    records.refuse_foreign(records_dir)
+    faults.refuse(city, found)
+    writer.refuse_foreign(records_dir)
     stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
     described = sources.describe(_present(sections), records_dir, stamps)
     found = sample.read(
@@ -71,9 +74,9 @@ def import_records(config: ConfigDict) -> Path:
     )
     _tell(found)
     settings = sections_lib.comparable(sections)
-    tile_writer = records.tile_writer(sections["records"])
-    with records.alone(records_dir):
-        records.write(
+    tile_writer = writer.tile_writer(sections["records"])
+    with writer.alone(records_dir):
+        writer.write(
             records_dir,
             manifest=_manifest(
                 city, found, tile_writer.image_format, described, settings
@@ -113,7 +116,7 @@ def ensure(config: ConfigDict) -> Path:
     if not manifest.config:
         return records_dir
     differing = sections_lib.differing(manifest.config, sections)
-    cause = records.misfit(
+    cause = writer.misfit(
         manifest,
         records_dir,
         differing,
@@ -182,7 +185,7 @@ def _words(told: Any) -> str:
     if isinstance(told, int):
         return f"{told:,}"
     if not isinstance(told, Mapping):
-        return common.names(told)
+        return faults.names(told)
     return "; ".join(
         f"{name}: {_words(value)}"
         if isinstance(value, Mapping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from data_prep.checks import common
+from data_prep.files import faults
 
 
 class Faults:
@@ -20,12 +20,12 @@ class Faults:
 
     def refuse(self, city: str) -> None:
         """Raises an `InputError` with all that was noted, where anything was."""
-        common.refuse(city, self.told())
+        faults.refuse(city, self.told())
 
     def told(self) -> Sequence[str]:
         """A line a complaint, with the number and names of what it holds for."""
         return [
-            f"{complaint} ({len(names)}): {common.names(names)}."
+            f"{complaint} ({len(names)}): {faults.names(names)}."
             if names
             else f"{complaint}."
             for complaint, names in self._names.items()

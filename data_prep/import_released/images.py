@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from data_prep import progress
 from data_prep.import_released.faults import Faults
+from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
 _KEY = "config.released.image_dir"

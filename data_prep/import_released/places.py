@@ -12,10 +12,11 @@ import pandas as pd
 import shapely
 from jaxtyping import Float, Int32
 
-from data_prep import cells, splits, vectors
-from data_prep import crs as crs_lib
-from data_prep.checks import common
+from data_prep.files import cells, tables
+from data_prep.files import crs as crs_lib
+from data_prep.files import faults as common_faults
 from data_prep.import_released.faults import Faults
+from data_prep.splits import splits
 from mmgr_jax.errors import InputError
 
 _KEY = "config.released.centres"
@@ -136,16 +137,16 @@ def _centres(
         )
         return None
     try:
-        header = vectors.header(path)
-        for text in common.column_problems(path, header, _COLUMNS, _KEY):
+        header = tables.header(path)
+        for text in common_faults.column_problems(path, header, _COLUMNS, _KEY):
             faults.add(text.removesuffix("."))
             return None
-        rows = pd.DataFrame(vectors.load(path, columns=_COLUMNS))
+        rows = pd.DataFrame(tables.load(path, columns=_COLUMNS))
         rows["region_id"] = cells.text(rows["region_id"], path)
     except InputError as error:
         faults.add(str(error).removesuffix("."))
         return None
-    except common.UNREADABLE as error:
+    except common_faults.UNREADABLE as error:
         faults.add(f"{path}: cannot be read as CSV ({error})")
         return None
     rows = rows[rows["region_id"].isin(list(regions))]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-from data_prep import graph, progress
 from data_prep.import_released.categories import Categories
 from data_prep.import_released.faults import Faults
+from data_prep.pois import graph
+from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
 _VECTORS = "config.released.vector_dir"

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float, Int
 
-from data_prep import cells, vectors
+from data_prep.files import cells, tables
 from data_prep.labels import known as known_lib
 from data_prep.labels import totals
 from data_prep.labels.source import LabelSource
@@ -31,17 +31,17 @@ def load(key: str, source: LabelSource) -> gpd.GeoDataFrame:
     Raises:
         InputError: If a coordinate is no number.
     """
-    table = vectors.load(source.path, None, source.text(key))
+    table = tables.load(source.path, None, source.text(key))
     if source.x_column is None or source.y_column is None:
         assert isinstance(table, gpd.GeoDataFrame)
         return table
     places = []
     for name in (source.x_column, source.y_column):
         what = f"{source.path}: column {name!r}"
-        place, wrong = cells.numbers(vectors.column(table, name), what)
+        place, wrong = cells.numbers(tables.column(table, name), what)
         if wrong.any():
             row = int(np.argmax(wrong))
-            cell = str(vectors.column(table, name).iloc[row])
+            cell = str(tables.column(table, name).iloc[row])
             raise InputError(
                 f"{key}: {what}, row {row + 1}: {cell!r} is no coordinate. Correct the "
                 "cell, or leave it empty where the place is unknown."

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float
 
-from data_prep import cells, vectors
+from data_prep.files import cells, tables
 from data_prep.labels import known as known_lib
 from data_prep.labels import points, totals
 from data_prep.labels.known import Values
@@ -157,7 +157,7 @@ def _shares(
     """Area shares of the classes, uncovered land being left out or a class."""
     assert source.column is not None
     what = f"{source.path}: column {source.column!r}"
-    said = cells.text(vectors.column(table, source.column), what)
+    said = cells.text(tables.column(table, source.column), what)
     meant = said.astype(object).map(source.class_of, na_action="ignore")
     left_out = said.notna() & meant.isna()
     classed = table[meant.notna()]
@@ -202,5 +202,5 @@ def _numbers(source: LabelSource, table: gpd.GeoDataFrame) -> Float[np.ndarray, 
     if source.column == EACH:
         return np.ones(len(table))
     what = f"{source.path}: column {source.column!r}"
-    found, wrong = cells.numbers(vectors.column(table, source.column), what)
+    found, wrong = cells.numbers(tables.column(table, source.column), what)
     return np.where(wrong, np.nan, found)

@@ -22,8 +22,8 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from data_prep import crs as crs_lib
-from data_prep import formats
+from data_prep.files import crs as crs_lib
+from data_prep.files import formats
 from data_prep.labels.source import LabelSource
 from mmgr_jax.errors import InputError
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep.csv_files import Text
+from data_prep.files.csv_files import Text
 from mmgr_jax.data.names import one_form
 from mmgr_jax.data.schema import LABEL_KINDS, Label
 

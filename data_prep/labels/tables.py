@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from data_prep import cells, vectors
-from data_prep.checks import common
+from data_prep.files import cells, faults, tables
 from data_prep.labels import known as known_lib
 from data_prep.labels.known import Values
 from data_prep.labels.source import LabelSource
@@ -33,15 +32,15 @@ def extract(
     if len(unknown) == len(table):
         raise InputError(
             f"{key}: no id in column {source.id_column!r} of {source.path} is that of "
-            f"a region. The file says {common.names(unknown[:3])}. Wanted: the ids of "
-            f"regions, {common.names(regions.ids[:3])} and so on."
+            f"a region. The file says {faults.names(unknown[:3])}. Wanted: the ids of "
+            f"regions, {faults.names(regions.ids[:3])} and so on."
         )
     if unknown:
         logging.warning(
             "%s: %d id(s) of no region, left out: %s",
             source.path,
             len(unknown),
-            common.names(unknown),
+            faults.names(unknown),
         )
     numbers = table.reindex(ids).to_numpy(float)
     if source.kind == "share":
@@ -67,9 +66,9 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
             is negative, or no class is meant.
     """
     assert source.id_column is not None
-    loaded = vectors.load(source.path, None, source.text(key))
+    loaded = tables.load(source.path, None, source.text(key))
     where = f"{source.path}: column {source.id_column!r}"
-    ids = cells.text(vectors.column(loaded, source.id_column), where)
+    ids = cells.text(tables.column(loaded, source.id_column), where)
     nameless = ids.isna()
     if nameless.any():
         logging.warning("%s: %d row(s) without an id, left out", where, nameless.sum())
@@ -78,7 +77,7 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
     if twice:
         raise InputError(
             f"{key}: {source.path} has several rows for {len(twice)} region(s): "
-            f"{common.names(twice)}. Keep one row a region."
+            f"{faults.names(twice)}. Keep one row a region."
         )
     if source.kind == "class":
         return _class_indices(key, source, table, ids)
@@ -86,7 +85,7 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
     numbers = {}
     for name in columns:
         assert name is not None
-        column = vectors.column(table, name)
+        column = tables.column(table, name)
         numbers[name], wrong = cells.numbers(column, f"{source.path}: column {name!r}")
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -118,7 +117,7 @@ def _class_indices(
     """
     assert source.column is not None
     what = f"{source.path}: column {source.column!r}"
-    said = cells.text(vectors.column(table, source.column), what).astype(object)
+    said = cells.text(tables.column(table, source.column), what).astype(object)
     said = said.set_axis(ids.to_numpy(object))
     wrong = said[said.notna() & ~said.isin(list(source.class_of))]
     if len(wrong):

@@ -9,11 +9,11 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int
 
-from data_prep import progress
 from data_prep.imagery import Imagery, blank_share
 from data_prep.regions import tiles
 from data_prep.regions.regions import Regions
 from data_prep.regions.tiles import TileSpec
+from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from jaxtyping import Int, UInt64
 
-from data_prep import crs as crs_lib
+from data_prep.files import crs as crs_lib
 from data_prep.imagery import Imagery
 from data_prep.regions import grid, tiles
 from data_prep.regions.candidates import Candidates

@@ -12,7 +12,7 @@ import pandas as pd
 import shapely
 from jaxtyping import Bool, Float, Int
 
-from data_prep import cells, vectors
+from data_prep.files import cells, tables
 from data_prep.imagery import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.candidates import Candidates
@@ -68,7 +68,7 @@ def candidates(
     Raises:
         InputError: If no polygon meets the imagery, or one is too large to fit.
     """
-    found = _read(path, layer, id_column, crs, vectors.Text(encoding, key=KEY))
+    found = _read(path, layer, id_column, crs, tables.Text(encoding, key=KEY))
     near = _touches(found.polygon, imagery.footprints_m)
     if not near.any():
         raise InputError(_all_outside(path, found.polygon, imagery))
@@ -103,13 +103,13 @@ def ids_of(column: pd.Series) -> np.ndarray:
 
 
 def _read(
-    path: str, layer: str | None, id_column: str | None, crs: str, text: vectors.Text
+    path: str, layer: str | None, id_column: str | None, crs: str, text: tables.Text
 ) -> _Outlines:
-    table = vectors.load(path, layer, text)
+    table = tables.load(path, layer, text)
     assert isinstance(table, gpd.GeoDataFrame)
     raw = shapely.force_2d(table.geometry.to_numpy())
     empty = shapely.is_missing(raw) | shapely.is_empty(raw)
-    names = ids_of(vectors.column(table, id_column)) if id_column else _hashes(raw)
+    names = ids_of(tables.column(table, id_column)) if id_column else _hashes(raw)
     repeated = ~empty & pd.Series(names).mask(empty).duplicated().to_numpy()
     usable = ~empty & ~repeated
     polygon = gpd.GeoSeries(raw[usable], crs=table.crs).to_crs(crs).to_numpy()

@@ -11,7 +11,7 @@ import shapely
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from data_prep import threads
+from data_prep.running import threads
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.layers import Layer
 from data_prep.toy_city.scene import Grain

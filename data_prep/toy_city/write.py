@@ -23,7 +23,7 @@ from data_prep.toy_city.overlay import LABEL_PIXEL_M, Overlay
 from data_prep.toy_city.paint import Painter
 from data_prep.toy_city.places import Places
 from data_prep.toy_city.zoning import ZONES, Uses
-from mmgr_jax import folders
+from mmgr_jax.disk import folders
 
 IMAGERY_FILE, POIS_FILE, ZONES_FILE = "imagery.tif", "pois.parquet", "zones.gpkg"
 LABEL_FILES = {"population": "population.tif", "gdp": "gdp.tif"}

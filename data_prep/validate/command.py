@@ -8,13 +8,14 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from data_prep import check as city_checks
 from data_prep import sections as sections_lib
 from data_prep import sources
-from data_prep.checks import city as city_checks
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
-from mmgr_jax import cli, files
+from mmgr_jax import cli
 from mmgr_jax.data import schema
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 _USAGE = """Checks a city's sources, and its records where there are any.

@@ -13,9 +13,9 @@ import numpy as np
 import shapely
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import progress
-from mmgr_jax import refusals
+from data_prep.running import progress
 from mmgr_jax.data import schema
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
 SAMPLES = 12

@@ -12,8 +12,8 @@ import numpy as np
 from data_prep import pois
 from data_prep.validate import pictures
 from data_prep.validate.content import Content
-from mmgr_jax.page import tree
-from mmgr_jax.page.tree import Element, element
+from mmgr_jax.report.page import tree
+from mmgr_jax.report.page.tree import Element, element
 from mmgr_jax.terminal import visible
 
 _TOP = 15

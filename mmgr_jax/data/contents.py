@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmgr_jax import files
+from mmgr_jax.disk import files
 
 STAMPS_FILE = "verified.json"
 """Beside records: sizes, times and hashes of files as they were last read."""

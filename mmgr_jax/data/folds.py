@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from mmgr_jax import files, refusals
 from mmgr_jax.data import schema
+from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
 MIN_FOLDS = 3

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmgr_jax import files
 from mmgr_jax.data import contents, seals, tiles
 from mmgr_jax.data.example import Example
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 if TYPE_CHECKING:  # takes a third of a second, and describing a folder alone needs it

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from array_record.python import array_record_data_source
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 
-from mmgr_jax import refusals
 from mmgr_jax.data import contents, schema
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
 _MUCH_BYTES = 2**30  # said before they are read
@@ -202,6 +203,15 @@ _REBUILD = (
     "Put it back as it was, or remove the records folder and build it again with "
     "`python -m data_prep.build --config=...`."
 )
+
+
+def open_source(config: ConfigDict) -> RecordSource:
+    """The records of a config.
+
+    Raises:
+        InputError: If they are missing or damaged.
+    """
+    return RecordSource(config.records.dir, cache_mib=config.data.cache_mib)
 
 
 def _check_shard(path: Path, length: int) -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from mmgr_jax import refusals
 from mmgr_jax.data import schema
 from mmgr_jax.data.names import one_form
+from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
 FILE = schema.CATEGORY_TEXT_FILE

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 
-from mmgr_jax import files
 from mmgr_jax.data.schema import Label
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import marginalia, panels, sheet
 from mmgr_jax.geo.panels import Panel

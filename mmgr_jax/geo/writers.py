@@ -12,8 +12,8 @@ import shapely
 from jaxtyping import Float
 from pyarrow import parquet
 
-from mmgr_jax import files
 from mmgr_jax.data.schema import Label
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 RESERVED = ("region_id", "geometry", "bbox", "embedding")

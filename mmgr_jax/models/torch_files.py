@@ -15,7 +15,7 @@ import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, which safetensors asks 
 import numpy as np
 import safetensors.numpy
 
-from mmgr_jax import files, refusals
+from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.weights import StateDict
 

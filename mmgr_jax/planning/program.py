@@ -12,10 +12,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgr_jax import checkpoint, experiment, sharding
 from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data.source import open_source
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.models import start
 from mmgr_jax.planning import traffic
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment
 
 # The compiler refuses early where temporaries alone are too much, and late elsewhere.
 _REFUSED = (
@@ -98,7 +102,7 @@ def records_of(
             config.regions.tile_size_px,
             assumed=True,
         )
-    source = experiment.open_source(config)
+    source = open_source(config)
     manifest = source.manifest
     return Records(
         len(source),
@@ -185,7 +189,7 @@ def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
     """
     step = build_step(config, mesh, records)
     state = step.abstract
-    key = jax.eval_shape(lambda: experiment.keys(config.seed)[1])
+    key = jax.eval_shape(lambda: start.keys(config.seed)[1])
     batch = batch_shapes(
         config,
         records,

@@ -9,7 +9,7 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
-from mmgr_jax import sharding
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 
 HERE = "here"

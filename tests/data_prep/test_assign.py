@@ -3,7 +3,8 @@ import pytest
 import shapely
 from small_regions import squares
 
-from data_prep import assign, pois
+from data_prep import pois
+from data_prep.pois import assign
 from data_prep.regions import Regions
 
 

@@ -9,9 +9,15 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
+from benchmarks.data_prep import (
+    category_vectors,
+    command,
+    synthetic,
+    tile_worker,
+    tiles,
+)
+from benchmarks.data_prep.plain_walks import PlainWalks
 from data_prep import pois
-from data_prep.bench import category_vectors, command, synthetic, tile_worker, tiles
-from data_prep.bench.plain_walks import PlainWalks
 from data_prep.category_embedding import walks
 from mmgr_jax.errors import InputError
 
@@ -65,7 +71,7 @@ def test_the_command_measures_and_says_so(tmp_path):
         [
             sys.executable,
             "-m",
-            "data_prep.bench",
+            "benchmarks.data_prep",
             "category_vectors",
             "--num_pois=400",
             f"--json={path}",
@@ -149,7 +155,7 @@ def test_slow_tiles_are_shouted():
 @pytest.mark.parametrize("words", [[], ["bild"]])
 def test_a_section_must_be_named(words):
     told = subprocess.run(
-        [sys.executable, "-m", "data_prep.bench", *words],
+        [sys.executable, "-m", "benchmarks.data_prep", *words],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -175,7 +181,7 @@ def test_the_build_section_keeps_its_limit_of_memory(tmp_path):
     path = tmp_path / "bench.json"
     words = ["build", "--num_tiles=200", f"--json={path}"]
     subprocess.run(
-        [sys.executable, "-m", "data_prep.bench", *words], check=True, cwd=ROOT
+        [sys.executable, "-m", "benchmarks.data_prep", *words], check=True, cwd=ROOT
     )
     for found in json.loads(path.read_text())["images"].values():
         assert found["peak_mib"] < tiles.LIMIT_MIB

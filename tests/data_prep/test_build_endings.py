@@ -16,9 +16,10 @@ import pytest
 import shapely
 import small_city
 
-from data_prep import build, shards
-from mmgr_jax import folders
+from data_prep import build
+from data_prep.records import shards
 from mmgr_jax.data import schema
+from mmgr_jax.disk import folders
 from mmgr_jax.errors import InputError
 
 ROOT = Path(build.__file__).parents[1]
@@ -205,7 +206,8 @@ CONFIG = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
 import small_city
-from data_prep import shards, sources
+from data_prep import sources
+from data_prep.records import shards
 
 def killed(shard, encode, whole=shards.write):
     def dying(regions):

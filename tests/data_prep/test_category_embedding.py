@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 from threadpoolctl import threadpool_limits
 
-from data_prep import build, category_embedding, graph, pois, toy_city
+from data_prep import build, category_embedding, pois, sections, toy_city
 from data_prep.category_embedding import command, neighbours, plain, skipgram, walks
+from data_prep.pois import graph
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -609,7 +610,7 @@ def test_two_pois_suffice():
 
 def test_a_recipe_holds_what_the_method_reads(tmp_path):
     def recipe(method, **changes):
-        return category_embedding.recipe(**(SETTINGS | dict(method=method) | changes))
+        return sections.recipe(**(SETTINGS | dict(method=method) | changes))
 
     assert recipe("random") == dict(method="random", dim=64)
     assert recipe("random", seed=3) == recipe("random")

@@ -327,7 +327,7 @@ def test_a_file_of_phrases_must_be_one(tmp_path):
 
 def test_a_recipe_holds_the_text_and_what_its_files_hold(tmp_path):
     def recipe(**changed):
-        return category_embedding.recipe(**_settings(**changed))
+        return sections.recipe(**_settings(**changed))
 
     plain = recipe()
     assert plain == dict(method="text", dim=64, text=TEXT)

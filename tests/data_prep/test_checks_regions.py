@@ -4,7 +4,7 @@ import shapely
 import small_city
 import small_regions
 
-from data_prep.checks import regions as checks
+from data_prep.regions import check as checks
 
 
 def _problems(**changes):

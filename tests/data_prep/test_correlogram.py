@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data_prep import correlogram
+from data_prep.splits import correlogram
 from mmgr_jax.data.schema import Label
 
 COUNT, SCALAR = Label("count", "persons"), Label("scalar", "m")

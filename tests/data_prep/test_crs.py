@@ -2,8 +2,8 @@ import numpy as np
 import pyproj
 import pytest
 
-from data_prep import crs as crs_lib
-from data_prep import poi_places
+from data_prep.files import crs as crs_lib
+from data_prep.pois import places
 from mmgr_jax.errors import InputError
 
 # Every tenth of a degree of a box around China.
@@ -74,10 +74,10 @@ def test_a_system_that_lies_nowhere_is_told_from_one_that_does():
 
 def test_longitudes_of_pois_count_from_either_side():
     lat = np.array([-16.8, -16.8])
-    ours = poi_places.to_metres(
+    ours = places.to_metres(
         np.array([-179.99, 179.98]), lat, "EPSG:4326", "wgs84", "EPSG:32701"
     )
-    theirs = poi_places.to_metres(
+    theirs = places.to_metres(
         np.array([180.01, 179.98]), lat, "EPSG:4326", "wgs84", "EPSG:32701"
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-6)

@@ -11,12 +11,14 @@ import shapely
 import small_city
 from poi_settings import SETTINGS
 
-from data_prep import pois, shapefiles, vectors
-from data_prep.checks import labels as label_checks
-from data_prep.checks import pois as poi_checks
-from data_prep.checks import regions as region_checks
-from data_prep.csv_files import Text
+from data_prep import pois
+from data_prep.files import shapefiles
+from data_prep.files import tables as vectors
+from data_prep.files.csv_files import Text
 from data_prep.labels import LabelSource, polygons, tables
+from data_prep.labels import check as label_checks
+from data_prep.pois import check as poi_checks
+from data_prep.regions import check as region_checks
 from data_prep.regions import polygons as region_polygons
 from mmgr_jax.errors import InputError
 

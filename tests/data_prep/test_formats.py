@@ -16,10 +16,10 @@ import rasterio.shutil
 import small_city
 import small_regions
 
-from data_prep import formats, mosaics, table_formats, vectors
 from data_prep import regions as regions_lib
-from data_prep.checks import imagery as imagery_checks
+from data_prep.files import formats, mosaics, table_formats, tables
 from data_prep.imagery import Imagery
+from data_prep.imagery import check as imagery_checks
 from mmgr_jax.errors import InputError
 
 WEST, NORTH, GSD = small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M
@@ -182,7 +182,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 _ASK = """
 import sys, warnings; warnings.simplefilter("ignore")
 if sys.argv[3] == "shut":
-    from data_prep import formats
+    from data_prep.files import formats
 import pyogrio, rasterio
 for opener, path in ((rasterio.open, sys.argv[1]), (pyogrio.read_info, sys.argv[2])):
     try:
@@ -224,7 +224,7 @@ def test_gdal_has_no_way_to_the_network(tmp_path):
         server.kill()
         server.wait()
     with pytest.raises(InputError, match="a.geojson: .*web addresses"):
-        vectors.header(table)
+        tables.header(table)
 
 
 def _feature():
@@ -250,8 +250,8 @@ def test_tables_that_name_other_files_are_not_opened(tmp_path, name, content, me
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(InputError, match=message):
-        vectors.layers(path)
-        vectors.header(path)
+        tables.layers(path)
+        tables.header(path)
 
 
 def test_archives_have_a_bound(tmp_path, monkeypatch):
@@ -264,22 +264,22 @@ def test_archives_have_a_bound(tmp_path, monkeypatch):
     table_formats.check_table(path)
     monkeypatch.setattr(table_formats, "MAX_UNPACKED_BYTES", 100)
     with pytest.raises(InputError, match="zones.zip: unpacks to more than"):
-        vectors.layers(path)
+        tables.layers(path)
     monkeypatch.undo()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.kml", "<kml/>")
         archive.writestr("b.kml", "<kml/>")
     with pytest.raises(InputError, match="zones.zip: an archive must hold a Shapefile"):
-        vectors.layers(path)
+        tables.layers(path)
 
 
 def test_a_packed_csv_is_measured_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "pois.csv.gz"
     path.write_bytes(gzip.compress(b"category,lon,lat\n" + b"a,1,2\n" * 1000))
-    assert vectors.header(path).columns == ("category", "lon", "lat")
+    assert tables.header(path).columns == ("category", "lon", "lat")
     monkeypatch.setattr(table_formats, "MAX_UNPACKED_BYTES", 1000)
     with pytest.raises(InputError, match="pois.csv.gz: unpacks to more than"):
-        vectors.header(path)
+        tables.header(path)
 
 
 def test_a_block_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):

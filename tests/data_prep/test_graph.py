@@ -4,7 +4,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay
 
-from data_prep import graph
+from data_prep.pois import graph
 
 DIAGONAL_M = 5_000.0
 

@@ -23,8 +23,8 @@ from small_imagery import (
 )
 
 from data_prep import regions as regions_lib
-from data_prep.checks import imagery as checks
 from data_prep.imagery import Imagery, paths
+from data_prep.imagery import check as checks
 from mmgr_jax.errors import InputError
 
 

@@ -19,7 +19,7 @@ from small_imagery import (
     tile_at,
 )
 
-from data_prep.checks import imagery as checks
+from data_prep.imagery import check as checks
 from mmgr_jax.errors import InputError
 
 

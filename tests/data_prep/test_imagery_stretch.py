@@ -8,8 +8,8 @@ import pytest
 import small_city
 from rasterio.transform import from_origin
 
-from data_prep.checks import imagery as checks
 from data_prep.imagery import Imagery, blank_share, headers
+from data_prep.imagery import check as checks
 from data_prep.imagery import stretch as stretch_lib
 from data_prep.imagery.stretch import Stretch
 from mmgr_jax.errors import InputError

@@ -17,13 +17,14 @@ from oracles import import_oracle
 from PIL import Image
 from released_sample import EMPTY, GREY, NAMES, PALETTE, RGBA, SINGLE, SIZE_PX
 
-from data_prep import build, import_released, shards
+from data_prep import build, import_released
 from data_prep.category_embedding import command as vector_command
 from data_prep.import_released import categories
+from data_prep.records import shards
 from mmgr_jax.data import folds, pipeline, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import features
+from mmgr_jax.evaluation.features import features
 from mmgr_jax.geo import maps, writers
 
 torch = import_oracle("torch")

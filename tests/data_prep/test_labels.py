@@ -10,7 +10,8 @@ import small_city
 import small_regions
 from rasterio.transform import from_origin
 
-from data_prep import cells, labels
+from data_prep import labels
+from data_prep.files import cells
 from data_prep.labels import LabelSource, overlay, polygons, rasters, totals
 from mmgr_jax.errors import InputError
 

@@ -10,7 +10,7 @@ import small_city
 from test_labels import NORTH, WEST
 
 from configs import common
-from data_prep.checks import labels as label_checks
+from data_prep.labels import check as label_checks
 from data_prep.labels.source import LabelSource, problems
 
 CLASSES = ("forest", "water")

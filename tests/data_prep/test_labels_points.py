@@ -11,8 +11,8 @@ import shapely
 import small_city
 from test_labels import NORTH, WEST, _box, _extract, _regions, _twice
 
-from data_prep.checks import labels as checks
 from data_prep.labels import LabelSource
+from data_prep.labels import check as checks
 from mmgr_jax.errors import InputError
 
 

@@ -15,8 +15,8 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from data_prep import labels
-from data_prep.checks import labels as label_checks
 from data_prep.labels import LabelSource
+from data_prep.labels import check as label_checks
 from mmgr_jax.errors import InputError
 
 WEST, NORTH = small_city.WEST_M, small_city.NORTH_M

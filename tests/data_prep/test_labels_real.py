@@ -12,8 +12,8 @@ import small_regions
 from configs import common
 from configs.santa_monica import FUNCTION_OF_LAND_USE
 from data_prep import labels
-from data_prep.checks import labels as label_checks
 from data_prep.labels import LabelSource
+from data_prep.labels import check as label_checks
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UTM_11, UTM_35 = "EPSG:26911", "EPSG:32635"

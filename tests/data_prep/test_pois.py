@@ -7,9 +7,9 @@ import pytest
 import shapely
 import small_city
 
-from data_prep import crs as crs_lib
+from benchmarks.data_prep import pois as pois_bench
 from data_prep import pois
-from data_prep.bench import pois as pois_bench
+from data_prep.files import crs as crs_lib
 from mmgr_jax.errors import InputError
 
 SETTINGS = dict(

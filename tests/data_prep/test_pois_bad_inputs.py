@@ -13,7 +13,7 @@ import small_city
 from poi_settings import SETTINGS
 
 from data_prep import pois
-from data_prep.checks import pois as checks
+from data_prep.pois import check as checks
 from mmgr_jax.errors import InputError
 
 TABLE = dict(x_column="lon", y_column="lat", crs="EPSG:4326")

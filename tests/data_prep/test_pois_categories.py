@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import small_city
 
-from data_prep import poi_categories, pois
-from data_prep.checks import pois as checks
+from data_prep import pois
+from data_prep.pois import categories as poi_categories
+from data_prep.pois import check as checks
 from mmgr_jax.errors import InputError
 
 ROWS = [

@@ -14,13 +14,13 @@ import shapely
 from poi_settings import SETTINGS
 
 from configs import common
-from data_prep import crs as crs_lib
 from data_prep import pois
-from data_prep.checks import pois as checks
-from data_prep.poi_sources import osm, osm_readers
+from data_prep.files import crs as crs_lib
+from data_prep.pois import check as checks
+from data_prep.pois.sources import osm, osm_readers
 from mmgr_jax.errors import InputError
 
-REAL = Path(pois.__file__).parents[2] / "shared" / "data"
+REAL = Path(pois.__file__).parents[3] / "shared" / "data"
 HELSINKI = "EPSG:3067"
 
 

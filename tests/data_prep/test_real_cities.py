@@ -16,8 +16,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from rasterio.transform import from_origin
 
 from configs import common, helsinki, santa_monica
-from data_prep import build, pois, runners
+from data_prep import build, pois
 from data_prep.category_embedding import command as vector_command
+from data_prep.records import runners
 from data_prep.validate import content
 from mmgr_jax.data import schema
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from configs import santa_monica, socal
-from data_prep import build, runners
+from data_prep import build
+from data_prep.records import runners
 from data_prep.validate import content
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

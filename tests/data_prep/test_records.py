@@ -10,8 +10,11 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, graph, records, shards, threads
+from data_prep import build
 from data_prep.category_embedding import plain
+from data_prep.pois import graph
+from data_prep.records import shards, writer
+from data_prep.running import threads
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -281,7 +284,7 @@ def test_a_build_stopped_before_the_rename_is_put_in_place(
         raise _Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "put_in_place", stop)
+        patch.setattr(writer, "put_in_place", stop)
         with pytest.raises(_Stopped):
             build.build(config)
     with monkeypatch.context() as patch:

@@ -7,9 +7,10 @@ import shutil
 import pytest
 from small_records import write_records
 
-from data_prep import build, category_embedding, records
-from mmgr_jax import folders, locks, marks
+from data_prep import build, category_embedding
+from data_prep.records import writer
 from mmgr_jax.data import schema
+from mmgr_jax.disk import folders, locks, marks
 from mmgr_jax.errors import InputError
 
 
@@ -112,7 +113,7 @@ def test_records_killed_between_two_renames_are_put_back(city):
     folder = city.folder / "records"
     before = city.contents()
     folder.rename(city.folder / ".records.replaced-01234567")
-    with records.alone(folder):
+    with writer.alone(folder):
         pass
     assert city.contents() == before
 
@@ -121,9 +122,9 @@ def test_records_of_another_maker_are_ours_by_their_manifest(tmp_path):
     folder = tmp_path / "records"
     folder.mkdir()
     write_records(folder)
-    assert marks.own(folder, records.KIND, records._entries)
+    assert marks.own(folder, writer.KIND, writer._entries)
     told = json.loads((folder / schema.MANIFEST_FILE).read_text())
     del told["shard_lengths"]
     (folder / schema.MANIFEST_FILE).write_text(json.dumps(told))
-    assert not marks.own(folder, records.KIND, records._entries)
+    assert not marks.own(folder, writer.KIND, writer._entries)
     shutil.rmtree(folder)

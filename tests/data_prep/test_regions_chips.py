@@ -8,10 +8,9 @@ import small_regions
 from rasterio.transform import from_origin
 from small_regions import cut
 
-from data_prep import assign
 from data_prep import regions as regions_lib
 from data_prep.imagery import Imagery
-from data_prep.pois import PoiTable
+from data_prep.pois import PoiTable, assign
 from mmgr_jax.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "santa_monica"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import small_city
 
-from data_prep import build, runners, shards
+from data_prep import build
+from data_prep.records import runners, shards
 from mmgr_jax.data import contents as contents_lib
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
@@ -95,7 +96,8 @@ class Failing:
 ORPHANS = """
 import os, sys, time
 from pathlib import Path
-from data_prep import runners, shards
+from data_prep.records import runners
+from data_prep.records import shards
 
 def endless(regions):
     Path(sys.argv[1], f"pid-{os.getpid()}").touch()
@@ -113,7 +115,7 @@ def test_workers_end_with_a_build_that_is_killed(tmp_path):
     """So that the build that takes over its lock is alone."""
     script = tmp_path / "orphans.py"
     script.write_text(ORPHANS)
-    root = str(Path(runners.__file__).parents[1])
+    root = str(Path(runners.__file__).parents[2])
     process = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)],
         env=os.environ | {"PYTHONPATH": root},

@@ -15,7 +15,9 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, records, sections, side_files, sources
+from data_prep import build, sections, sources
+from data_prep.files import side_files
+from data_prep.records import writer
 from mmgr_jax.data import contents, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -268,14 +270,14 @@ def test_an_edit_with_the_size_and_time_put_back_is_seen(config, caplog):
 
 
 def test_a_source_that_changes_while_it_is_read_is_told(config, monkeypatch):
-    whole = records.write
+    whole = writer.write
 
     def write(folder, **given):
         small_city.poi_table().iloc[:3].to_parquet(config.pois.path)
         return whole(folder, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "write", write)
+        patch.setattr(writer, "write", write)
         with pytest.raises(InputError, match="pois.parquet: changed while the records"):
             build.build(config)
     assert not Path(config.records.dir).exists()

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from data_prep import splits
+from data_prep.splits import splits
 from mmgr_jax.data import folds
 from mmgr_jax.data.schema import Label, Split
 

@@ -18,9 +18,11 @@ import shapely
 import small_city
 from poi_settings import SETTINGS
 
-from data_prep import cells, csv_files, poi_categories, pois, vectors
-from data_prep.checks import pois as checks
-from data_prep.csv_files import Text
+from data_prep import pois
+from data_prep.files import cells, csv_files, tables
+from data_prep.files.csv_files import Text
+from data_prep.pois import categories as poi_categories
+from data_prep.pois import check as checks
 from mmgr_jax.data.names import alike, one_form
 from mmgr_jax.errors import InputError
 
@@ -124,8 +126,8 @@ def test_row_numbers_that_pandas_adds_are_no_column(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         for name in ("table.csv", "table.parquet", "named.parquet"):
             path = tmp_path / name
-            assert sorted(vectors.header(path).columns) == ["id", "v"]
-            found = vectors.load(path)
+            assert sorted(tables.header(path).columns) == ["id", "v"]
+            found = tables.load(path)
             assert sorted(found.columns) == ["id", "v"]
             assert found["id"].tolist() == ["b", "a"]
     assert "table.csv: column 1 has no name and is not read" in caplog.text
@@ -135,7 +137,7 @@ def test_a_repeated_name_is_refused_in_whatever_form(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("Café,Cafe\u0301\n1,2\n", encoding="utf-8")
     with pytest.raises(InputError, match="stands there more than once"):
-        vectors.header(path)
+        tables.header(path)
 
 
 def test_a_txt_table_is_read_and_its_separator_asked_for(tmp_path):
@@ -184,7 +186,7 @@ def test_whole_numbers_stay_whole_beside_gaps(tmp_path):
     ids = pd.array([7, None, large], "Int64")
     path = tmp_path / "table.parquet"
     pd.DataFrame(dict(id=ids, v=1)).to_parquet(path)
-    found = cells.text(vectors.load(path)["id"])
+    found = cells.text(tables.load(path)["id"])
     assert found.fillna("").tolist() == ["7", "", str(large)]
     assert cells.text(pd.Series([7.0, np.nan])).fillna("").tolist() == ["7", ""]
     with pytest.raises(InputError, match="too long to be exact. Save the column as te"):
@@ -360,7 +362,7 @@ def test_json_lines_are_a_table_with_paths(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
     found = _read(path, **TABLE, category_column="cat.main")
     assert found.categories == ("bar", "cafe")
-    assert cells.text(vectors.load(path)["id"]).tolist()[0] == "9007199254740993"
+    assert cells.text(tables.load(path)["id"]).tolist()[0] == "9007199254740993"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from test_encodings import _shapefile
 from test_tables_as_written import TABLE, _frame, _geo, _read
 
+from mmgr_jax.data import feature_tables
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import feature_tables
 
 FEW, MANY = 8, 200
 FRAME = _frame(["公园", "cafe", "NA"] * 5)

@@ -20,7 +20,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from data_prep.toy_city import ceilings, generate
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluators import metrics
+from mmgr_jax.evaluation.certainty import metrics
 
 TILE_PX = 64
 FOLDS = KFold(5, shuffle=True, random_state=0)

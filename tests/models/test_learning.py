@@ -7,10 +7,11 @@ import optax
 import pytest
 import small_model
 
-from mmgr_jax import losses, optim, train_step
+from mmgr_jax import losses
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import learning, vit
 from mmgr_jax.models.learning import Learning
+from mmgr_jax.train import optim, step
 
 RESNET = ("conv1", "bn1", "layer1_0", "layer1_1", "layer2_0", "layer2_1", "layer3_0")
 VIT = (
@@ -90,16 +91,14 @@ def stepped(model, tx, steps=2):
         "poi_mask": pois.mask,
         "example_mask": jnp.ones(small_model.B, bool),
     }
-    update = train_step.make_update(
-        lambda *given: train_step.apply(model, *given),
+    update = step.make_update(
+        lambda *given: step.apply(model, *given),
         tx,
         loss_options={"temperature": 0.5, "image_weight": 0.5},
         learning=model.learning,
     )
     key = jax.random.key(0, impl="rbg")
-    state = jax.jit(
-        lambda: train_step.init_state(model, tx, key, small_model.SLOTS, 32)
-    )()
+    state = jax.jit(lambda: step.init_state(model, tx, key, small_model.SLOTS, 32))()
     states, update = [state], jax.jit(update)
     for _ in range(steps):
         states.append(update(states[-1], batch, views)[0])

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 from oracles import import_oracle
 
-from mmgr_jax import sharding
+from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.norm import BatchNorm, devices
 from mmgr_jax.typing import MESH_AXES

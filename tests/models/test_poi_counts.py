@@ -9,9 +9,9 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from small_pois import LENGTHS, K, sets
 
-from mmgr_jax import checkpoint, identity
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, poi
+from mmgr_jax.store import checkpoint, identity
 
 D = 16
 EMPTY = np.array(LENGTHS) == 0

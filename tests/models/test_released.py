@@ -10,8 +10,10 @@ from oracles import import_oracle
 from small_model import D, K, build, shapes_of
 
 from configs import shanghai
-from mmgr_jax import optim, train_step
 from mmgr_jax.models import resnet, weights
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.train import optim
+from mmgr_jax.train import step as train_step
 from mmgr_jax.typing import PoiSets
 
 CONFIG = shanghai.get_config("released")
@@ -59,7 +61,7 @@ class Twins:
         )
         self.update = jax.jit(update)
         variables = self._variables(model, table)
-        self.state = train_step.TrainState(
+        self.state = TrainState(
             step=jnp.zeros((), jnp.int32),
             opt_state=tx.init(variables["params"]),
             **variables,

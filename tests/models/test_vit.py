@@ -12,7 +12,7 @@ from small_vits import randomised
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import vit, weights
-from mmgr_jax.train_step import init_variables
+from mmgr_jax.train.step import init_variables
 
 SMALL = dict(width=48, depth=2, num_heads=3)
 KEY = jax.random.key(0, impl="rbg")

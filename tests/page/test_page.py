@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-import mmgr_jax.page
+from mmgr_jax import page as page_command
 from mmgr_jax import terminal
-from mmgr_jax.evaluators.baselines import BASELINES
-from mmgr_jax.page import __main__ as page_command
-from mmgr_jax.page import charts, maps, standing, svg, tree, words
-from mmgr_jax.page.render import render
+from mmgr_jax.evaluation.features.baselines import BASELINES
+from mmgr_jax.report.page import charts, maps, standing, svg, tree, words
+from mmgr_jax.report.page.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_report import first_version, report  # noqa: E402
@@ -435,17 +434,24 @@ def test_a_link_in_place_of_the_page_is_not_followed(tmp_path):
 
 
 def test_the_page_needs_the_standard_library_alone():
-    folder = Path(mmgr_jax.page.__file__).parent
-    plain = ("mmgr_jax.files", "mmgr_jax.terminal", "mmgr_jax")
-    beside = [folder.with_name(f"{name}.py") for name in ("files", "terminal")]
-    for path in (*folder.glob("*.py"), *beside):
+    """The command, and all of the program that it loads, by way of whatever module."""
+    root = Path(page_command.__file__).parents[1]
+    left, seen = [Path(page_command.__file__)], set()
+    while left:
+        path = left.pop()
+        seen.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                names = [node.module]
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
             for name in names:
-                root = name.split(".")[0]
-                own = name.startswith(("mmgr_jax.page", *plain))
-                assert own or root in sys.stdlib_module_names, (path, name)
+                parts = name.split(".")
+                known = parts[0] in ("mmgr_jax", *sys.stdlib_module_names)
+                assert known, (path, name)
+                for count in range(1, len(parts) + 1):
+                    place = root.joinpath(*parts[:count])
+                    found = {place / "__init__.py", place.with_suffix(".py")}
+                    left += [file for file in found - seen if file.exists()]
+    assert {path.name for path in seen} >= {"render.py", "contents.py", "terminal.py"}

@@ -1,0 +1,167 @@
+"""From a table of POIs to category vectors: seconds by stage, and peak memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from benchmarks.data_prep import synthetic
+from mmgr_jax.errors import InputError
+
+LIMIT_S = 180.0
+LIMIT_MIB = 4096.0
+
+_SAMPLE = 20_000  # POIs the peer walks from: a second or two
+_RESOLUTION_S = 0.01  # of the lines that tell the seconds of a stage
+_STAGES = ("POIs", "network", "walks", "training")
+_STAGE_LINE = re.compile(r"^(\w+) +([\d.]+) s \(processor", re.MULTILINE)
+_COUNT_LINE = re.compile(r"^(\d+) POIs of (\d+) categories", re.MULTILINE)
+
+
+def bench(config: ConfigDict, num_pois: int) -> dict[str, Any]:
+    """Measures the making of category vectors.
+
+    Args:
+        config: The city: `city`, `pois` and `category_vectors`. Where it names no
+            table of POIs, those of a synthetic city are made.
+        num_pois: POIs of the synthetic city.
+
+    Returns:
+        Counts, `seconds` by stage, `peak_mib`, the limits, and what the peer took.
+
+    Raises:
+        InputError: If the command fails; it has told why.
+    """
+    config = config.copy_and_resolve_references()
+    with tempfile.TemporaryDirectory() as folder:
+        is_synthetic = config.pois.path is None
+        if is_synthetic:
+            config.pois.path = str(Path(folder) / "pois.csv")
+            synthetic.write(Path(config.pois.path), num_pois)
+        result = _run_command(config, Path(folder))
+        if config.category_vectors.method == "skipgram":
+            result["peer"] = _run_peer(config, result)
+    return {
+        "city": config.city.name,
+        "synthetic": is_synthetic,
+        "method": config.category_vectors.method,
+        **result,
+        "limit_s": LIMIT_S,
+        "limit_mib": LIMIT_MIB,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result of `bench` for people to read."""
+    seconds, peak_mib = result["seconds"], result["peak_mib"]
+    lines = [
+        f"category vectors of {result['pois']:,} POIs in {result['categories']} "
+        f"categories ({result['city']}, {result['method']}; {result['machine']})",
+        *(f"  {name:<16} {value:8.2f} s" for name, value in seconds.items()),
+        f"  {'peak memory':<16} {peak_mib:8.0f} MiB",
+        f"  limits: {_verdict(seconds['whole process'], result['limit_s'], 's')}, "
+        f"{_verdict(peak_mib, result['limit_mib'], 'MiB')}",
+    ]
+    peer = result.get("peer")
+    if peer:
+        lines.append(
+            f"  a plain loop in Python: {1e6 * peer['seconds_a_walk']:.1f} us a walk, "
+            f"over {peer['walks']:,} walks from {peer['pois']:,} of the POIs; scaled "
+            f"to all {peer['walks_of_all']:,}: {peer['seconds_of_all']:.1f} s, "
+            f"{peer['ratio']:.1f} times the {seconds['walks']:.2f} s above"
+        )
+    return "\n".join(lines)
+
+
+def _run_command(config: ConfigDict, folder: Path) -> dict[str, Any]:
+    """Counts, seconds and peak memory of the command in a process of its own.
+
+    The system counts the memory of the process that starts another one, too, so
+    nothing heavy is imported here before.
+    """
+    config.category_vectors.out = str(folder / "vectors.npy")
+    path = folder / "config.py"
+    path.write_text(
+        "import json\nfrom ml_collections import ConfigDict\n"
+        f"def get_config():\n"
+        f"    return ConfigDict(json.loads({config.to_json_best_effort()!r}))\n",
+        encoding="utf-8",
+    )
+    name = "data_prep.category_embedding"
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", name, f"--config={path}"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    whole_s = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise InputError(
+            f"`python -m {name}` failed with status {process.returncode}, see above. "
+            "Correct the config, or leave --config out for a synthetic city."
+        )
+    stages = {name: float(value) for name, value in _STAGE_LINE.findall(told)}
+    counted = _COUNT_LINE.search(told)
+    assert counted, told
+    seconds = {name: stages[name] for name in _STAGES if name in stages}
+    seconds["start and rest"] = whole_s - sum(seconds.values())
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    return {
+        "pois": int(counted[1]),
+        "categories": int(counted[2]),
+        "seconds": {**seconds, "whole process": whole_s},
+        "peak_mib": usage.ru_maxrss * unit / 2**20,
+    }
+
+
+def _run_peer(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
+    """What the same walks take a plain loop, from a sample of the POIs."""
+    import numpy as np
+
+    from benchmarks.data_prep.plain_walks import PlainWalks
+    from data_prep import pois
+    from data_prep.category_embedding import walks
+
+    settings = config.category_vectors.walks.to_dict()
+    read = pois.read(**config.pois.to_dict(), city_crs=config.city.crs)
+    net = walks.city_network(read, settings["region_size_m"], settings["region_factor"])
+    peer = PlainWalks(
+        net,
+        read.category.tolist(),
+        (settings["return_bias"], settings["outward_bias"]),
+    )
+    rng = np.random.default_rng(0)
+    first = rng.choice(len(read), min(_SAMPLE, len(read)), replace=False).tolist()
+    per_poi = settings["per_poi"]
+    _, seconds_a_walk = peer.count_pairs(
+        first, per_poi=per_poi, length=settings["length"], seed=0
+    )
+    seconds_of_all = seconds_a_walk * len(read) * per_poi
+    return {
+        "pois": len(first),
+        "walks": len(first) * per_poi,
+        "seconds_a_walk": seconds_a_walk,
+        "walks_of_all": len(read) * per_poi,
+        "seconds_of_all": seconds_of_all,
+        "ratio": seconds_of_all / max(result["seconds"]["walks"], _RESOLUTION_S),
+    }
+
+
+def _verdict(value: float, limit: float, unit: str) -> str:
+    word = "within" if value <= limit else "BEYOND"
+    return f"{value:,.0f} {unit} is {word} {limit:,.0f} {unit}"

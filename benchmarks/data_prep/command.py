@@ -1,0 +1,122 @@
+"""`python -m benchmarks.data_prep SECTION`: one stage of the preparation, measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from benchmarks.data_prep import category_vectors, synthetic, tiles
+from mmgr_jax import cli
+from mmgr_jax.errors import InputError
+
+SECTIONS = ("category_vectors", "pois", "labels", "build")
+
+_USAGE = f"""Measures what the preparation of data costs, a section at a time.
+
+category_vectors
+    Runs `python -m data_prep.category_embedding` in a process of its own and prints the
+    seconds of its stages and its peak memory, beside the limits of
+    {category_vectors.LIMIT_S:g} s and {category_vectors.LIMIT_MIB:g} MiB. A plain loop
+    in Python then takes the walks from some of the same POIs; its time for all of them
+    is scaled up from there. Without --config the POIs are those of a synthetic city, as
+    many as in a public table of venues of Las Vegas.
+
+pois
+    Finds the regions of 300,000 synthetic POIs, and the graphs within them: seconds of
+    each step. It reads no config.
+
+labels
+    Takes labels of 10,000 regions from files made for it: seconds of each form of
+    label. It reads no config.
+
+build
+    Reads tiles of generated imagery and encodes them as records hold them, in one
+    thread: tiles a second, beside the same windows read with rasterio alone and encoded
+    by Pillow alone, in turns with ours; and the peak memory, beside the limit of
+    {tiles.LIMIT_MIB:g} MiB. The imagery is a tiled GeoTIFF, and a mosaic of 100,000
+    pixels a side. It reads no config.
+
+Usage:
+    python -m benchmarks.data_prep category_vectors
+    python -m benchmarks.data_prep category_vectors --config=configs/shanghai.py
+    python -m benchmarks.data_prep build --json=bench.json
+"""
+
+
+def main() -> None:
+    """Entry point of `python -m benchmarks.data_prep`."""
+    path = flags.DEFINE_string("json", None, "File for the result as JSON.")
+    num_pois = flags.DEFINE_integer(
+        "num_pois", synthetic.NUM_POIS, "POIs of the synthetic city.", lower_bound=2
+    )
+    num_tiles = flags.DEFINE_integer(
+        "num_tiles", tiles.NUM_TILES, "Tiles read of each image.", lower_bound=2
+    )
+    flags.FLAGS.set_default("config", synthetic.__file__)
+    section = _take_section(sys.argv)
+
+    def command(config: ConfigDict) -> None:
+        if section == "category_vectors":
+            result = category_vectors.bench(config, num_pois.value)
+            told = category_vectors.table(result)
+        elif section == "build":
+            result = tiles.bench(num_tiles.value)
+            told = tiles.table(result)
+        elif section in SECTIONS:
+            result = _rows(section)
+            told = "\n".join(map(_line, result))
+        else:
+            raise InputError(
+                f"section {section!r} is unknown; allowed: {', '.join(SECTIONS)}, as "
+                "in `python -m benchmarks.data_prep build`."
+            )
+        print(told)
+        if path.value:
+            Path(path.value).write_text(
+                json.dumps(result, indent=2) + "\n", encoding="utf-8"
+            )
+
+    cli.run(command, _USAGE)
+
+
+def _rows(section: str) -> list[dict[str, Any]]:
+    """The rows of a section that measures in this process.
+
+    Imported here: what the other sections start would be charged with its memory.
+    """
+    if section == "pois":
+        from benchmarks.data_prep import pois
+
+        return pois.rows()
+    from benchmarks.data_prep import labels
+
+    with tempfile.TemporaryDirectory() as folder:
+        return labels.rows(Path(folder))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """What was measured, its counts, and its seconds beside the limit."""
+    names = [str(value) for value in row.values() if isinstance(value, str)]
+    counts = [
+        f"{key} {value:,g}"
+        for key, value in row.items()
+        if not isinstance(value, str) and key not in ("seconds", "limit_s")
+    ]
+    word = "within" if row["seconds"] <= row["limit_s"] else "BEYOND"
+    return (
+        f"{' '.join(names):<24} {row['seconds']:8.2f} s, {word} {row['limit_s']:g} s "
+        f"({', '.join(counts)})"
+    )
+
+
+def _take_section(arguments: list[str]) -> str:
+    """Removes the name of the section from the command line: flags alone follow it."""
+    has_name = len(arguments) > 1 and not arguments[1].startswith("-")
+    return arguments.pop(1) if has_name else ""

@@ -1,0 +1,183 @@
+"""From records to batches on the device: every stored format, beside Pillow's."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import records
+from benchmarks.table import Row
+from mmgr_jax.data import pipeline, tiles
+from mmgr_jax.data.source import RecordSource
+
+ABOUT = """Records to batches, in each stored format.
+
+Written and read: tiles a second of processor time, that is a core, alone; Pillow's in
+the same turns. Batches: the same of the whole way, from the shards through reading,
+decoding and padding to a batch in memory, in any number of threads; and tiles a second
+of the clock on all cores of this machine. The released loader decodes PNG by Pillow
+and makes its two views by torchvision on the host, where ours are made on the device.
+Loss is told as the signal-to-noise ratio of the pixels and the largest error of 255.
+Tiles are made, with the spectrum of photographs, or those of a records folder.
+"""
+_RECORDS = 2048
+"""Tiles are repeated up to this many: Grain takes 0.36 ms to place a row in the shuffle
+of 64 records, 0.02 in that of 2,000 and 0.004 in that of 50,000."""
+
+_STEPS = 16
+"""Batches of a round, well beyond those made ahead."""
+
+FORMATS = (
+    ("raw", None),
+    ("png", None),
+    ("webp", None),
+    ("jpeg", 98),
+    ("jpeg", 95),
+    ("jpeg", 90),
+    ("webp", 90),
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this section."""
+    parser.add_argument("--records", type=Path, help="folder whose tiles are taken")
+    parser.add_argument("--tiles", type=int, default=256, help="how many, at most")
+    parser.add_argument("--size", type=int, default=224, help="px of those made")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of ours")
+    parser.add_argument(
+        "--no-peer", action="store_true", help="where there is no torchvision"
+    )
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    """A row each format, and one of the released loader."""
+    if options.records:
+        source = RecordSource(options.records)
+        count = min(options.tiles, len(source))
+        images = np.stack([source[index]["image"] for index in range(count)])
+    else:
+        images = records.photographs(options.tiles, options.size)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, quality in FORMATS:
+            place = Path(folder) / f"{name}{quality}"
+            records.write(place, images, name, quality, max(_RECORDS, len(images)))
+            found.append(
+                _row(images, name, quality)
+                | _batches(place, options.threads, options.rounds)
+            )
+    if not options.no_peer:
+        found.append(_released(images, options.rounds))
+    return found
+
+
+def _row(images: np.ndarray, name: str, quality: int | None) -> Row:
+    """Size, speed and loss of a format."""
+    side = images.shape[1]
+    stored = [tiles.encode(image, name, quality) for image in images]
+    out = np.empty_like(images[0])
+    ways: dict[str, Callable[[], object]] = {
+        "written_per_s": lambda: [tiles.encode(k, name, quality) for k in images],
+        "read_per_s": lambda: [tiles.decode(k, name, side, out) for k in stored],
+    }
+    if name != "raw":
+        ways["pillow_read_per_s"] = lambda: [_by_pillow(k) for k in stored]
+    rates = _rates(ways, len(images), rounds=3)
+    decoded = np.stack([tiles.decode(k, name, side) for k in stored]).astype(np.int16)
+    error = decoded - images
+    square = np.mean(np.square(error, dtype=np.float64))
+    return {
+        "format": name + (f" {quality}" if quality else ""),
+        "kib_a_tile": sum(map(len, stored)) / len(stored) / 1024,
+        "size_ratio": sum(map(len, stored)) / images.nbytes,
+        "snr_db": 10 * np.log10(255**2 / square) if square else None,
+        "largest_error": int(np.abs(error).max()),
+        **rates,
+        "ratio": rates["read_per_s"] / rates["pillow_read_per_s"]
+        if "pillow_read_per_s" in rates
+        else None,
+    }
+
+
+def _batches(folder: Path, threads: int, rounds: int) -> Row:
+    """Tiles a second through the training pipeline."""
+    source = RecordSource(folder)
+    batch_size = min(64, len(source))
+    batches = pipeline.training_batches(
+        source, batch_size=batch_size, max_pois=None, num_threads=threads, seed=0
+    )
+    next(batches)
+    per_core, per_s = [], []
+    for _ in range(rounds):
+        start, cpu = time.perf_counter(), time.process_time()
+        for _ in range(_STEPS):
+            next(batches)
+        per_s.append(_STEPS * batch_size / (time.perf_counter() - start))
+        per_core.append(_STEPS * batch_size / (time.process_time() - cpu))
+    return {
+        "batches_per_core_s": statistics.median(per_core),
+        "batches_per_s": statistics.median(per_s),
+    }
+
+
+def _released(images: np.ndarray, rounds: int) -> Row:
+    """The released loader's work: a PNG decoded, and two views made, by Pillow."""
+    from PIL import Image
+    from torchvision import transforms
+
+    side = images.shape[1]
+    view = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(side, scale=(0.2, 1.0)),
+            transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            transforms.RandomGrayscale(p=0.2),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.25,) * 3),
+        ]
+    )
+    stored = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG")
+        stored.append(buffer.getvalue())
+
+    def load() -> None:
+        for one in stored:
+            image = Image.open(io.BytesIO(one)).convert("RGB")
+            view(image), view(image)
+
+    rate = _rates({"batches_per_core_s": load}, len(images), rounds=min(rounds, 3))
+    return {"format": "released loader, two views", **rate}
+
+
+def _by_pillow(stored: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(stored)))
+
+
+def _rates(
+    ways: dict[str, Callable[[], object]], count: int, rounds: int
+) -> dict[str, float]:
+    """Tiles a second of processor time, the median of rounds in turns."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, call in ways.items():
+            start = time.process_time()
+            call()
+            spent[name].append(time.process_time() - start)
+    return {name: count / _median(seconds) for name, seconds in spent.items()}
+
+
+def _median(seconds: Sequence[float]) -> float:
+    return max(statistics.median(seconds), 1e-9)

@@ -1,0 +1,301 @@
+"""The contrastive losses: seconds and memory beside others, and compiled for TPUs."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.table import Row
+
+ABOUT = """Both contrastive losses, forward and backward.
+
+Seconds and peak memory of the released formula in PyTorch (similarities by
+broadcasting), of optax's ntxent, of the dense formula under jit and of ours in tiles,
+each in a process of its own, in turns. With --devices instead: ours over so many
+devices made of this machine's cores, where dividing the same work should cost no time
+and memory should fall. With --topology: what the compiler plans for TPUs one need not
+have (pip install -r requirements-plan.txt).
+"""
+
+LENGTH = 128  # of a projection
+TEMPERATURE, IMAGE_WEIGHT = 0.5, 0.5
+MOST_REPEATS = 20
+SECONDS = 2.0  # spent on repeats of one measurement
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this section."""
+    parser.add_argument(
+        "--batch",
+        type=int,
+        nargs="+",
+        help="regions of the global batch (default: 128 384 768; with --devices 2048; "
+        "with --topology 32768 262144)",
+    )
+    parser.add_argument(
+        "--devices", type=int, nargs="+", help="numbers of devices, such as 1 2 4 8"
+    )
+    parser.add_argument("--topology", help="TPUs to compile for, such as v5e:16x16")
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    """The table of this section."""
+    if options.topology:
+        return compiled(options.topology, options.batch or (32768, 262144))
+    if options.devices:
+        return divided(options.devices, options.batch or (2048,))
+    return measured(options.batch or (128, 384, 768))
+
+
+def measured(batches: Sequence[int]) -> list[Row]:
+    """Seconds and peak memory of each way, a fresh process each.
+
+    Args:
+        batches: Regions of the batch.
+
+    Returns:
+        A row each batch and way: `batch`, `way`, `seconds` (the fastest call),
+        `peak_mib` (growth of the process while it calls) and their ratios to ours.
+    """
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for batch in batches:
+        found = []
+        for way in WAYS:
+            with context.Pool(1) as pool:
+                seconds, peak_mib = pool.apply(_measure, (way, batch))
+            found.append(
+                {"batch": batch, "way": way, "seconds": seconds, "peak_mib": peak_mib}
+            )
+        ours = found[-1]
+        for row in found:
+            row["time_ratio"] = row["seconds"] / ours["seconds"]
+            row["memory_ratio"] = row["peak_mib"] / ours["peak_mib"]
+        rows += found
+    return rows
+
+
+def divided(devices: Sequence[int], batches: Sequence[int]) -> list[Row]:
+    """Seconds and planned memory where one machine's cores act as several devices.
+
+    Args:
+        devices: Numbers of devices, each tried in a process of its own.
+        batches: Regions of the global batch.
+
+    Returns:
+        A row each batch, implementation and number: `seconds` for all devices
+        together, `time_ratio` to the first number, `temporary_mib` a device, and
+        `collectives` by kind.
+    """
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for batch in batches:
+        for way in ("gathered", "ring"):
+            found = []
+            for count in devices:
+                with context.Pool(1) as pool:
+                    found.append(pool.apply(_measure_divided, (way, batch, count)))
+                found[-1]["time_ratio"] = found[-1]["seconds"] / found[0]["seconds"]
+            rows += found
+    return rows
+
+
+def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
+    """What the TPU compiler plans for the losses alone, forward and backward.
+
+    Args:
+        topology: Name of TPUs, such as "v5e:16x16".
+        batches: Regions of the global batch.
+
+    Returns:
+        A row each batch and implementation: `batch`, `way`, `temporary_mib` a chip,
+        `collectives` by kind, `sent_mb` that arrive at a chip, and `compile_s`.
+    """
+    from mmgr_jax.planning import hlo
+    from mmgr_jax.planning.topology import mesh_of
+
+    mesh = mesh_of(topology, data=-1)
+    rows = []
+    for batch in batches:
+        for way in ("dense", "gathered", "ring"):
+            if way == "dense" and batch > 300_000:
+                continue  # terabytes of similarities
+            start = time.perf_counter()
+            program = _lowered(way, batch, mesh).compile()
+            memory = program.memory_analysis()
+            exchanges = hlo.collectives(program.as_text())
+            rows.append(
+                {
+                    "batch": batch,
+                    "way": way,
+                    "devices": mesh.size,
+                    "temporary_mib": memory.temp_size_in_bytes / 2**20,
+                    "collectives": {found.kind: found.count for found in exchanges},
+                    "sent_mb": sum(found.total_bytes for found in exchanges) / 1e6,
+                    "compile_s": time.perf_counter() - start,
+                }
+            )
+    return rows
+
+
+def _measure(way: str, batch: int) -> tuple[float, float]:
+    """Fastest call in seconds, and growth of this process's peak memory in MiB."""
+    call = WAYS[way](batch)
+    before = _peak_mib()
+    seconds = _fastest(call)
+    return seconds, max(_peak_mib() - before, 0.1)
+
+
+def _measure_divided(way: str, batch: int, count: int) -> Row:
+    """A row of `divided`."""
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+    import jax.numpy as jnp
+
+    from mmgr_jax.devices import sharding
+    from mmgr_jax.planning import hlo
+
+    mesh = sharding.make_mesh(data=count)
+    lowered = _lowered(way, batch, mesh, "float32")
+    program = lowered.compile()
+    shapes = jax.tree.leaves(lowered.in_avals)
+    key = jax.random.key(0)
+    inputs = [
+        jax.device_put(jax.random.normal(key, shape.shape, jnp.float32), layout)
+        for shape, layout in zip(shapes, program.input_shardings[0], strict=True)
+    ]
+    exchanges = hlo.collectives(program.as_text())
+    return {
+        "batch": batch,
+        "way": way,
+        "devices": count,
+        "seconds": _fastest(lambda: jax.block_until_ready(program(*inputs))),
+        "temporary_mib": program.memory_analysis().temp_size_in_bytes / 2**20,
+        "collectives": {found.kind: found.count for found in exchanges},
+    }
+
+
+def _fastest(call: Callable[[], None]) -> float:
+    """Seconds of the fastest of some calls, after one to warm up."""
+    call()
+    best, spent = float("inf"), 0.0
+    for _ in range(MOST_REPEATS):
+        start = time.perf_counter()
+        call()
+        elapsed = time.perf_counter() - start
+        best, spent = min(best, elapsed), spent + elapsed
+        if spent > SECONDS:
+            break
+    return best
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _released(batch: int) -> Callable[[], None]:
+    """The released formula: every row broadcast against every other, [2b 2b p]."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    z = [torch.randn(batch, LENGTH, requires_grad=True) for _ in range(3)]
+    cosine = torch.nn.CosineSimilarity(dim=-1)
+    itself = torch.eye(2 * batch).bool()
+    partner = torch.arange(2 * batch).roll(batch)
+
+    def nt_xent(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([a, b])
+        logits = cosine(rows[:, None], rows[None]) / TEMPERATURE
+        logits = logits.masked_fill(itself, -torch.inf)
+        return torch.nn.functional.cross_entropy(logits, partner)
+
+    def call() -> None:
+        loss = (1 - IMAGE_WEIGHT) * nt_xent(z[0], z[2])
+        loss = loss + IMAGE_WEIGHT * nt_xent(z[0], z[1])
+        loss.backward()
+
+    return call
+
+
+def _optax(batch: int) -> Callable[[], None]:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    labels = jnp.tile(jnp.arange(batch), 2)
+
+    def loss(z_image: jax.Array, z_poi: jax.Array) -> jax.Array:
+        def nt_xent(a: jax.Array, b: jax.Array) -> jax.Array:
+            return optax.losses.ntxent(jnp.concatenate([a, b]), labels, TEMPERATURE)
+
+        inter, intra = nt_xent(z_image[0], z_poi), nt_xent(z_image[0], z_image[1])
+        return (1 - IMAGE_WEIGHT) * inter + IMAGE_WEIGHT * intra
+
+    return _jitted(loss, batch)
+
+
+def _ours(implementation: str) -> Callable[[int], Callable[[], None]]:
+    def make(batch: int) -> Callable[[], None]:
+        return _jitted(_loss(implementation, None), batch)
+
+    return make
+
+
+def _loss(implementation: str, mesh: Any, matmul_dtype: str = "float32") -> Callable:
+    from mmgr_jax.losses import mmgr_loss
+
+    return lambda z_image, z_poi: mmgr_loss(
+        z_image,
+        z_poi,
+        temperature=TEMPERATURE,
+        image_weight=IMAGE_WEIGHT,
+        implementation=implementation,
+        matmul_dtype=matmul_dtype,
+        mesh=mesh,
+    )[0]
+
+
+def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
+    """Calls the compiled loss and gradient; what compiling took is over."""
+    import jax
+
+    key = jax.random.key(0)
+    z_image = jax.random.normal(key, (2, batch, LENGTH))
+    z_poi = jax.random.normal(jax.random.fold_in(key, 1), (batch, LENGTH))
+    jitted = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    program = jitted.lower(z_image, z_poi).compile()
+    return lambda: jax.block_until_ready(program(z_image, z_poi))
+
+
+def _lowered(way: str, batch: int, mesh: Any, matmul_dtype: str = "bfloat16") -> Any:
+    """The loss and its gradient over a mesh, from shapes alone."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from mmgr_jax.typing import MESH_AXES
+
+    def shape(*sizes: int, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, spec)
+        return jax.ShapeDtypeStruct(sizes, jnp.float32, sharding=sharding)
+
+    z_image = shape(2, batch, LENGTH, spec=PartitionSpec(None, MESH_AXES))
+    z_poi = shape(batch, LENGTH, spec=PartitionSpec(MESH_AXES))
+    gradient = jax.value_and_grad(_loss(way, mesh, matmul_dtype), argnums=(0, 1))
+    layouts = (z_image.sharding, z_poi.sharding)
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(gradient, out_shardings=(whole, layouts)).lower(z_image, z_poi)
+
+
+WAYS = {
+    "released, PyTorch": _released,
+    "optax": _optax,
+    "dense under jit": _ours("dense"),
+    "ours, in tiles": _ours("gathered"),
+}

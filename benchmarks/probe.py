@@ -1,0 +1,205 @@
+"""The grid of linear heads, beside the same grid by scikit-learn in a loop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.table import Row
+from mmgr_jax.data.schema import Label
+from mmgr_jax.evaluation.design import grid, splits, targets
+from mmgr_jax.evaluation.heads import linear
+from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.heads.protocols import STRENGTHS
+
+ABOUT = """Linear heads of folds x label fractions x seeds x strengths, made-up data.
+
+Ours as one vectorised job; scikit-learn's Ridge and LogisticRegression one after
+another, features standardised by each subset, the strength chosen on its validation
+regions. The two take turns, cell for cell of the same grid. The difference is the
+largest of any prediction of any region; shares beyond it hang on how far scikit-learn
+is told to go (--tol). pip install scikit-learn.
+"""
+
+CLASSES = 10
+ITERATIONS = 10_000  # scikit-learn's most
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this section."""
+    parser.add_argument("--regions", type=int, default=1000)
+    parser.add_argument("--features", type=int, nargs="+", default=(128,))
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=("count", "share", "class"))
+    parser.add_argument("--tol", type=float, default=1e-4, help="of LogisticRegression")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        help="scikit-learn fits every n-th cell; its seconds are those times n",
+    )
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    """A row for each kind of label and number of features."""
+    return [
+        _compare(kind, length, options)
+        for length in options.features
+        for kind in options.kinds
+    ]
+
+
+def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
+    x, target = made_up(kind, options.regions, length)
+    split = splits.Split(np.arange(len(x)) % options.folds, options.folds)
+    cells = grid.cells(split, target.known, seeds=tuple(range(options.seeds)))
+
+    def ours() -> Fits:
+        return linear.fit(x, target, cells, strengths=STRENGTHS)
+
+    # In turns: half of theirs, ours, the other half.
+    index = list(range(0, len(cells.cells), options.every))
+    theirs, seconds = [], 0.0
+    for part in (index[::2], None, index[1::2]):
+        if part is None:
+            fits, mine = _timed(ours)
+            continue
+        for cell in part:
+            told, took = _timed(
+                lambda cell=cell: _alone(x, target, cells, cell, options)
+            )
+            theirs.append((cell, *told))
+            seconds += took
+    seconds *= len(cells.cells) / len(index)
+    differences = [
+        np.max(np.abs(told - fits.prediction[cell])) / _size(target)
+        for cell, told, strength in theirs
+        if strength == fits.chosen[cell]
+    ]
+    return {
+        "label": kind,
+        "regions": len(x),
+        "features": length,
+        "heads": len(cells.cells) * len(STRENGTHS),
+        "ours_s": mine,
+        "sklearn_s": seconds,
+        "times": seconds / mine,
+        "max_difference": float(np.max(differences)),
+        "median_difference": float(np.median(differences)),
+        "same_strength": len(differences) / len(theirs),
+        "cores": os.cpu_count(),
+    }
+
+
+def _timed(call: Callable) -> tuple:
+    start = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - start
+
+
+def _size(target: targets.Target) -> float:
+    """What differences of numbers are parts of: the largest; 1 of shares."""
+    return float(np.nanmax(np.abs(target.values))) if target.is_number else 1.0
+
+
+def made_up(kind: str, num_regions: int, length: int) -> tuple:
+    """Features of falling variance, and a label that hangs on some of their causes."""
+    rng = np.random.default_rng(0)
+    causes = rng.normal(size=(num_regions, 32)) * 0.9 ** np.arange(32)
+    x = np.maximum(causes @ rng.normal(size=(32, length)), 0)
+    x = (x + 0.1 * rng.normal(size=x.shape)).astype(np.float32)
+    noise = 0.5 * rng.normal(size=num_regions)
+    if kind == "count":
+        values = np.exp(3 + causes[:, 0] + noise)
+        return x, targets.check(kind, Label(kind, "persons"), values, num_regions)
+    logits = 2 * causes @ rng.normal(size=(32, CLASSES)) / np.sqrt(8)
+    shares = np.exp(logits + rng.normal(size=logits.shape))
+    shares /= shares.sum(axis=1, keepdims=True)
+    names = tuple(f"class {number}" for number in range(CLASSES))
+    label = Label(kind, "1", names)
+    if kind == "class":
+        values = np.argmax(shares, axis=1).astype(np.float64)
+        return x, targets.check(kind, label, values, num_regions)
+    shares[shares < 0.02] = 0
+    shares /= shares.sum(axis=1, keepdims=True)
+    return x, targets.check(kind, label, shares, num_regions)
+
+
+def _alone(
+    x: np.ndarray,
+    target: targets.Target,
+    cells: grid.Grid,
+    cell: int,
+    options: argparse.Namespace,
+) -> tuple[np.ndarray, float]:
+    """One cell by scikit-learn: predictions of every region, and the strength."""
+    from sklearn.preprocessing import StandardScaler
+
+    train, validation = cells.train[cell], cells.validation[cell]
+    scaler = StandardScaler().fit(x[train].astype(np.float64))
+    z = scaler.transform(x.astype(np.float64))
+    fit = _ridge if target.is_number else _softmax
+    predict, loss = fit(z[train], target, train, validation, options)
+    found = []
+    for strength in STRENGTHS:
+        told = predict(strength, z)
+        found.append((loss(told), strength, told))
+    _, strength, told = min(found, key=lambda of: of[0])
+    if target.is_number:
+        scale = targets.Scale.of(target.values[train], log=target.log)
+        told = scale.restored(told)
+    return told, strength
+
+
+def _ridge(
+    z: np.ndarray,
+    target: targets.Target,
+    train: np.ndarray,
+    validation: np.ndarray,
+    options: argparse.Namespace,
+) -> tuple[Callable, Callable]:
+    from sklearn.linear_model import Ridge
+
+    scale = targets.Scale.of(target.values[train], log=target.log)
+    y = scale.regressed(target.values)
+
+    def predict(strength: float, everyone: np.ndarray) -> np.ndarray:
+        return Ridge(alpha=strength).fit(z, y[train]).predict(everyone)
+
+    return predict, lambda told: np.mean((told - y)[validation] ** 2)
+
+
+def _softmax(
+    z: np.ndarray,
+    target: targets.Target,
+    train: np.ndarray,
+    validation: np.ndarray,
+    options: argparse.Namespace,
+) -> tuple[Callable, Callable]:
+    """Shares are as many weighted copies of a region as it has classes."""
+    from sklearn.linear_model import LogisticRegression
+
+    shares = target.shares()
+    region, number = np.nonzero(shares[train])
+    weight = shares[train][region, number]
+
+    def predict(strength: float, everyone: np.ndarray) -> np.ndarray:
+        model = LogisticRegression(C=1 / strength, tol=options.tol, max_iter=ITERATIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of fits that end at the last iteration
+            model.fit(z[region], number, sample_weight=weight)
+        told = np.zeros((len(everyone), shares.shape[1]))
+        told[:, model.classes_] = model.predict_proba(everyone)
+        return told
+
+    def loss(told: np.ndarray) -> float:
+        log_shares = np.log(np.maximum(told[validation], 1e-12))
+        return -np.mean(np.sum(shares[validation] * log_shares, axis=1))
+
+    return predict, loss

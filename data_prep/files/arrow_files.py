@@ -1,0 +1,209 @@
+"""Tables that Arrow reads: Parquet, GeoParquet, and JSON with an object a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+import pyproj
+
+from data_prep.files import csv_files
+from mmgr_jax.data.names import one_form
+from mmgr_jax.errors import InputError
+
+PARQUET = (".parquet", ".geoparquet", ".pq")
+JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+
+# A line that is longer cannot be read.
+_LONGEST_LINE = 1 << 26
+# What pandas calls the row numbers it saves.
+_ROW_NUMBERS = re.compile(r"__index_level_\d+__")
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a file says of itself without reading its rows.
+
+    Attributes:
+        columns: Names of the attribute columns, in one form (`names.one_form`).
+        crs: CRS of the geometries as WKT, None where the file names none.
+        has_geometry: Whether rows carry geometries.
+        num_rows: Number of rows, None where only reading would tell.
+        nested: Paths within columns of structs and lists, such as "categories.primary"
+            and "taxonomy.hierarchy[0]", as far as the file's head tells.
+        as_json: Columns that hold structs and lists as JSON texts, as in GeoJSON; only
+            reading would tell what is in them.
+    """
+
+    columns: tuple[str, ...]
+    crs: str | None
+    has_geometry: bool
+    num_rows: int | None
+    nested: tuple[str, ...] = ()
+    as_json: tuple[str, ...] = ()
+
+    def has(self, name: str) -> bool:
+        """Whether `tables.column` would find a column or a path within one."""
+        name = one_form(name)
+        if name in self.columns:
+            return True
+        path = re.sub(r"\[\d+\]", "[0]", name)
+        return path in self.nested or top(name) in self.as_json
+
+    def inside(self, name: str) -> tuple[str, ...]:
+        """Paths within a column of structs or lists; none within a plain one."""
+        start = one_form(name)
+        return tuple(
+            path for path in self.nested if path.startswith((f"{start}.", f"{start}["))
+        )
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Whether a file is Parquet by its name."""
+    return str(path).lower().endswith(PARQUET)
+
+
+def is_json_lines(path: str | Path) -> bool:
+    """Whether a file has a plain JSON object a line, not a feature of GeoJSON."""
+    if not str(path).lower().endswith(JSON_LINES):
+        return False
+    with pa.input_stream(str(path)) as stream:
+        first = stream.read(_LONGEST_LINE).lstrip().split(b"\n", 1)[0]
+    try:
+        found = json.loads(first)
+    except ValueError:
+        return True  # and reading says what is wrong
+    return not (isinstance(found, dict) and found.get("type") == "Feature")
+
+
+def header(path: str | Path) -> Header:
+    """Columns, CRS and size of a file.
+
+    Raises:
+        InputError: If a column stands twice.
+    """
+    if not is_parquet(path):
+        table = _read_json(path)
+        return Header(
+            *_columns(path, table.schema, {}), table.num_rows, _nested(table.schema)
+        )
+    metadata = pq.read_metadata(path)
+    schema = metadata.schema.to_arrow_schema()
+    geo = _geo(schema)
+    columns, crs, has_geometry = _columns(path, schema, geo)
+    return Header(columns, crs, has_geometry, metadata.num_rows, _nested(schema))
+
+
+def load(path: str | Path, columns: Sequence[str] | None) -> pd.DataFrame:
+    """All rows; a GeoDataFrame where the file has geometries.
+
+    An index that pandas has saved is a column like others where it has a name, and
+    left out where it has none. Whole numbers stay whole beside gaps.
+
+    Args:
+        path: The file.
+        columns: Names, or paths within columns, geometries aside; None: everything.
+    """
+    exact = dict(integer_object_nulls=True)
+    if not is_parquet(path):
+        return _named(_read_json(path).to_pandas(**exact))
+    schema = pq.read_schema(path)
+    geo = _geo(schema)
+    chosen = None
+    if columns is not None:
+        tops = {top(one_form(name)) for name in columns}
+        chosen = [name for name in schema.names if one_form(name) in tops]
+        chosen += [geo["primary_column"]] if geo else []
+    if geo:
+        table = gpd.read_parquet(path, columns=chosen, to_pandas_kwargs=exact)
+    else:
+        table = pq.read_table(path, columns=chosen).to_pandas(**exact)
+    return _named(table)
+
+
+def top(path: str) -> str:
+    """The column that a path begins with."""
+    return re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
+def _read_json(path: str | Path) -> pa.Table:
+    options = pa.json.ReadOptions(block_size=_LONGEST_LINE)
+    with pa.input_stream(str(path)) as stream:
+        return pa.json.read_json(stream, read_options=options)
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns are all that has a name, each in one form."""
+    if any(name is not None for name in table.index.names):
+        table = table.reset_index()
+    unnamed = [name for name in table if _ROW_NUMBERS.fullmatch(str(name))]
+    table = table.drop(columns=unnamed).reset_index(drop=True)
+    kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
+    return table.rename(
+        columns=lambda name: name if name == kept else one_form(str(name))
+    )
+
+
+def _columns(
+    path: str | Path, schema: pa.Schema, geo: dict[str, Any]
+) -> tuple[tuple[str, ...], str | None, bool]:
+    """Columns, CRS, and whether there are geometries."""
+    spatial = geo.get("columns", {})
+    names = [
+        one_form(name)
+        for name in schema.names
+        if name not in spatial and not _ROW_NUMBERS.fullmatch(name)
+    ]
+    csv_files.refuse_repeated(path, names)
+    if not geo:
+        return tuple(names), None, False
+    # GeoParquet: an absent CRS means OGC:CRS84, an explicit null an unknown one.
+    crs = spatial[geo["primary_column"]].get("crs", "OGC:CRS84")
+    try:
+        wkt = pyproj.CRS.from_user_input(crs).to_wkt() if crs else None
+    except pyproj.exceptions.CRSError as error:
+        raise InputError(
+            f"{path}: its CRS is none that is known ({str(error)[:80]}). Write the "
+            f"right one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+        ) from error
+    return tuple(names), wkt, True
+
+
+def _geo(schema: pa.Schema) -> dict[str, Any]:
+    """What GeoParquet says of its geometries; empty where there are none."""
+    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+    # Programs that drop the column often keep what was said of it.
+    return geo if geo.get("primary_column") in schema.names else {}
+
+
+def _nested(schema: pa.Schema) -> tuple[str, ...]:
+    return tuple(
+        place for field in schema for place in _inside(one_form(field.name), field.type)
+    )
+
+
+def _inside(name: str, kind: pa.DataType) -> list[str]:
+    """Paths of everything within a struct or list."""
+    if pa.types.is_struct(kind):
+        inner = [(f"{name}.{field.name}", field.type) for field in kind]
+    elif any(
+        of(kind)
+        for of in (
+            pa.types.is_list,
+            pa.types.is_large_list,
+            pa.types.is_fixed_size_list,
+        )
+    ):
+        inner = [(f"{name}[0]", kind.value_type)]
+    else:
+        return []
+    return [place for path, below in inner for place in (path, *_inside(path, below))]

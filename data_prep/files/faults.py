@@ -1,0 +1,148 @@
+"""What the checks of all kinds of sources share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio
+from pyarrow import ArrowException
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.windows import Window
+
+from data_prep.files import crs as crs_lib
+from data_prep.files import tables
+from mmgr_jax.errors import InputError
+
+Bounds = tuple[float, float, float, float]
+
+CRS_REMEDY = "Write the right one into it: `rio edit-info --crs EPSG:...` or `ogr2ogr "
+CRS_REMEDY += "-a_srs EPSG:... OUT"
+
+# What the readers of tables raise on a file that is damaged or of another format.
+UNREADABLE = (
+    DataSourceError,
+    DataLayerError,
+    ArrowException,
+    OSError,
+    ValueError,
+    KeyError,
+)
+_NAMES_SHOWN = 30
+
+
+def probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
+    """Reads the corners: a truncated file opens well and fails at its end."""
+    for row in {0, source.height - 1}:
+        for column in {0, source.width - 1}:
+            source.read(list(bands), window=Window(column, row, 1, 1))
+
+
+def column_problems(
+    path: str, header: tables.Header, wanted: Sequence[str], key: str
+) -> list[str]:
+    """Columns that the config names and the file lacks."""
+    missing = [name for name in wanted if not header.has(name)]
+    if not missing:
+        return []
+    return [
+        f"{path}: has no column {', '.join(map(repr, missing))}, which {key} names; "
+        f"its columns: {names(header.columns)}."
+    ]
+
+
+def no_crs(path: str | Path) -> str:
+    """The message for a file that does not say where it lies."""
+    return (
+        f"{path}: has no CRS, so nothing says where it lies. Write it into the file, "
+        f"with `rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
+        f"{path}`."
+    )
+
+
+def overlap_problems(
+    key: str,
+    path: str,
+    bounds: Bounds,
+    crs: str,
+    extent_deg: Bounds | None,
+) -> list[str]:
+    """A label that lies elsewhere than the imagery, or nowhere.
+
+    Args:
+        key: The section of the config.
+        path: The file.
+        bounds: Its west, south, east, north, in its own CRS.
+        crs: Its CRS.
+        extent_deg: Those of the imagery in degrees; None: not known.
+    """
+    if extent_deg is None:
+        return []
+    west, south, east, north = crs_lib.transform_bounds(bounds, crs, crs_lib.WGS84)
+    # Infinite coordinates fail here, too.
+    if not (-360 <= west <= east <= 540 and -90.1 <= south <= north <= 90.1):
+        return [
+            f"{key}: {path} has coordinates that do not fit its CRS. Write the right "
+            f"one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+        ]
+    left, bottom, right, top = extent_deg
+    # Longitudes are the same after a whole turn: 181 degrees east is 179 west.
+    meets = any(
+        west + turn < right and east + turn > left for turn in (-360.0, 0.0, 360.0)
+    )
+    if meets and south < top and north > bottom:
+        return []
+    return [
+        f"{key}: {path} does not overlap the imagery. It covers "
+        f"{_box((west, south, east, north))}, the imagery {_box(extent_deg)}. "
+        + crs_lib.wrong_place_advice(bounds, crs)
+    ]
+
+
+def _box(bounds_deg: Bounds) -> str:
+    west, south, east, north = bounds_deg
+    return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"
+
+
+def no_table(path: str | Path, error: Exception) -> str:
+    """The message for a damaged table."""
+    return (
+        f"{path}: cannot be read ({error}). Wanted: {tables.FORMATS}. The file may be "
+        "truncated or of another format than its name says."
+    )
+
+
+def refuse(city: str, found: Sequence[str]) -> None:
+    """Raises one `InputError` that lists all that was found wrong with a city."""
+    if found:
+        listed = "".join(f"\n  {index}. {text}" for index, text in enumerate(found, 1))
+        raise InputError(f"{city}: {len(found)} problem(s), nothing was built.{listed}")
+
+
+def names(columns: Sequence[str]) -> str:
+    """Names in words, shortened when there are many."""
+    shown = ", ".join(repr(str(name)) for name in columns[:_NAMES_SHOWN])
+    more = len(columns) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown or "none"
+
+
+def rows(chosen: pd.Series) -> str:
+    """Some row numbers in words, counted from 1."""
+    numbers = np.flatnonzero(chosen.to_numpy()) + 1
+    more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
+    return f"row {', '.join(map(str, numbers[:5]))}{more}"
+
+
+def infinite(path: str | Path, table: gpd.GeoDataFrame) -> list[str]:
+    """Rows with coordinates that are not finite; an empty geometry has none."""
+    there = table.geometry.notna() & ~table.geometry.is_empty
+    wrong = there & ~np.isfinite(table.bounds).all(axis=1)
+    if not wrong.any():
+        return []
+    return [
+        f"{path}: {int(wrong.sum())} row(s) have coordinates that are not finite: "
+        f"{rows(wrong)}. Correct or delete them."
+    ]

@@ -1,0 +1,247 @@
+"""Tables with or without geometries: GeoParquet, GeoPackage, GeoJSON, CSV, ..."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyogrio
+from pyogrio.errors import DataSourceError
+
+from data_prep.files import arrow_files, csv_files, encodings, shapefiles, table_formats
+from data_prep.files.arrow_files import Header
+from data_prep.files.csv_files import Text
+from mmgr_jax.data.names import one_form
+from mmgr_jax.errors import InputError
+
+__all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "load"]
+
+FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines or CSV"
+# "a.b[0]": the item 0 of the list b of the struct a.
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+# Drivers whose texts may be in another encoding than the format says.
+_OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
+# What pyogrio raises, of its own making, where an archive ends too early.
+_TOO_SHORT = (IndexError, UnboundLocalError)
+
+
+def header(
+    path: str | Path, layer: str | None = None, text: Text | None = None
+) -> Header:
+    """Columns, CRS and size of a file.
+
+    Raises:
+        InputError: If a CSV is empty, not in its encoding or has another separator, a
+            column stands twice, or nothing says the encoding of a Shapefile.
+    """
+    text = text or Text()
+    if csv_files.is_csv(path) or _by_arrow(path):
+        table_formats.check_packed(path)
+    if csv_files.is_csv(path):
+        named = tuple(name for name in csv_files.names(path, text) if name)
+        return Header(named, None, False, None)
+    if _by_arrow(path):
+        _refuse_encoding(path, text, "Parquet and JSON lines")
+        return arrow_files.header(path)
+    info = _info(path, layer, text)
+    names = tuple(one_form(name) for name in info["fields"])
+    return Header(
+        columns=names,
+        crs=info["crs"],
+        has_geometry=info["geometry_type"] is not None,
+        num_rows=info["features"] if info["features"] >= 0 else None,
+        nested=tuple(
+            f"{name}[0]"
+            for name, kind in zip(names, info["ogr_types"], strict=True)
+            if kind.endswith("List")
+        ),
+        as_json=tuple(
+            name
+            for name, kind in zip(names, info["ogr_subtypes"], strict=True)
+            if kind == "OFSTJSON"
+        ),
+    )
+
+
+def load(
+    path: str | Path,
+    layer: str | None = None,
+    text: Text | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """All rows; a GeoDataFrame where the file has geometries.
+
+    Cells of a CSV are texts, as written; `cells` makes numbers of them.
+
+    Args:
+        path: The file.
+        layer: Layer of a GeoPackage; None: its only one with geometries.
+        text: How a text file is written.
+        columns: What a CSV or Parquet file is asked for, geometries aside; None:
+            everything.
+
+    Raises:
+        InputError: If a text is not in its encoding, or a row of a CSV has another
+            number of fields than its header.
+    """
+    text = text or Text()
+    if csv_files.is_csv(path):
+        tops = None
+        if columns is not None:
+            tops = list(dict.fromkeys(one_form(name) for name in columns))
+        return csv_files.load(path, text, tops)
+    if _by_arrow(path):
+        return arrow_files.load(path, columns)
+    return _load_layer(path, layer, text)
+
+
+def column(table: pd.DataFrame, name: str) -> pd.Series:
+    """A column, or what stands at a path within one; None where a row has none."""
+    name = one_form(name)
+    if name in table.columns:
+        return table[name]
+    top = arrow_files.top(name)
+    if top not in table.columns:
+        raise InputError(
+            f"column {name!r}: the head of the file names it, but its rows have "
+            f"{', '.join(map(repr, table.columns))}; the file is damaged."
+        )
+    values = table[top].astype(object)
+    for key, index in _STEP.findall(name[len(top) :]):
+        step = key or int(index)
+        values = values.map(lambda row, step=step: _inside(row, step))
+    return values.rename(name)
+
+
+def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
+    """Names of a file's layers, or of those with geometries; none without layers."""
+    if csv_files.is_csv(path) or _by_arrow(path):
+        return ()
+    table_formats.check_table(path)
+    try:
+        found = pyogrio.list_layers(path).tolist()
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
+    return tuple(name for name, kind in found if kind is not None or not spatial)
+
+
+def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str | None:
+    """Why a layer cannot be read, or None when it can.
+
+    Args:
+        path: The file.
+        layer: The layer that is asked for; None: the only one with geometries, or the
+            only one.
+        key: The config key that names the layer; None where none does.
+    """
+    found = layers(path)
+    listed = ", ".join(map(repr, found)) or "none"
+    if layer is not None and layer not in found:
+        return (
+            f"{path}: has no layer {layer!r}, which {key} names; its layers: {listed}."
+        )
+    if layer is not None or len(found) < 2 or len(layers(path, spatial=True)) == 1:
+        return None
+    remedy = f"{key} must name one of {listed}"
+    if key is None:
+        remedy = f"save one of {listed} by itself, with `ogr2ogr OUT {path} LAYER`"
+    return f"{path}: has {len(found)} layers; {remedy}."
+
+
+def no_column(path: str | Path, found: Header, wanted: Sequence[str]) -> str | None:
+    """The message for columns that a file lacks, with the nearest ones it has."""
+    missing = [name for name in wanted if not found.has(name)]
+    if not missing:
+        return None
+    all_names = [str(name) for name in (*found.columns, *found.nested)]
+    folded = {name.casefold(): name for name in all_names}
+    near = []
+    for name in missing:
+        close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+        near += [f"{folded[match]!r} for {name!r}" for match in close]
+    advice = f" Perhaps {', '.join(near)}?" if near else ""
+    shown = ", ".join(map(repr, all_names[:30])) or "none"
+    return (
+        f"{path}: has no column {', '.join(map(repr, missing))}, which config.pois "
+        f"names; its columns: {shown}.{advice}"
+    )
+
+
+def _by_arrow(path: str | Path) -> bool:
+    return arrow_files.is_parquet(path) or arrow_files.is_json_lines(path)
+
+
+def _only_spatial(path: str | Path, layer: str | None) -> str | None:
+    """The layer with geometries where tables of styles and the like lie beside it."""
+    found = layers(path, spatial=True)
+    return found[0] if layer is None and len(found) == 1 else layer
+
+
+def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:
+    """What GDAL says of a layer, once it is known how to read its texts."""
+    chosen = _only_spatial(path, layer)
+    try:
+        info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
+    except UnicodeError as error:
+        raise _undecodable(path, text, error) from error
+    except _TOO_SHORT as error:
+        raise DataSourceError("it holds no layer") from error
+    table_formats.refuse_driver(path, info["driver"])
+    if info["driver"] == shapefiles.DRIVER:
+        shapefiles.refuse_unknown_encoding(path, info, text)
+    elif info["driver"] not in _OPEN_TEXTS:
+        _refuse_encoding(path, text, f"files of the format {info['driver']}")
+    return info
+
+
+def _refuse_encoding(path: str | Path, text: Text, what: str) -> None:
+    declared = text.encoding
+    if declared and encodings.python_name(declared) != encodings.DEFAULT:
+        raise InputError(
+            f"{path}: {text.key}.encoding is {declared!r}, but {what} are in UTF-8 "
+            "always. Set it to None."
+        )
+
+
+def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame:
+    chosen = _only_spatial(path, layer)
+    _info(path, chosen, text)
+    try:
+        with warnings.catch_warnings():
+            # Of columns in which some cells are JSON; `cells` tells them from text.
+            warnings.filterwarnings("ignore", "Could not parse column", UserWarning)
+            table = gpd.read_file(path, layer=chosen, encoding=text.encoding)
+    except UnicodeError as error:
+        raise _undecodable(path, text, error) from error
+    kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
+    return table.rename(
+        columns=lambda name: name if name == kept else one_form(str(name))
+    )
+
+
+def _undecodable(path: str | Path, text: Text, error: UnicodeError) -> InputError:
+    key = text.key
+    remedy = f"Declare its encoding in {key}.encoding" if key else "Save it as UTF-8"
+    return InputError(f"{path}: {error}. {remedy}, such as 'utf-8' or 'gb18030'.")
+
+
+def _inside(row: Any, step: str | int) -> Any:
+    """Field or item of a struct or list, None where there is none."""
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except ValueError:
+            return None
+    if isinstance(step, str):
+        return row.get(step) if isinstance(row, dict) else None
+    if row is None or isinstance(row, (float, dict)) or len(row) <= step:
+        return None
+    return row[step]

@@ -1,0 +1,222 @@
+"""Is the imagery fit to be cut into RGB tiles?"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+from rasterio.transform import array_bounds
+from rasterio.windows import Window
+
+from data_prep.files import crs as crs_lib
+from data_prep.files import faults, formats
+from data_prep.imagery import declared, headers, mosaic, placement, stretch
+from data_prep.imagery import paths as paths_lib
+from data_prep.imagery.headers import Header
+from data_prep.imagery.stretch import Setting
+from mmgr_jax.errors import InputError
+
+# An alpha band is 0 or full but for soft edges; near infrared is mostly in between.
+_MAX_BETWEEN = 0.1
+_ALPHA_WINDOW_PX = 256
+# No imagery of a city is finer; degrees a pixel are.
+_MIN_PIXEL_M = 0.005
+
+
+def problems(
+    paths: Sequence[str],
+    bands: Sequence[int],
+    nodata: float | None = None,
+    stretch: Setting = None,
+    overlap: str = "first",
+    ignore: Sequence[str] = (),
+    grid: str | None = None,
+    folders: Sequence[str] = (),
+) -> list[str]:
+    """Everything that keeps files from being read as RGB tiles; see `Imagery`."""
+    found = _setting_problems(paths, bands, nodata, stretch)
+    found += declared.problems(ignore, grid)
+    if overlap not in mosaic.OVERLAPS:
+        allowed = " or ".join(map(repr, mosaic.OVERLAPS))
+        found.append(f"config.imagery.overlap is {overlap!r}; allowed: {allowed}.")
+    found += _path_problems(paths, bands)
+    if found and not paths_lib.expand(paths):
+        return found
+    fit, unfit = [], []
+    allowed = paths_lib.folders(paths, folders)
+    said = declared.Declared(tuple(ignore), grid)
+    for path in paths_lib.expand(paths):
+        try:
+            header = headers.read(path, allowed, said)
+            told = headers.problem(header, bands) or _place_problem(header)
+            told = told or _content_problem(header, bands)
+        except InputError as error:
+            told = str(error)
+        if told:
+            unfit.append((path, told))
+        else:
+            fit.append(header)
+    found += _each_once(unfit)
+    if not found and fit:
+        found += _zoom_problems(fit) + _stretch_problems(fit, bands, nodata, stretch)
+    return found
+
+
+def extent_deg(
+    paths: Sequence[str],
+    *,
+    ignore: Sequence[str] = (),
+    grid: str | None = None,
+    folders: Sequence[str] = (),
+    **_: object,
+) -> faults.Bounds:
+    """West, south, east, north of all files in degrees; across 180, east is beyond."""
+    allowed = paths_lib.folders(paths, folders)
+    said = declared.Declared(tuple(ignore), grid)
+    read = [headers.read(path, allowed, said) for path in paths_lib.expand(paths)]
+    boxes = placement.footprints(read, crs_lib.WGS84)
+    west = crs_lib.near_deg(boxes[:, 0], boxes[0, 0])
+    east = west + boxes[:, 2] - boxes[:, 0]
+    south, north = boxes[:, 1].min(), boxes[:, 3].max()
+    return float(west.min()), float(south), float(east.max()), float(north)
+
+
+def _path_problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
+    """Patterns that find nothing; and a word on files that one leaves out by case."""
+    found = []
+    for pattern in map(str, paths):
+        files = paths_lib.expand([pattern])
+        if not files:
+            found.append(
+                f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
+                "GeoTIFF (a deeper one with config.imagery.stretch) with a CRS and "
+                f"bands {tuple(bands)} for red, green, blue."
+                + paths_lib.none_found(pattern)
+            )
+        if others := paths_lib.other_case(pattern, files):
+            logging.warning(
+                "config.imagery.paths %r leaves out %d file(s) whose ending is in "
+                "another case, such as %s; name a pattern for them, too, if they count",
+                pattern,
+                len(others),
+                others[0],
+            )
+    return found
+
+
+def _each_once(unfit: Sequence[tuple[Path, str]]) -> list[str]:
+    """What is wrong with files; the same of many is said once."""
+    groups: dict[str, list[tuple[Path, str]]] = {}
+    for path, told in unfit:
+        plain = told.replace(str(path.with_suffix(".tif")), "").replace(str(path), "")
+        groups.setdefault(plain, []).append((path, told))
+    return [
+        group[0][1]
+        + (
+            f" So it is with {len(group) - 1:,} more, up to {group[-1][0]}."
+            if len(group) > 1
+            else ""
+        )
+        for group in groups.values()
+    ]
+
+
+def _zoom_problems(fit: Sequence[Header]) -> list[str]:
+    """Tiles of a web map at several zooms: each would cover the others."""
+    tiles = [declared.tile_of(header.path) for header in fit if header.declared.changes]
+    zooms = sorted({tile[0] for tile in tiles if tile is not None})
+    if fit[0].declared.grid is None or len(zooms) < 2:
+        return []
+    return [
+        f"config.imagery.paths: finds tiles of the zooms {', '.join(map(str, zooms))}, "
+        "which show the same ground. Name one, such as "
+        f"{str(fit[-1].path.parents[2] / str(zooms[-1]) / '*' / '*')!r}."
+    ]
+
+
+def _setting_problems(
+    paths: Sequence[str],
+    bands: Sequence[int],
+    nodata: float | None,
+    setting: Setting,
+) -> list[str]:
+    """Problems seen without opening a file."""
+    found = stretch.problems(setting)
+    if not paths:
+        found.append(
+            "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
+            "patterns such as ('raw/imagery/*.tif',)."
+        )
+    if len(bands) != 3:
+        found.append(
+            f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
+            "green and blue, counted from 1."
+        )
+    if nodata is not None and not math.isfinite(nodata):
+        found.append(
+            f"config.imagery.nodata is {nodata}; allowed: a number, or None. NaN "
+            "always counts as missing."
+        )
+    return found
+
+
+def _place_problem(header: Header) -> str | None:
+    """Longitude and latitude that are said to be metres, at pixels of a hair."""
+    assert header.crs is not None
+    size = (header.height_px, header.width_px)
+    bounds = array_bounds(*size, header.transform)
+    is_tiny = abs(header.transform.determinant) < _MIN_PIXEL_M**2
+    if not (is_tiny and crs_lib.in_degrees_by_mistake(bounds, header.crs)):
+        return None
+    return (
+        f"{header.path}: its corner is at ({bounds[0]:g}, {bounds[3]:g}), a pixel is "
+        f"{header.transform.a:g} wide. {crs_lib.wrong_place_advice(bounds, header.crs)}"
+    )
+
+
+def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
+    """What is wrong with the pixels of a file, as far as a look at a few can tell."""
+    try:
+        with formats.settings(), headers.open_file(header) as source:
+            faults.probe(source, list(bands))
+            if ColorInterp.alpha in header.colors:
+                return _alpha_problem(header, source)
+    except RasterioError as error:
+        return str(formats.unreadable(header.path, error))
+    return None
+
+
+def _alpha_problem(header: Header, source: rasterio.DatasetReader) -> str | None:
+    """A fourth band is written as alpha unless told otherwise, whatever it shows."""
+    band = header.colors.index(ColorInterp.alpha) + 1
+    width = min(header.width_px, _ALPHA_WINDOW_PX)
+    height = min(header.height_px, _ALPHA_WINDOW_PX)
+    left, top = (header.width_px - width) // 2, (header.height_px - height) // 2
+    alpha = source.read(band, window=Window(left, top, width, height))
+    between = float(np.mean((alpha > 0) & (alpha < alpha.max())))
+    if between <= _MAX_BETWEEN:
+        return None
+    return (
+        f"{header.path}: band {band} is marked as alpha, but {between:.0%} of its "
+        "values are neither the lowest nor the highest, so pixels that are there would "
+        f"count as missing. {headers.alpha_remedy(header, band)}"
+    )
+
+
+def _stretch_problems(
+    read: Sequence[Header],
+    bands: Sequence[int],
+    nodata: float | None,
+    setting: Setting,
+) -> list[str]:
+    try:
+        told = stretch.unfit(setting, read, bands, nodata)
+    except InputError as error:
+        told = str(error)
+    return [told] if told else []

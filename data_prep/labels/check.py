@@ -1,0 +1,194 @@
+"""Are the files behind a label fit, and do they lie where the imagery lies?"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_prep.files import cells, csv_files, encodings, faults, table_formats, tables
+from data_prep.files import crs as crs_lib
+from data_prep.labels import LabelSource, check_rasters, points, polygons
+from data_prep.labels import source as source_lib
+from mmgr_jax.errors import InputError
+
+_CLASSES_SHOWN = 12
+
+
+def problems(
+    name: str, settings: Mapping[str, Any], extent_deg: faults.Bounds | None
+) -> list[str]:
+    """Everything that keeps a file from giving a label; see `labels.LabelSource`."""
+    key = f"config.labels.{name}"
+    allowed = [field.name for field in dataclasses.fields(LabelSource)]
+    unknown = sorted(set(settings) - set(allowed))
+    if unknown:
+        return [
+            f"{key}: has no setting {faults.names(unknown)}; allowed: "
+            f"{faults.names(allowed)}."
+        ]
+    if not {"kind", "path"} <= set(settings):
+        return [f"{key}: has {faults.names(list(settings))}; kind and path are needed."]
+    if not re.fullmatch(r"\w+", name):
+        return [f"{key}: a name has letters, digits and underscores only."]
+    source = LabelSource(**settings)
+    found = source_lib.problems(key, source)
+    encoding = encodings.problem(source.encoding, key)
+    found += [encoding] if encoding else []
+    if found:
+        return found
+    if not source.path or not Path(source.path).is_file():
+        what = "is a folder" if Path(source.path or "").is_dir() else "no such file"
+        what = what if source.path else "names no file"
+        return [f"{key}.path {source.path!r}: {what}. Wanted: {_wanted(source)}."]
+    try:
+        if source.form == "raster":
+            if _is_table(source.path):
+                return [_no_raster(key, source)]
+            return check_rasters.problems(key, source, extent_deg)
+        if source.form == "table":
+            return _table_problems(key, source)
+        return _polygon_problems(key, source, extent_deg)
+    except InputError as error:
+        told = str(error)
+        return [told if told.startswith(key) else f"{key}: {told}"]
+    except faults.UNREADABLE as error:
+        return [faults.no_table(source.path, error)]
+
+
+def _wanted(source: LabelSource) -> str:
+    """What kind of file would do."""
+    if source.form == "raster":
+        return f"a GeoTIFF with a CRS, in {source.unit}"
+    if source.form == "table":
+        return f"a CSV or Parquet table with region ids in {source.id_column!r}"
+    said = f"in {source.unit}"
+    if source.has_classes:
+        said = f"one of {', '.join(source.class_of)}"
+    return f"polygons with column {source.column!r}, {said}"
+
+
+def _table_problems(key: str, source: LabelSource) -> list[str]:
+    assert source.id_column is not None
+    several = tables.layer_problem(source.path, None, None)
+    if several:
+        return [f"{key}: {several}"]
+    header = tables.header(source.path, None, source.text(key))
+    wanted = [source.id_column]
+    wanted += source.class_of if source.kind == "share" else [source.column or ""]
+    return faults.column_problems(source.path, header, wanted, key)
+
+
+def _polygon_problems(
+    key: str, source: LabelSource, extent_deg: faults.Bounds | None
+) -> list[str]:
+    assert source.column is not None
+    several = tables.layer_problem(source.path, None, None)
+    if several:
+        return [f"{key}: {several}"]
+    header = tables.header(source.path, None, source.text(key))
+    named = [source.column, source.x_column, source.y_column]
+    wanted = [name for name in named if name and name != source_lib.EACH]
+    found = faults.column_problems(source.path, header, wanted, key)
+    crs = source.crs or header.crs
+    if not header.has_geometry and source.x_column is None:
+        found.append(
+            f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
+            "table of regions, or x_column, y_column and crs for points with a count."
+        )
+    elif crs is None:
+        found.append(faults.no_crs(source.path))
+    elif source.crs is None and (problem := _crs_problem(crs)):
+        found.append(f"{source.path}: {problem} {faults.CRS_REMEDY} {source.path}`.")
+    elif source.crs and (problem := _crs_problem(source.crs)):
+        found.append(f"{key}.crs: {problem}")
+    if found:
+        return found
+    assert crs is not None
+    table = points.load(key, source)
+    if not (table.geometry.notna() & ~table.geometry.is_empty).any():
+        return [
+            f"{source.path}: no row has a geometry. Wanted: polygons with column "
+            f"{source.column!r}, at least one."
+        ]
+    if infinite := faults.infinite(source.path, table):
+        return infinite
+    if source.has_classes:
+        found += _unknown_classes(key, source, tables.column(table, source.column))
+    elif source.column != source_lib.EACH:
+        found += _no_numbers(key, source, tables.column(table, source.column))
+    kinds = set(table.geom_type.dropna())
+    if not kinds <= set(polygons.POLYGONS) and not (
+        source.kind == "count" and points.are_points(table)
+    ):
+        found.append(
+            f"{source.path}: holds {faults.names(sorted(kinds))}. Wanted: polygons; or "
+            "points alone, which carry a count (kind 'count') and nothing else."
+        )
+    bounds = tuple(float(edge) for edge in table.total_bounds)
+    return found + faults.overlap_problems(key, source.path, bounds, crs, extent_deg)
+
+
+def _crs_problem(crs: str) -> str | None:
+    try:
+        return crs_lib.unusable(crs)
+    except InputError as error:
+        return str(error)
+
+
+def _is_table(path: str) -> bool:
+    """Whether a file that is no raster is a table or has geometries."""
+    if csv_files.is_csv(path) or path.lower().endswith(".parquet"):
+        return True
+    try:
+        table_formats.check_table(path)
+    except InputError:
+        return False
+    return True
+
+
+def _no_raster(key: str, source: LabelSource) -> str:
+    return (
+        f"{key}: {source.path} is a table, not a raster, and {key}.column names none "
+        f"of its columns. Name the one with the {source.kind}, and id_column where "
+        f"rows are regions; {source_lib.EACH!r} counts polygons or points themselves."
+    )
+
+
+def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+    what = f"{source.path}: column {source.column!r}"
+    present = cells.text(column, what).dropna()
+    unknown = present[~present.isin(list(source.class_of))].value_counts()
+    if not len(unknown):
+        return []
+    where = f"{key}.mapping" if len(source.mapping) else f"{key}.classes"
+    return [
+        f"{source.path}: column {source.column!r} holds {len(unknown)} class(es) "
+        f"unknown to {where}: {_counted(unknown)}. Allowed: "
+        f"{', '.join(source.class_of)}. Give each a class, or None to leave it out, in "
+        f"{key}.mapping, or leave the cell empty for land without a class."
+    ]
+
+
+def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+    what = f"{source.path}: column {source.column!r}"
+    wrong = column[cells.numbers(column, what)[1]]
+    if not len(wrong):
+        return []
+    return [
+        f"{key}: {source.path}, column {source.column!r}, holds "
+        f"{_counted(wrong.astype(str).value_counts())}, which is no number. Leave the "
+        'cell empty where it is missing; classes are of kind "share" or "class".'
+    ]
+
+
+def _counted(values: pd.Series) -> str:
+    """Values with how often they occur, shortened when there are many."""
+    shown = values[:_CLASSES_SHOWN].items()
+    rows = ", ".join(f"{value!r} ({count})" for value, count in shown)
+    more = len(values) - _CLASSES_SHOWN
+    return rows + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,50 @@
+"""Is the raster behind a label fit, and does it lie where the imagery lies?"""
+
+from __future__ import annotations
+
+from data_prep.files import crs as crs_lib
+from data_prep.files import faults
+from data_prep.labels import LabelSource, raster_files
+from data_prep.labels import source as source_lib
+from data_prep.labels.raster_files import Band
+
+
+def problems(
+    key: str, source: LabelSource, extent_deg: faults.Bounds | None
+) -> list[str]:
+    """Everything that keeps a raster from giving a label.
+
+    Args:
+        key: The section of the config.
+        source: What it says.
+        extent_deg: West, south, east, north of the imagery; None: not known.
+
+    Raises:
+        InputError: If the file cannot be read, or its band is not the one meant.
+    """
+    with raster_files.open_band(key, source) as band:
+        raster = band.raster
+        if raster.crs is None:
+            return [faults.no_crs(source.path)]
+        own_crs = raster.crs.to_wkt()
+        if unusable := crs_lib.unusable(own_crs):
+            return [f"{source.path}: {unusable} {faults.CRS_REMEDY} {source.path}`."]
+        if raster.transform.is_degenerate:
+            return [f"{source.path}: its pixels have no area. Make it again."]
+        faults.probe(raster, [band.number])
+        found = _unit_problems(key, source, band)
+        return found + faults.overlap_problems(
+            key, source.path, band.bounds, own_crs, extent_deg
+        )
+
+
+def _unit_problems(key: str, source: LabelSource, band: Band) -> list[str]:
+    """A unit of the file that contradicts what the config says of its numbers."""
+    unit = band.raster.units[band.number - 1] or ""
+    if source.kind != "count" or not source_lib.names_area(unit):
+        return []
+    return [
+        f"{key}: kind is 'count', but band {band.said} of {source.path} is in "
+        f"{unit!r}, which is per area. Say kind='density' and that unit; or, where the "
+        "file is wrong, correct it with `rio edit-info --units`."
+    ]

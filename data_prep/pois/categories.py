@@ -1,0 +1,198 @@
+"""The categories of POIs: those of the file, or a list that cities share."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int, Int32
+
+from data_prep.files import cells, faults, tables
+from mmgr_jax.data.names import one_form
+from mmgr_jax.errors import InputError
+
+_NAMES_SHOWN = 5
+_NAME, _PARENT = "category", "parent"
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryList:
+    """A list of categories, in an order that decides their ids.
+
+    Attributes:
+        names: The categories, each once.
+        parents: Their first-level categories; empty: the file of POIs tells.
+        other: Category of POIs whose own is not in the list; None: such are left out.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[str, ...]
+    other: str | None
+
+
+def shared_list(
+    *,
+    path: str | None = None,
+    names: Sequence[str] = (),
+    parents: Sequence[str] = (),
+    unknown: str | None = None,
+) -> CategoryList | None:
+    """The list that `config.pois.categories` asks for, None where it asks for none.
+
+    Args:
+        path: A CSV with a column "category" and, if wanted, "parent".
+        names: The categories themselves, in place of a file.
+        parents: Their first-level categories, one each, or none.
+        unknown: Which of them takes the POIs of other categories; None: left out.
+
+    Raises:
+        InputError: If the list is empty, repeats a name, or lacks `unknown`.
+    """
+    if path is not None and names:
+        raise InputError("config.pois.categories: give a path or names, not both.")
+    where = f"config.pois.categories.{'names' if path is None else f'path {path!r}'}"
+    if path is not None:
+        names, parents = _read(path)
+    names, parents = (
+        tuple(one_form(str(name)) for name in given) for given in (names, parents)
+    )
+    unknown = None if unknown is None else one_form(unknown)
+    if not names:
+        if path is None and not parents and unknown is None:
+            return None
+        raise InputError(
+            f"{where}: holds no category, but the rest of config.pois.categories is "
+            f"set (unknown={unknown!r}, {len(parents)} parents). Give the names or a "
+            "path, too, or set None."
+        )
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise InputError(
+            f"{where}: {', '.join(map(repr, repeated[:_NAMES_SHOWN]))} stands there "
+            "more than once; name each category once."
+        )
+    if parents and len(parents) != len(names):
+        raise InputError(
+            f"config.pois.categories: {len(parents)} parents for {len(names)} names; "
+            "give one each, or none."
+        )
+    if unknown is not None and unknown not in names:
+        raise InputError(
+            f"config.pois.categories.unknown is {unknown!r}, which is not in the list "
+            f"({where}); add it, or set None to leave such POIs out."
+        )
+    return CategoryList(tuple(names), tuple(parents), unknown)
+
+
+def own_list(category: pd.Series) -> CategoryList:
+    """The categories that occur, sorted; such as look alike are told."""
+    names = tuple(sorted(set(category.astype(str))))
+    cells.tell_alike(names, "categories of POIs")
+    return CategoryList(names, (), None)
+
+
+def unlisted(
+    category: pd.Series, listed: CategoryList | None
+) -> Bool[np.ndarray, " n"]:
+    """Which POIs have a category that a list lacks; without a list, none.
+
+    The commonest of these categories are logged.
+    """
+    if listed is None:
+        return np.zeros(len(category), bool)
+    unknown = (category.notna() & ~category.isin(listed.names)).to_numpy(bool)
+    if unknown.any():
+        counts = category[unknown].value_counts()
+        shown = ", ".join(f"{n!r} ({c:,})" for n, c in counts[:_NAMES_SHOWN].items())
+        logging.warning(
+            "%d POIs of %d categories that are not in the list %s: %s%s",
+            unknown.sum(),
+            len(counts),
+            "are left out" if listed.other is None else f"count as {listed.other!r}",
+            shown,
+            ", ..." if len(counts) > _NAMES_SHOWN else "",
+        )
+    return unknown
+
+
+def ids_of(category: pd.Series, listed: CategoryList) -> Int32[np.ndarray, " n"]:
+    """Index of each POI's category in a list [n], that of `other` where it lacks it."""
+    ids = pd.Index(listed.names).get_indexer(category.to_numpy(object))
+    if listed.other is not None:
+        ids = np.where(ids < 0, listed.names.index(listed.other), ids)
+    assert (ids >= 0).all()
+    return ids.astype(np.int32)
+
+
+def parents_of(
+    listed: CategoryList, ids: Int[np.ndarray, " n"], parent: pd.Series | None
+) -> tuple[str, ...]:
+    """First-level category of each category of a list.
+
+    Args:
+        listed: The list; its own parents come first.
+        ids: Category of each POI [n].
+        parent: First-level category of each POI as the file has it [n], or None.
+
+    Returns:
+        The list's own, else the most frequent of the category's POIs, else itself.
+    """
+    if listed.parents:
+        return listed.parents
+    if parent is None:
+        return listed.names
+    pairs = pd.DataFrame(dict(id=ids, parent=parent.to_numpy(object)))
+    counts = pairs.dropna().value_counts().reset_index(name="count")
+    counts = counts.sort_values(
+        ["id", "count", "parent"], ascending=[True, False, True]
+    )
+    torn = counts["id"][counts["id"].duplicated()].unique()
+    if len(torn):
+        logging.warning(
+            "categories with several parents, the most frequent is taken: %s",
+            ", ".join(listed.names[index] for index in torn[:_NAMES_SHOWN]),
+        )
+    first = counts.drop_duplicates("id").set_index("id")["parent"].to_dict()
+    return tuple(str(first.get(index, name)) for index, name in enumerate(listed.names))
+
+
+def problems(categories: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `config.pois.categories`."""
+    try:
+        shared_list(**categories)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _read(path: str) -> tuple[list[str], list[str]]:
+    if not Path(path).is_file():
+        raise InputError(
+            f"config.pois.categories.path {path!r}: no such file. Wanted: a CSV with a "
+            "column 'category' and, if there are first-level categories, 'parent'."
+        )
+    try:
+        has = tables.header(path).columns
+        table = tables.load(path)
+    except InputError:
+        raise
+    except faults.UNREADABLE as error:
+        raise InputError(faults.no_table(path, error)) from error
+    if _NAME not in has:
+        raise InputError(
+            f"{path}: has no column {_NAME!r}; its columns: {', '.join(has)} "
+            "(config.pois.categories.path)."
+        )
+    names = cells.text(table[_NAME], f"{path}: column {_NAME!r}")
+    if names.isna().any():
+        row = int(np.argmax(names.isna())) + 1
+        raise InputError(f"{path}: row {row} has no {_NAME}; fill or delete it.")
+    if _PARENT not in has:
+        return names.tolist(), []
+    parents = cells.text(table[_PARENT], f"{path}: column {_PARENT!r}")
+    return names.tolist(), parents.fillna(names).tolist()

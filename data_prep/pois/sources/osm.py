@@ -1,0 +1,264 @@
+"""POIs of an OpenStreetMap extract: which elements are one, and of what category.
+
+`osm_categories.csv` decides. Each line gives a key, a value or "*" for any other, and
+the category and first-level category, in which "*" stands for the value; a line without
+category says that such elements are no POIs. Where several keys of an element have a
+category, the earlier line wins, so that an element is one POI.
+
+Points are POIs themselves; ways and multipolygons are answered by a point inside them.
+Relations that only list others (routes, sites, stop areas) are left out, since their
+members stand for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from jaxtyping import Bool
+
+from data_prep.files import cells, csv_files, tables
+from data_prep.pois.sources import osm_readers
+from mmgr_jax.errors import InputError, check_choice
+
+SUFFIXES = (".pbf", ".osm")
+CRS = "EPSG:4326"
+PARENT = "parent"
+COLUMNS = ("name", "category", PARENT)
+TWICE = "mapped twice"
+_TABLE = Path(__file__).with_name("osm_categories.csv")
+_FIELDS = ("key", "value", "category", "parent")
+# Columns of tables with the name of an element, and such a name.
+_IDS = ("@id", "id")
+_ELEMENT = re.compile(r"(?:node|way|relation)/\d+")
+_TAGS_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One line of the table: its rank, and what it makes of a value."""
+
+    rank: int
+    category: str
+    parent: str
+
+
+def header(path: str) -> tables.Header:
+    """Columns and CRS of what `load` makes of an extract.
+
+    Raises:
+        pyogrio.errors.DataSourceError: If it is none.
+    """
+    osm_readers.probe(path)
+    return tables.Header(COLUMNS, CRS, True, None)
+
+
+def is_extract(path: str) -> bool:
+    """Whether a file is an extract by its name."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def header_of_table(path: str, found: tables.Header) -> tables.Header:
+    """Columns and CRS of what `load` makes of a table with a column a tag.
+
+    Raises:
+        InputError: If it has no geometries.
+    """
+    if not found.has_geometry:
+        raise InputError(
+            f"{path}: config.pois.format is 'osm', but the file has no geometries. "
+            "Wanted: an extract (.osm.pbf), or a table with geometries and a column a "
+            "tag, such as the GeoJSON of overpass-turbo."
+        )
+    return tables.Header(COLUMNS, found.crs, True, found.num_rows)
+
+
+def tags_advice(found: tables.Header) -> str:
+    """What to do with a table whose columns are tags; empty where they are not."""
+    tags = [name for name in found.columns if name in _own_rules()]
+    if not tags or not found.has_geometry:
+        return ""
+    shown = ", ".join(map(repr, tags[:_TAGS_SHOWN]))
+    return (
+        f" Its column(s) {shown} are tags of OpenStreetMap: set config.pois.format to "
+        f"'osm' to make categories of them by {_TABLE.name}."
+    )
+
+
+def load(
+    path: str,
+    *,
+    reader: str = "gdal",
+    table: str | None = None,
+    layer: str | None = None,
+    text: tables.Text | None = None,
+) -> tuple[gpd.GeoDataFrame, dict[str, Bool[np.ndarray, " n"]]]:
+    """The POIs of an extract, named by their elements, such as "node/17".
+
+    Args:
+        path: A file .osm.pbf or .osm, or a table with geometries and a column a tag.
+        reader: Of extracts, one of `osm_readers.READERS`. "gdal" comes with pyogrio;
+            "quackosm" (requirements-osm.txt) is made for whole countries, and leaves
+            out ways that the edge of an extract cuts.
+        table: A CSV with columns key, value, category and parent; None: ours.
+        layer: Layer of a table; None: its only one.
+        text: How a table is written.
+
+    Returns:
+        Columns name, category, parent and geometry; and which rows are places that
+        stand in the file twice: within an area of the same category, and of its name
+        or without one.
+
+    Raises:
+        InputError: If a file is damaged or nothing in it is a POI.
+    """
+    check_choice("pois.osm.reader", reader, osm_readers.READERS)
+    rules = read_rules(table or _TABLE)
+    wanted = {key: tuple(of_key) for key, of_key in rules.items()}
+    if is_extract(path):
+        elements = osm_readers.READERS[reader](path, wanted)
+    else:
+        elements = _tagged(path, layer, text, wanted)
+    found = categorised(elements, rules)
+    if not len(found):
+        raise InputError(
+            f"{path}: none of {len(elements):,} elements is a POI by "
+            f"{table or _TABLE.name}. Is it an extract with points and areas, and does "
+            "config.pois.osm.table name the keys it uses?"
+        )
+    return found, {TWICE: _within_same(found)}
+
+
+def read_rules(path: str | Path) -> dict[str, dict[str, Rule]]:
+    """The table of categories: key -> value -> rule.
+
+    Raises:
+        InputError: If the file lacks a column or a line makes no sense.
+    """
+    try:
+        names = csv_files.names(path, csv_files.Text())
+        lines = csv_files.load(path, csv_files.Text()).to_dict("records")
+    except OSError as error:
+        raise InputError(f"config.pois.osm.table {str(path)!r}: {error}.") from error
+    if names != _FIELDS:
+        raise InputError(
+            f"{path}: its columns are {', '.join(names) or 'none'}; wanted: "
+            f"{', '.join(_FIELDS)} (config.pois.osm.table)."
+        )
+    rules: dict[str, dict[str, Rule]] = {}
+    for rank, row in enumerate(lines):
+        key, value, category, parent = (_plain(row[name]) for name in _FIELDS)
+        of_key = rules.setdefault(key, {})
+        if not key or not value or value in of_key or bool(category) != bool(parent):
+            line = ",".join((key, value, category, parent))
+            raise InputError(
+                f"{path}: row {rank + 1}, {line!r}: wanted: a key and a value, "
+                "each pair once, and either both category and parent or neither."
+            )
+        of_key[value] = Rule(rank, category, parent)
+    return rules
+
+
+def categorised(
+    elements: gpd.GeoDataFrame, rules: dict[str, dict[str, Rule]]
+) -> gpd.GeoDataFrame:
+    """The elements that are POIs, with their category and first-level category.
+
+    Args:
+        elements: One row an element, a column for each key of the rules, and "name".
+        rules: See `read_rules`.
+    """
+    best = np.full(len(elements), np.iinfo(np.int64).max)
+    category = np.full(len(elements), None, object)
+    parent = np.full(len(elements), None, object)
+    for key, of_key in rules.items():
+        # "cafe;bar" is a cafe: the first value is the main one.
+        value = elements[key].astype("string").str.split(";").str[0].str.strip()
+        for text, rows in value.groupby(value).indices.items():
+            rule = of_key.get(str(text), of_key.get("*"))
+            if rule is None or not rule.category:
+                continue
+            rows = rows[best[rows] > rule.rank]
+            best[rows] = rule.rank
+            category[rows] = rule.category.replace("*", str(text))
+            parent[rows] = rule.parent.replace("*", str(text))
+    found = gpd.GeoDataFrame(
+        dict(name=elements["name"], category=category, parent=parent),
+        geometry=elements.geometry,
+        index=elements.index,
+    )
+    return found[found["category"].notna()]
+
+
+def _plain(cell: object) -> str:
+    return cell.strip() if isinstance(cell, str) else ""
+
+
+@functools.cache
+def _own_rules() -> dict[str, dict[str, Rule]]:
+    return read_rules(_TABLE)
+
+
+def _tagged(
+    path: str,
+    layer: str | None,
+    text: tables.Text | None,
+    wanted: osm_readers.Wanted,
+) -> gpd.GeoDataFrame:
+    """Elements of a table with a column a tag, as the readers of extracts have them.
+
+    Raises:
+        InputError: If no column is a tag that matters.
+    """
+    table = tables.load(path, layer, text)
+    assert isinstance(table, gpd.GeoDataFrame)
+    keys = [key for key in wanted if key in table.columns]
+    if not keys:
+        raise InputError(
+            f"{path}: config.pois.format is 'osm', but none of its columns is a tag "
+            f"that makes a category: {', '.join(map(repr, table.columns))}. Wanted: "
+            f"columns such as {', '.join(map(repr, list(wanted)[:_TAGS_SHOWN]))}; or "
+            "name the extract (.osm.pbf) itself."
+        )
+    columns = {
+        key: cells.text(table[key], f"{path}: column {key!r}") if key in table else None
+        for key in ("name", *wanted)
+    }
+    elements = gpd.GeoDataFrame(
+        pd.DataFrame(columns, index=table.index), geometry=table.geometry, crs=table.crs
+    )
+    elements.index = _element_names(table)
+    return elements
+
+
+def _element_names(table: pd.DataFrame) -> pd.Index:
+    """Names of the elements where a column has them, else the rows from 1."""
+    for column in _IDS:
+        if column in table.columns:
+            names = table[column].astype("string").fillna("")
+            if names.str.fullmatch(_ELEMENT).all() and names.is_unique:
+                return pd.Index(names, name="element")
+    return pd.RangeIndex(1, len(table) + 1)
+
+
+def _within_same(found: gpd.GeoDataFrame) -> Bool[np.ndarray, " n"]:
+    """Which POIs lie in an area that is the same place."""
+    geometry = found.geometry.to_numpy()
+    size = np.nan_to_num(shapely.area(geometry))
+    areas = np.flatnonzero((size > 0) & shapely.is_valid(geometry))
+    tree = shapely.STRtree(shapely.point_on_surface(geometry))
+    area, inner = tree.query(geometry[areas], predicate="contains")
+    outer = areas[area]
+    category = pd.factorize(found["category"])[0]
+    name = pd.factorize(found["name"])[0]  # -1: without a name
+    same = (category[inner] == category[outer]) & (size[inner] < size[outer])
+    same &= (name[inner] == name[outer]) | (name[inner] == -1)
+    twice = np.zeros(len(found), bool)
+    twice[inner[same]] = True
+    return twice

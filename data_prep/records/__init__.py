@@ -1,0 +1,1 @@
+"""Records: written shard by shard, and what that would take."""

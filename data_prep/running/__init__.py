@@ -1,0 +1,1 @@
+"""Work that takes long: told while it goes on, and done ahead."""

@@ -1,0 +1,1 @@
+"""Which regions are tested together, and how large blocks should be."""

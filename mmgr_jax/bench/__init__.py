@@ -1,1 +1,0 @@
-"""Measurements beside peers: `python -m mmgr_jax.bench SECTION`."""

@@ -1,0 +1,217 @@
+"""Features that somebody else has made, one row a region: any encoder beside ours.
+
+`feature_files` tells which files they come in. Rows of other regions may be there,
+too, and are left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from jaxtyping import Float
+
+from mmgr_jax.data.feature_files import (
+    ALPHAEARTH,
+    METADATA,
+    FeatureFile,
+    listed,
+    names_of,
+    open_file,
+)
+from mmgr_jax.data.names import one_form
+from mmgr_jax.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def read(
+    name: str,
+    path: str,
+    region_ids: Sequence[str],
+    *,
+    label_names: Sequence[str] = (),
+    key: str | None = None,
+) -> Float[np.ndarray, "r m"]:
+    """The features of every region, in the order of the records.
+
+    Which columns are features is decided in this order: those that `path` names; the
+    one that the file's own metadata names; the only column of lists, or the one called
+    `embedding` or `features`; A00 to A63; all columns of numbers.
+
+    Args:
+        name: What the table is called in `config.eval.tables`.
+        path: The file, or `FILE:COLUMN` with the column to take: a column of lists,
+            or a pattern such as `A*` for columns of numbers.
+        region_ids: Names of the regions of the records.
+        label_names: Labels of the records; a column of numbers named after one is
+            refused unless `path` asks for it: heads would be told the answer.
+        key: The setting that names the file; None: `config.eval.tables`.
+
+    Returns:
+        float32, finite.
+
+    Raises:
+        InputError: If the file cannot be read so, lacks a region or has it twice, or
+            if a feature is missing, not finite or a whole number without a scale.
+    """
+    opened = open_file(name, path, label_names, key)
+    region_ids = [one_form(region) for region in region_ids]
+    row_of = {region: row for row, region in enumerate(region_ids)}
+    ids, parts, total = [], [], 0
+    for batch in opened.batches():
+        batch_ids = names_of(opened, batch)
+        total += len(batch_ids)
+        rows = [row for row, region in enumerate(batch_ids) if region in row_of]
+        if rows:
+            found = [batch_ids[row] for row in rows]
+            ids += found
+            parts.append(_values(opened, batch.take(pa.array(rows)), found))
+    _check_regions(opened, ids, region_ids)
+    _check_widths(opened, parts)
+    features = _unpacked(opened, np.concatenate(parts)).astype(np.float32)
+    _check_finite(opened, ids, features)
+    ordered = np.empty_like(features)
+    ordered[[row_of[region] for region in ids]] = features
+    _tell(name, opened, ordered.shape, total)
+    return ordered
+
+
+def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
+    """What the features are, in words, as far as the file says it.
+
+    Raises:
+        InputError: If the head of the file tells that `read` would fail.
+    """
+    opened = open_file(name, path, label_names)
+    said = [
+        opened.metadata.get(key)
+        for key in ("model", "package", "checkpoint", "licence", "license")
+    ]
+    words = ", ".join(text for text in said if isinstance(text, str) and text)
+    columns = f"features of {opened.path.name} ({listed(opened.features)})"
+    return f"{columns}: {words}" if words else columns
+
+
+def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) -> None:
+    log.info(
+        "table %s: %d features of %d regions, from %s%s%s",
+        name,
+        shape[1],
+        shape[0],
+        listed(opened.features),
+        f"; {total - shape[0]:,} other rows not used" if total > shape[0] else "",
+        f"; columns not used: {listed(opened.unused)}" if opened.unused else "",
+    )
+
+
+def _values(
+    opened: FeatureFile, batch: pa.RecordBatch, ids: Sequence[str]
+) -> Float[np.ndarray, "n m"]:
+    """Features of some rows, as the file has them; NaN where it has none."""
+    columns = [batch.column(column) for column in opened.features]
+    if not opened.of_lists:
+        return np.stack([_numpy(column) for column in columns], axis=1)
+    (column,) = columns
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise InputError(
+            f"{opened.where}: region {ids[row]!r} has no {opened.features[0]}; give "
+            "every region one, or leave it out of the records."
+        )
+    lengths = pyarrow.compute.list_value_length(column).to_numpy()
+    other = np.flatnonzero(lengths != lengths[0])
+    if len(other):
+        raise InputError(
+            f"{opened.where}: region {ids[0]!r} has {lengths[0]} features and region "
+            f"{ids[other[0]]!r} has {lengths[other[0]]}; give all equally many."
+        )
+    return _numpy(column.flatten()).reshape(len(column), lengths[0])
+
+
+def _numpy(column: pa.Array) -> Float[np.ndarray, " n"]:
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _check_regions(
+    opened: FeatureFile, ids: Sequence[str], region_ids: Sequence[str]
+) -> None:
+    """Every region of the records is there once."""
+    names, counts = np.unique(np.asarray(ids, str), return_counts=True)
+    if len(ids) and counts.max() > 1:
+        raise InputError(
+            f"{opened.where}: {int((counts > 1).sum())} regions have more than one "
+            f"row, such as {str(names[counts.argmax()])!r} with {counts.max()}; keep "
+            "one row a region."
+        )
+    missing = sorted(set(region_ids) - set(ids))
+    if missing:
+        first = next(iter(opened.batches()), None)
+        there = names_of(opened, first.slice(0, 3)) if first is not None else []
+        raise InputError(
+            f"{opened.where}: has no row for {len(missing)} of {len(region_ids)} "
+            f"regions, such as {_quoted(missing)}; its {opened.id_column} is "
+            f"{_quoted(there)} and so on. Make features of the regions of these "
+            "records, under their names."
+        )
+
+
+def _check_widths(
+    opened: FeatureFile, parts: Sequence[Float[np.ndarray, "_ _"]]
+) -> None:
+    widths = sorted({part.shape[1] for part in parts})
+    if len(widths) > 1 or widths[0] == 0:
+        raise InputError(
+            f"{opened.where}: regions have {' or '.join(map(str, widths))} features; "
+            "give all equally many, and at least one."
+        )
+
+
+def _check_finite(
+    opened: FeatureFile, ids: Sequence[str], features: Float[np.ndarray, "r m"]
+) -> None:
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        raise InputError(
+            f"{opened.where}: {len(broken)} of {len(ids)} regions have features that "
+            f"are missing or not finite, such as {_quoted([ids[i] for i in broken])}; "
+            "fill them in, or leave these regions out of the records."
+        )
+
+
+def _unpacked(
+    opened: FeatureFile, stored: Float[np.ndarray, "r m"]
+) -> Float[np.ndarray, "r m"]:
+    """What whole numbers stand for: stored * scale + offset.
+
+    Raises:
+        InputError: If the file does not say.
+    """
+    if not opened.of_packed:
+        return stored
+    scale, offset = (opened.metadata.get(key) for key in ("scale", "offset"))
+    if scale is None:
+        raise InputError(
+            f"{opened.where}: features are whole numbers without a scale; "
+            + (
+                "turn AlphaEarth's into sign(v) (v / 127.5)^2 first, -128 is missing."
+                if opened.features == ALPHAEARTH
+                else "write them as float32, or give the scale and offset that make "
+                f"them numbers as JSON: under {METADATA!r} in a Parquet file's "
+                "metadata, or in the array `metadata` of an .npz."
+            )
+        )
+    try:
+        return stored * np.asarray(scale, float) + np.asarray(offset or 0.0, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{opened.where}: scale and offset do not fit {stored.shape[1]} features; "
+            "give one number, or one a feature."
+        ) from error
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) or "nothing"

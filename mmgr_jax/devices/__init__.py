@@ -1,0 +1,1 @@
+"""Accelerators and processes: which there are, and which holds what."""

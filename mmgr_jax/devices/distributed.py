@@ -1,0 +1,424 @@
+"""Several processes that train as one: joining, who writes and speaks, and leaving.
+
+On one machine without a cluster nothing of this happens. Process 0 alone writes files
+and speaks; what it does alone (records, evaluation, maps) the others wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+import math
+import os
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from jax._src import clusters
+from jax._src import distributed as jax_distributed
+
+from mmgr_jax import endings
+from mmgr_jax.devices import memory, roll_call
+from mmgr_jax.errors import InputError, check_choice
+
+MODES = ("auto", "on", "off")
+
+_NUMBERS = itertools.count()
+_LEAVING_MS = 3000
+_WEEK_MS = 7 * 24 * 3600 * 1000
+_DEVICE_COUNT = "xla_force_host_platform_device_count"
+
+log = logging.getLogger(__name__)
+
+
+def use_cpu_devices(count: int) -> None:
+    """Parts the CPU into devices, which share a batch as other devices do.
+
+    XLA runs the operations of one CPU device one after another and parts each over the
+    cores, which small ones are too small for; several devices run beside each other.
+    Must be called before JAX is asked for its devices. What XLA_FLAGS or
+    JAX_NUM_CPU_DEVICES says of them counts instead.
+
+    Raises:
+        InputError: If the count is not above 0.
+    """
+    if count < 1:
+        raise InputError(
+            f"config.cpu_devices={count}: give a whole number above 0, at most one "
+            "device for each core."
+        )
+    told = _DEVICE_COUNT in os.environ.get("XLA_FLAGS", "")
+    if count > 1 and not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", count)
+
+
+@contextlib.contextmanager
+def session(
+    *,
+    mode: str = "auto",
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    join_timeout_s: float | int = 120.0,
+    heartbeat_timeout_s: int = 100,
+) -> Iterator[None]:
+    """Within it this process is one of several, where there are several.
+
+    Must be entered before anything else asks JAX for its devices. An error ends this
+    process at once, for it may be another one's absence that raised it, and nothing
+    then answers an orderly goodbye; the others end too: at once where a collective
+    notices, at the latest after the timeout.
+
+    Args:
+        mode: "auto": joins where settings or environment (Cloud TPU, SLURM, Open MPI)
+            tell of several processes. "on": joins, by what
+            `jax.distributed.initialize` finds. "off": stays alone.
+        coordinator: HOST:PORT of process 0, reachable from all, the port free there.
+            Needed, with the next two, where no environment tells.
+        num_processes: How many processes there are.
+        process_id: Which one this is, from 0.
+        join_timeout_s: Seconds to wait for the others at the start.
+        heartbeat_timeout_s: Seconds without a sign of life after which a process is
+            taken for dead, and the others end.
+
+    Raises:
+        InputError: If settings contradict each other, or joining fails.
+    """
+    given = join_options(
+        mode,
+        coordinator=coordinator,
+        num_processes=num_processes,
+        process_id=process_id,
+        environment=os.environ,
+    )
+    if given is None:
+        yield
+        return
+    if join_timeout_s <= 0:
+        raise InputError(
+            f"config.distributed.join_timeout_s={join_timeout_s}: allowed: more than 0."
+        )
+    try:
+        given = given or _told_by_launcher(join_timeout_s)
+        roll_call.call(
+            given["coordinator_address"],
+            given["num_processes"],
+            given["process_id"],
+            timeout_s=join_timeout_s,
+        )
+        jax.distributed.initialize(
+            **given,
+            initialization_timeout=math.ceil(join_timeout_s),
+            heartbeat_timeout_seconds=heartbeat_timeout_s,
+        )
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise InputError(
+            f"config.distributed: this process cannot join the others ({error}). "
+            "Start all of them, with the coordinator's port free and reachable, or "
+            "train alone by --config.distributed.mode=off."
+        ) from error
+    if not is_first():
+        root = logging.getLogger()
+        root.setLevel(max(root.level, logging.WARNING))
+    try:
+        yield
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _leave_at_once(error)
+    barrier("end")
+
+
+def join_options(
+    mode: str,
+    *,
+    coordinator: str | None,
+    num_processes: int | None,
+    process_id: int | None,
+    environment: Mapping[str, str],
+) -> dict[str, Any] | None:
+    """Arguments of `jax.distributed.initialize`; None where this process is alone.
+
+    Raises:
+        InputError: If settings contradict each other.
+    """
+    check_choice("distributed.mode", mode, MODES)
+    given = {
+        "coordinator": coordinator,
+        "num_processes": num_processes,
+        "process_id": process_id,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == 3:
+        joins = mode == "on" or (mode == "auto" and _tells_of_several(environment))
+        return {} if joins else None
+    if mode == "off":
+        raise InputError(
+            "config.distributed.mode='off', but config.distributed names other "
+            f"processes ({_settings(given)}). Take one of them back."
+        )
+    if missing:
+        raise InputError(
+            f"config.distributed is given by half: {_settings(given)}, but not "
+            f"{', '.join(missing)}. Give coordinator (HOST:PORT of process 0), "
+            "num_processes and process_id, or none of them."
+        )
+    _check(coordinator, num_processes, process_id)
+    return {
+        "coordinator_address": coordinator,
+        "num_processes": num_processes,
+        "process_id": process_id,
+    }
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    # jax.process_index() would start the devices, before other work may fork.
+    return jax_distributed.global_state.process_id == 0
+
+
+def by_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, done by process 0 alone; elsewhere it gives None at once."""
+
+    @functools.wraps(function)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) if is_first() else None
+
+    return alone
+
+
+def barrier(name: str) -> None:
+    """Waits until every process is here, hours if need be.
+
+    Args:
+        name: Another one for every barrier of a program.
+    """
+    # JAX's public barrier is a collective: it holds the devices and times out. The
+    # service that joined the processes has one that does neither.
+    client = jax_distributed.global_state.client
+    if client is not None:
+        client.wait_at_barrier(name, timeout_in_ms=_WEEK_MS)
+
+
+def judged(said: str, judge: Callable[[list[str]], str]) -> str:
+    """What the first process makes of a text from each; every process is told.
+
+    Args:
+        said: Of this process; all of them call at the same point of the program.
+        judge: The texts in the order of the processes -> the verdict.
+    """
+    client = jax_distributed.global_state.client
+    if client is None:
+        return judge([said])
+    place = f"judged {next(_NUMBERS)}"
+    mine = jax_distributed.global_state.process_id
+    client.key_value_set(f"{place}/{mine}", f"={said}")
+    if is_first():
+        texts = [
+            client.blocking_key_value_get(f"{place}/{process}", _WEEK_MS)[1:]
+            for process in range(jax_distributed.global_state.num_processes)
+        ]
+        client.key_value_set(f"{place}/verdict", f"={judge(texts)}")
+    return client.blocking_key_value_get(f"{place}/verdict", _WEEK_MS)[1:]
+
+
+def together(jitted: Callable[..., Any]) -> Callable[..., Any]:
+    """A jitted function, begun only when every process has compiled it and has room.
+
+    A collective on CPUs waits for the others half a minute at most, and compiling may
+    take one process longer.
+
+    Args:
+        jitted: Called with arguments of the same shapes every time; of one process
+            alone with others too, for which it is compiled anew.
+
+    Raises:
+        InputError: By the call, where a CPU's memory will not do for it.
+    """
+    alone, compiled = jax.process_count() == 1, None
+    if alone and jax.default_backend() != "cpu":  # these tell of their memory
+        return jitted
+
+    def call(*args: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:
+            compiled = jitted.lower(*args).compile()
+            memory.refuse_program(compiled)
+            barrier(f"compiled {next(_NUMBERS)}")
+        try:
+            return compiled(*args)
+        except (TypeError, ValueError):  # other shapes or layouts than at first
+            if not alone:
+                raise
+            return jitted(*args)
+
+    return call
+
+
+def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
+    """Makes sure that a folder is one and the same for every process.
+
+    Args:
+        folder: Exists, at least for the first process; all of them ask together.
+        key: The config key that names it.
+        within_s: How long a network disk may take to show a file of another host.
+
+    Raises:
+        InputError: In every process, where one does not see what the first one writes.
+    """
+    if jax_distributed.global_state.client is None:
+        return
+
+    def leave_mark(_: list[str]) -> str:
+        name = f".seen-by-all-{secrets.token_hex(8)}"
+        with contextlib.suppress(OSError):  # nobody sees it then
+            (folder / name).touch(exist_ok=False)
+        return name
+
+    def judge(said: list[str]) -> str:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+        blind = [str(process) for process, told in enumerate(said) if told != "seen"]
+        if not blind:
+            return ""
+        return (
+            f"{key} {folder}: what process 0 writes there is not seen by process "
+            f"{', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All processes "
+            "need one folder that they share, such as one on a network disk, by the "
+            "same name."
+        )
+
+    mark = folder / judged("", leave_mark)
+    if verdict := judged("seen" if _appears(mark, within_s) else "not seen", judge):
+        raise InputError(verdict)
+
+
+def _appears(path: Path, within_s: float | int) -> bool:
+    """Whether a file of another host shows in time."""
+    end = time.monotonic() + within_s
+    while True:
+        with contextlib.suppress(OSError):
+            if path.name in os.listdir(path.parent):
+                return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+
+
+def let_sigterm_end() -> None:
+    """SIGTERM ends this process again; JAX makes it a notice to be agreed upon."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _tells_of_several(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher has started several processes that should join."""
+    # JAX sets it on import where it finds TPUs and their library.
+    if environment.get("TPU_ML_PLATFORM") == "JAX":
+        return environment.get("TPU_PROCESS_ADDRESSES") != "local"
+    # Tasks of this step: a batch script that has yet to call srun has none.
+    counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+    return any(_count(name, environment.get(name, "1")) > 1 for name in counts)
+
+
+def _count(name: str, told: str) -> int:
+    if not told.strip().isdecimal():
+        raise InputError(
+            f"the environment variable {name}={told!r} is no number of processes. "
+            "Unset it, or train alone by --config.distributed.mode=off."
+        )
+    return int(told)
+
+
+def _told_by_launcher(timeout_s: float | int) -> dict[str, Any]:
+    """Arguments of `jax.distributed.initialize`, as it would find them by itself.
+
+    Raises:
+        InputError: If no launcher tells.
+    """
+    address, number, process, devices = (
+        clusters.ClusterEnv.auto_detect_unset_distributed_params(
+            os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None,
+            math.ceil(timeout_s),
+        )
+    )  # fmt: skip
+    if None in (address, number, process):
+        raise InputError(
+            "config.distributed: there should be several processes, but no launcher "
+            "that JAX knows tells which (Cloud TPU, SLURM, Open MPI, Kubernetes). Give "
+            "config.distributed.coordinator, num_processes and process_id, or train "
+            "alone by --config.distributed.mode=off."
+        )
+    return {
+        "coordinator_address": address,
+        "num_processes": number,
+        "process_id": process,
+        "local_device_ids": devices,
+    }
+
+
+def _check(coordinator: str, num_processes: int, process_id: int) -> None:
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise InputError(
+            f"config.distributed.coordinator={coordinator!r} is not HOST:PORT, such as "
+            "10.0.0.1:8476."
+        )
+    if not 0 < roll_call.split_address(coordinator)[1] < 2**16:
+        raise InputError(
+            f"config.distributed.coordinator={coordinator!r}: ports are numbered 1 to "
+            "65535."
+        )
+    if num_processes < 1:
+        raise InputError(
+            f"config.distributed.num_processes={num_processes} must be at least 1."
+        )
+    if not 0 <= process_id < num_processes:
+        raise InputError(
+            f"config.distributed.process_id={process_id}: {num_processes} processes "
+            f"are numbered 0 to {num_processes - 1}."
+        )
+
+
+def _settings(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in given.items() if v is not None)
+
+
+def _leave_at_once(error: BaseException) -> NoReturn:
+    """Says why, and ends this process without waiting for others to end well."""
+    message, status = endings.sentence(error), endings.status(error)
+    if status == endings.FAULT or os.environ.get("MMGR_TRACEBACK"):
+        traceback.print_exception(error)
+    state = jax_distributed.global_state  # without starting the devices
+    who = f"process {state.process_id} of {state.num_processes}"
+    if status == endings.INTERRUPTED:
+        message = "interrupted; the same command goes on from the newest checkpoint."
+    elif message is None and isinstance(error, jax.errors.JaxRuntimeError):
+        message = (
+            "the processes can no longer work together, probably because one of them "
+            "has ended. Start all of them again by the same command: training goes on "
+            "from its newest checkpoint."
+        )
+    print(
+        f"error: {who}: {message or str(error) or type(error).__name__}",
+        file=sys.stderr,
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status == endings.INPUT and state.client is not None:
+        # What all of them find out together each may say before the first one's end
+        # ends the others.
+        with contextlib.suppress(Exception):
+            state.client.wait_at_barrier("leaving", timeout_in_ms=_LEAVING_MS)
+    os._exit(status)

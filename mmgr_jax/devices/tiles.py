@@ -1,0 +1,127 @@
+"""All tiles of a city in the memory of every device.
+
+A step then needs the numbers of its regions from the host, and no tile is read twice.
+Order and pixels are those of tiles that travel with their batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
+from mmgr_jax.errors import InputError, check_choice
+
+MODES = ("auto", "on", "off")
+_SHARE = 0.25
+"""Of a device's memory: what "auto" lets the tiles take."""
+
+_PART = 256
+"""Tiles that are sent at once."""
+
+log = logging.getLogger(__name__)
+
+Put = Callable[[pipeline.Batch], dict[str, jax.Array]]
+"""Host batch -> global batch on the mesh."""
+
+
+def wanted(mode: str, source: RecordSource, mesh: Mesh) -> bool:
+    """Whether the tiles should lie on the devices.
+
+    Args:
+        mode: "on", "off", or "auto": where they take at most a quarter of each
+            device's memory. On a CPU, whose memory is the host's, "auto" is "off":
+            `config.data.cache_mib` does the same there.
+        source: The records.
+        mesh: The devices.
+
+    Raises:
+        InputError: If the mode is unknown, or "on" asks for more than a device has.
+    """
+    limits = [
+        (device.memory_stats() or {}).get("bytes_limit")
+        for device in mesh.local_devices
+    ]
+    return choose(mode, source.tiles_bytes, limits)
+
+
+def choose(mode: str, size: int, limits: Sequence[int | None]) -> bool:
+    """The same for tiles of `size` bytes and the memory of each device, if known."""
+    check_choice("data.device_resident", mode, MODES)
+    if mode == "off":
+        return False
+    known = [limit for limit in limits if limit]
+    if mode == "auto":
+        return len(known) == len(limits) and size <= _SHARE * min(known)
+    if known and size > min(known):
+        raise InputError(
+            f"config.data.device_resident='on': the tiles take {size / 2**30:.1f} GiB, "
+            f"a device has {min(known) / 2**30:.1f} GiB. Use 'auto' or 'off'."
+        )
+    return True
+
+
+def put(source: RecordSource, mesh: Mesh, num_threads: int) -> Put:
+    """Sends every tile to every device; returns what adds them to batches.
+
+    Where several processes train together, each reads all the records.
+
+    Args:
+        source: The records.
+        mesh: The devices.
+        num_threads: Threads that read and decode.
+    """
+    log.info(
+        "sending all %d tiles to each device: %.2f GiB",
+        len(source),
+        source.tiles_bytes / 2**30,
+    )
+    tiles = _load(source, mesh, num_threads)
+    side = source.manifest.tile_size_px
+    rows = sharding.split(mesh)
+
+    @jax.jit(out_shardings=rows)
+    def take(tiles: jax.Array, region_index: jax.Array) -> jax.Array:
+        return tiles.at[region_index].get(mode="clip").reshape(-1, side, side, 3)
+
+    def add(batch: pipeline.Batch) -> dict[str, jax.Array]:
+        index = batch["region_index"].astype(np.int32)
+        index = jax.make_array_from_process_local_data(rows, index)
+        return {**sharding.put_batch(batch, mesh), "image": take(tiles, index)}
+
+    return add
+
+
+def _load(source: RecordSource, mesh: Mesh, num_threads: int) -> jax.Array:
+    """The tiles, uint8 [r h*w*3]: in two dimensions no TPU pads them."""
+    whole = sharding.replicated(mesh)
+    pixels = source.manifest.tile_size_px**2 * 3
+    shape = (len(source), pixels)
+    tiles = jax.jit(lambda: jnp.zeros(shape, jnp.uint8), out_shardings=whole)()
+
+    @jax.jit(donate_argnums=0, out_shardings=whole)
+    def fill(tiles: jax.Array, part: jax.Array, first: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice(tiles, part, (first, 0))
+
+    batch_size = min(_PART, len(source))
+    for batch in pipeline.epoch_batches(
+        source, batch_size=batch_size, num_threads=num_threads
+    ):
+        part = batch["image"][batch["example_mask"]].reshape(-1, pixels)
+        first = np.asarray(batch["region_index"][0], np.int32)
+        tiles = fill(tiles, _everywhere(part, whole), _everywhere(first, whole))
+    return tiles
+
+
+def _everywhere(values: np.ndarray, whole: jax.sharding.Sharding) -> jax.Array:
+    """The same values on every device; each process gives those of its own."""
+    return jax.make_array_from_callback(
+        values.shape, whole, lambda index: values[index]
+    )

@@ -1,0 +1,181 @@
+"""What a folder says of itself: that this program wrote it, what, and with which bytes.
+
+A folder is ours only where its mark says so, a file that lists what was written into
+it. What else lies in such a folder is its user's and stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmgr_jax import __version__
+from mmgr_jax.disk import checksums, files, refusals
+from mmgr_jax.errors import InputError
+
+MARK = "written_by_mmgr.json"
+FORMAT = 1
+
+Known = Callable[[Path], Collection[str]]
+"""Names of what is ours in a folder without a mark, as earlier versions left; () where
+the folder is not ours."""
+
+_OWN = "own_sha256"
+
+
+class DamageError(Exception):
+    """Files are not as they were written; says which, and how."""
+
+
+def mark(folder: Path, kind: str, *, sums: bool = False) -> None:
+    """Marks a folder as ours, with all that lies in it now.
+
+    Args:
+        folder: The folder.
+        kind: What it is, such as "records".
+        sums: Whether `verify` shall notice damage: the mark then holds checksums of
+            every file, and lies safely on the disk when this returns.
+    """
+    told: dict[str, Any] = {"format": FORMAT, "kind": kind, "made_by": __version__}
+    if sums:
+        told["files"] = checksums.of(folder, _below(folder))
+    else:
+        told["entries"] = sorted(_entries(folder))
+    text = json.dumps(told | {_OWN: _digest(told)}, indent=1, sort_keys=True)
+    with files.replacing(folder / MARK) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            if sums:
+                file.flush()
+                os.fsync(file.fileno())
+    if sums:
+        sync(folder)
+
+
+def mark_of(folder: Path) -> dict[str, Any] | None:
+    """What a folder's mark says; None where there is none.
+
+    Raises:
+        DamageError: If the mark is damaged.
+        InputError: If it is of another version, or cannot be read.
+    """
+    path = folder / MARK
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, MemoryError) as error:
+        raise refusals.unreadable(path, error) from error
+    try:
+        told = json.loads(text)
+        own = told.pop(_OWN)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DamageError(f"{MARK} is torn") from error
+    if own != _digest(told):
+        raise DamageError(f"{MARK} holds other bytes than were written")
+    if told["format"] != FORMAT:
+        raise InputError(
+            f"{folder}: written in format {told['format']} by mmgr-jax "
+            f"{told['made_by']}; this version reads format {FORMAT}. Use that version, "
+            "or name another folder."
+        )
+    return told
+
+
+def is_ours(folder: Path, kind: str) -> bool:
+    """Whether an undamaged mark says that the folder is of this kind."""
+    try:
+        told = mark_of(folder)
+    except DamageError:
+        return False
+    return told is not None and told["kind"] == kind
+
+
+def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
+    """Compares the bytes of a folder's files with their checksums.
+
+    Args:
+        folder: Marked with checksums.
+        kind: What it should be.
+        parts: Folders in it to look at, beside the files that lie directly in it; None
+            for all.
+
+    Returns:
+        Whether it had checksums: earlier versions wrote none.
+
+    Raises:
+        DamageError: Naming the first file that is absent or other than written.
+        InputError: If the folder is of another kind or version, or cannot be read.
+    """
+    told = mark_of(folder)
+    if told is None:
+        return False
+    if told["kind"] != kind:
+        raise InputError(f"{folder}: holds {told['kind']}, not {kind}; name another.")
+    wanted = {
+        name: about
+        for name, about in told.get("files", {}).items()
+        if parts is None or "/" not in name or name.partition("/")[0] in parts
+    }
+    try:
+        found = checksums.differing(folder, wanted)
+    except (OSError, MemoryError) as error:
+        raise refusals.unreadable(folder, error) from error
+    if found:
+        raise DamageError(found)
+    return "files" in told
+
+
+def own(folder: Path, kind: str, known: Known) -> set[str]:
+    """Names of the entries of a folder that this program wrote; none if not ours."""
+    if not is_ours(folder, kind):
+        return set(known(folder))
+    told = mark_of(folder) or {}
+    names = {name.partition("/")[0] for name in told.get("files", ())}
+    return {*names, *told.get("entries", ()), MARK, *known(folder)}
+
+
+def refuse_unreadable(folder: Path) -> None:
+    """Raises InputError where a file of a folder cannot be opened and read from."""
+    for name in _below(folder):
+        try:
+            with (folder / name).open("rb") as file:
+                file.read(1)
+        except (OSError, MemoryError) as error:
+            raise refusals.unreadable(folder / name, error) from error
+
+
+def sync(folder: Path) -> None:
+    """Makes the names in a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not on every network disk
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entries(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} | {MARK}
+
+
+def _below(folder: Path) -> list[str]:
+    """Paths below a folder, without its mark, in an order that is always the same."""
+
+    def walk(place: Path) -> Iterator[Path]:
+        for entry in sorted(place.iterdir()):
+            if entry.is_dir():
+                yield from walk(entry)
+            elif entry != folder / MARK:
+                yield entry
+
+    return [path.relative_to(folder).as_posix() for path in walk(folder)]
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,213 @@
+"""Several cities: each tested by heads of the others, and from each city to each."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.evaluation import cities as cities_lib
+from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation.design import grid, targets
+from mmgr_jax.evaluation.design.splits import Split, by_city
+from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.heads import jobs, protocols
+from mmgr_jax.evaluation.trials import tasks
+from mmgr_jax.evaluation.trials.results import Report
+from mmgr_jax.evaluation.trials.scores import Certainty, Judge
+from mmgr_jax.report import report, report_json
+
+SHARED = ("mean", "image statistics", "random encoder")
+"""Baselines that mean the same in every city."""
+
+SHARED_BY_CATEGORIES = ("poi counts", "statistics and counts")
+"""Likewise, where all cities have one list of POI categories."""
+
+log = logging.getLogger(__name__)
+
+APART_M = 1e7
+"""Cities are laid this far apart, so that no region neighbours one of another."""
+
+
+def compare(
+    config: ConfigDict,
+    encoders: Mapping[str, inference.Encoder],
+    home: City,
+    others: Sequence[City],
+    splits: Sequence[Split],
+) -> tuple[dict[str, Any], str]:
+    """Leaves each city out in turn, and carries heads from each city to each.
+
+    The encoder has seen the tiles and POIs of the home city, and no label of any.
+
+    Args:
+        config: As from configs/.
+        encoders: Those of the home city's evaluation.
+        home: The city of the checkpoint.
+        others: The other cities.
+        splits: The block split of each city, home first.
+
+    Returns:
+        The section `cities` of report.json, and a table.
+
+    Raises:
+        InputError: If the cities share no label or no kind of features.
+    """
+    cities = [home, *others]
+    _tell_of_shared_regions(cities)
+    sources = [city.source for city in cities]
+    own = ConfigDict(config.to_dict())
+    own.eval.features = cities_lib.shared_features(sources, config.eval.features)
+    own.eval.baselines = _shared_baselines(config, sources)
+    own.eval.tables = ()  # ids of regions may be the same in another city
+    parts = [feature_sets.gather(own, encoders, city) for city in cities]
+    methods = cities_lib.joined([part.methods for part in parts])
+    labels = cities_lib.shared_labels([_labelled(city) for city in cities])
+    found = tasks.evaluate(
+        methods,
+        labels,
+        {"city": by_city([split.fold for split in splits])},
+        tasks=[name for name in config.eval.tasks if name in labels],
+        protocols=[p for p in config.eval.protocols if p != "finetune"] or ["linear"],
+        strengths=config.eval.strengths,
+        seed=config.eval.seed,
+        certainty=_certainty(config, cities),
+    )
+    references = {m: [o for o in methods if o != m] for m in parts[0].own}
+    carried = [m for name in encoders for m in methods if m.startswith(f"{name} ")]
+    section = {
+        "names": [source.manifest.city for source in sources],
+        **report_json.report_json(found, references=references),
+        "transfer": _transfer(config, found, carried, methods, labels, splits),
+    }
+    return section, report.table(found, references=references)
+
+
+def _tell_of_shared_regions(cities: Sequence[City]) -> None:
+    """Says so where two cities hold the same regions, whatever their folders."""
+    for first, second in itertools.combinations(cities, 2):
+        shared = int(np.isin(second.outlines, first.outlines).sum())
+        if shared and first.centre_m is not None:
+            log.warning(
+                "%s holds %d of the regions of %s: heads of the one have seen what "
+                "they are tested on in the other.",
+                second.source.records_dir,
+                shared,
+                first.source.records_dir,
+            )
+
+
+def _shared_baselines(
+    config: ConfigDict, sources: Sequence[RecordSource]
+) -> tuple[str, ...]:
+    first = sources[0].manifest.categories
+    one_list = all(source.manifest.categories == first for source in sources)
+    allowed = SHARED + (SHARED_BY_CATEGORIES if one_list else ())
+    return tuple(name for name in config.eval.baselines if name in allowed)
+
+
+def _labelled(city: City) -> cities_lib.Labels:
+    known = city.source.manifest.labels
+    return {name: (known[name], of) for name, of in city.regions.labels.items()}
+
+
+def _certainty(config: ConfigDict, cities: Sequence[City]) -> Certainty:
+    """Blocks and places of all cities, none of which meet."""
+    blocks, last = [], 0
+    for city in cities:
+        _, member = np.unique(city.regions.block_id, return_inverse=True)
+        blocks.append(member + last)
+        last += member.max() + 1
+    centre_m = None
+    if all(city.centre_m is not None for city in cities):
+        centre_m = np.concatenate(
+            [city.centre_m + index * APART_M for index, city in enumerate(cities)]
+        )
+    return Certainty(
+        block=np.concatenate(blocks), centre_m=centre_m, **config.eval.certainty
+    )
+
+
+def _transfer(
+    config: ConfigDict,
+    found: Report,
+    carried: Sequence[str],
+    methods: Mapping[str, jobs.Method],
+    labels: cities_lib.Labels,
+    splits: Sequence[Split],
+) -> dict[str, dict[str, list[list[float | None]]]]:
+    """`[task][method][trained on][tested on]`, the headline metric.
+
+    On the diagonal a city is tested by heads of its own other blocks.
+    """
+    city = np.repeat(np.arange(len(splits)), [len(split.fold) for split in splits])
+    protocol = next(p for p in (*config.eval.protocols, "linear") if p != "finetune")
+    job = jobs.Job(methods, (protocol,), config.eval.strengths, seed=config.eval.seed)
+    checked = {
+        name: targets.check(name, *labels[name], len(city)) for name in found.tasks
+    }
+    cells = {name: _cells(splits, city, of.known) for name, of in checked.items()}
+    fitted = job.fits(
+        [
+            jobs.Call(protocol, method, target, cells[name])
+            for name, target in checked.items()
+            for method in carried
+        ]
+    )
+    matrices: dict[str, dict[str, list[list[float | None]]]] = {}
+    for name, target in checked.items():
+        judge = Judge(target, city, None)
+        for method in carried:
+            fits = next(fitted)
+            within = _within(fits, cells[name], len(splits))
+            matrices.setdefault(name, {})[method] = [
+                [
+                    report_json.number(
+                        judge.measure(
+                            within if a == b else fits.prediction[a],
+                            (city == b) & target.known,
+                        )[found.tasks[name].headline]
+                    )
+                    for b in range(len(splits))
+                ]
+                for a in range(len(splits))
+            ]
+    return matrices
+
+
+def _cells(splits: Sequence[Split], city: np.ndarray, known: np.ndarray) -> grid.Grid:
+    """A cell for each city, whose fold 0 chooses; then one for each fold of each."""
+    cells, train, validation, test = [], [], [], []
+    for index, split in enumerate(splits):
+        own = city == index
+        chooses = np.zeros_like(known)
+        chooses[own] = split.fold == 0
+        cells.append(grid.Cell(grid.NO_FOLD, 1.0, index))
+        train.append(own & ~chooses & known)
+        validation.append(chooses & known)
+        test.append(~own)
+    for index, split in enumerate(splits):
+        for fold in range(split.num_folds):
+            roles = np.zeros((3, len(known)), bool)
+            roles[:, city == index] = split.parts(fold)
+            cells.append(grid.Cell(fold, 1.0, index))
+            train.append(roles[0] & known)
+            validation.append(roles[1] & known)
+            test.append(roles[2])
+    return grid.Grid(
+        tuple(cells), np.stack(train), np.stack(validation), np.stack(test)
+    )
+
+
+def _within(fits: protocols.Fits, cells: grid.Grid, num_cities: int) -> np.ndarray:
+    """Every region by the heads of its own city that have not seen it."""
+    within = np.full_like(fits.prediction[0], np.nan)
+    for index in range(num_cities, len(cells.cells)):
+        rows = cells.test[index]
+        within[rows] = fits.prediction[index][rows]
+    return within

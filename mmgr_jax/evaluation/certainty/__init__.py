@@ -1,0 +1,1 @@
+"""How far from the truth, and how sure that is."""

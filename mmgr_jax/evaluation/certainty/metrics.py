@@ -1,0 +1,238 @@
+"""How far predictions are from the truth: numbers, area shares and classes."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.certainty import checks
+
+EPSILON = 1e-6
+"""A predicted share below this counts as this much where a logarithm is taken."""
+
+HIGHER_IS_BETTER = frozenset(
+    {"r2", "r2_log", "spearman", "cosine", "accuracy", "macro_f1"}
+)
+"""All other metrics are errors: lower is better, 0 is perfect."""
+
+
+def scalar(
+    truth: Float[np.ndarray, " r"],
+    prediction: Float[np.ndarray, " r"],
+    *,
+    log_scale: float | None = None,
+) -> dict[str, float]:
+    """Errors and correlations of one number a region.
+
+    Args:
+        truth: Known values, in the label's unit; regions without one are left out
+            (and counted) by the caller.
+        prediction: Predictions of the same regions, same unit.
+        log_scale: The s of the logarithms, above 0 and in the label's unit; None for
+            the median of the positive values of `truth`. Given when these regions are a
+            part of a city.
+
+    Returns:
+        mae       mean |prediction - truth|, in the label's unit
+        rmse      root of the mean squared difference, in the label's unit
+        r2        1 - squared error / squared deviation of the truth from its mean;
+                  not clipped, so worse than that mean is below 0
+        spearman  rank correlation, ties share their mean rank
+        mape      mean |prediction - truth| / truth, 1 being 100 %, over the regions
+                  with a truth above 0: at 0 it is not defined, and they are left
+                  out. NaN where a truth is negative, as such a number has no zero to
+                  be relative to, or none is positive. A nearly empty region can
+                  decide it
+        r2_log, rmse_log, mae_log    of log(1 + value / s), whatever the unit; NaN
+                  where a value is at or below -s
+        A value that is not defined (constant truth or prediction) is NaN.
+
+    Raises:
+        InputError: If there is no region, or a value is not finite.
+    """
+    _check_finite(truth, prediction)
+    truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
+    error = prediction - truth
+    scale = median_positive(truth) if log_scale is None else log_scale
+    return {
+        "mae": float(np.mean(np.abs(error))),
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "r2": _r2(truth, prediction),
+        "spearman": _spearman(truth, prediction),
+        "mape": _mape(truth, error),
+        **_on_log_scale(truth / scale, prediction / scale),
+    }
+
+
+def shares(
+    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
+) -> dict[str, float]:
+    """Distances between distributions over k classes, each averaged over regions.
+
+    With t the truth and p the prediction of one region:
+        l1         sum |t - p|, in 0 (equal) .. 2 (disjoint)
+        kl         KL(t || p) = sum t log(t / max(p, EPSILON)), in nats; a class with
+                   t = 0 adds nothing, so only classes that are there can cost
+        cosine     t . p / (|t| |p|), a similarity in 0 .. 1; 0 for a zero vector
+        chebyshev  max |t - p|
+        canberra   sum |t - p| / (|t| + |p|), 0 / 0 = 0; every class weighs the same,
+                   however small, so it is near k wherever truth has exact zeros
+
+    Args:
+        truth: Shares in 0 .. 1 that sum to one; regions without truth are left out
+            (and counted) by the caller.
+        prediction: Predicted shares of the same regions.
+
+    Returns:
+        The five means.
+
+    Raises:
+        InputError: If there is no region, or a value is not finite.
+    """
+    per_region = shares_by_region(truth, prediction)
+    return {name: float(np.mean(values)) for name, values in per_region.items()}
+
+
+def shares_by_region(
+    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
+) -> dict[str, Float[np.ndarray, " r"]]:
+    """The distances of `shares` for each region, before they are averaged."""
+    _check_finite(truth, prediction)
+    truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
+    distance = np.abs(truth - prediction)
+    total = np.abs(truth) + np.abs(prediction)
+    norms = np.linalg.norm(truth, axis=1) * np.linalg.norm(prediction, axis=1)
+    dot = np.sum(truth * prediction, axis=1)
+    return {
+        "l1": distance.sum(axis=1),
+        "kl": kl(truth, prediction),
+        "cosine": _ratio(dot, norms),
+        "chebyshev": distance.max(axis=1),
+        "canberra": _ratio(distance, total).sum(axis=1),
+    }
+
+
+def classes(
+    truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"]
+) -> dict[str, float]:
+    """How well one class a region is told.
+
+    Args:
+        truth: The class of each region, from 0 to k - 1.
+        probability: Probability of each class; the first of the largest is what is
+            predicted.
+
+    Returns:
+        accuracy  share of the regions whose class was predicted
+        macro_f1  F1 of each class, averaged over the classes that are true or
+                  predicted somewhere: a rare class weighs as much as a common one
+        log_loss  mean -log max(probability of the true class, EPSILON), in nats
+
+    Raises:
+        InputError: If there is no region, a class is not among the k, or a
+            probability is not finite.
+    """
+    _check_finite(truth, probability)
+    _check_classes(truth, probability.shape[1])
+    predicted = np.argmax(probability, axis=1)
+    hit, true, said = class_counts(truth, predicted, probability.shape[1])
+    occurs = true + said > 0
+    return {
+        "accuracy": float(np.mean(predicted == truth)),
+        "macro_f1": float(np.mean(2 * hit[occurs] / (true + said)[occurs])),
+        "log_loss": float(np.mean(surprise(truth, probability))),
+    }
+
+
+def class_counts(
+    truth: Int[np.ndarray, " r"], predicted: Int[np.ndarray, " r"], num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Regions of each class [k] that were predicted right, are true, are predicted."""
+    counted = (truth[truth == predicted], truth, predicted)
+    hit, true, said = (np.bincount(of, minlength=num_classes) for of in counted)
+    return hit, true, said
+
+
+def surprise(
+    truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"]
+) -> Float[np.ndarray, " r"]:
+    """-log of the probability that each region's true class was given, in nats."""
+    given = np.take_along_axis(probability, truth[:, None], axis=1)[:, 0]
+    return -np.log(np.maximum(given.astype(np.float64), EPSILON))
+
+
+def kl(
+    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
+) -> Float[np.ndarray, " r"]:
+    """KL(truth || prediction) of each region in nats, rules as in `shares`."""
+    ratio = np.where(truth > 0, truth, 1.0) / np.maximum(prediction, EPSILON)
+    return np.sum(np.where(truth > 0, truth * np.log(ratio), 0.0), axis=1)
+
+
+def median_positive(values: Float[np.ndarray, " r"]) -> float:
+    """Median of the positive values, the scale of logarithms; 1 if there is none."""
+    positive = values[values > 0]
+    return float(np.median(positive)) if len(positive) else 1.0
+
+
+def improvement(name: str, value: float, reference: float) -> float:
+    """How much better `value` of the metric `name` is than `reference`."""
+    difference = value - reference
+    return difference if name in HIGHER_IS_BETTER else -difference
+
+
+def _check_finite(truth: np.ndarray, prediction: np.ndarray) -> None:
+    if not len(truth):
+        raise InputError(
+            "metrics of 0 regions are not defined: no region has a known label. "
+            "Check the label's coverage in the manifest."
+        )
+    for name, values in (("truth", truth), ("prediction", prediction)):
+        checks.finite(name, values, checks.KNOWN_LABELS)
+
+
+def _check_classes(truth: np.ndarray, num_classes: int) -> None:
+    if truth.min() < 0 or truth.max() >= num_classes:
+        raise InputError(
+            f"classes {truth.min()} to {truth.max()}, but there are probabilities of "
+            f"{num_classes}, from 0 to {num_classes - 1}. Leave out regions without a "
+            "label, and predict every class."
+        )
+
+
+def _r2(truth: np.ndarray, prediction: np.ndarray) -> float:
+    if np.ptp(truth) == 0:
+        return float("nan")
+    deviation = np.sum((truth - truth.mean()) ** 2)
+    return float(1.0 - np.sum((prediction - truth) ** 2) / deviation)
+
+
+def _mape(truth: np.ndarray, error: np.ndarray) -> float:
+    positive = truth > 0
+    if truth.min() < 0 or not positive.any():
+        return float("nan")
+    return float(np.mean(np.abs(error[positive]) / truth[positive]))
+
+
+def _on_log_scale(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    if min(truth.min(), prediction.min()) <= -1:
+        return dict.fromkeys(("r2_log", "rmse_log", "mae_log"), float("nan"))
+    truth, prediction = np.log1p(truth), np.log1p(prediction)
+    error = prediction - truth
+    return {
+        "r2_log": _r2(truth, prediction),
+        "rmse_log": float(np.sqrt(np.mean(error**2))),
+        "mae_log": float(np.mean(np.abs(error))),
+    }
+
+
+def _spearman(truth: np.ndarray, prediction: np.ndarray) -> float:
+    if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
+        return float("nan")
+    return float(stats.spearmanr(truth, prediction).statistic)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient, 0 where the denominator is 0."""
+    safe = np.where(denominator > 0, denominator, 1.0)
+    return np.where(denominator > 0, numerator / safe, 0.0)

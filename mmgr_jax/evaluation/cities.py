@@ -1,0 +1,85 @@
+"""What several cities have in common, so that one can be tested by the others."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.features.groups import Features, below
+
+log = logging.getLogger(__name__)
+
+Labels = Mapping[str, tuple[Label, np.ndarray]]
+
+
+def shared_features(
+    cities: Sequence[RecordSource], kinds: Sequence[str]
+) -> tuple[str, ...]:
+    """The kinds of features that mean the same in every city.
+
+    Those of POIs do where the records share one list of categories.
+
+    Raises:
+        InputError: If none is left.
+    """
+    first = cities[0].manifest.categories
+    if all(city.manifest.categories == first for city in cities):
+        return tuple(kinds)
+    if "image" not in kinds:
+        raise InputError(
+            "config.eval.other_records: the cities name other POI categories, so only "
+            f"features of kind 'image' can be compared; config.eval.features is "
+            f"{tuple(kinds)}. Add 'image', or build the records with one category list."
+        )
+    log.warning(
+        "cities: their POI categories differ, so only features of images are compared"
+    )
+    return ("image",)
+
+
+def shared_labels(cities: Sequence[Labels]) -> Labels:
+    """The labels that all cities have with the same kind, unit and classes, joined.
+
+    Raises:
+        InputError: If there is none.
+    """
+    shared = {}
+    for name in dict.fromkeys(name for city in cities for name in city):
+        found = [city[name] for city in cities if name in city]
+        differing = _differing([label for label, _ in found])
+        if differing:
+            log.warning("cities: label %s is left out: %s", name, differing)
+        elif len(found) < len(cities):
+            log.info("cities: label %s is not in all, left out", name)
+        else:
+            joined_values = np.concatenate([values for _, values in found])
+            shared[name] = (found[0][0], joined_values)
+    if not shared:
+        raise InputError(
+            "config.eval.other_records: no label has the same name, kind, unit and "
+            "classes in all cities. Name them alike under config.labels and build the "
+            "records again."
+        )
+    return shared
+
+
+def joined(
+    cities: Sequence[Mapping[str, Features | None]],
+) -> dict[str, Features | None]:
+    """Features of the regions of all cities, of the methods that the last one has."""
+    return {
+        method: None if features is None else below([city[method] for city in cities])
+        for method, features in cities[-1].items()
+    }
+
+
+def _differing(labels: Sequence[Label]) -> str:
+    """What one name means in several cities, where it is not one thing; else ""."""
+    for field in ("kind", "unit", "classes"):
+        said = list(dict.fromkeys(getattr(label, field) for label in labels))
+        if len(said) > 1:
+            return f"its {field} is {' here and '.join(map(repr, said))} there"
+    return ""

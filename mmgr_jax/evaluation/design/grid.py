@@ -1,0 +1,304 @@
+"""All the subsets that heads are trained on: folds x label fractions x seeds.
+
+Likewise folds x draws of a number of labels, few as they may be; see `few`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.design.splits import Split
+
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+LEAST_TRAIN = 5
+"""A fraction that buys fewer training labels in some round is left out."""
+
+LEAST_VALIDATION = 2
+"""Likewise, of the labels that choose."""
+
+LEAST_LABELS = 2
+"""One to learn from and one to choose by."""
+
+PARTS = 5
+"""Parts that few labels are cut into: each chooses once, by heads of the others."""
+
+NO_FOLD = -1
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One head to train.
+
+    Attributes:
+        fold: The fold that tests it; `NO_FOLD` for none.
+        fraction: Part of the labels it may see, 1 for all.
+        seed: Decides which labels these are.
+    """
+
+    fold: int
+    fraction: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The cells and who plays which role in each.
+
+    Attributes:
+        cells: The cells, j of them.
+        train: Labelled regions that each cell trains on, [j r].
+        validation: Labelled regions that choose, [j r].
+        test: Regions, labelled or not, that the cell has to predict, [j r].
+        parts: The part that each label belongs to, -1 for no label, [j r]: all of
+            them train, and the setting of the head is chosen by cross-validation over
+            the parts. None where `validation` chooses.
+        scaled_by: Labelled regions that set the scale of numbers, [j r]; None for
+            those that train.
+    """
+
+    cells: tuple[Cell, ...]
+    train: Bool[np.ndarray, "j r"]
+    validation: Bool[np.ndarray, "j r"]
+    test: Bool[np.ndarray, "j r"]
+    parts: Int[np.ndarray, "j r"] | None = None
+    scaled_by: Bool[np.ndarray, "j r"] | None = None
+
+    @property
+    def full(self) -> tuple[int, ...]:
+        """The cells with all labels, one a fold."""
+        return tuple(self.where(fraction=1.0))
+
+    def of(self, indices: Sequence[int]) -> Grid:
+        """Some of the cells."""
+        of = list(indices)
+        roles = (self.train, self.validation, self.test, self.parts, self.scaled_by)
+        return Grid(
+            tuple(self.cells[index] for index in of),
+            *(None if role is None else role[of] for role in roles),
+        )
+
+    def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
+        """The same cells, each fold of their labels a part: all of them train.
+
+        The cells as they are where one has labels in a single fold.
+
+        Args:
+            fold: Of each region.
+        """
+        labels = self.train | self.validation
+        parts = np.full(labels.shape, -1)
+        for row, mask in zip(parts, labels, strict=True):
+            row[mask] = np.unique(fold[mask], return_inverse=True)[1]
+        if parts.max(axis=1).min() < 1:
+            return self
+        return Grid(self.cells, labels, np.zeros_like(labels), self.test, parts)
+
+    def by_parts(self) -> Grid:
+        """A cell for each part of each cell: that part chooses, the others train.
+
+        Cells are in order, and the parts of each. Numbers have the scale of all labels
+        of the cell, so that the losses of its parts can be added up.
+        """
+        labels = self.parts >= 0
+        counts = self.parts.max(axis=1) + 1
+        cell = np.repeat(np.arange(len(counts)), counts)
+        part = np.concatenate([np.arange(count) for count in counts])
+        validation = self.parts[cell] == part[:, None]
+        return Grid(
+            tuple(self.cells[index] for index in cell),
+            labels[cell] & ~validation,
+            validation,
+            self.test[cell],
+            scaled_by=labels[cell],
+        )
+
+    def where(
+        self, *, fraction: float | None = None, seed: int | None = None
+    ) -> list[int]:
+        """Indices of the cells of a fraction, a seed or both.
+
+        Cells with all labels are the same for every seed and answer to each.
+        """
+        return [
+            index
+            for index, cell in enumerate(self.cells)
+            if fraction in (None, cell.fraction)
+            and (seed in (None, cell.seed) or cell.fraction == 1.0)
+        ]
+
+
+def cells(
+    split: Split,
+    known: Bool[np.ndarray, " r"],
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seeds: Sequence[int] = (0,),
+) -> Grid:
+    """Every fold x fraction x seed.
+
+    A fraction buys that part of the training labels of a round and that part of the
+    labels that choose, as those cost the same. For one seed the subset of a smaller
+    fraction lies within that of a larger one, in every fold. All labels are one
+    subset, whatever the seed, so they are one cell a fold.
+
+    Args:
+        split: Who is tested with whom.
+        known: Regions that have a label.
+        fractions: In (0, 1]. One that buys fewer than `LEAST_TRAIN` or
+            `LEAST_VALIDATION` labels in some round is left out, and the log says so.
+        seeds: Draws of the subsets.
+
+    Returns:
+        The grid, cells sorted by fraction, seed and fold.
+
+    Raises:
+        InputError: If a fraction is not in (0, 1], there is no seed, or no fraction is
+            left.
+    """
+    if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
+        raise InputError(
+            f"label fractions {tuple(fractions)}: give one or more numbers above 0 and "
+            f"up to 1, such as {FRACTIONS}."
+        )
+    if not len(seeds):
+        raise InputError("seeds of the label fractions: give at least one, such as 0.")
+    parts = [split.parts(fold) for fold in range(split.num_folds)]
+    train = np.stack([part.train & known for part in parts])
+    validation = np.stack([part.validation & known for part in parts])
+    chosen, rows = [], []
+    for fraction in _affordable(sorted(set(fractions)), train, validation):
+        for seed in seeds if fraction < 1 else seeds[:1]:
+            order = np.random.default_rng(seed).permutation(len(known))
+            for fold, part in enumerate(parts):
+                chosen.append(Cell(fold, fraction, seed))
+                rows.append(
+                    (
+                        _first(train[fold], order, fraction),
+                        _first(validation[fold], order, fraction),
+                        part.test,
+                    )
+                )
+    return Grid(tuple(chosen), *(np.stack(role) for role in zip(*rows, strict=True)))
+
+
+def few(
+    split: Split,
+    known: Bool[np.ndarray, " r"],
+    *,
+    num_labels: int,
+    seeds: Sequence[int] = (0,),
+) -> Grid | None:
+    """A number of labels in all, those that choose included: fold x seed.
+
+    The labels are drawn from all that neither lie in the tested fold nor are too near.
+    For one seed those of a smaller number are among those of a larger one.
+
+    Args:
+        split: Who is tested with whom.
+        known: Regions that have a label.
+        num_labels: Labels that each head may see.
+        seeds: Draws of the labels.
+
+    Returns:
+        The grid, with parts, cells sorted by seed and fold; None where some round has
+        no more labels than that, and the log says so.
+
+    Raises:
+        InputError: If there are fewer than `LEAST_LABELS`.
+    """
+    if num_labels < LEAST_LABELS or num_labels != int(num_labels):
+        raise InputError(
+            f"config.eval.curves.num_labels names {num_labels}: give whole numbers "
+            f"from {LEAST_LABELS} on, such as (5, 10, 25, 50, 100)."
+        )
+    rounds = [split.parts(fold) for fold in range(split.num_folds)]
+    there = [(of.train | of.validation) & known for of in rounds]
+    least = min(int(mask.sum()) for mask in there)
+    if num_labels >= least:
+        log.info(
+            "%d labels are left out of label curves: some round has %d in all",
+            num_labels,
+            least,
+        )
+        return None
+    chosen, parts = [], []
+    for seed in seeds:
+        order = np.random.default_rng(seed).permutation(len(known))
+        for fold, mask in enumerate(there):
+            chosen.append(Cell(fold, num_labels / int(mask.sum()), seed))
+            drawn = order[mask[order]][:num_labels]
+            part = np.full(len(known), -1)
+            part[drawn] = np.arange(num_labels) % min(PARTS, num_labels)
+            parts.append(part)
+    parts = np.stack(parts)
+    test = np.stack([of.test for of in rounds] * len(seeds))
+    labels = parts >= 0
+    return Grid(tuple(chosen), labels, np.zeros_like(labels), test, parts)
+
+
+def whole(split: Split, known: Bool[np.ndarray, " r"]) -> Grid:
+    """One cell for a head to keep: fold 0 chooses, all other labels train.
+
+    Nothing is tested, so nobody is left out for being near.
+    """
+    validation = split.fold == 0
+    nobody = np.zeros_like(known)
+    return Grid(
+        (Cell(NO_FOLD, 1.0, 0),),
+        train=(~validation & known)[None],
+        validation=(validation & known)[None],
+        test=nobody[None],
+    )
+
+
+def _affordable(
+    fractions: Sequence[float], train: np.ndarray, validation: np.ndarray
+) -> list[float]:
+    """The fractions that buy enough labels in every round; all labels always do."""
+    least = [int(role.sum(axis=1).min()) for role in (train, validation)]
+    left, dropped = [], []
+    for fraction in fractions:
+        enough = (
+            _count(least[0], fraction) >= LEAST_TRAIN
+            and _count(least[1], fraction) >= LEAST_VALIDATION
+        )
+        (left if enough or fraction == 1 else dropped).append(fraction)
+    if dropped:
+        log.info(
+            "label fractions %s are left out: of %d training and %d validation labels "
+            "they buy fewer than %d or %d",
+            ", ".join(f"{fraction:g}" for fraction in dropped),
+            *least,
+            LEAST_TRAIN,
+            LEAST_VALIDATION,
+        )
+    if not left:
+        raise InputError(
+            f"label fractions {tuple(fractions)} buy fewer than {LEAST_TRAIN} training "
+            f"or {LEAST_VALIDATION} validation labels of {least[0]} and {least[1]}. "
+            "Give larger ones, up to 1."
+        )
+    return left
+
+
+def _first(role: np.ndarray, order: np.ndarray, fraction: float) -> np.ndarray:
+    """That part of the regions of a role that come first in an order of all regions."""
+    members = order[role[order]]
+    subset = np.zeros_like(role)
+    subset[members[: _count(len(members), fraction)]] = True
+    return subset
+
+
+def _count(number: int, fraction: float) -> int:
+    """Labels that a fraction of them buys; a hair below a whole number counts."""
+    return math.floor(number * fraction + 1e-9)

@@ -1,0 +1,339 @@
+"""What heads are given: features of encoders, of baselines, and rules without any.
+
+Each is a method with a name: "MMGR image" are the image features of the checkpoint,
+"random both" image and POI features of the same network with random weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt64
+from ml_collections import ConfigDict
+
+from mmgr_jax.data import feature_tables
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.certainty import places
+from mmgr_jax.evaluation.features import baselines, features, health, retrieval
+from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.store import checkpoint
+
+MAIN = "MMGR"
+RANDOM = "random"
+IMPORTED = "imported"
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "image": ("image",),
+    "poi": ("poi",),
+    "both": ("image", "poi"),
+    "all": ("image", "poi", "image statistics", "poi counts"),
+    "image_projection": ("image_projection",),
+    "poi_projection": ("poi_projection",),
+}
+"""Kind of features -> what stands side by side in it: of the encoder, or a baseline."""
+
+KINDS_OF_RANDOM = tuple(kind for kind in KINDS if kind != "all")
+
+GROUPS = ("columns", "alike")
+"""Whether heads penalise every column alike, or every group of them."""
+
+ABOUT = {
+    "image": "image features of {}",
+    "poi": "POI features of {}",
+    "both": "image and POI features of {}, side by side",
+    "all": "image and POI features of {}, image statistics and POI counts",
+    "image_projection": "what the contrastive loss sees of a tile by {}",
+    "poi_projection": "what the contrastive loss sees of a POI set by {}",
+}
+
+log = logging.getLogger(__name__)
+
+Extracted = Mapping[str, Features]
+"""Kind -> features of every region; see `features.KINDS`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class City:
+    """One city's records, and what is known of its regions.
+
+    Attributes:
+        source: The records.
+        regions: Everything but tiles and POIs.
+        centre_m: Centres of the regions [r 2]; None where nobody knows them.
+    """
+
+    source: RecordSource
+    regions: features.Regions
+    centre_m: np.ndarray | None
+
+    @classmethod
+    def of(cls, source: RecordSource) -> City:
+        """Reads the regions."""
+        regions = features.read_regions(source)
+        known = bool(source.manifest.crs)
+        centre_m = places.centres_m(regions.geometry_wkb) if known else None
+        return cls(source, regions, centre_m)
+
+    @functools.cached_property
+    def outlines(self) -> UInt64[np.ndarray, " r"]:
+        """A hash of CRS and outline of each region: the same in whatever records."""
+        crs = self.source.manifest.crs.encode()
+        digests = (
+            hashlib.blake2b(crs + b"\0" + bytes(outline), digest_size=8).digest()
+            for outline in self.regions.geometry_wkb
+        )
+        return np.frombuffer(b"".join(digests), "<u8")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSets:
+    """All methods of one city.
+
+    Attributes:
+        methods: Name -> what predicts, those of the checkpoint first.
+        about: Name -> what it is, in words.
+        own: Methods of the checkpoint, in the order of `config.eval.features`.
+        encoded: Encoder -> its features of every kind.
+    """
+
+    methods: Mapping[str, jobs.Method]
+    about: Mapping[str, str]
+    own: tuple[str, ...]
+    encoded: Mapping[str, Extracted]
+
+
+def encoders(
+    config: ConfigDict, source: RecordSource, bundle: Path
+) -> dict[str, inference.Encoder]:
+    """The encoders to compare: the checkpoint's, those beside it, and a random one.
+
+    Raises:
+        InputError: If a checkpoint is missing or does not fit the records.
+    """
+    found = {MAIN: inference.load_encoder(config, bundle, source)}
+    beside = dict(config.eval.checkpoints)
+    if config.eval.imported:
+        beside[IMPORTED] = config.eval.imported
+    for name, path in beside.items():
+        if name in (MAIN, RANDOM):
+            raise InputError(
+                f"config.eval.checkpoints: {name!r} is taken; give another name."
+            )
+        with checkpoint.held(path) as other:
+            own = inference.as_trained(config, other)
+            found[name] = inference.load_encoder(own, other, source)
+    if "random encoder" in config.eval.baselines:
+        found[RANDOM] = inference.random_encoder(config, source)
+    return found
+
+
+def gather(
+    config: ConfigDict, loaded: Mapping[str, inference.Encoder], city: City
+) -> FeatureSets:
+    """Features of all regions by every encoder and baseline that `config.eval` names.
+
+    All of them by one readout: what is read around a region for ours is read around it
+    for the baselines too.
+
+    Raises:
+        InputError: If a kind of features or a baseline is unknown, or a table does not
+            hold every region.
+    """
+    kinds = tuple(config.eval.features)
+    for kind in kinds:
+        check_kind(kind)
+    readout = Readout(config, city)
+    encoded, methods, about = {}, {}, {}
+    for name, encoder in loaded.items():
+        log.info("features of %d regions (%s encoder) ...", len(city.source), name)
+        encoded[name] = readout.encoded(encoder)
+        what = "random weights" if name == RANDOM else encoder.name
+        own = KINDS_OF_RANDOM if name == RANDOM else KINDS
+        for kind in _kinds_of(encoder, [kind for kind in kinds if kind in own]):
+            methods[f"{name} {kind}"] = readout.features(encoded[name], kind)
+            about[f"{name} {kind}"] = readout.said(ABOUT[kind].format(what))
+    plain, words = _baselines(config, city, readout)
+    for name, path in config.eval.tables:
+        if name in methods or name in plain or name in (MAIN, RANDOM):
+            raise InputError(
+                f"config.eval.tables: {name!r} is taken; give another name."
+            )
+        labels = tuple(city.source.manifest.labels)
+        table = feature_tables.read(
+            name, path, city.regions.region_ids, label_names=labels
+        )
+        plain[name] = readout.around(Features.of(name, table))
+        words[name] = readout.said(feature_tables.about(name, path, label_names=labels))
+    return FeatureSets(
+        methods | plain,
+        about | words,
+        tuple(f"{MAIN} {kind}" for kind in kinds),
+        encoded,
+    )
+
+
+class Readout:
+    """What heads, maps and tables are given of a city's regions: `config.readout`."""
+
+    def __init__(self, config: ConfigDict, city: City) -> None:
+        """Finds the neighbours of every region.
+
+        Raises:
+            InputError: If a setting is unknown, or places are needed and not known.
+        """
+        self._config, self._city = config, city
+        check_choice("readout.groups", config.readout.groups, GROUPS)
+        self._radii_m = tuple(config.readout.surroundings_m)
+        self._surroundings = Surroundings(city.centre_m, self._radii_m)
+        self._plain: dict[str, Features] = {}
+
+    def encoded(self, encoder: inference.Encoder) -> Extracted:
+        """What an encoder gives of every region, without surroundings."""
+        return features.extract(
+            encoder.encode,
+            self._city.source,
+            batch_size=self._config.data.batch_size,
+            num_threads=self._config.data.num_threads,
+            edges=encoder.reads_edges,
+        )
+
+    def features(self, encoded: Extracted, kind: str) -> Features:
+        """One of `KINDS` with its surroundings, as heads are given it."""
+        parts = [encoded[part] for part in KINDS[kind] if part in encoded]
+        held = {name for part in parts for name, _ in part.groups}
+        for part in KINDS[kind]:
+            if part not in encoded:
+                plain = self.plain(part)  # nobody counts POIs twice
+                parts += (
+                    [plain] if not held & {name for name, _ in plain.groups} else []
+                )
+        return self.around(beside(parts))
+
+    def plain(self, name: str) -> Features:
+        """Features of a baseline, without surroundings; made once."""
+        if parts := baselines.BASELINES[name].parts:
+            return beside([self.plain(part) for part in parts])
+        if name not in self._plain:
+            inputs = baselines.Inputs(self._city.source, self._city.centre_m)
+            self._plain |= baselines.features_of([name], inputs)
+        return self._plain[name]
+
+    def around(self, own: Features) -> Features:
+        """Features with those of the surroundings, in groups as configured."""
+        added = self._surroundings.added(own)
+        if self._config.readout.groups == "columns":
+            return dataclasses.replace(
+                added, groups=(("features", added.num_features),)
+            )
+        return added
+
+    def said(self, what: str) -> str:
+        """What features are, and how far around they are read."""
+        if not self._radii_m:
+            return what
+        return f"{what}; and the mean of the regions within {self._radii_m[-1]:g} m"
+
+
+def check_kind(kind: str) -> None:
+    """Raises InputError if there is no such kind of features."""
+    if kind not in KINDS:
+        raise InputError(f"features={kind!r} is unknown; allowed: {', '.join(KINDS)}.")
+
+
+def measure_health(
+    sets: FeatureSets, num_pois: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Encoder -> rank, uniformity, alignment and shared neighbours; see `health`."""
+    return {name: _health(of, num_pois > 0) for name, of in sets.encoded.items()}
+
+
+def measure_retrieval(
+    sets: FeatureSets, num_pois: np.ndarray
+) -> dict[str, retrieval.Retrieval]:
+    """Retrieval both ways by the projections of every trained encoder."""
+    there = num_pois > 0
+    found = {}
+    for name, of in sets.encoded.items():
+        if name == RANDOM or not there.any():
+            continue
+        both = retrieval.both_ways(
+            of["image_projection"].values[there], of["poi_projection"].values[there]
+        )
+        found |= {f"{name}: {direction}": result for direction, result in both.items()}
+    return found
+
+
+def _health(of: Extracted, there: np.ndarray) -> dict[str, float]:
+    values = {
+        "effective_rank": health.effective_rank(of["image"].values),
+        "constant_share": health.constant_share(of["image"].values),
+        "uniformity": health.uniformity(of["image_projection"].values),
+    }
+    if there.sum() > 2:
+        values["alignment"] = health.alignment(
+            of["image_projection"].values[there], of["poi_projection"].values[there]
+        )
+        count = min(10, int(there.sum()) - 2)
+        overlap = health.neighbour_overlap(
+            of["image"].values[there], of["poi"].values[there], num_neighbours=count
+        )
+        values["neighbour_overlap"] = overlap.share
+        values["overlap_by_chance"] = overlap.by_chance
+    return values
+
+
+def _kinds_of(encoder: inference.Encoder, kinds: Sequence[str]) -> tuple[str, ...]:
+    """Weights of images alone have nothing to say of POIs."""
+    if encoder.parts and not any(part.startswith("poi") for part in encoder.parts):
+        return tuple(kind for kind in kinds if kind.startswith("image"))
+    return tuple(kinds)
+
+
+def _baselines(
+    config: ConfigDict, city: City, readout: Readout
+) -> tuple[dict[str, jobs.Method], dict[str, str]]:
+    """Methods that need no encoder, and what they are."""
+    for name in config.eval.baselines:
+        check_choice("eval.baselines", name, tuple(baselines.BASELINES))
+    methods, words = {}, {}
+    for name in config.eval.baselines:
+        baseline = baselines.BASELINES[name]
+        if baseline.needs == "encoder":
+            continue
+        if baseline.needs == "place" and city.centre_m is None:
+            log.warning("baseline %s is left out: nobody knows where regions lie", name)
+            continue
+        words[name] = baseline.sentence
+        if name == "neighbour average":
+            methods[name] = functools.partial(_neighbour_average, city.centre_m)
+        elif not (baseline.features or baseline.parts):
+            methods[name] = None
+        elif baseline.needs == "place":
+            methods[name] = readout.plain(name)
+        else:
+            methods[name] = readout.around(readout.plain(name))
+            words[name] = readout.said(baseline.sentence)
+    return methods, words
+
+
+def _neighbour_average(
+    centre_m: np.ndarray, values: np.ndarray, train: np.ndarray, validation: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The count chosen on validation; its labels are then averaged too, as heads do."""
+    _, count = baselines.neighbour_average(
+        centre_m, values, train=train, validation=validation
+    )
+    prediction, _ = baselines.neighbour_average(
+        centre_m, values, train=train | validation, validation=validation,
+        counts=(count,),
+    )  # fmt: skip
+    return prediction, float(count)

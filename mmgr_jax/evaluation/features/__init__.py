@@ -1,0 +1,1 @@
+"""What heads are given: of encoders, of baselines, in groups; and its health."""

@@ -1,0 +1,222 @@
+"""What must be beaten: features and rules that cost nothing to learn.
+
+Features go to the same heads as those of an encoder, under the same splits; a rule
+predicts labels by itself. None reads a label that it is tested on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import spatial
+
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluation.features.groups import Features, beside
+from mmgr_jax.evaluation.features.tile_statistics import image_statistics
+
+NEIGHBOUR_COUNTS = (1, 2, 4, 8, 16, 32)
+BATCH = 16
+"""Tiles whose statistics a thread takes at a time: they stay in the cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What baselines are made of.
+
+    Attributes:
+        source: The records of a city.
+        centre_m: Centres of the regions [r 2]; None where nobody knows them.
+    """
+
+    source: RecordSource
+    centre_m: Float[np.ndarray, "r 2"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A way to predict without learning from the city's images and POIs.
+
+    Attributes:
+        sentence: What it is, for tables.
+        features: Makes features; None for a rule, or where a network does.
+        parts: Baselines whose features stand side by side in it, in place of its own.
+        needs: `place` for the centres of regions, `encoder` for a network.
+    """
+
+    sentence: str
+    features: Callable[[Inputs], Features] | None = None
+    parts: tuple[str, ...] = ()
+    needs: str = ""
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "mean": Baseline("the mean of the training labels"),
+    "coordinates": Baseline(
+        "where a region lies: a polynomial of degree 3 in its coordinates",
+        lambda inputs: Features.of("place", trend_surface(inputs.centre_m)),
+        needs="place",
+    ),
+    "neighbour average": Baseline(
+        "the mean of the training labels that are nearest on the map, their number "
+        "chosen by validation",
+        needs="place",
+    ),
+    "poi counts": Baseline(
+        "log(1 + number of POIs) of each category and of all",
+        lambda inputs: Features.of(
+            "POI counts", log_counts(category_counts(inputs.source))
+        ),
+    ),
+    "poi tf-idf": Baseline(
+        "POI counts of each category, rare ones weighing more, scaled to length 1",
+        lambda inputs: Features.of(
+            "POI tf-idf", tf_idf(category_counts(inputs.source))
+        ),
+    ),
+    "image statistics": Baseline(
+        "colour moments and histograms, gradients and local binary patterns of a tile",
+        lambda inputs: Features.of(
+            "image statistics", statistics_of_tiles(inputs.source)
+        ),
+    ),
+    "statistics and counts": Baseline(
+        "image statistics and POI counts side by side: what MMGR must beat",
+        parts=("image statistics", "poi counts"),
+    ),
+    "random encoder": Baseline(
+        "features of the same network with random weights", needs="encoder"
+    ),
+    "imported weights": Baseline(
+        "image features of a network trained elsewhere", needs="encoder"
+    ),
+}
+
+
+def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
+    """Features of the named baselines; rules among them have none and are left out.
+
+    Raises:
+        InputError: If a name is unknown, or the places it needs are.
+    """
+    found = {}
+    for name in names:
+        check_choice("eval.baselines", name, BASELINES)
+        baseline = BASELINES[name]
+        if baseline.needs == "place" and inputs.centre_m is None:
+            raise InputError(
+                f"config.eval.baselines names {name!r}, but the records do not say "
+                "where regions lie. Leave it out, or build the records from imagery "
+                "with a CRS."
+            )
+        if baseline.parts:
+            found[name] = beside([*features_of(baseline.parts, inputs).values()])
+        elif baseline.features is not None:
+            found[name] = baseline.features(inputs)
+    return found
+
+
+def trend_surface(
+    centre_m: Float[np.ndarray, "r 2"], *, degree: int = 3
+) -> Float[np.ndarray, "r m"]:
+    """All products x^i y^j with 0 < i + j <= degree, of coordinates within -1 to 1.
+
+    Low degrees, as a head is tested on blocks that it has to extrapolate to.
+    """
+    middle = (centre_m.max(axis=0) + centre_m.min(axis=0)) / 2
+    apart = centre_m - middle
+    x, y = (apart / max(np.abs(apart).max(), 1.0)).T
+    powers = [(i, n - i) for n in range(1, degree + 1) for i in range(n, -1, -1)]
+    return np.stack([x**i * y**j for i, j in powers], axis=1).astype(np.float32)
+
+
+def category_counts(source: RecordSource) -> Float[np.ndarray, "r k"]:
+    """POIs of each category in each region."""
+    num_categories = len(source.manifest.categories)
+    return np.stack(
+        [
+            np.bincount(record["poi/category"], minlength=num_categories)
+            for rows in source.parts()
+            for record in source.read(rows)
+        ]
+    ).astype(np.float32)
+
+
+def log_counts(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k+1"]:
+    """log(1 + count) of each category and of all together: counts have heavy tails."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.log1p(np.concatenate([counts, total], axis=1))
+
+
+def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
+    """Counts times 1 + log((1 + r) / (1 + regions with the category)), of length 1.
+
+    As in scikit-learn's TfidfTransformer. Regions are counted in the whole city: that
+    reads no label. A region without POIs has zeros.
+    """
+    present = np.sum(counts > 0, axis=0)
+    weighted = counts * (1 + np.log((1 + len(counts)) / (1 + present)))
+    length = np.linalg.norm(weighted, axis=1, keepdims=True)
+    return (weighted / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def statistics_of_tiles(source: RecordSource) -> Float[np.ndarray, "r m"]:
+    """Statistics of all tiles, a thread for each core; see `tile_statistics`."""
+
+    def of_batch(rows: range) -> np.ndarray:
+        records = source.read(rows, image=True)
+        return image_statistics(np.stack([record["image"] for record in records]))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(of_batch, source.parts(BATCH))))
+
+
+def neighbour_average(
+    centre_m: Float[np.ndarray, "r 2"],
+    target: Float[np.ndarray, "r ..."],
+    *,
+    train: Bool[np.ndarray, " r"],
+    validation: Bool[np.ndarray, " r"],
+    counts: Sequence[int] = NEIGHBOUR_COUNTS,
+) -> tuple[Float[np.ndarray, "r ..."], int]:
+    """The mean label of the nearest training regions: what place alone can tell.
+
+    Args:
+        centre_m: Centres of all regions.
+        target: Labels [r], or shares [r k]; read on the two parts alone.
+        train: Labelled regions that are averaged.
+        validation: Labelled regions that choose how many: the count with the least
+            mean absolute error.
+        counts: Numbers of neighbours to choose from; all training regions where there
+            are fewer.
+
+    Returns:
+        Predictions of all regions, in the label's unit, and the chosen count. A
+        training region is its own neighbour; only what is in neither part is
+        out-of-sample.
+
+    Raises:
+        InputError: If there is no training or no validation region.
+    """
+    for name, part in (("training", train), ("validation", validation)):
+        if not part.any():
+            raise InputError(
+                f"neighbour average: there is no {name} region with a label among "
+                f"{len(part)}. Ask for fewer folds (config.eval.num_folds)."
+            )
+    counts = sorted({min(count, int(train.sum())) for count in counts})
+    tree = spatial.cKDTree(centre_m[train])
+    _, nearest = tree.query(centre_m, k=list(range(1, counts[-1] + 1)))
+    labels = target[train].astype(np.float64)
+    chosen, prediction, least = 0, np.zeros(0), np.inf
+    for count in counts:
+        average = labels[nearest[:, :count]].mean(axis=1)
+        error = np.abs(average[validation] - target[validation]).mean()
+        if error < least:
+            chosen, prediction, least = count, average, error
+    return prediction, chosen

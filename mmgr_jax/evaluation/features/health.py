@@ -1,0 +1,178 @@
+"""Whether embeddings use their space: rank, uniformity, alignment, shared neighbours.
+
+None of these needs a label. They tell a collapsed encoder, which maps every region to
+about the same vector, before any head does; good values alone promise nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.certainty import checks, distances
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlap:
+    """How far two spaces agree about who is near whom.
+
+    Attributes:
+        share: Mean share of a region's nearest regions in one space that are among
+            the nearest in the other, 0 to 1.
+        by_chance: What unrelated spaces would give, on average.
+        num_neighbours: How many nearest regions were compared.
+    """
+
+    share: float
+    by_chance: float
+    num_neighbours: int
+
+
+def effective_rank(features: Float[np.ndarray, "r f"]) -> float:
+    """How many directions the features spread over: 1 for a line, f for a ball.
+
+    The exponential of the entropy of the singular values of the centred features,
+    scaled to sum to one; 0 where all rows are equal. At most min(r - 1, f).
+
+    Reference:
+        Roy and Vetterli (2007), "The effective rank", EUSIPCO; centred here, so that a
+        common offset is no direction.
+    """
+    _check(features=features)
+    centred = features.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    wide = centred.shape[1] > centred.shape[0]
+    gram = centred @ centred.T if wide else centred.T @ centred
+    energy = np.linalg.eigvalsh(gram)
+    # Rounding leaves some 1e-16 of the largest energy where there is none.
+    energy = energy[energy > 1e-14 * energy.max(initial=0.0) * len(energy)]
+    if not len(energy) or energy.max() <= _rounding(features):
+        return 0.0
+    part = np.sqrt(energy)
+    part /= part.sum()
+    return float(np.exp(-np.sum(part * np.log(part))))
+
+
+def constant_share(features: Float[np.ndarray, "r f"]) -> float:
+    """Part of the features that are the same for all regions, and so tell nothing."""
+    _check(features=features)
+    x = features.astype(np.float64)
+    return float(np.mean(x.std(axis=0) <= checks.CONSTANT * np.abs(x.mean(axis=0))))
+
+
+def uniformity(
+    features: Float[np.ndarray, "r f"], *, most: int = 4096, seed: int = 0
+) -> float:
+    """How evenly directions fill the sphere: log mean exp(-2 |x - y|^2) over pairs.
+
+    x and y are unit vectors of two different regions. 0 where all directions are the
+    same; about -4 for directions spread evenly in many dimensions, the least.
+
+    Args:
+        features: Projections or features.
+        most: Regions to draw where there are more: the pairs grow like the square.
+        seed: Seed of the draw.
+
+    Reference:
+        Wang and Isola (2020), ICML, eq. 2, t = 2.
+    """
+    _check(features=features)
+    drawn = _draw(len(features), most, seed)
+    x = distances.unit(features[drawn]).astype(np.float64)
+    total = 0.0
+    for block in distances.row_blocks(len(x), len(x)):
+        total += np.exp(-2 * distances.squared(x[block], x)).sum()
+    pairs = len(x) * (len(x) - 1)
+    return float(np.log((total - len(x)) / pairs))  # each is at distance 0 of itself
+
+
+def alignment(a: Float[np.ndarray, "r p"], b: Float[np.ndarray, "_ _"]) -> float:
+    """Mean |x - y|^2 of the unit vectors of the same region in two views or modalities.
+
+    0 where the two agree, 2 for unrelated directions, 4 for opposite ones. To be read
+    beside `uniformity`: a collapsed encoder is perfectly aligned.
+
+    Args:
+        a: Projections of one view, or of the images.
+        b: Projections of the other view, or of the POI sets, of the same length.
+
+    Raises:
+        InputError: If the two are not of the same regions and length.
+
+    Reference:
+        Wang and Isola (2020), ICML, eq. 1, alpha = 2.
+    """
+    _check(a=a, b=b)
+    if a.shape != b.shape:
+        raise InputError(
+            f"alignment of vectors of shapes {a.shape} and {b.shape}: compare the "
+            "projections of both sides, which share one space."
+        )
+    x, y = (distances.unit(of).astype(np.float64) for of in (a, b))
+    return float(np.mean(np.sum((x - y) ** 2, axis=1)))
+
+
+def neighbour_overlap(
+    a: Float[np.ndarray, "r _"],
+    b: Float[np.ndarray, "_ _"],
+    *,
+    num_neighbours: int = 10,
+    most: int = 2048,
+    seed: int = 0,
+) -> Overlap:
+    """Share of the nearest regions in space `a` that are also nearest in `b`.
+
+    Near is by cosine. The spaces may have different dimensions.
+
+    Args:
+        a: Vectors of all regions in one space, such as image features.
+        b: Vectors of the same regions in the other, such as POI features. Leave out
+            regions without POIs, whose vectors are all the same.
+        num_neighbours: How many nearest regions to compare.
+        most: Regions whose neighbours are compared, drawn where there are more; the
+            neighbours are looked for among all.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: If the two are not of the same regions, or there are too few.
+    """
+    _check(a=a, b=b)
+    if len(a) != len(b):
+        raise InputError(f"neighbours of {len(a)} and of {len(b)} regions: give both.")
+    rows = _draw(len(a), most, seed)
+    near_a, near_b = (
+        distances.nearest_neighbours(distances.unit(of), rows, num_neighbours)
+        for of in (a, b)
+    )
+    common = near_a[:, :, None] == near_b[:, None]  # a region is named once in each
+    return Overlap(
+        share=float(common.any(axis=2).mean()),
+        by_chance=num_neighbours / (len(a) - 1),
+        num_neighbours=num_neighbours,
+    )
+
+
+def _draw(num_regions: int, most: int, seed: int) -> Int[np.ndarray, " m"]:
+    if num_regions <= most:
+        return np.arange(num_regions)
+    chosen = np.random.default_rng(seed).choice(num_regions, most, replace=False)
+    return np.sort(chosen)
+
+
+def _rounding(features: np.ndarray) -> float:
+    """Energy that features of one value may have by rounding alone."""
+    largest = float(np.abs(features).max(initial=0.0))
+    return features.size * (largest * float(np.finfo(features.dtype).eps)) ** 2
+
+
+def _check(**spaces: np.ndarray) -> None:
+    for name, features in spaces.items():
+        if len(features) < 2:
+            raise InputError(
+                f"embedding health of {len(features)} regions ({name}): at least two "
+                "are needed."
+            )
+        checks.finite(f"embedding health: {name}", features, checks.GOOD_FEATURES)

@@ -1,0 +1,97 @@
+"""Cross-modal retrieval: does a tile find its own POI set, and a POI set its tile?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.certainty import checks, distances
+
+DEPTHS = (1, 5, 10)
+
+TIE = 1e-6
+"""Cosines this close are a tie: twins may differ by the rounding of float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """How well the queries find their own among all regions.
+
+    Attributes:
+        recall: Depth -> share of the queries whose own is among so many most similar.
+        median_rank: Median place of a query's own, 1 being the best.
+        num_regions: Regions that were searched: by chance recall is the depth over
+            this, and the median rank half of it.
+    """
+
+    recall: Mapping[int, float]
+    median_rank: float
+    num_regions: int
+
+
+def both_ways(
+    z_image: Float[np.ndarray, "r p"], z_poi: Float[np.ndarray, "_ _"]
+) -> dict[str, Retrieval]:
+    """Retrieval of POI sets by tiles, and of tiles by POI sets.
+
+    Args:
+        z_image: Projections of the tiles.
+        z_poi: Projections of the POI sets of the same regions. Leave out regions
+            without POIs: their sets are all the same, and nothing could tell them.
+
+    Returns:
+        `image to poi` and `poi to image`.
+    """
+    return {
+        "image to poi": retrieve(z_image, z_poi),
+        "poi to image": retrieve(z_poi, z_image),
+    }
+
+
+def retrieve(
+    query: Float[np.ndarray, "r p"], gallery: Float[np.ndarray, "_ _"]
+) -> Retrieval:
+    """Recall and median rank of retrieval by cosine; see `ranks`."""
+    place = ranks(query, gallery)
+    return Retrieval(
+        recall={depth: float(np.mean(place <= depth)) for depth in DEPTHS},
+        median_rank=float(np.median(place)),
+        num_regions=len(place),
+    )
+
+
+def ranks(
+    query: Float[np.ndarray, "r p"], gallery: Float[np.ndarray, "_ _"]
+) -> Int[np.ndarray, " r"]:
+    """Place of each query's own row of the gallery, 1 for the most similar.
+
+    Whatever ties with a query's own (`TIE`) is placed before it, so that an encoder
+    that gives all regions one vector finds nothing, instead of everything or a lucky
+    half.
+
+    Raises:
+        InputError: If the two differ in shape, are empty or are not finite.
+    """
+    _check(query, gallery)
+    query, gallery = distances.unit(query), distances.unit(gallery)
+    place = np.empty(len(query), np.int64)
+    for block in distances.row_blocks(len(query), len(gallery)):
+        similarity = query[block] @ gallery.T
+        rows = np.arange(len(similarity))
+        own = similarity[rows, rows + block.start]
+        place[block] = np.sum(similarity >= own[:, None] - TIE, axis=1)  # and itself
+    return place
+
+
+def _check(query: np.ndarray, gallery: np.ndarray) -> None:
+    if query.shape != gallery.shape or not len(query):
+        raise InputError(
+            f"retrieval between vectors of shapes {query.shape} and {gallery.shape}: "
+            "both sides must be projections of the same regions, at least of one."
+        )
+    for name, vectors in (("query", query), ("gallery", gallery)):
+        checks.finite(f"retrieval: {name}", vectors, checks.GOOD_FEATURES)

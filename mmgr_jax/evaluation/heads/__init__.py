@@ -1,0 +1,1 @@
+"""What learns on frozen features: many small heads side by side."""

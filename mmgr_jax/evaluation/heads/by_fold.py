@@ -1,0 +1,55 @@
+"""Heads of features that hold the surroundings: nobody trains on a tested region.
+
+A region that trains reads the mean features of its neighbours. Where one of these is
+tested, it is left out of that mean, so each fold has features of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import protocols
+from mmgr_jax.evaluation.heads.fits import Fits
+
+
+def fit(
+    protocol: str,
+    features: Features,
+    target: Target,
+    grid: Grid,
+    *,
+    keep: Sequence[int] = (),
+    **options: Any,
+) -> Fits:
+    """Heads of all cells by one protocol.
+
+    Args:
+        protocol: One of `protocols.PROTOCOLS`.
+        features: Of every region, with their rings.
+        target: What to predict.
+        grid: Who trains, chooses and is tested in each cell.
+        keep: Cells whose heads are wanted.
+        **options: See `protocols.fit`.
+    """
+    options["weight"] = features.weights()
+    if not features.rings:
+        return protocols.fit(
+            protocol, features.values, target, grid, keep=keep, **options
+        )
+    fold = np.array([cell.fold for cell in grid.cells])
+    parts = []
+    for number in np.unique(fold):
+        cells = np.flatnonzero(fold == number).tolist()
+        values = features.around_untested(grid.test[cells[0]])
+        wanted = [place for place, cell in enumerate(cells) if cell in keep]
+        fits = protocols.fit(
+            protocol, values, target, grid.of(cells), keep=wanted, **options
+        )
+        parts.append((cells, fits))
+    return Fits.joined(parts)

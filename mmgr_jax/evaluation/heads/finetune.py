@@ -1,0 +1,279 @@
+"""The protocol `finetune`: the whole image encoder learns a task with a linear head.
+
+Layers learn the slower the deeper they lie below the head. Validation says when to
+stop, and the weights that validated best predict. Cells are trained one after another:
+each has an encoder of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, UInt8
+
+from mmgr_jax import augment
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.design.targets import Scale, Target
+from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.heads.head import told
+from mmgr_jax.models.learning import ENCODER, Learning
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
+from mmgr_jax.train import optim
+from mmgr_jax.typing import Tree
+
+Encode = Callable[[Tree, Array, bool], tuple[Array, Tree]]
+"""(variables, views [b s s 3], train) -> (features [b f], batch statistics after)."""
+
+log = logging.getLogger(__name__)
+
+
+class _State(NamedTuple):
+    params: Tree  # "encoder" and "head"
+    batch_stats: Tree
+    opt_state: optax.OptState
+
+
+class _Program(NamedTuple):
+    """What is compiled once and serves every cell."""
+
+    train: Callable[..., _State]  # (state, tiles, target, key)
+    predict: Callable[..., Array]  # (params, batch_stats, tiles) -> outputs [b k]
+
+
+def finetune(
+    encode: Encode,
+    variables: Tree,
+    tiles: UInt8[np.ndarray, "r h w 3"],
+    target: Target,
+    grid: Grid,
+    *,
+    size_px: int,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+    learning_rate: float = 1e-3,
+    layer_decay: float = 0.7,
+    batch_size: int = 32,
+    max_epochs: int = 30,
+    patience: int = 5,
+    seed: int = 0,
+) -> Fits:
+    """An encoder and a linear head in every cell.
+
+    Args:
+        encode: Gives the features of views.
+        variables: `params`, with the encoder under `ENCODER`, and `batch_stats`; every
+            cell starts from them. Other parameters stay as they are.
+        tiles: Of every region.
+        target: What to predict.
+        grid: Who trains, chooses and is tested in each cell.
+        size_px: Side of a view.
+        mean: Of red, green and blue, as the encoder wants pixels normalised.
+        std: Likewise.
+        learning_rate: Of the head; AdamW.
+        layer_decay: Factor on the rate from one layer to the one below it, in (0, 1].
+        batch_size: Regions a step. The regions left over wait for another epoch.
+        max_epochs: Most epochs.
+        patience: Epochs without a better validation loss that end a cell.
+        seed: Of the order of regions and of the views, with the seed of the cell.
+
+    Raises:
+        InputError: If an option is out of its range.
+    """
+    _check(layer_decay, batch_size, max_epochs, patience)
+    features = jax.eval_shape(
+        lambda: encode(variables, jnp.zeros((1, size_px, size_px, 3)), False)[0]
+    )
+    params = {
+        "encoder": variables["params"][ENCODER],
+        "head": {
+            "kernel": jnp.zeros((features.shape[1], target.num_outputs)),
+            "bias": jnp.zeros(target.num_outputs),
+        },
+    }
+    tx = _optimiser(learning_rate, layer_decay)
+    pixels = dict(size_px=size_px, mean=mean, std=std)
+    program = _compiled(encode, variables, tx, pixels, target.is_number)
+    start = _State(params, variables["batch_stats"], tx.init(params))
+    predictions, losses, chosen = [], [], []
+    for index, cell in enumerate(grid.cells):
+        train, scale = grid.train[index], None
+        if target.is_number:
+            scale = Scale.of(target.values[train], log=target.log)
+            known = np.where(target.known, target.values, 0.0)
+            truth = scale.regressed(known)[:, None]
+        else:
+            truth = target.shares()
+        key = jax.random.fold_in(jax.random.key(seed), cell.seed)
+        state, loss, epoch = _fit_cell(
+            program,
+            start,
+            tiles,
+            truth.astype(np.float32),
+            np.flatnonzero(train),
+            np.flatnonzero(grid.validation[index]),
+            key,
+            is_number=target.is_number,
+            batch_size=batch_size,
+            max_epochs=max_epochs,
+            patience=patience,
+        )
+        outputs = _outputs(program, state, tiles, np.arange(len(tiles)), batch_size)
+        predictions.append(told("linear", scale, outputs.astype(np.float64)))
+        losses.append([loss])
+        chosen.append(float(epoch))
+        log.info(
+            "finetune: cell %d of %d, %d epochs", index + 1, len(grid.cells), epoch
+        )
+    # No heads: one alone is of no use without its encoder.
+    return Fits(np.stack(predictions), tuple(chosen), np.asarray(losses), {})
+
+
+def _optimiser(
+    learning_rate: float, layer_decay: float
+) -> optax.GradientTransformation:
+    """AdamW with a rate for each layer; the head's is the whole."""
+    learning = Learning(decay=layer_decay)
+    adamw = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(learning_rate, weight_decay=1e-4)
+    )
+    return optim.scaled_by_part(
+        adamw,
+        lambda params: {"encoder": learning.factors(params["encoder"]), "head": 1.0},
+    )
+
+
+def _compiled(
+    encode: Encode,
+    variables: Tree,
+    tx: optax.GradientTransformation,
+    pixels: Mapping[str, Any],
+    is_number: bool,
+) -> _Program:
+    def outputs(
+        params: Tree, batch_stats: Tree, views: Array, train: bool
+    ) -> tuple[Array, Tree]:
+        given = {
+            "params": {**variables["params"], ENCODER: params["encoder"]},
+            "batch_stats": batch_stats,
+        }
+        features, batch_stats = encode(given, views, train)
+        head = params["head"]
+        return features.astype(jnp.float32) @ head["kernel"] + head["bias"], batch_stats
+
+    @jax.jit
+    def train(state: _State, tiles: Array, target: Array, key: Array) -> _State:
+        # Turned and cropped, and never recoloured: colour tells of land use.
+        views = augment.two_views(
+            tiles,
+            key,
+            **pixels,
+            jitter_probability=0.0,
+            grey_probability=0.0,
+            vertical_flip=True,
+            quarter_turns=True,
+        )[0]
+
+        def loss_fn(params: Tree) -> tuple[Array, Tree]:
+            out, batch_stats = outputs(params, state.batch_stats, views, True)
+            return jnp.mean(_loss(out, target, is_number)), batch_stats
+
+        gradient, batch_stats = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        return _State(
+            optax.apply_updates(state.params, updates), batch_stats, opt_state
+        )
+
+    @jax.jit
+    def predict(params: Tree, batch_stats: Tree, tiles: Array) -> Array:
+        views = augment.plain_view(tiles, **pixels)
+        return outputs(params, batch_stats, views, False)[0]
+
+    return _Program(train, predict)
+
+
+def _fit_cell(
+    program: _Program,
+    state: _State,
+    tiles: np.ndarray,
+    truth: Float[np.ndarray, "r k"],
+    train: np.ndarray,
+    validation: np.ndarray,
+    key: Array,
+    *,
+    is_number: bool,
+    batch_size: int,
+    max_epochs: int,
+    patience: int,
+) -> tuple[_State, float, int]:
+    """The state that validated best, its loss and its epoch; 0 is the start."""
+    size = min(batch_size, len(train))
+
+    def validate(state: _State) -> float:
+        out = _outputs(program, state, tiles, validation, batch_size)
+        return float(np.mean(_loss(out, truth[validation], is_number)))
+
+    best, least, best_epoch = state, validate(state), 0
+    for epoch in range(1, max_epochs + 1):
+        key, shuffle = jax.random.split(key)
+        order = np.asarray(jax.random.permutation(shuffle, train))
+        for step in range(len(order) // size):
+            rows = order[step * size : (step + 1) * size]
+            views_key = jax.random.fold_in(shuffle, step)
+            state = program.train(state, tiles[rows], truth[rows], views_key)
+        loss = validate(state)
+        if loss < least:
+            best, least, best_epoch = state, loss, epoch
+        if epoch - best_epoch >= patience:
+            break
+    return best, least, best_epoch
+
+
+def _outputs(
+    program: _Program,
+    state: _State,
+    tiles: np.ndarray,
+    rows: np.ndarray,
+    batch_size: int,
+) -> Float[np.ndarray, "b k"]:
+    """Outputs for some regions; the last batch is filled up, so one program serves."""
+    found = []
+    for first in range(0, len(rows), batch_size):
+        part = rows[first : first + batch_size]
+        filled = np.resize(part, batch_size)
+        out = program.predict(state.params, state.batch_stats, tiles[filled])
+        found.append(np.asarray(out)[: len(part)])
+    return np.concatenate(found)
+
+
+def _loss(out: ArrayLike, target: ArrayLike, is_number: bool) -> Array:
+    """Squared error of a number on its scale, or cross entropy of shares, [b]."""
+    if is_number:
+        return jnp.sum((out - target) ** 2, axis=1)
+    return optax.softmax_cross_entropy(out, target)
+
+
+def _check(
+    layer_decay: float,
+    batch_size: int,
+    max_epochs: int,
+    patience: int,
+) -> None:
+    if not 0 < layer_decay <= 1:
+        raise InputError(
+            f"config.eval.finetune.layer_decay is {layer_decay}; allowed: above 0, up "
+            "to 1 (every layer as fast as the head)."
+        )
+    whole = dict(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
+    for name, value in whole.items():
+        if value < 1:
+            raise InputError(
+                f"config.eval.finetune.{name} is {value}; allowed: 1 and more."
+            )

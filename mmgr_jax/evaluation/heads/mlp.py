@@ -1,0 +1,125 @@
+"""The protocol `mlp`: the paper's head of two layers, without the dying output.
+
+2048 -> 1024 -> ReLU -> outputs, on standardised features. Nothing bounds the output,
+where the released head ends in a ReLU that may be dead from the start, and numbers are
+regressed on their scale. AdamW sees all training regions at every step; validation
+says when to stop, and the weights that validated best predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.heads import subsets, two_layers
+from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+MAX_STEPS = 300
+PATIENCE = 30
+"""Steps without a better validation loss that end a fit."""
+
+
+def fit(
+    features: Float[np.ndarray, "r f"],
+    target: Target,
+    grid: Grid,
+    *,
+    keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
+    seed: int = 0,
+    hidden: int = two_layers.HIDDEN,
+) -> Fits:
+    """A head of two layers in every cell; see `protocols.fit`.
+
+    What is chosen is the step. The initial weights hang on `seed` and on the seed of
+    the cell, so that a spread over seeds has both sources.
+    """
+    given = jnp.asarray(features, jnp.float32)
+    weight = np.ones(features.shape[1]) if weight is None else weight
+    weight = jnp.asarray(weight, jnp.float32)
+
+    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+        keys = two_layers.keys(seed, grid, cells)
+        of = _solve(
+            given, weight, subsets.single(problem), keys, target.is_number, hidden
+        )
+        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, of)
+
+        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+            kept = {name: leaf[place] for name, leaf in weights.items()}
+            return kept, standard.mean[place], standard.inverse[place]
+
+        return Found(outputs, loss[:, None], step, head)
+
+    length = features.shape[1]
+    return fit_cells(
+        "mlp",
+        solve,
+        target,
+        grid,
+        keep=keep,
+        bytes_a_region=8 * (length + hidden),
+        bytes_a_cell=24 * length * hidden,  # weights, gradient, Adam's two, the best
+    )
+
+
+@partial(jax.jit, static_argnames=("number", "hidden"))
+def _solve(
+    x: Array, weight: Array, problem: Problem, keys: Array, number: bool, hidden: int
+) -> tuple:
+    """Outputs [j r k], validation losses [j], steps [j], weights and standards."""
+    tx = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+
+    def mean_loss(
+        weights: two_layers.Weights, x: Array, truth: Array, present: Array
+    ) -> Array:
+        out = two_layers.apply(weights, x)
+        if number:
+            loss = jnp.sum((out - truth) ** 2, axis=1)
+        else:
+            loss = optax.softmax_cross_entropy(out, truth)
+        return jnp.sum(loss * present) / jnp.sum(present)
+
+    def cell(of: Problem, key: Array) -> tuple:
+        standard = subsets.standardised(x[of.train.index], of.train.present, weight)
+        chooses = (x[of.validation.index] - standard.mean) * standard.inverse
+
+        def step(carry: tuple) -> tuple:
+            weights, opt_state, best, least, best_step, count = carry
+            gradient = jax.grad(mean_loss)(
+                weights, standard.x, of.target, of.train.present
+            )
+            updates, opt_state = tx.update(gradient, opt_state, weights)
+            weights = optax.apply_updates(weights, updates)
+            loss = mean_loss(weights, chooses, of.truth, of.validation.present)
+            count, better = count + 1, loss < least
+            best = jax.tree.map(partial(jnp.where, better), weights, best)
+            least, best_step = (
+                jnp.minimum(loss, least),
+                jnp.where(better, count, best_step),
+            )
+            return weights, opt_state, best, least, best_step, count
+
+        def going(carry: tuple) -> Array:
+            *_, best_step, count = carry
+            return (count < MAX_STEPS) & (count - best_step < PATIENCE)
+
+        weights = two_layers.init(key, x.shape[1], of.target.shape[1], hidden)
+        least = mean_loss(weights, chooses, of.truth, of.validation.present)
+        start = (weights, tx.init(weights), weights, least, 0, 0)
+        _, _, best, least, best_step, _ = jax.lax.while_loop(going, step, start)
+        everyone = (x - standard.mean) * standard.inverse
+        outputs = two_layers.apply(best, everyone)
+        return outputs, least, best_step, best, standard._replace(x=None)
+
+    return jax.vmap(cell)(problem, keys)

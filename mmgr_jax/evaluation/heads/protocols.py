@@ -1,0 +1,86 @@
+"""The ways to judge frozen features: linear, mlp, released and knn, alike to call.
+
+Every protocol fits all cells of a grid in one go, chooses by each cell's validation
+regions, and predicts every region. Features are standardised by each cell's training
+regions alone (not by `released`, which never did), numbers are regressed on log(1 +
+value / median of the positive training values) unless they can be negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+
+from mmgr_jax.errors import check_choice
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.heads import by_parts, knn, linear, mlp, released
+from mmgr_jax.evaluation.heads.fits import Fits
+
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4)
+
+PROTOCOLS: Mapping[str, Callable[..., Fits]] = {
+    "linear": linear.fit,
+    "mlp": mlp.fit,
+    "released": released.fit,
+    "knn": knn.fit,
+}
+
+FROM_A_LIST = ("linear", "knn")
+"""Protocols that choose from a list, so that cross-validation can choose instead; the
+cells of the others have no parts, see `Grid.by_parts`."""
+
+
+def fit(
+    protocol: str,
+    features: Float[np.ndarray, "r f"],
+    target: Target,
+    grid: Grid,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    keep: Sequence[int] = (),
+    weight: Float[np.ndarray, " f"] | None = None,
+    seed: int = 0,
+) -> Fits:
+    """Heads of all cells by one protocol.
+
+    Args:
+        protocol: One of `PROTOCOLS`.
+        features: Of every region.
+        target: What to predict.
+        grid: Who trains, chooses and is tested in each cell. Where it has parts, see
+            `by_parts`.
+        strengths: L2 strengths that `linear` chooses from, above 0.
+        keep: Cells whose heads are wanted.
+        weight: Factor of each standardised feature, see `groups.Features.weights`;
+            None for 1. `released` does not standardise and has none.
+        seed: Of initial weights and of the order of regions, for `mlp` and `released`.
+
+    Raises:
+        InputError: If the protocol is unknown or does not know this kind of label.
+    """
+    check_choice("eval.protocols", protocol, PROTOCOLS)
+    options = {
+        "linear": {"strengths": strengths, "weight": weight, "refit": True},
+        "mlp": {"seed": seed, "weight": weight},
+        "released": {"seed": seed},
+        "knn": {"weight": weight},
+    }
+    given = options[protocol]
+    if grid.parts is None:
+        return PROTOCOLS[protocol](features, target, grid, keep=keep, **given)
+    assert protocol in FROM_A_LIST, protocol
+    # All labels of such a cell teach anyway.
+    weighted = partial(PROTOCOLS[protocol], features, target, weight=weight)
+    if protocol == "knn":
+        return by_parts.fit(
+            lambda grid, counts, keep: weighted(grid, counts=counts, keep=keep),
+            knn.COUNTS, grid, keep=keep,
+        )  # fmt: skip
+    return by_parts.fit(
+        lambda grid, tried, keep: weighted(grid, strengths=tried, keep=keep),
+        strengths, grid, keep=keep,
+    )  # fmt: skip

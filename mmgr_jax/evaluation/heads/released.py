@@ -1,0 +1,132 @@
+"""The protocol `released`: the population head as released, quirks and all.
+
+Linear -> 1024 -> ReLU -> 1 -> ReLU on features as they are, the raw number, mean
+squared error, Adam at 5e-2, 48 regions a step, 40 epochs; the rate is a tenth in
+epochs 20 and 30 alone, where it was meant to stay low. Nothing is chosen on
+validation, and the last ReLU may be dead from the start: every region is then told 0.
+
+Where we differ: features are those of whole tiles, while the released program draws a
+crop of each training tile in each epoch; and the tested regions are scored once, at
+the end, not after every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.heads import subsets, two_layers
+from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+
+LEARNING_RATE, SLOW_RATE = 5e-2, 5e-3
+SLOW_EPOCHS = (20, 30)
+EPOCHS = 40
+BATCH = 48
+
+
+def fit(
+    features: Float[np.ndarray, "r f"],
+    target: Target,
+    grid: Grid,
+    *,
+    keep: Sequence[int] = (),
+    seed: int = 0,
+    hidden: int = two_layers.HIDDEN,
+) -> Fits:
+    """The released head in every cell; see `protocols.fit`.
+
+    Raises:
+        InputError: If the label is not a number.
+    """
+    if not target.is_number:
+        raise InputError(
+            f"config.eval.protocols names 'released', which predicts numbers, but a "
+            f"label is of kind {target.label.kind!r}. Leave one of them out."
+        )
+    given = jnp.asarray(features, jnp.float32)
+    length = features.shape[1]
+
+    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+        keys = two_layers.keys(seed, grid, cells)
+        of = _solve(given, subsets.single(problem), keys, hidden)
+        outputs, loss, weights = jax.tree.map(np.asarray, of)
+
+        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+            kept = {name: leaf[place] for name, leaf in weights.items()}
+            return kept, np.zeros(length), np.ones(length)
+
+        return Found(outputs, loss[:, None], np.full(len(cells), EPOCHS), head)
+
+    return fit_cells(
+        "released",
+        solve,
+        target,
+        grid,
+        keep=keep,
+        bytes_a_region=4 * length,
+        bytes_a_cell=20 * length * hidden,
+        raw=True,
+    )
+
+
+def rate(epoch: ArrayLike) -> Array:
+    """The learning rate of an epoch, counted from 0."""
+    slow = jnp.isin(epoch, jnp.asarray(SLOW_EPOCHS))
+    return jnp.where(slow, SLOW_RATE, LEARNING_RATE)
+
+
+@partial(jax.jit, static_argnames="hidden")
+def _solve(x: Array, problem: Problem, keys: Array, hidden: int) -> tuple:
+    """Outputs [j r 1], losses on validation [j] and weights of all cells."""
+    tx = optax.inject_hyperparams(optax.adam)(LEARNING_RATE)
+    batches = -(-problem.train.index.shape[1] // BATCH)
+
+    def outputs(weights: two_layers.Weights, x: Array) -> Array:
+        return jax.nn.relu(two_layers.apply(weights, x))
+
+    def cell(of: Problem, key: Array) -> tuple:
+        first, shuffles = jax.random.split(key)
+        padding = batches * BATCH - len(of.train.index)
+        rows = jnp.pad(of.train.index, (0, padding))
+        target = jnp.pad(of.target[:, 0], (0, padding))
+        present = jnp.pad(of.train.present, (0, padding))
+
+        def mean_loss(weights: two_layers.Weights, batch: Array) -> Array:
+            error = (outputs(weights, x[rows[batch]])[:, 0] - target[batch]) ** 2
+            return jnp.sum(error * present[batch]) / jnp.sum(present[batch])
+
+        def step(carry: tuple, batch: Array) -> tuple[tuple, None]:
+            weights, opt_state = carry
+            gradient = jax.grad(mean_loss)(weights, batch)
+            updates, after = tx.update(gradient, opt_state, weights)
+            moved = optax.apply_updates(weights, updates), after
+            real = jnp.any(present[batch] > 0)
+            return jax.tree.map(partial(jnp.where, real), moved, carry), None
+
+        def epoch(carry: tuple, number: Array) -> tuple[tuple, None]:
+            weights, opt_state = carry
+            opt_state.hyperparams["learning_rate"] = rate(number)
+            draws = jax.random.uniform(jax.random.fold_in(shuffles, number), rows.shape)
+            order = jnp.argsort(jnp.where(present > 0, draws, 2.0))  # padding last
+            carry = (weights, opt_state)
+            return jax.lax.scan(step, carry, order.reshape(batches, BATCH))
+
+        weights = two_layers.init(first, x.shape[1], 1, hidden)
+        start = (weights, tx.init(weights))
+        (weights, _), _ = jax.lax.scan(epoch, start, jnp.arange(EPOCHS))
+        told = outputs(weights, x)
+        error = (told[of.validation.index] - of.truth)[:, 0] ** 2
+        loss = error @ of.validation.present / jnp.sum(of.validation.present)
+        return told, loss, weights
+
+    return jax.vmap(cell)(problem, keys)

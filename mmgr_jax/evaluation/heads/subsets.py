@@ -1,0 +1,137 @@
+"""Subsets of regions as arrays of one shape, so that many are worked on at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from mmgr_jax.evaluation.certainty import checks
+
+T = TypeVar("T")
+
+SMALLEST = 64
+"""Subsets up to this size are worked on as if they had it: telling them apart would
+cost more compilations than it saves arithmetic."""
+
+CHUNK_BYTES = 256 * 2**20
+"""About how much of the features is copied at a time."""
+
+
+class Rows(NamedTuple):
+    """Some regions of each cell, padded to one size.
+
+    Attributes:
+        index: Their rows; 0 for padding, [j n], n of `roomy` size.
+        present: 1, and 0 for padding, [j n].
+    """
+
+    index: Int[np.ndarray, "j n"] | Array
+    present: Float[np.ndarray, "j n"] | Array
+
+    def take(self, values: np.ndarray) -> np.ndarray:
+        """Values [r ...] of these regions, [j n ...]; 0 for padding."""
+        return self._or_zero(values[self.index])
+
+    def take_own(self, values: np.ndarray) -> np.ndarray:
+        """Values [j r], each cell's own, of these regions, [j n]; 0 for padding."""
+        return self._or_zero(np.take_along_axis(values, self.index, axis=1))
+
+    def unpadded(self) -> Iterator[Rows]:
+        """The rows of each cell by themselves, [n]."""
+        for index, present in zip(self.index, self.present, strict=True):
+            count = int(present.sum())
+            yield Rows(index[:count], present[:count])
+
+    def _or_zero(self, taken: np.ndarray) -> np.ndarray:
+        shape = self.present.shape + (1,) * (taken.ndim - self.present.ndim)
+        return np.where(self.present.reshape(shape) > 0, taken, 0.0)
+
+
+class Standard(NamedTuple):
+    """Features standardised by the regions of one subset.
+
+    Attributes:
+        x: [n f], 0 for padding and for features that are constant.
+        mean: Of the raw features, [f].
+        inverse: Weight over deviation, 0 for constant features, [f].
+    """
+
+    x: np.ndarray | Array
+    mean: np.ndarray | Array
+    inverse: np.ndarray | Array
+
+
+def roomy(size: int) -> int:
+    """The next of the sizes that programs are compiled for, an eighth above at most.
+
+    So few programs serve the subsets of all splits.
+    """
+    size = max(size, SMALLEST)
+    step = 2 ** ((size - 1).bit_length() - 4)
+    return -(-size // step) * step
+
+
+def chunks(
+    masks: Bool[np.ndarray, "j r"], bytes_a_region: int, bytes_a_cell: int = 0
+) -> list[list[int]]:
+    """Cells to work on together: of about the same size, and as memory allows.
+
+    Args:
+        masks: Regions of each cell; sizes within a chunk are within twofold.
+        bytes_a_region: What a region of one cell takes.
+        bytes_a_cell: What a cell takes beside that.
+    """
+    sizes = np.maximum(masks.sum(axis=1), SMALLEST)
+    bucket = np.ceil(np.log2(sizes)).astype(int)
+    parts = []
+    for group in (np.flatnonzero(bucket == of) for of in np.unique(bucket)):
+        each = sizes[group].max() * bytes_a_region + bytes_a_cell
+        most = max(CHUNK_BYTES // each, 1)
+        count = -(-len(group) // most)
+        parts += [part.tolist() for part in np.array_split(group, count)]
+    return parts
+
+
+def single(tree: T) -> T:
+    """Its numbers in float32."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(np.float32) if leaf.dtype == np.float64 else leaf, tree
+    )
+
+
+def rows(masks: Bool[np.ndarray, "j r"], cells: Sequence[int]) -> Rows:
+    """The regions that the masks of some cells name, in order, padded."""
+    masks = masks[list(cells)]
+    sizes = masks.sum(axis=1)
+    index = np.zeros((len(masks), roomy(int(sizes.max(initial=0)))), np.int32)
+    for cell, mask in enumerate(masks):
+        index[cell, : sizes[cell]] = np.flatnonzero(mask)
+    present = np.arange(index.shape[1]) < sizes[:, None]
+    return Rows(index, present.astype(np.float64))
+
+
+def standardised(
+    x: Float[Any, "n f"],
+    present: Float[Any, " n"],
+    weight: Float[Any, " f"] | None = None,
+) -> Standard:
+    """Standardises one subset by itself; a feature that is constant in it becomes 0.
+
+    Args:
+        x: Its features, of NumPy or JAX.
+        present: 1, and 0 for padding.
+        weight: Factor of each standardised feature; None for 1.
+    """
+    xp = x.__array_namespace__()
+    count = xp.sum(present)
+    mean = present @ x / count
+    x = (x - mean) * present[:, None]
+    deviation = xp.sqrt(xp.sum(x * x, axis=0) / count)
+    varies = deviation > checks.CONSTANT * xp.abs(mean)
+    inverse = xp.where(varies, 1.0 / xp.where(varies, deviation, 1.0), 0.0)
+    inverse = inverse if weight is None else inverse * weight
+    return Standard(x * inverse, mean, inverse)

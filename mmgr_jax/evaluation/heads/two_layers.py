@@ -1,0 +1,47 @@
+"""Heads of two layers: what `mlp` and `released` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.typing import Key
+
+HIDDEN = 1024
+"""Width between the layers, of Bai et al. (2023)."""
+
+Weights = dict[str, Array]
+
+
+def init(key: Key, length: int, outputs: int, hidden: int = HIDDEN) -> Weights:
+    """Random weights as PyTorch draws them: uniform in +-1 / sqrt(fan in)."""
+    keys = jax.random.split(key, 4)
+
+    def draw(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
+        bound = fan_in**-0.5
+        return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+    return {
+        "kernel1": draw(keys[0], (length, hidden), length),
+        "bias1": draw(keys[1], (hidden,), length),
+        "kernel2": draw(keys[2], (hidden, outputs), hidden),
+        "bias2": draw(keys[3], (outputs,), hidden),
+    }
+
+
+def apply(weights: Weights, x: Float[Array, "n f"]) -> Float[Array, "n k"]:
+    """Linear, ReLU, linear."""
+    hidden = jax.nn.relu(x @ weights["kernel1"] + weights["bias1"])
+    return hidden @ weights["kernel2"] + weights["bias2"]
+
+
+def keys(seed: int, grid: Grid, cells: Sequence[int]) -> Array:
+    """A key for each of some cells, [j]: of the seed and of that of the cell."""
+    of = np.array([grid.cells[cell].seed for cell in cells])
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(of)

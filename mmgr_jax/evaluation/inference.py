@@ -1,0 +1,256 @@
+"""Encoders for inference: a checkpoint, or random weights, and the features they give.
+
+Shared by eval, embed and query; what a training run is made of stands in
+`train.experiment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax import augment
+from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
+from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.models import mmgr, start
+from mmgr_jax.store import checkpoint, identity, warm_start
+from mmgr_jax.towers import settings, towers
+from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A model for inference.
+
+    Attributes:
+        encode: Host batch -> kind of features -> group -> float32 [b n]: of `image` and
+            `poi`, and of their projections `image_projection` and `poi_projection`.
+        reads_edges: Whether the batch must hold the POI graph.
+        name: Where its parameters come from.
+        model: The model.
+        variables: Its parameters and batch statistics, on the devices.
+        size_px: Side of the images it takes.
+        parts: Parts of the model that are not random; () for all.
+    """
+
+    encode: Callable[[pipeline.Batch], features.Encoded]
+    reads_edges: bool
+    name: str
+    model: mmgr.MMGR
+    variables: Tree
+    size_px: int
+    parts: tuple[str, ...] = ()
+
+
+READOUTS = ("pooled", "stages")
+"""What is read of images: the pooled feature of the paper, or mean and deviation of
+every stage's map."""
+
+
+def check_readout(name: str) -> str:
+    """The readout, if there is one of this name; else raises InputError."""
+    check_choice("readout.image", name, READOUTS)
+    return name
+
+
+def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
+    """The config with the model, and the size of images, that a checkpoint had.
+
+    Raises:
+        InputError: If the bundle is none of this program.
+    """
+    stored = checkpoint.load_metadata(bundle).config
+    own = ConfigDict(config.to_dict())
+    own.model = ConfigDict(stored["model"])
+    own.augment.size_px = stored.get("augment", config.augment)["size_px"]
+    return own
+
+
+@checkpoint.by_one_process()
+def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Encoder:
+    """The encoder of a checkpoint, whose `model` alone is read.
+
+    Where the checkpoint holds a part of a model (weights that `mmgr_jax.convert`
+    brought in), the rest is random, and the log says so.
+
+    Raises:
+        InputError: If the checkpoint holds another model than the config describes, or
+            was trained on other POI categories than the records hold.
+    """
+    metadata = checkpoint.load_metadata(bundle)
+    if metadata.parts:
+        model, mesh, init, tower = _fresh(config, source)
+        variables = warm_start.start_from(
+            init(), bundle, categories=source.manifest.categories
+        )
+        adapted = "image_head" in metadata.parts
+        found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
+        return dataclasses.replace(found, parts=metadata.parts)
+    identity.check_model(config.model.to_dict(), metadata, bundle)
+    if metadata.categories != source.manifest.categories:
+        raise InputError(
+            f"{bundle}: trained with {len(metadata.categories)} POI categories, but "
+            f"{source.records_dir} holds {len(source.manifest.categories)} or names "
+            "them otherwise. Build the records of both cities with one category list."
+        )
+    model, mesh, init, tower = _fresh(config, source)
+    abstract = checkpoint.abstract_like(jax.eval_shape(init), sharding.replicated(mesh))
+    variables = checkpoint.load_model(bundle, abstract)
+    return _encoder(config, model, variables, mesh, str(bundle), tower)
+
+
+def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
+    """The same architecture with random parameters: what training must beat."""
+    model, mesh, init, tower = _fresh(config, source)
+    return _encoder(config, model, init(), mesh, "random", tower)
+
+
+def _fresh(
+    config: ConfigDict, source: RecordSource
+) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
+    """The model for some records, its devices, () -> random variables, its tower."""
+    vectors = source.category_vectors()
+    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
+    model = start.build_model(
+        config.model.to_dict(), metadata, vectors, table_features=table
+    )
+    mesh = sharding.local_mesh(**config.mesh)
+    init_key, _ = start.keys(config.seed)
+    num_slots = pipeline.poi_slots(source, None)
+
+    def init() -> Tree:
+        return start.init_variables(model, init_key, num_slots, config.augment.size_px)
+
+    init = start.jit_init(init, sharding.replicated(mesh))
+    return model, mesh, init, settings.locked_tower(config, model, source, table)
+
+
+def read_image(
+    model: mmgr.MMGR, variables: Tree, tiles: Tiles, *, size_px: int, every_stage: bool
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The pooled feature of tiles [b f], and what is read of them, by name.
+
+    Args:
+        model: The model.
+        variables: Its parameters and batch statistics.
+        tiles: Whole tiles.
+        size_px: Side of the images that the model takes.
+        every_stage: Read every stage's map, not the pooled feature alone.
+    """
+    tower = model.image_encoder
+    view = augment.plain_view(
+        tiles, size_px=size_px, mean=tower.pixel_mean, std=tower.pixel_std
+    )
+    apply = functools.partial(model.apply, variables, view, method="encode_image")
+    pooled = apply()
+    return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
+
+
+def encoder(
+    model: mmgr.MMGR,
+    variables: Tree,
+    mesh: jax.sharding.Mesh,
+    name: str,
+    *,
+    size_px: int,
+    readout: str,
+    kept: towers.Kept | None = None,
+    adapted: bool = True,
+) -> Encoder:
+    """The encoder of a model.
+
+    Args:
+        model: The model.
+        variables: Its parameters and batch statistics.
+        mesh: The devices.
+        name: Where the variables come from.
+        size_px: Side of the images that the model takes.
+        readout: What is read of images, one of `READOUTS`.
+        kept: Features of a locked image encoder, read in place of images.
+        adapted: Whether the image head is part of what is evaluated. Beside the
+            features of a locked tower then stands its hidden layer, where the POIs'
+            teaching lies.
+    """
+    every_stage = check_readout(readout) == "stages"
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+
+    def encode_image(
+        variables: Tree, batch: Batch
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The pooled feature, and what is read of images."""
+        if kept is not None:
+            pooled = batch["tower"][:, 0]
+            return pooled, {"table" if model.reads_table else "pooled": pooled}
+        return read_image(
+            model, variables, batch["image"], size_px=size_px, every_stage=every_stage
+        )
+
+    def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
+        apply = functools.partial(model.apply, variables)
+        pois = PoiSets.of(batch)
+        pooled, stages = encode_image(variables, batch)
+        if model.learning.locked and adapted:
+            stages |= {"adapter": apply(pooled, method="adapt_image")}
+        poi = apply(pois, method="encode_pois")
+        z_image = apply(pooled, method="project_image")
+        return {
+            "image": stages,
+            "poi": apply(pois, apart=True, method="encode_pois"),
+            "image_projection": {"image projection": z_image},
+            "poi_projection": {"POI projection": apply(poi, method="project_pois")},
+        }
+
+    jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
+
+    put = functools.partial(sharding.put_batch, mesh=mesh)
+    if kept is not None:
+        put = towers.put(kept, mesh)
+
+    def on_devices(batch: pipeline.Batch) -> features.Encoded:
+        encoded = jitted(variables, put(batch))
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), encoded)
+
+    return Encoder(
+        encode=on_devices,
+        reads_edges=model.poi_encoder.reads_edges,
+        name=name,
+        model=model,
+        variables=variables,
+        size_px=size_px,
+    )
+
+
+def _encoder(
+    config: ConfigDict,
+    model: mmgr.MMGR,
+    variables: Tree,
+    mesh: jax.sharding.Mesh,
+    name: str,
+    locked: towers.Tower | None,
+    adapted: bool = True,
+) -> Encoder:
+    """The encoder of a model as a config reads it; `locked` is its locked tower."""
+    readout, kept = check_readout(config.readout.image), None
+    every_stage = readout == "stages"
+    if locked and (model.reads_table or not (every_stage or locked.kept_views)):
+        kept = locked.found(towers.own_variables(variables))
+    return encoder(
+        model,
+        variables,
+        mesh,
+        name,
+        size_px=config.augment.size_px,
+        readout=readout,
+        kept=kept,
+        adapted=adapted,
+    )

@@ -1,0 +1,273 @@
+"""Heads as an evaluation leaves them, with which `mmgr_jax.embed` predicts.
+
+<workdir>/eval/heads/
+  about.json                 the features they read and the records they learnt from, by
+                             content; the folder may be moved with its run, or alone
+  folds.npz                  the fold of each region, by the hash of its outline
+  <task>/<features>/fold_0 ...   the head that has not seen fold 0, and so on
+                    whole    one for regions of no fold
+                    certainty.npz   radius of the intervals, likeness to training
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+from mmgr_jax.data import contents
+from mmgr_jax.disk import files, folders, marks, refusals
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.certainty import applicability
+from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.heads import stored_heads
+from mmgr_jax.evaluation.predictors import UNSEEN, Predictor
+from mmgr_jax.evaluation.trials.results import Kept
+
+FOLDER = KIND = "heads"
+
+_ABOUT = "about.json"
+_FOLDS = "folds.npz"
+_CERTAINTY = "certainty.npz"
+_LEARNT_FROM = ("regions", "labels", "splits")
+_AGAIN = "Evaluate again (`python -m mmgr_jax.eval --config=...`)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """The predictors of one kind of features, and the regions they have seen.
+
+    Attributes:
+        predictors: Task -> predictor.
+        records: `RecordSource.identity` of the records they have learnt from.
+        outline: Hash of the outline of each region of these [r], sorted.
+        fold: Its fold [r].
+    """
+
+    predictors: Mapping[str, Predictor]
+    records: Mapping[str, str]
+    outline: UInt64[np.ndarray, " r"]
+    fold: Int[np.ndarray, " r"]
+
+    def fold_of(self, city: City) -> Int[np.ndarray, " r"] | None:
+        """The fold of each region of a city; None where the heads have seen none.
+
+        Regions are known by their outlines, so those of records that were moved, built
+        again or extended are the same, and those of another city are not.
+        """
+        wanted = city.outlines
+        place = np.minimum(np.searchsorted(self.outline, wanted), len(self.outline) - 1)
+        seen = self.outline[place] == wanted
+        return np.where(seen, self.fold[place], UNSEEN) if seen.any() else None
+
+    def refuse_stale(self, city: City, folder: Path) -> None:
+        """Raises InputError for labels, splits or records of the same regions of late.
+
+        Args:
+            city: Whose regions will be predicted.
+            folder: Of the heads, for the message.
+        """
+        now = city.source.identity
+        other = [part for part in _LEARNT_FROM if now[part] != self.records.get(part)]
+        if other and self.fold_of(city) is not None:
+            raise InputError(
+                f"{folder}: these heads have learnt from these regions as they were "
+                f"before the records changed ({', '.join(other)}). {_AGAIN}."
+            )
+
+
+def save(
+    folder: Path,
+    predictors: Mapping[str, Mapping[str, Predictor]],
+    city: City,
+    *,
+    fold: Int[np.ndarray, " r"],
+    features: Mapping[str, Any],
+    checkpoint: Path,
+) -> None:
+    """Writes heads in place of older ones, which stay until these are whole.
+
+    Args:
+        folder: To write.
+        predictors: Task -> kind of features -> predictor.
+        city: Whose labels the heads have learnt.
+        fold: Of each region, under the split that they were kept under [r].
+        features: What they read: `identity.of_features`.
+        checkpoint: Where its weights lay, for messages.
+    """
+    with folders.replacing(
+        folder, KIND, key="config.workdir", known=_as_before_marks, sums=True
+    ) as new:
+        for task, kinds in predictors.items():
+            for kind, of in kinds.items():
+                place = _place(new, task, kind)
+                for head in of.kept.of_folds:
+                    stored_heads.save_head(place / f"fold_{head.cell.fold}", head)
+                stored_heads.save_head(place / "whole", of.kept.whole)
+                _save_certainty(place / _CERTAINTY, of)
+        outline, first = np.unique(city.outlines, return_index=True)
+        np.savez(new / _FOLDS, outline=outline, fold=fold[first])
+        about = {
+            "sealed": True,
+            "checkpoint": contents.relative(checkpoint, folder),
+            "features": dict(features),
+            "records": dict(city.source.identity),
+            "city": city.source.manifest.city,
+            "tasks": {task: list(kinds) for task, kinds in predictors.items()},
+        }
+        text = json.dumps(about, indent=1) + "\n"
+        (new / _ABOUT).write_text(text, encoding="utf-8")
+
+
+def load(
+    folder: Path,
+    kind: str,
+    *,
+    features: Mapping[str, Any],
+    tasks: Sequence[str] = (),
+) -> Heads:
+    """The predictors of a kind of features.
+
+    Args:
+        folder: As written by `save`, wherever it lies now.
+        kind: Of features.
+        features: What they will be given: `identity.of_features`.
+        tasks: Which; empty for all.
+
+    Raises:
+        InputError: If there are none, they are damaged, or read other features: those
+            of other weights, or of the same by another readout, size or precision.
+    """
+    if not exists(folder):
+        raise InputError(
+            f"{folder}: no heads here. Train them with "
+            "`python -m mmgr_jax.eval --config=...`."
+        )
+    about = _about(folder)
+    _refuse_other_features(folder, about, features)
+    found = {}
+    for task in tasks or about["tasks"]:
+        if kind not in about["tasks"].get(task, ()):
+            raise InputError(
+                f"{folder}: no head predicts {task} from features {kind!r}; there are "
+                f"{about['tasks']}. Evaluate with config.eval.tasks and "
+                "config.eval.features that hold them."
+            )
+        found[task] = _load(_place(folder, task, kind))
+    with np.load(folder / _FOLDS) as stored:
+        return Heads(found, about["records"], stored["outline"], stored["fold"])
+
+
+def exists(folder: Path) -> bool:
+    """Whether an evaluation has left whole heads here."""
+    return (folder / _ABOUT).exists() or (folder / marks.MARK).exists()
+
+
+def _refuse_other_features(
+    folder: Path, about: Mapping[str, Any], features: Mapping[str, Any]
+) -> None:
+    stored = about.get("features")
+    if stored is None:
+        raise InputError(
+            f"{folder}: heads of an earlier version, which name the place of their "
+            f"checkpoint ({about['checkpoint']}) and not its weights. {_AGAIN}."
+        )
+    if stored["weights"] != features["weights"]:
+        raise InputError(
+            f"{folder}: these heads read features of other weights "
+            f"({stored['weights'][:12]}, then in {about['checkpoint']}) than this "
+            f"checkpoint holds ({features['weights'][:12]}). Evaluate this checkpoint "
+            "first (`python -m mmgr_jax.eval --config=... --checkpoint=...`), or name "
+            "the other."
+        )
+    differing = [
+        f"{key}: {stored.get(key)!r} there, {features.get(key)!r} here"
+        for key in sorted(stored.keys() | features.keys())
+        if stored.get(key) != features.get(key)
+    ]
+    if differing:
+        raise InputError(
+            f"{folder}: these heads read other features ({'; '.join(differing)}). Set "
+            "the config as it was, or evaluate again (`python -m mmgr_jax.eval "
+            "--config=...`)."
+        )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What undamaged heads say of themselves.
+
+    Raises:
+        InputError: If they are damaged, or cannot be read.
+    """
+    try:
+        sealed = marks.verify(folder, KIND)
+        about = json.loads((folder / _ABOUT).read_bytes())
+        _ = about["checkpoint"], about["records"], dict(about["tasks"])
+        if about.get("sealed") and not sealed:
+            raise marks.DamageError(f"{marks.MARK} is missing")
+    except OSError as error:
+        raise refusals.unreadable(folder / _ABOUT, error) from error
+    except (ValueError, KeyError, TypeError, marks.DamageError) as error:
+        if isinstance(error, InputError):
+            raise
+        damage = error if isinstance(error, marks.DamageError) else f"{_ABOUT} is torn"
+        raise InputError(
+            f"{folder}: these heads are damaged ({damage}). Train them again with "
+            "`python -m mmgr_jax.eval --config=...`."
+        ) from error
+    return about
+
+
+def _as_before_marks(folder: Path) -> Sequence[str]:
+    """What is ours in a folder of heads that an earlier version left."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        about = json.loads((folder / _ABOUT).read_bytes())
+        if about["checkpoint"] and about["records"]:
+            return (_ABOUT, *about["tasks"])
+    return ()
+
+
+def _place(folder: Path, task: str, kind: str) -> Path:
+    """Where the heads of a task lie, whatever it is called."""
+    return folder / files.safe_name(task) / files.safe_name(kind)
+
+
+def _load(place: Path) -> Predictor:
+    heads = stored_heads.load_heads(place)
+    whole = heads.pop("whole")
+    of_folds = sorted(heads.values(), key=lambda head: head.cell.fold)
+    with np.load(place / _CERTAINTY) as stored:
+        log_scale = float(stored["log_scale"])
+        return Predictor(
+            kept=Kept(tuple(of_folds), whole),
+            radius=stored["radius"],
+            log_scale=None if np.isnan(log_scale) else log_scale,
+            likeness=applicability.Applicability(
+                mean=stored["mean"],
+                factor=stored["factor"],
+                training=stored["training"],
+                mean_distance=float(stored["mean_distance"]),
+                threshold=float(stored["threshold"]),
+            ),
+            training_fold=stored["training_fold"],
+        )
+
+
+def _save_certainty(path: Path, of: Predictor) -> None:
+    likeness = {
+        field.name: getattr(of.likeness, field.name)
+        for field in dataclasses.fields(of.likeness)
+    }
+    np.savez(
+        path,
+        radius=of.radius,
+        log_scale=np.nan if of.log_scale is None else of.log_scale,
+        training_fold=of.training_fold,
+        **likeness,
+    )

@@ -1,0 +1,147 @@
+"""Heads of a task and what they promise: values, intervals, regions unlike others."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mmgr_jax.data.schema import Label
+from mmgr_jax.evaluation.certainty import applicability, conformal
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.trials import scores
+from mmgr_jax.evaluation.trials.results import Kept, Task
+
+UNSEEN = -1
+"""The fold of a region that no head has seen."""
+
+LEVEL = 0.9
+"""Of the intervals on maps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What is said of some regions.
+
+    Attributes:
+        value: [r] in the label's unit, or [r k] shares or probabilities.
+        low: Lower end of the interval, [r] or [r k]; NaN for classes, minus infinity
+            where nothing can be promised.
+        high: Upper end.
+        unlike: Regions unlike those the heads were tested on: value and interval are
+            a guess there, [r].
+    """
+
+    value: Float[np.ndarray, "r ..."]
+    low: Float[np.ndarray, "r ..."]
+    high: Float[np.ndarray, "r ..."]
+    unlike: Bool[np.ndarray, " r"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """The heads of one task on one kind of features.
+
+    Attributes:
+        kept: The heads.
+        radius: Of intervals of level `LEVEL`: a number, or one for each class [k].
+        log_scale: Scale of the logarithms that the radius is of; None for none.
+        likeness: What the labelled regions are like.
+        training_fold: Their folds [t].
+    """
+
+    kept: Kept
+    radius: Float[np.ndarray, " *k"]
+    log_scale: float | None
+    likeness: applicability.Applicability
+    training_fold: Int[np.ndarray, " t"]
+
+    @property
+    def label(self) -> Label:
+        """What is predicted."""
+        return self.kept.whole.label
+
+    def predict(
+        self,
+        features: Float[np.ndarray, "r f"],
+        fold: Int[np.ndarray, " r"] | None = None,
+    ) -> Prediction:
+        """Predicts every region.
+
+        Args:
+            features: Of the kind that the heads were trained on.
+            fold: Fold of each region in the evaluation: each is then predicted by the
+                head that has not seen it; `UNSEEN` and None are of regions that no head
+                has seen.
+        """
+        if fold is None:
+            value = self.kept.whole.predict(features)
+            unlike = self.likeness.outside(features)
+        else:
+            value, unlike = self._out_of_fold(features, fold)
+        low, high = self._limits(value)
+        return Prediction(value, low, high, unlike)
+
+    def _out_of_fold(
+        self, features: np.ndarray, fold: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        value, unlike = None, np.zeros(len(features), bool)
+        heads = {head.cell.fold: head for head in self.kept.of_folds}
+        for number, head in (*heads.items(), (UNSEEN, self.kept.whole)):
+            rows = fold == number
+            if not rows.any():
+                continue
+            said = head.predict(features[rows])
+            if value is None:
+                value = np.full((len(features), *said.shape[1:]), np.nan)
+            value[rows] = said
+            others = dataclasses.replace(
+                self.likeness,
+                training=self.likeness.training[self.training_fold != number],
+            )
+            unlike[rows] = others.outside(features[rows])
+        return value, unlike
+
+    def _limits(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.label.kind == "share":
+            return conformal.share_bands(value, self.radius)
+        if self.label.kind == "class":
+            nothing = np.full(len(value), np.nan)
+            return nothing, nothing
+        return conformal.number_interval(
+            value, float(self.radius), log_scale=self.log_scale
+        )
+
+
+def of_task(
+    task: Task,
+    target: Target,
+    method: str,
+    features: Features,
+    block: Int[np.ndarray, " r"],
+    fold: Int[np.ndarray, " r"],
+) -> Predictor:
+    """The predictor that an evaluation found.
+
+    Args:
+        task: The results of a label.
+        target: Its values.
+        method: Whose heads.
+        features: Features of all regions.
+        block: Spatial block of each region [r].
+        fold: Its fold under the first split [r].
+    """
+    known = target.known
+    said = task.main[method].prediction
+    missed = scores.conformal_scores(target, said)[known]
+    return Predictor(
+        kept=task.kept[method],
+        radius=np.asarray(conformal.radius(missed, block[known], level=LEVEL)),
+        log_scale=scores.log_scale(target),
+        likeness=applicability.fit(
+            features.values[known], fold[known], weight=features.weights()
+        ),
+        training_fold=fold[known],
+    )

@@ -1,0 +1,142 @@
+"""Where the numbers of a report come from: data, config, versions, checkpoint."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax import __version__
+from mmgr_jax.data import contents, schema
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.report import report_json
+from mmgr_jax.store import checkpoint, identity
+
+PACKAGES = ("jax", "flax", "orbax-checkpoint", "numpy", "scipy")
+
+
+def of(
+    config: ConfigDict,
+    city: City,
+    bundle: Path,
+    encoders: Mapping[str, inference.Encoder],
+    made_by: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a report says of its origin; see `report.report_json`.
+
+    Args:
+        config: Of the evaluation; of what decides weights the checkpoint's is told.
+        city: What is evaluated.
+        bundle: The checkpoint.
+        encoders: Those that are compared.
+        made_by: What decides the features of the checkpoint: `features`.
+    """
+    manifest, folder = city.source.manifest, city.source.records_dir
+    shards = [path.name for path in manifest.shard_paths(folder)]
+    files = {
+        name: contents.of_file(folder / name)
+        for name in (schema.MANIFEST_FILE, schema.SPLITS_FILE)
+        if (folder / name).exists()
+    }
+    trained = checkpoint.load_metadata(bundle)
+    return {
+        "schema": report_json.SCHEMA,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(),
+        "versions": versions(),
+        "checkpoint": str(bundle),
+        "training_seed": trained.config.get("seed"),
+        "config": trained_config(config, trained),
+        "settings": config.eval.to_dict(),
+        "made_by": dict(made_by),
+        "trained_on": dict(trained.identity),
+        "history": list(trained.history),
+        "differences": told_apart(config, city, bundle),
+        "encoders": {
+            name: {"from": of.name, "weights": identity.of_weights(of.variables)}
+            for name, of in encoders.items()
+        },
+        "tables": {name: contents.of_file(path) for name, path in config.eval.tables},
+        "data": {
+            "city": manifest.city,
+            "crs": manifest.crs,
+            "records": str(folder),
+            "identity": dict(city.source.identity),
+            "num_regions": len(city.source),
+            "num_blocks": len(np.unique(city.regions.block_id)),
+            "block_size_m": manifest.block_size_m,
+            "tile_size_px": manifest.tile_size_px,
+            "tile_size_m": manifest.tile_size_m,
+            "empty_share": manifest.empty_share,
+            "hashes": {
+                **files,
+                **dict(zip(shards, manifest.shard_sha256, strict=True)),
+            },
+            "sources": dict(manifest.sources),
+        },
+    }
+
+
+def features(config: ConfigDict, encoder: inference.Encoder) -> dict[str, Any]:
+    """What decides the features that an encoder gives, whatever region it looks at.
+
+    Args:
+        config: Says the type of the model as it encodes, and what is read of it.
+        encoder: Has the weights, and the side of the images it takes.
+    """
+    return {
+        "weights": identity.of_weights(encoder.variables),
+        "model.dtype": config.model.dtype,
+        "augment.size_px": encoder.size_px,
+        **identity.flat({"readout": config.readout.to_dict()}),
+    }
+
+
+def told_apart(config: ConfigDict, city: City, bundle: Path) -> list[str]:
+    """A sentence for each thing that is not as the checkpoint was trained with it."""
+    trained = checkpoint.load_metadata(bundle)
+    present = identity.sections(trained.config)
+    here = {name: config.to_dict()[name] for name in present}
+    sentences = [
+        f"The checkpoint was trained with {key}={before!r}; the config says {now!r}."
+        for key, (before, now) in identity.differing(present, here).items()
+        if key not in identity.FREE and key not in identity.BY_CONTENT
+    ]
+    trained_on = trained.identity.get("records", {})
+    if trained_on:
+        parts = identity.parts_apart(trained_on, city.source.identity)
+        seen = [identity.SEEN.get(part.removeprefix("records.")) for part in parts]
+        sentences += [
+            f"The checkpoint was trained on other records: {what}."
+            for what in filter(None, seen)
+        ]
+    return sentences
+
+
+def trained_config(config: ConfigDict, trained: checkpoint.Metadata) -> dict[str, Any]:
+    """A config whose sections of training are those that a checkpoint was trained with.
+
+    What weights tell nothing about (readout, evaluation, places) is as it is here.
+    """
+    sections = {*identity.TRAINING, "mesh", "sharding", "category_vectors"}
+    return {
+        name: trained.config[name]
+        if name in sections and name in trained.config
+        else value
+        for name, value in config.to_dict().items()
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this program, of Python and of the packages that make numbers."""
+    return {
+        "mmgr-jax": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,266 @@
+"""The evaluation of a checkpoint: features, heads, report. `mmgr_jax.eval` runs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax.data import folds, schema
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.disk import files, locks
+from mmgr_jax.evaluation import (
+    across,
+    feature_sets,
+    inference,
+    kept_heads,
+    predictors,
+    provenance,
+    tuning,
+)
+from mmgr_jax.evaluation.design import splits, targets
+from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.evaluation.trials import curves, tasks
+from mmgr_jax.evaluation.trials.results import Report
+from mmgr_jax.evaluation.trials.scores import Certainty
+from mmgr_jax.report import report, report_file, report_json
+from mmgr_jax.report.page import standing
+from mmgr_jax.report.page.render import render
+from mmgr_jax.store import checkpoint
+from mmgr_jax.terminal import visible
+
+FOLDER = "eval"
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: ConfigDict) -> Report:
+    """Evaluates a checkpoint, prints a table and writes report and heads.
+
+    Raises:
+        InputError: If records or checkpoint are missing or do not fit.
+    """
+    # A training or a build beside this takes neither away.
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        city = feature_sets.City.of(open_source(config))
+        with checkpoint.held(config.checkpoint or config.workdir) as bundle:
+            return _evaluate(config, city, bundle)
+
+
+def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Report:
+    for sentence in provenance.told_apart(config, city, bundle):
+        log.warning(sentence)
+    given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
+    encoders = feature_sets.encoders(config, city.source, bundle)
+    sets = feature_sets.gather(config, encoders, city)
+    found = tasks.evaluate(
+        sets.methods,
+        labelled(city.source, city.regions),
+        given_splits,
+        certainty=_certainty(config, city, sets.own),
+        label_curves=_curves(config, sets),
+        tuners=tuning.tuners(config, encoders, city, tuple(sets.methods)),
+        keep=sets.own,
+        **_head_options(config),
+    )
+    folder = Path(config.workdir) / FOLDER
+    first = next(iter(given_splits.values()))
+    made_by = provenance.features(config, encoders[feature_sets.MAIN])
+    kept_heads.save(
+        folder / kept_heads.FOLDER,
+        predictors_of(found, sets.methods, city, first),
+        city,
+        fold=first.fold,
+        features=made_by,
+        checkpoint=bundle,
+    )
+    references = _references(sets)
+    content = {
+        **provenance.of(config, city, bundle, encoders, made_by),
+        "methods": {
+            name: {"about": sets.about[name], "num_features": _width(of)}
+            for name, of in sets.methods.items()
+        },
+        **report_json.report_json(found, references=references),
+        "regions": _regions(found, city, sets.own),
+        "health": {
+            name: report_json.finite(of)
+            for name, of in feature_sets.measure_health(
+                sets, city.regions.num_pois
+            ).items()
+        },
+        "retrieval": _retrieval(sets, city),
+        "cities": None,
+    }
+    table = "\n".join(
+        [
+            *map(visible, standing.lines(content)),
+            "",
+            report.table(found, references=references),
+        ]
+    )
+    if config.eval.other_records:
+        content["cities"], more = _across(config, encoders, city)
+        table += f"\n\n{more}"
+    _write(folder, content, table)
+    return found
+
+
+def predictors_of(
+    found: Report,
+    methods: Mapping[str, jobs.Method],
+    city: feature_sets.City,
+    split: splits.Split,
+) -> dict[str, dict[str, predictors.Predictor]]:
+    """Task -> kind of features -> the heads to keep, with what they promise."""
+    labels = labelled(city.source, city.regions)
+    return {
+        name: {
+            method.split()[-1]: predictors.of_task(
+                task,
+                targets.check(name, *labels[name], len(split.fold)),
+                method,
+                methods[method],
+                city.regions.block_id,
+                split.fold,
+            )
+            for method in task.kept
+        }
+        for name, task in found.tasks.items()
+    }
+
+
+def labelled(
+    source: RecordSource, regions: features.Regions
+) -> dict[str, tuple[Label, np.ndarray]]:
+    """Labels with their meaning."""
+    labels = source.manifest.labels
+    return {name: (labels[name], values) for name, values in regions.labels.items()}
+
+
+def choose_splits(
+    config: ConfigDict,
+    source: RecordSource,
+    regions: features.Regions,
+    kinds: Sequence[str],
+) -> dict[str, splits.Split]:
+    """The splits of the records, or those that `config.eval` asks for instead."""
+    if not source.manifest.crs and tuple(kinds) != ("random",):
+        log.warning(
+            "%s: the records do not say where the regions lie, so there is no spatial "
+            "split: the numbers are of a random one and flatter.",
+            source.records_dir,
+        )
+        kinds = ("random",)
+    return splits.choose(
+        kinds,
+        region_ids=regions.region_ids,
+        block_id=regions.block_id,
+        geometry_wkb=regions.geometry_wkb,
+        stored=folds.read(source.records_dir, source.manifest, regions.region_ids),
+        meanings=source.manifest.splits,
+        num_folds=config.eval.num_folds,
+        buffer_m=config.eval.buffer_m,
+        seed=config.eval.seed,
+    )
+
+
+def _across(
+    config: ConfigDict,
+    encoders: Mapping[str, inference.Encoder],
+    home: feature_sets.City,
+) -> tuple[dict[str, Any], str]:
+    others = [
+        feature_sets.City.of(RecordSource(folder, cache_mib=config.data.cache_mib))
+        for folder in config.eval.other_records
+    ]
+    inner = [
+        next(iter(choose_splits(config, of.source, of.regions, ("block",)).values()))
+        for of in (home, *others)
+    ]
+    return across.compare(config, encoders, home, others, inner)
+
+
+def _head_options(config: ConfigDict) -> dict[str, Any]:
+    names = ("tasks", "protocols", "strengths", "seed")
+    return {name: config.eval[name] for name in names}
+
+
+def _certainty(
+    config: ConfigDict, city: feature_sets.City, covered: Sequence[str]
+) -> Certainty:
+    return Certainty(
+        block=city.regions.block_id,
+        centre_m=city.centre_m,
+        covered=covered,
+        **config.eval.certainty,
+    )
+
+
+def _curves(
+    config: ConfigDict, sets: feature_sets.FeatureSets
+) -> curves.Options | None:
+    """Whose label curves to draw: those asked for that there are."""
+    options = config.eval.curves.to_dict()
+    wanted = options.pop("methods")
+    options["methods"] = [name for name in wanted if name in sets.methods]
+    if not options["methods"] or not (options["num_labels"] or options["fractions"]):
+        return None
+    return curves.Options(**options)
+
+
+def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:
+    """Every method of the checkpoint is compared with all others."""
+    return {own: [m for m in sets.methods if m != own] for own in sets.own}
+
+
+def _width(of: jobs.Method) -> int | None:
+    return of.num_features if isinstance(of, Features) else None
+
+
+def _regions(
+    found: Report, city: feature_sets.City, methods: Sequence[str]
+) -> dict[str, Any] | None:
+    if city.centre_m is None:
+        return None
+    return report_json.regions_json(
+        found,
+        city.regions.labels,
+        region_ids=city.regions.region_ids,
+        centre_m=city.centre_m,
+        side_m=city.source.manifest.tile_size_m,
+        block=city.regions.block_id,
+        methods=methods,
+    )
+
+
+def _retrieval(
+    sets: feature_sets.FeatureSets, city: feature_sets.City
+) -> dict[str, Any]:
+    found = feature_sets.measure_retrieval(sets, city.regions.num_pois)
+    return {
+        name: {
+            "recall": {str(depth): value for depth, value in of.recall.items()},
+            "median_rank": of.median_rank,
+            "num_regions": of.num_regions,
+        }
+        for name, of in found.items()
+    }
+
+
+def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
+    """Prints the table; writes it, the report and its page."""
+    text = report_file.text(content)
+    files.write_text(folder / "report.json", text)
+    files.write_text(folder / "report.html", render(json.loads(text)))
+    files.write_text(folder / "metrics.txt", table + "\n")
+    print(table)
+    log.info("report: %s", folder / "report.html")

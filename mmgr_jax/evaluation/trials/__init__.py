@@ -1,0 +1,1 @@
+"""Every method, protocol, split and task, tried and measured."""

@@ -1,0 +1,298 @@
+"""One prediction of one task, measured: metrics, intervals, autocorrelation, coverage.
+
+Metrics follow the kind of the label; residuals are taken on the scale that heads see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mmgr_jax.evaluation.certainty import (
+    autocorrelation,
+    conformal,
+    intervals,
+    metrics,
+    places,
+)
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.trials.results import Result
+
+NEIGHBOURS = 8
+"""Of each region, for the autocorrelation of residuals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Certainty:
+    """What intervals, autocorrelation and coverage need.
+
+    Attributes:
+        block: Spatial block of each region [r].
+        centre_m: Its centre [r 2]; None where nobody knows where the regions lie.
+        num_resamples: Of blocks, for intervals; 0: no intervals.
+        level: Of the intervals.
+        coverage_levels: Of the conformal intervals whose coverage is measured.
+        covered: Methods whose conformal intervals are looked at.
+    """
+
+    block: Int[np.ndarray, " r"]
+    centre_m: Float[np.ndarray, "r 2"] | None = None
+    num_resamples: int = 1000
+    level: float = intervals.LEVEL
+    coverage_levels: Sequence[float] = (0.5, 0.8, 0.9)
+    covered: Sequence[str] = ()
+
+
+class Judge:
+    """Measures predictions of one task under one split, all on the same resamples."""
+
+    def __init__(
+        self, target: Target, fold: Int[np.ndarray, " r"], certainty: Certainty | None
+    ) -> None:
+        """Draws the resamples.
+
+        Args:
+            target: The truth.
+            fold: Fold in which each region is tested [r].
+            certainty: None for metrics alone.
+        """
+        self._target, self._fold, self._certainty = target, fold, certainty
+        # One scale for the city, so that folds and resamples can be compared.
+        self._scale = None
+        if not target.label.classes:
+            self._scale = metrics.median_positive(target.values[target.known])
+        self._draws = self._weights = None
+        known = target.known
+        if certainty is not None and certainty.num_resamples:
+            self._draws = intervals.draw(
+                certainty.block[known], num=certainty.num_resamples
+            )
+        if certainty is not None and certainty.centre_m is not None:
+            count = int(known.sum())
+            if count > NEIGHBOURS:
+                self._weights = places.nearest(
+                    certainty.centre_m[known], num_neighbours=NEIGHBOURS
+                )
+
+    @property
+    def covered(self) -> Sequence[str]:
+        """Methods whose conformal intervals are looked at."""
+        return self._certainty.covered if self._certainty else ()
+
+    def result(
+        self,
+        prediction: Float[np.ndarray, "r ..."],
+        chosen: tuple[float, ...],
+        *,
+        constant: bool = False,
+    ) -> Result:
+        """The result of one method.
+
+        Args:
+            prediction: Out-of-fold prediction of every region; all finite.
+            chosen: What validation chose in each fold.
+            constant: Whether all regions of a fold are told the same.
+        """
+        if not np.isfinite(prediction).all():
+            raise AssertionError("every region is tested once, with a finite value")
+        known, fold = self._target.known, self._fold
+        values = self.measure(prediction, known, constant=constant)
+        samples = self.resampled([prediction], constant=constant)
+        return Result(
+            prediction=prediction,
+            metrics=values,
+            fold_metrics=tuple(
+                self.measure(prediction, known & (fold == tested), constant=constant)
+                for tested in np.unique(fold)
+            ),
+            chosen=chosen,
+            intervals={
+                name: self._interval(values[name], samples[name]) for name in samples
+            },
+            samples=samples,
+            num_blocks=self._draws and self._draws.num_blocks,
+            level=self._certainty.level if self._certainty else intervals.LEVEL,
+            moran=self._moran(prediction),
+        )
+
+    def resampled(
+        self,
+        predictions: Sequence[Float[np.ndarray, "r ..."]],
+        *,
+        constant: bool = False,
+    ) -> intervals.Samples:
+        """The metrics of each resample of blocks, and of one of several predictions.
+
+        The predictions take turns: each has its share of the resamples, and the same
+        ones whatever the method, so that differences are paired. Together they say how
+        a metric varies over draws of the labels and over blocks.
+
+        Args:
+            predictions: Of heads of one method that differ in the labels they saw.
+            constant: Whether all regions of a fold are told the same.
+
+        Returns:
+            The samples; {} without resamples.
+        """
+        if self._draws is None:
+            return {}
+        step = min(len(predictions), len(self._draws.counts))
+        parts = [
+            self._samples(of, constant, self._draws.every(step, start))
+            for start, of in enumerate(predictions[:step])
+        ]
+        found = {
+            name: np.empty(len(self._draws.counts), np.float64) for name in parts[0]
+        }
+        for start, part in enumerate(parts):
+            for name, values in part.items():
+                found[name][start::step] = values
+        return found
+
+    def measure(
+        self,
+        prediction: Float[np.ndarray, "r ..."],
+        rows: Bool[np.ndarray, " r"],
+        *,
+        constant: bool = False,
+    ) -> dict[str, float]:
+        """The metrics over some labelled regions."""
+        truth, said = self._target.values[rows], prediction[rows]
+        if self._target.label.kind == "share":
+            return metrics.shares(truth, said)
+        if self._target.label.kind == "class":
+            return metrics.classes(truth.astype(np.int64), said)
+        values = metrics.scalar(truth, said, log_scale=self._scale)
+        if constant:
+            # The mean ranks nothing, but pooled over folds it would: a fold with high
+            # values has a low training mean, hence a negative correlation.
+            values["spearman"] = float("nan")
+        return values
+
+    def coverage(
+        self, prediction: Float[np.ndarray, "r ..."]
+    ) -> list[conformal.Coverage]:
+        """How often intervals of each level hold the truth of blocks held out."""
+        known = self._target.known
+        scores = conformal_scores(self._target, prediction)[known]
+        block, fold = self._certainty.block[known], self._fold[known]
+        return [
+            _mean_coverage(
+                [
+                    conformal.held_out_coverage(of, block, fold, level=level)
+                    for of in scores.reshape(len(scores), -1).T
+                ]
+            )
+            for level in self._certainty.coverage_levels
+        ]
+
+    def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
+        """Metrics of each class, of shares and classes; empty for numbers."""
+        known = self._target.known
+        truth, said = self._target.values[known], prediction[known]
+        if self._target.label.kind == "share":
+            squared = np.sum((truth - said) ** 2, axis=0)
+            deviation = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                r2 = np.where(deviation > 0, 1 - squared / deviation, np.nan)
+            return {
+                "mean_share": truth.mean(axis=0),
+                "mae": np.abs(truth - said).mean(axis=0),
+                "r2": r2,
+            }
+        if self._target.label.kind == "class":
+            truth = truth.astype(np.int64)
+            hit, true, told = metrics.class_counts(
+                truth, said.argmax(axis=1), said.shape[1]
+            )
+            with np.errstate(divide="ignore", invalid="ignore"):
+                f1 = np.where(true + told > 0, 2 * hit / (true + told), np.nan)
+            return {"share_of_regions": true / len(truth), "f1": f1}
+        return {}
+
+    def _samples(
+        self, prediction: np.ndarray, constant: bool, draws: intervals.Draws
+    ) -> intervals.Samples:
+        known = self._target.known
+        truth, said = self._target.values[known], prediction[known]
+        if self._target.label.kind == "share":
+            return intervals.shares(truth, said, draws)
+        if self._target.label.kind == "class":
+            return intervals.classes(truth.astype(np.int64), said, draws)
+        samples = intervals.scalar(truth, said, draws, log_scale=self._scale)
+        if constant:
+            samples["spearman"] = np.full_like(samples["spearman"], np.nan)
+        return samples
+
+    def _interval(self, value: float, samples: np.ndarray) -> intervals.Interval:
+        return intervals.interval(
+            value,
+            samples,
+            num_blocks=self._draws.num_blocks,
+            level=self._certainty.level,
+        )
+
+    def _moran(self, prediction: np.ndarray) -> autocorrelation.Moran | None:
+        if self._weights is None:
+            return None
+        known = self._target.known
+        residual = residuals(self._target, prediction, self._scale)[known]
+        return autocorrelation.moran(residual, self._weights)
+
+
+def _mean_coverage(of_classes: Sequence[conformal.Coverage]) -> conformal.Coverage:
+    """Of shares, whose classes have an interval each, the mean over the classes."""
+    return dataclasses.replace(
+        of_classes[0],
+        **{
+            name: float(np.mean([getattr(of, name) for of in of_classes]))
+            for name in ("by_block", "by_region", "radius")
+        },
+    )
+
+
+def residuals(
+    target: Target, prediction: Float[np.ndarray, "r ..."], scale: float | None
+) -> Float[np.ndarray, "r ..."]:
+    """Prediction less truth, on the scale that the head sees.
+
+    Returns:
+        [r] for numbers; [r k] for shares, and for classes with the truth as 0 and 1.
+    """
+    if target.label.kind == "class":
+        known = np.where(target.known, target.values, 0).astype(np.int64)
+        return prediction - np.eye(prediction.shape[1])[known]
+    if target.label.kind == "share" or not target.log:
+        return prediction - target.values
+    return np.log1p(prediction / scale) - np.log1p(target.values / scale)
+
+
+def conformal_scores(
+    target: Target, prediction: Float[np.ndarray, "r ..."]
+) -> Float[np.ndarray, "r ..."]:
+    """What conformal intervals are made of: how far each prediction was off.
+
+    Returns:
+        [r] for numbers and classes, [r k] for shares; NaN where no truth is known.
+    """
+    known = target.known
+    shape = prediction.shape if target.label.kind == "share" else prediction.shape[:1]
+    scores = np.full(shape, np.nan)
+    truth, said = target.values[known], prediction[known]
+    if target.label.kind == "share":
+        scores[known] = conformal.share_scores(truth, said)
+    elif target.label.kind == "class":
+        scores[known] = conformal.class_scores(truth.astype(np.int64), said)
+    else:
+        scores[known] = conformal.number_scores(
+            truth, said, log_scale=log_scale(target)
+        )
+    return scores
+
+
+def log_scale(target: Target) -> float | None:
+    """The scale of a number's logarithms; None where heads see the number itself."""
+    return metrics.median_positive(target.values[target.known]) if target.log else None

@@ -1,0 +1,81 @@
+"""The protocol `finetune`: whole image encoders learn a task, fold by fold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.design import grid
+from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.heads import finetune, jobs, protocols
+from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.typing import Tree
+
+
+def tuners(
+    config: ConfigDict,
+    encoders: Mapping[str, inference.Encoder],
+    city: City,
+    methods: Sequence[str],
+) -> dict[str, jobs.Tuner]:
+    """Method -> its training as a whole, for "<encoder> image" of every encoder.
+
+    Empty where `config.eval.protocols` does not ask for it: it takes minutes to hours
+    where frozen features take seconds.
+    """
+    if "finetune" not in config.eval.protocols:
+        return {}
+    tables = [name for name, of in encoders.items() if of.model.reads_table]
+    if tables:
+        raise InputError(
+            f"config.eval.protocols: 'finetune' trains image encoders, and that of "
+            f"{tables[0]} is a table of numbers, which do not learn. Leave it out."
+        )
+    read = functools.partial(city.source.read, image=True)
+    tiles = np.stack([of["image"] for rows in city.source.parts() for of in read(rows)])
+    return {
+        f"{name} image": functools.partial(_tune, config, encoder, tiles)
+        for name, encoder in encoders.items()
+        if f"{name} image" in methods
+    }
+
+
+def _tune(
+    config: ConfigDict,
+    encoder: inference.Encoder,
+    tiles: np.ndarray,
+    target: Target,
+    cells: grid.Grid,
+) -> protocols.Fits:
+    return finetune.finetune(
+        functools.partial(_encode, encoder.model),
+        encoder.variables,
+        tiles,
+        target,
+        cells,
+        size_px=encoder.size_px,
+        mean=encoder.model.image_encoder.pixel_mean,
+        std=encoder.model.image_encoder.pixel_std,
+        seed=config.eval.seed,
+        **config.eval.finetune,
+    )
+
+
+def _encode(
+    model: MMGR, variables: Tree, view: jax.Array, train: bool
+) -> tuple[jax.Array, Tree]:
+    """Image features, and the batch statistics after them."""
+    if not train:
+        features = model.apply(variables, view, method="encode_image")
+        return features, variables["batch_stats"]
+    features, updated = model.apply(
+        variables, view, train=True, method="encode_image", mutable=["batch_stats"]
+    )
+    return features, updated["batch_stats"]

@@ -1,0 +1,221 @@
+"""The contrastive losses over the global batch: NT-Xent and the MMGR pair of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
+
+from mmgr_jax.errors import check_choice
+from mmgr_jax.losses import streaming
+from mmgr_jax.typing import ExampleMask, Scalar
+
+EMPTY_SETS = ("excluded", "repel")
+IMPLEMENTATIONS = ("gathered", "ring", "dense")
+MATMUL_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+# The sets that are compared: two views and the POIs.
+POIS = 2
+INTER_PAIRS = ((0, POIS), (1, POIS))
+INTRA_PAIRS = ((0, 1),)
+
+# CLIP's bound for a learnt temperature (arXiv 2103.00020, section 2.5).
+LOWEST_TEMPERATURE = 0.01
+
+# Stands for "not a column of this row". Finite, so that a row without any column
+# has a finite log-sum-exp and a zero gradient where -inf would give NaN.
+EXCLUDED = -1e30
+
+# Vectors shorter than this have no direction: torch's threshold, but answered with
+# a zero vector and a zero gradient instead of a gradient of 1e12.
+SHORTEST_NORM = 1e-12
+
+
+def mmgr_loss(
+    z_image: Float[Array, "v=2 b p"],
+    z_poi: Float[Array, "b p"],
+    *,
+    temperature: float,
+    image_weight: float,
+    symmetric: bool = False,
+    empty_sets: str = "excluded",
+    implementation: str = "gathered",
+    matmul_dtype: str = "float32",
+    tile: int = 512,
+    mesh: Mesh | None = None,
+    temperature_factor: Scalar | None = None,
+    example_mask: ExampleMask | None = None,
+    poi_empty: ExampleMask | None = None,
+) -> tuple[Scalar, dict[str, Scalar]]:
+    """The weighted sum of the image-POI and the image-image contrastive loss.
+
+    Args:
+        z_image: Projections of the two views of each tile.
+        z_poi: Projections of each region's POI set.
+        temperature: Tau of both losses, above 0; 0.5 as released.
+        image_weight: Lambda in [0, 1], the share of the image-image loss; 0.5 as
+            released.
+        symmetric: Let view 2 meet the POIs too and average the two losses. The
+            released code compares view 1 alone with the POIs.
+        empty_sets: "excluded": two regions without POIs are not each other's negatives
+            wherever a POI row is involved. "repel": they are, as released.
+        implementation: Equal results, other costs. "gathered": similarities in tiles,
+            the other devices' vectors by one all-gather. "ring": the same in tiles
+            that pass from device to device, for batches near a million. "dense": the
+            formula as it stands, with all similarities in memory; the oracle.
+        matmul_dtype: Type of the factors of similarities, "float32" or "bfloat16";
+            norms, sums and logarithms are float32. "dense" is always float32.
+        tile: Regions along each side of a tile, at most.
+        mesh: Devices with an axis `data` that the batch is split over; None for one
+            device, or for "dense", which the compiler splits.
+        temperature_factor: A learnt factor of `temperature`; the product is kept at
+            `LOWEST_TEMPERATURE` or above.
+        example_mask: True for real examples, False for padding.
+        poi_empty: True for regions without any POI.
+
+    Returns:
+        The loss and its parts `loss_inter` (image-POI) and `loss_intra`
+        (image-image), all scalars in float32; with a learnt factor also
+        `temperature`.
+
+    Raises:
+        InputError: If a named choice is unknown.
+
+    Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
+    """
+    check_choice("loss.empty_sets", empty_sets, EMPTY_SETS)
+    check_choice("loss.implementation", implementation, IMPLEMENTATIONS)
+    check_choice("loss.matmul_dtype", matmul_dtype, MATMUL_DTYPES)
+    tau = jnp.float32(temperature)
+    if temperature_factor is not None:
+        tau = jnp.maximum(tau * temperature_factor, LOWEST_TEMPERATURE)
+    poi_empty = poi_empty if empty_sets == "excluded" else None
+    pairs = INTER_PAIRS[: 2 if symmetric else 1] + INTRA_PAIRS
+    if implementation == "dense":
+        sets = [*z_image, z_poi]
+        values = [
+            nt_xent(
+                sets[a],
+                sets[b],
+                temperature=tau,
+                example_mask=example_mask,
+                b_empty=poi_empty if b == POIS else None,
+            )
+            for a, b in pairs
+        ]
+    else:
+        values = _streamed(
+            pairs,
+            jnp.concatenate([z_image, z_poi[None]]),
+            tau,
+            example_mask,
+            poi_empty,
+            mesh,
+            ring=implementation == "ring",
+            tile=tile,
+            matmul_dtype=MATMUL_DTYPES[matmul_dtype],
+        )
+    *inter, loss_intra = values
+    loss_inter = sum(inter) / len(inter)
+    loss = (1.0 - image_weight) * loss_inter + image_weight * loss_intra
+    parts = {"loss_inter": loss_inter, "loss_intra": loss_intra}
+    if temperature_factor is not None:
+        parts["temperature"] = tau
+    return loss, parts
+
+
+def _streamed(
+    pairs: Sequence[streaming.Pair],
+    z: Float[Array, "q b p"],
+    tau: Scalar,
+    example_mask: ExampleMask | None,
+    poi_empty: ExampleMask | None,
+    mesh: Mesh | None,
+    **options: Any,
+) -> list[Scalar]:
+    """NT-Xent of each pair of sets, the log-sums of each set shared among them."""
+    b = z.shape[1]
+    valid = jnp.ones(b, bool) if example_mask is None else example_mask
+    empty = jnp.zeros(b, bool) if poi_empty is None else poi_empty
+    z = unit_rows(z)
+    ordered = sorted({(i, j) for pair in pairs for i in pair for j in pair})
+    plan = streaming.Plan(tuple(ordered), POIS, **options)
+    log_sum = streaming.log_sums(z, tau, valid, empty, plan=plan, mesh=mesh)
+    count = 2 * jnp.maximum(jnp.sum(valid), 1)
+
+    def loss(a: int, b: int) -> Scalar:
+        positive = jnp.sum(z[a] * z[b], axis=1) / tau
+        rows = [
+            jnp.logaddexp(*(log_sum[ordered.index((i, j))] for j in (a, b)))
+            for i in (a, b)
+        ]
+        per_region = rows[0] + rows[1] - 2.0 * positive
+        return jnp.sum(jnp.where(valid, per_region, 0.0)) / count
+
+    return [loss(a, b) for a, b in pairs]
+
+
+def nt_xent(
+    z_a: Float[Array, "b p"],
+    z_b: Float[Array, "b p"],
+    *,
+    temperature: float | Scalar,
+    example_mask: ExampleMask | None = None,
+    b_empty: ExampleMask | None = None,
+) -> Scalar:
+    """Mean NT-Xent loss over the 2b rows of [z_a; z_b], in float32.
+
+    Row i has one positive, the other side of its region; all remaining rows,
+    those of its own side included, are negatives.
+
+    Args:
+        z_a: One side, in any float type; need not be normalised.
+        z_b: The other side, row for row the same regions.
+        temperature: Tau, above 0.
+        example_mask: False for padding, which is neither a row nor a column.
+        b_empty: True where side b stands for an empty POI set. Two different
+            regions with empty sets say the same thing there, so they are not each
+            other's negatives wherever a b row is involved (a-b, b-a and b-b); the
+            released code lets them repel each other.
+
+    Returns:
+        A scalar; 0 when no example is valid. Gradients are finite for any finite
+        input, zero vectors included.
+
+    Reference: Chen et al. (2020), SimCLR, algorithm 1 (arXiv 2002.05709).
+    """
+    b = z_a.shape[0]
+    z = unit_rows(jnp.concatenate([z_a, z_b]))
+    similarity = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST)
+    logits = similarity / temperature
+
+    valid = jnp.ones(b, bool) if example_mask is None else example_mask
+    empty = jnp.zeros(b, bool) if b_empty is None else b_empty
+    columns = _columns(valid, empty)
+    log_sum = jax.nn.logsumexp(jnp.where(columns, logits, EXCLUDED), axis=1)
+    positive = jnp.concatenate([jnp.diagonal(logits, b), jnp.diagonal(logits, -b)])
+
+    rows = jnp.tile(valid, 2)
+    total = jnp.sum(jnp.where(rows, log_sum - positive, 0.0))
+    return total / jnp.maximum(jnp.sum(rows), 1)
+
+
+def unit_rows(z: Float[Array, "*r p"]) -> Float[Array, "*r p"]:
+    """Rows scaled to length 1 in float32; a zero row stays zero, gradient too."""
+    z = z.astype(jnp.float32)
+    squared = jnp.sum(z * z, axis=-1, keepdims=True)
+    has_direction = squared > SHORTEST_NORM**2
+    inverse = jax.lax.rsqrt(jnp.where(has_direction, squared, 1.0))
+    return z * jnp.where(has_direction, inverse, 0.0)
+
+
+def _columns(valid: Bool[Array, " b"], empty: Bool[Array, " b"]) -> Bool[Array, "z z"]:
+    """Which columns the denominator of each of the 2b rows sums over."""
+    b = valid.shape[0]
+    other_region = ~jnp.eye(b, dtype=bool)
+    both_empty = empty[:, None] & empty[None, :]
+    across = ~(both_empty & other_region)
+    quadrants = jnp.block([[other_region, across], [across, other_region & across]])
+    return quadrants & jnp.tile(valid, 2)[None, :]

@@ -1,0 +1,96 @@
+"""Where a model begins: built from its settings, with random parameters.
+
+Training and inference begin alike; what lies below takes keyword arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmgr_jax.errors import check_choice
+from mmgr_jax.models import mmgr
+from mmgr_jax.store.bundles import Metadata
+from mmgr_jax.typing import VIEWS, Key, PoiSets, Tree
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def build_model(
+    options: Mapping[str, Any],
+    metadata: Metadata,
+    category_vectors: np.ndarray | None = None,
+    num_devices: int = 1,
+    table_features: np.ndarray | None = None,
+) -> mmgr.MMGR:
+    """The model of a config section and a category table.
+
+    Args:
+        options: The section `model`.
+        metadata: Gives the size of the category table.
+        category_vectors: Its first values, float32 [k d]; None where they will be
+            loaded.
+        num_devices: Devices that training splits batches over.
+        table_features: Of the regions of the records [r f], where the image encoder is
+            a table.
+
+    Raises:
+        InputError: If an encoder or dtype is unknown.
+    """
+    options = dict(options)
+    name = options.pop("dtype")
+    check_choice("model.dtype", name, DTYPES)
+    return mmgr.build(
+        **options,
+        dtype=DTYPES[name],
+        num_categories=len(metadata.categories),
+        category_dim=metadata.category_dim,
+        category_vectors=category_vectors,
+        num_devices=num_devices,
+        table_features=table_features,
+    )
+
+
+def init_variables(model: mmgr.MMGR, key: Key, num_slots: int, size_px: int) -> Tree:
+    """Random `params` and fresh `batch_stats`."""
+    rows = 2  # the values do not depend on it, nor on the number of edges
+    pois = PoiSets(
+        category=jnp.zeros((rows, num_slots), jnp.int32),
+        offset_m=jnp.zeros((rows, num_slots, 2)),
+        mask=jnp.ones((rows, num_slots), bool),
+        edges=jnp.zeros((rows, 1, 2), jnp.int32),
+        edge_weight=jnp.zeros((rows, 1)),
+    )
+    view = (size_px, size_px, 3)
+    if model.reads_table:
+        view = (model.image_encoder.feature_dim,)
+    views = jnp.zeros((VIEWS, rows, *view))
+    variables = model.init(key, views, pois, train=True)
+    return {
+        "params": variables["params"],
+        "batch_stats": variables.get("batch_stats", {}),
+    }
+
+
+def jit_init(init: Callable[[], Tree], layout: Any) -> Callable:
+    """Initialisation as one program, laid out on the mesh.
+
+    It runs once, and on a CPU optimising its hundred random draws took 7.1 s against
+    1.5 s without, for the same values.
+    """
+    quick = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+    options = quick if jax.default_backend() == "cpu" else {}
+    return jax.jit(init, out_shardings=layout, compiler_options=options)
+
+
+def keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial parameters and that of the steps."""
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+    return init_key, step_key

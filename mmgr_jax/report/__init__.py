@@ -1,0 +1,1 @@
+"""What an evaluation found, as text, as JSON and as a page."""

@@ -1,0 +1,47 @@
+"""`report.json` as a file: with a hash of its own, so that an edited number is seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgr_jax.data import contents
+from mmgr_jax.errors import InputError
+
+_OWN = "sha256"
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """The text of a report, its own hash at the end.
+
+    Args:
+        content: As `report.report_json` lays it out.
+    """
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    told = {**plain, _OWN: contents.of_value(plain)}
+    return json.dumps(told, indent=1) + "\n"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a report.
+
+    Raises:
+        InputError: If it is torn, or another than was written. Reports of before have
+            no hash and are taken as they are.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        told = found.pop(_OWN, None)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"{path}: no report of an evaluation ({error}). Name a report.json that "
+            "`python -m mmgr_jax.eval` wrote."
+        ) from error
+    if told is not None and told != contents.of_value(found):
+        raise InputError(
+            f"{path}: edited or damaged since it was written. Evaluate again "
+            "(`python -m mmgr_jax.eval --config=...`)."
+        )
+    return found

@@ -1,0 +1,232 @@
+"""One bundle of a checkpoint: what it says of itself, whether it is whole, its arrays.
+
+Four things can stand in the way, and they are told apart:
+
+    damaged         bytes are not as they were written: DamageError; another is taken
+    unreadable      a right, a disk or memory is wanting: stop, and change nothing
+    another format  of another program or version: stop
+    another model   other settings, names or shapes: stop, with every difference
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from jax.sharding import Sharding
+
+from mmgr_jax.disk import marks, refusals
+from mmgr_jax.disk.marks import DamageError
+from mmgr_jax.errors import InputError
+from mmgr_jax.store import arrays
+from mmgr_jax.typing import Tree
+
+KIND = "checkpoint"
+METADATA_FILE = "_CHECKPOINT_METADATA"
+"""A file of every bundle; who reads one, locks it."""
+
+_SEALED = "sealed"  # in metadata: a bundle without its mark has lost it
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        config: The whole configuration that trained it.
+        categories: POI category names, row by row of the category table.
+        category_dim: Length of a category vector.
+        parts: The parts of the model in the bundle; () for all of them.
+        identity: What trained it beside the config, by content; see `identity.of_run`.
+            Empty in checkpoints of before, as is the next.
+        history: Where the run began and went on, and what changed there; see
+            `identity.continued`.
+    """
+
+    config: Mapping[str, Any]
+    categories: tuple[str, ...]
+    category_dim: int
+    parts: tuple[str, ...] = ()
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+def told(metadata: Metadata) -> Any:
+    """The metadata as JSON, with what tells that a bundle once had its mark."""
+    return arrays.jsonable({**dataclasses.asdict(metadata), _SEALED: True})
+
+
+def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
+    """Compares a bundle's bytes with its checksums; see `marks.verify`.
+
+    Raises:
+        DamageError: Naming what is damaged.
+        InputError: If it is of another program or version, or cannot be read.
+    """
+    if not marks.verify(bundle, KIND, parts):
+        if _custom_metadata(bundle).get(_SEALED):
+            raise DamageError(f"{marks.MARK} is missing")
+        if parts is None:
+            log.info("%s: of an earlier version, without checksums", bundle)
+            marks.refuse_unreadable(bundle)
+
+
+def as_before_marks(bundle: Path) -> Collection[str]:
+    """What is ours in a bundle without checksums, as earlier versions wrote it."""
+    try:
+        _custom_metadata(bundle)
+    except (InputError, DamageError):
+        return ()
+    return [entry.name for entry in bundle.iterdir()]
+
+
+def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
+    """Shapes and types of the arrays of some items, as far as the bundle has them."""
+    with _read(bundle):
+        found = ocp.checkpointables_metadata(bundle).metadata
+        for name in items:
+            if found.get(name) is None and (bundle / name).is_dir():
+                raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
+        return found
+
+
+def load(bundle: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The items of a bundle that has been verified, as the templates want them."""
+    with _read(bundle):
+        return ocp.load_checkpointables(bundle, wanted)
+
+
+def load_metadata(bundle: Path) -> Metadata:
+    """What the bundle says of itself.
+
+    Raises:
+        InputError: If this program did not write it, it is damaged or unreadable.
+    """
+    with _no_other(bundle):
+        verify(bundle, ())
+        fields = _custom_metadata(bundle)
+    return Metadata(
+        config=fields["config"],
+        categories=tuple(fields["categories"]),
+        category_dim=fields["category_dim"],
+        parts=tuple(fields.get("parts", ())),
+        identity=fields.get("identity", {}),
+        history=tuple(fields.get("history", ())),
+    )
+
+
+def load_model(bundle: Path, abstract: Tree) -> Tree:
+    """Loads `model` alone: {"params": ..., "batch_stats": ...}.
+
+    Args:
+        bundle: Folder of the bundle.
+        abstract: Shapes, types and shardings of the tree.
+
+    Raises:
+        InputError: If the bundle holds another model, is damaged or unreadable.
+    """
+    with _no_other(bundle):
+        verify(bundle, ("model",))
+        arrays.refuse_other_arrays(
+            bundle, described(bundle, ("model",)), {"model": abstract}
+        )
+        return load(bundle, {"model": abstract})["model"]
+
+
+def load_arrays(bundle: Path) -> Tree:
+    """Loads `model` as NumPy arrays, whatever it holds.
+
+    Raises:
+        InputError: If the bundle is damaged or unreadable.
+    """
+    with _no_other(bundle):
+        verify(bundle, ("model",))
+        template = arrays.as_numpy(described(bundle, ("model",))["model"])
+        return load(bundle, {"model": template})["model"]
+
+
+def abstract_like(tree: Any, layout: Any) -> Any:
+    """Shapes and types of `tree`, laid out by a sharding, or by one for each leaf."""
+    if isinstance(layout, Sharding):
+        layout = jax.tree.map(lambda _: layout, tree)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=place
+        ),
+        tree,
+        layout,
+    )
+
+
+def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
+    """What was saved with a bundle of ours.
+
+    Raises:
+        DamageError: If it is gone or torn.
+        InputError: If another program made the folder, or it cannot be read.
+    """
+    try:
+        text = (bundle / METADATA_FILE).read_bytes()
+        found = json.loads(text)["custom_metadata"]
+        ours = {"config", "categories", "category_dim"} <= found.keys()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if (bundle / "model").is_dir() or not any(bundle.iterdir()):
+            raise DamageError(f"{METADATA_FILE} is missing") from error
+        ours = False
+    except (OSError, MemoryError) as error:
+        raise refusals.unreadable(bundle, error) from error
+    except (ValueError, KeyError) as error:
+        raise DamageError(f"{METADATA_FILE} is torn") from error
+    except (TypeError, AttributeError):
+        ours = False
+    if not ours:
+        raise InputError(
+            f"{bundle}: is no checkpoint of this program. Name another with "
+            "--checkpoint=... or another --config.workdir, or move this one away."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _read(bundle: Path) -> Iterator[None]:
+    """Tells why a bundle cannot be loaded whose bytes were compared, if it has sums.
+
+    Raises:
+        DamageError: If it has none, and is probably damaged.
+        InputError: For want of memory or a right, or if Orbax does not read what an
+            Orbax has written.
+    """
+    try:
+        yield
+    except Exception as error:  # Orbax raises many kinds
+        cause = arrays.root_cause(error)
+        refusals.refuse_unreadable(bundle, error)
+        if not (bundle / marks.MARK).exists():
+            raise DamageError(cause) from error
+        raise InputError(
+            f"{bundle}: holds what was written, yet cannot be loaded ({cause}). "
+            "Nothing was changed. Use the versions of this program and of Orbax that "
+            "wrote it, or name another --checkpoint or --config.workdir."
+        ) from error
+
+
+@contextlib.contextmanager
+def _no_other(bundle: Path) -> Iterator[None]:
+    """Where no other bundle is taken instead: damage is told, nothing is set aside."""
+    try:
+        yield
+    except DamageError as damage:
+        raise InputError(
+            f"{bundle}: not a checkpoint of this program, or a damaged one ({damage}). "
+            "Name another with --checkpoint=..., or train on: the run sets it aside "
+            "and continues from the one before."
+        ) from damage

@@ -1,0 +1,1 @@
+"""Image encoders that learn nothing: their features, made once and kept."""

@@ -1,0 +1,269 @@
+"""Features of a locked tower: computed once for every region, and kept.
+
+    tower/<key>.npy    features of each region's views, float32 [r w f]
+          <key>.json   what they were made of
+
+The key is a hash of all that decides the features: the tower's weights, the records,
+the views. Files of another key are never read; they may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from mmgr_jax import __version__, augment
+from mmgr_jax.data import contents, pipeline
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import distributed, sharding
+from mmgr_jax.disk import files
+from mmgr_jax.errors import InputError
+from mmgr_jax.models.learning import ENCODER
+from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.store import arrays
+from mmgr_jax.typing import VIEWS, Key, Tree
+
+FOLDER = "tower"
+_EVERY_S = 5.0  # between two lines of progress
+
+Kept = Float[np.ndarray, "r w f"]
+Put = Callable[[pipeline.Batch], dict[str, jax.Array]]
+"""Host batch -> global batch on the mesh."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tower:
+    """A locked image encoder and the regions that it looks at.
+
+    Attributes:
+        model: The model it is part of.
+        options: The section `model.image_encoder`.
+        source: The records.
+        folder: Where features are kept.
+        augment_options: Keyword arguments of `augment.two_views`.
+        kept_views: Random views of each region to keep; 0 for the plain one.
+        key: Decides these views, with the number of a region.
+        num_threads: Threads that read and decode.
+        batch_size: Regions at a time.
+        local_mesh: Devices of this process.
+        table: Rows of every region, where the tower is a table [r f].
+    """
+
+    model: MMGR
+    options: Mapping[str, Any]
+    source: RecordSource
+    folder: Path
+    augment_options: Mapping[str, Any]
+    kept_views: int
+    key: Key
+    num_threads: int
+    batch_size: int
+    local_mesh: Mesh
+    table: Float[np.ndarray, "r f"] | None = None
+
+    def features(self, variables: Tree) -> Kept:
+        """The features of every region, in record order.
+
+        From the folder where they are, and put there where they are not: by process 0
+        alone, the others wait. Those of a table are a moment's work and not kept.
+
+        Args:
+            variables: Of the tower alone, see `own_variables`.
+
+        Raises:
+            InputError: If some are not finite.
+        """
+        if self.table is not None:
+            return self.found(variables)
+        about = self.about(variables)
+        path = self.path(about)
+        if distributed.is_first() and load(path, len(self.source)) is None:
+            self._make(variables, path, about)
+        distributed.barrier("tower")
+        found = load(path, len(self.source))
+        assert found is not None, path
+        log.info("features of the locked tower: %s, %s", path, found.shape)
+        return found
+
+    def found(self, variables: Tree) -> Kept | None:
+        """The same where they are at hand; None where the tower must look first."""
+        if self.table is not None:
+            encoder = self.model.image_encoder
+            rows = encoder.apply(variables, jnp.asarray(self.table), False)
+            return np.asarray(rows, np.float32)[:, None]
+        if not self.folder.is_dir():
+            return None
+        return load(self.path(self.about(variables)), len(self.source))
+
+    def about(self, variables: Tree) -> dict[str, Any]:
+        """What decides the features."""
+        encoder, records = self.model.image_encoder, self.source.identity
+        said = {
+            "version": __version__,
+            "weights": arrays.hash_of(variables),
+            "records": records["inputs"] or records["regions"],
+            "encoder": {
+                name: value
+                for name, value in self.options.items()
+                if name not in ("train", "kept_views")
+            },
+            "dtype": jnp.dtype(self.model.dtype).name,
+            "size_px": self.augment_options["size_px"],
+            "mean": encoder.pixel_mean,
+            "std": encoder.pixel_std,
+            "kept_views": self.kept_views,
+        }
+        if self.kept_views:
+            said["augment"] = dict(self.augment_options)
+            said["key"] = jax.random.key_data(self.key).tolist()
+        return json.loads(json.dumps(said))
+
+    def path(self, about: Mapping[str, Any]) -> Path:
+        """The file of features made so."""
+        text = json.dumps(about, sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+
+    def _make(self, variables: Tree, path: Path, about: Mapping[str, Any]) -> None:
+        """Writes the file; it has its name when all of it is there."""
+        kept, start, told = None, time.perf_counter(), time.perf_counter()
+        total = len(self.source)
+        log.info("features of the locked tower, of %d regions, kept in %s ...",
+                 total, path)  # fmt: skip
+        with files.replacing(path) as partial:
+            for index, found in self._encoded(variables):
+                if kept is None:
+                    shape = (total, *found.shape[1:])
+                    kept = np.lib.format.open_memmap(
+                        partial, "w+", dtype=np.float32, shape=shape
+                    )
+                _check_finite(found, index, self.source)
+                kept[index] = found
+                now, done = time.perf_counter(), int(index[-1]) + 1
+                if now - told >= _EVERY_S:
+                    told = now
+                    log.info(
+                        "  %d of %d regions, about %.0f s left",
+                        done,
+                        total,
+                        (now - start) / done * (total - done),
+                    )
+            kept.flush()
+            del kept
+            told = {**about, "sha256": contents.of_file(partial)}
+            written = json.dumps(told, indent=2, sort_keys=True)
+            files.write_text(path.with_suffix(".json"), written + "\n")
+
+    def _encoded(self, variables: Tree) -> Any:
+        """Numbers of some regions, and their features [b w f], until all are done."""
+        mesh = self.local_mesh
+        whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+        encode = jax.jit(
+            self._encode, in_shardings=(whole, rows, rows), out_shardings=whole
+        )
+        variables = jax.device_put(variables, whole)
+        for batch in pipeline.epoch_batches(
+            self.source, batch_size=self.batch_size, num_threads=self.num_threads
+        ):
+            present, index = batch["example_mask"], batch["region_index"]
+            given = (batch["image"], index.astype(np.int32))
+            own = [jax.make_array_from_process_local_data(rows, of) for of in given]
+            found = encode(variables, *own)
+            yield index[present], np.asarray(found)[present]
+
+    def _encode(
+        self, variables: Tree, image: jax.Array, region: jax.Array
+    ) -> jax.Array:
+        encoder = self.model.image_encoder
+        pixels = {"mean": encoder.pixel_mean, "std": encoder.pixel_std}
+        if not self.kept_views:
+            size_px = self.augment_options["size_px"]
+            views = augment.plain_view(image, size_px=size_px, **pixels)[None]
+        else:
+            # A region's number is its place, so its views do not hang on its batch.
+            pairs = [
+                augment.two_views(
+                    image,
+                    jax.random.fold_in(self.key, pair),
+                    region,
+                    **pixels,
+                    **self.augment_options,
+                )
+                for pair in range(-(-self.kept_views // VIEWS))
+            ]
+            views = jnp.concatenate(pairs)[: self.kept_views]
+        found = jax.lax.map(lambda view: encoder.apply(variables, view, False), views)
+        return jnp.moveaxis(found, 0, 1).astype(jnp.float32)
+
+
+def load(path: Path, num_regions: int) -> Kept | None:
+    """Features that are kept, mapped into memory; None where they are not whole."""
+    if not path.exists() or not path.with_suffix(".json").exists():
+        return None
+    try:
+        told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with contents.stamps(path.parent) as stamps:
+            if told["sha256"] != stamps.sha256(path.name, path):
+                raise ValueError("other bytes than were written")
+        kept = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: damaged (%s), so it is made again", path, error)
+        return None
+    whole = kept.ndim == 3 and len(kept) == num_regions and kept.dtype == np.float32
+    return kept if whole else None
+
+
+def put(kept: Kept, mesh: Mesh) -> Put:
+    """What gives batches the features of their regions and sends them to the devices.
+
+    Args:
+        kept: Of every region.
+        mesh: The devices.
+    """
+    rows = sharding.split(mesh)
+
+    def add(batch: pipeline.Batch) -> dict[str, jax.Array]:
+        tower = np.take(kept, batch["region_index"], axis=0)
+        tower = jax.make_array_from_process_local_data(rows, tower)
+        return {**sharding.put_batch(batch, mesh), "tower": tower}
+
+    return add
+
+
+def own_variables(variables: Tree, *, shared: bool = False) -> Tree:
+    """Parameters and statistics of the tower alone, whole and on the host.
+
+    Args:
+        variables: `params` and `batch_stats` of a model.
+        shared: Whether several processes hold them together, and all of them ask.
+    """
+    own = {name: tree[ENCODER] for name, tree in variables.items() if ENCODER in tree}
+    if shared and jax.process_count() > 1:
+        return multihost_utils.process_allgather(own, tiled=True)
+    return jax.device_get(own)
+
+
+def _check_finite(found: np.ndarray, index: np.ndarray, source: RecordSource) -> None:
+    broken = index[~np.isfinite(found).all(axis=(1, 2))]
+    if len(broken):
+        region = source[int(broken[0])]["region_id"]
+        raise InputError(
+            f"{source.records_dir}: the locked tower makes features that are not "
+            f"finite of {len(broken)} regions, such as {region!r}. Bring its weights "
+            "in again by `python -m mmgr_jax.convert`, or try "
+            "config.model.dtype=float32."
+        )

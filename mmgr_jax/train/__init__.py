@@ -1,0 +1,1 @@
+"""Pre-training: from a config to a trained state."""

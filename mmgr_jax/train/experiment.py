@@ -1,0 +1,346 @@
+"""From a config to the objects of a training run.
+
+What lies below takes keyword arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.devices import distributed, sharding, tiles
+from mmgr_jax.errors import InputError
+from mmgr_jax.models import learning, mmgr, start
+from mmgr_jax.store import checkpoint, identity, warm_start
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.towers import settings, towers
+from mmgr_jax.train import agreement, durations, optim
+from mmgr_jax.train import step as train_step
+from mmgr_jax.typing import Batch
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything a training run is made of.
+
+    Attributes:
+        workdir: Folder of the run.
+        source: The records.
+        mesh: The devices.
+        metadata: What checkpoints say of themselves.
+        abstract: Shapes, types and layout of the state.
+        init: () -> the state before the first step, laid out on the mesh.
+        batches: () -> this process's iterator over training batches.
+        put: Host batch -> global batch on the mesh; None before `ready` where a tower
+            is locked.
+        step: (state, batch) -> (state, metrics), jitted; gives the old state away.
+        learning_rate: Step -> rate.
+        total_steps: Length of the run.
+        log_every: Steps between log lines.
+        save_every: Steps between checkpoints.
+        profile: Steps to trace, such as "10:20".
+        tower: The locked image encoder; None for one that learns.
+    """
+
+    workdir: Path
+    source: RecordSource
+    mesh: jax.sharding.Mesh
+    metadata: checkpoint.Metadata
+    abstract: TrainState
+    init: Callable[[], TrainState]
+    batches: Callable[[], pipeline.TrainingBatches]
+    put: Callable[[pipeline.Batch], dict[str, jax.Array]] | None
+    step: Callable[
+        [TrainState, Batch],
+        tuple[TrainState, train_step.Metrics],
+    ]
+    learning_rate: optax.Schedule
+    total_steps: int
+    log_every: int
+    save_every: int
+    profile: str | None = None
+    tower: towers.Tower | None = None
+
+    def check(self, stored: checkpoint.Metadata, bundle: Path) -> None:
+        """Refuses to go on from a checkpoint of other settings or other records.
+
+        Raises:
+            InputError: With all that differs; see `identity`.
+        """
+        identity.check_restart(self.metadata, stored, bundle, _weights_in)
+
+    def continued(self, step: int) -> Experiment:
+        """The run with checkpoints that tell what it was trained with before `step`."""
+        stored, began_with = None, None
+        if step:
+            folder = checkpoint.latest(self.workdir).parent
+            stored = checkpoint.load_metadata(folder / str(step))
+        elif path := self.metadata.config["init"]["checkpoint"]:
+            began_with = _weights_in(path)
+        metadata, changes = identity.continued(
+            self.metadata,
+            stored,
+            step,
+            began_with=began_with,
+            weights_of=_weights_in,
+        )
+        for key, (before, now) in changes.items():
+            log.info("from step %d on %s is %r; it was %r", step, key, now, before)
+        return dataclasses.replace(self, metadata=metadata)
+
+    def ready(self, state: TrainState) -> Experiment:
+        """The run where batches can be put: a locked tower's features are made or read.
+
+        Args:
+            state: Where the run begins; gives the tower's weights.
+        """
+        if self.tower is None:
+            return self
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        own = towers.own_variables(variables, shared=True)
+        kept = self.tower.features(own)
+        return dataclasses.replace(self, put=towers.put(kept, self.mesh))
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The part of a run that needs no records: what is compiled, and for how long.
+
+    Attributes:
+        model: The model.
+        abstract: Shapes, types and layout of the state.
+        init: () -> the state before the first step, jitted, laid out on the mesh.
+        run: (state, batch, key) -> (state, metrics), jitted; gives the old state away.
+        learning_rate: Step -> rate.
+        to_steps: (duration, config key) -> steps.
+        total_steps: Length of the run.
+    """
+
+    model: mmgr.MMGR
+    abstract: TrainState
+    init: Callable[[], TrainState]
+    run: Callable[..., tuple[TrainState, train_step.Metrics]]
+    learning_rate: optax.Schedule
+    to_steps: Callable[[str, str], int]
+    total_steps: int
+
+
+def build(config: ConfigDict) -> Experiment:
+    """The run a config describes, with nothing trained yet.
+
+    Raises:
+        InputError: If the records are missing or a setting does not fit.
+    """
+    agreement.agree(config.to_dict())
+    mesh = sharding.make_mesh(**config.mesh)
+    sharding.check_batch(mesh, config.data.batch_size, config.train.microbatch_size)
+    source = open_source(config)
+    agreement.agree_on_records(source.identity)
+    data = config.data.to_dict()
+    del data["cache_mib"]  # read by open_source
+    device_resident = data.pop("device_resident")
+    vectors = source.category_vectors()
+    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    metadata = checkpoint.Metadata(
+        config=config.to_dict(),
+        categories=source.manifest.categories,
+        category_dim=vectors.shape[1],
+    )
+    step = build_step(
+        config,
+        mesh,
+        metadata,
+        num_regions=len(source),
+        num_slots=pipeline.poi_slots(source, config.data.max_pois),
+        category_vectors=vectors,
+        table_features=table,
+    )
+    metadata = dataclasses.replace(
+        metadata,
+        identity=identity.of_run(
+            source.identity, table=table, total_steps=step.total_steps
+        ),
+    )
+    tower = settings.locked_tower(config, step.model, source, table)
+    resident = tower is None and tiles.wanted(device_resident, source, mesh)
+    put = functools.partial(sharding.put_batch, mesh=mesh)
+    if resident:
+        put = tiles.put(source, mesh, data["num_threads"])
+    whole = sharding.replicated(mesh)
+    step_key = jax.jit(lambda: start.keys(config.seed)[1], out_shardings=whole)()
+    run = distributed.together(step.run)
+    to_steps = step.to_steps
+    return Experiment(
+        workdir=Path(config.workdir),
+        source=source,
+        mesh=mesh,
+        metadata=metadata,
+        abstract=step.abstract,
+        init=lambda: _warm(config, metadata, distributed.together(step.init)()),
+        batches=lambda: pipeline.training_batches(
+            source,
+            **data,
+            seed=config.seed,
+            images=not resident and tower is None,
+            edges=step.model.poi_encoder.reads_edges,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        ),
+        put=put if tower is None else None,
+        step=lambda state, batch: run(state, batch, step_key),
+        learning_rate=step.learning_rate,
+        total_steps=step.total_steps,
+        log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
+        save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
+        profile=config.profile,
+        tower=tower,
+    )
+
+
+def build_step(
+    config: ConfigDict,
+    mesh: jax.sharding.Mesh,
+    metadata: checkpoint.Metadata,
+    *,
+    num_regions: int,
+    num_slots: int,
+    category_vectors: np.ndarray | None = None,
+    table_features: np.ndarray | None = None,
+) -> Step:
+    """The training step of a config on a mesh, which may be of devices not at hand.
+
+    Args:
+        config: As from configs/.
+        mesh: The devices.
+        metadata: Gives the size of the category table.
+        num_regions: Regions of an epoch.
+        num_slots: POI slots of a batch.
+        category_vectors: As for `start.build_model`.
+        table_features: As for `start.build_model`.
+
+    Raises:
+        InputError: If a setting does not fit.
+    """
+    to_steps = _to_steps(config, num_regions)
+    total_steps = to_steps.keywords["total_steps"]
+    tx, rate = optim.build(
+        **config.optim,
+        batch_size=config.data.batch_size,
+        total_steps=total_steps,
+        to_steps=to_steps,
+    )
+    model = start.build_model(
+        config.model.to_dict(),
+        metadata,
+        category_vectors,
+        num_devices=mesh.size,
+        table_features=table_features,
+    )
+    settings.check(
+        config.model.image_encoder.to_dict(),
+        locked=model.learning.locked,
+        image_weight=config.loss.image_weight,
+    )
+    if model.learning.decay < 1:
+        tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
+    step = train_step.make_train_step(
+        model,
+        tx,
+        augment_options=config.augment.to_dict(),
+        loss_options=config.loss.to_dict(),
+        microbatches=sharding.microbatches(
+            mesh, config.data.batch_size, config.train.microbatch_size
+        ),
+        gradient_dtype=config.train.gradient_dtype,
+        mesh=mesh,
+    )
+    init_key, _ = start.keys(config.seed)
+
+    def init() -> TrainState:
+        return train_step.init_state(
+            model, tx, init_key, num_slots, config.augment.size_px
+        )
+
+    shapes = jax.eval_shape(init)
+    layout = sharding.lay_out(shapes, mesh, **config.sharding)
+    abstract = checkpoint.abstract_like(shapes, layout)
+    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
+    run = jax.jit(
+        step,
+        in_shardings=(layout, rows, whole),
+        out_shardings=(layout, whole),
+        donate_argnums=0,
+    )
+    first = start.jit_init(init, layout)
+    return Step(model, abstract, first, run, rate, to_steps, total_steps)
+
+
+def _to_steps(config: ConfigDict, num_regions: int) -> functools.partial[int]:
+    """(duration, key) -> steps, for this run's batches and length."""
+    batch_size = config.data.batch_size
+    to_steps = functools.partial(
+        durations.to_steps,
+        batch_size=batch_size,
+        steps_per_epoch=pipeline.steps_per_epoch(
+            num_regions, batch_size, config.data.short_batch
+        ),
+    )
+    total_steps = to_steps(config.train.total, "train.total")
+    if total_steps < 1:
+        raise InputError(
+            f"config.train.total={config.train.total!r} is less than one step of "
+            f"config.data.batch_size={batch_size} regions."
+        )
+    return functools.partial(to_steps, total_steps=total_steps)
+
+
+def _warm(
+    config: ConfigDict, metadata: checkpoint.Metadata, state: TrainState
+) -> TrainState:
+    """The fresh state, with the weights of `config.init.checkpoint` where given."""
+    _tell_of_random_tower(config)
+    if config.init.checkpoint is None:
+        return state
+    variables = warm_start.start_from(
+        {"params": state.params, "batch_stats": state.batch_stats},
+        checkpoint.latest(config.init.checkpoint),
+        categories=metadata.categories,
+        parts=config.init.parts,
+    )
+    return dataclasses.replace(state, **variables)
+
+
+def _tell_of_random_tower(config: ConfigDict) -> None:
+    """Says so where a tower is locked that nobody has trained."""
+    encoder, init = config.model.image_encoder, config.init
+    if encoder.get("train") != "none" or encoder.name == settings.TABLE:
+        return
+    brought = ()
+    if init.checkpoint is not None:
+        held = checkpoint.load_metadata(checkpoint.latest(init.checkpoint)).parts
+        brought = tuple(init.parts) or held or warm_start.PARTS
+    if learning.ENCODER not in brought:
+        log.warning(
+            "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', and "
+            "config.init.checkpoint brings no image_encoder in; a baseline, no more."
+        )
+
+
+def _weights_in(path: str) -> str | None:
+    """The hash of the weights in a run or checkpoint; None where there are none."""
+    try:
+        return identity.of_weights(checkpoint.load_arrays(checkpoint.latest(path)))
+    except InputError:
+        return None

@@ -1,0 +1,300 @@
+"""Pre-training: build, restore, loop, save. The order of events is this file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from mmgr_jax.data import pipeline, schema
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import compilation, distributed, memory, sharding
+from mmgr_jax.disk import folders, locks
+from mmgr_jax.errors import InputError
+from mmgr_jax.store import checkpoint
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.train import experiment, metrics, profile
+from mmgr_jax.train.experiment import Experiment
+
+LOCK_FILE = ".training"
+"""In the folder of a run while it trains."""
+
+_NAMED = 8  # regions named in an error
+
+log = logging.getLogger(__name__)
+
+
+def train(config: ConfigDict) -> Path:
+    """Trains to the end, from the newest checkpoint where there is one.
+
+    Args:
+        config: As from configs/.
+
+    Returns:
+        Folder of the run.
+
+    Raises:
+        InputError: If records, settings or the checkpoint do not fit, or the loss is
+            no longer a number.
+    """
+    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+        return _train(config)
+
+
+def _train(config: ConfigDict) -> Path:
+    """The run, from records that nobody replaces meanwhile."""
+    run = experiment.build(config)
+    log.info(describe(run, config))
+    memory.refuse_too_large(run.abstract, run.abstract.params)
+    with (
+        alone_in(run.workdir),
+        checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints,
+    ):
+        state, iterator, clock = begin(run, checkpoints)
+        start = int(state.step)
+        run = run.continued(start)
+        if start < run.total_steps:
+            run = run.ready(state)
+            _loop(run, checkpoints, state, iterator, clock, start)
+        else:
+            log.info("already trained: %d steps in %s", start, run.workdir)
+    return run.workdir
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """Makes the folder of a run; within it no other run trains there.
+
+    Of several processes that train as one, the first holds the lock for all.
+
+    Raises:
+        InputError: If another run does, naming its process and host; or if processes
+            that train as one do not share the folder.
+    """
+    if not distributed.is_first():
+        distributed.check_shared(workdir, "config.workdir")
+        yield
+        return
+    workdir = folders.real(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    remedy = "name another --config.workdir"
+    with locks.held(workdir / LOCK_FILE, "a training", remedy):
+        distributed.check_shared(workdir, "config.workdir")
+        yield
+
+
+def begin(
+    run: Experiment, checkpoints: checkpoint.Checkpoints
+) -> tuple[TrainState, pipeline.TrainingBatches, metrics.Clock]:
+    """State, data iterator and clock where a run begins.
+
+      1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
+         happened. A damaged one is named and set aside, and the one before is taken.
+      2. It never held any: at step 0.
+
+    Raises:
+        InputError: If the checkpoint is of another model, or none can be read.
+    """
+    iterator, clock = run.batches(), metrics.Clock()
+    if checkpoints.is_new():
+        return run.init(), iterator, clock
+    state, times = checkpoints.restore(
+        run.abstract,
+        iterator,
+        clock.state(),
+        run.check,
+    )
+    log.info("continuing from step %d of %s", state.step, run.workdir)
+    return state, iterator, metrics.Clock(**times)
+
+
+def describe(run: Experiment, config: ConfigDict) -> str:
+    """The run in one sentence."""
+    regions, batch_size = len(run.source), config.data.batch_size
+    epochs = run.total_steps / pipeline.steps_per_epoch(
+        regions, batch_size, config.data.short_batch
+    )
+    batch = sharding.describe_batch(run.mesh, batch_size, config.train.microbatch_size)
+    return (
+        f"{config.city.name}: {regions} regions, batches of {batch}, "
+        f"{run.total_steps} steps = {epochs:.1f} epochs, in {run.workdir}"
+    )
+
+
+def _loop(
+    run: Experiment,
+    checkpoints: checkpoint.Checkpoints,
+    state: TrainState,
+    iterator: pipeline.TrainingBatches,
+    clock: metrics.Clock,
+    start: int,
+) -> None:
+    progress = metrics.Progress(
+        clock,
+        start,
+        total_steps=run.total_steps,
+        batch_size=run.metadata.config["data"]["batch_size"],
+    )
+    log.info("compiling the step (under a minute on a CPU, once a machine) ...")
+    recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
+    with (
+        metrics.Writer(
+            run.workdir,
+            start_step=start,
+            save_every=run.save_every,
+            mute=not distributed.is_first(),
+        ) as writer,
+        _Stop() as stop,
+        profile.Profile(run.profile, run.workdir / metrics.BOARD) as trace,
+    ):
+        for step in range(start + 1, run.total_steps + 1):
+            with trace.step(step, lambda: pace.running):
+                rows, batch = pace.fetch(iterator, run.put)
+                with compiled.step(step):
+                    state, values = run.step(state, batch)
+                pace.dispatched(values["loss"])
+            recent.add(step, values, rows["region_index"])
+
+            stopping = stop.asked(step)
+            last = stopping or step == run.total_steps
+            if last or step == start + 1 or step % run.log_every == 0:
+                recent.check_finite(checkpoints.latest_step)
+                values = {k: float(v) for k, v in jax.device_get(values).items()}
+                rates = progress.measure(step)
+                if step == start + 1:  # its time is its compilation's
+                    rates = {"data_wait_share": rates["data_wait_share"]}
+                values |= rates
+                values["learning_rate"] = float(run.learning_rate(step - 1))
+                writer.write(step, values)
+                log.info(metrics.log_line(step, run.total_steps, values))
+            if last or step % run.save_every == 0:
+                recent.check_finite(checkpoints.latest_step)
+                checkpoints.save(state, iterator, clock.state(), run.metadata)
+            if stopping:
+                log.info("asked to stop: step %d is saved in %s", step, run.workdir)
+                raise Stopped(
+                    f"stopped at step {step} of {run.total_steps}, as asked; give the "
+                    "same command to continue."
+                )
+
+
+class _Pace:
+    """Lets one step wait on the devices while another runs, and no more.
+
+    So the host's work, and reading above all, goes on beside a step, batches do not
+    pile up in the devices' memory, and what the devices wait for data can be told.
+    """
+
+    def __init__(self, clock: metrics.Clock) -> None:
+        self.running: jax.Array | None = None
+        self._clock = clock
+
+    def fetch(
+        self, iterator: pipeline.TrainingBatches, put: Callable[..., Any]
+    ) -> tuple[pipeline.Batch, dict[str, jax.Array]]:
+        """The next batch, here and on the devices.
+
+        Where the devices have finished meanwhile, all of its time counts as waiting.
+        """
+        before = time.perf_counter()
+        rows = next(iterator)
+        batch = put(rows)
+        if self.running is None or self.running.is_ready():
+            self._clock.add_wait(time.perf_counter() - before)
+        return rows, batch
+
+    def dispatched(self, loss: jax.Array) -> None:
+        """Takes a step that the devices will do next, and waits for the one before."""
+        before, self.running = self.running, loss
+        if before is not None:
+            jax.block_until_ready(before)
+
+
+class Stopped(SystemExit):
+    """Training was asked to stop and has saved; exit status 143, as of SIGTERM."""
+
+    def __init__(self, message: str) -> None:
+        """Takes what to tell the user."""
+        super().__init__(143)
+        self.message = message
+
+
+class _Stop:
+    """Turns SIGTERM, a machine's notice that it will go, into a saved checkpoint.
+
+    Where several processes train together they stop at the same step: JAX's
+    coordination service agrees on it.
+    """
+
+    def __enter__(self) -> _Stop:
+        self._asked = False
+        self._several = jax.process_count() > 1
+        # Python sets signal handlers in the main thread alone; elsewhere, such as in
+        # a notebook's worker, SIGTERM ends the process as it always did.
+        self._handles = threading.current_thread() is threading.main_thread()
+        if self._handles and not self._several:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._several:
+            distributed.let_sigterm_end()
+        elif self._handles:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
+
+    def asked(self, step: int) -> bool:
+        """Whether training should stop after this step."""
+        if self._several:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
+
+
+class _Recent:
+    """What the steps since the last look gave, still on the device, and for whom."""
+
+    def __init__(self, source: RecordSource) -> None:
+        self._source = source
+        self._steps: list[tuple[int, Mapping[str, jax.Array], np.ndarray]] = []
+
+    def add(
+        self, step: int, values: Mapping[str, jax.Array], region_index: np.ndarray
+    ) -> None:
+        self._steps.append((step, values, region_index))
+
+    def check_finite(self, saved_step: int | None) -> None:
+        """Looks at all of them.
+
+        Raises:
+            InputError: If something is not a number, naming the first such step and
+                the regions of this process's share of it.
+        """
+        steps, self._steps = self._steps, []
+        for step, values, region_index in steps:
+            values = {name: float(value) for name, value in values.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                names = [self._source[int(i)]["region_id"] for i in region_index]
+                more = len(names) - _NAMED
+                shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
+                raise InputError(
+                    f"step {step}: no longer a number ({shown}), with the regions "
+                    f"{', '.join(names[:_NAMED])}"
+                    + (f" and {more} more" if more > 0 else "")
+                    + ". Lower config.optim.learning_rate or lengthen "
+                    "config.optim.warmup; if it is always these regions, look at them "
+                    "with `python -m data_prep.validate`. The newest checkpoint is of "
+                    f"step {saved_step or 0}."
+                )

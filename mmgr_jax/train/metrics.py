@@ -1,0 +1,204 @@
+"""Where numbers go while a run goes on: the log, metrics.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from mmgr_jax.disk import files, refusals
+from mmgr_jax.train import board
+
+METRICS_FILE = "metrics.jsonl"
+BOARD = "tensorboard"
+
+log = logging.getLogger(__name__)
+
+
+class Clock:
+    """Time trained, over all restarts, and how much of it went into waiting for data.
+
+    Attributes:
+        seconds: Wall time spent in the loop.
+        wait_seconds: Part of it spent waiting for a batch.
+    """
+
+    def __init__(self, seconds: float = 0.0, wait_seconds: float = 0.0) -> None:
+        """Continues from the times of an earlier start."""
+        self.seconds = seconds
+        self.wait_seconds = wait_seconds
+        self._last = time.perf_counter()
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint keeps."""
+        self.tick()
+        return {"seconds": self.seconds, "wait_seconds": self.wait_seconds}
+
+    def tick(self) -> None:
+        """Adds the time since the last tick."""
+        now = time.perf_counter()
+        self.seconds += now - self._last
+        self._last = now
+
+    def add_wait(self, seconds: float) -> None:
+        """Adds time spent waiting for a batch."""
+        self.wait_seconds += seconds
+
+
+class Progress:
+    """Rates and the time left, measured between two log lines."""
+
+    def __init__(
+        self, clock: Clock, step: int, *, total_steps: int, batch_size: int
+    ) -> None:
+        """Starts measuring at `step`."""
+        self._clock = clock
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._mark = (step, clock.seconds, clock.wait_seconds)
+
+    def measure(self, step: int) -> dict[str, float]:
+        """Rates since the last call.
+
+        Returns:
+            `regions_per_s`, `data_wait_share` in [0, 1] and `eta_s`.
+        """
+        self._clock.tick()
+        last_step, last_seconds, last_wait = self._mark
+        seconds = max(self._clock.seconds - last_seconds, 1e-9)
+        steps = max(step - last_step, 1)
+        wait = self._clock.wait_seconds - last_wait
+        self._mark = (step, self._clock.seconds, self._clock.wait_seconds)
+        return {
+            "regions_per_s": steps * self._batch_size / seconds,
+            "data_wait_share": wait / seconds,
+            "eta_s": (self._total_steps - step) * seconds / steps,
+        }
+
+
+class Writer:
+    """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
+
+    def __init__(
+        self, workdir: Path, *, start_step: int, save_every: int = 1, mute: bool = False
+    ) -> None:
+        """Opens the files of a run.
+
+        Args:
+            workdir: Folder of the run.
+            start_step: Step the run starts or continues from. Rows beyond it, left by a
+                killed run, are dropped: those steps are taken again.
+            save_every: Steps between checkpoints. A file that tells of more steps than
+                a kill can cost, or holds lines of another program, is kept under
+                another name.
+            mute: Write nothing, as where another process writes.
+
+        Raises:
+            InputError: If the file cannot be read.
+        """
+        self._mute = mute
+        if mute:
+            return
+        path = workdir / METRICS_FILE
+        rows, foreign = _rows(path)
+        kept = [row for row in rows if row["step"] <= start_step]
+        lost = max((row["step"] for row in rows), default=0) - start_step
+        if foreign:
+            _keep(path, f"{foreign} lines of another program")
+        elif lost > 2 * save_every:
+            told = f"rows up to step {start_step + lost}, but this run begins at"
+            _keep(path, f"{told} step {start_step}")
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        self._board = board.Board(workdir / BOARD, first_step=start_step + 1)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._mute:
+            self._board.close()
+            with contextlib.suppress(OSError):  # a row that the disk did not take
+                self._file.close()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one row.
+
+        Raises:
+            InputError: If the disk does not take it.
+        """
+        if self._mute:
+            return
+        with refusals.explained(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        self._board.write(step, values)
+
+
+def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
+    """One line a person reads: progress, losses and, once known, rate and time left."""
+    line = (
+        f"step {step:>{len(str(total_steps))}}/{total_steps} "
+        f"({100 * step / total_steps:3.0f} %)  loss {values['loss']:.4f} "
+        f"(image-POI {values['loss_inter']:.4f}, "
+        f"image-image {values['loss_intra']:.4f})"
+    )
+    told = [f"data wait {100 * values['data_wait_share']:.1f} %"]
+    if "eta_s" in values:
+        told.insert(0, f"{values['regions_per_s']:.0f} regions/s")
+        told.append(f"{format_seconds(values['eta_s'])} left")
+    return f"{line}  {', '.join(told)}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Such as "45 s", "3 min 20 s" or "2 h 05 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _rows(path: Path) -> tuple[list[dict], int]:
+    """Rows of an existing file, and how many lines are none.
+
+    A last line that a kill has torn counts as neither.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise refusals.unreadable(path, error) from error
+    rows, foreign = [], 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
+        elif line.endswith(b"\n") and line.strip():
+            foreign += 1
+    return rows, foreign
+
+
+def _keep(path: Path, why: str) -> None:
+    """Copies a file to a name that is free."""
+    names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    shutil.copyfile(path, aside)
+    log.warning("%s: has %s; a copy is kept in %s", path, why, aside.name)

@@ -1,0 +1,314 @@
+"""One optimiser step, as a pure function of state, batch and key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from mmgr_jax import augment, losses
+from mmgr_jax.errors import check_choice
+from mmgr_jax.models import learning as learning_lib
+from mmgr_jax.models.learning import Learning, joined
+from mmgr_jax.models.mmgr import MMGR
+from mmgr_jax.models.start import init_variables
+from mmgr_jax.store.state import TrainState
+from mmgr_jax.towers import views as tower_views
+from mmgr_jax.typing import MESH_AXES, VIEWS, Batch, Key, PoiSets, Scalar, Tree, Views
+
+GRADIENT_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+Metrics = dict[str, Scalar]
+Outputs = dict[str, jax.Array]
+Encode = Callable[[Tree, Tree, Batch, Any], tuple[Outputs, Tree]]
+"""(params, batch_stats, batch, what else it needs) -> (outputs, batch_stats after)"""
+
+
+def init_state(
+    model: MMGR,
+    tx: optax.GradientTransformation,
+    key: Key,
+    num_slots: int,
+    size_px: int,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        model: The model.
+        tx: The optimiser.
+        key: Decides the initial parameters.
+        num_slots: POI slots of a batch.
+        size_px: Side of a view.
+    """
+    variables = init_variables(model, key, num_slots, size_px)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        opt_state=tx.init(model.learning.part(variables["params"])[0]),
+        **variables,
+    )
+
+
+def make_train_step(
+    model: MMGR,
+    tx: optax.GradientTransformation,
+    *,
+    augment_options: Mapping[str, Any],
+    loss_options: Mapping[str, Any],
+    microbatches: int = 1,
+    gradient_dtype: str = "float32",
+    mesh: Mesh | None = None,
+) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
+    """The step: two views, both encoders, both losses, one update.
+
+    With a locked tower batches hold `tower`, features of each region's views [b w f],
+    in the place of `image`; nothing is augmented or encoded then but POIs.
+
+    Args:
+        model: The model.
+        tx: The optimiser.
+        augment_options: Keyword arguments of `augment.two_views`; pixels are
+            normalised as the image encoder wants them.
+        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        microbatches: Parts of a batch that are encoded one after another, see
+            `in_microbatches`. The losses see the whole batch.
+        gradient_dtype: Type that gradients are summed over devices in, "float32" or
+            "bfloat16", which halves what travels; parameters and optimiser are float32.
+        mesh: Devices that batches are split over; None for one.
+
+    Returns:
+        `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
+        with each example's place in the global batch: the views do not depend on the
+        number of devices, nor on a restart.
+
+    Raises:
+        InputError: If `gradient_dtype` is unknown.
+    """
+    check_choice("train.gradient_dtype", gradient_dtype, GRADIENT_DTYPES)
+
+    def encode(
+        params: Tree, batch_stats: Tree, batch: Batch, key: Key
+    ) -> tuple[Outputs, Tree]:
+        if model.learning.locked:
+            return apply_kept(model, params, batch_stats, batch, key)
+        views = augment.two_views(
+            batch["image"],
+            key,
+            batch["place"],
+            mean=model.image_encoder.pixel_mean,
+            std=model.image_encoder.pixel_std,
+            **augment_options,
+        )
+        return apply(model, params, batch_stats, batch, views)
+
+    if microbatches > 1:
+        encode = in_microbatches(encode, microbatches)
+    if mesh is not None and mesh.size > 1:
+        encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
+    update = make_update(
+        encode, tx, loss_options=loss_options, mesh=mesh, learning=model.learning
+    )
+
+    def train_step(
+        state: TrainState, batch: Batch, key: Key
+    ) -> tuple[TrainState, Metrics]:
+        batch = {**batch, "place": jnp.arange(len(batch["example_mask"]))}
+        return update(state, batch, jax.random.fold_in(key, state.step))
+
+    return train_step
+
+
+def apply(
+    model: MMGR,
+    params: Tree,
+    batch_stats: Tree,
+    batch: Batch,
+    views: Views | jax.Array,
+    method: str = "__call__",
+) -> tuple[Outputs, Tree]:
+    """Outputs of the model in training, and the batch statistics after.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch_stats: Its batch statistics.
+        batch: Gives the POI sets.
+        views: What `method` takes: views, or features of them.
+        method: "__call__" or "compare" of the model.
+    """
+    outputs, updates = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        views,
+        PoiSets.of(batch),
+        train=True,
+        mutable=["batch_stats"],
+        method=method,
+    )
+    return outputs, updates.get("batch_stats", {})
+
+
+def apply_kept(
+    model: MMGR, params: Tree, batch_stats: Tree, batch: Batch, key: Key
+) -> tuple[Outputs, Tree]:
+    """The same of features that a locked tower has given."""
+    features = tower_views.two_of(batch["tower"], key, batch["place"])
+    outputs, batch_stats = apply(
+        model, params, batch_stats, batch, features, method="compare"
+    )
+    z_image = outputs["z_image"]  # a single view is both
+    outputs["z_image"] = jnp.broadcast_to(z_image, (VIEWS, *z_image.shape[1:]))
+    return outputs, batch_stats
+
+
+def in_microbatches(encode: Encode, count: int) -> Encode:
+    """The same encoding, a part of the batch at a time.
+
+    A backward pass encodes each part again, so that the memory of one part suffices:
+    a third more arithmetic. The gradient is that of the whole, but BatchNorm sees the
+    parts: its statistics are those of a part, and the running ones move `count` times.
+
+    Args:
+        encode: Encodes any batch.
+        count: Number of parts; divides the batch.
+    """
+
+    def encode_parts(
+        params: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[Outputs, Tree]:
+        @jax.checkpoint
+        def part(batch_stats: Tree, batch: Batch) -> tuple[Tree, Outputs]:
+            outputs, batch_stats = encode(params, batch_stats, batch, given)
+            return batch_stats, outputs
+
+        parted = jax.tree.map(
+            lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), dict(batch)
+        )
+        batch_stats, outputs = jax.lax.scan(part, batch_stats, parted)
+        z_image, z_poi = outputs.pop("z_image"), outputs.pop("z_poi")
+        p = z_poi.shape[-1]
+        whole = {
+            "z_image": z_image.swapaxes(0, 1).reshape(VIEWS, -1, p),
+            "z_poi": z_poi.reshape(-1, p),
+        }
+        # What does not belong to a region is the same in every part.
+        return whole | {name: leaf[0] for name, leaf in outputs.items()}, batch_stats
+
+    return encode_parts
+
+
+def on_each_device(encode: Encode, mesh: Mesh, gradient_dtype: Any) -> Encode:
+    """The same encoding, each device its own rows of the batch.
+
+    What travels is written out: what BatchNorm shares, the running statistics, whose
+    mean over the devices is kept, and on the way back one sum of the gradients.
+
+    Args:
+        encode: Encodes the rows of a device, inside a `shard_map`.
+        mesh: Devices that batches are split over.
+        gradient_dtype: Type that gradients of the parameters are summed in.
+    """
+    whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)
+
+    def encode_own(
+        exact: Tree, carriers: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[jax.Array, jax.Array, Outputs, Tree]:
+        params = jax.tree.map(_with_gradient_to, carriers, exact)
+        outputs, batch_stats = encode(params, batch_stats, batch, given)
+        batch_stats = jax.lax.pmean(batch_stats, MESH_AXES)
+        z_image, z_poi = outputs.pop("z_image"), outputs.pop("z_poi")
+        return z_image, z_poi, outputs, batch_stats
+
+    mapped = jax.shard_map(
+        encode_own,
+        mesh=mesh,
+        in_specs=(whole, whole, whole, rows, whole),
+        out_specs=(PartitionSpec(None, MESH_AXES), rows, whole, whole),
+        check_vma=False,  # custom_vjp does not carry the types that it would check
+    )
+
+    def encode_all(
+        params: Tree, batch_stats: Tree, batch: Batch, given: Any
+    ) -> tuple[Outputs, Tree]:
+        z_image, z_poi, others, batch_stats = mapped(
+            jax.lax.stop_gradient(params),
+            jax.tree.map(lambda leaf: leaf.astype(gradient_dtype), params),
+            batch_stats,
+            dict(batch),
+            given,
+        )
+        return {"z_image": z_image, "z_poi": z_poi, **others}, batch_stats
+
+    return encode_all
+
+
+@jax.custom_vjp
+def _with_gradient_to(carrier: jax.Array, exact: jax.Array) -> jax.Array:
+    """`exact`, whose gradient goes to `carrier` in the carrier's type."""
+    del carrier
+    return exact
+
+
+_with_gradient_to.defvjp(
+    lambda carrier, exact: (exact, jnp.zeros(0, carrier.dtype)),
+    lambda like, gradient: (gradient.astype(like.dtype), None),
+)
+
+
+def make_update(
+    encode: Encode,
+    tx: optax.GradientTransformation,
+    *,
+    loss_options: Mapping[str, Any],
+    mesh: Mesh | None = None,
+    learning: Learning = learning_lib.ALL,
+) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
+    """The part of the step that follows from the outputs: losses, gradient, update.
+
+    Args:
+        encode: Gives the outputs of the model for a batch.
+        tx: The optimiser.
+        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        mesh: As for `make_train_step`.
+        learning: Which parameters learn. The others get no gradient and stay bit for
+            bit as they are.
+
+    Returns:
+        `(state, batch, given) -> (state, metrics)`; `given` is handed to `encode`.
+    """
+
+    def update(
+        state: TrainState, batch: Batch, given: Any
+    ) -> tuple[TrainState, Metrics]:
+        learnt, still = learning.part(state.params)
+
+        def loss_fn(learnt: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
+            params = joined(learnt, still)
+            outputs, batch_stats = encode(params, state.batch_stats, batch, given)
+            loss, parts = losses.mmgr_loss(
+                **outputs,
+                example_mask=batch["example_mask"],
+                poi_empty=~jnp.any(batch["poi_mask"], axis=1),
+                mesh=mesh,
+                **loss_options,
+            )
+            return loss, (parts, batch_stats)
+
+        gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (parts, batch_stats)), gradient = gradient_fn(learnt)
+        updates, opt_state = tx.update(gradient, state.opt_state, learnt)
+        metrics = {
+            "loss": loss,
+            **parts,
+            "gradient_norm": optax.tree.norm(gradient),
+        }
+        return TrainState(
+            step=state.step + 1,
+            params=joined(optax.apply_updates(learnt, updates), still),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        ), metrics
+
+    return update

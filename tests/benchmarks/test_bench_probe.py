@@ -1,0 +1,21 @@
+"""The bench of the heads: both sides do the same, so that their seconds compare."""
+
+import argparse
+
+import pytest
+
+from benchmarks import probe
+
+
+def test_both_sides_choose_and_predict_alike():
+    parser = argparse.ArgumentParser()
+    probe.add_flags(parser)
+    options = parser.parse_args(
+        "--regions 120 --features 8 --folds 3 --seeds 1 --kinds count".split()
+    )
+    (row,) = probe.rows(options)
+    assert row["label"] == "count" and row["regions"] == 120
+    assert row["same_strength"] == 1
+    assert row["max_difference"] < 1e-9
+    assert row["times"] == pytest.approx(row["sklearn_s"] / row["ours_s"])
+    assert row["heads"] % len(probe.STRENGTHS) == 0
