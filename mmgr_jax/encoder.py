@@ -283,11 +283,11 @@ class Encoder:
         count, devices = len(next(iter(inputs.values()))), self._mesh.size
         size = -(-min(batch_size, max(count, 1)) // devices) * devices
         found = []
-        for start in range(0, max(count, 1), size):
-            batch = {name: _filled(rows, start, size) for name, rows in inputs.items()}
+        for first in range(0, max(count, 1), size):
+            batch = {name: _filled(rows, first, size) for name, rows in inputs.items()}
             groups = encode(sharding.put_batch(batch, self._mesh))
             rows = [np.asarray(of, np.float32) for of in groups.values()]
-            found.append(np.concatenate(rows, axis=1)[: max(count - start, 0)])
+            found.append(np.concatenate(rows, axis=1)[: max(count - first, 0)])
         return np.concatenate(found)
 
     def _checked(self, tiles: np.ndarray) -> np.ndarray:
