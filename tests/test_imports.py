@@ -76,14 +76,16 @@ ARROWS = {
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
     "data_prep.records data_prep.running data_prep.sections data_prep.sources "
     "data_prep.toy_city",
+    "encoder": "data devices evaluation geo models store",
     "main": "cli data devices disk evaluation train data_prep.build",
+    "workflow": "devices evaluation train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
 }
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "data.source", "train", "towers.settings", "evaluation", "planning",
-    "plan", "views", "convert", "query", "main", "ablation",
+    "plan", "views", "convert", "query", "main", "ablation", "encoder", "workflow",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from mmgr_jax.evaluation.features import features
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.towers import settings, towers
-from mmgr_jax.typing import Batch, PoiSets, Tree
+from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,34 +135,54 @@ def _fresh(
     return model, mesh, init, settings.locked_tower(config, model, source, table)
 
 
-def _encoder(
-    config: ConfigDict,
+def read_image(
+    model: mmgr.MMGR, variables: Tree, tiles: Tiles, *, size_px: int, every_stage: bool
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The pooled feature of tiles [b f], and what is read of them, by name.
+
+    Args:
+        model: The model.
+        variables: Its parameters and batch statistics.
+        tiles: Whole tiles.
+        size_px: Side of the images that the model takes.
+        every_stage: Read every stage's map, not the pooled feature alone.
+    """
+    tower = model.image_encoder
+    view = augment.plain_view(
+        tiles, size_px=size_px, mean=tower.pixel_mean, std=tower.pixel_std
+    )
+    apply = functools.partial(model.apply, variables, view, method="encode_image")
+    pooled = apply()
+    return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
+
+
+def encoder(
     model: mmgr.MMGR,
     variables: Tree,
     mesh: jax.sharding.Mesh,
     name: str,
-    locked: towers.Tower | None,
+    *,
+    size_px: int,
+    readout: str,
+    kept: towers.Kept | None = None,
     adapted: bool = True,
 ) -> Encoder:
     """The encoder of a model.
 
     Args:
-        config: Says what is read of images.
         model: The model.
         variables: Its parameters and batch statistics.
         mesh: The devices.
-        name: Where these come from.
-        locked: Its image encoder, if it is locked: then the hidden layer of the image
-            head, where the POIs' teaching lies, stands beside the tower's features.
-        adapted: Whether that head is part of what is evaluated.
+        name: Where the variables come from.
+        size_px: Side of the images that the model takes.
+        readout: What is read of images, one of `READOUTS`.
+        kept: Features of a locked image encoder, read in place of images.
+        adapted: Whether the image head is part of what is evaluated. Beside the
+            features of a locked tower then stands its hidden layer, where the POIs'
+            teaching lies.
     """
-    size_px = config.augment.size_px
-    every_stage = check_readout(config.readout.image) == "stages"
-    kept = None
-    if locked and (model.reads_table or not (every_stage or locked.kept_views)):
-        kept = locked.found(towers.own_variables(variables))
+    every_stage = check_readout(readout) == "stages"
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
-    tower = model.image_encoder
 
     def encode_image(
         variables: Tree, batch: Batch
@@ -171,21 +191,15 @@ def _encoder(
         if kept is not None:
             pooled = batch["tower"][:, 0]
             return pooled, {"table" if model.reads_table else "pooled": pooled}
-        view = augment.plain_view(
-            batch["image"],
-            size_px=size_px,
-            mean=tower.pixel_mean,
-            std=tower.pixel_std,
+        return read_image(
+            model, variables, batch["image"], size_px=size_px, every_stage=every_stage
         )
-        apply = functools.partial(model.apply, variables, view, method="encode_image")
-        pooled = apply()
-        return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
 
     def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
         apply = functools.partial(model.apply, variables)
         pois = PoiSets.of(batch)
         pooled, stages = encode_image(variables, batch)
-        if locked and adapted:
+        if model.learning.locked and adapted:
             stages |= {"adapter": apply(pooled, method="adapt_image")}
         poi = apply(pois, method="encode_pois")
         z_image = apply(pooled, method="project_image")
@@ -213,4 +227,30 @@ def _encoder(
         model=model,
         variables=variables,
         size_px=size_px,
+    )
+
+
+def _encoder(
+    config: ConfigDict,
+    model: mmgr.MMGR,
+    variables: Tree,
+    mesh: jax.sharding.Mesh,
+    name: str,
+    locked: towers.Tower | None,
+    adapted: bool = True,
+) -> Encoder:
+    """The encoder of a model as a config reads it; `locked` is its locked tower."""
+    readout, kept = check_readout(config.readout.image), None
+    every_stage = readout == "stages"
+    if locked and (model.reads_table or not (every_stage or locked.kept_views)):
+        kept = locked.found(towers.own_variables(variables))
+    return encoder(
+        model,
+        variables,
+        mesh,
+        name,
+        size_px=config.augment.size_px,
+        readout=readout,
+        kept=kept,
+        adapted=adapted,
     )

@@ -17,6 +17,21 @@ from mmgr_jax.errors import InputError
 log = logging.getLogger(__name__)
 
 
+def frame(
+    columns: Mapping[str, Sequence[Any]], geometry_wkb: Sequence[bytes], crs: str
+) -> gpd.GeoDataFrame:
+    """A table with outlines, in memory.
+
+    Args:
+        columns: Name -> a value a row.
+        geometry_wkb: The outline of each row, in `crs`.
+        crs: Their CRS; "" where nobody knows it.
+    """
+    return gpd.GeoDataFrame(
+        dict(columns), geometry=shapely.from_wkb(geometry_wkb), crs=crs or None
+    )
+
+
 def write(
     path: Path,
     columns: Mapping[str, Sequence[Any]],
@@ -43,10 +58,7 @@ def write(
         )
     with files.replacing(path) as temporary:
         if path.suffix == ".parquet":
-            table = gpd.GeoDataFrame(
-                dict(columns), geometry=shapely.from_wkb(geometry_wkb), crs=crs
-            )
-            table.to_parquet(
+            frame(columns, geometry_wkb, crs).to_parquet(
                 temporary,
                 index=False,
                 schema_version="1.1.0",

@@ -1,0 +1,433 @@
+"""A trained encoder for other programs: tiles and POI sets in, embeddings out.
+
+    import mmgr_jax
+
+    encoder = mmgr_jax.load("runs/toy_city")
+    embeddings = encoder.embed_tiles(tiles)       # uint8 [n h w 3] -> float32 [n f]
+
+It needs neither records nor a config file, and reads no imagery itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from mmgr_jax.data import pipeline
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.models import mmgr, start
+from mmgr_jax.store import checkpoint, exported, identity
+from mmgr_jax.store.exported import About
+from mmgr_jax.typing import Batch, PoiSets, Tree
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+UNKNOWN = ("refuse", "leave out")
+"""What becomes of POIs whose category the encoder does not know."""
+
+Places = Sequence[Any]
+"""For each region its POIs: a sequence of category names (or their numbers); or a table
+with the column `category` and either `east_m` and `north_m`, metres from the region's
+centre, or, as a GeoDataFrame in a CRS of metres, points."""
+
+
+def load(path: str | Path) -> Encoder:
+    """The encoder of a run, a checkpoint, or a folder that `Encoder.save` wrote.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        InputError: If there is no such encoder, or it is damaged.
+    """
+    if exported.is_there(path):
+        about = exported.about(path)
+        model = _model(about)
+        return Encoder(about, model, exported.load(path, _abstract(model, about)))
+    with checkpoint.held(path) as bundle:
+        stored = checkpoint.load_metadata(bundle)
+        if stored.parts:
+            raise InputError(
+                f"{bundle}: holds {', '.join(stored.parts)} alone. Name a checkpoint "
+                "of a training run."
+            )
+        about = exported.about_checkpoint(stored)
+        model = _model(about)
+        variables = checkpoint.load_model(bundle, _abstract(model, about))
+    weights = identity.of_weights(variables)
+    return Encoder(dataclasses.replace(about, weights=weights), model, variables)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A trained encoder.
+
+    Attributes:
+        about: What it is, what it wants and what made it.
+        model: The Flax module.
+        variables: Its parameters and batch statistics, on the devices.
+    """
+
+    about: About
+    model: mmgr.MMGR
+    variables: Tree
+
+    def embed_tiles(
+        self, tiles: np.ndarray, *, batch_size: int = 64
+    ) -> Float[np.ndarray, "n f"]:
+        """Features of tiles: what heads and maps are given of an image.
+
+        Args:
+            tiles: uint8 [n h w 3], red, green, blue: whole tiles from above of
+                `about.tile_size_m` metres a side, resized to what the encoder takes.
+            batch_size: Tiles at a time.
+
+        Raises:
+            InputError: If these are no tiles, or the encoder reads none.
+        """
+        tiles = self._checked(tiles)
+        encode = functools.partial(self._image[0], self.variables)
+        return self._in_batches(encode, {"image": tiles}, batch_size)
+
+    def embed_pois(
+        self,
+        places: Places,
+        *,
+        centre_m: Float[np.ndarray, "n 2"] | None = None,
+        unknown: str = "refuse",
+        batch_size: int = 256,
+    ) -> Float[np.ndarray, "n q"]:
+        """Features of POI sets, one set a region; a set may be empty.
+
+        Args:
+            places: The sets; see `Places`.
+            centre_m: Centres of the regions, in the CRS of GeoDataFrames.
+            unknown: One of `UNKNOWN`.
+            batch_size: Sets at a time.
+
+        Raises:
+            InputError: If a category is unknown, or the encoder reads where POIs lie
+                and nobody says so.
+        """
+        sets = self._sets(places, centre_m, unknown)
+        encode = functools.partial(self._pois[0], self.variables)
+        return self._in_batches(encode, sets, batch_size)
+
+    def project_tiles(
+        self, tiles: np.ndarray, *, batch_size: int = 64
+    ) -> Float[np.ndarray, "n p"]:
+        """Where tiles lie in the space that they share with POI sets, of length 1.
+
+        The cosine of a tile and a POI set is their product.
+
+        Args:
+            tiles: As for `embed_tiles`.
+            batch_size: Tiles at a time.
+        """
+        tiles = self._checked(tiles)
+        encode = functools.partial(self._image[1], self.variables)
+        return _unit(self._in_batches(encode, {"image": tiles}, batch_size))
+
+    def project_pois(
+        self,
+        places: Places,
+        *,
+        centre_m: Float[np.ndarray, "n 2"] | None = None,
+        unknown: str = "refuse",
+        batch_size: int = 256,
+    ) -> Float[np.ndarray, "n p"]:
+        """Where POI sets lie in that space, of length 1; see `embed_pois`."""
+        sets = self._sets(places, centre_m, unknown)
+        encode = functools.partial(self._pois[1], self.variables)
+        return _unit(self._in_batches(encode, sets, batch_size))
+
+    def embed_records(
+        self,
+        records_dir: str | Path,
+        *,
+        features: str = "image",
+        batch_size: int = 64,
+        num_threads: int = 8,
+    ) -> GeoDataFrame:
+        """Embeddings of every region of a records folder, with what surrounds it.
+
+        Args:
+            records_dir: As `data_prep.build` wrote it.
+            features: A kind of features, such as "image", "poi" or "both".
+            batch_size: Regions at a time.
+            num_threads: Threads that read.
+
+        Returns:
+            `region_id`, `embedding` (a float32 array a row) and `geometry`.
+
+        Raises:
+            InputError: If the records are damaged, or have other POI categories.
+        """
+        from mmgr_jax.geo import rows
+
+        feature_sets.check_kind(features)
+        source = RecordSource(records_dir)
+        if source.manifest.categories != self.about.categories:
+            raise InputError(
+                f"{records_dir}: has {len(source.manifest.categories)} POI categories, "
+                f"the encoder was trained with {len(self.about.categories)}, or they "
+                "are named otherwise. Build the records with the encoder's list "
+                "(config.pois.categories)."
+            )
+        city = feature_sets.City.of(source)
+        config = ConfigDict(
+            {
+                "readout": dict(self.about.readout),
+                "data": {"batch_size": batch_size, "num_threads": num_threads},
+            }
+        )
+        readout = feature_sets.Readout(config, city)
+        whole = inference.encoder(
+            self.model,
+            self.variables,
+            self._mesh,
+            "encoder",
+            size_px=self.about.size_px,
+            readout=self.about.readout["image"],
+        )
+        read = readout.features(readout.encoded(whole), features)
+        return rows.frame(
+            {"region_id": city.regions.region_ids, "embedding": list(read.values)},
+            city.regions.geometry_wkb,
+            source.manifest.crs,
+        )
+
+    def save(self, folder: str | Path, *, licence: str = "") -> Path:
+        """Writes the encoder as one folder that says what it is; returns the folder.
+
+        `mmgr_jax.load` opens it on another machine, without the run. It holds
+        `model.safetensors` and `model.json`.
+
+        Args:
+            folder: Folder to make, or to replace where it holds such an encoder.
+            licence: Under which others may use it.
+
+        Raises:
+            InputError: If the folder holds something else, or cannot be written to.
+        """
+        about = dataclasses.replace(self.about, licence=licence or self.about.licence)
+        return exported.save(folder, about, jax.device_get(self.variables))
+
+    # ---- how ----
+
+    @functools.cached_property
+    def _mesh(self) -> jax.sharding.Mesh:
+        return sharding.local_mesh(data=-1)
+
+    @functools.cached_property
+    def _image(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """(variables, batch) -> features by group; and -> projections."""
+        read = functools.partial(
+            inference.read_image,
+            size_px=self.about.size_px,
+            every_stage=self.about.readout["image"] == "stages",
+        )
+
+        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            pooled, groups = read(self.model, variables, batch["image"])
+            if self.model.learning.locked:
+                adapt = functools.partial(self.model.apply, variables, pooled)
+                groups |= {"adapter": adapt(method="adapt_image")}
+            return groups
+
+        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            pooled, _ = read(self.model, variables, batch["image"])
+            return {"": self.model.apply(variables, pooled, method="project_image")}
+
+        return self._jitted(embed), self._jitted(project)
+
+    @functools.cached_property
+    def _pois(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The same of POI sets."""
+
+        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            encode = functools.partial(self.model.apply, variables, PoiSets.of(batch))
+            return encode(apart=True, method="encode_pois")
+
+        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            apply = functools.partial(self.model.apply, variables)
+            pooled = apply(PoiSets.of(batch), method="encode_pois")
+            return {"": apply(pooled, method="project_pois")}
+
+        return self._jitted(embed), self._jitted(project)
+
+    def _jitted(self, encode: Callable[..., Any]) -> Callable[..., Any]:
+        whole, rows = sharding.replicated(self._mesh), sharding.split(self._mesh)
+        return jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
+
+    def _in_batches(
+        self,
+        encode: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
+        inputs: Mapping[str, np.ndarray],
+        batch_size: int,
+    ) -> np.ndarray:
+        """Groups side by side of all rows, some rows at a time."""
+        count, devices = len(next(iter(inputs.values()))), self._mesh.size
+        size = -(-min(batch_size, max(count, 1)) // devices) * devices
+        found = []
+        for first in range(0, max(count, 1), size):
+            batch = {name: _filled(rows, first, size) for name, rows in inputs.items()}
+            groups = encode(sharding.put_batch(batch, self._mesh))
+            rows = [np.asarray(of, np.float32) for of in groups.values()]
+            found.append(np.concatenate(rows, axis=1)[: max(count - first, 0)])
+        return np.concatenate(found)
+
+    def _checked(self, tiles: np.ndarray) -> np.ndarray:
+        tiles = np.asarray(tiles)
+        if self.model.reads_table:
+            raise InputError(
+                "this encoder reads a table of features in place of tiles; embed those "
+                "by the program that made the table."
+            )
+        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[-1] != 3:
+            raise InputError(
+                f"tiles have type {tiles.dtype} and shape {tiles.shape}; allowed: "
+                "uint8 [n h w 3], red, green, blue."
+            )
+        return tiles
+
+    def _sets(
+        self, places: Places, centre_m: np.ndarray | None, unknown: str
+    ) -> dict[str, np.ndarray]:
+        """Padded POI sets, as batches have them."""
+        if unknown not in UNKNOWN:
+            raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
+        if self.model.poi_encoder.reads_edges:
+            raise InputError(
+                "this POI encoder reads the graph of a region's POIs, which records "
+                "hold; call embed_records."
+            )
+        reads_places = self.model.poi_encoder.context is not None
+        if centre_m is not None and len(centre_m) != len(places):
+            raise InputError(
+                f"centre_m has {len(centre_m)} rows for {len(places)} regions."
+            )
+        sets = []
+        for region, pois in enumerate(places):
+            names = _names(pois, region)
+            category, known = self._numbers(names, region, unknown)
+            offset_m = np.zeros((len(names), 2), np.float32)
+            if reads_places:
+                centre = None if centre_m is None else centre_m[region]
+                offset_m = _offset_m(pois, region, centre)
+            sets.append((category[known], offset_m[known]))
+        most = max([len(category) for category, _ in sets], default=0)
+        slots = -(-max(most, 1) // pipeline.POI_SLOT_MULTIPLE)
+        slots *= pipeline.POI_SLOT_MULTIPLE
+        padded = {
+            "poi_category": np.zeros((len(sets), slots), np.int32),
+            "poi_offset_m": np.zeros((len(sets), slots, 2), np.float32),
+            "poi_mask": np.zeros((len(sets), slots), bool),
+        }
+        for row, (category, offset_m) in enumerate(sets):
+            padded["poi_category"][row, : len(category)] = category
+            padded["poi_offset_m"][row, : len(category)] = offset_m
+            padded["poi_mask"][row, : len(category)] = True
+        return padded
+
+    @functools.cached_property
+    def _number(self) -> Mapping[str, int]:
+        return {name: index for index, name in enumerate(self.about.categories)}
+
+    def _numbers(
+        self, names: Sequence[Any], region: int, unknown: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of categories, and which of them the encoder knows."""
+        count = len(self.about.categories)
+        found = np.full(len(names), -1, np.int64)
+        for place, name in enumerate(names):
+            if isinstance(name, int | np.integer) and not isinstance(name, bool):
+                found[place] = name if 0 <= name < count else -1
+            else:
+                found[place] = self._number.get(str(name), -1)
+        known = found >= 0
+        if unknown == "refuse" and not known.all():
+            name = names[int(np.argmin(known))]
+            near = difflib.get_close_matches(str(name), self.about.categories, n=1)
+            raise InputError(
+                f"region {region}: the encoder knows no category {name!r}"
+                + (f" (did you mean {near[0]!r}?)" if near else "")
+                + f"; it has {count}, see about.categories. unknown='leave out' "
+                "leaves such POIs out."
+            )
+        return found, known
+
+
+def _model(about: About) -> mmgr.MMGR:
+    metadata = checkpoint.Metadata({}, about.categories, about.category_dim)
+    if about.model["image_encoder"]["name"] == "table":
+        raise InputError(
+            "this encoder reads a table of features by region in place of tiles, so it "
+            "works beside its records alone: `python -m mmgr_jax.embed`."
+        )
+    return start.build_model(about.model, metadata)
+
+
+def _abstract(model: mmgr.MMGR, about: About) -> Tree:
+    """Shapes and types of the variables, whole on every device of this process."""
+    shapes = jax.eval_shape(
+        lambda key: start.init_variables(model, key, 8, about.size_px),
+        jax.random.key(0),
+    )
+    layout = sharding.replicated(sharding.local_mesh(data=-1))
+    return checkpoint.abstract_like(shapes, layout)
+
+
+def _filled(rows: np.ndarray, start: int, size: int) -> np.ndarray:
+    """Rows from `start` on, zeros behind the last."""
+    part = rows[start : start + size]
+    return np.concatenate(
+        [part, np.zeros((size - len(part), *rows.shape[1:]), rows.dtype)]
+    )
+
+
+def _names(pois: Any, region: int) -> Sequence[Any]:
+    """The categories of a region's POIs."""
+    columns = getattr(pois, "columns", None)
+    if columns is None:
+        return list(pois)
+    if "category" not in columns:
+        raise InputError(
+            f"region {region}: its table has no column 'category'; its columns: "
+            f"{', '.join(map(str, columns))}."
+        )
+    return pois["category"].tolist()
+
+
+def _offset_m(pois: Any, region: int, centre_m: np.ndarray | None) -> np.ndarray:
+    """Metres east and north of the region's centre [n 2]."""
+    columns = getattr(pois, "columns", ())
+    if {"east_m", "north_m"} <= set(columns):
+        return pois[["east_m", "north_m"]].to_numpy(np.float32)
+    crs = getattr(pois, "crs", None)
+    if centre_m is None or crs is None or not crs.is_projected:
+        raise InputError(
+            f"region {region}: this POI encoder reads where POIs lie. Give tables with "
+            "the columns category, east_m and north_m, or GeoDataFrames in a CRS of "
+            "metres together with centre_m."
+        )
+    place_m = np.stack([pois.geometry.x, pois.geometry.y], axis=1)
+    return (place_m - np.asarray(centre_m)).astype(np.float32)
+
+
+def _unit(rows: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

@@ -1,0 +1,161 @@
+"""An encoder as one folder that says what it is, for other machines.
+
+model.safetensors      parameters and batch statistics, named by their path
+model.json             what it is; see `About`
+written_by_mmgr.json   checksums of both
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from mmgr_jax import __version__
+from mmgr_jax.disk import folders, marks, refusals
+from mmgr_jax.errors import InputError
+from mmgr_jax.store import arrays as stored
+from mmgr_jax.store.bundles import Metadata
+from mmgr_jax.typing import Tree
+
+KIND = "encoder"
+FORMAT = 1
+ARRAYS, ABOUT = "model.safetensors", "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What an encoder is.
+
+    Attributes:
+        model: The section `model` of the config that trained it.
+        size_px: Side of the images it takes; tiles are resized to it.
+        readout: The section `readout`: what of it is read.
+        categories: Names of the POI categories, in the order of their numbers.
+        category_dim: Length of a category's vector; the vectors are among the arrays.
+        tile_size_px: Side of the tiles it was trained on.
+        tile_size_m: Side of their ground, in metres; 0 where nobody knows.
+        trained_on: Identity of the records and the version, and the run's history.
+        licence: Under which others may use it; "" where nobody has said.
+        weights: Hash of the arrays.
+    """
+
+    model: Mapping[str, Any]
+    size_px: int
+    readout: Mapping[str, Any]
+    categories: tuple[str, ...]
+    category_dim: int
+    tile_size_px: int
+    tile_size_m: float
+    trained_on: Mapping[str, Any]
+    licence: str = ""
+    weights: str = ""
+
+
+def about_checkpoint(stored_: Metadata) -> About:
+    """What the encoder of a checkpoint is."""
+    config = stored_.config
+    regions = config.get("regions") or {}
+    size_px = config["augment"]["size_px"]
+    tile_size_px = regions.get("tile_size_px", size_px)
+    return About(
+        model=config["model"],
+        size_px=size_px,
+        readout=config.get("readout")
+        or {"image": "pooled", "surroundings_m": (), "groups": "columns"},
+        categories=stored_.categories,
+        category_dim=stored_.category_dim,
+        tile_size_px=tile_size_px,
+        tile_size_m=tile_size_px * regions.get("gsd_m", 0.0),
+        trained_on={"identity": stored_.identity, "history": stored_.history},
+    )
+
+
+def is_there(folder: str | Path) -> bool:
+    """Whether the folder holds an exported encoder, whole or not."""
+    return (Path(folder) / ABOUT).exists()
+
+
+def save(folder: str | Path, about: About, variables: Tree) -> Path:
+    """Writes an encoder in place of what the folder held; see `Encoder.save`."""
+    flat = traverse_util.flatten_dict(dict(variables), sep="/")
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
+    text = {"format": FORMAT, "software": f"mmgr-jax {__version__}"}
+    with folders.replacing(
+        Path(folder), KIND, key="folder", known=lambda _: (), sums=True
+    ) as new:
+        safetensors.numpy.save_file(arrays, new / ARRAYS)
+        whole = json.dumps(
+            text | dataclasses.asdict(about), indent=1, ensure_ascii=False
+        )
+        (new / ABOUT).write_text(whole + "\n", encoding="utf-8")
+    return Path(folder)
+
+
+def about(folder: str | Path) -> About:
+    """What an exported encoder says of itself.
+
+    Raises:
+        InputError: If it is damaged, of another version, or cannot be read.
+    """
+    folder = Path(folder)
+    try:
+        if not marks.verify(folder, KIND):
+            raise marks.DamageError(f"{marks.MARK} is missing")
+        fields = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        form = fields.pop("format")
+        fields.pop("software")
+        if form != FORMAT:
+            raise InputError(
+                f"{folder}: an encoder of format {form}; this program reads {FORMAT}. "
+                "Use the version that wrote it, or save it again."
+            )
+        fields["categories"] = tuple(fields["categories"])
+        return About(**fields)
+    except InputError:
+        raise
+    except marks.DamageError as damage:
+        raise _damaged(folder, str(damage)) from damage
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        refusals.refuse_unreadable(folder, error)
+        raise _damaged(folder, f"{ABOUT}: {type(error).__name__}") from error
+
+
+def load(folder: str | Path, abstract: Tree) -> Tree:
+    """The variables of an exported encoder that `about` has verified.
+
+    Args:
+        folder: The folder.
+        abstract: Shapes, types and layout of the variables.
+
+    Raises:
+        InputError: If they are damaged or do not fit.
+    """
+    folder = Path(folder)
+    try:
+        flat = safetensors.numpy.load_file(folder / ARRAYS)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        refusals.refuse_unreadable(folder, error)
+        raise _damaged(folder, f"{ARRAYS}: {error}") from error
+    tree = traverse_util.unflatten_dict(flat, sep="/")
+    tree.setdefault("batch_stats", {})
+    stored.refuse_other_arrays(folder, {"model": tree}, {"model": abstract})
+    return jax.tree.map(
+        lambda like, leaf: jax.device_put(leaf.astype(like.dtype), like.sharding),
+        abstract,
+        tree,
+    )
+
+
+def _damaged(folder: Path, why: str) -> InputError:
+    return InputError(
+        f"{folder}: this encoder is damaged ({why}). Copy it again, or save it again "
+        "from its run."
+    )

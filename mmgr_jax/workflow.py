@@ -1,0 +1,101 @@
+"""The commands as functions, for notebooks and programs.
+
+    config = mmgr_jax.read_config("configs/toy_city.py", {"train.total": "2 epochs"})
+    mmgr_jax.build_records(config)
+    mmgr_jax.train_encoder(config)
+    report = mmgr_jax.evaluate(config)
+    mmgr_jax.map_city(config)
+
+Each does what the command of the same work does, and raises `InputError` where the
+command would end with a sentence. Several processes are for the commands.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
+
+from mmgr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from mmgr_jax.evaluation.trials.results import Report
+
+
+def read_config(
+    file: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
+) -> ConfigDict:
+    """The configuration of a file, as the commands read it.
+
+    Args:
+        file: FILE.py or FILE.py:variant.
+        changes: Dotted key -> value, such as {"data.batch_size": 64}.
+
+    Raises:
+        InputError: If there is no such file, its `get_config` fails, or a key or the
+            type of a value does not exist.
+    """
+    path, _, variant = str(file).partition(":")
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file. Name a configuration, FILE.py.")
+    try:
+        config = runpy.run_path(path)["get_config"](*([variant] if variant else []))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}.") from error
+    config.lock()
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        try:
+            target = config
+            for part in filter(None, section.split(".")):
+                target = target[part]
+            target[name] = value
+        except (KeyError, AttributeError, TypeError) as error:
+            said = str(error).strip("\"'").splitlines()[0]
+            raise InputError(f"config.{key}={value!r}: {said}") from error
+    return config
+
+
+def build_records(config: ConfigDict, *, again: bool = False) -> Path:
+    """The records of a city, built where there are none that fit; their folder.
+
+    Args:
+        config: The city.
+        again: Build even where they fit.
+    """
+    from data_prep import build
+
+    return build.build(config) if again else build.ensure(config)
+
+
+def train_encoder(config: ConfigDict) -> Path:
+    """Trains to the end, from the newest checkpoint on; the folder of the run."""
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.train import loop
+
+    compilation.use_cache(config.compilation_cache)
+    return loop.train(config)
+
+
+def evaluate(config: ConfigDict) -> Report:
+    """Evaluates a checkpoint, prints a table, writes report and heads."""
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.evaluation import run
+
+    compilation.use_cache(config.compilation_cache)
+    return run.evaluate(config)
+
+
+def map_city(config: ConfigDict) -> Path:
+    """Writes embeddings, predictions and maps of every region; their folder."""
+    from mmgr_jax.devices import compilation
+    from mmgr_jax.evaluation import mapping
+
+    compilation.use_cache(config.compilation_cache)
+    return mapping.embed(config)

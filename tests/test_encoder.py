@@ -1,0 +1,243 @@
+"""The door for other programs: what it gives is what evaluation and maps are given."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import small_records
+
+import mmgr_jax
+from mmgr_jax.data.source import open_source
+from mmgr_jax.disk import marks
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import feature_sets, inference, mapping
+from mmgr_jax.store import exported
+from mmgr_jax.store.checkpoint import latest
+from mmgr_jax.train import loop
+
+
+@pytest.fixture(scope="module", params=["set2set", "attention"])
+def run(request, tmp_path_factory):
+    """A trained run: its config, and features of all regions as evaluation has them."""
+    folder = tmp_path_factory.mktemp(request.param)
+    records = folder / "records"
+    records.mkdir()
+    small_records.write_records(records)
+    config = small_records.config_of(records, folder)
+    config.model.poi_encoder.name = request.param
+    loop.train(config)
+    source = open_source(config)
+    encoder = inference.load_encoder(config, latest(config.workdir), source)
+    readout = feature_sets.Readout(config, feature_sets.City.of(source))
+    return config, source, readout.encoded(encoder)
+
+
+def _tables(source):
+    """POI sets as tables, by name and place."""
+    names = source.manifest.categories
+    sets = []
+    for index in range(len(source)):
+        record = source[index]
+        east, north = record["poi/offset_m"].T
+        category = [names[number] for number in record["poi/category"]]
+        sets.append(pd.DataFrame(dict(category=category, east_m=east, north_m=north)))
+    return sets
+
+
+def test_tiles_and_poi_sets_are_embedded_as_for_evaluation(run):
+    config, source, encoded = run
+    encoder = mmgr_jax.load(config.workdir)
+    tiles = np.stack([source[index]["image"] for index in range(len(source))])
+    for size in (64, 7):
+        found = encoder.embed_tiles(tiles, batch_size=size)
+        np.testing.assert_allclose(found, encoded["image"].values, atol=2e-5)
+        found = encoder.embed_pois(_tables(source), batch_size=size)
+        np.testing.assert_allclose(found, encoded["poi"].values, atol=2e-5)
+    for kind, found in (
+        ("image_projection", encoder.project_tiles(tiles)),
+        ("poi_projection", encoder.project_pois(_tables(source))),
+    ):
+        wanted = encoded[kind].values
+        wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+        np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_records_are_embedded_as_for_maps(run, tmp_path):
+    config, source, _ = run
+    config = config.copy_and_resolve_references()
+    config.embed.features = "both"
+    config.readout.surroundings_m = (100.0,)
+    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    stored = mmgr_jax.load(config.workdir)
+    stored.about.readout["surroundings_m"] = (100.0,)
+    found = stored.embed_records(source.records_dir, features="both")
+    assert list(found.region_id) == list(table.region_id)
+    assert found.crs == table.crs and found.geometry.geom_equals(table.geometry).all()
+    wanted = np.stack(table.embedding)
+    np.testing.assert_allclose(np.stack(found.embedding), wanted, atol=2e-5)
+
+
+def test_a_saved_encoder_needs_no_run(run, tmp_path):
+    config, source, encoded = run
+    folder = mmgr_jax.load(config.workdir).save(tmp_path / "saved", licence="CC0-1.0")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(folder, elsewhere)
+    encoder = mmgr_jax.load(elsewhere)
+    found = encoder.embed_pois(_tables(source))
+    np.testing.assert_allclose(found, encoded["poi"].values, atol=2e-5)
+    about = encoder.about
+    assert about.categories == small_records.CATEGORIES and about.licence == "CC0-1.0"
+    assert (about.tile_size_px, about.size_px) == (config.regions.tile_size_px, 32)
+    assert about.trained_on["identity"]["records"] == dict(source.identity)
+    assert about.weights == mmgr_jax.load(config.workdir).about.weights
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "other"])
+def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
+    folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    elif damage == "cut":
+        del content[len(content) // 2 :]
+    elif damage == "other":
+        content = b"[]"
+    path.write_bytes(content)
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(InputError, match="damaged|no checkpoint here"):
+        mmgr_jax.load(folder)
+
+
+def test_another_format_is_told(run, tmp_path):
+    folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | {"format": 9}))
+    marks.mark(folder, exported.KIND, sums=True)
+    with pytest.raises(InputError, match="format 9; this program reads 1"):
+        mmgr_jax.load(folder)
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no encoder of this program"):
+        mmgr_jax.load(run[0].workdir).save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_points_in_metres_are_read_from_their_centres(run):
+    config, source, encoded = run
+    encoder = mmgr_jax.load(config.workdir)
+    centre_m = np.array([[5e5, 4e6]] * len(source))
+    sets = [
+        gpd.GeoDataFrame(
+            table[["category"]],
+            geometry=gpd.points_from_xy(
+                5e5 + table.east_m.astype(float), 4e6 + table.north_m.astype(float)
+            ),
+            crs="EPSG:32633",
+        )
+        for table in _tables(source)
+    ]
+    found = encoder.embed_pois(sets, centre_m=centre_m)
+    np.testing.assert_allclose(found, encoded["poi"].values, atol=2e-4)
+    if config.model.poi_encoder.name == "attention":
+        with pytest.raises(InputError, match="reads where POIs lie"):
+            encoder.embed_pois([frame.to_crs(4326) for frame in sets])
+        with pytest.raises(InputError, match="reads where POIs lie"):
+            encoder.embed_pois([["cafe"]])
+    else:
+        names = [list(table.category) for table in _tables(source)]
+        np.testing.assert_allclose(encoder.embed_pois(names), found, atol=1e-6)
+
+
+def test_what_makes_no_sense_is_told(run):
+    encoder = mmgr_jax.load(run[0].workdir)
+    with pytest.raises(InputError, match=r"float32 and shape \(2, 8, 8, 3\)"):
+        encoder.embed_tiles(np.zeros((2, 8, 8, 3), np.float32))
+    with pytest.raises(InputError, match=r"shape \(8, 8, 3\)"):
+        encoder.embed_tiles(np.zeros((8, 8, 3), np.uint8))
+    table = pd.DataFrame(dict(category=["caffe"], east_m=[0.0], north_m=[0.0]))
+    with pytest.raises(InputError, match="region 1.*'caffe'.*mean 'cafe'"):
+        encoder.embed_pois([table[:0], table])
+    empty = encoder.embed_pois([table[:0]])
+    left_out = encoder.embed_pois([table], unknown="leave out")
+    np.testing.assert_array_equal(left_out, empty)
+    with pytest.raises(InputError, match="allowed: refuse, leave out"):
+        encoder.embed_pois([table], unknown="ignore")
+    with pytest.raises(InputError, match="no column 'category'"):
+        encoder.embed_pois([table[["east_m"]]])
+    assert encoder.embed_tiles(np.zeros((0, 8, 8, 3), np.uint8)).shape[0] == 0
+    assert encoder.embed_pois([]).shape == (0, empty.shape[1])
+
+
+def test_other_categories_are_refused(run, tmp_path):
+    other = tmp_path / "records"
+    shutil.copytree(run[1].records_dir, other)
+    encoder = mmgr_jax.load(run[0].workdir)
+    other_names = ("pub", *encoder.about.categories[1:])
+    about = mmgr_jax.encoder.dataclasses.replace(encoder.about, categories=other_names)
+    encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=about)
+    with pytest.raises(InputError, match="5 POI categories"):
+        encoder.embed_records(other)
+
+
+def test_tiles_are_embedded_without_geodata_libraries(run):
+    script = f"""
+import sys, numpy as np, mmgr_jax
+encoder = mmgr_jax.load({str(run[0].workdir)!r})
+print(encoder.embed_tiles(np.zeros((1, 16, 16, 3), np.uint8)).shape)
+loaded = {{"rasterio", "geopandas", "pyogrio", "tensorflow_datasets", "matplotlib"}}
+print(sorted(loaded & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
+def test_the_commands_are_functions(tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    small_records.write_records(records)
+    file = tmp_path / "city.py"
+    file.write_text(
+        "import sys, pathlib\n"
+        f"sys.path.insert(0, {str(small_records.__file__.rsplit('/', 1)[0])!r})\n"
+        "import small_records\n"
+        "def get_config(variant=None):\n"
+        f"    root = pathlib.Path({str(tmp_path)!r})\n"
+        "    return small_records.config_of(root / 'records', root)\n"
+    )
+    config = mmgr_jax.read_config(
+        file, {"train.total": "2 steps", "eval.tasks": ("population",)}
+    )
+    assert mmgr_jax.train_encoder(config) == tmp_path / "run"
+    assert set(mmgr_jax.evaluate(config).tasks) == {"population"}
+    assert (mmgr_jax.map_city(config) / "population.png").exists()
+    for changes, told in (
+        ({"train.totl": "1 steps"}, "config.train.totl"),
+        ({"loss.temperature": "cold"}, "config.loss.temperature='cold'"),
+        ({"lss.temperature": 1.0}, "config.lss.temperature"),
+    ):
+        with pytest.raises(InputError, match=told):
+            mmgr_jax.read_config(file, changes)
+    with pytest.raises(InputError, match="no such file"):
+        mmgr_jax.read_config(tmp_path / "none.py")
+
+
+def test_the_door_is_small():
+    script = "import mmgr_jax, sys; print(dir(mmgr_jax)); print('jax' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "'load'" in done.stdout and done.stdout.splitlines()[-1] == "False"
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        mmgr_jax.lod  # noqa: B018
