@@ -13,7 +13,7 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # Rooms from the ground up, each with those it imports, which stand above it in this
 # list: so no two import each other, by whatever way. GROUND is everybody's. Rooms of
 # mmgr_jax stand by their own names, a file at the top is a room by itself.
-GROUND = ("errors", "typing", "terminal")
+GROUND = ("errors", "settings", "terminal", "typing")
 ARROWS = {
     "disk": "",
     "endings": "disk",
