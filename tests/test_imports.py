@@ -81,7 +81,7 @@ ARROWS = {
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "data.source", "train", "towers.settings", "evaluation", "planning",
+    "cli", "settings", "data.source", "train", "towers.settings", "evaluation", "planning",
     "plan", "views", "convert", "query", "main", "ablation",
 )  # fmt: skip
 
