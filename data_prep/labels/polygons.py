@@ -62,6 +62,7 @@ def read(
     if not len(table):
         raise InputError(f"{source.path}: holds no polygon.")
     if not np.isfinite(table.total_bounds).all():
+        assert table.crs is not None  # `to_crs` has set it
         raise InputError(
             f"{source.path}: its coordinates do not fit its CRS, {table.crs.name!r}. "
             "Write the right one into the file, with `ogr2ogr -a_srs EPSG:... OUT "
@@ -192,7 +193,7 @@ def _shares(
 
 def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
     """Index of the largest share, the first of equal ones; NaN where none is known."""
-    known = ~np.isnan(shares).any(axis=1)
+    known = ~np.any(np.isnan(shares), axis=1)
     main = np.argmax(np.where(known[:, None], shares, 0.0), axis=1)
     return np.where(known, main, np.nan).astype(np.float32)
 

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -176,12 +177,17 @@ def _encoder(
             mean=tower.pixel_mean,
             std=tower.pixel_std,
         )
-        apply = functools.partial(model.apply, variables, view, method="encode_image")
+
+        def apply(**options: Any) -> Any:
+            return model.apply(variables, view, method="encode_image", **options)
+
         pooled = apply()
         return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
 
     def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
-        apply = functools.partial(model.apply, variables)
+        def apply(*given: Any, **options: Any) -> Any:
+            return model.apply(variables, *given, **options)
+
         pois = PoiSets.of(batch)
         pooled, stages = encode_image(variables, batch)
         if locked and adapted:

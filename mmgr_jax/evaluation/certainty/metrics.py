@@ -229,7 +229,8 @@ def _on_log_scale(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]
 def _spearman(truth: np.ndarray, prediction: np.ndarray) -> float:
     if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
         return float("nan")
-    return float(stats.spearmanr(truth, prediction).statistic)
+    correlation, _ = stats.spearmanr(truth, prediction)
+    return float(correlation)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
