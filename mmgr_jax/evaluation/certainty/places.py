@@ -45,7 +45,7 @@ def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> W
             "neighbour and two regions are needed."
         )
     tree = spatial.KDTree(centre_m)
-    _, found = tree.query(centre_m, k=count + 1)
+    found = np.asarray(tree.query(centre_m, k=count + 1)[1])
     rows = np.arange(len(centre_m))
     # Regions in one place may come before the region itself, or push it out.
     own = found == rows[:, None]

@@ -217,7 +217,8 @@ def neighbour_average(
             )
     counts = sorted({min(count, int(train.sum())) for count in counts})
     tree = spatial.KDTree(centre_m[train])
-    _, nearest = tree.query(centre_m, k=list(range(1, counts[-1] + 1)))
+    nearest = np.asarray(tree.query(centre_m, k=counts[-1])[1])
+    nearest = nearest.reshape(len(centre_m), -1)  # of one neighbour without this axis
     labels = target[train].astype(np.float64)
     chosen, prediction, least = 0, np.zeros(0), np.inf
     for count in counts:
