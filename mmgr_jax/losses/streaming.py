@@ -321,9 +321,11 @@ def _tile_size(regions: Regions, most: int) -> tuple[int, int]:
 
 def _each(regions: Regions, function: Callable[[Array, int, int], Array]) -> Regions:
     """`function` of each array, its axis of regions and its padding."""
-    z, tag, late = regions
-    late = late if late is None else function(late, 1, 0)
-    return Regions(function(z, 1, 0), function(tag, 0, -1), late)
+    return Regions(
+        z=function(regions.z, 1, 0),
+        tag=function(regions.tag, 0, -1),
+        late=None if regions.late is None else function(regions.late, 1, 0),
+    )
 
 
 def _padded(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
