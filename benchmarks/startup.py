@@ -120,6 +120,7 @@ def first_step() -> None:
     run = experiment.build(config)
     with checkpoint.Checkpoints(run.workdir, keep=1) as checkpoints:
         state, batches, clock = loop.begin(run, checkpoints)
+        assert run.put is not None  # no tower is locked here
         state, values = run.step(state, run.put(next(batches)))
         jax.block_until_ready(values)
         told |= {

@@ -9,6 +9,8 @@ Variants:
     smoke        a few regions and steps, for tests
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import common
@@ -60,7 +62,7 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.pois.path = f"{raw}/pois.parquet"
     c.pois.crs = "EPSG:4326"
     c.pois.parent_column = "parent"
-    made = dict(year=2026, source="generated", licence="CC0-1.0")
+    made: dict[str, Any] = dict(year=2026, source="generated", licence="CC0-1.0")
     c.labels.function = common.share_label(f"{raw}/zones.gpkg", column="zone", **made)
     c.labels.population = common.count_label(
         f"{raw}/population.tif", unit="persons", **made

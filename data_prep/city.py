@@ -86,7 +86,7 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
     dropped = {**table.dropped, "outside every region": assignment.outside}
     inside = len(table) - assignment.outside
     logging.info("POIs: %s", _kept(inside, dropped))
-    if assignment.outside:
+    if assignment.outside and table.row is not None:
         outside = np.ones(len(table), bool)
         outside[assignment.poi] = False
         logging.info("POIs outside: %s", pois.rows_in_words(table.row[outside]))

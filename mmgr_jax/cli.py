@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -37,7 +38,7 @@ _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
 
 
 def run(
-    command: Callable[[ConfigDict], None],
+    command: Callable[[ConfigDict], object],
     usage: str,
     shortcuts: tuple[str, ...] = (),
     session: Callable[..., AbstractContextManager] | None = None,
@@ -170,7 +171,7 @@ def _within(
 
 
 def _config() -> ConfigDict:
-    flag = flags.FLAGS["config"]
+    flag = cast(Any, flags.FLAGS["config"])  # of ml_collections: it knows its file
     if not (flag.present or flag.default):
         raise InputError(
             "--config is missing: name a configuration, such as "
@@ -179,13 +180,13 @@ def _config() -> ConfigDict:
     try:
         _CONFIG.value.lock()
     except OSError as error:
-        name = flags.FLAGS["config"].config_filename
+        name = flag.config_filename
         raise InputError(
             f"--config={name}: this file cannot be read. Give a path from the folder "
             "you are in, such as --config=configs/toy_city.py."
         ) from error
     except AttributeError as error:
-        name = flags.FLAGS["config"].config_filename
+        name = flag.config_filename
         raise InputError(
             f"--config={name}: get_config() returns a {type(_CONFIG.value).__name__}, "
             "not a ConfigDict; begin from `configs.common.base`."
@@ -207,6 +208,6 @@ def _unknown_key(error: Exception) -> str:
     text = str(error)
     key = re.search(r"\w+", text)
     nearest = re.search(r'Did you mean \\?"(\w+)', text)
-    return repr(key.group()) + (
+    return repr(key.group() if key else text) + (
         f" (did you mean {nearest.group(1)!r}?)" if nearest else ""
     )

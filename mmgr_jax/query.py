@@ -6,9 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jaxtyping import Float, Int
@@ -278,14 +279,15 @@ def _projections(
         category[row, : len(members)], mask[row, : len(members)] = members, True
     edges, weight = None, None
     if encoder.reads_edges:
-        edges = np.zeros((len(sets), 1, 2), np.int32)
-        weight = np.zeros((len(sets), 1), np.float32)
-    offset_m = np.zeros((*mask.shape, 2), np.float32)
-    pois = PoiSets(category, offset_m, mask, edges, weight)
+        edges = jnp.zeros((len(sets), 1, 2), jnp.int32)
+        weight = jnp.zeros((len(sets), 1), jnp.float32)
+    offset_m = jnp.zeros((*mask.shape, 2), jnp.float32)
+    pois = PoiSets(jnp.asarray(category), offset_m, jnp.asarray(mask), edges, weight)
 
     def project(variables: Tree, pois: PoiSets) -> jax.Array:
         pooled = encoder.model.apply(variables, pois, method="encode_pois")
-        return encoder.model.apply(variables, pooled, method="project_pois")
+        projected = encoder.model.apply(variables, pooled, method="project_pois")
+        return cast(jax.Array, projected)
 
     return np.asarray(jax.jit(project)(encoder.variables, pois), np.float32)
 

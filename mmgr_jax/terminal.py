@@ -45,8 +45,9 @@ class Outlet:
     def __init__(self, stream: TextIOBase | None) -> None:
         """Takes the stream; None where the process was started without."""
         self._stream = stream
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Writes a text."""
@@ -77,6 +78,7 @@ class Outlet:
     def _close(self, error: OSError) -> None:
         """From here on nothing is written; the stream must not fail at its end."""
         stream, self._stream = self._stream, None
+        assert stream is not None
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -64,6 +64,12 @@ class PoiSets(NamedTuple):
     edge_weight: PoiEdgeWeight | None = None
 
     @classmethod
-    def of(cls, batch: Mapping[str, Array]) -> "PoiSets":
+    def of(cls, batch: Mapping[str, Any]) -> "PoiSets":
         """The POI sets of a batch of the input pipeline."""
-        return cls(*(batch.get(f"poi_{field}") for field in cls._fields))
+        return cls(
+            category=batch["poi_category"],
+            offset_m=batch["poi_offset_m"],
+            mask=batch["poi_mask"],
+            edges=batch.get("poi_edges"),
+            edge_weight=batch.get("poi_edge_weight"),
+        )

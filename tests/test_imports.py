@@ -13,7 +13,7 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # Rooms from the ground up, each with those it imports, which stand above it in this
 # list: so no two import each other, by whatever way. GROUND is everybody's. Rooms of
 # mmgr_jax stand by their own names, a file at the top is a room by itself.
-GROUND = ("errors", "terminal", "typing")
+GROUND = ("errors", "settings", "terminal", "typing")
 ARROWS = {
     "disk": "",
     "endings": "disk",
@@ -78,14 +78,15 @@ ARROWS = {
     "data_prep.toy_city",
     "encoder": "data devices evaluation geo models store",
     "main": "cli data devices disk evaluation train data_prep.build",
-    "workflow": "devices evaluation train data_prep.build",
+    "workflow": "devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
 }
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "data.source", "train", "towers.settings", "evaluation", "planning",
-    "plan", "views", "convert", "query", "main", "ablation", "encoder", "workflow",
+    "cli", "settings", "data.source", "train", "towers.settings", "evaluation",
+    "planning", "plan", "views", "convert", "query", "main", "ablation", "encoder",
+    "workflow",
 )  # fmt: skip
 
 

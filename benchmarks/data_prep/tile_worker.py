@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -43,9 +44,9 @@ def make(folder: Path) -> None:
         size = (3, _PART_PX // scale + 1, _PART_PX // scale + 1)
         coarse = rng.normal(0, contrast, size).astype(np.float32)
         grown = ndimage.zoom(coarse, (1, scale, scale), order=1, mode="nearest")
-        pixels += grown[:, :_PART_PX, :_PART_PX]
+        pixels += np.asarray(grown)[:, :_PART_PX, :_PART_PX]
     pixels = (pixels + 110).clip(1, 255).astype(np.uint8)
-    profile = dict(
+    profile: dict[str, Any] = dict(
         driver="GTiff",
         crs=_CRS,
         transform=from_origin(_WEST_M, _NORTH_M, _GSD_M, _GSD_M),

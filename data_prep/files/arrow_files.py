@@ -12,9 +12,10 @@ from typing import Any
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import pyproj
+from pyproj.exceptions import CRSError
 
 from data_prep.files import csv_files
 from mmgr_jax.data.names import one_form
@@ -137,9 +138,9 @@ def top(path: str) -> str:
 
 
 def _read_json(path: str | Path) -> pa.Table:
-    options = pa.json.ReadOptions(block_size=_LONGEST_LINE)
+    options = pa_json.ReadOptions(block_size=_LONGEST_LINE)
     with pa.input_stream(str(path)) as stream:
-        return pa.json.read_json(stream, read_options=options)
+        return pa_json.read_json(stream, read_options=options)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +172,7 @@ def _columns(
     crs = spatial[geo["primary_column"]].get("crs", "OGC:CRS84")
     try:
         wkt = pyproj.CRS.from_user_input(crs).to_wkt() if crs else None
-    except pyproj.exceptions.CRSError as error:
+    except CRSError as error:
         raise InputError(
             f"{path}: its CRS is none that is known ({str(error)[:80]}). Write the "
             f"right one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."

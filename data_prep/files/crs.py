@@ -265,7 +265,8 @@ def _gcj02_shift_m(x: _Degrees, y: _Degrees) -> tuple[_Degrees, _Degrees]:
     """The GCJ-02 displacement in metres at x, y degrees from 105 E, 35 N."""
 
     def waves(angle: _Degrees, *terms: tuple[float, float]) -> _Degrees:
-        return sum(height * np.sin(angle * rate * np.pi) for height, rate in terms) / 3
+        parts = (height * np.sin(angle * rate * np.pi) for height, rate in terms)
+        return sum(parts, np.zeros_like(angle)) / 3
 
     root, common = np.sqrt(np.abs(x)), waves(x, (40.0, 6.0), (40.0, 2.0))
     east_m = 300.0 + x + 2 * y + 0.1 * x**2 + 0.1 * x * y + 0.1 * root + common

@@ -92,12 +92,12 @@ def load(
         if len(fields) != len(header):
             raise _ragged(path, text, line, fields, header)
         rows.append(fields)
-    columns = {}
+    found = {}
     for name, place in zip(wanted, places, strict=True):
         cells = pa.array([fields[place] for fields in rows], pa.string())
         cells = pc.if_else(pc.equal(cells, ""), None, cells)
-        columns[name] = pd.array(cells, dtype="string[pyarrow]")
-    return pd.DataFrame(columns)
+        found[name] = pd.array(cells, dtype="string[pyarrow]")
+    return pd.DataFrame(found)
 
 
 def refuse_repeated(path: str | Path, found: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def rows(chosen: pd.Series) -> str:
 def infinite(path: str | Path, table: gpd.GeoDataFrame) -> list[str]:
     """Rows with coordinates that are not finite; an empty geometry has none."""
     there = table.geometry.notna() & ~table.geometry.is_empty
-    wrong = there & ~np.isfinite(table.bounds).all(axis=1)
+    wrong = there & ~np.all(np.isfinite(table.bounds), axis=1)
     if not wrong.any():
         return []
     return [

@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -64,7 +65,7 @@ os.environ.update(
 
 
 def open_raster(
-    path: str | Path, folders: Sequence[Path] = (), key: str = "", **options: str
+    path: str | Path, folders: Sequence[Path] = (), key: str = "", **options: Any
 ) -> rasterio.DatasetReader:
     """Opens a raster of an allowed format, after `check_raster`; within `settings`.
 
@@ -164,10 +165,10 @@ def settings() -> rasterio.Env:
 
 
 @functools.cache
-def _settings() -> dict[str, str | int]:
+def _settings() -> dict[str, Any]:
     # Files beside a file are looked for one by one: listing a folder of thousands of
     # tiles for each of them takes longer than to open it.
-    chosen: dict[str, str | int] = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    chosen: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
     if "GDAL_CACHEMAX" not in os.environ:
         chosen["GDAL_CACHEMAX"] = _CACHE_MIB
     return chosen

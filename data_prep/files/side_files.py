@@ -13,7 +13,7 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 
 from data_prep.files import formats, mosaics
 from mmgr_jax.data import contents
@@ -104,7 +104,7 @@ def members(path: Path) -> list[Path]:
         return [member for member in mosaics.members(path) if member.is_file()]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with formats.settings(), formats.open_raster(path) as opened:
                 found = [_on_disk(name) for name in opened.files]
     except InputError:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rasterio
 from affine import Affine
@@ -140,7 +141,7 @@ def read(
     return declared_lib.apply(header, declared)
 
 
-def open_file(header: Header, **options: str) -> rasterio.DatasetReader:
+def open_file(header: Header, **options: Any) -> rasterio.DatasetReader:
     """Opens a file whose header was read, as the config says it is."""
     if header.declared.changes:
         return rasterio.open(declared_lib.as_vrt(header), **options)

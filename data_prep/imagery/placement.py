@@ -104,14 +104,14 @@ def shared(headers: Sequence[Header], crs: str, gsd_m: float) -> np.ndarray:
     """
     right, down = np.array([[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
     corners = np.stack(_points(headers, crs, right, down), axis=-1).swapaxes(0, 1)
-    outline = shapely.make_valid(shapely.polygons(corners))
+    outline = np.asarray(shapely.make_valid(shapely.polygons(corners)))
     shrunk = shapely.buffer(outline, -gsd_m / 2, join_style="mitre")
     first, second = shapely.STRtree(shrunk).query(shrunk, predicate="intersects")
     first, second = np.stack([first, second])[:, first < second]
     box = shapely.bounds(outline)
     low = np.maximum(box[first, :2], box[second, :2])
     high = np.minimum(box[first, 2:], box[second, 2:])
-    found = shapely.box(*low.T, *high.T)
+    found = np.asarray(shapely.box(*low.T, *high.T))
     # Most files lie along the axes; GEOS would take a hundred times as long for them.
     fills = shapely.area(outline) > (1 - 1e-9) * shapely.area(shapely.box(*box.T))
     turned = ~(fills[first] & fills[second])

@@ -97,8 +97,9 @@ def resolve(
     if method == "linear":
         return Stretch(_per_band(low), _per_band(high))
     pixels = sample(headers, bands, nodata)
-    found = np.percentile(pixels, (low, high), axis=1) if pixels.size else np.zeros(2)
-    lows, highs = found
+    lows = highs = np.zeros(1)
+    if pixels.size:
+        lows, highs = np.percentile(pixels, np.array([low, high]), axis=1)
     if (lows >= highs).any():
         seen, remedy = "no pixel", "Check the files and config.imagery.nodata"
         if pixels.size:

@@ -82,8 +82,8 @@ def read(
         faults.add(text)
     if found or lon_lat_deg is None or tile_size_m is None:
         return None
-    lon_lat_deg = crs_lib.to_wgs84(*lon_lat_deg.T, datum)
-    centre_m = np.stack(crs_lib.transform(*lon_lat_deg, crs_lib.WGS84, crs), axis=1)
+    lon_deg, lat_deg = crs_lib.to_wgs84(lon_lat_deg[:, 0], lon_lat_deg[:, 1], datum)
+    centre_m = np.stack(crs_lib.transform(lon_deg, lat_deg, crs_lib.WGS84, crs), axis=1)
     low, high = centre_m - tile_size_m / 2, centre_m + tile_size_m / 2
     return Places(
         crs=crs,

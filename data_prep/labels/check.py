@@ -127,7 +127,8 @@ def _polygon_problems(
             f"{source.path}: holds {faults.names(sorted(kinds))}. Wanted: polygons; or "
             "points alone, which carry a count (kind 'count') and nothing else."
         )
-    bounds = tuple(float(edge) for edge in table.total_bounds)
+    west, south, east, north = table.total_bounds.tolist()
+    bounds = (west, south, east, north)
     return found + faults.overlap_problems(key, source.path, bounds, crs, extent_deg)
 
 

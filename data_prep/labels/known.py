@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,10 +93,9 @@ def spread(values: Values) -> dict[str, float]:
     }
 
 
-def within(
-    bounds: tuple[float, float, float, float], outlines: np.ndarray
-) -> Float[np.ndarray, " r"]:
+def within(bounds: Sequence[float], outlines: np.ndarray) -> Float[np.ndarray, " r"]:
     """Share of each outline's area inside a box of the same CRS."""
+    west, south, east, north = bounds
     return shapely.area(
-        shapely.intersection(outlines, shapely.box(*bounds))
+        shapely.intersection(outlines, shapely.box(west, south, east, north))
     ) / shapely.area(outlines)

@@ -188,7 +188,7 @@ def _shares(
 
 def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
     """Index of the largest share, the first of equal ones; NaN where none is known."""
-    known = ~np.isnan(shares).any(axis=1)
+    known = ~np.any(np.isnan(shares), axis=1)
     main = np.argmax(np.where(known[:, None], shares, 0.0), axis=1)
     return np.where(known, main, np.nan).astype(np.float32)
 

@@ -77,7 +77,7 @@ def _total(
     whole = width * height <= _WHOLE_PX
     left, right, top, bottom = 0, width, 0, height
     if not whole:
-        west, south, east, north = covered.bounds
+        west, south, east, north = shapely.bounds(covered)
         left, right = _pixels_between(west, east, width)
         top, bottom = _pixels_between(-north, -south, height)
     pixel_sum, lowest, highest = _sum(band, left, top, right, bottom)

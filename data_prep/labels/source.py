@@ -99,7 +99,8 @@ class LabelSource:
     @property
     def class_of(self) -> dict[str, str | None]:
         """The class of everything the file may say, in one form; None: left out."""
-        pairs: dict[Any, Any] = dict(self.mapping) or {c: c for c in self.classes}
+        given: Any = self.mapping  # dict() takes both
+        pairs: dict[Any, Any] = dict(given) or {c: c for c in self.classes}
         return {one_form(str(said)): meant for said, meant in pairs.items()}
 
     @property

@@ -59,7 +59,7 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
         The POIs of each region.
     """
     # A tree of the points: the polygons then come as the side that GEOS prepares.
-    tree = shapely.STRtree(shapely.points(pois.x_m, pois.y_m))
+    tree = shapely.STRtree(np.asarray(shapely.points(pois.x_m, pois.y_m)))
     find = _in_squares if regions.outline is None else _in_outlines
     found = [
         find(tree, pois, regions, slice(first, min(first + _REGIONS, len(regions))))

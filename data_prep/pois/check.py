@@ -113,11 +113,11 @@ def _declared_crs_problems(
                 f"{path}: {unusable} Say in config.pois.crs what they are, such as "
                 "'EPSG:4326' for longitude and latitude."
             ]
-        is_told = file_crs is not None and not crs_lib.unusable(file_crs)
-        if declared and is_told and not crs_lib.same(declared, file_crs):
+        told = None if file_crs is None or crs_lib.unusable(file_crs) else file_crs
+        if declared and told and not crs_lib.same(declared, told):
             return [
                 f"config.pois.crs is {declared!r}, but {path} is in "
-                f"{crs_lib.parse(file_crs).name!r}. Declare that one, or None, or "
+                f"{crs_lib.parse(told).name!r}. Declare that one, or None, or "
                 "correct the file."
             ]
     except InputError as error:

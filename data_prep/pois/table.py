@@ -134,7 +134,7 @@ def read(
     )
     table, reasons = source.load()
     x, y = places.coordinates(table, source, decimal)
-    source_crs = crs or source.header.crs
+    source_crs = crs or source.header.crs or ""
     places.refuse_implausible(x, y, source, source_crs, city_crs, area_deg)
     x_m, y_m = places.to_metres(x, y, source_crs, datum, city_crs)
     category = _names(path, table, source.columns.category, "category_column")
@@ -171,7 +171,7 @@ def read(
     )
 
 
-def counted(counts: dict[str, int]) -> str:
+def counted(counts: Mapping[str, int]) -> str:
     """Counts in words, such as "3 duplicates, 1 missing category"."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
+from tensorflow_datasets.core.utils.version import Version
 
 from data_prep.files import disk
 from data_prep.records import shards
@@ -276,7 +277,7 @@ def _write_shards(
             f"{missing[0]}: was written, but is not there or not whole, and so are "
             f"{len(missing) - 1} more. Do all workers see the same folder?"
         )
-    return [notes[shard] for shard in wanted]
+    return [note for shard in wanted if (note := notes[shard]) is not None]
 
 
 def _shards(
@@ -299,7 +300,7 @@ def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
     """Writes `dataset_info.json` and `features.json`, so that TFDS opens the folder."""
     identity = dataset_info.DatasetIdentity(
         name=manifest.city,
-        version=manifest.version,
+        version=Version(manifest.version),
         data_dir=str(folder),
         module_name="data_prep.records",
     )
@@ -319,7 +320,7 @@ def _write_tfds_metadata(manifest: schema.Manifest, folder: Path) -> None:
         shard_lengths=list(manifest.shard_lengths),
         num_bytes=sum(path.stat().st_size for path in paths),
         filename_template=naming.ShardedFileTemplate(
-            data_dir=folder,
+            data_dir=folder,  # pyright: ignore[reportArgumentType]  # made one
             dataset_name=manifest.city,
             split=schema.SPLIT,
             filetype_suffix=file_adapters.FileFormat.ARRAY_RECORD.file_suffix,

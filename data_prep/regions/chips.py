@@ -75,7 +75,7 @@ def _problems(
         usual_m = float(np.median(sides_m))
         files = [
             f"{paths[i]} ({sides_m[i, 0]:.1f} by {sides_m[i, 1]:.1f} m)"
-            for i in np.flatnonzero(other)
+            for i in np.flatnonzero(other).tolist()
         ]
         found.append(
             "config.regions.kind is 'chips', so every file must be a square of "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import h3.api.numpy_int as h3
 import numpy as np
 import shapely
@@ -15,13 +17,19 @@ from data_prep.regions.tiles import TileSpec
 from mmgr_jax.errors import InputError
 
 RESOLUTIONS = range(16)
-CONTAINMENTS = ("overlap", "center")
+Containment = Literal["overlap", "center"]
+CONTAINMENTS = get_args(Containment)
 # Points along the edge of a file, which is no straight line in degrees.
 _EDGE_PARTS = 16
 
 
 def cells(
-    imagery: Imagery, crs: str, spec: TileSpec, *, resolution: int, containment: str
+    imagery: Imagery,
+    crs: str,
+    spec: TileSpec,
+    *,
+    resolution: int,
+    containment: Containment,
 ) -> Candidates:
     """The cells over the imagery, in the order of their indices.
 
@@ -78,7 +86,7 @@ def _refuse_too_many(imagery: Imagery, resolution: int) -> None:
 
 
 def over(
-    boxes_m: np.ndarray, crs: str, resolution: int, containment: str
+    boxes_m: np.ndarray, crs: str, resolution: int, containment: Containment
 ) -> UInt64[np.ndarray, " m"]:
     """The cells that boxes [k 4] in metres touch or hold the centre of, sorted."""
     found = [np.zeros(0, np.uint64)]
@@ -103,7 +111,8 @@ def outlines(index: UInt64[np.ndarray, " m"], crs: str) -> np.ndarray:
     lat_deg, lon_deg = np.array([point for cell in corners for point in cell]).T
     x, y = crs_lib.transform(lon_deg, lat_deg, crs_lib.WGS84, crs)
     cell = np.repeat(np.arange(len(index)), [len(cell) for cell in corners])
-    return shapely.polygons(shapely.linearrings(np.stack([x, y], 1), indices=cell))
+    rings = shapely.linearrings(np.stack([x, y], 1), indices=cell)
+    return np.asarray(shapely.polygons(rings))
 
 
 def diameter_m(resolution: int) -> float:

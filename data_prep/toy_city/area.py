@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 import pyproj
 from jaxtyping import Float
+from pyproj.exceptions import CRSError
 from scipy import ndimage
 
 from mmgr_jax.errors import InputError
@@ -116,7 +117,7 @@ def make_area(
 def _middle_of(crs: str) -> tuple[float, float]:
     try:
         parsed = pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
+    except CRSError as error:
         raise InputError(
             f"toy_city.crs {crs!r} is unknown; give a code such as 'EPSG:32651'."
         ) from error

@@ -50,7 +50,7 @@ class Footprints:
     @property
     def polygon(self) -> np.ndarray:
         """The rectangles as polygons [m]."""
-        return shapely.polygons(self.corners)
+        return np.asarray(shapely.polygons(self.corners))
 
     @property
     def area_m2(self) -> Float[np.ndarray, " m"]:

@@ -50,14 +50,16 @@ def square(middle: Points, corners: Corners, side_m: float) -> Corners:
 def lines(start: Points, end: Points, width_m: float) -> np.ndarray:
     """Straight lines of a width, as polygons [m]."""
     ends = np.stack([start, end], axis=1)
-    return shapely.buffer(shapely.linestrings(ends), width_m / 2, cap_style="flat")
+    axes = np.asarray(shapely.linestrings(ends))
+    return shapely.buffer(axes, width_m / 2, cap_style="flat")
 
 
 def discs(middle: Points, radius_m: Values) -> np.ndarray:
     """Octagons [m]."""
     turn = (np.arange(8) + 0.5) / 8 * 2 * np.pi
     unit = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    return shapely.polygons(middle[:, None] + radius_m[:, None, None] * unit)
+    corners = middle[:, None] + radius_m[:, None, None] * unit
+    return np.asarray(shapely.polygons(corners))
 
 
 def points_inside(

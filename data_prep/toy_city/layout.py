@@ -167,7 +167,7 @@ def _water(
     if rng.uniform() < 0.5:
         axis[:, 1] = height_m - axis[:, 1]
     half_width_m = float(np.clip(0.012 * extent_m, 14.0, 42.0))
-    river = shapely.buffer(shapely.linestrings(axis), half_width_m)
+    river = shapely.buffer(shapely.LineString(axis), half_width_m)
     spots = rng.uniform(0.15, 0.85, (40, 2)) * area.size_m
     spot = spots[np.argmin(np.abs(urbanity(spots) - 0.30))]
     turn = np.linspace(0, 2 * np.pi, 90, endpoint=False)
@@ -175,7 +175,7 @@ def _water(
         0.045 * extent_m * (1 + 0.18 * np.sin(2 * turn + 1) + 0.1 * np.sin(5 * turn))
     )
     shore = spot + np.stack([1.5 * np.cos(turn), np.sin(turn)], 1) * radius_m[:, None]
-    return shapely.union(river, shapely.polygons(shore))
+    return shapely.union(river, shapely.Polygon(shore))
 
 
 def _district_blocks(

@@ -55,8 +55,8 @@ class Overlay:
         self.area = area
         self.grid = label_grid(area)
         # Streets are one more "block", the last.
-        shape = math.prod(self.grid.shape), block_count + 1
-        self._cells = sparse.csr_array(shape)
+        self._shape = math.prod(self.grid.shape), block_count + 1
+        self._cells = sparse.csr_array(self._shape)
 
     def add(self, corner: tuple[int, int], block: Int[np.ndarray, "h w"]) -> None:
         """Adds the blocks of a window's pixels.
@@ -71,11 +71,11 @@ class Overlay:
         row = ((south_m + self.grid.north_m) // LABEL_PIXEL_M).astype(int)
         column = ((east_m - self.grid.west_m) // LABEL_PIXEL_M).astype(int)
         cell = row[:, None] * self.grid.shape[1] + column
-        street = self._cells.shape[1] - 1
+        street = self._shape[1] - 1
         block = np.where(block < 0, street, block)
         pixel_m2 = np.full(block.size, gsd_m**2)
         self._cells += sparse.coo_array(
-            (pixel_m2, (cell.ravel(), block.ravel())), self._cells.shape
+            (pixel_m2, (cell.ravel(), block.ravel())), self._shape
         ).tocsr()
 
     @property

@@ -109,8 +109,9 @@ class Painter:
                     draw.polygon(points, fill=round(255 * SHADE))
                 image.paste((0, 0, 8), mask=mask)
             else:
-                dry = autumn and layer.autumn_rgb is not None
-                rgb = layer.autumn_rgb if dry else layer.rgb
+                rgb = layer.rgb
+                if autumn and layer.autumn_rgb is not None:
+                    rgb = layer.autumn_rgb
                 draw = ImageDraw.Draw(image)
                 for number, points in outlines:
                     draw.polygon(points, fill=tuple(rgb[number].tolist()))
@@ -120,6 +121,7 @@ class Painter:
         self, corner: tuple[int, int], shape: tuple[int, int]
     ) -> Float[np.ndarray, "h w"]:
         """Dates of a window's pixels, from summer (0) to late autumn (1)."""
+        assert self.dates is not None
         gsd_m = self.area.gsd_m
         east_m = (np.arange(shape[1]) + corner[1] + 0.5) * gsd_m
         south_m = (np.arange(shape[0]) + corner[0] + 0.5) * gsd_m
@@ -187,4 +189,4 @@ def _outlines(
     ends = np.flatnonzero(np.diff(owner)) + 1
     owners = owner[np.concatenate([[0], ends])] if len(owner) else []
     for number, ring in zip(owners, np.split(flat, ends), strict=len(owner) > 0):
-        yield index[number], ring.ravel().tolist()
+        yield int(index[number]), ring.ravel().tolist()

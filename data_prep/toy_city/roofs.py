@@ -44,7 +44,7 @@ def shadows(roofs: Footprints, sun: Sun) -> Layer:
     height_m = np.minimum(STOREY_M * roofs.storeys, MAX_HEIGHT_M)
     moved = roofs.corners + (height_m[:, None] * sun.shadow_per_m)[:, None]
     swept = shapely.multipoints(np.concatenate([roofs.corners, moved], axis=1))
-    return Layer(shapely.convex_hull(swept), None)
+    return Layer(np.asarray(shapely.convex_hull(swept)), None)
 
 
 def roof_layers(
@@ -109,8 +109,8 @@ def _ridges(corners: Corners, along: np.ndarray, tone: np.ndarray) -> list[Layer
     gutter = patch(corners, (middle, middle + dark), across)
     ridge = patch(corners, (start, middle), across)
     return [
-        layer(shapely.polygons(gutter), tone + RIDGE_CONTRAST * DARK_STEP),
-        layer(shapely.polygons(ridge), tone + RIDGE_CONTRAST * LIGHT_STEP),
+        layer(np.asarray(shapely.polygons(gutter)), tone + RIDGE_CONTRAST * DARK_STEP),
+        layer(np.asarray(shapely.polygons(ridge)), tone + RIDGE_CONTRAST * LIGHT_STEP),
     ]
 
 
@@ -126,6 +126,6 @@ def _plants(
     box = square(middle, corners, PLANT_SIDE_M)
     shade = box + PLANT_SHADOW_M * sun.turned(np.array(PLANT_SHADOW_SIDE))
     return [
-        layer(shapely.polygons(shade), tone + DARK_STEP),
-        layer(shapely.polygons(box), tone + LIGHT_STEP),
+        layer(np.asarray(shapely.polygons(shade)), tone + DARK_STEP),
+        layer(np.asarray(shapely.polygons(box)), tone + LIGHT_STEP),
     ]

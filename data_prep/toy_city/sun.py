@@ -65,4 +65,5 @@ class Sun:
             return near
         far = discs(middle + self.stretch * offset_m, radius_m)
         corners = [shapely.get_coordinates(p).reshape(-1, 9, 2) for p in (near, far)]
-        return shapely.convex_hull(shapely.multipoints(np.concatenate(corners, 1)))
+        points = shapely.multipoints(np.concatenate(corners, 1))
+        return np.asarray(shapely.convex_hull(points))

@@ -69,7 +69,7 @@ def _entries(folder: Path) -> Collection[str]:
 def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:
     """Paints the mosaic into a tiled GeoTIFF and adds its blocks to the overlay."""
     area = painter.area
-    profile = dict(
+    profile: dict[str, Any] = dict(
         driver="GTiff",
         width=area.shape_px[1],
         height=area.shape_px[0],

@@ -71,7 +71,8 @@ def resample(
 
 def grey(planes: Planes) -> Float[Array, "*a"]:
     """Luma of each pixel."""
-    return sum(weight * plane for weight, plane in zip(LUMA, planes, strict=True))
+    red, green, blue = (weight * of for weight, of in zip(LUMA, planes, strict=True))
+    return red + green + blue
 
 
 def mean_grey(planes: Planes) -> Float[Array, "*b 1 1"]:

@@ -102,7 +102,7 @@ class FeatureFile:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Names and features, some thousand rows at a time."""
         columns = [self.id_column, *self.features]
-        if isinstance(self.source, pa.Table):
+        if not isinstance(self.source, parquet.ParquetFile):
             yield from self.source.select(columns).to_batches()
             return
         with _readable(self.where, self.path.suffix):
@@ -297,7 +297,7 @@ def _feature_columns(
     if wanted is not None:
         return _asked_for(opened, wanted, lists, numbers)
     named = (opened.metadata.get("column"), *USUAL_COLUMNS)
-    usual = [column for column in named if column in lists]
+    usual = [str(column) for column in named if column in lists]
     if usual or len(lists) == 1:
         return ((usual or lists)[0],)
     if lists:

@@ -228,7 +228,7 @@ def _check_widths(
 def _check_finite(
     opened: FeatureFile, ids: Sequence[str], features: Float[np.ndarray, "r m"]
 ) -> None:
-    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist()
     if len(broken):
         raise InputError(
             f"{opened.where}: {len(broken)} of {len(ids)} regions have features that "

@@ -212,6 +212,7 @@ class _ProcessRows(grain.MapDataset):
             batch * self._batch_size + self._first + row, len(self._parent)
         )
         region = self._parent[epoch * len(self._parent) + place]
+        assert region is not None
         return region, not shown_before
 
 

@@ -136,9 +136,11 @@ class RecordSource:
         image: bool,
         into: UInt8[np.ndarray, "n h w 3"] | None,
     ) -> list[schema.Record]:
-        new = [index for index in dict.fromkeys(indices) if index not in self._cache]
-        self._cache.update(zip(new, self._read(new, [True] * len(new)), strict=True))
-        records = [self._cache[index] for index in indices]
+        cache = self._cache
+        assert cache is not None
+        new = [index for index in dict.fromkeys(indices) if index not in cache]
+        cache.update(zip(new, self._read(new, [True] * len(new)), strict=True))
+        records = [cache[index] for index in indices]
         if into is not None:
             for tile, record in zip(into, records, strict=True):
                 tile[...] = record["image"]

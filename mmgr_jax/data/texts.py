@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -240,13 +241,16 @@ def _wordllama() -> _Embed:
             f"Install the version that {REQUIREMENTS} names: "
             f"`{MODELS['wordllama']}`."
         ) from error
-    return model.embed
+    return cast(_Embed, model.embed)  # with `return_np`, its default, an array
 
 
 def _sentence_transformers(folder: str | None) -> _Embed:
     # Read once, while its packages are imported.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    from sentence_transformers import SentenceTransformer
+    # Not among the requirements of those who check types.
+    from sentence_transformers import (  # pyright: ignore[reportMissingImports]
+        SentenceTransformer,
+    )
 
     try:
         model = SentenceTransformer(folder, device="cpu", local_files_only=True)

@@ -47,11 +47,11 @@ class _Count:
         self.programs, self.seconds = 0, 0.0
         monitoring.register_event_duration_secs_listener(self._note)
 
-    def _note(self, event: str, seconds: float, **_: object) -> None:
+    def _note(self, event: str, duration_secs: float, **_: object) -> None:
         if event == _EVENT:
             with self._lock:
                 self.programs += 1
-                self.seconds += seconds
+                self.seconds += duration_secs
 
 
 count = functools.cache(_Count)

@@ -24,6 +24,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+
+# Private: JAX shows neither its launchers nor the service that joined the processes,
+# whose barrier and store need no devices (see `barrier`). Nothing else here is.
 from jax._src import clusters
 from jax._src import distributed as jax_distributed
 
@@ -169,7 +172,7 @@ def join_options(
             "config.distributed.mode='off', but config.distributed names other "
             f"processes ({_settings(given)}). Take one of them back."
         )
-    if missing:
+    if coordinator is None or num_processes is None or process_id is None:
         raise InputError(
             f"config.distributed is given by half: {_settings(given)}, but not "
             f"{', '.join(missing)}. Give coordinator (HOST:PORT of process 0), "

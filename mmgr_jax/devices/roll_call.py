@@ -16,7 +16,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmgr_jax import __version__
 from mmgr_jax.disk import files
@@ -82,7 +82,7 @@ def _gather(
                         caller, _ = server.accept()
                         caller.setblocking(False)
                         ready.register(caller, selectors.EVENT_READ, bytearray())
-                elif not waiting.heard(key.fileobj, key.data):
+                elif not waiting.heard(cast(socket.socket, key.fileobj), key.data):
                     ready.unregister(key.fileobj)
             if time.monotonic() - told > TELL_EVERY_S:
                 told = time.monotonic()

@@ -124,9 +124,10 @@ def _certainty(config: ConfigDict, cities: Sequence[City]) -> Certainty:
         blocks.append(member + last)
         last += member.max() + 1
     centre_m = None
-    if all(city.centre_m is not None for city in cities):
+    centres_m = [city.centre_m for city in cities if city.centre_m is not None]
+    if len(centres_m) == len(cities):
         centre_m = np.concatenate(
-            [city.centre_m + index * APART_M for index, city in enumerate(cities)]
+            [places_m + index * APART_M for index, places_m in enumerate(centres_m)]
         )
     return Certainty(
         block=np.concatenate(blocks), centre_m=centre_m, **config.eval.certainty

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.groups import Features, below
+from mmgr_jax.evaluation.heads.jobs import Method
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +69,13 @@ def shared_labels(cities: Sequence[Labels]) -> Labels:
 
 
 def joined(
-    cities: Sequence[Mapping[str, Features | None]],
+    cities: Sequence[Mapping[str, Method]],
 ) -> dict[str, Features | None]:
     """Features of the regions of all cities, of the methods that the last one has."""
+    # No rule is shared: what is not features is the mean, None.
+    shared = cast(Sequence[Mapping[str, Features]], cities)
     return {
-        method: None if features is None else below([city[method] for city in cities])
+        method: None if features is None else below([city[method] for city in shared])
         for method, features in cities[-1].items()
     }
 

@@ -318,6 +318,7 @@ def _baselines(
             continue
         words[name] = baseline.sentence
         if name == "neighbour average":
+            assert city.centre_m is not None  # it needs places, see above
             methods[name] = functools.partial(_neighbour_average, city.centre_m)
         elif not (baseline.features or baseline.parts):
             methods[name] = None

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -196,7 +197,9 @@ def encoder(
         )
 
     def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
-        apply = functools.partial(model.apply, variables)
+        def apply(*given: Any, **options: Any) -> Any:
+            return model.apply(variables, *given, **options)
+
         pois = PoiSets.of(batch)
         pooled, stages = encode_image(variables, batch)
         if model.learning.locked and adapted:

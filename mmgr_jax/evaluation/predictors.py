@@ -102,6 +102,7 @@ class Predictor:
                 training=self.likeness.training[self.training_fold != number],
             )
             unlike[rows] = others.outside(features[rows])
+        assert value is not None
         return value, unlike
 
     def _limits(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

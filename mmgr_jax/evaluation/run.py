@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -128,7 +128,7 @@ def predictors_of(
                 task,
                 targets.check(name, *labels[name], len(split.fold)),
                 method,
-                methods[method],
+                cast(Features, methods[method]),  # only of these heads are kept
                 city.regions.block_id,
                 split.fold,
             )

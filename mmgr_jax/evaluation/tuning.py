@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import jax
 import numpy as np
@@ -74,7 +75,7 @@ def _encode(
     """Image features, and the batch statistics after them."""
     if not train:
         features = model.apply(variables, view, method="encode_image")
-        return features, variables["batch_stats"]
+        return cast(jax.Array, features), variables["batch_stats"]
     features, updated = model.apply(
         variables, view, train=True, method="encode_image", mutable=["batch_stats"]
     )

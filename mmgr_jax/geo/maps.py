@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
+from pyproj.exceptions import CRSError
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.disk import files
@@ -261,7 +262,7 @@ def _check(
 def _projected(path: Path, crs: str) -> pyproj.CRS:
     try:
         system = pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
+    except CRSError as error:
         raise InputError(f"{path}: CRS {crs!r} is unknown ({error}).") from error
     if not system.is_projected:
         raise InputError(

@@ -11,6 +11,7 @@ import pyproj
 import shapely
 from jaxtyping import Float
 from pyarrow import parquet
+from pyproj.exceptions import CRSError
 
 from mmgr_jax.data import contents
 from mmgr_jax.data.schema import Label
@@ -184,7 +185,7 @@ def _geo_metadata(
     """The `geo` key of the GeoParquet 1.1 specification."""
     try:
         projjson = pyproj.CRS.from_user_input(crs).to_json_dict()
-    except pyproj.exceptions.CRSError as error:
+    except CRSError as error:
         raise InputError(
             f"{path}: CRS {crs!r} is unknown ({error}). Give a code such as "
             '"EPSG:32651" as config.city.crs.'

@@ -78,8 +78,8 @@ class Regions(NamedTuple):
         late: For the gradient, L of these regions as rows, then its cotangent [2k n].
     """
 
-    z: Sets | None
-    tag: Int[Array, " n"] | None
+    z: Sets
+    tag: Int[Array, " n"]
     late: Float[Array, "2k n"] | None = None
 
     @property
@@ -95,16 +95,15 @@ class Regions(NamedTuple):
     @property
     def log_sum(self) -> LogSums:
         """L of these regions as rows."""
+        assert self.late is not None
         return self.late[: len(self.late) // 2]
 
     @property
     def weight(self) -> LogSums:
         """Cotangent of L."""
+        assert self.late is not None
         return self.late[len(self.late) // 2 :]
 
-
-_REGION_AXIS = Regions(z=1, tag=0, late=1)
-_PADDING = Regions(z=0, tag=-1, late=0)
 
 Carry = Any
 Step = Callable[[Carry, Regions, Regions], Carry]
@@ -178,9 +177,9 @@ def _on_device(
 
     def backward(saved: tuple, weight: LogSums) -> tuple[Sets, Scalar]:
         rows, columns, temperature, log_sum = saved
-        late = Regions(None, None, jnp.concatenate([log_sum, weight]))
-        rows = rows._replace(late=late.late)
-        columns = columns._replace(late=_bring(plan, axes, late).late)
+        late = jnp.concatenate([log_sum, weight])
+        rows = rows._replace(late=late)
+        columns = columns._replace(late=_gathered(plan, axes, late, 1))
         start = (jnp.zeros(rows.z.shape, jnp.float32), jnp.zeros((1, n)))
         step = partial(_add_to_gradient, plan, temperature)
         gradient, slope = _sweep(plan, axes, step, start, rows, columns)
@@ -192,11 +191,13 @@ def _on_device(
 
 def _bring(plan: Plan, axes: Axes, own: Regions) -> Regions:
     """The columns a device begins with: its own in a ring, else those of all."""
+    return _each(own, lambda leaf, axis, _: _gathered(plan, axes, leaf, axis))
+
+
+def _gathered(plan: Plan, axes: Axes, own: Array, axis: int) -> Array:
     if plan.ring or not axes:
         return own
-    return _each(
-        own, lambda leaf, axis, _: jax.lax.all_gather(leaf, axes, axis=axis, tiled=True)
-    )
+    return jax.lax.all_gather(own, axes, axis=axis, tiled=True)
 
 
 def _sweep(
@@ -321,10 +322,9 @@ def _tile_size(regions: Regions, most: int) -> tuple[int, int]:
 def _each(regions: Regions, function: Callable[[Array, int, int], Array]) -> Regions:
     """`function` of each array, its axis of regions and its padding."""
     return Regions(
-        *(
-            leaf if leaf is None else function(leaf, axis, padding)
-            for leaf, axis, padding in zip(regions, _REGION_AXIS, _PADDING, strict=True)
-        )
+        z=function(regions.z, 1, 0),
+        tag=function(regions.tag, 0, -1),
+        late=None if regions.late is None else function(regions.late, 1, 0),
     )
 
 

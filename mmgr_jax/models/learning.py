@@ -99,6 +99,7 @@ class Learning:
 
     def _last_parts(self, encoder: Tree) -> set[str]:
         """Names of the stages or blocks that learn, and of the norm behind them."""
+        assert self.last is not None
         stages = {name: _numbers(name)[0] for name in encoder if _is_block(name)}
         there = sorted(set(stages.values()))
         if encoder and self.last > len(there):

@@ -1,7 +1,7 @@
 """MMGR: an image encoder and a POI-set encoder that meet in one projection space."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -103,6 +103,23 @@ class MMGR(nn.Module):
             outputs["temperature_factor"] = jnp.exp(self.log_temperature_factor)
         return outputs
 
+    @overload
+    def encode_image(
+        self,
+        image: View | Float[Array, "b f"],
+        train: bool = ...,
+        every_stage: Literal[False] = ...,
+    ) -> Float[Array, "b f"]: ...
+
+    @overload
+    def encode_image(
+        self,
+        image: View | Float[Array, "b f"],
+        train: bool = ...,
+        *,
+        every_stage: Literal[True],
+    ) -> dict[str, Array]: ...
+
     def encode_image(
         self,
         image: View | Float[Array, "b f"],
@@ -116,6 +133,16 @@ class MMGR(nn.Module):
         if every_stage:
             return self.image_encoder(image, train, every_stage=True)
         return self.image_encoder(image, train and not self.learning.locked)
+
+    @overload
+    def encode_pois(
+        self, pois: PoiSets, train: bool = ..., apart: Literal[False] = ...
+    ) -> Float[Array, "b q"]: ...
+
+    @overload
+    def encode_pois(
+        self, pois: PoiSets, train: bool = ..., *, apart: Literal[True]
+    ) -> dict[str, Array]: ...
 
     def encode_pois(
         self, pois: PoiSets, train: bool = False, apart: bool = False

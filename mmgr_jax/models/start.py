@@ -76,7 +76,7 @@ def init_variables(model: mmgr.MMGR, key: Key, num_slots: int, size_px: int) -> 
     }
 
 
-def jit_init(init: Callable[[], Tree], layout: Any) -> Callable:
+def jit_init(init: Callable[[], Any], layout: Any) -> Callable:
     """Initialisation as one program, laid out on the mesh.
 
     It runs once, and on a CPU optimising its hundred random draws took 7.1 s against

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, which safetensors asks it for)
 import numpy as np
@@ -157,7 +157,7 @@ def _write_pickled(path: Path, state_dict: StateDict, metadata: dict[str, str]) 
     tensors = OrderedDict(
         (name, torch.tensor(np.asarray(value))) for name, value in state_dict.items()
     )
-    tensors.metadata = metadata
+    cast(Any, tensors).metadata = metadata  # where torch looks for it
     torch.save(tensors, path)
 
 

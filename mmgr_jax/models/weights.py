@@ -8,6 +8,7 @@ needs no torch, `torch_files.py` reads and writes them.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from flax import traverse_util
@@ -85,7 +86,8 @@ def from_torch(
     ignored = re.compile("|".join((COUNTERS, *ignore)))
     left = {name for name in state_dict if not ignored.fullmatch(name)}
     leaves, faults = {}, []
-    for path, template in traverse_util.flatten_dict(dict(like)).items():
+    flat = cast(dict[tuple[str, ...], Any], traverse_util.flatten_dict(dict(like)))
+    for path, template in flat.items():
         if dotted(path) in keep:
             leaves[path] = np.asarray(template)
             continue

@@ -98,7 +98,7 @@ def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
 
 def array_bytes(dtype: str, shape: str) -> int:
     """Size of an array, from its type and its sides as they are written."""
-    bits = _BITS.get(dtype) or int(re.search(r"\d+", dtype)[0])
+    bits = _BITS.get(dtype) or int(re.findall(r"\d+", dtype)[0])
     size = 1
     for side in filter(None, shape.split(",")):
         size *= int(side)

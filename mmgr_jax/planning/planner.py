@@ -95,7 +95,7 @@ def plan(
     exchanges = hlo.collectives(planned.text) if planned else []
     rows = size // mesh.devices.size if size else 0
     maps = traffic.float32_maps(planned.text, rows) if planned else []
-    work = _work(config, mesh, records, size, planned) if planned else None
+    work = _work(config, mesh, records, size, planned) if size and planned else None
     return Plan(
         topology=topology,
         num_devices=mesh.devices.size,

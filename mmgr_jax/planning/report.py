@@ -7,6 +7,7 @@ import math
 from mmgr_jax.planning.chips import GIB
 from mmgr_jax.planning.estimate import LATENCY_S
 from mmgr_jax.planning.planner import Plan
+from mmgr_jax.planning.program import Program
 
 MB = 1e6
 
@@ -53,6 +54,7 @@ def _memory(plan: Plan) -> list[str]:
             f"{plan.largest_microbatch_size}"
         )
     if plan.planned is not None and plan.planned is not asked:
+        assert plan.microbatch_size is not None
         lines.append(
             f"  {_at_a_time(plan, plan.microbatch_size)}: "
             f"{_size(plan.planned.peak_bytes)}{room}{_parts(plan.planned)}; what "
@@ -63,6 +65,7 @@ def _memory(plan: Plan) -> list[str]:
 
 def _work(plan: Plan) -> list[str]:
     work = plan.work
+    assert work is not None
     return [
         "work a view",
         f"  {work.flops / work.views / 1e9:.1f} GFLOP, "
@@ -113,7 +116,7 @@ def _at_a_time(plan: Plan, size: int) -> str:
     return f"{size} regions at a time ({size // plan.num_devices} a chip)"
 
 
-def _parts(program: object) -> str:
+def _parts(program: Program) -> str:
     if not program.fits:
         return ""
     return (

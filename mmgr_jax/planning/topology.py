@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -39,7 +41,7 @@ def mesh_of(topology: str, **mesh: int) -> Mesh:
     return sharding.make_mesh(**mesh, devices=devices)
 
 
-def _tpu_devices(topology: str) -> list[jax.Device]:
+def _tpu_devices(topology: str) -> Sequence[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
             f"--topology={topology}: compiling for TPUs needs jax[tpu], which is not "

@@ -131,8 +131,10 @@ def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> li
     best = max(known, key=lambda m: sign * task.main[m].metrics[task.headline])
     rows = {}
     for reference in references[best]:
-        if reference in task.main:
-            found = task.difference(best, reference)[task.headline]
+        if reference not in task.main:
+            continue
+        if (difference := task.difference(best, reference)) is not None:
+            found = difference[task.headline]
             rows[reference] = [_signed(found.estimate), _brackets(found), _said(found)]
     title = f"{task.headline} of {best} less that of (above 0: {best} is better)"
     return ["", *_grid(title, ["", "95 %", ""], rows)] if rows else []

@@ -111,7 +111,7 @@ def regions_json(
     if count > MOST_REGIONS:
         chosen = np.sort(np.random.default_rng(0).permutation(count)[:MOST_REGIONS])
     return {
-        "region_id": [region_ids[index] for index in chosen],
+        "region_id": [region_ids[index] for index in chosen.tolist()],
         "x_m": np.round(centre_m[chosen, 0], 1).tolist(),
         "y_m": np.round(centre_m[chosen, 1], 1).tolist(),
         "block": block[chosen].tolist(),
@@ -209,7 +209,7 @@ def _gaps(task: Task) -> dict[str, dict[str, dict[str, float | None]]]:
     if not {"block", "random"} <= task.results.keys():
         return {}
     return {
-        protocol: {method: finite(task.gap(method, protocol)) for method in by}
+        protocol: {method: finite(task.gap(method, protocol) or {}) for method in by}
         for protocol, by in task.results["random"].items()
     }
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def save(folder: Path, tree: Tree, metadata: Mapping[str, Any]) -> None:
         folder, KIND, key="folder", known=_as_before_marks, sums=True
     ) as new:
         ocp.save_checkpointables(
-            new / "new", {"arrays": dict(tree)}, custom_metadata=jsonable(metadata)
+            str(new / "new"), {"arrays": dict(tree)}, custom_metadata=jsonable(metadata)
         )
         for entry in (new / "new").iterdir():
             entry.rename(new / entry.name)
@@ -68,10 +68,10 @@ def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:
     try:
         if not marks.verify(folder, KIND):
             marks.refuse_unreadable(folder)  # of an earlier version
-        found = ocp.checkpointables_metadata(folder)
+        found = ocp.checkpointables_metadata(str(folder))
         template = as_numpy(found.metadata["arrays"])
-        arrays = ocp.load_checkpointables(folder, {"arrays": template})["arrays"]
-        return arrays, found.custom_metadata
+        arrays = ocp.load_checkpointables(str(folder), {"arrays": template})["arrays"]
+        return arrays, cast(Mapping[str, Any], found.custom_metadata)
     except InputError:
         raise
     except Exception as error:  # Orbax raises many kinds for a torn folder

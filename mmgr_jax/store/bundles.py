@@ -95,7 +95,7 @@ def as_before_marks(bundle: Path) -> Collection[str]:
 def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
     """Shapes and types of the arrays of some items, as far as the bundle has them."""
     with _read(bundle):
-        found = ocp.checkpointables_metadata(bundle).metadata
+        found = ocp.checkpointables_metadata(str(bundle)).metadata
         for name in items:
             if found.get(name) is None and (bundle / name).is_dir():
                 raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
@@ -105,7 +105,7 @@ def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
 def load(bundle: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The items of a bundle that has been verified, as the templates want them."""
     with _read(bundle):
-        return ocp.load_checkpointables(bundle, wanted)
+        return ocp.load_checkpointables(str(bundle), dict(wanted))
 
 
 def load_metadata(bundle: Path) -> Metadata:

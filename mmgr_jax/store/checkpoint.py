@@ -136,7 +136,7 @@ class Checkpoints:
         bundle = self._unfinished / str(step)
         with refusals.explained(self._directory), arrays.written_by_one():
             response = ocp.save_checkpointables_async(
-                bundle,
+                str(bundle),
                 {
                     "model": _model_tree(state),
                     "train": {"opt_state": state.opt_state, "step": state.step},
@@ -344,7 +344,7 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
         new = folders.partial(bundle, bundles.KIND)
         try:
             ocp.save_checkpointables(
-                new / "0",
+                str(new / "0"),
                 {"model": dict(variables)},
                 custom_metadata=bundles.told(metadata),
             )

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import traverse_util
@@ -47,13 +47,16 @@ def start_from(
             categories, or does not fit the model; with every array that does not.
     """
     metadata = checkpoint.load_metadata(bundle)
-    given = traverse_util.flatten_dict(dict(checkpoint.load_arrays(bundle)))
+    # Flax declares all that leaves may be; ours are arrays.
+    flat = traverse_util.flatten_dict(dict(checkpoint.load_arrays(bundle)))
+    given = cast(dict[tuple[str, ...], Any], flat)
     present = {path[1] for path in given}
     taken = _check_parts(tuple(parts), present, bundle)
     if "poi_encoder" in taken and metadata.categories:
         _check_categories(metadata.categories, categories, bundle)
     given = {path: leaf for path, leaf in given.items() if path[1] in taken}
-    ours = traverse_util.flatten_dict(dict(variables), keep_empty_nodes=True)
+    flat = traverse_util.flatten_dict(dict(variables), keep_empty_nodes=True)
+    ours = cast(dict[tuple[str, ...], Any], flat)
     _check_fit(given, ours, bundle)
     for path, leaf in given.items():
         ours[path] = jax.device_put(leaf.astype(ours[path].dtype), ours[path].sharding)

@@ -89,7 +89,9 @@ class Tower:
             InputError: If some are not finite.
         """
         if self.table is not None:
-            return self.found(variables)
+            of_table = self.found(variables)
+            assert of_table is not None
+            return of_table
         about = self.about(variables)
         path = self.path(about)
         if distributed.is_first() and load(path, len(self.source)) is None:
@@ -161,6 +163,7 @@ class Tower:
                         total,
                         (now - start) / done * (total - done),
                     )
+            assert kept is not None  # records hold a region at least
             kept.flush()
             del kept
             told = {**about, "sha256": contents.of_file(partial)}

@@ -60,6 +60,7 @@ class Board:
         self._events = None
 
     def _add(self, step: int, **content: object) -> None:
+        assert self._events is not None
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)
         self._events.write_event(event)
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -148,6 +148,7 @@ def _loop(
         batch_size=run.metadata.config["data"]["batch_size"],
     )
     log.info("compiling the step (under a minute on a CPU, once a machine) ...")
+    assert run.put is not None  # see `Experiment.ready`
     recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
         metrics.Writer(
@@ -177,7 +178,9 @@ def _loop(
                 if step == start + 1:  # its time is its compilation's
                     rates = {"data_wait_share": rates["data_wait_share"]}
                 values |= rates
-                values["learning_rate"] = float(run.learning_rate(step - 1))
+                values["learning_rate"] = float(
+                    cast(float, run.learning_rate(step - 1))
+                )
                 writer.write(step, values)
                 log.info(metrics.log_line(step, run.total_steps, values))
             if last or step % run.save_every == 0:
@@ -213,7 +216,9 @@ class _Pace:
         before = time.perf_counter()
         rows = next(iterator)
         batch = put(rows)
-        if self.running is None or self.running.is_ready():
+        # JAX does not declare it.
+        running: Any = self.running
+        if running is None or running.is_ready():
             self._clock.add_wait(time.perf_counter() - before)
         return rows, batch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +132,7 @@ def scaled_by_part(
             for a whole branch of the tree where a number stands in its place.
     """
 
-    def scale(updates: Tree, params: Tree | None = None) -> Tree:
+    def scale(updates: Any, params: Any = None) -> Any:
         del params
         return jax.tree.map(
             lambda factor, part: jax.tree.map(lambda leaf: factor * leaf, part),

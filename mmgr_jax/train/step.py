@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def make_train_step(
     """
     check_choice("train.gradient_dtype", gradient_dtype, GRADIENT_DTYPES)
 
-    def encode(
+    def encode_whole(
         params: Tree, batch_stats: Tree, batch: Batch, key: Key
     ) -> tuple[Outputs, Tree]:
         if model.learning.locked:
@@ -104,6 +104,7 @@ def make_train_step(
         )
         return apply(model, params, batch_stats, batch, views)
 
+    encode: Encode = encode_whole
     if microbatches > 1:
         encode = in_microbatches(encode, microbatches)
     if mesh is not None and mesh.size > 1:
@@ -147,7 +148,7 @@ def apply(
         mutable=["batch_stats"],
         method=method,
     )
-    return outputs, updates.get("batch_stats", {})
+    return outputs, cast(Tree, updates.get("batch_stats", {}))
 
 
 def apply_kept(
@@ -306,7 +307,7 @@ def make_update(
         }
         return TrainState(
             step=state.step + 1,
-            params=joined(optax.apply_updates(learnt, updates), still),
+            params=joined(cast(Tree, optax.apply_updates(learnt, updates)), still),
             batch_stats=batch_stats,
             opt_state=opt_state,
         ), metrics

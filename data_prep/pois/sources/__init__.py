@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import geopandas as gpd
 import numpy as np
@@ -140,7 +140,8 @@ def places(table: pd.DataFrame) -> gpd.GeoSeries:
     logging.info("geometries answered by a point inside them: %s", counts)
     rows = geometry.index.isin(other.index)
     points = geometry.copy()
-    points[rows] = geometry[rows].make_valid().representative_point()
+    chosen = cast(gpd.GeoSeries, geometry[rows])  # pandas' stubs know no subclasses
+    points[rows] = chosen.make_valid().representative_point()
     return points
 
 

@@ -184,7 +184,7 @@ def categorised(
             rule = of_key.get(str(text), of_key.get("*"))
             if rule is None or not rule.category:
                 continue
-            rows = rows[best[rows] > rule.rank]
+            rows = np.asarray(rows)[best[rows] > rule.rank]
             best[rows] = rule.rank
             category[rows] = rule.category.replace("*", str(text))
             parent[rows] = rule.parent.replace("*", str(text))

@@ -12,7 +12,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
+import pyogrio.raw
 import shapely
 
 from data_prep.files import table_formats
@@ -75,8 +75,9 @@ def read_with_quackosm(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
             file is damaged.
     """
     try:
-        import duckdb
-        import quackosm
+        # Not among the requirements of those who check types.
+        import duckdb  # pyright: ignore[reportMissingImports]
+        import quackosm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
             f"config.pois.osm.reader is 'quackosm': {error}. Run `pip install -r "

@@ -7,6 +7,7 @@ for less than their number says: see `intervals`.
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -110,10 +111,11 @@ def _permuted(
 
 def _check(values: np.ndarray, weights: sparse.csr_array, islands: int) -> None:
     num_regions = len(values)
-    if weights.shape != (num_regions, num_regions):
+    size = cast(tuple[int, int], weights.shape)  # SciPy declares None as well
+    if size != (num_regions, num_regions):
         raise InputError(
             f"Moran's I: values of {num_regions} regions, weights of "
-            f"{weights.shape[0]}. Take the weights between the labelled regions."
+            f"{size[0]}. Take the weights between the labelled regions."
         )
     if islands == num_regions:
         raise InputError(

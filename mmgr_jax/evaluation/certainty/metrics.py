@@ -1,5 +1,7 @@
 """How far predictions are from the truth: numbers, area shares and classes."""
 
+from typing import Any, cast
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
@@ -229,7 +231,8 @@ def _on_log_scale(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]
 def _spearman(truth: np.ndarray, prediction: np.ndarray) -> float:
     if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
         return float("nan")
-    return float(stats.spearmanr(truth, prediction).statistic)
+    found = cast(Any, stats.spearmanr(truth, prediction))  # a class made at run time
+    return float(found.statistic)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

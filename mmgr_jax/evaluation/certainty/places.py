@@ -44,8 +44,8 @@ def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> W
             f"{num_neighbours} neighbours among {len(centre_m)} regions: at least one "
             "neighbour and two regions are needed."
         )
-    tree = spatial.cKDTree(centre_m)
-    _, found = tree.query(centre_m, k=count + 1)
+    tree = spatial.KDTree(centre_m)
+    found = np.asarray(tree.query(centre_m, k=count + 1)[1])
     rows = np.arange(len(centre_m))
     # Regions in one place may come before the region itself, or push it out.
     own = found == rows[:, None]

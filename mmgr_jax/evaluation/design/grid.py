@@ -81,10 +81,13 @@ class Grid:
     def of(self, indices: Sequence[int]) -> Grid:
         """Some of the cells."""
         of = list(indices)
-        roles = (self.train, self.validation, self.test, self.parts, self.scaled_by)
         return Grid(
             tuple(self.cells[index] for index in of),
-            *(None if role is None else role[of] for role in roles),
+            self.train[of],
+            self.validation[of],
+            self.test[of],
+            None if self.parts is None else self.parts[of],
+            None if self.scaled_by is None else self.scaled_by[of],
         )
 
     def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
@@ -109,6 +112,7 @@ class Grid:
         Cells are in order, and the parts of each. Numbers have the scale of all labels
         of the cell, so that the losses of its parts can be added up.
         """
+        assert self.parts is not None
         labels = self.parts >= 0
         counts = self.parts.max(axis=1) + 1
         cell = np.repeat(np.arange(len(counts)), counts)

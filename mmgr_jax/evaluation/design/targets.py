@@ -127,7 +127,7 @@ def check(
             f"label/{name}: shape {values.shape} for {num_regions} regions of kind "
             f"{label.kind!r}, expected {shape}"
         )
-    known = np.isfinite(values.reshape(num_regions, -1)).all(axis=1)
+    known = np.all(np.isfinite(values.reshape(num_regions, -1)), axis=1)
     if not known.any():
         raise InputError(
             f"label/{name}: none of the {num_regions} regions has a known value. "

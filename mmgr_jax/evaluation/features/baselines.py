@@ -59,7 +59,7 @@ BASELINES: Mapping[str, Baseline] = {
     "mean": Baseline("the mean of the training labels"),
     "coordinates": Baseline(
         "where a region lies: a polynomial of degree 3 in its coordinates",
-        lambda inputs: Features.of("place", trend_surface(inputs.centre_m)),
+        lambda inputs: Features.of("place", trend_surface(_centres_m(inputs))),
         needs="place",
     ),
     "neighbour average": Baseline(
@@ -119,6 +119,12 @@ def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
         elif baseline.features is not None:
             found[name] = baseline.features(inputs)
     return found
+
+
+def _centres_m(inputs: Inputs) -> Float[np.ndarray, "r 2"]:
+    """Centres of the regions, of a baseline that needs them."""
+    assert inputs.centre_m is not None
+    return inputs.centre_m
 
 
 def trend_surface(
@@ -210,8 +216,9 @@ def neighbour_average(
                 f"{len(part)}. Ask for fewer folds (config.eval.num_folds)."
             )
     counts = sorted({min(count, int(train.sum())) for count in counts})
-    tree = spatial.cKDTree(centre_m[train])
-    _, nearest = tree.query(centre_m, k=list(range(1, counts[-1] + 1)))
+    tree = spatial.KDTree(centre_m[train])
+    nearest = np.asarray(tree.query(centre_m, k=counts[-1])[1])
+    nearest = nearest.reshape(len(centre_m), -1)  # of one neighbour without this axis
     labels = target[train].astype(np.float64)
     chosen, prediction, least = 0, np.zeros(0), np.inf
     for count in counts:

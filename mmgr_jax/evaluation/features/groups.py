@@ -182,5 +182,5 @@ def _mean(
 
 def pairs_within(centre_m: Float[np.ndarray, "r 2"], radius_m: float) -> np.ndarray:
     """Pairs of regions [p 2] whose centres are at most so far apart, each pair once."""
-    tree = spatial.cKDTree(centre_m)
+    tree = spatial.KDTree(centre_m)
     return tree.query_pairs(radius_m, output_type="ndarray").astype(np.int64)

@@ -62,7 +62,10 @@ def image_statistics(tiles: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "
             f"at least {MIN_SIZE_PX} x {MIN_SIZE_PX} are needed. Leave the baseline "
             "'image statistics' out of config.eval.baselines."
         )
-    grey = sum(tiles[..., c] * np.int32(weight) for c, weight in enumerate(GREY))
+    red, green, blue = (
+        tiles[..., c] * np.int32(weight) for c, weight in enumerate(GREY)
+    )
+    grey = red + green + blue
     level = grey.astype(np.float32) / 255e3
     counts = _counts(tiles)
     parts = (

@@ -67,6 +67,7 @@ def cross_validated(
     (`softmax.PATIENCE`). What a part left out counts as its loss by the next
     stronger one, less than it would be; where that would win, it is fitted after all.
     """
+    assert grid.parts is not None
     parts = grid.by_parts()
     owner = np.repeat(np.arange(len(grid.cells)), grid.parts.max(axis=1) + 1)
     sizes = parts.validation.sum(axis=1)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, UInt8
 
 from mmgr_jax import augment
@@ -187,9 +186,8 @@ def _compiled(
 
         gradient, batch_stats = jax.grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-        return _State(
-            optax.apply_updates(state.params, updates), batch_stats, opt_state
-        )
+        params = cast(Tree, optax.apply_updates(state.params, updates))
+        return _State(params, batch_stats, opt_state)
 
     @jax.jit
     def predict(params: Tree, batch_stats: Tree, tiles: Array) -> Array:
@@ -253,7 +251,9 @@ def _outputs(
     return np.concatenate(found)
 
 
-def _loss(out: ArrayLike, target: ArrayLike, is_number: bool) -> Array:
+def _loss(
+    out: Array | np.ndarray, target: Array | np.ndarray, is_number: bool
+) -> Array:
     """Squared error of a number on its scale, or cross entropy of shares, [b]."""
     if is_number:
         return jnp.sum((out - target) ** 2, axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -85,9 +85,9 @@ class Problem(NamedTuple):
     """
 
     train: subsets.Rows
-    target: Float[np.ndarray, "j n k"]
+    target: Float[Any, "j n k"]
     validation: subsets.Rows
-    truth: Float[np.ndarray, "j m k"]
+    truth: Float[Any, "j m k"]
 
     def together(self) -> Problem:
         """A cell by itself, whose validation part joins what is learnt from."""
@@ -153,18 +153,19 @@ def fit_cells(
         bytes_a_cell: What a cell takes beside that.
         raw: Regress numbers as they are.
     """
-    scales: list[Scale | None] = [None] * len(grid.cells)
+    numbers: list[Scale] = []
     if target.is_number:
         known = np.where(target.known, target.values, 0.0)
-        scales = [
+        numbers = [
             Scale() if raw else Scale.of(known[train], log=target.log)
             for train in (grid.train if grid.scaled_by is None else grid.scaled_by)
         ]
+    scales: Sequence[Scale | None] = numbers or [None] * len(grid.cells)
 
     def truth(rows: subsets.Rows, cells: Sequence[int]) -> np.ndarray:
         if not target.is_number:
             return rows.take(target.shares())
-        own = [scales[cell].regressed(known) for cell in cells]
+        own = [numbers[cell].regressed(known) for cell in cells]
         return rows.take_own(np.stack(own))[:, :, None]
 
     predictions, losses, settings = {}, {}, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import joblib
 import numpy as np
@@ -119,13 +119,16 @@ class Job:
         changes hands; two threads took as long as one, and two processes half of that.
         """
         shareable = [call for call in calls if self._in_numpy(call)]
-        elsewhere = iter(())
+        elsewhere: Iterator[protocols.Fits] = iter(())
         if shared := self.seconds(shareable) > WORTH_S:
             cores = min(joblib.cpu_count(), MOST_PROCESSES)
             with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
-                elsewhere = joblib.Parallel(return_as="generator")(
-                    joblib.delayed(by_fold.fit)(**self._arguments(call))
-                    for call in shareable
+                elsewhere = cast(  # joblib returns what `return_as` says
+                    Iterator[protocols.Fits],
+                    joblib.Parallel(return_as="generator")(
+                        joblib.delayed(by_fold.fit)(**self._arguments(call))
+                        for call in shareable
+                    ),
                 )
         for call in calls:
             there = shared and self._in_numpy(call)
@@ -139,7 +142,8 @@ class Job:
         """What comes of a call, here."""
         of = self.methods[call.method]
         if not _reads(of):
-            return _by_rule(of or _mean, call.target, call.cells)
+            rule = _mean if of is None else cast(Rule, of)  # `check` refuses others
+            return _by_rule(rule, call.target, call.cells)
         if call.protocol == "finetune":
             return self.tuners[call.method](call.target, call.cells)
         return by_fold.fit(**self._arguments(call))
@@ -174,8 +178,9 @@ class Job:
 
 
 def _grouped(of: Method) -> Method:
-    whole = isinstance(of, np.ndarray) and of.ndim == 2
-    return Features.of("features", of) if whole else of
+    if isinstance(of, np.ndarray) and of.ndim == 2:
+        return Features.of("features", of)
+    return of
 
 
 def _reads(of: Method) -> bool:

@@ -36,11 +36,11 @@ def fit(
     cross entropy of shares and classes. Of equally near regions the first counts.
     """
     x = features.astype(np.float64)
-    counts = np.asarray(counts)
+    allowed = np.asarray(counts)
 
     def solve(problem: Problem, _: Sequence[int]) -> Found:
         cells = list(problem.cells())
-        solved = [_cell(x, cell, counts, target.is_number, weight) for cell in cells]
+        solved = [_cell(x, cell, allowed, target.is_number, weight) for cell in cells]
         means, losses, best, standards = zip(*solved, strict=True)
 
         def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -49,7 +49,7 @@ def fit(
             return weights, standard.mean, standard.inverse
 
         sizes = [len(cell.target) for cell in cells]
-        settings = np.minimum(counts[list(best)], sizes)
+        settings = np.minimum(allowed[list(best)], sizes)
         return Found(np.stack(means), np.stack(losses), settings, head)
 
     return fit_cells(

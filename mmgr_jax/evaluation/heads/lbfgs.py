@@ -11,7 +11,6 @@ al. (2014), Large-scale L-BFGS using MapReduce, for the recursion in dot product
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -37,24 +36,29 @@ class Losses(Protocol):
     `at` is what a loss leaves for its derivatives at the same place, [j ...].
     """
 
-    def predict(self, weights: np.ndarray) -> np.ndarray:
+    def predict(self, weights: np.ndarray, /) -> np.ndarray:
         """Predictions of weights."""
+        ...
 
     def loss(
-        self, prediction: np.ndarray, weights: np.ndarray
+        self, prediction: np.ndarray, weights: np.ndarray, /
     ) -> tuple[np.ndarray, np.ndarray]:
         """Losses [j], and `at`."""
+        ...
 
-    def gradient(self, at: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def gradient(self, at: np.ndarray, weights: np.ndarray, /) -> np.ndarray:
         """Gradient by the weights [j k q]."""
+        ...
 
     def bend(
-        self, at: np.ndarray, turn: np.ndarray, direction: np.ndarray
+        self, at: np.ndarray, turn: np.ndarray, direction: np.ndarray, /
     ) -> np.ndarray:
         """Second derivatives [j] along a direction, whose predictions are `turn`."""
+        ...
 
-    def of(self, rows: np.ndarray) -> Losses:
+    def of(self, rows: np.ndarray, /) -> Losses:
         """Those of some of the problems."""
+        ...
 
 
 class _Point(NamedTuple):
@@ -175,7 +179,8 @@ def _search(
     bend = losses.bend(start.at, turn, direction)
     length = np.where(state.active, promise / np.where(bend > 0, bend, 1.0), 0.0)
     slack = ROUNDING * np.abs(start.value)
-    for halving in itertools.count():
+    halvings = 0
+    while True:
         by = length[:, None, None]
         point = _Point.of(
             losses, start.weights + by * direction, start.prediction + by * turn
@@ -183,8 +188,9 @@ def _search(
         bad = point.value > start.value - ARMIJO * length * promise + slack
         if not bad.any():
             return length, point
-        shorter = length / 2 if halving < MAX_HALVINGS else 0.0
+        shorter = length / 2 if halvings < MAX_HALVINGS else 0.0
         length = np.where(bad, shorter, length)
+        halvings += 1
 
 
 def _remember(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -45,13 +46,13 @@ def fit(
     the cell, so that a spread over seeds has both sources.
     """
     given = jnp.asarray(features, jnp.float32)
-    weight = np.ones(features.shape[1]) if weight is None else weight
-    weight = jnp.asarray(weight, jnp.float32)
+    factor = np.ones(features.shape[1]) if weight is None else weight
+    factor = jnp.asarray(factor, jnp.float32)
 
     def solve(problem: Problem, cells: Sequence[int]) -> Found:
         keys = two_layers.keys(seed, grid, cells)
         of = _solve(
-            given, weight, subsets.single(problem), keys, target.is_number, hidden
+            given, factor, subsets.single(problem), keys, target.is_number, hidden
         )
         outputs, loss, step, weights, standard = jax.tree.map(np.asarray, of)
 
@@ -100,7 +101,7 @@ def _solve(
                 weights, standard.x, of.target, of.train.present
             )
             updates, opt_state = tx.update(gradient, opt_state, weights)
-            weights = optax.apply_updates(weights, updates)
+            weights = cast(two_layers.Weights, optax.apply_updates(weights, updates))
             loss = mean_loss(weights, chooses, of.truth, of.validation.present)
             count, better = count + 1, loss < least
             best = jax.tree.map(partial(jnp.where, better), weights, best)

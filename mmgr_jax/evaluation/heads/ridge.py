@@ -64,7 +64,7 @@ def _cell(
     kernel, bias = _lines(x, cell, strengths, weight)
     error = x[cell.validation.index] @ kernel.T + bias - cell.truth
     losses = np.mean(error**2, axis=0)
-    best = np.argmin(losses)
+    best = np.asarray(np.argmin(losses))
     if refit:
         kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
         return Solution(kernel, bias, losses, best)

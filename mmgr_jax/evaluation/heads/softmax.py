@@ -178,8 +178,8 @@ def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Coordinates of all cells [j q n], 0 where a cell has fewer axes or regions."""
     sizes = np.max([part.shape for part in parts], axis=0)
     found = np.zeros((len(parts), *sizes))
-    for row, part in zip(found, parts, strict=True):
-        row[: part.shape[0], : part.shape[1]] = part
+    for index, part in enumerate(parts):
+        found[index, : part.shape[0], : part.shape[1]] = part
     return found
 
 

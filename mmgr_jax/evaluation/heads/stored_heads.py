@@ -34,7 +34,9 @@ def save_head(folder: str | Path, head: Head) -> Path:
     }
     arrays = {name: fields.pop(name) for name in ARRAYS}
     told = {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        name: dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else value
         for name, value in fields.items()
     }
     told["metrics"] = dict(head.metrics)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mmgr_jax.evaluation.certainty import checks
 
@@ -25,12 +25,12 @@ class Rows(NamedTuple):
     """Some regions of each cell, padded to one size.
 
     Attributes:
-        index: Their rows; 0 for padding, [j n], n of `roomy` size.
+        index: Their rows, of NumPy or JAX; 0 for padding, [j n], n of `roomy` size.
         present: 1, and 0 for padding, [j n].
     """
 
-    index: Int[np.ndarray, "j n"] | Array
-    present: Float[np.ndarray, "j n"] | Array
+    index: Int[Any, "j n"]
+    present: Float[Any, "j n"]
 
     def take(self, values: np.ndarray) -> np.ndarray:
         """Values [r ...] of these regions, [j n ...]; 0 for padding."""
@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
 
 class Standard(NamedTuple):
-    """Features standardised by the regions of one subset.
+    """Features standardised by the regions of one subset, of NumPy or JAX.
 
     Attributes:
         x: [n f], 0 for padding and for features that are constant.
@@ -60,9 +60,9 @@ class Standard(NamedTuple):
         inverse: Weight over deviation, 0 for constant features, [f].
     """
 
-    x: np.ndarray | Array
-    mean: np.ndarray | Array
-    inverse: np.ndarray | Array
+    x: Float[Any, "n f"]
+    mean: Float[Any, " f"]
+    inverse: Float[Any, " f"]
 
 
 def roomy(size: int) -> int:

@@ -176,6 +176,7 @@ class Judge:
         self, prediction: Float[np.ndarray, "r ..."]
     ) -> list[conformal.Coverage]:
         """How often intervals of each level hold the truth of blocks held out."""
+        assert self._certainty is not None
         known = self._target.known
         scores = conformal_scores(self._target, prediction)[known]
         block, fold = self._certainty.block[known], self._fold[known]
@@ -228,6 +229,7 @@ class Judge:
         return samples
 
     def _interval(self, value: float, samples: np.ndarray) -> intervals.Interval:
+        assert self._draws is not None and self._certainty is not None
         return intervals.interval(
             value,
             samples,

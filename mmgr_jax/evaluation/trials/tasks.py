@@ -205,7 +205,9 @@ def _lines(
 ) -> list[_Line]:
     """By the first protocol, under the split that is quoted."""
     found = []
-    for of in (of for of in rounds if of.quoted and options):
+    if options is None:
+        return found
+    for of in (of for of in rounds if of.quoted):
         stages = curves.stages(of.target, of.split, options)
         protocol, _ = job.parts(of.target)[0]
         for method in options.methods:

@@ -89,5 +89,5 @@ def _shares(
     return [*pictures, html.figure(drawn, "Distance from the truth; north is up.")]
 
 
-def _places(regions: Json) -> tuple:
+def _places(regions: Json) -> tuple[Sequence[float], Sequence[float], float]:
     return regions["x_m"], regions["y_m"], regions["side_m"]

@@ -91,7 +91,7 @@ def _verdict(task: Json, method: str, reference: str) -> str:
     for found in task["differences"]:
         if (found["method"], found["reference"]) == (method, reference):
             share = found.get("better", {}).get(head)
-            return comparison(*found["metrics"][head], share)
+            return comparison(*found["metrics"][head], better=share)
     return "no interval was asked for (config.eval.certainty.num_resamples)"
 
 

@@ -63,7 +63,7 @@ def _split(split: str, protocols: Json, task: Json) -> list[Content]:
                 method,
                 result["metrics"][head],
                 *result["intervals"].get(head, (None, None)),
-                method in words.ours(task),
+                ours=method in words.ours(task),
             )
             for method, result in methods.items()
         ]

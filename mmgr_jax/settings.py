@@ -1,0 +1,153 @@
+"""Sections of a config: frozen dataclasses that stand beside the code that reads them.
+
+The fields of a `Section` are the keys of a part of the config, each with its type and
+default; what they mean, and in which unit, stands in the class's docstring. `configs/`
+composes sections into a ConfigDict; `read` gives the dataclass back, checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
+
+from mmgr_jax.errors import InputError
+
+S = TypeVar("S", bound="Section")
+
+
+class Section:
+    """Base of the sections.
+
+    Types are checked strictly by pydantic: `Literal` for choices, `Annotated` with
+    `annotated_types` for bounds, another Section for a part with keys of its own, and
+    `Mapping[str, Any]` where the keys are somebody else's.
+    """
+
+
+def section(settings: Section) -> ConfigDict:
+    """The part of a config that holds these settings.
+
+    What is None waits for a value of its type, so that the command line and files can
+    give one; what may be of several types takes each of them.
+    """
+    return ConfigDict(
+        {
+            name: _as_value(getattr(settings, name), hint)
+            for name, hint in _hints(type(settings)).items()
+        }
+    )
+
+
+def read(kind: type[S], given: Any, key: str) -> S:
+    """The settings that a part of a config holds; keys it lacks have their defaults.
+
+    Args:
+        kind: The dataclass.
+        given: The part: a ConfigDict, or a mapping as JSON gives it back.
+        key: Where it stands in the config, such as "data"; for messages.
+
+    Raises:
+        InputError: For the first key that is unknown, of another type, or none of the
+            values allowed.
+    """
+    if not isinstance(given, Mapping | ConfigDict):
+        raise InputError(f"config.{key}={given!r}; allowed: keys with values.")
+    hints = _hints(kind)
+    values = {}
+    for name, value in given.items():
+        if name not in hints:
+            raise InputError(
+                f"config.{key}.{name} is unknown{nearest(name, hints)}; allowed there: "
+                f"{', '.join(hints)}."
+            )
+        values[name] = _read(hints[name], value, f"{key}.{name}")
+    return kind(**values)
+
+
+def _read(hint: Any, value: Any, key: str) -> Any:
+    import pydantic
+
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return read(hint, value, key)
+    plain = value.to_dict() if isinstance(value, ConfigDict) else value
+    try:
+        return _adapter(hint).validate_python(_without_lists(plain), strict=True)
+    except pydantic.ValidationError as error:
+        raise InputError(_sentence(error.errors(), value, hint, key)) from error
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The nearest name as a question in brackets, or nothing where none is near."""
+    near = difflib.get_close_matches(name, list(allowed), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _as_value(value: Any, hint: Any) -> Any:
+    if isinstance(value, Section):
+        return section(value)
+    if isinstance(value, Mapping):
+        return ConfigDict({name: _as_value(of, Any) for name, of in value.items()})
+    kinds = _kinds(hint)
+    if value is None:
+        return placeholder(kinds[0] if len(kinds) == 1 else object)
+    return value if len(kinds) == 1 else FieldReference(value, field_type=object)
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """The plain types of an annotation, None left out."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _kinds(typing.get_args(hint)[0])
+    if origin is typing.Literal:
+        return tuple({type(value) for value in typing.get_args(hint)})
+    if origin in (typing.Union, types.UnionType):
+        parts = (_kinds(of) for of in typing.get_args(hint) if of is not type(None))
+        return tuple(dict.fromkeys(kind for kinds in parts for kind in kinds))
+    if hint is Any:
+        return (object,)
+    return (origin or hint,)
+
+
+def _without_lists(value: Any) -> Any:
+    """Sequences as tuples: JSON has lists in their place."""
+    if isinstance(value, dict):
+        return {name: _without_lists(of) for name, of in value.items()}
+    return (
+        tuple(map(_without_lists, value)) if isinstance(value, list | tuple) else value
+    )
+
+
+def _sentence(errors: list[Any], value: Any, hint: Any, key: str) -> str:
+    """What pydantic found, as this program says it."""
+    said = []
+    for error in errors:
+        text = error.get("ctx", {}).get("expected") or error["msg"]
+        if not text.startswith(("'", "Input should be ")):  # of a tuple's length
+            text = str(hint).replace("typing.", "")
+        said.append(text.removeprefix("Input should be ").replace("valid ", ""))
+    if type(None) in typing.get_args(hint):
+        said.append("None")
+    allowed = " or ".join(dict.fromkeys(said)).replace("a integer", "an integer")
+    return f"config.{key}={value!r}; allowed: {allowed}."
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """Name -> annotation of the fields of a section, in their order."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(allow_inf_nan=False))
