@@ -248,17 +248,17 @@ def _ours(implementation: str) -> Callable[[int], Callable[[], None]]:
 
 
 def _loss(implementation: str, mesh: Any, matmul_dtype: str = "float32") -> Callable:
-    from mmgr_jax.losses import mmgr_loss
+    from mmgr_jax.losses.contrastive import mmgr_loss
+    from mmgr_jax.losses.settings import LossSettings
 
-    return lambda z_image, z_poi: mmgr_loss(
-        z_image,
-        z_poi,
+    settings = LossSettings(
         temperature=TEMPERATURE,
         image_weight=IMAGE_WEIGHT,
         implementation=implementation,
         matmul_dtype=matmul_dtype,
-        mesh=mesh,
-    )[0]
+    )
+
+    return lambda z_image, z_poi: mmgr_loss(z_image, z_poi, settings, mesh=mesh)[0]
 
 
 def _jitted(loss: Callable, batch: int) -> Callable[[], None]:

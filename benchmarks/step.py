@@ -144,6 +144,7 @@ def program(
     import jax.numpy as jnp
     import optax
 
+    from mmgr_jax.losses.settings import LossSettings
     from mmgr_jax.models import mmgr
     from mmgr_jax.train import step as train_step
 
@@ -161,11 +162,7 @@ def program(
     update = train_step.make_update(
         partial(train_step.apply, model),
         tx,
-        loss_options={
-            "temperature": 0.5,
-            "image_weight": 0.5,
-            "matmul_dtype": dtype,
-        },
+        loss=LossSettings(matmul_dtype=dtype),
     )
 
     def arguments() -> tuple[dict[str, jax.Array], jax.Array]:

@@ -14,6 +14,10 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
+from mmgr_jax.losses.settings import LossSettings
+from mmgr_jax.settings import section
+from mmgr_jax.train.settings import OptimSettings
+
 FUNCTION_CLASSES = (
     "forest",
     "water",
@@ -192,25 +196,8 @@ def base(name: str, crs: str) -> ConfigDict:
         checkpoint=placeholder(str),  # a run, or what `mmgr_jax.convert` wrote
         parts=(),  # of image_encoder, image_head, poi_encoder, poi_head; (): all it has
     )
-    c.loss = dict(  # losses.mmgr_loss
-        temperature=0.5,
-        image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only
-        symmetric=False,  # True: view 2 meets the POIs too
-        empty_sets="excluded",  # or "repel"
-        implementation="gathered",  # or "ring", "dense": equal results
-        matmul_dtype="float32",  # or "bfloat16"
-        tile=512,  # regions along a side of a tile of similarities
-    )
-    c.optim = dict(  # optim.build
-        name="adam",  # or "adamw", "lars", "sgd"
-        learning_rate=1e-2,
-        schedule="step",  # or "step_slipping", "cosine", "constant"
-        warmup="0 steps",
-        decay_at=("90 epochs", "110 epochs"),  # for both kinds of steps
-        decay_factor=0.1,
-        weight_decay=0.0,  # "adamw" and "lars"
-        batch_scaling="none",  # or "sqrt", "linear": the rate is one for 256 regions
-    )
+    c.loss = section(LossSettings())
+    c.optim = section(OptimSettings())
     c.train = dict(  # train.train
         total="120 epochs",
         microbatch_size=placeholder(int),  # regions encoded at a time; None: a batch

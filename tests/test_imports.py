@@ -81,8 +81,8 @@ ARROWS = {
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "settings", "data.source", "train", "towers.settings", "evaluation", "planning",
-    "plan", "views", "convert", "query", "main", "ablation",
+    "cli", "settings", "data.source", "train", "towers.locked", "evaluation",
+    "planning", "plan", "views", "convert", "query", "main", "ablation",
 )  # fmt: skip
 
 

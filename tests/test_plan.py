@@ -14,6 +14,7 @@ import pytest
 
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import (
     chips,
     estimate,
@@ -183,7 +184,7 @@ def test_roofline_takes_the_slowest_part_and_adds_losses_and_exchanges():
         rows=64,
         num_devices=4,
         projection_dim=128,
-        loss={"implementation": "gathered", "symmetric": True},
+        loss=LossSettings(symmetric=True),
     )
     assert work.views == 128
     assert work.flops == pytest.approx(2 * 4 / 3 * 3e12)  # once more forward
@@ -208,7 +209,7 @@ def test_roofline_takes_the_slowest_part_and_adds_losses_and_exchanges():
 def test_losses_without_loops_are_not_counted_twice():
     counts = dict(part_flops=1.0, part_accessed_bytes=1.0, part_hbm_bytes=1.0)
     given = dict(**counts, parts=1, rows=2, num_devices=1)
-    loss = {"implementation": "dense", "symmetric": False}
+    loss = LossSettings(implementation="dense")
     assert estimate.work_of(**given, projection_dim=8, loss=loss).loss_flops == 0
     assert estimate.ordered_pairs(symmetric=False) == 7  # views never meet all POIs
 

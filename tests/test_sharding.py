@@ -109,7 +109,7 @@ def compiled_step(scope, batch_statistics, microbatches=1):
         model,
         tx,
         augment_options=AUGMENT,
-        loss_options=LOSS,
+        loss=LOSS,
         microbatches=microbatches,
         mesh=mesh,
     )

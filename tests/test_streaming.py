@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmgr_jax.devices import sharding
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 
 
 def regions(b, p=16, seed=0, dtype=jnp.float32):
@@ -29,7 +30,9 @@ def regions(b, p=16, seed=0, dtype=jnp.float32):
     )
 
 
-def loss_and_gradient(z_image, z_poi, valid, empty, *, temperature=0.3, **options):
+def loss_and_gradient(
+    z_image, z_poi, valid, empty, *, temperature=0.3, mesh=None, **options
+):
     """Loss, parts, and gradients to views, POIs and temperature."""
 
     @partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
@@ -37,12 +40,11 @@ def loss_and_gradient(z_image, z_poi, valid, empty, *, temperature=0.3, **option
         return mmgr_loss(
             z_image,
             z_poi,
-            temperature=temperature,
+            LossSettings(temperature=temperature, image_weight=0.4, **options),
             temperature_factor=factor,
-            image_weight=0.4,
             example_mask=valid,
             poi_empty=empty,
-            **options,
+            mesh=mesh,
         )
 
     return jax.jit(loss)(z_image, z_poi, jnp.float32(1.0))

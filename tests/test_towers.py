@@ -10,12 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from mmgr_jax import augment
+from mmgr_jax import augment, settings
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import open_source
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import program
 from mmgr_jax.store import checkpoint
 from mmgr_jax.store.state import TrainState
@@ -67,7 +68,11 @@ def test_training_is_as_if_the_tower_were_asked_in_every_step(locked):
         return model.apply(variables, features, pois, True, method="compare"), {}
 
     tx = optax.sgd(0.01, momentum=0.9)  # as "sgd" of a config
-    update = jax.jit(step.make_update(encode, tx, loss_options=locked.loss.to_dict()))
+    update = jax.jit(
+        step.make_update(
+            encode, tx, loss=settings.read(LossSettings, locked.loss, "loss")
+        )
+    )
     oracle = TrainState(state.step, state.params, {}, tx.init(state.params))
     stats = state.batch_stats
     tiles = pipeline.training_batches(

@@ -12,12 +12,13 @@ from small_model import D, K
 
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import mmgr, resnet, start, vit
 from mmgr_jax.train import step as train_step
 
 B, SIZE_PX = 16, 32
 AUGMENT = dict(size_px=SIZE_PX)
-LOSS = dict(temperature=0.3, image_weight=0.4, symmetric=True, tile=8)
+LOSS = LossSettings(temperature=0.3, image_weight=0.4, symmetric=True, tile=8)
 
 
 def batch():
@@ -50,7 +51,7 @@ def prepared(model, devices, **options):
     tx = optax.sgd(1.0)
     state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
     step = train_step.make_train_step(
-        model, tx, augment_options=AUGMENT, loss_options=LOSS, mesh=mesh, **options
+        model, tx, augment_options=AUGMENT, loss=LOSS, mesh=mesh, **options
     )
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)

@@ -22,7 +22,7 @@ from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
-from mmgr_jax.towers import settings, towers
+from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tree
 
 
@@ -118,7 +118,7 @@ def _fresh(
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
     """The model for some records, its devices, () -> random variables, its tower."""
     vectors = source.category_vectors()
-    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    table = locked.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
     model = start.build_model(
         config.model.to_dict(), metadata, vectors, table_features=table
@@ -131,7 +131,7 @@ def _fresh(
         return start.init_variables(model, init_key, num_slots, config.augment.size_px)
 
     init = start.jit_init(init, sharding.replicated(mesh))
-    return model, mesh, init, settings.locked_tower(config, model, source, table)
+    return model, mesh, init, locked.locked_tower(config, model, source, table)
 
 
 def _encoder(

@@ -16,16 +16,19 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from mmgr_jax import settings
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning, mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.store.state import TrainState
-from mmgr_jax.towers import settings, towers
+from mmgr_jax.towers import locked, towers
 from mmgr_jax.train import agreement, durations, optim
 from mmgr_jax.train import step as train_step
+from mmgr_jax.train.settings import OptimSettings
 from mmgr_jax.typing import Batch
 
 log = logging.getLogger(__name__)
@@ -152,7 +155,7 @@ def build(config: ConfigDict) -> Experiment:
     del data["cache_mib"]  # read by open_source
     device_resident = data.pop("device_resident")
     vectors = source.category_vectors()
-    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    table = locked.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata(
         config=config.to_dict(),
         categories=source.manifest.categories,
@@ -173,7 +176,7 @@ def build(config: ConfigDict) -> Experiment:
             source.identity, table=table, total_steps=step.total_steps
         ),
     )
-    tower = settings.locked_tower(config, step.model, source, table)
+    tower = locked.locked_tower(config, step.model, source, table)
     resident = tower is None and tiles.wanted(device_resident, source, mesh)
     put = functools.partial(sharding.put_batch, mesh=mesh)
     if resident:
@@ -233,10 +236,11 @@ def build_step(
     Raises:
         InputError: If a setting does not fit.
     """
+    loss = settings.read(LossSettings, config.loss, "loss")
     to_steps = _to_steps(config, num_regions)
     total_steps = to_steps.keywords["total_steps"]
     tx, rate = optim.build(
-        **config.optim,
+        settings.read(OptimSettings, config.optim, "optim"),
         batch_size=config.data.batch_size,
         total_steps=total_steps,
         to_steps=to_steps,
@@ -248,10 +252,10 @@ def build_step(
         num_devices=mesh.size,
         table_features=table_features,
     )
-    settings.check(
+    locked.check(
         config.model.image_encoder.to_dict(),
         locked=model.learning.locked,
-        image_weight=config.loss.image_weight,
+        image_weight=loss.image_weight,
     )
     if model.learning.decay < 1:
         tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
@@ -259,7 +263,7 @@ def build_step(
         model,
         tx,
         augment_options=config.augment.to_dict(),
-        loss_options=config.loss.to_dict(),
+        loss=loss,
         microbatches=sharding.microbatches(
             mesh, config.data.batch_size, config.train.microbatch_size
         ),
@@ -325,7 +329,7 @@ def _warm(
 def _tell_of_random_tower(config: ConfigDict) -> None:
     """Says so where a tower is locked that nobody has trained."""
     encoder, init = config.model.image_encoder, config.init
-    if encoder.get("train") != "none" or encoder.name == settings.TABLE:
+    if encoder.get("train") != "none" or encoder.name == locked.TABLE:
         return
     brought = ()
     if init.checkpoint is not None:

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from mmgr_jax import augment, losses
+from mmgr_jax import augment
 from mmgr_jax.errors import check_choice
+from mmgr_jax.losses import contrastive
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning as learning_lib
 from mmgr_jax.models.learning import Learning, joined
 from mmgr_jax.models.mmgr import MMGR
@@ -57,7 +59,7 @@ def make_train_step(
     tx: optax.GradientTransformation,
     *,
     augment_options: Mapping[str, Any],
-    loss_options: Mapping[str, Any],
+    loss: LossSettings,
     microbatches: int = 1,
     gradient_dtype: str = "float32",
     mesh: Mesh | None = None,
@@ -72,7 +74,7 @@ def make_train_step(
         tx: The optimiser.
         augment_options: Keyword arguments of `augment.two_views`; pixels are
             normalised as the image encoder wants them.
-        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        loss: The section `loss`.
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
         gradient_dtype: Type that gradients are summed over devices in, "float32" or
@@ -108,9 +110,7 @@ def make_train_step(
         encode = in_microbatches(encode, microbatches)
     if mesh is not None and mesh.size > 1:
         encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
-    update = make_update(
-        encode, tx, loss_options=loss_options, mesh=mesh, learning=model.learning
-    )
+    update = make_update(encode, tx, loss=loss, mesh=mesh, learning=model.learning)
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
@@ -261,7 +261,7 @@ def make_update(
     encode: Encode,
     tx: optax.GradientTransformation,
     *,
-    loss_options: Mapping[str, Any],
+    loss: LossSettings,
     mesh: Mesh | None = None,
     learning: Learning = learning_lib.ALL,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
@@ -270,7 +270,7 @@ def make_update(
     Args:
         encode: Gives the outputs of the model for a batch.
         tx: The optimiser.
-        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        loss: The section `loss`.
         mesh: As for `make_train_step`.
         learning: Which parameters learn. The others get no gradient and stay bit for
             bit as they are.
@@ -287,20 +287,20 @@ def make_update(
         def loss_fn(learnt: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
             params = joined(learnt, still)
             outputs, batch_stats = encode(params, state.batch_stats, batch, given)
-            loss, parts = losses.mmgr_loss(
+            value, parts = contrastive.mmgr_loss(
                 **outputs,
+                settings=loss,
                 example_mask=batch["example_mask"],
                 poi_empty=~jnp.any(batch["poi_mask"], axis=1),
                 mesh=mesh,
-                **loss_options,
             )
-            return loss, (parts, batch_stats)
+            return value, (parts, batch_stats)
 
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (parts, batch_stats)), gradient = gradient_fn(learnt)
+        (value, (parts, batch_stats)), gradient = gradient_fn(learnt)
         updates, opt_state = tx.update(gradient, state.opt_state, learnt)
         metrics = {
-            "loss": loss,
+            "loss": value,
             **parts,
             "gradient_norm": optax.tree.norm(gradient),
         }

@@ -7,7 +7,8 @@ import pytest
 from small_model import B, D, batch, build, shapes_of
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import resnet
 
 STEPS = 2  # of Set2Set; test_released.py has the five
@@ -126,7 +127,7 @@ def test_a_learnt_temperature_starts_at_the_configured_one_and_learns():
             train=True,
             mutable=["batch_stats"],
         )
-        loss, parts = mmgr_loss(**outputs, temperature=0.3, image_weight=0.5)
+        loss, parts = mmgr_loss(**outputs, settings=LossSettings(temperature=0.3))
         return parts["temperature"] + 0.0 * loss
 
     value, grads = loss(variables["params"])
@@ -213,8 +214,7 @@ def test_bfloat16_loss_and_gradients_are_finite_float32(variables):
         )
         return mmgr_loss(
             **outputs,
-            temperature=0.5,
-            image_weight=0.5,
+            settings=LossSettings(),
             poi_empty=~jnp.any(pois.mask, axis=1),
         )[0]
 

@@ -10,7 +10,8 @@ from small_model import build as build_mmgr
 from small_pois import LENGTHS, K, sets
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import poi
 
 D = 16
@@ -225,8 +226,7 @@ def test_mmgr_learns_through_the_encoder(name):
         outputs = model.apply({"params": params}, views, pois, train=True)
         return mmgr_loss(
             **outputs,
-            temperature=0.5,
-            image_weight=0.5,
+            settings=LossSettings(),
             poi_empty=~jnp.any(pois.mask, axis=1),
         )[0]
 
