@@ -116,10 +116,11 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
         A row each batch and implementation: `batch`, `way`, `temporary_mib` a chip,
         `collectives` by kind, `sent_mb` that arrive at a chip, and `compile_s`.
     """
+    from mmgr_jax.devices.settings import MeshSettings
     from mmgr_jax.planning import hlo
     from mmgr_jax.planning.topology import mesh_of
 
-    mesh = mesh_of(topology, data=-1)
+    mesh = mesh_of(topology, MeshSettings())
     rows = []
     for batch in batches:
         for way in ("dense", "gathered", "ring"):
@@ -159,9 +160,10 @@ def _measure_divided(way: str, batch: int, count: int) -> Row:
     import jax.numpy as jnp
 
     from mmgr_jax.devices import sharding
+    from mmgr_jax.devices.settings import MeshSettings
     from mmgr_jax.planning import hlo
 
-    mesh = sharding.make_mesh(data=count)
+    mesh = sharding.make_mesh(MeshSettings(data=count))
     lowered = _lowered(way, batch, mesh, "float32")
     program = lowered.compile()
     shapes = jax.tree.leaves(lowered.in_avals)

@@ -19,7 +19,6 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment
 from mmgr_jax.data.pipeline import Batch
 from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import feature_sets, inference
@@ -267,12 +266,12 @@ def _weighted(
 
 
 def _change_views(change: Change) -> None:
-    made = augment.two_views
+    made = step.two_views
 
     def views(image: jax.Array, key: jax.Array, *given: Any, **named: Any) -> jax.Array:
         return change(made(image, key, *given, **named), jax.random.fold_in(key, 7))
 
-    augment.two_views = views
+    step.two_views = views
 
 
 def _hidden(views: jax.Array, key: jax.Array, share: float) -> jax.Array:
@@ -326,7 +325,7 @@ def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
         both = [batch["image"], tiles(batch["region_index"])]
         return {**batch, "image": np.concatenate(both, axis=-1)}
 
-    made = augment.two_views
+    made = step.two_views
 
     def views(image: jax.Array, *given: Any, **named: Any) -> jax.Array:
         first = made(image[..., :3], *given, **named)
@@ -334,7 +333,7 @@ def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
         return jnp.stack([first[0], second[1]])
 
     _change_batches(beside)
-    augment.two_views = views
+    step.two_views = views
 
 
 def _predict_beside(

@@ -36,7 +36,7 @@ class Section:
     """
 
     @classmethod
-    def kind_for(cls, given: Mapping[str, Any] | ConfigDict) -> type[Section]:
+    def kind_for(cls, given: Any) -> type[Section]:
         """The section that keys are of; another than this where a key decides it."""
         del given
         return cls

@@ -22,6 +22,7 @@ from mmgr_jax.evaluation import (
     feature_sets,
     inference,
     kept_heads,
+    mapping,
     predictors,
     provenance,
 )

@@ -12,7 +12,9 @@ import jax
 import processes
 import pytest
 
+from mmgr_jax import settings
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import (
@@ -164,7 +166,7 @@ def test_a_program_of_one_device_exchanges_nothing():
 @pytest.mark.parametrize("axis_total, expected", [("sum", 4), ("rows", 4 * 16 * 3)])
 def test_sizes_of_a_program_the_compiler_wrote(axis_total, expected):
     """A sum over all leaves one number everywhere; a gather leaves all 16 rows."""
-    mesh = sharding.make_mesh(data=8)
+    mesh = sharding.make_mesh(MeshSettings(data=8))
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     work = {"sum": lambda x: x.sum(), "rows": lambda x: x + 1}[axis_total]
     jitted = jax.jit(work, in_shardings=rows, out_shardings=whole)
@@ -367,7 +369,9 @@ def one_gib(monkeypatch):
 
 
 def _plan(config):
-    mesh = topology.mesh_of(topology.HERE, **config.mesh)
+    mesh = topology.mesh_of(
+        topology.HERE, settings.read(MeshSettings, config.mesh, "mesh")
+    )
     records = program.records_of(config, **(ASSUMED | {"num_regions": 4096}))
     return planner.plan(config, mesh, records, topology=topology.HERE)
 

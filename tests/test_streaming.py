@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.losses.contrastive import mmgr_loss
 from mmgr_jax.losses.settings import LossSettings
 
@@ -83,7 +84,7 @@ def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric):
     [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (8, 1), (2, 4)],
 )
 def test_devices_equal_dense(data, fsdp, implementation):
-    mesh = sharding.make_mesh(data=data, fsdp=fsdp)
+    mesh = sharding.make_mesh(MeshSettings(data=data, fsdp=fsdp))
     ours = loss_and_gradient(
         *regions(48), implementation=implementation, symmetric=True, mesh=mesh, tile=4
     )
@@ -92,7 +93,7 @@ def test_devices_equal_dense(data, fsdp, implementation):
 
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])
 def test_bfloat16_products_are_close_to_dense(implementation):
-    mesh = sharding.make_mesh(data=4)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
     dense = loss_and_gradient(*regions(64, p=128), implementation="dense")
     ours = loss_and_gradient(
         *regions(64, p=128),

@@ -14,13 +14,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment
+from mmgr_jax import settings
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.models import mmgr, start
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tree
@@ -89,7 +94,7 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
     if metadata.parts:
         model, mesh, init, tower = _fresh(config, source)
         variables = warm_start.start_from(
-            init(), bundle, categories=source.manifest.categories
+            init(), bundle, categories=source.manifest.categories, parts=()
         )
         adapted = "image_head" in metadata.parts
         found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
@@ -118,20 +123,32 @@ def _fresh(
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
     """The model for some records, its devices, () -> random variables, its tower."""
     vectors = source.category_vectors()
-    table = locked.read_table(config.model.image_encoder.to_dict(), source)
+    given = settings.read(ModelSettings, config.model, "model")
+    augment = settings.read(AugmentSettings, config.augment, "augment")
+    devices = settings.read(MeshSettings, config.mesh, "mesh")
+    table = locked.read_table(given.image_encoder, source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = start.build_model(
-        config.model.to_dict(), metadata, vectors, table_features=table
-    )
-    mesh = sharding.local_mesh(**config.mesh)
+    model = start.build_model(given, metadata, vectors, table_features=table)
+    mesh = sharding.local_mesh(devices)
     init_key, _ = start.keys(config.seed)
     num_slots = pipeline.poi_slots(source, None)
 
     def init() -> Tree:
-        return start.init_variables(model, init_key, num_slots, config.augment.size_px)
+        return start.init_variables(model, init_key, num_slots, augment.size_px)
 
     init = start.jit_init(init, sharding.replicated(mesh))
-    return model, mesh, init, locked.locked_tower(config, model, source, table)
+    tower = locked.locked_tower(
+        model,
+        source,
+        table,
+        options=given.image_encoder,
+        augment=augment,
+        data=settings.read(DataSettings, config.data, "data"),
+        mesh=devices,
+        seed=config.seed,
+        workdir=Path(config.workdir),
+    )
+    return model, mesh, init, tower
 
 
 def _encoder(
@@ -170,7 +187,7 @@ def _encoder(
         if kept is not None:
             pooled = batch["tower"][:, 0]
             return pooled, {"table" if model.reads_table else "pooled": pooled}
-        view = augment.plain_view(
+        view = plain_view(
             batch["image"],
             size_px=size_px,
             mean=tower.pixel_mean,

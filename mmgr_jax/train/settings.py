@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from mmgr_jax.settings import Section
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.data.settings import DataSettings
+from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
+from mmgr_jax.losses.settings import LossSettings
+from mmgr_jax.models.settings import ModelSettings
+from mmgr_jax.settings import Section, read
+from mmgr_jax.store.settings import InitSettings
 
 if TYPE_CHECKING:
     import annotated_types as at
+    from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +53,70 @@ class OptimSettings(Section):
     decay_factor: Annotated[float, at.Ge(0)] = 0.1
     weight_decay: Annotated[float, at.Ge(0)] = 0.0
     batch_scaling: Literal["none", "sqrt", "linear"] = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(Section):
+    """Length of a training, and what is told and kept of it.
+
+    Durations are strings, as in `OptimSettings`.
+
+    Attributes:
+        total: Length of the run.
+        microbatch_size: Regions encoded at a time, over all devices; None: a batch.
+        gradient_dtype: Type that gradients are summed over devices in; "bfloat16"
+            halves what travels. Parameters and optimiser are float32.
+        log_every: Between two log lines.
+        save_every: Between two checkpoints.
+        keep: Newest checkpoints kept.
+    """
+
+    total: str = "120 epochs"
+    microbatch_size: int | None = None
+    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    log_every: str = "20 steps"
+    save_every: str = "5 epochs"
+    keep: Annotated[int, at.Ge(1)] = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What of a config a training run reads, but for its folders.
+
+    Attributes:
+        seed: Of initial parameters, order of regions and views.
+        data: How records become batches.
+        augment: How views differ from tiles.
+        model: The model.
+        init: Weights to begin with.
+        loss: The losses.
+        optim: The optimiser.
+        train: Length of the run, and what is kept of it.
+        mesh: The devices.
+        sharding: Where the state lies on them.
+    """
+
+    seed: int
+    data: DataSettings
+    augment: AugmentSettings
+    model: ModelSettings
+    init: InitSettings
+    loss: LossSettings
+    optim: OptimSettings
+    train: TrainSettings
+    mesh: MeshSettings
+    sharding: ShardingSettings
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> RunSettings:
+        """The sections of a config, each read and checked.
+
+        Raises:
+            InputError: With the first key that does not fit.
+        """
+        kinds = typing.get_type_hints(cls)
+        del kinds["seed"]
+        sections = {
+            name: read(kind, config[name], name) for name, kind in kinds.items()
+        }
+        return cls(seed=config.seed, **sections)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from mmgr_jax import augment
-from mmgr_jax.errors import check_choice
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import two_views
 from mmgr_jax.losses import contrastive
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning as learning_lib
@@ -21,8 +21,6 @@ from mmgr_jax.models.start import init_variables
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import views as tower_views
 from mmgr_jax.typing import MESH_AXES, VIEWS, Batch, Key, PoiSets, Scalar, Tree, Views
-
-GRADIENT_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 Metrics = dict[str, Scalar]
 Outputs = dict[str, jax.Array]
@@ -58,10 +56,10 @@ def make_train_step(
     model: MMGR,
     tx: optax.GradientTransformation,
     *,
-    augment_options: Mapping[str, Any],
+    augment: AugmentSettings,
     loss: LossSettings,
+    gradient_dtype: str,
     microbatches: int = 1,
-    gradient_dtype: str = "float32",
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
@@ -72,44 +70,40 @@ def make_train_step(
     Args:
         model: The model.
         tx: The optimiser.
-        augment_options: Keyword arguments of `augment.two_views`; pixels are
-            normalised as the image encoder wants them.
+        augment: The section `augment`; pixels are normalised as the image encoder
+            wants them.
         loss: The section `loss`.
+        gradient_dtype: Type that gradients are summed over devices in, "float32" or
+            "bfloat16".
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
-        gradient_dtype: Type that gradients are summed over devices in, "float32" or
-            "bfloat16", which halves what travels; parameters and optimiser are float32.
         mesh: Devices that batches are split over; None for one.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
-
-    Raises:
-        InputError: If `gradient_dtype` is unknown.
     """
-    check_choice("train.gradient_dtype", gradient_dtype, GRADIENT_DTYPES)
 
     def encode(
         params: Tree, batch_stats: Tree, batch: Batch, key: Key
     ) -> tuple[Outputs, Tree]:
         if model.learning.locked:
             return apply_kept(model, params, batch_stats, batch, key)
-        views = augment.two_views(
+        views = two_views(
             batch["image"],
             key,
+            augment,
             batch["place"],
             mean=model.image_encoder.pixel_mean,
             std=model.image_encoder.pixel_std,
-            **augment_options,
         )
         return apply(model, params, batch_stats, batch, views)
 
     if microbatches > 1:
         encode = in_microbatches(encode, microbatches)
     if mesh is not None and mesh.size > 1:
-        encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
+        encode = on_each_device(encode, mesh, jnp.dtype(gradient_dtype))
     update = make_update(encode, tx, loss=loss, mesh=mesh, learning=model.learning)
 
     def train_step(

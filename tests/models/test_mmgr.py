@@ -15,9 +15,9 @@ STEPS = 2  # of Set2Set; test_released.py has the five
 KEY = jax.random.key(0, impl="rbg")  # compiles in a third of the time
 
 
-def with_one_block(dtype=jnp.float32):
+def with_one_block(dtype="float32"):
     """The model with encoders that compile fast; 8 image features."""
-    encoder = resnet.ResNet((1,), width=8, dtype=dtype)
+    encoder = resnet.ResNet((1,), width=8, dtype=jnp.dtype(dtype))
     model = build(poi_encoder={"name": "set2set", "steps": STEPS}, dtype=dtype)
     return model.clone(image_encoder=encoder)
 
@@ -154,22 +154,20 @@ def test_initial_image_projection_is_small_as_released(variables):
         ),
         (
             {"batch_statistics": "shared"},
-            "config.model.batch_statistics='shared' is unknown; "
-            "allowed: per_view, joint.",
+            "config.model.batch_statistics='shared'; allowed: 'per_view' or 'joint'.",
         ),
         (
             {"poi_encoder": {"name": "gcn"}},
-            "config.model.poi_encoder.name='gcn' is unknown; allowed: set2set",
+            "config.model.poi_encoder.name='gcn'; allowed: 'set2set'",
         ),
         (
             {"poi_encoder": {"name": "set2set", "vectors": "warm"}},
-            "config.model.poi_encoder.vectors='warm' is unknown; "
-            "allowed: frozen, tuned, scratch.",
+            "config.model.poi_encoder.vectors='warm'; "
+            "allowed: 'frozen', 'tuned' or 'scratch'.",
         ),
         (
             {"poi_encoder": {"name": "set2set", "empty": "hole"}},
-            "config.model.poi_encoder.empty='hole' is unknown; "
-            "allowed: learnt, constant.",
+            "config.model.poi_encoder.empty='hole'; allowed: 'learnt' or 'constant'.",
         ),
         (
             {"category_vectors": np.zeros((3, D), np.float32)},
@@ -190,7 +188,7 @@ def test_an_unread_key_is_refused():
 
 
 def test_bfloat16_keeps_float32_parameters():
-    model = build(dtype=jnp.bfloat16)
+    model = build(dtype="bfloat16")
     like = shapes_of(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(like)} == {jnp.dtype("float32")}
     outputs = jax.eval_shape(lambda v: model.apply(v, *batch(), train=False), like)
