@@ -67,7 +67,7 @@ def local_mesh(settings: MeshSettings) -> Mesh:
     count = -1 if settings.data == -1 else settings.data * settings.fsdp
     if jax.process_count() > 1 and count > len(devices):
         count = len(devices)
-    return make_mesh(MeshSettings(data=count), devices)
+    return make_mesh(MeshSettings(data=count, fsdp=1), devices)
 
 
 def in_order(devices: Sequence[Any]) -> list[Any]:
