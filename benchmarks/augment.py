@@ -127,10 +127,13 @@ def _transforms() -> ModuleType:
 def _ours(batch: int, size: int) -> turns.Way:
     import jax
 
-    from mmgr_jax import augment
+    from mmgr_jax.augment.settings import AugmentSettings
+    from mmgr_jax.augment.views import two_views
 
     image, key = jax.device_put(tiles(batch, size)), jax.random.key(0)
-    views = jax.jit(partial(augment.two_views, size_px=size, mean=MEAN, std=STD))
+    views = jax.jit(
+        partial(two_views, settings=AugmentSettings(size_px=size), mean=MEAN, std=STD)
+    )
     compiled = views.lower(image, key).compile()
     facts = {
         "device": jax.devices()[0].device_kind,

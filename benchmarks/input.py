@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import records
 from benchmarks.table import Row
 from mmgr_jax.data import pipeline, tiles
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 
 ABOUT = """Records to batches, in each stored format.
@@ -113,7 +114,7 @@ def _batches(folder: Path, threads: int, rounds: int) -> Row:
     source = RecordSource(folder)
     batch_size = min(64, len(source))
     batches = pipeline.training_batches(
-        source, batch_size=batch_size, max_pois=None, num_threads=threads, seed=0
+        source, DataSettings(batch_size=batch_size, num_threads=threads), seed=0
     )
     next(batches)
     per_core, per_s = [], []

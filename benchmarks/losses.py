@@ -116,10 +116,11 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
         A row each batch and implementation: `batch`, `way`, `temporary_mib` a chip,
         `collectives` by kind, `sent_mb` that arrive at a chip, and `compile_s`.
     """
+    from mmgr_jax.devices.settings import MeshSettings
     from mmgr_jax.planning import hlo
     from mmgr_jax.planning.topology import mesh_of
 
-    mesh = mesh_of(topology, data=-1)
+    mesh = mesh_of(topology, MeshSettings())
     rows = []
     for batch in batches:
         for way in ("dense", "gathered", "ring"):
@@ -159,9 +160,10 @@ def _measure_divided(way: str, batch: int, count: int) -> Row:
     import jax.numpy as jnp
 
     from mmgr_jax.devices import sharding
+    from mmgr_jax.devices.settings import MeshSettings
     from mmgr_jax.planning import hlo
 
-    mesh = sharding.make_mesh(data=count)
+    mesh = sharding.make_mesh(MeshSettings(data=count))
     lowered = _lowered(way, batch, mesh, "float32")
     program = lowered.compile()
     shapes = jax.tree.leaves(lowered.in_avals)
@@ -248,17 +250,17 @@ def _ours(implementation: str) -> Callable[[int], Callable[[], None]]:
 
 
 def _loss(implementation: str, mesh: Any, matmul_dtype: str = "float32") -> Callable:
-    from mmgr_jax.losses import mmgr_loss
+    from mmgr_jax.losses.contrastive import mmgr_loss
+    from mmgr_jax.losses.settings import LossSettings
 
-    return lambda z_image, z_poi: mmgr_loss(
-        z_image,
-        z_poi,
+    settings = LossSettings(
         temperature=TEMPERATURE,
         image_weight=IMAGE_WEIGHT,
         implementation=implementation,
         matmul_dtype=matmul_dtype,
-        mesh=mesh,
-    )[0]
+    )
+
+    return lambda z_image, z_poi: mmgr_loss(z_image, z_poi, settings, mesh=mesh)[0]
 
 
 def _jitted(loss: Callable, batch: int) -> Callable[[], None]:

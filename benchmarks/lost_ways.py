@@ -19,7 +19,6 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, losses
 from mmgr_jax.data.pipeline import Batch
 from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import feature_sets, inference
@@ -152,8 +151,8 @@ def no_near_negatives(config: ConfigDict) -> None:
         near = (apart < NEAR_M) & ~jnp.eye(len(apart), dtype=bool)
 
         def one(a: jax.Array, b: jax.Array, empty: jax.Array) -> jax.Array:
-            z = losses.unit_rows(jnp.concatenate([a, b]))
-            logits = z @ z.T / options["temperature"]
+            z = contrastive.unit_rows(jnp.concatenate([a, b]))
+            logits = z @ z.T / options["settings"].temperature
             columns = contrastive._columns(options["example_mask"], empty)
             columns &= ~jnp.tile(near, (2, 2))
             total = jax.nn.logsumexp(
@@ -169,7 +168,7 @@ def no_near_negatives(config: ConfigDict) -> None:
 
         return _weighted(one, z_image, z_poi, options)
 
-    losses.mmgr_loss = loss
+    contrastive.mmgr_loss = loss
 
 
 def sigmoid(config: ConfigDict) -> None:
@@ -194,11 +193,11 @@ def sigmoid(config: ConfigDict) -> None:
         temperature_factor: jax.Array,
         **options: Any,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        tau = options["temperature"] * temperature_factor
+        tau = options["settings"].temperature * temperature_factor
         valid = options["example_mask"]
 
         def one(a: jax.Array, b: jax.Array, empty: jax.Array) -> jax.Array:
-            logits = losses.unit_rows(a) @ losses.unit_rows(b).T / tau + bias
+            logits = contrastive.unit_rows(a) @ contrastive.unit_rows(b).T / tau + bias
             same = jnp.eye(len(a), dtype=bool)
             counts = valid[:, None] & valid & (same | ~(empty[:, None] & empty))
             surprise = -jax.nn.log_sigmoid(jnp.where(same, logits, -logits))
@@ -207,7 +206,7 @@ def sigmoid(config: ConfigDict) -> None:
 
         return _weighted(one, z_image, z_poi, options)
 
-    losses.mmgr_loss = loss
+    contrastive.mmgr_loss = loss
 
 
 def turned(config: ConfigDict) -> None:
@@ -262,18 +261,18 @@ def _weighted(
     empty, nobody = options["poi_empty"], jnp.zeros_like(options["poi_empty"])
     inter = (one(z_image[0], z_poi, empty) + one(z_image[1], z_poi, empty)) / 2
     intra = one(z_image[0], z_image[1], nobody)
-    weight = options["image_weight"]
+    weight = options["settings"].image_weight
     parts = {"loss_inter": inter, "loss_intra": intra}
     return (1 - weight) * inter + weight * intra, parts
 
 
 def _change_views(change: Change) -> None:
-    made = augment.two_views
+    made = step.two_views
 
     def views(image: jax.Array, key: jax.Array, *given: Any, **named: Any) -> jax.Array:
         return change(made(image, key, *given, **named), jax.random.fold_in(key, 7))
 
-    augment.two_views = views
+    step.two_views = views
 
 
 def _hidden(views: jax.Array, key: jax.Array, share: float) -> jax.Array:
@@ -328,7 +327,7 @@ def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
         both = [batch["image"], tiles(batch["region_index"])]
         return {**batch, "image": np.concatenate(both, axis=-1)}
 
-    made = augment.two_views
+    made = step.two_views
 
     def views(image: jax.Array, *given: Any, **named: Any) -> jax.Array:
         first = made(image[..., :3], *given, **named)
@@ -336,7 +335,7 @@ def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
         return jnp.stack([first[0], second[1]])
 
     _change_batches(beside)
-    augment.two_views = views
+    step.two_views = views
 
 
 def _predict_beside(
@@ -346,7 +345,7 @@ def _predict_beside(
     before: Callable[[jax.Array], jax.Array] = lambda views: views,
 ) -> None:
     """A linear prediction from the pooled image feature, squared error, beside all."""
-    setup, apply, contrast = mmgr.MMGR.setup, step.apply, losses.mmgr_loss
+    setup, apply, contrast = mmgr.MMGR.setup, step.apply, contrastive.mmgr_loss
 
     def with_layer(self: mmgr.MMGR) -> None:
         setup(self)
@@ -379,7 +378,7 @@ def _predict_beside(
         return total + weight * beside, {**parts, "loss_beside": beside}
 
     mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_layer, call
-    step.apply, losses.mmgr_loss = with_target, loss
+    step.apply, contrastive.mmgr_loss = with_target, loss
 
 
 def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:

@@ -121,13 +121,17 @@ def run(num_processes: int) -> None:
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
+    from mmgr_jax import settings
     from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.devices.settings import DistributedSettings
     from mmgr_jax.evaluation import run as evaluation
 
     config = on_tower(job.place)
     compilation.use_cache(config.compilation_cache)
     distributed.use_cpu_devices(config.cpu_devices)
-    with distributed.session(**config.distributed):
+    with distributed.session(
+        settings.read(DistributedSettings, config.distributed, "distributed")
+    ):
         _train(config, job, "tower")
         if job.place == "santa_monica":
             plain, colours = place_config(job.place), place_config(job.place)

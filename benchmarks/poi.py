@@ -107,6 +107,7 @@ def _ours(name: str, batch: int, slots: int) -> turns.Way:
     import jax.numpy as jnp
 
     from mmgr_jax.models import poi
+    from mmgr_jax.models.settings import PoiEncoderSettings
     from mmgr_jax.typing import PoiSets
 
     rng = np.random.default_rng(2)
@@ -122,9 +123,8 @@ def _ours(name: str, batch: int, slots: int) -> turns.Way:
         edges=jnp.asarray(edges, jnp.int32),
         edge_weight=jnp.asarray(inside, jnp.float32),
     )
-    encoder = poi.build(
-        name=name, num_categories=NUM_CATEGORIES, category_dim=DIM, vectors="tuned"
-    )
+    settings = PoiEncoderSettings(name=name, vectors="tuned")
+    encoder = poi.build(settings, num_categories=NUM_CATEGORIES, category_dim=DIM)
     variables = encoder.init(jax.random.key(0), sets)
     pooled = jax.eval_shape(encoder.apply, variables, sets)
     weight = jnp.asarray(rng.normal(size=pooled.shape), jnp.float32)

@@ -116,7 +116,9 @@ def run(
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
+    from mmgr_jax import settings
     from mmgr_jax.devices import compilation, distributed
+    from mmgr_jax.devices.settings import DistributedSettings
     from mmgr_jax.evaluation import run as evaluation
     from mmgr_jax.train import loop
 
@@ -128,7 +130,9 @@ def one(job: Job) -> None:
     config.workdir = str(trained.folder)
     compilation.use_cache(config.compilation_cache)
     distributed.use_cpu_devices(config.cpu_devices)
-    with distributed.session(**config.distributed):
+    with distributed.session(
+        settings.read(DistributedSettings, config.distributed, "distributed")
+    ):
         if way.code:
             from benchmarks import lost_ways
 

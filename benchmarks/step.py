@@ -144,28 +144,19 @@ def program(
     import jax.numpy as jnp
     import optax
 
+    from mmgr_jax.losses.settings import LossSettings
     from mmgr_jax.models import mmgr
+    from mmgr_jax.models.settings import ModelSettings
     from mmgr_jax.train import step as train_step
 
     platform = jax.default_backend()
-    model = mmgr.build(
-        image_encoder={"name": "resnet50"},
-        poi_encoder={"name": "set2set"},
-        projection_dim=128,
-        num_categories=100,
-        category_dim=64,
-        batch_statistics=statistics,
-        dtype=jnp.dtype(dtype),
-    )
+    settings = ModelSettings(batch_statistics=statistics, dtype=dtype)
+    model = mmgr.build(settings, num_categories=100, category_dim=64)
     tx = optax.adam(1e-2)
     update = train_step.make_update(
         partial(train_step.apply, model),
         tx,
-        loss_options={
-            "temperature": 0.5,
-            "image_weight": 0.5,
-            "matmul_dtype": dtype,
-        },
+        loss=LossSettings(matmul_dtype=dtype),
     )
 
     def arguments() -> tuple[dict[str, jax.Array], jax.Array]:

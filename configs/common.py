@@ -14,6 +14,19 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.data.settings import DataSettings
+from mmgr_jax.devices.settings import (
+    DistributedSettings,
+    MeshSettings,
+    ShardingSettings,
+)
+from mmgr_jax.losses.settings import LossSettings
+from mmgr_jax.models.settings import ModelSettings
+from mmgr_jax.settings import section
+from mmgr_jax.store.settings import InitSettings
+from mmgr_jax.train.settings import OptimSettings, TrainSettings
+
 FUNCTION_CLASSES = (
     "forest",
     "water",
@@ -150,91 +163,16 @@ def base(name: str, crs: str) -> ConfigDict:
     )
 
     # ---- pre-training (mmgr_jax.main) ----
-    c.data = dict(  # data.pipeline.training_batches
-        batch_size=128,  # regions a step, over all devices
-        max_pois=placeholder(int),  # POI slots a region; None: the fullest region
-        num_threads=8,
-        short_batch="fill",  # or "drop": the regions left over wait for another epoch
-        cache_mib=1024,  # decoded tiles stay in memory when all of them fit
-        device_resident="auto",  # or "on", "off": all tiles in the devices' memory
-    )
-    c.augment = dict(  # augment.two_views
-        size_px=224,
-        crop_area=(0.2, 1.0),
-        crop_ratio=(3 / 4, 4 / 3),
-        jitter_probability=0.8,
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.1,
-        grey_probability=0.2,
-        horizontal_flip=True,
-        vertical_flip=False,
-        quarter_turns=False,
-    )
-    c.model = dict(  # models.mmgr.build
-        image_encoder=dict(  # train="none", "last:1", "decay:0.75": docs/towers.md
-            name="resnet50"
-        ),
-        poi_encoder=dict(
-            name="set2set",
-            vectors="frozen",
-            empty="learnt",
-            counts=False,  # True: how many POIs there are is seen too
-        ),
-        projection_dim=128,
-        batch_statistics="per_view",  # or "joint"
-        batch_norm="global",  # or "local" (each device's rows), "group:k" devices
-        learn_temperature=False,
-        dtype="float32",
-    )
-    c.init = dict(  # warm_start.start_from
-        checkpoint=placeholder(str),  # a run, or what `mmgr_jax.convert` wrote
-        parts=(),  # of image_encoder, image_head, poi_encoder, poi_head; (): all it has
-    )
-    c.loss = dict(  # losses.mmgr_loss
-        temperature=0.5,
-        image_weight=0.5,  # lambda: weight of the intra-modal loss; 1 is image only
-        symmetric=False,  # True: view 2 meets the POIs too
-        empty_sets="excluded",  # or "repel"
-        implementation="gathered",  # or "ring", "dense": equal results
-        matmul_dtype="float32",  # or "bfloat16"
-        tile=512,  # regions along a side of a tile of similarities
-    )
-    c.optim = dict(  # optim.build
-        name="adam",  # or "adamw", "lars", "sgd"
-        learning_rate=1e-2,
-        schedule="step",  # or "step_slipping", "cosine", "constant"
-        warmup="0 steps",
-        decay_at=("90 epochs", "110 epochs"),  # for both kinds of steps
-        decay_factor=0.1,
-        weight_decay=0.0,  # "adamw" and "lars"
-        batch_scaling="none",  # or "sqrt", "linear": the rate is one for 256 regions
-    )
-    c.train = dict(  # train.train
-        total="120 epochs",
-        microbatch_size=placeholder(int),  # regions encoded at a time; None: a batch
-        gradient_dtype="float32",  # of sums over devices; or "bfloat16"
-        log_every="20 steps",
-        save_every="5 epochs",
-        keep=2,  # newest checkpoints kept
-    )
-    c.mesh = dict(  # sharding.make_mesh
-        data=-1,  # groups of devices; -1: all there are
-        fsdp=1,  # devices of a group, which share one copy of the state
-    )
-    c.sharding = dict(  # sharding.lay_out
-        rules=(("^(params|opt_state)/", "fsdp"),),  # found in a path -> or "whole"
-        min_size=65_536,  # numbers; smaller arrays are whole on every device
-    )
-    c.distributed = dict(  # distributed.session
-        mode="auto",  # joins on Cloud TPU, SLURM and Open MPI; or "on", "off"
-        coordinator=placeholder(str),  # elsewhere: HOST:PORT of process 0,
-        num_processes=placeholder(int),  # how many there are,
-        process_id=placeholder(int),  # and which this is, from 0
-        join_timeout_s=120.0,  # the others are waited for at the start
-        heartbeat_timeout_s=100,  # after it a process that died unseen ends the others
-    )
+    c.data = section(DataSettings())
+    c.augment = section(AugmentSettings())
+    c.model = section(ModelSettings())
+    c.init = section(InitSettings())
+    c.loss = section(LossSettings())
+    c.optim = section(OptimSettings())
+    c.train = section(TrainSettings())
+    c.mesh = section(MeshSettings())
+    c.sharding = section(ShardingSettings())
+    c.distributed = section(DistributedSettings())
 
     # ---- evaluation and maps (mmgr_jax.eval, mmgr_jax.embed) ----
     c.readout = dict(  # feature_sets.extract: what heads and maps are given

@@ -14,7 +14,8 @@ from typing import Any, cast
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mmgr_jax import endings, environment, terminal
+from mmgr_jax import endings, environment, settings, terminal
+from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -167,7 +168,9 @@ def _within(
     compilation.refuse_other_numbers()
     compilation.use_cache(config.compilation_cache)
     distributed.use_cpu_devices(config.cpu_devices)
-    return session(**config.distributed)
+    return session(
+        settings.read(DistributedSettings, config.distributed, "distributed")
+    )
 
 
 def _config() -> ConfigDict:

@@ -7,9 +7,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, cli
+from mmgr_jax import __version__, cli, settings
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import layouts, mmgr, parts, start, torch_files
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, identity
 from mmgr_jax.typing import Tree
 
@@ -177,7 +178,9 @@ def _shapes(config: ConfigDict) -> Tree:
 
 def _model(config: ConfigDict) -> mmgr.MMGR:
     metadata = checkpoint.Metadata({}, ("any",), config.category_vectors.dim)
-    return start.build_model(config.model.to_dict(), metadata)
+    return start.build_model(
+        settings.read(ModelSettings, config.model, "model"), metadata
+    )
 
 
 def _add(variables: dict[str, dict[str, Tree]], given: Tree) -> None:

@@ -22,12 +22,15 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from mmgr_jax import settings
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import feature_sets, inference
 from mmgr_jax.models import mmgr, start
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, exported, identity
 from mmgr_jax.store.exported import About
 from mmgr_jax.typing import Batch, PoiSets, Tree
@@ -230,7 +233,7 @@ class Encoder:
 
     @functools.cached_property
     def _mesh(self) -> jax.sharding.Mesh:
-        return sharding.local_mesh(data=-1)
+        return sharding.local_mesh(MeshSettings())
 
     @functools.cached_property
     def _image(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -378,7 +381,9 @@ def _model(about: About) -> mmgr.MMGR:
             "this encoder reads a table of features by region in place of tiles, so it "
             "works beside its records alone: `python -m mmgr_jax.embed`."
         )
-    return start.build_model(about.model, metadata)
+    return start.build_model(
+        settings.read(ModelSettings, about.model, "model"), metadata
+    )
 
 
 def _abstract(model: mmgr.MMGR, about: About) -> Tree:
@@ -387,7 +392,7 @@ def _abstract(model: mmgr.MMGR, about: About) -> Tree:
         lambda key: start.init_variables(model, key, 8, about.size_px),
         jax.random.key(0),
     )
-    layout = sharding.replicated(sharding.local_mesh(data=-1))
+    layout = sharding.replicated(sharding.local_mesh(MeshSettings()))
     return checkpoint.abstract_like(shapes, layout)
 
 

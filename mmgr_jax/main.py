@@ -2,11 +2,11 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from mmgr_jax import cli
+from mmgr_jax.devices.settings import DistributedSettings
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
 
@@ -44,10 +44,10 @@ def main(config: ConfigDict) -> None:
             distributed.by_first(after_training[name])(config)
 
 
-def _session(**options: Any) -> AbstractContextManager:
+def _session(settings: DistributedSettings) -> AbstractContextManager:
     from mmgr_jax.devices import distributed  # JAX: a mistyped flag is told without
 
-    return distributed.session(**options)
+    return distributed.session(settings)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import logging
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli
+from mmgr_jax import cli, settings
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.planning import planner, program, report, topology
 
 USAGE = """Compiles the training step for a machine that need not be there.
@@ -43,7 +44,9 @@ def main(config: ConfigDict) -> None:
         logging.getLogger().setLevel(logging.WARNING)
     planned = planner.plan(
         config,
-        topology.mesh_of(_TOPOLOGY.value, **config.mesh),
+        topology.mesh_of(
+            _TOPOLOGY.value, settings.read(MeshSettings, config.mesh, "mesh")
+        ),
         program.records_of(
             config,
             num_regions=_NUM_REGIONS.value,

@@ -3,6 +3,10 @@
 The fields of a `Section` are the keys of a part of the config, each with its type and
 default; what they mean, and in which unit, stands in the class's docstring. `configs/`
 composes sections into a ConfigDict; `read` gives the dataclass back, checked.
+
+ml_collections, pydantic and annotated_types are loaded when a config is composed or
+read, so a step or a loss with settings of its own needs none of them. That is why
+modules of sections import `annotated_types as at` for type checkers alone.
 """
 
 from __future__ import annotations
@@ -13,12 +17,12 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
-
-from ml_collections import ConfigDict, FieldReference
-from ml_collections.config_dict import placeholder
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmgr_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 S = TypeVar("S", bound="Section")
 
@@ -31,6 +35,12 @@ class Section:
     `Mapping[str, Any]` where the keys are somebody else's.
     """
 
+    @classmethod
+    def kind_for(cls, given: Any) -> type[Section]:
+        """The section that keys are of; another than this where a key decides it."""
+        del given
+        return cls
+
 
 def section(settings: Section) -> ConfigDict:
     """The part of a config that holds these settings.
@@ -38,6 +48,8 @@ def section(settings: Section) -> ConfigDict:
     What is None waits for a value of its type, so that the command line and files can
     give one; what may be of several types takes each of them.
     """
+    from ml_collections import ConfigDict
+
     return ConfigDict(
         {
             name: _as_value(getattr(settings, name), hint)
@@ -58,8 +70,11 @@ def read(kind: type[S], given: Any, key: str) -> S:
         InputError: For the first key that is unknown, of another type, or none of the
             values allowed.
     """
+    from ml_collections import ConfigDict
+
     if not isinstance(given, Mapping | ConfigDict):
         raise InputError(f"config.{key}={given!r}; allowed: keys with values.")
+    kind = kind.kind_for(given)
     hints = _hints(kind)
     values = {}
     for name, value in given.items():
@@ -74,6 +89,7 @@ def read(kind: type[S], given: Any, key: str) -> S:
 
 def _read(hint: Any, value: Any, key: str) -> Any:
     import pydantic
+    from ml_collections import ConfigDict
 
     if isinstance(hint, type) and issubclass(hint, Section):
         return read(hint, value, key)
@@ -91,6 +107,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def _as_value(value: Any, hint: Any) -> Any:
+    from ml_collections import ConfigDict, FieldReference
+    from ml_collections.config_dict import placeholder
+
     if isinstance(value, Section):
         return section(value)
     if isinstance(value, Mapping):
@@ -142,7 +161,12 @@ def _sentence(errors: list[Any], value: Any, hint: Any, key: str) -> str:
 @functools.cache
 def _hints(kind: type) -> Mapping[str, Any]:
     """Name -> annotation of the fields of a section, in their order."""
-    hints = typing.get_type_hints(kind, include_extras=True)
+    import annotated_types
+
+    # Modules of sections do not import it themselves: see above.
+    hints = typing.get_type_hints(
+        kind, localns={"at": annotated_types}, include_extras=True
+    )
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 

@@ -10,9 +10,12 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, cli
+from mmgr_jax import cli, settings
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import two_views
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 
 USAGE = """Draws tiles beside the random views that training makes of them.
 
@@ -53,20 +56,18 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     rng = np.random.default_rng(config.seed)
     records = [source[int(i)] for i in rng.permutation(len(source))[:rows]]
     tiles = np.stack([record["image"] for record in records])
-    options = config.augment.to_dict()
+    augment = settings.read(AugmentSettings, config.augment, "augment")
     pairs = []
     for key in jax.random.split(jax.random.key(config.seed), PAIRS):
-        views = jax.jit(lambda image, key: augment.two_views(image, key, **options))(
-            tiles, key
-        )
+        views = jax.jit(lambda image, key: two_views(image, key, augment))(tiles, key)
         pairs.append(displayed(np.asarray(views)))
     figure = contact_sheet(
         tiles,
         np.stack(pairs),
         names=[record["region_id"] for record in records],
         title=f"{config.city.name}: {rows} tiles of {config.regions.tile_size_px} px "
-        f"at {config.regions.gsd_m:g} m, and views of {config.augment.size_px} px",
-        note=settings_line(options),
+        f"at {config.regions.gsd_m:g} m, and views of {augment.size_px} px",
+        note=settings_line(augment),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
@@ -76,7 +77,7 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
 
 def displayed(views: Float[np.ndarray, "v b s s 3"]) -> UInt8[np.ndarray, "v b s s 3"]:
     """Normalised views as colours again, cut off at black and white."""
-    colour = views * augment.IMAGENET_STD + augment.IMAGENET_MEAN
+    colour = views * IMAGENET_STD + IMAGENET_MEAN
     return np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
 
 
@@ -122,20 +123,20 @@ def contact_sheet(
     return figure
 
 
-def settings_line(options: dict) -> str:
+def settings_line(augment: AugmentSettings) -> str:
     """The augmentation in words."""
-    low, high = options["crop_area"]
+    low, high = augment.crop_area
     turns = [
         name.replace("_", " ")
         for name in ("horizontal_flip", "vertical_flip", "quarter_turns")
-        if options[name]
+        if getattr(augment, name)
     ]
     return (
         f"Crops of {low:.0%} to {high:.0%} of the tile; colours changed with "
-        f"probability {options['jitter_probability']:g} (brightness "
-        f"{options['brightness']:g}, contrast {options['contrast']:g}, saturation "
-        f"{options['saturation']:g}, hue {options['hue']:g}),\ngrey with probability "
-        f"{options['grey_probability']:g}; {', '.join(turns) or 'no flips'}. "
+        f"probability {augment.jitter_probability:g} (brightness "
+        f"{augment.brightness:g}, contrast {augment.contrast:g}, saturation "
+        f"{augment.saturation:g}, hue {augment.hue:g}),\ngrey with probability "
+        f"{augment.grey_probability:g}; {', '.join(turns) or 'no flips'}. "
         "Each pair is what one training step would compare."
     )
 

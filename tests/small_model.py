@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmgr_jax import settings
 from mmgr_jax.models import mmgr
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.typing import PoiSets
 
 K, D = 20, 64
@@ -13,13 +15,23 @@ SLOTS = 10
 B = len(LENGTHS)
 
 
-def build(image_encoder=None, poi_encoder=None, **options):
+def build(
+    image_encoder=None,
+    poi_encoder=None,
+    *,
+    num_categories=K,
+    category_dim=D,
+    category_vectors=None,
+    **options,
+):
     """What `mmgr.build` makes of a short config; 20 categories of 64 numbers."""
-    defaults = dict(projection_dim=128, num_categories=K, category_dim=D)
+    options["image_encoder"] = image_encoder or {"name": "resnet_small", "width": 8}
+    options["poi_encoder"] = poi_encoder or {}
     return mmgr.build(
-        image_encoder=image_encoder or {"name": "resnet_small", "width": 8},
-        poi_encoder=poi_encoder or {"name": "set2set"},
-        **(defaults | options),
+        settings.read(ModelSettings, options, "model"),
+        num_categories=num_categories,
+        category_dim=category_dim,
+        category_vectors=category_vectors,
     )
 
 

@@ -12,8 +12,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from oracles import import_oracle, import_torchvision
 from scipy import stats
 
-from mmgr_jax import augment
 from mmgr_jax.augment import draws
+from mmgr_jax.augment import views as augment
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 
 OPERATORS = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
 PLAIN = dict(
@@ -36,7 +38,7 @@ def views_of(image, key, **options):
 
 @cache
 def compiled_views(**options):
-    return jax.jit(partial(augment.two_views, **options))
+    return jax.jit(partial(augment.two_views, settings=AugmentSettings(**options)))
 
 
 def plain_view_of(image, size_px):
@@ -94,7 +96,7 @@ def test_a_crop_that_never_fits_is_the_central_one():
 
 def test_jitter_draws():
     drawn = draws_of(
-        lambda u: draws.draw_jitter(u, 0.8, 0.4, 0.3, 0.2, 0.1),
+        lambda u: draws.draw_jitter(u, AugmentSettings(contrast=0.3, saturation=0.2)),
         draws.JITTER_NUMBERS,
     )
     applied = drawn.hue != 0.0
@@ -112,7 +114,8 @@ def test_jitter_draws():
 
 def test_turn_draws():
     def counted(**which):
-        drawn = draws_of(lambda u: draws.draw_turn(u, **which), draws.TURN_NUMBERS)
+        settings = AugmentSettings(**which)
+        drawn = draws_of(lambda u: draws.draw_turn(u, settings), draws.TURN_NUMBERS)
         return np.unique(np.stack(drawn, axis=1), axis=0, return_counts=True)
 
     none = dict(horizontal_flip=False, vertical_flip=False, quarter_turns=False)
@@ -207,7 +210,7 @@ def test_without_chance_the_views_are_the_plain_view():
 
 def test_plain_view_at_native_size_is_normalisation_alone():
     image = tiles()
-    expected = (np.asarray(image) / 255 - augment.IMAGENET_MEAN) / augment.IMAGENET_STD
+    expected = (np.asarray(image) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     np.testing.assert_allclose(plain_view_of(image, 32), expected, atol=1e-5)
 
 

@@ -167,9 +167,9 @@ def test_a_configuration_that_fails_is_told_by_file_and_line(tmp_path):
 def test_an_odd_environment_ends_in_one_line(given, message):
     code = (
         "from mmgr_jax import cli\n"
-        "def session(**options):\n"
+        "def session(settings):\n"
         "    from mmgr_jax.devices import distributed\n"
-        "    return distributed.session(**options)\n"
+        "    return distributed.session(settings)\n"
         "def command(config):\n"
         "    import jax\n"
         "    jax.devices()\n"

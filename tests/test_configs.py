@@ -14,10 +14,12 @@ from configs import (
     toy_city,
     wuhan,
 )
+from mmgr_jax import settings
 from mmgr_jax.models import start
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import optim
 from mmgr_jax.train import step as train_step
+from mmgr_jax.train.settings import OptimSettings, RunSettings
 
 CONFIGS = {
     "toy_city": toy_city.get_config(),
@@ -56,18 +58,20 @@ def _abstract_batch(config, num_slots=16):
 def test_a_whole_step_of_every_config(name):
     config = CONFIGS[name]
     metadata = checkpoint.Metadata({}, tuple("abc"), config.category_vectors.dim)
-    model = start.build_model(config.model.to_dict(), metadata)
+    given = RunSettings.of(config)
+    model = start.build_model(given.model, metadata)
     tx, _ = optim.build(
-        **config.optim,
-        batch_size=config.data.batch_size,
+        given.optim,
+        batch_size=given.data.batch_size,
         total_steps=100,
         to_steps=lambda *_: 10,
     )
     step = train_step.make_train_step(
         model,
         tx,
-        augment_options=config.augment.to_dict(),
-        loss_options=config.loss.to_dict(),
+        augment=given.augment,
+        loss=given.loss,
+        gradient_dtype=given.train.gradient_dtype,
     )
     state = jax.eval_shape(
         lambda: train_step.init_state(
@@ -99,7 +103,7 @@ def test_the_schedule_as_meant_stays_down():
     config = CONFIGS["shanghai"]
     epoch = 7  # steps
     _, rate = optim.build(
-        **config.optim,
+        settings.read(OptimSettings, config.optim, "optim"),
         batch_size=128,
         total_steps=120 * epoch,
         to_steps=lambda text, key: int(text.split()[0]) * epoch,

@@ -8,7 +8,8 @@ from oracles import import_oracle, import_timm, import_torchvision
 from small_model import D, K
 
 from configs import toy_city
-from mmgr_jax import augment, convert
+from mmgr_jax import convert
+from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
@@ -51,7 +52,7 @@ def oracle_named(name):
 def features_of(oracle, batch):
     """What the oracle says of the tiles as evaluation shows them."""
     torch = import_oracle("torch")
-    view = augment.plain_view(jax.numpy.asarray(batch["image"]), size_px=32)
+    view = plain_view(jax.numpy.asarray(batch["image"]), size_px=32)
     with torch.no_grad():
         return oracle(torch.tensor(np.array(view).transpose(0, 3, 1, 2))).numpy()
 
@@ -151,7 +152,7 @@ def test_a_dinov3_of_transformers_comes_in_and_goes_out_as_timm_s(
     batch = next(experiment.build(config).batches())
     encoder = inference.load_encoder(config, bundle, source)
     pixels = dict(mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143))
-    view = augment.plain_view(jax.numpy.asarray(batch["image"]), size_px=32, **pixels)
+    view = plain_view(jax.numpy.asarray(batch["image"]), size_px=32, **pixels)
     with import_oracle("torch").no_grad():
         theirs = oracle(small_vits.to_torch_image(view)).pooler_output.numpy()
     assert_close(encoder.encode(batch)["image"]["pooled"], theirs)

@@ -4,9 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from mmgr_jax import settings
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding, tiles
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.train import experiment
 
@@ -15,11 +18,11 @@ from mmgr_jax.train import experiment
 def test_batches_are_those_that_travel(records_dir, devices, monkeypatch):
     monkeypatch.setattr(tiles, "_PART", 16)  # 40 tiles in three parts
     source = RecordSource(records_dir)
-    mesh = sharding.make_mesh(data=devices)
+    mesh = sharding.make_mesh(MeshSettings(data=devices))
     put = tiles.put(source, mesh, 2)
-    options = dict(batch_size=16, max_pois=None, num_threads=2, seed=0)
-    travelling = pipeline.training_batches(source, **options)
-    staying = pipeline.training_batches(source, **options, images=False)
+    data = DataSettings(batch_size=16, num_threads=2, short_batch="drop")
+    travelling = pipeline.training_batches(source, data, seed=0)
+    staying = pipeline.training_batches(source, data, seed=0, images=False)
     for _ in range(5):
         expected = sharding.put_batch(next(travelling), mesh)
         batch = next(staying)
@@ -52,5 +55,5 @@ def test_auto_asks_for_a_quarter_of_the_memory():
     assert not tiles.choose("off", 100, [900])
     with pytest.raises(InputError, match="device_resident='on': the tiles take"):
         tiles.choose("on", 100, [99])
-    with pytest.raises(InputError, match="device_resident='yes' is unknown; allowed:"):
-        tiles.choose("yes", 100, [900])
+    with pytest.raises(InputError, match="device_resident='yes'; allowed: 'auto', 'on"):
+        settings.read(DataSettings, {"device_resident": "yes"}, "data")

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
+from mmgr_jax import settings
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment
+from mmgr_jax.train.settings import RunSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "MMGR_REWRITE_GOLDEN"
@@ -23,10 +26,12 @@ def abstract_state(config, mesh):
     """Shapes and layouts of a config's state; nothing is computed."""
     metadata = checkpoint.Metadata({}, tuple(map(str, range(400))), 64)
     step = experiment.build_step(
-        config, mesh, metadata, num_regions=20_000, num_slots=256
+        RunSettings.of(config), mesh, metadata, num_regions=20_000, num_slots=256
     )
     state = jax.eval_shape(step.init)
-    return state, sharding.lay_out(state, mesh, **config.sharding)
+    return state, sharding.lay_out(
+        state, mesh, settings.read(ShardingSettings, config.sharding, "sharding")
+    )
 
 
 def table(state, layouts):
@@ -48,7 +53,7 @@ def test_where_parameters_and_optimiser_state_lie(encoder):
     config = shanghai.get_config("large_batch")
     config.model.image_encoder = config_dict.ConfigDict({"name": encoder})
     config.mesh.fsdp = 4
-    mesh = sharding.make_mesh(**config.mesh)
+    mesh = sharding.make_mesh(settings.read(MeshSettings, config.mesh, "mesh"))
     state, layouts = abstract_state(config, mesh)
     file = GOLDEN / f"sharding_{encoder}.txt"
     if os.environ.get(REWRITE):
@@ -111,7 +116,9 @@ def test_split_state_trains_as_whole_state_does(records_dir):
 def test_a_rule_decides_for_the_arrays_it_is_found_in(records_dir):
     config = config_on(records_dir, data=2, fsdp=4)
     config.sharding.rules = (("^params/", "whole"), ("^opt_state/", "fsdp"))
-    state, layouts = abstract_state(config, sharding.make_mesh(**config.mesh))
+    state, layouts = abstract_state(
+        config, sharding.make_mesh(settings.read(MeshSettings, config.mesh, "mesh"))
+    )
     assert all(layout.is_fully_replicated for layout in jax.tree.leaves(layouts.params))
     sizes = [
         leaf.size for leaf, layout in zip(
@@ -127,7 +134,7 @@ def test_a_rule_decides_for_the_arrays_it_is_found_in(records_dir):
     [
         (
             {"rules": (("^params", "split"),)},
-            "rules='split' is unknown; allowed: whole",
+            "sharding.rules=.*; allowed: 'fsdp' or 'whole'",
         ),
         ({"rules": (("^parms/", "fsdp"),)}, "'^parms/' is in the path of no parameter"),
         ({"rules": (("(", "fsdp"),)}, r"'\(' is no regular expression"),
@@ -143,4 +150,4 @@ def test_rules_that_say_nothing_are_refused(changed, message, records_dir):
 @pytest.mark.parametrize(("data", "fsdp"), [(3, 3), (-1, 3), (2, 0)])
 def test_groups_that_do_not_fit_are_refused(data, fsdp):
     with pytest.raises(InputError, match=f"fsdp={fsdp}, but 8 devices are at hand"):
-        sharding.make_mesh(data=data, fsdp=fsdp)
+        sharding.make_mesh(MeshSettings(data=data, fsdp=fsdp))

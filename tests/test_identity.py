@@ -508,13 +508,14 @@ import sys
 from small_records import config_of
 from mmgr_jax.train import agreement
 from mmgr_jax.devices import distributed
+from mmgr_jax.devices.settings import DistributedSettings
 index, port, records = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 config = config_of(records, __import__("pathlib").Path("."))
 config.data.num_threads = 2 + index  # of each process
 if sys.argv[4] == "apart" and index:
     config.optim.learning_rate = 0.5
 given = dict(coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=index)
-with distributed.session(mode="on", **given):
+with distributed.session(DistributedSettings(mode="on", **given)):
     agreement.agree(config.to_dict())
     print("agreed")
 """

@@ -1,6 +1,8 @@
 """The house as drawn: imports point down, and the heavy ones stay in their rooms."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,10 +42,10 @@ ARROWS = {
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.trials",
     "planning": "data devices losses models store train",
-    "plan": "cli planning",
+    "plan": "cli devices planning",
     "page": "disk report",
     "compare": "report",
-    "views": "augment cli data",
+    "views": "augment cli data models",
     "convert": "cli models store",
     "query": "cli data devices evaluation evaluation.features geo store",
     "eval": "cli devices evaluation",
@@ -84,9 +86,8 @@ ARROWS = {
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "settings", "data.source", "train", "towers.settings", "evaluation",
-    "planning", "plan", "views", "convert", "query", "main", "ablation", "encoder",
-    "workflow",
+    "cli", "settings", "data.source", "train", "evaluation", "planning", "plan",
+    "views", "convert", "query", "main", "ablation", "encoder", "workflow",
 )  # fmt: skip
 
 
@@ -187,6 +188,36 @@ def test_preparation_and_maps_load_only_when_needed():
         path = ROOT / "mmgr_jax" / f"{name}.py"
         for imported in _imports(path, top_level_only=True):
             assert not imported.startswith(("data_prep", "mmgr_jax.geo")), imported
+
+
+def _loaded(code, without=()):
+    """Modules that are there after some code, in a process of its own."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({without!r})); {code}; "
+        "print(*(name for name, module in sys.modules.items() if module))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert not said.returncode, said.stderr
+    return set(said.stdout.split())
+
+
+def test_a_config_is_composed_before_anything_heavy_is_loaded():
+    loaded = _loaded("import configs.common; configs.common.base('a', 'EPSG:32651')")
+    heavy = "jax flax numpy rasterio geopandas grain tensorflow_datasets matplotlib"
+    assert "configs.common" in loaded and not loaded & set(heavy.split())
+
+
+def test_losses_and_models_need_no_library_of_configs():
+    """So that a bare machine with an accelerator can measure them."""
+    without = ("ml_collections", "pydantic", "annotated_types", "grain")
+    code = (
+        "from mmgr_jax.losses import contrastive; from mmgr_jax.augment import views; "
+        "from mmgr_jax.models import mmgr, settings; from mmgr_jax.train import step; "
+        "mmgr.build(settings.ModelSettings(), num_categories=3, category_dim=4)"
+    )
+    assert "mmgr_jax.train.step" in _loaded(code, without)
 
 
 def test_nothing_imports_tensorflow():

@@ -9,8 +9,10 @@ import optax
 import pytest
 from oracles import import_oracle
 
+from mmgr_jax import settings
 from mmgr_jax.errors import InputError
-from mmgr_jax.losses import mmgr_loss, nt_xent, unit_rows
+from mmgr_jax.losses.contrastive import mmgr_loss, nt_xent, unit_rows
+from mmgr_jax.losses.settings import LossSettings
 
 compiled = jax.jit(nt_xent, static_argnames="temperature")
 
@@ -198,7 +200,8 @@ def test_mmgr_loss_weighs_its_parts(symmetric):
     z_poi = pair(9, seed=5)[0]
     valid, empty = some_true(9, 6), some_true(9, 7)
     weighted = partial(
-        mmgr_loss, temperature=0.3, image_weight=0.25, symmetric=symmetric
+        mmgr_loss,
+        settings=LossSettings(temperature=0.3, image_weight=0.25, symmetric=symmetric),
     )
     loss, parts = jax.jit(weighted)(
         jnp.stack([view_1, view_2]),
@@ -223,8 +226,7 @@ def test_a_learnt_factor_scales_the_temperature_down_to_its_bound():
         return mmgr_loss(
             views,
             z_poi,
-            temperature=temperature,
-            image_weight=0.5,
+            LossSettings(temperature=temperature),
             temperature_factor=None if factor is None else jnp.float32(factor),
         )
 
@@ -243,10 +245,8 @@ def test_empty_sets_repel_only_where_that_is_asked_for():
         _, parts = mmgr_loss(
             jnp.stack([view_1, view_2]),
             jnp.array(z_poi),
-            temperature=0.3,
-            image_weight=0.5,
+            LossSettings(temperature=0.3, **options),
             poi_empty=jnp.array(empty),
-            **options,
         )
         return parts["loss_inter"]
 
@@ -254,8 +254,10 @@ def test_empty_sets_repel_only_where_that_is_asked_for():
     repelling = transcribed(view_1, z_poi, 0.3)
     np.testing.assert_allclose(inter(), excluded, rtol=2e-6)
     np.testing.assert_allclose(inter(empty_sets="repel"), repelling, rtol=2e-6)
-    with pytest.raises(InputError, match="loss.empty_sets='hug' is unknown; allowed"):
-        inter(empty_sets="hug")
+    with pytest.raises(
+        InputError, match="loss.empty_sets='hug'; allowed: 'excluded' or"
+    ):
+        settings.read(LossSettings, {"empty_sets": "hug"}, "loss")
 
 
 def test_no_intermediate_is_larger_than_the_similarities():

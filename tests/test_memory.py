@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmgr_jax.devices import memory, sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
@@ -47,7 +48,7 @@ def test_of_the_machine_at_hand_no_more_is_left_than_it_has():
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_state_counts_on_every_device_with_gradients_and_a_copy(monkeypatch, devices):
-    mesh = sharding.make_mesh(data=devices, fsdp=1)
+    mesh = sharding.make_mesh(MeshSettings(data=devices, fsdp=1))
     params = {"w": jnp.zeros((1000, 25), jnp.float32)}  # 100 kB
     state = {"params": params, "moments": params, "step": jnp.int32(0)}
     whole = sharding.replicated(mesh)

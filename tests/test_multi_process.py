@@ -13,7 +13,9 @@ import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 from processes import SAVE_EVERY, TOTAL, configure, output, start
 
+from mmgr_jax import settings
 from mmgr_jax.devices import distributed
+from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop, metrics
@@ -234,14 +236,15 @@ NONE = dict.fromkeys(GIVEN)
     ],
 )
 def test_who_joins(mode, given, environment, expected):
-    options = distributed.join_options(mode, **given, environment=environment)
+    given = DistributedSettings(mode=mode, **given)
+    options = distributed.join_options(given, environment)
     assert options == expected
 
 
 @pytest.mark.parametrize(
     ("mode", "changed", "message"),
     [
-        ("later", {}, "distributed.mode='later' is unknown; allowed: auto, on, off"),
+        ("later", {}, "distributed.mode='later'; allowed: 'auto', 'on' or 'off'"),
         ("off", {}, r"mode='off', but .*coordinator='10.0.0.1:8476'"),
         ("auto", {"process_id": None}, r"by half: .*num_processes=2, but not process_"),
         ("auto", {"coordinator": "10.0.0.1"}, "'10.0.0.1' is not HOST:PORT"),
@@ -251,4 +254,6 @@ def test_who_joins(mode, given, environment, expected):
 )
 def test_settings_that_contradict_each_other_are_refused(mode, changed, message):
     with pytest.raises(InputError, match=message):
-        distributed.join_options(mode, **(GIVEN | changed), environment={})
+        given = {"mode": mode} | GIVEN | changed
+        read = settings.read(DistributedSettings, given, "distributed")
+        distributed.join_options(read, {})

@@ -5,8 +5,10 @@ import numpy as np
 import optax
 import pytest
 
+from mmgr_jax import settings
 from mmgr_jax.errors import InputError
 from mmgr_jax.train import durations, optim
+from mmgr_jax.train.settings import OptimSettings
 
 COUNTS = dict(batch_size=32, steps_per_epoch=50)
 
@@ -41,14 +43,10 @@ def test_a_percentage_of_nothing_is_refused():
         durations.to_steps("5 %", "train.total", **COUNTS)
 
 
-def _build(**changes):
-    options = dict(
-        name="adam", learning_rate=0.1, schedule="constant", warmup="0 steps",
-        decay_at=(), decay_factor=0.1, weight_decay=0.0, batch_scaling="none",
-        batch_size=1024, total_steps=100,
-        to_steps=lambda text, key: int(text.split()[0]),
-    )  # fmt: skip
-    return optim.build(**{**options, **changes})
+def _build(*, to_steps=lambda text, key: int(text.split()[0]), **changes):
+    options = dict(learning_rate=0.1, schedule="constant", decay_at=()) | changes
+    given = settings.read(OptimSettings, options, "optim")
+    return optim.build(given, batch_size=1024, total_steps=100, to_steps=to_steps)
 
 
 def test_warmup_then_cosine_is_optax_s():
@@ -128,9 +126,9 @@ def test_lars_adapts_the_rates_of_weights_alone():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(name="lamb"), "optim.name='lamb' is unknown; allowed: adam, adamw, lars"),
-        (dict(schedule="poly"), "schedule='poly' is unknown; allowed: constant, step"),
-        (dict(batch_scaling="half"), "='half' is unknown; allowed: none, sqrt, linear"),
+        (dict(name="lamb"), "optim.name='lamb'; allowed: 'adam', 'adamw', 'lars'"),
+        (dict(schedule="poly"), "schedule='poly'; allowed: 'constant', 'step'"),
+        (dict(batch_scaling="half"), "='half'; allowed: 'none', 'sqrt' or 'linear'"),
         (dict(weight_decay=0.1), "no effect on config.optim.name='adam'. Choose 'ad"),
     ],
 )

@@ -1,5 +1,6 @@
 """The input pipeline: order, padding, epochs, processes, and broken shards."""
 
+import dataclasses
 import itertools
 import shutil
 
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 import small_records
 
+from mmgr_jax import settings
 from mmgr_jax.data import pipeline, schema, tiles
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
-OPTIONS = dict(batch_size=16, max_pois=None, num_threads=2, seed=3)
+DATA = DataSettings(batch_size=16, num_threads=2, short_batch="drop")
+SEED = 3
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +24,13 @@ def source(records_dir):
     return RecordSource(records_dir)
 
 
-def _take(source, count, **options):
-    return list(
-        itertools.islice(
-            pipeline.training_batches(source, **{**OPTIONS, **options}), count
-        )
-    )
+def _take(source, count, data=DATA, **options):
+    batches = pipeline.training_batches(source, data, seed=SEED, **options)
+    return list(itertools.islice(batches, count))
+
+
+def _data(**changes):
+    return dataclasses.replace(DATA, **changes)
 
 
 def test_batches_hold_what_the_records_hold(source):
@@ -58,7 +63,7 @@ def test_an_epoch_shows_each_region_at_most_once_and_epochs_differ(source):
 
 @pytest.mark.parametrize("processes", [1, 4])
 def test_a_filled_epoch_counts_each_region_once(source, processes):
-    options = dict(short_batch="fill", process_count=processes)
+    options = dict(data=_data(short_batch="fill"), process_count=processes)
     parts = [_take(source, 6, **options, process_index=i) for i in range(processes)]
     batches = [
         {
@@ -76,18 +81,20 @@ def test_a_filled_epoch_counts_each_region_once(source, processes):
 
 
 def test_steps_per_epoch():
-    assert pipeline.steps_per_epoch(40, 16, "drop") == 2
-    assert pipeline.steps_per_epoch(40, 16, "fill") == 3
-    assert pipeline.steps_per_epoch(48, 16, "fill") == 3
-    assert pipeline.steps_per_epoch(40, 40, "drop") == 1
+    fill = _data(short_batch="fill")
+    assert pipeline.steps_per_epoch(40, DATA) == 2
+    assert pipeline.steps_per_epoch(40, fill) == 3
+    assert pipeline.steps_per_epoch(48, fill) == 3
+    assert pipeline.steps_per_epoch(40, _data(batch_size=40)) == 1
     for short_batch in ("drop", "fill"):
         with pytest.raises(InputError, match="batch_size=41 exceeds the 40 regions"):
-            pipeline.steps_per_epoch(40, 41, short_batch)
+            large = _data(batch_size=41, short_batch=short_batch)
+            pipeline.steps_per_epoch(40, large)
 
 
-def test_an_unknown_short_batch_is_refused(source):
-    with pytest.raises(InputError, match="short_batch='skip' is unknown; allowed: dr"):
-        _take(source, 1, short_batch="skip")
+def test_an_unknown_short_batch_is_refused():
+    with pytest.raises(InputError, match="short_batch='skip'; allowed: 'fill' or 'dr"):
+        settings.read(DataSettings, {"short_batch": "skip"}, "data")
 
 
 @pytest.mark.parametrize("max_pois", [None, 8])
@@ -150,10 +157,11 @@ def test_batches_are_those_of_a_plain_chain(tmp_path, max_pois, image_format):
         }
 
     for process in range(2):
-        plain = grain.MapDataset.range(len(source)).seed(OPTIONS["seed"]).shuffle()
+        plain = grain.MapDataset.range(len(source)).seed(SEED).shuffle()
         plain = pipeline._ProcessRows(plain, 3, 16, process, 2).repeat(None)
         plain = iter(plain.random_map(example).to_iter_dataset().batch(8))
-        options = dict(max_pois=max_pois, short_batch="fill", process_count=2)
+        data = _data(max_pois=max_pois, short_batch="fill")
+        options = dict(data=data, process_count=2)
         for batch in _take(source, 8, **options, process_index=process):
             for name, values in next(plain).items():
                 np.testing.assert_array_equal(batch[name], values)
@@ -212,12 +220,12 @@ def test_epoch_batches_give_every_region_once_in_order(source):
 
 
 def test_iterator_state_continues_exactly(source):
-    iterator = pipeline.training_batches(source, **OPTIONS)
+    iterator = pipeline.training_batches(source, DATA, seed=SEED)
     for _ in range(3):
         next(iterator)
     state = iterator.get_state()
     expected = [next(iterator)["region_index"].tolist() for _ in range(4)]
-    other = pipeline.training_batches(source, **OPTIONS)
+    other = pipeline.training_batches(source, DATA, seed=SEED)
     other.set_state(state)
     assert [next(other)["region_index"].tolist() for _ in range(4)] == expected
 

@@ -12,8 +12,11 @@ import jax
 import processes
 import pytest
 
+from mmgr_jax import settings
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import (
     chips,
     estimate,
@@ -163,7 +166,7 @@ def test_a_program_of_one_device_exchanges_nothing():
 @pytest.mark.parametrize("axis_total, expected", [("sum", 4), ("rows", 4 * 16 * 3)])
 def test_sizes_of_a_program_the_compiler_wrote(axis_total, expected):
     """A sum over all leaves one number everywhere; a gather leaves all 16 rows."""
-    mesh = sharding.make_mesh(data=8)
+    mesh = sharding.make_mesh(MeshSettings(data=8))
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     work = {"sum": lambda x: x.sum(), "rows": lambda x: x + 1}[axis_total]
     jitted = jax.jit(work, in_shardings=rows, out_shardings=whole)
@@ -183,7 +186,7 @@ def test_roofline_takes_the_slowest_part_and_adds_losses_and_exchanges():
         rows=64,
         num_devices=4,
         projection_dim=128,
-        loss={"implementation": "gathered", "symmetric": True},
+        loss=LossSettings(symmetric=True),
     )
     assert work.views == 128
     assert work.flops == pytest.approx(2 * 4 / 3 * 3e12)  # once more forward
@@ -208,7 +211,7 @@ def test_roofline_takes_the_slowest_part_and_adds_losses_and_exchanges():
 def test_losses_without_loops_are_not_counted_twice():
     counts = dict(part_flops=1.0, part_accessed_bytes=1.0, part_hbm_bytes=1.0)
     given = dict(**counts, parts=1, rows=2, num_devices=1)
-    loss = {"implementation": "dense", "symmetric": False}
+    loss = LossSettings(implementation="dense")
     assert estimate.work_of(**given, projection_dim=8, loss=loss).loss_flops == 0
     assert estimate.ordered_pairs(symmetric=False) == 7  # views never meet all POIs
 
@@ -366,7 +369,9 @@ def one_gib(monkeypatch):
 
 
 def _plan(config):
-    mesh = topology.mesh_of(topology.HERE, **config.mesh)
+    mesh = topology.mesh_of(
+        topology.HERE, settings.read(MeshSettings, config.mesh, "mesh")
+    )
     records = program.records_of(config, **(ASSUMED | {"num_regions": 4096}))
     return planner.plan(config, mesh, records, topology=topology.HERE)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmgr_jax.devices import distributed, roll_call
+from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -172,25 +173,25 @@ def test_a_process_that_died_while_waiting_may_come_again(port):
 def test_addresses_that_are_none_are_refused(coordinator, told):
     given = dict(coordinator=coordinator, num_processes=2, process_id=0)
     with pytest.raises(InputError, match=told):
-        distributed.join_options("auto", **given, environment={})
+        distributed.join_options(DistributedSettings(**given), {})
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "", "2.5"])
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
 def test_a_launcher_that_says_no_number_is_named(name, value):
-    given = dict(coordinator=None, num_processes=None, process_id=None)
     with pytest.raises(InputError, match=f"variable {name}={value!r} is no number"):
-        distributed.join_options("auto", **given, environment={name: value})
+        distributed.join_options(DistributedSettings(), {name: value})
 
 
 MEETING = """
 import logging, pathlib, sys
 from mmgr_jax.devices import distributed
+from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 port, process, folder, what = sys.argv[1:]
 given = dict(coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=int(process))
 try:
-    with distributed.session(**given, join_timeout_s=60):
+    with distributed.session(DistributedSettings(**given, join_timeout_s=60.0)):
         if what == "shared":
             distributed.check_shared(pathlib.Path(folder), "config.workdir", 2)
         print("well")

@@ -16,8 +16,10 @@ from small_model import D, K
 from test_train_step import AUGMENT, LOSS, SIZE_PX, batch
 
 from mmgr_jax.devices import distributed, sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, norm, resnet
+from mmgr_jax.models.settings import ModelSettings, Set2SetSettings
 from mmgr_jax.planning import hlo
 from mmgr_jax.train import step as train_step
 
@@ -41,42 +43,42 @@ def places(mesh):
 def test_rows_go_slice_by_slice_and_process_by_process():
     """On a torus the numbers of devices wind through the hosts."""
     devices = [Device(p, d) for d, p in enumerate([0, 0, 1, 1, 0, 0, 1, 1])]
-    mesh = sharding.make_mesh(data=-1, devices=devices)
+    mesh = sharding.make_mesh(MeshSettings(data=-1), devices)
     assert [d.process_index for d in mesh.devices.ravel()] == [0] * 4 + [1] * 4
     assert dict(mesh.shape) == {"data": 8, "fsdp": 1}
 
     slices = [
         Device(p, d, s) for d, (p, s) in enumerate([(2, 1), (0, 0), (3, 1), (1, 0)])
     ]
-    mesh = sharding.make_mesh(data=-1, devices=slices)
+    mesh = sharding.make_mesh(MeshSettings(data=-1), slices)
     assert places(mesh) == [(0, 0, 1), (0, 1, 3), (1, 2, 0), (1, 3, 2)]
 
 
 def test_several_processes_take_equally_many_devices():
     devices = [Device(d // 4, d) for d in range(8)]
-    mesh = sharding.make_mesh(data=4, devices=devices)
+    mesh = sharding.make_mesh(MeshSettings(data=4), devices)
     assert [(d.process_index, d.id) for d in mesh.devices.ravel()] == [
         (0, 0), (0, 1), (1, 4), (1, 5),
     ]  # fmt: skip
     with pytest.raises(
         InputError, match="8 devices are at hand in 2 processes. Take a multiple of 2"
     ):
-        sharding.make_mesh(data=3, devices=devices)
+        sharding.make_mesh(MeshSettings(data=3), devices)
 
 
 def test_who_encodes_what_in_words():
     devices = [Device(d // 4, d) for d in range(8)]
-    mesh = sharding.make_mesh(data=-1, devices=devices)
+    mesh = sharding.make_mesh(MeshSettings(data=-1), devices)
     assert sharding.describe_batch(mesh, 64, 16) == (
         "64 over 8 tpu devices (32 in each of 2 processes, 8 on each, "
         "2 there at a time)"
     )
-    one = sharding.make_mesh(data=1)
+    one = sharding.make_mesh(MeshSettings(data=1))
     assert sharding.describe_batch(one, 64, None) == "64 over 1 cpu device"
 
 
 def test_parts_of_a_batch_are_checked_with_it():
-    mesh = sharding.make_mesh(data=4)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
     sharding.check_batch(mesh, 64, 16)
     with pytest.raises(InputError, match="over 4 devices. Take 60 or 64"):
         sharding.check_batch(mesh, 62)
@@ -89,15 +91,14 @@ DEVICES = 8
 
 def compiled_step(scope, batch_statistics, microbatches=1):
     """The text of a compiled step of a small ResNet on eight devices."""
-    mesh = sharding.make_mesh(data=DEVICES)
-    model = mmgr.build(
+    mesh = sharding.make_mesh(MeshSettings(data=DEVICES))
+    settings = ModelSettings(
         image_encoder={"name": "resnet_small", "width": 8},
-        poi_encoder={"name": "set2set", "steps": 1},
+        poi_encoder=Set2SetSettings(steps=1),
         projection_dim=16,
-        num_categories=K,
-        category_dim=D,
         batch_statistics=batch_statistics,
-    ).clone(
+    )
+    model = mmgr.build(settings, num_categories=K, category_dim=D).clone(
         image_encoder=resnet.ResNet(
             (1, 1), width=8, norm_over=norm.devices(scope, DEVICES)
         )
@@ -108,8 +109,9 @@ def compiled_step(scope, batch_statistics, microbatches=1):
     step = train_step.make_train_step(
         model,
         tx,
-        augment_options=AUGMENT,
-        loss_options=LOSS,
+        augment=AUGMENT,
+        loss=LOSS,
+        gradient_dtype="float32",
         microbatches=microbatches,
         mesh=mesh,
     )
@@ -154,7 +156,7 @@ def test_each_norm_travels_with_global_statistics():
 
 
 def test_the_rows_of_a_process_are_its_part_of_the_batch():
-    mesh = sharding.make_mesh(data=4)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
     rows = np.arange(8).reshape(8, 1)
     put = sharding.put_batch({"image": rows, "region_index": rows}, mesh)
     assert set(put) == {"image"}

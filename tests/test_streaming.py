@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mmgr_jax.devices import sharding
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.devices.settings import MeshSettings
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 
 
 def regions(b, p=16, seed=0, dtype=jnp.float32):
@@ -29,7 +31,9 @@ def regions(b, p=16, seed=0, dtype=jnp.float32):
     )
 
 
-def loss_and_gradient(z_image, z_poi, valid, empty, *, temperature=0.3, **options):
+def loss_and_gradient(
+    z_image, z_poi, valid, empty, *, temperature=0.3, mesh=None, **options
+):
     """Loss, parts, and gradients to views, POIs and temperature."""
 
     @partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
@@ -37,12 +41,11 @@ def loss_and_gradient(z_image, z_poi, valid, empty, *, temperature=0.3, **option
         return mmgr_loss(
             z_image,
             z_poi,
-            temperature=temperature,
+            LossSettings(temperature=temperature, image_weight=0.4, **options),
             temperature_factor=factor,
-            image_weight=0.4,
             example_mask=valid,
             poi_empty=empty,
-            **options,
+            mesh=mesh,
         )
 
     return jax.jit(loss)(z_image, z_poi, jnp.float32(1.0))
@@ -81,7 +84,7 @@ def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric):
     [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (8, 1), (2, 4)],
 )
 def test_devices_equal_dense(data, fsdp, implementation):
-    mesh = sharding.make_mesh(data=data, fsdp=fsdp)
+    mesh = sharding.make_mesh(MeshSettings(data=data, fsdp=fsdp))
     ours = loss_and_gradient(
         *regions(48), implementation=implementation, symmetric=True, mesh=mesh, tile=4
     )
@@ -90,7 +93,7 @@ def test_devices_equal_dense(data, fsdp, implementation):
 
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])
 def test_bfloat16_products_are_close_to_dense(implementation):
-    mesh = sharding.make_mesh(data=4)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
     dense = loss_and_gradient(*regions(64, p=128), implementation="dense")
     ours = loss_and_gradient(
         *regions(64, p=128),

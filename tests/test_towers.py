@@ -10,12 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from mmgr_jax import augment
+from mmgr_jax import settings
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import open_source
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import program
 from mmgr_jax.store import checkpoint
 from mmgr_jax.store.state import TrainState
@@ -60,20 +64,23 @@ def test_training_is_as_if_the_tower_were_asked_in_every_step(locked):
 
     def encode(params, batch_stats, batch, _):
         variables = {"params": params, "batch_stats": batch_stats}
-        view = augment.plain_view(batch["image"], size_px=size_px)
+        view = plain_view(batch["image"], size_px=size_px)
         features = model.apply(variables, view, method="encode_image")
         features = jax.lax.stop_gradient(jnp.stack([features, features]))
         pois = PoiSets.of(batch)
         return model.apply(variables, features, pois, True, method="compare"), {}
 
     tx = optax.sgd(0.01, momentum=0.9)  # as "sgd" of a config
-    update = jax.jit(step.make_update(encode, tx, loss_options=locked.loss.to_dict()))
+    update = jax.jit(
+        step.make_update(
+            encode, tx, loss=settings.read(LossSettings, locked.loss, "loss")
+        )
+    )
     oracle = TrainState(state.step, state.params, {}, tx.init(state.params))
     stats = state.batch_stats
     tiles = pipeline.training_batches(
-        run.source, batch_size=16, max_pois=None, num_threads=2, seed=locked.seed,
-        short_batch=locked.data.short_batch,
-    )  # fmt: skip
+        run.source, settings.read(DataSettings, locked.data, "data"), seed=locked.seed
+    )
     expected = []
     for _ in range(5):
         oracle = oracle.replace(batch_stats=stats)
@@ -126,7 +133,8 @@ def test_kept_views_are_those_of_training_s_augmentation(locked):
     kept = np.load(next(Path(locked.workdir).glob("tower/*.npy")))
     image = jnp.asarray(run.source[23]["image"])[None]
     key = jax.random.fold_in(run.tower.key, 0)
-    views = augment.two_views(image, key, jnp.array([23]), **locked.augment.to_dict())
+    drawn = settings.read(AugmentSettings, locked.augment, "augment")
+    views = two_views(image, key, drawn, jnp.array([23]))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     for view, found in zip(views, kept[23], strict=True):
         expected = run.tower.model.apply(variables, view, method="encode_image")[0]

@@ -10,14 +10,20 @@ import optax
 import pytest
 from small_model import D, K
 
+from mmgr_jax import settings
+from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import mmgr, resnet, start, vit
+from mmgr_jax.models.settings import ModelSettings, Set2SetSettings
 from mmgr_jax.train import step as train_step
+from mmgr_jax.train.settings import TrainSettings
 
 B, SIZE_PX = 16, 32
-AUGMENT = dict(size_px=SIZE_PX)
-LOSS = dict(temperature=0.3, image_weight=0.4, symmetric=True, tile=8)
+AUGMENT = AugmentSettings(size_px=SIZE_PX)
+LOSS = LossSettings(temperature=0.3, image_weight=0.4, symmetric=True, tile=8)
 
 
 def batch():
@@ -33,24 +39,24 @@ def batch():
 
 
 def model_with(image_encoder):
-    model = mmgr.build(
+    settings = ModelSettings(
         image_encoder={"name": "resnet_small"},
-        poi_encoder={"name": "set2set", "steps": 1},
+        poi_encoder=Set2SetSettings(steps=1),
         projection_dim=16,
-        num_categories=K,
-        category_dim=D,
         learn_temperature=True,
     )
+    model = mmgr.build(settings, num_categories=K, category_dim=D)
     return model.clone(image_encoder=image_encoder)
 
 
 def prepared(model, devices, **options):
     """A jitted step of SGD at rate 1, and what to call it with."""
-    mesh = sharding.make_mesh(data=devices)
+    mesh = sharding.make_mesh(MeshSettings(data=devices))
     tx = optax.sgd(1.0)
     state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
+    options = {"gradient_dtype": "float32"} | options
     step = train_step.make_train_step(
-        model, tx, augment_options=AUGMENT, loss_options=LOSS, mesh=mesh, **options
+        model, tx, augment=AUGMENT, loss=LOSS, mesh=mesh, **options
     )
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
@@ -116,9 +122,9 @@ def test_gradients_are_summed_over_devices_in_the_type_asked_for(transformer, dt
     )
 
 
-def test_an_unknown_type_of_gradients_is_refused(transformer):
-    with pytest.raises(InputError, match="gradient_dtype='half' is unknown"):
-        prepared(transformer[0], 4, gradient_dtype="half")
+def test_an_unknown_type_of_gradients_is_refused():
+    with pytest.raises(InputError, match="gradient_dtype='half'; allowed: 'float32'"):
+        settings.read(TrainSettings, {"gradient_dtype": "half"}, "train")
 
 
 def test_batchnorm_sees_one_part_after_another():
@@ -149,7 +155,7 @@ def test_batchnorm_sees_one_part_after_another():
 
 
 def test_sizes_that_do_not_part_a_batch_are_refused_with_some_that_do():
-    mesh = sharding.make_mesh(data=4)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
     assert sharding.microbatches(mesh, 64, None) == 1
     assert sharding.microbatches(mesh, 64, 16) == 4
     for size in (24, 2, 128):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgr_jax import augment, views
+from mmgr_jax import views
+from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 
@@ -31,7 +32,7 @@ def test_the_sheet_shows_tiles_and_their_views(small_config, tmp_path, monkeypat
 def test_displayed_undoes_the_normalisation():
     rng = np.random.default_rng(0)
     tiles = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    plain = np.asarray(augment.plain_view(jax.numpy.asarray(tiles), size_px=16))
+    plain = np.asarray(plain_view(jax.numpy.asarray(tiles), size_px=16))
     np.testing.assert_array_equal(views.displayed(plain[None])[0], tiles)
 
 

@@ -120,8 +120,13 @@ def test_arrays_of_another_architecture_are_listed(trained, tmp_path):
 
 def test_a_part_the_bundle_lacks_is_refused(trained, tmp_path):
     init = {"checkpoint": trained.workdir, "parts": ("head",)}
-    with pytest.raises(InputError, match="has no 'head'; it has image_encoder, image_"):
+    with pytest.raises(
+        InputError, match=r"parts=\('head',\); allowed: 'image_encoder'"
+    ):
         started(copied(trained, tmp_path, init=init))
+    bundle = checkpoint.latest(trained.workdir)
+    with pytest.raises(InputError, match="has no 'head'; it has image_encoder, image_"):
+        warm_start.start_from({}, bundle, categories=(), parts=("head",))
 
 
 def test_other_categories_are_refused_unless_the_pois_stay_out(trained):
@@ -129,7 +134,7 @@ def test_other_categories_are_refused_unless_the_pois_stay_out(trained):
     bundle = checkpoint.latest(trained.workdir)
     others = tuple("abcde")
     with pytest.raises(InputError, match="5 POI categories.*config.init.parts="):
-        warm_start.start_from(variables, bundle, categories=others)
+        warm_start.start_from(variables, bundle, categories=others, parts=())
     variables = jax.tree.map(jax.numpy.asarray, variables)
     warm_start.start_from(
         variables, bundle, categories=others, parts=("image_encoder",)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mmgr_jax.augment.settings import AugmentSettings
+
 CROP_TRIES = 10  # as torchvision.transforms.RandomResizedCrop
 BOX_NUMBERS = 2 * CROP_TRIES + 2
 TURN_NUMBERS = 4
@@ -94,47 +96,31 @@ def _central_box(height_px: int, width_px: int, ratio: tuple[float, float]) -> B
     return Box(*(jnp.asarray(side, jnp.float32) for side in sides))
 
 
-def draw_turn(
-    u: Float[Array, " numbers"],
-    horizontal_flip: bool,
-    vertical_flip: bool,
-    quarter_turns: bool,
-) -> Turn:
+def draw_turn(u: Float[Array, " numbers"], settings: AugmentSettings) -> Turn:
     """A random symmetry: the wanted flips with p 0.5 each, then a random turn.
 
     Args:
         u: `TURN_NUMBERS` uniform numbers.
-        horizontal_flip: Flip half of the views left to right.
-        vertical_flip: Flip half of the views top to bottom.
-        quarter_turns: Turn by 0, 90, 180 or 270 degrees.
+        settings: Say which flips are wanted, and whether turns are.
     """
     coins = u < 0.5
-    flip_columns = coins[0] & horizontal_flip
-    flip_rows = coins[1] & vertical_flip
+    flip_columns = coins[0] & settings.horizontal_flip
+    flip_rows = coins[1] & settings.vertical_flip
+    quarter_turns = settings.quarter_turns
     half, quarter = coins[2] & quarter_turns, coins[3] & quarter_turns
     # A half turn is both flips; a quarter turn the column flip, then transposition.
     return Turn(flip_rows ^ half, flip_columns ^ half ^ quarter, quarter)
 
 
-def draw_jitter(
-    u: Float[Array, " numbers"],
-    probability: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-) -> Jitter:
+def draw_jitter(u: Float[Array, " numbers"], settings: AugmentSettings) -> Jitter:
     """Random colour changes in random order; none with probability 1 - p.
 
     Args:
         u: `JITTER_NUMBERS` uniform numbers.
-        probability: Share p of views whose colours change.
-        brightness: Factor in 1 +- brightness, not below 0.
-        contrast: Likewise.
-        saturation: Likewise.
-        hue: Largest turn of the colour circle.
+        settings: Say how much; p is their `jitter_probability`, and no factor is
+            below 0.
     """
-    applied = u[0] < probability
+    applied = u[0] < settings.jitter_probability
 
     def factor(u: Array, spread: float) -> Array:
         low = max(0.0, 1.0 - spread)
@@ -142,9 +128,9 @@ def draw_jitter(
 
     ticket = u[5:]
     return Jitter(
-        brightness=factor(u[1], brightness),
-        contrast=factor(u[2], contrast),
-        saturation=factor(u[3], saturation),
-        hue=jnp.where(applied, hue * (2.0 * u[4] - 1.0), 0.0),
+        brightness=factor(u[1], settings.brightness),
+        contrast=factor(u[2], settings.contrast),
+        saturation=factor(u[3], settings.saturation),
+        hue=jnp.where(applied, settings.hue * (2.0 * u[4] - 1.0), 0.0),
         rank=jnp.argsort(ticket),
     )

@@ -17,6 +17,7 @@ from mmgr_jax.augment.draws import (
     draw_turn,
 )
 from mmgr_jax.augment.image_ops import Planes
+from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.typing import VIEWS, Key, Tiles, View, Views
 
@@ -28,20 +29,9 @@ SPLITS = (BOX_NUMBERS, BOX_NUMBERS + TURN_NUMBERS, NUMBERS - 1)
 def two_views(
     image: Tiles,
     key: Key,
+    settings: AugmentSettings,
     place: Int[Array, " b"] | None = None,
     *,
-    size_px: int,
-    crop_area: tuple[float, float] = (0.2, 1.0),
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    jitter_probability: float = 0.8,
-    brightness: float = 0.4,
-    contrast: float = 0.4,
-    saturation: float = 0.4,
-    hue: float = 0.1,
-    grey_probability: float = 0.2,
-    horizontal_flip: bool = True,
-    vertical_flip: bool = False,
-    quarter_turns: bool = False,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Views:
@@ -53,20 +43,8 @@ def two_views(
     Args:
         image: The tiles.
         key: The random key of this batch.
+        settings: The section `augment`.
         place: Place of each tile in the global batch; None: its row.
-        size_px: Side of the square views.
-        crop_area: Range of the crop's share of the tile's area.
-        crop_ratio: Range of the crop's width over height, drawn log-uniformly.
-        jitter_probability: Share of views with colour jitter.
-        brightness: Factor in 1 +- brightness; likewise contrast and saturation.
-        contrast: See brightness.
-        saturation: See brightness.
-        hue: Largest turn of the colour circle, in [0, 0.5].
-        grey_probability: Share of views turned grey.
-        horizontal_flip: Flip half of the views left to right.
-        vertical_flip: Flip half of the views top to bottom.
-        quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
-            has no upright; the released code has neither this nor vertical flips.
         mean: Subtracted from the values in [0, 1], channel by channel.
         std: Divided by, channel by channel.
 
@@ -81,18 +59,16 @@ def two_views(
     def draw(u: Float[Array, " numbers"]) -> tuple[Box, Turn, Jitter, Array]:
         u_box, u_turn, u_jitter, u_grey = jnp.split(u, SPLITS)
         return (
-            draw_box(u_box, height, width, crop_area, crop_ratio),
-            draw_turn(u_turn, horizontal_flip, vertical_flip, quarter_turns),
-            draw_jitter(
-                u_jitter, jitter_probability, brightness, contrast, saturation, hue
-            ),
-            u_grey[0] < grey_probability,
+            draw_box(u_box, height, width, settings.crop_area, settings.crop_ratio),
+            draw_turn(u_turn, settings),
+            draw_jitter(u_jitter, settings),
+            u_grey[0] < settings.grey_probability,
         )
 
     place = jnp.arange(len(image)) if place is None else place
     numbers = _uniform_numbers(key, place)
     box, turn, jitter, is_grey = jax.vmap(jax.vmap(draw))(numbers)
-    planes = crop_and_turn(image, box, turn, size_px, quarter_turns)
+    planes = crop_and_turn(image, box, turn, settings.size_px, settings.quarter_turns)
     planes = apply_jitter(planes, jitter)
     planes = image_ops.adjust_saturation(planes, _per_image(1.0 - is_grey))
     planes = image_ops.normalise(planes, mean, std)

@@ -12,8 +12,9 @@ import grain
 import numpy as np
 
 from mmgr_jax.data import schema
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 """`image` uint8 [b h w 3] · `poi_category` int32 [b n] · `poi_offset_m` float32
@@ -26,8 +27,6 @@ POI_SLOT_MULTIPLE = 8
 
 EDGES_PER_SLOT = 3
 """A Delaunay graph of n points has fewer than 3 n edges."""
-
-SHORT_BATCHES = ("drop", "fill")
 
 _PART = 16
 """Regions that one thread reads at once."""
@@ -63,12 +62,9 @@ class TrainingBatches(Iterator[Batch]):
 
 def training_batches(
     source: RecordSource,
+    settings: DataSettings,
     *,
-    batch_size: int,
-    max_pois: int | None,
-    num_threads: int,
     seed: int,
-    short_batch: str = "drop",
     edges: bool = False,
     images: bool = True,
     process_index: int = 0,
@@ -82,15 +78,8 @@ def training_batches(
 
     Args:
         source: The records.
-        batch_size: Regions a step over all processes.
-        max_pois: POI slots a region; a region with more shows a random choice of this
-            many, drawn anew each epoch. None takes the fullest region.
-        num_threads: Threads that read and decode.
+        settings: The section `data`.
         seed: Decides order and choice.
-        short_batch: What becomes of the regions of an epoch that fill no whole batch.
-            "drop": they wait for another epoch's draw, as released. "fill": their
-            batch is filled with regions the epoch has shown before, which
-            `example_mask` keeps out of the losses; so every region counts once.
         edges: Give the POI graph too.
         images: Give the tiles, or leave them out and decode none.
         process_index: This process.
@@ -102,14 +91,14 @@ def training_batches(
     Raises:
         InputError: If the batch is larger than the data set or indivisible.
     """
-    check_choice("data.short_batch", short_batch, SHORT_BATCHES)
-    batches_an_epoch = steps_per_epoch(len(source), batch_size, short_batch)
+    batch_size = settings.batch_size
+    batches_an_epoch = steps_per_epoch(len(source), settings)
     if batch_size % process_count:
         raise InputError(
             f"config.data.batch_size={batch_size} does not divide over {process_count} "
             f"processes. Take a multiple of {process_count}."
         )
-    num_slots = poi_slots(source, max_pois)
+    num_slots = poi_slots(source, settings.max_pois)
     rows = batch_size // process_count
     dataset = grain.MapDataset.range(len(source)).seed(seed).shuffle()
     dataset = _ProcessRows(
@@ -124,24 +113,27 @@ def training_batches(
         dataset = dataset.random_map(
             lambda row, rng: (*row, rng.bit_generator.state["state"])
         )
-    reader = _Reader(source, num_slots, num_threads, edges=edges, images=images)
+    reader = _Reader(
+        source, num_slots, settings.num_threads, edges=edges, images=images
+    )
     batches = dataset.batch(rows, batch_fn=list).map(reader)
     return TrainingBatches(iter(_ahead(batches)), batch_size)
 
 
-def steps_per_epoch(num_regions: int, batch_size: int, short_batch: str) -> int:
+def steps_per_epoch(num_regions: int, settings: DataSettings) -> int:
     """Batches in which an epoch shows its regions.
 
     Raises:
         InputError: If one batch would take more than there are.
     """
+    batch_size = settings.batch_size
     if batch_size > num_regions:
         raise InputError(
             f"config.data.batch_size={batch_size} exceeds the {num_regions} regions of "
             f"the records. Take at most {num_regions}."
         )
     whole, rest = divmod(num_regions, batch_size)
-    return whole + (1 if rest and short_batch == "fill" else 0)
+    return whole + (1 if rest and settings.short_batch == "fill" else 0)
 
 
 def epoch_batches(
@@ -165,16 +157,7 @@ def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
 
 
 def poi_slots(source: RecordSource, max_pois: int | None) -> int:
-    """Number of POI slots of a batch: `max_pois` or the fullest region's, rounded up.
-
-    Raises:
-        InputError: If `max_pois` is not positive.
-    """
-    if max_pois is not None and max_pois < 1:
-        raise InputError(
-            f"config.data.max_pois={max_pois} must be at least 1, or None for the "
-            "number of POIs in the fullest region."
-        )
+    """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
     most = max_pois or max(source.manifest.max_pois, 1)
     return -(-most // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 

@@ -13,7 +13,9 @@ from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from mmgr_jax import settings
 from mmgr_jax.data import arrays, contents, schema
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
@@ -217,7 +219,8 @@ def open_source(config: ConfigDict) -> RecordSource:
     Raises:
         InputError: If they are missing or damaged.
     """
-    return RecordSource(config.records.dir, cache_mib=config.data.cache_mib)
+    data = settings.read(DataSettings, config.data, "data")
+    return RecordSource(config.records.dir, cache_mib=data.cache_mib)
 
 
 def _check_shard(path: Path, length: int) -> None:

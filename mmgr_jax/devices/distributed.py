@@ -32,9 +32,8 @@ from jax._src import distributed as jax_distributed
 
 from mmgr_jax import endings
 from mmgr_jax.devices import memory, roll_call
-from mmgr_jax.errors import InputError, check_choice
-
-MODES = ("auto", "on", "off")
+from mmgr_jax.devices.settings import DistributedSettings
+from mmgr_jax.errors import InputError
 
 _NUMBERS = itertools.count()
 _LEAVING_MS = 3000
@@ -66,15 +65,7 @@ def use_cpu_devices(count: int) -> None:
 
 
 @contextlib.contextmanager
-def session(
-    *,
-    mode: str = "auto",
-    coordinator: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-    join_timeout_s: float | int = 120.0,
-    heartbeat_timeout_s: int = 100,
-) -> Iterator[None]:
+def session(settings: DistributedSettings) -> Iterator[None]:
     """Within it this process is one of several, where there are several.
 
     Must be entered before anything else asks JAX for its devices. An error ends this
@@ -83,46 +74,28 @@ def session(
     notices, at the latest after the timeout.
 
     Args:
-        mode: "auto": joins where settings or environment (Cloud TPU, SLURM, Open MPI)
-            tell of several processes. "on": joins, by what
-            `jax.distributed.initialize` finds. "off": stays alone.
-        coordinator: HOST:PORT of process 0, reachable from all, the port free there.
-            Needed, with the next two, where no environment tells.
-        num_processes: How many processes there are.
-        process_id: Which one this is, from 0.
-        join_timeout_s: Seconds to wait for the others at the start.
-        heartbeat_timeout_s: Seconds without a sign of life after which a process is
-            taken for dead, and the others end.
+        settings: The section `distributed`.
 
     Raises:
         InputError: If settings contradict each other, or joining fails.
     """
-    given = join_options(
-        mode,
-        coordinator=coordinator,
-        num_processes=num_processes,
-        process_id=process_id,
-        environment=os.environ,
-    )
+    given = join_options(settings, os.environ)
     if given is None:
         yield
         return
-    if join_timeout_s <= 0:
-        raise InputError(
-            f"config.distributed.join_timeout_s={join_timeout_s}: allowed: more than 0."
-        )
+    timeout_s = settings.join_timeout_s
     try:
-        given = given or _told_by_launcher(join_timeout_s)
+        given = given or _told_by_launcher(timeout_s)
         roll_call.call(
             given["coordinator_address"],
             given["num_processes"],
             given["process_id"],
-            timeout_s=join_timeout_s,
+            timeout_s=timeout_s,
         )
         jax.distributed.initialize(
             **given,
-            initialization_timeout=math.ceil(join_timeout_s),
-            heartbeat_timeout_seconds=heartbeat_timeout_s,
+            initialization_timeout=math.ceil(timeout_s),
+            heartbeat_timeout_seconds=settings.heartbeat_timeout_s,
         )
     except InputError:
         raise
@@ -145,45 +118,36 @@ def session(
 
 
 def join_options(
-    mode: str,
-    *,
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    environment: Mapping[str, str],
+    settings: DistributedSettings, environment: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """Arguments of `jax.distributed.initialize`; None where this process is alone.
 
     Raises:
         InputError: If settings contradict each other.
     """
-    check_choice("distributed.mode", mode, MODES)
     given = {
-        "coordinator": coordinator,
-        "num_processes": num_processes,
-        "process_id": process_id,
+        "coordinator": settings.coordinator,
+        "num_processes": settings.num_processes,
+        "process_id": settings.process_id,
     }
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == 3:
-        joins = mode == "on" or (mode == "auto" and _tells_of_several(environment))
-        return {} if joins else None
-    if mode == "off":
+        asked = settings.mode == "on"
+        told = settings.mode == "auto" and _tells_of_several(environment)
+        return {} if asked or told else None
+    if settings.mode == "off":
         raise InputError(
             "config.distributed.mode='off', but config.distributed names other "
             f"processes ({_settings(given)}). Take one of them back."
         )
-    if coordinator is None or num_processes is None or process_id is None:
+    if missing:
         raise InputError(
             f"config.distributed is given by half: {_settings(given)}, but not "
             f"{', '.join(missing)}. Give coordinator (HOST:PORT of process 0), "
             "num_processes and process_id, or none of them."
         )
-    _check(coordinator, num_processes, process_id)
-    return {
-        "coordinator_address": coordinator,
-        "num_processes": num_processes,
-        "process_id": process_id,
-    }
+    _check(**given)
+    return {"coordinator_address": given.pop("coordinator"), **given}
 
 
 def is_first() -> bool:

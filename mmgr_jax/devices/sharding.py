@@ -18,27 +18,23 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
+from mmgr_jax.errors import InputError
 from mmgr_jax.typing import MESH_AXES
 
-LAYOUTS = ("whole", "fsdp")
 
-
-def make_mesh(
-    *, data: int, fsdp: int = 1, devices: Sequence[Any] | None = None
-) -> Mesh:
+def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of the axes `data` and `fsdp`.
 
     Args:
-        data: Number of groups of devices, -1 for as many as there are.
-        fsdp: Devices of a group, next to each other: they share the state of which
-            each group holds one. All of them take rows of their own of a batch.
+        settings: The section `mesh`.
         devices: Which to choose from; None for those of all processes. Where several
             processes train, all of them take equally many.
 
     Raises:
         InputError: If there are fewer devices, or they do not go into the processes.
     """
+    data, fsdp = settings.data, settings.fsdp
     devices = in_order(jax.devices() if devices is None else devices)
     processes = Counter(device.process_index for device in devices)
     fitting = [
@@ -60,18 +56,18 @@ def make_mesh(
     return Mesh(chosen.reshape(-1, fsdp), MESH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def local_mesh(*, data: int, fsdp: int = 1) -> Mesh:
+def local_mesh(settings: MeshSettings) -> Mesh:
     """The same of this process's devices alone, for work that one process does.
 
     Args:
-        data: As for `make_mesh`; of the devices that both ask for, those at hand.
-        fsdp: Likewise. State is whole in such work.
+        settings: As for `make_mesh`; of the devices that they ask for, those at hand.
+            State is whole in such work.
     """
     devices = jax.local_devices()
-    count = -1 if data == -1 else data * fsdp
+    count = -1 if settings.data == -1 else settings.data * settings.fsdp
     if jax.process_count() > 1 and count > len(devices):
         count = len(devices)
-    return make_mesh(data=count, devices=devices)
+    return make_mesh(MeshSettings(data=count, fsdp=1), devices)
 
 
 def in_order(devices: Sequence[Any]) -> list[Any]:
@@ -102,30 +98,22 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(MESH_AXES))
 
 
-def lay_out(
-    state: Any, mesh: Mesh, *, rules: Sequence[tuple[str, str]], min_size: int
-) -> Any:
+def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
     """Where each array of a state lies.
 
     Args:
         state: Arrays, or their shapes.
         mesh: The devices.
-        rules: Pairs (regular expression, "fsdp" or "whole"). The first expression
-            found in an array's path, such as "opt_state/0/mu/image_encoder/..."
-            decides. "fsdp" splits the longest side that the axis divides, the last of
-            several; where it divides none, and where no rule is found, an array is
-            whole on every device.
-        min_size: Arrays of fewer numbers are whole: an exchange costs more than
-            they weigh.
+        settings: The section `sharding`.
 
     Returns:
         The tree of `state` with a sharding for each array.
 
     Raises:
-        InputError: If a layout is unknown, or a rule meets no array.
+        InputError: If a rule is no regular expression, or meets no array.
     """
-    for pattern, layout in rules:
-        check_choice("sharding.rules", layout, LAYOUTS)
+    rules = settings.rules
+    for pattern, _ in rules:
         try:
             re.compile(pattern)
         except re.error as error:
@@ -139,7 +127,7 @@ def lay_out(
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         found = [k for k, (pattern, _) in enumerate(rules) if re.search(pattern, name)]
         met.update(found)
-        if not found or rules[found[0]][1] == "whole" or leaf.size < min_size:
+        if not found or rules[found[0]][1] == "whole" or leaf.size < settings.min_size:
             return replicated(mesh)
         count = mesh.shape["fsdp"]
         sides = [(size, k) for k, size in enumerate(leaf.shape) if size % count == 0]

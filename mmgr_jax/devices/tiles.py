@@ -17,9 +17,8 @@ from jax.sharding import Mesh
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 
-MODES = ("auto", "on", "off")
 _SHARE = 0.25
 """Of a device's memory: what "auto" lets the tiles take."""
 
@@ -36,14 +35,12 @@ def wanted(mode: str, source: RecordSource, mesh: Mesh) -> bool:
     """Whether the tiles should lie on the devices.
 
     Args:
-        mode: "on", "off", or "auto": where they take at most a quarter of each
-            device's memory. On a CPU, whose memory is the host's, "auto" is "off":
-            `config.data.cache_mib` does the same there.
+        mode: `DataSettings.device_resident`.
         source: The records.
         mesh: The devices.
 
     Raises:
-        InputError: If the mode is unknown, or "on" asks for more than a device has.
+        InputError: If "on" asks for more than a device has.
     """
     limits = [
         (device.memory_stats() or {}).get("bytes_limit")
@@ -54,7 +51,6 @@ def wanted(mode: str, source: RecordSource, mesh: Mesh) -> bool:
 
 def choose(mode: str, size: int, limits: Sequence[int | None]) -> bool:
     """The same for tiles of `size` bytes and the memory of each device, if known."""
-    check_choice("data.device_resident", mode, MODES)
     if mode == "off":
         return False
     known = [limit for limit in limits if limit]

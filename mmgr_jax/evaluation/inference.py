@@ -16,15 +16,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment
+from mmgr_jax import settings
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data import pipeline
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.models import mmgr, start
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, identity, warm_start
-from mmgr_jax.towers import settings, towers
+from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
 
 
@@ -91,7 +96,7 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
     if metadata.parts:
         model, mesh, init, tower = _fresh(config, source)
         variables = warm_start.start_from(
-            init(), bundle, categories=source.manifest.categories
+            init(), bundle, categories=source.manifest.categories, parts=()
         )
         adapted = "image_head" in metadata.parts
         found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
@@ -120,20 +125,32 @@ def _fresh(
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
     """The model for some records, its devices, () -> random variables, its tower."""
     vectors = source.category_vectors()
-    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    given = settings.read(ModelSettings, config.model, "model")
+    augment = settings.read(AugmentSettings, config.augment, "augment")
+    devices = settings.read(MeshSettings, config.mesh, "mesh")
+    table = locked.read_table(given.image_encoder, source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
-    model = start.build_model(
-        config.model.to_dict(), metadata, vectors, table_features=table
-    )
-    mesh = sharding.local_mesh(**config.mesh)
+    model = start.build_model(given, metadata, vectors, table_features=table)
+    mesh = sharding.local_mesh(devices)
     init_key, _ = start.keys(config.seed)
     num_slots = pipeline.poi_slots(source, None)
 
     def init() -> Tree:
-        return start.init_variables(model, init_key, num_slots, config.augment.size_px)
+        return start.init_variables(model, init_key, num_slots, augment.size_px)
 
     init = start.jit_init(init, sharding.replicated(mesh))
-    return model, mesh, init, settings.locked_tower(config, model, source, table)
+    tower = locked.locked_tower(
+        model,
+        source,
+        table,
+        options=given.image_encoder,
+        augment=augment,
+        data=settings.read(DataSettings, config.data, "data"),
+        mesh=devices,
+        seed=config.seed,
+        workdir=Path(config.workdir),
+    )
+    return model, mesh, init, tower
 
 
 def read_image(
@@ -149,7 +166,7 @@ def read_image(
         every_stage: Read every stage's map, not the pooled feature alone.
     """
     tower = model.image_encoder
-    view = augment.plain_view(
+    view = plain_view(
         tiles, size_px=size_px, mean=tower.pixel_mean, std=tower.pixel_std
     )
     apply = functools.partial(model.apply, variables, view, method="encode_image")
@@ -239,14 +256,14 @@ def _encoder(
     variables: Tree,
     mesh: jax.sharding.Mesh,
     name: str,
-    locked: towers.Tower | None,
+    tower: towers.Tower | None,
     adapted: bool = True,
 ) -> Encoder:
-    """The encoder of a model as a config reads it; `locked` is its locked tower."""
+    """The encoder of a model as a config reads it; `tower` is its locked one."""
     readout, kept = check_readout(config.readout.image), None
     every_stage = readout == "stages"
-    if locked and (model.reads_table or not (every_stage or locked.kept_views)):
-        kept = locked.found(towers.own_variables(variables))
+    if tower and (model.reads_table or not (every_stage or tower.kept_views)):
+        kept = tower.found(towers.own_variables(variables))
     return encoder(
         model,
         variables,

@@ -8,13 +8,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
-from mmgr_jax.errors import check_choice
 from mmgr_jax.losses import streaming
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.typing import ExampleMask, Scalar
-
-EMPTY_SETS = ("excluded", "repel")
-IMPLEMENTATIONS = ("gathered", "ring", "dense")
-MATMUL_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 # The sets that are compared: two views and the POIs.
 POIS = 2
@@ -36,14 +32,8 @@ SHORTEST_NORM = 1e-12
 def mmgr_loss(
     z_image: Float[Array, "v=2 b p"],
     z_poi: Float[Array, "b p"],
+    settings: LossSettings,
     *,
-    temperature: float,
-    image_weight: float,
-    symmetric: bool = False,
-    empty_sets: str = "excluded",
-    implementation: str = "gathered",
-    matmul_dtype: str = "float32",
-    tile: int = 512,
     mesh: Mesh | None = None,
     temperature_factor: Scalar | None = None,
     example_mask: ExampleMask | None = None,
@@ -54,23 +44,10 @@ def mmgr_loss(
     Args:
         z_image: Projections of the two views of each tile.
         z_poi: Projections of each region's POI set.
-        temperature: Tau of both losses, above 0; 0.5 as released.
-        image_weight: Lambda in [0, 1], the share of the image-image loss; 0.5 as
-            released.
-        symmetric: Let view 2 meet the POIs too and average the two losses. The
-            released code compares view 1 alone with the POIs.
-        empty_sets: "excluded": two regions without POIs are not each other's negatives
-            wherever a POI row is involved. "repel": they are, as released.
-        implementation: Equal results, other costs. "gathered": similarities in tiles,
-            the other devices' vectors by one all-gather. "ring": the same in tiles
-            that pass from device to device, for batches near a million. "dense": the
-            formula as it stands, with all similarities in memory; the oracle.
-        matmul_dtype: Type of the factors of similarities, "float32" or "bfloat16";
-            norms, sums and logarithms are float32. "dense" is always float32.
-        tile: Regions along each side of a tile, at most.
+        settings: The section `loss`.
         mesh: Devices with an axis `data` that the batch is split over; None for one
             device, or for "dense", which the compiler splits.
-        temperature_factor: A learnt factor of `temperature`; the product is kept at
+        temperature_factor: A learnt factor of the temperature; the product is kept at
             `LOWEST_TEMPERATURE` or above.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
@@ -80,20 +57,14 @@ def mmgr_loss(
         (image-image), all scalars in float32; with a learnt factor also
         `temperature`.
 
-    Raises:
-        InputError: If a named choice is unknown.
-
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
-    check_choice("loss.empty_sets", empty_sets, EMPTY_SETS)
-    check_choice("loss.implementation", implementation, IMPLEMENTATIONS)
-    check_choice("loss.matmul_dtype", matmul_dtype, MATMUL_DTYPES)
-    tau = jnp.float32(temperature)
+    tau = jnp.float32(settings.temperature)
     if temperature_factor is not None:
         tau = jnp.maximum(tau * temperature_factor, LOWEST_TEMPERATURE)
-    poi_empty = poi_empty if empty_sets == "excluded" else None
-    pairs = INTER_PAIRS[: 2 if symmetric else 1] + INTRA_PAIRS
-    if implementation == "dense":
+    poi_empty = poi_empty if settings.empty_sets == "excluded" else None
+    pairs = INTER_PAIRS[: 2 if settings.symmetric else 1] + INTRA_PAIRS
+    if settings.implementation == "dense":
         sets = [*z_image, z_poi]
         values = [
             nt_xent(
@@ -113,13 +84,14 @@ def mmgr_loss(
             example_mask,
             poi_empty,
             mesh,
-            ring=implementation == "ring",
-            tile=tile,
-            matmul_dtype=MATMUL_DTYPES[matmul_dtype],
+            ring=settings.implementation == "ring",
+            tile=settings.tile,
+            matmul_dtype=jnp.dtype(settings.matmul_dtype),
         )
     *inter, loss_intra = values
     loss_inter = sum(inter) / len(inter)
-    loss = (1.0 - image_weight) * loss_inter + image_weight * loss_intra
+    weight = settings.image_weight
+    loss = (1.0 - weight) * loss_inter + weight * loss_intra
     parts = {"loss_inter": loss_inter, "loss_intra": loss_intra}
     if temperature_factor is not None:
         parts["temperature"] = tau

@@ -57,10 +57,10 @@ class Plan:
     """
 
     pairs: tuple[Pair, ...]
-    poi_set: int | None = None
-    ring: bool = False
-    tile: int = 512
-    matmul_dtype: DTypeLike = jnp.float32
+    poi_set: int | None
+    ring: bool
+    tile: int
+    matmul_dtype: DTypeLike
 
     def mirror(self, k: int) -> int:
         """Place of the mirror image of pair k."""

@@ -26,8 +26,8 @@ class AttentionPool(nn.Module):
     pooling by multi-head attention; the sum in z is ours.
     """
 
-    heads: int = 4
-    seeds: int = 2
+    heads: int
+    seeds: int
 
     @nn.compact
     def __call__(

@@ -24,7 +24,7 @@ class GraphContext(nn.Module):
             two 62 % (toy city), which is nearly the set that the pool reads anyway.
     """
 
-    layers: int = 1
+    layers: int
 
     reads_edges: ClassVar[bool] = True
 

@@ -1,6 +1,5 @@
 """MMGR: an image encoder and a POI-set encoder that meet in one projection space."""
 
-from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 import flax.linen as nn
@@ -13,12 +12,12 @@ from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import dino, norm, poi, resnet, table, vit
 from mmgr_jax.models.learning import Learning
 from mmgr_jax.models.set2set import uniform_init
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.typing import PoiSets, View, Views
 
 IMAGE_ENCODERS = (
     resnet.FACTORIES | vit.FACTORIES | dino.FACTORIES | {"table": table.build}
 )
-BATCH_STATISTICS = ("per_view", "joint")
 POI_HIDDEN = 256  # hidden width of the POI projection head, as released
 RELEASED_LAST_INIT = nn.initializers.normal(0.01)
 
@@ -30,10 +29,7 @@ class MMGR(nn.Module):
         image_encoder: Module from image [b s s 3] to features [b f].
         poi_encoder: Module from POI sets to pooled vectors [b q].
         projection_dim: Length p of the projections.
-        batch_statistics: How the two views meet BatchNorm in training. "per_view", as
-            released: two passes, each with its own statistics, and the running
-            statistics move twice a step. "joint": one pass over both, one statistic
-            and one move; what a large batch makes cheaper and no worse.
+        batch_statistics: How the two views meet BatchNorm, see `ModelSettings`.
         learn_temperature: Train the temperature of the losses, from the configured one.
         learning: What of the image encoder learns. The rest takes the running
             statistics of BatchNorm, in training too, and leaves them as they are.
@@ -44,11 +40,11 @@ class MMGR(nn.Module):
 
     image_encoder: nn.Module
     poi_encoder: nn.Module
-    projection_dim: int = 128
-    batch_statistics: str = "per_view"
-    learn_temperature: bool = False
-    learning: Learning = Learning()
-    dtype: DTypeLike = jnp.float32
+    projection_dim: int
+    batch_statistics: str
+    learn_temperature: bool
+    learning: Learning
+    dtype: DTypeLike
 
     def setup(self) -> None:
         """Names the two projection heads and the temperature."""
@@ -206,35 +202,21 @@ class ProjectionHead(nn.Module):
 
 
 def build(
+    settings: ModelSettings,
     *,
-    image_encoder: Mapping[str, Any],
-    poi_encoder: Mapping[str, Any],
-    projection_dim: int,
     num_categories: int,
     category_dim: int,
-    batch_statistics: str = "per_view",
-    batch_norm: str = "global",
-    learn_temperature: bool = False,
-    dtype: DTypeLike = jnp.float32,
     num_devices: int = 1,
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
 ) -> MMGR:
-    """The model a config describes.
+    """The model that settings describe.
 
     Args:
-        image_encoder: `name` of an image encoder, what of it learns (`train`, one of
-            `learning.FORMS`; without it all), and its keyword arguments. `path` of a
-            table and `kept_views` are read elsewhere.
-        poi_encoder: `name` of a POI encoder and the other arguments of `poi.build`.
-        projection_dim: Length p of both projections.
+        settings: The section `model`. `path` of a table and `kept_views` of its image
+            encoder are read elsewhere.
         num_categories: Rows k of the category table.
         category_dim: Length d of a category vector.
-        batch_statistics: See `MMGR`.
-        batch_norm: Whose rows BatchNorm takes its statistics from in training, see
-            `norm.devices`; a ViT has none.
-        learn_temperature: See `MMGR`.
-        dtype: Type of the image side's activations.
         num_devices: Devices that batches are split over.
         category_vectors: Table [k d] of the records; None draws N(0, 1).
         table_features: Of the regions [r f], for the encoder `table` alone.
@@ -243,32 +225,32 @@ def build(
         The model; its parameters come from `init`.
 
     Raises:
-        InputError: For an unknown name, or a table of another shape than
+        InputError: For an unknown name or option, or a table of another shape than
             [num_categories, category_dim].
     """
-    options = dict(image_encoder)
+    options = dict(settings.image_encoder)
     name = options.pop("name", None)
     learning = Learning.parse(options.pop("train", "all"))
     options.pop("kept_views", None)
     check_choice("model.image_encoder.name", name, IMAGE_ENCODERS)
-    check_choice("model.batch_statistics", batch_statistics, BATCH_STATISTICS)
-    over = norm.devices(batch_norm, num_devices)
+    over = norm.devices(settings.batch_norm, num_devices)
     if name in resnet.FACTORIES:
         options |= {"norm_over": over, "last_stages": learning.last or None}
     if name == "table":
         options.pop("path", None)
         options |= {"features": table_features, "locked": learning.locked}
+    dtype = jnp.dtype(settings.dtype)
     return MMGR(
         image_encoder=_image_encoder(name, dtype=dtype, **options),
         poi_encoder=poi.build(
+            settings.poi_encoder,
             num_categories=num_categories,
             category_dim=category_dim,
             category_vectors=category_vectors,
-            **poi_encoder,
         ),
-        projection_dim=projection_dim,
-        batch_statistics=batch_statistics,
-        learn_temperature=learn_temperature,
+        projection_dim=settings.projection_dim,
+        batch_statistics=settings.batch_statistics,
+        learn_temperature=settings.learn_temperature,
         learning=learning,
         dtype=dtype,
     )

@@ -8,11 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.models.attention_pool import AttentionPool
 from mmgr_jax.models.graph_conv import GraphContext
 from mmgr_jax.models.positions import PositionContext
 from mmgr_jax.models.set2set import Set2Set
+from mmgr_jax.models.settings import (
+    AttentionSettings,
+    GcnSet2SetSettings,
+    PoiEncoderSettings,
+    Set2SetSettings,
+)
 from mmgr_jax.typing import PoiSets
 
 NORMAL = nn.initializers.normal(1.0)
@@ -34,9 +40,9 @@ class PoiEncoder(nn.Module):
 
     table: nn.Module
     pool: nn.Module
-    context: nn.Module | None = None
-    empty: str = "learnt"
-    counts: bool = False
+    context: nn.Module | None
+    empty: str
+    counts: bool
 
     @property
     def reads_edges(self) -> bool:
@@ -104,8 +110,8 @@ class CategoryTable(nn.Module):
 
     num_categories: int
     category_dim: int
-    frozen: bool = True
-    init_vectors: nn.initializers.Initializer = NORMAL
+    frozen: bool
+    init_vectors: nn.initializers.Initializer
 
     @nn.compact
     def __call__(self, pois: PoiSets) -> Float[Array, "b n d"]:
@@ -121,59 +127,28 @@ Parts = tuple[nn.Module | None, nn.Module]
 """The context and the pool of an encoder."""
 
 
-def set2set(*, steps: int = 5) -> Parts:
-    """The released encoder: Set2Set reads the categories; where they are is not seen.
-
-    Args:
-        steps: See `Set2Set`.
-    """
-    _check_counts(steps=steps)
-    return None, Set2Set(steps)
+def set2set(settings: Set2SetSettings) -> Parts:
+    """Set2Set alone."""
+    return None, Set2Set(settings.steps)
 
 
-def gcn_set2set(*, layers: int = 1, steps: int = 5) -> Parts:
-    """Convolution over the Delaunay graph, then Set2Set: which POIs stand together.
-
-    The released model is named for a graph convolution and loads the edges, but has
-    no such layer.
-
-    Args:
-        layers: See `GraphContext`.
-        steps: See `Set2Set`.
-    """
-    _check_counts(layers=layers, steps=steps)
-    return GraphContext(layers), Set2Set(steps)
+def gcn_set2set(settings: GcnSet2SetSettings) -> Parts:
+    """Convolution over the Delaunay graph, then Set2Set."""
+    return GraphContext(settings.layers), Set2Set(settings.steps)
 
 
-def attention(
-    *,
-    heads: int = 4,
-    seeds: int = 2,
-    shortest_wavelength_m: float = 64.0,
-    longest_wavelength_m: float = 2048.0,
-) -> Parts:
-    """Attention pooling of categories and positions: which POIs stand where.
-
-    Positions are east and north on the ground. Views that are flipped or turned
-    (`config.augment`) no longer show east and north, so only distances from the centre
-    can be learnt from those.
-
-    Args:
-        heads: See `AttentionPool`.
-        seeds: See `AttentionPool`.
-        shortest_wavelength_m: See `PositionContext`.
-        longest_wavelength_m: See `PositionContext`.
-    """
-    _check_counts(heads=heads, seeds=seeds)
-    if not 0.0 < shortest_wavelength_m <= longest_wavelength_m < float("inf"):
+def attention(settings: AttentionSettings) -> Parts:
+    """Attention pooling of categories and positions."""
+    shortest_m = settings.shortest_wavelength_m
+    longest_m = settings.longest_wavelength_m
+    if shortest_m > longest_m:
         raise InputError(
-            "config.model.poi_encoder.shortest_wavelength_m="
-            f"{shortest_wavelength_m} and longest_wavelength_m={longest_wavelength_m} "
-            "must be positive, the first no longer than the second; 64.0 and 2048.0 "
-            "suit regions of up to 1 km."
+            f"config.model.poi_encoder.shortest_wavelength_m={shortest_m} is longer "
+            f"than longest_wavelength_m={longest_m}; 64.0 and 2048.0 suit regions of "
+            "up to 1 km."
         )
-    context = PositionContext(shortest_wavelength_m, longest_wavelength_m)
-    return context, AttentionPool(heads, seeds)
+    context = PositionContext(shortest_m, longest_m)
+    return context, AttentionPool(settings.heads, settings.seeds)
 
 
 FACTORIES: dict[str, Callable[..., Parts]] = {
@@ -181,67 +156,41 @@ FACTORIES: dict[str, Callable[..., Parts]] = {
     "gcn_set2set": gcn_set2set,
     "attention": attention,
 }
-"""Name of a POI encoder -> function from its options to its parts."""
-
-VECTOR_TREATMENTS = {
-    "frozen": "the table of the records, never changed (as released)",
-    "tuned": "the table of the records, trained further",
-    "scratch": "drawn from N(0, 1) and trained: the table of the records is not used",
-}
-EMPTY_SETS = ("learnt", "constant")
+"""Name of a POI encoder -> function from its settings to its parts."""
 
 
 def build(
+    settings: PoiEncoderSettings,
     *,
-    name: str,
     num_categories: int,
     category_dim: int,
     category_vectors: np.ndarray | None = None,
-    vectors: str = "frozen",
-    empty: str = "learnt",
-    counts: bool = False,
-    **options: int | float,
 ) -> PoiEncoder:
-    """The POI encoder a config describes.
+    """The POI encoder that settings describe.
 
     Args:
-        name: A key of `FACTORIES`.
+        settings: The section `model.poi_encoder`.
         num_categories: Rows k of the category table.
         category_dim: Length d of a category vector.
         category_vectors: First values of the table [k d], those of the records; None
             draws them from N(0, 1).
-        vectors: A key of `VECTOR_TREATMENTS`.
-        empty: One of `EMPTY_SETS`, see `PoiEncoder`.
-        counts: See `PoiEncoder`.
-        **options: Keyword arguments of the function `FACTORIES` has for the name.
 
     Raises:
-        InputError: For an unknown name or treatment, an option outside its range, or a
-            table of another shape than [num_categories, category_dim].
-        TypeError: For an option the encoder does not have.
+        InputError: For options that contradict each other, or a table of another shape
+            than [num_categories, category_dim].
     """
-    check_choice("model.poi_encoder.name", name, FACTORIES)
-    check_choice("model.poi_encoder.vectors", vectors, VECTOR_TREATMENTS)
-    check_choice("model.poi_encoder.empty", empty, EMPTY_SETS)
+    settings = settings.with_options()
     init_vectors = NORMAL
     if category_vectors is not None:
         shape = (num_categories, category_dim)
         _refuse_other_shape(category_vectors.shape, shape)
-        if vectors != "scratch":
+        if settings.vectors != "scratch":
             init_vectors = _given(category_vectors)
-    context, pool = FACTORIES[name](**options)
+    context, pool = FACTORIES[settings.name](settings)
     table = CategoryTable(
-        num_categories, category_dim, vectors == "frozen", init_vectors
+        num_categories, category_dim, settings.vectors == "frozen", init_vectors
     )
-    return PoiEncoder(table, pool, context, empty, counts)
-
-
-def _check_counts(**counts: int) -> None:
-    for option, count in counts.items():
-        if count < 1:
-            raise InputError(
-                f"config.model.poi_encoder.{option}={count} must be at least 1."
-            )
+    return PoiEncoder(table, pool, context, settings.empty, settings.counts)
 
 
 def _refuse_other_shape(shape: tuple[int, ...], wanted: tuple[int, int]) -> None:

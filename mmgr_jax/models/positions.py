@@ -26,8 +26,8 @@ class PositionContext(nn.Module):
             the way across a region of 1 km, so no two places in it look the same.
     """
 
-    shortest_wavelength_m: float = 64.0
-    longest_wavelength_m: float = 2048.0
+    shortest_wavelength_m: float
+    longest_wavelength_m: float
 
     reads_edges: ClassVar[bool] = False
 

@@ -23,7 +23,7 @@ class Set2Set(nn.Module):
     cell and weights as torch_geometric.nn.aggr.Set2Set with one LSTM layer.
     """
 
-    steps: int = 5
+    steps: int
 
     @nn.compact
     def __call__(

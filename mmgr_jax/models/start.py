@@ -5,32 +5,30 @@ Training and inference begin alike; what lies below takes keyword arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmgr_jax.errors import check_choice
 from mmgr_jax.models import mmgr
+from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store.bundles import Metadata
 from mmgr_jax.typing import VIEWS, Key, PoiSets, Tree
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
 
 def build_model(
-    options: Mapping[str, Any],
+    settings: ModelSettings,
     metadata: Metadata,
     category_vectors: np.ndarray | None = None,
     num_devices: int = 1,
     table_features: np.ndarray | None = None,
 ) -> mmgr.MMGR:
-    """The model of a config section and a category table.
+    """The model of settings and a category table.
 
     Args:
-        options: The section `model`.
+        settings: The section `model`.
         metadata: Gives the size of the category table.
         category_vectors: Its first values, float32 [k d]; None where they will be
             loaded.
@@ -39,14 +37,10 @@ def build_model(
             a table.
 
     Raises:
-        InputError: If an encoder or dtype is unknown.
+        InputError: If an encoder or an option of it is unknown.
     """
-    options = dict(options)
-    name = options.pop("dtype")
-    check_choice("model.dtype", name, DTYPES)
     return mmgr.build(
-        **options,
-        dtype=DTYPES[name],
+        settings,
         num_categories=len(metadata.categories),
         category_dim=metadata.category_dim,
         category_vectors=category_vectors,

@@ -10,10 +10,10 @@ bandwidth of memory. On the other side, exchanges overlap with work in part.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mmgr_jax import losses
+from mmgr_jax.losses.contrastive import INTER_PAIRS, INTRA_PAIRS
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning.chips import Chip
 from mmgr_jax.planning.hlo import Collective
 
@@ -87,7 +87,7 @@ def work_of(
     rows: int,
     num_devices: int,
     projection_dim: int,
-    loss: Mapping[str, Any],
+    loss: LossSettings,
 ) -> Work:
     """What one device does in a step.
 
@@ -99,11 +99,11 @@ def work_of(
         rows: Regions of a device.
         num_devices: Devices.
         projection_dim: Length of the projections.
-        loss: The section `loss` of a config.
+        loss: The section `loss`.
     """
     again = RECOMPUTED if parts > 1 else 1.0
-    streamed = loss["implementation"] != "dense"  # dense has no loops: counted already
-    pairs = ordered_pairs(loss["symmetric"]) if streamed else 0
+    streamed = loss.implementation != "dense"  # dense has no loops: counted already
+    pairs = ordered_pairs(loss.symmetric) if streamed else 0
     similarities = pairs * rows * rows * num_devices
     return Work(
         views=2 * rows,
@@ -117,7 +117,7 @@ def work_of(
 
 def ordered_pairs(symmetric: bool) -> int:
     """Ordered pairs of sets whose similarities the losses need."""
-    pairs = losses.INTER_PAIRS[: 2 if symmetric else 1] + losses.INTRA_PAIRS
+    pairs = INTER_PAIRS[: 2 if symmetric else 1] + INTRA_PAIRS
     return len({(i, j) for pair in pairs for i in pair for j in pair})
 
 

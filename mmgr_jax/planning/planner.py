@@ -9,6 +9,8 @@ from typing import Any
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from mmgr_jax import settings
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import chips, estimate, fit, hlo, program, traffic
 
 log = logging.getLogger(__name__)
@@ -193,7 +195,7 @@ def _work(
         rows=batch_size // num_devices,
         num_devices=num_devices,
         projection_dim=config.model.projection_dim,
-        loss=config.loss.to_dict(),
+        loss=settings.read(LossSettings, config.loss, "loss"),
     )
 
 

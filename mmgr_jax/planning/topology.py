@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 
 HERE = "here"
@@ -26,19 +27,19 @@ _NO_MACHINE = {
 }
 
 
-def mesh_of(topology: str, **mesh: int) -> Mesh:
+def mesh_of(topology: str, settings: MeshSettings) -> Mesh:
     """A mesh with the axis `data` over the chips of a topology.
 
     Args:
         topology: "here" for the devices at hand, or a TPU generation and the shape of
             a slice, such as "v5e:16x16".
-        **mesh: Keyword arguments of `sharding.make_mesh`, the section `mesh`.
+        settings: The section `mesh`.
 
     Raises:
         InputError: If libtpu is not installed or knows no such topology.
     """
     devices = None if topology == HERE else _tpu_devices(topology)
-    return sharding.make_mesh(**mesh, devices=devices)
+    return sharding.make_mesh(settings, devices)
 
 
 def _tpu_devices(topology: str) -> Sequence[Any]:

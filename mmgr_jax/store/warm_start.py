@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import typing
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from flax import traverse_util
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
+from mmgr_jax.store.settings import Part
 from mmgr_jax.typing import Tree
 
-PARTS = ("image_encoder", "image_head", "poi_encoder", "poi_head")
+PARTS: tuple[str, ...] = typing.get_args(Part)
 """The parts of a model, as named in its parameters."""
 
 Leaves = dict[tuple[str, ...], Any]
@@ -28,7 +30,7 @@ def start_from(
     bundle: Path,
     *,
     categories: tuple[str, ...],
-    parts: Sequence[str] = (),
+    parts: Sequence[str],
 ) -> Tree:
     """Variables with the weights of a bundle in the place of their own.
 
@@ -43,7 +45,7 @@ def start_from(
         The variables; what the bundle does not have stays as it was.
 
     Raises:
-        InputError: If a part is unknown or absent, was trained with other POI
+        InputError: If a part is absent, was trained with other POI
             categories, or does not fit the model; with every array that does not.
     """
     metadata = checkpoint.load_metadata(bundle)

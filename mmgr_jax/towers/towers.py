@@ -25,7 +25,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from mmgr_jax import __version__, augment
+from mmgr_jax import __version__
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed, sharding
@@ -55,7 +57,7 @@ class Tower:
         options: The section `model.image_encoder`.
         source: The records.
         folder: Where features are kept.
-        augment_options: Keyword arguments of `augment.two_views`.
+        augment: How random views differ from tiles, and the size of any view.
         kept_views: Random views of each region to keep; 0 for the plain one.
         key: Decides these views, with the number of a region.
         num_threads: Threads that read and decode.
@@ -68,7 +70,7 @@ class Tower:
     options: Mapping[str, Any]
     source: RecordSource
     folder: Path
-    augment_options: Mapping[str, Any]
+    augment: AugmentSettings
     kept_views: int
     key: Key
     num_threads: int
@@ -125,13 +127,13 @@ class Tower:
                 if name not in ("train", "kept_views")
             },
             "dtype": jnp.dtype(self.model.dtype).name,
-            "size_px": self.augment_options["size_px"],
+            "size_px": self.augment.size_px,
             "mean": encoder.pixel_mean,
             "std": encoder.pixel_std,
             "kept_views": self.kept_views,
         }
         if self.kept_views:
-            said["augment"] = dict(self.augment_options)
+            said["augment"] = dataclasses.asdict(self.augment)
             said["key"] = jax.random.key_data(self.key).tolist()
         return json.loads(json.dumps(said))
 
@@ -193,17 +195,17 @@ class Tower:
         encoder = self.model.image_encoder
         pixels = {"mean": encoder.pixel_mean, "std": encoder.pixel_std}
         if not self.kept_views:
-            size_px = self.augment_options["size_px"]
-            views = augment.plain_view(image, size_px=size_px, **pixels)[None]
+            size_px = self.augment.size_px
+            views = plain_view(image, size_px=size_px, **pixels)[None]
         else:
             # A region's number is its place, so its views do not hang on its batch.
             pairs = [
-                augment.two_views(
+                two_views(
                     image,
                     jax.random.fold_in(self.key, pair),
+                    self.augment,
                     region,
                     **pixels,
-                    **self.augment_options,
                 )
                 for pair in range(-(-self.kept_views // VIEWS))
             ]

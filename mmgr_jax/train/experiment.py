@@ -1,6 +1,6 @@
 """From a config to the objects of a training run.
 
-What lies below takes keyword arguments.
+Here sections become dataclasses; nothing below sees a config.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.models import learning, mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.store.state import TrainState
-from mmgr_jax.towers import settings, towers
+from mmgr_jax.towers import locked, towers
 from mmgr_jax.train import agreement, durations, optim
 from mmgr_jax.train import step as train_step
+from mmgr_jax.train.settings import RunSettings
 from mmgr_jax.typing import Batch
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Experiment:
     """Everything a training run is made of.
 
     Attributes:
+        settings: What it was built of.
         workdir: Folder of the run.
         source: The records.
         mesh: The devices.
@@ -54,6 +56,7 @@ class Experiment:
         tower: The locked image encoder; None for one that learns.
     """
 
+    settings: RunSettings
     workdir: Path
     source: RecordSource
     mesh: jax.sharding.Mesh
@@ -87,7 +90,7 @@ class Experiment:
         if step:
             folder = checkpoint.latest(self.workdir).parent
             stored = checkpoint.load_metadata(folder / str(step))
-        elif path := self.metadata.config["init"]["checkpoint"]:
+        elif path := self.settings.init.checkpoint:
             began_with = _weights_in(path)
         metadata, changes = identity.continued(
             self.metadata,
@@ -144,26 +147,25 @@ def build(config: ConfigDict) -> Experiment:
         InputError: If the records are missing or a setting does not fit.
     """
     agreement.agree(config.to_dict())
-    mesh = sharding.make_mesh(**config.mesh)
-    sharding.check_batch(mesh, config.data.batch_size, config.train.microbatch_size)
+    settings = RunSettings.of(config)
+    data = settings.data
+    mesh = sharding.make_mesh(settings.mesh)
+    sharding.check_batch(mesh, data.batch_size, settings.train.microbatch_size)
     source = open_source(config)
     agreement.agree_on_records(source.identity)
-    data = config.data.to_dict()
-    del data["cache_mib"]  # read by open_source
-    device_resident = data.pop("device_resident")
     vectors = source.category_vectors()
-    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    table = locked.read_table(settings.model.image_encoder, source)
     metadata = checkpoint.Metadata(
         config=config.to_dict(),
         categories=source.manifest.categories,
         category_dim=vectors.shape[1],
     )
     step = build_step(
-        config,
+        settings,
         mesh,
         metadata,
         num_regions=len(source),
-        num_slots=pipeline.poi_slots(source, config.data.max_pois),
+        num_slots=pipeline.poi_slots(source, data.max_pois),
         category_vectors=vectors,
         table_features=table,
     )
@@ -173,26 +175,37 @@ def build(config: ConfigDict) -> Experiment:
             source.identity, table=table, total_steps=step.total_steps
         ),
     )
-    tower = settings.locked_tower(config, step.model, source, table)
-    resident = tower is None and tiles.wanted(device_resident, source, mesh)
+    tower = locked.locked_tower(
+        step.model,
+        source,
+        table,
+        options=settings.model.image_encoder,
+        augment=settings.augment,
+        data=data,
+        mesh=settings.mesh,
+        seed=settings.seed,
+        workdir=Path(config.workdir),
+    )
+    resident = tower is None and tiles.wanted(data.device_resident, source, mesh)
     put = functools.partial(sharding.put_batch, mesh=mesh)
     if resident:
-        put = tiles.put(source, mesh, data["num_threads"])
+        put = tiles.put(source, mesh, data.num_threads)
     whole = sharding.replicated(mesh)
-    step_key = jax.jit(lambda: start.keys(config.seed)[1], out_shardings=whole)()
+    step_key = jax.jit(lambda: start.keys(settings.seed)[1], out_shardings=whole)()
     run = distributed.together(step.run)
-    to_steps = step.to_steps
+    to_steps, train = step.to_steps, settings.train
     return Experiment(
+        settings=settings,
         workdir=Path(config.workdir),
         source=source,
         mesh=mesh,
         metadata=metadata,
         abstract=step.abstract,
-        init=lambda: _warm(config, metadata, distributed.together(step.init)()),
+        init=lambda: _warm(settings, metadata, distributed.together(step.init)()),
         batches=lambda: pipeline.training_batches(
             source,
-            **data,
-            seed=config.seed,
+            data,
+            seed=settings.seed,
             images=not resident and tower is None,
             edges=step.model.poi_encoder.reads_edges,
             process_index=jax.process_index(),
@@ -202,15 +215,15 @@ def build(config: ConfigDict) -> Experiment:
         step=lambda state, batch: run(state, batch, step_key),
         learning_rate=step.learning_rate,
         total_steps=step.total_steps,
-        log_every=max(to_steps(config.train.log_every, "train.log_every"), 1),
-        save_every=max(to_steps(config.train.save_every, "train.save_every"), 1),
+        log_every=max(to_steps(train.log_every, "train.log_every"), 1),
+        save_every=max(to_steps(train.save_every, "train.save_every"), 1),
         profile=config.profile,
         tower=tower,
     )
 
 
 def build_step(
-    config: ConfigDict,
+    settings: RunSettings,
     mesh: jax.sharding.Mesh,
     metadata: checkpoint.Metadata,
     *,
@@ -219,10 +232,10 @@ def build_step(
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
 ) -> Step:
-    """The training step of a config on a mesh, which may be of devices not at hand.
+    """The training step on a mesh, which may be of devices not at hand.
 
     Args:
-        config: As from configs/.
+        settings: Of the run.
         mesh: The devices.
         metadata: Gives the size of the category table.
         num_regions: Regions of an epoch.
@@ -233,48 +246,47 @@ def build_step(
     Raises:
         InputError: If a setting does not fit.
     """
-    to_steps = _to_steps(config, num_regions)
+    to_steps = _to_steps(settings, num_regions)
     total_steps = to_steps.keywords["total_steps"]
+    batch_size, train = settings.data.batch_size, settings.train
     tx, rate = optim.build(
-        **config.optim,
-        batch_size=config.data.batch_size,
+        settings.optim,
+        batch_size=batch_size,
         total_steps=total_steps,
         to_steps=to_steps,
     )
     model = start.build_model(
-        config.model.to_dict(),
+        settings.model,
         metadata,
         category_vectors,
         num_devices=mesh.size,
         table_features=table_features,
     )
-    settings.check(
-        config.model.image_encoder.to_dict(),
+    locked.check(
+        settings.model.image_encoder,
         locked=model.learning.locked,
-        image_weight=config.loss.image_weight,
+        image_weight=settings.loss.image_weight,
     )
     if model.learning.decay < 1:
         tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
     step = train_step.make_train_step(
         model,
         tx,
-        augment_options=config.augment.to_dict(),
-        loss_options=config.loss.to_dict(),
-        microbatches=sharding.microbatches(
-            mesh, config.data.batch_size, config.train.microbatch_size
-        ),
-        gradient_dtype=config.train.gradient_dtype,
+        augment=settings.augment,
+        loss=settings.loss,
+        gradient_dtype=train.gradient_dtype,
+        microbatches=sharding.microbatches(mesh, batch_size, train.microbatch_size),
         mesh=mesh,
     )
-    init_key, _ = start.keys(config.seed)
+    init_key, _ = start.keys(settings.seed)
 
     def init() -> TrainState:
         return train_step.init_state(
-            model, tx, init_key, num_slots, config.augment.size_px
+            model, tx, init_key, num_slots, settings.augment.size_px
         )
 
     shapes = jax.eval_shape(init)
-    layout = sharding.lay_out(shapes, mesh, **config.sharding)
+    layout = sharding.lay_out(shapes, mesh, settings.sharding)
     abstract = checkpoint.abstract_like(shapes, layout)
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     run = jax.jit(
@@ -287,50 +299,49 @@ def build_step(
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
 
 
-def _to_steps(config: ConfigDict, num_regions: int) -> functools.partial[int]:
+def _to_steps(settings: RunSettings, num_regions: int) -> functools.partial[int]:
     """(duration, key) -> steps, for this run's batches and length."""
-    batch_size = config.data.batch_size
+    batch_size, total = settings.data.batch_size, settings.train.total
     to_steps = functools.partial(
         durations.to_steps,
         batch_size=batch_size,
-        steps_per_epoch=pipeline.steps_per_epoch(
-            num_regions, batch_size, config.data.short_batch
-        ),
+        steps_per_epoch=pipeline.steps_per_epoch(num_regions, settings.data),
     )
-    total_steps = to_steps(config.train.total, "train.total")
+    total_steps = to_steps(total, "train.total")
     if total_steps < 1:
         raise InputError(
-            f"config.train.total={config.train.total!r} is less than one step of "
+            f"config.train.total={total!r} is less than one step of "
             f"config.data.batch_size={batch_size} regions."
         )
     return functools.partial(to_steps, total_steps=total_steps)
 
 
 def _warm(
-    config: ConfigDict, metadata: checkpoint.Metadata, state: TrainState
+    settings: RunSettings, metadata: checkpoint.Metadata, state: TrainState
 ) -> TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
-    _tell_of_random_tower(config)
-    if config.init.checkpoint is None:
+    _tell_of_random_tower(settings)
+    init = settings.init
+    if init.checkpoint is None:
         return state
     variables = warm_start.start_from(
         {"params": state.params, "batch_stats": state.batch_stats},
-        checkpoint.latest(config.init.checkpoint),
+        checkpoint.latest(init.checkpoint),
         categories=metadata.categories,
-        parts=config.init.parts,
+        parts=init.parts,
     )
     return dataclasses.replace(state, **variables)
 
 
-def _tell_of_random_tower(config: ConfigDict) -> None:
+def _tell_of_random_tower(settings: RunSettings) -> None:
     """Says so where a tower is locked that nobody has trained."""
-    encoder, init = config.model.image_encoder, config.init
-    if encoder.get("train") != "none" or encoder.name == settings.TABLE:
+    encoder, init = settings.model.image_encoder, settings.init
+    if encoder.get("train") != "none" or encoder["name"] == locked.TABLE:
         return
     brought = ()
     if init.checkpoint is not None:
         held = checkpoint.load_metadata(checkpoint.latest(init.checkpoint)).parts
-        brought = tuple(init.parts) or held or warm_start.PARTS
+        brought = init.parts or held or warm_start.PARTS
     if learning.ENCODER not in brought:
         log.warning(
             "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', and "

@@ -56,11 +56,13 @@ def train(config: ConfigDict) -> Path:
 def _train(config: ConfigDict) -> Path:
     """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
-    log.info(describe(run, config))
+    log.info(describe(run, config.city.name))
     memory.refuse_too_large(run.abstract, run.abstract.params)
     with (
         alone_in(run.workdir),
-        checkpoint.Checkpoints(run.workdir, keep=config.train.keep) as checkpoints,
+        checkpoint.Checkpoints(
+            run.workdir, keep=run.settings.train.keep
+        ) as checkpoints,
     ):
         state, iterator, clock = begin(run, checkpoints)
         start = int(state.step)
@@ -120,15 +122,13 @@ def begin(
     return state, iterator, metrics.Clock(**times)
 
 
-def describe(run: Experiment, config: ConfigDict) -> str:
+def describe(run: Experiment, city: str) -> str:
     """The run in one sentence."""
-    regions, batch_size = len(run.source), config.data.batch_size
-    epochs = run.total_steps / pipeline.steps_per_epoch(
-        regions, batch_size, config.data.short_batch
-    )
-    batch = sharding.describe_batch(run.mesh, batch_size, config.train.microbatch_size)
+    regions, data, train = len(run.source), run.settings.data, run.settings.train
+    epochs = run.total_steps / pipeline.steps_per_epoch(regions, data)
+    batch = sharding.describe_batch(run.mesh, data.batch_size, train.microbatch_size)
     return (
-        f"{config.city.name}: {regions} regions, batches of {batch}, "
+        f"{city}: {regions} regions, batches of {batch}, "
         f"{run.total_steps} steps = {epochs:.1f} epochs, in {run.workdir}"
     )
 
@@ -145,7 +145,7 @@ def _loop(
         clock,
         start,
         total_steps=run.total_steps,
-        batch_size=run.metadata.config["data"]["batch_size"],
+        batch_size=run.settings.data.batch_size,
     )
     log.info("compiling the step (under a minute on a CPU, once a machine) ...")
     assert run.put is not None  # see `Experiment.ready`

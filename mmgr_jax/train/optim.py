@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
+from mmgr_jax.train.settings import OptimSettings
 from mmgr_jax.typing import Tree
 
 REFERENCE_BATCH = 256
@@ -34,15 +35,8 @@ NEVER_DECAYED = (
 
 
 def build(
+    settings: OptimSettings,
     *,
-    name: str,
-    learning_rate: float,
-    schedule: str,
-    warmup: str,
-    decay_at: Sequence[str],
-    decay_factor: float,
-    weight_decay: float,
-    batch_scaling: str,
     batch_size: int,
     total_steps: int,
     to_steps: Callable[[str, str], int],
@@ -50,22 +44,7 @@ def build(
     """The gradient transformation and the schedule behind it.
 
     Args:
-        name: "adam" (the paper), "adamw", "lars" (momentum 0.9, trust coefficient
-            0.001, as SimCLR; for batches of thousands) or "sgd" (momentum 0.9).
-        learning_rate: Peak rate.
-        schedule: "constant"; "step", which multiplies by `decay_factor` at each of
-            `decay_at` for good (the paper as meant); "step_slipping", as released:
-            the factor holds for the one epoch that begins at each of `decay_at`, and
-            then the rate jumps back; or "cosine" down to zero.
-        warmup: Linear rise from zero, as a duration.
-        decay_at: Durations from the start, for both kinds of steps.
-        decay_factor: Factor at each of them.
-        weight_decay: For "adamw" and "lars", on weights of two or more dimensions:
-            biases, scales, the temperature and `NEVER_DECAYED` are left alone; LARS
-            does not adapt their rates either.
-        batch_scaling: What the batch does to the rate: "none", or `learning_rate` is
-            meant for `REFERENCE_BATCH` regions and grows with the square root of the
-            batch ("sqrt", usual for Adam) or with the batch ("linear", usual for LARS).
+        settings: The section `optim`.
         batch_size: Regions a step.
         total_steps: Length of the training.
         to_steps: Duration and config key to steps; see `durations.to_steps`.
@@ -74,32 +53,32 @@ def build(
         Transformation and rate as a function of the step.
 
     Raises:
-        InputError: If a name is unknown, or an option has no effect on this choice.
+        InputError: If a duration is none, or a setting has no effect on this choice.
 
     Reference: You et al. (2017), LARS (arXiv 1708.03888); Chen et al. (2020), SimCLR,
     appendix B (arXiv 2002.05709).
     """
-    check_choice("optim.batch_scaling", batch_scaling, BATCH_SCALING)
-    peak = learning_rate * BATCH_SCALING[batch_scaling](batch_size / REFERENCE_BATCH)
-    warmup_steps = to_steps(warmup, "optim.warmup")
-    starts = [to_steps(at, "optim.decay_at") - warmup_steps for at in decay_at]
+    scale = BATCH_SCALING[settings.batch_scaling](batch_size / REFERENCE_BATCH)
+    peak, factor = settings.learning_rate * scale, settings.decay_factor
+    warmup_steps = to_steps(settings.warmup, "optim.warmup")
+    starts = [to_steps(at, "optim.decay_at") - warmup_steps for at in settings.decay_at]
     schedules = {
         "constant": lambda: optax.constant_schedule(peak),
         "step": lambda: optax.piecewise_constant_schedule(
-            peak, dict.fromkeys(starts, decay_factor)
+            peak, dict.fromkeys(starts, factor)
         ),
         "step_slipping": lambda: _slipping(
-            peak, decay_factor, starts, to_steps("1 epoch", "optim.decay_at")
+            peak, factor, starts, to_steps("1 epoch", "optim.decay_at")
         ),
         "cosine": lambda: optax.cosine_decay_schedule(
             peak, max(total_steps - warmup_steps, 1)
         ),
     }
-    check_choice("optim.schedule", schedule, schedules)
-    rate = schedules[schedule]()
+    rate = schedules[settings.schedule]()
     if warmup_steps:
         rise = optax.linear_schedule(0.0, peak, warmup_steps)
         rate = optax.join_schedules([rise, rate], [warmup_steps])
+    name, weight_decay = settings.name, settings.weight_decay
     optimisers = {
         "adam": lambda: optax.adam(rate),
         "adamw": lambda: optax.adamw(rate, weight_decay=weight_decay, mask=_weights),
@@ -111,7 +90,6 @@ def build(
         ),
         "sgd": lambda: optax.sgd(rate, momentum=0.9),
     }
-    check_choice("optim.name", name, optimisers)
     if weight_decay and name not in DECAYING:
         raise InputError(
             f"config.optim.weight_decay={weight_decay} has no effect on "

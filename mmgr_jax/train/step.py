@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import jax
@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from mmgr_jax import augment, losses
-from mmgr_jax.errors import check_choice
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import two_views
+from mmgr_jax.losses import contrastive
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning as learning_lib
 from mmgr_jax.models.learning import Learning, joined
 from mmgr_jax.models.mmgr import MMGR
@@ -19,8 +21,6 @@ from mmgr_jax.models.start import init_variables
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import views as tower_views
 from mmgr_jax.typing import MESH_AXES, VIEWS, Batch, Key, PoiSets, Scalar, Tree, Views
-
-GRADIENT_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 Metrics = dict[str, Scalar]
 Outputs = dict[str, jax.Array]
@@ -56,10 +56,10 @@ def make_train_step(
     model: MMGR,
     tx: optax.GradientTransformation,
     *,
-    augment_options: Mapping[str, Any],
-    loss_options: Mapping[str, Any],
+    augment: AugmentSettings,
+    loss: LossSettings,
+    gradient_dtype: str,
     microbatches: int = 1,
-    gradient_dtype: str = "float32",
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
@@ -70,37 +70,33 @@ def make_train_step(
     Args:
         model: The model.
         tx: The optimiser.
-        augment_options: Keyword arguments of `augment.two_views`; pixels are
-            normalised as the image encoder wants them.
-        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        augment: The section `augment`; pixels are normalised as the image encoder
+            wants them.
+        loss: The section `loss`.
+        gradient_dtype: Type that gradients are summed over devices in, "float32" or
+            "bfloat16".
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
-        gradient_dtype: Type that gradients are summed over devices in, "float32" or
-            "bfloat16", which halves what travels; parameters and optimiser are float32.
         mesh: Devices that batches are split over; None for one.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
         with each example's place in the global batch: the views do not depend on the
         number of devices, nor on a restart.
-
-    Raises:
-        InputError: If `gradient_dtype` is unknown.
     """
-    check_choice("train.gradient_dtype", gradient_dtype, GRADIENT_DTYPES)
 
     def encode_whole(
         params: Tree, batch_stats: Tree, batch: Batch, key: Key
     ) -> tuple[Outputs, Tree]:
         if model.learning.locked:
             return apply_kept(model, params, batch_stats, batch, key)
-        views = augment.two_views(
+        views = two_views(
             batch["image"],
             key,
+            augment,
             batch["place"],
             mean=model.image_encoder.pixel_mean,
             std=model.image_encoder.pixel_std,
-            **augment_options,
         )
         return apply(model, params, batch_stats, batch, views)
 
@@ -108,10 +104,8 @@ def make_train_step(
     if microbatches > 1:
         encode = in_microbatches(encode, microbatches)
     if mesh is not None and mesh.size > 1:
-        encode = on_each_device(encode, mesh, GRADIENT_DTYPES[gradient_dtype])
-    update = make_update(
-        encode, tx, loss_options=loss_options, mesh=mesh, learning=model.learning
-    )
+        encode = on_each_device(encode, mesh, jnp.dtype(gradient_dtype))
+    update = make_update(encode, tx, loss=loss, mesh=mesh, learning=model.learning)
 
     def train_step(
         state: TrainState, batch: Batch, key: Key
@@ -262,7 +256,7 @@ def make_update(
     encode: Encode,
     tx: optax.GradientTransformation,
     *,
-    loss_options: Mapping[str, Any],
+    loss: LossSettings,
     mesh: Mesh | None = None,
     learning: Learning = learning_lib.ALL,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
@@ -271,7 +265,7 @@ def make_update(
     Args:
         encode: Gives the outputs of the model for a batch.
         tx: The optimiser.
-        loss_options: Keyword arguments of `losses.mmgr_loss`.
+        loss: The section `loss`.
         mesh: As for `make_train_step`.
         learning: Which parameters learn. The others get no gradient and stay bit for
             bit as they are.
@@ -288,20 +282,20 @@ def make_update(
         def loss_fn(learnt: Tree) -> tuple[Scalar, tuple[Metrics, Tree]]:
             params = joined(learnt, still)
             outputs, batch_stats = encode(params, state.batch_stats, batch, given)
-            loss, parts = losses.mmgr_loss(
+            value, parts = contrastive.mmgr_loss(
                 **outputs,
+                settings=loss,
                 example_mask=batch["example_mask"],
                 poi_empty=~jnp.any(batch["poi_mask"], axis=1),
                 mesh=mesh,
-                **loss_options,
             )
-            return loss, (parts, batch_stats)
+            return value, (parts, batch_stats)
 
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (parts, batch_stats)), gradient = gradient_fn(learnt)
+        (value, (parts, batch_stats)), gradient = gradient_fn(learnt)
         updates, opt_state = tx.update(gradient, state.opt_state, learnt)
         metrics = {
-            "loss": loss,
+            "loss": value,
             **parts,
             "gradient_norm": optax.tree.norm(gradient),
         }

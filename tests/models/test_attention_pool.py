@@ -151,4 +151,4 @@ def test_seeds_read_a_set_each_in_its_way(model, variables):
 
 def test_heads_must_share_the_vectors_evenly():
     with pytest.raises(InputError, match="heads=3 does not divide .* length of 8"):
-        jax.eval_shape(AttentionPool(heads=3).init, KEY, *padded(ragged()))
+        jax.eval_shape(AttentionPool(heads=3, seeds=2).init, KEY, *padded(ragged()))

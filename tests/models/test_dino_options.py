@@ -11,6 +11,7 @@ from small_vits import KEY, image, like_of
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import dino, mmgr, parts, vit
+from mmgr_jax.models.settings import ModelSettings
 
 ARCHITECTURES = [
     ("dinov2_vits14", "vit_small_patch14_dinov2", 518),
@@ -109,9 +110,7 @@ def test_layers_to_read(depth, layers, read):
 def test_options_that_cannot_be_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         mmgr.build(
-            image_encoder={"name": "dinov3_vits16", **options},
-            poi_encoder={"name": "set2set"},
-            projection_dim=8,
+            ModelSettings(image_encoder={"name": "dinov3_vits16", **options}),
             num_categories=3,
             category_dim=4,
         )

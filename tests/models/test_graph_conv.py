@@ -133,7 +133,7 @@ def test_adjacency_holds_each_edge_both_ways():
 @pytest.mark.parametrize("filler", [1e9, np.nan])
 def test_padding_and_edges_to_it_change_nothing(filler):
     """Neither values nor gradients, whatever vectors and weights padding holds."""
-    model = GraphContext()
+    model = GraphContext(1)
     x, clean = graphs()
     variables = variables_of(model, x, clean)
 
@@ -173,7 +173,7 @@ def test_a_layer_reaches_one_edge_further(layers, reached):
 
 def test_a_poi_keeps_its_own_vector():
     """Beside its neighbours', which a bare convolution would leave it 3 % of."""
-    model = GraphContext()
+    model = GraphContext(1)
     x, pois = graphs()
     variables = variables_of(model, x, pois)
     silent = jax.tree.map(lambda leaf: 0.0 * leaf, variables)
@@ -184,4 +184,4 @@ def test_a_poi_keeps_its_own_vector():
 def test_sets_without_edges_are_refused():
     x, pois = graphs()
     with pytest.raises(TypeError, match="edges=True"):
-        jax.eval_shape(GraphContext().init, KEY, x, pois._replace(edges=None))
+        jax.eval_shape(GraphContext(1).init, KEY, x, pois._replace(edges=None))

@@ -7,8 +7,9 @@ import optax
 import pytest
 import small_model
 
-from mmgr_jax import losses
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning, vit
 from mmgr_jax.models.learning import Learning
 from mmgr_jax.train import optim, step
@@ -94,7 +95,7 @@ def stepped(model, tx, steps=2):
     update = step.make_update(
         lambda *given: step.apply(model, *given),
         tx,
-        loss_options={"temperature": 0.5, "image_weight": 0.5},
+        loss=LossSettings(),
         learning=model.learning,
     )
     key = jax.random.key(0, impl="rbg")
@@ -144,8 +145,8 @@ def test_the_gradient_of_what_learns_is_that_of_the_whole():
         variables = {"params": params, "batch_stats": first.batch_stats}
         out, _ = model.apply(variables, views, pois, train=True, mutable="batch_stats")
         empty = ~jnp.any(pois.mask, axis=1)
-        options = {"temperature": 0.5, "image_weight": 0.5, "implementation": "dense"}
-        return losses.mmgr_loss(**out, poi_empty=empty, **options)[0]
+        dense = LossSettings(implementation="dense")
+        return mmgr_loss(**out, settings=dense, poi_empty=empty)[0]
 
     gradient = jax.jit(jax.grad(loss))(first.params)
     learnt_gradient, _ = model.learning.part(gradient)

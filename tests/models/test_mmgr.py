@@ -7,16 +7,17 @@ import pytest
 from small_model import B, D, batch, build, shapes_of
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import resnet
 
 STEPS = 2  # of Set2Set; test_released.py has the five
 KEY = jax.random.key(0, impl="rbg")  # compiles in a third of the time
 
 
-def with_one_block(dtype=jnp.float32):
+def with_one_block(dtype="float32"):
     """The model with encoders that compile fast; 8 image features."""
-    encoder = resnet.ResNet((1,), width=8, dtype=dtype)
+    encoder = resnet.ResNet((1,), width=8, dtype=jnp.dtype(dtype))
     model = build(poi_encoder={"name": "set2set", "steps": STEPS}, dtype=dtype)
     return model.clone(image_encoder=encoder)
 
@@ -126,7 +127,7 @@ def test_a_learnt_temperature_starts_at_the_configured_one_and_learns():
             train=True,
             mutable=["batch_stats"],
         )
-        loss, parts = mmgr_loss(**outputs, temperature=0.3, image_weight=0.5)
+        loss, parts = mmgr_loss(**outputs, settings=LossSettings(temperature=0.3))
         return parts["temperature"] + 0.0 * loss
 
     value, grads = loss(variables["params"])
@@ -153,22 +154,20 @@ def test_initial_image_projection_is_small_as_released(variables):
         ),
         (
             {"batch_statistics": "shared"},
-            "config.model.batch_statistics='shared' is unknown; "
-            "allowed: per_view, joint.",
+            "config.model.batch_statistics='shared'; allowed: 'per_view' or 'joint'.",
         ),
         (
             {"poi_encoder": {"name": "gcn"}},
-            "config.model.poi_encoder.name='gcn' is unknown; allowed: set2set",
+            "config.model.poi_encoder.name='gcn'; allowed: 'set2set'",
         ),
         (
             {"poi_encoder": {"name": "set2set", "vectors": "warm"}},
-            "config.model.poi_encoder.vectors='warm' is unknown; "
-            "allowed: frozen, tuned, scratch.",
+            "config.model.poi_encoder.vectors='warm'; "
+            "allowed: 'frozen', 'tuned' or 'scratch'.",
         ),
         (
             {"poi_encoder": {"name": "set2set", "empty": "hole"}},
-            "config.model.poi_encoder.empty='hole' is unknown; "
-            "allowed: learnt, constant.",
+            "config.model.poi_encoder.empty='hole'; allowed: 'learnt' or 'constant'.",
         ),
         (
             {"category_vectors": np.zeros((3, D), np.float32)},
@@ -189,7 +188,7 @@ def test_an_unread_key_is_refused():
 
 
 def test_bfloat16_keeps_float32_parameters():
-    model = build(dtype=jnp.bfloat16)
+    model = build(dtype="bfloat16")
     like = shapes_of(model)
     assert {leaf.dtype for leaf in jax.tree.leaves(like)} == {jnp.dtype("float32")}
     outputs = jax.eval_shape(lambda v: model.apply(v, *batch(), train=False), like)
@@ -213,8 +212,7 @@ def test_bfloat16_loss_and_gradients_are_finite_float32(variables):
         )
         return mmgr_loss(
             **outputs,
-            temperature=0.5,
-            image_weight=0.5,
+            settings=LossSettings(),
             poi_empty=~jnp.any(pois.mask, axis=1),
         )[0]
 

@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec
 from oracles import import_oracle
 
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.norm import BatchNorm, devices
 from mmgr_jax.typing import MESH_AXES
@@ -106,7 +107,7 @@ def test_initialisation_leaves_the_running_statistics_alone():
 
 def over_devices(scope, x, num_devices):
     """Result, statistics and gradient of `sin`, with rows split over devices."""
-    mesh = sharding.make_mesh(data=num_devices)
+    mesh = sharding.make_mesh(MeshSettings(data=num_devices))
     norm = BatchNorm(over=devices(scope, num_devices))
     variables = start(norm)
     whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)

@@ -9,20 +9,31 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from small_model import build as build_mmgr
 from small_pois import LENGTHS, K, sets
 
+from mmgr_jax import settings
 from mmgr_jax.errors import InputError
-from mmgr_jax.losses import mmgr_loss
+from mmgr_jax.losses.contrastive import mmgr_loss
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import poi
+from mmgr_jax.models.settings import POI_ENCODERS, PoiEncoderSettings
 
 D = 16
 EMPTY = np.array(LENGTHS) == 0
 KEY = jax.random.key(0, impl="rbg")  # compiles in a third of the time
 ENCODERS = tuple(poi.FACTORIES)
+TREATMENTS = ("frozen", "tuned", "scratch")
 
 
-def build(name="set2set", **options):
+def build(name="set2set", category_vectors=None, **options):
     if name.endswith("set2set"):
         options = {"steps": 2} | options
-    return poi.build(name=name, num_categories=K, category_dim=D, **options)
+    return poi.build(
+        settings.read(
+            PoiEncoderSettings, {"name": name} | options, "model.poi_encoder"
+        ),
+        num_categories=K,
+        category_dim=D,
+        category_vectors=category_vectors,
+    )
 
 
 def encoder_and_sets(name="set2set", **options):
@@ -52,10 +63,7 @@ def test_frozen_vectors_get_no_gradient_and_others_do(name):
         def loss(variables, vectors):
             return jnp.sum(jnp.sin(build(name, vectors=vectors).apply(variables, pois)))
 
-        return {
-            vectors: jax.grad(loss)(variables, vectors)
-            for vectors in poi.VECTOR_TREATMENTS
-        }
+        return {vectors: jax.grad(loss)(variables, vectors) for vectors in TREATMENTS}
 
     grads = gradients(variables)
     occurring = np.unique(pois.category[pois.mask])
@@ -75,7 +83,7 @@ def test_the_records_table_starts_what_is_not_learnt_from_scratch(name):
             vectors: vectors_of(
                 build(name, vectors=vectors, category_vectors=given).init(key, sets())
             )
-            for vectors in poi.VECTOR_TREATMENTS
+            for vectors in TREATMENTS
         }
 
     started = tables(KEY)
@@ -225,8 +233,7 @@ def test_mmgr_learns_through_the_encoder(name):
         outputs = model.apply({"params": params}, views, pois, train=True)
         return mmgr_loss(
             **outputs,
-            temperature=0.5,
-            image_weight=0.5,
+            settings=LossSettings(),
             poi_empty=~jnp.any(pois.mask, axis=1),
         )[0]
 
@@ -257,33 +264,45 @@ def test_mmgr_learns_through_the_encoder(name):
     ],
 )
 def test_parameter_counts(name, num_params):
-    model = poi.build(name=name, num_categories=K, category_dim=64)
+    model = poi.build(PoiEncoderSettings(name=name), num_categories=K, category_dim=64)
     params = jax.eval_shape(model.init, KEY, sets())["params"]
     del params["table"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == num_params
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_an_unknown_option_is_a_type_error(name):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
+def test_an_unknown_option_is_refused(name):
+    with pytest.raises(InputError, match="model.poi_encoder.stepz is unknown"):
         build(name, stepz=3)
+
+
+def test_every_encoder_has_settings_of_its_name():
+    assert poi.FACTORIES.keys() == POI_ENCODERS.keys()
+    for name, kind in POI_ENCODERS.items():
+        assert kind().name == name
+        plain = PoiEncoderSettings(name=name, counts=True)
+        assert plain.with_options() == kind(counts=True)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("set2set", {"steps": 0}, "config.model.poi_encoder.steps=0 must be at least"),
-        ("gcn_set2set", {"layers": 0}, "poi_encoder.layers=0 must be at least 1"),
-        ("attention", {"seeds": -1}, "poi_encoder.seeds=-1 must be at least 1"),
+        ("set2set", {"steps": 0}, "config.model.poi_encoder.steps=0; allowed: greater"),
+        (
+            "gcn_set2set",
+            {"layers": 0},
+            "poi_encoder.layers=0; allowed: greater than or",
+        ),
+        ("attention", {"seeds": -1}, "poi_encoder.seeds=-1; allowed: greater than or"),
         (
             "attention",
             {"shortest_wavelength_m": 0.0},
-            "poi_encoder.shortest_wavelength_m=0.0 and longest_wavelength_m=2048.0",
+            "poi_encoder.shortest_wavelength_m=0.0; allowed: greater than 0.",
         ),
         (
             "attention",
             {"longest_wavelength_m": 32.0},
-            "poi_encoder.shortest_wavelength_m=64.0 and longest_wavelength_m=32.0",
+            "poi_encoder.shortest_wavelength_m=64.0 is longer than longest_wavele",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from small_pois import LENGTHS, K, sets
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr, poi
+from mmgr_jax.models.settings import POI_ENCODERS
 from mmgr_jax.store import checkpoint, identity
 
 D = 16
@@ -21,9 +22,8 @@ ENCODERS = tuple(poi.FACTORIES)
 
 def build(name, counts=True):
     steps = {"steps": 2} if name.endswith("set2set") else {}
-    return poi.build(
-        name=name, num_categories=K, category_dim=D, counts=counts, **steps
-    )
+    settings = POI_ENCODERS[name](counts=counts, **steps)
+    return poi.build(settings, num_categories=K, category_dim=D)
 
 
 @pytest.fixture(scope="module", params=ENCODERS)

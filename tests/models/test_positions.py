@@ -60,7 +60,7 @@ def test_the_longest_wavelength_tells_all_places_of_a_kilometre_apart():
 @pytest.mark.parametrize("norm", [1.0, 8.0])
 def test_vectors_of_any_length_outweigh_positions_at_first(norm):
     """Unit vectors of the records, or 64 numbers of N(0, 1): six to one in variance."""
-    model, pois = PositionContext(), sets(b=40, n=50)
+    model, pois = PositionContext(64.0, 2048.0), sets(b=40, n=50)
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(40, 50, 64))
     vectors *= norm / np.linalg.norm(vectors, axis=2, keepdims=True)
@@ -75,7 +75,7 @@ def test_vectors_of_any_length_outweigh_positions_at_first(norm):
 
 
 def test_positions_of_padding_do_not_matter_nor_reach_the_gradient():
-    model, pois = PositionContext(), sets()
+    model, pois = PositionContext(64.0, 2048.0), sets()
     pois = pois._replace(mask=pois.mask.at[0, 2:].set(False).at[1].set(False))
     vectors = jnp.ones((3, 5, 8)) * jnp.arange(8.0)
     variables = jax.jit(model.init)(KEY, vectors, pois)

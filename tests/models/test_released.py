@@ -10,10 +10,13 @@ from oracles import import_oracle
 from small_model import D, K, build, shapes_of
 
 from configs import shanghai
+from mmgr_jax import settings
+from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import resnet, weights
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.train import optim
 from mmgr_jax.train import step as train_step
+from mmgr_jax.train.settings import OptimSettings
 from mmgr_jax.typing import PoiSets
 
 CONFIG = shanghai.get_config("released")
@@ -51,13 +54,15 @@ class Twins:
             category_vectors=table,
         ).clone(image_encoder=resnet.ResNet(STAGES))
         tx, _ = optim.build(
-            **CONFIG.optim,
+            settings.read(OptimSettings, CONFIG.optim, "optim"),
             batch_size=CONFIG.data.batch_size,
             total_steps=120,
             to_steps=lambda text, key: int(text.split()[0]),
         )
         update = train_step.make_update(
-            partial(train_step.apply, model), tx, loss_options=CONFIG.loss.to_dict()
+            partial(train_step.apply, model),
+            tx,
+            loss=settings.read(LossSettings, CONFIG.loss, "loss"),
         )
         self.update = jax.jit(update)
         variables = self._variables(model, table)

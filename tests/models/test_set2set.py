@@ -29,11 +29,11 @@ def padded(sets, slots, filler=0.0):
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(Set2Set().init)(jax.random.key(0), *padded(ragged(), 8))
+    return jax.jit(Set2Set(5).init)(jax.random.key(0), *padded(ragged(), 8))
 
 
 def summarise(variables, x, mask):
-    return jax.jit(Set2Set().apply)(variables, x, mask)
+    return jax.jit(Set2Set(5).apply)(variables, x, mask)
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, (3, 0, 8, 0)])
@@ -44,7 +44,7 @@ def test_outputs_and_gradients_equal_torch_geometric(lengths):
     oracle = aggr.Set2Set(D, processing_steps=5)
     sets = ragged(lengths)
     x, mask = padded(sets, 11)
-    like = jax.eval_shape(Set2Set().init, jax.random.key(0), x, mask)
+    like = jax.eval_shape(Set2Set(5).init, jax.random.key(0), x, mask)
     state_dict = {k: v.numpy().copy() for k, v in oracle.state_dict().items()}
     variables = weights.from_torch(state_dict, like)
 
@@ -54,7 +54,7 @@ def test_outputs_and_gradients_equal_torch_geometric(lengths):
     torch.sin(t_y).sum().backward()
 
     def loss(variables, x):
-        y = Set2Set().apply(variables, x, mask)
+        y = Set2Set(5).apply(variables, x, mask)
         return jnp.sum(jnp.sin(y)), y
 
     (_, y), (grads, grad_x) = jax.jit(
@@ -87,7 +87,7 @@ def test_an_empty_set_reads_zero_and_stays_finite(variables):
     x, mask = padded([ragged()[0], np.zeros((0, D), np.float32)], 8)
 
     def loss(variables, x):
-        y = Set2Set().apply(variables, x, mask)
+        y = Set2Set(5).apply(variables, x, mask)
         return jnp.sum(jnp.sin(y)), y
 
     (_, y), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(

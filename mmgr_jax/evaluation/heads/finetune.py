@@ -17,7 +17,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from mmgr_jax import augment
+from mmgr_jax.augment.settings import AugmentSettings
+from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Scale, Target
@@ -98,8 +99,8 @@ def finetune(
         },
     }
     tx = _optimiser(learning_rate, layer_decay)
-    pixels = dict(size_px=size_px, mean=mean, std=std)
-    program = _compiled(encode, variables, tx, pixels, target.is_number)
+    pixels = dict(mean=mean, std=std)
+    program = _compiled(encode, variables, tx, size_px, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []
     for index, cell in enumerate(grid.cells):
@@ -153,6 +154,7 @@ def _compiled(
     encode: Encode,
     variables: Tree,
     tx: optax.GradientTransformation,
+    size_px: int,
     pixels: Mapping[str, Any],
     is_number: bool,
 ) -> _Program:
@@ -167,18 +169,18 @@ def _compiled(
         head = params["head"]
         return features.astype(jnp.float32) @ head["kernel"] + head["bias"], batch_stats
 
+    # Turned and cropped, and never recoloured: colour tells of land use.
+    turned = AugmentSettings(
+        size_px=size_px,
+        jitter_probability=0.0,
+        grey_probability=0.0,
+        vertical_flip=True,
+        quarter_turns=True,
+    )
+
     @jax.jit
     def train(state: _State, tiles: Array, target: Array, key: Array) -> _State:
-        # Turned and cropped, and never recoloured: colour tells of land use.
-        views = augment.two_views(
-            tiles,
-            key,
-            **pixels,
-            jitter_probability=0.0,
-            grey_probability=0.0,
-            vertical_flip=True,
-            quarter_turns=True,
-        )[0]
+        views = two_views(tiles, key, turned, **pixels)[0]
 
         def loss_fn(params: Tree) -> tuple[Array, Tree]:
             out, batch_stats = outputs(params, state.batch_stats, views, True)
@@ -191,7 +193,7 @@ def _compiled(
 
     @jax.jit
     def predict(params: Tree, batch_stats: Tree, tiles: Array) -> Array:
-        views = augment.plain_view(tiles, **pixels)
+        views = plain_view(tiles, size_px=size_px, **pixels)
         return outputs(params, batch_stats, views, False)[0]
 
     return _Program(train, predict)

@@ -9,11 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
-from ml_collections import ConfigDict
 
+from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.data import feature_tables
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import mmgr
 from mmgr_jax.towers import towers
@@ -97,32 +99,42 @@ def read_table(
 
 
 def locked_tower(
-    config: ConfigDict,
     model: mmgr.MMGR,
     source: RecordSource,
     table_features: np.ndarray | None,
+    *,
+    options: Mapping[str, Any],
+    augment: AugmentSettings,
+    data: DataSettings,
+    mesh: MeshSettings,
+    seed: int,
+    workdir: Path,
 ) -> towers.Tower | None:
     """The image encoder of a model and the regions of records; None if it learns.
 
     Args:
-        config: Says how it looks at tiles, and where features are kept.
         model: The model.
         source: The records.
         table_features: As for `start.build_model`.
+        options: The section `model.image_encoder`.
+        augment: The views that it looks at, or the size of the plain one.
+        data: How it reads.
+        mesh: The devices; it takes those of this process.
+        seed: Decides the views that are kept.
+        workdir: Folder of the run, where features are kept.
     """
     if not model.learning.locked:
         return None
-    options = config.model.image_encoder.to_dict()
     return towers.Tower(
         model,
         options,
         source,
-        folder=Path(config.workdir) / towers.FOLDER,
-        augment_options=config.augment.to_dict(),
+        folder=workdir / towers.FOLDER,
+        augment=augment,
         kept_views=options.get("kept_views", 0),
-        key=jax.random.fold_in(jax.random.key(config.seed), _KEPT_VIEWS),
-        num_threads=config.data.num_threads,
-        batch_size=config.data.batch_size,
-        local_mesh=sharding.local_mesh(**config.mesh),
+        key=jax.random.fold_in(jax.random.key(seed), _KEPT_VIEWS),
+        num_threads=data.num_threads,
+        batch_size=data.batch_size,
+        local_mesh=sharding.local_mesh(mesh),
         table=table_features,
     )

@@ -1,0 +1,41 @@
+"""The section `loss` of a config."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from mmgr_jax.settings import Section
+
+if TYPE_CHECKING:
+    import annotated_types as at
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings(Section):
+    """What the contrastive losses compare, and how they are computed.
+
+    Attributes:
+        temperature: Tau of both losses; 0.5 as released.
+        image_weight: Lambda, the share of the image-image loss; 0.5 as released, 1 is
+            image only.
+        symmetric: Let view 2 meet the POIs too and average the two losses. The
+            released code compares view 1 alone with the POIs.
+        empty_sets: "excluded": two regions without POIs are not each other's negatives
+            wherever a POI row is involved. "repel": they are, as released.
+        implementation: Equal results, other costs. "gathered": similarities in tiles,
+            the other devices' vectors by one all-gather. "ring": the same in tiles
+            that pass from device to device, for batches near a million. "dense": the
+            formula as it stands, with all similarities in memory; the oracle.
+        matmul_dtype: Type of the factors of similarities; norms, sums and logarithms
+            are float32. "dense" is always float32.
+        tile: Regions along each side of a tile of similarities, at most.
+    """
+
+    temperature: Annotated[float, at.Gt(0)] = 0.5
+    image_weight: Annotated[float, at.Ge(0), at.Le(1)] = 0.5
+    symmetric: bool = False
+    empty_sets: Literal["excluded", "repel"] = "excluded"
+    implementation: Literal["gathered", "ring", "dense"] = "gathered"
+    matmul_dtype: Literal["float32", "bfloat16"] = "float32"
+    tile: Annotated[int, at.Ge(1)] = 512

@@ -1,0 +1,25 @@
+"""The section `init` of a config."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from mmgr_jax.settings import Section
+
+Part = Literal["image_encoder", "image_head", "poi_encoder", "poi_head"]
+"""A part of a model, as named in its parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InitSettings(Section):
+    """Weights to begin with, in the place of random ones.
+
+    Attributes:
+        checkpoint: A run or a checkpoint, or what `python -m mmgr_jax.convert` wrote;
+            None: everything is random.
+        parts: Those to take of it; () takes all that it has.
+    """
+
+    checkpoint: str | None = None
+    parts: tuple[Part, ...] = ()
