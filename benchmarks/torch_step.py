@@ -61,7 +61,7 @@ def _step(
     """One step on random views and POIs; it returns when the device is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Mmgr(stacked).to(torch.device(device), memory_format=layout)
+    model = Mmgr(stacked).to(device).to(memory_format=layout)
     views = torch.randn(2 * batch, 3, size, size, device=device)
     views = views.contiguous(memory_format=layout)
     pois = torch.randn(batch, slots, POI_DIM, device=device)

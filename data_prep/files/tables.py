@@ -143,6 +143,7 @@ def moved(
     Raises:
         InputError: If their coordinates lie nowhere in it.
     """
+    assert geometry.crs is not None  # else `to_crs` refuses
     found = geometry.to_crs(crs).to_numpy()
     if not (np.abs(shapely.get_coordinates(found)) <= _FARTHEST_M).all():
         raise InputError(
