@@ -1,4 +1,4 @@
-"""What vouches for records and tables: hashes of fields, of files, of inputs, of rows."""
+"""What vouches for records and tables: hashes of fields, files, inputs and rows."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_many_damaged_files_are_told(tmp_path):
         ("asks the network", "socket.connect"),
         ("runs a program", "os.system"),
         ("takes memory", "took too much memory"),
-        ("takes time", "took 1"),
+        pytest.param("takes time", "took 1", marks=pytest.mark.slow),
         ("says nothing", "no sentence"),
     ],
 )
