@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float
 
+from mmgr_jax.data import contents
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.feature_files import (
@@ -62,7 +63,9 @@ def read(
     region_ids = [one_form(region) for region in region_ids]
     row_of = {region: row for row, region in enumerate(region_ids)}
     ids, parts, total = [], [], 0
+    seal = _Seal(opened)
     for batch in opened.batches():
+        seal.add(batch)
         batch_ids = names_of(opened, batch)
         total += len(batch_ids)
         rows = [row for row, region in enumerate(batch_ids) if region in row_of]
@@ -70,6 +73,7 @@ def read(
             found = [batch_ids[row] for row in rows]
             ids += found
             parts.append(_values(opened, batch.take(pa.array(rows)), found))
+    seal.check()
     _check_regions(opened, ids, region_ids)
     _check_widths(opened, parts)
     features = _unpacked(opened, np.concatenate(parts)).astype(np.float32)
@@ -94,6 +98,34 @@ def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
     words = ", ".join(text for text in said if isinstance(text, str) and text)
     columns = f"features of {opened.path.name} ({listed(opened.features)})"
     return f"{columns}: {words}" if words else columns
+
+
+class _Seal:
+    """Compares what `python -m mmgr_jax.embed` wrote with what it says of itself."""
+
+    def __init__(self, opened: FeatureFile) -> None:
+        self._opened = opened
+        self._metadata = dict(opened.metadata)
+        self._told = self._metadata.pop("sha256", None)
+        if opened.features != (self._metadata.get("column"),):
+            self._told = None  # other columns are asked for
+        self._found = contents.OfTable()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if self._told is not None:
+            names = batch.column(self._opened.id_column)
+            vectors = batch.column(self._opened.features[0])
+            values = _numpy(vectors.flatten()) if self._opened.of_lists else ()
+            self._found.add(names.to_pylist(), np.asarray(values))
+
+    def check(self) -> None:
+        if self._told not in (None, self._found.sha256(self._metadata)):
+            raise InputError(
+                f"{self._opened.where}: damaged, or edited since it was written. Write "
+                "it again with `python -m mmgr_jax.embed --config=...`; of a table "
+                "that you changed yourself, take the key sha256 out of its metadata "
+                f"{METADATA!r}."
+            )
 
 
 def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) -> None:
