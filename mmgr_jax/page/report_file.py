@@ -37,7 +37,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         told = found.pop(_OWN, None)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        _ = found["tasks"].items()
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: no report of an evaluation ({error}). Name a report.json that "
             "`python -m mmgr_jax.eval` wrote."
