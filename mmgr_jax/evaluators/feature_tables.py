@@ -7,7 +7,7 @@ too, and are left out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ def read(
     *,
     label_names: Sequence[str] = (),
     key: str | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> Float[np.ndarray, "r m"]:
     """The features of every region, in the order of the records.
 
@@ -51,6 +52,8 @@ def read(
         label_names: Labels of the records; a column of numbers named after one is
             refused unless `path` asks for it: heads would be told the answer.
         key: The setting that names the file; None: `config.eval.tables`.
+        records: `RecordSource.identity` of the records; a table of
+            `python -m mmgr_jax.embed` that was made of other tiles or POIs is told.
 
     Returns:
         float32, finite.
@@ -81,6 +84,7 @@ def read(
     ordered = np.empty_like(features)
     ordered[[row_of[region] for region in ids]] = features
     _tell(name, opened, ordered.shape, total)
+    _tell_of_origin(opened, records or {})
     return ordered
 
 
@@ -138,6 +142,25 @@ def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) ->
         f"; {total - shape[0]:,} other rows not used" if total > shape[0] else "",
         f"; columns not used: {listed(opened.unused)}" if opened.unused else "",
     )
+
+
+def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
+    """Says what made a table of our own, and where it is of other records."""
+    made_by, seen = (opened.metadata.get(key) for key in ("made_by", "records"))
+    if isinstance(made_by, dict) and made_by.get("weights"):
+        log.info(
+            "%s: by the weights %s, then in %s",
+            opened.where,
+            made_by["weights"][:12],
+            opened.metadata.get("checkpoint"),
+        )
+    theirs = seen.get("inputs") if isinstance(seen, dict) else None
+    if theirs and records.get("inputs") and theirs != records["inputs"]:
+        log.warning(
+            "%s: made of other tiles or POIs than these records hold, under the same "
+            "names of regions",
+            opened.where,
+        )
 
 
 def _values(

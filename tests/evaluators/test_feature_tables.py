@@ -27,7 +27,7 @@ def features():
     return rng.normal(size=(NUM_REGIONS, NUM_FEATURES)).astype(np.float32)
 
 
-def _embeddings(path, features):
+def _embeddings(path, features, metadata=None):
     """As `mmgr_jax.embed` leaves them."""
     writers.write_embeddings(
         path,
@@ -36,7 +36,7 @@ def _embeddings(path, features):
         crs="EPSG:32651",
         embeddings=features,
         columns={},
-        metadata={"model": {"name": "mmgr"}},
+        metadata=metadata or {"model": {"name": "mmgr"}},
     )
     return path
 
@@ -58,6 +58,22 @@ def test_no_flipped_bit_of_our_own_table_changes_a_feature(tmp_path, features):
             continue
         np.testing.assert_array_equal(found, features, err_msg=f"{seed}, {place}")
     assert refused > 5
+
+
+@pytest.mark.parametrize("inputs", ["one", "other"])
+def test_our_own_table_says_what_made_it(tmp_path, features, caplog, inputs):
+    path = tmp_path / "embeddings.parquet"
+    made = {
+        "made_by": {"weights": "0123456789abcdef"},
+        "checkpoint": "runs/x/checkpoints/4",
+        "records": {"inputs": "one"},
+    }
+    _embeddings(path, features, made)
+    with caplog.at_level(logging.INFO):
+        feature_tables.read("a", str(path), REGION_IDS, records={"inputs": inputs})
+    assert "by the weights 0123456789ab, then in runs/x/checkpoints/4" in caplog.text
+    told = "made of other tiles or POIs than these records hold" in caplog.text
+    assert told == (inputs == "other")
 
 
 def test_our_own_table_with_other_numbers_is_refused(tmp_path, features):
