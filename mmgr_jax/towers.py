@@ -25,7 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from mmgr_jax import __version__, augment, distributed, files, sharding
+from mmgr_jax import __version__, augment, distributed, files, refusals, sharding
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -207,7 +207,11 @@ class Tower:
 
 
 def load(path: Path, num_regions: int) -> Kept | None:
-    """Features that are kept, mapped into memory; None where they are not whole."""
+    """Features that are kept, mapped into memory; None where they are not whole.
+
+    Raises:
+        InputError: If they cannot be read now.
+    """
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
@@ -220,6 +224,7 @@ def load(path: Path, num_regions: int) -> Kept | None:
                 raise ValueError("other bytes than were written")
         kept = np.load(path, mmap_mode="r")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        refusals.refuse_unreadable(path, error)
         log.warning("%s: damaged (%s), so it is made again", path, error)
         return None
     whole = kept.ndim == 3 and len(kept) == num_regions and kept.dtype == np.float32

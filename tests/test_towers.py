@@ -158,6 +158,21 @@ def test_features_are_made_once_and_anew_for_other_weights(locked, caplog):
     assert "features of another tower or other records" in caplog.text
 
 
+def test_what_cannot_be_read_now_is_not_made_again(locked, monkeypatch):
+    kept_of(locked)
+    (file,) = Path(locked.workdir).glob("tower/*.npy")
+    made = file.stat().st_mtime_ns
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(towers.contents, "of_file", refuse)
+    (file.parent / "verified.json").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"npy: cannot be read .Permission denied"):
+        towers.load(file, 40)
+    assert file.stat().st_mtime_ns == made
+
+
 def test_a_torn_file_and_an_unfinished_one_are_made_again(locked, caplog):
     kept_of(locked)
     (file,) = Path(locked.workdir).glob("tower/*.npy")
