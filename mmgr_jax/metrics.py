@@ -128,7 +128,7 @@ class Writer:
         text = "".join(map(_line, kept))
         self._digest.update(text.encode())
         if told and told != self.digest():
-            _keep(path, f"not the rows that it had at step {start_step}")
+            _keep(path, f"other rows than it had at step {start_step}")
             self._digest, text = hashlib.sha256(), ""
         files.write_text(path, text)
         self._file = path.open("a", encoding="utf-8")
@@ -225,7 +225,7 @@ def _rows(path: Path) -> tuple[list[dict], int]:
 def _keep(path: Path, why: str) -> None:
     """Copies a file to a name that is free."""
     if not path.exists():
-        log.warning("%s: has %s; it is missing", path, why)
+        log.warning("%s: is missing, with what this run has told so far", path)
         return
     names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
     aside = next(name for name in names if not name.exists())
