@@ -46,9 +46,10 @@ class Metadata:
         category_dim: Length of a category vector.
         parts: The parts of the model in the bundle; () for all of them.
         identity: What trained it beside the config, by content; see `identity.of_run`.
-            Empty in checkpoints of before, as is the next.
+            Empty in checkpoints of before, as are the next two.
         history: Where the run began and went on, and what changed there; see
             `identity.continued`.
+        rows: `metrics.Writer.digest` when it was saved.
     """
 
     config: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Metadata:
     parts: tuple[str, ...] = ()
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
+    rows: str = ""
 
 
 def told(metadata: Metadata) -> Any:
@@ -71,6 +73,8 @@ def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
         DamageError: Naming what is damaged.
         InputError: If it is of another program or version, or cannot be read.
     """
+    if not bundle.is_dir():
+        raise DamageError("it is no folder")
     if not marks.verify(bundle, KIND, parts):
         if _custom_metadata(bundle).get(_SEALED):
             raise DamageError(f"{marks.MARK} is missing")
@@ -120,6 +124,7 @@ def load_metadata(bundle: Path) -> Metadata:
         parts=tuple(fields.get("parts", ())),
         identity=fields.get("identity", {}),
         history=tuple(fields.get("history", ())),
+        rows=fields.get("rows", ""),
     )
 
 

@@ -190,6 +190,7 @@ class Checkpoints:
             except marks.DamageError as damage:  # of a bundle without checksums
                 self._set_aside(bundle, damage)
                 continue
+            _refuse_other_name(bundle, int(loaded["train"]["step"]))
             self.latest_step = int(bundle.name)
             iterator.set_state(loaded["data"])
             return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
@@ -213,7 +214,7 @@ class Checkpoints:
                 f"named {DAMAGED}<step>; start anew with another --config.workdir."
             )
         bundle = self._directory / str(step)
-        if not bundle.is_dir():
+        if not bundle.exists():
             raise InputError(
                 f"{bundle}: process 0 sees this checkpoint, process "
                 f"{jax.process_index()} does not. Name a --config.workdir on a disk "
@@ -294,7 +295,7 @@ def latest(path: str | Path) -> Path:
         if (path / "model").is_dir():
             return path
         folder = path / FOLDER if (path / FOLDER).is_dir() else path
-        found = [of for of in _bundles(folder) if (of / "model").is_dir()]
+        found = _bundles(folder)
     except OSError as error:
         raise refusals.unreadable(path, error) from error
     if not found:
@@ -313,7 +314,7 @@ def held(path: str | Path) -> Iterator[Path]:
         bundle = latest(path)
         with locks.reading(bundle / bundles.METADATA_FILE) as there:
             # Without that file it is damaged; reading it will say so.
-            if there or (bundle / "model").is_dir():
+            if there or bundle.exists():
                 yield bundle
                 return
 
@@ -353,6 +354,15 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
     return bundle
 
 
+def _refuse_other_name(bundle: Path, step: int) -> None:
+    """Raises InputError where a bundle is called after another step than it is of."""
+    if bundle.name != str(step):
+        raise InputError(
+            f"{bundle}: holds step {step}, so somebody has renamed it. Call it {step}, "
+            "or move it away, and give the command again."
+        )
+
+
 def _model_tree(state: TrainState) -> Tree:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
@@ -364,7 +374,7 @@ def _bundles(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise refusals.unreadable(folder, error) from error
-    return [entry for entry in entries if entry.name.isdecimal() and entry.is_dir()]
+    return [entry for entry in entries if entry.name.isdecimal()]
 
 
 def _endings() -> Iterator[str]:

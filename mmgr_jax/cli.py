@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mmgr_jax import endings, terminal
+from mmgr_jax import endings, environment, terminal
 from mmgr_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -144,6 +144,8 @@ def _call(
     for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     config = _config()
+    if session or "jax" in sys.modules:
+        environment.refuse_unknown_flags()
     with _within(session, config) if session else nullcontext():
         command(config)
 
@@ -156,13 +158,7 @@ def _within(
     # but none of several has a terminal.
     if sys.stdout.isatty():
         logging.info("%s: starting", config.city.name)
-    try:
-        from mmgr_jax import compilation, distributed  # they load JAX
-    except ValueError as error:  # of a variable JAX_...
-        raise InputError(
-            f"the environment: {_last_line(error)}. Unset the variable, or give it a "
-            "value that JAX allows."
-        ) from error
+    from mmgr_jax import compilation, distributed  # they load JAX
 
     compilation.refuse_other_numbers()
     compilation.use_cache(config.compilation_cache)

@@ -98,28 +98,37 @@ def _task_lines(
     task: str, label: Mapping[str, Any], groups: Mapping[str, Sequence[dict[str, Any]]]
 ) -> list[str]:
     metrics = HEADLINE.get(label["kind"], HEADLINE["other"])
-    rows = []
+    # The first protocol under the first split: the numbers to quote.
+    splits = next(iter(groups.values()))[0]["tasks"][task]["splits"]
+    split = next(iter(splits))
+    protocol = next(iter(splits[split]))
+    rows, absent = [], []
     for group, runs in groups.items():
-        # By the first protocol under the first split: the numbers to quote.
-        results = [_first(_first(run["tasks"][task]["splits"])) for run in runs]
+        results = [_results(run, task, split, protocol) for run in runs]
+        if not all(results):
+            absent.append(f"{group}: not evaluated so")
+            continue
         for method in (m for m in results[0] if all(m in of for of in results)):
             cells = [
-                _cell([result[method]["metrics"][metric] for result in results])
+                _cell([result[method]["metrics"].get(metric) for result in results])
                 for metric in metrics
             ]
             rows.append((f"{group} ({len(runs)})", method, *cells))
     header = ("runs", "method", *metrics)
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    split = next(iter(next(iter(groups.values()))[0]["tasks"][task]["splits"]))
     lines = [f"{task} ({label['unit']}), {split} split, mean ± sd over runs"]
     for row in (header, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
-    return lines
+    return lines + absent
 
 
-def _first(of: Mapping[str, Any]) -> Any:
-    return next(iter(of.values()))
+def _results(
+    run: Mapping[str, Any], task: str, split: str, protocol: str
+) -> Mapping[str, Any]:
+    """Method -> result; empty where a run was not evaluated so."""
+    found = run["tasks"].get(task, {}).get("splits", {})
+    return found.get(split, {}).get(protocol, {})
 
 
 def _cell(values: Sequence[float | None]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 from jax import monitoring
 
+from mmgr_jax import program_files
 from mmgr_jax.errors import InputError
 
 _ENVIRONMENT = "JAX_COMPILATION_CACHE_DIR"
@@ -88,9 +89,9 @@ def use_cache(where: str) -> Path | None:
 
     Must be called before anything is compiled. A program is found again by its code,
     the version of JAX, its options and the devices; a folder holds the programs of one
-    kind of CPU, since a home may be shared by several. A file that cannot be read or
-    written costs a warning of JAX and a compilation, and no more. When a folder has
-    grown beyond 4 GiB, the oldest files go.
+    kind of CPU, since a home may be shared by several. A file that is damaged, or
+    cannot be read or written, costs a warning and a compilation, and no more. When a
+    folder has grown beyond 4 GiB, the oldest files go.
 
     Args:
         where: "auto": below the user's cache folder, or where
@@ -102,6 +103,7 @@ def use_cache(where: str) -> Path | None:
     if where == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return None
+    program_files.seal_all()
     if where == "auto" and os.environ.get(_ENVIRONMENT):
         return Path(os.environ[_ENVIRONMENT])  # JAX has read it
     folder = Path("~/.cache")

@@ -16,6 +16,7 @@ from mmgr_jax.errors import InputError
 FAULT, INPUT, INTERRUPTED = 1, 2, 130
 
 _BACKENDS = "jax/_src/xla_bridge.py"
+_VARIABLES = "jax/_src/config.py"
 _CONFIGS = "ml_collections/config_dict/config_dict.py"
 
 
@@ -43,6 +44,11 @@ def sentence(error: BaseException) -> str | None:
         return (
             f"JAX cannot start the devices ({_first_line(error)}). JAX_PLATFORMS is "
             f"{platforms!r}; allowed: what is installed here, such as cpu, or unset."
+        )
+    if isinstance(error, ValueError) and _raised_in(error, _VARIABLES):
+        return (
+            f"the environment: {str(error).rstrip('.')}. Unset the variable, or give "
+            "it a value that JAX allows."
         )
     if isinstance(error, (AttributeError, KeyError)) and _raised_in(error, _CONFIGS):
         return (

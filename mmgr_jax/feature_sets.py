@@ -173,7 +173,11 @@ def gather(
             )
         labels = tuple(city.source.manifest.labels)
         table = feature_tables.read(
-            name, path, city.regions.region_ids, label_names=labels
+            name,
+            path,
+            city.regions.region_ids,
+            label_names=labels,
+            records=city.source.identity,
         )
         plain[name] = readout.around(Features.of(name, table))
         words[name] = readout.said(feature_tables.about(name, path, label_names=labels))

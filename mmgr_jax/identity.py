@@ -221,7 +221,11 @@ def continued(
     if stored:
         began_with = stored.identity.get("began_with")
     identity = {**ours.identity, "began_with": began_with}
-    return dataclasses.replace(ours, identity=identity, history=tuple(before)), found
+    rows = stored.rows if stored else ""
+    told = dataclasses.replace(
+        ours, identity=identity, history=tuple(before), rows=rows
+    )
+    return told, found
 
 
 def sections(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import logging
@@ -11,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from mmgr_jax import board, files, refusals
 
@@ -85,7 +87,13 @@ class Writer:
     """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
 
     def __init__(
-        self, workdir: Path, *, start_step: int, save_every: int = 1, mute: bool = False
+        self,
+        workdir: Path,
+        *,
+        start_step: int,
+        save_every: int = 1,
+        told: str = "",
+        mute: bool = False,
     ) -> None:
         """Opens the files of a run.
 
@@ -96,6 +104,9 @@ class Writer:
             save_every: Steps between checkpoints. A file that tells of more steps than
                 a kill can cost, or holds lines of another program, is kept under
                 another name.
+            told: What `digest` was at `start_step`; "" where nobody knows. Rows that
+                are others now were edited or damaged, or are of another run: the file
+                is kept under another name, and a new one begins.
             mute: Write nothing, as where another process writes.
 
         Raises:
@@ -111,9 +122,15 @@ class Writer:
         if foreign:
             _keep(path, f"{foreign} lines of another program")
         elif lost > 2 * save_every:
-            told = f"rows up to step {start_step + lost}, but this run begins at"
-            _keep(path, f"{told} step {start_step}")
-        files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+            why = f"rows up to step {start_step + lost}, but this run begins at"
+            _keep(path, f"{why} step {start_step}")
+        self._digest = hashlib.sha256()
+        text = "".join(map(_line, kept))
+        self._digest.update(text.encode())
+        if told and told != self.digest():
+            _keep(path, f"other rows than it had at step {start_step}")
+            self._digest, text = hashlib.sha256(), ""
+        files.write_text(path, text)
         self._file = path.open("a", encoding="utf-8")
         self._path = path
         self._board = board.Board(workdir / BOARD, first_step=start_step + 1)
@@ -140,10 +157,16 @@ class Writer:
         """
         if self._mute:
             return
+        line = _line({"step": step, **values})
         with refusals.explained(self._path):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(line)
             self._file.flush()
+        self._digest.update(line.encode())
         self._board.write(step, values)
+
+    def digest(self) -> str:
+        """SHA-256 of all rows of the file, which a checkpoint keeps."""
+        return "" if self._mute else self._digest.hexdigest()
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
@@ -169,6 +192,10 @@ def format_seconds(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row) + "\n"
 
 
 def _rows(path: Path) -> tuple[list[dict], int]:
@@ -197,6 +224,9 @@ def _rows(path: Path) -> tuple[list[dict], int]:
 
 def _keep(path: Path, why: str) -> None:
     """Copies a file to a name that is free."""
+    if not path.exists():
+        log.warning("%s: is missing, with what this run has told so far", path)
+        return
     names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
     aside = next(name for name in names if not name.exists())
     shutil.copyfile(path, aside)

@@ -79,4 +79,11 @@ def read_table(
         record["region_id"] for rows in source.parts() for record in source.read(rows)
     ]
     labels = tuple(source.manifest.labels)
-    return feature_tables.read(TABLE, options["path"], ids, label_names=labels, key=key)
+    return feature_tables.read(
+        TABLE,
+        options["path"],
+        ids,
+        label_names=labels,
+        key=key,
+        records=source.identity,
+    )

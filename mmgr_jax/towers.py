@@ -25,7 +25,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from mmgr_jax import __version__, augment, distributed, files, sharding
+from mmgr_jax import __version__, augment, distributed, files, refusals, sharding
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -132,8 +132,7 @@ class Tower:
 
     def path(self, about: Mapping[str, Any]) -> Path:
         """The file of features made so."""
-        text = json.dumps(about, sort_keys=True)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+        return self.folder / f"{_name(about)}.npy"
 
     def _make(self, variables: Tree, path: Path, about: Mapping[str, Any]) -> None:
         """Writes the file; it has its name when all of it is there."""
@@ -208,16 +207,24 @@ class Tower:
 
 
 def load(path: Path, num_regions: int) -> Kept | None:
-    """Features that are kept, mapped into memory; None where they are not whole."""
+    """Features that are kept, mapped into memory; None where they are not whole.
+
+    Raises:
+        InputError: If they cannot be read now.
+    """
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
         told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        sha256 = told.pop("sha256")
+        if _name(told) != path.stem:
+            raise ValueError("features of another tower or other records")
         with contents.stamps(path.parent) as stamps:
-            if told["sha256"] != stamps.sha256(path.name, path):
+            if sha256 != stamps.sha256(path.name, path):
                 raise ValueError("other bytes than were written")
         kept = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        refusals.refuse_unreadable(path, error)
         log.warning("%s: damaged (%s), so it is made again", path, error)
         return None
     whole = kept.ndim == 3 and len(kept) == num_regions and kept.dtype == np.float32
@@ -262,6 +269,11 @@ def hash_of(variables: Tree) -> str:
         digest.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
+
+
+def _name(about: Mapping[str, Any]) -> str:
+    text = json.dumps(about, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_finite(found: np.ndarray, index: np.ndarray, source: RecordSource) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import signal
@@ -161,6 +162,7 @@ def _loop(
             run.workdir,
             start_step=start,
             save_every=run.save_every,
+            told=run.metadata.rows,
             mute=not distributed.is_first(),
         ) as writer,
         _Stop() as stop,
@@ -188,7 +190,8 @@ def _loop(
                 log.info(metrics.log_line(step, run.total_steps, values))
             if last or step % run.save_every == 0:
                 recent.check_finite(checkpoints.latest_step)
-                checkpoints.save(state, iterator, clock.state(), run.metadata)
+                metadata = dataclasses.replace(run.metadata, rows=writer.digest())
+                checkpoints.save(state, iterator, clock.state(), metadata)
             if stopping:
                 log.info("asked to stop: step %d is saved in %s", step, run.workdir)
                 raise Stopped(

@@ -169,6 +169,30 @@ def test_what_was_set_aside_before_stays(run):
     assert left == ["1", "2", "damaged-2", "damaged-2-2"]
 
 
+def test_a_bundle_under_another_step_is_refused(run):
+    """Its last steps would be taken again, and not saved."""
+    (run / checkpoint.FOLDER / "2").rename(run / checkpoint.FOLDER / "7")
+    with pytest.raises(InputError, match="checkpoints/7: holds step 2.*renamed"):
+        _restore(run)
+
+
+@pytest.mark.parametrize("how", ["no model", "a file", "empty"])
+def test_no_older_bundle_is_taken_in_silence(run, how, caplog):
+    """Evaluation stops; training names it, sets it aside and takes the one before."""
+    newest = run / checkpoint.FOLDER / "2"
+    shutil.rmtree(newest / "model" if how == "no model" else newest)
+    if how != "no model":
+        newest.mkdir() if how == "empty" else newest.write_text("a note")
+    with checkpoint.held(run) as bundle, pytest.raises(InputError, match="2: not a ch"):
+        assert bundle == newest
+        checkpoint.load_metadata(bundle)
+        checkpoint.load_arrays(bundle)
+    with caplog.at_level("WARNING"):
+        assert _restore(run) == 1
+    assert "checkpoints/2: this checkpoint is damaged" in caplog.text
+    assert (run / checkpoint.FOLDER / "damaged-2").exists()
+
+
 def test_evaluation_names_the_damage_and_sets_nothing_aside(run):
     bundle = checkpoint.latest(run)
     before = _contents(run)

@@ -186,6 +186,62 @@ def test_an_odd_environment_ends_in_one_line(given, message):
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
+ALL = ["main", "eval", "embed", "query", "ablation", "convert", "views", "plan"]
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "message"),
+    [
+        ("eval", "JAX_NUM_CPU_DEVICES=abc", 'value "abc" for JAX flag jax_num_cpu'),
+        ("embed", "JAX_ENABLE_X64=perhaps", "truth value 'perhaps' for environment"),
+        ("eval", "XLA_FLAGS=--nonsense", "is '--nonsense': Unknown flag in XLA_FL"),
+    ],
+)
+def test_a_variable_that_jax_cannot_read_ends_in_one_line(module, given, message):
+    _assert_told(module, given, message)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ALL)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("JAX_NUM_CPU_DEVICES=abc", 'value "abc" for JAX flag jax_num_cpu_devices'),
+        ("JAX_ENABLE_X64=perhaps", "truth value 'perhaps' for environment"),
+        ("JAX_LOGGING_LEVEL=loud", 'value "loud" for JAX flag jax_logging_level'),
+        ("JAX_DEFAULT_MATMUL_PRECISION=good", 'value "good" for JAX flag'),
+        ("XLA_FLAGS=--nonsense", "Unknown flag in XLA_FLAGS: --nonsense"),
+        ("XLA_FLAGS=nonsense", 'Could not open file "nonsense"'),
+        ("XLA_FLAGS=--xla_backend_optimization_level=x", "Couldn't interpret value x"),
+    ],
+)
+def test_every_command_tells_what_jax_cannot_read(module, given, message):
+    _assert_told(module, given, message)
+
+
+def _assert_told(module, given, message):
+    name, value = given.split("=", 1)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    more = ["--text=a"] if module == "query" else []
+    result = subprocess.run(
+        [sys.executable, "-m", f"mmgr_jax.{module}", TOY, *more],
+        cwd=ROOT, env=kept | {"JAX_PLATFORMS": "cpu", name: value},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: the environment")
+
+
+def test_variables_of_jax_do_not_matter_where_jax_is_not_used():
+    given = {"JAX_ENABLE_X64": "perhaps", "XLA_FLAGS": "--nonsense"}
+    result = subprocess.run(
+        [sys.executable, "-m", "mmgr_jax.page", "--help"],
+        cwd=ROOT, env=os.environ | given, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
 def test_an_interruption_has_its_own_status():
     failing = "raise KeyboardInterrupt"
     result = subprocess.run(

@@ -1,14 +1,16 @@
 """Compiled programs: kept on disk, found again, counted."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax._src.lru_cache import LRUCache
 
-from mmgr_jax import compilation
+from mmgr_jax import compilation, program_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +55,63 @@ def test_the_second_run_finds_the_programs_of_the_first(tmp_path):
         path.unlink()
     _run("auto", XDG_CACHE_HOME=str(tmp_path))
     assert _run("auto", XDG_CACHE_HOME=str(tmp_path))[1] >= 1
+
+
+DAMAGED = """
+import pathlib, random, sys, warnings
+import jax, jax.numpy as jnp, numpy as np
+from mmgr_jax import compilation
+folder = compilation.use_cache(sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+program = jax.jit(lambda x: jnp.sin(x @ x.T) * 0.5 + x)
+x = np.random.default_rng(0).normal(size=(8, 8))
+expected = np.asarray(program(x))
+rng = random.Random(int(sys.argv[2]))
+for _ in range(int(sys.argv[3])):
+    (path,) = pathlib.Path(folder).glob("jit__lambda*-sealed-cache")
+    whole = bytearray(path.read_bytes())
+    place = rng.randrange(len(whole))
+    how = rng.choice(["flipped", "cut", "emptied"])
+    if how == "flipped":
+        whole[place] ^= 1 << rng.randrange(8)
+    path.write_bytes(whole[: {"cut": place, "emptied": 0}.get(how)])
+    jax.clear_caches()
+    print(how, place, flush=True)
+    np.testing.assert_array_equal(program(x), expected)
+"""
+
+
+def run_damaged(folder, seed, count):
+    """Runs a program `count` times whose file is damaged each time.
+
+    Returns:
+        How often that was told, and how the process ended.
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", DAMAGED, str(folder), str(seed), str(count)],
+        env={k: v for k, v in os.environ.items() if not k.startswith("JAX_C")}
+        | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    told = result.stderr.count("damaged, so this program is compiled again")
+    return told, (result.returncode, result.stdout[-300:], result.stderr[-900:])
+
+
+def test_damaged_programs_are_compiled_again_and_never_run(tmp_path):
+    """Unsealed, one of four flipped bits ends the process by a signal."""
+    seed = random.randrange(10**6)
+    told, end = run_damaged(tmp_path, seed, 40)
+    assert end[0] == 0 and told == 40, (seed, told, end)
+
+
+def test_a_program_under_the_name_of_another_is_not_run(tmp_path):
+    files = program_files.Sealed(LRUCache(str(tmp_path), max_size=-1))
+    files.put("a", b"first")
+    files.put("b", b"second")
+    (tmp_path / "a-sealed-cache").replace(tmp_path / "b-sealed-cache")
+    assert files.get("a") is None and files.get("b") is None
+    files.put("b", b"second")
+    assert files.get("b") == b"second"
 
 
 def test_off_another_folder_and_one_that_cannot_be(tmp_path):

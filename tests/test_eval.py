@@ -507,3 +507,31 @@ def test_compare_takes_no_mean_over_different_records(tmp_path, capsys):
     assert "b1: evaluated on other records than the first (labels)" in (
         capsys.readouterr().out
     )
+
+
+def test_compare_puts_no_other_split_or_task_beside_the_first(tmp_path, capsys):
+    """The first split of one report may be the random one of another."""
+    for name in ("first", "random", "without"):
+        _write(tmp_path / name, 1.5)
+        path = tmp_path / name / "eval/report.json"
+        told = json.loads(path.read_text())
+        (task,) = told["tasks"].values()
+        if name == "random":
+            task["splits"] = {"random": next(iter(task["splits"].values()))}
+        elif name == "without":
+            told["tasks"] = {}
+        told.pop("sha256", None)
+        path.write_text(report_file.text(told))
+    compare.main([str(tmp_path / name) for name in ("first", "random", "without")])
+    printed = capsys.readouterr().out
+    assert printed.count("1.5") == len(compare.HEADLINE["other"])
+    for name in ("random", "without"):
+        assert f"{name}: not evaluated so" in printed
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"tasks": 3}', "[" * 100_000, "", "{"])
+def test_compare_names_a_file_that_is_no_report(tmp_path, text):
+    (tmp_path / "run/eval").mkdir(parents=True)
+    (tmp_path / "run/eval/report.json").write_text(text)
+    with pytest.raises(InputError, match=r"report.json: no report of an evaluation"):
+        compare.main([str(tmp_path / "run")])

@@ -404,6 +404,55 @@ def test_records_of_before_keep_working(small_config, records_dir, tmp_path):
         restart(after, metadata_of(small_config))
 
 
+RECORDS_CHANGED = {
+    "a tile": (_changed("image", _tile), {}),
+    "categories of POIs": (
+        _changed("poi/category", lambda ids: (ids + 1) % len(CATEGORIES)), {},
+    ),
+    "places of POIs": (_changed("poi/offset_m", lambda offsets: offsets + 1), {}),
+    "order of regions": (_swapped, {}),
+    "more regions": (None, {"rows": 6}),
+    "a label": (_changed("label/population", lambda value: value + 1), {}),
+    "shards": (None, {"num_shards": 5}),
+}  # fmt: skip
+
+
+def test_no_change_between_two_starts_is_silent(small_config, records_dir, tmp_path):
+    """All of the above at once and counted, for the table of docs/robustness.md."""
+    free = small_config.copy_and_resolve_references()
+    free.optim.schedule, free.optim.warmup = "constant", "0 steps"
+    counts = {"refused by key": 0, "written into the history": 0}
+    cases = [(small_config, *pair) for pair in REFUSED]
+    cases += [(free, *pair) for pair in ALLOWED]
+    cases += [(small_config, "records.dir", name) for name in RECORDS_CHANGED]
+    for base, key, value in cases:
+        config = base.copy_and_resolve_references()
+        before, total = metadata_of(config), STEP
+        if key == "records.dir":
+            place = tmp_path / value
+            place.mkdir()
+            edit, options = RECORDS_CHANGED[value]
+            value = str(rebuilt(records_dir, place, edit, **options))
+        elif key == "train.total":
+            total = int(value.split()[0])
+        change(config, key, value)
+        try:
+            after, found = restart(before, metadata_of(config, total_steps=total))
+        except InputError as error:
+            assert key in str(error) or "records." in str(error)
+            counts["refused by key"] += 1
+            continue
+        if found:
+            assert after.history[-1]["changes"].keys() == found.keys()
+            counts["written into the history"] += 1
+        else:  # what training does not read, or the same in another order of files
+            assert value.endswith(("a label/rebuilt", "shards/rebuilt")), (key, value)
+    print(len(cases), "changes:", counts)
+    refused, told = len(REFUSED) + 5, len(ALLOWED)
+    assert counts == {"refused by key": refused, "written into the history": told}
+    assert refused + told >= 30
+
+
 # ---- as a whole ----
 
 

@@ -72,6 +72,38 @@ def test_rows_that_no_kill_explains_are_kept_in_a_copy(tmp_path, path, caplog):
     assert _kept(tmp_path) == ["metrics.before-1.jsonl", "metrics.before-2.jsonl"]
 
 
+@pytest.mark.parametrize("how", ["edited", "of another run", "cut", "gone", "not"])
+def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
+    tmp_path, path, caplog, how
+):
+    with metrics.Writer(tmp_path, start_step=0, save_every=2) as writer:
+        writer.write(1, {"loss": 0.5})
+        writer.write(2, {"loss": 0.25})
+        told = writer.digest()
+        writer.write(3, {"loss": 0.125})  # taken again
+    lines = path.read_text().splitlines(keepends=True)
+    damaged = {
+        "edited": [lines[0].replace("0.5", "0.6"), *lines[1:]],
+        "of another run": [line.replace("0.", "0.9") for line in lines],
+        "cut": lines[:1],
+    }.get(how, lines)
+    path.write_text("".join(damaged))
+    if how == "gone":
+        path.unlink()
+    with caplog.at_level("WARNING"):
+        with metrics.Writer(tmp_path, start_step=2, save_every=2, told=told) as writer:
+            writer.write(3, {"loss": 0.125})
+            last = writer.digest()
+    assert _steps(path) == ([1, 2, 3] if how == "not" else [3])
+    kept = [] if how in ("not", "gone") else ["metrics.before-1.jsonl"]
+    assert _kept(tmp_path) == kept
+    told = "is missing" if how == "gone" else "has other rows than it had at step 2"
+    assert (told in caplog.text) == (how != "not")
+    caplog.clear()
+    with metrics.Writer(tmp_path, start_step=3, told=last):
+        assert "rows" not in caplog.text  # said once
+
+
 def test_a_file_that_cannot_be_read_stops_and_stays(tmp_path, path, monkeypatch):
     _write(tmp_path, 0, 1, 2)
     before = path.read_bytes()

@@ -150,7 +150,27 @@ def test_features_are_made_once_and_anew_for_other_weights(locked, caplog):
     assert caplog.text.count("of 40 regions, kept in") == 1
     locked.seed = 1  # random weights: others
     kept_of(locked)
-    assert len(list(Path(locked.workdir).glob("tower/*.npy"))) == 2
+    (theirs,) = set(Path(locked.workdir).glob("tower/*.npy")) - {file}
+    for suffix in (".npy", ".json"):  # whole, but of other weights
+        content = theirs.with_suffix(suffix).read_bytes()
+        file.with_suffix(suffix).write_bytes(content)
+    assert towers.load(theirs, 40) is not None and towers.load(file, 40) is None
+    assert "features of another tower or other records" in caplog.text
+
+
+def test_what_cannot_be_read_now_is_not_made_again(locked, monkeypatch):
+    kept_of(locked)
+    (file,) = Path(locked.workdir).glob("tower/*.npy")
+    made = file.stat().st_mtime_ns
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(towers.contents, "of_file", refuse)
+    (file.parent / "verified.json").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"npy: cannot be read .Permission denied"):
+        towers.load(file, 40)
+    assert file.stat().st_mtime_ns == made
 
 
 def test_a_torn_file_and_an_unfinished_one_are_made_again(locked, caplog):

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmgr_jax import environment
 from mmgr_jax.bench import table
 
 SECTIONS = {
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments[0] if arguments else None)
     options = parser.parse_args(arguments)
+    environment.refuse_unknown_flags()
     rows = importlib.import_module(_module(options.section)).rows(options)
     print(table.table(rows))
     if options.json:

@@ -191,7 +191,7 @@ def _open(where: str, file: Path) -> FeatureFile:
             return _open_npz(where, file)
         if suffix.startswith(".csv"):
             return _open_csv(where, file)
-        source = parquet.ParquetFile(file)
+        source = parquet.ParquetFile(file, page_checksum_verification=True)
         metadata = source.schema_arrow.metadata or {}
         said, geo = (
             _mapping(metadata.get(key, b"{}")) for key in (METADATA.encode(), b"geo")

@@ -7,13 +7,14 @@ too, and are left out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float
 
+from mmgr_jax.data import contents
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.feature_files import (
@@ -35,6 +36,7 @@ def read(
     *,
     label_names: Sequence[str] = (),
     key: str | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> Float[np.ndarray, "r m"]:
     """The features of every region, in the order of the records.
 
@@ -50,6 +52,8 @@ def read(
         label_names: Labels of the records; a column of numbers named after one is
             refused unless `path` asks for it: heads would be told the answer.
         key: The setting that names the file; None: `config.eval.tables`.
+        records: `RecordSource.identity` of the records; a table of
+            `python -m mmgr_jax.embed` that was made of other tiles or POIs is told.
 
     Returns:
         float32, finite.
@@ -62,7 +66,9 @@ def read(
     region_ids = [one_form(region) for region in region_ids]
     row_of = {region: row for row, region in enumerate(region_ids)}
     ids, parts, total = [], [], 0
+    seal = _Seal(opened)
     for batch in opened.batches():
+        seal.add(batch)
         batch_ids = names_of(opened, batch)
         total += len(batch_ids)
         rows = [row for row, region in enumerate(batch_ids) if region in row_of]
@@ -70,6 +76,7 @@ def read(
             found = [batch_ids[row] for row in rows]
             ids += found
             parts.append(_values(opened, batch.take(pa.array(rows)), found))
+    seal.check()
     _check_regions(opened, ids, region_ids)
     _check_widths(opened, parts)
     features = _unpacked(opened, np.concatenate(parts)).astype(np.float32)
@@ -77,6 +84,7 @@ def read(
     ordered = np.empty_like(features)
     ordered[[row_of[region] for region in ids]] = features
     _tell(name, opened, ordered.shape, total)
+    _tell_of_origin(opened, records or {})
     return ordered
 
 
@@ -96,6 +104,34 @@ def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
     return f"{columns}: {words}" if words else columns
 
 
+class _Seal:
+    """Compares what `python -m mmgr_jax.embed` wrote with what it says of itself."""
+
+    def __init__(self, opened: FeatureFile) -> None:
+        self._opened = opened
+        self._metadata = dict(opened.metadata)
+        self._told = self._metadata.pop("sha256", None)
+        if opened.features != (self._metadata.get("column"),):
+            self._told = None  # other columns are asked for
+        self._found = contents.OfTable()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if self._told is not None:
+            names = batch.column(self._opened.id_column)
+            vectors = batch.column(self._opened.features[0])
+            values = _numpy(vectors.flatten()) if self._opened.of_lists else ()
+            self._found.add(names.to_pylist(), np.asarray(values))
+
+    def check(self) -> None:
+        if self._told not in (None, self._found.sha256(self._metadata)):
+            raise InputError(
+                f"{self._opened.where}: damaged, or edited since it was written. Write "
+                "it again with `python -m mmgr_jax.embed --config=...`; of a table "
+                "that you changed yourself, take the key sha256 out of its metadata "
+                f"{METADATA!r}."
+            )
+
+
 def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) -> None:
     log.info(
         "table %s: %d features of %d regions, from %s%s%s",
@@ -106,6 +142,25 @@ def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) ->
         f"; {total - shape[0]:,} other rows not used" if total > shape[0] else "",
         f"; columns not used: {listed(opened.unused)}" if opened.unused else "",
     )
+
+
+def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
+    """Says what made a table of our own, and where it is of other records."""
+    made_by, seen = (opened.metadata.get(key) for key in ("made_by", "records"))
+    if isinstance(made_by, dict) and made_by.get("weights"):
+        log.info(
+            "%s: by the weights %s, then in %s",
+            opened.where,
+            made_by["weights"][:12],
+            opened.metadata.get("checkpoint"),
+        )
+    theirs = seen.get("inputs") if isinstance(seen, dict) else None
+    if theirs and records.get("inputs") and theirs != records["inputs"]:
+        log.warning(
+            "%s: made of other tiles or POIs than these records hold, under the same "
+            "names of regions",
+            opened.where,
+        )
 
 
 def _values(

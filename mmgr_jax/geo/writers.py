@@ -13,6 +13,7 @@ from jaxtyping import Float
 from pyarrow import parquet
 
 from mmgr_jax import files
+from mmgr_jax.data import contents
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 
@@ -37,8 +38,9 @@ def write_embeddings(
     its covering, so that readers can skip what lies elsewhere, and `embedding` as a
     list of f float32. The schema metadata holds JSON under `geo` (GeoParquet) and
     under `emb` (what the vectors are): the given metadata plus `column`,
-    `dimensions`, `data_type` and `crs`. The file appears in one rename, or not at
-    all.
+    `dimensions`, `data_type`, `crs` and `sha256`, by which a damaged file is seen when
+    it is read as a table of features; pages have checksums, too. The file appears in
+    one rename, or not at all.
 
     Args:
         path: File to write; missing folders are made.
@@ -80,6 +82,9 @@ def write_embeddings(
         "data_type": "float32",
         "crs": crs,
     }
+    seal = contents.OfTable()
+    seal.add(region_ids, embeddings)
+    described["sha256"] = seal.sha256(json.loads(_json(path, described)))
     table = table.replace_schema_metadata(
         {
             "geo": json.dumps(_geo_metadata(path, geometry, bounds, crs)),
@@ -213,5 +218,9 @@ def _json(path: Path, metadata: Mapping[str, Any]) -> str:
 def _write_atomically(path: Path, table: pa.Table) -> None:
     with files.replacing(path) as temporary:
         parquet.write_table(
-            table, temporary, compression="zstd", row_group_size=ROW_GROUP_SIZE
+            table,
+            temporary,
+            compression="zstd",
+            row_group_size=ROW_GROUP_SIZE,
+            write_page_checksum=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmgr_jax.data import contents
 from mmgr_jax.errors import InputError
 
 _OWN = "sha256"
+_HEADS = "heads/about.json"  # see mmgr_jax.kept_heads
 
 
 def text(content: Mapping[str, Any]) -> str:
@@ -28,13 +30,15 @@ def read(path: Path) -> dict[str, Any]:
     """The content of a report.
 
     Raises:
-        InputError: If it is torn, or another than was written. Reports of before have
-            no hash and are taken as they are.
+        InputError: If it is torn, or another than was written, or does not belong to
+            the heads beside it. Reports of before have no hash and are taken as they
+            are.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         told = found.pop(_OWN, None)
-    except (ValueError, AttributeError, TypeError) as error:
+        _ = found["tasks"].items()
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path}: no report of an evaluation ({error}). Name a report.json that "
             "`python -m mmgr_jax.eval` wrote."
@@ -44,4 +48,28 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: edited or damaged since it was written. Evaluate again "
             "(`python -m mmgr_jax.eval --config=...`)."
         )
+    _refuse_other_heads(path, found)
     return found
+
+
+def _refuse_other_heads(path: Path, report: Mapping[str, Any]) -> None:
+    """Raises InputError where the heads beside a report read other features.
+
+    One evaluation writes both, so the report was then put there from another run, or
+    an evaluation was ended between the two.
+    """
+    differing: list[str] = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        theirs = json.loads((path.parent / _HEADS).read_bytes())["features"]
+        ours = report["made_by"]
+        differing = [
+            key
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+    if differing:
+        raise InputError(
+            f"{path}: is not of the evaluation that left the heads beside it (other "
+            f"{', '.join(differing)}). Put the report of this run back, or evaluate "
+            "again (`python -m mmgr_jax.eval --config=...`)."
+        )

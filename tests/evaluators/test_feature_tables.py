@@ -27,6 +27,70 @@ def features():
     return rng.normal(size=(NUM_REGIONS, NUM_FEATURES)).astype(np.float32)
 
 
+def _embeddings(path, features, metadata=None):
+    """As `mmgr_jax.embed` leaves them."""
+    writers.write_embeddings(
+        path,
+        region_ids=REGION_IDS,
+        geometry_wkb=[shapely.box(0, 0, 1, 1).wkb] * NUM_REGIONS,
+        crs="EPSG:32651",
+        embeddings=features,
+        columns={},
+        metadata=metadata or {"model": {"name": "mmgr"}},
+    )
+    return path
+
+
+def test_no_flipped_bit_of_our_own_table_changes_a_feature(tmp_path, features):
+    rng = np.random.default_rng(seed := int(np.random.default_rng().integers(10**6)))
+    print(f"seed {seed}")
+    path = _embeddings(tmp_path / "embeddings.parquet", features)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(60):
+        place = int(rng.integers(len(whole)))
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        try:
+            found = feature_tables.read("ours", str(path), REGION_IDS)
+        except InputError:
+            refused += 1
+            continue
+        np.testing.assert_array_equal(found, features, err_msg=f"{seed}, {place}")
+    assert refused > 5
+
+
+@pytest.mark.parametrize("inputs", ["one", "other"])
+def test_our_own_table_says_what_made_it(tmp_path, features, caplog, inputs):
+    path = tmp_path / "embeddings.parquet"
+    made = {
+        "made_by": {"weights": "0123456789abcdef"},
+        "checkpoint": "runs/x/checkpoints/4",
+        "records": {"inputs": "one"},
+    }
+    _embeddings(path, features, made)
+    with caplog.at_level(logging.INFO):
+        feature_tables.read("a", str(path), REGION_IDS, records={"inputs": inputs})
+    assert "by the weights 0123456789ab, then in runs/x/checkpoints/4" in caplog.text
+    told = "made of other tiles or POIs than these records hold" in caplog.text
+    assert told == (inputs == "other")
+
+
+def test_our_own_table_with_other_numbers_is_refused(tmp_path, features):
+    path = _embeddings(tmp_path / "embeddings.parquet", features)
+    np.testing.assert_array_equal(
+        feature_tables.read("ours", str(path), REGION_IDS), features
+    )
+    table = parquet.read_table(path)
+    moved = table.set_column(0, "region_id", pa.array(REGION_IDS[::-1]))
+    parquet.write_table(moved, path)
+    with pytest.raises(InputError, match="damaged, or edited.*sha256 out of its"):
+        feature_tables.read("ours", str(path), REGION_IDS)
+    parquet.write_table(moved.replace_schema_metadata({}), path)
+    found = feature_tables.read("ours", str(path), REGION_IDS)
+    np.testing.assert_array_equal(found, features[::-1])
+
+
 @pytest.fixture
 def order():
     """The table's rows are not in the order of the records."""

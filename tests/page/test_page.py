@@ -13,9 +13,10 @@ import pytest
 
 import mmgr_jax.page
 from mmgr_jax import terminal
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluators.baselines import BASELINES
 from mmgr_jax.page import __main__ as page_command
-from mmgr_jax.page import charts, maps, standing, svg, tree, words
+from mmgr_jax.page import charts, maps, report_file, standing, svg, tree, words
 from mmgr_jax.page.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -57,6 +58,23 @@ def parsed():
     page = _Balance()
     page.feed(render(json.loads(json.dumps(report(), allow_nan=False))))
     return page
+
+
+@pytest.mark.parametrize("other", [None, "weights", "readout.image"])
+def test_a_report_belongs_to_the_heads_beside_it(tmp_path, other):
+    """One evaluation writes both; a report of another run is noticed."""
+    made_by = {"weights": "1", "readout.image": "pooled"}
+    path = tmp_path / "report.json"
+    path.write_text(report_file.text({"tasks": {}, "made_by": made_by}))
+    assert report_file.read(path)["made_by"] == made_by
+    (tmp_path / "heads").mkdir()
+    about = {"features": made_by | ({other: "2"} if other else {})}
+    (tmp_path / "heads/about.json").write_text(json.dumps(about))
+    if other is None:
+        assert report_file.read(path)["made_by"] == made_by
+        return
+    with pytest.raises(InputError, match=f"heads beside it .other {other}"):
+        report_file.read(path)
 
 
 def test_tags_are_closed_in_order(parsed):
