@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
@@ -64,6 +63,8 @@ def problems(
         else:
             fit.append(header)
     found += _each_once(unfit)
+    if not found and fit:
+        found += _nowhere_problems(fit)
     if not found and fit:
         found += _zoom_problems(fit) + _stretch_problems(fit, bands, nodata, stretch)
     return found
@@ -128,6 +129,15 @@ def _each_once(unfit: Sequence[tuple[Path, str]]) -> list[str]:
     ]
 
 
+def _nowhere_problems(fit: Sequence[Header]) -> list[str]:
+    """Files whose corners have no longitude and latitude."""
+    try:
+        placement.footprints(fit, crs_lib.WGS84)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
 def _zoom_problems(fit: Sequence[Header]) -> list[str]:
     """Tiles of a web map at several zooms: each would cover the others."""
     tiles = [declared.tile_of(header.path) for header in fit if header.declared.changes]
@@ -183,13 +193,14 @@ def _place_problem(header: Header) -> str | None:
 
 def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
     """What is wrong with the pixels of a file, as far as a look at a few can tell."""
-    try:
-        with formats.settings(), headers.open_file(header) as source:
-            common.probe(source, list(bands))
-            if ColorInterp.alpha in header.colors:
-                return _alpha_problem(header, source)
-    except RasterioError as error:
-        return str(formats.unreadable(header.path, error))
+    with (
+        formats.settings(),
+        formats.reading(header.path),
+        headers.open_file(header) as source,
+    ):
+        common.probe(source, list(bands))
+        if ColorInterp.alpha in header.colors:
+            return _alpha_problem(header, source)
     return None
 
 
