@@ -155,9 +155,10 @@ def _refuse_nowhere(
     assert header.crs is not None
     grid = header.transform
     raise InputError(
-        f"{header.path}: its corner is at ({grid.c:g}, {grid.f:g}), a pixel is "
-        f"{grid.a:g} by {grid.e:g}, which lies nowhere in its CRS, "
-        f"{crs_lib.parse(header.crs).name!r}, or in {crs_lib.parse(crs).name!r}. "
+        f"{header.path}: its corner is at ({grid.c:g}, {grid.f:g}), and it has "
+        f"{header.width_px} x {header.height_px} pixels of {grid.a:g} by {grid.e:g}, "
+        f"which lie nowhere in its CRS, {crs_lib.parse(header.crs).name!r}, or in "
+        f"{crs_lib.parse(crs).name!r}. "
         "Correct the position or the CRS in the file, with `rio edit-info`, or in the "
         "world file beside it."
     )

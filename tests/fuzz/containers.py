@@ -1,6 +1,6 @@
 """Files that are made of parts, changed so that the whole still fits together.
 
-Each function takes a `mutations.Mutator` and the bytes of a file, and gives other bytes:
+Each function takes a `mutations.Mutator` and the bytes of a file, and gives others:
 checksums, lengths and offsets are right again where it takes them to reach a reader.
 """
 
@@ -18,7 +18,18 @@ from pathlib import Path
 import numpy as np
 
 _TIFF_TYPES = (1, 2, 3, 4, 5, 12, 13, 16)
-_NPY_TYPES = ("O", "<U3", "<c8", "<M8[s]", ">f8", "|V8", "<f2", "<i8", "|b1", "[('a','f4')]")
+_NPY_TYPES = (
+    "O",
+    "<U3",
+    "<c8",
+    "<M8[s]",
+    ">f8",
+    "|V8",
+    "<f2",
+    "<i8",
+    "|b1",
+    "[('a','f4')]",
+)
 
 
 def archive(of, content):
@@ -51,7 +62,10 @@ def gzipped(of, content):
 def npy(of, content):
     """The head of an array: type, shape, order; or its numbers."""
     version, size = content[6], struct.unpack("<H", content[8:10])[0]
-    head, body = ast.literal_eval(content[10 : 10 + size].decode()), content[10 + size :]
+    head, body = (
+        ast.literal_eval(content[10 : 10 + size].decode()),
+        content[10 + size :],
+    )
     kind = of.rng.randrange(5)
     if kind == 0:
         head["descr"] = of.rng.choice(_NPY_TYPES)
@@ -68,7 +82,9 @@ def npy(of, content):
         place = 4 * of.rng.randrange(max(len(body) // 4, 1))
         body = body[:place] + special + body[place + 4 :]
     text = (repr(head) + "\n").encode()
-    return content[:6] + bytes([version, 0]) + struct.pack("<H", len(text)) + text + body
+    return (
+        content[:6] + bytes([version, 0]) + struct.pack("<H", len(text)) + text + body
+    )
 
 
 def tiff(of, content):
@@ -91,7 +107,9 @@ def tiff(of, content):
         width = {3: 2, 4: 4, 12: 8}.get(kind, 1)
         at = value + width * of.rng.randrange(min(number, 64))
         special = struct.pack(f"{order}d", of.rng.choice((0, -1, 1e30, np.nan, 1e-30)))
-        found[at : at + width] = special[:width] if width == 8 else of.rng.randbytes(width)
+        found[at : at + width] = (
+            special[:width] if width == 8 else of.rng.randbytes(width)
+        )
     else:
         value = huge if order == "<" else huge << 16 & 0xFFFFFFFF
     struct.pack_into(f"{order}HHII", found, place, tag, kind, number, value)
@@ -264,13 +282,17 @@ def _other_column(of, pa, column):
     if kind == 3:
         return pa.array([str(row) for row in rows]).dictionary_encode()
     if kind == 4:
-        return pa.nulls(len(rows), of.rng.choice((pa.null(), pa.float64(), pa.string())))
+        return pa.nulls(
+            len(rows), of.rng.choice((pa.null(), pa.float64(), pa.string()))
+        )
     if kind == 5:
         types = (pa.timestamp("ns"), pa.duration("s"), pa.date32(), pa.bool_())
-        return pa.array([None if r is None else 1 for r in rows]).cast(
-            pa.int64()
-        ).cast(of.rng.choice(types[:2])) if of.rng.random() < 0.7 else pa.array(
-            [row is not None for row in rows]
+        return (
+            pa.array([None if r is None else 1 for r in rows])
+            .cast(pa.int64())
+            .cast(of.rng.choice(types[:2]))
+            if of.rng.random() < 0.7
+            else pa.array([row is not None for row in rows])
         )
     if kind == 6 and rows:  # of the same type
         place = of.rng.randrange(len(rows))

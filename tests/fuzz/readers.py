@@ -186,7 +186,12 @@ def read_vectors(folder, name):
         path=str(folder / name), category_column="category", columns=()
     )
     table = pois.PoiTable(
-        np.zeros(1), np.zeros(1), np.zeros(1, np.int32), ("cafe", "公园"), ("a", "b"), {}
+        np.zeros(1),
+        np.zeros(1),
+        np.zeros(1, np.int32),
+        ("cafe", "公园"),
+        ("a", "b"),
+        {},
     )
     vectors = category_embedding.make_vectors(table, **settings)
     assert len(vectors) == 2 and np.isfinite(vectors).all()
@@ -373,7 +378,8 @@ def _imagery():
         "imagery jp2": Reader(undamaged.jpeg_2000, read_imagery),
         "imagery img": Reader(undamaged.erdas, read_imagery),
         "imagery asc": Reader(
-            undamaged.ascii_grid, partial(read_imagery, bands=(1, 1, 1), stretch=("linear", 0, 255))
+            undamaged.ascii_grid,
+            partial(read_imagery, bands=(1, 1, 1), stretch=("linear", 0, 255)),
         ),
         "imagery vrt": Reader(
             undamaged.mosaic, partial(read_imagery, paths="image.vrt")
