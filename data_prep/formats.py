@@ -51,7 +51,7 @@ MAX_BLOCK_BYTES = 1 << 30
 _CACHE_MIB = 256
 
 # What rasterio raises on a file: its own errors, and GDAL's where it lets them pass.
-DAMAGED = (RasterioError, CRSError, CPLE_BaseError)
+DAMAGED = (RasterioError, CRSError, CPLE_BaseError, UnicodeError)
 
 # A port where nobody listens: every way of GDAL's to the network leads there.
 _NOWHERE = "127.0.0.1:9"
