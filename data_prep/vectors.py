@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from jaxtyping import Shaped
 from data_prep import arrow_files, csv_files, encodings, shapefiles, table_formats
 from data_prep.arrow_files import Header
 from data_prep.csv_files import Text
+from mmgr_jax import files
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -264,7 +264,7 @@ def _inside(row: Any, step: str | int) -> Any:
     """Field or item of a struct or list, None where there is none."""
     if isinstance(row, str):
         try:
-            row = json.loads(row)
+            row = files.from_json(row)
         except ValueError:
             return None
     if isinstance(step, str):

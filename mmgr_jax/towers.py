@@ -212,7 +212,7 @@ def load(path: Path, num_regions: int) -> Kept | None:
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
-        told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        told = files.from_json(path.with_suffix(".json").read_bytes())
         with contents.stamps(path.parent) as stamps:
             if told["sha256"] != stamps.sha256(path.name, path):
                 raise ValueError("other bytes than were written")

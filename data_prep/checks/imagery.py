@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -31,7 +32,7 @@ _MIN_PIXEL_M = 0.005
 
 def problems(
     paths: Sequence[str],
-    bands: Sequence[int],
+    bands: Sequence[Any],
     nodata: float | None = None,
     stretch: Setting = None,
     overlap: str = "first",
@@ -46,7 +47,7 @@ def problems(
         allowed = " or ".join(map(repr, mosaic.OVERLAPS))
         found.append(f"config.imagery.overlap is {overlap!r}; allowed: {allowed}.")
     found += _path_problems(paths, bands)
-    if found and not paths_lib.expand(paths):
+    if found and not (paths_lib.expand(paths) and _are_numbers(bands)):
         return found
     fit, unfit = [], []
     allowed = paths_lib.folders(paths, folders)
@@ -89,7 +90,7 @@ def extent_deg(
     return float(west.min()), float(south), float(east.max()), float(north)
 
 
-def _path_problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
+def _path_problems(paths: Sequence[str], bands: Sequence[Any]) -> list[str]:
     """Patterns that find nothing; and a word on files that one leaves out by case."""
     found = []
     for pattern in map(str, paths):
@@ -153,7 +154,7 @@ def _zoom_problems(fit: Sequence[Header]) -> list[str]:
 
 def _setting_problems(
     paths: Sequence[str],
-    bands: Sequence[int],
+    bands: Sequence[Any],
     nodata: float | None,
     setting: Setting,
 ) -> list[str]:
@@ -164,7 +165,7 @@ def _setting_problems(
             "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
             "patterns such as ('raw/imagery/*.tif',)."
         )
-    if len(bands) != 3:
+    if len(bands) != 3 or not _are_numbers(bands):
         found.append(
             f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
             "green and blue, counted from 1."
@@ -175,6 +176,10 @@ def _setting_problems(
             "always counts as missing."
         )
     return found
+
+
+def _are_numbers(bands: Sequence[Any]) -> bool:
+    return all(isinstance(band, int) for band in bands)
 
 
 def _place_problem(header: Header) -> str | None:

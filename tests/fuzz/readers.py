@@ -228,6 +228,7 @@ def write_settings(folder, given):
 def _config(folder, name, argument):
     """The config of a command line with the settings of a folder."""
     given = (folder / "settings.txt").read_bytes().decode("utf-8", "surrogateescape")
+    given = given.replace("\0", "")  # which no command line can hold
     given = [line for line in given.split("\n") if line.startswith("--config.")]
     file = Path(__file__).with_name("small_configs.py")
     for known in list(flags.FLAGS):  # of the command line before

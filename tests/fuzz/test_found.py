@@ -14,7 +14,9 @@ import shapely
 import small_city
 import undamaged
 
-from data_prep import formats
+from data_prep import formats, side_files
+from data_prep.checks import imagery as checks
+from mmgr_jax import files, metrics
 from mmgr_jax.data import arrays
 from mmgr_jax.errors import InputError
 
@@ -132,13 +134,8 @@ def test_geometries_that_are_no_bytes_are_told(tmp_path):
 def test_a_member_of_an_archive_without_a_name(tmp_path):
     path = _written("POIs zip", tmp_path) / "pois.zip"
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(zipfile.ZipInfo("x"), b"")
-    content = path.read_bytes().replace(b"\x01\x00\x00\x00x", b"\x01\x00\x00\x00x")
-    # The name of the last member, in its own head and in the list, becomes empty.
-    path.write_bytes(content)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.infolist()[-1].filename = ""
-        archive.comment = b"written anew"
+        archive.writestr("x", b"")
+        archive.infolist()[-1].filename = ""  # in the list at the end of the file
     with zipfile.ZipFile(path) as archive:
         assert "" in archive.namelist()
     readers.READERS["POIs zip"].read(tmp_path)
@@ -255,3 +252,38 @@ def test_reports_that_lack_something_are_no_reports(tmp_path, place):
         told["data"] = [1]
     path.write_text(json.dumps(told))
     _refused("report", tmp_path, "no report of an evaluation")
+
+
+DEEP = "[" * 20_000 + "]" * 20_000
+
+
+def test_json_without_bottom_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="nested too deep"):
+        files.from_json(DEEP)
+    path = _written("records", tmp_path) / "manifest.json"
+    path.write_text(DEEP)
+    _refused("records", tmp_path, "not a manifest this program wrote .it is nested")
+
+
+def test_a_line_of_metrics_without_bottom_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + DEEP + "\n")
+    assert metrics._rows(tmp_path / "metrics.jsonl") == ([{"step": 1}], 1)
+
+
+def test_a_category_that_is_json_without_bottom_is_a_name(tmp_path):
+    path = _written("POIs csv", tmp_path) / "pois.csv"
+    path.write_text(path.read_text().replace("cafe", DEEP, 1))
+    readers.READERS["POIs csv"].read(tmp_path)
+
+
+def test_xml_without_bottom_beside_an_image(tmp_path):
+    side = _written("imagery tiled", tmp_path) / "image.tif.aux.xml"
+    deep = "<a>" * 20_000 + "</a>" * 20_000
+    side.write_text(f"<PAMDataset>{deep}</PAMDataset>")
+    assert side_files.of_statistics(side) is None
+
+
+def test_bands_are_numbers(tmp_path):
+    path = small_city.write_raster(tmp_path / "a.tif", small_city.pixels())
+    found = checks.problems([str(path)], (1, "2", 3))
+    assert len(found) == 1 and "three band numbers are needed" in found[0]

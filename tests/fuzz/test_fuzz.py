@@ -20,6 +20,10 @@ SEED = int(os.environ.get("MMGR_SEED", np.random.SeedSequence().entropy % 2**32)
 FEW, MANY = 4, int(os.environ.get("MMGR_FUZZ", 50))
 FINE = ("result", "refused")
 
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="needs what Linux says of memory"
+)
+
 
 def _told(folder, *arguments):
     """What a worker says, line by line, and what became of it."""

@@ -190,7 +190,8 @@ def _read_damaged(name, reader, guard, folder, seed, numbers):
         tell(reader=name, case=number, outcome=attempt(reader.read, case, guard))
         if number == "whole":  # all is loaded that takes memory by itself
             most = _status_bytes("VmData") + 2 * MEMORY_BYTES
-            resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _status_bytes(field):
