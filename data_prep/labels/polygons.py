@@ -89,7 +89,7 @@ def _counts(
     share = _known_share(source, regions, table, pieces, known)
     values, told = known_lib.mask(name, source, sums, share)
     covered, overlapping = totals.union(regions.geometry)
-    touched = np.unique(pieces.polygon)
+    touched = np.flatnonzero(np.bincount(pieces.polygon))
     outside_m2 = area_m2.copy()
     outside_m2[touched] = shapely.area(shapely.difference(polygons[touched], covered))
     flat = float(np.nansum(value[area_m2 == 0]))
