@@ -73,12 +73,12 @@ class Mutator:
                         return change(self, content), change.__name__
                     except Exception:  # mutated before, and no longer of its kind
                         break
-            found = self._told(content)
+            found = self.told(content)
             if found:
                 return found
         return self.bytes(content), "bytes"
 
-    def _told(self, content):
+    def told(self, content):
         """Of a text."""
         try:
             text = content.decode("utf-8")

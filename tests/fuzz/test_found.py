@@ -12,7 +12,7 @@ import pytest
 import readers
 import shapely
 import small_city
-import undamaged
+import undamaged_rasters
 
 from data_prep import formats, side_files
 from data_prep.checks import imagery as checks
@@ -49,7 +49,7 @@ def test_a_crs_that_is_no_text_is_told(tmp_path, name):
     (side,) = folder.glob("*.aux.xml")
     text = side.read_bytes()
     if b"<SRS>" not in text:
-        srs = undamaged._wkt().encode()
+        srs = undamaged_rasters.wkt().encode()
         text = text.replace(b"<PAMDataset>", b"<PAMDataset><SRS>" + srs + b"</SRS>")
     side.write_bytes(text.replace(b"zone 51N", b"zone\xff51N"))
     _refused(name, tmp_path, r"(image.png|label.tif): cannot be read")
@@ -82,7 +82,7 @@ def test_an_ascii_grid_that_declares_more_than_it_can_hold_is_refused(tmp_path):
 
 
 def test_a_whole_ascii_grid_is_read(tmp_path):
-    undamaged.ascii_grid(tmp_path)
+    undamaged_rasters.ascii_grid(tmp_path)
     assert formats.check_raster(tmp_path / "image.asc") == "AAIGrid"
 
 
