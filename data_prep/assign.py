@@ -71,7 +71,7 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     return Assignment(
         poi=poi[order],
         start=np.searchsorted(region[order], np.arange(len(regions) + 1)),
-        outside=len(pois) - len(np.unique(poi)),
+        outside=len(pois) - int(np.count_nonzero(np.bincount(poi))),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from mmgr_jax import files
 from mmgr_jax.data.names import alike, all_in_one_form
 from mmgr_jax.errors import InputError
 
@@ -180,7 +180,7 @@ def _path_advice(name: object, value: object) -> str:
 
 def _is_json(name: str) -> bool:
     try:
-        return isinstance(json.loads(name), (list, dict))
+        return isinstance(files.from_json(name), (list, dict))
     except ValueError:
         return False
 

@@ -8,16 +8,19 @@ opened, each by its own driver; what they name must lie in the folders of the co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Interleaving
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from data_prep import mosaics
 from mmgr_jax.errors import InputError
@@ -39,12 +42,16 @@ _CONTAINERS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")
 _VRT = b"<VRTDataset"
 _HEAD_BYTES = 1024
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
+_GRID_NUMBERS = 1 << 20
 # One block is decoded as a whole, whatever part of it is wanted.
 MAX_BLOCK_BYTES = 1 << 30
 
 # Decoded blocks that GDAL keeps, in MiB, in place of 5 % of the machine: a row of tiles
 # of a striped file 100,000 px wide fits, and memory does not depend on the raster.
 _CACHE_MIB = 256
+
+# What rasterio raises on a file: its own errors, and GDAL's where it lets them pass.
+DAMAGED = (RasterioError, CRSError, CPLE_BaseError, UnicodeError)
 
 # A port where nobody listens: every way of GDAL's to the network leads there.
 _NOWHERE = "127.0.0.1:9"
@@ -66,10 +73,21 @@ def open_raster(
     """
     path = Path(path)
     driver = check_raster(path, folders, key)
-    try:
+    with reading(path):
         return rasterio.open(path, driver=driver, **options)
-    except RasterioError as error:
-        raise unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path, where: str = "") -> Iterator[None]:
+    """Says in one sentence what GDAL finds wrong with a raster within it.
+
+    Raises:
+        InputError: See `unreadable`.
+    """
+    try:
+        yield
+    except DAMAGED as error:
+        raise unreadable(path, error, where) from error
 
 
 def check_raster(path: Path, folders: Sequence[Path] = (), key: str = "") -> str:
@@ -165,6 +183,8 @@ def _checked(
 ) -> str:
     """The driver of a raster that is, or is read with, the one that is named."""
     driver = _driver(path, whole)
+    if driver == "AAIGrid":
+        _refuse_short_grid(path)
     named = mosaics.beside(path)
     for end in (".ovr", ".msk"):
         side = path.with_name(path.name + end)
@@ -203,6 +223,30 @@ def _driver(path: Path, whole: Path) -> str:
     raise unreadable(path, f"it{member} is not recognized as {RASTERS}{other}")
 
 
+def _refuse_short_grid(path: Path) -> None:
+    """Refuses an ASCII grid whose numbers end too early.
+
+    GDAL goes back over all rows for each that it does not find, twice as long for
+    every further one: a file of 50 rows whose end is missing would take years. From
+    the top it stops at the first.
+    """
+    told = path.stat()
+    _read_from_top(path, told.st_size, told.st_mtime_ns)
+
+
+@functools.lru_cache(256)
+def _read_from_top(path: Path, size: int, _: int) -> None:
+    with settings(), reading(path), rasterio.open(path, driver="AAIGrid") as source:
+        width, height = source.width, source.height
+        if 2 * width * height - 1 > size:  # a number and what parts it from the next
+            cause = f"it declares {width} x {height} numbers, more than {size:,} bytes"
+            raise unreadable(path, f"{cause} can hold")
+        step = max(_GRID_NUMBERS // width, 1)
+        for row in range(0, height, step):
+            rows = Window(0, row, width, min(step, height - row))
+            source.read(1, window=rows)
+
+
 def _container(path: Path) -> str:
     """How to take a variable out of a NetCDF or HDF5 file."""
     names, has_crs = [], False
@@ -214,7 +258,7 @@ def _container(path: Path) -> str:
                 alone = source.tags(1).get("NETCDF_VARNAME") if source.count else None
                 names = parts or ([alone] if alone else [])
                 has_crs = source.crs is not None
-    except RasterioError:
+    except DAMAGED:
         pass
     listed = ", ".join(names) if names else "see `gdalinfo FILE`"
     crs = "" if has_crs else " -a_srs EPSG:4326"

@@ -13,7 +13,6 @@ import pandas as pd
 from jaxtyping import Bool, Int, Int32
 
 from data_prep import cells, vectors
-from data_prep.checks import common
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -177,13 +176,8 @@ def _read(path: str) -> tuple[list[str], list[str]]:
             f"config.pois.categories.path {path!r}: no such file. Wanted: a CSV with a "
             "column 'category' and, if there are first-level categories, 'parent'."
         )
-    try:
-        has = vectors.header(path).columns
-        table = vectors.load(path)
-    except InputError:
-        raise
-    except common.UNREADABLE as error:
-        raise InputError(common.no_table(path, error)) from error
+    has = vectors.header(path).columns
+    table = vectors.load(path)
     if _NAME not in has:
         raise InputError(
             f"{path}: has no column {_NAME!r}; its columns: {', '.join(has)} "

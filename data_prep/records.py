@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from tensorflow_datasets.core import dataset_info, file_adapters, naming, splits
 from data_prep import disk, shards
 from data_prep.runners import Runner
 from data_prep.shards import Encode
-from mmgr_jax import folders, locks, marks
+from mmgr_jax import files, folders, locks, marks
 from mmgr_jax.data import contents, schema, seals, texts, tiles
 from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.errors import InputError
@@ -239,7 +238,7 @@ def _entries(folder: Path) -> Collection[str]:
 def _is_manifest(folder: Path) -> bool:
     """Whether a folder's manifest is of records."""
     try:
-        told = json.loads((folder / schema.MANIFEST_FILE).read_bytes())
+        told = files.from_json((folder / schema.MANIFEST_FILE).read_bytes())
     except (OSError, ValueError):
         return False
     return isinstance(told, dict) and {"shard_lengths", "tile_size_px"} <= told.keys()

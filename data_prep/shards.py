@@ -12,6 +12,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_prep import disk
+from mmgr_jax import files
 from mmgr_jax.data import contents, seals
 
 Encode = Callable[[Sequence[int]], Iterator[bytes]]
@@ -65,7 +66,7 @@ def write(shard: Shard, encode: Encode) -> None:
 def finished(shard: Shard) -> dict[str, Any] | None:
     """Length and hashes of a shard that is whole, None of any other."""
     try:
-        note = json.loads(shard.note.read_text(encoding="utf-8"))
+        note = files.from_json(shard.note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(note, dict) or {*note} != {"length", "sha256", "inputs"}:

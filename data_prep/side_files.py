@@ -131,7 +131,10 @@ def of_statistics(path: Path) -> str | None:
     root = _without_statistics(path)
     if root is None:
         return None
-    text = ElementTree.tostring(root, encoding="unicode")
+    try:
+        text = ElementTree.tostring(root, encoding="unicode")
+    except RecursionError:  # nested deeper than anything that says something
+        return None
     return contents.of_value(ElementTree.canonicalize(text, strip_text=True))
 
 

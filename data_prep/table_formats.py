@@ -6,17 +6,21 @@ network is not opened, and nothing unpacks without end.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import mmap
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep import formats
 from data_prep.formats import GZIP, ZIP
+from mmgr_jax import refusals
 from mmgr_jax.errors import InputError
 
+FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines or CSV"
 VECTORS = "GeoPackage, GeoJSON, GeoJSON text sequence, Shapefile or FlatGeobuf"
 DRIVERS = ("GPKG", "GeoJSON", "GeoJSONSeq", "ESRI Shapefile", "FlatGeobuf", "OSM")
 """GDAL's names of the formats of tables with geometries that are read."""
@@ -34,8 +38,30 @@ _TABLE_ALONE = (".dbf",)
 # The first block of a .osm.pbf names its kind within so many bytes.
 _OSM_BYTES = 64
 
+_CAUSE_SHOWN = 300
+
 MAX_UNPACKED_BYTES = 4 << 30
 MAX_PACKED_FILES = 10_000
+
+
+@contextlib.contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Says in one sentence what a library finds wrong with a table within it.
+
+    Raises:
+        InputError: If the file is damaged, or the system does not let it be read.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # GDAL, Arrow, GEOS, pandas: each has kinds of its own
+        refusals.refuse_unreadable(Path(path), error)
+        told = " ".join(str(error).split())[:_CAUSE_SHOWN] or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read ({told}). Wanted: {FORMATS}. The file may be "
+            "truncated or of another format than its name says."
+        ) from error
 
 
 def check_table(path: str | Path) -> None:
@@ -126,7 +152,8 @@ def _check_zip(path: Path) -> None:
             f"{path}: is no whole archive ({error}). Fetch it again."
         ) from error
     _refuse_bomb(path, sum(part.file_size for part in parts), len(parts))
-    names = [part.filename.lower() for part in parts if not part.is_dir()]
+    names = [part.filename.lower() for part in parts]
+    names = [name for name in names if name and not name.endswith("/")]
     layers = [name for name in names if name.endswith(_IN_ARCHIVES)]
     if not any(name.endswith(".shp") for name in layers) and len(names) != 1:
         raise InputError(

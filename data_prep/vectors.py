@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -11,25 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyogrio
-from pyogrio.errors import DataSourceError
+import shapely
+from jaxtyping import Shaped
 
 from data_prep import arrow_files, csv_files, encodings, shapefiles, table_formats
 from data_prep.arrow_files import Header
 from data_prep.csv_files import Text
+from mmgr_jax import files
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
 __all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "load"]
 
-FORMATS = "GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines or CSV"
+FORMATS = table_formats.FORMATS
 # "a.b[0]": the item 0 of the list b of the struct a.
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+# Metres beyond which no grid on Earth has coordinates, whatever its false origin.
+_FARTHEST_M = 1e8
 # Drivers whose texts may be in another encoding than the format says.
 _OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
-# What pyogrio raises, of its own making, where an archive ends too early.
-_TOO_SHORT = (IndexError, UnboundLocalError)
 
 
 def header(
@@ -38,10 +40,15 @@ def header(
     """Columns, CRS and size of a file.
 
     Raises:
-        InputError: If a CSV is empty, not in its encoding or has another separator, a
-            column stands twice, or nothing says the encoding of a Shapefile.
+        InputError: If a file is damaged, a CSV is empty, not in its encoding or has
+            another separator, a column stands twice, or nothing says the encoding of a
+            Shapefile.
     """
-    text = text or Text()
+    with table_formats.reading(path):
+        return _header(path, layer, text or Text())
+
+
+def _header(path: str | Path, layer: str | None, text: Text) -> Header:
     if csv_files.is_csv(path) or _by_arrow(path):
         table_formats.check_packed(path)
     if csv_files.is_csv(path):
@@ -89,10 +96,16 @@ def load(
             everything.
 
     Raises:
-        InputError: If a text is not in its encoding, or a row of a CSV has another
-            number of fields than its header.
+        InputError: If a file is damaged, a text is not in its encoding, or a row of a
+            CSV has another number of fields than its header.
     """
-    text = text or Text()
+    with table_formats.reading(path):
+        return _load(path, layer, text or Text(), columns)
+
+
+def _load(
+    path: str | Path, layer: str | None, text: Text, columns: Sequence[str] | None
+) -> pd.DataFrame:
     if csv_files.is_csv(path):
         tops = None
         if columns is not None:
@@ -121,15 +134,31 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
     return values.rename(name)
 
 
+def moved(
+    path: str | Path, geometry: gpd.GeoSeries, crs: str
+) -> Shaped[np.ndarray, " n"]:
+    """Geometries of a file [n] in another CRS.
+
+    Raises:
+        InputError: If their coordinates lie nowhere in it.
+    """
+    found = geometry.to_crs(crs).to_numpy()
+    if not (np.abs(shapely.get_coordinates(found)) <= _FARTHEST_M).all():
+        raise InputError(
+            f"{path}: its coordinates do not fit its CRS, {geometry.crs.name!r}. "
+            "Write the right one into the file, with `ogr2ogr -a_srs EPSG:... OUT "
+            f"{path}`."
+        )
+    return found
+
+
 def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
     """Names of a file's layers, or of those with geometries; none without layers."""
     if csv_files.is_csv(path) or _by_arrow(path):
         return ()
-    table_formats.check_table(path)
-    try:
+    with table_formats.reading(path):
+        table_formats.check_table(path)
         found = pyogrio.list_layers(path).tolist()
-    except _TOO_SHORT as error:
-        raise DataSourceError("it holds no layer") from error
     return tuple(name for name, kind in found if kind is not None or not spatial)
 
 
@@ -192,8 +221,6 @@ def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:
         info = pyogrio.read_info(path, layer=chosen, encoding=text.encoding)
     except UnicodeError as error:
         raise _undecodable(path, text, error) from error
-    except _TOO_SHORT as error:
-        raise DataSourceError("it holds no layer") from error
     table_formats.refuse_driver(path, info["driver"])
     if info["driver"] == shapefiles.DRIVER:
         shapefiles.refuse_unknown_encoding(path, info, text)
@@ -237,7 +264,7 @@ def _inside(row: Any, step: str | int) -> Any:
     """Field or item of a struct or list, None where there is none."""
     if isinstance(row, str):
         try:
-            row = json.loads(row)
+            row = files.from_json(row)
         except ValueError:
             return None
     if isinstance(step, str):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import jax
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Sharding
 
-from mmgr_jax import marks, refusals, stored
+from mmgr_jax import files, marks, refusals, stored
 from mmgr_jax.errors import InputError
 from mmgr_jax.marks import DamageError
 from mmgr_jax.typing import Tree
@@ -180,7 +179,7 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
     """
     try:
         text = (bundle / METADATA_FILE).read_bytes()
-        found = json.loads(text)["custom_metadata"]
+        found = files.from_json(text)["custom_metadata"]
         ours = {"config", "categories", "category_dim"} <= found.keys()
     except (FileNotFoundError, NotADirectoryError) as error:
         if (bundle / "model").is_dir() or not any(bundle.iterdir()):

@@ -47,7 +47,8 @@ def load(pattern: str) -> list[dict[str, Any]]:
                 f"`python -m mmgr_jax.eval --config=... --workdir={workdir}`."
             )
         runs.append(report_file.read(path))
-    _refuse_mixture(workdirs, runs)
+    with report_file.understood(pattern):
+        _refuse_mixture(workdirs, runs)
     return runs
 
 
@@ -80,7 +81,16 @@ def _refuse_mixture(workdirs: Sequence[str], runs: Sequence[dict[str, Any]]) -> 
 
 
 def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    """A table a task: groups and methods as rows, metrics as columns."""
+    """A table a task: groups and methods as rows, metrics as columns.
+
+    Raises:
+        InputError: If a report lacks what others have, or holds something else.
+    """
+    with report_file.understood(", ".join(groups)):
+        return _table(groups)
+
+
+def _table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     first = next(iter(groups.values()))[0]
     parts = [
         "\n".join(_task_lines(name, task["label"], groups))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 MOST_BYTES = 100
 """Of a name; what is put behind it has room in the 255 that file systems allow."""
@@ -89,6 +91,18 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text in UTF-8, whole or not at all; see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def from_json(text: str | bytes) -> Any:
+    """What a text of JSON says, whoever wrote it.
+
+    Raises:
+        ValueError: If it is none, or nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def no_formula(cell: str) -> str:

@@ -206,7 +206,7 @@ def _about(folder: Path) -> dict[str, Any]:
     """
     try:
         sealed = marks.verify(folder, KIND)
-        about = json.loads((folder / _ABOUT).read_bytes())
+        about = files.from_json((folder / _ABOUT).read_bytes())
         _ = about["checkpoint"], about["records"], dict(about["tasks"])
         if about.get("sealed") and not sealed:
             raise marks.DamageError(f"{marks.MARK} is missing")
@@ -226,7 +226,7 @@ def _about(folder: Path) -> dict[str, Any]:
 def _as_before_marks(folder: Path) -> Sequence[str]:
     """What is ours in a folder of heads that an earlier version left."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        about = json.loads((folder / _ABOUT).read_bytes())
+        about = files.from_json((folder / _ABOUT).read_bytes())
         if about["checkpoint"] and about["records"]:
             return (_ABOUT, *about["tasks"])
     return ()

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmgr_jax import files
 from mmgr_jax.errors import InputError
 
 BEAT_S = 10.0
@@ -137,7 +138,7 @@ def removing(path: Path) -> Iterator[bool]:
 def holder(path: Path) -> Holder | None:
     """Who holds, or held, a lock file; None where it does not say."""
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+        return Holder(**files.from_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

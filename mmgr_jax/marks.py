@@ -71,7 +71,7 @@ def mark_of(folder: Path) -> dict[str, Any] | None:
     except (OSError, MemoryError) as error:
         raise refusals.unreadable(path, error) from error
     try:
-        told = json.loads(text)
+        told = files.from_json(text)
         own = told.pop(_OWN)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamageError(f"{MARK} is torn") from error

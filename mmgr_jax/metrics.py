@@ -212,7 +212,7 @@ def _rows(path: Path) -> tuple[list[dict], int]:
     rows, foreign = [], 0
     for line in lines:
         try:
-            row = json.loads(line)
+            row = files.from_json(line)
         except ValueError:
             row = None
         if isinstance(row, dict) and type(row.get("step")) is int:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmgr_jax import __version__
+from mmgr_jax import __version__, files
 from mmgr_jax.errors import InputError
 
 TELL_EVERY_S = 10.0
@@ -175,7 +175,7 @@ class _Waiting:
 def _report_of(text: bytes) -> dict[str, Any] | None:
     """What a caller reported; None of anything else."""
     try:
-        found = json.loads(text)
+        found = files.from_json(text)
         whole = {
             "greeting": str(found["greeting"])[:80],
             "of": int(found["of"]),
@@ -267,7 +267,7 @@ def _hear(server: socket.socket, where: str) -> None:
             break
         answer += part
     try:
-        fault = json.loads(answer)["fault"]
+        fault = files.from_json(answer)["fault"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"config.distributed.coordinator={where}: what answers there is no process "

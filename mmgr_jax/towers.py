@@ -215,7 +215,7 @@ def load(path: Path, num_regions: int) -> Kept | None:
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
-        told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        told = files.from_json(path.with_suffix(".json").read_bytes())
         sha256 = told.pop("sha256")
         if _name(told) != path.stem:
             raise ValueError("features of another tower or other records")

@@ -122,14 +122,7 @@ def problems(
 
 def _load(path: str | None) -> pd.DataFrame:
     assert path is not None, "`problems` names what is missing"
-    try:
-        return pd.DataFrame(vectors.load(path))
-    except InputError:
-        raise
-    except common.UNREADABLE as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}). Wanted: {_WANTED}."
-        ) from error
+    return pd.DataFrame(vectors.load(path))
 
 
 def _refuse_unfit_names(

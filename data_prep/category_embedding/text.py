@@ -189,19 +189,14 @@ def _own(path: str | None) -> dict[str, str]:
     wanted = "Wanted: a CSV with columns 'category' and 'phrase'."
     if not Path(path).is_file():
         raise InputError(f"{key} {path!r}: no such file. {wanted}")
-    try:
-        has = vectors.header(path).columns
-        missing = [name for name in _COLUMNS if name not in has]
-        if missing:
-            raise InputError(
-                f"{path}: has no column {', '.join(map(repr, missing))}; its columns: "
-                f"{common.names(has)} ({key}). {wanted}"
-            )
-        table = vectors.load(path)
-    except InputError:
-        raise
-    except common.UNREADABLE as error:
-        raise InputError(f"{path}: cannot be read ({error}). {wanted}") from error
+    has = vectors.header(path).columns
+    missing = [name for name in _COLUMNS if name not in has]
+    if missing:
+        raise InputError(
+            f"{path}: has no column {', '.join(map(repr, missing))}; its columns: "
+            f"{common.names(has)} ({key}). {wanted}"
+        )
+    table = vectors.load(path)
     said = {name: cells.text(table[name], f"{path}: {name}") for name in _COLUMNS}
     pairs = pd.DataFrame(said).dropna()
     twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()

@@ -9,8 +9,6 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import rasterio
-from pyarrow import ArrowException
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.windows import Window
 
 from data_prep import crs as crs_lib
@@ -22,15 +20,6 @@ Bounds = tuple[float, float, float, float]
 CRS_REMEDY = "Write the right one into it: `rio edit-info --crs EPSG:...` or `ogr2ogr "
 CRS_REMEDY += "-a_srs EPSG:... OUT"
 
-# What the readers of tables raise on a file that is damaged or of another format.
-UNREADABLE = (
-    DataSourceError,
-    DataLayerError,
-    ArrowException,
-    OSError,
-    ValueError,
-    KeyError,
-)
 _NAMES_SHOWN = 30
 
 
@@ -105,14 +94,6 @@ def overlap_problems(
 def _box(bounds_deg: Bounds) -> str:
     west, south, east, north = bounds_deg
     return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"
-
-
-def no_table(path: str | Path, error: Exception) -> str:
-    """The message for a damaged table."""
-    return (
-        f"{path}: cannot be read ({error}). Wanted: {vectors.FORMATS}. The file may be "
-        "truncated or of another format than its name says."
-    )
 
 
 def refuse(city: str, found: Sequence[str]) -> None:

@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.transform import array_bounds
 from rasterio.windows import Window
 
@@ -32,7 +32,7 @@ _MIN_PIXEL_M = 0.005
 
 def problems(
     paths: Sequence[str],
-    bands: Sequence[int],
+    bands: Sequence[Any],
     nodata: float | None = None,
     stretch: Setting = None,
     overlap: str = "first",
@@ -47,7 +47,7 @@ def problems(
         allowed = " or ".join(map(repr, mosaic.OVERLAPS))
         found.append(f"config.imagery.overlap is {overlap!r}; allowed: {allowed}.")
     found += _path_problems(paths, bands)
-    if found and not paths_lib.expand(paths):
+    if found and not (paths_lib.expand(paths) and _are_numbers(bands)):
         return found
     fit, unfit = [], []
     allowed = paths_lib.folders(paths, folders)
@@ -64,6 +64,8 @@ def problems(
         else:
             fit.append(header)
     found += _each_once(unfit)
+    if not found and fit:
+        found += _nowhere_problems(fit)
     if not found and fit:
         found += _zoom_problems(fit) + _stretch_problems(fit, bands, nodata, stretch)
     return found
@@ -88,7 +90,7 @@ def extent_deg(
     return float(west.min()), float(south), float(east.max()), float(north)
 
 
-def _path_problems(paths: Sequence[str], bands: Sequence[int]) -> list[str]:
+def _path_problems(paths: Sequence[str], bands: Sequence[Any]) -> list[str]:
     """Patterns that find nothing; and a word on files that one leaves out by case."""
     found = []
     for pattern in map(str, paths):
@@ -128,6 +130,15 @@ def _each_once(unfit: Sequence[tuple[Path, str]]) -> list[str]:
     ]
 
 
+def _nowhere_problems(fit: Sequence[Header]) -> list[str]:
+    """Files whose corners have no longitude and latitude."""
+    try:
+        placement.footprints(fit, crs_lib.WGS84)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
 def _zoom_problems(fit: Sequence[Header]) -> list[str]:
     """Tiles of a web map at several zooms: each would cover the others."""
     tiles = [declared.tile_of(header.path) for header in fit if header.declared.changes]
@@ -143,7 +154,7 @@ def _zoom_problems(fit: Sequence[Header]) -> list[str]:
 
 def _setting_problems(
     paths: Sequence[str],
-    bands: Sequence[int],
+    bands: Sequence[Any],
     nodata: float | None,
     setting: Setting,
 ) -> list[str]:
@@ -154,7 +165,7 @@ def _setting_problems(
             "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
             "patterns such as ('raw/imagery/*.tif',)."
         )
-    if len(bands) != 3:
+    if len(bands) != 3 or not _are_numbers(bands):
         found.append(
             f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
             "green and blue, counted from 1."
@@ -165,6 +176,10 @@ def _setting_problems(
             "always counts as missing."
         )
     return found
+
+
+def _are_numbers(bands: Sequence[Any]) -> bool:
+    return all(isinstance(band, int) for band in bands)
 
 
 def _place_problem(header: Header) -> str | None:
@@ -183,13 +198,14 @@ def _place_problem(header: Header) -> str | None:
 
 def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
     """What is wrong with the pixels of a file, as far as a look at a few can tell."""
-    try:
-        with formats.settings(), headers.open_file(header) as source:
-            common.probe(source, list(bands))
-            if ColorInterp.alpha in header.colors:
-                return _alpha_problem(header, source)
-    except RasterioError as error:
-        return str(formats.unreadable(header.path, error))
+    with (
+        formats.settings(),
+        formats.reading(header.path),
+        headers.open_file(header) as source,
+    ):
+        common.probe(source, list(bands))
+        if ColorInterp.alpha in header.colors:
+            return _alpha_problem(header, source)
     return None
 
 

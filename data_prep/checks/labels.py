@@ -57,8 +57,6 @@ def problems(
     except InputError as error:
         told = str(error)
         return [told if told.startswith(key) else f"{key}: {told}"]
-    except common.UNREADABLE as error:
-        return [common.no_table(source.path, error)]
 
 
 def _wanted(source: LabelSource) -> str:

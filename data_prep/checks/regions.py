@@ -134,8 +134,6 @@ def _polygon_problems(
         return found or _row_problems(path, vectors.load(path, layer, text), id_column)
     except InputError as error:
         return [*found, str(error)]
-    except common.UNREADABLE as error:
-        return [*found, common.no_table(path, error)]
 
 
 def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list[str]:

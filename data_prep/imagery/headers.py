@@ -116,6 +116,7 @@ def read(
     """
     with (
         formats.settings(),
+        formats.reading(path),
         formats.open_raster(path, folders, "config.imagery.folders") as source,
     ):
         formats.refuse_large_blocks(path, source)

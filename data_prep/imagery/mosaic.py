@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
@@ -243,15 +242,11 @@ class Imagery:
         self, index: int, window: Window, work: Callable[[Reader, Window], _Result]
     ) -> _Result:
         """Reads from a file; what fails is told with the file and the place."""
-        try:
-            with formats.settings():
-                return work(self._readers[index], window)
-        except RasterioError as error:
-            left, top = window.col_off, window.row_off
-            where = f"columns {left} to {left + window.width}, "
-            where += f"rows {top} to {top + window.height}"
-            path = self.files[index].path
-            raise formats.unreadable(path, error, where) from error
+        left, top = window.col_off, window.row_off
+        where = f"columns {left} to {left + window.width}, "
+        where += f"rows {top} to {top + window.height}"
+        with formats.settings(), formats.reading(self.files[index].path, where):
+            return work(self._readers[index], window)
 
     def _open(self, index: int) -> Reader:
         file = self.files[index]

@@ -15,6 +15,7 @@ from rasterio.enums import Resampling
 
 from data_prep import crs as crs_lib
 from data_prep.imagery.headers import Header
+from mmgr_jax.errors import InputError
 
 Bounds: TypeAlias = tuple[float, float, float, float]
 """West, south, east, north in metres of the study area's CRS."""
@@ -30,6 +31,10 @@ _OVERVIEW_PIXELS = 2.0
 # So far from the edge of a file, in pixels of the grid, interpolation may find nothing.
 _REACH_PX = 2
 _ROUNDING_PX = 1e-6
+# Coordinates beyond these are none on Earth: longitudes may go on beyond a turn, and
+# grids have false origins.
+_LIMITS_DEG = (540.0, 90.1, 540.0, 90.1)
+_LIMITS_M = (1e8, 1e8, 1e8, 1e8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,9 @@ def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
     """West, south, east, north of files in a CRS, their own rotation undone.
 
     Edges are followed in steps, since they are curves in another CRS.
+
+    Raises:
+        InputError: If a file lies where the CRS has no coordinates.
     """
     steps = np.linspace(0.0, 1.0, 22)
     sides = [(steps, np.full_like(steps, side)) for side in (0.0, 1.0)]
@@ -84,7 +92,9 @@ def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
     x, y = _points(headers, crs, right, down)
     if crs_lib.parse(crs).is_geographic:  # across 180 degrees east follows on
         x = crs_lib.near_deg(x, x[:1])
-    return np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
+    boxes = np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
+    _refuse_nowhere(headers, boxes, crs)
+    return boxes
 
 
 def shared(headers: Sequence[Header], crs: str, gsd_m: float) -> np.ndarray:
@@ -131,6 +141,27 @@ def place(
     rows = zip(headers, boxes.tolist(), is_upright, strict=True)
     files = [_place(header, box, corner_m, gsd_m, plain) for header, box, plain in rows]
     return files, corner_m
+
+
+def _refuse_nowhere(
+    headers: Sequence[Header], boxes: Float[np.ndarray, "m 4"], crs: str
+) -> None:
+    limits = _LIMITS_DEG if crs_lib.parse(crs).is_geographic else _LIMITS_M
+    inside = (np.abs(boxes) <= limits).all(axis=1)  # what is not finite fails, too
+    wrong = ~inside | (boxes[:, :2] >= boxes[:, 2:]).any(axis=1)
+    if not wrong.any():
+        return
+    header = headers[int(wrong.argmax())]
+    assert header.crs is not None
+    grid = header.transform
+    raise InputError(
+        f"{header.path}: its corner is at ({grid.c:g}, {grid.f:g}), and it has "
+        f"{header.width_px} x {header.height_px} pixels of {grid.a:g} by {grid.e:g}, "
+        f"which lie nowhere in its CRS, {crs_lib.parse(header.crs).name!r}, or in "
+        f"{crs_lib.parse(crs).name!r}. "
+        "Correct the position or the CRS in the file, with `rio edit-info`, or in the "
+        "world file beside it."
+    )
 
 
 def _corner(

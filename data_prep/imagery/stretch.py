@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from data_prep import formats
@@ -172,17 +171,14 @@ def unfit(
 def _sample_file(
     header: Header, bands: Sequence[int], nodata: float | None, side: int
 ) -> Iterator[Float[np.ndarray, "3 n"]]:
-    try:
-        with formats.settings():
-            source = reader.open_as_is(header, bands, nodata)
-            try:
-                for window in _lattice(header, side):
-                    pixels, valid = source.read(window)
-                    yield pixels[:, valid].astype(float)
-            finally:
-                source.close()
-    except RasterioError as error:
-        raise formats.unreadable(header.path, error) from error
+    with formats.settings(), formats.reading(header.path):
+        source = reader.open_as_is(header, bands, nodata)
+        try:
+            for window in _lattice(header, side):
+                pixels, valid = source.read(window)
+                yield pixels[:, valid].astype(float)
+        finally:
+            source.close()
 
 
 def _packed_in_ways(headers: Sequence[Header], bands: Sequence[int]) -> str | None:

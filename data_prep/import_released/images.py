@@ -16,8 +16,6 @@ from mmgr_jax.errors import InputError
 
 _KEY = "config.released.image_dir"
 _LEAST_PX = 8
-# What Pillow raises on a file that is damaged, no image or too large a one.
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _DEEP_MODES = ("I", "F")
 # Of a PNG file: where its header says how many bits a channel has.
 _PNG_DEPTH_AT = 24
@@ -42,7 +40,7 @@ def inspect(
     for name, path in progress.track(paths.items(), "images checked", len(paths)):
         try:
             sizes[name] = _inspect(path, faults, counts)
-        except _UNREADABLE as error:
+        except Exception as error:  # Pillow has many kinds of its own
             faults.add(f"{_KEY}: cannot be read", f"{path.name}: {error}")
     if tile_size_px is not None and tile_size_px < _LEAST_PX:
         faults.add(
@@ -89,7 +87,7 @@ def read(path: Path, size_px: int) -> UInt8[np.ndarray, "h w 3"]:
             # By way of RGBA, palettes with transparency keep their colours, too.
             image = image.convert("RGBA" if image.mode == "P" else image.mode)
             image = image.convert("RGB")
-    except _UNREADABLE as error:
+    except Exception as error:
         raise InputError(
             f"{path}: cannot be decoded ({error}). Get the file again."
         ) from error

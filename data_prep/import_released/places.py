@@ -145,9 +145,6 @@ def _centres(
     except InputError as error:
         faults.add(str(error).removesuffix("."))
         return None
-    except common.UNREADABLE as error:
-        faults.add(f"{path}: cannot be read as CSV ({error})")
-        return None
     rows = rows[rows["region_id"].isin(list(regions))]
     twice = rows["region_id"][rows["region_id"].duplicated()].unique()
     if len(twice):

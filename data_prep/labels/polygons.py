@@ -58,15 +58,11 @@ def read(
     """
     table = points.load(key, source)
     empty = table.geometry.isna() | table.geometry.is_empty
-    table = table[~empty].to_crs(city_crs)
+    table = table[~empty]
     if not len(table):
         raise InputError(f"{source.path}: holds no polygon.")
-    if not np.isfinite(table.total_bounds).all():
-        raise InputError(
-            f"{source.path}: its coordinates do not fit its CRS, {table.crs.name!r}. "
-            "Write the right one into the file, with `ogr2ogr -a_srs EPSG:... OUT "
-            f"{source.path}`."
-        )
+    places = vectors.moved(source.path, table.geometry, city_crs)
+    table = table.set_geometry(gpd.GeoSeries(places, table.index, crs=city_crs))
     broken = ~table.geometry.is_valid
     told = {"polygons repaired": int(broken.sum())} if broken.any() else {}
     if empty.any():
@@ -93,7 +89,7 @@ def _counts(
     share = _known_share(source, regions, table, pieces, known)
     values, told = known_lib.mask(name, source, sums, share)
     covered, overlapping = totals.union(regions.geometry)
-    touched = np.unique(pieces.polygon)
+    touched = np.flatnonzero(np.bincount(pieces.polygon))
     outside_m2 = area_m2.copy()
     outside_m2[touched] = shapely.area(shapely.difference(polygons[touched], covered))
     flat = float(np.nansum(value[area_m2 == 0]))

@@ -19,7 +19,6 @@ import shapely
 from exactextract.raster import RasterSource
 from jaxtyping import Shaped
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from data_prep import crs as crs_lib
@@ -133,15 +132,13 @@ def open_band(key: str, source: LabelSource) -> Iterator[Band]:
     """
     path = Path(source.path)
     folders = [Path(folder) for folder in source.folders]
-    try:
-        with (
-            formats.settings(),
-            formats.open_raster(path, folders, f"{key}.folders") as raster,
-        ):
-            formats.refuse_large_blocks(path, raster)
-            yield Band(raster, _number(key, source, raster))
-    except RasterioError as error:
-        raise formats.unreadable(path, error) from error
+    with (
+        formats.settings(),
+        formats.reading(path),
+        formats.open_raster(path, folders, f"{key}.folders") as raster,
+    ):
+        formats.refuse_large_blocks(path, raster)
+        yield Band(raster, _number(key, source, raster))
 
 
 def _number(key: str, source: LabelSource, raster: rasterio.DatasetReader) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,6 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from pyarrow import ArrowException
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-from shapely.errors import GEOSException
 
 from data_prep import encodings, vectors
 from data_prep.poi_sources import osm, overture
@@ -30,20 +26,6 @@ WANTED = f"{vectors.FORMATS}, Overture Places in GeoParquet or GeoJSON, or .osm.
 
 NAME = "name"
 """Column that also stands for whatever a format calls so; a table need not have it."""
-
-# What the readers raise on a file that is damaged or of another format.
-_UNREADABLE = (
-    DataSourceError,
-    DataLayerError,
-    FeatureError,
-    ArrowException,
-    GEOSException,
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    KeyError,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +78,12 @@ class Source:
         """
         if self.format == "osm":
             return osm.load(self.path, layer=self.layer, text=self.text, **self.osm)
-        try:
-            table = vectors.load(
-                self.path,
-                self.layer,
-                self.text,
-                columns=self.columns.present if self.columns.name else None,
-            )
-        except InputError:
-            raise
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, error) from error
+        table = vectors.load(
+            self.path,
+            self.layer,
+            self.text,
+            columns=self.columns.present if self.columns.name else None,
+        )
         table.index = pd.RangeIndex(1, len(table) + 1)
         return table, {}
 
@@ -142,12 +119,7 @@ def open_source(
     encoding_problem = encodings.problem(encoding, text.key)
     if encoding_problem:
         raise InputError(encoding_problem)
-    try:
-        header = _header(path, kind, layer, text)
-    except InputError:
-        raise
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+    header = _header(path, kind, layer, text)
     columns = _columns(
         kind, header, category_column, parent_column, name_column, x_column, y_column
     )
@@ -209,14 +181,6 @@ def _refuse_no_file(path: str) -> None:
         raise InputError(f"config.pois.path {path!r}: no such file. Wanted: {WANTED}.")
     if not Path(path).stat().st_size:
         raise InputError(f"{path}: is empty. Wanted: {WANTED}.")
-
-
-def _unreadable(path: str, error: Exception) -> InputError:
-    told = " ".join(str(error).split())
-    return InputError(
-        f"{path}: cannot be read ({told}). Wanted: {WANTED}. The file may be truncated "
-        "or of another format than its name says."
-    )
 
 
 def _header(

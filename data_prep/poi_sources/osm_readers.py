@@ -32,11 +32,11 @@ def probe(path: str) -> None:
     """Opens an extract.
 
     Raises:
-        InputError: If it is of another format.
-        pyogrio.errors.DataSourceError: If it is damaged.
+        InputError: If it is of another format, or damaged.
     """
     table_formats.check_osm(path)
-    pyogrio.read_info(path, layer="points")
+    with table_formats.reading(path):
+        pyogrio.read_info(path, layer="points")
 
 
 def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:

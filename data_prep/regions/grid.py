@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -98,8 +100,17 @@ def _touched(
         waiting.append(np.add.outer(rows * num_columns, columns).ravel())
         # Files of one place, say of several dates, must not add up.
         if sum(map(len, waiting)) > len(found) + 2**20:
-            found, waiting = np.unique(np.concatenate([found, *waiting])), []
-    return np.divmod(np.unique(np.concatenate([found, *waiting])), num_columns)
+            found, waiting = _once([found, *waiting]), []
+    return np.divmod(_once([found, *waiting]), num_columns)
+
+
+def _once(cells: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " m"]:
+    """The cells of several lists, sorted, each once.
+
+    NumPy 2.3 and later collects them in a hash table: 6.4 s for four million.
+    """
+    found = np.sort(np.concatenate(cells))
+    return found[np.diff(found, prepend=-1) > 0]
 
 
 def _cell_range(low_m: float, high_m: float, size_m: float) -> Int[np.ndarray, " k"]:

@@ -21,6 +21,9 @@ from mmgr_jax.errors import InputError
 
 FITS = ("refuse", "scale")
 KEY = "config.regions.polygons"
+MAX_FACTOR = 256
+"""How many usual tiles a tile may be wide and high, where it is scaled to fit."""
+
 _HASH_DIGITS = 16
 _NAMED = 5
 
@@ -77,6 +80,8 @@ def candidates(
     factor = tiles.factors(extent_m, spec)
     if fit == "refuse" and factor.max() > 1:
         raise InputError(_too_large(path, ids, extent_m, spec))
+    if factor.max() > MAX_FACTOR:
+        raise InputError(_far_too_large(path, ids, extent_m, spec))
     corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
 
     def name(chosen: Int[np.ndarray, " r"]) -> list[str]:
@@ -112,7 +117,7 @@ def _read(
     names = ids_of(vectors.column(table, id_column)) if id_column else _hashes(raw)
     repeated = ~empty & pd.Series(names).mask(empty).duplicated().to_numpy()
     usable = ~empty & ~repeated
-    polygon = gpd.GeoSeries(raw[usable], crs=table.crs).to_crs(crs).to_numpy()
+    polygon = vectors.moved(path, gpd.GeoSeries(raw[usable], crs=table.crs), crs)
     names, row = names[usable], np.flatnonzero(usable) + 1
     broken = ~shapely.is_valid(polygon)
     polygon[broken] = shapely.make_valid(
@@ -182,6 +187,18 @@ def _too_large(
         f"{np.ceil(1e3 * largest_m / spec.size_px) / 1e3:g}, or let the tile of a "
         "large polygon show more ground with coarser pixels by "
         "config.regions.polygons.fit='scale'."
+    )
+
+
+def _far_too_large(
+    path: str, ids: np.ndarray, extent_m: Float[np.ndarray, " m"], spec: TileSpec
+) -> str:
+    largest = int(extent_m.argmax())
+    return (
+        f"{path}: polygon {ids[largest]!r} is {extent_m[largest]:,.0f} m across; "
+        f"allowed: {MAX_FACTOR * spec.size_m:,.0f} m, which is {MAX_FACTOR} tiles of "
+        f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g}. Leave it out, or take a "
+        "larger gsd_m."
     )
 
 

@@ -15,7 +15,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep import progress
 from mmgr_jax import refusals
-from mmgr_jax.data import schema
+from mmgr_jax.data import arrays, schema
 from mmgr_jax.errors import InputError
 
 SAMPLES = 12
@@ -231,8 +231,8 @@ def _check_label(
 def _table_faults(manifest: schema.Manifest, records_dir: Path) -> list[str]:
     path = records_dir / schema.CATEGORY_VECTORS_FILE
     try:
-        vectors = np.load(path)
-    except (OSError, ValueError) as error:
+        vectors = arrays.load_npy(path).astype(np.float32)
+    except (OSError, ValueError, TypeError) as error:
         refusals.refuse_unreadable(path, error)
         return [f"{path}: cannot be read ({error})"]
     faults = []

@@ -91,7 +91,7 @@ class Stamps:
         self._known: dict[str, list[Any]] = {}
         self._changed = False
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = files.from_json(path.read_text(encoding="utf-8"))
             if isinstance(known, dict):
                 self._known = known
 

@@ -276,7 +276,7 @@ class Manifest:
                 "Build them with `python -m data_prep.build --config=...`."
             )
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = files.from_json(path.read_text(encoding="utf-8"))
             if fields.get("version") != VERSION:
                 raise InputError(
                     f"{path}: version {fields.get('version')!r}, this program reads "

@@ -13,7 +13,7 @@ from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 
 from mmgr_jax import refusals
-from mmgr_jax.data import contents, schema
+from mmgr_jax.data import arrays, contents, schema
 from mmgr_jax.errors import InputError
 
 _MUCH_BYTES = 2**30  # said before they are read
@@ -186,8 +186,12 @@ class RecordSource:
         """
         path = self.records_dir / schema.CATEGORY_VECTORS_FILE
         try:
-            vectors = np.load(path)
-        except (OSError, ValueError, MemoryError) as error:
+            vectors = arrays.load_npy(path).astype(np.float32)
+            if vectors.ndim != 2 or not np.isfinite(vectors).all():
+                raise ValueError(
+                    f"an array {list(vectors.shape)}, or numbers that are not finite"
+                )
+        except (OSError, ValueError, TypeError, MemoryError) as error:
             refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {_REBUILD}") from error
         if len(vectors) != len(self.manifest.categories):
@@ -195,7 +199,7 @@ class RecordSource:
                 f"{path}: {len(vectors)} rows, but {schema.MANIFEST_FILE} names "
                 f"{len(self.manifest.categories)} categories. {_REBUILD}"
             )
-        return vectors.astype(np.float32)
+        return vectors
 
 
 _REBUILD = (

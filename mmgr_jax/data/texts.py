@@ -13,7 +13,6 @@ import importlib.metadata
 import io
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mmgr_jax import refusals
-from mmgr_jax.data import schema
+from mmgr_jax.data import arrays, schema
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -115,6 +114,16 @@ class TextSpace:
             )
         return self.project(units)
 
+    def refuse_misfit(self) -> None:
+        """Raises ValueError where the parts do not fit each other."""
+        numbers = (self.mean, self.components, np.asarray(self.scale))
+        if self.mean.ndim != 1 or self.components.shape[1:] != self.mean.shape:
+            raise ValueError(
+                f"mean has shape {self.mean.shape}, components {self.components.shape}"
+            )
+        if not all(np.isfinite(of).all() for of in numbers):
+            raise ValueError("it holds numbers that are not finite")
+
     def to_bytes(self) -> bytes:
         """The content of `category_text.npz`: the same bytes for the same space."""
         file = io.BytesIO()
@@ -140,17 +149,19 @@ class TextSpace:
                 "have as many numbers stays good."
             )
         try:
-            with np.load(path) as stored:
-                return cls(
-                    model=str(stored["model"]),
-                    folder=str(stored["folder"]),
-                    version=str(stored["version"]),
-                    phrases=tuple(stored["phrases"].tolist()),
-                    mean=stored["mean"],
-                    components=stored["components"],
-                    scale=float(stored["scale"]),
-                )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            stored = arrays.load_npz(path)
+            found = cls(
+                model=str(stored["model"]),
+                folder=str(stored["folder"]),
+                version=str(stored["version"]),
+                phrases=tuple(map(str, stored["phrases"].tolist())),
+                mean=stored["mean"].astype(np.float64),
+                components=stored["components"].astype(np.float64),
+                scale=float(stored["scale"]),
+            )
+            found.refuse_misfit()
+            return found
+        except (OSError, ValueError, KeyError, TypeError) as error:
             refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {again}.") from error
 

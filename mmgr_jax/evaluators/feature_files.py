@@ -18,19 +18,17 @@ import errno
 import fnmatch
 import json
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 from pyarrow import parquet
 
+from mmgr_jax.data import arrays
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -207,15 +205,7 @@ def _readable(where: str, suffix: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (
-        ValueError,  # Arrow's too
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-    ) as error:
+    except Exception as error:  # NumPy, Arrow, zipfile, each with its own
         # The system's own: no right to read, a disk that fails.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
@@ -265,15 +255,15 @@ def _is_written_number(cell: str) -> bool:
 
 def _open_npz(where: str, file: Path) -> FeatureFile:
     """The arrays as a table of two columns."""
-    with np.load(file, allow_pickle=False) as arrays:
-        missing = [key for key in ("region_id", "features") if key not in arrays]
-        if missing:
-            raise InputError(
-                f"{where}: has no array {missing[0]!r}; its arrays: "
-                f"{listed(arrays.files)}. Wanted: region_id [n] and features [n m]."
-            )
-        ids, features = arrays["region_id"], arrays["features"]
-        said = _mapping(str(arrays["metadata"])) if "metadata" in arrays else {}
+    held = arrays.load_npz(file)
+    missing = [key for key in ("region_id", "features") if key not in held]
+    if missing:
+        raise InputError(
+            f"{where}: has no array {missing[0]!r}; its arrays: {listed([*held])}. "
+            "Wanted: region_id [n] and features [n m]."
+        )
+    ids, features = held["region_id"], held["features"]
+    said = _mapping(str(held["metadata"])) if "metadata" in held else {}
     if ids.ndim != 1 or features.ndim != 2 or len(ids) != len(features):
         raise InputError(
             f"{where}: region_id has shape {ids.shape} and features {features.shape}; "

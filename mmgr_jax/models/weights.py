@@ -79,7 +79,8 @@ def from_torch(
         The variables, as float32 NumPy arrays.
 
     Raises:
-        InputError: For any name or shape that does not match, listing all of them.
+        InputError: For any name or shape that does not match, and any array with
+            numbers that are not finite, listing all of them.
     """
     ignored = re.compile("|".join((COUNTERS, *ignore)))
     left = {name for name in state_dict if not ignored.fullmatch(name)}
@@ -99,6 +100,9 @@ def from_torch(
         value = np.asarray(state_dict[name], np.float32)
         if value.shape != expected:
             faults.append(_shape_fault(name, value.shape, expected))
+            continue
+        if not np.isfinite(value).all():
+            faults.append(f"not finite: {name}")
             continue
         leaves[path] = value.transpose(np.argsort(torch_axes(path[-1], value.ndim)))
     faults += [f"unexpected: {name}" for name in sorted(left)]

@@ -35,17 +35,13 @@ def main(arguments: Sequence[str]) -> None:
     for path in parser.parse_args(arguments).report:
         page = path.with_suffix(".html")
         try:
-            text = render(report_file.read(path))
+            with report_file.understood(path):
+                text = render(report_file.read(path))
             files.write_text(page, text)
         except OSError as error:
             _fail(f"{error.filename or page}: {error.strerror or error}.")
         except InputError as error:
             _fail(str(error))
-        except Exception as error:  # whatever the file holds
-            _fail(
-                f"{path}: no report of an evaluation ({error!r}). Name a "
-                "report.json that `python -m mmgr_jax.eval` wrote."
-            )
         print(page)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,27 @@ def text(content: Mapping[str, Any]) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 
+@contextlib.contextmanager
+def understood(where: str | Path) -> Iterator[None]:
+    """Says in one sentence that a report does not hold what is looked for within it.
+
+    Args:
+        where: The report, or what names several.
+
+    Raises:
+        InputError: For whatever goes wrong, but the system's own refusals.
+    """
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{where}: no report of an evaluation ({error!r}). Name a report.json that "
+            "`python -m mmgr_jax.eval` wrote."
+        ) from error
+
+
 def read(path: Path) -> dict[str, Any]:
     """The content of a report.
 
@@ -34,15 +55,10 @@ def read(path: Path) -> dict[str, Any]:
             the heads beside it. Reports of before have no hash and are taken as they
             are.
     """
-    try:
+    with understood(path):
         found = json.loads(path.read_text(encoding="utf-8"))
         told = found.pop(_OWN, None)
         _ = found["tasks"].items()
-    except (KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: no report of an evaluation ({error}). Name a report.json that "
-            "`python -m mmgr_jax.eval` wrote."
-        ) from error
     if told is not None and told != contents.of_value(found):
         raise InputError(
             f"{path}: edited or damaged since it was written. Evaluate again "

@@ -1,0 +1,167 @@
+"""How weights, samples, features, vectors and results are read from foreign files.
+
+As in `reading_cities`: a folder in, a result with what must hold of it, or an
+`InputError`.
+"""
+
+import contextlib
+import functools
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import undamaged_results
+from reading_cities import config_of, good
+
+from data_prep import category_embedding, pois
+from data_prep import sections as sections_lib
+from data_prep.category_embedding import text as category_text
+
+
+def read_vectors(folder, name):
+    """Vectors of categories and the phrases of a text encoder."""
+    settings = sections_lib.vector_settings(good())
+    settings["method"] = "table"
+    settings["table"] = dict(
+        path=str(folder / name), category_column="category", columns=()
+    )
+    table = pois.PoiTable(
+        np.zeros(1),
+        np.zeros(1),
+        np.zeros(1, np.int32),
+        ("cafe", "公园"),
+        ("a", "b"),
+        {},
+    )
+    vectors = category_embedding.make_vectors(table, **settings)
+    assert len(vectors) == 2 and np.isfinite(vectors).all()
+    said = category_text.phrases(
+        ("cafe", "park"), ("food", "land"), template="{name} ({parent})",
+        template_alone="{name}", path=str(folder / "phrases.csv"),
+    )  # fmt: skip
+    assert len(said) == 2 and all(said)
+
+
+def read_features(folder, name):
+    """Features that somebody else made."""
+    from mmgr_jax.evaluators import feature_tables
+
+    found = feature_tables.read("t", str(folder / name), ["a", "b"])
+    assert len(found) == 2 and np.isfinite(found).all()
+    feature_tables.about("t", str(folder / name))
+
+
+@functools.cache
+def _good_records():
+    folder = Path(tempfile.mkdtemp())
+    undamaged_results.records(folder)
+    return folder
+
+
+def training_settings():
+    from small_configs import get_config
+
+    config = get_config(f"records={_good_records()}")
+    names = ("data", "augment", "model", "loss", "optim", "train", "init", "eval")
+    return {name: config[name].to_dict() for name in names}
+
+
+def read_training(folder):
+    """A run by a command line, before its first step."""
+    from mmgr_jax import experiment
+
+    experiment.build(config_of(folder, "records", _good_records()))
+
+
+def read_released(folder):
+    """A released sample, its pixels too."""
+    import released_sample
+
+    from data_prep.import_released import images, sample
+
+    config = released_sample.describe(str(folder / "raw"))
+    config.released.centres = str(folder / "raw" / "centres.csv")
+    config.released.tile_size_m = 1000.0
+    released = config.released.to_dict()
+    found = sample.read("x", "EPSG:32651", 1500.0, **released)
+    for name in found.regions:
+        side = found.tile_size_px
+        assert images.read(found.images[name], side).shape == (side, side, 3)
+        edges, number = found.pois.edges[name], len(found.pois.category[name])
+        assert not len(edges) or 0 <= edges.min() <= edges.max() < number
+    assert np.isfinite(found.pois.vectors).all()
+
+
+@functools.cache
+def _like():
+    return undamaged_results.like()
+
+
+def read_weights(folder, name):
+    """Weights of an image encoder."""
+    import jax
+
+    from mmgr_jax.models import layouts, parts, torch_files
+
+    held = torch_files.read_state_dict(folder / name)
+    like = _like()
+    unified, _ = layouts.unified(held, like["params"]["image_encoder"])
+    unified, _ = parts.with_resampled_positions(unified, like)
+    found = parts.image_encoder_from_torch(unified, like)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(found)]
+    assert shapes == [leaf.shape for leaf in jax.tree.leaves(like)]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+def read_report(folder):
+    """A report as a page, and beside another one."""
+    from mmgr_jax import compare
+    from mmgr_jax.page import __main__ as page
+
+    path = folder / "eval" / "report.json"
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        try:
+            page.main([str(path)])
+        except SystemExit as ended:
+            assert ended.code == 2 and told.getvalue().startswith("error: ")
+            assert told.getvalue().count("\n") == 1
+        compare.main([str(folder)])
+
+
+def read_records(folder):
+    """Records that somebody passed on."""
+    from mmgr_jax.data.source import RecordSource
+
+    source = RecordSource(folder)
+    found = source.read(range(len(source)), image=True)
+    assert all(row["image"].shape == (32, 32, 3) for row in found)
+    vectors = source.category_vectors()
+    assert len(vectors) == len(source.manifest.categories)
+    assert np.isfinite(vectors).all()
+
+
+def read_text_space(folder):
+    """What takes texts to vectors."""
+    from mmgr_jax.data.texts import TextSpace
+
+    space = TextSpace.load(folder)
+    found = space.project(np.ones((2, len(space.mean))))
+    assert len(found) == 2 and np.isfinite(found).all()
+
+
+def read_arrays(folder):
+    """Arrays of heads."""
+    from mmgr_jax import stored
+
+    arrays, _ = stored.load(folder / "a")
+    assert np.isfinite(arrays["x"]).all()
+
+
+def read_metrics(folder):
+    """The rows of a run that goes on."""
+    from mmgr_jax import metrics
+
+    rows, _ = metrics._rows(folder / "metrics.jsonl")
+    assert all(isinstance(row["step"], int) for row in rows)

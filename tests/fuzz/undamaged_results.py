@@ -1,0 +1,84 @@
+"""Whole weights, released samples, records, heads and reports, to be damaged."""
+
+import json
+
+import numpy as np
+import released_sample
+import small_report
+import small_vits
+from small_records import write_records
+
+from mmgr_jax import stored
+from mmgr_jax.models import parts, torch_files
+from mmgr_jax.page import report_file
+
+
+def like():
+    """Shapes of a small vision transformer in the place of the image encoder."""
+    return small_vits.like_of(small_vits.ours("dinov3_vits16"), 32)
+
+
+def _weights():
+    """Numbers for them under the names of timm."""
+    import jax
+
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), like())
+    return parts.image_encoder_to_torch(ones)
+
+
+def weights(folder, name="image.safetensors"):
+    """A vision transformer as timm has it."""
+    torch_files.write_state_dict(folder / name, _weights(), {"licence": "CC0"})
+
+
+def wrapped_weights(folder):
+    """The same under a name, beside other things, in half precision."""
+    import torch
+
+    named = {f"module.{n}": torch.tensor(w).half() for n, w in _weights().items()}
+    content = {"epoch": 3, "state_dict": named, "optimizer": {"lr": 0.1}}
+    torch.save(content, folder / "image.pth.tar")
+
+
+def released(folder):
+    """Four regions of the released sample."""
+    released_sample.write(folder)
+    for name in released_sample.NAMES[4:]:
+        for path in folder.rglob(f"{name}.*"):
+            path.unlink()
+    (folder / "raw" / "val.txt").write_text(released_sample.NAMES[3])
+    (folder / "raw" / "centres.csv").write_text(
+        "region_id,lon,lat\n"
+        + "".join(
+            f"{name},{','.join(name.split('_'))}\n" for name in released_sample.NAMES
+        )
+    )
+
+
+def report(folder):
+    """A report in the folder of a run, without a hash of its own."""
+    (folder / "eval").mkdir()
+    (folder / "eval" / "report.json").write_text(json.dumps(small_report.report()))
+
+
+def report_with_hash(folder):
+    """As it is written."""
+    (folder / "eval").mkdir()
+    text = report_file.text(small_report.report())
+    (folder / "eval" / "report.json").write_text(text)
+
+
+def records(folder):
+    """Eight regions in two shards."""
+    write_records(folder, rows=2, columns=4, num_shards=2)
+
+
+def arrays(folder):
+    """What heads are kept in."""
+    stored.save(folder / "a", {"x": np.arange(6.0)}, {"version": 1})
+
+
+def metrics(folder):
+    """The rows of a run."""
+    rows = [{"step": step, "loss": 1.0 / step} for step in range(1, 9)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
