@@ -336,6 +336,8 @@ EDITS = {
     "tile_size_m": lambda of: of.update(tile_size_m=32.0),
     "shard_sha256": lambda of: of["shard_sha256"].reverse(),
     "inputs_sha256": lambda of: of.update(inputs_sha256="0" * 64),
+    "content": lambda of: of.pop("content"),
+    "content ": lambda of: of.update(content={}),
 }
 
 

@@ -40,8 +40,9 @@ def seal(fields: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
 def refuse_edited(path: Path, fields: Mapping[str, Any]) -> None:
     """Raises InputError naming the fields that are not as they were written."""
     content = fields.get(_CONTENT)
-    if not content:  # records of before
+    if not content and not fields.get("inputs_sha256"):  # records of before
         return
+    content = content or {}
     sealed = {name: value for name, value in content.items() if name != "sha256"}
     told = {name: value for name, value in fields.items() if name != _CONTENT}
     hashes = sealed.get("fields", {})
@@ -50,7 +51,9 @@ def refuse_edited(path: Path, fields: Mapping[str, Any]) -> None:
         for name in sorted(told.keys() | hashes.keys())
         if name not in told or contents.of_value(told[name]) != hashes.get(name)
     ]
-    if not edited and contents.of_value(sealed) != content.get("sha256"):
+    if not content or (
+        not edited and contents.of_value(sealed) != content.get("sha256")
+    ):
         edited = [_CONTENT]
     if edited:
         raise InputError(
