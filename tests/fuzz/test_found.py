@@ -276,6 +276,12 @@ def test_a_category_that_is_json_without_bottom_is_a_name(tmp_path):
     readers.READERS["POIs csv"].read(tmp_path)
 
 
+def test_json_lines_without_bottom_are_told(tmp_path):
+    path = _written("POIs jsonl", tmp_path) / "pois.jsonl"
+    path.write_text(f'{{"category": {DEEP}}}\n' + path.read_text())
+    _refused("POIs jsonl", tmp_path, "pois.jsonl: ")
+
+
 def test_xml_without_bottom_beside_an_image(tmp_path):
     side = _written("imagery tiled", tmp_path) / "image.tif.aux.xml"
     deep = "<a>" * 20_000 + "</a>" * 20_000
