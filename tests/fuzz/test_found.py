@@ -4,7 +4,9 @@ import json
 import sqlite3
 import struct
 import zipfile
+from types import SimpleNamespace
 
+import containers
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -157,6 +159,16 @@ def test_a_region_without_bounds_is_refused_before_its_tile(tmp_path, far, messa
     told["features"][0]["geometry"] = shapely.geometry.mapping(wide)
     path.write_text(json.dumps(told))
     _refused("regions geojson", tmp_path, message)
+
+
+def test_a_tag_of_an_extract_that_is_no_text_is_told(tmp_path):
+    path = _written("POIs osm pbf", tmp_path) / "city.osm.pbf"
+    change = SimpleNamespace(
+        rng=SimpleNamespace(choice=lambda blocks: blocks[-1]),
+        bytes=lambda body: body.replace(b"cafe", b"caf\xff"),
+    )
+    path.write_bytes(containers.pbf(change, path.read_bytes()))
+    _refused("POIs osm pbf", tmp_path, "cannot be read as an OpenStreetMap extract")
 
 
 # ---- arrays, weights, images, reports ----
