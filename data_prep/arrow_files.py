@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pyproj
 
 from data_prep import csv_files
+from mmgr_jax import files
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -79,7 +80,7 @@ def is_json_lines(path: str | Path) -> bool:
     with pa.input_stream(str(path)) as stream:
         first = stream.read(_LONGEST_LINE).lstrip().split(b"\n", 1)[0]
     try:
-        found = json.loads(first)
+        found = files.from_json(first)
     except ValueError:
         return True  # and reading says what is wrong
     return not (isinstance(found, dict) and found.get("type") == "Feature")

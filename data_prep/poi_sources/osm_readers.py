@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pyogrio
 import shapely
-from pyogrio.errors import DataSourceError, FeatureError
 
 from data_prep import table_formats
+from mmgr_jax import refusals
 from mmgr_jax.errors import InputError
 
 _CRS = "EPSG:4326"
@@ -60,7 +60,8 @@ def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
         for layer in _LAYERS:
             try:
                 parts.append(_gdal_layer(path, layer, wanted, settings))
-            except (DataSourceError, FeatureError) as error:
+            except Exception as error:  # pyogrio's and GEOS's, and of texts
+                refusals.refuse_unreadable(Path(path), error)
                 raise _damaged(path, error) from error
     table = gpd.GeoDataFrame(pd.concat(parts), geometry="geometry", crs=_CRS)
     return table[~table.index.duplicated()]

@@ -32,6 +32,8 @@ from mmgr_jax.data import tiles
 from mmgr_jax.errors import InputError
 
 TABLE = dict(x_column="lon", y_column="lat", crs="EPSG:4326")
+# All cells that images declare are looked at, which may take its time.
+MOST_CELLS = 5000
 SIDES = (".tfw", ".pgw", ".jgw", ".xml", ".ovr", ".prj", ".msk")
 
 
@@ -78,6 +80,8 @@ def read_imagery(folder, paths="image.*", kind="grid", gsd_m=2.0, **settings):
     assert sources.files(sections)
     grid = dict(crs=small_city.CRS, gsd_m=gsd_m)
     with Imagery(**sections["imagery"], **grid) as imagery:
+        if _cells(imagery) > MOST_CELLS:
+            return
         try:
             city = city_lib.gather(sections, imagery)
         except InputError as error:
@@ -91,6 +95,11 @@ def read_imagery(folder, paths="image.*", kind="grid", gsd_m=2.0, **settings):
         records = list(city_lib.encoded(city, imagery, chosen, tiles.Writer("png")))
     assert len(records) == len(chosen)
     assert (city.regions.coverage > 0).all()
+
+
+def _cells(imagery):
+    west, south, east, north = imagery.bounds_m
+    return (east - west) * (north - south) / small_city.TILE_M**2
 
 
 def read_regions(path, **settings):

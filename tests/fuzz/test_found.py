@@ -4,7 +4,9 @@ import json
 import sqlite3
 import struct
 import zipfile
+from types import SimpleNamespace
 
+import containers
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -159,6 +161,16 @@ def test_a_region_without_bounds_is_refused_before_its_tile(tmp_path, far, messa
     _refused("regions geojson", tmp_path, message)
 
 
+def test_a_tag_of_an_extract_that_is_no_text_is_told(tmp_path):
+    path = _written("POIs osm pbf", tmp_path) / "city.osm.pbf"
+    change = SimpleNamespace(
+        rng=SimpleNamespace(choice=lambda blocks: blocks[-1]),
+        bytes=lambda body: body.replace(b"cafe", b"caf\xff"),
+    )
+    path.write_bytes(containers.pbf(change, path.read_bytes()))
+    _refused("POIs osm pbf", tmp_path, "cannot be read as an OpenStreetMap extract")
+
+
 # ---- arrays, weights, images, reports ----
 
 
@@ -274,6 +286,12 @@ def test_a_category_that_is_json_without_bottom_is_a_name(tmp_path):
     path = _written("POIs csv", tmp_path) / "pois.csv"
     path.write_text(path.read_text().replace("cafe", DEEP, 1))
     readers.READERS["POIs csv"].read(tmp_path)
+
+
+def test_json_lines_without_bottom_are_told(tmp_path):
+    path = _written("POIs jsonl", tmp_path) / "pois.jsonl"
+    path.write_text(f'{{"category": {DEEP}}}\n' + path.read_text())
+    _refused("POIs jsonl", tmp_path, "pois.jsonl: ")
 
 
 def test_xml_without_bottom_beside_an_image(tmp_path):
