@@ -72,7 +72,7 @@ def test_a_record_that_cannot_be_read(records_dir, monkeypatch, denied):
 @pytest.mark.parametrize("error", REFUSED[:3], ids=repr)
 def test_vectors_and_folds_that_cannot_be_read(records_dir, monkeypatch, error):
     source = RecordSource(records_dir)
-    monkeypatch.setattr(np, "load", _raising(error))
+    monkeypatch.setattr(type(source.records_dir), "read_bytes", _raising(error))
     with pytest.raises(InputError, match="vectors.npy: cannot.*Nothing was changed"):
         source.category_vectors()
     monkeypatch.setattr(type(source.records_dir), "open", _raising(error))
