@@ -41,7 +41,7 @@ def coordinates(
             _numbers(table, columns.x, decimal, source.path),
             _numbers(table, columns.y, decimal, source.path),
         )
-    points = poi_sources.places(table)
+    points = poi_sources.places(source.path, table)
     return points.x.to_numpy(float), points.y.to_numpy(float)
 
 
