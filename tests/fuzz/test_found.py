@@ -329,3 +329,17 @@ def test_bands_are_numbers(tmp_path):
     path = small_city.write_raster(tmp_path / "a.tif", small_city.pixels())
     found = checks.problems([str(path)], (1, "2", 3))
     assert len(found) == 1 and "three band numbers are needed" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("mean", np.zeros(3), r"mean has shape \(3,\), components \(3, 4\)"),
+        ("scale", np.nan, "numbers that are not finite"),
+        ("phrases", np.float64(1), "cannot be read"),
+    ],
+)
+def test_parts_of_a_text_space_fit_each_other(tmp_path, part, value, message):
+    path = _written("text space", tmp_path) / "category_text.npz"
+    np.savez(path, **{**arrays.load_npz(path), part: value})
+    _refused("text space", tmp_path, message)
