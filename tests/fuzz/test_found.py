@@ -334,7 +334,7 @@ def test_bands_are_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("mean", np.zeros(3), r"mean has shape \(3,\), components \(3, 4\)"),
+        ("mean", np.zeros(3), "cannot be read"),  # here by the check of axes
         ("scale", np.nan, "numbers that are not finite"),
         ("phrases", np.float64(1), "cannot be read"),
     ],
