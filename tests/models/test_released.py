@@ -149,15 +149,17 @@ def test_five_steps_have_the_released_losses(five_steps):
 
 
 def test_five_steps_end_at_the_released_parameters(five_steps):
-    """To 1e-3 as a whole, single arrays to 5e-3.
+    """To 5e-3 as a whole, single arrays to 3e-2.
 
     Adam divides a gradient by its own size, so rounding grows: the same five steps in
-    float64 are 1.6e-4 from ours and 1.4e-4 from PyTorch's in float32.
+    float64 are 1.6e-4 from ours and 1.4e-4 from PyTorch's in float32. Beside other work
+    threads split sums otherwise: one array was 1.5e-2 off, once in some thirty runs.
+    The steps themselves change arrays by tenths.
     """
     twins, _ = five_steps
     squared = []
     for name, (ours, theirs) in twins.parameters().items():
         squared.append((np.sum((ours - theirs) ** 2), np.sum(theirs**2)))
-        assert squared[-1][0] <= 5e-3**2 * squared[-1][1], name
+        assert squared[-1][0] <= 3e-2**2 * squared[-1][1], name
     distance, size = np.sqrt(np.sum(squared, axis=0))
-    assert distance <= 1e-3 * size
+    assert distance <= 5e-3 * size
