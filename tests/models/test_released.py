@@ -153,8 +153,7 @@ def test_five_steps_end_at_the_released_parameters(five_steps):
 
     Adam divides a gradient by its own size, so rounding grows: the same five steps in
     float64 are 1.6e-4 from ours and 1.4e-4 from PyTorch's in float32. Beside other work
-    threads split sums otherwise: one array was 1.5e-2 off, once in some thirty runs.
-    The steps themselves change arrays by tenths.
+    threads split sums otherwise, and once one array was 1.5e-2 off.
     """
     twins, _ = five_steps
     squared = []
