@@ -136,9 +136,19 @@ def regions(seed, b=16, slots=12, size_px=64):
 
 @pytest.fixture(scope="module")
 def five_steps():
-    """The twins after five steps on five batches, and the losses on the way."""
-    twins = Twins()
-    losses = [twins.step(*regions(seed)) for seed in range(5)]
+    """The twins after five steps on five batches, and the losses on the way.
+
+    PyTorch takes one thread: several split its sums as the machine is busy, and Adam
+    makes much of rounding.
+    """
+    torch = import_oracle("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        twins = Twins()
+        losses = [twins.step(*regions(seed)) for seed in range(5)]
+    finally:
+        torch.set_num_threads(threads)
     return twins, np.array(losses)
 
 
@@ -149,16 +159,15 @@ def test_five_steps_have_the_released_losses(five_steps):
 
 
 def test_five_steps_end_at_the_released_parameters(five_steps):
-    """To 5e-3 as a whole, single arrays to 3e-2.
+    """To 1e-3 as a whole, single arrays to 5e-3.
 
     Adam divides a gradient by its own size, so rounding grows: the same five steps in
-    float64 are 1.6e-4 from ours and 1.4e-4 from PyTorch's in float32. Beside other work
-    threads split sums otherwise, and once one array was 1.5e-2 off.
+    float64 are 1.6e-4 from ours and 1.4e-4 from PyTorch's in float32.
     """
     twins, _ = five_steps
     squared = []
     for name, (ours, theirs) in twins.parameters().items():
         squared.append((np.sum((ours - theirs) ** 2), np.sum(theirs**2)))
-        assert squared[-1][0] <= 3e-2**2 * squared[-1][1], name
+        assert squared[-1][0] <= 5e-3**2 * squared[-1][1], name
     distance, size = np.sqrt(np.sum(squared, axis=0))
-    assert distance <= 5e-3 * size
+    assert distance <= 1e-3 * size
