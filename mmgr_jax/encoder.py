@@ -247,13 +247,13 @@ class Encoder:
         def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             pooled, groups = read(self.model, variables, batch["image"])
             if self.model.learning.locked:
-                adapt = functools.partial(self.model.apply, variables, pooled)
-                groups |= {"adapter": adapt(method="adapt_image")}
+                adapter = self._apply(variables, pooled, method="adapt_image")
+                groups |= {"adapter": adapter}
             return groups
 
         def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
             pooled, _ = read(self.model, variables, batch["image"])
-            return {"": self.model.apply(variables, pooled, method="project_image")}
+            return {"": self._apply(variables, pooled, method="project_image")}
 
         return self._jitted(embed), self._jitted(project)
 
@@ -262,15 +262,17 @@ class Encoder:
         """The same of POI sets."""
 
         def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            encode = functools.partial(self.model.apply, variables, PoiSets.of(batch))
-            return encode(apart=True, method="encode_pois")
+            pois = PoiSets.of(batch)
+            return self._apply(variables, pois, apart=True, method="encode_pois")
 
         def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            apply = functools.partial(self.model.apply, variables)
-            pooled = apply(PoiSets.of(batch), method="encode_pois")
-            return {"": apply(pooled, method="project_pois")}
+            pooled = self._apply(variables, PoiSets.of(batch), method="encode_pois")
+            return {"": self._apply(variables, pooled, method="project_pois")}
 
         return self._jitted(embed), self._jitted(project)
+
+    def _apply(self, variables: Tree, *inputs: Any, **options: Any) -> Any:
+        return self.model.apply(variables, *inputs, **options)
 
     def _jitted(self, encode: Callable[..., Any]) -> Callable[..., Any]:
         whole, rows = sharding.replicated(self._mesh), sharding.split(self._mesh)

@@ -15,6 +15,7 @@ import pandas as pd
 import pyogrio
 import shapely
 from jaxtyping import Shaped
+from shapely.errors import GEOSException
 
 from data_prep.files import arrow_files, csv_files, encodings, shapefiles, table_formats
 from data_prep.files.arrow_files import Header
@@ -142,6 +143,7 @@ def moved(
     Raises:
         InputError: If their coordinates lie nowhere in it.
     """
+    assert geometry.crs is not None  # else `to_crs` refuses
     found = geometry.to_crs(crs).to_numpy()
     if not (np.abs(shapely.get_coordinates(found)) <= _FARTHEST_M).all():
         raise InputError(
@@ -150,6 +152,28 @@ def moved(
             f"{path}`."
         )
     return found
+
+
+def repaired(
+    path: str | Path, geometry: Shaped[np.ndarray, " n"], **how: Any
+) -> Shaped[np.ndarray, " n"]:
+    """Valid geometries in place of those of a file [n].
+
+    Args:
+        path: The file.
+        geometry: Shapely geometries.
+        **how: For `shapely.make_valid`.
+
+    Raises:
+        InputError: If one is past repair.
+    """
+    try:
+        return shapely.make_valid(geometry, **how)
+    except GEOSException as error:
+        raise InputError(
+            f"{path}: an outline that crosses itself cannot be repaired ({error}). "
+            f"Repair it with `ogr2ogr -makevalid OUT {path}`, or delete its row."
+        ) from error
 
 
 def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:

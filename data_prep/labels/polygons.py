@@ -69,7 +69,9 @@ def read(
         told["rows without a polygon"] = int(empty.sum())
     # Repairs turn a bow tie into two triangles; lines and points that fall off have
     # no area and do not count.
-    return table.set_geometry(shapely.make_valid(table.geometry.to_numpy())), told
+    return table.set_geometry(
+        tables.repaired(source.path, table.geometry.to_numpy())
+    ), told
 
 
 def _counts(

@@ -42,7 +42,7 @@ def coordinates(
             _numbers(table, columns.x, decimal, source.path),
             _numbers(table, columns.y, decimal, source.path),
         )
-    points = sources.places(table)
+    points = sources.places(source.path, table)
     return points.x.to_numpy(float), points.y.to_numpy(float)
 
 

@@ -120,8 +120,8 @@ def _read(
     polygon = tables.moved(path, gpd.GeoSeries(raw[usable], crs=table.crs), crs)
     names, row = names[usable], np.flatnonzero(usable) + 1
     broken = ~shapely.is_valid(polygon)
-    polygon[broken] = shapely.make_valid(
-        polygon[broken], method="structure", keep_collapsed=False
+    polygon[broken] = tables.repaired(
+        path, polygon[broken], method="structure", keep_collapsed=False
     )
     gone = shapely.is_empty(polygon)
     _log(path, "repaired", names[broken], row[broken])

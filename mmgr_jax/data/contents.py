@@ -11,11 +11,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mmgr_jax.disk import files
 
@@ -43,24 +41,6 @@ def of_file(path: str | Path) -> str:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-class OfTable:
-    """SHA-256 of names, vectors and metadata of a table that is read in parts."""
-
-    def __init__(self) -> None:
-        """Of no rows yet."""
-        self._names, self._values = hashlib.sha256(), hashlib.sha256()
-
-    def add(self, names: Sequence[str], values: np.ndarray) -> None:
-        """Takes the next rows, however their values are laid out."""
-        self._names.update("".join(f"{name}\n" for name in names).encode())
-        self._values.update(np.ascontiguousarray(values, np.float32).tobytes())
-
-    def sha256(self, metadata: Mapping[str, Any]) -> str:
-        """The hash of all rows, and of what is said of them."""
-        told = (dict(metadata), self._names.hexdigest(), self._values.hexdigest())
-        return of_value(told)
 
 
 def files_in(folder: Path) -> list[Path]:

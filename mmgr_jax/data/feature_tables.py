@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float
 
-from mmgr_jax.data import contents
+from mmgr_jax.data import seals
 from mmgr_jax.data.feature_files import (
     ALPHAEARTH,
     METADATA,
@@ -113,7 +113,7 @@ class _Seal:
         self._told = self._metadata.pop("sha256", None)
         if opened.features != (self._metadata.get("column"),):
             self._told = None  # other columns are asked for
-        self._found = contents.OfTable()
+        self._found = seals.OfTable()
 
     def add(self, batch: pa.RecordBatch) -> None:
         if self._told is not None:

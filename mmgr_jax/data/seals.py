@@ -1,4 +1,4 @@
-"""What vouches for records: hashes of the manifest's fields, of files, of inputs."""
+"""What vouches for records and tables: hashes of fields, files, inputs and rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmgr_jax.data import contents
 from mmgr_jax.data.example import Example
@@ -114,3 +116,21 @@ def input_number(example: bytes, place: int) -> int:
 def sum_of_inputs(numbers: Sequence[int]) -> str:
     """`schema.Manifest.inputs_sha256` of the sums of some shards."""
     return f"{sum(numbers) % 2**256:064x}"
+
+
+class OfTable:
+    """SHA-256 of names, vectors and metadata of a table that is read in parts."""
+
+    def __init__(self) -> None:
+        """Of no rows yet."""
+        self._names, self._values = hashlib.sha256(), hashlib.sha256()
+
+    def add(self, names: Sequence[str], values: np.ndarray) -> None:
+        """Takes the next rows, however their values are laid out."""
+        self._names.update("".join(f"{name}\n" for name in names).encode())
+        self._values.update(np.ascontiguousarray(values, np.float32).tobytes())
+
+    def sha256(self, metadata: Mapping[str, Any]) -> str:
+        """The hash of all rows, and of what is said of them."""
+        told = (dict(metadata), self._names.hexdigest(), self._values.hexdigest())
+        return contents.of_value(told)

@@ -169,7 +169,10 @@ def read_image(
     view = plain_view(
         tiles, size_px=size_px, mean=tower.pixel_mean, std=tower.pixel_std
     )
-    apply = functools.partial(model.apply, variables, view, method="encode_image")
+
+    def apply(**options: Any) -> Any:
+        return model.apply(variables, view, method="encode_image", **options)
+
     pooled = apply()
     return pooled, apply(every_stage=True) if every_stage else {"pooled": pooled}
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pyarrow import parquet
 from pyproj.exceptions import CRSError
 
-from mmgr_jax.data import contents
+from mmgr_jax.data import seals
 from mmgr_jax.data.schema import Label
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -83,7 +83,7 @@ def write_embeddings(
         "data_type": "float32",
         "crs": crs,
     }
-    seal = contents.OfTable()
+    seal = seals.OfTable()
     seal.add(region_ids, embeddings)
     described["sha256"] = seal.sha256(json.loads(_json(path, described)))
     table = table.replace_schema_metadata(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from mmgr_jax.errors import check_choice
 from mmgr_jax.models import readout
 from mmgr_jax.models.convolution import Conv
 from mmgr_jax.models.norm import BatchNorm, Devices
@@ -71,6 +72,7 @@ class ResNet(nn.Module):
                 the image itself and of the last map of every stage.
         """
         maps = {"pixels": image}
+        check_choice("model.image_encoder.stem", self.stem, STEMS)
         x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
         norm = partial(BatchNorm, dtype=self.dtype, over=self.norm_over)
         learning = (

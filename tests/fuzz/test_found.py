@@ -172,6 +172,26 @@ def test_a_tag_of_an_extract_that_is_no_text_is_told(tmp_path):
     _refused("POIs osm pbf", tmp_path, "cannot be read as an OpenStreetMap extract")
 
 
+@pytest.mark.parametrize("key", ['LOCAL_CS["x"]', "=1+1", "a,b", "a b"])
+def test_a_key_of_the_rules_that_is_none_is_told(tmp_path, key):
+    path = _written("POIs osm rules", tmp_path) / "rules.csv"
+    quoted = key.replace('"', '""')
+    path.write_text(path.read_text() + f'"{quoted}",x,a,b\n')
+    _refused("POIs osm rules", tmp_path, r"rules.csv: row 5, .*wanted: a key \(of")
+
+
+def test_an_outline_past_repair_is_told(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise shapely.errors.GEOSException("Segment vertex does not intersect ring")
+
+    monkeypatch.setattr(shapely, "make_valid", fail)
+    for name in ("regions gpkg", "label polygons gpkg"):
+        folder = tmp_path / name
+        folder.mkdir()
+        _written(name, folder)
+        _refused(name, folder, "zones.gpkg: an outline .*cannot be repaired .Segment")
+
+
 # ---- arrays, weights, images, reports ----
 
 
@@ -299,7 +319,27 @@ def test_xml_without_bottom_beside_an_image(tmp_path):
     assert side_files.of_statistics(side) is None
 
 
+def test_the_stem_of_a_resnet_is_one_that_there_is(tmp_path):
+    path = _written("training settings", tmp_path) / "settings.txt"
+    path.write_text(path.read_text().replace("stem=conv7s4", "stem=none"))
+    _refused("training settings", tmp_path, "config.model.image_encoder.stem='none'")
+
+
 def test_bands_are_numbers(tmp_path):
     path = small_city.write_raster(tmp_path / "a.tif", small_city.pixels())
     found = checks.problems([str(path)], (1, "2", 3))
     assert len(found) == 1 and "three band numbers are needed" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("mean", np.zeros(3), "cannot be read"),  # here by the check of axes
+        ("scale", np.nan, "numbers that are not finite"),
+        ("phrases", np.float64(1), "cannot be read"),
+    ],
+)
+def test_parts_of_a_text_space_fit_each_other(tmp_path, part, value, message):
+    path = _written("text space", tmp_path) / "category_text.npz"
+    np.savez(path, **{**arrays.load_npz(path), part: value})
+    _refused("text space", tmp_path, message)

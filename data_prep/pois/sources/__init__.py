@@ -10,11 +10,12 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 from jaxtyping import Bool
 
 from data_prep.files import encodings, tables
@@ -128,8 +129,16 @@ def open_source(
     return Source(path, kind, layer, text, osm, header, columns)
 
 
-def places(table: pd.DataFrame) -> gpd.GeoSeries:
-    """One point a row: a geometry that is none is answered by a point inside it."""
+def places(path: str, table: pd.DataFrame) -> gpd.GeoSeries:
+    """One point a row: a geometry that is none is answered by a point inside it.
+
+    Args:
+        path: The file, for messages.
+        table: Its rows.
+
+    Raises:
+        InputError: If an outline is past repair.
+    """
     assert isinstance(table, gpd.GeoDataFrame)
     geometry = table.geometry
     other = geometry.geom_type.dropna()
@@ -140,8 +149,8 @@ def places(table: pd.DataFrame) -> gpd.GeoSeries:
     logging.info("geometries answered by a point inside them: %s", counts)
     rows = geometry.index.isin(other.index)
     points = geometry.copy()
-    chosen = cast(gpd.GeoSeries, geometry[rows])  # pandas' stubs know no subclasses
-    points[rows] = chosen.make_valid().representative_point()
+    outlines = tables.repaired(path, geometry[rows].to_numpy())
+    points[rows] = shapely.point_on_surface(outlines)
     return points
 
 

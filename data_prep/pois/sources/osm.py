@@ -37,6 +37,8 @@ _FIELDS = ("key", "value", "category", "parent")
 # Columns of tables with the name of an element, and such a name.
 _IDS = ("@id", "id")
 _ELEMENT = re.compile(r"(?:node|way|relation)/\d+")
+# A key; with other characters the condition that GDAL is given would be another.
+_KEY = re.compile(r"[\w:.\-]+")
 _TAGS_SHOWN = 5
 
 
@@ -53,7 +55,7 @@ def header(path: str) -> tables.Header:
     """Columns and CRS of what `load` makes of an extract.
 
     Raises:
-        pyogrio.errors.DataSourceError: If it is none.
+        InputError: If it is none, or damaged.
     """
     osm_readers.probe(path)
     return tables.Header(COLUMNS, CRS, True, None)
@@ -155,11 +157,13 @@ def read_rules(path: str | Path) -> dict[str, dict[str, Rule]]:
     for rank, row in enumerate(lines):
         key, value, category, parent = (_plain(row[name]) for name in _FIELDS)
         of_key = rules.setdefault(key, {})
-        if not key or not value or value in of_key or bool(category) != bool(parent):
+        is_key = bool(_KEY.fullmatch(key))
+        if not is_key or not value or value in of_key or bool(category) != bool(parent):
             line = ",".join((key, value, category, parent))
             raise InputError(
-                f"{path}: row {rank + 1}, {line!r}: wanted: a key and a value, "
-                "each pair once, and either both category and parent or neither."
+                f"{path}: row {rank + 1}, {line!r}: wanted: a key (of "
+                "letters, digits and _:.-) and a value, each pair once, and either "
+                "both category and parent or neither."
             )
         of_key[value] = Rule(rank, category, parent)
     return rules
