@@ -19,8 +19,7 @@ from mmgr_jax.errors import InputError
 
 METHODS = ("linear", "percentile")
 Setting: TypeAlias = Sequence[Any] | None
-"""`config.imagery.stretch`: None; ("linear", low, high), a number for all bands or one
-for each; ("percentile", low, high) with percentages."""
+"""`config.imagery.stretch`, see `ImagerySettings`."""
 
 _KEY = "config.imagery.stretch"
 _ALLOWED = (

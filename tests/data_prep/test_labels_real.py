@@ -11,9 +11,9 @@ import small_regions
 
 from configs import common
 from configs.santa_monica import FUNCTION_OF_LAND_USE
-from data_prep import labels
-from data_prep.labels import LabelSource
 from data_prep.labels import check as label_checks
+from data_prep.labels import extraction
+from data_prep.labels.settings import LabelSettings
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UTM_11, UTM_35 = "EPSG:26911", "EPSG:32635"
@@ -45,9 +45,9 @@ def _chips(folder):
 
 
 def _extract(name, settings, regions, crs):
-    source = LabelSource(**settings.to_dict())
+    source = LabelSettings(**settings.to_dict())
     assert label_checks.problems(name, settings.to_dict(), None) == []
-    return labels.extract(name, source, regions, crs)
+    return extraction.extract(name, source, regions, crs)
 
 
 @pytest.mark.parametrize("of_chips", [False, True])
