@@ -60,7 +60,7 @@ def problems(setting: Setting) -> list[str]:
     if setting is None:
         return []
     wrong = [f"{_KEY} is {setting!r}; allowed: {_ALLOWED}."]
-    if isinstance(setting, str) or len(setting) != 3 or setting[0] not in METHODS:
+    if len(setting) != 3 or setting[0] not in METHODS:
         return wrong
     method, low, high = setting
     if method == "percentile":

@@ -164,7 +164,7 @@ def test_a_sample_of_one_number_is_refused(tmp_path):
     [
         ("linear", 0), ("linear", 5, 5), ("linear", (0, 0), (1, 1)),
         ("percentile", 2, 101),
-        ("percentile", 98, 2), ("sigma", 1, 2), "linear", ("linear", "0", "9"),
+        ("percentile", 98, 2), ("sigma", 1, 2), ("linear",), ("linear", "0", "9"),
         ("linear", 0, float("inf")), ("linear", (0, 9, 0), (1, 1, 1)),
     ],
 )  # fmt: skip
@@ -173,6 +173,11 @@ def test_a_senseless_stretch_is_explained(tmp_path, setting):
     found = problems(path, stretch=setting)
     assert len(found) == 1 and "config.imagery.stretch is" in found[0]
     assert '("linear", LOW, HIGH)' in found[0]
+
+
+def test_a_stretch_is_a_tuple():
+    with pytest.raises(InputError, match="imagery.stretch='linear'; allowed: a tuple"):
+        read(ImagerySettings, dict(stretch="linear"), "imagery")
 
 
 def test_nan_as_nodata_is_explained():

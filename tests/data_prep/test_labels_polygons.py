@@ -110,7 +110,7 @@ def test_a_class_is_that_of_most_land(tmp_path):
     names = np.array(["park", "town", "mill"])
     said = rng.choice(names, 60)
     source = _blocks(
-        tmp_path, _cells(rng, 60), said, "class", "1", classes=names.tolist()
+        tmp_path, _cells(rng, 60), said, "class", "1", classes=tuple(names.tolist())
     )
     shares, _ = _extract(
         dataclasses.replace(source, kind="share"), _regions(rows=5, columns=5)

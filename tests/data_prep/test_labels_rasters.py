@@ -47,8 +47,7 @@ def _extract(source, regions, crs=small_city.CRS):
 
 
 def _problems(source, extent_deg=None):
-    settings = {k: getattr(source, k) for k in source.__dataclass_fields__}
-    return label_checks.problems("people", settings, extent_deg)
+    return label_checks.problems("people", source, extent_deg)
 
 
 def _pixels(grid, shape):

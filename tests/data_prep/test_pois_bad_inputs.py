@@ -268,7 +268,7 @@ BAD_INPUTS = [
     (_no_such_crs, r"config.pois.crs: CRS 'EPSG:0' is unknown"),
     (_layers, r"has 2 layers; config.pois.layer must name one of 'shops', 'parks'"),
     (_no_such_layer, r"has no layer 'shop'.*its layers: 'shops'"),
-    (_datum, r"config.pois.datum is 'GCJ02'; allowed: wgs84, gcj02, bd09"),
+    (_datum, r"config.pois.datum='GCJ02'; allowed: 'wgs84', 'gcj02' or"),
     (_no_category, r"no usable POI among its 3 rows \(3 missing category\)"),
     (_half_parquet, r"pois.parquet: cannot be read .*truncated"),
     (_damaged_parquet, r"pois.parquet: cannot be read .*truncated"),
@@ -282,7 +282,7 @@ BAD_INPUTS = [
     (_decimal_comma, r"'lon' holds .* a decimal comma, such as '123,0' in row 1. Set"),
     (_semicolons, r"is one column when split at ','. Set config.pois.separator to ';'"),
     (_ragged, r"pois.csv: .*line 3.*as many fields as the header"),
-    (_format, r"pois.format is 'Overture'; allowed: table, overture, osm"),
+    (_format, r"pois.format='Overture'; allowed: 'overture', 'osm' or"),
     (_missing, r"pois.csv': no such file. Wanted: GeoParquet.*column\(s\) 'category'"),
 ]
 

@@ -34,13 +34,13 @@ def test_each_file_is_a_region_named_by_its_stem(tmp_path):
     ]
     with small_regions.open_imagery(*paths) as imagery:
         regions = cut(imagery, kind="chips")
-        tiles = [tiles.read(imagery, regions, index) for index in range(3)]
+        shown = [tiles.read(imagery, regions, index) for index in range(3)]
     assert regions.ids == ["a_1", "b.5", "c_2"]
     west, south = small_city.place_m(2.5, 2.125)
     east, north = small_city.place_m(3.5, 1.125)
     assert regions.bounds_m[1].tolist() == [west, south, east, north]
     pixels = np.moveaxis(small_regions.noise(16, 16), 0, -1)
-    for tile in tiles:
+    for tile in shown:
         np.testing.assert_array_equal(tile, pixels)
     assert regions.overlap_groups().tolist() == [0, 1, 2]
 
