@@ -69,7 +69,8 @@ def read(kind: type[S], given: Any, key: str = "") -> S:
             )
         values[name] = _read(hints[name], value, _join(key, name))
     if missing := [name for name in _needed(kind) if name not in values]:
-        raise InputError(f"config.{key} lacks {', '.join(missing)}; give a value each.")
+        where = f"config.{key}" if key else "config"
+        raise InputError(f"{where} lacks {', '.join(missing)}; give a value each.")
     return kind(**values)
 
 

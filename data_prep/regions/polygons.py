@@ -51,7 +51,7 @@ def candidates(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidat
         InputError: If no polygon meets the imagery, or one is too large to fit.
     """
     found = _read(settings.polygons, crs)
-    path = settings.polygons.path
+    path = settings.polygons.path or ""
     near = _touches(found.polygon, imagery.footprints_m)
     if not near.any():
         raise InputError(_all_outside(path, found.polygon, imagery))

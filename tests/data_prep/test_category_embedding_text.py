@@ -12,13 +12,13 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from test_category_embedding import SETTINGS, TEXT
 
-from configs import common
 from data_prep import build, comparison
 from data_prep import settings as settings_lib
 from data_prep.category_embedding import command, names, neighbours, text
 from data_prep.category_embedding import vectors as vectors_lib
 from data_prep.category_embedding.settings import CategoryVectorSettings
 from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from mmgr_jax.data import schema, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
@@ -400,9 +400,7 @@ def test_names_need_a_column():
 def test_names_of_a_real_file(wordllama):
     if not SANTA_MONICA.exists():
         pytest.skip(f"needs {SANTA_MONICA}")
-    settings = common.base("any", "EPSG:26911").pois.to_dict()
-    settings["path"] = str(SANTA_MONICA)
-    table = pois.read(**settings, city_crs="EPSG:26911")
+    table = pois.read(PoiSettings(str(SANTA_MONICA)), city_crs="EPSG:26911")
     assert len(table.name) == len(table) and (table.name != "").sum() > 800
     made = vectors_lib.make(table, _settings(names_per_category=4))
     k = len(table.categories)
