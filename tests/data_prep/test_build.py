@@ -241,14 +241,13 @@ def test_without_its_pois_a_city_is_built_again_for_other_vectors(config):
 
 
 def test_unfit_vector_settings_are_named_with_all_else(config):
-    config.category_vectors.update(dim=0, method="word2vec")
+    config.category_vectors.method = "table"
     config.imagery.bands = (1, 2)
     with pytest.raises(InputError) as error:
         build.build(config, dry_run=True)
     for text in (
-        "3 problem(s)",
-        "config.category_vectors.method is 'word2vec'; allowed: 'skipgram'",
-        "config.category_vectors.dim is 0",
+        "2 problem(s)",
+        "config.category_vectors.table.path None: no such file. Wanted: CSV",
         "config.imagery.bands",
     ):
         assert text in str(error.value)
