@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.table import Row
+from mmgr_jax.losses.settings import Implementation, LossSettings
+from mmgr_jax.settings import FloatName
 
 ABOUT = """Both contrastive losses, forward and backward.
 
@@ -242,16 +244,17 @@ def _optax(batch: int) -> Callable[[], None]:
     return _jitted(loss, batch)
 
 
-def _ours(implementation: str) -> Callable[[int], Callable[[], None]]:
+def _ours(implementation: Implementation) -> Callable[[int], Callable[[], None]]:
     def make(batch: int) -> Callable[[], None]:
         return _jitted(_loss(implementation, None), batch)
 
     return make
 
 
-def _loss(implementation: str, mesh: Any, matmul_dtype: str = "float32") -> Callable:
+def _loss(
+    implementation: Implementation, mesh: Any, matmul_dtype: FloatName = "float32"
+) -> Callable:
     from mmgr_jax.losses.contrastive import mmgr_loss
-    from mmgr_jax.losses.settings import LossSettings
 
     settings = LossSettings(
         temperature=TEMPERATURE,
@@ -275,7 +278,9 @@ def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
     return lambda: jax.block_until_ready(program(z_image, z_poi))
 
 
-def _lowered(way: str, batch: int, mesh: Any, matmul_dtype: str = "bfloat16") -> Any:
+def _lowered(
+    way: Implementation, batch: int, mesh: Any, matmul_dtype: FloatName = "bfloat16"
+) -> Any:
     """The loss and its gradient over a mesh, from shapes alone."""
     import jax
     import jax.numpy as jnp

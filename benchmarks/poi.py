@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import turns
 from benchmarks.table import Row
+from mmgr_jax.models.settings import PoiEncoderName, PoiEncoderSettings
 
 ABOUT = """The POI encoders: category vectors, pooled; forward and gradient.
 
@@ -27,7 +28,7 @@ PEERS = {
     "set2set, torch_geometric": os.cpu_count() or 1,
     "set2set, torch_geometric, one thread": 1,
 }
-ENCODERS = ("set2set", "gcn_set2set", "attention")
+ENCODERS: tuple[PoiEncoderName, ...] = ("set2set", "gcn_set2set", "attention")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +103,11 @@ def _torch_geometric(batch: int, slots: int, threads: int) -> turns.Way:
     return turns.Way(call, {"device": name})
 
 
-def _ours(name: str, batch: int, slots: int) -> turns.Way:
+def _ours(name: PoiEncoderName, batch: int, slots: int) -> turns.Way:
     import jax
     import jax.numpy as jnp
 
     from mmgr_jax.models import poi
-    from mmgr_jax.models.settings import PoiEncoderSettings
     from mmgr_jax.typing import PoiSets
 
     rng = np.random.default_rng(2)

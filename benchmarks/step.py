@@ -10,6 +10,9 @@ from typing import Any
 
 from benchmarks import turns
 from benchmarks.table import Row
+from mmgr_jax.losses.settings import LossSettings
+from mmgr_jax.models.settings import BatchStatistics, ModelSettings
+from mmgr_jax.settings import FloatName
 
 ABOUT = """The training step: ResNet-50 on two views, Set2Set, both losses, Adam.
 
@@ -21,9 +24,13 @@ turns; a figure is the median of the rounds. The share of the roofline is that o
 compiled step's products or traffic, whichever takes longer at the chip's peak.
 """
 SLOTS = 32  # POIs of a region
-GPU, CPU = ("cuda", 256, 224, "bfloat16"), ("cpu", 8, 96, "float32")
+GPU: tuple[str, int, int, FloatName] = ("cuda", 256, 224, "bfloat16")
+CPU: tuple[str, int, int, FloatName] = ("cpu", 8, 96, "float32")
 RELEASED, BEST, COMPILED = "released, PyTorch", "best, PyTorch", "compiled, PyTorch"
-OURS = {"joint": "ours, joint statistics", "per_view": "ours, statistics per view"}
+OURS: dict[BatchStatistics, str] = {
+    "joint": "ours, joint statistics",
+    "per_view": "ours, statistics per view",
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +84,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-def defaults() -> tuple[str, int, int, str]:
+def defaults() -> tuple[str, int, int, FloatName]:
     """Device, regions, pixels and type to measure with on this machine."""
     import torch
 
@@ -103,7 +110,9 @@ def _torch(form: str, batch: int, size: int, given: dict[str, Any]) -> turns.Way
     return turns.Way(forms[form](batch, size, SLOTS, **given), {"device": device})
 
 
-def ours(batch: int, size: int, dtype: str, statistics: str) -> turns.Way:
+def ours(
+    batch: int, size: int, dtype: FloatName, statistics: BatchStatistics
+) -> turns.Way:
     """Our step, compiled, on views that are on the device already.
 
     Args:
@@ -130,7 +139,7 @@ def ours(batch: int, size: int, dtype: str, statistics: str) -> turns.Way:
 
 
 def program(
-    batch: int, size: int, dtype: str, statistics: str
+    batch: int, size: int, dtype: FloatName, statistics: BatchStatistics
 ) -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """The jitted step, and what makes its state and its other arguments.
 
@@ -144,9 +153,7 @@ def program(
     import jax.numpy as jnp
     import optax
 
-    from mmgr_jax.losses.settings import LossSettings
     from mmgr_jax.models import mmgr
-    from mmgr_jax.models.settings import ModelSettings
     from mmgr_jax.train import step as train_step
 
     platform = jax.default_backend()

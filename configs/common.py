@@ -11,9 +11,17 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from data_prep.category_embedding.settings import CategoryVectorSettings
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.labels.settings import LabelKind, LabelSettings
+from data_prep.pois.settings import PoiSettings
+from data_prep.records.settings import RecordSettings
+from data_prep.regions.settings import RegionSettings
+from data_prep.settings import CitySettings
+from data_prep.splits.settings import BlockSettings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.devices.settings import (
@@ -59,108 +67,16 @@ def base(name: str, crs: str) -> ConfigDict:
     c.profile = placeholder(str)  # steps to trace, such as "10:20"; see docs/input.md
 
     # ---- data preparation (data_prep.build) ----
-    c.city = dict(name=name, crs=crs)
-    c.toy_city = None  # data_prep.toy_city.generate, when the raw files are absent
-    c.released = None  # data_prep.import_released.sample.read, in place of the rest
-    c.imagery = dict(  # data_prep.imagery.Imagery
-        paths=(),  # GeoTIFF files, VRT mosaics or glob patterns
-        bands=(1, 2, 3),  # red, green, blue; counted from 1
-        nodata=placeholder(float),  # of missing pixels, where the files do not say
-        stretch=placeholder(tuple),  # to 8 bits: ("linear", 0, 3000), see Imagery
-        overlap="first",  # which file by path shows ground of several; or "last"
-        ignore=(),  # what files say wrongly: "alpha", "colors"
-        grid=placeholder(str),  # "xyz", "tms": files are tiles z/x/y of a web map
-        folders=(),  # where mosaics may name files, beside the folders of `paths`
-    )
-    c.pois = dict(  # data_prep.pois.read
-        path=placeholder(str),  # a table with or without geometries, or .osm.pbf
-        format=placeholder(str),  # "overture"; None: as the file's name says
-        layer=placeholder(str),  # GeoPackage only; None: its only one
-        encoding=placeholder(str),  # of CSV and Shapefile, such as "gb18030"
-        separator=placeholder(str),  # CSV only, such as ";"
-        decimal=".",  # or ",", of numbers written as text
-        crs=placeholder(str),  # of the coordinates; must agree with the file's own
-        datum="wgs84",  # AMap and Tencent deliver "gcj02", Baidu "bd09"
-        category_column="category",  # or a path such as "categories.primary"
-        parent_column=placeholder(str),  # first-level category, where there is one
-        name_column="name",  # with it duplicates are told from neighbours
-        x_column=placeholder(str),  # CSV only: longitude or easting
-        y_column=placeholder(str),  # CSV only: latitude or northing
-        categories=dict(  # data_prep.pois.categories.shared_list
-            path=placeholder(str),  # CSV of the list that cities share; None: no list
-            names=(),  # the list itself, in place of a file
-            parents=(),
-            unknown=placeholder(str),  # takes other categories; None: left out
-        ),
-        osm=dict(  # data_prep.pois.sources.osm.load
-            reader="gdal",  # or "quackosm", see requirements-osm.txt
-            table=placeholder(str),  # CSV: tags -> categories; None: ours
-        ),
-    )
-    c.labels = ConfigDict()  # name -> data_prep.labels.LabelSource
-    c.regions = dict(  # data_prep.regions.cut
-        kind="grid",  # or "h3", "polygons", "chips" (one region a file)
-        tile_size_px=224,
-        gsd_m=1.0,  # ground sampling distance of the tiles
-        min_coverage=0.95,  # share of a region's pixels that must hold imagery
-        max_blank_share=0.99,  # share of a tile that one colour may fill; 1.0: all
-        poi_buffer_m=0.0,  # POIs this far outside a region still belong to it
-        mask_outside=False,  # "h3", "polygons": black outside the region
-        max_regions=placeholder(int),
-        h3=dict(
-            resolution=10,  # about 150 m across
-            containment="overlap",  # or "center"
-        ),
-        polygons=dict(
-            path=placeholder(str),  # GeoParquet, GeoPackage, GeoJSON or Shapefile
-            layer=placeholder(str),  # GeoPackage only; None: its only one
-            id_column=placeholder(str),  # None: a hash of the outline
-            encoding=placeholder(str),  # of a Shapefile, such as "gb18030"
-            fit="refuse",  # or "scale": a large polygon gets coarser pixels
-        ),
-    )
-    c.blocks = dict(  # data_prep.splits.splits.assign
-        size_m=FieldReference(2000.0, field_type=object),  # or "auto": by the labels
-        num_folds=5,  # each is tested once
-        buffer_m=0.0,  # regions this close to a tested one are left out of training
-    )
-    c.records = dict(  # data_prep.records
-        dir=f"data/{name}/records",
-        num_shards=8,
-        image_format="png",  # or "webp", "jpeg", "raw": docs/input.md
-        image_quality=placeholder(int),  # 1 to 100, of "jpeg" and "webp"
-    )
-
-    c.category_vectors = dict(  # data_prep.category_embedding
-        method="skipgram",  # or "random", "onehot", "table", "text"
-        dim=64,
-        seed=0,
-        out=placeholder(str),  # None: the records folder's own table
-        walks=dict(
-            per_poi=5,
-            length=10,
-            region_size_m=placeholder(float),
-            region_factor=0.4,
-            return_bias=1.0,
-            outward_bias=1.0,
-        ),
-        skipgram=dict(
-            num_negatives=5,
-            negatives="absent",
-            hierarchy_weight=0.01,  # relative to the skip-gram loss
-            learning_rate=5e-3,
-            num_steps=400,
-        ),
-        table=dict(path=placeholder(str), category_column="category", columns=()),
-        text=dict(  # docs/text.md
-            model="wordllama",  # or "sentence-transformers"
-            folder=placeholder(str),  # of a model of sentence-transformers
-            template="{name}, {parent}",
-            template_alone="{name}",  # of categories without a parent
-            phrases=placeholder(str),  # CSV of your own: category, phrase
-            names_per_category=0,  # finer categories by names of POIs; 0: none
-        ),
-    )
+    c.city = section(CitySettings(name, crs))
+    c.toy_city = None  # section(ToyCitySettings(...)), when the raw files are absent
+    c.released = None  # section(ReleasedSettings(...)), in place of the rest
+    c.imagery = section(ImagerySettings())
+    c.pois = section(PoiSettings())
+    c.labels = ConfigDict()  # name -> share_label, count_label, ... below
+    c.regions = section(RegionSettings())
+    c.blocks = section(BlockSettings())
+    c.records = section(RecordSettings(dir=f"data/{name}/records"))
+    c.category_vectors = section(CategoryVectorSettings())
 
     # ---- pre-training (mmgr_jax.main) ----
     c.data = section(DataSettings())
@@ -396,7 +312,7 @@ def count_label(path: str, *, unit: str, **given: Any) -> ConfigDict:
     Args:
         path: The file.
         unit: Unit of the sum, such as "persons".
-        **given: More of `data_prep.labels.LabelSource`, such as year and source.
+        **given: More of `LabelSettings`, such as year and source.
     """
     return _label("count", path, unit=unit, **given)
 
@@ -419,7 +335,7 @@ def share_label(
     Args:
         path: The file.
         mapping: What the file says -> the class that is meant; None leaves it out.
-        **given: More of `data_prep.labels.LabelSource`: `column` or `id_column`; the
+        **given: More of `LabelSettings`: `column` or `id_column`; the
             `classes` where they are not the urban functions.
     """
     return _label(
@@ -444,7 +360,7 @@ def class_label(
             `column`.
         classes: Their names.
         mapping: What the file says -> the class that is meant; None leaves it out.
-        **given: More of `data_prep.labels.LabelSource`.
+        **given: More of `LabelSettings`.
     """
     return _label(
         "class", path, classes=tuple(classes), mapping=_pairs(mapping), **given
@@ -458,36 +374,9 @@ def _pairs(
     return tuple((str(said), meant) for said, meant in mapping.items())
 
 
-def _label(kind: str, path: str, **given: Any) -> ConfigDict:
+def _label(kind: LabelKind, path: str, **given: Any) -> ConfigDict:
     """A label's settings, all of them, so that each can be overridden by its key."""
-    settings = dict(
-        kind=kind,
-        path=path,
-        unit="1",
-        band=placeholder(int),  # of a raster, counted from 1; None: its only one
-        column=placeholder(str),
-        id_column=placeholder(str),
-        x_column=placeholder(str),  # points of a CSV: longitude or easting
-        y_column=placeholder(str),
-        crs=placeholder(str),  # of these coordinates
-        encoding=placeholder(str),
-        separator=placeholder(str),
-        folders=(),  # where a mosaic may name files, beside its own folder
-        classes=(),
-        mapping=(),
-        nodata="unknown",
-        min_known=0.5,
-        uncovered="ignore",
-        year=placeholder(int),
-        source="",
-        licence="",
-    )
-    unknown = sorted(set(given) - set(settings))
-    if unknown:
-        raise TypeError(
-            f"a label has no {', '.join(unknown)}; allowed: {', '.join(settings)}"
-        )
-    return ConfigDict(settings | given)
+    return section(LabelSettings(kind=kind, path=path, **given))
 
 
 def parse_variant(argument: str | None, allowed: tuple[str, ...]) -> str:

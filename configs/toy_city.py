@@ -14,6 +14,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import common
+from data_prep.toy_city.settings import ToyCitySettings
+from mmgr_jax.settings import section
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
@@ -41,23 +43,8 @@ def _recommended(c: ConfigDict) -> ConfigDict:
 def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c = common.base(name, crs="EPSG:32651")
     raw = f"data/{name}/raw"
-    c.toy_city = dict(
-        out_dir=raw,
-        seed=0,
-        size_regions=size_regions,
-        region_size_m=128.0,
-        gsd_m=2.0,
-        # Difficulties, all neutral: data_prep/toy_city/difficulty.py, docs/toy_city.md.
-        sensor_noise=0.0,
-        haze=0.0,
-        season=0.0,
-        season_strips_m=0.0,
-        sun_azimuth_deg=144.8,
-        sun_elevation_deg=67.4,
-        poi_shift_m=(0.0, 0.0),
-        poi_scatter_m=0.0,
-        poi_missing=0.0,
-    )
+    # Difficulties, all neutral, are settings of it, too: docs/toy_city.md.
+    c.toy_city = section(ToyCitySettings(out_dir=raw, size_regions=size_regions))
     c.imagery.paths = (f"{raw}/imagery.tif",)
     c.pois.path = f"{raw}/pois.parquet"
     c.pois.crs = "EPSG:4326"

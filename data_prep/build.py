@@ -21,19 +21,24 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, import_released, sources
 from data_prep import check as city_checks
 from data_prep import city as city_lib
-from data_prep import sections as sections_lib
+from data_prep import comparison, sources
+from data_prep import settings as settings_lib
 from data_prep.category_embedding import command as vector_command
+from data_prep.category_embedding import vectors as vectors_lib
 from data_prep.files import disk
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
+from data_prep.import_released import command as released_command
 from data_prep.records import estimate, runners, writer
 from data_prep.records.runners import Runner
 from data_prep.running import progress
+from data_prep.settings import PreparationSettings
+from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, source, texts, tiles
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 _GENERATED_FILE = "generated.json"
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
@@ -85,28 +90,28 @@ def build(
     Raises:
         InputError: Naming everything that is wrong with the sources and settings.
     """
-    if config.get(sections_lib.RELEASED):
+    settings = settings_lib.read(config)
+    if settings.released:
         raise InputError(
             "config.released is set, so there is nothing to build: take the sample "
             "over with `python -m data_prep.import_released --config=...`."
         )
-    sections = sections_lib.read(config)
-    records_dir = sections_lib.records_dir(sections)
+    records_dir = settings.records_dir
     if dry_run:
-        _dry_run(sections, records_dir)
+        _dry_run(settings)
         return records_dir
-    if sections["toy_city"] and not _is_generated(sections):
-        _generate(sections)
-    city_checks.check(sections)
+    if settings.toy_city and not _is_generated(settings):
+        _generate(settings.toy_city)
+    city_checks.check(settings)
     writer.refuse_foreign(records_dir)
     with writer.alone(records_dir):
         start = time.monotonic()
         stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
-        described = sources.describe(sources.files(sections), records_dir, stamps)
-        fingerprint = sources.fingerprint(sections_lib.comparable(sections), described)
+        described = sources.describe(sources.files(settings), records_dir, stamps)
+        fingerprint = sources.fingerprint(comparison.comparable(settings), described)
         if not writer.finish(records_dir, fingerprint):
             work = _Work(records_dir, fingerprint, described, stamps)
-            count = _write(sections, work, run or runners.local())
+            count = _write(settings, work, run or runners.local())
             elapsed = progress.duration(time.monotonic() - start)
             logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
@@ -132,21 +137,21 @@ def ensure(config: ConfigDict) -> Path:
         InputError: If the records are missing or do not fit, and cannot be built; or
             somebody changed them.
     """
-    if config.get(sections_lib.RELEASED):
-        return import_released.ensure(config)
-    sections = sections_lib.read(config)
-    records_dir = sections_lib.records_dir(sections)
+    settings = settings_lib.read(config)
+    if settings.released:
+        return released_command.ensure(config)
+    records_dir = settings.records_dir
     if not (records_dir / schema.MANIFEST_FILE).exists():
         return build(config)
     manifest = schema.Manifest.load(records_dir)
     if not manifest.config:
         return records_dir
-    differing = sections_lib.differing(manifest.config, sections)
+    differing = comparison.differing(manifest.config, settings)
     cause = writer.misfit(
         manifest,
         records_dir,
-        _of_records(differing, manifest, sections),
-        lambda: _changed_sources(manifest, records_dir, sections),
+        _of_records(differing, manifest, settings),
+        lambda: _changed_sources(manifest, records_dir, settings),
     )
     if cause:
         logging.info("%s: %s; building again", records_dir, cause)
@@ -162,13 +167,10 @@ def ensure(config: ConfigDict) -> Path:
     return records_dir
 
 
-def open_imagery(sections: sources.Sections) -> Imagery:
+def open_imagery(settings: PreparationSettings) -> Imagery:
     """The imagery of a config on the pixel grid of its regions."""
-    return Imagery(
-        **sections["imagery"],
-        crs=sections["city"]["crs"],
-        gsd_m=sections["regions"]["gsd_m"],
-    )
+    crs, gsd_m = settings.city.crs, settings.regions.gsd_m
+    return Imagery(settings.imagery, crs=crs, gsd_m=gsd_m)
 
 
 def main() -> None:
@@ -213,20 +215,17 @@ class _Work:
     stamps: contents.Stamps
 
 
-def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
+def _write(settings: PreparationSettings, work: _Work, run: Runner) -> int:
     """Writes the records of checked sources; their number."""
 
     def check() -> None:
-        now = sources.files(sections)
+        now = sources.files(settings)
         sources.refuse_changed(work.described, now, work.stamps)
 
-    settings = sections["records"]
-    tile_writer = writer.tile_writer(settings)
-    with open_imagery(sections) as imagery:
-        city = city_lib.gather(sections, imagery)
-        made = category_embedding.make(
-            city.pois, **sections_lib.vector_settings(sections)
-        )
+    tile_writer = writer.tile_writer(settings.records)
+    with open_imagery(settings) as imagery:
+        city = city_lib.gather(settings, imagery)
+        made = vectors_lib.make(city.pois, settings.category_vectors)
         # Names have done their work, and the city travels to other processes.
         pois = dataclasses.replace(made.pois, name=None)
         city = dataclasses.replace(city, pois=pois)
@@ -234,7 +233,7 @@ def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
             city,
             tile_writer.image_format,
             sources=work.described,
-            config=sections_lib.comparable(sections),
+            config=comparison.comparable(settings),
         )
         writer.write(
             work.records_dir,
@@ -242,7 +241,7 @@ def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
             vectors=made.vectors,
             beside={texts.FILE: made.space.to_bytes()} if made.space else {},
             encode=Encoder(city, imagery, tile_writer),
-            num_shards=settings["num_shards"],
+            num_shards=settings.records.num_shards,
             fingerprint=work.fingerprint,
             run=run,
             region_ids=city.regions.ids,
@@ -253,98 +252,102 @@ def _write(sections: sources.Sections, work: _Work, run: Runner) -> int:
     return len(city.regions)
 
 
-def _dry_run(sections: dict[str, Any], records_dir: Path) -> None:
+def _dry_run(settings: PreparationSettings) -> None:
     """Prints what a build would do; a generated city goes to a scratch folder."""
+    records_dir = settings.records_dir
     with tempfile.TemporaryDirectory() as scratch:
-        if sections["toy_city"] and not _is_generated(sections):
-            sections = _moved(sections, scratch)
-            _generate(sections)
-        city_checks.check(sections)
+        if settings.toy_city and not _is_generated(settings):
+            settings = _moved(settings, settings.toy_city.out_dir, scratch)
+            assert settings.toy_city is not None
+            _generate(settings.toy_city)
+        city_checks.check(settings)
         writer.refuse_foreign(records_dir)
-        with open_imagery(sections) as imagery:
-            city = city_lib.gather(sections, imagery)
-            print(estimate.report(city, imagery, **sections["records"]))
+        with open_imagery(settings) as imagery:
+            city = city_lib.gather(settings, imagery)
+            print(estimate.report(city, imagery, settings.records))
 
 
-def _generate(sections: sources.Sections) -> None:
+def _generate(settings: ToyCitySettings) -> None:
     """Makes the raw files of a generated city."""
-    from data_prep import toy_city
+    from data_prep.toy_city import generator
 
-    settings = sections["toy_city"]
-    logging.info("generating the raw files of a city in %s", settings["out_dir"])
-    mark = Path(settings["out_dir"]) / _GENERATED_FILE
+    logging.info("generating the raw files of a city in %s", settings.out_dir)
+    mark = Path(settings.out_dir) / _GENERATED_FILE
     with disk.writing(mark.parent, "config.toy_city.out_dir"):
         mark.unlink(missing_ok=True)
-        toy_city.generate(**settings)
+        generator.generate(settings)
         mark.write_text(_note(settings), encoding="utf-8")
 
 
-def _is_generated(sections: sources.Sections) -> bool:
+def _is_generated(settings: PreparationSettings) -> bool:
     """Whether the raw files are there and were generated from these settings."""
-    settings = sections["toy_city"]
-    mark = Path(settings["out_dir"]) / _GENERATED_FILE
-    if not all(sources.present(path) for path in sources.named(sections).values()):
+    assert settings.toy_city is not None
+    mark = Path(settings.toy_city.out_dir) / _GENERATED_FILE
+    if not all(sources.present(path) for path in sources.named(settings).values()):
         return False
-    return mark.exists() and mark.read_text(encoding="utf-8") == _note(settings)
+    wanted = _note(settings.toy_city)
+    return mark.exists() and mark.read_text(encoding="utf-8") == wanted
 
 
-def _note(settings: dict[str, Any]) -> str:
+def _note(settings: ToyCitySettings) -> str:
     """What lies beside generated files once they are complete."""
-    from data_prep import toy_city
+    from data_prep.toy_city import generator
 
-    made_by = {"settings": settings, "generator": toy_city.VERSION}
+    told = dataclasses.asdict(settings)
+    made_by = {"settings": told, "generator": generator.VERSION}
     return json.dumps(made_by, indent=2, sort_keys=True) + "\n"
 
 
-def _moved(sections: dict[str, Any], folder: str) -> dict[str, Any]:
-    """The sections with the generated files in another folder."""
-    out_dir = sections["toy_city"]["out_dir"]
+def _moved(
+    settings: PreparationSettings, out_dir: str, folder: str
+) -> PreparationSettings:
+    """The settings with the generated files in another folder."""
 
     def moved(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: moved(item) for key, item in value.items()}
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, tuple):
             return tuple(moved(item) for item in value)
         if isinstance(value, str) and value.startswith(out_dir):
             return folder + value.removeprefix(out_dir)
         return value
 
-    return moved(sections)
+    return read(PreparationSettings, moved(dataclasses.asdict(settings)))
 
 
 def _of_records(
-    differing: Sequence[str], manifest: schema.Manifest, sections: sources.Sections
+    differing: Sequence[str], manifest: schema.Manifest, settings: PreparationSettings
 ) -> list[str]:
     """The settings among those that differ that take a whole build to follow.
 
     Without its POIs only a build can tell what is missing, or generate it. And where
     names part the categories, the vectors' settings decide what the records hold.
     """
-    recipes = (manifest.config, sections_lib.comparable(sections))
+    recipes = (manifest.config, comparison.comparable(settings))
     by_names = any(
-        category_embedding.reads_names(config.get(sections_lib.VECTORS, {}))
+        vectors_lib.reads_names(config.get(comparison.VECTORS, {}))
         for config in recipes
     )
-    if by_names or not sources.present(sections["pois"]["path"] or ""):
+    if by_names or not sources.present(settings.pois.path or ""):
         return list(differing)
-    return [name for name in differing if not name.startswith(sections_lib.VECTORS)]
+    return [name for name in differing if not name.startswith(comparison.VECTORS)]
 
 
 def _changed_sources(
-    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
+    manifest: schema.Manifest, records_dir: Path, settings: PreparationSettings
 ) -> list[str]:
     """Names of the sources that are others than the manifest has; none if all are gone.
 
     Of a generated city, what would generate others counts too.
     """
-    paths = sources.named(sections).values()
+    paths = sources.named(settings).values()
     if not any(sources.present(path) for path in paths):
         logging.info("%s: the sources are not here; taken as it is", records_dir)
         return []
-    if sections["toy_city"] and not _is_generated(sections):
+    if settings.toy_city and not _is_generated(settings):
         return ["the generated city"]
     try:
-        found = sources.files(sections)
+        found = sources.files(settings)
     except InputError:  # of a mosaic; a build says it with all else that is wrong
         return ["a mosaic"]
     return sources.changed_since(manifest, found, records_dir)

@@ -11,16 +11,22 @@ import numpy as np
 import shapely
 from jaxtyping import Float, Int, Int32, UInt8
 
-from data_prep import labels, pois
-from data_prep import regions as regions_lib
 from data_prep.files import crs as crs_lib
-from data_prep.imagery import Imagery
-from data_prep.labels import LabelSource, Values
-from data_prep.pois import PoiTable, graph
+from data_prep.imagery.mosaic import Imagery
+from data_prep.labels.extraction import extract
+from data_prep.labels.known import Values
+from data_prep.labels.settings import LabelSettings
+from data_prep.labels.source import meaning
 from data_prep.pois import assign as assign_lib
+from data_prep.pois import graph
+from data_prep.pois import table as pois
 from data_prep.pois.assign import Assignment
-from data_prep.regions import Regions
+from data_prep.pois.table import PoiTable
+from data_prep.regions.cutting import cut
+from data_prep.regions.regions import Regions
+from data_prep.regions.tiles import read as read_tile
 from data_prep.running import threads
+from data_prep.settings import PreparationSettings
 from data_prep.splits import splits as splits_lib
 from data_prep.splits.splits import Splits
 from mmgr_jax.data import schema, tiles
@@ -61,11 +67,11 @@ class City:
         return float((self.assignment.counts == 0).mean())
 
 
-def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
+def gather(settings: PreparationSettings, imagery: Imagery) -> City:
     """Regions, POIs and labels of a city, from checked sources.
 
     Args:
-        sections: The data preparation sections of the config as plain dicts.
+        settings: The data preparation sections of the config.
         imagery: The open imagery.
 
     Returns:
@@ -74,14 +80,13 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
     Raises:
         InputError: If no region or no POI is left, or a label is unusable.
     """
-    crs = sections["city"]["crs"]
-    regions = regions_lib.cut(imagery, crs, **sections["regions"])
+    crs = settings.city.crs
+    regions = cut(imagery, crs, settings.regions)
     group = regions.overlap_groups()
     noted = {**regions.noted, **_overlapping(group)}
     logging.info("regions: %s", _kept(len(regions), regions.dropped, noted))
-    table = pois.read(
-        **sections["pois"], city_crs=crs, area_deg=_extent_deg(regions, crs)
-    )
+    area_deg = _extent_deg(regions, crs)
+    table = pois.read(settings.pois, city_crs=crs, area_deg=area_deg)
     assignment = assign_lib.assign(table, regions)
     dropped = {**table.dropped, "outside every region": assignment.outside}
     inside = len(table) - assignment.outside
@@ -91,14 +96,14 @@ def gather(sections: Mapping[str, Any], imagery: Imagery) -> City:
         outside[assignment.poi] = False
         logging.info("POIs outside: %s", pois.rows_in_words(table.row[outside]))
     if not inside:
-        raise InputError(_all_outside(sections["pois"]["path"], table, regions))
-    known, told = _labels(sections["labels"], regions, crs)
+        raise InputError(_all_outside(settings.pois.path, table, regions))
+    known, told = _labels(settings.labels, regions, crs)
     splits = splits_lib.assign(
-        regions.ids, regions.centre_m, group, known, **sections["blocks"]
+        regions.ids, regions.centre_m, group, known, settings.blocks
     )
     diagonal_m = assign_lib.diagonal_m(table, assignment.poi)
     return City(
-        name=sections["city"]["name"],
+        name=settings.city.name,
         crs=crs,
         regions=regions,
         pois=table,
@@ -179,7 +184,7 @@ def encoded(
 
     def arguments() -> Iterator[tuple[Any, ...]]:
         for region in regions:
-            tile = regions_lib.read(imagery, city.regions, region)
+            tile = read_tile(imagery, city.regions, region)
             yield city, region, tile, layout, tile_writer
 
     yield from threads.in_order(_encode, arguments())
@@ -225,14 +230,13 @@ def _encode(
 
 
 def _labels(
-    settings: Mapping[str, Any], regions: Regions, crs: str
+    sources: Mapping[str, LabelSettings], regions: Regions, crs: str
 ) -> tuple[dict[str, tuple[schema.Label, Values]], dict[str, Any]]:
     """Meaning and values of each label, and what is worth telling of it."""
     known, told = {}, {}
-    for name, setting in settings.items():
-        source = LabelSource(**setting)
-        values, told[name] = labels.extract(name, source, regions, crs)
-        known[name] = (source.meaning(), values)
+    for name, source in sources.items():
+        values, told[name] = extract(name, source, regions, crs)
+        known[name] = (meaning(source), values)
         shown = (f"{what} {number:,.6g}" for what, number in told[name].items())
         logging.info("label %s: %s", name, ", ".join(shown))
     return known, told
@@ -254,7 +258,7 @@ def _kept(
     return text + (f"; left out: {left_out}" if left_out else "")
 
 
-def _all_outside(path: str, table: PoiTable, regions: Regions) -> str:
+def _all_outside(path: str | None, table: PoiTable, regions: Regions) -> str:
     west, south = regions.bounds_m[:, :2].min(axis=0)
     east, north = regions.bounds_m[:, 2:].max(axis=0)
     return (

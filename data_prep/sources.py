@@ -10,50 +10,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep import imagery
 from data_prep.files import side_files
 from data_prep.imagery import paths
+from data_prep.settings import PreparationSettings
 from mmgr_jax.data import contents, schema
 from mmgr_jax.data.contents import Stamps
 from mmgr_jax.errors import InputError
 
 sha256 = contents.of_file
 
-Sections = Mapping[str, Any]
-"""The data preparation sections of a config as plain dicts."""
 
-
-def named(sections: Sections) -> dict[str, str]:
+def named(settings: PreparationSettings) -> dict[str, str]:
     """The key of each path or pattern the config names, and the path."""
-    found = {
-        f"config.imagery.paths[{index}]": str(path)
-        for index, path in enumerate(sections["imagery"]["paths"])
+    found: dict[str, str | None] = {
+        f"config.imagery.paths[{index}]": path
+        for index, path in enumerate(settings.imagery.paths)
     }
-    pois = sections["pois"]
-    for name, path in (
-        ("path", pois["path"]),
-        ("categories.path", pois["categories"]["path"]),
-        ("osm.table", pois["osm"]["table"]),
-    ):
-        if path:
-            found[f"config.pois.{name}"] = path
-    if (
-        sections["regions"]["kind"] == "polygons"
-        and sections["regions"]["polygons"]["path"]
-    ):
-        found["config.regions.polygons.path"] = sections["regions"]["polygons"]["path"]
-    for name, label in sections["labels"].items():
-        if label.get("path"):
-            found[f"config.labels.{name}.path"] = label["path"]
-    return found
+    pois, regions = settings.pois, settings.regions
+    found["config.pois.path"] = pois.path
+    found["config.pois.categories.path"] = pois.categories.path
+    found["config.pois.osm.table"] = pois.osm.table
+    if regions.kind == "polygons":
+        found["config.regions.polygons.path"] = regions.polygons.path
+    for name, label in settings.labels.items():
+        found[f"config.labels.{name}.path"] = label.path
+    return {key: path for key, path in found.items() if path}
 
 
 def present(path: str) -> bool:
     """Whether a path or pattern of the config names at least one file."""
-    return bool(imagery.expand([path]))
+    return bool(paths.expand([path]))
 
 
-def files(sections: Sections) -> dict[str, Path]:
+def files(settings: PreparationSettings) -> dict[str, Path]:
     """Every file whose content decides the records, by its name.
 
     Beside the files that the config names these are the members of mosaics, of mosaics
@@ -61,9 +50,9 @@ def files(sections: Sections) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     look = side_files.Finder()
-    for key, pattern in named(sections).items():
+    for key, pattern in named(settings).items():
         base = _base(pattern)
-        for path in imagery.expand([pattern]):
+        for path in paths.expand([pattern]):
             name = contents.relative(path, base)
             found |= look.whole(f"{key.removeprefix('config.')}/{name}", path)
     return dict(sorted(found.items()))

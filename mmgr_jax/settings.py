@@ -17,7 +17,7 @@ import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmgr_jax.errors import InputError
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 S = TypeVar("S", bound="Section")
+
+FloatName = Literal["float32", "bfloat16"]
+"""In which numbers something is computed."""
 
 
 class Section:
@@ -58,46 +61,78 @@ def section(settings: Section) -> ConfigDict:
     )
 
 
-def read(kind: type[S], given: Any, key: str) -> S:
+def read(kind: type[S], given: Any, key: str = "") -> S:
     """The settings that a part of a config holds; keys it lacks have their defaults.
 
     Args:
         kind: The dataclass.
         given: The part: a ConfigDict, or a mapping as JSON gives it back.
-        key: Where it stands in the config, such as "data"; for messages.
+        key: Where it stands in the config, such as "data", for messages; "": it is the
+            whole config.
 
     Raises:
         InputError: For the first key that is unknown, of another type, or none of the
-            values allowed.
+            values allowed; or if one without a default is missing.
     """
-    from ml_collections import ConfigDict
-
-    if not isinstance(given, Mapping | ConfigDict):
-        raise InputError(f"config.{key}={given!r}; allowed: keys with values.")
-    kind = kind.kind_for(given)
-    hints = _hints(kind)
+    items = _items(given, key)
+    chosen: Any = kind.kind_for(given)
+    hints = _hints(chosen)
     values = {}
-    for name, value in given.items():
+    for name, value in items:
         if name not in hints:
             raise InputError(
-                f"config.{key}.{name} is unknown{nearest(name, hints)}; allowed there: "
-                f"{', '.join(hints)}."
+                f"config.{_join(key, name)} is unknown{nearest(name, hints)}; allowed "
+                f"there: {', '.join(hints)}."
             )
-        values[name] = _read(hints[name], value, f"{key}.{name}")
-    return kind(**values)
+        values[name] = _read(hints[name], value, _join(key, name))
+    if missing := [name for name in _needed(chosen) if name not in values]:
+        where = f"config.{key}" if key else "config"
+        raise InputError(f"{where} lacks {', '.join(missing)}; give a value each.")
+    return chosen(**values)
 
 
 def _read(hint: Any, value: Any, key: str) -> Any:
     import pydantic
     from ml_collections import ConfigDict
 
-    if isinstance(hint, type) and issubclass(hint, Section):
+    parts = typing.get_args(hint)
+    if _is_section(hint):
         return read(hint, value, key)
+    if any(map(_is_section, parts)):  # a section or None, or sections by name
+        if typing.get_origin(hint) is Mapping:
+            items = _items(value, key)
+            return {name: read(parts[1], of, _join(key, name)) for name, of in items}
+        return None if value is None else read(parts[0], value, key)
     plain = value.to_dict() if isinstance(value, ConfigDict) else value
     try:
         return _adapter(hint).validate_python(_without_lists(plain), strict=True)
     except pydantic.ValidationError as error:
         raise InputError(_sentence(error.errors(), value, hint, key)) from error
+
+
+def _items(given: Any, key: str) -> Iterable[tuple[str, Any]]:
+    from ml_collections import ConfigDict
+
+    if not isinstance(given, Mapping | ConfigDict):
+        raise InputError(f"config.{key}={given!r}; allowed: keys with values.")
+    return given.items()
+
+
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Section)
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _needed(kind: type) -> list[str]:
+    """Fields without a default."""
+    return [
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is field.default_factory is dataclasses.MISSING
+    ]
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

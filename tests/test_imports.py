@@ -13,8 +13,9 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 )
 
 # Rooms from the ground up, each with those it imports, which stand above it in this
-# list: so no two import each other, by whatever way. GROUND is everybody's. Rooms of
-# mmgr_jax stand by their own names, a file at the top is a room by itself.
+# list: so no two import each other, by whatever way. GROUND is everybody's, and so are
+# the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
+# stand by their own names, a file at the top is a room by itself.
 GROUND = ("errors", "settings", "terminal", "typing")
 ARROWS = {
     "disk": "",
@@ -54,7 +55,7 @@ ARROWS = {
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
     "data_prep.sources": "data data_prep.files data_prep.imagery",
-    "data_prep.sections": "data_prep.sources",
+    "data_prep.comparison": "data_prep.sources",
     "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",
     "data_prep.labels": "data data_prep.files data_prep.regions",
     "data_prep.pois": "data disk data_prep.files data_prep.regions",
@@ -64,19 +65,19 @@ ARROWS = {
     "data_prep.records": "data disk data_prep.city data_prep.files data_prep.imagery "
     "data_prep.pois data_prep.running",
     "data_prep.category_embedding": "cli data disk data_prep.files data_prep.pois "
-    "data_prep.records data_prep.running data_prep.sections",
+    "data_prep.comparison data_prep.records data_prep.running",
     "data_prep.check": "data_prep.category_embedding data_prep.files "
     "data_prep.imagery data_prep.labels data_prep.pois data_prep.records "
-    "data_prep.regions data_prep.sections data_prep.sources data_prep.splits",
+    "data_prep.regions",
     "data_prep.import_released": "cli data data_prep.files data_prep.pois "
-    "data_prep.records data_prep.running data_prep.sections data_prep.sources "
+    "data_prep.comparison data_prep.records data_prep.running data_prep.sources "
     "data_prep.splits",
     "data_prep.toy_city": "disk data_prep.running",
     "data_prep.validate": "cli data disk report data_prep.check data_prep.pois "
-    "data_prep.running data_prep.sections data_prep.sources",
+    "data_prep.running data_prep.sources",
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
-    "data_prep.records data_prep.running data_prep.sections data_prep.sources "
+    "data_prep.comparison data_prep.records data_prep.running data_prep.sources "
     "data_prep.toy_city",
     "encoder": "data devices evaluation geo models store",
     "main": "cli data devices disk evaluation train data_prep.build",
@@ -117,6 +118,8 @@ def _is_for_types(node):
 def _room(name):
     """The room of a module, or of what is imported from one; None outside."""
     parts = name.removeprefix("mmgr_jax.").split(".")
+    if name.startswith("data_prep.") and "settings" in parts:
+        return "settings"
     if name.startswith("data_prep."):
         return ".".join(parts[:2])
     if not name.startswith("mmgr_jax."):
@@ -159,6 +162,33 @@ def test_arrows_point_down_and_all_are_used():
         for name in below.split():
             assert order.index(name) < order.index(room), f"{room} -> {name} points up"
     assert {room: set(below.split()) for room, below in ARROWS.items()} == _found()
+
+
+LIGHT = {"__future__", "annotated_types", "collections", "dataclasses", "pathlib"}
+LIGHT |= {"ml_collections", "typing"}
+SETTINGS = [
+    path for path in FILES if path.name == "settings.py" and "data_prep" in path.parts
+]
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=_module)
+def test_settings_see_the_ground_alone(path):
+    for name in _imports(path):
+        ground = _room(name) in GROUND or name == "mmgr_jax.settings"
+        assert ground or name.split(".")[0] in LIGHT, name
+
+
+def test_a_config_loads_no_library():
+    heavy = "jax rasterio geopandas grain tensorflow_datasets matplotlib numpy pandas"
+    code = "import configs.common, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not set(heavy.split()) & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)

@@ -31,6 +31,14 @@ class Outer(settings.Section):
     )
     paths: tuple[str, ...] = ()
     most: int | None = None
+    maybe: Inner | None = None
+    named: Mapping[str, Inner] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Needy(settings.Section):
+    path: str
+    outer: Outer = Outer()
 
 
 def test_a_section_comes_back_from_a_config_and_from_json():
@@ -86,6 +94,29 @@ def test_what_does_not_fit_is_told_by_key(change, told):
         with pytest.raises(InputError) as error:
             settings.read(Outer, part, "outer")
         assert told in str(error.value) and str(error.value).endswith(".")
+
+
+def test_sections_by_name_and_sections_that_may_be_none():
+    config = settings.section(Outer(named={"a": Inner(count=4)}))
+    assert settings.read(Outer, config, "outer") == Outer(named={"a": Inner(count=4)})
+    given = {"maybe": {"path": "b"}, "named": {"c": {}}}
+    read = settings.read(Outer, ConfigDict(given), "outer")
+    assert read == Outer(maybe=Inner(path="b"), named={"c": Inner()})
+    for wrong, told in (
+        ({"maybe": {"count": 0}}, "config.outer.maybe.count=0; allowed: "),
+        ({"named": {"c": {"pth": 1}}}, "config.outer.named.c.pth is unknown (did"),
+        ({"named": 3}, "config.outer.named=3; allowed: keys with values."),
+    ):
+        with pytest.raises(InputError) as error:
+            settings.read(Outer, wrong, "outer")
+        assert told in str(error.value)
+
+
+def test_what_has_no_default_is_needed():
+    with pytest.raises(InputError, match=r"config.part lacks path; give a value each."):
+        settings.read(Needy, {}, "part")
+    with pytest.raises(InputError, match=r"config.outer.most='a'; allowed: "):
+        settings.read(Needy, {"path": "a", "outer": {"most": "a"}})  # the whole config
 
 
 def test_tuples_of_free_keys_stay_tuples():

@@ -134,22 +134,24 @@ def _run_peer(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from benchmarks.data_prep.plain_walks import PlainWalks
-    from data_prep import pois
+    from data_prep import settings as settings_lib
     from data_prep.category_embedding import walks
+    from data_prep.pois import table as pois
 
-    settings = config.category_vectors.walks.to_dict()
-    read = pois.read(**config.pois.to_dict(), city_crs=config.city.crs)
-    net = walks.city_network(read, settings["region_size_m"], settings["region_factor"])
+    settings = settings_lib.read(config)
+    read = pois.read(settings.pois, city_crs=settings.city.crs)
+    walked = settings.category_vectors.walks
+    net = walks.city_network(read, walked.region_size_m, walked.region_factor)
     peer = PlainWalks(
         net,
         read.category.tolist(),
-        (settings["return_bias"], settings["outward_bias"]),
+        (walked.return_bias, walked.outward_bias),
     )
     rng = np.random.default_rng(0)
     first = rng.choice(len(read), min(_SAMPLE, len(read)), replace=False).tolist()
-    per_poi = settings["per_poi"]
+    per_poi = walked.per_poi
     _, seconds_a_walk = peer.count_pairs(
-        first, per_poi=per_poi, length=settings["length"], seed=0
+        first, per_poi=per_poi, length=walked.length, seed=0
     )
     seconds_of_all = seconds_a_walk * len(read) * per_poi
     return {

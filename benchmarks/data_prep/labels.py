@@ -12,9 +12,10 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
-from data_prep import labels
-from data_prep.labels import LabelSource
-from data_prep.regions import Regions, grid
+from data_prep.labels import extraction
+from data_prep.labels.settings import LabelKind, LabelSettings
+from data_prep.regions import grid
+from data_prep.regions.regions import Regions
 
 NUM_REGIONS = 10_000
 LIMIT_S = 20.0
@@ -48,7 +49,7 @@ def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
     measured = []
     for kind, form, source in sources:
         start = time.perf_counter()
-        labels.extract(f"{kind}_of_{form}", source, regions, _CRS)
+        extraction.extract(f"{kind}_of_{form}", source, regions, _CRS)
         measured.append(
             {
                 "label": kind,
@@ -73,7 +74,7 @@ def _grid(side: int) -> Regions:
     )
 
 
-def _raster(folder: Path, side_m: float, kind: str, unit: str) -> LabelSource:
+def _raster(folder: Path, side_m: float, kind: LabelKind, unit: str) -> LabelSettings:
     path = folder / "people.tif"
     side = int(side_m / _PIXEL_M) + 20
     people = np.random.default_rng(0).lognormal(3, 1, (side, side)).astype(np.float32)
@@ -91,12 +92,12 @@ def _raster(folder: Path, side_m: float, kind: str, unit: str) -> LabelSource:
         compress="deflate",
     ) as target:
         target.write(people, 1)
-    return LabelSource(kind, str(path), unit)
+    return LabelSettings(kind, str(path), unit)
 
 
 def _zones(
-    folder: Path, side_m: float, kind: str, column: str, unit: str
-) -> LabelSource:
+    folder: Path, side_m: float, kind: LabelKind, column: str, unit: str
+) -> LabelSettings:
     """Polygons that partition the grid's square, as blocks of a city do."""
     path = folder / "zones.parquet"
     west, north = _CORNER_M
@@ -112,4 +113,4 @@ def _zones(
     )
     frame.to_crs("EPSG:4326").to_parquet(path)
     classes = _CLASSES if kind == "share" else ()
-    return LabelSource(kind, str(path), unit, column=column, classes=classes)
+    return LabelSettings(kind, str(path), unit, column=column, classes=classes)

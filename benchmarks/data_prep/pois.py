@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.pois import PoiTable, graph
+from data_prep.pois import graph
 from data_prep.pois.assign import assign
-from data_prep.regions import Regions, grid
+from data_prep.pois.table import PoiTable
+from data_prep.regions import grid
+from data_prep.regions.regions import Regions
 
 NUM_POIS = 300_000
 SIDE = 100  # regions along a side: a city of 25 by 25 km

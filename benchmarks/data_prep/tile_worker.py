@@ -17,7 +17,9 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 from scipy import ndimage
 
-from data_prep.imagery import Bounds, Imagery
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.placement import Bounds
+from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.data import tiles
 
 TILE_PX = 224
@@ -77,7 +79,7 @@ def read(path: Path, num_tiles: int) -> dict[str, float]:
     """
     spent_s = {"ours": 0.0, "peer": 0.0}
     with (
-        Imagery([str(path)], (1, 2, 3), crs=_CRS, gsd_m=_GSD_M) as imagery,
+        Imagery(ImagerySettings((str(path),)), crs=_CRS, gsd_m=_GSD_M) as imagery,
         rasterio.open(path, sharing=False) as source,
     ):
         places = list(_places(source.width, source.height, num_tiles))

@@ -13,15 +13,18 @@ import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from data_prep import category_embedding, pois
-from data_prep import sections as sections_lib
+from data_prep import comparison
+from data_prep import settings as settings_lib
 from data_prep.category_embedding import neighbours
+from data_prep.category_embedding import vectors as vectors_lib
 from data_prep.category_embedding.stage import stage
 from data_prep.files import crs as crs_lib
 from data_prep.files import disk, faults
-from data_prep.pois import PoiTable
 from data_prep.pois import check as poi_checks
+from data_prep.pois import table as pois
+from data_prep.pois.table import PoiTable
 from data_prep.records import writer
+from data_prep.settings import PreparationSettings
 from mmgr_jax import cli
 from mmgr_jax.data import schema, texts
 from mmgr_jax.disk import files
@@ -75,7 +78,8 @@ def write(config: ConfigDict) -> Path:
     Raises:
         InputError: If POIs or settings are unfit; or see `write_to_records`.
     """
-    out = config.category_vectors.out
+    settings = settings_lib.read(config)
+    out = settings.category_vectors.out
     if out is None:
         return write_to_records(config)
     if not out.endswith(".npy") or Path(out).name == schema.CATEGORY_VECTORS_FILE:
@@ -85,7 +89,7 @@ def write(config: ConfigDict) -> Path:
             "records folder's own table."
         )
     with stage("total"):
-        made = _make(config, _read_pois(config))
+        made = _make(settings, _read_pois(settings))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     return _save(made, Path(out))
 
@@ -105,10 +109,10 @@ def write_to_records(config: ConfigDict) -> Path:
         InputError: If POIs or settings are unfit, there are no records, or they were
             imported or have other categories than the POIs.
     """
-    sections = sections_lib.read(config, ("city", "records", sections_lib.VECTORS))
-    folder = sections_lib.records_dir(sections)
+    settings = settings_lib.read(config)
+    folder = settings.records_dir
     manifest = schema.Manifest.load(folder)
-    if sections_lib.RELEASED in manifest.config:
+    if comparison.RELEASED in manifest.config:
         raise InputError(
             f"{folder}: these records were imported with vectors of their own, and "
             "without the places of their POIs, from which others could be learnt. "
@@ -116,7 +120,7 @@ def write_to_records(config: ConfigDict) -> Path:
             "write the vectors elsewhere with --config.category_vectors.out=FILE.npy."
         )
     with stage("total"):
-        made = _make(config, _read_pois(config))
+        made = _make(settings, _read_pois(settings))
         _refuse_other_categories(manifest.categories, made.pois, folder)
     with writer.alone(folder):
         _declare(manifest, folder, {})  # stopped here, vectors fit no settings
@@ -135,15 +139,15 @@ def _command(config: ConfigDict) -> None:
     write(config)
 
 
-def _read_pois(config: ConfigDict) -> PoiTable:
-    settings = config.pois.to_dict()
-    crs_problem = crs_lib.problem(config.city.crs)
+def _read_pois(settings: PreparationSettings) -> PoiTable:
+    crs = settings.city.crs
+    crs_problem = crs_lib.problem(crs)
     found = [crs_problem] if crs_problem else []
-    found += poi_checks.problems(**settings)
+    found += poi_checks.problems(settings.pois)
     if found:
         raise InputError("\n".join(found))
     with stage("POIs"):
-        table = pois.read(**settings, city_crs=config.city.crs)
+        table = pois.read(settings.pois, city_crs=crs)
     left_out = pois.counted(table.dropped)
     logging.info(
         "%d POIs of %d categories%s",
@@ -154,13 +158,10 @@ def _read_pois(config: ConfigDict) -> PoiTable:
     return table
 
 
-def _make(config: ConfigDict, table: PoiTable) -> _Made:
-    settings = sections_lib.vector_settings(
-        sections_lib.read(config, (sections_lib.VECTORS,))
-    )
-    made = category_embedding.make(table, **settings)
-    recipe = sections_lib.recipe(**settings)
-    told = json.dumps({"city": config.city.name, **recipe})
+def _make(settings: PreparationSettings, table: PoiTable) -> _Made:
+    made = vectors_lib.make(table, settings.category_vectors)
+    recipe = comparison.recipe(settings.category_vectors)
+    told = json.dumps({"city": settings.city.name, **recipe})
     return _Made(
         pois=made.pois,
         vectors=made.vectors,
@@ -207,7 +208,7 @@ def _declare(
     """
     config = dict(manifest.config)
     if config:
-        config[sections_lib.VECTORS] = recipe
+        config[comparison.VECTORS] = recipe
     dataclasses.replace(manifest, config=config).save(folder, changed)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.cluster import vq
 from threadpoolctl import threadpool_limits
 
-from data_prep.pois import PoiTable
+from data_prep.pois.table import PoiTable
 from mmgr_jax.errors import InputError
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "n m"]]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Float32
 
-from data_prep.pois import PoiTable
+from data_prep.pois.table import PoiTable
 
 _NUM_NEAREST = 5
 

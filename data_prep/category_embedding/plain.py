@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
 
+from data_prep.category_embedding.settings import TableSettings
 from data_prep.files import cells, faults, tables
 from mmgr_jax.errors import InputError
 
@@ -69,20 +70,13 @@ def onehot(frequency: Int[np.ndarray, " k"], dim: int) -> Float32[np.ndarray, "k
 
 
 def from_table(
-    categories: Sequence[str],
-    *,
-    path: str | None,
-    category_column: str,
-    columns: Sequence[str],
+    categories: Sequence[str], settings: TableSettings
 ) -> Float32[np.ndarray, "k d"]:
     """The vectors a file has for categories; its other rows are left aside.
 
     Args:
         categories: Names of the categories [k].
-        path: CSV or Parquet.
-        category_column: Column with the name of the category, each once.
-        columns: The columns of the vector in their order; (): all columns but that of
-            the category, which must then be numbers.
+        settings: The file, and which of its columns are read.
 
     Returns:
         Vectors in the order of `categories`, float32 [k d].
@@ -91,8 +85,11 @@ def from_table(
         InputError: If a column, a category or a number is missing, or a category has
             two rows.
     """
+    path, category_column = settings.path, settings.category_column
     rows = _load(path)
-    chosen = list(columns) or [name for name in rows.columns if name != category_column]
+    chosen = list(settings.columns) or [
+        name for name in rows.columns if name != category_column
+    ]
     absent = [name for name in (category_column, *chosen) if name not in rows.columns]
     if absent or not chosen:
         raise InputError(
@@ -110,10 +107,9 @@ def from_table(
     return found
 
 
-def problems(
-    *, path: str | None, category_column: str, columns: Sequence[str]
-) -> list[str]:
+def problems(settings: TableSettings) -> list[str]:
     """What is wrong with the settings of a table, seen without its content."""
+    path = settings.path
     if path is None or not Path(path).is_file():
         return [f"table.path {path!r}: no such file. Wanted: {_WANTED}."]
     return []

@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 from scipy.special import expit
 
+from data_prep.category_embedding.settings import SkipgramSettings
 from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
@@ -57,14 +58,10 @@ class Draws:
 def train(
     counts: Int64[np.ndarray, "k k"],
     parents: Sequence[str],
+    settings: SkipgramSettings,
     *,
     dim: int,
     seed: int,
-    num_negatives: int,
-    negatives: str,
-    hierarchy_weight: float,
-    learning_rate: float,
-    num_steps: int,
 ) -> Float32[np.ndarray, "k d"]:
     """Vectors of categories from how often they meet.
 
@@ -85,17 +82,9 @@ def train(
     Args:
         counts: Pairs (target, context) of the walks [k k].
         parents: First-level category of each category [k].
+        settings: How they are trained.
         dim: Length of a vector d.
         seed: Seed of the initial vectors.
-        num_negatives: Negatives a pair K; 5 in the paper.
-        negatives: What negatives are drawn from, a key of `NEGATIVES`: "absent" (the
-            paper's), "uniform" or "frequency".
-        hierarchy_weight: 0 leaves the hierarchy out; so does a city in which no two
-            categories share their first level, with a warning.
-        learning_rate: Step size of Adam on the whole loss.
-        num_steps: Steps of Adam. The loss of absent negatives has no minimum, so the
-            vectors depend on where training stops; a few hundred steps are an early
-            stop, far short of the paper's 100 epochs.
 
     Returns:
         The target vectors, float32 [k d].
@@ -105,47 +94,23 @@ def train(
     """
     group = np.unique(np.array(parents, str), return_inverse=True)[1].reshape(-1)
     _refuse_one_category(group)
-    draws = expected_draws(counts, num_negatives, negatives)
-    scale = _hierarchy_scale(group, hierarchy_weight, num_negatives)
+    num_negatives = settings.num_negatives
+    draws = expected_draws(counts, num_negatives, settings.negatives)
+    scale = _hierarchy_scale(group, settings.hierarchy_weight, num_negatives)
     target, context = fit(
         draws,
         group,
         scale,
         dim=dim,
         rng=np.random.default_rng(seed),
-        learning_rate=learning_rate,
-        num_steps=num_steps,
+        learning_rate=settings.learning_rate,
+        num_steps=settings.num_steps,
     )
     loss, _, _ = loss_and_gradient(target, context, draws)
     untrained = (1 + num_negatives) * math.log(2)
     logging.info("skip-gram loss %.4f; of zero vectors %.4f", loss, untrained)
     length = math.sqrt(np.mean(np.sum(target**2, axis=1)))
     return (target / length).astype(np.float32)
-
-
-def problems(
-    *,
-    num_negatives: int,
-    negatives: str,
-    hierarchy_weight: float,
-    learning_rate: float,
-    num_steps: int,
-) -> list[str]:
-    """What is wrong with the settings of the training; see `train`."""
-    found = []
-    for name, value in (("num_negatives", num_negatives), ("num_steps", num_steps)):
-        if value < 1:
-            found.append(f"skipgram.{name} is {value}; allowed: 1 or more.")
-    if negatives not in NEGATIVES:
-        allowed = ", ".join(map(repr, NEGATIVES))
-        found.append(f"skipgram.negatives is {negatives!r}; allowed: {allowed}.")
-    if not 0 <= hierarchy_weight < np.inf:
-        found.append(
-            f"skipgram.hierarchy_weight is {hierarchy_weight}; allowed: 0 or more."
-        )
-    if not 0 < learning_rate < np.inf:
-        found.append(f"skipgram.learning_rate is {learning_rate}; allowed: above 0.")
-    return found
 
 
 def expected_draws(

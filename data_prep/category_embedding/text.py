@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 from threadpoolctl import threadpool_limits
 
+from data_prep.category_embedding.settings import TextSettings
 from data_prep.files import cells, faults, tables
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import SentenceEncoder, TextSpace
@@ -104,27 +104,18 @@ def fit(
 
 
 def phrases(
-    categories: Sequence[str],
-    parents: Sequence[str],
-    *,
-    template: str,
-    template_alone: str,
-    path: str | None,
+    categories: Sequence[str], parents: Sequence[str], settings: TextSettings
 ) -> tuple[str, ...]:
     """What is said of each category.
 
     Args:
         categories: Names [k], such as "amenity/place_of_worship" and "TeaHouse".
         parents: First-level category of each; the category itself where it has none.
-        template: With `{name}`, the words of the name's finest level, and `{parent}`,
-            those of the levels above it and of the first-level category.
-        template_alone: With `{name}`; of categories without any of these.
-        path: CSV with columns "category" and "phrase", of categories with a phrase of
-            their own; None: there are none.
+        settings: Templates, and the file of phrases of one's own.
     """
-    own = _own(path)
+    own = _own(settings.phrases)
     return tuple(
-        own.get(category) or _phrase(category, parent, template, template_alone)
+        own.get(category) or _phrase(category, parent, settings)
         for category, parent in zip(categories, parents, strict=True)
     )
 
@@ -141,14 +132,14 @@ def words(name: str) -> list[str]:
     return [level for level in spaced if re.search(r"\w", level)]
 
 
-def problems(settings: Mapping[str, Any]) -> list[str]:
+def problems(settings: TextSettings) -> list[str]:
     """What is wrong with the section `text`, seen without POIs."""
-    found = texts.problems(settings["model"], settings["folder"])
+    found = texts.problems(settings.model, settings.folder)
     for key, fields in (
         ("template", {"name": "", "parent": ""}),
         ("template_alone", {"name": ""}),
     ):
-        template = settings[key]
+        template = getattr(settings, key)
         try:
             has_name = template.format(**{**fields, "name": "\0"}).count("\0") > 0
         except (KeyError, IndexError, ValueError):
@@ -156,28 +147,23 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
         if not has_name:
             allowed = " and ".join(f"{{{name}}}" for name in fields)
             found.append(f"text.{key} is {template!r}; wanted: words around {allowed}.")
-    if settings["names_per_category"] < 0:
-        found.append(
-            f"text.names_per_category is {settings['names_per_category']}; allowed: 0 "
-            "(names of POIs are not read) or more."
-        )
-    if settings["phrases"] is not None:
+    if settings.phrases is not None:
         try:
-            _own(settings["phrases"])
+            _own(settings.phrases)
         except InputError as error:
             found.append(str(error))
     prefix = "config.category_vectors."
     return [problem.removeprefix(prefix) for problem in found]
 
 
-def _phrase(category: str, parent: str, template: str, template_alone: str) -> str:
+def _phrase(category: str, parent: str, settings: TextSettings) -> str:
     levels = words(category) or [category]
     above = list(reversed(levels[:-1]))
     if parent != category:
         above += [level for level in reversed(words(parent)) if level not in levels]
     if not above:
-        return template_alone.format(name=levels[-1])
-    return template.format(name=levels[-1], parent=", ".join(above))
+        return settings.template_alone.format(name=levels[-1])
+    return settings.template.format(name=levels[-1], parent=", ".join(above))
 
 
 def _own(path: str | None) -> dict[str, str]:

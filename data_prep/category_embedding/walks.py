@@ -12,8 +12,10 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64
 
+from data_prep.category_embedding.settings import WalkSettings
 from data_prep.category_embedding.stage import stage
-from data_prep.pois import PoiTable, graph
+from data_prep.pois import graph
+from data_prep.pois.table import PoiTable
 from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
@@ -41,15 +43,7 @@ class Network:
 
 
 def count_pairs(
-    table: PoiTable,
-    *,
-    seed: int,
-    per_poi: int,
-    length: int,
-    region_size_m: float | None,
-    region_factor: float,
-    return_bias: float,
-    outward_bias: float,
+    table: PoiTable, settings: WalkSettings, *, seed: int
 ) -> Int64[np.ndarray, "k k"]:
     """How often each category (column) is met on walks from each one (row).
 
@@ -58,14 +52,8 @@ def count_pairs(
 
     Args:
         table: Two POIs or more.
+        settings: How they are walked.
         seed: Seed of the walks.
-        per_poi: Walks from each POI; 5 in the paper.
-        length: POIs on a walk, its first one included; 10 in the paper.
-        region_size_m: Side of the square regions of the region factor, cut from the
-            origin of the city's CRS; None: no region factor.
-        region_factor: See `network`; 0.4 in the paper.
-        return_bias: 1/p of node2vec, see `walk`; 1 without bias, 2 in the paper.
-        outward_bias: 1/q of node2vec; 1 without bias, 2 in the paper.
 
     Returns:
         Counts [k k]; they sum to n * per_poi * (length - 1).
@@ -79,35 +67,9 @@ def count_pairs(
             "Give a fuller table, or set config.category_vectors.method to 'random'."
         )
     with stage("network"):
-        net = city_network(table, region_size_m, region_factor)
+        net = city_network(table, settings.region_size_m, settings.region_factor)
     with stage("walks"):
-        return _counts(net, table, seed, per_poi, length, (return_bias, outward_bias))
-
-
-def problems(
-    *,
-    per_poi: int,
-    length: int,
-    region_size_m: float | None,
-    region_factor: float,
-    return_bias: float,
-    outward_bias: float,
-) -> list[str]:
-    """What is wrong with the settings of the walks; see `count_pairs`."""
-    found = []
-    for name, value, least in (("per_poi", per_poi, 1), ("length", length, 2)):
-        if value < least:
-            found.append(f"walks.{name} is {value}; allowed: {least} or more.")
-    positive = {
-        "region_size_m": 1.0 if region_size_m is None else region_size_m,
-        "region_factor": region_factor,
-        "return_bias": return_bias,
-        "outward_bias": outward_bias,
-    }
-    for name, number in positive.items():
-        if not 0 < number < np.inf:
-            found.append(f"walks.{name} is {number}; allowed: above 0.")
-    return found
+        return _counts(net, table, settings, seed)
 
 
 def city_network(
@@ -227,18 +189,18 @@ def walk(
 def _counts(
     net: Network,
     table: PoiTable,
+    settings: WalkSettings,
     seed: int,
-    per_poi: int,
-    length: int,
-    biases: tuple[float, float],
 ) -> Int64[np.ndarray, "k k"]:
     k = len(table.categories)
-    first = np.tile(np.arange(len(net), dtype=np.int32), per_poi)
+    biases = (settings.return_bias, settings.outward_bias)
+    first = np.tile(np.arange(len(net), dtype=np.int32), settings.per_poi)
     lots = range(0, len(first), _WALKS_AT_ONCE)
     counts = np.zeros(k * k, np.int64)
     for number, lot in enumerate(progress.track(lots, "lots of walks", len(lots))):
         rng = np.random.default_rng([seed, 1 + number])
-        path = walk(net, first[lot : lot + _WALKS_AT_ONCE], length, rng, *biases)
+        some = first[lot : lot + _WALKS_AT_ONCE]
+        path = walk(net, some, settings.length, rng, *biases)
         met = table.category[path].astype(np.int64)
         pair = met[:, :1] * k + met[:, 1:]
         counts += np.bincount(pair.reshape(-1), minlength=k * k)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from rasterio.windows import Window
 
 from data_prep.files import crs as crs_lib
 from data_prep.files import faults, formats
-from data_prep.imagery import declared, headers, mosaic, placement, stretch
+from data_prep.imagery import declared, headers, placement, stretch
 from data_prep.imagery import paths as paths_lib
 from data_prep.imagery.headers import Header
-from data_prep.imagery.stretch import Setting
+from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.errors import InputError
 
 # An alpha band is 0 or full but for soft edges; near infrared is mostly in between.
@@ -29,29 +28,17 @@ _ALPHA_WINDOW_PX = 256
 _MIN_PIXEL_M = 0.005
 
 
-def problems(
-    paths: Sequence[str],
-    bands: Sequence[Any],
-    nodata: float | None = None,
-    stretch: Setting = None,
-    overlap: str = "first",
-    ignore: Sequence[str] = (),
-    grid: str | None = None,
-    folders: Sequence[str] = (),
-) -> list[str]:
-    """Everything that keeps files from being read as RGB tiles; see `Imagery`."""
-    found = _setting_problems(paths, bands, nodata, stretch)
-    found += declared.problems(ignore, grid)
-    if overlap not in mosaic.OVERLAPS:
-        allowed = " or ".join(map(repr, mosaic.OVERLAPS))
-        found.append(f"config.imagery.overlap is {overlap!r}; allowed: {allowed}.")
-    found += _path_problems(paths, bands)
-    if found and not (paths_lib.expand(paths) and _are_numbers(bands)):
+def problems(settings: ImagerySettings) -> list[str]:
+    """Everything that keeps files from being read as RGB tiles."""
+    bands = settings.bands
+    found = _setting_problems(settings) + _path_problems(settings)
+    paths = paths_lib.expand(settings.paths)
+    if found and not paths:
         return found
     fit, unfit = [], []
-    allowed = paths_lib.folders(paths, folders)
-    said = declared.Declared(tuple(ignore), grid)
-    for path in paths_lib.expand(paths):
+    allowed = paths_lib.folders(settings.paths, settings.folders)
+    said = declared.Declared(settings.ignore, settings.grid)
+    for path in paths:
         try:
             header = headers.read(path, allowed, said)
             told = headers.problem(header, bands) or _place_problem(header)
@@ -66,39 +53,29 @@ def problems(
     if not found and fit:
         found += _nowhere_problems(fit)
     if not found and fit:
-        found += _zoom_problems(fit) + _stretch_problems(fit, bands, nodata, stretch)
+        found += _zoom_problems(fit) + _stretch_problems(fit, settings)
     return found
 
 
-def extent_deg(
-    paths: Sequence[str],
-    *,
-    ignore: Sequence[str] = (),
-    grid: str | None = None,
-    folders: Sequence[str] = (),
-    **_: object,
-) -> faults.Bounds:
+def extent_deg(settings: ImagerySettings) -> faults.Bounds:
     """West, south, east, north of all files in degrees; across 180, east is beyond."""
-    allowed = paths_lib.folders(paths, folders)
-    said = declared.Declared(tuple(ignore), grid)
-    read = [headers.read(path, allowed, said) for path in paths_lib.expand(paths)]
-    boxes = placement.footprints(read, crs_lib.WGS84)
+    boxes = placement.footprints(headers.read_all(settings), crs_lib.WGS84)
     west = crs_lib.near_deg(boxes[:, 0], boxes[0, 0])
     east = west + boxes[:, 2] - boxes[:, 0]
     south, north = boxes[:, 1].min(), boxes[:, 3].max()
     return float(west.min()), float(south), float(east.max()), float(north)
 
 
-def _path_problems(paths: Sequence[str], bands: Sequence[Any]) -> list[str]:
+def _path_problems(settings: ImagerySettings) -> list[str]:
     """Patterns that find nothing; and a word on files that one leaves out by case."""
     found = []
-    for pattern in map(str, paths):
+    for pattern in settings.paths:
         files = paths_lib.expand([pattern])
         if not files:
             found.append(
                 f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
                 "GeoTIFF (a deeper one with config.imagery.stretch) with a CRS and "
-                f"bands {tuple(bands)} for red, green, blue."
+                f"bands {settings.bands} for red, green, blue."
                 + paths_lib.none_found(pattern)
             )
         if others := paths_lib.other_case(pattern, files):
@@ -151,28 +128,18 @@ def _zoom_problems(fit: Sequence[Header]) -> list[str]:
     ]
 
 
-def _setting_problems(
-    paths: Sequence[str],
-    bands: Sequence[Any],
-    nodata: float | None,
-    setting: Setting,
-) -> list[str]:
+def _setting_problems(settings: ImagerySettings) -> list[str]:
     """Problems seen without opening a file."""
-    found = stretch.problems(setting)
-    if not paths:
+    found = stretch.problems(settings.stretch)
+    if not settings.paths:
         found.append(
             "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
             "patterns such as ('raw/imagery/*.tif',)."
         )
-    if len(bands) != 3 or not _are_numbers(bands):
+    if len(settings.bands) != 3:
         found.append(
-            f"config.imagery.bands {tuple(bands)}: three band numbers are needed, red, "
-            "green and blue, counted from 1."
-        )
-    if nodata is not None and not math.isfinite(nodata):
-        found.append(
-            f"config.imagery.nodata is {nodata}; allowed: a number, or None. NaN "
-            "always counts as missing."
+            f"config.imagery.bands {settings.bands}: three band numbers are needed, "
+            "red, green and blue, counted from 1."
         )
     return found
 
@@ -225,12 +192,8 @@ def _alpha_problem(header: Header, source: rasterio.DatasetReader) -> str | None
     )
 
 
-def _stretch_problems(
-    read: Sequence[Header],
-    bands: Sequence[int],
-    nodata: float | None,
-    setting: Setting,
-) -> list[str]:
+def _stretch_problems(read: Sequence[Header], settings: ImagerySettings) -> list[str]:
+    setting, bands, nodata = settings.stretch, settings.bands, settings.nodata
     try:
         told = stretch.unfit(setting, read, bands, nodata)
     except InputError as error:

@@ -7,7 +7,6 @@ all. GDAL is told by a text in memory that stands before the file.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -18,9 +17,6 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 if TYPE_CHECKING:
     from data_prep.imagery.headers import Header
-
-IGNORABLE = ("alpha", "colors")
-GRIDS = ("xyz", "tms")
 
 # The square of Web Mercator: half its side in metres, pi times the radius of WGS84.
 _HALF_SIDE_M = 20_037_508.342789244
@@ -36,33 +32,14 @@ class Declared:
     """What the config says in place of the files.
 
     Attributes:
-        ignore: What files say wrongly: "alpha" (a band marked as alpha shows something
-            else), "colors" (the order of red, green and blue that they name).
-        grid: Where files without a place lie: "xyz" (tiles z/x/y of a web map, y
-            counted from the north), "tms" (y from the south); None: where they say.
+        ignore: What files say wrongly, see `ImagerySettings`.
+        grid: Where files without a place lie, likewise.
         changes: Whether a certain file is read otherwise than it says.
     """
 
     ignore: tuple[str, ...] = ()
     grid: str | None = None
     changes: bool = False
-
-
-def problems(ignore: Sequence[str], grid: str | None) -> list[str]:
-    """What is wrong with the settings themselves."""
-    found = []
-    wrong = [name for name in ignore if name not in IGNORABLE]
-    if wrong or isinstance(ignore, str):
-        allowed = ", ".join(map(repr, IGNORABLE))
-        found.append(
-            f"config.imagery.ignore is {ignore!r}; allowed: a tuple of {allowed}."
-        )
-    if grid not in (None, *GRIDS):
-        found.append(
-            f"config.imagery.grid is {grid!r}; allowed: {', '.join(map(repr, GRIDS))}, "
-            "or None for files that say where they lie."
-        )
-    return found
 
 
 def apply(header: Header, declared: Declared) -> Header:

@@ -15,7 +15,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from data_prep.files import crs as crs_lib
 from data_prep.files import formats
 from data_prep.imagery import declared as declared_lib
+from data_prep.imagery import paths as paths_lib
 from data_prep.imagery.declared import Declared
+from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.errors import InputError
 
 _RGB = ("red", "green", "blue")
@@ -139,6 +141,14 @@ def read(
             pages=tuple(source.subdatasets) if source.count else (),
         )
     return declared_lib.apply(header, declared)
+
+
+def read_all(settings: ImagerySettings) -> list[Header]:
+    """Headers of all files of a config, in the order of their paths."""
+    folders = paths_lib.folders(settings.paths, settings.folders)
+    declared = Declared(settings.ignore, settings.grid)
+    paths = paths_lib.expand(settings.paths)
+    return [read(path, folders, declared) for path in paths]
 
 
 def open_file(header: Header, **options: Any) -> rasterio.DatasetReader:

@@ -18,17 +18,14 @@ from data_prep.imagery import headers as headers_lib
 from data_prep.imagery import paths as paths_lib
 from data_prep.imagery import placement, reader
 from data_prep.imagery import stretch as stretch_lib
-from data_prep.imagery.declared import Declared
 from data_prep.imagery.headers import Header
 from data_prep.imagery.placement import Bounds
 from data_prep.imagery.reader import Reader
-from data_prep.imagery.stretch import Setting
+from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.errors import InputError
 
 _Into: TypeAlias = tuple[slice, slice]
 _Result = TypeVar("_Result")
-
-OVERLAPS = ("first", "last")
 
 
 class Imagery:
@@ -53,58 +50,35 @@ class Imagery:
         stretch: How pixels become 8-bit; None where they are.
 
     Example:
-        with Imagery(("city.tif",), (1, 2, 3), crs="EPSG:32651", gsd_m=1.0) as imagery:
+        settings = ImagerySettings(paths=("city.tif",))
+        with Imagery(settings, crs="EPSG:32651", gsd_m=1.0) as imagery:
             tile, valid = imagery.read_tile(bounds_m, 224)
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        bands: Sequence[int],
-        *,
-        nodata: float | None = None,
-        stretch: Setting = None,
-        overlap: str = "first",
-        ignore: Sequence[str] = (),
-        grid: str | None = None,
-        folders: Sequence[str] = (),
-        crs: str,
-        gsd_m: float,
-    ) -> None:
+    def __init__(self, settings: ImagerySettings, *, crs: str, gsd_m: float) -> None:
         """Finds the files and how each lies on the grid.
 
         Reads no pixels but a sample for percentiles, where `stretch` asks for them.
 
         Args:
-            paths: Files of the formats `formats.RASTERS`, or glob patterns of them.
-            bands: Three band numbers counted from 1: red, green, blue. A grey image is
-                (1, 1, 1); (4, 1, 2) makes false colours of near infrared.
-            nodata: What missing pixels hold in all three bands, in files that mark none
-                themselves (by nodata, an alpha band or a mask). NaN is always missing.
-            stretch: See `stretch.Setting`; None for 8-bit files.
-            overlap: Which of several files shows the ground that they share: the
-                "first" or the "last" by path.
-            ignore: What the files say wrongly, see `Declared`.
-            grid: Where files without a place lie, see `Declared`.
-            folders: Where the members of mosaics may lie beside the folders of `paths`.
+            settings: Which files there are, and how they are read.
             crs: Metric CRS of the study area.
             gsd_m: Side of a pixel of the grid in metres.
 
         Raises:
             InputError: If there is no file, or one that cannot be used.
         """
-        self._bands = tuple(bands)
+        bands, nodata = settings.bands, settings.nodata
+        self._bands = bands
         self._nodata = nodata
         self._crs = crs
         self._gsd_m = gsd_m
-        self._reverse = overlap == "last"
-        self.paths = paths_lib.expand(paths)
+        self._reverse = settings.overlap == "last"
+        self.paths = paths_lib.expand(settings.paths)
         if not self.paths:
-            raise InputError(f"config.imagery.paths {tuple(paths)}: no such file.")
-        allowed = paths_lib.folders(paths, folders)
-        said = Declared(tuple(ignore), grid)
-        headers = [headers_lib.read(path, allowed, said) for path in self.paths]
-        _refuse(headers, bands, nodata, stretch)
+            raise InputError(f"config.imagery.paths {settings.paths}: no such file.")
+        headers = headers_lib.read_all(settings)
+        _refuse(headers, settings)
         self.files, (west, north) = placement.place(headers, crs, gsd_m)
         self.footprints_m = np.array([file.bounds_m for file in self.files], float)
         self.shared_m = placement.shared(headers, crs, gsd_m)
@@ -112,7 +86,7 @@ class Imagery:
         east = float(self.footprints_m[:, 2].max())
         self.bounds_m: Bounds = (west, south, east, north)
         self._readers = reader.Readers(self._open)
-        self.stretch = stretch_lib.resolve(stretch, headers, bands, nodata)
+        self.stretch = stretch_lib.resolve(settings.stretch, headers, bands, nodata)
         if self.stretch:
             logging.info("imagery becomes 8-bit: %s", self.report["stretch"])
 
@@ -261,15 +235,13 @@ class Imagery:
         )
 
 
-def _refuse(
-    headers: Sequence[Header],
-    bands: Sequence[int],
-    nodata: float | None,
-    stretch: Setting,
-) -> None:
+def _refuse(headers: Sequence[Header], settings: ImagerySettings) -> None:
     """Raises `InputError` for the first thing that keeps files from serving."""
+    bands, stretch = settings.bands, settings.stretch
     found = [text for header in headers if (text := headers_lib.problem(header, bands))]
     found = found or stretch_lib.problems(stretch)
-    unfit = None if found else stretch_lib.unfit(stretch, headers, bands, nodata)
+    unfit = None
+    if not found:
+        unfit = stretch_lib.unfit(stretch, headers, bands, settings.nodata)
     if found or unfit:
         raise InputError(unfit or found[0])

@@ -18,8 +18,7 @@ from mmgr_jax.errors import InputError
 
 METHODS = ("linear", "percentile")
 Setting: TypeAlias = Sequence[Any] | None
-"""`config.imagery.stretch`: None; ("linear", low, high), a number for all bands or one
-for each; ("percentile", low, high) with percentages."""
+"""`config.imagery.stretch`, see `ImagerySettings`."""
 
 _KEY = "config.imagery.stretch"
 _ALLOWED = (
@@ -60,7 +59,7 @@ def problems(setting: Setting) -> list[str]:
     if setting is None:
         return []
     wrong = [f"{_KEY} is {setting!r}; allowed: {_ALLOWED}."]
-    if isinstance(setting, str) or len(setting) != 3 or setting[0] not in METHODS:
+    if len(setting) != 3 or setting[0] not in METHODS:
         return wrong
     method, low, high = setting
     if method == "percentile":

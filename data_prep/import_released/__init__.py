@@ -20,7 +20,3 @@ What the sample does not say, the records do not pretend to know:
                            give outlines and blocks.
     how large a tile is    its side is 0 m, unless the config names it
 """
-
-from data_prep.import_released.command import ensure, import_records
-
-__all__ = ["ensure", "import_records"]

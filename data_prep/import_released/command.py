@@ -12,19 +12,19 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
-from data_prep import sections as sections_lib
-from data_prep import sources
+from data_prep import comparison, sources
+from data_prep import settings as settings_lib
 from data_prep.files import faults
 from data_prep.import_released import categories, images, sample
 from data_prep.import_released.sample import Sample
+from data_prep.import_released.settings import ReleasedSettings
 from data_prep.records import runners, writer
 from data_prep.running import threads
+from data_prep.settings import PreparationSettings
 from data_prep.splits import splits
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, source, tiles
 from mmgr_jax.errors import InputError
-
-SECTIONS = ("city", sections_lib.RELEASED, "blocks", "records")
 
 _USAGE = """Takes the folders of the released MMGR sample over as records.
 
@@ -53,11 +53,11 @@ def import_records(config: ConfigDict) -> Path:
     Raises:
         InputError: Naming everything that is wrong with the sample and settings.
     """
-    sections = _read_sections(config)
-    records_dir = sections_lib.records_dir(sections)
-    city = sections["city"]["name"]
-    found = writer.problems(city, **sections["records"])
-    if sections["blocks"]["size_m"] == splits.AUTO:
+    settings, released = _read(config)
+    records_dir, city = settings.records_dir, settings.city.name
+    found = writer.problems(city, settings.records)
+    size_m = settings.blocks.size_m
+    if size_m == splits.AUTO:
         found.append(
             "config.blocks.size_m is 'auto', which takes a city of known places with "
             "labels; give metres."
@@ -65,29 +65,24 @@ def import_records(config: ConfigDict) -> Path:
     faults.refuse(city, found)
     writer.refuse_foreign(records_dir)
     stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
-    described = sources.describe(_present(sections), records_dir, stamps)
-    found = sample.read(
-        city,
-        sections["city"]["crs"],
-        sections["blocks"]["size_m"],
-        **sections[sections_lib.RELEASED],
-    )
+    described = sources.describe(_present(released), records_dir, stamps)
+    found = sample.read(settings.city, float(size_m), released)
     _tell(found)
-    settings = sections_lib.comparable(sections)
-    tile_writer = writer.tile_writer(sections["records"])
+    compared = comparison.comparable(settings)
+    tile_writer = writer.tile_writer(settings.records)
     with writer.alone(records_dir):
         writer.write(
             records_dir,
             manifest=_manifest(
-                city, found, tile_writer.image_format, described, settings
+                city, found, tile_writer.image_format, described, compared
             ),
             vectors=found.pois.vectors,
             encode=functools.partial(_encoded, found, tile_writer),
-            num_shards=sections["records"]["num_shards"],
-            fingerprint=sources.fingerprint(settings, described),
+            num_shards=settings.records.num_shards,
+            fingerprint=sources.fingerprint(compared, described),
             run=runners.local(),
             stamps=stamps,
-            check=lambda: sources.refuse_changed(described, _present(sections), stamps),
+            check=lambda: sources.refuse_changed(described, _present(released), stamps),
         )
     logging.info("%s: %d records", records_dir, len(found.regions))
     return records_dir
@@ -108,19 +103,19 @@ def ensure(config: ConfigDict) -> Path:
     Raises:
         InputError: If the records are missing or do not fit, and cannot be imported.
     """
-    sections = _read_sections(config)
-    records_dir = sections_lib.records_dir(sections)
+    settings, released = _read(config)
+    records_dir = settings.records_dir
     if not (records_dir / schema.MANIFEST_FILE).exists():
         return import_records(config)
     manifest = schema.Manifest.load(records_dir)
     if not manifest.config:
         return records_dir
-    differing = sections_lib.differing(manifest.config, sections)
+    differing = comparison.differing(manifest.config, settings)
     cause = writer.misfit(
         manifest,
         records_dir,
         differing,
-        lambda: _changed_sources(manifest, records_dir, sections),
+        lambda: _changed_sources(manifest, records_dir, released),
     )
     if cause is None:
         source.RecordSource(records_dir)  # one process reads what others find read
@@ -138,24 +133,28 @@ def _command(config: ConfigDict) -> None:
     import_records(config)
 
 
-def _read_sections(config: ConfigDict) -> dict[str, Any]:
-    if not config.get(sections_lib.RELEASED):
+def _read(config: ConfigDict) -> tuple[PreparationSettings, ReleasedSettings]:
+    settings = settings_lib.read(config)
+    if settings.released is None:
         raise InputError(
             "config.released is None: it names the folders of a released sample, as in "
             "configs/released_sample.py. To build records from GeoTIFFs and POIs use "
             "`python -m data_prep.build`."
         )
-    return sections_lib.read(config, SECTIONS)
+    return settings, settings.released
 
 
-def _present(sections: sources.Sections) -> dict[str, Path]:
+def _present(released: ReleasedSettings) -> dict[str, Path]:
     """Folders and files whose content decides the records, by their settings."""
-    released = sections[sections_lib.RELEASED]
-    named = {key: released[key] for key in ("image_dir", "vector_dir", "edge_dir")}
-    for name, label in released["labels"].items():
-        named[f"labels.{name}.dir"] = label["dir"]
-    named |= {f"lists.{name}": path for name, path in released["lists"].items()}
-    named["centres"] = released["centres"]
+    named: dict[str, str | None] = {
+        "image_dir": released.image_dir,
+        "vector_dir": released.vector_dir,
+        "edge_dir": released.edge_dir,
+        "centres": released.centres,
+    }
+    for name, label in released.labels.items():
+        named[f"labels.{name}.dir"] = label.dir
+    named |= {f"lists.{name}": path for name, path in released.lists.items()}
     return {
         f"released.{key}/{Path(path).name}": Path(path)
         for key, path in sorted(named.items())
@@ -164,10 +163,10 @@ def _present(sections: sources.Sections) -> dict[str, Path]:
 
 
 def _changed_sources(
-    manifest: schema.Manifest, records_dir: Path, sections: sources.Sections
+    manifest: schema.Manifest, records_dir: Path, released: ReleasedSettings
 ) -> list[str]:
     """Parts of the sample that are others than the manifest has; none of one gone."""
-    found = _present(sections)
+    found = _present(released)
     return sources.changed_since(manifest, found, records_dir) if found else []
 
 

@@ -70,7 +70,7 @@ def read(
     """
     if path is None:
         return _unknown(regions, tile_size_m)
-    found = _setting_problems(datum, tile_size_m, block_size_m)
+    found = _setting_problems(tile_size_m)
     lon_lat_deg = _centres(regions, path, faults)
     middle_deg = None
     if lon_lat_deg is not None:
@@ -108,21 +108,13 @@ def _unknown(regions: Sequence[str], tile_size_m: float | None) -> Places:
     return Places("", nowhere, block_id, 0.0, float(tile_size_m or 0))
 
 
-def _setting_problems(
-    datum: str, tile_size_m: float | None, block_size_m: float
-) -> list[str]:
+def _setting_problems(tile_size_m: float | None) -> list[str]:
     found = []
-    if datum not in crs_lib.DATUMS:
-        found.append(
-            f"config.released.datum is {datum!r}; allowed: {', '.join(crs_lib.DATUMS)}"
-        )
     if tile_size_m is None or not tile_size_m > 0:
         found.append(
             f"config.released.tile_size_m is {tile_size_m}: with centres the side of a "
             "tile on the ground is needed, in metres, above 0"
         )
-    if not block_size_m > 0:
-        found.append(f"config.blocks.size_m is {block_size_m}; allowed: above 0")
     return found
 
 

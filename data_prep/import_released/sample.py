@@ -12,7 +12,9 @@ import numpy as np
 from data_prep.import_released import images, places, tensors, texts
 from data_prep.import_released.faults import Faults
 from data_prep.import_released.places import Places
+from data_prep.import_released.settings import ReleasedSettings
 from data_prep.import_released.tensors import PoiSets
+from data_prep.settings import CitySettings
 from mmgr_jax.data import schema
 
 _SUFFIX = {"image_dir": ".png", "vector_dir": ".tensor", "edge_dir": ".tensor"}
@@ -46,38 +48,14 @@ class Sample:
         return tuple(self.images)
 
 
-def read(
-    city: str,
-    crs: str,
-    block_size_m: float,
-    *,
-    image_dir: str,
-    vector_dir: str,
-    edge_dir: str,
-    labels: Mapping[str, Mapping[str, Any]],
-    lists: Mapping[str, str],
-    centres: str | None,
-    datum: str,
-    tile_size_m: float | None,
-    tile_size_px: int | None,
-) -> Sample:
+def read(city: CitySettings, block_size_m: float, settings: ReleasedSettings) -> Sample:
     """Reads a sample and checks every file of it.
 
     Args:
-        city: Name of the study area, for messages.
-        crs: Its metric CRS; read with `centres` alone.
-        block_size_m: Side of a spatial block; read with `centres` alone.
-        image_dir: Folder with an image X.png for each region X.
-        vector_dir: Folder with X.tensor, float32 [n d], a row a POI.
-        edge_dir: Folder with X.tensor, int64 [2 e], pairs of POIs.
-        labels: Name -> fields of `texts.LabelFolder`.
-        lists: Name -> text file with one region a line; see `texts.read_lists`.
-        centres: CSV with the centre of each region, see `places.read`; None: nothing
-            says where the regions lie.
-        datum: Datum of the centres, one of `crs.DATUMS`.
-        tile_size_m: Side of a region in metres; None: unknown.
-        tile_size_px: Side of the tiles, to which images are resized; None: all images
-            have one size.
+        city: Name of the study area, for messages; its metric CRS is read with
+            centres alone.
+        block_size_m: Side of a spatial block; read with centres alone.
+        settings: Where the sample lies.
 
     Returns:
         The sample.
@@ -86,25 +64,25 @@ def read(
         InputError: Naming everything that is wrong, or if PyTorch is not installed.
     """
     faults = Faults()
-    folders = dict(image_dir=image_dir, vector_dir=vector_dir, edge_dir=edge_dir)
+    folders = {key: getattr(settings, key) for key in _SUFFIX}
     files = _files(folders, faults)
     regions = tuple(files["image_dir"])
     if not regions:
-        faults.refuse(city)
-    size_px, changed = images.inspect(files["image_dir"], tile_size_px, faults)
+        faults.refuse(city.name)
+    size_px, changed = images.inspect(files["image_dir"], settings.tile_size_px, faults)
     pois = tensors.read(files["vector_dir"], files["edge_dir"], faults)
-    told = texts.read_labels(labels, regions, faults)
-    listed = texts.read_lists(lists, regions, faults)
+    told = texts.read_labels(settings.labels, regions, faults)
+    listed = texts.read_lists(settings.lists, regions, faults)
     where = places.read(
         regions,
-        centres,
-        datum=datum,
-        crs=crs,
-        tile_size_m=tile_size_m,
+        settings.centres,
+        datum=settings.datum,
+        crs=city.crs,
+        tile_size_m=settings.tile_size_m,
         block_size_m=block_size_m,
         faults=faults,
     )
-    faults.refuse(city)
+    faults.refuse(city.name)
     assert where is not None, "unfit places are a fault"
     return Sample(
         images=files["image_dir"],

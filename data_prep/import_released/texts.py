@@ -7,44 +7,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from data_prep.import_released.faults import Faults
+from data_prep.import_released.settings import LabelFolderSettings
 from mmgr_jax.data import schema
 
-_KINDS = ("count", "density", "scalar")
 _SUFFIX = ".txt"
 _SUFFIXES = (".png", ".tensor", _SUFFIX)
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelFolder:
-    """Where one label comes from.
-
-    Attributes:
-        dir: Folder with a file `<region>.txt` for each region, one number in it.
-        kind: "count", "density" or "scalar".
-        unit: Unit of the numbers.
-        year: Reference year of the source.
-        source: Who made the data.
-        licence: Licence of the data.
-    """
-
-    dir: str
-    kind: str
-    unit: str
-    year: int | None = None
-    source: str = ""
-    licence: str = ""
-
-    def meaning(self) -> schema.Label:
-        """The entry of the manifest."""
-        fields = dataclasses.asdict(self)
-        del fields["dir"]
-        return schema.Label(**fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,25 +54,26 @@ class Lists:
 
 
 def read_labels(
-    settings: Mapping[str, Mapping[str, Any]], regions: Sequence[str], faults: Faults
+    folders: Mapping[str, LabelFolderSettings],
+    regions: Sequence[str],
+    faults: Faults,
 ) -> Labels:
     """One number a region for each label.
 
     A region has no value where it has no file, or the file says "nan".
 
     Args:
-        settings: Name of a label -> fields of `LabelFolder`.
+        folders: Name of a label -> where it comes from.
         regions: Names of the regions.
         faults: Takes note of all that is wrong.
     """
-    labels = {name: LabelFolder(**fields) for name, fields in settings.items()}
     read = {
         name: _read_label(name, label, regions, faults)
-        for name, label in labels.items()
+        for name, label in folders.items()
     }
     return Labels(
         values={name: values for name, (values, _) in read.items()},
-        meanings={name: label.meaning() for name, label in labels.items()},
+        meanings={name: _meaning(label) for name, label in folders.items()},
         report={name: report for name, (_, report) in read.items()},
     )
 
@@ -136,13 +109,18 @@ def read_lists(
     return Lists(members, strangers)
 
 
+def _meaning(label: LabelFolderSettings) -> schema.Label:
+    """The entry of the manifest."""
+    fields = dataclasses.asdict(label)
+    del fields["dir"]
+    return schema.Label(**fields)
+
+
 def _read_label(
-    name: str, label: LabelFolder, regions: Sequence[str], faults: Faults
+    name: str, label: LabelFolderSettings, regions: Sequence[str], faults: Faults
 ) -> tuple[Float32[np.ndarray, " r"], dict[str, int]]:
     """Values of one label, and counts worth telling."""
     key, folder = f"config.released.labels.{name}", Path(label.dir)
-    if label.kind not in _KINDS:
-        faults.add(f"{key}.kind is {label.kind!r}; allowed: {', '.join(_KINDS)}")
     present = {path.name.removesuffix(_SUFFIX) for path in folder.glob(f"*{_SUFFIX}")}
     values = np.full(len(regions), np.nan, np.float32)
     for index, region in enumerate(regions):

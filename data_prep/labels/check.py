@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from data_prep.files import cells, csv_files, encodings, faults, table_formats, tables
 from data_prep.files import crs as crs_lib
-from data_prep.labels import LabelSource, check_rasters, points, polygons
+from data_prep.labels import check_rasters, points, polygons
 from data_prep.labels import source as source_lib
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 _CLASSES_SHOWN = 12
 
 
 def problems(
-    name: str, settings: Mapping[str, Any], extent_deg: faults.Bounds | None
+    name: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
-    """Everything that keeps a file from giving a label; see `labels.LabelSource`."""
+    """Everything that keeps a file from giving a label; see `extraction.extract`."""
     key = f"config.labels.{name}"
-    allowed = [field.name for field in dataclasses.fields(LabelSource)]
-    unknown = sorted(set(settings) - set(allowed))
-    if unknown:
-        return [
-            f"{key}: has no setting {faults.names(unknown)}; allowed: "
-            f"{faults.names(allowed)}."
-        ]
-    if not {"kind", "path"} <= set(settings):
-        return [f"{key}: has {faults.names(list(settings))}; kind and path are needed."]
     if not re.fullmatch(r"\w+", name):
         return [f"{key}: a name has letters, digits and underscores only."]
-    source = LabelSource(**settings)
     found = source_lib.problems(key, source)
     encoding = encodings.problem(source.encoding, key)
     found += [encoding] if encoding else []
     if found:
         return found
     if not source.path or not Path(source.path).is_file():
-        what = "is a folder" if Path(source.path or "").is_dir() else "no such file"
+        what = "is a folder" if Path(source.path).is_dir() else "no such file"
         what = what if source.path else "names no file"
         return [f"{key}.path {source.path!r}: {what}. Wanted: {_wanted(source)}."]
     try:
@@ -58,7 +46,7 @@ def problems(
         return [told if told.startswith(key) else f"{key}: {told}"]
 
 
-def _wanted(source: LabelSource) -> str:
+def _wanted(source: LabelSettings) -> str:
     """What kind of file would do."""
     if source.form == "raster":
         return f"a GeoTIFF with a CRS, in {source.unit}"
@@ -66,29 +54,31 @@ def _wanted(source: LabelSource) -> str:
         return f"a CSV or Parquet table with region ids in {source.id_column!r}"
     said = f"in {source.unit}"
     if source.has_classes:
-        said = f"one of {', '.join(source.class_of)}"
+        said = f"one of {', '.join(source_lib.class_of(source))}"
     return f"polygons with column {source.column!r}, {said}"
 
 
-def _table_problems(key: str, source: LabelSource) -> list[str]:
+def _table_problems(key: str, source: LabelSettings) -> list[str]:
     assert source.id_column is not None
     several = tables.layer_problem(source.path, None, None)
     if several:
         return [f"{key}: {several}"]
-    header = tables.header(source.path, None, source.text(key))
+    header = tables.header(source.path, None, source_lib.text(source, key))
     wanted = [source.id_column]
-    wanted += source.class_of if source.kind == "share" else [source.column or ""]
+    wanted += (
+        source_lib.class_of(source) if source.kind == "share" else [source.column or ""]
+    )
     return faults.column_problems(source.path, header, wanted, key)
 
 
 def _polygon_problems(
-    key: str, source: LabelSource, extent_deg: faults.Bounds | None
+    key: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
     assert source.column is not None
     several = tables.layer_problem(source.path, None, None)
     if several:
         return [f"{key}: {several}"]
-    header = tables.header(source.path, None, source.text(key))
+    header = tables.header(source.path, None, source_lib.text(source, key))
     named = [source.column, source.x_column, source.y_column]
     wanted = [name for name in named if name and name != source_lib.EACH]
     found = faults.column_problems(source.path, header, wanted, key)
@@ -150,7 +140,7 @@ def _is_table(path: str) -> bool:
     return True
 
 
-def _no_raster(key: str, source: LabelSource) -> str:
+def _no_raster(key: str, source: LabelSettings) -> str:
     return (
         f"{key}: {source.path} is a table, not a raster, and {key}.column names none "
         f"of its columns. Name the one with the {source.kind}, and id_column where "
@@ -158,22 +148,23 @@ def _no_raster(key: str, source: LabelSource) -> str:
     )
 
 
-def _unknown_classes(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+def _unknown_classes(key: str, source: LabelSettings, column: pd.Series) -> list[str]:
     what = f"{source.path}: column {source.column!r}"
     present = cells.text(column, what).dropna()
-    unknown = present[~present.isin(list(source.class_of))].value_counts()
+    unknown = present[~present.isin(list(source_lib.class_of(source)))].value_counts()
     if not len(unknown):
         return []
     where = f"{key}.mapping" if len(source.mapping) else f"{key}.classes"
     return [
         f"{source.path}: column {source.column!r} holds {len(unknown)} class(es) "
         f"unknown to {where}: {_counted(unknown)}. Allowed: "
-        f"{', '.join(source.class_of)}. Give each a class, or None to leave it out, in "
-        f"{key}.mapping, or leave the cell empty for land without a class."
+        f"{', '.join(source_lib.class_of(source))}. Give each a class, or None to "
+        f"leave it out, in {key}.mapping, or leave the cell empty for land without a "
+        "class."
     ]
 
 
-def _no_numbers(key: str, source: LabelSource, column: pd.Series) -> list[str]:
+def _no_numbers(key: str, source: LabelSettings, column: pd.Series) -> list[str]:
     what = f"{source.path}: column {source.column!r}"
     wrong = column[cells.numbers(column, what)[1]]
     if not len(wrong):

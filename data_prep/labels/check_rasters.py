@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from data_prep.files import crs as crs_lib
 from data_prep.files import faults
-from data_prep.labels import LabelSource, raster_files
+from data_prep.labels import raster_files
 from data_prep.labels import source as source_lib
 from data_prep.labels.raster_files import Band
+from data_prep.labels.settings import LabelSettings
 
 
 def problems(
-    key: str, source: LabelSource, extent_deg: faults.Bounds | None
+    key: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
     """Everything that keeps a raster from giving a label.
 
@@ -38,7 +39,7 @@ def problems(
         )
 
 
-def _unit_problems(key: str, source: LabelSource, band: Band) -> list[str]:
+def _unit_problems(key: str, source: LabelSettings, band: Band) -> list[str]:
     """A unit of the file that contradicts what the config says of its numbers."""
     unit = band.raster.units[band.number - 1] or ""
     if source.kind != "count" or not source_lib.names_area(unit):

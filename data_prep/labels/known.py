@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float
 
-from data_prep.labels.source import LabelSource
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 Values = Float[np.ndarray, " r"] | Float[np.ndarray, "r k"]
@@ -28,7 +28,7 @@ _LARGEST = 9e19
 
 def mask(
     name: str,
-    source: LabelSource,
+    source: LabelSettings,
     values: Values,
     known_share: Float[np.ndarray, " r"],
 ) -> tuple[Values, dict[str, Any]]:

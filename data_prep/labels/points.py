@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 
 from data_prep.files import cells, tables
 from data_prep.labels import known as known_lib
+from data_prep.labels import source as source_lib
 from data_prep.labels import totals
-from data_prep.labels.source import LabelSource
-from data_prep.regions import Regions
+from data_prep.labels.settings import LabelSettings
+from data_prep.regions.regions import Regions
 from mmgr_jax.errors import InputError
 
 POINTS = ("Point",)
@@ -21,7 +22,7 @@ POINTS = ("Point",)
 _Pairs = tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]
 
 
-def load(key: str, source: LabelSource) -> gpd.GeoDataFrame:
+def load(key: str, source: LabelSettings) -> gpd.GeoDataFrame:
     """The rows of a file with their places: its geometries, or points of two columns.
 
     Args:
@@ -31,7 +32,7 @@ def load(key: str, source: LabelSource) -> gpd.GeoDataFrame:
     Raises:
         InputError: If a coordinate is no number.
     """
-    table = tables.load(source.path, None, source.text(key))
+    table = tables.load(source.path, None, source_lib.text(source, key))
     if source.x_column is None or source.y_column is None:
         assert isinstance(table, gpd.GeoDataFrame)
         return table
@@ -60,7 +61,7 @@ def are_points(table: gpd.GeoDataFrame) -> bool:
 
 def counts(
     name: str,
-    source: LabelSource,
+    source: LabelSettings,
     regions: Regions,
     point: np.ndarray,
     value: Float[np.ndarray, " m"],

@@ -16,10 +16,12 @@ from jaxtyping import Float
 from data_prep.files import cells, tables
 from data_prep.labels import known as known_lib
 from data_prep.labels import points, totals
+from data_prep.labels import source as source_lib
 from data_prep.labels.known import Values
 from data_prep.labels.overlay import Pieces, overlay
-from data_prep.labels.source import EACH, LabelSource
-from data_prep.regions import Regions
+from data_prep.labels.settings import LabelSettings
+from data_prep.labels.source import EACH
+from data_prep.regions.regions import Regions
 from mmgr_jax.errors import InputError
 
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -28,9 +30,9 @@ _FULL = 1.001
 
 
 def extract(
-    name: str, source: LabelSource, regions: Regions, city_crs: str
+    name: str, source: LabelSettings, regions: Regions, city_crs: str
 ) -> tuple[Values, dict[str, Any]]:
-    """See `data_prep.labels.extract`."""
+    """See `extraction.extract`."""
     table, told = read(f"config.labels.{name}", source, city_crs)
     if source.has_classes:
         values, more = _shares(name, source, regions, table)
@@ -44,7 +46,7 @@ def extract(
 
 
 def read(
-    key: str, source: LabelSource, city_crs: str
+    key: str, source: LabelSettings, city_crs: str
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
     """Valid polygons, or points, in the study area's CRS; what was repaired, left out.
 
@@ -75,7 +77,7 @@ def read(
 
 
 def _counts(
-    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+    name: str, source: LabelSettings, regions: Regions, table: gpd.GeoDataFrame
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """Each polygon's count spread evenly over its area; that of a point is whole."""
     value = _numbers(source, table)
@@ -105,7 +107,7 @@ def _counts(
 
 
 def _means(
-    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+    name: str, source: LabelSettings, regions: Regions, table: gpd.GeoDataFrame
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """Means weighted by area; what is missing counts as zero or not at all."""
     value = _numbers(source, table)
@@ -124,7 +126,7 @@ def _means(
 
 
 def _refuse_impossible(
-    name: str, source: LabelSource, value: Float[np.ndarray, " m"]
+    name: str, source: LabelSettings, value: Float[np.ndarray, " m"]
 ) -> None:
     if found := known_lib.impossible(source.kind, value, value):
         number, why = found
@@ -136,7 +138,7 @@ def _refuse_impossible(
 
 
 def _known_share(
-    source: LabelSource,
+    source: LabelSettings,
     regions: Regions,
     table: gpd.GeoDataFrame,
     pieces: Pieces,
@@ -150,13 +152,13 @@ def _known_share(
 
 
 def _shares(
-    name: str, source: LabelSource, regions: Regions, table: gpd.GeoDataFrame
+    name: str, source: LabelSettings, regions: Regions, table: gpd.GeoDataFrame
 ) -> tuple[Float[np.ndarray, "r k"], dict[str, Any]]:
     """Area shares of the classes, uncovered land being left out or a class."""
     assert source.column is not None
     what = f"{source.path}: column {source.column!r}"
     said = cells.text(tables.column(table, source.column), what)
-    meant = said.astype(object).map(source.class_of, na_action="ignore")
+    meant = said.astype(object).map(source_lib.class_of(source), na_action="ignore")
     left_out = said.notna() & meant.isna()
     classed = table[meant.notna()]
     index_of = {known: index for index, known in enumerate(source.classes)}
@@ -195,7 +197,7 @@ def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
     return np.where(known, main, np.nan).astype(np.float32)
 
 
-def _numbers(source: LabelSource, table: gpd.GeoDataFrame) -> Float[np.ndarray, " m"]:
+def _numbers(source: LabelSettings, table: gpd.GeoDataFrame) -> Float[np.ndarray, " m"]:
     assert source.column is not None
     if source.column == EACH:
         return np.ones(len(table))

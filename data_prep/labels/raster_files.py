@@ -23,7 +23,7 @@ from rasterio.windows import Window
 
 from data_prep.files import crs as crs_lib
 from data_prep.files import formats
-from data_prep.labels.source import LabelSource
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 # A place on the edge of a pixel stays there: parts of a pixel below this are rounding.
@@ -124,7 +124,7 @@ class Band(RasterSource):
 
 
 @contextmanager
-def open_band(key: str, source: LabelSource) -> Iterator[Band]:
+def open_band(key: str, source: LabelSettings) -> Iterator[Band]:
     """The band of a label's raster; what fails to be read is told with the file.
 
     Raises:
@@ -141,7 +141,7 @@ def open_band(key: str, source: LabelSource) -> Iterator[Band]:
         yield Band(raster, _number(key, source, raster))
 
 
-def _number(key: str, source: LabelSource, raster: rasterio.DatasetReader) -> int:
+def _number(key: str, source: LabelSettings, raster: rasterio.DatasetReader) -> int:
     """The band that is meant: the one that is named, or the only one with numbers."""
     if raster.subdatasets and raster.count:
         raise InputError(
@@ -175,7 +175,7 @@ def _number(key: str, source: LabelSource, raster: rasterio.DatasetReader) -> in
 
 
 def _refuse_another_year(
-    key: str, source: LabelSource, raster: rasterio.DatasetReader, number: int
+    key: str, source: LabelSettings, raster: rasterio.DatasetReader, number: int
 ) -> None:
     """Refuses a band whose name says another year than the config."""
     years = [set(_YEAR.findall(text or "")) for text in raster.descriptions]

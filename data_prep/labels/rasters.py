@@ -17,8 +17,8 @@ from rasterio.windows import Window
 from data_prep.labels import known as known_lib
 from data_prep.labels import raster_files, totals
 from data_prep.labels.raster_files import Band
-from data_prep.labels.source import LabelSource
-from data_prep.regions import Regions
+from data_prep.labels.settings import LabelSettings
+from data_prep.regions.regions import Regions
 from mmgr_jax.errors import InputError
 
 # Of a larger raster, only the window around the regions is summed up for the check.
@@ -28,9 +28,9 @@ _READ_PX = 4_000_000
 
 
 def extract(
-    name: str, source: LabelSource, regions: Regions, city_crs: str
+    name: str, source: LabelSettings, regions: Regions, city_crs: str
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
-    """See `data_prep.labels.extract`."""
+    """See `extraction.extract`."""
     with raster_files.open_band(f"config.labels.{name}", source) as band:
         logging.info("label %s: band %s of %s", name, band.said, source.path)
         # The raster keeps its own pixels: resampling it would change its total.
@@ -66,7 +66,7 @@ def _statistics(
 
 def _total(
     name: str,
-    source: LabelSource,
+    source: LabelSettings,
     band: Band,
     outlines: np.ndarray,
     sums: Float[np.ndarray, " r"],
@@ -119,7 +119,7 @@ def _sum(
 
 def _refuse_impossible(
     name: str,
-    source: LabelSource,
+    source: LabelSettings,
     band: Band,
     lowest: Float[np.ndarray, " n"],
     highest: Float[np.ndarray, " n"],
@@ -146,7 +146,7 @@ def _refuse_impossible(
 
 
 def _refuse_infinite(
-    name: str, source: LabelSource, values: Float[np.ndarray, " m"]
+    name: str, source: LabelSettings, values: Float[np.ndarray, " m"]
 ) -> None:
     if not np.isfinite(values).all():
         raise InputError(

@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from data_prep.files import cells, faults, tables
 from data_prep.labels import known as known_lib
+from data_prep.labels import source as source_lib
 from data_prep.labels.known import Values
-from data_prep.labels.source import LabelSource
-from data_prep.regions import Regions
+from data_prep.labels.settings import LabelSettings
+from data_prep.regions.regions import Regions
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -22,9 +23,9 @@ _SUM_TOLERANCE = 1e-3
 
 
 def extract(
-    name: str, source: LabelSource, regions: Regions, city_crs: str
+    name: str, source: LabelSettings, regions: Regions, city_crs: str
 ) -> tuple[Values, dict[str, Any]]:
-    """See `data_prep.labels.extract`; the CRS is not needed."""
+    """See `extraction.extract`; the CRS is not needed."""
     key = f"config.labels.{name}"
     table = _by_id(key, source)
     ids = [one_form(region) for region in regions.ids]
@@ -58,7 +59,7 @@ def extract(
     return values.astype(np.float32), told
 
 
-def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
+def _by_id(key: str, source: LabelSettings) -> pd.DataFrame:
     """The columns with numbers or indices of classes, one row a region id.
 
     Raises:
@@ -66,7 +67,7 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
             is negative, or no class is meant.
     """
     assert source.id_column is not None
-    loaded = tables.load(source.path, None, source.text(key))
+    loaded = tables.load(source.path, None, source_lib.text(source, key))
     where = f"{source.path}: column {source.id_column!r}"
     ids = cells.text(tables.column(loaded, source.id_column), where)
     nameless = ids.isna()
@@ -81,7 +82,9 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
         )
     if source.kind == "class":
         return _class_indices(key, source, table, ids)
-    columns = list(source.class_of) if source.kind == "share" else [source.column]
+    columns = (
+        list(source_lib.class_of(source)) if source.kind == "share" else [source.column]
+    )
     numbers = {}
     for name in columns:
         assert name is not None
@@ -108,7 +111,7 @@ def _by_id(key: str, source: LabelSource) -> pd.DataFrame:
 
 
 def _class_indices(
-    key: str, source: LabelSource, table: pd.DataFrame, ids: pd.Series
+    key: str, source: LabelSettings, table: pd.DataFrame, ids: pd.Series
 ) -> pd.DataFrame:
     """The class of each id as its index, NaN in empty and left-out cells.
 
@@ -119,25 +122,29 @@ def _class_indices(
     what = f"{source.path}: column {source.column!r}"
     said = cells.text(tables.column(table, source.column), what).astype(object)
     said = said.set_axis(ids.to_numpy(object))
-    wrong = said[said.notna() & ~said.isin(list(source.class_of))]
+    wrong = said[said.notna() & ~said.isin(list(source_lib.class_of(source)))]
     if len(wrong):
         raise InputError(
             f"{key}: {source.path}, column {source.column!r}, region "
             f"{wrong.index[0]}: {wrong.iloc[0]!r} is no class. Allowed: "
-            f"{', '.join(source.class_of)}; give it a class, or None to leave it out, "
-            f"in {key}.mapping, or leave the cell empty where the class is unknown."
+            f"{', '.join(source_lib.class_of(source))}; give it a class, or None to "
+            f"leave it out, in {key}.mapping, or leave the cell empty where the class "
+            "is unknown."
         )
     index_of = {known: float(i) for i, known in enumerate(source.classes)}
-    meant = said.map(source.class_of, na_action="ignore")
+    meant = said.map(source_lib.class_of(source), na_action="ignore")
     return meant.map(index_of, na_action="ignore").astype(float).to_frame()
 
 
 def _shares(
-    key: str, source: LabelSource, columns: pd.Index, numbers: Float[np.ndarray, "r m"]
+    key: str,
+    source: LabelSettings,
+    columns: pd.Index,
+    numbers: Float[np.ndarray, "r m"],
 ) -> Float[np.ndarray, "r k"]:
     """Shares of the classes, from the columns that are meant."""
     shares = np.zeros((len(numbers), len(source.classes)))
-    class_of = source.class_of
+    class_of = source_lib.class_of(source)
     for index, column in enumerate(columns):
         meant = class_of[column]
         if meant is not None:

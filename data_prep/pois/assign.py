@@ -8,8 +8,8 @@ import numpy as np
 import shapely
 from jaxtyping import Int
 
-from data_prep.pois import PoiTable
-from data_prep.regions import Regions
+from data_prep.pois.table import PoiTable
+from data_prep.regions.regions import Regions
 
 # Regions looked at in one call of the tree, to bound memory.
 _REGIONS = 50_000

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Int32
 
 from data_prep.files import cells, tables
+from data_prep.pois.settings import CategoryListSettings
 from mmgr_jax.data.names import one_form
 from mmgr_jax.errors import InputError
 
@@ -35,33 +34,19 @@ class CategoryList:
     other: str | None
 
 
-def shared_list(
-    *,
-    path: str | None = None,
-    names: Sequence[str] = (),
-    parents: Sequence[str] = (),
-    unknown: str | None = None,
-) -> CategoryList | None:
+def shared_list(settings: CategoryListSettings) -> CategoryList | None:
     """The list that `config.pois.categories` asks for, None where it asks for none.
-
-    Args:
-        path: A CSV with a column "category" and, if wanted, "parent".
-        names: The categories themselves, in place of a file.
-        parents: Their first-level categories, one each, or none.
-        unknown: Which of them takes the POIs of other categories; None: left out.
 
     Raises:
         InputError: If the list is empty, repeats a name, or lacks `unknown`.
     """
-    if path is not None and names:
+    path = settings.path
+    if path is not None and settings.names:
         raise InputError("config.pois.categories: give a path or names, not both.")
     where = f"config.pois.categories.{'names' if path is None else f'path {path!r}'}"
-    if path is not None:
-        names, parents = _read(path)
-    names, parents = (
-        tuple(one_form(str(name)) for name in given) for given in (names, parents)
-    )
-    unknown = None if unknown is None else one_form(unknown)
+    told = (settings.names, settings.parents) if path is None else _read(path)
+    names, parents = (tuple(one_form(str(name)) for name in given) for given in told)
+    unknown = None if settings.unknown is None else one_form(settings.unknown)
     if not names:
         if path is None and not parents and unknown is None:
             return None
@@ -70,7 +55,7 @@ def shared_list(
             f"set (unknown={unknown!r}, {len(parents)} parents). Give the names or a "
             "path, too, or set None."
         )
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(
             f"{where}: {', '.join(map(repr, repeated[:_NAMES_SHOWN]))} stands there "
@@ -86,7 +71,7 @@ def shared_list(
             f"config.pois.categories.unknown is {unknown!r}, which is not in the list "
             f"({where}); add it, or set None to leave such POIs out."
         )
-    return CategoryList(tuple(names), tuple(parents), unknown)
+    return CategoryList(names, parents, unknown)
 
 
 def own_list(category: pd.Series) -> CategoryList:
@@ -161,10 +146,10 @@ def parents_of(
     return tuple(str(first.get(index, name)) for index, name in enumerate(listed.names))
 
 
-def problems(categories: Mapping[str, Any]) -> list[str]:
+def problems(settings: CategoryListSettings) -> list[str]:
     """What is wrong with `config.pois.categories`."""
     try:
-        shared_list(**categories)
+        shared_list(settings)
     except InputError as error:
         return [str(error)]
     return []

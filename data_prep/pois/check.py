@@ -2,59 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from data_prep.files import crs as crs_lib
 from data_prep.files import faults
 from data_prep.pois import categories as poi_categories
-from data_prep.pois import sources
+from data_prep.pois.settings import PoiSettings
 from data_prep.pois.sources import osm as osm_lib
-from data_prep.pois.sources import osm_readers
+from data_prep.pois.sources import source as sources
 from mmgr_jax.errors import InputError
 
 
-def problems(
-    *,
-    path: str | None,
-    crs: str | None,
-    datum: str,
-    category_column: str,
-    parent_column: str | None,
-    x_column: str | None,
-    y_column: str | None,
-    layer: str | None = None,
-    format: str | None = None,
-    encoding: str | None = None,
-    separator: str | None = None,
-    decimal: str = ".",
-    name_column: str = sources.NAME,
-    categories: Mapping[str, Any] | None = None,
-    osm: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Everything that keeps a file from being read as POIs; see `pois.read`."""
-    found = _setting_problems(datum, decimal, categories or {}, osm or {})
+def problems(settings: PoiSettings) -> list[str]:
+    """Everything that keeps a file from being read as POIs; see `table.read`."""
+    path, crs = settings.path, settings.crs
+    x_column, y_column = settings.x_column, settings.y_column
+    found = _setting_problems(settings)
     if path is None or not Path(path).exists():
-        columns = (category_column, parent_column, x_column, y_column)
+        columns = (settings.category_column, settings.parent_column, x_column, y_column)
         wanted = ", ".join(repr(name) for name in columns if name)
         text = f"config.pois.path {path!r}: no such file. Wanted: {sources.WANTED}"
         text += f" with one POI a row, column(s) {wanted}, coordinates in "
-        return [*found, f"{text}{crs or 'the CRS the file names'}, datum {datum}."]
+        text += f"{crs or 'the CRS the file names'}, datum {settings.datum}."
+        return [*found, text]
     try:
-        source = sources.open_source(
-            path,
-            format=format,
-            layer=layer,
-            encoding=encoding,
-            separator=separator,
-            category_column=category_column,
-            parent_column=parent_column,
-            name_column=name_column,
-            x_column=x_column,
-            y_column=y_column,
-            osm=osm or {},
-        )
+        source = sources.open_source(settings)
     except InputError as error:
         return [*found, str(error)]
     header = source.header
@@ -71,26 +43,12 @@ def problems(
     return found + _declared_crs_problems(path, crs, file_crs)
 
 
-def _setting_problems(
-    datum: str, decimal: str, categories: Mapping[str, Any], osm: Mapping[str, Any]
-) -> list[str]:
+def _setting_problems(settings: PoiSettings) -> list[str]:
     """Problems seen without opening the file."""
-    found = poi_categories.problems(categories)
-    if datum not in crs_lib.DATUMS:
-        found.append(
-            f"config.pois.datum is {datum!r}; allowed: {', '.join(crs_lib.DATUMS)}."
-        )
-    if decimal not in (".", ","):
-        found.append(f"config.pois.decimal is {decimal!r}; allowed: '.' and ','.")
-    reader = osm.get("reader")
-    if reader is not None and reader not in osm_readers.READERS:
-        found.append(
-            f"config.pois.osm.reader is {reader!r}; allowed: "
-            f"{', '.join(osm_readers.READERS)}."
-        )
-    if osm.get("table") is not None:
+    found = poi_categories.problems(settings.categories)
+    if settings.osm.table is not None:
         try:
-            osm_lib.read_rules(osm["table"])
+            osm_lib.read_rules(settings.osm.table)
         except InputError as error:
             found.append(str(error))
     return found

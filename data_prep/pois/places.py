@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from data_prep.files import cells, tables
 from data_prep.files import crs as crs_lib
-from data_prep.pois import sources
+from data_prep.pois.sources import source as sources
 from mmgr_jax.errors import InputError
 
 Area = tuple[float, float, float, float]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -14,7 +13,9 @@ from jaxtyping import Bool, Float, Int32
 
 from data_prep.files import cells, tables
 from data_prep.pois import categories as poi_categories
-from data_prep.pois import places, sources
+from data_prep.pois import places
+from data_prep.pois.settings import PoiSettings
+from data_prep.pois.sources import source as sources
 from mmgr_jax.errors import InputError
 
 _ROWS_NAMED = 5
@@ -59,24 +60,7 @@ class PoiTable:
 
 
 def read(
-    path: str,
-    *,
-    crs: str | None,
-    datum: str,
-    category_column: str,
-    parent_column: str | None,
-    x_column: str | None,
-    y_column: str | None,
-    city_crs: str,
-    layer: str | None = None,
-    format: str | None = None,
-    encoding: str | None = None,
-    separator: str | None = None,
-    decimal: str = ".",
-    name_column: str = sources.NAME,
-    categories: Mapping[str, Any] | None = None,
-    osm: Mapping[str, Any] | None = None,
-    area_deg: places.Area | None = None,
+    settings: PoiSettings, *, city_crs: str, area_deg: places.Area | None = None
 ) -> PoiTable:
     """Reads POIs from a table, with or without geometries, or an extract of OSM.
 
@@ -86,28 +70,8 @@ def read(
     that is no point, a point inside it is taken.
 
     Args:
-        path: The file: GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines, a CSV
-            (.csv, .tsv, .txt) or .osm.pbf.
-        crs: CRS of the coordinates; None where the file says it itself.
-        datum: "wgs84", "gcj02" or "bd09".
-        category_column: Column with the category of a POI, or a path within one, such
-            as "categories.primary" and "taxonomy.hierarchy[0]". "category" also
-            stands for what `format` calls so.
-        parent_column: Column or path with the first-level category; None: that of
-            `format`, or none.
-        x_column: Column with longitude or easting; None where there are geometries.
-        y_column: Column with latitude or northing; None where there are geometries.
+        settings: The file, and what its columns mean.
         city_crs: Metric CRS of the study area.
-        layer: Layer of a GeoPackage; None: its only one.
-        format: "overture", "osm" (an extract, or a table with a column a tag) or
-            "table"; None: "osm" for .pbf and .osm, else "table".
-        encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
-        separator: Between the fields of a CSV; None: comma, in .tsv a tab.
-        decimal: Mark in numbers written as text: "." or ",".
-        name_column: Column or path with the name; it tells duplicates from neighbours.
-        categories: Keyword arguments of `categories.shared_list`; None: the
-            categories are those of the file.
-        osm: Keyword arguments of `pois.sources.osm.load`.
         area_deg: The study area, to tell coordinates that are swapped; None: where
             `city_crs` may be used.
 
@@ -118,25 +82,14 @@ def read(
         InputError: If the file cannot be read as declared, its coordinates are of
             another kind than declared, or no row is left.
     """
-    shared = poi_categories.shared_list(**(categories or {}))
-    source = sources.open_source(
-        path,
-        format=format,
-        layer=layer,
-        encoding=encoding,
-        separator=separator,
-        category_column=category_column,
-        parent_column=parent_column,
-        name_column=name_column,
-        x_column=x_column,
-        y_column=y_column,
-        osm=osm or {},
-    )
+    shared = poi_categories.shared_list(settings.categories)
+    source = sources.open_source(settings)
+    path = source.path
     table, reasons = source.load()
-    x, y = places.coordinates(table, source, decimal)
-    source_crs = crs or source.header.crs or ""
+    x, y = places.coordinates(table, source, settings.decimal)
+    source_crs = settings.crs or source.header.crs or ""
     places.refuse_implausible(x, y, source, source_crs, city_crs, area_deg)
-    x_m, y_m = places.to_metres(x, y, source_crs, datum, city_crs)
+    x_m, y_m = places.to_metres(x, y, source_crs, settings.datum, city_crs)
     category = _names(path, table, source.columns.category, "category_column")
     cells.refuse_printed(category, _what(path, source.columns.category))
     unlisted = poi_categories.unlisted(category, shared)

@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 
-from data_prep import pois
 from data_prep.city import City, encoded
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
+from data_prep.pois import table as pois
+from data_prep.records import writer
+from data_prep.records.settings import RecordSettings
 from data_prep.running import progress
-from mmgr_jax.data import tiles
 
 _SAMPLE = 64
 _SHARD_BYTES = 2**17  # index and padding of an ArrayRecord file, measured
@@ -19,23 +20,13 @@ _BAR = 40
 _TOP = 10
 
 
-def report(
-    city: City,
-    imagery: Imagery,
-    *,
-    num_shards: int,
-    image_format: str,
-    image_quality: int | None = None,
-    **_: object,
-) -> str:
+def report(city: City, imagery: Imagery, settings: RecordSettings) -> str:
     """A page on what the records of a city would hold.
 
     Args:
         city: The city, gathered from its sources.
         imagery: The open imagery, to encode a sample of tiles.
-        num_shards: Number of shards.
-        image_format: As for `tiles.Writer`.
-        image_quality: Likewise.
+        settings: Number of shards, and how tiles are stored.
 
     Returns:
         The text.
@@ -55,9 +46,7 @@ def report(
         "labels",
         *_label_lines(city),
         "",
-        _cost_line(
-            city, imagery, num_shards, tiles.Writer(image_format, image_quality)
-        ),
+        _cost_line(city, imagery, settings),
         "dry run: nothing was written",
     ]
     return "\n".join(lines)
@@ -131,18 +120,15 @@ def _label_lines(city: City) -> list[str]:
     return lines or ["  none"]
 
 
-def _cost_line(
-    city: City, imagery: Imagery, num_shards: int, tile_writer: tiles.Writer
-) -> str:
+def _cost_line(city: City, imagery: Imagery, settings: RecordSettings) -> str:
     """Disk and time, from encoding tiles spread over the city."""
     count = len(city.regions)
     chosen = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))
     start = time.monotonic()
-    sizes = [
-        len(example) for example in encoded(city, imagery, chosen.tolist(), tile_writer)
-    ]
+    examples = encoded(city, imagery, chosen.tolist(), writer.tile_writer(settings))
+    sizes = [len(example) for example in examples]
     seconds = (time.monotonic() - start) / len(sizes) * count
-    num_shards = min(num_shards, count)
+    num_shards = min(settings.num_shards, count)
     mebibytes = (np.mean(sizes) * count + _SHARD_BYTES * num_shards) / 2**20
     return (
         f"a build would write about {mebibytes:,.1f} MiB in {num_shards} shards, in "

@@ -24,6 +24,7 @@ from tensorflow_datasets.core.utils.version import Version
 from data_prep.files import disk
 from data_prep.records import shards
 from data_prep.records.runners import Runner
+from data_prep.records.settings import RecordSettings
 from data_prep.records.shards import Encode
 from mmgr_jax.data import contents, schema, seals, texts, tiles
 from mmgr_jax.data import folds as folds_lib
@@ -191,14 +192,7 @@ def misfit(
     return None
 
 
-def problems(
-    city: str,
-    *,
-    dir: str | None,
-    num_shards: int,
-    image_format: str,
-    image_quality: int | None = None,
-) -> list[str]:
+def problems(city: str, settings: RecordSettings) -> list[str]:
     """What is wrong with the name of a city and the settings of its records."""
     found = []
     if not re.fullmatch(r"[a-zA-Z]\w*", city or "", re.ASCII):
@@ -206,15 +200,13 @@ def problems(
             f"config.city.name is {city!r}; allowed: letters, digits and underscores, "
             "a letter first, because it names the files."
         )
-    if num_shards < 1:
-        found.append(f"config.records.num_shards is {num_shards}; allowed: 1 or more.")
-    fault = tiles.Writer(image_format, image_quality).problem
+    fault = tile_writer(settings).problem
     return [*found, fault] if fault else found
 
 
-def tile_writer(settings: Mapping[str, Any]) -> tiles.Writer:
-    """How the tiles are written by a section `records`."""
-    return tiles.Writer(settings["image_format"], settings["image_quality"])
+def tile_writer(settings: RecordSettings) -> tiles.Writer:
+    """How the tiles are written."""
+    return tiles.Writer(settings.image_format, settings.image_quality)
 
 
 def _partial_dir(records_dir: Path, fingerprint: str) -> Path:

@@ -9,10 +9,11 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int
 
-from data_prep.imagery import Imagery, blank_share
+from data_prep.imagery.blank import blank_share
+from data_prep.imagery.mosaic import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.regions import Regions
-from data_prep.regions.tiles import TileSpec
+from data_prep.regions.settings import RegionSettings
 from data_prep.running import progress
 from mmgr_jax.errors import InputError
 
@@ -53,21 +54,21 @@ class Candidates:
         return None if self.file is None else int(self.file[index])
 
 
-def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
+def keep(candidates: Candidates, imagery: Imagery, settings: RegionSettings) -> Regions:
     """The candidates that hold enough imagery, as regions.
 
     Args:
         candidates: Where to look.
-        imagery: The open imagery, on a pixel grid of `spec.gsd_m`.
-        spec: The tile, and how much of a region must hold imagery.
+        imagery: The open imagery, on a pixel grid of `settings.gsd_m`.
+        settings: The tile, and how much of a region must hold imagery.
 
     Raises:
         InputError: If no candidate holds enough.
     """
-    shares, is_blank = _looked_at(candidates, imagery, spec)
-    chosen = np.flatnonzero((shares >= spec.min_coverage) & ~is_blank)
+    shares, is_blank = _looked_at(candidates, imagery, settings)
+    chosen = np.flatnonzero((shares >= settings.min_coverage) & ~is_blank)
     if not len(chosen):
-        raise InputError(_none_left(candidates, shares, is_blank, spec))
+        raise InputError(_none_left(candidates, shares, is_blank, settings))
     several = _of_several_files(candidates, imagery)
     counts = {
         what: int(who[chosen].sum())
@@ -79,12 +80,12 @@ def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
         ids=candidates.name(chosen),
         bounds_m=candidates.bounds_m[chosen],
         coverage=shares[chosen],
-        tile_size_px=spec.size_px,
-        tile_size_m=spec.size_m,
+        tile_size_px=settings.tile_size_px,
+        tile_size_m=settings.tile_size_m,
         outline=None if candidates.outline is None else candidates.outline[chosen],
         file=None if candidates.file is None else candidates.file[chosen],
-        poi_buffer_m=spec.poi_buffer_m,
-        mask_outside=spec.mask_outside,
+        poi_buffer_m=settings.poi_buffer_m,
+        mask_outside=settings.mask_outside,
         disjoint=candidates.disjoint,
         dropped={
             **candidates.dropped,
@@ -97,7 +98,7 @@ def keep(candidates: Candidates, imagery: Imagery, spec: TileSpec) -> Regions:
 
 
 def _looked_at(
-    candidates: Candidates, imagery: Imagery, spec: TileSpec
+    candidates: Candidates, imagery: Imagery, settings: RegionSettings
 ) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
     """Coverage of the first candidates, enough for the wanted number of regions.
 
@@ -108,41 +109,45 @@ def _looked_at(
     count, kept = len(candidates), 0
     shares, blank = [], []
     for index in progress.track(range(count), f"{candidates.what} looked at", count):
-        shares.append(_share(candidates, imagery, spec, index))
-        enough = shares[-1] >= spec.min_coverage
-        blank.append(enough and _is_blank(candidates, imagery, spec, index))
+        shares.append(_share(candidates, imagery, settings, index))
+        enough = shares[-1] >= settings.min_coverage
+        blank.append(enough and _is_blank(candidates, imagery, settings, index))
         kept += enough and not blank[-1]
-        if kept == spec.max_regions:
+        if kept == settings.max_regions:
             break
     return np.array(shares, float), np.array(blank, bool)
 
 
 def _share(
-    candidates: Candidates, imagery: Imagery, spec: TileSpec, index: int
+    candidates: Candidates, imagery: Imagery, settings: RegionSettings, index: int
 ) -> float:
     """Share of the pixels of a candidate that hold imagery."""
     bounds_m = candidates.bounds_m[index]
-    factor = _factor(bounds_m, spec)
+    factor = _factor(bounds_m, settings)
     file = candidates.file_of(index)
-    share = tiles.covered_share(imagery, bounds_m, spec.size_px, factor, file)
+    share = tiles.covered_share(imagery, bounds_m, settings.tile_size_px, factor, file)
     if candidates.outline is None or share in (0.0, 1.0):
         return share
     # Only the region itself has to be covered, not the corners of its tile.
-    _, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor, file)
-    region = tiles.inside(candidates.outline[index], bounds_m, spec.size_px)
+    _, valid = tiles.read_reduced(
+        imagery, bounds_m, settings.tile_size_px, factor, file
+    )
+    region = tiles.inside(candidates.outline[index], bounds_m, settings.tile_size_px)
     return float(valid[region].mean())
 
 
 def _is_blank(
-    candidates: Candidates, imagery: Imagery, spec: TileSpec, index: int
+    candidates: Candidates, imagery: Imagery, settings: RegionSettings, index: int
 ) -> bool:
-    if spec.max_blank_share >= 1:
+    if settings.max_blank_share >= 1:
         return False
     bounds_m = candidates.bounds_m[index]
-    factor = _factor(bounds_m, spec)
+    factor = _factor(bounds_m, settings)
     file = candidates.file_of(index)
-    tile, valid = tiles.read_reduced(imagery, bounds_m, spec.size_px, factor, file)
-    return blank_share(tile, valid) > spec.max_blank_share
+    tile, valid = tiles.read_reduced(
+        imagery, bounds_m, settings.tile_size_px, factor, file
+    )
+    return blank_share(tile, valid) > settings.max_blank_share
 
 
 def _of_several_files(
@@ -158,27 +163,27 @@ def _of_several_files(
     return {f"where files overlap, so that {imagery.rule} shows": several}
 
 
-def _factor(bounds_m: Float[np.ndarray, " 4"], spec: TileSpec) -> int:
+def _factor(bounds_m: Float[np.ndarray, " 4"], settings: RegionSettings) -> int:
     """Size of a tile in usual tiles."""
-    return round((bounds_m[2] - bounds_m[0]) / spec.size_m)
+    return round((bounds_m[2] - bounds_m[0]) / settings.tile_size_m)
 
 
 def _none_left(
     candidates: Candidates,
     shares: Float[np.ndarray, " k"],
     is_blank: Bool[np.ndarray, " k"],
-    spec: TileSpec,
+    settings: RegionSettings,
 ) -> str:
     if is_blank.any():
         return (
             f"config.regions: of {len(candidates)} {candidates.what} "
             f"{int(is_blank.sum())} hold imagery, but one colour fills more than "
-            f"{spec.max_blank_share:.0%} of each. Check config.imagery.bands and "
+            f"{settings.max_blank_share:.0%} of each. Check config.imagery.bands and "
             "stretch, or set max_blank_share to 1.0."
         )
     best = shares.max(initial=0.0)
     return (
         f"config.regions: none of the {len(candidates)} {candidates.what} holds "
-        f"imagery on {spec.min_coverage:.0%} of its pixels (best: {best:.0%}). Lower "
-        "min_coverage or tile_size_px, or check the imagery's nodata value."
+        f"imagery on {settings.min_coverage:.0%} of its pixels (best: {best:.0%}). "
+        "Lower min_coverage or tile_size_px, or check the imagery's nodata value."
     )

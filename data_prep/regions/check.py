@@ -2,128 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 
-from data_prep import regions as regions_lib
 from data_prep.files import crs as crs_lib
 from data_prep.files import encodings, faults, tables
-from data_prep.regions import TileSpec, hexagons
+from data_prep.regions import hexagons
 from data_prep.regions import polygons as polygons_lib
+from data_prep.regions.settings import PolygonSettings, RegionSettings
 from mmgr_jax.errors import InputError
 
 _OUTLINED = ("h3", "polygons")
-_MIN_TILE_PX = 8
+_MIN_CELL_PX = 8
 _POLYGONS = ("Polygon", "MultiPolygon")
 
 
-def problems(
-    *, kind: str, h3: Mapping[str, Any], polygons: Mapping[str, Any], **tile: Any
-) -> list[str]:
-    """Everything that keeps regions from being cut; see `regions.cut`.
+def problems(settings: RegionSettings) -> list[str]:
+    """Everything that keeps regions from being cut; see `cutting.cut`.
 
     What hangs on the imagery, such as the size of a chip, is found when it is cut.
     """
-    spec = regions_lib.tile_spec(**tile)
-    found = _tile_problems(spec)
-    if kind not in regions_lib.KINDS:
-        allowed = ", ".join(map(repr, regions_lib.KINDS))
-        return [*found, f"config.regions.kind is {kind!r}; allowed: {allowed}."]
-    if spec.mask_outside and kind not in _OUTLINED:
+    found = []
+    if settings.mask_outside and settings.kind not in _OUTLINED:
         found.append(
-            f"config.regions.mask_outside is True, but a region of kind {kind!r} is "
-            "its whole tile; allowed: False, or kind 'h3' or 'polygons'."
+            "config.regions.mask_outside is True, but a region of kind "
+            f"{settings.kind!r} is its whole tile; allowed: False, or kind 'h3' or "
+            "'polygons'."
         )
-    if kind == "h3":
-        found += _h3_problems(spec, **h3)
-    if kind == "polygons":
-        found += _polygon_problems(**polygons)
+    if settings.kind == "h3":
+        found += _h3_problems(settings)
+    if settings.kind == "polygons":
+        found += _polygon_problems(settings.polygons)
     return found
 
 
-def _tile_problems(spec: TileSpec) -> list[str]:
-    most = spec.max_regions
-    limits: list[tuple[str, Any, bool, str]] = [
-        ("tile_size_px", spec.size_px, spec.size_px >= _MIN_TILE_PX, "at least 8"),
-        ("gsd_m", spec.gsd_m, spec.gsd_m > 0, "above 0"),
-        (
-            "min_coverage",
-            spec.min_coverage,
-            0 < spec.min_coverage <= 1,
-            "above 0, at most 1",
-        ),
-        (
-            "max_blank_share",
-            spec.max_blank_share,
-            0 < spec.max_blank_share <= 1,
-            "above 0, at most 1",
-        ),
-        ("poi_buffer_m", spec.poi_buffer_m, spec.poi_buffer_m >= 0, "0 or more"),
-        ("max_regions", most, most is None or most > 0, "above 0"),
-    ]
-    return [
-        f"config.regions.{name} is {value!r}; allowed: {allowed}."
-        for name, value, fine, allowed in limits
-        if not fine
-    ]
-
-
-def _h3_problems(spec: TileSpec, *, resolution: int, containment: str) -> list[str]:
-    found = []
-    if containment not in hexagons.CONTAINMENTS:
-        allowed = " or ".join(map(repr, hexagons.CONTAINMENTS))
-        found.append(
-            f"config.regions.h3.containment is {containment!r}; allowed: {allowed}."
-        )
+def _h3_problems(settings: RegionSettings) -> list[str]:
+    resolution = settings.h3.resolution
     if resolution not in hexagons.RESOLUTIONS:
         return [
-            *found,
             f"config.regions.h3.resolution is {resolution}; allowed: 0 to 15. Cells of "
             "10 are about 150 m across, of 9 about 400 m, of 8 about 1.1 km.",
         ]
-    width_px = hexagons.diameter_m(resolution) / max(spec.gsd_m, 1e-9)
-    if width_px < _MIN_TILE_PX:
-        found.append(
-            f"config.regions.h3.resolution is {resolution}: its cells are about "
-            f"{width_px:.1f} pixels of gsd_m {spec.gsd_m:g} across; allowed: at least "
-            f"{_MIN_TILE_PX}. Take a smaller resolution or a finer gsd_m."
-        )
-    return found
+    width_px = hexagons.diameter_m(resolution) / settings.gsd_m
+    if width_px >= _MIN_CELL_PX:
+        return []
+    return [
+        f"config.regions.h3.resolution is {resolution}: its cells are about "
+        f"{width_px:.1f} pixels of gsd_m {settings.gsd_m:g} across; allowed: at least "
+        f"{_MIN_CELL_PX}. Take a smaller resolution or a finer gsd_m."
+    ]
 
 
-def _polygon_problems(
-    *,
-    path: str | None,
-    layer: str | None,
-    id_column: str | None,
-    fit: str,
-    encoding: str | None = None,
-) -> list[str]:
+def _polygon_problems(settings: PolygonSettings) -> list[str]:
     key = polygons_lib.KEY
-    found = []
-    if fit not in polygons_lib.FITS:
-        allowed = " or ".join(map(repr, polygons_lib.FITS))
-        found.append(f"{key}.fit is {fit!r}; allowed: {allowed}.")
+    path, layer, id_column = settings.path, settings.layer, settings.id_column
     if path is None or not Path(path).is_file():
         return [
-            *found,
             f"{key}.path {path!r}: no such file. Wanted: polygons in GeoParquet, "
             "GeoPackage, GeoJSON or a Shapefile, one region a row.",
         ]
     try:
         several = tables.layer_problem(path, layer, f"{key}.layer")
         if several:
-            return [*found, several]
-        text = tables.Text(encoding, key=key)
-        if problem := encodings.problem(encoding, key):
-            return [*found, problem]
+            return [several]
+        text = tables.Text(settings.encoding, key=key)
+        if problem := encodings.problem(settings.encoding, key):
+            return [problem]
         header = tables.header(path, layer, text)
         wanted = [id_column] if id_column else []
-        found += faults.column_problems(path, header, wanted, f"{key}.id_column")
+        found = faults.column_problems(path, header, wanted, f"{key}.id_column")
         if not header.has_geometry:
             return [*found, f"{path}: has no geometries. Wanted: polygons."]
         if header.crs is None:

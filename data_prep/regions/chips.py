@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.candidates import Candidates
-from data_prep.regions.tiles import TileSpec
+from data_prep.regions.settings import RegionSettings
 from mmgr_jax.errors import InputError
 
 # A chip may differ from the tile by this share of its side: one cut in another CRS is
@@ -21,7 +21,7 @@ _TOLERANCE = 0.02
 _NAMED = 5
 
 
-def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
+def candidates(imagery: Imagery, settings: RegionSettings) -> Candidates:
     """One candidate a file, in the order of the paths, named by the file's stem.
 
     The tile lies in the middle of the file, moved by at most half a pixel onto the
@@ -29,13 +29,13 @@ def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
     chips of one place in two years are two regions with an image each.
 
     Args:
-        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
-        spec: The tile.
+        imagery: The imagery, on a pixel grid of `settings.gsd_m`.
+        settings: The tile.
 
     Raises:
         InputError: If files share a name, or are not squares of the tile's size.
     """
-    found = _problems(imagery.paths, imagery.footprints_m, spec)
+    found = _problems(imagery.paths, imagery.footprints_m, settings)
     if found:
         raise InputError(" ".join(found))
     ids = np.array([path.stem for path in imagery.paths], object)
@@ -48,13 +48,13 @@ def candidates(imagery: Imagery, spec: TileSpec) -> Candidates:
     return Candidates(
         what="chips",
         name=name,
-        bounds_m=tiles.around(imagery.footprints_m, once, spec, corner_m),
+        bounds_m=tiles.around(imagery.footprints_m, once, settings, corner_m),
         file=np.arange(len(ids)),
     )
 
 
 def _problems(
-    paths: Sequence[Path], boxes_m: Float[np.ndarray, "m 4"], spec: TileSpec
+    paths: Sequence[Path], boxes_m: Float[np.ndarray, "m 4"], settings: RegionSettings
 ) -> list[str]:
     """Why files cannot each be one region."""
     found = []
@@ -69,8 +69,8 @@ def _problems(
         )
     west, south, east, north = boxes_m.T
     sides_m = np.stack([east - west, north - south], axis=1)
-    limit_m = max(_TOLERANCE * spec.size_m, spec.gsd_m)
-    other = (np.abs(sides_m - spec.size_m) > limit_m).any(axis=1)
+    limit_m = max(_TOLERANCE * settings.tile_size_m, settings.gsd_m)
+    other = (np.abs(sides_m - settings.tile_size_m) > limit_m).any(axis=1)
     if other.any():
         usual_m = float(np.median(sides_m))
         files = [
@@ -79,10 +79,11 @@ def _problems(
         ]
         found.append(
             "config.regions.kind is 'chips', so every file must be a square of "
-            f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g} = {spec.size_m:g} m; "
+            f"{tiles.in_words(settings)}; "
             f"{len(files)} of {len(paths)} are not: {_listed(files)}. The usual side "
-            f"is {usual_m:.1f} m: with tile_size_px {spec.size_px} that is gsd_m "
-            f"{usual_m / spec.size_px:.6g}. Files of another shape need kind 'grid'."
+            f"is {usual_m:.1f} m: with tile_size_px {settings.tile_size_px} that is "
+            f"gsd_m {usual_m / settings.tile_size_px:.6g}. Files of another shape need "
+            "kind 'grid'."
         )
     return found
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
 from data_prep.regions.candidates import Candidates
-from data_prep.regions.tiles import TileSpec
+from data_prep.regions.settings import RegionSettings
 from mmgr_jax.errors import InputError
 
 MAX_CELLS = 20_000_000
 
 
-def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
+def cells(imagery: Imagery, settings: RegionSettings) -> Candidates:
     """Every cell that a file touches, from north to south and west to east.
 
     The grid starts at the north-west corner of the imagery's extent and goes on in
@@ -23,12 +23,12 @@ def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
     is named by its row and column, such as "r0012c0031".
 
     Args:
-        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
-        spec: The tile.
+        imagery: The imagery, on a pixel grid of `settings.gsd_m`.
+        settings: The tile.
     """
-    _refuse_too_many(imagery, spec)
+    _refuse_too_many(imagery, settings)
     west, _, _, north = imagery.bounds_m
-    row, column = _touched(imagery, spec.size_m)
+    row, column = _touched(imagery, settings.tile_size_m)
 
     def name(index: Int[np.ndarray, " r"]) -> list[str]:
         return [
@@ -36,24 +36,24 @@ def cells(imagery: Imagery, spec: TileSpec) -> Candidates:
         ]
 
     return Candidates(
-        what=f"cells of {spec.size_m:g} m",
+        what=f"cells of {settings.tile_size_m:g} m",
         name=name,
-        bounds_m=squares_m(row, column, (west, north), spec.size_m),
+        bounds_m=squares_m(row, column, (west, north), settings.tile_size_m),
         disjoint=True,
     )
 
 
-def _refuse_too_many(imagery: Imagery, spec: TileSpec) -> None:
+def _refuse_too_many(imagery: Imagery, settings: RegionSettings) -> None:
     """Refuses files that declare more ground than can be meant, before any is read."""
     west, south, east, north = imagery.footprints_m.T
-    cells = (east - west) * (north - south) / spec.size_m**2
+    cells = (east - west) * (north - south) / settings.tile_size_m**2
     if cells.sum() > MAX_CELLS:
         largest = int(cells.argmax())
         raise InputError(
             f"{imagery.paths[largest]}: declares {cells[largest]:,.0f} cells of "
-            f"{spec.size_m:g} m, all files {cells.sum():,.0f}; allowed: {MAX_CELLS:,}. "
-            "Cut the imagery to the study area, or take larger tiles by "
-            "config.regions.tile_size_px and gsd_m."
+            f"{settings.tile_size_m:g} m, all files {cells.sum():,.0f}; allowed: "
+            f"{MAX_CELLS:,}. Cut the imagery to the study area, or take larger tiles "
+            "by config.regions.tile_size_px and gsd_m."
         )
 
 

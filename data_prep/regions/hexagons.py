@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import h3.api.numpy_int as h3
 import numpy as np
@@ -10,45 +10,34 @@ import shapely
 from jaxtyping import Int, UInt64
 
 from data_prep.files import crs as crs_lib
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
 from data_prep.regions import grid, tiles
 from data_prep.regions.candidates import Candidates
-from data_prep.regions.tiles import TileSpec
+from data_prep.regions.settings import RegionSettings
 from mmgr_jax.errors import InputError
 
 RESOLUTIONS = range(16)
-Containment = Literal["overlap", "center"]
-CONTAINMENTS = get_args(Containment)
 # Points along the edge of a file, which is no straight line in degrees.
 _EDGE_PARTS = 16
 
 
-def cells(
-    imagery: Imagery,
-    crs: str,
-    spec: TileSpec,
-    *,
-    resolution: int,
-    containment: Containment,
-) -> Candidates:
+def cells(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidates:
     """The cells over the imagery, in the order of their indices.
 
     A cell is named by its index in hexadecimal, and its tile is the square around it.
     Its outline has straight edges between its corners in `crs`.
 
     Args:
-        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
+        imagery: The imagery, on a pixel grid of `settings.gsd_m`.
         crs: Metric CRS of the study area.
-        spec: The tile.
-        resolution: H3 resolution, 0 to 15.
-        containment: "overlap" for every cell that a file touches, "center" for those
-            whose centre lies in a file.
+        settings: The tile, and which cells.
 
     Raises:
         InputError: If there is no cell, or a cell does not fit in the tile.
     """
+    resolution = settings.h3.resolution
     _refuse_too_many(imagery, resolution)
-    index = over(imagery.footprints_m, crs, resolution, containment)
+    index = over(imagery.footprints_m, crs, resolution, settings.h3.containment)
     if not len(index):
         raise InputError(
             f"config.regions.h3: no cell of resolution {resolution} has its centre in "
@@ -56,9 +45,9 @@ def cells(
         )
     outline = outlines(index, crs)
     extent_m = tiles.extents_m(outline)
-    factor = tiles.factors(extent_m, spec)
+    factor = tiles.factors(extent_m, settings)
     if factor.max() > 1:
-        raise InputError(_too_large(resolution, float(extent_m.max()), spec))
+        raise InputError(_too_large(resolution, float(extent_m.max()), settings))
     corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
 
     def name(chosen: Int[np.ndarray, " r"]) -> list[str]:
@@ -67,7 +56,7 @@ def cells(
     return Candidates(
         what=f"H3 cells of resolution {resolution}",
         name=name,
-        bounds_m=tiles.around(shapely.bounds(outline), factor, spec, corner_m),
+        bounds_m=tiles.around(shapely.bounds(outline), factor, settings, corner_m),
         outline=outline,
         disjoint=True,
     )
@@ -86,7 +75,10 @@ def _refuse_too_many(imagery: Imagery, resolution: int) -> None:
 
 
 def over(
-    boxes_m: np.ndarray, crs: str, resolution: int, containment: Containment
+    boxes_m: np.ndarray,
+    crs: str,
+    resolution: int,
+    containment: Literal["overlap", "center"],
 ) -> UInt64[np.ndarray, " m"]:
     """The cells that boxes [k 4] in metres touch or hold the centre of, sorted."""
     found = [np.zeros(0, np.uint64)]
@@ -120,15 +112,15 @@ def diameter_m(resolution: int) -> float:
     return 2 * h3.average_hexagon_edge_length(resolution, unit="m")
 
 
-def _too_large(resolution: int, largest_m: float, spec: TileSpec) -> str:
+def _too_large(resolution: int, largest_m: float, settings: RegionSettings) -> str:
     # Here cells are this much larger than the mean of the globe.
     local = largest_m / diameter_m(resolution)
-    fitting = [r for r in RESOLUTIONS if local * diameter_m(r) <= spec.size_m]
+    fitting = [r for r in RESOLUTIONS if local * diameter_m(r) <= settings.tile_size_m]
     finer = f", or a resolution of at least {fitting[0]}" if fitting else ""
     return (
         f"config.regions.h3.resolution is {resolution}: its cells are up to "
-        f"{largest_m:.1f} m across here and do not fit in the tile of tile_size_px "
-        f"{spec.size_px} * gsd_m {spec.gsd_m:g} = {spec.size_m:g} m. Take tile_size_px "
-        f"of at least {int(np.ceil(largest_m / spec.gsd_m))}, or gsd_m of at least "
-        f"{np.ceil(1e3 * largest_m / spec.size_px) / 1e3:g}{finer}."
+        f"{largest_m:.1f} m across here and do not fit in the tile of "
+        f"{tiles.in_words(settings)}. Take tile_size_px of at least "
+        f"{int(np.ceil(largest_m / settings.gsd_m))}, or gsd_m of at least "
+        f"{np.ceil(1e3 * largest_m / settings.tile_size_px) / 1e3:g}{finer}."
     )

@@ -13,13 +13,12 @@ import shapely
 from jaxtyping import Bool, Float, Int
 
 from data_prep.files import cells, tables
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.candidates import Candidates
-from data_prep.regions.tiles import TileSpec
+from data_prep.regions.settings import PolygonSettings, RegionSettings
 from mmgr_jax.errors import InputError
 
-FITS = ("refuse", "scale")
 KEY = "config.regions.polygons"
 MAX_FACTOR = 256
 """How many usual tiles a tile may be wide and high, where it is scaled to fit."""
@@ -38,17 +37,7 @@ class _Outlines:
     dropped: dict[str, int]
 
 
-def candidates(
-    imagery: Imagery,
-    crs: str,
-    spec: TileSpec,
-    *,
-    path: str,
-    layer: str | None,
-    id_column: str | None,
-    fit: str,
-    encoding: str | None = None,
-) -> Candidates:
+def candidates(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidates:
     """The polygons near the imagery, in the order of the file.
 
     The tile lies in the middle of a polygon's bounding box. Rows without a geometry
@@ -57,31 +46,25 @@ def candidates(
     it, and of equal ones the first counts.
 
     Args:
-        imagery: The imagery, on a pixel grid of `spec.gsd_m`.
+        imagery: The imagery, on a pixel grid of `settings.gsd_m`.
         crs: Metric CRS of the study area.
-        spec: The tile.
-        path: The file.
-        layer: Layer of a GeoPackage; None: its only one.
-        id_column: Column with a unique id, or None.
-        fit: What becomes of a polygon larger than the tile: "refuse" it with an
-            error, or "scale": its tile shows twice, three times ... the ground with
-            as many pixels, by averaging, so its gsd is another than its neighbours'.
-        encoding: Of a Shapefile or GeoJSON; None: what the file says.
+        settings: The tile, and the file of polygons.
 
     Raises:
         InputError: If no polygon meets the imagery, or one is too large to fit.
     """
-    found = _read(path, layer, id_column, crs, tables.Text(encoding, key=KEY))
+    found = _read(settings.polygons, crs)
+    path = settings.polygons.path or ""
     near = _touches(found.polygon, imagery.footprints_m)
     if not near.any():
         raise InputError(_all_outside(path, found.polygon, imagery))
     ids, polygon = found.ids[near], found.polygon[near]
     extent_m = tiles.extents_m(polygon)
-    factor = tiles.factors(extent_m, spec)
-    if fit == "refuse" and factor.max() > 1:
-        raise InputError(_too_large(path, ids, extent_m, spec))
+    factor = tiles.factors(extent_m, settings)
+    if settings.polygons.fit == "refuse" and factor.max() > 1:
+        raise InputError(_too_large(path, ids, extent_m, settings))
     if factor.max() > MAX_FACTOR:
-        raise InputError(_far_too_large(path, ids, extent_m, spec))
+        raise InputError(_far_too_large(path, ids, extent_m, settings))
     corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
 
     def name(chosen: Int[np.ndarray, " r"]) -> list[str]:
@@ -90,7 +73,7 @@ def candidates(
     return Candidates(
         what=f"polygons of {path}",
         name=name,
-        bounds_m=tiles.around(shapely.bounds(polygon), factor, spec, corner_m),
+        bounds_m=tiles.around(shapely.bounds(polygon), factor, settings, corner_m),
         outline=polygon,
         outside=int((~near).sum()),
         dropped=found.dropped,
@@ -107,10 +90,11 @@ def ids_of(column: pd.Series) -> np.ndarray:
     return cells.text(column, what).fillna("").to_numpy(object)
 
 
-def _read(
-    path: str, layer: str | None, id_column: str | None, crs: str, text: tables.Text
-) -> _Outlines:
-    table = tables.load(path, layer, text)
+def _read(settings: PolygonSettings, crs: str) -> _Outlines:
+    path, id_column = settings.path, settings.id_column
+    assert path is not None, "checked before"
+    text = tables.Text(settings.encoding, key=KEY)
+    table = tables.load(path, settings.layer, text)
     assert isinstance(table, gpd.GeoDataFrame)
     raw = shapely.force_2d(table.geometry.to_numpy())
     empty = shapely.is_missing(raw) | shapely.is_empty(raw)
@@ -172,33 +156,39 @@ def _log(path: str, what: str, names: np.ndarray, row: Int[np.ndarray, " m"]) ->
 
 
 def _too_large(
-    path: str, ids: np.ndarray, extent_m: Float[np.ndarray, " m"], spec: TileSpec
+    path: str,
+    ids: np.ndarray,
+    extent_m: Float[np.ndarray, " m"],
+    settings: RegionSettings,
 ) -> str:
-    large = np.flatnonzero(tiles.factors(extent_m, spec) > 1)
+    large = np.flatnonzero(tiles.factors(extent_m, settings) > 1)
     large = large[np.argsort(-extent_m[large], kind="stable")]
     shown = ", ".join(f"{ids[i]!r} ({extent_m[i]:.0f} m)" for i in large[:_NAMED])
     more = f" and {len(large) - _NAMED:,} more" if len(large) > _NAMED else ""
     largest_m = extent_m[large[0]]
     return (
         f"{path}: {len(large)} of {len(ids)} polygons do not fit in the tile of "
-        f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g} = {spec.size_m:g} m: "
+        f"{tiles.in_words(settings)}: "
         f"{shown}{more}. Take tile_size_px of at least "
-        f"{int(np.ceil(largest_m / spec.gsd_m))}, or gsd_m of at least "
-        f"{np.ceil(1e3 * largest_m / spec.size_px) / 1e3:g}, or let the tile of a "
-        "large polygon show more ground with coarser pixels by "
+        f"{int(np.ceil(largest_m / settings.gsd_m))}, or gsd_m of at least "
+        f"{np.ceil(1e3 * largest_m / settings.tile_size_px) / 1e3:g}, or let the "
+        "tile of a large polygon show more ground with coarser pixels by "
         "config.regions.polygons.fit='scale'."
     )
 
 
 def _far_too_large(
-    path: str, ids: np.ndarray, extent_m: Float[np.ndarray, " m"], spec: TileSpec
+    path: str,
+    ids: np.ndarray,
+    extent_m: Float[np.ndarray, " m"],
+    settings: RegionSettings,
 ) -> str:
     largest = int(extent_m.argmax())
     return (
         f"{path}: polygon {ids[largest]!r} is {extent_m[largest]:,.0f} m across; "
-        f"allowed: {MAX_FACTOR * spec.size_m:,.0f} m, which is {MAX_FACTOR} tiles of "
-        f"tile_size_px {spec.size_px} * gsd_m {spec.gsd_m:g}. Leave it out, or take a "
-        "larger gsd_m."
+        f"allowed: {MAX_FACTOR * settings.tile_size_m:,.0f} m, which is {MAX_FACTOR} "
+        f"tiles of tile_size_px {settings.tile_size_px} * gsd_m {settings.gsd_m:g}. "
+        "Leave it out, or take a larger gsd_m."
     )
 
 

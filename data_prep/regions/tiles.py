@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,8 +10,10 @@ import shapely
 from jaxtyping import Bool, Float, Int, UInt8
 from rasterio.transform import from_bounds
 
-from data_prep.imagery import Bounds, Imagery
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.placement import Bounds
 from data_prep.regions.regions import Regions
+from data_prep.regions.settings import RegionSettings
 
 # Pixels a side that are read at a time, to bound the memory of a reduced tile.
 _READ_PX = 2048
@@ -20,39 +21,20 @@ _READ_PX = 2048
 _SLACK_PX = 0.5
 
 
-@dataclasses.dataclass(frozen=True)
-class TileSpec:
-    """What the tiles of all kinds of regions share.
-
-    Attributes:
-        size_px: Side of a tile in pixels.
-        gsd_m: Side of a pixel in metres.
-        min_coverage: Share in (0, 1] of a region's pixels that must hold imagery.
-        max_blank_share: Share of a tile's pixels that may be of one colour; 1 for any,
-            which saves reading the tiles once more.
-        poi_buffer_m: POIs this far outside a region still belong to it.
-        mask_outside: Whether pixels outside the region become black.
-        max_regions: Stop after this many regions; None for no limit.
-    """
-
-    size_px: int
-    gsd_m: float
-    min_coverage: float
-    max_blank_share: float = 1.0
-    poi_buffer_m: float = 0.0
-    mask_outside: bool = False
-    max_regions: int | None = None
-
-    @property
-    def size_m(self) -> float:
-        """Side of a tile in metres."""
-        return self.size_px * self.gsd_m
-
-
-def factors(extent_m: Float[np.ndarray, " m"], spec: TileSpec) -> Int[np.ndarray, " m"]:
+def factors(
+    extent_m: Float[np.ndarray, " m"], settings: RegionSettings
+) -> Int[np.ndarray, " m"]:
     """How many times larger than the usual tile one must be to show an extent."""
-    least = np.ceil((extent_m / spec.gsd_m - _SLACK_PX) / spec.size_px)
+    least = np.ceil((extent_m / settings.gsd_m - _SLACK_PX) / settings.tile_size_px)
     return np.maximum(least, 1).astype(np.int64)
+
+
+def in_words(settings: RegionSettings) -> str:
+    """The side of a tile, and what it comes from."""
+    return (
+        f"tile_size_px {settings.tile_size_px} * gsd_m {settings.gsd_m:g} = "
+        f"{settings.tile_size_m:g} m"
+    )
 
 
 def extents_m(outline: np.ndarray) -> Float[np.ndarray, " m"]:
@@ -64,7 +46,7 @@ def extents_m(outline: np.ndarray) -> Float[np.ndarray, " m"]:
 def around(
     boxes_m: Float[np.ndarray, "m 4"],
     factor: Int[np.ndarray, " m"],
-    spec: TileSpec,
+    settings: RegionSettings,
     corner_m: tuple[float, float],
 ) -> Float[np.ndarray, "m 4"]:
     """Tiles in the middle of boxes, moved by at most half a pixel onto the pixel grid.
@@ -72,18 +54,18 @@ def around(
     Args:
         boxes_m: West, south, east, north of each box.
         factor: Size of each tile in usual tiles.
-        spec: The usual tile.
+        settings: The usual tile.
         corner_m: West and north of a corner of the pixel grid.
 
     Returns:
         West, south, east, north of each tile in metres.
     """
     west, south, east, north = boxes_m.T
-    size_m = factor * spec.size_m
+    size_m = factor * settings.tile_size_m
     left = (west + east - size_m) / 2 - corner_m[0]
     up = (south + north + size_m) / 2 - corner_m[1]
-    left = corner_m[0] + np.round(left / spec.gsd_m) * spec.gsd_m
-    up = corner_m[1] + np.round(up / spec.gsd_m) * spec.gsd_m
+    left = corner_m[0] + np.round(left / settings.gsd_m) * settings.gsd_m
+    up = corner_m[1] + np.round(up / settings.gsd_m) * settings.gsd_m
     return np.stack([left, up - size_m, left + size_m, up], axis=1)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import KDTree
 
-from data_prep.labels import Values
+from data_prep.labels.known import Values
 from mmgr_jax.data.schema import Label
 
 THRESHOLD = 0.2

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from data_prep.labels import Values
+from data_prep.labels.known import Values
 from data_prep.splits import correlogram
+from data_prep.splits.settings import BlockSettings
 from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
@@ -47,10 +48,7 @@ def assign(
     centre_m: Float[np.ndarray, "r 2"],
     overlap_group: Int[np.ndarray, " r"],
     labels: Mapping[str, tuple[schema.Label, Values]],
-    *,
-    size_m: float | str,
-    num_folds: int,
-    buffer_m: float,
+    settings: BlockSettings,
 ) -> Splits:
     """Blocks and folds of every region.
 
@@ -63,12 +61,10 @@ def assign(
         centre_m: East and north coordinate of each region's centre [r 2].
         overlap_group: Group of each region [r]: those that overlap share one.
         labels: Name -> meaning and values; read where `size_m` is "auto".
-        size_m: Side of a block in metres, or "auto": as far as labels resemble
-            themselves, see `correlogram.propose`.
-        num_folds: Number of folds.
-        buffer_m: Regions this close to a tested one are left out of training.
+        settings: Size of the blocks, and what is made of them.
     """
     report: dict[str, Any] = {}
+    size_m, num_folds = settings.size_m, settings.num_folds
     if size_m == AUTO:
         proposal = correlogram.propose(centre_m, labels, num_blocks=2 * num_folds)
         size_m, report["correlogram"] = proposal.size_m, proposal.to_json()
@@ -85,7 +81,7 @@ def assign(
     meanings = {
         kind: schema.Split(
             num_folds=num_folds,
-            buffer_m=buffer_m if kind == "block" else 0.0,
+            buffer_m=settings.buffer_m if kind == "block" else 0.0,
             rule=_RULES[kind].format(size_m=size_m),
         )
         for kind in folds
@@ -112,23 +108,6 @@ def block_ids(
         Block number of each region [r], 0 to the number of blocks - 1.
     """
     return _numbers(_cells(centre_xy_m, size_m))
-
-
-def problems(*, size_m: float | str, num_folds: int, buffer_m: float) -> list[str]:
-    """What is wrong with the numbers of `config.blocks`."""
-    found = []
-    if size_m != AUTO and not (isinstance(size_m, (int, float)) and size_m > 0):
-        found.append(
-            f"config.blocks.size_m is {size_m!r}; allowed: metres above 0, or {AUTO!r}."
-        )
-    if num_folds < folds_lib.MIN_FOLDS:
-        found.append(
-            f"config.blocks.num_folds is {num_folds}; allowed: {folds_lib.MIN_FOLDS} "
-            "or more."
-        )
-    if buffer_m < 0:
-        found.append(f"config.blocks.buffer_m is {buffer_m}; allowed: 0 or more.")
-    return found
 
 
 def _deal(

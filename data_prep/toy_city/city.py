@@ -8,9 +8,9 @@ import logging
 from data_prep.toy_city import paint, scene, season, sensing, texture
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.buildings import Built, make_built
-from data_prep.toy_city.difficulty import Difficulty
 from data_prep.toy_city.layout import Layout, make_layout
 from data_prep.toy_city.places import Places, make_places
+from data_prep.toy_city.settings import ToyCitySettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import Uses, make_urbanity, make_uses
 
@@ -37,20 +37,18 @@ class City:
     built: Built
     places: Places
 
-    def painter(self, difficulty: Difficulty) -> paint.Painter:
-        """What paints the mosaic under the given difficulties."""
+    def painter(self, settings: ToyCitySettings) -> paint.Painter:
+        """What paints the mosaic under the difficulties of some settings."""
         area, seed, blocks = self.area, self.seed, self.layout.blocks
-        sun = Sun(difficulty.sun_azimuth_deg, difficulty.sun_elevation_deg)
+        sun = Sun(settings.sun_azimuth_deg, settings.sun_elevation_deg)
         return paint.Painter(
             area,
             scene.make_layers(seed, self.layout, self.uses, self.built, sun),
             blocks.polygon,
             scene.make_grain(seed, blocks, self.uses),
             texture.make_textures(seed, area.gsd_m),
-            sensing.make_sensing(area, seed, difficulty.haze, difficulty.sensor_noise),
-            season.make_dates(
-                area, seed, difficulty.season, difficulty.season_strips_m
-            ),
+            sensing.make_sensing(area, seed, settings.haze, settings.sensor_noise),
+            season.make_dates(area, seed, settings.season, settings.season_strips_m),
         )
 
 

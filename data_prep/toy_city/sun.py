@@ -10,9 +10,7 @@ from jaxtyping import Float
 
 from data_prep.toy_city.area import Points
 from data_prep.toy_city.geometry import discs
-
-# In the south-east and high: metres of shadow a metre of height are -0.24 and 0.34.
-AZIMUTH_DEG, ELEVATION_DEG = 144.8, 67.4
+from data_prep.toy_city.settings import AZIMUTH_DEG, ELEVATION_DEG
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from data_prep.toy_city import economy
 from data_prep.toy_city.area import Area, Points
 from data_prep.toy_city.buildings import Built
-from data_prep.toy_city.difficulty import Difficulty
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.overlay import Overlay, region_area_m2
 from data_prep.toy_city.places import Places
+from data_prep.toy_city.settings import ToyCitySettings
 from data_prep.toy_city.zoning import BUILT, ZONE, ZONES, Uses
 
 # A region counts as built from this share of built blocks on (streets take a fifth).
@@ -182,8 +182,8 @@ def variance_shares(rows: pd.DataFrame) -> dict[str, float]:
     return dict(zip(causes, shares.tolist(), strict=True))
 
 
-def describe(area: Area, seed: int, difficulty: Difficulty) -> dict[str, Any]:
-    """The arguments a city was generated with, and its corner."""
-    changed = difficulty.changed()
+def describe(area: Area, settings: ToyCitySettings) -> dict[str, Any]:
+    """The settings a city was generated with, and its corner."""
+    changed = settings.difficulties()
     difficulties = {"difficulties": changed} if changed else {}
-    return {"seed": seed, **dataclasses.asdict(area), **difficulties}
+    return {"seed": settings.seed, **dataclasses.asdict(area), **difficulties}

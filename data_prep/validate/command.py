@@ -9,8 +9,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_prep import check as city_checks
-from data_prep import sections as sections_lib
+from data_prep import settings as settings_lib
 from data_prep import sources
+from data_prep.settings import PreparationSettings
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
 from mmgr_jax import cli
@@ -42,10 +43,10 @@ def validate(config: ConfigDict, html: str | None = None) -> Path | None:
     Raises:
         InputError: If sources are unfit, or a record is.
     """
-    sections = sections_lib.read(config)
-    records_dir = sections_lib.records_dir(sections)
+    settings = settings_lib.read(config)
+    records_dir = settings.records_dir
     has_records = (records_dir / schema.MANIFEST_FILE).exists()
-    _check_sources(config, sections, has_records)
+    _check_sources(settings, has_records)
     if not has_records:
         print(
             f"no records in {records_dir} yet: build them with "
@@ -77,19 +78,17 @@ def main() -> None:
     cli.run(command, _USAGE)
 
 
-def _check_sources(
-    config: ConfigDict, sections: sources.Sections, has_records: bool
-) -> None:
+def _check_sources(settings: PreparationSettings, has_records: bool) -> None:
     """Checks what there is: finished records outlive their sources."""
-    if config.released:
+    if settings.released:
         logging.info("sources: a released sample, checked when it is imported")
         return
-    present = [sources.present(path) for path in sources.named(sections).values()]
+    present = [sources.present(path) for path in sources.named(settings).values()]
     if has_records and not any(present):
         logging.info("sources: none of them is here any more; checking records alone")
         return
-    if sections["toy_city"] and not all(present):
+    if settings.toy_city and not all(present):
         logging.info("sources: not generated yet; the build does that")
         return
-    city_checks.check(sections)
+    city_checks.check(settings)
     logging.info("sources: fit")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import pois
+from data_prep.pois import table as pois
 from data_prep.validate import pictures
 from data_prep.validate.content import Content
 from mmgr_jax.report.page import tree

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from mmgr_jax.settings import Section
+from mmgr_jax.settings import FloatName, Section
 
 if TYPE_CHECKING:
     import annotated_types as at
+
+Implementation = Literal["gathered", "ring", "dense"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,6 @@ class LossSettings(Section):
     image_weight: Annotated[float, at.Ge(0), at.Le(1)] = 0.5
     symmetric: bool = False
     empty_sets: Literal["excluded", "repel"] = "excluded"
-    implementation: Literal["gathered", "ring", "dense"] = "gathered"
-    matmul_dtype: Literal["float32", "bfloat16"] = "float32"
+    implementation: Implementation = "gathered"
+    matmul_dtype: FloatName = "float32"
     tile: Annotated[int, at.Ge(1)] = 512

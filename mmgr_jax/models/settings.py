@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mmgr_jax.settings import Section
+from mmgr_jax.settings import FloatName, Section
 
 if TYPE_CHECKING:
     import annotated_types as at
+
+PoiEncoderName = Literal["set2set", "gcn_set2set", "attention"]
+BatchStatistics = Literal["per_view", "joint"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class PoiEncoderSettings(Section):
             forgets how many.
     """
 
-    name: Literal["set2set", "gcn_set2set", "attention"] = "set2set"
+    name: PoiEncoderName = "set2set"
     vectors: Literal["frozen", "tuned", "scratch"] = "frozen"
     empty: Literal["learnt", "constant"] = "learnt"
     counts: bool = False
@@ -130,7 +133,7 @@ class ModelSettings(Section):
     )
     poi_encoder: PoiEncoderSettings = PoiEncoderSettings()
     projection_dim: Annotated[int, at.Ge(1)] = 128
-    batch_statistics: Literal["per_view", "joint"] = "per_view"
+    batch_statistics: BatchStatistics = "per_view"
     batch_norm: str = "global"
     learn_temperature: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: FloatName = "float32"

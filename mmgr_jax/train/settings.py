@@ -11,7 +11,7 @@ from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models.settings import ModelSettings
-from mmgr_jax.settings import Section, read
+from mmgr_jax.settings import FloatName, Section, read
 from mmgr_jax.store.settings import InitSettings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TrainSettings(Section):
 
     total: str = "120 epochs"
     microbatch_size: int | None = None
-    gradient_dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_dtype: FloatName = "float32"
     log_every: str = "20 steps"
     save_every: str = "5 epochs"
     keep: Annotated[int, at.Ge(1)] = 2

@@ -4,7 +4,9 @@ import numpy as np
 import rasterio
 import small_city
 
-from data_prep.imagery import Imagery
+from data_prep.imagery import check
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
 
 CRS, WEST, NORTH, GSD = (
     small_city.CRS, small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M,
@@ -14,9 +16,13 @@ BANDS = (1, 2, 3)
 
 def open_files(*paths, bands=BANDS, gsd_m=GSD, **settings):
     """The imagery of files on the small city's grid."""
-    return Imagery(
-        [str(path) for path in paths], bands, crs=CRS, gsd_m=gsd_m, **settings
-    )
+    files = ImagerySettings(tuple(map(str, paths)), bands, **settings)
+    return Imagery(files, crs=CRS, gsd_m=gsd_m)
+
+
+def problems(path, bands=BANDS, **settings):
+    """What is wrong with a file, or the files of a pattern."""
+    return check.problems(ImagerySettings((str(path),), bands, **settings))
 
 
 def tile_at(imagery, column, row, size_px, gsd_m=GSD):

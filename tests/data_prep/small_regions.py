@@ -3,10 +3,12 @@
 import numpy as np
 import small_city
 
-from configs import common
-from data_prep import regions
-from data_prep.imagery import Imagery
-from data_prep.regions import Regions, grid
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.regions import cutting, grid
+from data_prep.regions.regions import Regions
+from data_prep.regions.settings import RegionSettings
+from mmgr_jax.settings import read
 
 NORTH_WEST_M = (1000.0, 2000.0)
 
@@ -26,20 +28,20 @@ def squares(row, column, *, size_m=100.0, corner_m=NORTH_WEST_M, buffer_m=0.0):
 
 
 def settings(**changes):
-    """The keyword arguments of `regions.cut` for the hand-made city."""
-    section = common.base("small", crs=small_city.CRS).regions.to_dict()
-    section |= dict(tile_size_px=small_city.TILE_PX, gsd_m=small_city.GSD_M)
-    return section | changes
+    """The section `regions` of the hand-made city."""
+    section = dict(tile_size_px=small_city.TILE_PX, gsd_m=small_city.GSD_M)
+    return read(RegionSettings, section | changes, "regions")
 
 
 def open_imagery(*paths, gsd_m=small_city.GSD_M):
     """Files as imagery on the grid of the hand-made city."""
-    return Imagery(list(map(str, paths)), (1, 2, 3), crs=small_city.CRS, gsd_m=gsd_m)
+    files = ImagerySettings(tuple(map(str, paths)))
+    return Imagery(files, crs=small_city.CRS, gsd_m=gsd_m)
 
 
 def cut(imagery, **changes):
     """The regions of some imagery."""
-    return regions.cut(imagery, small_city.CRS, **settings(**changes))
+    return cutting.cut(imagery, small_city.CRS, settings(**changes))
 
 
 def noise(height_px, width_px):

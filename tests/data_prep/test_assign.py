@@ -3,9 +3,9 @@ import pytest
 import shapely
 from small_regions import squares
 
-from data_prep import pois
 from data_prep.pois import assign
-from data_prep.regions import Regions
+from data_prep.pois import table as pois
+from data_prep.regions.regions import Regions
 
 
 def _table(x_m, y_m):

@@ -248,7 +248,7 @@ def label_a_folder(city):
     city.labels.people.path = str(city.raw)
 
 
-@bad(r"labels.people: has no setting 'bands'; allowed: 'kind', 'path', 'unit', 'band'")
+@bad(r"labels.people.bands is unknown \(did you mean 'band'\?\); allowed there: kind")
 def label_setting_unknown(city):
     with city.config.unlocked():
         city.labels.people.bands = 1
@@ -460,13 +460,13 @@ SETTINGS = [
     ("imagery.paths", (), r"is empty. Wanted: GeoTIFF files"),
     ("imagery.bands", (1, 2), r"bands \(1, 2\): three band numbers are needed"),
     ("imagery.bands", (1, 2, 4), r"has 3 band\(s\), .*for \[4\]; allowed: 1 to 3"),
-    ("imagery.nodata", np.nan, r"is nan; allowed: a number, or None"),
+    ("imagery.nodata", np.nan, r"=nan; allowed: a finite number or None"),
     ("imagery.stretch", ("linear", 9, 3), r"\('linear', 9, 3\); allowed: .*LOW below"),
-    ("pois.datum", "GCJ02", r"is 'GCJ02'; allowed: wgs84, gcj02, bd09"),
+    ("pois.datum", "GCJ02", r"='GCJ02'; allowed: 'wgs84', 'gcj02' or 'bd09'"),
     ("pois.crs", "EPSG:0", r"CRS 'EPSG:0' is unknown. Give a code"),
     ("pois.crs", "EPSG:32651", r"but .*pois.parquet is in 'WGS 84'. Declare"),
-    ("pois.format", "Overture", r"is 'Overture'; allowed: table, overture, osm"),
-    ("pois.decimal", ";", r"is ';'; allowed: '.' and ','"),
+    ("pois.format", "Overture", r"='Overture'; allowed: 'overture', 'osm' or 't"),
+    ("pois.decimal", ";", r"=';'; allowed: '.' or ','"),
     ("pois.encoding", "GBKK", r"is 'GBKK', .*allowed: such as 'utf-8'"),
     ("pois.category_column", "Categorie", r"Perhaps 'category' for 'Categorie'\?"),
     ("pois.parent_column", "first", r"has no column 'first', .*its columns: 'poi_id'"),
@@ -475,25 +475,25 @@ SETTINGS = [
     (
         "labels.people.kind",
         "sum",
-        r"is 'sum'; allowed: count, density, share, class, scalar",
+        r"='sum'; allowed: 'count', 'density', 'share', 'class' or 'scalar'",
     ),
     ("labels.people.unit", "persons/km2", r"'persons/km2' is per area. Say kind="),
     ("labels.people.kind", "density", r"'persons' names no area. Wanted: a unit"),
     ("labels.people.band", 2, r"is 2; .*people.tif has 1 band\(s\); allowed: 1 to 1"),
-    ("labels.people.nodata", "nan", r"is 'nan'; allowed: unknown, zero"),
+    ("labels.people.nodata", "nan", r"='nan'; allowed: 'unknown' or 'zero'"),
     ("labels.zones.column", "ZONE", r"has no column 'ZONE', .*its columns: 'zone'"),
     ("labels.zones.uncovered", "class:sea", r"'class:sea'; allowed: 'ignore' or"),
-    ("regions.kind", "hexagon", r"is 'hexagon'; allowed: 'grid', 'h3', 'polygons'"),
-    ("regions.tile_size_px", 4, r"is 4; allowed: at least 8"),
+    ("regions.kind", "hexagon", r"='hexagon'; allowed: 'grid', 'h3', 'polygons'"),
+    ("regions.tile_size_px", 4, r"=4; allowed: greater than or equal to 8"),
     ("regions.tile_size_px", 224, r"cells of 448 m .*\(best: 5%\). Lower min_cove"),
-    ("regions.gsd_m", np.nan, r"is nan; allowed: above 0"),
-    ("regions.min_coverage", 1.5, r"is 1.5; allowed: above 0, at most 1"),
+    ("regions.gsd_m", np.nan, r"=nan; allowed: a finite number"),
+    ("regions.min_coverage", 1.5, r"=1.5; allowed: less than or equal to 1"),
     ("regions.mask_outside", True, r"is True, but .*; allowed: False, or kind"),
-    ("blocks.size_m", -5.0, r"is -5.0; allowed: metres above 0, or 'auto'"),
-    ("blocks.num_folds", 1, r"is 1; allowed: 3 or more"),
-    ("records.num_shards", 0, r"is 0; allowed: 1 or more"),
-    ("records.image_format", "gif", r"is 'gif'; allowed: png, webp"),
-    ("category_vectors.method", "word2vec", r"is 'word2vec'; allowed: 'skipgram'"),
+    ("blocks.size_m", -5.0, r"=-5.0; allowed: greater than 0 or 'auto'"),
+    ("blocks.num_folds", 1, r"=1; allowed: greater than or equal to 3"),
+    ("records.num_shards", 0, r"=0; allowed: greater than or equal to 1"),
+    ("records.image_format", "gif", r"='gif'; allowed: 'png', 'webp'"),
+    ("category_vectors.method", "word2vec", r"='word2vec'; allowed: 'skipgram'"),
 ]
 
 

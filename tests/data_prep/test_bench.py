@@ -17,9 +17,11 @@ from benchmarks.data_prep import (
     tiles,
 )
 from benchmarks.data_prep.plain_walks import PlainWalks
-from data_prep import pois
 from data_prep.category_embedding import walks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 ROOT = Path(command.__file__).parents[2]
 
@@ -49,8 +51,9 @@ def test_the_synthetic_city_has_a_tail_and_quarters(tmp_path):
         synthetic.write(tmp_path / name, 20_000)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     config = synthetic.get_config()
-    settings = config.pois.to_dict() | dict(path=str(tmp_path / "a.csv"))
-    table = pois.read(**settings, city_crs=config.city.crs)
+    config.pois.path = str(tmp_path / "a.csv")
+    settings = read(PoiSettings, config.pois, "pois")
+    table = pois.read(settings, city_crs=config.city.crs)
     assert len(table) == 20_000 and not any(table.dropped.values())
     assert len(table.categories) == synthetic.NUM_CATEGORIES
     assert 20 <= len(set(table.parents)) <= synthetic.NUM_PARENTS

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import geopandas as gpd
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 import small_city
 
-import data_prep
 from data_prep import build
 from data_prep.category_embedding import command, plain
+from data_prep.toy_city import generator
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
@@ -242,14 +241,13 @@ def test_without_its_pois_a_city_is_built_again_for_other_vectors(config):
 
 
 def test_unfit_vector_settings_are_named_with_all_else(config):
-    config.category_vectors.update(dim=0, method="word2vec")
+    config.category_vectors.method = "table"
     config.imagery.bands = (1, 2)
     with pytest.raises(InputError) as error:
         build.build(config, dry_run=True)
     for text in (
-        "3 problem(s)",
-        "config.category_vectors.method is 'word2vec'; allowed: 'skipgram'",
-        "config.category_vectors.dim is 0",
+        "2 problem(s)",
+        "config.category_vectors.table.path None: no such file. Wanted: CSV",
         "config.imagery.bands",
     ):
         assert text in str(error.value)
@@ -259,17 +257,16 @@ def _generator(monkeypatch):
     """Puts the hand-made city in the place of the generated one."""
     calls = []
 
-    def generate(out_dir, *, seed):
-        calls.append(seed)
-        folder = Path(out_dir)
+    def generate(settings):
+        calls.append(settings.seed)
+        folder = Path(settings.out_dir)
         small_city.write(folder / "made")
         for path in (folder / "made" / "raw").iterdir():
             path.replace(folder / path.name)
         shutil.rmtree(folder / "made")
 
-    fake = types.SimpleNamespace(VERSION=1, generate=generate)
-    monkeypatch.setattr(data_prep, "toy_city", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "data_prep.toy_city", fake)
+    monkeypatch.setattr(generator, "VERSION", 1)
+    monkeypatch.setattr(generator, "generate", generate)
     return calls
 
 
@@ -300,7 +297,7 @@ def test_a_newer_generator_makes_city_and_records_again(generated, monkeypatch):
     build.ensure(generated)
     build.ensure(generated)
     assert calls == [3]
-    data_prep.toy_city.VERSION = 2
+    monkeypatch.setattr(generator, "VERSION", 2)
     builds = _count_builds(monkeypatch)
     build.ensure(generated)
     assert calls == [3, 3]
@@ -310,16 +307,16 @@ def test_a_newer_generator_makes_city_and_records_again(generated, monkeypatch):
 def test_a_city_half_generated_is_generated_again(generated, monkeypatch):
     calls = _generator(monkeypatch)
     build.build(generated)
-    whole = data_prep.toy_city.generate
+    whole = generator.generate
 
-    def stop(out_dir, *, seed):
+    def stop(settings):
         raise KeyboardInterrupt
 
-    data_prep.toy_city.generate = stop
+    monkeypatch.setattr(generator, "generate", stop)
     generated.toy_city.seed = 4
     with pytest.raises(KeyboardInterrupt):
         build.build(generated)
-    data_prep.toy_city.generate = whole
+    monkeypatch.setattr(generator, "generate", whole)
     generated.toy_city.seed = 3
     build.build(generated)
     assert calls == [3, 3]

@@ -15,13 +15,25 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 from threadpoolctl import threadpool_limits
 
-from data_prep import build, category_embedding, pois, sections, toy_city
+from data_prep import build, comparison
 from data_prep.category_embedding import command, neighbours, plain, skipgram, walks
+from data_prep.category_embedding import vectors as vectors_lib
+from data_prep.category_embedding.settings import (
+    CategoryVectorSettings,
+    SkipgramSettings,
+    TableSettings,
+    WalkSettings,
+)
 from data_prep.pois import graph
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
+from data_prep.toy_city import generator
+from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
-ROOT = Path(category_embedding.__file__).parents[2]
+ROOT = Path(vectors_lib.__file__).parents[2]
 LAS_VEGAS = ROOT.parent / "shared" / "data" / "las_vegas" / "pois.csv.gz"
 WALKS = dict(
     per_poi=5,
@@ -65,6 +77,18 @@ def _section():
     section.table.path = placeholder(str)
     section.text.update(folder=placeholder(str), phrases=placeholder(str))
     return section
+
+
+def _read(settings):
+    return read(CategoryVectorSettings, settings, "category_vectors")
+
+
+def _make(table, settings):
+    return vectors_lib.make(table, _read(settings)).vectors
+
+
+def _walks(settings):
+    return read(WalkSettings, settings, "category_vectors.walks")
 
 
 def _pois(seed=0, n=60, k=4, parents=("a", "a", "b", "b")):
@@ -184,7 +208,7 @@ def test_counts_are_the_pairs_of_the_walks(monkeypatch, at_once):
 
     monkeypatch.setattr(walks, "walk", walk)
     monkeypatch.setattr(walks, "_WALKS_AT_ONCE", at_once)
-    counts = walks.count_pairs(table, seed=3, **(WALKS | dict(per_poi=2, length=4)))
+    counts = walks.count_pairs(table, _walks(WALKS | dict(per_poi=2, length=4)), seed=3)
     expected = np.zeros((4, 4), int)
     for path in np.concatenate(paths).tolist():
         for poi in path[1:]:
@@ -204,7 +228,7 @@ def test_counts_tend_to_those_of_the_markov_chain():
     member = np.eye(4)[table.category]
     expected = 20_000 * member.T @ reached @ member
     settings = WALKS | dict(per_poi=20_000, length=6)
-    counts = walks.count_pairs(table, seed=0, **settings)
+    counts = walks.count_pairs(table, _walks(settings), seed=0)
     assert counts.sum() == pytest.approx(expected.sum())
     np.testing.assert_allclose(counts, expected, rtol=0.02)
 
@@ -255,7 +279,7 @@ def test_the_loss_is_the_mean_over_the_pairs():
 
 @pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
 def test_the_loss_is_what_sampling_gives_on_average(negatives):
-    counts = walks.count_pairs(_pois(k=4), seed=0, **(WALKS | dict(per_poi=20)))
+    counts = walks.count_pairs(_pois(k=4), _walks(WALKS | dict(per_poi=20)), seed=0)
     counts[0, 2] = counts[3, 1] = counts[3, 0] = 0
     target, context = _vectors(1)
     rng = np.random.default_rng(0)
@@ -374,11 +398,12 @@ def test_the_hierarchy_weight_is_relative_to_the_loss_of_zero_vectors():
 
 
 def test_a_stronger_hierarchy_draws_siblings_together():
-    counts = walks.count_pairs(_pois(), seed=0, **WALKS)
+    counts = walks.count_pairs(_pois(), _walks(WALKS), seed=0)
     apart = []
     for weight in (0.0, 0.01, 1.0):
         settings = SKIPGRAM | dict(hierarchy_weight=weight, negatives="uniform")
-        vectors = skipgram.train(counts, list("aabb"), dim=8, seed=0, **settings)
+        trained = SkipgramSettings(**settings)
+        vectors = skipgram.train(counts, list("aabb"), trained, dim=8, seed=0)
         apart.append(skipgram.hierarchy(vectors.astype(float), np.array([0, 0, 1, 1])))
         assert np.mean(np.sum(vectors**2, axis=1)) == pytest.approx(1, rel=1e-5)
     assert apart[0][0] > 2 * apart[1][0] > 4 * apart[2][0]
@@ -391,41 +416,33 @@ def test_a_stronger_hierarchy_draws_siblings_together():
 def toy_pois(tmp_path_factory):
     """POIs of a generated city of 1.5 km."""
     folder = tmp_path_factory.mktemp("toy") / "city"
-    toy_city.generate(folder, seed=0, size_regions=(12, 12), gsd_m=8.0)
-    return pois.read(
-        str(folder / "pois.parquet"),
-        crs="EPSG:4326",
-        datum="wgs84",
-        category_column="category",
-        parent_column="parent",
-        x_column=None,
-        y_column=None,
-        city_crs="EPSG:32651",
+    generator.generate(ToyCitySettings(str(folder), 0, (12, 12), gsd_m=8.0))
+    settings = PoiSettings(
+        str(folder / "pois.parquet"), crs="EPSG:4326", parent_column="parent"
     )
+    return pois.read(settings, city_crs="EPSG:32651")
 
 
 @pytest.fixture(scope="module")
 def las_vegas():
     if not LAS_VEGAS.exists():
         pytest.skip(f"no sample of Las Vegas at {LAS_VEGAS}")
-    return pois.read(
+    settings = PoiSettings(
         str(LAS_VEGAS),
         crs="EPSG:4326",
-        datum="wgs84",
         category_column="subcategory",
         parent_column="category",
         x_column="lon",
         y_column="lat",
-        city_crs="EPSG:26911",
     )
+    return pois.read(settings, city_crs="EPSG:26911")
 
 
 def _margins(table, counts, **changes):
     """How much closer siblings are than strangers, and how much unrelated ones."""
     with threadpool_limits(1, user_api="blas"):  # as make_vectors does
-        vectors = skipgram.train(
-            counts, table.parents, dim=64, seed=0, **(SKIPGRAM | changes)
-        )
+        settings = SkipgramSettings(**(SKIPGRAM | changes))
+        vectors = skipgram.train(counts, table.parents, settings, dim=64, seed=0)
     rng = np.random.default_rng(0)
     shuffled = [tuple(rng.permutation(table.parents).tolist()) for _ in range(20)]
     margins = [
@@ -437,7 +454,7 @@ def _margins(table, counts, **changes):
 
 @pytest.mark.parametrize("negatives", ["absent", "uniform"])
 def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives):
-    counts = walks.count_pairs(toy_pois, seed=0, **WALKS)
+    counts = walks.count_pairs(toy_pois, _walks(WALKS), seed=0)
     assert _margins(toy_pois, counts, negatives=negatives)[0] > 0.15
     # The walks alone tell, too; and of unrelated parents they tell nothing.
     changes = dict(negatives=negatives, hierarchy_weight=0.0)
@@ -447,7 +464,7 @@ def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives)
 
 def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas):
     assert len(las_vegas) > 66_000 and len(las_vegas.categories) == 297
-    counts = walks.count_pairs(las_vegas, seed=0, **(WALKS | dict(per_poi=2)))
+    counts = walks.count_pairs(las_vegas, _walks(WALKS | dict(per_poi=2)), seed=0)
     short = dict(num_steps=250)
     assert _margins(las_vegas, counts, **short)[0] > 0.1
     changes = short | dict(negatives="uniform", hierarchy_weight=0.0)
@@ -457,10 +474,7 @@ def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas):
 
 def test_a_seed_gives_the_same_bytes_and_another_one_others(toy_pois):
     short = SETTINGS | dict(skipgram=SKIPGRAM | dict(num_steps=20))
-    made = [
-        category_embedding.make_vectors(toy_pois, **(short | dict(seed=seed))).tobytes()
-        for seed in (1, 1, 2)
-    ]
+    made = [_make(toy_pois, short | dict(seed=seed)).tobytes() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 
 
@@ -469,7 +483,7 @@ def test_a_seed_gives_the_same_bytes_and_another_one_others(toy_pois):
 
 def test_random_vectors_are_what_they_always_were():
     table = dataclasses.replace(_pois(), categories=("cafe", "park", "school"))
-    made = category_embedding.make_vectors(table, **(SETTINGS | dict(method="random")))
+    made = _make(table, SETTINGS | dict(method="random"))
     # Of the first version of this program, with NumPy 2.4.
     assert hashlib.sha256(made.tobytes()).hexdigest() == (
         "5489bcc317097fb156224cb731e92c2c3d1d6b688bc1a9a7f389a4e32db19c17"
@@ -493,7 +507,7 @@ def test_one_hot_pads_with_zeros_and_lets_the_rare_share_the_last_axis():
         plain.onehot(frequency, 3), [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
     )
     settings = SETTINGS | dict(method="onehot", dim=8)
-    made = category_embedding.make_vectors(_pois(), **settings)
+    made = _make(_pois(), settings)
     assert made.dtype == np.float32 and made.shape == (4, 8)
 
 
@@ -508,10 +522,10 @@ def test_a_users_table_is_put_in_the_order_of_the_categories(tmp_path, suffix):
     rows = _own_table()
     rows.to_parquet(path) if suffix == ".parquet" else rows.to_csv(path, index=False)
     names = ("cafe", "park", "school")
-    found = plain.from_table(names, **(TABLE | dict(path=str(path))))
+    found = plain.from_table(names, TableSettings(str(path)))
     np.testing.assert_array_equal(found, np.float32([[2, -2], [1, -1], [4.5, -4]]))
-    chosen = TABLE | dict(path=str(path), columns=("v",))
-    np.testing.assert_array_equal(plain.from_table(names, **chosen)[:, 0], [-2, -1, -4])
+    chosen = TableSettings(str(path), columns=("v",))
+    np.testing.assert_array_equal(plain.from_table(names, chosen)[:, 0], [-2, -1, -4])
 
 
 @pytest.mark.parametrize(
@@ -539,63 +553,61 @@ def test_an_unfit_table_is_explained(tmp_path, changes, settings, message):
     path = tmp_path / "own.csv"
     _own_table(**changes).to_csv(path, index=False)
     with pytest.raises(InputError, match=message):
-        plain.from_table(
-            ("cafe", "park", "school"), **(TABLE | dict(path=str(path)) | settings)
-        )
+        chosen = TableSettings(str(path), **settings)
+        plain.from_table(("cafe", "park", "school"), chosen)
 
 
 def test_no_table_at_all_is_explained(tmp_path):
     for path in (None, str(tmp_path / "none.csv")):
-        (told,) = plain.problems(**(TABLE | dict(path=path)))
+        (told,) = plain.problems(TableSettings(path))
         assert told.startswith(f"table.path {path!r}: no such file. Wanted: CSV or P")
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="broken.parquet: cannot be read"):
-        plain.from_table(("cafe",), **(TABLE | dict(path=str(broken))))
+        plain.from_table(("cafe",), TableSettings(str(broken)))
 
 
-def test_every_wrong_setting_is_named_at_once():
-    wrong = SETTINGS | dict(
-        method="word2vec",
-        dim=0,
-        walks=WALKS | dict(length=1, region_factor=0.0),
-        skipgram=SKIPGRAM | dict(negatives="all", hierarchy_weight=-1.0),
-    )
-    with pytest.raises(InputError) as error:
-        category_embedding.make_vectors(_pois(), **wrong)
-    for text in (
-        "category_vectors.method is 'word2vec'; allowed: 'skipgram', 'random'",
-        "category_vectors.dim is 0; allowed: 1 or more",
-        "category_vectors.walks.length is 1; allowed: 2 or more",
-        "category_vectors.walks.region_factor is 0.0; allowed: above 0",
-        "category_vectors.skipgram.negatives is 'all'; allowed: 'absent', 'uniform'",
-        "category_vectors.skipgram.hierarchy_weight is -1.0; allowed: 0 or more",
-    ):
-        assert f"config.{text}" in str(error.value)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (dict(method="word2vec"), "method='word2vec'; allowed: 'skipgram', 'random',"),
+        (dict(dim=0), "dim=0; allowed: greater than or equal to 1."),
+        (dict(seed=-1), "seed=-1; allowed: greater than or equal to 0."),
+        (dict(walks=dict(length=1)), "walks.length=1; allowed: greater than or equ"),
+        (dict(walks=dict(region_factor=0.0)), "walks.region_factor=0.0; allowed: gr"),
+        (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
+        (dict(skipgram=dict(negatives="all")), "skipgram.negatives='all'; allowed: 'a"),
+        (
+            dict(skipgram=dict(hierarchy_weight=-1.0)),
+            "skipgram.hierarchy_weight=-1.0; ",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(wrong, told):
+    with pytest.raises(InputError, match=f"^config.category_vectors.{told}"):
+        _read(wrong)
+
+
+def test_a_table_that_is_not_named_is_asked_for():
     with pytest.raises(InputError, match="table.path None: no such file. Wanted: CSV"):
-        category_embedding.make_vectors(_pois(), **(SETTINGS | dict(method="table")))
-    with pytest.raises(TypeError, match="walk_length"):
-        settings = SETTINGS | dict(walks=WALKS | dict(walk_length=3))
-        category_embedding.make_vectors(_pois(), **settings)
+        _make(_pois(), SETTINGS | dict(method="table"))
 
 
 def test_too_little_to_learn_from_is_explained():
     with pytest.raises(InputError, match=r"1 category, but skip-gram needs 2 or more"):
         table = _pois(k=1, parents=("a",))
-        category_embedding.make_vectors(table, **SETTINGS)
+        _make(table, SETTINGS)
     with pytest.raises(InputError, match=r"1 usable POI\(s\), but a walk needs 2"):
         table = _pois(n=1, k=2, parents=("a", "a"))
-        category_embedding.make_vectors(table, **SETTINGS)
+        _make(table, SETTINGS)
 
 
 def test_a_city_without_parents_is_learnt_from_its_walks_alone(caplog):
     table = _pois(parents=tuple("abcd"))
     short = SKIPGRAM | dict(num_steps=20)
-    alone = category_embedding.make_vectors(
-        table, **(SETTINGS | dict(skipgram=short | dict(hierarchy_weight=0.0)))
-    )
+    alone = _make(table, SETTINGS | dict(skipgram=short | dict(hierarchy_weight=0.0)))
     assert not caplog.text
-    found = category_embedding.make_vectors(table, **(SETTINGS | dict(skipgram=short)))
+    found = _make(table, SETTINGS | dict(skipgram=short))
     np.testing.assert_array_equal(found, alone)
     assert "no two of the 4 categories share a first-level category" in caplog.text
     assert "config.pois.parent_column" in caplog.text
@@ -604,13 +616,14 @@ def test_a_city_without_parents_is_learnt_from_its_walks_alone(caplog):
 def test_two_pois_suffice():
     table = _pois(n=2, k=2, parents=("a", "b"))
     table = dataclasses.replace(table, category=np.int32([0, 1]))
-    found = category_embedding.make_vectors(table, **SETTINGS)
+    found = _make(table, SETTINGS)
     assert found.shape == (2, 64) and np.isfinite(found).all()
 
 
 def test_a_recipe_holds_what_the_method_reads(tmp_path):
     def recipe(method, **changes):
-        return sections.recipe(**(SETTINGS | dict(method=method) | changes))
+        settings = SETTINGS | dict(method=method) | changes
+        return comparison.recipe(_read(settings))
 
     assert recipe("random") == dict(method="random", dim=64)
     assert recipe("random", seed=3) == recipe("random")

@@ -12,14 +12,19 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from test_category_embedding import SETTINGS, TEXT
 
-from configs import common
-from data_prep import build, category_embedding, pois, sections
+from data_prep import build, comparison
+from data_prep import settings as settings_lib
 from data_prep.category_embedding import command, names, neighbours, text
+from data_prep.category_embedding import vectors as vectors_lib
+from data_prep.category_embedding.settings import CategoryVectorSettings, TextSettings
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from mmgr_jax.data import schema, texts
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 SANTA_MONICA = (
-    Path(category_embedding.__file__).parents[2].parent
+    Path(vectors_lib.__file__).parents[2].parent
     / "shared/data/santa_monica/pois.geojson"
 )
 CITY = (  # category, first level
@@ -45,7 +50,8 @@ def _pois(categories=CITY, poi_names=None, category=None):
 
 
 def _settings(**changed):
-    return SETTINGS | dict(method="text", text=TEXT | changed)
+    settings = SETTINGS | dict(method="text", text=TEXT | changed)
+    return read(CategoryVectorSettings, settings, "category_vectors")
 
 
 @pytest.fixture
@@ -85,9 +91,7 @@ def test_a_phrase_is_the_name_in_words_and_what_stands_above_it(
     (found,) = text.phrases(
         [category],
         [parent],
-        template="{name}, {parent}",
-        template_alone="{name}",
-        path=None,
+        TextSettings(template="{name}, {parent}", template_alone="{name}"),
     )
     assert found == expected
 
@@ -98,9 +102,11 @@ def test_phrases_of_ones_own_come_first(tmp_path):
     found = text.phrases(
         ("a", "b", "c"),
         ("a", "q", "q"),
-        template="a {name} ({parent})",
-        template_alone="a {name} alone",
-        path=str(path),
+        TextSettings(
+            template="a {name} ({parent})",
+            template_alone="a {name} alone",
+            phrases=str(path),
+        ),
     )
     assert found == ("a a alone", "wood and trees", "a c (q)")
 
@@ -213,7 +219,7 @@ def test_wordllama_averages_its_table_over_the_tokens_and_needs_no_network(
 
 
 def test_what_means_alike_lies_near(wordllama):
-    made = category_embedding.make(_pois(), **_settings(template="{name}"))
+    made = vectors_lib.make(_pois(), _settings(template="{name}"))
     cosine = neighbours.cosines(made.vectors)
     number = {name: index for index, (name, _) in enumerate(CITY)}
 
@@ -239,7 +245,7 @@ def test_what_means_alike_lies_near(wordllama):
 def test_parents_in_the_phrase_draw_siblings_together(wordllama):
     table = _pois()
     without, with_parents = (
-        category_embedding.make_vectors(table, **_settings(template=template))
+        vectors_lib.make(table, _settings(template=template)).vectors
         for template in ("{name}", "{name}, {parent}")
     )
     before = neighbours.mean_cosines(table.parents, without)
@@ -248,7 +254,7 @@ def test_parents_in_the_phrase_draw_siblings_together(wordllama):
 
 
 def test_the_same_settings_give_the_same_bytes(wordllama):
-    first, second = (category_embedding.make(_pois(), **_settings()) for _ in range(2))
+    first, second = (vectors_lib.make(_pois(), _settings()) for _ in range(2))
     assert first.vectors.tobytes() == second.vectors.tobytes()
     assert first.space.to_bytes() == second.space.to_bytes()
     assert first.space.phrases[0] == "bank, amenity, money"
@@ -285,7 +291,7 @@ def test_a_model_of_sentence_transformers_is_read_from_its_folder(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        (dict(model="bert"), r"text.model is 'bert'; allowed: 'wordllama', 'sentence-"),
+        (dict(model="bert"), r"text.model='bert'; allowed: 'wordllama' or 'sentence-"),
         (dict(folder="x"), r"text.folder is 'x', but 'wordllama' reads none"),
         (
             dict(model="sentence-transformers", folder="all-MiniLM-L6-v2"),
@@ -294,13 +300,13 @@ def test_a_model_of_sentence_transformers_is_read_from_its_folder(tmp_path):
         (dict(template="{parent}"), r"text.template is '{parent}'; wanted"),
         (dict(template="{name} {kind}"), r"text.template is .*; wanted: words around"),
         (dict(template_alone="{name}, {parent}"), r"text.template_alone is"),
-        (dict(names_per_category=-1), r"names_per_category is -1; allowed: 0"),
+        (dict(names_per_category=-1), r"names_per_category=-1; allowed: gr"),
         (dict(phrases="gone.csv"), r"text.phrases 'gone.csv': no such file. Wanted"),
     ],
 )
 def test_wrong_settings_are_named(changed, expected):
     with pytest.raises(InputError, match=expected):
-        category_embedding.make(_pois(), **_settings(**changed))
+        vectors_lib.make(_pois(), _settings(**changed))
 
 
 def test_a_package_that_is_missing_is_named_with_its_command(monkeypatch):
@@ -311,7 +317,7 @@ def test_a_package_that_is_missing_is_named_with_its_command(monkeypatch):
     with pytest.raises(
         InputError, match=r"not installed: `pip install -r requirements-text.txt`"
     ):
-        category_embedding.make(_pois(), **_settings())
+        vectors_lib.make(_pois(), _settings())
 
 
 def test_a_file_of_phrases_must_be_one(tmp_path):
@@ -322,18 +328,18 @@ def test_a_file_of_phrases_must_be_one(tmp_path):
     ):
         path.write_text(content)
         with pytest.raises(InputError, match=expected):
-            category_embedding.make(_pois(), **_settings(phrases=str(path)))
+            vectors_lib.make(_pois(), _settings(phrases=str(path)))
 
 
 def test_a_recipe_holds_the_text_and_what_its_files_hold(tmp_path):
     def recipe(**changed):
-        return sections.recipe(**_settings(**changed))
+        return comparison.recipe(_settings(**changed))
 
     plain = recipe()
     assert plain == dict(method="text", dim=64, text=TEXT)
-    assert not category_embedding.reads_names(plain)
+    assert not vectors_lib.reads_names(plain)
     by_names = recipe(names_per_category=3)
-    assert by_names["seed"] == 0 and category_embedding.reads_names(by_names)
+    assert by_names["seed"] == 0 and vectors_lib.reads_names(by_names)
     path = tmp_path / "phrases.csv"
     path.write_text("category,phrase\n")
     first = recipe(phrases=str(path))["sha256"]
@@ -394,11 +400,9 @@ def test_names_need_a_column():
 def test_names_of_a_real_file(wordllama):
     if not SANTA_MONICA.exists():
         pytest.skip(f"needs {SANTA_MONICA}")
-    settings = common.base("any", "EPSG:26911").pois.to_dict()
-    settings["path"] = str(SANTA_MONICA)
-    table = pois.read(**settings, city_crs="EPSG:26911")
+    table = pois.read(PoiSettings(str(SANTA_MONICA)), city_crs="EPSG:26911")
     assert len(table.name) == len(table) and (table.name != "").sum() > 800
-    made = category_embedding.make(table, **_settings(names_per_category=4))
+    made = vectors_lib.make(table, _settings(names_per_category=4))
     k = len(table.categories)
     finer = made.pois
     assert finer.categories[:k] == table.categories
@@ -410,7 +414,7 @@ def test_names_of_a_real_file(wordllama):
         whole = table.categories[old]
         assert new == old or finer.categories[new].startswith(f"{whole}: ")
     assert ((finer.category < k) == (table.name == "")).all()
-    again = category_embedding.make(table, **_settings(names_per_category=4))
+    again = vectors_lib.make(table, _settings(names_per_category=4))
     assert again.vectors.tobytes() == made.vectors.tobytes()
 
 
@@ -471,6 +475,6 @@ def test_names_are_in_the_records_and_leaving_them_builds_again(config, caplog):
 
 
 def test_settings_of_a_manifest_are_those_of_the_config(config):
-    read = sections.read(config)
+    settings = settings_lib.read(config)
     folder = build.build(config)
-    assert sections.differing(schema.Manifest.load(folder).config, read) == []
+    assert comparison.differing(schema.Manifest.load(folder).config, settings) == []

@@ -1,5 +1,6 @@
 """Text that is not UTF-8: declared, or asked for; never read as something else."""
 
+import dataclasses
 import zipfile
 
 import geopandas as gpd
@@ -11,16 +12,20 @@ import shapely
 import small_city
 from poi_settings import SETTINGS
 
-from data_prep import pois
 from data_prep.files import shapefiles
 from data_prep.files import tables as vectors
 from data_prep.files.csv_files import Text
-from data_prep.labels import LabelSource, polygons, tables
 from data_prep.labels import check as label_checks
+from data_prep.labels import polygons, tables
+from data_prep.labels.settings import LabelSettings
 from data_prep.pois import check as poi_checks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from data_prep.regions import check as region_checks
 from data_prep.regions import polygons as region_polygons
+from data_prep.regions.settings import PolygonSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 NAMES = ["公园", "餐饮", "school"]
 
@@ -44,11 +49,11 @@ def _shapefile(path, table=None, encoding="gbk", language=0, cpg=None):
 
 
 def _pois(path, **changes):
-    settings = dict(SETTINGS)
-    found = poi_checks.problems(path=str(path), **(settings | changes))
+    settings = read(PoiSettings, SETTINGS | changes | dict(path=str(path)), "pois")
+    found = poi_checks.problems(settings)
     if found:
         raise InputError("\n".join(found))
-    return pois.read(str(path), **(settings | changes), city_crs=small_city.CRS)
+    return pois.read(settings, city_crs=small_city.CRS)
 
 
 def _zipped(path):
@@ -182,25 +187,25 @@ def test_classes_of_a_label_are_asked_for_their_encoding(tmp_path):
         classes=("green", "built"),
         mapping=mapping,
     )
-    (found,) = label_checks.problems("use", settings, None)
+    (found,) = label_checks.problems("use", LabelSettings(**settings), None)
     assert "Declare the encoding in config.labels.use.encoding" in found
     settings["encoding"] = "gbk"
-    assert label_checks.problems("use", settings, None) == []
-    table, _ = polygons.read("k", LabelSource(**settings), small_city.CRS)
+    assert label_checks.problems("use", LabelSettings(**settings), None) == []
+    table, _ = polygons.read("k", LabelSettings(**settings), small_city.CRS)
     assert table["name"].tolist() == NAMES
     settings["encoding"] = "none such"
-    (found,) = label_checks.problems("use", settings, None)
+    (found,) = label_checks.problems("use", LabelSettings(**settings), None)
     assert "config.labels.use.encoding is 'none such', which is none that Py" in found
 
 
 def test_ids_of_regions_are_asked_for_their_encoding(tmp_path):
     path = _zones(tmp_path)
-    settings = dict(path=str(path), layer=None, id_column="name", fit="refuse")
-    (found,) = region_checks._polygon_problems(**settings)
+    settings = PolygonSettings(str(path), id_column="name")
+    (found,) = region_checks._polygon_problems(settings)
     assert "Declare the encoding in config.regions.polygons.encoding" in found
-    assert region_checks._polygon_problems(**settings, encoding="gbk") == []
-    text = Text("gbk", key=region_polygons.KEY)
-    outlines = region_polygons._read(str(path), None, "name", small_city.CRS, text)
+    settings = dataclasses.replace(settings, encoding="gbk")
+    assert region_checks._polygon_problems(settings) == []
+    outlines = region_polygons._read(settings, small_city.CRS)
     assert outlines.ids.tolist() == NAMES
 
 
@@ -215,11 +220,11 @@ def test_a_table_of_labels_may_be_in_another_encoding(tmp_path):
         column="人口",
         separator=";",
     )
-    (found,) = label_checks.problems("people", settings, None)
+    (found,) = label_checks.problems("people", LabelSettings(**settings), None)
     assert "Declare the encoding in config.labels.people.encoding" in found
     settings["encoding"] = "gb18030"
-    assert label_checks.problems("people", settings, None) == []
-    table = tables._by_id("config.labels.people", LabelSource(**settings))
+    assert label_checks.problems("people", LabelSettings(**settings), None) == []
+    table = tables._by_id("config.labels.people", LabelSettings(**settings))
     pd.testing.assert_frame_equal(
         table,
         pd.DataFrame({"人口": [7.0, np.nan]}, index=["街道一", "街道二"]),

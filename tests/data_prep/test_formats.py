@@ -16,10 +16,11 @@ import rasterio.shutil
 import small_city
 import small_regions
 
-from data_prep import regions as regions_lib
 from data_prep.files import formats, mosaics, table_formats, tables
-from data_prep.imagery import Imagery
 from data_prep.imagery import check as imagery_checks
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.regions.cutting import cut
 from mmgr_jax.errors import InputError
 
 WEST, NORTH, GSD = small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M
@@ -42,7 +43,7 @@ def _vrt(path, source, *, band="", kind="", relative=0):
 
 
 def _problems(path, **settings):
-    return imagery_checks.problems((str(path),), (1, 2, 3), **settings)
+    return imagery_checks.problems(ImagerySettings((str(path),), **settings))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_members_lie_in_the_folders_of_the_config(tmp_path):
     assert "names " + str(sheet) in problem and "config.imagery.folders" in problem
     assert not _problems(mosaic, folders=(str(tmp_path / "sheets"),))
     both = (str(tmp_path / "sheets" / "*.tif"), str(mosaic))
-    assert not imagery_checks.problems(both, (1, 2, 3))
+    assert not imagery_checks.problems(ImagerySettings(both))
     # A way through a folder of the config and out again lies elsewhere.
     _vrt(mosaic, "../sheets/a.tif", relative=1)
     assert "which lies in none" in _problems(mosaic)[0]
@@ -299,9 +300,10 @@ def test_a_size_declared_without_bounds_is_refused_before_pixels(tmp_path):
     path.write_text(path.read_text().replace('Size="64"', 'Size="20000000"'))
     path.write_text(path.read_text().replace('Size="48"', 'Size="20000000"'))
     section = small_regions.settings(tile_size_px=16, gsd_m=GSD)
-    with Imagery((str(path),), (1, 2, 3), crs=small_city.CRS, gsd_m=GSD) as imagery:
+    files = ImagerySettings((str(path),))
+    with Imagery(files, crs=small_city.CRS, gsd_m=GSD) as imagery:
         with pytest.raises(InputError, match=r"a.vrt: declares 1,562,500,000,000"):
-            regions_lib.cut(imagery, small_city.CRS, **section)
+            cut(imagery, small_city.CRS, section)
 
 
 def _netcdf(path, names):

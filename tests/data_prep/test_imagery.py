@@ -8,15 +8,18 @@ import small_city
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
-from data_prep import imagery as imagery_lib
-from data_prep.imagery import Imagery, reader
+from data_prep.imagery import paths as paths_lib
+from data_prep.imagery import reader
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.errors import InputError
 
 WEST, NORTH, GSD = small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M
 
 
 def _open(*paths, gsd_m=GSD, crs=small_city.CRS, bands=(1, 2, 3)):
-    return Imagery([str(path) for path in paths], bands, crs=crs, gsd_m=gsd_m)
+    files = ImagerySettings(tuple(map(str, paths)), bands)
+    return Imagery(files, crs=crs, gsd_m=gsd_m)
 
 
 def _bounds(column, row, size_px, imagery, gsd_m=GSD):
@@ -262,5 +265,5 @@ def test_a_file_that_breaks_while_reading_is_named(tmp_path):
 
 def test_a_name_with_brackets_is_no_pattern(tmp_path):
     path = small_city.write_raster(tmp_path / "a[1].tif", small_city.pixels())
-    assert imagery_lib.expand([str(path)]) == [path]
-    assert imagery_lib.expand([str(tmp_path / "*.tif"), str(path)]) == [path]
+    assert paths_lib.expand([str(path)]) == [path]
+    assert paths_lib.expand([str(tmp_path / "*.tif"), str(path)]) == [path]

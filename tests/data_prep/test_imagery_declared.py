@@ -11,25 +11,24 @@ import small_regions
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from small_imagery import (
-    BANDS,
     CRS,
     GSD,
     NORTH,
     WEST,
     as_image,
     open_files,
+    problems,
     tile_at,
     write_vrt,
 )
 
-from data_prep import regions as regions_lib
-from data_prep.imagery import Imagery, paths
-from data_prep.imagery import check as checks
+from data_prep.imagery import paths
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.regions import tiles
+from data_prep.regions.cutting import cut
 from mmgr_jax.errors import InputError
-
-
-def _problems(path, bands=BANDS, **settings):
-    return checks.problems((str(path),), bands, **settings)
+from mmgr_jax.settings import read
 
 
 def _flat(path, colors, side=32, **profile):
@@ -64,13 +63,13 @@ BGR = ("blue", "green", "red")
 )
 def test_colours_in_another_order_are_told(tmp_path, said):
     path = _named(tmp_path / "a.tif", **said)
-    (problem,) = _problems(path)
+    (problem,) = problems(path)
     assert (
         "its bands are 1 blue, 2 green, 3 red. Set config.imagery.bands=(3, 2, 1)"
         in (problem)
     )
-    assert not _problems(path, (3, 2, 1))
-    assert not _problems(path, ignore=("colors",))
+    assert not problems(path, (3, 2, 1))
+    assert not problems(path, ignore=("colors",))
     with open_files(path, bands=(3, 2, 1)) as imagery:
         tile, _ = tile_at(imagery, 0, 0, 16)
     assert tile[0, 0].tolist() == [40, 110, 190]
@@ -92,7 +91,7 @@ def test_colours_in_another_order_are_told(tmp_path, said):
 def test_false_colours_are_a_choice(tmp_path, descriptions, bands, is_told):
     path = tmp_path / "a.tif"
     _named(path, descriptions=descriptions, count=len(descriptions))
-    found = _problems(path, bands)
+    found = problems(path, bands)
     assert ["the file says its bands are" in text for text in found] == [True] * is_told
 
 
@@ -110,7 +109,7 @@ def test_a_file_whose_white_is_zero_is_read_as_a_picture(tmp_path):
     assert np.abs(tile[..., 0] - blocks).max() <= 1
     deep = tmp_path / "deep.tif"
     small_city.write_raster(deep, grey.astype(np.uint16), photometric="MINISWHITE")
-    assert "that white is 0, of numbers of type uint16" in _problems(deep)[0]
+    assert "that white is 0, of numbers of type uint16" in problems(deep)[0]
 
 
 def test_a_mosaic_of_negatives_is_read_as_a_picture(tmp_path):
@@ -132,9 +131,9 @@ def test_a_band_called_alpha_by_mistake_is_ignored_by_a_setting(tmp_path):
     path = small_city.write_raster(
         tmp_path / "a.tif", pixels, photometric="RGB", alpha="YES"
     )
-    (problem,) = _problems(path)
+    (problem,) = problems(path)
     assert "band 4 is marked as alpha" in problem and "ignore=('alpha',)" in problem
-    assert not _problems(path, ignore=("alpha",))
+    assert not problems(path, ignore=("alpha",))
     for gsd_m in (GSD, 1.5 * GSD):
         with open_files(path, ignore=("alpha",), gsd_m=gsd_m) as imagery:
             tile, valid = tile_at(imagery, 0, 0, 24, gsd_m)
@@ -154,15 +153,15 @@ def test_files_that_pack_brightness_in_several_ways_are_told(tmp_path):
         with rasterio.open(path, "r+") as target:
             target.scales, target.offsets = (1e-4,) * 3, (offset,) * 3
     stretch = ("linear", 0, 300)
-    (problem,) = _problems(tmp_path / "*.tif", stretch=stretch)
+    (problem,) = problems(tmp_path / "*.tif", stretch=stretch)
     assert "several ways" in problem and "-unscale" in problem
-    assert not _problems(tmp_path / "a.tif", stretch=stretch)
+    assert not problems(tmp_path / "a.tif", stretch=stretch)
 
 
 def test_what_is_wrong_with_many_files_is_said_once(tmp_path):
     for index in range(12):
         _flat(tmp_path / f"{index:02d}.tif", (1, 2, 3), crs=None)
-    (problem,) = _problems(tmp_path / "*.tif")
+    (problem,) = problems(tmp_path / "*.tif")
     assert problem.startswith(f"{tmp_path / '00.tif'}: has no CRS")
     assert problem.endswith(f"So it is with 11 more, up to {tmp_path / '11.tif'}.")
 
@@ -198,12 +197,13 @@ def test_tiles_of_a_web_map_lie_where_their_path_says(tmp_path, kind):
     zoom = 17
     west, north, side_m = _web_tiles(tmp_path, zoom, kind)
     pattern = str(tmp_path / str(zoom) / "*" / "*.png")
-    (problem,) = _problems(pattern)
+    (problem,) = problems(pattern)
     assert "So it is with 8 more" in problem and "config.imagery.grid='xyz'" in problem
-    assert not _problems(pattern, grid=kind)
+    assert not problems(pattern, grid=kind)
     crs, gsd_m = "EPSG:32633", 4.0
     to_web = pyproj.Transformer.from_crs(crs, "EPSG:3857", always_xy=True)
-    with Imagery((pattern,), BANDS, crs=crs, gsd_m=gsd_m, grid=kind) as imagery:
+    files = ImagerySettings((pattern,), grid=kind)
+    with Imagery(files, crs=crs, gsd_m=gsd_m) as imagery:
         left, south, right, top = imagery.bounds_m
         tile, valid = tile_at(imagery, 20, 20, 120, gsd_m)
         steps = gsd_m * (20.5 + np.arange(120))
@@ -221,7 +221,7 @@ def test_tiles_of_a_web_map_lie_where_their_path_says(tmp_path, kind):
 def test_tiles_of_several_zooms_are_told(tmp_path):
     _web_tiles(tmp_path, 16, "xyz")
     _web_tiles(tmp_path, 17, "xyz")
-    (problem,) = _problems(tmp_path / "**" / "*.png", grid="xyz")
+    (problem,) = problems(tmp_path / "**" / "*.png", grid="xyz")
     assert "zooms 16, 17" in problem
 
 
@@ -243,9 +243,9 @@ def test_a_chip_shows_its_own_file(tmp_path):
         kind="chips", tile_size_px=16, gsd_m=GSD, max_blank_share=1.0
     )
     with open_files(pattern) as imagery:
-        regions = regions_lib.cut(imagery, CRS, **section)
+        regions = cut(imagery, CRS, section)
         levels = {
-            name: np.unique(regions_lib.read(imagery, regions, index)).tolist()
+            name: np.unique(tiles.read(imagery, regions, index)).tolist()
             for index, name in enumerate(regions.ids)
         }
     assert levels == {"chip_2018": [50], "chip_2021": [200], "beside": [9]}
@@ -261,9 +261,9 @@ def test_a_chip_with_a_hole_is_not_filled_from_another(tmp_path):
         kind="chips", tile_size_px=16, gsd_m=GSD, max_blank_share=1.0, min_coverage=0.5
     )
     with open_files(tmp_path / "?.tif") as imagery:
-        regions = regions_lib.cut(imagery, CRS, **section)
+        regions = cut(imagery, CRS, section)
         assert regions.coverage.tolist() == [0.75, 1.0]
-        assert sorted(np.unique(regions_lib.read(imagery, regions, 0))) == [0, 70]
+        assert sorted(np.unique(tiles.read(imagery, regions, 0))) == [0, 70]
 
 
 @pytest.mark.parametrize(("overlap", "level"), [("first", 50), ("last", 200)])
@@ -276,18 +276,24 @@ def test_which_of_several_files_shows_is_said_and_counted(tmp_path, overlap, lev
     )
     with open_files(pattern, overlap=overlap) as imagery:
         assert imagery.report["overlapping pairs"] == 1  # the edge of two is no ground
-        regions = regions_lib.cut(imagery, CRS, **section)
+        regions = cut(imagery, CRS, section)
         assert tile_at(imagery, 0, 0, 8)[0].max() == level
     rule = f"where files overlap, so that the {overlap} file by path shows"
     assert len(regions) == 8 and regions.noted == {rule: 6}
 
 
-def test_the_setting_itself_is_checked(tmp_path):
-    path = _flat(tmp_path / "a.tif", (1, 2, 3))
-    assert "allowed: 'first' or 'last'" in _problems(path, overlap="newest")[0]
-    assert "allowed: 'xyz', 'tms'" in _problems(path, grid="wmts")[0]
-    assert "ignore is ('masks',)" in _problems(path, ignore=("masks",))[0]
-    assert "a tuple of" in _problems(path, ignore="alpha")[0]
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (dict(overlap="newest"), "overlap='newest'; allowed: 'first' or 'last'."),
+        (dict(grid="wmts"), "grid='wmts'; allowed: 'xyz' or 'tms' or None."),
+        (dict(ignore=("masks",)), r"ignore=\('masks',\); allowed: 'alpha' or 'colors'"),
+        (dict(ignore="alpha"), "ignore='alpha'; allowed: a tuple."),
+    ],
+)
+def test_the_setting_itself_is_checked(setting, told):
+    with pytest.raises(InputError, match="config.imagery." + told):
+        read(ImagerySettings, setting, "imagery")
 
 
 # ---- files and folders ----
@@ -314,7 +320,7 @@ def test_signs_in_names_that_exist_stand_for_themselves(tmp_path):
     assert paths.expand([f"{folder}/a[1].tif"]) == [folder / "a[1].tif"]
     assert paths.expand([f"{folder}/a[2].tif"]) == [folder / "a2.tif"]
     assert len(paths.expand([f"{tmp_path}/**/*.tif"])) == 2
-    (problem,) = _problems(f"{tmp_path}/ortho [2020]/*.tif")
+    (problem,) = problems(f"{tmp_path}/ortho [2020]/*.tif")
     assert "a bracket that is meant is written [[]" in problem
 
 
@@ -333,12 +339,12 @@ def test_an_ending_in_another_case_is_told(tmp_path, caplog):
     for name in ("a.tif", "b.TIF"):
         _flat(tmp_path / name, (1, 2, 3))
     with caplog.at_level(logging.WARNING):
-        assert not _problems(tmp_path / "*.tif")
+        assert not problems(tmp_path / "*.tif")
     assert "leaves out 1 file(s) whose ending is in another case" in caplog.text
 
 
 def test_the_network_is_no_path(tmp_path):
     for path in ("/vsicurl/https://example.org/a.tif", "https://example.org/a.tif"):
-        assert "Nothing is read from the network" in _problems(path)[0]
+        assert "Nothing is read from the network" in problems(path)[0]
         with pytest.raises(InputError, match="no such file"):
             open_files(path)

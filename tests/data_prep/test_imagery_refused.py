@@ -10,16 +10,15 @@ from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.rio.main import main_group
 from small_imagery import (
-    BANDS,
     CRS,
     NORTH,
     WEST,
     as_image,
     open_files,
+    problems,
     tile_at,
 )
 
-from data_prep.imagery import check as checks
 from mmgr_jax.errors import InputError
 
 
@@ -48,12 +47,12 @@ def test_near_infrared_is_not_taken_for_alpha(tmp_path):
     path = small_city.write_raster(tmp_path / "a.tif", rgbn)  # GDAL marks it as alpha
     with rasterio.open(path) as written:
         assert written.colorinterp[3] == ColorInterp.alpha
-    (told,) = checks.problems([str(path)], BANDS)
+    (told,) = problems(path)
     assert "band 4 is marked as alpha, but 50%" in told
     with pytest.raises(InputError, match="band 4, which .* is marked as alpha"):
         open_files(path, bands=(4, 1, 2))
     _run_rio(told.split("`")[1])
-    assert checks.problems([str(path)], BANDS) == []
+    assert problems(path) == []
     with open_files(path) as imagery:
         assert tile_at(imagery, 0, 0, 32)[1].all()
 
@@ -62,7 +61,7 @@ def test_true_alpha_passes_the_check(tmp_path):
     rgba = np.full((4, 32, 32), 255, np.uint8)
     rgba[3, :, :16], rgba[3, :, 16] = 0, 128  # with a soft edge
     path = small_city.write_raster(tmp_path / "a.tif", rgba)
-    assert checks.problems([str(path)], BANDS) == []
+    assert problems(path) == []
 
 
 def test_a_picture_without_crs_is_refused_with_a_remedy_that_works(tmp_path):

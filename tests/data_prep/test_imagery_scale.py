@@ -51,10 +51,11 @@ def test_many_files_open_quickly(tmp_path):
 
 _HUGE = """
 import sys
-from data_prep.imagery import Imagery
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
 
 path, gsd_m = sys.argv[1], float(sys.argv[2])
-with Imagery([path], (1, 2, 3), crs="EPSG:32651", gsd_m=gsd_m) as imagery:
+with Imagery(ImagerySettings((path,)), crs="EPSG:32651", gsd_m=gsd_m) as imagery:
     west, south, east, north = imagery.bounds_m
     size_m = 224 * gsd_m
     for index in range(20):

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import small_city
 from rasterio.transform import from_origin
+from small_imagery import open_files, problems
 
-from data_prep.imagery import Imagery, blank_share, headers
-from data_prep.imagery import check as checks
+from data_prep.imagery import headers
 from data_prep.imagery import stretch as stretch_lib
+from data_prep.imagery.blank import blank_share
+from data_prep.imagery.settings import ImagerySettings
 from data_prep.imagery.stretch import Stretch
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 CRS, WEST, NORTH, GSD = (
     small_city.CRS, small_city.WEST_M, small_city.NORTH_M, small_city.GSD_M,
@@ -21,8 +24,7 @@ BANDS = (1, 2, 3)
 
 
 def _open(*paths, bands=BANDS, **settings):
-    paths = [str(path) for path in paths]
-    return Imagery(paths, bands, crs=CRS, gsd_m=GSD, **settings)
+    return open_files(*paths, bands=bands, **settings)
 
 
 def _whole(imagery, size_px):
@@ -129,13 +131,13 @@ def test_deep_pixels_without_a_stretch_are_refused_with_one(tmp_path):
         InputError, match=r"a.tif: pixels are uint16.*\(and of 1 more"
     ) as raised:
         _open(tmp_path / "?.tif")
-    (told,) = checks.problems([str(tmp_path / "?.tif")], BANDS)
+    (told,) = problems(tmp_path / "?.tif")
     assert told == str(raised.value) and "A sample holds 200 to 3999." in told
     line = re.search(r'stretch=(\("linear".*?\)\)), which', told)
     proposed = eval(line.group(1))  # a line of a config, as one would paste it
     np.testing.assert_allclose(proposed[1], 276, atol=30)
     np.testing.assert_allclose(proposed[2], 3924, atol=30)
-    assert checks.problems([str(tmp_path / "?.tif")], BANDS, None, proposed) == []
+    assert problems(tmp_path / "?.tif", stretch=proposed) == []
     with _open(tmp_path / "?.tif", stretch=proposed) as imagery:
         assert _whole(imagery, 64)[0].max() == 255
 
@@ -162,21 +164,27 @@ def test_a_sample_of_one_number_is_refused(tmp_path):
     [
         ("linear", 0), ("linear", 5, 5), ("linear", (0, 0), (1, 1)),
         ("percentile", 2, 101),
-        ("percentile", 98, 2), ("sigma", 1, 2), "linear", ("linear", "0", "9"),
+        ("percentile", 98, 2), ("sigma", 1, 2), ("linear",), ("linear", "0", "9"),
         ("linear", 0, float("inf")), ("linear", (0, 9, 0), (1, 1, 1)),
     ],
 )  # fmt: skip
 def test_a_senseless_stretch_is_explained(tmp_path, setting):
     path = small_city.write_raster(tmp_path / "a.tif", _deep())
-    found = checks.problems([str(path)], BANDS, None, setting)
+    found = problems(path, stretch=setting)
     assert len(found) == 1 and "config.imagery.stretch is" in found[0]
     assert '("linear", LOW, HIGH)' in found[0]
 
 
-def test_nan_as_nodata_is_explained(tmp_path):
-    path = small_city.write_raster(tmp_path / "a.tif", small_city.pixels())
-    (told,) = checks.problems([str(path)], BANDS, float("nan"))
-    assert "config.imagery.nodata is nan" in told
+def test_a_stretch_is_a_tuple():
+    with pytest.raises(InputError, match="imagery.stretch='linear'; allowed: a tuple"):
+        read(ImagerySettings, dict(stretch="linear"), "imagery")
+
+
+def test_nan_as_nodata_is_explained():
+    with pytest.raises(
+        InputError, match="config.imagery.nodata=nan; allowed: a finite"
+    ):
+        read(ImagerySettings, dict(nodata=float("nan")), "imagery")
 
 
 def test_ends_map_to_black_and_white():

@@ -17,9 +17,9 @@ from oracles import import_oracle
 from PIL import Image
 from released_sample import EMPTY, GREY, NAMES, PALETTE, RGBA, SINGLE, SIZE_PX
 
-from data_prep import build, import_released
+from data_prep import build
 from data_prep.category_embedding import command as vector_command
-from data_prep.import_released import categories
+from data_prep.import_released import categories, command
 from data_prep.records import shards
 from mmgr_jax.data import folds, pipeline, schema
 from mmgr_jax.data.source import RecordSource
@@ -35,7 +35,7 @@ ROOT = Path(build.__file__).parents[1]
 def written(tmp_path_factory):
     """The config of the sample, and its records."""
     config = released_sample.write(tmp_path_factory.mktemp("released"))
-    return config, import_released.import_records(config)
+    return config, command.import_records(config)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_palette_with_transparency_keeps_its_colours(config):
     path = _path(config, "image_dir", PALETTE, ".png")
     stored = released_sample.image(PALETTE)
     stored.save(path, transparency=bytes(range(0, 160, 10)))
-    source = RecordSource(import_released.import_records(config))
+    source = RecordSource(command.import_records(config))
     colours = np.array(stored.getpalette("RGB")).reshape(-1, 3)[np.asarray(stored)]
     np.testing.assert_array_equal(_record(source, PALETTE)["image"], colours)
     assert source.manifest.report["images changed"]["alpha dropped"] == 2
@@ -257,7 +257,7 @@ def _centres(config, **changes):
 
 def test_centres_give_outlines_and_blocks(config, tmp_path):
     rows = _centres(config)
-    source = RecordSource(import_released.import_records(config))
+    source = RecordSource(command.import_records(config))
     manifest = source.manifest
     assert (manifest.crs, manifest.tile_size_m) == ("EPSG:32651", 500.0)
     assert manifest.block_size_m == 1500.0
@@ -288,7 +288,7 @@ def test_centres_give_outlines_and_blocks(config, tmp_path):
 def test_centres_from_a_chinese_map_are_moved(config):
     _centres(config)
     config.released.datum = "gcj02"
-    records_dir = import_released.import_records(config)
+    records_dir = command.import_records(config)
     moved = shapely.from_wkb(RecordSource(records_dir)[0]["geometry"]).centroid
     to_metres = pyproj.Transformer.from_crs(4326, 32651, always_xy=True)
     distance_m = moved.distance(shapely.Point(to_metres.transform(121.4, 31.2)))
@@ -299,7 +299,7 @@ def test_images_are_resized_when_asked(config):
     path = _path(config, "image_dir", 0, ".png")
     released_sample.image(0, 70).save(path)
     config.released.tile_size_px = 16
-    source = RecordSource(import_released.import_records(config))
+    source = RecordSource(command.import_records(config))
     assert source.manifest.tile_size_px == 16
     assert source.manifest.report["images changed"]["resized"] == 12
     # The filter is wide enough: each pixel is a mean of those it covers, or nearly so.
@@ -370,7 +370,7 @@ def test_all_faults_are_told_at_once_by_name(config):
     _spoil_images(config)
     _spoil_texts(config)
     with pytest.raises(InputError) as error:
-        import_released.import_records(config)
+        command.import_records(config)
     told = str(error.value)
     for text in (
         "released: 16 problem(s), nothing was built.",
@@ -407,7 +407,7 @@ def test_absent_folders_are_named(config):
     config.released.vector_dir = "none"
     config.released.edge_dir = config.released.image_dir
     with pytest.raises(InputError) as error:
-        import_released.import_records(config)
+        command.import_records(config)
     for text in (
         "config.released.vector_dir 'none': no such folder, or no file X.tensor in it.",
         f"edge_dir '{config.released.image_dir}': no such folder, or no file X.tensor",
@@ -418,17 +418,24 @@ def test_absent_folders_are_named(config):
 def test_labels_and_settings_are_checked(config):
     config.released.labels.population.kind = "share"
     config.released.tile_size_px = 4
-    with pytest.raises(InputError) as error:
-        import_released.import_records(config)
-    assert "population.kind is 'share'; allowed: count, density" in str(error.value)
-    assert "tile_size_px is 4; allowed: 8 or more" in str(error.value)
+    message = "config.released.labels.population.kind='share'; allowed: 'count', 'den"
+    with pytest.raises(InputError, match=message):
+        command.import_records(config)
+    config.released.labels.population.kind = "density"
+    with pytest.raises(InputError, match="tile_size_px is 4; allowed: 8 or more"):
+        command.import_records(config)
     config.city.name = "the city"
+    config.records.image_quality = 50
+    message = r"(?s)'the city'; allowed.*image_quality is 50, but 'png' keeps"
+    with pytest.raises(InputError, match=message):
+        command.import_records(config)
     config.records.num_shards = 0
-    with pytest.raises(InputError, match=r"(?s)'the city'; allowed.*num_shards is 0"):
-        import_released.import_records(config)
+    with pytest.raises(InputError, match="config.records.num_shards=0; allowed: great"):
+        command.import_records(config)
+    config.records.num_shards = 3
     config.released = None
     with pytest.raises(InputError, match="config.released is None: it names the fold"):
-        import_released.import_records(config)
+        command.import_records(config)
 
 
 def test_unfit_centres_are_explained(config):
@@ -436,24 +443,28 @@ def test_unfit_centres_are_explained(config):
     _centres(config, region_id=twice, lat=[31.2] * 9 + [91.0, 31.2, 31.2])
     config.released.tile_size_m = None
     config.released.datum = "gcj-02"
+    with pytest.raises(
+        InputError, match="released.datum='gcj-02'; allowed: 'wgs84', '"
+    ):
+        command.import_records(config)
+    config.released.datum = "gcj02"
     config.city.crs = "EPSG:4326"
     with pytest.raises(InputError) as error:
-        import_released.import_records(config)
+        command.import_records(config)
     for text in (
         f"several rows for one region (1): '{NAMES[0]}'.",
         "no row with lon and lat in degrees for (3): "
         f"'{NAMES[9]}', '{NAMES[10]}', '{NAMES[11]}'.",
         "config.released.tile_size_m is None: with centres the side of a tile",
-        "config.released.datum is 'gcj-02'; allowed: wgs84, gcj02, bd09.",
         "config.city.crs 'EPSG:4326' is in units of degree",
     ):
         assert text in str(error.value)
     Path(config.released.centres).write_text("name,lon,lat\n")
     with pytest.raises(InputError, match="has no column 'region_id'"):
-        import_released.import_records(config)
+        command.import_records(config)
     config.released.centres = "none.csv"
     with pytest.raises(InputError, match="centres 'none.csv': no such file. Wanted"):
-        import_released.import_records(config)
+        command.import_records(config)
 
 
 def test_a_sample_without_pois_is_refused(config):
@@ -461,13 +472,13 @@ def test_a_sample_without_pois_is_refused(config):
         torch.save(torch.zeros(0, 64), _path(config, "vector_dir", index))
         torch.save(torch.tensor([]), _path(config, "edge_dir", index))
     with pytest.raises(InputError, match="vector_dir: no region has a POI"):
-        import_released.import_records(config)
+        command.import_records(config)
 
 
 def test_empty_tensors_of_any_shape_are_empty_sets(config):
     torch.save(torch.tensor([]), _path(config, "vector_dir", 0))
     torch.save(torch.tensor([]), _path(config, "edge_dir", 0))
-    source = RecordSource(import_released.import_records(config))
+    source = RecordSource(command.import_records(config))
     assert len(source[0]["poi/category"]) == len(source[0]["poi/edges"]) == 0
     assert source.manifest.report["regions without POI"] == 2
 
@@ -475,14 +486,14 @@ def test_empty_tensors_of_any_shape_are_empty_sets(config):
 def test_a_region_in_several_lists_is_told(config, caplog):
     Path(config.released.lists.val).write_text(f"{NAMES[0]}\n{NAMES[8]}\n")
     with caplog.at_level(logging.INFO):
-        import_released.import_records(config)
+        command.import_records(config)
     assert f"regions in several lists: '{NAMES[0]}'" in caplog.text
 
 
 def test_without_pytorch_the_remedy_is_told(config, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match="pip install -r requirements-convert.txt"):
-        import_released.import_records(config)
+        command.import_records(config)
 
 
 # ---- once, and again ----
@@ -490,13 +501,13 @@ def test_without_pytorch_the_remedy_is_told(config, monkeypatch):
 
 def _count_imports(monkeypatch):
     calls = []
-    real = import_released.command.import_records
+    real = command.import_records
 
     def counted(config):
         calls.append(config)
         return real(config)
 
-    monkeypatch.setattr(import_released.command, "import_records", counted)
+    monkeypatch.setattr(command, "import_records", counted)
     return calls
 
 
@@ -519,7 +530,7 @@ def test_ensure_imports_once_and_again_for_changes(config, monkeypatch):
 
 
 def test_records_of_another_maker_are_taken_as_they_are(config, monkeypatch):
-    folder = import_released.import_records(config)
+    folder = command.import_records(config)
     manifest = schema.Manifest.load(folder)
     dataclasses.replace(manifest, config={}).save(folder)
     calls = _count_imports(monkeypatch)
@@ -540,9 +551,9 @@ def test_a_stopped_import_goes_on_with_its_shards(config, written, monkeypatch):
 
     monkeypatch.setattr(shards, "write", write_shard)
     with pytest.raises(KeyboardInterrupt):
-        import_released.import_records(config)
+        command.import_records(config)
     assert not Path(config.records.dir).exists()
-    folder = import_released.import_records(config)
+    folder = command.import_records(config)
     names = [schema.shard_name("released", shard, 3) for shard in range(3)]
     assert begun == [*names, names[2]]
     for name in (*names, schema.CATEGORY_VECTORS_FILE):

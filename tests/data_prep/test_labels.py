@@ -10,9 +10,10 @@ import small_city
 import small_regions
 from rasterio.transform import from_origin
 
-from data_prep import labels
 from data_prep.files import cells
-from data_prep.labels import LabelSource, overlay, polygons, rasters, totals
+from data_prep.labels import extraction, overlay, polygons, rasters, totals
+from data_prep.labels.settings import LabelSettings
+from data_prep.labels.source import meaning
 from mmgr_jax.errors import InputError
 
 WEST, NORTH = small_city.WEST_M, small_city.NORTH_M
@@ -43,7 +44,7 @@ def _raster(folder, values, *, west=WEST, north=NORTH, size=70.0, **profile):
 
 
 def _extract(source, regions):
-    return labels.extract("people", source, regions, small_city.CRS)
+    return extraction.extract("people", source, regions, small_city.CRS)
 
 
 def _weights(regions, shape, west, north, size):
@@ -59,7 +60,7 @@ def test_counts_are_sums_over_exact_pixel_parts(tmp_path):
     values = np.random.default_rng(0).uniform(0, 50, (12, 11)).astype(np.float32)
     path = _raster(tmp_path, values, west=WEST - 33, north=NORTH + 21)
     regions = _regions()
-    found, report = _extract(LabelSource("count", path, "persons"), regions)
+    found, report = _extract(LabelSettings("count", path, "persons"), regions)
     area = _weights(regions, values.shape, WEST - 33, NORTH + 21, 70.0)
     expected = (area / 70.0**2 * values).sum(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -75,7 +76,7 @@ def test_densities_are_means_weighted_by_area(tmp_path, kind):
     values = np.random.default_rng(0).uniform(low, 50, (12, 11)).astype(np.float32)
     path = _raster(tmp_path, values, west=WEST - 33, north=NORTH + 21)
     regions = _regions()
-    found, _ = _extract(LabelSource(kind, path, "persons/km2"), regions)
+    found, _ = _extract(LabelSettings(kind, path, "persons/km2"), regions)
     area = _weights(regions, values.shape, WEST - 33, NORTH + 21, 70.0)
     expected = (area * values).sum(axis=(1, 2)) / area.sum(axis=(1, 2))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
@@ -93,7 +94,7 @@ def test_totals_are_preserved(tmp_path, crs):
         shift = from_origin(west + size, north - size, size, size)
         path = _raster(tmp_path, values, transform=shift, crs=crs)
     regions = _regions(rows=24, columns=24, size_m=25.0)
-    source = LabelSource("count", path, "persons", min_known=1e-6)
+    source = LabelSettings("count", path, "persons", min_known=1e-6)
     found, report = _extract(source, regions)
     assert np.nansum(found) == pytest.approx(values.sum(), rel=1e-3)
     assert report["total"] == pytest.approx(values.sum(), rel=1e-3)
@@ -106,7 +107,7 @@ def test_what_lies_outside_and_in_regions_without_a_value_is_told(tmp_path):
     path = _raster(tmp_path, values, west=WEST - 60, size=100.0)
     # The raster's first 60 m; 40 m of the second column of regions are beyond it.
     regions = _regions(rows=4, columns=2, size_m=400.0, west=WEST - 460)
-    found, report = _extract(LabelSource("count", path, "persons"), regions)
+    found, report = _extract(LabelSettings("count", path, "persons"), regions)
     area = _weights(regions, values.shape, WEST - 60, NORTH, 100.0) / 100.0**2
     expected = (area * values).sum(axis=(1, 2))
     assert np.isnan(found).tolist() == [True, False] + [True] * 6
@@ -118,7 +119,7 @@ def test_what_lies_outside_and_in_regions_without_a_value_is_told(tmp_path):
         InputError, match=r"97% of a region's area at best, and min_kno"
     ):
         _extract(
-            LabelSource("count", path, "persons", min_known=0.99),
+            LabelSettings("count", path, "persons", min_known=0.99),
             _regions(rows=1, columns=1, size_m=400.0, west=WEST - 72),
         )
 
@@ -129,7 +130,7 @@ def test_a_large_raster_is_summed_around_the_regions(tmp_path, monkeypatch):
     values = np.random.default_rng(2).uniform(0, 9, (12, 11)).astype(np.float32)
     path = _raster(tmp_path, values, west=WEST - 210, north=NORTH + 140)
     regions = _regions(rows=2, columns=2, size_m=160.0)
-    _, report = _extract(LabelSource("count", path, "persons"), regions)
+    _, report = _extract(LabelSettings("count", path, "persons"), regions)
     around = values[2:7, 3:8].sum(dtype=float)  # 320 m are 4.6 pixels
     told = report["total of the source around the regions"]
     assert told == pytest.approx(around)
@@ -141,7 +142,7 @@ def test_a_large_raster_is_summed_around_the_regions(tmp_path, monkeypatch):
 def test_overlapping_regions_count_twice_and_say_so(tmp_path):
     path = _raster(tmp_path, np.ones((6, 5), np.float32), size=100.0)
     regions = _twice(_regions(rows=1, columns=2))
-    _, report = _extract(LabelSource("count", path, "persons"), regions)
+    _, report = _extract(LabelSettings("count", path, "persons"), regions)
     assert report["total"] == pytest.approx(4)
     assert report["outside every region"] == pytest.approx(28)
     assert report["counted more than once, as regions overlap"] == pytest.approx(2)
@@ -167,15 +168,15 @@ def test_missing_pixels_are_not_zero(tmp_path, nodata):
     values[0, 1] = values[0, 0]
     path = _raster(tmp_path, values, size=100.0, nodata=nodata)
     regions = _regions(rows=3, columns=2, size_m=200.0, west=WEST - 100)
-    counts, report = _extract(LabelSource("count", path, "persons"), regions)
+    counts, report = _extract(LabelSettings("count", path, "persons"), regions)
     # Region (r, 0) sees column 0 alone; region (r, 1) columns 1 and 2 of two rows.
     np.testing.assert_array_equal(
         counts, np.array([np.nan, 3, np.nan, 4, np.nan, 4], np.float32)
     )
-    means, _ = _extract(LabelSource("density", path, "persons/km2"), regions)
-    zero = LabelSource("count", path, "persons", nodata="zero")
+    means, _ = _extract(LabelSettings("density", path, "persons/km2"), regions)
+    zero = LabelSettings("count", path, "persons", nodata="zero")
     assert _extract(zero, regions)[0].tolist() == [0, 3, 0, 4, 0, 4]
-    zero = LabelSource("density", path, "persons/km2", nodata="zero")
+    zero = LabelSettings("density", path, "persons/km2", nodata="zero")
     expected = [0, 0.75, 0, 1, 0, 1]
     np.testing.assert_allclose(_extract(zero, regions)[0][1:], expected[1:])
     np.testing.assert_array_equal(np.isnan(means), np.isnan(counts))
@@ -190,13 +191,13 @@ def test_a_negative_count_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"labels.people.*-9999.*rio edit-info --nodata"
     ):
-        _extract(LabelSource("count", path, "persons"), _regions())
+        _extract(LabelSettings("count", path, "persons"), _regions())
 
 
 def test_the_band_asked_for_is_read(tmp_path):
     values = np.stack([np.full((6, 5), value, np.float32) for value in (1, 7)])
     path = _raster(tmp_path, values, size=100.0)
-    found, _ = _extract(LabelSource("scalar", path, "1", band=2), _regions())
+    found, _ = _extract(LabelSettings("scalar", path, "1", band=2), _regions())
     assert (found == 7).all()
 
 
@@ -204,7 +205,7 @@ def _zones(folder, shapes, classes, crs=small_city.CRS):
     table = gpd.GeoDataFrame(dict(zone=classes), geometry=shapes, crs=small_city.CRS)
     path = folder / "zones.gpkg"
     table.to_crs(crs).to_file(path)
-    return LabelSource("share", str(path), column="zone", classes=CLASSES)
+    return LabelSettings("share", str(path), column="zone", classes=CLASSES)
 
 
 def _box(left, top, right, bottom):
@@ -250,7 +251,7 @@ def test_classes_of_the_file_are_mapped_to_those_of_the_config(tmp_path):
     table = gpd.GeoDataFrame(dict(code=[101, 102, 900]), geometry=shapes)
     path = tmp_path / "coded.gpkg"
     table.set_crs(small_city.CRS).to_file(path)
-    source = LabelSource(
+    source = LabelSettings(
         "share",
         str(path),
         column="code",
@@ -315,12 +316,12 @@ def test_overlay_matches_geopandas(tmp_path, crs, monkeypatch):
 
 
 def test_the_manifest_entry_keeps_what_is_known():
-    source = LabelSource(
+    source = LabelSettings(
         "count", "a.tif", "persons", year=2020, source="WorldPop", licence="CC BY 4.0"
     )
-    meaning = source.meaning()
-    assert meaning.shape == ()
-    assert (meaning.kind, meaning.unit, meaning.year) == ("count", "persons", 2020)
-    assert (meaning.source, meaning.licence) == ("WorldPop", "CC BY 4.0")
-    share = LabelSource("share", "a.gpkg", column="zone", classes=CLASSES)
-    assert share.meaning().shape == (2,)
+    told = meaning(source)
+    assert told.shape == ()
+    assert (told.kind, told.unit, told.year) == ("count", "persons", 2020)
+    assert (told.source, told.licence) == ("WorldPop", "CC BY 4.0")
+    share = LabelSettings("share", "a.gpkg", column="zone", classes=CLASSES)
+    assert meaning(share).shape == (2,)

@@ -11,14 +11,17 @@ from test_labels import NORTH, WEST
 
 from configs import common
 from data_prep.labels import check as label_checks
-from data_prep.labels.source import LabelSource, problems
+from data_prep.labels.settings import LabelSettings
+from data_prep.labels.source import problems
+from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 CLASSES = ("forest", "water")
 
 
 def _share(**given):
     settings = dict(column="zone", classes=CLASSES) | given
-    return LabelSource("share", "a.gpkg", **settings)
+    return LabelSettings("share", "a.gpkg", **settings)
 
 
 @pytest.mark.parametrize(
@@ -36,29 +39,25 @@ def _share(**given):
     ],
 )
 def test_units_that_fit_their_kind(kind, unit):
-    assert problems("config.labels.x", LabelSource(kind, "a.tif", unit)) == []
+    assert problems("config.labels.x", LabelSettings(kind, "a.tif", unit)) == []
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         (
-            LabelSource("sum", "a.tif"),
-            "kind is 'sum'; allowed: count, density, share, c",
-        ),
-        (
-            LabelSource("count", "a.tif", "persons/km2"),
+            LabelSettings("count", "a.tif", "persons/km2"),
             "'count', but .* kind=\"density",
         ),
         (
-            LabelSource("count", "a.tif", "persons per pixel"),
+            LabelSettings("count", "a.tif", "persons per pixel"),
             "per area. Name the unit ",
         ),
         (
-            LabelSource("density", "a.tif", "persons"),
+            LabelSettings("density", "a.tif", "persons"),
             "'persons' names no area. Wanted: ",
         ),
-        (LabelSource("density", "a.tif", "GBP/household"), "names no area"),
+        (LabelSettings("density", "a.tif", "GBP/household"), "names no area"),
         (_share(unit="%"), "kind is 'share', but the unit is '%'; allowed: \"1\""),
         (_share(column=None), "a share needs column and classes, or id_column"),
         (
@@ -74,15 +73,7 @@ def test_units_that_fit_their_kind(kind, unit):
             "uncovered is 'class:x'; allowed: .*one of forest",
         ),
         (
-            LabelSource("count", "a.tif", nodata="nan"),
-            "nodata is 'nan'; allowed: unkno",
-        ),
-        (
-            LabelSource("count", "a.tif", min_known=0.0),
-            "min_known is 0.0; allowed: abo",
-        ),
-        (
-            LabelSource("count", "a.csv", id_column="id"),
+            LabelSettings("count", "a.csv", id_column="id"),
             "a table needs column, the one",
         ),
     ],
@@ -91,6 +82,25 @@ def test_settings_that_contradict_each_other(source, message):
     (problem,) = problems("config.labels.x", source)
     assert problem.startswith("config.labels.x")
     assert re.search(message, problem), problem
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(kind="sum"), "kind='sum'; allowed: 'count', 'density', 'share', 'class'"),
+        (dict(nodata="nan"), "nodata='nan'; allowed: 'unknown' or 'zero'."),
+        (dict(min_known=0.0), "min_known=0.0; allowed: greater than 0."),
+        (dict(min_known=1.1), "min_known=1.1; allowed: less than or equal to 1."),
+        (
+            dict(bands=2),
+            r"bands is unknown \(did you mean 'band'\?\); allowed there: k",
+        ),
+    ],
+)
+def test_settings_that_are_none_of_the_allowed(wrong, message):
+    given = dict(kind="count", path="a.tif") | wrong
+    with pytest.raises(InputError, match="config.labels.x." + message):
+        read(LabelSettings, given, "labels.x")
 
 
 def _table(folder, columns, geometry=None):
@@ -102,7 +112,8 @@ def _table(folder, columns, geometry=None):
 
 
 def _problems(settings):
-    return label_checks.problems("x", settings.to_dict(), (122.9, 31.0, 123.1, 31.3))
+    source = read(LabelSettings, settings, "labels.x")
+    return label_checks.problems("x", source, (122.9, 31.0, 123.1, 31.3))
 
 
 def test_unmapped_values_are_listed_with_their_counts(tmp_path):
@@ -167,9 +178,9 @@ def test_what_is_missing_is_told_by_its_form():
 
 
 def test_helpers_know_every_setting():
-    made = common.scalar_label("a.tif", unit="m", year=2020, min_known=0.9).to_dict()
-    assert set(made) == set(LabelSource.__dataclass_fields__)
-    expected = LabelSource("scalar", "a.tif", "m", year=2020, min_known=0.9)
-    assert LabelSource(**made) == expected
-    with pytest.raises(TypeError, match="a label has no bands; allowed: kind, path"):
+    made = common.scalar_label("a.tif", unit="m", year=2020, min_known=0.9)
+    assert set(made) == set(LabelSettings.__dataclass_fields__)
+    expected = LabelSettings("scalar", "a.tif", "m", year=2020, min_known=0.9)
+    assert read(LabelSettings, made, "labels.x") == expected
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bands'"):
         common.count_label("a.tif", unit="persons", bands=2)

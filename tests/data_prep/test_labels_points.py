@@ -11,8 +11,8 @@ import shapely
 import small_city
 from test_labels import NORTH, WEST, _box, _extract, _regions, _twice
 
-from data_prep.labels import LabelSource
 from data_prep.labels import check as checks
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 
@@ -21,7 +21,7 @@ def _points(folder, shapes, values, suffix=".gpkg", **given):
     path = folder / f"blocks{suffix}"
     table.to_file(path)
     settings = dict(column="people", nodata="zero") | given
-    return LabelSource("count", str(path), "persons", **settings)
+    return LabelSettings("count", str(path), "persons", **settings)
 
 
 def test_counts_go_to_the_region_that_holds_the_point(tmp_path):
@@ -110,8 +110,8 @@ def test_centres_of_census_blocks_are_read_from_a_text(tmp_path):
     x, y = WEST + np.array([30, 130, 140, 30]), NORTH - np.array([30, 30, 40, 130])
     lon, lat = transform.transform(x, y)
     path = _centres(tmp_path, lon, lat, [10, 20, 30, 40])
-    assert checks.problems("people", CENTRES | dict(path=path), None) == []
-    found, report = _extract(LabelSource(path=path, **CENTRES), regions)
+    assert checks.problems("people", LabelSettings(**CENTRES, path=path), None) == []
+    found, report = _extract(LabelSettings(path=path, **CENTRES), regions)
     assert found.tolist() == [10, 50, 40, 0] and report["total of the source"] == 100
 
 
@@ -131,7 +131,8 @@ def test_centres_of_census_blocks_are_read_from_a_text(tmp_path):
 )
 def test_points_that_are_not_declared_well(tmp_path, changes, message):
     path = _centres(tmp_path, [123.0], [31.0], [5])
-    found = checks.problems("people", CENTRES | dict(path=path) | changes, None)
+    source = LabelSettings(**(CENTRES | changes), path=path)
+    found = checks.problems("people", source, None)
     if message is None:
         assert found == []
     else:
@@ -145,7 +146,7 @@ def test_a_coordinate_that_is_none_is_named(tmp_path):
         text = file.read().replace("+31.100000", "31° N")
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-    (found,) = checks.problems("people", CENTRES | dict(path=path), None)
+    (found,) = checks.problems("people", LabelSettings(**CENTRES, path=path), None)
     assert "column 'LATITUDE', row 2: '31° N' is no coordinate" in found
 
 
@@ -153,15 +154,14 @@ def test_things_are_counted_themselves(tmp_path):
     buildings = [_box(10, 10, 20, 20), _box(95, 10, 105, 20), _box(500, 100, 510, 110)]
     table = gpd.GeoDataFrame(geometry=buildings, crs=small_city.CRS)
     table.to_file(tmp_path / "buildings.gpkg")
-    source = LabelSource(
+    source = LabelSettings(
         "count",
         str(tmp_path / "buildings.gpkg"),
         "buildings",
         column="*",
         nodata="zero",
     )
-    settings = dataclasses.asdict(source)
-    assert checks.problems("buildings", settings, None) == []
+    assert checks.problems("buildings", source, None) == []
     found, report = _extract(source, _regions(rows=1, columns=2))
     np.testing.assert_allclose(found, [1.5, 0.5])
     assert report["total of the source"] == 3
@@ -172,7 +172,7 @@ def test_things_are_counted_themselves(tmp_path):
         _regions(rows=1, columns=2),
     )
     assert found.sum() == 2
-    (told,) = checks.problems("b", settings | dict(kind="scalar"), None)
+    (told,) = checks.problems("b", dataclasses.replace(source, kind="scalar"), None)
     assert "column is '*', which counts polygons or points; allowed: with kind" in told
 
 
@@ -188,6 +188,6 @@ def test_a_table_where_a_raster_is_wanted_is_explained(tmp_path, suffix):
         table.to_parquet(path)
     else:
         table.to_file(path)
-    settings = dict(kind="count", path=str(path), unit="persons")
-    (found,) = checks.problems("people", settings, None)
+    source = LabelSettings("count", str(path), "persons")
+    (found,) = checks.problems("people", source, None)
     assert "is a table, not a raster" in found and "'*' counts polygons" in found

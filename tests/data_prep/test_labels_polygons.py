@@ -9,7 +9,8 @@ import shapely
 import small_city
 from test_labels import NORTH, WEST, _box, _extract, _regions
 
-from data_prep.labels import LabelSource
+from data_prep.labels.settings import LabelSettings
+from data_prep.labels.source import meaning
 from mmgr_jax.errors import InputError
 
 
@@ -17,7 +18,7 @@ def _blocks(folder, shapes, values, kind="count", unit="persons", **given):
     table = gpd.GeoDataFrame(dict(people=values), geometry=shapes, crs=small_city.CRS)
     path = folder / "blocks.gpkg"
     table.to_file(path)
-    return LabelSource(kind, str(path), unit, column="people", **given)
+    return LabelSettings(kind, str(path), unit, column="people", **given)
 
 
 def _cells(rng, count):
@@ -109,7 +110,7 @@ def test_a_class_is_that_of_most_land(tmp_path):
     names = np.array(["park", "town", "mill"])
     said = rng.choice(names, 60)
     source = _blocks(
-        tmp_path, _cells(rng, 60), said, "class", "1", classes=names.tolist()
+        tmp_path, _cells(rng, 60), said, "class", "1", classes=tuple(names.tolist())
     )
     shares, _ = _extract(
         dataclasses.replace(source, kind="share"), _regions(rows=5, columns=5)
@@ -120,8 +121,8 @@ def test_a_class_is_that_of_most_land(tmp_path):
     assert np.isnan(found[~known]).all()
     assert report["regions without a value"] == (~known).sum()
     assert len(set(found[known])) == 3
-    meaning = source.meaning()
-    assert (meaning.kind, meaning.classes, meaning.shape) == (
+    told = meaning(source)
+    assert (told.kind, told.classes, told.shape) == (
         "class", ("park", "town", "mill"), (),
     )  # fmt: skip
-    assert meaning.rule.startswith("the class of most land")
+    assert told.rule.startswith("the class of most land")

@@ -14,9 +14,9 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
-from data_prep import labels
-from data_prep.labels import LabelSource
 from data_prep.labels import check as label_checks
+from data_prep.labels import extraction
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 WEST, NORTH = small_city.WEST_M, small_city.NORTH_M
@@ -39,16 +39,15 @@ def _raster(path, values, **profile):
 
 def _source(path, kind="count", **settings):
     unit = dict(count="persons", density="persons/km2", scalar="USD")[kind]
-    return LabelSource(kind, path, unit, **settings)
+    return LabelSettings(kind, path, unit, **settings)
 
 
 def _extract(source, regions, crs=small_city.CRS):
-    return labels.extract("people", source, regions, crs)
+    return extraction.extract("people", source, regions, crs)
 
 
 def _problems(source, extent_deg=None):
-    settings = {k: getattr(source, k) for k in source.__dataclass_fields__}
-    return label_checks.problems("people", settings, extent_deg)
+    return label_checks.problems("people", source, extent_deg)
 
 
 def _pixels(grid, shape):

@@ -11,9 +11,10 @@ import small_regions
 
 from configs import common
 from configs.santa_monica import FUNCTION_OF_LAND_USE
-from data_prep import labels
-from data_prep.labels import LabelSource
 from data_prep.labels import check as label_checks
+from data_prep.labels import extraction
+from data_prep.labels.settings import LabelSettings
+from mmgr_jax.settings import read
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UTM_11, UTM_35 = "EPSG:26911", "EPSG:32635"
@@ -45,9 +46,9 @@ def _chips(folder):
 
 
 def _extract(name, settings, regions, crs):
-    source = LabelSource(**settings.to_dict())
-    assert label_checks.problems(name, settings.to_dict(), None) == []
-    return labels.extract(name, source, regions, crs)
+    source = read(LabelSettings, settings, f"labels.{name}")
+    assert label_checks.problems(name, source, None) == []
+    return extraction.extract(name, source, regions, crs)
 
 
 @pytest.mark.parametrize("of_chips", [False, True])
@@ -98,7 +99,8 @@ def test_an_unmapped_class_is_listed_with_its_count():
         if "Transit" not in name
     }
     settings = common.share_label(path, column="LANDUSE", mapping=some)
-    (problem,) = label_checks.problems("function", settings.to_dict(), None)
+    source = read(LabelSettings, settings, "labels.function")
+    (problem,) = label_checks.problems("function", source, None)
     assert "2 class(es) unknown to config.labels.function.mapping" in problem
     assert "'Transit Corridor' (7), 'Transit Village' (5)" in problem
 

@@ -9,7 +9,7 @@ import pyogrio
 import pytest
 from test_labels import _extract, _regions
 
-from data_prep.labels import LabelSource
+from data_prep.labels.settings import LabelSettings
 from mmgr_jax.errors import InputError
 
 FORMATS = {".gpkg": dict(driver="GPKG"), ".dbf": dict(driver="ESRI Shapefile")}
@@ -24,7 +24,7 @@ def _table(folder, columns, suffix=".csv"):
 
 
 def _source(path, kind="count", unit="million CNY", **given):
-    return LabelSource(kind, path, unit, column="gdp", id_column="id", **given)
+    return LabelSettings(kind, path, unit, column="gdp", id_column="id", **given)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -102,13 +102,13 @@ def test_shares_stand_in_one_column_a_class(tmp_path):
     settings = dict(classes=("forest", "water"), id_column="id")
     mapping = (("woods", "forest"), ("park", "forest"), ("lake", "water"))
     path = _table(tmp_path, columns)
-    source = LabelSource("share", path, **settings, mapping=mapping)
+    source = LabelSettings("share", path, **settings, mapping=mapping)
     found, report = _extract(source, _regions(rows=1, columns=3))
     expected = [[0.5, 0.5], [0.25, 0.75], [np.nan, np.nan]]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert report["regions without a value"] == 1
     percent = _table(tmp_path, {**columns, "lake": [50, 80, 100]})
-    source = LabelSource("share", percent, **settings, mapping=mapping)
+    source = LabelSettings("share", percent, **settings, mapping=mapping)
     with pytest.raises(InputError, match="3 region.s. .* first to 50.5. Wanted: parts"):
         _extract(source, _regions(rows=1, columns=3))
 

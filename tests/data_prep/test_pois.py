@@ -8,9 +8,11 @@ import shapely
 import small_city
 
 from benchmarks.data_prep import pois as pois_bench
-from data_prep import pois
 from data_prep.files import crs as crs_lib
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 SETTINGS = dict(
     crs="EPSG:4326",
@@ -19,8 +21,12 @@ SETTINGS = dict(
     parent_column="parent",
     x_column=None,
     y_column=None,
-    city_crs=small_city.CRS,
 )
+
+
+def _read(path, settings):
+    given = read(PoiSettings, dict(settings, path=path), "pois")
+    return pois.read(given, city_crs=small_city.CRS)
 
 
 def _expected_m():
@@ -46,7 +52,7 @@ def _write(folder, table, suffix):
 def test_every_format_gives_the_same_pois(tmp_path, suffix):
     path = _write(tmp_path, small_city.poi_table(), suffix)
     columns = dict(x_column="lon", y_column="lat") if ".csv" in suffix else {}
-    table = pois.read(path, **(SETTINGS | columns))
+    table = _read(path, SETTINGS | columns)
     x_m, y_m = _expected_m()
     np.testing.assert_allclose(table.x_m, x_m, atol=1e-2)
     np.testing.assert_allclose(table.y_m, y_m, atol=1e-2)
@@ -63,7 +69,7 @@ def test_every_format_gives_the_same_pois(tmp_path, suffix):
 
 def test_projected_coordinates_are_taken_as_they_are(tmp_path):
     path = _write(tmp_path, small_city.poi_table(small_city.CRS), ".gpkg")
-    table = pois.read(path, **(SETTINGS | dict(crs=None)))
+    table = _read(path, SETTINGS | dict(crs=None))
     np.testing.assert_allclose(table.x_m, _expected_m()[0], atol=1e-6)
 
 
@@ -73,8 +79,8 @@ def test_polygons_count_as_a_point_inside(tmp_path):
     columns = dict(category=["park"], parent=["leisure"])
     table = gpd.GeoDataFrame(columns, geometry=[ring], crs=small_city.CRS)
     settings = SETTINGS | dict(crs=None)
-    read = pois.read(_write(tmp_path, table, ".gpkg"), **settings)
-    assert ring.contains(shapely.Point(read.x_m[0], read.y_m[0]))
+    found = _read(_write(tmp_path, table, ".gpkg"), settings)
+    assert ring.contains(shapely.Point(found.x_m[0], found.y_m[0]))
 
 
 def _csv(folder, rows, columns=("name", "category", "lon", "lat")):
@@ -103,7 +109,7 @@ def test_unusable_rows_are_left_out_counted_and_named(tmp_path, caplog):
         ],
     )
     with caplog.at_level(logging.INFO):
-        table = pois.read(path, **CSV)
+        table = _read(path, CSV)
     assert table.dropped == {
         "invalid coordinates": 4,
         "missing category": 2,
@@ -118,14 +124,14 @@ def test_unusable_rows_are_left_out_counted_and_named(tmp_path, caplog):
 
 def test_a_category_of_rows_left_out_alone_is_none(tmp_path):
     path = _csv(tmp_path, [("a", "cafe", 123.0, 31.0), ("b", "zoo", None, 31.0)])
-    table = pois.read(path, **CSV)
+    table = _read(path, CSV)
     assert table.categories == ("cafe",) and table.row.tolist() == [1]
 
 
 def test_without_names_only_equal_rows_are_duplicates(tmp_path):
     rows = [(1, "cafe", 123.0, 31.0), (2, "cafe", 123.0, 31.0), (2, "cafe", 123.0, 31)]
     path = _csv(tmp_path, rows, ("id", "category", "lon", "lat"))
-    table = pois.read(path, **CSV)
+    table = _read(path, CSV)
     assert len(table) == 2 and table.dropped["duplicates"] == 1
 
 
@@ -137,7 +143,7 @@ def test_the_most_frequent_parent_wins(tmp_path, caplog):
         ("d", "lonely", None, 123.3, 31.0),
     ]
     path = _csv(tmp_path, rows, ("name", "category", "parent", "lon", "lat"))
-    table = pois.read(path, **(CSV | dict(parent_column="parent")))
+    table = _read(path, CSV | dict(parent_column="parent"))
     assert dict(zip(table.categories, table.parents, strict=True)) == {
         "other": "food",
         "lonely": "lonely",
@@ -148,7 +154,7 @@ def test_the_most_frequent_parent_wins(tmp_path, caplog):
 def test_no_usable_row_is_explained(tmp_path):
     path = _csv(tmp_path, [("a", None, 123.0, 31.0)])
     with pytest.raises(InputError, match=r"no usable POI among its 1 rows \(1 missing"):
-        pois.read(path, **CSV)
+        _read(path, CSV)
 
 
 @pytest.mark.parametrize("datum", ["gcj02", "bd09"])
@@ -162,10 +168,10 @@ def test_a_declared_datum_is_undone(tmp_path, datum):
         [("a", f"c{i}", *place) for i, place in enumerate(np.transpose(shifted))],
     )
     x_m, y_m = crs_lib.transform(lon, lat, "EPSG:4326", small_city.CRS)
-    declared = pois.read(path, **(CSV | dict(datum=datum)))
+    declared = _read(path, CSV | dict(datum=datum))
     left_m = np.hypot(declared.x_m - x_m, declared.y_m - y_m)
     assert left_m.max() < 0.01
-    ignored = pois.read(path, **CSV)
+    ignored = _read(path, CSV)
     assert np.hypot(ignored.x_m - x_m, ignored.y_m - y_m).min() > 300
 
 

@@ -12,9 +12,11 @@ import shapely
 import small_city
 from poi_settings import SETTINGS
 
-from data_prep import pois
 from data_prep.pois import check as checks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 TABLE = dict(x_column="lon", y_column="lat", crs="EPSG:4326")
 LON_DEG, LAT_DEG = np.array([123.0, 123.1, 123.2]), np.array([31.0, 31.1, 31.2])
@@ -23,13 +25,12 @@ AREA_DEG = (122.9, 30.9, 123.3, 31.3)
 
 def _read(path, **changes):
     """What `build` does with a file: its checks, then reading it."""
-    settings = dict(SETTINGS)
     area_deg = changes.pop("area_deg", None)
-    settings |= changes
-    found = checks.problems(path=str(path), **settings)
+    settings = read(PoiSettings, SETTINGS | changes | dict(path=str(path)), "pois")
+    found = checks.problems(settings)
     if found:
         raise InputError("\n".join(found))
-    return pois.read(str(path), **settings, city_crs=small_city.CRS, area_deg=area_deg)
+    return pois.read(settings, city_crs=small_city.CRS, area_deg=area_deg)
 
 
 def _frame(**changes):
@@ -267,7 +268,7 @@ BAD_INPUTS = [
     (_no_such_crs, r"config.pois.crs: CRS 'EPSG:0' is unknown"),
     (_layers, r"has 2 layers; config.pois.layer must name one of 'shops', 'parks'"),
     (_no_such_layer, r"has no layer 'shop'.*its layers: 'shops'"),
-    (_datum, r"config.pois.datum is 'GCJ02'; allowed: wgs84, gcj02, bd09"),
+    (_datum, r"config.pois.datum='GCJ02'; allowed: 'wgs84', 'gcj02' or"),
     (_no_category, r"no usable POI among its 3 rows \(3 missing category\)"),
     (_half_parquet, r"pois.parquet: cannot be read .*truncated"),
     (_damaged_parquet, r"pois.parquet: cannot be read .*truncated"),
@@ -281,7 +282,7 @@ BAD_INPUTS = [
     (_decimal_comma, r"'lon' holds .* a decimal comma, such as '123,0' in row 1. Set"),
     (_semicolons, r"is one column when split at ','. Set config.pois.separator to ';'"),
     (_ragged, r"pois.csv: .*line 3.*as many fields as the header"),
-    (_format, r"pois.format is 'Overture'; allowed: table, overture, osm"),
+    (_format, r"pois.format='Overture'; allowed: 'overture', 'osm' or"),
     (_missing, r"pois.csv': no such file. Wanted: GeoParquet.*column\(s\) 'category'"),
 ]
 

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 import small_city
 
-from data_prep import pois
 from data_prep.pois import categories as poi_categories
 from data_prep.pois import check as checks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import CategoryListSettings, PoiSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 ROWS = [
     ("a", " cafe", "food", 123.0, 31.0),
@@ -32,9 +34,8 @@ def _read(folder, **categories):
     path = folder / "pois.csv"
     names = ["name", "category", "parent", "lon", "lat"]
     pd.DataFrame(ROWS, columns=names).to_csv(path, index=False)
-    return pois.read(
-        str(path), **SETTINGS, city_crs=small_city.CRS, categories=categories
-    )
+    given = dict(SETTINGS, path=str(path), categories=categories)
+    return pois.read(read(PoiSettings, given, "pois"), city_crs=small_city.CRS)
 
 
 def _list(folder, text="category,parent\npark,green\nother,other\ncafe,food\nbar,\n"):
@@ -75,7 +76,7 @@ def test_names_without_parents_take_those_of_the_file(tmp_path):
 
 
 def test_two_cities_with_one_list_have_one_numbering(tmp_path):
-    listed = poi_categories.shared_list(path=_list(tmp_path))
+    listed = poi_categories.shared_list(CategoryListSettings(_list(tmp_path)))
     one = poi_categories.ids_of(pd.Series(["bar", "cafe"]), listed)
     two = poi_categories.ids_of(pd.Series(["cafe", "park"]), listed)
     np.testing.assert_array_equal((one, two), ([3, 2], [2, 0]))
@@ -94,8 +95,8 @@ def test_two_cities_with_one_list_have_one_numbering(tmp_path):
 )
 def test_an_unfit_list_is_explained(settings, message):
     with pytest.raises(InputError, match=message):
-        poi_categories.shared_list(**settings)
-    assert poi_categories.problems(settings)
+        poi_categories.shared_list(CategoryListSettings(**settings))
+    assert poi_categories.problems(CategoryListSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ def test_an_unfit_list_is_explained(settings, message):
 )
 def test_an_unfit_file_of_categories_is_explained(tmp_path, text, message):
     path = _list(tmp_path, text)
-    found = checks.problems(path=None, **SETTINGS, categories=dict(path=path))
+    given = dict(SETTINGS, categories=dict(path=path))
+    found = checks.problems(read(PoiSettings, given, "pois"))
     assert len(found) == 2
     with pytest.raises(InputError, match=message):
         raise InputError(found[0])

@@ -14,11 +14,13 @@ import shapely
 from poi_settings import SETTINGS
 
 from configs import common
-from data_prep import pois
 from data_prep.files import crs as crs_lib
 from data_prep.pois import check as checks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm, osm_readers
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 REAL = Path(pois.__file__).parents[3] / "shared" / "data"
 HELSINKI = "EPSG:3067"
@@ -30,10 +32,14 @@ def _real(name):
     return str(REAL / name)
 
 
+def _settings(path, **changes):
+    return read(PoiSettings, SETTINGS | changes | dict(path=str(path)), "pois")
+
+
 def _checked(path, city_crs=HELSINKI, **changes):
-    settings = SETTINGS | changes
-    assert checks.problems(path=str(path), **settings) == []
-    return pois.read(str(path), city_crs=city_crs, **settings)
+    settings = _settings(path, **changes)
+    assert checks.problems(settings) == []
+    return pois.read(settings, city_crs=city_crs)
 
 
 def _by(table, names):
@@ -41,10 +47,11 @@ def _by(table, names):
 
 
 def test_the_defaults_of_the_config_read_every_source(tmp_path):
-    section = common.base("somewhere", crs=HELSINKI).pois.to_dict()
-    section["path"] = str(_osm(tmp_path))
-    assert checks.problems(**section) == []
-    assert len(pois.read(**section, city_crs=HELSINKI)) == 7
+    section = common.base("somewhere", crs=HELSINKI).pois
+    section.path = str(_osm(tmp_path))
+    settings = read(PoiSettings, section, "pois")
+    assert checks.problems(settings) == []
+    assert len(pois.read(settings, city_crs=HELSINKI)) == 7
 
 
 # ---- Overture Places ----
@@ -123,9 +130,9 @@ def test_any_path_within_a_column_may_be_the_category(tmp_path):
 
 def test_what_is_no_overture_extract_is_refused(tmp_path):
     path = _overture(tmp_path)
-    found = checks.problems(path=str(path), **SETTINGS, format="overture")
+    found = checks.problems(_settings(path, format="overture"))
     assert len(found) == 1 and "none of basic_category, taxonomy.primary" in found[0]
-    found = checks.problems(path=str(path), **SETTINGS, name_column="names.primry")
+    found = checks.problems(_settings(path, name_column="names.primry"))
     assert "'names.primary' for 'names.primry'" in found[0]
 
 
@@ -200,12 +207,8 @@ def test_a_table_of_ones_own_decides(tmp_path):
     assert (table.categories, table.parents) == (("eats cake",), ("food",))
     own.write_text("key,value,category,parent\nsport,*,sport,sport\n")
     with pytest.raises(InputError, match="none of 0 elements is a POI by .*own.csv"):
-        pois.read(
-            str(_osm(tmp_path)),
-            city_crs=HELSINKI,
-            **SETTINGS,
-            osm=dict(table=str(own)),
-        )
+        settings = _settings(_osm(tmp_path), osm=dict(table=str(own)))
+        pois.read(settings, city_crs=HELSINKI)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +222,7 @@ def test_a_table_of_ones_own_decides(tmp_path):
 def test_an_unfit_table_of_tags_is_explained(tmp_path, text, message):
     own = tmp_path / "own.csv"
     own.write_text(text)
-    found = checks.problems(
-        path=str(_osm(tmp_path)), **SETTINGS, osm=dict(table=str(own))
-    )
+    found = checks.problems(_settings(_osm(tmp_path), osm=dict(table=str(own))))
     with pytest.raises(InputError, match=message):
         raise InputError(found[0])
 
@@ -257,8 +258,8 @@ def test_the_extract_of_helsinki_reads():
 )
 def test_quackosm_finds_the_same_pois():
     path = _real("helsinki/Helsinki.osm.pbf")
-    gdal, _ = osm.load(path, reader="gdal")
-    other, _ = osm.load(path, reader="quackosm")
+    gdal, _ = osm.load(path, OsmSettings("gdal"))
+    other, _ = osm.load(path, OsmSettings("quackosm"))
     assert set(other.index) <= set(gdal.index)
     # Only what the edge of the extract cuts is missing: no single point.
     missing = set(gdal.index) - set(other.index)

@@ -15,9 +15,11 @@ import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from rasterio.transform import from_origin
 
-from configs import common, helsinki, santa_monica
-from data_prep import build, pois
+from configs import helsinki, santa_monica
+from data_prep import build
 from data_prep.category_embedding import command as vector_command
+from data_prep.pois import table as pois
+from data_prep.pois.settings import PoiSettings
 from data_prep.records import runners
 from data_prep.validate import content
 from mmgr_jax.data import schema
@@ -173,7 +175,7 @@ def test_venues_of_las_vegas_by_two_levels_of_their_taxonomy(
     category, parent, count, categories, parents
 ):
     path = _raw("las_vegas") / "pois.csv.gz"
-    section = common.base("las_vegas", crs=UTM_11).pois.to_dict() | dict(
+    settings = PoiSettings(
         path=str(path),
         crs="EPSG:4326",
         category_column=category,
@@ -181,7 +183,7 @@ def test_venues_of_las_vegas_by_two_levels_of_their_taxonomy(
         x_column="lon",
         y_column="lat",
     )
-    table = pois.read(**section, city_crs=UTM_11)
+    table = pois.read(settings, city_crs=UTM_11)
     rows = pd.read_csv(path)
     assert len(table) == count == rows[category].notna().sum()
     assert table.dropped["missing category"] == len(rows) - count

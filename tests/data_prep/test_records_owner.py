@@ -7,7 +7,8 @@ import shutil
 import pytest
 from small_records import write_records
 
-from data_prep import build, category_embedding
+from data_prep import build
+from data_prep.category_embedding import command as vector_command
 from data_prep.records import writer
 from mmgr_jax.data import schema
 from mmgr_jax.disk import folders, locks, marks
@@ -83,9 +84,7 @@ def test_what_an_earlier_version_left_unfinished_goes(city):
     assert not left.exists()
 
 
-@pytest.mark.parametrize(
-    "command", [build.build, category_embedding.command.write_to_records]
-)
+@pytest.mark.parametrize("command", [build.build, vector_command.write_to_records])
 def test_two_that_write_records_meet(city, command):
     before = city.contents()
     lock = folders.lock_of((city.folder / "records").resolve())

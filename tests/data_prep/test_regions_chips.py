@@ -8,9 +8,11 @@ import small_regions
 from rasterio.transform import from_origin
 from small_regions import cut
 
-from data_prep import regions as regions_lib
-from data_prep.imagery import Imagery
-from data_prep.pois import PoiTable, assign
+from data_prep.imagery.mosaic import Imagery
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.pois import assign
+from data_prep.pois.table import PoiTable
+from data_prep.regions import cutting, tiles
 from mmgr_jax.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "santa_monica"
@@ -32,13 +34,13 @@ def test_each_file_is_a_region_named_by_its_stem(tmp_path):
     ]
     with small_regions.open_imagery(*paths) as imagery:
         regions = cut(imagery, kind="chips")
-        tiles = [regions_lib.read(imagery, regions, index) for index in range(3)]
+        shown = [tiles.read(imagery, regions, index) for index in range(3)]
     assert regions.ids == ["a_1", "b.5", "c_2"]
     west, south = small_city.place_m(2.5, 2.125)
     east, north = small_city.place_m(3.5, 1.125)
     assert regions.bounds_m[1].tolist() == [west, south, east, north]
     pixels = np.moveaxis(small_regions.noise(16, 16), 0, -1)
-    for tile in tiles:
+    for tile in shown:
         np.testing.assert_array_equal(tile, pixels)
     assert regions.overlap_groups().tolist() == [0, 1, 2]
 
@@ -47,7 +49,7 @@ def test_finer_chips_are_averaged(tmp_path):
     path = _chip(tmp_path, "fine", 0, 0, 32, 32, gsd_m=1.0)
     with small_regions.open_imagery(path) as imagery:
         regions = cut(imagery, kind="chips")
-        tile = regions_lib.read(imagery, regions, 0)
+        tile = tiles.read(imagery, regions, 0)
     fine = np.moveaxis(small_regions.noise(32, 32), 0, -1).astype(float)
     means = fine.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(tile, means, atol=0.51)
@@ -87,9 +89,9 @@ def test_real_chips_take_the_pois_around_them():
     section = small_regions.settings(
         kind="chips", tile_size_px=256, gsd_m=0.6, poi_buffer_m=buffer_m
     )
-    with Imagery((pattern,), (1, 2, 3), crs=crs, gsd_m=0.6) as imagery:
+    with Imagery(ImagerySettings((pattern,)), crs=crs, gsd_m=0.6) as imagery:
         assert {file.resampling for file in imagery.files} == {None}
-        regions = regions_lib.cut(imagery, crs, **section)
+        regions = cutting.cut(imagery, crs, section)
     assert len(regions) == 92
     assert "santa_monica_2020_0" in regions.ids
     points = gpd.read_file(REAL / "pois.geojson").to_crs(crs).geometry

@@ -7,7 +7,7 @@ import small_regions
 from small_city import place_m
 from small_regions import cut
 
-from data_prep import regions as regions_lib
+from data_prep.regions import tiles
 from mmgr_jax.errors import InputError
 
 
@@ -135,7 +135,7 @@ def test_a_scaled_tile_is_the_mean_of_its_pixels(imagery, tmp_path):
     # 96 m wide in the middle of 96 by 80 m, so 8 m go beyond the north and the south.
     assert (east - west, north - south) == (96.0, 96.0)
     assert north == small_city.NORTH_M + 8
-    found = regions_lib.read(imagery, regions, 0)
+    found = tiles.read(imagery, regions, 0)
     image = np.moveaxis(small_regions.noise(48, 64), 0, -1).astype(float)
     for row, column in [(2, 0), (5, 7), (15, 15)]:
         rows = slice(3 * row - 4, 3 * row - 1)
@@ -145,7 +145,7 @@ def test_a_scaled_tile_is_the_mean_of_its_pixels(imagery, tmp_path):
     # The first row holds none, the second two rows of pixels of three.
     assert found[0].max() == 0
     np.testing.assert_allclose(found[1, 0], image[:2, :3].mean(axis=(0, 1)), atol=0.51)
-    usual = regions_lib.read(imagery, regions, 1)
+    usual = tiles.read(imagery, regions, 1)
     np.testing.assert_array_equal(usual, image[:16, :16])
 
 
@@ -154,11 +154,11 @@ def test_a_tile_can_be_black_outside_its_region(imagery, tmp_path):
     path = _write(tmp_path, [shapely.union_all([left_half, _box(0, 0, 1, 0.25)])])
     plain = _cut(imagery, path)
     masked = _cut(imagery, path, mask_outside=True)
-    tile = regions_lib.read(imagery, plain, 0)
+    tile = tiles.read(imagery, plain, 0)
     expected = tile.copy()
     expected[4:, 8:] = 0
     assert tile[4:, 8:].any()
-    np.testing.assert_array_equal(regions_lib.read(imagery, masked, 0), expected)
+    np.testing.assert_array_equal(tiles.read(imagery, masked, 0), expected)
 
 
 def test_overlapping_polygons_have_a_common_group(imagery, tmp_path):

@@ -15,7 +15,8 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, sections, sources
+from data_prep import build, sources
+from data_prep import settings as settings_lib
 from data_prep.files import side_files
 from data_prep.records import writer
 from mmgr_jax.data import contents, schema
@@ -39,7 +40,7 @@ def raw_of(config):
 
 
 def found_in(config):
-    return sources.files(sections.read(config))
+    return sources.files(settings_lib.read(config))
 
 
 class Watch:
@@ -143,7 +144,7 @@ def test_members_of_mosaics_count_and_of_mosaics_in_them(config, deep):
     inner = mosaic(raw / "inner.vrt", jpeg)
     outer = mosaic(raw / "outer.vrt", inner) if deep else inner
     config.imagery.paths = (str(outer),)
-    assert len(build.open_imagery(sections.read(config)).files) == 1
+    assert len(build.open_imagery(settings_lib.read(config)).files) == 1
     watch = Watch(config)
     assert watch.changed() == []
     jpeg.with_suffix(".jgw").write_text("2.0\n0\n0\n-2.0\n500065.0\n3449999.0\n")
@@ -286,12 +287,12 @@ def test_a_source_that_changes_while_it_is_read_is_told(config, monkeypatch):
 
 
 def test_a_generated_city_that_was_edited_is_seen(config, monkeypatch, caplog):
-    from data_prep import toy_city
+    from data_prep.toy_city import generator
 
     config.toy_city = dict(out_dir=str(raw_of(config)), seed=3)
-    note = build._note(config.toy_city.to_dict())
+    note = build._note(settings_lib.read(config).toy_city)
     (raw_of(config) / "generated.json").write_text(note)
-    monkeypatch.setattr(toy_city, "generate", None)
+    monkeypatch.setattr(generator, "generate", None)
     build.ensure(config)
     small_city.poi_table().iloc[:3].to_parquet(config.pois.path)
     with caplog.at_level(logging.INFO):

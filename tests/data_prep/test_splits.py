@@ -1,14 +1,19 @@
+import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from data_prep.splits import splits
+from data_prep.splits.settings import BlockSettings
 from mmgr_jax.data import folds
 from mmgr_jax.data.schema import Label, Split
+from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 POPULATION = Label("count", "persons")
-SETTINGS = dict(size_m=500.0, num_folds=4, buffer_m=0.0)
+SETTINGS = BlockSettings(size_m=500.0, num_folds=4)
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def city():
 
 def test_splits_are_those_of_their_names(city):
     ids, centre_m, group = city
-    made = splits.assign(*city, {}, **{**SETTINGS, "buffer_m": 30.0})
+    made = splits.assign(*city, {}, dataclasses.replace(SETTINGS, buffer_m=30.0))
     np.testing.assert_array_equal(made.block_id, splits.block_ids(centre_m, 500.0))
     assert set(made.folds) == {"block", "random"}
     for fold in made.folds.values():
@@ -46,9 +51,9 @@ def test_the_order_of_the_regions_changes_nothing(city):
     order = np.random.default_rng(0).permutation(400)
     group = group.copy()
     group[[7, 301]] = 7  # and two overlap
-    made = splits.assign(ids, centre_m, group, {}, **SETTINGS)
+    made = splits.assign(ids, centre_m, group, {}, SETTINGS)
     shuffled = splits.assign(
-        [ids[index] for index in order], centre_m[order], group[order], {}, **SETTINGS
+        [ids[index] for index in order], centre_m[order], group[order], {}, SETTINGS
     )
     for kind, fold in made.folds.items():
         np.testing.assert_array_equal(shuffled.folds[kind], fold[order])
@@ -58,7 +63,7 @@ def test_overlapping_regions_never_straddle_a_split(city):
     ids, centre_m, group = city
     rng = np.random.default_rng(1)
     group = rng.permutation(400) // 2  # pairs from anywhere
-    made = splits.assign(ids, centre_m, group, {}, **SETTINGS)
+    made = splits.assign(ids, centre_m, group, {}, SETTINGS)
     for fold in (*made.folds.values(), made.block_id):
         by_pair = fold[np.argsort(group, kind="stable")].reshape(200, 2)
         assert (by_pair[:, 0] == by_pair[:, 1]).all()
@@ -66,7 +71,7 @@ def test_overlapping_regions_never_straddle_a_split(city):
 
 def test_too_few_blocks_leave_the_kind_out_and_say_so(city, caplog):
     with caplog.at_level(logging.WARNING):
-        made = splits.assign(*city, {}, **{**SETTINGS, "size_m": 2000.0})
+        made = splits.assign(*city, {}, dataclasses.replace(SETTINGS, size_m=2000.0))
     assert set(made.folds) == set(made.meanings) == {"random"}
     assert "1 spatial blocks cannot fill 4 folds" in caplog.text
     assert "cannot fill" in made.report["no block split"]
@@ -78,7 +83,9 @@ def test_a_block_s_size_may_come_from_the_labels(city, caplog):
     smooth = np.sin(city[1] / 200).sum(axis=1)
     labels = dict(people=(POPULATION, np.exp(smooth).astype(np.float32)))
     with caplog.at_level(logging.INFO):
-        made = splits.assign(*city, labels, **{**SETTINGS, "size_m": "auto"})
+        made = splits.assign(
+            *city, labels, dataclasses.replace(SETTINGS, size_m="auto")
+        )
     told = made.report["correlogram"]
     assert made.block_size_m == told["size_m"]
     assert told["range_m"]["people"] == pytest.approx(404, rel=0.15)
@@ -87,16 +94,26 @@ def test_a_block_s_size_may_come_from_the_labels(city, caplog):
     assert made.meanings["block"] == Split(4, 0.0, made.meanings["block"].rule)
 
 
-def test_wrong_numbers_are_named():
-    assert splits.problems(**SETTINGS) == []
-    assert splits.problems(**{**SETTINGS, "size_m": "auto"}) == []
-    found = splits.problems(size_m="car", num_folds=2, buffer_m=-1.0)
-    assert [text.split(" ")[0].removeprefix("config.blocks.") for text in found] == [
-        "size_m",
-        "num_folds",
-        "buffer_m",
-    ]
-    assert "'car'; allowed: metres above 0, or 'auto'" in found[0]
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (dict(size_m="car"), "size_m='car'; allowed: a number or 'auto'."),
+        (dict(size_m=0.0), "size_m=0.0; allowed: greater than 0 or 'auto'."),
+        (dict(num_folds=2), "num_folds=2; allowed: greater than or equal to 3."),
+        (dict(buffer_m=-1.0), "buffer_m=-1.0; allowed: greater than or equal to 0."),
+    ],
+)
+def test_wrong_numbers_are_named(wrong, told):
+    assert read(BlockSettings, dict(size_m="auto"), "blocks").size_m == "auto"
+    with pytest.raises(InputError, match=re.escape(f"config.blocks.{told}")):
+        read(BlockSettings, wrong, "blocks")
+
+
+def test_the_least_number_of_folds_stands_in_the_settings():
+    least = folds.MIN_FOLDS
+    assert read(BlockSettings, dict(num_folds=least), "blocks").num_folds == least
+    with pytest.raises(InputError):
+        read(BlockSettings, dict(num_folds=least - 1), "blocks")
 
 
 def test_centres_in_one_square_share_a_block():

@@ -18,13 +18,15 @@ import shapely
 import small_city
 from poi_settings import SETTINGS
 
-from data_prep import pois
 from data_prep.files import cells, csv_files, tables
 from data_prep.files.csv_files import Text
 from data_prep.pois import categories as poi_categories
 from data_prep.pois import check as checks
+from data_prep.pois import table as pois
+from data_prep.pois.settings import CategoryListSettings, PoiSettings
 from mmgr_jax.data.names import alike, one_form
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 TABLE = dict(x_column="lon", y_column="lat", crs="EPSG:4326")
 WORDS = ["NA", "None", "null", "nan", "N/A", "", "007", "1e5", "True", "-", "x"]
@@ -32,12 +34,11 @@ WORDS = ["NA", "None", "null", "nan", "N/A", "", "007", "1e5", "True", "-", "x"]
 
 def _read(path, **changes):
     """What `build` does with POIs: its checks, then reading them."""
-    settings = dict(SETTINGS)
-    settings |= changes
-    found = checks.problems(path=str(path), **settings)
+    settings = read(PoiSettings, SETTINGS | changes | dict(path=str(path)), "pois")
+    found = checks.problems(settings)
     if found:
         raise InputError("\n".join(found))
-    return pois.read(str(path), **settings, city_crs=small_city.CRS)
+    return pois.read(settings, city_crs=small_city.CRS)
 
 
 def _frame(categories, **columns):
@@ -303,7 +304,9 @@ def test_names_that_look_the_same_are_the_same(tmp_path, caplog):
     assert found.categories == ("Café", "a b", "bank")
     assert np.bincount(found.category).tolist() == [2, 2, 3]
     names = (apart, "bank")
-    listed = poi_categories.shared_list(names=names, unknown=apart)
+    listed = poi_categories.shared_list(
+        CategoryListSettings(names=names, unknown=apart)
+    )
     assert listed.names == ("Café", "bank") and listed.other == "Café"
     _frame(["x"] * 2, **{apart: ["bank", "bar"]}).to_csv(
         tmp_path / "pois.csv", index=False
@@ -420,8 +423,8 @@ def test_a_list_of_categories_of_any_kind_is_read(tmp_path):
     pq.write_table(
         pa.table(dict(category=[1, 2], parent=["a", None])), tmp_path / "l.pq"
     )
-    listed = poi_categories.shared_list(path=str(tmp_path / "l.pq"))
+    listed = poi_categories.shared_list(CategoryListSettings(str(tmp_path / "l.pq")))
     assert listed.names == ("1", "2") and listed.parents == ("a", "2")
     (tmp_path / "l.xlsx").write_bytes(b"PK no sheet")
     with pytest.raises(InputError, match="l.xlsx: cannot be read"):
-        poi_categories.shared_list(path=str(tmp_path / "l.xlsx"))
+        poi_categories.shared_list(CategoryListSettings(str(tmp_path / "l.xlsx")))

@@ -10,9 +10,12 @@ import shapely
 from exactextract import exact_extract
 
 from configs import toy_city
+from data_prep import settings as settings_lib
 from data_prep import sources
-from data_prep.toy_city import generate, write
+from data_prep.toy_city import write
 from data_prep.toy_city.categories import CATEGORIES, PLACES_PER_HA, ZONE_OF_LETTER
+from data_prep.toy_city.generator import generate
+from data_prep.toy_city.settings import ToyCitySettings
 from data_prep.toy_city.zoning import ZONES
 from mmgr_jax.errors import InputError
 
@@ -24,7 +27,7 @@ TILE_PX = 64
 def city(tmp_path_factory):
     """A city of 16 by 16 regions."""
     folder = tmp_path_factory.mktemp("toy") / "city"
-    generate(folder, seed=5, size_regions=(SIDE, SIDE))
+    generate(ToyCitySettings(str(folder), 5, (SIDE, SIDE)))
     return folder
 
 
@@ -48,7 +51,7 @@ def read_all(folder):
 
 def test_same_seed_same_city_other_seed_other_city(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        generate(tmp_path / name, seed=seed, size_regions=(6, 8))
+        generate(ToyCitySettings(str(tmp_path / name), seed, (6, 8)))
     first, second, other = (read_all(tmp_path / name) for name in "abc")
     for name, content in first.items():
         assert content == second[name], name
@@ -143,14 +146,10 @@ def test_category_table_is_whole():
 
 
 def test_other_sizes_pixels_and_crs(tmp_path):
-    generate(
-        tmp_path / "city",
-        seed=3,
-        size_regions=(6, 9),
-        region_size_m=120.0,
-        gsd_m=1.5,
-        crs="EPSG:32633",
+    settings = ToyCitySettings(
+        str(tmp_path / "city"), 3, (6, 9), region_size_m=120.0, gsd_m=1.5
     )
+    generate(settings, crs="EPSG:32633")
     truth = gpd.read_parquet(tmp_path / "city" / "truth" / "truth.parquet")
     assert len(truth) == 54 and truth.crs == "EPSG:32633"
     with rasterio.open(tmp_path / "city" / "imagery.tif") as file:
@@ -161,9 +160,9 @@ def test_other_sizes_pixels_and_crs(tmp_path):
 
 @pytest.mark.parametrize("variant", ["", "image_only", "smoke"])
 def test_no_source_of_a_build_lies_in_the_truth(variant):
-    config = toy_city.get_config(variant).to_dict()
-    raw = config["toy_city"]["out_dir"]
-    named = {str(path) for path in sources.named(config).values()}
+    settings = settings_lib.read(toy_city.get_config(variant))
+    raw = settings.toy_city.out_dir
+    named = set(sources.named(settings).values())
     assert named == {
         f"{raw}/{name}"
         for name in (
@@ -188,17 +187,18 @@ def test_no_source_of_a_build_lies_in_the_truth(variant):
 )
 def test_arguments_that_do_not_fit_are_named(tmp_path, wrong, message):
     with pytest.raises(InputError, match=message):
-        generate(tmp_path / "city", seed=0, **wrong)
+        crs = wrong.pop("crs", "EPSG:32651")
+        generate(ToyCitySettings(str(tmp_path / "city"), **wrong), crs=crs)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_earlier_city_is_replaced_with_what_lies_beside_its_files(tmp_path):
-    city, small = tmp_path / "city", {"size_regions": (6, 6)}
-    generate(city, seed=0, **small)
+    city = tmp_path / "city"
+    generate(ToyCitySettings(str(city), 0, (6, 6)))
     first = read_all(city)
     for name in ("generated.json", "imagery.tif.aux.xml", "zones.gpkg-wal"):
         (city / name).write_text("left by others")
-    generate(city, seed=1, **small)
+    generate(ToyCitySettings(str(city), 1, (6, 6)))
     assert read_all(city)["imagery"] != first["imagery"]
     assert not (city / "generated.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["city"]
@@ -209,11 +209,11 @@ def test_a_folder_with_anything_else_is_refused_and_kept(tmp_path, name):
     """Whatever its files are called: no mark says that they are ours."""
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match="out_dir .*exists, but holds no generated"):
-        generate(tmp_path, seed=2, size_regions=(6, 6))
+        generate(ToyCitySettings(str(tmp_path), 2, (6, 6)))
     assert (tmp_path / name).read_text() == "mine"
     (tmp_path / "a file").write_text("mine")
     with pytest.raises(InputError, match="a file: exists, but holds no generated"):
-        generate(tmp_path / "a file", seed=2, size_regions=(6, 6))
+        generate(ToyCitySettings(str(tmp_path / "a file"), 2, (6, 6)))
 
 
 def test_files_of_others_in_a_generated_city_stay(tmp_path):
@@ -253,7 +253,7 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch, stag
     monkeypatch.setattr(write, stage, stop)
     for name in ("city", "other"):
         with pytest.raises(KeyboardInterrupt):
-            generate(tmp_path / name, seed=1, size_regions=(6, 6))
+            generate(ToyCitySettings(str(tmp_path / name), 1, (6, 6)))
     assert [path.name for path in tmp_path.iterdir()] == ["city"]
     left = sorted(path.name for path in (tmp_path / "city").iterdir())
     assert left == ["gdp.tif", "truth"]

@@ -3,7 +3,6 @@
 The truth is the same under all of them, and each does what its name says.
 """
 
-import dataclasses
 import json
 
 import geopandas as gpd
@@ -13,19 +12,32 @@ import pytest
 import rasterio
 
 from configs import toy_city
-from data_prep.toy_city import generate
 from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import make_city
-from data_prep.toy_city.difficulty import BOUNDS, Difficulty, listed
+from data_prep.toy_city.difficulty import listed
+from data_prep.toy_city.generator import generate
+from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 SEED, REGIONS = 5, (6, 8)
+NEUTRAL = dict(
+    sensor_noise=0.0,
+    haze=0.0,
+    season=0.0,
+    season_strips_m=0.0,
+    sun_azimuth_deg=144.8,
+    sun_elevation_deg=67.4,
+    poi_shift_m=(0.0, 0.0),
+    poi_scatter_m=0.0,
+    poi_missing=0.0,
+)
 # Mean and deviation of red, green and blue; POIs and their middle (longitude,
 # latitude): written by the generator as it was before it had options.
 BEFORE_PICTURE = (105.3363, 112.3142, 87.7141, 44.7774, 37.2705, 37.2437)
 BEFORE_POIS, BEFORE_MIDDLE_DEG = 378, (122.99897077310315, 42.00002985751793)
 HARD = {
-    "neutral": dataclasses.asdict(Difficulty()),
+    "neutral": NEUTRAL,
     "noise and shift": dict(sensor_noise=8.0, poi_shift_m=(40.0, -25.0)),
     "haze and scatter": dict(haze=0.5, poi_scatter_m=30.0),
     "season and missing": dict(season=1.0, season_strips_m=90.0, poi_missing=0.4),
@@ -49,7 +61,7 @@ def folders(tmp_path_factory):
     """The same city without options and under each of `HARD`."""
     root = tmp_path_factory.mktemp("toy")
     for name, options in {"plain": {}, **HARD}.items():
-        generate(root / name, seed=SEED, size_regions=REGIONS, **options)
+        generate(ToyCitySettings(str(root / name), SEED, REGIONS, **options))
     return {name: root / name for name in ("plain", *HARD)}
 
 
@@ -169,7 +181,7 @@ def test_each_poi_option_draws_the_same_whatever_the_others(folders):
 def test_a_larger_share_lacks_all_that_a_smaller_one_lacks():
     city = make_city(make_area(REGIONS, 128.0, 2.0, "EPSG:32651"), SEED)
     few, many = (
-        set(listed(city.places, Difficulty(poi_missing=share), SEED).poi_id)
+        set(listed(city.places, ToyCitySettings("", poi_missing=share), SEED).poi_id)
         for share in (0.6, 0.2)
     )
     assert few < many < set(city.places.poi_id)
@@ -180,30 +192,33 @@ def test_a_larger_share_lacks_all_that_a_smaller_one_lacks():
 
 def test_the_config_names_every_option_at_its_neutral_value():
     settings = toy_city.get_config().toy_city.to_dict()
-    neutral = dataclasses.asdict(Difficulty())
-    assert {name: settings[name] for name in neutral} == neutral
-    assert set(BOUNDS) == set(neutral)
+    assert {name: settings[name] for name in NEUTRAL} == NEUTRAL
+    assert ToyCitySettings("", **NEUTRAL).difficulties() == {}
+    one = ToyCitySettings("", seed=3, haze=0.1).difficulties()
+    assert one == {"haze": 0.1}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"haze": 1.5}, "toy_city.haze is 1.5; give a number from 0 to 1"),
-        ({"haze": float("nan")}, "toy_city.haze is nan"),
-        ({"sun_elevation_deg": 5.0}, "sun_elevation_deg is 5.0.*from 15 to 90"),
-        ({"poi_shift_m": (40.0,)}, "poi_shift_m is .40.0,.; give two numbers, east"),
-        ({"poi_shift_m": (9e9, 0.0)}, "from -2000 to 2000"),
-        ({"poi_missing": 1.0}, "poi_missing is 1.0"),
+        ({"haze": 1.5}, "toy_city.haze=1.5; allowed: less than or equal to 1"),
+        ({"haze": float("nan")}, "toy_city.haze=nan; allowed: a finite number"),
+        (
+            {"sun_elevation_deg": 5.0},
+            "sun_elevation_deg=5.0; allowed: greater than or equal to 15",
+        ),
+        ({"poi_shift_m": (40.0,)}, "poi_shift_m=.40.0,.; allowed: tuple"),
+        ({"poi_shift_m": (9e9, 0.0)}, "allowed: less than or equal to 2000"),
+        ({"poi_missing": 1.0}, "poi_missing=1.0; allowed: less"),
         ({"season": 1.0, "season_strips_m": 3.0}, "at least 32 m"),
         ({"season_strips_m": 500.0}, "season is 0, so all strips would show summer"),
     ],
 )
-def test_values_out_of_bounds_are_named(tmp_path, wrong, message):
+def test_values_out_of_bounds_are_named(wrong, message):
     with pytest.raises(InputError, match=message):
-        generate(tmp_path / "city", seed=0, size_regions=(6, 6), **wrong)
-    assert not list(tmp_path.iterdir())
+        read(ToyCitySettings, dict(out_dir="city") | wrong, "toy_city")
 
 
-def test_an_option_that_nobody_reads_is_an_error(tmp_path):
-    with pytest.raises(TypeError, match="fog"):
-        generate(tmp_path / "city", seed=0, fog=1.0)
+def test_an_option_that_nobody_reads_is_an_error():
+    with pytest.raises(InputError, match="config.toy_city.fog is unknown"):
+        read(ToyCitySettings, dict(out_dir="city", fog=1.0), "toy_city")

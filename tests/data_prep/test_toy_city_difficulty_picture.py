@@ -9,7 +9,7 @@ from data_prep.toy_city import roofs, season, sensing
 from data_prep.toy_city.area import make_area
 from data_prep.toy_city.buildings import Footprints
 from data_prep.toy_city.city import make_city
-from data_prep.toy_city.difficulty import Difficulty
+from data_prep.toy_city.settings import ToyCitySettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE
 
@@ -26,7 +26,9 @@ def paint(city):
     """Paints the whole city, without its wedge, as float [h w 3]."""
 
     def painted(**options):
-        (_, picture, _), *others = city.painter(Difficulty(**options)).windows()
+        (_, picture, _), *others = city.painter(
+            ToyCitySettings("", **options)
+        ).windows()
         assert not others
         rows, columns = (n * 64 for n in REGIONS)
         return picture[:rows, :columns].astype(float)

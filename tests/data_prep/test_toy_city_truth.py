@@ -18,7 +18,9 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from data_prep.toy_city import ceilings, generate
+from data_prep.toy_city import ceilings
+from data_prep.toy_city.generator import generate
+from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import metrics
 
@@ -36,7 +38,7 @@ def city(request, tmp_path_factory):
     """A square city: (regions a side, seed)."""
     side, seed = request.param
     folder = tmp_path_factory.mktemp("toy") / "city"
-    generate(folder, seed=seed, size_regions=(side, side))
+    generate(ToyCitySettings(str(folder), seed, (side, side)))
     return folder
 
 

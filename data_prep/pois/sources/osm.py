@@ -24,8 +24,9 @@ import shapely
 from jaxtyping import Bool
 
 from data_prep.files import cells, csv_files, tables
+from data_prep.pois.settings import OsmSettings
 from data_prep.pois.sources import osm_readers
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 
 SUFFIXES = (".pbf", ".osm")
 CRS = "EPSG:4326"
@@ -95,9 +96,8 @@ def tags_advice(found: tables.Header) -> str:
 
 def load(
     path: str,
+    settings: OsmSettings,
     *,
-    reader: str = "gdal",
-    table: str | None = None,
     layer: str | None = None,
     text: tables.Text | None = None,
 ) -> tuple[gpd.GeoDataFrame, dict[str, Bool[np.ndarray, " n"]]]:
@@ -105,10 +105,7 @@ def load(
 
     Args:
         path: A file .osm.pbf or .osm, or a table with geometries and a column a tag.
-        reader: Of extracts, one of `osm_readers.READERS`. "gdal" comes with pyogrio;
-            "quackosm" (requirements-osm.txt) is made for whole countries, and leaves
-            out ways that the edge of an extract cuts.
-        table: A CSV with columns key, value, category and parent; None: ours.
+        settings: How elements become POIs.
         layer: Layer of a table; None: its only one.
         text: How a table is written.
 
@@ -120,19 +117,18 @@ def load(
     Raises:
         InputError: If a file is damaged or nothing in it is a POI.
     """
-    check_choice("pois.osm.reader", reader, osm_readers.READERS)
-    rules = read_rules(table or _TABLE)
+    rules = read_rules(settings.table or _TABLE)
     wanted = {key: tuple(of_key) for key, of_key in rules.items()}
     if is_extract(path):
-        elements = osm_readers.READERS[reader](path, wanted)
+        elements = osm_readers.READERS[settings.reader](path, wanted)
     else:
         elements = _tagged(path, layer, text, wanted)
     found = categorised(elements, rules)
     if not len(found):
         raise InputError(
             f"{path}: none of {len(elements):,} elements is a POI by "
-            f"{table or _TABLE.name}. Is it an extract with points and areas, and does "
-            "config.pois.osm.table name the keys it uses?"
+            f"{settings.table or _TABLE.name}. Is it an extract with points and "
+            "areas, and does config.pois.osm.table name the keys it uses?"
         )
     return found, {TWICE: _within_same(found)}
 

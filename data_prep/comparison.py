@@ -1,0 +1,134 @@
+"""The settings that decide what records hold, compared with those of a manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep import sources
+from data_prep.category_embedding.settings import READS, CategoryVectorSettings
+from data_prep.import_released.settings import LabelFolderSettings
+from data_prep.labels.settings import LabelSettings
+from data_prep.settings import PreparationSettings
+
+VECTORS = "category_vectors"
+"""The section that decides the table of category vectors, and nothing else."""
+
+RELEASED = "released"
+"""The section that a manifest has if its records are an imported sample."""
+
+_OF_IMPORT = ("city", RELEASED, "blocks", "records")
+
+_PATHS = re.compile(
+    r"imagery\.paths|pois\.(path|categories\.path|osm\.table)|toy_city\.out_dir"
+    r"|regions\.polygons\.path|labels\.\w+\.path"
+    r"|category_vectors\.(table\.path|text\.(folder|phrases))"
+    r"|released\.(\w+_dir|centres|lists\.\w+|labels\.\w+\.dir)"
+)
+"""Settings that say where something lies; what lies there is compared by itself."""
+
+
+def recipe(settings: CategoryVectorSettings) -> dict[str, Any]:
+    """What decides the vectors of a city: the method and the settings it reads.
+
+    Files that the settings name count by their content: `sha256` is the hash of a
+    table, or of the model and the phrases of "text"; None where one is gone.
+    """
+    method, text = settings.method, settings.text
+    every = dataclasses.asdict(settings)
+    chosen = {name: every[name] for name in READS[method]}
+    if method == "table":
+        chosen["sha256"] = _hash([settings.table.path])
+    if method == "text":
+        if not text.names_per_category:
+            del chosen["seed"]
+        named = [path for path in (text.folder, text.phrases) if path]
+        if named:
+            chosen["sha256"] = _hash(named)
+    return {"method": method, **chosen}
+
+
+def comparable(settings: PreparationSettings) -> dict[str, Any]:
+    """The sections as JSON gives them back, without what decides nothing.
+
+    Left out are where the records go, the settings of methods other than the one that
+    makes the category vectors, and what an import or a build does not read.
+    """
+    chosen = dataclasses.asdict(settings)
+    if settings.released:
+        chosen = {name: chosen[name] for name in _OF_IMPORT}
+    else:
+        del chosen[RELEASED]
+        chosen[VECTORS] = recipe(settings.category_vectors)
+    del chosen["records"]["dir"]
+    return json.loads(json.dumps(chosen))
+
+
+def differing(built: Mapping[str, Any], settings: PreparationSettings) -> list[str]:
+    """Dotted names of the settings that are others than those of a manifest.
+
+    A table of category vectors that is gone is no other table, and of paths only the
+    last part counts: where a city was moved to, its files are the same. Settings of a
+    label that a config of before did not name had their defaults.
+    """
+    wanted = comparable(settings)
+    found = _differing(_completed(built), wanted)
+    if VECTORS in wanted and wanted[VECTORS].get("sha256", "") is None:
+        found = [name for name in found if name != f"{VECTORS}.sha256"]
+    return found
+
+
+def _completed(built: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a manifest, those of its labels with what no config named."""
+    found = dict(built)
+    if "labels" in found:
+        found["labels"] = _each(LabelSettings, found["labels"])
+    if RELEASED in found:
+        labels = _each(LabelFolderSettings, found[RELEASED].get("labels", {}))
+        found[RELEASED] = {**found[RELEASED], "labels": labels}
+    return found
+
+
+def _each(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections by name, each with the defaults of its kind."""
+    fields = dataclasses.fields(kind)
+    defaults = {
+        field.name: list(field.default) if field.default == () else field.default
+        for field in fields
+        if field.default is not dataclasses.MISSING
+    }
+    return {name: defaults | section for name, section in given.items()}
+
+
+def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
+    if not (isinstance(built, dict) and isinstance(wanted, dict)):
+        if _PATHS.fullmatch(prefix):
+            built, wanted = _last(built), _last(wanted)
+        return [] if built == wanted else [prefix]
+    found = []
+    for key in sorted(set(built) | set(wanted)):
+        name = f"{prefix}.{key}" if prefix else key
+        found += _differing(built.get(key), wanted.get(key), name)
+    return found
+
+
+def _hash(paths: Sequence[str | None]) -> str | None:
+    """Hash of files and folders; of several the hash of their hashes."""
+    if not all(path is not None and Path(path).exists() for path in paths):
+        return None
+    hashes = [sources.sha256(Path(path)) for path in paths if path is not None]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _last(paths: Any) -> Any:
+    """The last part of a path, or of each of several."""
+    if isinstance(paths, list):
+        return [_last(path) for path in paths]
+    return Path(paths).name if isinstance(paths, str) else paths

@@ -1,0 +1,97 @@
+"""What `config.labels.NAME` says: where a label comes from, and how it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import annotated_types as at
+
+from mmgr_jax.settings import Section
+
+LabelKind = Literal["count", "density", "share", "class", "scalar"]
+IGNORE = "ignore"
+CLASS = "class:"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSettings(Section):
+    """Where one label comes from, and how it is read.
+
+    The file is a raster, or polygons where `column` names one of their columns, or a
+    table of regions where `id_column` names the column with their ids. A count may
+    come from points as well, such as the centres of census blocks: the region that
+    holds a point gets its number.
+
+    Attributes:
+        kind: "count" (totals: summed over a region; the total of the source is
+            preserved), "density" or "scalar" (averaged over a region, by area),
+            "share" (a class for every place, taken as area shares of a region) or
+            "class" (the class with the largest share, or the one a table gives).
+        path: The raster, vector file or table.
+        unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
+        band: Band of the raster, counted from 1; None: its only one.
+        column: Column with the number or the class; "*": of a count, each polygon or
+            point is one.
+        id_column: Column of a table with the ids of the regions. The shares of a table
+            stand in one column a class, its classes by name in `column`.
+        x_column: Column with longitude or easting of points in a table without
+            geometries; None: the file has geometries.
+        y_column: Column with latitude or northing.
+        crs: CRS of these coordinates, such as "EPSG:4326".
+        encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
+        separator: Between the fields of a CSV; None: comma, in .tsv a tab.
+        folders: Where a mosaic may name files, beside its own folder.
+        classes: Names of the classes, in the order they are stored.
+        mapping: Pairs of what the file says and the class that is meant; None for the
+            class leaves such land out. Without pairs the file says the classes.
+        nodata: What missing pixels, polygons and cells mean inside the extent of the
+            file: "unknown", or "zero" (in WorldPop nobody lives there).
+        min_known: A region of whose area less than this share, above 0 and at most 1,
+            is known has no value.
+        uncovered: What land without a polygon means for shares: "ignore" (shares are
+            of the covered part) or "class:NAME" (it belongs to that class).
+        year: Reference year of the source.
+        source: Who made the data.
+        licence: Licence of the data.
+    """
+
+    kind: LabelKind
+    path: str
+    unit: str = "1"
+    band: int | None = None
+    column: str | None = None
+    id_column: str | None = None
+    x_column: str | None = None
+    y_column: str | None = None
+    crs: str | None = None
+    encoding: str | None = None
+    separator: str | None = None
+    folders: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    mapping: tuple[tuple[str, str | None], ...] = ()
+    nodata: Literal["unknown", "zero"] = "unknown"
+    min_known: Annotated[float, at.Gt(0), at.Le(1)] = 0.5
+    uncovered: str = IGNORE
+    year: int | None = None
+    source: str = ""
+    licence: str = ""
+
+    @property
+    def form(self) -> Literal["raster", "polygons", "table"]:
+        """What the file is."""
+        if self.id_column is not None:
+            return "table"
+        return "raster" if self.column is None else "polygons"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the file says classes, not numbers."""
+        return self.kind in ("share", "class")
+
+    @property
+    def uncovered_class(self) -> str | None:
+        """The class of land without a polygon; None where it is ignored."""
+        if self.uncovered == IGNORE:
+            return None
+        return self.uncovered.removeprefix(CLASS)

@@ -1,0 +1,28 @@
+"""What `config.records` says: where records go, and how tiles are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import annotated_types as at
+
+from mmgr_jax.settings import Section
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSettings(Section):
+    """The records of a city.
+
+    Attributes:
+        dir: Their folder; None: `data/NAME/records`.
+        num_shards: Number of shards; no more than regions are made.
+        image_format: Encoding of the tiles; docs/input.md says which suits whom.
+        image_quality: Of "jpeg" and "webp", 1 to 100. None: 95 for JPEG; lossless for
+            WebP.
+    """
+
+    dir: str | None = None
+    num_shards: Annotated[int, at.Ge(1)] = 8
+    image_format: Literal["png", "webp", "jpeg", "raw"] = "png"
+    image_quality: int | None = None

@@ -1,0 +1,26 @@
+"""What `config.blocks` says: which regions are tested together."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import annotated_types as at
+
+from mmgr_jax.settings import Section
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSettings(Section):
+    """Spatial blocks, and the folds that they are dealt into.
+
+    Attributes:
+        size_m: Side of a block in metres, or "auto": as far as labels resemble
+            themselves, see `correlogram.propose`.
+        num_folds: Number of folds, 3 or more; each is tested once.
+        buffer_m: Regions this close to a tested one are left out of training.
+    """
+
+    size_m: Annotated[float, at.Gt(0)] | Literal["auto"] = 2000.0
+    num_folds: Annotated[int, at.Ge(3)] = 5
+    buffer_m: Annotated[float, at.Ge(0)] = 0.0
