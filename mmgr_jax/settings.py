@@ -3,6 +3,9 @@
 The fields of a `Section` are the keys of a part of the config, each with its type and
 default; what they mean, and in which unit, stands in the class's docstring. `configs/`
 composes sections into a ConfigDict; `read` gives the dataclass back, checked.
+
+A section in a config checks what it is given as well, so that a wrong setting is told
+at the line of the file, or with the flag, that gives it.
 """
 
 from __future__ import annotations
@@ -32,18 +35,131 @@ class Section:
     """
 
 
-def section(settings: Section) -> ConfigDict:
+class Part(ConfigDict):
+    """The part of a config that holds a section, and checks what it is given.
+
+    Locked, it takes no new keys, nor does any section in it; what is somebody else's in
+    it (`Mapping[str, Any]`, plain ConfigDicts) stays open.
+    """
+
+    # No name without a line before it: it would hide a setting of that name.
+    _kind: type[Section] | None = None  # what it holds; None: nobody knows
+    _key: str = ""  # where it stands in the config; the whole has none
+    _may_come: tuple[str, ...] = ()  # keys that are taken though it is locked
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Sets a value that fits.
+
+        Raises:
+            InputError: If the key is unknown and this is locked, or the value is of
+                another type, or none of those allowed.
+        """
+        super().__setitem__(key, self._fitting(key, value))
+        if isinstance(part := self[key], Part):
+            part._place(_join(self._key, key))
+
+    def _fitting(self, key: str, value: Any) -> Any:
+        """The value as it is to be stored."""
+        where = _join(self._key, key)
+        if key in self._may_come:
+            self._fields.setdefault(key, None)
+        if key not in self and self.is_locked:
+            raise InputError(_unknown(self._key, key, self))
+        current = self[key] if key in self else None
+        if isinstance(current, Part) and current._kind and value is not current:
+            part = section(read(current._kind, value, where))
+            return part.lock() if current.is_locked else part
+        hint = _hints(self._kind).get(key) if self._kind else None
+        if key in self and hint is not None and not isinstance(value, FieldReference):
+            _read(hint, value, where)
+        return ConfigDict(value) if isinstance(value, dict) else value
+
+    def __getitem__(self, key: str) -> Any:
+        """A value; of a key that is unknown, KeyError with the nearest."""
+        if isinstance(key, str) and "." not in key and key not in self:
+            raise KeyError(_unknown(self._key, key, self))
+        return super().__getitem__(key)
+
+    def lock(self) -> Part:
+        """Takes no new keys from now on, and its sections neither."""
+        object.__setattr__(self, "_locked", True)
+        for part in self.values():
+            if isinstance(part, Part):
+                part.lock()
+        return self
+
+    def _place(self, key: str) -> None:
+        object.__setattr__(self, "_key", key)
+        for name, part in self.items():
+            if isinstance(part, Part):
+                part._place(_join(key, name))
+
+    def _as(self, other: Mapping[str, Any]) -> None:
+        """Takes over what another of the same content knows of itself."""
+        for name in ("_kind", "_key", "_may_come"):
+            if name in other:
+                object.__setattr__(self, name, other[name])
+
+    def copy_and_resolve_references(self, visit_map: Any = None) -> Part:
+        """A copy."""
+        copy = super().copy_and_resolve_references(visit_map)
+        copy._as(vars(self))
+        return copy
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Comes back from a pickle, or as a copy."""
+        super().__setstate__(state)
+        self._as(state)
+
+
+def section(settings: Section) -> Part:
     """The part of a config that holds these settings.
 
     What is None waits for a value of its type, so that the command line and files can
     give one; what may be of several types takes each of them.
     """
-    return ConfigDict(
+    part = Part(
         {
             name: _as_value(getattr(settings, name), hint)
             for name, hint in _hints(type(settings)).items()
         }
     )
+    part._as({"_kind": type(settings)})
+    part._place("")
+    return part
+
+
+def kind_of(part: Any) -> type[Section] | None:
+    """The section that a part of a config holds; None where that is not known."""
+    return part._kind if isinstance(part, Part) else None
+
+
+def seal(config: Part, may_come: tuple[str, ...] = ()) -> Part:
+    """Locks a whole config: wrong keys are told where they are written.
+
+    Args:
+        config: The config.
+        may_come: Keys at the top that may be added all the same.
+    """
+    config._as({"_may_come": may_come})
+    return config.lock()
+
+
+def check(config: ConfigDict) -> None:
+    """Reads every section of a config once.
+
+    What was set through a reference, or before the config was made of sections, is
+    checked by nothing else before it is used.
+
+    Raises:
+        InputError: For the first setting that does not fit.
+    """
+    if kind := kind_of(config):
+        own = _hints(kind)
+        read(kind, {name: of for name, of in config.items() if name in own}, "")
+    for name, part in config.items():
+        if kind := kind_of(part):
+            read(kind, part, name)
 
 
 def read(kind: type[S], given: Any, key: str) -> S:
@@ -64,12 +180,27 @@ def read(kind: type[S], given: Any, key: str) -> S:
     values = {}
     for name, value in given.items():
         if name not in hints:
-            raise InputError(
-                f"config.{key}.{name} is unknown{nearest(name, hints)}; allowed there: "
-                f"{', '.join(hints)}."
-            )
-        values[name] = _read(hints[name], value, f"{key}.{name}")
+            raise InputError(_unknown(key, name, hints))
+        values[name] = _read(hints[name], value, _join(key, name))
+    for field in dataclasses.fields(kind):
+        if field.name not in values and _has_no_default(field):
+            raise InputError(f"config.{_join(key, field.name)} is missing: give one.")
     return kind(**values)
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _unknown(key: str, name: str, allowed: Iterable[str]) -> str:
+    return (
+        f"config.{_join(key, name)} is unknown{nearest(name, allowed)}; allowed there: "
+        f"{', '.join(allowed)}."
+    )
 
 
 def _read(hint: Any, value: Any, key: str) -> Any:
@@ -128,11 +259,14 @@ def _without_lists(value: Any) -> Any:
 def _sentence(errors: list[Any], value: Any, hint: Any, key: str) -> str:
     """What pydantic found, as this program says it."""
     said = []
-    for error in errors:
+    # Of elements that do not fit, too few are left as well: that says nothing.
+    for error in [of for of in errors if of["type"] != "too_short"]:
         text = error.get("ctx", {}).get("expected") or error["msg"]
         if not text.startswith(("'", "Input should be ")):  # of a tuple's length
             text = str(hint).replace("typing.", "")
         said.append(text.removeprefix("Input should be ").replace("valid ", ""))
+    if not said:
+        said.append("one or more")
     if type(None) in typing.get_args(hint):
         said.append("None")
     allowed = " or ".join(dict.fromkeys(said)).replace("a integer", "an integer")
