@@ -14,15 +14,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment
+from mmgr_jax import augment, run_settings, settings
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation.settings import ReadoutSettings
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
-from mmgr_jax.towers import settings, towers
+from mmgr_jax.towers import settings as tower_settings
+from mmgr_jax.towers import towers
 from mmgr_jax.typing import Batch, PoiSets, Tree
 
 
@@ -48,17 +50,6 @@ class Encoder:
     variables: Tree
     size_px: int
     parts: tuple[str, ...] = ()
-
-
-READOUTS = ("pooled", "stages")
-"""What is read of images: the pooled feature of the paper, or mean and deviation of
-every stage's map."""
-
-
-def check_readout(name: str) -> str:
-    """The readout, if there is one of this name; else raises InputError."""
-    check_choice("readout.image", name, READOUTS)
-    return name
 
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
@@ -118,20 +109,20 @@ def _fresh(
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
     """The model for some records, its devices, () -> random variables, its tower."""
     vectors = source.category_vectors()
-    table = settings.read_table(config.model.image_encoder.to_dict(), source)
+    table = tower_settings.read_table(config.model.image_encoder.to_dict(), source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
     model = start.build_model(
         config.model.to_dict(), metadata, vectors, table_features=table
     )
     mesh = sharding.local_mesh(**config.mesh)
-    init_key, _ = start.keys(config.seed)
+    init_key, _ = start.keys(run_settings.read(config).seed)
     num_slots = pipeline.poi_slots(source, None)
 
     def init() -> Tree:
         return start.init_variables(model, init_key, num_slots, config.augment.size_px)
 
     init = start.jit_init(init, sharding.replicated(mesh))
-    return model, mesh, init, settings.locked_tower(config, model, source, table)
+    return model, mesh, init, tower_settings.locked_tower(config, model, source, table)
 
 
 def _encoder(
@@ -156,7 +147,8 @@ def _encoder(
         adapted: Whether that head is part of what is evaluated.
     """
     size_px = config.augment.size_px
-    every_stage = check_readout(config.readout.image) == "stages"
+    readout = settings.read(ReadoutSettings, config.readout, "readout")
+    every_stage = readout.image == "stages"
     kept = None
     if locked and (model.reads_table or not (every_stage or locked.kept_views)):
         kept = locked.found(towers.own_variables(variables))
