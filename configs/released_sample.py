@@ -18,7 +18,7 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """The released sample by one of `common.RECIPES`."""
+    """The released sample by `common.RECIPES`."""
     c = common.paper_city("released_sample", "EPSG:32651", variant)  # UTM 51N
     raw = "data/released_sample/raw"
     c.released = dict(  # data_prep.import_released.sample.read
