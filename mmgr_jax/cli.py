@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mmgr_jax import endings, settings, terminal
+from mmgr_jax import endings, run_settings, settings, terminal
 from mmgr_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -187,8 +187,9 @@ def _within(
         ) from error
 
     compilation.refuse_other_numbers()
-    compilation.use_cache(config.compilation_cache)
-    distributed.use_cpu_devices(config.cpu_devices)
+    run = run_settings.read(config)
+    compilation.use_cache(run.compilation_cache)
+    distributed.use_cpu_devices(run.cpu_devices)
     return session(**config.distributed)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import augment, cli
+from mmgr_jax import augment, cli, run_settings
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 
@@ -50,12 +50,13 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     source = open_source(config)
     if not 1 <= rows <= len(source):
         raise InputError(f"--rows={rows}: take 1 to {len(source)}, the regions there.")
-    rng = np.random.default_rng(config.seed)
+    seed = run_settings.read(config).seed
+    rng = np.random.default_rng(seed)
     records = [source[int(i)] for i in rng.permutation(len(source))[:rows]]
     tiles = np.stack([record["image"] for record in records])
     options = config.augment.to_dict()
     pairs = []
-    for key in jax.random.split(jax.random.key(config.seed), PAIRS):
+    for key in jax.random.split(jax.random.key(seed), PAIRS):
         views = jax.jit(lambda image, key: augment.two_views(image, key, **options))(
             tiles, key
         )

@@ -43,14 +43,18 @@ def embed(config: ConfigDict) -> Path:
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
     """
+    embed_settings = settings.read(EmbedSettings, config.embed, "embed")
+    top = run_settings.read(config)
     with (  # a training or a build beside this takes neither away
         locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
-        checkpoint.held(run_settings.read(config).to_load) as bundle,
+        checkpoint.held(top.to_load) as bundle,
     ):
-        return _embed(config, bundle)
+        return _embed(config, embed_settings, bundle, Path(top.workdir))
 
 
-def _embed(config: ConfigDict, bundle: Path) -> Path:
+def _embed(
+    config: ConfigDict, embed_settings: EmbedSettings, bundle: Path, workdir: Path
+) -> Path:
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
     city = feature_sets.City.of(open_source(config))
@@ -60,7 +64,6 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map. Give config.released.centres and import again."
         )
-    embed_settings = settings.read(EmbedSettings, config.embed, "embed")
     kind = embed_settings.features
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
@@ -69,9 +72,9 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
     made_by = provenance.features(config, encoder)
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
-    found, fold = _heads(config, embed_settings, city, made_by, read)
+    found, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
 
-    folder = Path(run_settings.read(config).workdir) / FOLDER
+    folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     labels = run.labelled(city.source, city.regions)
     columns = {}
@@ -111,8 +114,9 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
 
 
 def _heads(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
     embed_settings: EmbedSettings,
+    workdir: Path,
     city: feature_sets.City,
     features: Mapping[str, Any],
     embeddings: Features,
@@ -123,9 +127,8 @@ def _heads(
     readout or of labels before the records changed; of a folder that the config names
     such are refused.
     """
-    eval_settings = run.read(config)
     own = embed_settings.heads is None
-    folder = Path(embed_settings.heads or _own_heads(config))
+    folder = Path(embed_settings.heads or workdir / run.FOLDER / kept_heads.FOLDER)
     if own and not kept_heads.exists(folder):
         log.info("no heads in %s yet: they are trained now", folder)
         return _trained_now(eval_settings, embed_settings.features, city, embeddings)
@@ -146,10 +149,6 @@ def _heads(
     if fold is None:
         log.info("the heads have learnt from other regions: none of these is theirs")
     return found.predictors, fold
-
-
-def _own_heads(config: ConfigDict) -> Path:
-    return Path(run_settings.read(config).workdir) / run.FOLDER / kept_heads.FOLDER
 
 
 def _trained_now(

@@ -51,11 +51,13 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
+    run, eval_settings = run_settings.read(config), read(config)
     # A training or a build beside this takes neither away.
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
         city = feature_sets.City.of(open_source(config))
-        with checkpoint.held(run_settings.read(config).to_load) as bundle:
-            return _evaluate(config, city, bundle)
+        with checkpoint.held(run.to_load) as bundle:
+            folder = Path(run.workdir) / FOLDER
+            return _evaluate(config, eval_settings, city, bundle, folder)
 
 
 def read(config: ConfigDict) -> EvalSettings:
@@ -63,8 +65,13 @@ def read(config: ConfigDict) -> EvalSettings:
     return settings.read(EvalSettings, config.eval, "eval")
 
 
-def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Report:
-    eval_settings = read(config)
+def _evaluate(
+    config: ConfigDict,
+    eval_settings: EvalSettings,
+    city: feature_sets.City,
+    bundle: Path,
+    folder: Path,
+) -> Report:
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
     given_splits = choose_splits(
@@ -82,7 +89,6 @@ def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Repo
         tuners=tuning.tuners(eval_settings, encoders, city, tuple(sets.methods)),
         keep=sets.own,
     )
-    folder = Path(run_settings.read(config).workdir) / FOLDER
     first = next(iter(given_splits.values()))
     made_by = provenance.features(config, encoders[feature_sets.MAIN])
     kept_heads.save(
