@@ -7,12 +7,12 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs import common
-from mmgr_jax.settings import Part, Section, kind_of
+from mmgr_jax.settings import Part, kind_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -38,40 +38,54 @@ BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
 
 def text() -> str:
     """The page."""
+    from data_prep.labels import LabelSource  # heavier than a config
+
     config = common.base("NAME", crs="EPSG:32633")
-    parts = [HEAD, *_section(config, "")]
+    parts = [HEAD, *_section(kind_of(config), "", config)]
     for name, part in config.items():
-        if isinstance(part, Part):
-            parts += _section(part, name)
+        if kind := kind_of(part):
+            parts += _section(kind, name, part)
+    parts += _section(LabelSource, "labels.LABEL", {})
     return "\n".join(parts)
 
 
-def _section(part: Part, key: str) -> list[str]:
-    """The heading and table of a section, then those of the sections in it."""
-    kind = kind_of(part)
-    assert kind is not None, key
+def _section(kind: Any, key: str, values: Mapping[str, Any] | Part) -> list[str]:
+    """The heading and table of a section, then those of the sections in it.
+
+    Args:
+        kind: Its dataclass.
+        key: Where it stands in a config.
+        values: Defaults that differ from those of the dataclass.
+    """
     sentence, meanings = _documented(kind)
     source = kind.__module__.replace(".", "/")
     hints = typing.get_type_hints(kind, include_extras=True)
     lines = [
-        f"{'##' if '.' not in key else '###'} {f'`{key}`' if key else 'At the top'}\n",
+        f"## {f'`{key}`' if key else 'At the top'}\n",
         f"{sentence} (`{source}.py`)\n",
         "| setting | type | default | meaning |",
         "|---|---|---|---|",
     ]
     within = []
     for field in dataclasses.fields(kind):
-        if isinstance(part[field.name], Part):
-            within += _section(part[field.name], f"{key}.{field.name}".lstrip("."))
+        value = values[field.name] if field.name in values else _default(field)
+        if inner := kind_of(value):
+            within += _section(inner, f"{key}.{field.name}".lstrip("."), value)
             continue
         cells = (
             f"`{field.name}`",
             words(hints[field.name]),
-            f"`{_plain(part[field.name])!r}`",
+            "to be given" if value is dataclasses.MISSING else f"`{_plain(value)!r}`",
             meanings[field.name],
         )
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
     return [*lines, "", *within]
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def words(hint: Any) -> str:
@@ -88,7 +102,9 @@ def words(hint: Any) -> str:
         return f"several: {words(inside[0])}"
     if origin is tuple:
         return f"({'; '.join(map(words, inside))})"
-    if origin is not None and issubclass(origin, Mapping):
+    if origin is Sequence:
+        return f"several: {words(inside[0])}"
+    if origin is Mapping:
         return "names with values"
     return TYPES.get(hint, "anything")
 
@@ -104,7 +120,7 @@ def _plain(value: Any) -> Any:
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
-def _documented(kind: type[Section]) -> tuple[str, dict[str, str]]:
+def _documented(kind: type) -> tuple[str, dict[str, str]]:
     """What the docstring of a section says: in a sentence, and of each field."""
     text = inspect.getdoc(kind) or ""
     _, _, attributes = text.partition("Attributes:\n")

@@ -126,6 +126,7 @@ CONFIGS = {
 
 FORKED = """
 import json, os, sys
+import pydantic, configs.common  # once for all
 from mmgr_jax import cli
 
 for name, *given in json.loads(sys.argv[1]):
