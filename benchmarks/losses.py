@@ -154,7 +154,7 @@ def _measure(way: str, batch: int) -> tuple[float, float]:
     return seconds, max(_peak_mib() - before, 0.1)
 
 
-def _measure_divided(way: str, batch: int, count: int) -> Row:
+def _measure_divided(way: Implementation, batch: int, count: int) -> Row:
     """A row of `divided`."""
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
     os.environ["JAX_PLATFORMS"] = "cpu"

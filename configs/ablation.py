@@ -5,7 +5,9 @@ entry of `ablation.variants` and each seed, then evaluates all of them in one re
 beside a random encoder, imported weights where `eval.imported` names some, and the
 baselines. The POI encoder alone is "MMGR poi" there.
 
-Variants: the cities below; `smoke` is a few regions and steps, for tests.
+Variants: the cities below, behind one its own variants
+(`configs/ablation.py:shanghai,recommended`); `smoke` is a few regions and steps, for
+tests.
 """
 
 from ml_collections import ConfigDict
@@ -18,15 +20,16 @@ CITIES = {
     "helsinki": helsinki.get_config,
     "shanghai": shanghai.get_config,
     "wuhan": wuhan.get_config,
-    "smoke": lambda: toy_city.get_config("smoke"),
+    "smoke": lambda variant: toy_city.get_config(f"smoke,{variant}"),
 }
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """The ablation of a city."""
-    name = common.parse_variant(variant, tuple(CITIES)) or "toy_city"
-    c = CITIES[name]()
-    c.workdir = f"runs/ablation_{name}"
+    first, _, others = (variant or "toy_city").partition(",")
+    name = common.parse_variant(first, tuple(CITIES)) or "toy_city"
+    c = CITIES[name](others)
+    c.workdir = "_".join(["runs/ablation", name, *others.split(",")]).rstrip("_")
     c.ablation = dict(  # mmgr_jax.ablation.run
         seeds=(0,),
         variants=(  # (name, changed keys of the config); the first is "MMGR"

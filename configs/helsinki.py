@@ -26,9 +26,9 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Helsinki by one of `common.RECIPES`."""
-    recipe = common.parse_variant(variant, tuple(common.RECIPES)) or "recommended"
-    return common.RECIPES[recipe](_sources())
+    """Helsinki by `common.RECIPES`."""
+    names = common.parse_variants(variant, common.RECIPES) or ("recommended",)
+    return common.apply(_sources(), names, common.RECIPES)
 
 
 def _sources() -> ConfigDict:

@@ -15,11 +15,11 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data_prep.import_released.settings import LabelFolderSettings, ReleasedSettings
-from mmgr_jax.settings import section
+from mmgr_jax.parts import section
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """The released sample by one of `common.RECIPES`."""
+    """The released sample by `common.RECIPES`."""
     c = common.paper_city("released_sample", "EPSG:32651", variant)  # UTM 51N
     raw = "data/released_sample/raw"
     population = LabelFolderSettings(

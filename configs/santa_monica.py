@@ -26,7 +26,7 @@ the method is: 92 scattered regions are two steps an epoch, a head learns from s
 labels, half of the POIs are bus stops, and the sources are of 2020, 2014 and 2010. The
 table it prints is to be read with the mean and the random encoder beside it.
 
-Variants:
+Variants, beside those of configs/shanghai.py:
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
     osm_pois     points of OpenStreetMap (356 within 150 m of a chip: restaurants,
                  dentists, bicycles for hire) in place of the city's, under the list
@@ -70,19 +70,28 @@ CLASSES = tuple(
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Santa Monica, optionally in a variant."""
+    """Santa Monica, optionally in variants."""
+    names = common.parse_variants(variant, VARIANTS)
     c = _sources()
-    socal.train_on_few_tiles(c)
+    socal.train_on_few_tiles(c, recommended="paper" not in names)
     c.data.batch_size = 46  # two steps an epoch
-    variant = common.parse_variant(variant, ("image_only", "osm_pois"))
-    if variant:
-        c.workdir += f"_{variant}"
-    if variant == "image_only":
-        c.loss.image_weight = 1.0
-    if variant == "osm_pois":
-        c.records.dir += "_osm_pois"
-        socal.osm_pois(c, RAW)
-    return c
+    return common.apply(c, names, VARIANTS)
+
+
+def image_only(c: ConfigDict) -> None:
+    """The intra-modal loss alone."""
+    c.workdir += "_image_only"
+    c.loss.image_weight = 1.0
+
+
+def osm_pois(c: ConfigDict) -> None:
+    """Points of OpenStreetMap in place of the city's."""
+    c.workdir += "_osm_pois"
+    c.records.dir += "_osm_pois"
+    socal.osm_pois(c, RAW)
+
+
+VARIANTS = common.RECIPES | {"image_only": image_only, "osm_pois": osm_pois}
 
 
 def _sources() -> ConfigDict:

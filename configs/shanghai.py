@@ -4,7 +4,8 @@ The sources are yours to bring; put them where the paths point, or override the 
 (`--config.imagery.paths="('my/*.tif',)"`). `python -m data_prep.build
 --config=configs/shanghai.py --dry_run` says what is missing.
 
-Variants (`configs/shanghai.py:released`); each is a function of configs/common.py:
+Variants (`configs/shanghai.py:released`); each is a function of configs/recipes.py, and
+several are applied in order (`configs/shanghai.py:large_batch,runlocal`):
     paper         the method as meant; the default
     recommended   what we would train: docs/representation.md
     released      with every habit of the released program that changes numbers
@@ -18,5 +19,5 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Shanghai by one of `common.RECIPES`."""
+    """Shanghai by `common.RECIPES`."""
     return common.paper_city("shanghai", "EPSG:32651", variant)  # UTM 51N

@@ -1,6 +1,7 @@
 """Riverside and Palm Springs, California: two real places from public files.
 
-Name one: `configs/socal.py:riverside` or `configs/socal.py:palm_springs`. Put these
+Name one: `configs/socal.py:riverside` or `configs/socal.py:palm_springs`, and behind it
+variants of configs/shanghai.py, if any (`configs/socal.py:riverside,paper`). Put these
 files, or links to them, under `data/riverside/raw` or `data/palm_springs/raw`:
 
     chips/*.tif       90 or 100 chips of NAIP 2020, 256 x 256 px at 0.6 m, EPSG:26911.
@@ -36,6 +37,7 @@ regions and 52 of Palm Springs' 100 have no POI, even with those 300 m around.
 from ml_collections import ConfigDict
 
 from configs import common
+from mmgr_jax.errors import InputError
 
 NUM_CHIPS = {"riverside": 90, "palm_springs": 100}
 
@@ -44,14 +46,16 @@ def get_config(variant: str | None = None) -> ConfigDict:
     """One of the places of `NUM_CHIPS`.
 
     Raises:
-        ValueError: If `variant` is none of them.
+        InputError: If `variant` begins with none of them.
     """
-    place = common.parse_variant(variant, tuple(NUM_CHIPS))
+    first, _, others = (variant or "").partition(",")
+    place = common.parse_variant(first, tuple(NUM_CHIPS))
     if not place:
-        raise ValueError(
+        raise InputError(
             "configs/socal.py has several places; name one, such as "
-            f"--config=configs/socal.py:riverside; allowed: {', '.join(NUM_CHIPS)}"
+            f"--config=configs/socal.py:riverside; allowed: {', '.join(NUM_CHIPS)}."
         )
+    names = common.parse_variants(others, common.RECIPES)
     c = common.base(place, crs="EPSG:26911")  # UTM 11N on NAD83, as the chips
     raw = f"data/{place}/raw"
     chips(c, raw)
@@ -67,9 +71,9 @@ def get_config(variant: str | None = None) -> ConfigDict:
     )
     c.blocks.size_m = 2000.0  # population resembles itself for 1.7 and 2.0 km
     c.blocks.buffer_m = 600.0  # nearer regions share POIs
-    train_on_few_tiles(c)
+    train_on_few_tiles(c, recommended="paper" not in names)
     c.data.batch_size = NUM_CHIPS[place] // 2  # two steps an epoch
-    return c
+    return common.apply(c, names, common.RECIPES)
 
 
 def chips(c: ConfigDict, raw: str) -> None:
@@ -91,9 +95,10 @@ def osm_pois(c: ConfigDict, raw: str) -> None:
     c.pois.categories.path = f"{raw}/osm_categories.csv"
 
 
-def train_on_few_tiles(c: ConfigDict) -> None:
+def train_on_few_tiles(c: ConfigDict, *, recommended: bool) -> None:
     """A small encoder and sixty epochs, for some hundred chips on a laptop."""
-    common.recommended(c)
+    if recommended:
+        common.recommended(c)
     c.augment.size_px = 128  # 1.2 m a pixel at full crop, a quarter of the work
     c.model.image_encoder = dict(name="resnet_small", width=24)
     c.optim.learning_rate = 1e-3

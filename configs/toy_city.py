@@ -3,7 +3,7 @@
 It trains and is read by `common.recommended`, without any change of colour: its
 picture is of one sensor and one day.
 
-Variants:
+Variants, beside those of configs/shanghai.py:
     paper        the paper's views, POI encoder and features instead
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
     smoke        a few regions and steps, for tests
@@ -15,29 +15,41 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data_prep.toy_city.settings import ToyCitySettings
-from mmgr_jax.settings import section
+from mmgr_jax.parts import section
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """The toy city, optionally in a variant."""
-    variant = common.parse_variant(variant, ("paper", "image_only", "smoke"))
-    if variant == "smoke":
-        return _smoke(_recommended(_city("toy_city_smoke", (8, 8))))
-    c = _city("toy_city", (40, 40))
-    if variant == "paper":
-        c.workdir = "runs/toy_city_paper"
-        return c
-    _recommended(c)
-    if variant == "image_only":
-        c.workdir = "runs/toy_city_image_only"
-        c.loss.image_weight = 1.0
-    return c
+    """The toy city, optionally in variants."""
+    names = common.parse_variants(variant, VARIANTS)
+    small = "smoke" in names
+    c = _city("toy_city_smoke", (8, 8)) if small else _city("toy_city", (40, 40))
+    if "paper" not in names:
+        common.recommended(c)
+        c.augment.jitter_probability = 0.0
+    return common.apply(c, names, VARIANTS)
 
 
-def _recommended(c: ConfigDict) -> ConfigDict:
-    common.recommended(c)
-    c.augment.jitter_probability = 0.0
-    return c
+def paper(c: ConfigDict) -> None:
+    """The paper's views, POI encoder and features, which `base` has."""
+    c.workdir += "_paper"
+
+
+def image_only(c: ConfigDict) -> None:
+    """The intra-modal loss alone."""
+    c.workdir += "_image_only"
+    c.loss.image_weight = 1.0
+
+
+def smoke(c: ConfigDict) -> None:
+    """Few steps; the city is small already."""
+    c.blocks.size_m = 256.0
+    c.data.batch_size = 16
+    c.model.image_encoder.width = 8
+    c.train.total = "2 epochs"
+    c.train.log_every = "1 steps"
+
+
+VARIANTS = common.RECIPES | {"paper": paper, "image_only": image_only, "smoke": smoke}
 
 
 def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
@@ -76,13 +88,4 @@ def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
     c.optim.warmup = "2 epochs"
     c.train.total = "24 epochs"
     c.train.log_every = "50 steps"
-    return c
-
-
-def _smoke(c: ConfigDict) -> ConfigDict:
-    c.blocks.size_m = 256.0
-    c.data.batch_size = 16
-    c.model.image_encoder.width = 8
-    c.train.total = "2 epochs"
-    c.train.log_every = "1 steps"
     return c

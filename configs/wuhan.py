@@ -9,5 +9,5 @@ from configs import common
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """Wuhan by one of `common.RECIPES`."""
+    """Wuhan by `common.RECIPES`."""
     return common.paper_city("wuhan", "EPSG:32649", variant)  # UTM 49N

@@ -85,10 +85,11 @@ def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
             section = functools.reduce(operator.getitem, sections, one)
             section.lock()[name] = value
         except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f" ({error})" if isinstance(error, InputError) else ""
             raise InputError(
                 f"config.ablation.variants changes {key!r} to {value!r}, but the "
-                "config has no such key, or one of another type. The keys: "
-                "configs/common.py."
+                f"config has no such key, or one of another type{why}. The keys: "
+                "docs/settings.md."
             ) from error
     one.seed = seed
     one.after_training = ()

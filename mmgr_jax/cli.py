@@ -14,7 +14,7 @@ from typing import Any, cast
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mmgr_jax import endings, environment, settings, terminal
+from mmgr_jax import endings, environment, parts, run_settings, settings, terminal
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
@@ -86,8 +86,9 @@ def _parse(argv: list[str]) -> list[str]:
         raise InputError(f"{_last_line(error)}. See --help.") from error
     except (KeyError, AttributeError) as error:  # an override of an unknown key
         raise InputError(
-            f"--config has no key {_unknown_key(error)}. "
-            "The keys with their defaults: configs/common.py."
+            _of_a_part(error)
+            or f"--config has no key {_unknown_key(error)}. "
+            "The keys with their defaults: docs/settings.md."
         ) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"--config: {_last_line(error)}. See --help.") from error
@@ -107,12 +108,13 @@ def _flags(argv: list[str]) -> list[str]:
     """
     try:
         return flags.FLAGS(argv)
-    except flags.Error:
-        raise
-    except Exception as error:
+    except Exception as raised:
+        error = _beneath(raised)
         place = _in_file(error)
         if place is None:
             raise
+        if told := _of_a_part(error):
+            raise InputError(f"{place}: {told}") from error
         raise InputError(
             f"{place}: {type(error).__name__}: {_last_line(error)}. The configuration "
             "is a Python file whose get_config() returns a ConfigDict; configs/ has "
@@ -120,14 +122,31 @@ def _flags(argv: list[str]) -> list[str]:
         ) from error
 
 
-def _in_file(error: Exception) -> str | None:
+def _beneath(error: BaseException) -> BaseException:
+    """What a configuration raised, where the libraries have raised it anew."""
+    found: BaseException | None = error
+    while found is not None:
+        if "Error whilst parsing config file" in str(found) and found.__context__:
+            error = found.__context__
+        found = found.__context__
+    return error
+
+
+def _in_file(error: BaseException) -> str | None:
     """FILE:LINE of a configuration that fails; None where something else does."""
     frames = traceback.extract_tb(error.__traceback__)
     loads = [i for i, frame in enumerate(frames) if "config_flags" in frame.filename]
     if not loads:
         return None
-    for frame in frames[loads[-1] + 1 :]:
-        if "<" not in frame.filename and "ml_collections" not in frame.filename:
+    inside = [
+        frame
+        for frame in frames[loads[-1] + 1 :]
+        if not re.search("<|ml_collections", frame.filename)
+        and frame.filename != settings.__file__
+    ]
+    # The line of the file itself, not of what it calls: what it gives is at fault.
+    for frame in reversed(inside):
+        if frame.filename == inside[0].filename:
             return f"{frame.filename}:{frame.lineno}"
     if isinstance(error, SyntaxError):
         return f"{error.filename or 'the configuration'}:{error.lineno or 1}"
@@ -166,8 +185,9 @@ def _within(
     )
 
     compilation.refuse_other_numbers()
-    compilation.use_cache(config.compilation_cache)
-    distributed.use_cpu_devices(config.cpu_devices)
+    run = run_settings.read(config)
+    compilation.use_cache(run.compilation_cache)
+    distributed.use_cpu_devices(run.cpu_devices)
     return session(
         settings.read(DistributedSettings, config.distributed, "distributed")
     )
@@ -197,13 +217,24 @@ def _config() -> ConfigDict:
     for name, shortcut in SHORTCUTS.items():
         if shortcut.value:
             _CONFIG.value[name] = shortcut.value
+    parts.check(_CONFIG.value)
     return _CONFIG.value
 
 
-def _last_line(error: Exception) -> str:
+def _last_line(error: BaseException) -> str:
     """The sentence of an error, without the traceback ml_collections puts before."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("ValueError: ").rstrip(".")
+
+
+def _of_a_part(error: BaseException) -> str | None:
+    """What a part of a config says of a key or a value; None where it is another."""
+    said: object = error
+    while isinstance(said, BaseException):
+        if isinstance(said, InputError):
+            return str(said)
+        said = said.args[0] if said.args else None
+    return said if isinstance(said, str) and said.startswith("config.") else None
 
 
 def _unknown_key(error: Exception) -> str:

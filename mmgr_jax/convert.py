@@ -7,7 +7,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, cli, settings
+from mmgr_jax import __version__, cli, run_settings, settings
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import layouts, mmgr, parts, start, torch_files
 from mmgr_jax.models.settings import ModelSettings
@@ -137,7 +137,7 @@ def give_out(
             released layout has no place for it.
     """
     check_choice("image_names", image_names, IMAGE_NAMES)
-    bundle = checkpoint.latest(config.checkpoint or config.workdir)
+    bundle = checkpoint.latest(run_settings.read(config).to_load)
     metadata = checkpoint.load_metadata(bundle)
     identity.check_model(config.model.to_dict(), metadata, bundle)
     variables = checkpoint.load_arrays(bundle)

@@ -161,7 +161,7 @@ class Encoder:
         self,
         records_dir: str | Path,
         *,
-        features: str = "image",
+        features: feature_sets.Kind = "image",
         batch_size: int = 64,
         num_threads: int = 8,
     ) -> GeoDataFrame:
@@ -181,7 +181,9 @@ class Encoder:
         """
         from mmgr_jax.geo import rows
 
-        feature_sets.check_kind(features)
+        if features not in feature_sets.KINDS:
+            allowed = ", ".join(feature_sets.KINDS)
+            raise InputError(f"features={features!r} is unknown; allowed: {allowed}.")
         source = RecordSource(records_dir)
         if source.manifest.categories != self.about.categories:
             raise InputError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli
+from mmgr_jax import cli, run_settings
 from mmgr_jax.devices.settings import DistributedSettings
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
@@ -40,7 +40,7 @@ def main(config: ConfigDict) -> None:
 
         loop.train(config)
         after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
-        for name in config.after_training:
+        for name in run_settings.read(config).after_training:
             distributed.by_first(after_training[name])(config)
 
 

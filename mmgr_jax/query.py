@@ -15,7 +15,7 @@ from absl import flags
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli
+from mmgr_jax import cli, run_settings
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.devices import distributed
@@ -98,7 +98,7 @@ def rank(
             f"the vectors beside it are {table.shape[0]} of {table.shape[1]}. Make "
             "both again with `python -m data_prep.category_embedding --config=...`."
         )
-    with checkpoint.held(config.checkpoint or config.workdir) as bundle:
+    with checkpoint.held(run_settings.read(config).to_load) as bundle:
         encoder = inference.load_encoder(config, bundle, source)
     if encoder.parts and not {"poi_encoder", "poi_head"} <= set(encoder.parts):
         raise InputError(

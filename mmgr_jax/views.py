@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, settings
+from mmgr_jax import cli, run_settings, settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import two_views
 from mmgr_jax.data.source import open_source
@@ -53,12 +53,13 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     source = open_source(config)
     if not 1 <= rows <= len(source):
         raise InputError(f"--rows={rows}: take 1 to {len(source)}, the regions there.")
-    rng = np.random.default_rng(config.seed)
+    seed = run_settings.read(config).seed
+    rng = np.random.default_rng(seed)
     records = [source[int(i)] for i in rng.permutation(len(source))[:rows]]
     tiles = np.stack([record["image"] for record in records])
     augment = settings.read(AugmentSettings, config.augment, "augment")
     pairs = []
-    for key in jax.random.split(jax.random.key(config.seed), PAIRS):
+    for key in jax.random.split(jax.random.key(seed), PAIRS):
         views = jax.jit(lambda image, key: two_views(image, key, augment))(tiles, key)
         pairs.append(displayed(np.asarray(views)))
     figure = contact_sheet(

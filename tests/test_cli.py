@@ -1,5 +1,6 @@
 """What a user can mistype: one clear message, exit status 2, nothing written."""
 
+import json
 import os
 import re
 import subprocess
@@ -36,7 +37,7 @@ TOY = "--config=configs/toy_city.py"
             "'batchsize' (did you mean 'batch_size'?)",
         ),
         ([TOY, "--config.data.batch_size=many"], "batch_size=many"),
-        ([TOY + ":big"], "'big' is unknown; allowed: paper, image_only, smoke"),
+        ([TOY + ":big"], "variant 'big' is unknown; allowed: paper, recommended"),
         (["--config=configs/gotham.py"], "configs/gotham.py: this file cannot be read"),
         ([], "--config is missing"),
         ([TOY, "--confg=3"], "Unknown command line flag 'confg'"),
@@ -125,32 +126,140 @@ CONFIGS = {
 
 
 FORKED = """
-import os, sys
+import json, os, sys
+import pydantic, configs.common  # once for all
 from mmgr_jax import cli
 
-for name in sys.argv[1:]:
+for name, *given in json.loads(sys.argv[1]):
     if not os.fork():
-        sys.argv[1:] = [f"--config={name}"]
-        told = open(name + ".told", "w")
+        sys.argv[1:] = [f"--config={name}", *given]
+        told = open(name.split(".py")[0] + ".told", "w")
         os.dup2(told.fileno(), 2)
         cli.run(lambda config: config.regions, "Reads a key.")
     _, status = os.wait()
-    open(name + ".status", "w").write(str(os.waitstatus_to_exitcode(status)))
+    with open(name.split(".py")[0] + ".status", "w") as stored:
+        stored.write(str(os.waitstatus_to_exitcode(status)))
 """
+
+
+def _run_forked(commands):
+    """Status and what is said on stderr of each command: a config, then flags."""
+    given = json.dumps([[str(part) for part in command] for command in commands])
+    subprocess.run(
+        [sys.executable, "-c", FORKED, given], cwd=ROOT, check=True, timeout=300
+    )
+    for config, *_ in commands:
+        path = Path(str(config).split(".py")[0])
+        status = path.with_suffix(".status").read_text()
+        yield int(status), path.with_suffix(".told").read_text()
 
 
 def test_a_configuration_that_fails_is_told_by_file_and_line(tmp_path):
     paths = [tmp_path / f"bad{index}.py" for index in range(len(CONFIGS))]
     for path, text in zip(paths, CONFIGS, strict=True):
         path.write_text(text)
-    subprocess.run(
-        [sys.executable, "-c", FORKED, *paths], cwd=ROOT, check=True, timeout=300
-    )
-    for path, message in zip(paths, CONFIGS.values(), strict=True):
-        told = path.with_suffix(".py.told").read_text()
-        assert path.with_suffix(".py.status").read_text() == "2", told
-        assert message in told and "Traceback" not in told
+    found = _run_forked([[path] for path in paths])
+    for (status, told), message in zip(found, CONFIGS.values(), strict=True):
+        assert status == 2 and message in told and "Traceback" not in told, told
         assert told.splitlines()[-1].startswith("error: ")
+
+
+WRONG = {
+    "eval.splts = ()": "config.eval.splts is unknown (did you mean 'splits'?)",
+    "evl.splits = ()": "config.evl is unknown (did you mean 'eval'?)",
+    "wrkdir = 'a'": "config.wrkdir is unknown (did you mean 'workdir'?)",
+    "eval.certainty = dict(lvel=0.9)": "eval.certainty.lvel is unknown (did you mean ",
+    "eval.num_folds = 'five'": "config.eval.num_folds='five'; allowed: an integer or N",
+    "seed = 'one'": "config.seed='one'; allowed: an integer.",
+    "readout.image = 'poled'": "config.readout.image='poled'; allowed: 'pooled' or 'st",
+    "eval.protocols = ('svm',)": "config.eval.protocols=('svm',); allowed: 'linear', ",
+    "eval.certainty.level = 1.5": "config.eval.certainty.level=1.5; allowed: less than",
+    "embed.dpi = 0": "config.embed.dpi=0; allowed: greater than or equal to 1.",
+}
+"""Keys, types, choices and bounds, each twice and more."""
+
+CITY = """from configs import common
+def get_config(variant=None):
+    c = common.base("city", crs="EPSG:32633")
+    variants = dict(wrong=wrong)
+    return common.apply(c, common.parse_variants(variant, variants), variants)
+def wrong(c):
+    c.{wrong}
+"""
+
+
+def test_a_wrong_setting_is_told_by_file_and_line_or_by_key(tmp_path):
+    """In a file, in a variant of it, and by a flag."""
+    commands, expected = [], []
+    for index, wrong in enumerate(WRONG):
+        in_file, by_flag = tmp_path / f"file{index}.py", tmp_path / f"flag{index}.py"
+        text = CITY.format(wrong=wrong)
+        by_flag.write_text(text)
+        commands.append([f"{by_flag}:wrong"])
+        expected.append(f"error: {by_flag}:7: ")
+        in_file.write_text(
+            text.replace("    variants =", f"    c.{wrong}\n    variants =")
+        )
+        commands.append([in_file])
+        expected.append(f"error: {in_file}:4: ")
+    messages = [message for message in WRONG.values() for _ in "12"]
+    found = list(_run_forked(commands))
+    for (status, told), start, message in zip(found, expected, messages, strict=True):
+        assert status == 2 and told.startswith(start) and message in told, told
+        assert len(told.splitlines()) == 1
+    flags = []
+    for index, wrong in enumerate(WRONG):
+        key, value = wrong.split(" = ")
+        if "dict" not in value:
+            flags.append([tmp_path / f"flag{index}.py", f"--config.{key}={value}"])
+    for (status, told), (_, flag) in zip(_run_forked(flags), flags, strict=True):
+        key, value = flag.removeprefix("--config.").split("=")
+        assert status == 2 and told.startswith("error: "), told
+        assert key.split(".")[0] in told and "Traceback" not in told, told
+        assert len(told.splitlines()) == 1
+
+
+FORMER = """from configs import common
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+def get_config(variant=None):
+    c = common.base("city", crs="EPSG:32633")
+    common.recommended(c)
+    if common.parse_variant(variant, ("small",)):
+        c = common.run_local(c)
+    c.toy_city = dict(out_dir="data/raw", seed=0)
+    c.toy_city.region_size_m = 128.0
+    c.released = dict(image_dir="a", centres=placeholder(str))
+    c.ablation = dict(seeds=(0, 1))
+    c.labels.people = common.count_label("a.tif", unit="persons")
+    c.labels.people.year = 2020
+    c.labels["zones"] = dict(kind="share", path="b.gpkg")
+    c.model.image_encoder = dict(name="vit_small", patch=8)
+    c.model.image_encoder.train = "last:1"
+    c.model.poi_encoder = dict(name="attention", heads=2)
+    c.data.max_pois, c.imagery.nodata, c.blocks.size_m = 30, 0, "auto"
+    c.eval.tasks = ["people"]
+    c.eval.tables = (("mine", "a.npz"), ("other", "b.npz"))
+    c.eval.certainty = dict(num_resamples=20)
+    c.eval.update(dict(num_folds=4, curves=dict(methods=())))
+    c.readout = dict(image="stages", surroundings_m=(200,), groups="alike")
+    c["embed"]["dpi"] = 300
+    c.checkpoint = "runs/other"
+    c.loss.temperature = 1
+    with c.unlocked():
+        c.notes = "mine"
+    return c
+"""
+
+
+def test_what_configs_of_the_former_version_do_works(tmp_path):
+    path = tmp_path / "former.py"
+    path.write_text(FORMER)
+    flags = ["--config.eval.splits=('block',)", "--config.labels.people.year=2021"]
+    (found,) = _run_forked([[path, *flags, "--config.eval.buffer_m=10"]])
+    assert found == (0, "")
+    (found,) = _run_forked([[f"{path}:small", "--config.model.image_encoder.patch=4"]])
+    assert found == (0, "")
 
 
 @pytest.mark.parametrize(

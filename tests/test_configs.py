@@ -1,26 +1,38 @@
 """Every config: its step compiles in the abstract, and its keys are all read."""
 
+import dataclasses
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
+from all_sections import sections
 
 from configs import (
+    ablation,
     common,
     helsinki,
+    recipes,
     released_sample,
     santa_monica,
+    settings_page,
     shanghai,
     socal,
     toy_city,
     wuhan,
 )
 from mmgr_jax import settings
+from mmgr_jax.errors import InputError
 from mmgr_jax.models import start
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import optim
 from mmgr_jax.train import step as train_step
-from mmgr_jax.train.settings import OptimSettings, RunSettings
+from mmgr_jax.train.settings import OptimSettings, TrainingSettings
 
+ROOT = Path(__file__).parents[1]
 CONFIGS = {
     "toy_city": toy_city.get_config(),
     "toy_city:image_only": toy_city.get_config("image_only"),
@@ -58,7 +70,7 @@ def _abstract_batch(config, num_slots=16):
 def test_a_whole_step_of_every_config(name):
     config = CONFIGS[name]
     metadata = checkpoint.Metadata({}, tuple("abc"), config.category_vectors.dim)
-    given = RunSettings.of(config)
+    given = TrainingSettings.of(config)
     model = start.build_model(given.model, metadata)
     tx, _ = optim.build(
         given.optim,
@@ -140,15 +152,44 @@ def test_recipes_differ_from_the_paper_s_by_named_options():
     assert large.data.batch_size >= 1000
 
 
-def test_an_unknown_variant_is_refused():
+def test_an_unknown_variant_is_refused_with_the_nearest():
     with pytest.raises(
-        ValueError, match="'runlocally' is unknown; allowed: paper, rec"
+        InputError, match="'runlocally' is unknown .did you mean 'runlocal'.*: paper, r"
     ):
         shanghai.get_config("runlocally")
+    with pytest.raises(InputError, match="'runlocally' is unknown"):
+        shanghai.get_config("large_batch,runlocally")
+    with pytest.raises(InputError, match="'a,b': this configuration takes one"):
+        common.parse_variant("a,b", ("a", "b"))
+
+
+def test_variants_compose_in_order():
+    config = shanghai.get_config("large_batch, runlocal")
+    expected = recipes.run_local(recipes.large_batch(shanghai.get_config()))
+    assert config.to_dict() == expected.to_dict()
+    assert (config.data.batch_size, config.model.dtype) == (64, "bfloat16")
+    assert config.workdir == "runs/shanghai_large_batch_runlocal"
+    assert shanghai.get_config("runlocal,large_batch").data.batch_size == 4096
+
+
+def test_variants_of_a_city_and_recipes_compose_alike():
+    both = toy_city.get_config("smoke,image_only,runlocal")
+    assert both.city.name == "toy_city_smoke" and both.loss.image_weight == 1.0
+    assert both.workdir == "runs/toy_city_smoke_image_only_runlocal"
+    assert both.model.image_encoder.to_dict() == dict(name="resnet_small", width=32)
+    plain = toy_city.get_config("paper,image_only")
+    assert plain.readout.image == "pooled" and plain.loss.image_weight == 1.0
+    place = santa_monica.get_config("osm_pois,paper")
+    assert place.readout.image == "pooled" and "osm" in place.pois.path
+    assert santa_monica.get_config("osm_pois").readout.image == "stages"
+    assert socal.get_config("riverside,paper").readout.image == "pooled"
+    study = ablation.get_config("shanghai,recommended")
+    assert study.readout.image == "stages" and "ablation" in study
+    assert study.workdir == "runs/ablation_shanghai_recommended"
 
 
 def test_a_file_of_several_places_asks_for_one():
-    with pytest.raises(ValueError, match="name one, such as .* allowed: riverside, p"):
+    with pytest.raises(InputError, match="name one, such as .* allowed: riverside, p"):
         socal.get_config()
 
 
@@ -164,3 +205,37 @@ def test_every_city_starts_from_the_same_keys():
     base = common.base("x", crs="EPSG:32651")
     for name, config in CONFIGS.items():
         assert set(config.keys()) == set(base.keys()), name
+
+
+def test_reading_a_config_loads_nothing_heavy():
+    code = (
+        "import sys, configs.common, configs.toy_city\n"
+        "configs.toy_city.get_config()\n"
+        "heavy = 'jax rasterio geopandas grain tensorflow_datasets matplotlib'\n"
+        "print([name for name in heavy.split() if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert told.strip() == "[]"
+
+
+def test_the_page_of_settings_is_up_to_date():
+    assert settings_page.PAGE.read_text() == settings_page.text(), (
+        "docs/settings.md is old: python -m configs.settings_page"
+    )
+
+
+def test_every_setting_is_explained():
+    """The docstring of its section says what it means."""
+    for kind in sections():
+        _, meanings = settings_page._documented(kind)
+        fields = [field.name for field in dataclasses.fields(kind)]
+        parts = typing.get_type_hints(kind)
+        named = [name for name in fields if not is_section(parts[name])]
+        assert [name for name in named if name not in meanings] == [], kind
+
+
+def is_section(hint):
+    return isinstance(hint, type) and issubclass(hint, settings.Section)

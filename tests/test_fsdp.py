@@ -16,7 +16,7 @@ from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment
-from mmgr_jax.train.settings import RunSettings
+from mmgr_jax.train.settings import TrainingSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = "MMGR_REWRITE_GOLDEN"
@@ -26,7 +26,7 @@ def abstract_state(config, mesh):
     """Shapes and layouts of a config's state; nothing is computed."""
     metadata = checkpoint.Metadata({}, tuple(map(str, range(400))), 64)
     step = experiment.build_step(
-        RunSettings.of(config), mesh, metadata, num_regions=20_000, num_slots=256
+        TrainingSettings.of(config), mesh, metadata, num_regions=20_000, num_slots=256
     )
     state = jax.eval_shape(step.init)
     return state, sharding.lay_out(

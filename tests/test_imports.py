@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # list: so no two import each other, by whatever way. GROUND is everybody's, and so are
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
-GROUND = ("errors", "settings", "terminal", "typing")
+GROUND = ("errors", "parts", "run_settings", "settings", "terminal", "typing")
 ARROWS = {
     "disk": "",
     "endings": "disk",
@@ -31,17 +31,18 @@ ARROWS = {
     "towers": "augment data devices disk models store",
     "train": "augment data devices disk losses models store towers",
     "geo": "data disk",
-    "evaluation.certainty": "",
+    "evaluation.settings": "",
+    "evaluation.certainty": "evaluation.settings",
     "evaluation.design": "data evaluation.certainty",
     "evaluation.features": "data evaluation.certainty",
     "evaluation.heads": "augment data models store train evaluation.certainty "
-    "evaluation.design evaluation.features",
+    "evaluation.design evaluation.features evaluation.settings",
     "evaluation.trials": "data evaluation.certainty evaluation.design "
-    "evaluation.features evaluation.heads",
+    "evaluation.features evaluation.heads evaluation.settings",
     "report": "data evaluation.certainty evaluation.trials",
     "evaluation": "augment data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
-    "evaluation.trials",
+    "evaluation.settings evaluation.trials",
     "planning": "data devices losses models store train",
     "plan": "cli devices planning",
     "page": "disk report",
@@ -87,8 +88,9 @@ ARROWS = {
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "settings", "data.source", "train", "evaluation", "planning", "plan",
-    "views", "convert", "query", "main", "ablation", "encoder", "workflow",
+    "cli", "parts", "run_settings", "settings", "data.source", "train", "evaluation",
+    "planning", "plan", "views", "convert", "query", "main", "ablation", "encoder",
+    "workflow",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from mmgr_jax.evaluation import predictors
 from mmgr_jax.evaluation.design import targets
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.trials import tasks
 
 NUM_REGIONS, NUM_BLOCKS = 400, 40
@@ -35,7 +36,7 @@ def city():
         {"image": features},
         {name: (label, values[name]) for name, label in LABELS.items()},
         {"block": split},
-        strengths=(1e-1, 10.0),
+        EvalSettings(protocols=("linear",), strengths=(1e-1, 10.0)),
         keep=("image",),
     )
     return features, values, block, split.fold, report

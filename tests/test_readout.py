@@ -105,7 +105,9 @@ def test_pixels_are_mean_and_deviation_of_the_normalised_tile(read, city):
 def test_stored_heads_say_what_the_report_says(config, city, evaluated, read, kind):
     bundle, report = evaluated
     found = _load(config, bundle, kind).predictors
-    split = evaluation.choose_splits(config, city.source, city.regions, ("block",))
+    split = evaluation.choose_splits(
+        evaluation.read(config), city.source, city.regions, ("block",)
+    )
     fold = split["block"].fold
     assert set(found) == {"function", "population"}
     for task, predictor in found.items():
@@ -172,7 +174,7 @@ def test_heads_of_before_are_told_from_those_that_know_their_weights(
 def test_tables_and_baselines_are_read_with_the_same_surroundings(config, city):
     own = config.copy_and_resolve_references()
     own.readout.surroundings_m = RADII_M
-    sets = feature_sets.gather(own, {}, city)
+    sets = feature_sets.gather(own, evaluation.read(own), {}, city)
     surroundings = Surroundings(city.centre_m, RADII_M)
     values = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     expected = surroundings.added(Features.of(TABLE, values))
@@ -189,7 +191,7 @@ def test_tables_and_baselines_are_read_with_the_same_surroundings(config, city):
     assert len(sets.methods["coordinates"].groups) == 1  # a place has no surroundings
     assert sets.methods["mean"] is None
     own.readout.groups = "columns"
-    plain = feature_sets.gather(own, {}, city).methods[TABLE]
+    plain = feature_sets.gather(own, evaluation.read(own), {}, city).methods[TABLE]
     assert plain.groups == (("features", 9),)
     np.testing.assert_array_equal(plain.values, found.values)
 
@@ -204,10 +206,10 @@ def test_names_that_are_taken_are_refused(config, city, name):
     own = config.copy_and_resolve_references()
     own.eval.tables = ((name, config.eval.tables[0][1]),)
     with pytest.raises(InputError, match=f"tables: '{name}' is taken; give another"):
-        feature_sets.gather(own, {}, city)
+        feature_sets.gather(own, evaluation.read(own), {}, city)
 
 
-@pytest.mark.parametrize("groups", feature_sets.GROUPS)
+@pytest.mark.parametrize("groups", ["columns", "alike"])
 def test_nobody_trains_on_what_a_tested_region_looks_like(config, city, groups):
     """Tested regions are given other features: the heads do not change."""
     own = config.copy_and_resolve_references()
@@ -215,7 +217,9 @@ def test_nobody_trains_on_what_a_tested_region_looks_like(config, city, groups):
     readout = feature_sets.Readout(own, city)
     rng = np.random.default_rng(0)
     plain = rng.normal(size=(len(city.source), 3)).astype(np.float32)
-    split = evaluation.choose_splits(own, city.source, city.regions, ("block",))
+    split = evaluation.choose_splits(
+        evaluation.read(own), city.source, city.regions, ("block",)
+    )
     labels = evaluation.labelled(city.source, city.regions)
     for name in ("population", "function"):
         target = targets.check(name, *labels[name], len(plain))
@@ -235,18 +239,3 @@ def test_nobody_trains_on_what_a_tested_region_looks_like(config, city, groups):
             assert before.cell == after.cell == cell
             for key, weights in before.weights.items():
                 np.testing.assert_allclose(after.weights[key], weights, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ("image", "readout.image='other' is unknown; allowed: pooled, stages"),
-        ("groups", "readout.groups='other' is unknown; allowed: columns, alike"),
-    ],
-)
-def test_unknown_settings_are_refused(config, city, key, message):
-    own = config.copy_and_resolve_references()
-    own.readout[key] = "other"
-    with pytest.raises(InputError, match=message):
-        feature_sets.Readout(own, city)
-        inference.random_encoder(own, city.source)

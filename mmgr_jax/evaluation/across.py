@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split, by_city
 from mmgr_jax.evaluation.feature_sets import City
 from mmgr_jax.evaluation.heads import jobs, protocols
+from mmgr_jax.evaluation.settings import Baseline, EvalSettings
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
@@ -36,6 +38,7 @@ APART_M = 1e7
 
 def compare(
     config: ConfigDict,
+    eval_settings: EvalSettings,
     encoders: Mapping[str, inference.Encoder],
     home: City,
     others: Sequence[City],
@@ -47,6 +50,7 @@ def compare(
 
     Args:
         config: As from configs/.
+        eval_settings: How the home city is evaluated.
         encoders: Those of the home city's evaluation.
         home: The city of the checkpoint.
         others: The other cities.
@@ -61,29 +65,32 @@ def compare(
     cities = [home, *others]
     _tell_of_shared_regions(cities)
     sources = [city.source for city in cities]
-    own = ConfigDict(config.to_dict())
-    own.eval.features = cities_lib.shared_features(sources, config.eval.features)
-    own.eval.baselines = _shared_baselines(config, sources)
-    own.eval.tables = ()  # ids of regions may be the same in another city
-    parts = [feature_sets.gather(own, encoders, city) for city in cities]
+    shared = dataclasses.replace(
+        eval_settings,
+        features=cities_lib.shared_features(sources, eval_settings.features),
+        baselines=_shared_baselines(eval_settings.baselines, sources),
+        tables=(),  # ids of regions may be the same in another city
+        protocols=tuple(p for p in eval_settings.protocols if p != "finetune")
+        or ("linear",),
+    )
+    parts = [feature_sets.gather(config, shared, encoders, city) for city in cities]
     methods = cities_lib.joined([part.methods for part in parts])
     labels = cities_lib.shared_labels([_labelled(city) for city in cities])
     found = tasks.evaluate(
         methods,
         labels,
         {"city": by_city([split.fold for split in splits])},
-        tasks=[name for name in config.eval.tasks if name in labels],
-        protocols=[p for p in config.eval.protocols if p != "finetune"] or ["linear"],
-        strengths=config.eval.strengths,
-        seed=config.eval.seed,
-        certainty=_certainty(config, cities),
+        dataclasses.replace(
+            shared, tasks=tuple(name for name in eval_settings.tasks if name in labels)
+        ),
+        certainty=_certainty(eval_settings, cities),
     )
     references = {m: [o for o in methods if o != m] for m in parts[0].own}
     carried = [m for name in encoders for m in methods if m.startswith(f"{name} ")]
     section = {
         "names": [source.manifest.city for source in sources],
         **report_json.report_json(found, references=references),
-        "transfer": _transfer(config, found, carried, methods, labels, splits),
+        "transfer": _transfer(shared, found, carried, methods, labels, splits),
     }
     return section, report.table(found, references=references)
 
@@ -103,12 +110,12 @@ def _tell_of_shared_regions(cities: Sequence[City]) -> None:
 
 
 def _shared_baselines(
-    config: ConfigDict, sources: Sequence[RecordSource]
-) -> tuple[str, ...]:
+    names: Sequence[Baseline], sources: Sequence[RecordSource]
+) -> tuple[Baseline, ...]:
     first = sources[0].manifest.categories
     one_list = all(source.manifest.categories == first for source in sources)
     allowed = SHARED + (SHARED_BY_CATEGORIES if one_list else ())
-    return tuple(name for name in config.eval.baselines if name in allowed)
+    return tuple(name for name in names if name in allowed)
 
 
 def _labelled(city: City) -> cities_lib.Labels:
@@ -116,7 +123,7 @@ def _labelled(city: City) -> cities_lib.Labels:
     return {name: (known[name], of) for name, of in city.regions.labels.items()}
 
 
-def _certainty(config: ConfigDict, cities: Sequence[City]) -> Certainty:
+def _certainty(eval_settings: EvalSettings, cities: Sequence[City]) -> Certainty:
     """Blocks and places of all cities, none of which meet."""
     blocks, last = [], 0
     for city in cities:
@@ -130,12 +137,14 @@ def _certainty(config: ConfigDict, cities: Sequence[City]) -> Certainty:
             [places_m + index * APART_M for index, places_m in enumerate(centres_m)]
         )
     return Certainty(
-        block=np.concatenate(blocks), centre_m=centre_m, **config.eval.certainty
+        block=np.concatenate(blocks),
+        settings=eval_settings.certainty,
+        centre_m=centre_m,
     )
 
 
 def _transfer(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
     found: Report,
     carried: Sequence[str],
     methods: Mapping[str, jobs.Method],
@@ -147,8 +156,10 @@ def _transfer(
     On the diagonal a city is tested by heads of its own other blocks.
     """
     city = np.repeat(np.arange(len(splits)), [len(split.fold) for split in splits])
-    protocol = next(p for p in (*config.eval.protocols, "linear") if p != "finetune")
-    job = jobs.Job(methods, (protocol,), config.eval.strengths, seed=config.eval.seed)
+    protocol = eval_settings.protocols[0]
+    job = jobs.Job(
+        methods, (protocol,), eval_settings.strengths, seed=eval_settings.seed
+    )
     checked = {
         name: targets.check(name, *labels[name], len(city)) for name in found.tasks
     }

@@ -17,21 +17,23 @@ import numpy as np
 from jaxtyping import UInt64
 from ml_collections import ConfigDict
 
+from mmgr_jax import settings
 from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.certainty import places
 from mmgr_jax.evaluation.features import baselines, features, health, retrieval
 from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
 from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.evaluation.settings import EvalSettings, Kind, ReadoutSettings
 from mmgr_jax.store import checkpoint
 
 MAIN = "MMGR"
 RANDOM = "random"
 IMPORTED = "imported"
 
-KINDS: Mapping[str, tuple[str, ...]] = {
+KINDS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("image",),
     "poi": ("poi",),
     "both": ("image", "poi"),
@@ -42,9 +44,6 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """Kind of features -> what stands side by side in it: of the encoder, or a baseline."""
 
 KINDS_OF_RANDOM = tuple(kind for kind in KINDS if kind != "all")
-
-GROUPS = ("columns", "alike")
-"""Whether heads penalise every column alike, or every group of them."""
 
 ABOUT = {
     "image": "image features of {}",
@@ -101,7 +100,7 @@ class FeatureSets:
     Attributes:
         methods: Name -> what predicts, those of the checkpoint first.
         about: Name -> what it is, in words.
-        own: Methods of the checkpoint, in the order of `config.eval.features`.
+        own: Methods of the checkpoint, in the order of `eval.features`.
         encoded: Encoder -> its features of every kind.
     """
 
@@ -112,17 +111,23 @@ class FeatureSets:
 
 
 def encoders(
-    config: ConfigDict, source: RecordSource, bundle: Path
+    config: ConfigDict, eval_settings: EvalSettings, source: RecordSource, bundle: Path
 ) -> dict[str, inference.Encoder]:
     """The encoders to compare: the checkpoint's, those beside it, and a random one.
+
+    Args:
+        config: Says what the model is, and what is read of it.
+        eval_settings: Names those beside it.
+        source: The records.
+        bundle: The checkpoint.
 
     Raises:
         InputError: If a checkpoint is missing or does not fit the records.
     """
     found = {MAIN: inference.load_encoder(config, bundle, source)}
-    beside = dict(config.eval.checkpoints)
-    if config.eval.imported:
-        beside[IMPORTED] = config.eval.imported
+    beside = dict(eval_settings.checkpoints)
+    if eval_settings.imported:
+        beside[IMPORTED] = eval_settings.imported
     for name, path in beside.items():
         if name in (MAIN, RANDOM):
             raise InputError(
@@ -131,26 +136,26 @@ def encoders(
         with checkpoint.held(path) as other:
             own = inference.as_trained(config, other)
             found[name] = inference.load_encoder(own, other, source)
-    if "random encoder" in config.eval.baselines:
+    if "random encoder" in eval_settings.baselines:
         found[RANDOM] = inference.random_encoder(config, source)
     return found
 
 
 def gather(
-    config: ConfigDict, loaded: Mapping[str, inference.Encoder], city: City
+    config: ConfigDict,
+    eval_settings: EvalSettings,
+    loaded: Mapping[str, inference.Encoder],
+    city: City,
 ) -> FeatureSets:
-    """Features of all regions by every encoder and baseline that `config.eval` names.
+    """Features of all regions by every encoder and baseline that is asked for.
 
     All of them by one readout: what is read around a region for ours is read around it
     for the baselines too.
 
     Raises:
-        InputError: If a kind of features or a baseline is unknown, or a table does not
-            hold every region.
+        InputError: If a table does not hold every region.
     """
-    kinds = tuple(config.eval.features)
-    for kind in kinds:
-        check_kind(kind)
+    kinds = eval_settings.features
     readout = Readout(config, city)
     encoded, methods, about = {}, {}, {}
     for name, encoder in loaded.items():
@@ -161,8 +166,8 @@ def gather(
         for kind in _kinds_of(encoder, [kind for kind in kinds if kind in own]):
             methods[f"{name} {kind}"] = readout.features(encoded[name], kind)
             about[f"{name} {kind}"] = readout.said(ABOUT[kind].format(what))
-    plain, words = _baselines(config, city, readout)
-    for name, path in config.eval.tables:
+    plain, words = _baselines(eval_settings.baselines, city, readout)
+    for name, path in eval_settings.tables:
         if name in methods or name in plain or name in (MAIN, RANDOM):
             raise InputError(
                 f"config.eval.tables: {name!r} is taken; give another name."
@@ -192,11 +197,11 @@ class Readout:
         """Finds the neighbours of every region.
 
         Raises:
-            InputError: If a setting is unknown, or places are needed and not known.
+            InputError: If places are needed and not known.
         """
         self._config, self._city = config, city
-        check_choice("readout.groups", config.readout.groups, GROUPS)
-        self._radii_m = tuple(config.readout.surroundings_m)
+        self.settings = settings.read(ReadoutSettings, config.readout, "readout")
+        self._radii_m = self.settings.surroundings_m
         self._surroundings = Surroundings(city.centre_m, self._radii_m)
         self._plain: dict[str, Features] = {}
 
@@ -210,7 +215,7 @@ class Readout:
             edges=encoder.reads_edges,
         )
 
-    def features(self, encoded: Extracted, kind: str) -> Features:
+    def features(self, encoded: Extracted, kind: Kind) -> Features:
         """One of `KINDS` with its surroundings, as heads are given it."""
         parts = [encoded[part] for part in KINDS[kind] if part in encoded]
         held = {name for part in parts for name, _ in part.groups}
@@ -234,7 +239,7 @@ class Readout:
     def around(self, own: Features) -> Features:
         """Features with those of the surroundings, in groups as configured."""
         added = self._surroundings.added(own)
-        if self._config.readout.groups == "columns":
+        if self.settings.groups == "columns":
             return dataclasses.replace(
                 added, groups=(("features", added.num_features),)
             )
@@ -245,12 +250,6 @@ class Readout:
         if not self._radii_m:
             return what
         return f"{what}; and the mean of the regions within {self._radii_m[-1]:g} m"
-
-
-def check_kind(kind: str) -> None:
-    """Raises InputError if there is no such kind of features."""
-    if kind not in KINDS:
-        raise InputError(f"features={kind!r} is unknown; allowed: {', '.join(KINDS)}.")
 
 
 def measure_health(
@@ -303,13 +302,11 @@ def _kinds_of(encoder: inference.Encoder, kinds: Sequence[str]) -> tuple[str, ..
 
 
 def _baselines(
-    config: ConfigDict, city: City, readout: Readout
+    names: Sequence[str], city: City, readout: Readout
 ) -> tuple[dict[str, jobs.Method], dict[str, str]]:
     """Methods that need no encoder, and what they are."""
-    for name in config.eval.baselines:
-        check_choice("eval.baselines", name, tuple(baselines.BASELINES))
     methods, words = {}, {}
-    for name in config.eval.baselines:
+    for name in names:
         baseline = baselines.BASELINES[name]
         if baseline.needs == "encoder":
             continue

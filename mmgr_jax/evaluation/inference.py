@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import settings
+from mmgr_jax import run_settings, settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data import pipeline
@@ -24,8 +24,9 @@ from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation.settings import ReadoutSettings
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, identity, warm_start
@@ -55,17 +56,6 @@ class Encoder:
     variables: Tree
     size_px: int
     parts: tuple[str, ...] = ()
-
-
-READOUTS = ("pooled", "stages")
-"""What is read of images: the pooled feature of the paper, or mean and deviation of
-every stage's map."""
-
-
-def check_readout(name: str) -> str:
-    """The readout, if there is one of this name; else raises InputError."""
-    check_choice("readout.image", name, READOUTS)
-    return name
 
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
@@ -128,11 +118,12 @@ def _fresh(
     given = settings.read(ModelSettings, config.model, "model")
     augment = settings.read(AugmentSettings, config.augment, "augment")
     devices = settings.read(MeshSettings, config.mesh, "mesh")
+    run = run_settings.read(config)
     table = locked.read_table(given.image_encoder, source)
     metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
     model = start.build_model(given, metadata, vectors, table_features=table)
     mesh = sharding.local_mesh(devices)
-    init_key, _ = start.keys(config.seed)
+    init_key, _ = start.keys(run.seed)
     num_slots = pipeline.poi_slots(source, None)
 
     def init() -> Tree:
@@ -147,8 +138,8 @@ def _fresh(
         augment=augment,
         data=settings.read(DataSettings, config.data, "data"),
         mesh=devices,
-        seed=config.seed,
-        workdir=Path(config.workdir),
+        seed=run.seed,
+        workdir=Path(run.workdir),
     )
     return model, mesh, init, tower
 
@@ -202,7 +193,7 @@ def encoder(
             features of a locked tower then stands its hidden layer, where the POIs'
             teaching lies.
     """
-    every_stage = check_readout(readout) == "stages"
+    every_stage = readout == "stages"
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
 
     def encode_image(
@@ -263,7 +254,8 @@ def _encoder(
     adapted: bool = True,
 ) -> Encoder:
     """The encoder of a model as a config reads it; `tower` is its locked one."""
-    readout, kept = check_readout(config.readout.image), None
+    readout = settings.read(ReadoutSettings, config.readout, "readout").image
+    kept = None
     every_stage = readout == "stages"
     if tower and (model.reads_table or not (every_stage or tower.kept_views)):
         kept = tower.found(towers.own_variables(variables))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__
+from mmgr_jax import __version__, run_settings, settings
 from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import open_source
@@ -27,6 +28,7 @@ from mmgr_jax.evaluation import (
     run,
 )
 from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.settings import EmbedSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.store import checkpoint
 
@@ -41,14 +43,18 @@ def embed(config: ConfigDict) -> Path:
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
     """
+    embed_settings = settings.read(EmbedSettings, config.embed, "embed")
+    top = run_settings.read(config)
     with (  # a training or a build beside this takes neither away
         locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
-        checkpoint.held(config.checkpoint or config.workdir) as bundle,
+        checkpoint.held(top.to_load) as bundle,
     ):
-        return _embed(config, bundle)
+        return _embed(config, embed_settings, bundle, Path(top.workdir))
 
 
-def _embed(config: ConfigDict, bundle: Path) -> Path:
+def _embed(
+    config: ConfigDict, embed_settings: EmbedSettings, bundle: Path, workdir: Path
+) -> Path:
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
     city = feature_sets.City.of(open_source(config))
@@ -58,8 +64,7 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map. Give config.released.centres and import again."
         )
-    kind = config.embed.features
-    feature_sets.check_kind(kind)
+    kind = embed_settings.features
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
     read = readout.features(readout.encoded(encoder), kind)
@@ -67,9 +72,9 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
     made_by = provenance.features(config, encoder)
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
-    found, fold = _heads(config, city, made_by, read)
+    found, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
 
-    folder = Path(config.workdir) / FOLDER
+    folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     labels = run.labelled(city.source, city.regions)
     columns = {}
@@ -79,7 +84,7 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
         columns |= writers.columns(task, predictor.label, truth, said.value)
         columns |= writers.interval_columns(task, predictor.label, said.low, said.high)
         columns[f"{task}_unlike"] = said.unlike
-        _draw(config, folder, city, task, predictor.label, truth, said)
+        _draw(embed_settings.dpi, folder, city, task, predictor.label, truth, said)
     table = folder / "embeddings.parquet"
     writers.write_embeddings(
         table,
@@ -93,7 +98,7 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
             "features": kind,
             "made_by": made_by,
             "records": dict(city.source.identity),
-            "readout": config.readout.to_dict(),
+            "readout": dataclasses.asdict(readout.settings),
             "groups": [list(group) for group in read.groups],
             "checkpoint": str(bundle),
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
@@ -109,7 +114,9 @@ def _embed(config: ConfigDict, bundle: Path) -> Path:
 
 
 def _heads(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
+    embed_settings: EmbedSettings,
+    workdir: Path,
     city: feature_sets.City,
     features: Mapping[str, Any],
     embeddings: Features,
@@ -120,56 +127,53 @@ def _heads(
     readout or of labels before the records changed; of a folder that the config names
     such are refused.
     """
-    own = config.embed.heads is None
-    folder = Path(config.embed.heads or _own_heads(config))
+    own = embed_settings.heads is None
+    folder = Path(embed_settings.heads or workdir / run.FOLDER / kept_heads.FOLDER)
     if own and not kept_heads.exists(folder):
         log.info("no heads in %s yet: they are trained now", folder)
-        return _trained_now(config, city, embeddings)
+        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
     try:
         found = kept_heads.load(
             folder,
-            config.embed.features,
+            embed_settings.features,
             features=features,
-            tasks=config.eval.tasks,
+            tasks=eval_settings.tasks,
         )
         found.refuse_stale(city, folder)
     except InputError as error:
         if not own:
             raise
         log.warning("%s They are trained now, for these maps alone.", error)
-        return _trained_now(config, city, embeddings)
+        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
     fold = found.fold_of(city)
     if fold is None:
         log.info("the heads have learnt from other regions: none of these is theirs")
     return found.predictors, fold
 
 
-def _own_heads(config: ConfigDict) -> Path:
-    return Path(config.workdir) / run.FOLDER / kept_heads.FOLDER
-
-
 def _trained_now(
-    config: ConfigDict, city: feature_sets.City, embeddings: Features
+    eval_settings: EvalSettings,
+    kind: Kind,
+    city: feature_sets.City,
+    embeddings: Features,
 ) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
-    kind, split = config.embed.features, _split(config, city)
+    split = _split(eval_settings, city)
     method = f"{feature_sets.MAIN} {kind}"
     report = tasks.evaluate(
         {method: embeddings},
         run.labelled(city.source, city.regions),
         {"block": split},
-        tasks=config.eval.tasks,
-        protocols=config.eval.protocols[:1],
-        strengths=config.eval.strengths,
+        dataclasses.replace(eval_settings, protocols=eval_settings.protocols[:1]),
         keep=(method,),
     )
     found = run.predictors_of(report, {method: embeddings}, city, split)
     return {task: kinds[kind] for task, kinds in found.items()}, split.fold
 
 
-def _split(config: ConfigDict, city: feature_sets.City) -> run.splits.Split:
-    """The split that the heads were kept under: the first of `config.eval.splits`."""
+def _split(eval_settings: EvalSettings, city: feature_sets.City) -> run.splits.Split:
+    """The split that the heads were kept under: the first of `eval.splits`."""
     chosen = run.choose_splits(
-        config, city.source, city.regions, config.eval.splits[:1]
+        eval_settings, city.source, city.regions, eval_settings.splits[:1]
     )
     return next(iter(chosen.values()))
 
@@ -188,7 +192,7 @@ def _truth(
 
 
 def _draw(
-    config: ConfigDict,
+    dpi: int,
     folder: Path,
     city: feature_sets.City,
     task: str,
@@ -205,7 +209,7 @@ def _draw(
         prediction=said.value,
         label=label,
         task=task,
-        dpi=config.embed.dpi,
+        dpi=dpi,
     )
     drawn = []
     if np.isfinite(truth).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import platform
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__
+from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents, schema
 from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.settings import EvalSettings, ReadoutSettings
 from mmgr_jax.report import report_json
 from mmgr_jax.store import checkpoint, identity
 
@@ -24,6 +26,7 @@ PACKAGES = ("jax", "flax", "orbax-checkpoint", "numpy", "scipy")
 
 def of(
     config: ConfigDict,
+    eval_settings: EvalSettings,
     city: City,
     bundle: Path,
     encoders: Mapping[str, inference.Encoder],
@@ -33,6 +36,7 @@ def of(
 
     Args:
         config: Of the evaluation; of what decides weights the checkpoint's is told.
+        eval_settings: How it is done.
         city: What is evaluated.
         bundle: The checkpoint.
         encoders: Those that are compared.
@@ -53,7 +57,7 @@ def of(
         "checkpoint": str(bundle),
         "training_seed": trained.config.get("seed"),
         "config": trained_config(config, trained),
-        "settings": config.eval.to_dict(),
+        "settings": dataclasses.asdict(eval_settings),
         "made_by": dict(made_by),
         "trained_on": dict(trained.identity),
         "history": list(trained.history),
@@ -62,7 +66,7 @@ def of(
             name: {"from": of.name, "weights": identity.of_weights(of.variables)}
             for name, of in encoders.items()
         },
-        "tables": {name: contents.of_file(path) for name, path in config.eval.tables},
+        "tables": {name: contents.of_file(path) for name, path in eval_settings.tables},
         "data": {
             "city": manifest.city,
             "crs": manifest.crs,
@@ -90,11 +94,12 @@ def features(config: ConfigDict, encoder: inference.Encoder) -> dict[str, Any]:
         config: Says the type of the model as it encodes, and what is read of it.
         encoder: Has the weights, and the side of the images it takes.
     """
+    readout = settings.read(ReadoutSettings, config.readout, "readout")
     return {
         "weights": identity.of_weights(encoder.variables),
         "model.dtype": config.model.dtype,
         "augment.size_px": encoder.size_px,
-        **identity.flat({"readout": config.readout.to_dict()}),
+        **identity.flat({"readout": dataclasses.asdict(readout)}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from ml_collections import ConfigDict
 
+from mmgr_jax import run_settings, settings
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
@@ -28,7 +30,8 @@ from mmgr_jax.evaluation.design import splits, targets
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
-from mmgr_jax.evaluation.trials import curves, tasks
+from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
+from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
 from mmgr_jax.evaluation.trials.scores import Certainty
 from mmgr_jax.report import report, report_file, report_json
@@ -48,30 +51,44 @@ def evaluate(config: ConfigDict) -> Report:
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
     """
+    run, eval_settings = run_settings.read(config), read(config)
     # A training or a build beside this takes neither away.
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
         city = feature_sets.City.of(open_source(config))
-        with checkpoint.held(config.checkpoint or config.workdir) as bundle:
-            return _evaluate(config, city, bundle)
+        with checkpoint.held(run.to_load) as bundle:
+            folder = Path(run.workdir) / FOLDER
+            return _evaluate(config, eval_settings, city, bundle, folder)
 
 
-def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Report:
+def read(config: ConfigDict) -> EvalSettings:
+    """The section `eval`."""
+    return settings.read(EvalSettings, config.eval, "eval")
+
+
+def _evaluate(
+    config: ConfigDict,
+    eval_settings: EvalSettings,
+    city: feature_sets.City,
+    bundle: Path,
+    folder: Path,
+) -> Report:
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
-    given_splits = choose_splits(config, city.source, city.regions, config.eval.splits)
-    encoders = feature_sets.encoders(config, city.source, bundle)
-    sets = feature_sets.gather(config, encoders, city)
+    given_splits = choose_splits(
+        eval_settings, city.source, city.regions, eval_settings.splits
+    )
+    encoders = feature_sets.encoders(config, eval_settings, city.source, bundle)
+    sets = feature_sets.gather(config, eval_settings, encoders, city)
     found = tasks.evaluate(
         sets.methods,
         labelled(city.source, city.regions),
         given_splits,
-        certainty=_certainty(config, city, sets.own),
-        label_curves=_curves(config, sets),
-        tuners=tuning.tuners(config, encoders, city, tuple(sets.methods)),
+        eval_settings,
+        certainty=_certainty(eval_settings, city, sets.own),
+        label_curves=_curves(eval_settings.curves, sets),
+        tuners=tuning.tuners(eval_settings, encoders, city, tuple(sets.methods)),
         keep=sets.own,
-        **_head_options(config),
     )
-    folder = Path(config.workdir) / FOLDER
     first = next(iter(given_splits.values()))
     made_by = provenance.features(config, encoders[feature_sets.MAIN])
     kept_heads.save(
@@ -84,7 +101,7 @@ def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Repo
     )
     references = _references(sets)
     content = {
-        **provenance.of(config, city, bundle, encoders, made_by),
+        **provenance.of(config, eval_settings, city, bundle, encoders, made_by),
         "methods": {
             name: {"about": sets.about[name], "num_features": _width(of)}
             for name, of in sets.methods.items()
@@ -107,8 +124,8 @@ def _evaluate(config: ConfigDict, city: feature_sets.City, bundle: Path) -> Repo
             report.table(found, references=references),
         ]
     )
-    if config.eval.other_records:
-        content["cities"], more = _across(config, encoders, city)
+    if eval_settings.other_records:
+        content["cities"], more = _across(config, eval_settings, encoders, city)
         table += f"\n\n{more}"
     _write(folder, content, table)
     return found
@@ -147,12 +164,12 @@ def labelled(
 
 
 def choose_splits(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
     source: RecordSource,
     regions: features.Regions,
     kinds: Sequence[str],
 ) -> dict[str, splits.Split]:
-    """The splits of the records, or those that `config.eval` asks for instead."""
+    """The splits of the records, or those that are asked for instead."""
     if not source.manifest.crs and tuple(kinds) != ("random",):
         log.warning(
             "%s: the records do not say where the regions lie, so there is no spatial "
@@ -167,54 +184,52 @@ def choose_splits(
         geometry_wkb=regions.geometry_wkb,
         stored=folds.read(source.records_dir, source.manifest, regions.region_ids),
         meanings=source.manifest.splits,
-        num_folds=config.eval.num_folds,
-        buffer_m=config.eval.buffer_m,
-        seed=config.eval.seed,
+        num_folds=eval_settings.num_folds,
+        buffer_m=eval_settings.buffer_m,
+        seed=eval_settings.seed,
     )
 
 
 def _across(
     config: ConfigDict,
+    eval_settings: EvalSettings,
     encoders: Mapping[str, inference.Encoder],
     home: feature_sets.City,
 ) -> tuple[dict[str, Any], str]:
     others = [
         feature_sets.City.of(RecordSource(folder, cache_mib=config.data.cache_mib))
-        for folder in config.eval.other_records
+        for folder in eval_settings.other_records
     ]
     inner = [
-        next(iter(choose_splits(config, of.source, of.regions, ("block",)).values()))
+        next(
+            iter(
+                choose_splits(eval_settings, of.source, of.regions, ("block",)).values()
+            )
+        )
         for of in (home, *others)
     ]
-    return across.compare(config, encoders, home, others, inner)
-
-
-def _head_options(config: ConfigDict) -> dict[str, Any]:
-    names = ("tasks", "protocols", "strengths", "seed")
-    return {name: config.eval[name] for name in names}
+    return across.compare(config, eval_settings, encoders, home, others, inner)
 
 
 def _certainty(
-    config: ConfigDict, city: feature_sets.City, covered: Sequence[str]
+    eval_settings: EvalSettings, city: feature_sets.City, covered: Sequence[str]
 ) -> Certainty:
     return Certainty(
         block=city.regions.block_id,
+        settings=eval_settings.certainty,
         centre_m=city.centre_m,
         covered=covered,
-        **config.eval.certainty,
     )
 
 
 def _curves(
-    config: ConfigDict, sets: feature_sets.FeatureSets
-) -> curves.Options | None:
+    eval_settings: CurveSettings, sets: feature_sets.FeatureSets
+) -> CurveSettings | None:
     """Whose label curves to draw: those asked for that there are."""
-    options = config.eval.curves.to_dict()
-    wanted = options.pop("methods")
-    options["methods"] = [name for name in wanted if name in sets.methods]
-    if not options["methods"] or not (options["num_labels"] or options["fractions"]):
+    methods = tuple(name for name in eval_settings.methods if name in sets.methods)
+    if not methods or not (eval_settings.num_labels or eval_settings.fractions):
         return None
-    return curves.Options(**options)
+    return dataclasses.replace(eval_settings, methods=methods)
 
 
 def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:

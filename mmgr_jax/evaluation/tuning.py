@@ -8,7 +8,6 @@ from typing import cast
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
@@ -16,22 +15,23 @@ from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.feature_sets import City
 from mmgr_jax.evaluation.heads import finetune, jobs, protocols
+from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.models.mmgr import MMGR
 from mmgr_jax.typing import Tree
 
 
 def tuners(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
     encoders: Mapping[str, inference.Encoder],
     city: City,
     methods: Sequence[str],
 ) -> dict[str, jobs.Tuner]:
     """Method -> its training as a whole, for "<encoder> image" of every encoder.
 
-    Empty where `config.eval.protocols` does not ask for it: it takes minutes to hours
+    Empty where `eval.protocols` does not ask for it: it takes minutes to hours
     where frozen features take seconds.
     """
-    if "finetune" not in config.eval.protocols:
+    if "finetune" not in eval_settings.protocols:
         return {}
     tables = [name for name, of in encoders.items() if of.model.reads_table]
     if tables:
@@ -42,14 +42,14 @@ def tuners(
     read = functools.partial(city.source.read, image=True)
     tiles = np.stack([of["image"] for rows in city.source.parts() for of in read(rows)])
     return {
-        f"{name} image": functools.partial(_tune, config, encoder, tiles)
+        f"{name} image": functools.partial(_tune, eval_settings, encoder, tiles)
         for name, encoder in encoders.items()
         if f"{name} image" in methods
     }
 
 
 def _tune(
-    config: ConfigDict,
+    eval_settings: EvalSettings,
     encoder: inference.Encoder,
     tiles: np.ndarray,
     target: Target,
@@ -61,11 +61,11 @@ def _tune(
         tiles,
         target,
         cells,
+        eval_settings.finetune,
         size_px=encoder.size_px,
         mean=encoder.model.image_encoder.pixel_mean,
         std=encoder.model.image_encoder.pixel_std,
-        seed=config.eval.seed,
-        **config.eval.finetune,
+        seed=eval_settings.seed,
     )
 
 

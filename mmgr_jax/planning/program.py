@@ -20,7 +20,7 @@ from mmgr_jax.models import start
 from mmgr_jax.planning import traffic
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment
-from mmgr_jax.train.settings import RunSettings
+from mmgr_jax.train.settings import TrainingSettings
 
 # The compiler refuses early where temporaries alone are too much, and late elsewhere.
 _REFUSED = (
@@ -134,7 +134,7 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.S
         category_dim=records.category_dim,
     )
     return experiment.build_step(
-        RunSettings.of(config),
+        TrainingSettings.of(config),
         mesh,
         metadata,
         num_regions=records.num_regions,

@@ -26,7 +26,7 @@ from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import locked, towers
 from mmgr_jax.train import agreement, durations, optim
 from mmgr_jax.train import step as train_step
-from mmgr_jax.train.settings import RunSettings
+from mmgr_jax.train.settings import TrainingSettings
 from mmgr_jax.typing import Batch
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Experiment:
         tower: The locked image encoder; None for one that learns.
     """
 
-    settings: RunSettings
+    settings: TrainingSettings
     workdir: Path
     source: RecordSource
     mesh: jax.sharding.Mesh
@@ -147,7 +147,7 @@ def build(config: ConfigDict) -> Experiment:
         InputError: If the records are missing or a setting does not fit.
     """
     agreement.agree(config.to_dict())
-    settings = RunSettings.of(config)
+    settings = TrainingSettings.of(config)
     data = settings.data
     mesh = sharding.make_mesh(settings.mesh)
     sharding.check_batch(mesh, data.batch_size, settings.train.microbatch_size)
@@ -223,7 +223,7 @@ def build(config: ConfigDict) -> Experiment:
 
 
 def build_step(
-    settings: RunSettings,
+    settings: TrainingSettings,
     mesh: jax.sharding.Mesh,
     metadata: checkpoint.Metadata,
     *,
@@ -299,7 +299,7 @@ def build_step(
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
 
 
-def _to_steps(settings: RunSettings, num_regions: int) -> functools.partial[int]:
+def _to_steps(settings: TrainingSettings, num_regions: int) -> functools.partial[int]:
     """(duration, key) -> steps, for this run's batches and length."""
     batch_size, total = settings.data.batch_size, settings.train.total
     to_steps = functools.partial(
@@ -317,7 +317,7 @@ def _to_steps(settings: RunSettings, num_regions: int) -> functools.partial[int]
 
 
 def _warm(
-    settings: RunSettings, metadata: checkpoint.Metadata, state: TrainState
+    settings: TrainingSettings, metadata: checkpoint.Metadata, state: TrainState
 ) -> TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
     _tell_of_random_tower(settings)
@@ -333,7 +333,7 @@ def _warm(
     return dataclasses.replace(state, **variables)
 
 
-def _tell_of_random_tower(settings: RunSettings) -> None:
+def _tell_of_random_tower(settings: TrainingSettings) -> None:
     """Says so where a tower is locked that nobody has trained."""
     encoder, init = settings.model.image_encoder, settings.init
     if encoder.get("train") != "none" or encoder["name"] == locked.TABLE:

@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from mmgr_jax import run_settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
@@ -80,7 +81,7 @@ class TrainSettings(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class RunSettings:
+class TrainingSettings:
     """What of a config a training run reads, but for its folders.
 
     Attributes:
@@ -108,7 +109,7 @@ class RunSettings:
     sharding: ShardingSettings
 
     @classmethod
-    def of(cls, config: ConfigDict) -> RunSettings:
+    def of(cls, config: ConfigDict) -> TrainingSettings:
         """The sections of a config, each read and checked.
 
         Raises:
@@ -119,4 +120,4 @@ class RunSettings:
         sections = {
             name: read(kind, config[name], name) for name, kind in kinds.items()
         }
-        return cls(seed=config.seed, **sections)
+        return cls(seed=run_settings.read(config).seed, **sections)

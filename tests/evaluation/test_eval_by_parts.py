@@ -12,7 +12,6 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design import grid, splits, targets
 from mmgr_jax.evaluation.heads import by_parts, knn, protocols
 
@@ -203,12 +202,6 @@ def test_heads_that_are_kept_repeat_their_predictions():
         np.testing.assert_allclose(
             head.predict(x), fits.prediction[index], rtol=1e-3, atol=1e-4
         )
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_bad_numbers_of_labels_are_refused(number):
-    with pytest.raises(InputError, match=r"curves.num_labels names .* from 2 on"):
-        grid.few(small_labels.split(40), np.ones(40, bool), num_labels=number)
 
 
 def test_more_labels_than_there_are_are_left_out_aloud(caplog):

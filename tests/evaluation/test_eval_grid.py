@@ -231,14 +231,6 @@ def test_chunks_hold_every_cell_once_and_similar_sizes():
         assert len(part) * within.max() * 2**20 <= subsets.CHUNK_BYTES or len(part) == 1
 
 
-def test_strengths_that_are_none_are_refused():
-    x, hidden = small_labels.features()
-    target = small_labels.target("count", hidden)
-    for strengths in ((), (0.0, 1.0)):
-        with pytest.raises(InputError, match="config.eval.strengths"):
-            linear.fit(x, target, _cells(target), strengths=strengths)
-
-
 def test_roomy_sizes_are_few_and_hardly_larger():
     sizes = np.arange(1, 5000)
     roomy = np.array([subsets.roomy(int(size)) for size in sizes])

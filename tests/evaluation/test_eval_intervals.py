@@ -9,6 +9,7 @@ from scipy import stats
 from mmgr_jax.data.schema import Label
 from mmgr_jax.evaluation.certainty import intervals, metrics
 from mmgr_jax.evaluation.design import targets
+from mmgr_jax.evaluation.settings import CertaintySettings
 from mmgr_jax.evaluation.trials import scores
 
 BLOCKS = np.repeat(np.arange(12) * 7, np.arange(1, 13))  # 1 to 12 regions each
@@ -162,7 +163,7 @@ def _judge(num_blocks, num_resamples=400):
     block = np.repeat(np.arange(num_blocks), 2)
     truth = np.zeros(len(block))
     target = targets.Target(Label("scalar", "1"), truth, truth == 0, log=False)
-    certainty = scores.Certainty(block=block, num_resamples=num_resamples)
+    certainty = scores.Certainty(block, CertaintySettings(num_resamples=num_resamples))
     return scores.Judge(target, block, certainty)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.heads import jobs
@@ -18,7 +17,7 @@ NUM_REGIONS = 60
 def job():
     features = np.random.default_rng(0).normal(size=(NUM_REGIONS, 5))
     methods = dict(mean=None, image=features.astype(np.float32))
-    return jobs.Job(methods, ("linear", "knn"), (0.1, 10.0), keep=("image",))
+    return jobs.Job(methods, ("linear", "knn"), (0.1, 10.0), 0, keep=("image",))
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +72,8 @@ def test_processes_find_what_is_found_here(job, calls, monkeypatch):
 
 def test_an_error_of_a_process_is_the_error_of_the_caller(job, calls, monkeypatch):
     monkeypatch.setattr(jobs, "WORTH_S", 0.0)
-    wrong = dataclasses.replace(job, strengths=(-1.0,))
-    with pytest.raises(InputError, match="config.eval.strengths"):
+    wrong = dataclasses.replace(job, strengths=("many",))
+    with pytest.raises(ValueError, match="could not convert string to float: 'many'"):
         list(wrong.fits(calls))
 
 

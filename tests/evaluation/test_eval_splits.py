@@ -94,14 +94,6 @@ def test_each_city_is_tested_by_the_others():
         splits.by_city(inner[:1])
 
 
-@pytest.mark.parametrize("kinds", [(), ("chequered",)])
-def test_unknown_splits_are_refused(city, kinds):
-    with pytest.raises(
-        InputError, match=r"config.eval.splits is .*allowed: block, ran"
-    ):
-        splits.choose(kinds, **city)
-
-
 @pytest.mark.parametrize("buffer_m", [1.0, 100.0, 250.0])
 def test_regions_within_the_buffer_take_no_part(city, buffer_m):
     """Pair by pair: outlines within the buffer."""

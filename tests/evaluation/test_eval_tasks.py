@@ -21,6 +21,11 @@ from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import protocols
+from mmgr_jax.evaluation.settings import (
+    CertaintySettings,
+    CurveSettings,
+    EvalSettings,
+)
 from mmgr_jax.evaluation.trials import curves, scores, tasks
 from mmgr_jax.report import report as report_lib
 from mmgr_jax.report import report_json
@@ -28,6 +33,7 @@ from mmgr_jax.report import report_json
 SIDE = 18
 NUM_REGIONS = SIDE * SIDE
 SETTINGS = dict(strengths=(1e-1, 10.0, 1e3))
+ASKED = ("tasks", "protocols", "seed", "strengths")
 POPULATION = Label("count", "persons", year=2020)
 FUNCTION = Label("share", "1", classes=("water", "forest", "residential"))
 
@@ -74,7 +80,9 @@ def _json(report):
 def _evaluate(city, **changed):
     given = {name: city[name] for name in ("methods", "labels", "given_splits")}
     given |= {name: changed.pop(name) for name in list(changed) if name in given}
-    return tasks.evaluate(**given, **{**SETTINGS, **changed})
+    asked = {name: changed.pop(name) for name in list(changed) if name in ASKED}
+    settings = EvalSettings(**dict(SETTINGS, protocols=("linear",)) | asked)
+    return tasks.evaluate(**given, eval_settings=settings, **changed)
 
 
 def test_every_region_is_predicted_by_the_heads_that_did_not_see_it(city, report):
@@ -298,12 +306,6 @@ def test_a_region_without_features_is_an_error_not_a_smaller_sample(city):
         _evaluate(city, methods=dict(image=Features.of("image", features[1:])))
 
 
-@pytest.mark.parametrize("strengths", [(), (0.0, 1.0)])
-def test_strengths_must_be_positive(city, strengths):
-    with pytest.raises(InputError, match=r"config\.eval\.strengths"):
-        _evaluate(city, strengths=strengths)
-
-
 def test_an_empty_list_of_methods_is_an_error(city):
     with pytest.raises(InputError, match="methods is empty"):
         _evaluate(city, methods={})
@@ -331,8 +333,8 @@ def certain(city):
     row, column = city["place"].T.astype(int)
     certainty = scores.Certainty(
         block=row // 3 * 6 + column // 3,
+        settings=CertaintySettings(num_resamples=200),
         centre_m=100.0 * city["place"],
-        num_resamples=200,
         covered=("image",),
     )
     return _evaluate(
@@ -458,8 +460,8 @@ def test_a_rule_sees_the_labels_of_its_round_and_no_other(city):
 
 
 def test_curves_end_where_all_labels_are_and_rise_towards_it(city, report):
-    options = curves.Options(
-        methods=("image", "mean"), fractions=(0.1, 0.3, 1.0), num_seeds=3
+    options = CurveSettings(
+        methods=("image", "mean"), num_labels=(), fractions=(0.1, 0.3, 1.0)
     )
     found = _evaluate(city, tasks=("population",), label_curves=options)
     points = found.tasks["population"].curves["image"]
@@ -478,7 +480,7 @@ def test_curves_end_where_all_labels_are_and_rise_towards_it(city, report):
 def test_fractions_are_fitted_as_ever_beside_numbers(city):
     split = city["given_splits"]["block"]
     target = targets.check("function", *city["labels"]["function"], NUM_REGIONS)
-    options = curves.Options(
+    options = CurveSettings(
         methods=("image",), num_labels=(10,), fractions=(0.1, 0.3, 1.0), num_seeds=2
     )
     few, parts = curves.stages(target, split, options)
@@ -489,20 +491,22 @@ def test_fractions_are_fitted_as_ever_beside_numbers(city):
     np.testing.assert_array_equal(parts.cells.validation, fewer.validation)
     assert parts.cells.parts is None and few.cells.parts is not None
     assert curves.by_parts(parts) is parts
-    only = curves.Options(methods=("image",), fractions=(1.0,))
+    only = CurveSettings(methods=("image",), num_labels=(), fractions=(1.0,))
     assert curves.stages(target, split, only) == []
 
 
 def test_curves_of_few_labels_have_intervals_and_paired_differences(city):
     row, column = city["place"].T.astype(int)
-    certainty = scores.Certainty(block=row // 3 * 6 + column // 3, num_resamples=60)
+    certainty = scores.Certainty(
+        row // 3 * 6 + column // 3, CertaintySettings(num_resamples=60)
+    )
     seen = []
 
     def rule(values, train, validation):
         seen.append((train, validation))
         return np.full(values.shape, values[train | validation].mean()), None
 
-    options = curves.Options(
+    options = CurveSettings(
         methods=("image", "mean", "rule"), num_labels=(10, 30, 300), num_draws=4
     )
     found = _evaluate(
@@ -551,7 +555,7 @@ def test_curves_of_few_labels_have_intervals_and_paired_differences(city):
 
 def test_a_point_of_few_labels_is_the_mean_over_draws_of_heads_fitted_apart(city):
     """The whole way of one point, by protocols and metrics alone."""
-    options = curves.Options(methods=("image",), num_labels=(10,), num_draws=2)
+    options = CurveSettings(methods=("image",), num_labels=(10,), num_draws=2)
     split = city["given_splits"]["block"]
     found = _evaluate(
         city, tasks=("function",), label_curves=options, given_splits=dict(block=split)
@@ -580,7 +584,8 @@ def test_classes_have_probabilities_and_their_own_metrics(city):
     found = _evaluate(
         city, labels=dict(use=(label, largest.astype(np.float32))),
         certainty=scores.Certainty(
-            block=np.arange(NUM_REGIONS) // 9, covered=("image",), num_resamples=50
+            np.arange(NUM_REGIONS) // 9, CertaintySettings(num_resamples=50),
+            covered=("image",),
         ),
     )  # fmt: skip
     task = found.tasks["use"]
@@ -598,8 +603,3 @@ def test_classes_have_probabilities_and_their_own_metrics(city):
         average=None,
     )
     np.testing.assert_allclose(task.classes["image"]["f1"], f1)
-
-
-def test_an_unknown_protocol_lists_those_there_are(city):
-    with pytest.raises(InputError, match="eval.protocols='svm'.*linear.*finetune"):
-        _evaluate(city, protocols=("svm",))

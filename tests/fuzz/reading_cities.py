@@ -5,6 +5,7 @@ what is plain to see of a result.
 """
 
 import contextlib
+import dataclasses
 import functools
 import io
 import sys
@@ -16,21 +17,23 @@ import small_city
 from absl import flags
 
 from configs import common
-from data_prep import build, pois, sources
+from data_prep import build, sources
 from data_prep import check as city_checks
 from data_prep import city as city_lib
-from data_prep import labels as labels_lib
-from data_prep import regions as regions_lib
-from data_prep import sections as sections_lib
-from data_prep.imagery import Imagery
-from data_prep.labels import LabelSource
+from data_prep import settings as settings_lib
+from data_prep.imagery.mosaic import Imagery
 from data_prep.labels import check as label_checks
-from data_prep.pois import assign
+from data_prep.labels import extraction
+from data_prep.labels.settings import LabelSettings
+from data_prep.pois import assign, table
 from data_prep.pois import check as poi_checks
 from data_prep.regions import check as region_checks
+from data_prep.regions import cutting
+from data_prep.regions import tiles as region_tiles
 from mmgr_jax import cli
 from mmgr_jax.data import tiles
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 TABLE = dict(x_column="lon", y_column="lat", crs="EPSG:4326")
 # All cells that images declare are looked at, which may take its time.
@@ -40,24 +43,32 @@ SIDES = (".tfw", ".pgw", ".jgw", ".xml", ".ovr", ".prj", ".msk")
 
 @functools.cache
 def good():
-    """A whole city: its settings as plain dicts."""
+    """A whole city: its settings."""
     folder = Path(tempfile.mkdtemp())
     config = small_city.write(folder)
     config.labels = common.base("x", crs=small_city.CRS).labels
-    return sections_lib.read(config)
+    return settings_lib.read(config)
 
 
 @functools.cache
 def good_imagery():
     """Its imagery, open."""
     grid = dict(crs=small_city.CRS, gsd_m=small_city.GSD_M)
-    return Imagery(**good()["imagery"], **grid)
+    return Imagery(good().imagery, **grid)
 
 
 @functools.cache
 def good_regions():
     """Its regions."""
-    return regions_lib.cut(good_imagery(), small_city.CRS, **good()["regions"])
+    return cutting.cut(good_imagery(), small_city.CRS, good().regions)
+
+
+def changed(**sections):
+    """The settings of the city, some of them others."""
+    given = dataclasses.asdict(good())
+    for name, settings in sections.items():
+        given[name].update(settings)
+    return read(settings_lib.PreparationSettings, given)
 
 
 def refuse(problems):
@@ -73,24 +84,24 @@ def read_imagery(folder, paths="image.*", kind="grid", gsd_m=2.0, **settings):
     """A city of these images: checked, cut into regions, its tiles read."""
     files = [path for path in folder.glob(paths) if path.suffix not in SIDES]
     chosen = [str(path) for path in files] or [str(folder / paths)]
-    sections = dict(good())
-    sections["imagery"] = {**sections["imagery"], "paths": chosen, **settings}
-    sections["regions"] = {**sections["regions"], "kind": kind, "gsd_m": gsd_m}
-    sections["regions"]["max_regions"] = 12
-    city_checks.check(sections)
-    assert sources.files(sections)
+    given = changed(
+        imagery=dict(paths=tuple(chosen), **settings),
+        regions=dict(kind=kind, gsd_m=gsd_m, max_regions=12),
+    )
+    city_checks.check(given)
+    assert sources.files(given)
     grid = dict(crs=small_city.CRS, gsd_m=gsd_m)
-    with Imagery(**sections["imagery"], **grid) as imagery:
+    with Imagery(given.imagery, **grid) as imagery:
         if _cells(imagery) > MOST_CELLS:
             return
         try:
-            city = city_lib.gather(sections, imagery)
+            city = city_lib.gather(given, imagery)
         except InputError as error:
             if "none of" not in str(error):  # POIs elsewhere: the images are read
                 raise
-            regions = regions_lib.cut(imagery, small_city.CRS, **sections["regions"])
+            regions = cutting.cut(imagery, small_city.CRS, given.regions)
             for region in range(min(len(regions), 3)):
-                assert regions_lib.read(imagery, regions, region).shape == (16, 16, 3)
+                assert region_tiles.read(imagery, regions, region).shape == (16, 16, 3)
             return
         chosen = range(min(len(city.regions), 3))
         records = list(city_lib.encoded(city, imagery, chosen, tiles.Writer("png")))
@@ -104,15 +115,15 @@ def _cells(imagery):
 
 
 def read_regions(path, **settings):
-    polygons = dict(path=str(path), layer=None, id_column="id", fit="scale", **settings)
-    section = {**good()["regions"], "kind": "polygons", "polygons": polygons}
-    refuse(region_checks.problems(**section))
-    sources.files({**good(), "regions": section})
-    found = regions_lib.cut(good_imagery(), small_city.CRS, **section)
+    polygons = dict(path=str(path), id_column="id", fit="scale", **settings)
+    given = changed(regions=dict(kind="polygons", polygons=polygons))
+    refuse(region_checks.problems(given.regions))
+    sources.files(given)
+    found = cutting.cut(good_imagery(), small_city.CRS, given.regions)
     assert len(set(found.ids)) == len(found) > 0
     assert np.isfinite(found.bounds_m).all() and (found.area_m2 > 0).all()
     for region in range(min(len(found), 2)):
-        assert regions_lib.read(good_imagery(), found, region).shape == (16, 16, 3)
+        assert region_tiles.read(good_imagery(), found, region).shape == (16, 16, 3)
 
 
 # ---- labels, POIs ----
@@ -127,11 +138,11 @@ def read_label(folder, name, kind, **settings):
     if kind in ("share", "class"):
         said["classes"] = small_city.CLASSES
     extent_deg = (122.99, 31.17, 123.01, 31.19)
-    refuse(label_checks.problems("x", said, extent_deg))
-    sources.files({**good(), "labels": {"x": said}})
+    source = read(LabelSettings, said, "labels.x")
+    refuse(label_checks.problems("x", source, extent_deg))
+    sources.files(dataclasses.replace(good(), labels={"x": source}))
     regions = good_regions()
-    source = LabelSource(**said)
-    values, told = labels_lib.extract("x", source, regions, small_city.CRS)
+    values, told = extraction.extract("x", source, regions, small_city.CRS)
     assert values.dtype == np.float32 and len(values) == len(regions)
     assert not np.isinf(values).any()
     if kind == "count":
@@ -143,15 +154,15 @@ def read_label(folder, name, kind, **settings):
 
 def read_pois(folder, name, **settings):
     """POIs in the regions of the whole city."""
-    said = {**good()["pois"], "crs": None, "parent_column": None}
-    said |= {"path": str(folder / name), **settings}
-    refuse(poi_checks.problems(**said))
-    sources.files({**good(), "pois": said})
-    table = pois.read(**said, city_crs=small_city.CRS)
-    assert len(table) and np.isfinite(table.x_m + table.y_m).all()
-    assert 0 <= table.category.min() <= table.category.max() < len(table.categories)
-    assert len(table.parents) == len(table.categories) == len(set(table.categories))
-    assign.assign(table, good_regions())
+    path = str(folder / name)
+    given = changed(pois=dict(crs=None, parent_column=None, path=path) | settings)
+    refuse(poi_checks.problems(given.pois))
+    sources.files(given)
+    found = table.read(given.pois, city_crs=small_city.CRS)
+    assert len(found) and np.isfinite(found.x_m + found.y_m).all()
+    assert 0 <= found.category.min() <= found.category.max() < len(found.categories)
+    assert len(found.parents) == len(found.categories) == len(set(found.categories))
+    assign.assign(found, good_regions())
 
 
 def read_category_list(folder):
@@ -162,8 +173,7 @@ def read_category_list(folder):
 
 def read_osm_rules(folder):
     """An extract by rules of its own."""
-    rules = {**good()["pois"]["osm"], "table": str(folder / "rules.csv")}
-    read_pois(folder, "city.osm", osm=rules)
+    read_pois(folder, "city.osm", osm=dict(table=str(folder / "rules.csv")))
 
 
 def write_settings(folder, given):
@@ -176,7 +186,8 @@ def write_settings(folder, given):
             elif value not in (None, ()):
                 yield f"--config.{prefix}.{key}={value}"
 
-    told = [line for name, of in given().items() for line in lines(name, of or {})]
+    given = dataclasses.asdict(given())
+    told = [line for name, of in given.items() for line in lines(name, of or {})]
     (folder / "settings.txt").write_text("\n".join(told))
 
 
@@ -197,6 +208,6 @@ def config_of(folder, name, argument):
 
 def read_settings(folder):
     """What a build would do by a command line."""
-    raw = Path(good()["pois"]["path"]).parent
+    raw = Path(good().pois.path).parent
     with contextlib.redirect_stdout(io.StringIO()):
         build.build(config_of(folder, "city", raw), dry_run=True)

@@ -12,21 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import undamaged_results
-from reading_cities import config_of, good
+from reading_cities import changed, config_of
 
-from data_prep import category_embedding, pois
-from data_prep import sections as sections_lib
 from data_prep.category_embedding import text as category_text
+from data_prep.category_embedding import vectors as category_vectors
+from data_prep.category_embedding.settings import TextSettings
+from data_prep.pois.table import PoiTable
 
 
 def read_vectors(folder, name):
     """Vectors of categories and the phrases of a text encoder."""
-    settings = sections_lib.vector_settings(good())
-    settings["method"] = "table"
-    settings["table"] = dict(
-        path=str(folder / name), category_column="category", columns=()
-    )
-    table = pois.PoiTable(
+    given = dict(method="table", table=dict(path=str(folder / name)))
+    settings = changed(category_vectors=given).category_vectors
+    table = PoiTable(
         np.zeros(1),
         np.zeros(1),
         np.zeros(1, np.int32),
@@ -34,11 +32,13 @@ def read_vectors(folder, name):
         ("a", "b"),
         {},
     )
-    vectors = category_embedding.make_vectors(table, **settings)
+    vectors = category_vectors.make(table, settings).vectors
     assert len(vectors) == 2 and np.isfinite(vectors).all()
     said = category_text.phrases(
-        ("cafe", "park"), ("food", "land"), template="{name} ({parent})",
-        template_alone="{name}", path=str(folder / "phrases.csv"),
+        ("cafe", "park"), ("food", "land"),
+        TextSettings(
+            template="{name} ({parent})", phrases=str(folder / "phrases.csv")
+        ),
     )  # fmt: skip
     assert len(said) == 2 and all(said)
 

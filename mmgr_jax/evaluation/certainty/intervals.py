@@ -27,8 +27,9 @@ from jaxtyping import Float, Int
 from scipy import sparse, stats
 
 from mmgr_jax.evaluation.certainty import metrics
+from mmgr_jax.evaluation.settings import CertaintySettings
 
-LEVEL = 0.95
+LEVEL = CertaintySettings().level
 CHUNK = 2_000_000
 """Weights held at a time where a metric needs every region of every resample."""
 

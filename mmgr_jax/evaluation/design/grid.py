@@ -24,7 +24,6 @@ LEAST_TRAIN = 5
 LEAST_VALIDATION = 2
 """Likewise, of the labels that choose."""
 
-LEAST_LABELS = 2
 """One to learn from and one to choose by."""
 
 PARTS = 5
@@ -210,21 +209,13 @@ def few(
     Args:
         split: Who is tested with whom.
         known: Regions that have a label.
-        num_labels: Labels that each head may see.
+        num_labels: Labels that each head may see, 2 and more.
         seeds: Draws of the labels.
 
     Returns:
         The grid, with parts, cells sorted by seed and fold; None where some round has
         no more labels than that, and the log says so.
-
-    Raises:
-        InputError: If there are fewer than `LEAST_LABELS`.
     """
-    if num_labels < LEAST_LABELS or num_labels != int(num_labels):
-        raise InputError(
-            f"config.eval.curves.num_labels names {num_labels}: give whole numbers "
-            f"from {LEAST_LABELS} on, such as (5, 10, 25, 50, 100)."
-        )
     rounds = [split.parts(fold) for fold in range(split.num_folds)]
     there = [(of.train | of.validation) & known for of in rounds]
     least = min(int(mask.sum()) for mask in there)

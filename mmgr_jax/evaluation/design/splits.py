@@ -15,8 +15,6 @@ from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.data.schema import Split as Meaning
 from mmgr_jax.errors import InputError
 
-KINDS = ("block", "random")
-
 log = logging.getLogger(__name__)
 
 
@@ -92,13 +90,8 @@ def choose(
         seed: 0 for the stored folds; another number deals anew.
 
     Raises:
-        InputError: If a kind is unknown, or there are too few blocks or regions.
+        InputError: If there are too few blocks or regions.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise InputError(
-            f"config.eval.splits is {tuple(kinds)}; allowed: {', '.join(KINDS)}."
-        )
     chosen = {}
     for kind in kinds:
         meaning = meanings.get(kind)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from scipy import spatial
 
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.groups import Features, beside
 from mmgr_jax.evaluation.features.tile_statistics import image_statistics
 
@@ -92,9 +92,6 @@ BASELINES: Mapping[str, Baseline] = {
     "random encoder": Baseline(
         "features of the same network with random weights", needs="encoder"
     ),
-    "imported weights": Baseline(
-        "image features of a network trained elsewhere", needs="encoder"
-    ),
 }
 
 
@@ -102,11 +99,10 @@ def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
     """Features of the named baselines; rules among them have none and are left out.
 
     Raises:
-        InputError: If a name is unknown, or the places it needs are.
+        InputError: If the places that one needs are unknown.
     """
     found = {}
     for name in names:
-        check_choice("eval.baselines", name, BASELINES)
         baseline = BASELINES[name]
         if baseline.needs == "place" and inputs.centre_m is None:
             raise InputError(

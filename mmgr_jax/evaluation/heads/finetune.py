@@ -19,11 +19,11 @@ from jaxtyping import Array, Float, UInt8
 
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view, two_views
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Scale, Target
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import told
+from mmgr_jax.evaluation.settings import FinetuneSettings
 from mmgr_jax.models.learning import ENCODER, Learning
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.train import optim
@@ -54,16 +54,12 @@ def finetune(
     tiles: UInt8[np.ndarray, "r h w 3"],
     target: Target,
     grid: Grid,
+    settings: FinetuneSettings,
     *,
     size_px: int,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
-    learning_rate: float = 1e-3,
-    layer_decay: float = 0.7,
-    batch_size: int = 32,
-    max_epochs: int = 30,
-    patience: int = 5,
-    seed: int = 0,
+    seed: int,
 ) -> Fits:
     """An encoder and a linear head in every cell.
 
@@ -74,20 +70,12 @@ def finetune(
         tiles: Of every region.
         target: What to predict.
         grid: Who trains, chooses and is tested in each cell.
+        settings: How long and how fast.
         size_px: Side of a view.
         mean: Of red, green and blue, as the encoder wants pixels normalised.
         std: Likewise.
-        learning_rate: Of the head; AdamW.
-        layer_decay: Factor on the rate from one layer to the one below it, in (0, 1].
-        batch_size: Regions a step. The regions left over wait for another epoch.
-        max_epochs: Most epochs.
-        patience: Epochs without a better validation loss that end a cell.
         seed: Of the order of regions and of the views, with the seed of the cell.
-
-    Raises:
-        InputError: If an option is out of its range.
     """
-    _check(layer_decay, batch_size, max_epochs, patience)
     features = jax.eval_shape(
         lambda: encode(variables, jnp.zeros((1, size_px, size_px, 3)), False)[0]
     )
@@ -98,7 +86,7 @@ def finetune(
             "bias": jnp.zeros(target.num_outputs),
         },
     }
-    tx = _optimiser(learning_rate, layer_decay)
+    tx = _optimiser(settings.learning_rate, settings.layer_decay)
     pixels = dict(mean=mean, std=std)
     program = _compiled(encode, variables, tx, size_px, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
@@ -120,12 +108,12 @@ def finetune(
             np.flatnonzero(train),
             np.flatnonzero(grid.validation[index]),
             key,
+            settings,
             is_number=target.is_number,
-            batch_size=batch_size,
-            max_epochs=max_epochs,
-            patience=patience,
         )
-        outputs = _outputs(program, state, tiles, np.arange(len(tiles)), batch_size)
+        outputs = _outputs(
+            program, state, tiles, np.arange(len(tiles)), settings.batch_size
+        )
         predictions.append(told("linear", scale, outputs.astype(np.float64)))
         losses.append([loss])
         chosen.append(float(epoch))
@@ -207,21 +195,19 @@ def _fit_cell(
     train: np.ndarray,
     validation: np.ndarray,
     key: Array,
+    settings: FinetuneSettings,
     *,
     is_number: bool,
-    batch_size: int,
-    max_epochs: int,
-    patience: int,
 ) -> tuple[_State, float, int]:
     """The state that validated best, its loss and its epoch; 0 is the start."""
-    size = min(batch_size, len(train))
+    size = min(settings.batch_size, len(train))
 
     def validate(state: _State) -> float:
-        out = _outputs(program, state, tiles, validation, batch_size)
+        out = _outputs(program, state, tiles, validation, settings.batch_size)
         return float(np.mean(_loss(out, truth[validation], is_number)))
 
     best, least, best_epoch = state, validate(state), 0
-    for epoch in range(1, max_epochs + 1):
+    for epoch in range(1, settings.max_epochs + 1):
         key, shuffle = jax.random.split(key)
         order = np.asarray(jax.random.permutation(shuffle, train))
         for step in range(len(order) // size):
@@ -231,7 +217,7 @@ def _fit_cell(
         loss = validate(state)
         if loss < least:
             best, least, best_epoch = state, loss, epoch
-        if epoch - best_epoch >= patience:
+        if epoch - best_epoch >= settings.patience:
             break
     return best, least, best_epoch
 
@@ -260,22 +246,3 @@ def _loss(
     if is_number:
         return jnp.sum((out - target) ** 2, axis=1)
     return optax.softmax_cross_entropy(out, target)
-
-
-def _check(
-    layer_decay: float,
-    batch_size: int,
-    max_epochs: int,
-    patience: int,
-) -> None:
-    if not 0 < layer_decay <= 1:
-        raise InputError(
-            f"config.eval.finetune.layer_decay is {layer_decay}; allowed: above 0, up "
-            "to 1 (every layer as fast as the head)."
-        )
-    whole = dict(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
-    for name, value in whole.items():
-        if value < 1:
-            raise InputError(
-                f"config.eval.finetune.{name} is {value}; allowed: 1 and more."
-            )

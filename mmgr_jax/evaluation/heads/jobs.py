@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import joblib
 import numpy as np
 
-from mmgr_jax.errors import InputError, check_choice
+from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
@@ -66,7 +66,7 @@ class Job:
     methods: Mapping[str, Method]
     protocols: Sequence[str]
     strengths: Sequence[float]
-    seed: int = 0
+    seed: int
     tuners: Mapping[str, Tuner] = dataclasses.field(default_factory=dict)
     keep: Sequence[str] = ()
 
@@ -79,14 +79,6 @@ class Job:
         """Raises InputError where it cannot be done."""
         if not self.methods:
             raise InputError("evaluate: methods is empty; give at least one")
-        allowed = (*protocols.PROTOCOLS, "finetune")
-        for protocol in self.protocols or ("",):
-            check_choice("eval.protocols", protocol, allowed)
-        if not self.strengths or min(self.strengths) <= 0:
-            raise InputError(
-                f"config.eval.strengths is {self.strengths}: give one or more numbers "
-                "above 0, such as (1e-3, 1.0, 1e3)."
-            )
         for method, features in self.methods.items():
             _check_features(method, features, num_regions)
 

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import ridge, softmax
@@ -34,16 +33,7 @@ def fit(
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
 ) -> Fits:
-    """A ridge or softmax regression in every cell; see `protocols.fit`.
-
-    Raises:
-        InputError: If a strength is not above 0, or there is none.
-    """
-    if not len(strengths) or min(strengths) <= 0:
-        raise InputError(
-            f"config.eval.strengths is {tuple(strengths)}: give one or more numbers "
-            "above 0, such as (1e-3, 1.0, 1e3)."
-        )
+    """A ridge or softmax regression in every cell; see `protocols.fit`."""
     x = features.astype(np.float64)
     length = x.shape[1]
     tried = np.asarray(strengths, np.float64)

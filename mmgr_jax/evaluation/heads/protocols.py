@@ -14,13 +14,13 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from mmgr_jax.errors import check_choice
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import by_parts, knn, linear, mlp, released
 from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.settings import EvalSettings
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4)
+STRENGTHS = EvalSettings().strengths
 
 PROTOCOLS: Mapping[str, Callable[..., Fits]] = {
     "linear": linear.fit,
@@ -60,9 +60,8 @@ def fit(
         seed: Of initial weights and of the order of regions, for `mlp` and `released`.
 
     Raises:
-        InputError: If the protocol is unknown or does not know this kind of label.
+        InputError: If the protocol does not know this kind of label.
     """
-    check_choice("eval.protocols", protocol, PROTOCOLS)
     options = {
         "linear": {"strengths": strengths, "weight": weight, "refit": True},
         "mlp": {"seed": seed, "weight": weight},

@@ -14,30 +14,11 @@ from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.settings import CurveSettings
 from mmgr_jax.evaluation.trials.results import Point, Result
 from mmgr_jax.evaluation.trials.scores import Judge
 
 FEW = 25
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What curves to make, by the first protocol of an evaluation.
-
-    Attributes:
-        methods: Whose.
-        num_labels: Numbers of labels, those that choose included; see `grid.few`.
-        fractions: Parts of the labels of training and validation, up to 1.
-        num_draws: Random choices of each number of labels up to `FEW`; half as many of
-            larger numbers, whose choices differ less and take longer.
-        num_seeds: Random choices of each fraction.
-    """
-
-    methods: Sequence[str]
-    num_labels: Sequence[int] = ()
-    fractions: Sequence[float] = ()
-    num_draws: int = 10
-    num_seeds: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +40,7 @@ class Stage:
         return [(of, self.cells.where(fraction=of)) for of in self.fractions]
 
 
-def stages(target: Target, split: Split, options: Options) -> list[Stage]:
+def stages(target: Target, split: Split, options: CurveSettings) -> list[Stage]:
     """What has to be fitted for the curves, beside the result with all labels."""
     found = [
         grid.few(
@@ -75,7 +56,7 @@ def stages(target: Target, split: Split, options: Options) -> list[Stage]:
         every = grid.cells(
             split,
             target.known,
-            fractions=tuple(options.fractions),
+            fractions=options.fractions,
             seeds=tuple(range(options.num_seeds)),
         )
         fewer = [index for index, cell in enumerate(every.cells) if cell.fraction < 1]

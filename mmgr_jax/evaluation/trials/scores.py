@@ -19,6 +19,7 @@ from mmgr_jax.evaluation.certainty import (
     places,
 )
 from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.settings import CertaintySettings
 from mmgr_jax.evaluation.trials.results import Result
 
 NEIGHBOURS = 8
@@ -31,18 +32,14 @@ class Certainty:
 
     Attributes:
         block: Spatial block of each region [r].
+        settings: Which intervals.
         centre_m: Its centre [r 2]; None where nobody knows where the regions lie.
-        num_resamples: Of blocks, for intervals; 0: no intervals.
-        level: Of the intervals.
-        coverage_levels: Of the conformal intervals whose coverage is measured.
         covered: Methods whose conformal intervals are looked at.
     """
 
     block: Int[np.ndarray, " r"]
+    settings: CertaintySettings = CertaintySettings()
     centre_m: Float[np.ndarray, "r 2"] | None = None
-    num_resamples: int = 1000
-    level: float = intervals.LEVEL
-    coverage_levels: Sequence[float] = (0.5, 0.8, 0.9)
     covered: Sequence[str] = ()
 
 
@@ -66,9 +63,9 @@ class Judge:
             self._scale = metrics.median_positive(target.values[target.known])
         self._draws = self._weights = None
         known = target.known
-        if certainty is not None and certainty.num_resamples:
+        if certainty is not None and certainty.settings.num_resamples:
             self._draws = intervals.draw(
-                certainty.block[known], num=certainty.num_resamples
+                certainty.block[known], num=certainty.settings.num_resamples
             )
         if certainty is not None and certainty.centre_m is not None:
             count = int(known.sum())
@@ -114,7 +111,9 @@ class Judge:
             },
             samples=samples,
             num_blocks=self._draws and self._draws.num_blocks,
-            level=self._certainty.level if self._certainty else intervals.LEVEL,
+            level=self._certainty.settings.level
+            if self._certainty
+            else intervals.LEVEL,
             moran=self._moran(prediction),
         )
 
@@ -187,7 +186,7 @@ class Judge:
                     for of in scores.reshape(len(scores), -1).T
                 ]
             )
-            for level in self._certainty.coverage_levels
+            for level in self._certainty.settings.coverage_levels
         ]
 
     def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
@@ -234,7 +233,7 @@ class Judge:
             value,
             samples,
             num_blocks=self._draws.num_blocks,
-            level=self._certainty.level,
+            level=self._certainty.settings.level,
         )
 
     def _moran(self, prediction: np.ndarray) -> autocorrelation.Moran | None:

@@ -25,6 +25,7 @@ from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.evaluation.heads.jobs import Call, Job, Method, Tuner
 from mmgr_jax.evaluation.heads.protocols import FROM_A_LIST
+from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
 from mmgr_jax.evaluation.trials import curves
 from mmgr_jax.evaluation.trials.progress import Progress
 from mmgr_jax.evaluation.trials.results import Kept, Point, Report, Result, Task
@@ -46,13 +47,10 @@ def evaluate(
     methods: Mapping[str, Method],
     labels: Mapping[str, tuple[Label, Float[np.ndarray, " *r"]]],
     given_splits: Mapping[str, Split],
+    eval_settings: EvalSettings,
     *,
-    tasks: Sequence[str] = (),
-    protocols: Sequence[str] = ("linear",),
-    strengths: Sequence[float],
-    seed: int = 0,
     certainty: Certainty | None = None,
-    label_curves: curves.Options | None = None,
+    label_curves: CurveSettings | None = None,
     tuners: Mapping[str, Tuner] | None = None,
     keep: Sequence[str] = (),
 ) -> Report:
@@ -67,12 +65,9 @@ def evaluate(
             metrics, yet predicted.
         given_splits: Kind -> split, see `splits.choose`; the first is the one whose
             predictions the report hands out.
-        tasks: Labels to evaluate; empty for all of them.
-        protocols: Of `protocols.PROTOCOLS`, or "finetune"; the first is the one whose
-            predictions the report hands out, and the only one under other splits than
-            the first.
-        strengths: L2 strengths to choose from, above 0.
-        seed: Seed of the folds, for the report, and of heads that are trained.
+        eval_settings: Which tasks, by which protocols, strengths and seed. The first
+            protocol is the one whose predictions the report hands out, and the only one
+            under other splits than the first.
         certainty: For intervals and what goes with them; None for metrics alone.
         label_curves: For label-efficiency curves; None for none.
         tuners: Method -> its training as a whole, for the protocol "finetune".
@@ -83,13 +78,18 @@ def evaluate(
         The report.
 
     Raises:
-        InputError: If a task or protocol is unknown, a label has no known value, is
-            negative or does not sum to one where it must, features do not cover every
-            region with finite numbers, or a round has no labelled region in some role.
+        InputError: If a task is unknown, a label has no known value, is negative or
+            does not sum to one where it must, features do not cover every region with
+            finite numbers, or a round has no labelled region in some role.
     """
-    names = _task_names(tasks, labels)
+    names = _task_names(eval_settings.tasks, labels)
     job = Job(
-        methods, tuple(protocols), tuple(strengths), seed, tuners or {}, tuple(keep)
+        methods,
+        eval_settings.protocols,
+        eval_settings.strengths,
+        eval_settings.seed,
+        tuners or {},
+        tuple(keep),
     )
     if not given_splits:
         raise InputError("evaluate: given_splits is empty; give at least one")
@@ -121,7 +121,7 @@ def evaluate(
         if of.quoted
     }
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
-    return Report(tasks=found, num_folds=num_folds, seed=seed)
+    return Report(tasks=found, num_folds=num_folds, seed=eval_settings.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _pieces(rounds: Sequence[_Round], job: Job) -> list[_Piece]:
 
 
 def _lines(
-    rounds: Sequence[_Round], job: Job, options: curves.Options | None
+    rounds: Sequence[_Round], job: Job, options: CurveSettings | None
 ) -> list[_Line]:
     """By the first protocol, under the split that is quoted."""
     found = []

@@ -1,0 +1,170 @@
+"""Recipes: changes to a config that serve any city.
+
+`configs/CITY.py:recommended,runlocal` applies several, in order.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.settings import nearest
+
+
+def parse_variants(argument: str | None, allowed: Iterable[str]) -> tuple[str, ...]:
+    """The variants behind `FILE.py:one,another`, in order; () when there is none.
+
+    Raises:
+        InputError: If one is not allowed.
+    """
+    names = tuple(filter(None, (name.strip() for name in (argument or "").split(","))))
+    for name in names:
+        if name not in (known := tuple(allowed)):
+            raise InputError(
+                f"variant {name!r} is unknown{nearest(name, known)}; allowed: "
+                f"{', '.join(known)}, several by commas, or none."
+            )
+    return names
+
+
+def parse_variant(argument: str | None, allowed: tuple[str, ...]) -> str:
+    """The one variant behind `FILE.py:variant`, "" when there is none.
+
+    Raises:
+        InputError: If the variant is not allowed, or there are several.
+    """
+    names = parse_variants(argument, allowed)
+    if len(names) > 1:
+        raise InputError(f"variants {argument!r}: this configuration takes one.")
+    return names[0] if names else ""
+
+
+def apply(
+    c: ConfigDict,
+    names: Sequence[str],
+    variants: Mapping[str, Callable[[ConfigDict], Any]],
+) -> ConfigDict:
+    """The config after some variants, each of which changes what it is given."""
+    for name in names:
+        variants[name](c)
+    return c
+
+
+def released(c: ConfigDict) -> ConfigDict:
+    """Every habit of the released program that changes numbers.
+
+    BatchNorm statistics are those of each view, as in `paper`; beyond it the learning
+    rate slips back after one epoch, the regions of a short batch wait for another
+    epoch, and empty POI sets answer one constant and repel each other. What stays out:
+    its pairing of wrong rows on several devices, and the row it loses when the last
+    region of a batch has no POI.
+    """
+    c.workdir += "_released"
+    c.optim.schedule = "step_slipping"
+    c.data.short_batch = "drop"
+    c.model.poi_encoder.empty = "constant"
+    c.loss.empty_sets = "repel"
+    return c
+
+
+def large_batch(c: ConfigDict) -> ConfigDict:
+    """Thousands of regions a step, on an accelerator or many.
+
+    Both views meet the POIs, and BatchNorm sees both in one pass, each device its own
+    rows of them; AdamW with warm-up and cosine, its rate for 256 regions grown with
+    the square root of the batch (LARS: `--config.optim.name=lars
+    --config.optim.learning_rate=0.3 --config.optim.batch_scaling=linear
+    --config.optim.weight_decay=1e-6`); a learnt temperature; bfloat16; and, since no
+    direction is up from above, flips and turns.
+    """
+    c.workdir += "_large_batch"
+    c.data.batch_size = 4096
+    c.model.batch_statistics = "joint"
+    c.model.batch_norm = "local"
+    c.model.learn_temperature = True
+    c.model.dtype = "bfloat16"
+    c.loss.symmetric = True
+    c.loss.temperature = 0.2
+    c.loss.matmul_dtype = "bfloat16"
+    c.train.gradient_dtype = "bfloat16"
+    c.augment.vertical_flip = True
+    c.augment.quarter_turns = True
+    c.optim.name = "adamw"
+    c.optim.learning_rate = 5e-4
+    c.optim.batch_scaling = "sqrt"
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "10 epochs"
+    c.optim.weight_decay = 0.05
+    return c
+
+
+def run_local(c: ConfigDict) -> ConfigDict:
+    """Shrinks a city to a laptop: 64 px tiles of the same ground, a small encoder."""
+    shrink = 64 / c.regions.tile_size_px
+    c.workdir += "_runlocal"
+    c.records.dir += "_runlocal"
+    c.regions.gsd_m = c.regions.gsd_m / shrink
+    c.regions.tile_size_px = 64
+    c.regions.max_regions = 1000
+    c.augment.size_px = 64
+    c.data.batch_size = 64
+    c.model.image_encoder = dict(name="resnet_small", width=32)
+    c.optim.learning_rate = 1e-3
+    c.optim.decay_at = ("8 epochs",)
+    c.train.total = "10 epochs"
+    return c
+
+
+def nadir(c: ConfigDict) -> ConfigDict:
+    """Views for imagery from straight above.
+
+    No direction is up, so views are flipped and turned. Colour says what covers the
+    ground and is changed a little, as it varies between flights; imagery of one flight
+    wants no change at all (`augment.jitter_probability=0.0`). A crop keeps at least
+    half of the tile, since what a region is like is a matter of how much there is of
+    what.
+    """
+    c.augment.crop_area = (0.5, 1.0)
+    c.augment.brightness = 0.2
+    c.augment.contrast = 0.2
+    c.augment.saturation = 0.2
+    c.augment.hue = 0.02
+    c.augment.grey_probability = 0.0
+    c.augment.vertical_flip = True
+    c.augment.quarter_turns = True
+    return c
+
+
+def recommended(c: ConfigDict) -> ConfigDict:
+    """What won on cities that it was not chosen on: docs/representation.md.
+
+    Views for imagery from above (`nadir`), POI encoders that count, both views beside
+    the POIs, and heads that read every stage, the POIs and, on a grid, the regions
+    around.
+    """
+    nadir(c)
+    c.model.poi_encoder.counts = True
+    c.loss.symmetric = True
+    c.loss.temperature = 0.2
+    c.readout.image = "stages"
+    c.readout.groups = "alike"
+    if c.regions.kind == "grid":  # the eight regions around each
+        c.readout.surroundings_m = (1.6 * c.regions.tile_size_px * c.regions.gsd_m,)
+    c.eval.features = ("image", "poi", "both", "all")
+    c.embed.features = "both"
+    return c
+
+
+def paper(c: ConfigDict) -> ConfigDict:
+    """The method as Bai et al. (2023) mean it: what `base` holds."""
+    return c
+
+
+RECIPES = {
+    "paper": paper,
+    "recommended": recommended,
+    "released": released,
+    "large_batch": large_batch,
+    "runlocal": run_local,
+}

@@ -1,0 +1,172 @@
+"""The sections `readout`, `eval` and `embed` of a config."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import annotated_types as at
+
+from mmgr_jax.settings import Section
+
+Kind = Literal["image", "poi", "both", "all", "image_projection", "poi_projection"]
+"""What heads may be given; `feature_sets.KINDS` says what stands in each."""
+
+Protocol = Literal["linear", "mlp", "released", "knn", "finetune"]
+SplitKind = Literal["block", "random"]
+Baseline = Literal[
+    "mean",
+    "coordinates",
+    "neighbour average",
+    "poi counts",
+    "poi tf-idf",
+    "image statistics",
+    "statistics and counts",
+    "random encoder",
+]
+Strength = Annotated[float, at.Gt(0)]
+Level = Annotated[float, at.Gt(0), at.Lt(1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadoutSettings(Section):
+    """What heads and maps are given of a region.
+
+    Attributes:
+        image: What is read of images: "pooled" is the feature of the paper, "stages"
+            mean and deviation of every stage's map.
+        surroundings_m: Growing outer radii in metres of rings of neighbours whose mean
+            features stand beside a region's own, such as (200.0,); () for none.
+        groups: Whether heads penalise every column alike ("columns"), or every group of
+            features ("alike").
+    """
+
+    image: Literal["pooled", "stages"] = "pooled"
+    surroundings_m: tuple[float, ...] = ()
+    groups: Literal["columns", "alike"] = "columns"
+
+
+@dataclasses.dataclass(frozen=True)
+class CertaintySettings(Section):
+    """Intervals of an evaluation.
+
+    Attributes:
+        num_resamples: Of spatial blocks, for intervals; 0: no intervals.
+        level: Of the intervals, such as 0.95.
+        coverage_levels: Of the conformal intervals whose coverage is measured.
+    """
+
+    num_resamples: Annotated[int, at.Ge(0)] = 1000
+    level: Level = 0.95
+    coverage_levels: tuple[Level, ...] = (0.5, 0.8, 0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveSettings(Section):
+    """Label-efficiency curves, by the first protocol of an evaluation.
+
+    Attributes:
+        methods: Whose, of those that there are; (): none.
+        num_labels: Numbers of labels in all: from 2, one to learn from and one to
+            choose by.
+        num_draws: Random choices of each number of labels up to 25; half as many of
+            larger numbers, whose choices differ less and take longer.
+        fractions: Parts of all labels, such as (0.1, 0.5, 1.0), in place of numbers or
+            beside them.
+        num_seeds: Random choices of each fraction.
+    """
+
+    methods: tuple[str, ...] = ("MMGR both", "MMGR image", "statistics and counts")
+    num_labels: tuple[Annotated[int, at.Ge(2)], ...] = (5, 10, 25, 50, 100)
+    num_draws: Annotated[int, at.Ge(1)] = 10
+    fractions: tuple[Annotated[float, at.Gt(0), at.Le(1)], ...] = ()
+    num_seeds: Annotated[int, at.Ge(1)] = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneSettings(Section):
+    """The protocol "finetune": the whole image encoder learns with a linear head.
+
+    Attributes:
+        learning_rate: Of the head; AdamW.
+        layer_decay: Factor on the rate from one layer to the one below it.
+        batch_size: Regions a step. The regions left over wait for another epoch.
+        max_epochs: Most epochs.
+        patience: Epochs without a better validation loss that end the training.
+    """
+
+    learning_rate: Annotated[float, at.Gt(0)] = 1e-3
+    layer_decay: Annotated[float, at.Gt(0), at.Le(1)] = 0.7
+    batch_size: Annotated[int, at.Ge(1)] = 32
+    max_epochs: Annotated[int, at.Ge(1)] = 30
+    patience: Annotated[int, at.Ge(1)] = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings(Section):
+    """What `mmgr_jax.eval` compares, and how.
+
+    Attributes:
+        features: Kinds of features of the checkpoint.
+        protocols: What learns on them; the numbers of the first are the ones to quote.
+        baselines: What stands beside. Weights trained elsewhere come by `imported`.
+        checkpoints: Pairs (name, run or checkpoint folder) to put beside.
+        imported: Likewise: a folder of weights by `mmgr_jax.convert`; None: none.
+        tables: Pairs (name, file of features by region id): likewise.
+        tasks: Label names; (): every label of the records.
+        splits: "block" keeps whole spatial blocks together. "random" ignores them, so
+            that neighbours of a tested region are trained on: its scores flatter. The
+            first is the one to quote.
+        num_folds: None: as the records have it (`blocks.num_folds`).
+        buffer_m: Regions this close to a tested one, in metres, neither train nor
+            choose, under "block"; None: as the records have it (`blocks.buffer_m`).
+        seed: Another number than 0 deals the folds anew.
+        other_records: Records folders of other cities: each city is left out in turn.
+        strengths: L2 strengths that "linear" chooses from.
+        certainty: Intervals.
+        curves: Label-efficiency curves.
+        finetune: The protocol "finetune".
+    """
+
+    features: tuple[Kind, ...] = ("image", "poi", "both")
+    protocols: Annotated[tuple[Protocol, ...], at.MinLen(1)] = ("linear", "knn")
+    baselines: tuple[Baseline, ...] = (
+        "random encoder",
+        "image statistics",
+        "poi counts",
+        "statistics and counts",
+        "poi tf-idf",
+        "coordinates",
+        "neighbour average",
+        "mean",
+    )
+    checkpoints: tuple[tuple[str, str], ...] = ()
+    imported: str | None = None
+    tables: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[str, ...] = ()
+    splits: Annotated[tuple[SplitKind, ...], at.MinLen(1)] = ("block", "random")
+    num_folds: int | None = None
+    buffer_m: Annotated[float, at.Ge(0)] | None = None
+    seed: int = 0
+    other_records: tuple[str, ...] = ()
+    strengths: Annotated[tuple[Strength, ...], at.MinLen(1)] = (
+        1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1e3, 1e4,
+    )  # fmt: skip
+    certainty: CertaintySettings = CertaintySettings()
+    curves: CurveSettings = CurveSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedSettings(Section):
+    """What `mmgr_jax.embed` writes.
+
+    Attributes:
+        features: The kind of features that the mapped predictions come from.
+        heads: Folder `eval/heads` of another run; None: the workdir's.
+        dpi: Dots per inch of the maps.
+    """
+
+    features: Kind = "image"
+    heads: str | None = None
+    dpi: Annotated[int, at.Ge(1)] = 150

@@ -1,0 +1,174 @@
+"""The parts of a config: sections that check what they are given.
+
+A wrong setting is told at the line of the file, or with the flag, that gives it.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.settings import Section, hints_of, join, read, read_value, unknown
+
+
+class Part(ConfigDict):
+    """The part of a config that holds a section, and checks what it is given.
+
+    Locked, it takes no new keys, nor does any section in it; what is somebody else's in
+    it (`Mapping[str, Any]`, plain ConfigDicts) stays open.
+    """
+
+    # No name without a line before it: it would hide a setting of that name.
+    _kind: type[Section] | None = None  # what it holds; None: nobody knows
+    _key: str = ""  # where it stands in the config; the whole has none
+    _may_come: tuple[str, ...] = ()  # keys that are taken though it is locked
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Sets a value that fits.
+
+        Raises:
+            InputError: If the key is unknown and this is locked, or the value is of
+                another type, or none of those allowed.
+        """
+        super().__setitem__(key, self._fitting(key, value))
+        if isinstance(part := self[key], Part):
+            part._place(join(self._key, key))
+
+    def _fitting(self, key: str, value: Any) -> Any:
+        """The value as it is to be stored."""
+        where = join(self._key, key)
+        hints = self._hints({**self._fields, key: value})
+        if key in self._may_come or key in hints:
+            self._fields.setdefault(key, None)
+        if key not in self and self.is_locked:
+            raise InputError(unknown(self._key, key, {**self._fields, **hints}))
+        current = self[key] if key in self else None
+        if isinstance(current, Part) and current._kind and value is not current:
+            part = section(read(current._kind, value, where))
+            return part.lock() if current.is_locked else part
+        if key in hints and not isinstance(value, FieldReference):
+            read_value(hints[key], value, where)
+        return ConfigDict(value) if isinstance(value, dict) else value
+
+    def _hints(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys that belong here, and what they may be."""
+        return hints_of(self._kind.kind_for(given)) if self._kind else {}
+
+    def __getitem__(self, key: str) -> Any:
+        """A value; of a key that is unknown, KeyError with the nearest."""
+        if isinstance(key, str) and "." not in key and key not in self:
+            raise KeyError(unknown(self._key, key, self))
+        return super().__getitem__(key)
+
+    def lock(self) -> Part:
+        """Takes no new keys from now on, and its sections neither."""
+        object.__setattr__(self, "_locked", True)
+        for part in self.values():
+            if isinstance(part, Part):
+                part.lock()
+        return self
+
+    def _place(self, key: str) -> None:
+        object.__setattr__(self, "_key", key)
+        for name, part in self.items():
+            if isinstance(part, Part):
+                part._place(join(key, name))
+
+    def _as(self, other: Mapping[str, Any]) -> None:
+        """Takes over what another of the same content knows of itself."""
+        for name in ("_kind", "_key", "_may_come"):
+            if name in other:
+                object.__setattr__(self, name, other[name])
+
+    def copy_and_resolve_references(self, visit_map: Any = None) -> Part:
+        """A copy."""
+        copy = super().copy_and_resolve_references(visit_map)
+        copy._as(vars(self))
+        return copy
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Comes back from a pickle, or as a copy."""
+        super().__setstate__(state)
+        self._as(state)
+
+
+def section(settings: Section) -> Part:
+    """The part of a config that holds these settings.
+
+    What is None waits for a value of its type, so that the command line and files can
+    give one; what may be of several types takes each of them.
+    """
+    part = Part(
+        {
+            name: _as_value(getattr(settings, name), hint)
+            for name, hint in hints_of(type(settings)).items()
+        }
+    )
+    part._as({"_kind": type(settings)})
+    part._place("")
+    return part
+
+
+def kind_of(part: Any) -> type[Section] | None:
+    """The section that a part of a config holds; None where that is not known."""
+    return part._kind if isinstance(part, Part) else None
+
+
+def seal(config: Part, may_come: tuple[str, ...] = ()) -> Part:
+    """Locks a whole config: wrong keys are told where they are written.
+
+    Args:
+        config: The config.
+        may_come: Keys at the top that may be added all the same.
+    """
+    config._as({"_may_come": may_come})
+    return config.lock()
+
+
+def check(config: ConfigDict) -> None:
+    """Reads every section of a config once.
+
+    What was set through a reference, or before the config was made of sections, is
+    checked by nothing else before it is used.
+
+    Raises:
+        InputError: For the first setting that does not fit.
+    """
+    if kind := kind_of(config):
+        own = hints_of(kind)
+        read(kind, {name: of for name, of in config.items() if name in own}, "")
+    for name, part in config.items():
+        if kind := kind_of(part):
+            read(kind, part, name)
+
+
+def _as_value(value: Any, hint: Any) -> Any:
+    if isinstance(value, Section):
+        return section(value)
+    if isinstance(value, Mapping):
+        return ConfigDict({name: _as_value(of, Any) for name, of in value.items()})
+    kinds = _kinds(hint)
+    if value is None:
+        return placeholder(kinds[0] if len(kinds) == 1 else object)
+    return value if len(kinds) == 1 else FieldReference(value, field_type=object)
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """The plain types of an annotation, None left out."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _kinds(typing.get_args(hint)[0])
+    if origin is typing.Literal:
+        return tuple({type(value) for value in typing.get_args(hint)})
+    if origin in (typing.Union, types.UnionType):
+        parts = (_kinds(of) for of in typing.get_args(hint) if of is not type(None))
+        return tuple(dict.fromkeys(kind for kinds in parts for kind in kinds))
+    if hint is Any:
+        return (object,)
+    return (origin or hint,)

@@ -1,0 +1,55 @@
+"""The settings at the top of a config: of a run as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from mmgr_jax import settings
+
+if TYPE_CHECKING:
+    import annotated_types as at
+    from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(settings.Section):
+    """Keys that belong to no section.
+
+    Attributes:
+        workdir: Folder of checkpoints, logs and results.
+        seed: Of initial parameters and of the order of regions and views.
+        checkpoint: Run or checkpoint folder that eval, embed and query load; None: that
+            of the workdir.
+        after_training: What `mmgr_jax.main` runs at the end.
+        compilation_cache: "auto", "off", or a folder that keeps compiled programs; see
+            `compilation.use_cache`.
+        cpu_devices: Parts of the CPU that share a batch; see
+            `distributed.use_cpu_devices`. Small networks gain by one a core.
+        profile: First and last step to trace, such as "10:20"; None: none. See
+            docs/input.md.
+    """
+
+    workdir: str
+    seed: int = 0
+    checkpoint: str | None = None
+    after_training: tuple[Literal["eval", "embed"], ...] = ("eval", "embed")
+    compilation_cache: str = "auto"
+    cpu_devices: Annotated[int, at.Ge(1)] = 1
+    profile: str | None = None
+
+    @property
+    def to_load(self) -> str:
+        """The run or checkpoint folder to load."""
+        return self.checkpoint or self.workdir
+
+
+def read(config: ConfigDict) -> RunSettings:
+    """The settings at the top of a config.
+
+    Raises:
+        InputError: If one is missing or does not fit.
+    """
+    names = [field.name for field in dataclasses.fields(RunSettings)]
+    given = {name: config[name] for name in names if name in config}
+    return settings.read(RunSettings, given, "")
