@@ -15,7 +15,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 from data_prep.labels.settings import LabelSettings
+from mmgr_jax.models.settings import POI_ENCODERS
 from mmgr_jax.parts import kind_of
+from mmgr_jax.settings import hints_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -46,6 +48,8 @@ def text() -> str:
     for name, part in config.items():
         if kind := kind_of(part):
             parts += _section(kind, name, part)
+    for name, kind in POI_ENCODERS.items():
+        parts += _section(kind, f"model.poi_encoder, {name}", {})
     parts += _section(LabelSettings, "labels.LABEL", {})
     return "\n".join(parts)
 
@@ -60,7 +64,7 @@ def _section(kind: Any, key: str, values: Mapping[str, Any] | ConfigDict) -> lis
     """
     sentence, meanings = _documented(kind)
     source = kind.__module__.replace(".", "/")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     lines = [
         f"## {f'`{key}`' if key else 'At the top'}\n",
         f"{sentence} (`{source}.py`)\n",
@@ -123,10 +127,14 @@ def _plain(value: Any) -> Any:
 
 def _documented(kind: type) -> tuple[str, dict[str, str]]:
     """What the docstring of a section says: in a sentence, and of each field."""
-    text = inspect.getdoc(kind) or ""
-    _, _, attributes = text.partition("Attributes:\n")
-    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE)
-    return text.splitlines()[0], {name: " ".join(of.split()) for name, of in entries}
+    entries = {}
+    for base in reversed(kind.__mro__):
+        _, _, attributes = (inspect.getdoc(base) or "").partition("Attributes:\n")
+        entries |= re.findall(
+            r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE
+        )
+    sentence = (inspect.getdoc(kind) or "").splitlines()[0]
+    return sentence, {name: " ".join(of.split()) for name, of in entries.items()}
 
 
 if __name__ == "__main__":

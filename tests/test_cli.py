@@ -34,7 +34,7 @@ TOY = "--config=configs/toy_city.py"
     [
         (
             [TOY, "--config.data.batchsize=8"],
-            "'batchsize' (did you mean 'batch_size'?)",
+            "config.data.batchsize is unknown (did you mean 'batch_size'?); allowed ",
         ),
         ([TOY, "--config.data.batch_size=many"], "batch_size=many"),
         ([TOY + ":big"], "variant 'big' is unknown; allowed: paper, recommended"),

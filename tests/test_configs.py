@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import jax
@@ -232,7 +231,7 @@ def test_every_setting_is_explained():
     for kind in sections():
         _, meanings = settings_page._documented(kind)
         fields = [field.name for field in dataclasses.fields(kind)]
-        parts = typing.get_type_hints(kind)
+        parts = settings.hints_of(kind)
         named = [name for name in fields if not is_section(parts[name])]
         assert [name for name in named if name not in meanings] == [], kind
 

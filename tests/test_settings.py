@@ -216,5 +216,5 @@ def test_a_setting_without_a_default_must_be_there():
     class Named(settings.Section):
         name: str
 
-    with pytest.raises(InputError, match="config.city.name is missing"):
+    with pytest.raises(InputError, match="config.city lacks name; give a value"):
         settings.read(Named, {}, "city")

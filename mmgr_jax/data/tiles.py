@@ -50,7 +50,7 @@ class Writer:
             resolution; lossless for WebP.
     """
 
-    image_format: str = "png"
+    image_format: str
     image_quality: int | None = None
 
     @property

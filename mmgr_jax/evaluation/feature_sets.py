@@ -294,7 +294,7 @@ def _health(of: Extracted, there: np.ndarray) -> dict[str, float]:
     return values
 
 
-def _kinds_of(encoder: inference.Encoder, kinds: Sequence[str]) -> tuple[str, ...]:
+def _kinds_of(encoder: inference.Encoder, kinds: Sequence[Kind]) -> tuple[Kind, ...]:
     """Weights of images alone have nothing to say of POIs."""
     if encoder.parts and not any(part.startswith("poi") for part in encoder.parts):
         return tuple(kind for kind in kinds if kind.startswith("image"))

@@ -45,7 +45,7 @@ def image_encoder_from_torch(state_dict: StateDict, like: Tree) -> Tree:
         InputError: For any name or shape that does not match, listing all of them.
             A ViT's number of heads shows in no shape and is not checked.
     """
-    like = {name: tree["image_encoder"] for name, tree in _only(like).items()}
+    like = _image_encoder(like)
     own = from_torch(state_dict, like, ignore=(CLASSIFIER,))
     return {name: {"image_encoder": tree} for name, tree in own.items()}
 
@@ -57,7 +57,7 @@ def image_encoder_to_torch(variables: Tree) -> StateDict:
     `num_classes=0` in timm, `model.fc = torch.nn.Identity()` in torchvision. A DINOv3
     is that of timm with `qkvb` in its name, to be made with `global_pool="token"`.
     """
-    own = {name: tree["image_encoder"] for name, tree in _only(variables).items()}
+    own = _image_encoder(variables)
     state_dict = to_torch(own, counters=True)
     vit = layouts.is_vit(own["params"])
     return layouts.as_timm(state_dict) if vit else state_dict
@@ -150,7 +150,13 @@ def _grid_side(shape: Sequence[int]) -> int:
     return side if tuple(shape[:2]) == (1, 1 + side * side) else 0
 
 
-def _only(variables: Tree, parts: Sequence[str] = ("image_encoder",)) -> Tree:
+def _image_encoder(variables: Tree) -> Tree:
+    """The variables of the image encoder alone."""
+    own = _only(variables, ("image_encoder",))
+    return {name: tree["image_encoder"] for name, tree in own.items()}
+
+
+def _only(variables: Tree, parts: Sequence[str]) -> Tree:
     """The given parts of MMGR's variables, without the collections they leave empty."""
     own = {
         name: {part: tree[part] for part in parts if part in tree}
