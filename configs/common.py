@@ -46,7 +46,7 @@ from mmgr_jax.devices.settings import (
 from mmgr_jax.evaluation.settings import EmbedSettings, EvalSettings, ReadoutSettings
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models.settings import ModelSettings
-from mmgr_jax.parts import seal, section
+from mmgr_jax.parts import Part, seal, section
 from mmgr_jax.run_settings import RunSettings
 from mmgr_jax.store.settings import InitSettings
 from mmgr_jax.train.settings import OptimSettings, TrainSettings
@@ -88,7 +88,7 @@ def base(name: str, crs: str) -> ConfigDict:
     c.released = None  # section(ReleasedSettings(...)), in place of the rest
     c.imagery = section(ImagerySettings())
     c.pois = section(PoiSettings())
-    c.labels = ConfigDict()  # name -> share_label, count_label, ... below
+    c.labels = Part()  # name -> share_label, count_label, ... below
     c.regions = section(RegionSettings())
     c.blocks = section(BlockSettings())
     c.records = section(RecordSettings(dir=f"data/{name}/records"))

@@ -20,8 +20,9 @@ from mmgr_jax.settings import Section, hints_of, join, read, read_value, unknown
 class Part(ConfigDict):
     """The part of a config that holds a section, and checks what it is given.
 
-    Locked, it takes no new keys, nor does any section in it; what is somebody else's in
-    it (`Mapping[str, Any]`, plain ConfigDicts) stays open.
+    Locked, it takes no new keys, nor does any section in it. What is somebody else's in
+    it (`Mapping[str, Any]`) stays open, and so does a part that holds sections by names
+    of the user's.
     """
 
     # No name without a line before it: it would hide a setting of that name.
@@ -70,7 +71,7 @@ class Part(ConfigDict):
         """Takes no new keys from now on, and its sections neither."""
         object.__setattr__(self, "_locked", True)
         for part in self.values():
-            if isinstance(part, Part):
+            if kind_of(part):
                 part.lock()
         return self
 

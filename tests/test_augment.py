@@ -33,7 +33,8 @@ def tiles(b=8, side_px=32, seed=0):
 
 
 def views_of(image, key, **options):
-    return compiled_views(**({"size_px": 24} | options))(image, key)
+    pixels = {name: options.pop(name) for name in ("mean", "std") if name in options}
+    return compiled_views(**({"size_px": 24} | options))(image, key, **pixels)
 
 
 @cache

@@ -142,8 +142,8 @@ def test_a_rule_decides_for_the_arrays_it_is_found_in(records_dir):
 )
 def test_rules_that_say_nothing_are_refused(changed, message, records_dir):
     config = config_on(records_dir, data=2)
-    config.sharding.update(changed)
     with pytest.raises(InputError, match=message.replace("^", r"\^")):
+        config.sharding.update(changed)
         experiment.build(config)
 
 

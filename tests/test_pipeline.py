@@ -24,8 +24,8 @@ def source(records_dir):
     return RecordSource(records_dir)
 
 
-def _take(source, count, data=DATA, **options):
-    batches = pipeline.training_batches(source, data, seed=SEED, **options)
+def _take(source, count, data=DATA, seed=SEED, **options):
+    batches = pipeline.training_batches(source, data, seed=seed, **options)
     return list(itertools.islice(batches, count))
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_short_batch_is_refused():
 @pytest.mark.parametrize("max_pois", [None, 8])
 def test_edges_join_the_pois_they_join_in_the_records(source, max_pois):
     joined = 0
-    for batch in _take(source, 4, edges=True, max_pois=max_pois):
+    for batch in _take(source, 4, _data(max_pois=max_pois), edges=True):
         slots = batch["poi_mask"].shape[1]
         assert batch["poi_edges"].shape == (16, 3 * slots, 2)
         for row, index in enumerate(batch["region_index"]):
@@ -199,7 +199,7 @@ def test_processes_together_read_the_global_batch_in_order(source, processes):
 
 def test_a_full_region_shows_a_random_choice_of_its_pois(source):
     seen = set()
-    for batch in _take(source, 20, max_pois=8):
+    for batch in _take(source, 20, _data(max_pois=8)):
         assert batch["poi_mask"].shape[1] == 8
         for row, index in enumerate(batch["region_index"]):
             record = source[int(index)]

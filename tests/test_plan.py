@@ -425,7 +425,7 @@ def test_indivisible_batches_and_parts_name_sizes_that_fit(smoke):
 def test_a_slice_without_libtpu_names_the_requirements(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="requirements-plan.txt"):
-        topology.mesh_of("v5e:2x4")
+        topology.mesh_of("v5e:2x4", MeshSettings())
 
 
 @pytest.mark.slow

@@ -310,10 +310,10 @@ def test_a_batch_of_more_regions_than_there_are_is_told_before_all_else(
     ("section", "key", "value", "message"),
     [
         ("data", "batch_size", 41, r"batch_size=41 exceeds the 40 regions"),
-        ("data", "max_pois", 0, r"max_pois=0 must be at least 1"),
+        ("data", "max_pois", 0, r"max_pois=0; allowed: greater than or equal to 1"),
         ("mesh", "data", 9, r"mesh.data=9, but 8 devices"),
-        ("model", "dtype", "half", r"model.dtype='half'.*float32, bfloat16"),
-        ("optim", "name", "adagrad", r"optim.name='adagrad'.*adam, adamw, lars, sgd"),
+        ("model", "dtype", "half", r"model.dtype='half'; allowed: 'float32' or 'b"),
+        ("optim", "name", "adagrad", r"optim.name='adagrad'; allowed: 'adam', 'adamw'"),
         ("optim", "weight_decay", 0.1, r"weight_decay=0.1 has no effect"),
         ("train", "total", "3 weeks", r"train.total='3 weeks' is not a duration"),
         ("train", "total", "0 steps", r"less than one step"),
@@ -322,8 +322,8 @@ def test_a_batch_of_more_regions_than_there_are_is_told_before_all_else(
 def test_settings_that_do_not_fit_are_refused(
     section, key, value, message, small_config
 ):
-    small_config[section][key] = value
     with pytest.raises(InputError, match=message):
+        small_config[section][key] = value
         loop.train(small_config)
 
 

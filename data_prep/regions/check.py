@@ -63,6 +63,7 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
             f"{key}.path {path!r}: no such file. Wanted: polygons in GeoParquet, "
             "GeoPackage, GeoJSON or a Shapefile, one region a row.",
         ]
+    found: list[str] = []
     try:
         several = tables.layer_problem(path, layer, f"{key}.layer")
         if several:

@@ -429,10 +429,6 @@ def test_labels_and_settings_are_checked(config):
     message = r"(?s)'the city'; allowed.*image_quality is 50, but 'png' keeps"
     with pytest.raises(InputError, match=message):
         command.import_records(config)
-    config.records.num_shards = 0
-    with pytest.raises(InputError, match="config.records.num_shards=0; allowed: great"):
-        command.import_records(config)
-    config.records.num_shards = 3
     config.released = None
     with pytest.raises(InputError, match="config.released is None: it names the fold"):
         command.import_records(config)

@@ -5,10 +5,12 @@ import pytest
 import small_labels
 from sklearn.neighbors import KNeighborsRegressor
 
+from mmgr_jax import settings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.heads import knn, mlp, protocols, released
+from mmgr_jax.evaluation.settings import EvalSettings
 
 KINDS = ("count", "scalar", "share", "class")
 
@@ -134,8 +136,8 @@ def test_the_released_head_is_for_numbers_alone():
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(InputError, match="eval.protocols='svm'.*linear, mlp"):
-        _fit("svm", "count")
+    with pytest.raises(InputError, match=r"eval.protocols=.*'svm'.*'linear', 'mlp'"):
+        settings.read(EvalSettings, {"protocols": ("linear", "svm")}, "eval")
 
 
 def test_a_head_refuses_other_features():

@@ -198,7 +198,7 @@ def test_bfloat16_keeps_float32_parameters():
 
 def test_bfloat16_loss_and_gradients_are_finite_float32(variables):
     """With half of the sets empty: their one vector learns as well."""
-    model = with_one_block(jnp.bfloat16)
+    model = with_one_block("bfloat16")
     views, pois = batch()
     pois = pois._replace(mask=pois.mask.at[::2].set(False))
 
