@@ -33,13 +33,14 @@ def tiles(b=8, side_px=32, seed=0):
 
 
 def views_of(image, key, **options):
-    pixels = {name: options.pop(name) for name in ("mean", "std") if name in options}
-    return compiled_views(**({"size_px": 24} | options))(image, key, **pixels)
+    return compiled_views(**({"size_px": 24} | options))(image, key)
 
 
 @cache
 def compiled_views(**options):
-    return jax.jit(partial(augment.two_views, settings=AugmentSettings(**options)))
+    pixels = {name: options.pop(name) for name in ("mean", "std") if name in options}
+    settings = AugmentSettings(**options)
+    return jax.jit(partial(augment.two_views, settings=settings, **pixels))
 
 
 def plain_view_of(image, size_px):

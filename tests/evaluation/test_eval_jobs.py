@@ -72,8 +72,8 @@ def test_processes_find_what_is_found_here(job, calls, monkeypatch):
 
 def test_an_error_of_a_process_is_the_error_of_the_caller(job, calls, monkeypatch):
     monkeypatch.setattr(jobs, "WORTH_S", 0.0)
-    wrong = dataclasses.replace(job, protocols=("linear", "svm"))
-    with pytest.raises(KeyError, match="svm"):
+    wrong = dataclasses.replace(job, strengths=())
+    with pytest.raises(ValueError, match="need at least one array to stack"):
         list(wrong.fits(calls))
 
 
