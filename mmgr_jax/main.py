@@ -36,9 +36,10 @@ def main(config: ConfigDict) -> None:
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
+        from mmgr_jax.evaluation.while_training import Evaluator
         from mmgr_jax.train import loop
 
-        loop.train(config)
+        loop.train(config, Evaluator(config))
         after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
         for name in run_settings.read(config).after_training:
             distributed.by_first(after_training[name])(config)

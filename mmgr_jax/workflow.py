@@ -77,10 +77,11 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
 def train_encoder(config: ConfigDict) -> Path:
     """Trains to the end, from the newest checkpoint on; the folder of the run."""
     from mmgr_jax.devices import compilation
+    from mmgr_jax.evaluation.while_training import Evaluator
     from mmgr_jax.train import loop
 
     compilation.use_cache(config.compilation_cache)
-    return loop.train(config)
+    return loop.train(config, Evaluator(config))
 
 
 def evaluate(config: ConfigDict) -> Report:

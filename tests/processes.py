@@ -36,6 +36,7 @@ def configure(config, workdir, records_dir, total=TOTAL, fsdp=1, locked=False):
     config.train.total = f"{total} steps"
     config.train.save_every = f"{SAVE_EVERY} steps"
     config.train.log_every = "1 steps"
+    config.train.evaluate_every = f"{SAVE_EVERY} steps"
     config.train.keep = 9
     config.mesh.fsdp, config.sharding.min_size = fsdp, 256
     if locked:
@@ -105,6 +106,7 @@ def main(workdir, records_dir, port, count, index, total, fsdp, locked):
     from configs import toy_city
     from mmgr_jax import cli
     from mmgr_jax.devices import distributed
+    from mmgr_jax.evaluation.while_training import Evaluator
     from mmgr_jax.train import loop
 
     config = toy_city.get_config("smoke")
@@ -118,7 +120,7 @@ def main(workdir, records_dir, port, count, index, total, fsdp, locked):
     _write_cache_too()
     flags.FLAGS([sys.argv[0]])
     cli._config = lambda: config
-    cli._call(loop.train, distributed.session)
+    cli._call(lambda config: loop.train(config, Evaluator(config)), distributed.session)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ ALLOWED = [
     ("train.microbatch_size", 8),
     ("train.log_every", "3 steps"),
     ("train.save_every", "3 steps"),
+    ("train.evaluate_every", "3 steps"),
     ("train.keep", 5),
     ("train.total", "8 steps"),  # of a constant rate
 ]

@@ -17,6 +17,7 @@ from mmgr_jax import settings
 from mmgr_jax.devices import distributed
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.while_training import Evaluator
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop, metrics
 
@@ -59,7 +60,7 @@ def alone(workdir, records_dir, total=TOTAL, **changes):
     city = toy_city.get_config("smoke")
     config = configure(city, workdir, records_dir, total, **changes)
     config.mesh.data = 1
-    return loop.train(config)
+    return loop.train(config, Evaluator(config))
 
 
 def assert_same_run(ours, theirs):
@@ -68,6 +69,10 @@ def assert_same_run(ours, theirs):
     for row, expected in zip(ours, theirs, strict=True):
         for name in TOLD:
             assert row[name] == pytest.approx(expected[name], rel=1e-5), row["step"]
+        looked = [name for name in row if name.startswith(metrics.VALIDATION)]
+        assert len(looked) == (0 if row["step"] % SAVE_EVERY else 2)
+        for name in looked:  # a neighbour may change places with the next
+            assert row[name] == pytest.approx(expected[name], abs=0.01), row["step"]
 
 
 @pytest.fixture(scope="module")

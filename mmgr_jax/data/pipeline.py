@@ -10,6 +10,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Int
 
 from mmgr_jax.data import schema
 from mmgr_jax.data.settings import DataSettings
@@ -137,15 +138,28 @@ def steps_per_epoch(num_regions: int, settings: DataSettings) -> int:
 
 
 def epoch_batches(
-    source: RecordSource, *, batch_size: int, num_threads: int, edges: bool = False
+    source: RecordSource,
+    *,
+    batch_size: int,
+    num_threads: int,
+    edges: bool = False,
+    regions: Int[np.ndarray, " r"] | None = None,
 ) -> Iterator[Batch]:
     """Every region once, in order, with all its POIs; the last batch is padded.
 
     Rows added to fill the last batch repeat its last region, with `example_mask` False.
+
+    Args:
+        source: The records.
+        batch_size: Regions of a batch.
+        num_threads: Threads that read.
+        edges: Whether batches hold the POI graph.
+        regions: Indices of those wanted, in their order; None for all.
     """
-    last = len(source) - 1
-    dataset = grain.MapDataset.range(-(-len(source) // batch_size) * batch_size)
-    dataset = dataset.map(lambda row: (min(row, last), row <= last))
+    chosen = np.arange(len(source)) if regions is None else regions
+    last = len(chosen) - 1
+    dataset = grain.MapDataset.range(-(-len(chosen) // batch_size) * batch_size)
+    dataset = dataset.map(lambda row: (int(chosen[min(row, last)]), row <= last))
     reader = _Reader(source, poi_slots(source, None), num_threads, edges=edges)
     yield from _ahead(dataset.batch(batch_size, batch_fn=list).map(reader))
 

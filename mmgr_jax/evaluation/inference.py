@@ -39,8 +39,7 @@ class Encoder:
     """A model for inference.
 
     Attributes:
-        encode: Host batch -> kind of features -> group -> float32 [b n]: of `image` and
-            `poi`, and of their projections `image_projection` and `poi_projection`.
+        run: (variables, host batch) -> what `encode` gives.
         reads_edges: Whether the batch must hold the POI graph.
         name: Where its parameters come from.
         model: The model.
@@ -49,13 +48,21 @@ class Encoder:
         parts: Parts of the model that are not random; () for all.
     """
 
-    encode: Callable[[pipeline.Batch], features.Encoded]
+    run: Callable[[Tree, pipeline.Batch], features.Encoded]
     reads_edges: bool
     name: str
     model: mmgr.MMGR
     variables: Tree
     size_px: int
     parts: tuple[str, ...] = ()
+
+    def encode(self, batch: pipeline.Batch) -> features.Encoded:
+        """Kind of features -> group -> float32 [b n].
+
+        Of `image` and `poi`, and of their projections `image_projection` and
+        `poi_projection`.
+        """
+        return self.run(self.variables, batch)
 
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
@@ -108,6 +115,20 @@ def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
     """The same architecture with random parameters: what training must beat."""
     model, mesh, init, tower = _fresh(config, source)
     return _encoder(config, model, init(), mesh, "random", tower)
+
+
+def for_training(config: ConfigDict, source: RecordSource) -> Callable[[Tree], Encoder]:
+    """(variables) -> the encoder of a model in training; compiled once for all."""
+    model, mesh, _, tower = _fresh(config, source)
+    compiled: list[Encoder] = []
+
+    def encoder_with(variables: Tree) -> Encoder:
+        variables = jax.device_put(variables, sharding.replicated(mesh))
+        if not compiled:
+            compiled.append(_encoder(config, model, variables, mesh, "training", tower))
+        return dataclasses.replace(compiled[0], variables=variables)
+
+    return encoder_with
 
 
 def _fresh(
@@ -230,12 +251,12 @@ def encoder(
     if kept is not None:
         put = towers.put(kept, mesh)
 
-    def on_devices(batch: pipeline.Batch) -> features.Encoded:
+    def run(variables: Tree, batch: pipeline.Batch) -> features.Encoded:
         encoded = jitted(variables, put(batch))
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), encoded)
 
     return Encoder(
-        encode=on_devices,
+        run=run,
         reads_edges=model.poi_encoder.reads_edges,
         name=name,
         model=model,

@@ -43,6 +43,7 @@ FREE: Mapping[str, str] = {
     "train.microbatch_size": "the same gradient; BatchNorm sees smaller parts",
     "train.log_every": "what is told",
     "train.save_every": "what is kept",
+    "train.evaluate_every": "what is told",
     "train.keep": "what is kept",
 }
 """Settings that may be others when a run goes on, and what they decide."""
@@ -51,7 +52,7 @@ _NAMED = 8  # differences in an error
 BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
 _LENGTH = "train.total"
 
-_ABSENT = {"model.poi_encoder.counts": False}
+_ABSENT = {"model.poi_encoder.counts": False, "train.evaluate_every": None}
 """What settings were before checkpoints said them."""
 
 _ARRAYS_FIT = (  # of section `model`: the arrays are the same

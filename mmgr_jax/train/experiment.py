@@ -52,6 +52,7 @@ class Experiment:
         total_steps: Length of the run.
         log_every: Steps between log lines.
         save_every: Steps between checkpoints.
+        evaluate_every: Steps between two looks at the features; None for none.
         profile: Steps to trace, such as "10:20".
         tower: The locked image encoder; None for one that learns.
     """
@@ -73,6 +74,7 @@ class Experiment:
     total_steps: int
     log_every: int
     save_every: int
+    evaluate_every: int | None
     profile: str | None = None
     tower: towers.Tower | None = None
 
@@ -217,6 +219,7 @@ def build(config: ConfigDict) -> Experiment:
         total_steps=step.total_steps,
         log_every=max(to_steps(train.log_every, "train.log_every"), 1),
         save_every=max(to_steps(train.save_every, "train.save_every"), 1),
+        evaluate_every=_every(to_steps, train.evaluate_every),
         profile=config.profile,
         tower=tower,
     )
@@ -297,6 +300,10 @@ def build_step(
     )
     first = start.jit_init(init, layout)
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
+
+
+def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | None:
+    return max(to_steps(duration, "train.evaluate_every"), 1) if duration else None
 
 
 def _to_steps(settings: TrainingSettings, num_regions: int) -> functools.partial[int]:

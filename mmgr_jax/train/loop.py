@@ -27,6 +27,7 @@ from mmgr_jax.store import checkpoint
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.train import experiment, metrics, profile
 from mmgr_jax.train.experiment import Experiment
+from mmgr_jax.typing import Tree
 
 LOCK_FILE = ".training"
 """In the folder of a run while it trains."""
@@ -36,11 +37,17 @@ _NAMED = 8  # regions named in an error
 log = logging.getLogger(__name__)
 
 
-def train(config: ConfigDict) -> Path:
+Evaluate = Callable[[RecordSource, Tree], dict[str, float]]
+"""(records, parameters and statistics) -> numbers to be told beside the losses."""
+
+
+def train(config: ConfigDict, evaluate: Evaluate | None = None) -> Path:
     """Trains to the end, from the newest checkpoint where there is one.
 
     Args:
         config: As from configs/.
+        evaluate: What looks at the features every `train.evaluate_every`; of several
+            processes the first does. None: nobody does.
 
     Returns:
         Folder of the run.
@@ -50,10 +57,10 @@ def train(config: ConfigDict) -> Path:
             no longer a number.
     """
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
-        return _train(config)
+        return _train(config, evaluate)
 
 
-def _train(config: ConfigDict) -> Path:
+def _train(config: ConfigDict, evaluate: Evaluate | None) -> Path:
     """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
     log.info(describe(run, config.city.name))
@@ -69,7 +76,7 @@ def _train(config: ConfigDict) -> Path:
         run = run.continued(start)
         if start < run.total_steps:
             run = run.ready(state)
-            _loop(run, checkpoints, state, iterator, clock, start)
+            _loop(run, checkpoints, state, iterator, clock, start, evaluate)
         else:
             log.info("already trained: %d steps in %s", start, run.workdir)
     return run.workdir
@@ -140,6 +147,7 @@ def _loop(
     iterator: pipeline.TrainingBatches,
     clock: metrics.Clock,
     start: int,
+    evaluate: Evaluate | None,
 ) -> None:
     progress = metrics.Progress(
         clock,
@@ -164,14 +172,18 @@ def _loop(
         for step in range(start + 1, run.total_steps + 1):
             with trace.step(step, lambda: pace.running):
                 rows, batch = pace.fetch(iterator, run.put)
-                with compiled.step(step):
+                # What goes to the devices unasked, at every step, is an error.
+                guard = jax.transfer_guard_host_to_device("disallow")
+                with compiled.step(step), guard:
                     state, values = run.step(state, batch)
                 pace.dispatched(values["loss"])
             recent.add(step, values, rows["region_index"])
 
             stopping = stop.asked(step)
             last = stopping or step == run.total_steps
-            if last or step == start + 1 or step % run.log_every == 0:
+            due = bool(run.evaluate_every) and step % run.evaluate_every == 0
+            look = evaluate if due else None
+            if last or look or step == start + 1 or step % run.log_every == 0:
                 recent.check_finite(checkpoints.latest_step)
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 rates = progress.measure(step)
@@ -181,6 +193,9 @@ def _loop(
                 values["learning_rate"] = float(
                     cast(float, run.learning_rate(step - 1))
                 )
+                if look:
+                    with clock.paused():
+                        values |= _evaluated(run, look, state, step)
                 writer.write(step, values)
                 log.info(metrics.log_line(step, run.total_steps, values))
             if last or step % run.save_every == 0:
@@ -193,6 +208,22 @@ def _loop(
                     f"stopped at step {step} of {run.total_steps}, as asked; give the "
                     "same command to continue."
                 )
+
+
+def _evaluated(
+    run: Experiment, evaluate: Evaluate, state: TrainState, step: int
+) -> dict[str, float]:
+    """What the first process makes of the state; the others wait."""
+    state_of_one = (state.params, state.batch_stats)
+    if jax.process_count() > 1:  # each process holds all of it for a moment
+        whole = sharding.replicated(run.mesh)
+        state_of_one = jax.jit(lambda held: held, out_shardings=whole)(state_of_one)
+        state_of_one = jax.tree.map(lambda leaf: leaf.addressable_data(0), state_of_one)
+    params, batch_stats = state_of_one
+    variables = {"params": params, "batch_stats": batch_stats}
+    values = distributed.by_first(evaluate)(run.source, variables) or {}
+    distributed.barrier(f"evaluated at {step}")
+    return {f"{metrics.VALIDATION}{name}": value for name, value in values.items()}
 
 
 class _Pace:

@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,8 @@ from mmgr_jax.train import board
 
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
+VALIDATION = "validation/"
+"""Begins the names of scores of the features, see `loop.Evaluate`."""
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,13 @@ class Clock:
         now = time.perf_counter()
         self.seconds += now - self._last
         self._last = now
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it no time is added."""
+        self.tick()
+        yield
+        self._last = time.perf_counter()
 
     def add_wait(self, seconds: float) -> None:
         """Adds time spent waiting for a batch."""
@@ -182,7 +191,13 @@ def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
     if "eta_s" in values:
         told.insert(0, f"{values['regions_per_s']:.0f} regions/s")
         told.append(f"{format_seconds(values['eta_s'])} left")
-    return f"{line}  {', '.join(told)}"
+    scores = [
+        f"{name.removeprefix(VALIDATION).replace('_', ' ')} {value:.3f}"
+        for name, value in values.items()
+        if name.startswith(VALIDATION)
+    ]
+    looked = f"  validation: {', '.join(scores)}" if scores else ""
+    return f"{line}  {', '.join(told)}{looked}"
 
 
 def format_seconds(seconds: float) -> str:

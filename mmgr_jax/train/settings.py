@@ -69,6 +69,8 @@ class TrainSettings(Section):
             halves what travels. Parameters and optimiser are float32.
         log_every: Between two log lines.
         save_every: Between two checkpoints.
+        evaluate_every: Between two looks at the features by nearest neighbours, on
+            validation folds; see `evaluation.while_training`. None: never.
         keep: Newest checkpoints kept.
     """
 
@@ -77,6 +79,7 @@ class TrainSettings(Section):
     gradient_dtype: FloatName = "float32"
     log_every: str = "20 steps"
     save_every: str = "5 epochs"
+    evaluate_every: str | None = "10 epochs"
     keep: Annotated[int, at.Ge(1)] = 2
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from jaxtyping import Int
 
 from mmgr_jax.data import pipeline
 from mmgr_jax.data.source import RecordSource
@@ -39,9 +40,12 @@ class Regions:
     labels: Mapping[str, np.ndarray]
 
 
-def read_regions(source: RecordSource) -> Regions:
-    """Everything but tiles and POIs."""
-    records = [record for rows in source.parts() for record in source.read(rows)]
+def read_regions(
+    source: RecordSource, regions: Int[np.ndarray, " r"] | None = None
+) -> Regions:
+    """Everything but tiles and POIs, of some regions, by their index, or of all."""
+    parts = source.parts() if regions is None else [regions.tolist()]
+    records = [record for rows in parts for record in source.read(rows)]
     return Regions(
         region_ids=[record["region_id"] for record in records],
         geometry_wkb=[record["geometry"] for record in records],
@@ -63,8 +67,9 @@ def extract(
     batch_size: int,
     num_threads: int,
     edges: bool = False,
+    regions: Int[np.ndarray, " r"] | None = None,
 ) -> dict[str, Features]:
-    """Features of every region, in record order, of each of `KINDS`.
+    """Features of regions, in record order, of each of `KINDS`.
 
     Args:
         encode: Batch -> features; see `Encoded`.
@@ -72,10 +77,15 @@ def extract(
         batch_size: Regions at a time.
         num_threads: Threads that read.
         edges: Whether `encode` reads the POI graph.
+        regions: Indices of those wanted, in their order; None for all.
     """
     parts: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
     for batch in pipeline.epoch_batches(
-        source, batch_size=batch_size, num_threads=num_threads, edges=edges
+        source,
+        batch_size=batch_size,
+        num_threads=num_threads,
+        edges=edges,
+        regions=regions,
     ):
         present = batch["example_mask"]
         for kind, groups in encode(batch).items():
