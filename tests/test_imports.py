@@ -273,3 +273,8 @@ def test_no_city_is_named_in_the_code():
                 names += [node.value] if len(node.value) < 40 else []
             for name in filter(None, names):
                 assert not {"shanghai", "wuhan"} & set(str(name).lower().split("_"))
+
+
+def test_private_interfaces_of_jax_stand_in_one_file():
+    using = [path.name for path in FILES if "jax._src" in path.read_text()]
+    assert using == ["private.py"]

@@ -25,13 +25,8 @@ from typing import Any, NoReturn
 
 import jax
 
-# Private: JAX shows neither its launchers nor the service that joined the processes,
-# whose barrier and store need no devices (see `barrier`). Nothing else here is.
-from jax._src import clusters
-from jax._src import distributed as jax_distributed
-
 from mmgr_jax import endings
-from mmgr_jax.devices import memory, roll_call
+from mmgr_jax.devices import memory, private, roll_call
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
@@ -153,7 +148,7 @@ def join_options(
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks."""
     # jax.process_index() would start the devices, before other work may fork.
-    return jax_distributed.global_state.process_id == 0
+    return private.joined.process_id == 0
 
 
 def by_first(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,7 +169,7 @@ def barrier(name: str) -> None:
     """
     # JAX's public barrier is a collective: it holds the devices and times out. The
     # service that joined the processes has one that does neither.
-    client = jax_distributed.global_state.client
+    client = private.joined.client
     if client is not None:
         client.wait_at_barrier(name, timeout_in_ms=_WEEK_MS)
 
@@ -186,16 +181,16 @@ def judged(said: str, judge: Callable[[list[str]], str]) -> str:
         said: Of this process; all of them call at the same point of the program.
         judge: The texts in the order of the processes -> the verdict.
     """
-    client = jax_distributed.global_state.client
+    client = private.joined.client
     if client is None:
         return judge([said])
     place = f"judged {next(_NUMBERS)}"
-    mine = jax_distributed.global_state.process_id
+    mine = private.joined.process_id
     client.key_value_set(f"{place}/{mine}", f"={said}")
     if is_first():
         texts = [
             client.blocking_key_value_get(f"{place}/{process}", _WEEK_MS)[1:]
-            for process in range(jax_distributed.global_state.num_processes)
+            for process in range(private.joined.num_processes)
         ]
         client.key_value_set(f"{place}/verdict", f"={judge(texts)}")
     return client.blocking_key_value_get(f"{place}/verdict", _WEEK_MS)[1:]
@@ -245,7 +240,7 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
     Raises:
         InputError: In every process, where one does not see what the first one writes.
     """
-    if jax_distributed.global_state.client is None:
+    if private.joined.client is None:
         return
 
     def leave_mark(_: list[str]) -> str:
@@ -315,12 +310,7 @@ def _told_by_launcher(timeout_s: float | int) -> dict[str, Any]:
     Raises:
         InputError: If no launcher tells.
     """
-    address, number, process, devices = (
-        clusters.ClusterEnv.auto_detect_unset_distributed_params(
-            os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None,
-            math.ceil(timeout_s),
-        )
-    )  # fmt: skip
+    address, number, process, devices = private.detect_launcher(timeout_s)
     if None in (address, number, process):
         raise InputError(
             "config.distributed: there should be several processes, but no launcher "
@@ -367,7 +357,7 @@ def _leave_at_once(error: BaseException) -> NoReturn:
     message, status = endings.sentence(error), endings.status(error)
     if status == endings.FAULT or os.environ.get("MMGR_TRACEBACK"):
         traceback.print_exception(error)
-    state = jax_distributed.global_state  # without starting the devices
+    state = private.joined  # without starting the devices
     who = f"process {state.process_id} of {state.num_processes}"
     if status == endings.INTERRUPTED:
         message = "interrupted; the same command goes on from the newest checkpoint."

@@ -12,8 +12,7 @@ import functools
 import hashlib
 import logging
 
-from jax._src import compilation_cache
-from jax._src.compilation_cache_interface import CacheInterface
+from mmgr_jax.devices.private import CacheInterface, compilation_cache
 
 _SEAL_BYTES = hashlib.sha256().digest_size
 

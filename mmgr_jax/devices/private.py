@@ -1,0 +1,30 @@
+"""What JAX does not show and this program uses all the same: all of it, and why.
+
+A version of JAX may change any of this without a word; tests of each use would tell.
+(`endings` knows two of its files by name, from which errors come.)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+# Its launchers: which of several processes this is on SLURM, Open MPI or Cloud TPU.
+# JAX asks them itself, but only within `initialize`, which then waits for the others.
+from jax._src import clusters, distributed
+
+# The cache of compiled programs: where a seal can be put on what it writes and reads.
+from jax._src import compilation_cache as compilation_cache
+from jax._src.compilation_cache_interface import CacheInterface as CacheInterface
+
+# Who this process is, without starting its devices, and the service that joined the
+# processes: its barrier and its store need no devices and no time limit.
+joined = distributed.global_state
+
+
+def detect_launcher(timeout_s: float) -> tuple:
+    """Coordinator, processes, this process and its devices, each None if unknown."""
+    return clusters.ClusterEnv.auto_detect_unset_distributed_params(
+        os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None,
+        math.ceil(timeout_s),
+    )  # fmt: skip
