@@ -1,13 +1,8 @@
 """The commands as functions, for notebooks and programs.
 
-    config = mmgr_jax.read_config("configs/toy_city.py", {"train.total": "2 epochs"})
-    mmgr_jax.build_records(config)
-    mmgr_jax.train_encoder(config)
-    report = mmgr_jax.evaluate(config)
-    mmgr_jax.map_city(config)
-
 Each does what the command of the same work does, and raises `InputError` where the
-command would end with a sentence. Several processes are for the commands.
+command would end with a sentence. Several processes are for the commands. Examples,
+which the tests run, stand in docs/python.md.
 """
 
 from __future__ import annotations

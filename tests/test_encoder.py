@@ -1,9 +1,13 @@
 """The door for other programs: what it gives is what evaluation and maps are given."""
 
+import doctest
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -19,6 +23,8 @@ from mmgr_jax.evaluation import feature_sets, inference, mapping
 from mmgr_jax.store import exported
 from mmgr_jax.store.checkpoint import latest
 from mmgr_jax.train import loop
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module", params=["set2set", "attention"])
@@ -203,34 +209,60 @@ print(sorted(loaded & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "[]", done.stdout
 
 
-def test_the_commands_are_functions(tmp_path):
-    records = tmp_path / "records"
-    records.mkdir()
-    small_records.write_records(records)
-    file = tmp_path / "city.py"
-    file.write_text(
-        "import sys, pathlib\n"
-        f"sys.path.insert(0, {str(small_records.__file__.rsplit('/', 1)[0])!r})\n"
-        "import small_records\n"
+@pytest.fixture
+def place(run, tmp_path, monkeypatch):
+    """A folder like the repository's, whose toy city is the small one."""
+    config, source, _ = run
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "configs").mkdir()
+    shutil.copytree(config.workdir, tmp_path / "runs" / "toy_city")
+    shutil.copytree(source.records_dir, tmp_path / "data/toy_city/records")
+    (tmp_path / "configs" / "toy_city.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import pathlib, small_records\n"
         "def get_config(variant=None):\n"
-        f"    root = pathlib.Path({str(tmp_path)!r})\n"
-        "    return small_records.config_of(root / 'records', root)\n"
+        "    place = pathlib.Path('runs')\n"
+        "    return small_records.config_of('data/toy_city/records', place)\n"
     )
-    config = mmgr_jax.read_config(
-        file, {"train.total": "2 steps", "eval.tasks": ("population",)}
-    )
-    assert mmgr_jax.train_encoder(config) == tmp_path / "run"
-    assert set(mmgr_jax.evaluate(config).tasks) == {"population"}
-    assert (mmgr_jax.map_city(config) / "population.png").exists()
-    for changes, told in (
-        ({"train.totl": "1 steps"}, "config.train.totl"),
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class _Checker(doctest.OutputChecker):
+    """Where the page shows nothing, a table of results may be printed."""
+
+    def check_output(self, want, got, flags):
+        return not want or super().check_output(want, got, flags)
+
+
+def test_the_examples_of_the_page_do_what_they_say(run, place):
+    page = ROOT / "docs" / "python.md"
+    text = re.sub(r"^```.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    names = {"tiles": np.stack([run[1][index]["image"] for index in range(3)])}
+    examples = doctest.DocTestParser().get_doctest(text, names, page.name, None, 0)
+    assert len(examples.examples) > 10
+    said = io.StringIO()
+    runner = doctest.DocTestRunner(_Checker(), optionflags=doctest.ELLIPSIS)
+    runner.run(examples, out=said.write)
+    if run[0].model.poi_encoder.name == "attention":  # names alone do not suffice it
+        assert "reads where POIs lie" in said.getvalue()
+        return
+    assert not runner.failures, said.getvalue()
+    assert (place / "runs/short/maps/population.png").exists()
+
+
+def test_what_a_config_cannot_hold_is_told(place):
+    file = "configs/toy_city.py"
+    for changes, sentence in (
+        ({"train.totl": "1 steps"}, "config.train.totl is unknown"),
         ({"loss.temperature": "cold"}, "config.loss.temperature='cold'"),
-        ({"lss.temperature": 1.0}, "config.lss.temperature"),
+        ({"lss.temperature": 1.0}, "config.lss is unknown"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=sentence):
             mmgr_jax.read_config(file, changes)
     with pytest.raises(InputError, match="no such file"):
-        mmgr_jax.read_config(tmp_path / "none.py")
+        mmgr_jax.read_config(place / "none.py")
 
 
 def test_the_door_is_small():
