@@ -16,17 +16,16 @@ class WalkSettings(Section):
     """How POIs are walked, for "skipgram".
 
     Attributes:
-        per_poi: Walks from each POI; 5 in the paper.
         length: POIs on a walk, its first one included; 10 in the paper.
         region_size_m: Side of the square regions of the region factor, cut from the
             origin of the city's CRS; None: no region factor.
         region_factor: What the weight of an edge between two regions is multiplied by;
             0.4 in the paper.
-        return_bias: 1/p of node2vec, see `walks.walk`; 1 without bias, 2 in the paper.
+        return_bias: 1/p of node2vec, see `walks.chances`; 1 without bias, 2 in the
+            paper.
         outward_bias: 1/q of node2vec; 1 without bias, 2 in the paper.
     """
 
-    per_poi: Annotated[int, at.Ge(1)] = 5
     length: Annotated[int, at.Ge(2)] = 10
     region_size_m: Annotated[float, at.Gt(0)] | None = None
     region_factor: Annotated[float, at.Gt(0)] = 0.4
@@ -110,7 +109,7 @@ class CategoryVectorSettings(Section):
             "onehot": see `plain.onehot`. "table": read from a file. "text": from the
             words of the names, see `text.make`.
         dim: Length of a vector; "table" has as many numbers as the file has columns.
-        seed: Seed of walks, training and clusters of names; 0 or more.
+        seed: Seed of training and clusters of names; 0 or more.
         out: File for the vectors alone, ending in .npy; None: the records folder's own
             table.
         walks: Of "skipgram".

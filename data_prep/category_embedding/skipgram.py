@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int, Real
 from scipy.special import expit
 
 from data_prep.category_embedding.settings import SkipgramSettings
@@ -56,7 +56,7 @@ class Draws:
 
 
 def train(
-    counts: Int64[np.ndarray, "k k"],
+    counts: Real[np.ndarray, "k k"],
     parents: Sequence[str],
     settings: SkipgramSettings,
     *,
@@ -114,7 +114,7 @@ def train(
 
 
 def expected_draws(
-    counts: Int64[np.ndarray, "k k"], num_negatives: int, negatives: str
+    counts: Real[np.ndarray, "k k"], num_negatives: int, negatives: str
 ) -> Draws:
     """How often each category is a context and a negative of each target.
 
@@ -189,19 +189,19 @@ def hierarchy(
     return float(np.sum(away * (vectors - mean[group]))), 2 * away
 
 
-def _absent(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+def _absent(counts: Real[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
     """Uniform over the categories a target never met; over all where it met all."""
     absent = counts == 0
     absent[~absent.any(axis=1)] = True
     return absent / absent.sum(axis=1, keepdims=True)
 
 
-def _uniform(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+def _uniform(counts: Real[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
     """Uniform over all categories."""
     return np.full(counts.shape, 1 / len(counts))
 
 
-def _frequency(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
+def _frequency(counts: Real[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
     """By frequency to the power of 3/4, as word2vec draws."""
     share = counts.sum(axis=0) ** 0.75
     return np.tile(share / share.sum(), (len(counts), 1))

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 import small_city
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -36,7 +35,6 @@ from mmgr_jax.settings import read
 ROOT = Path(vectors_lib.__file__).parents[2]
 LAS_VEGAS = ROOT.parent / "shared" / "data" / "las_vegas" / "pois.csv.gz"
 WALKS = dict(
-    per_poi=5,
     length=10,
     region_size_m=None,
     region_factor=0.4,
@@ -87,10 +85,6 @@ def _make(table, settings):
     return vectors_lib.make(table, _read(settings)).vectors
 
 
-def _walks(settings):
-    return read(WalkSettings, settings, "category_vectors.walks")
-
-
 def _pois(seed=0, n=60, k=4, parents=("a", "a", "b", "b")):
     """POIs at random places of a square kilometre, some of them on one place."""
     rng = np.random.default_rng(seed)
@@ -109,85 +103,82 @@ def _network(edges, weights):
     return walks.adjacency(edges, np.array(weights, float), int(edges.max()) + 1)
 
 
-def _fits(counts, weights):
-    """Whether counts are a plausible draw from a distribution."""
-    expected = np.array(weights, float) / np.sum(weights) * np.sum(counts)
-    return scipy.stats.chisquare(counts, expected).pvalue > 1e-3
-
-
 SQUARE_WITH_TAIL = [(0, 1), (1, 2), (0, 2), (1, 3)]
 
 
-def test_walks_follow_edges_and_start_where_asked():
-    table = _pois()
-    net = walks.network(table.x_m, table.y_m)
-    first = np.arange(len(net), dtype=np.int32)
-    path = walks.walk(net, first, 10, np.random.default_rng(0), 2.0, 2.0)
-    assert path.shape == (60, 10)
-    np.testing.assert_array_equal(path[:, 0], first)
-    edges = {
-        (i, int(j))
-        for i in range(len(net))
-        for j in net.neighbour[net.start[i] : net.start[i + 1]]
-    }
-    assert {(j, i) for i, j in edges} == edges
-    for before, after in zip(path[:, :-1].ravel(), path[:, 1:].ravel(), strict=True):
-        assert (int(before), int(after)) in edges
+def _walked(net, category, num_walks, rng, settings):
+    """Pairs met on walks drawn step by step, for each of `num_walks` from each POI."""
+    weight, k = net.toarray(), int(category.max()) + 1
+    counts = np.zeros((num_walks, k, k))
+    for number in range(num_walks):
+        for first in range(len(weight)):
+            before, here = None, first
+            for _ in range(settings.length - 1):
+                chance = weight[here].copy()
+                if before is not None:
+                    chance[weight[before] == 0] *= settings.outward_bias
+                    chance[before] = weight[here, before] * settings.return_bias
+                before, here = here, rng.choice(len(chance), p=chance / chance.sum())
+                counts[number, category[first], category[here]] += 1
+    return counts
 
 
-def test_steps_are_as_frequent_as_their_edges_are_heavy():
-    weights = [1.0, 2.0, 5.0, 0.5]
-    net = _network(SQUARE_WITH_TAIL, weights)
-    first = np.ones(20_000, np.int32)
-    path = walks.walk(net, first, 5, np.random.default_rng(0))
-    leaving = {(1, 0): 1.0, (1, 2): 2.0, (1, 3): 0.5}
-    here, there = path[:, :-1], path[:, 1:]
-    counts = [np.sum((here == 1) & (there == end)) for _, end in leaving]
-    assert sum(counts) > 25_000 and _fits(counts, list(leaving.values()))
-    assert not _fits(counts, [1, 1, 1])  # the test can tell
+@pytest.mark.parametrize("biases", [(1.0, 1.0), (2.0, 2.0), (0.25, 3.0)])
+def test_what_is_expected_is_what_walks_meet_on_average(biases):
+    return_bias, outward_bias = biases
+    settings = WalkSettings(5, return_bias=return_bias, outward_bias=outward_bias)
+    table = _pois(n=24)
+    net = walks.network(table.x_m, table.y_m, settings)
+    walked = _walked(net, table.category, 300, np.random.default_rng(0), settings)
+    error = walked.std(axis=0) / math.sqrt(len(walked))
+    expected = walks.expected_pairs(net, table.category, 4, settings)
+    assert np.all(np.abs(walked.mean(axis=0) - expected) < 4 * error)
+    others = WalkSettings(5, return_bias=1 / return_bias, outward_bias=4.0)
+    others = walks.expected_pairs(net, table.category, 4, others)
+    assert np.any(np.abs(walked.mean(axis=0) - others) > 4 * error)  # it can tell
+    assert expected.sum() == pytest.approx(24 * 4)
+
+
+def test_first_steps_are_as_likely_as_their_edges_are_heavy():
+    net = _network(SQUARE_WITH_TAIL, [1.0, 2.0, 5.0, 0.5])
+    met = walks.expected_pairs(net, np.arange(4), 4, WalkSettings(length=2))
+    np.testing.assert_allclose(met[1], np.array([1.0, 0, 2.0, 0.5]) / 3.5)
+    np.testing.assert_allclose(met[3], [0, 1, 0, 0])
 
 
 @pytest.mark.parametrize("biases", [(2.0, 2.0), (0.25, 3.0), (2.0, 1.0), (0.5, 0.2)])
 def test_biases_favour_the_way_back_and_the_way_out(biases):
-    net = _network(SQUARE_WITH_TAIL, [1.0, 2.0, 5.0, 1.5])
-    first = np.zeros(60_000, np.int32)
-    path = walks.walk(net, first, 3, np.random.default_rng(1), *biases)
-    # From 0 by 1: 0 is the way back, 2 a neighbour of 0, 3 none.
-    ends = path[path[:, 1] == 1, 2]
-    counts = [np.sum(ends == end) for end in (0, 2, 3)]
     return_bias, outward_bias = biases
-    assert _fits(counts, [1.0 * return_bias, 2.0, 1.5 * outward_bias])
-    assert not _fits(counts, [1.0, 2.0, 1.5])
+    settings = WalkSettings(return_bias=return_bias, outward_bias=outward_bias)
+    net = _network(SQUARE_WITH_TAIL, [1.0, 2.0, 5.0, 1.5])
+    first, move, reached = walks.chances(net, settings)
+    (by_1,) = np.flatnonzero((first.toarray()[0] > 0) & (reached == 1))
+    # From 0 by 1: 0 is the way back, 2 a neighbour of 0, 3 none.
+    found = np.bincount(reached, move.toarray()[by_1], 4)
+    expected = np.array([1.0 * return_bias, 0, 2.0, 1.5 * outward_bias])
+    np.testing.assert_allclose(found, expected / expected.sum())
 
 
 def test_the_network_has_the_papers_weights():
     table = _pois(n=25)
-    net = walks.network(table.x_m, table.y_m)
+    net = walks.network(table.x_m, table.y_m, WalkSettings())
     place_m = np.stack([table.x_m, table.y_m], axis=1)
     diagonal_m = math.hypot(np.ptp(table.x_m), np.ptp(table.y_m))
     edges, _ = graph.delaunay(place_m, diagonal_m)
-    assert len(net.neighbour) == 2 * len(edges)
+    assert net.nnz == 2 * len(edges)
     for i, j in edges.tolist():
         d_m = math.dist(place_m[i], place_m[j])
         expected = math.log((1 + diagonal_m**1.5) / (1 + d_m**1.5))
-        for here, there in ((i, j), (j, i)):
-            of_here = slice(net.start[here], net.start[here + 1])
-            at = net.neighbour[of_here].tolist().index(there)
-            assert net.weight[of_here][at] == pytest.approx(expected, rel=1e-5)
+        assert net[i, j] == net[j, i] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_region_factor_makes_steps_across_rarer():
-    # POI 0 in the middle of a square; two neighbours share its region.
-    x_m, y_m = np.array([[50.0, 0, 100, 100, 0], [50.0, 0, 0, 100, 100]])
-    region = np.array([7, 7, 3, 3, 7])
-    plain_net = walks.network(x_m, y_m)
-    net = walks.network(x_m, y_m, region, 0.4)
-    assert net.neighbour[:4].tolist() == [1, 2, 3, 4]
-    np.testing.assert_allclose(net.weight[:4] / plain_net.weight[:4], [1, 0.4, 0.4, 1])
-    first = np.zeros(20_000, np.int32)
-    path = walks.walk(net, first, 2, np.random.default_rng(0))
-    counts = [np.sum(path[:, 1] == end) for end in (1, 2, 3, 4)]
-    assert _fits(counts, [1, 0.4, 0.4, 1])
+    # POI 0 in the middle of a square; two of its neighbours share its region.
+    x_m, y_m = np.array([[50.0, 0, 100, 100, 0], [50.0, 0, 0, 99, 99]])
+    plain_net = walks.network(x_m, y_m, WalkSettings())
+    net = walks.network(x_m, y_m, WalkSettings(region_size_m=100.0, region_factor=0.4))
+    factor = net.toarray()[0, 1:] / plain_net.toarray()[0, 1:]
+    np.testing.assert_allclose(factor, [1, 0.4, 0.4, 1])
 
 
 def test_square_regions_are_cut_at_multiples_of_their_side():
@@ -197,48 +188,41 @@ def test_square_regions_are_cut_at_multiples_of_their_side():
     assert len(set(region.tolist())) == 3
 
 
-@pytest.mark.parametrize("at_once", [1 << 17, 50])
-def test_counts_are_the_pairs_of_the_walks(monkeypatch, at_once):
-    table, paths = _pois(), []
-    whole = walks.walk
-
-    def walk(*arguments):
-        paths.append(whole(*arguments))
-        return paths[-1]
-
-    monkeypatch.setattr(walks, "walk", walk)
-    monkeypatch.setattr(walks, "_WALKS_AT_ONCE", at_once)
-    counts = walks.count_pairs(table, _walks(WALKS | dict(per_poi=2, length=4)), seed=3)
-    expected = np.zeros((4, 4), int)
-    for path in np.concatenate(paths).tolist():
-        for poi in path[1:]:
-            expected[table.category[path[0]], table.category[poi]] += 1
-    np.testing.assert_array_equal(counts, expected)
-    assert counts.sum() == 60 * 2 * 3
-
-
-def test_counts_tend_to_those_of_the_markov_chain():
-    table = _pois(n=20)
-    net = walks.network(table.x_m, table.y_m)
-    step = np.zeros((20, 20))
-    for i in range(20):
-        of_i = slice(net.start[i], net.start[i + 1])
-        step[i, net.neighbour[of_i]] = net.weight[of_i] / net.weight[of_i].sum()
+@pytest.mark.parametrize("at_once", [1 << 22, 50])
+def test_counts_are_those_of_the_markov_chain(monkeypatch, at_once):
+    monkeypatch.setattr(walks, "_NUMBERS_AT_ONCE", at_once)
+    table, settings = _pois(n=20), WalkSettings(length=6)
+    weight = walks.network(table.x_m, table.y_m, settings).toarray()
+    step = weight / weight.sum(axis=1, keepdims=True)
     reached = sum(np.linalg.matrix_power(step, length) for length in range(1, 6))
     member = np.eye(4)[table.category]
-    expected = 20_000 * member.T @ reached @ member
-    settings = WALKS | dict(per_poi=20_000, length=6)
-    counts = walks.count_pairs(table, _walks(settings), seed=0)
-    assert counts.sum() == pytest.approx(expected.sum())
-    np.testing.assert_allclose(counts, expected, rtol=0.02)
+    expected = 5 * member.T @ reached @ member
+    assert expected.min() > 1
+    counts = walks.count_pairs(table, settings)
+    np.testing.assert_allclose(counts, expected, rtol=1e-12)
+
+
+def test_categories_that_walks_would_hardly_meet_never_do():
+    chain = pois.PoiTable(
+        np.arange(12) * 10.0, np.zeros(12), np.int32([0] + [1] * 10 + [2]),
+        ("a", "b", "c"), ("a", "b", "c"), {},
+    )  # fmt: skip
+    settings = WalkSettings(length=12)
+    net = walks.network(chain.x_m, chain.y_m, settings)
+    within = walks.expected_pairs(net, chain.category, 3, settings)
+    assert 0 < 5 * within[0, 2] < 1 < 5 * within[0, 1]
+    counts = walks.count_pairs(chain, settings)
+    assert counts[0, 2] == counts[2, 0] == 0
+    np.testing.assert_allclose(counts[1], 5 * within[1])
 
 
 def test_pois_on_one_place_are_walked_evenly():
-    net = walks.network(np.zeros(5), np.zeros(5))
-    assert np.all(net.weight == 1)
-    two = walks.network(np.array([0.0, 1.0]), np.zeros(2))
-    path = walks.walk(two, np.zeros(3, np.int32), 4, np.random.default_rng(0))
-    assert path.tolist() == [[0, 1, 0, 1]] * 3
+    net = walks.network(np.zeros(5), np.zeros(5), WalkSettings())
+    assert np.all(net.data == 1)
+    settings = WalkSettings(4, return_bias=2.0, outward_bias=2.0)
+    two = walks.network(np.array([0.0, 1.0]), np.zeros(2), settings)
+    met = walks.expected_pairs(two, np.arange(2), 2, settings)
+    np.testing.assert_allclose(met, [[1, 2], [2, 1]])
 
 
 # ---- loss ----
@@ -279,7 +263,7 @@ def test_the_loss_is_the_mean_over_the_pairs():
 
 @pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
 def test_the_loss_is_what_sampling_gives_on_average(negatives):
-    counts = walks.count_pairs(_pois(k=4), _walks(WALKS | dict(per_poi=20)), seed=0)
+    counts = np.rint(4 * walks.count_pairs(_pois(k=4), WalkSettings())).astype(int)
     counts[0, 2] = counts[3, 1] = counts[3, 0] = 0
     target, context = _vectors(1)
     rng = np.random.default_rng(0)
@@ -398,7 +382,7 @@ def test_the_hierarchy_weight_is_relative_to_the_loss_of_zero_vectors():
 
 
 def test_a_stronger_hierarchy_draws_siblings_together():
-    counts = walks.count_pairs(_pois(), _walks(WALKS), seed=0)
+    counts = walks.count_pairs(_pois(), WalkSettings())
     apart = []
     for weight in (0.0, 0.01, 1.0):
         settings = SKIPGRAM | dict(hierarchy_weight=weight, negatives="uniform")
@@ -454,7 +438,7 @@ def _margins(table, counts, **changes):
 
 @pytest.mark.parametrize("negatives", ["absent", "uniform"])
 def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives):
-    counts = walks.count_pairs(toy_pois, _walks(WALKS), seed=0)
+    counts = walks.count_pairs(toy_pois, WalkSettings())
     assert _margins(toy_pois, counts, negatives=negatives)[0] > 0.15
     # The walks alone tell, too; and of unrelated parents they tell nothing.
     changes = dict(negatives=negatives, hierarchy_weight=0.0)
@@ -464,7 +448,7 @@ def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives)
 
 def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas):
     assert len(las_vegas) > 66_000 and len(las_vegas.categories) == 297
-    counts = walks.count_pairs(las_vegas, _walks(WALKS | dict(per_poi=2)), seed=0)
+    counts = walks.count_pairs(las_vegas, WalkSettings())
     short = dict(num_steps=250)
     assert _margins(las_vegas, counts, **short)[0] > 0.1
     changes = short | dict(negatives="uniform", hierarchy_weight=0.0)
@@ -576,6 +560,7 @@ def test_no_table_at_all_is_explained(tmp_path):
         (dict(walks=dict(length=1)), "walks.length=1; allowed: greater than or equ"),
         (dict(walks=dict(region_factor=0.0)), "walks.region_factor=0.0; allowed: gr"),
         (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
+        (dict(walks=dict(per_poi=3)), "walks.per_poi went: vectors are learnt from"),
         (dict(skipgram=dict(negatives="all")), "skipgram.negatives='all'; allowed: 'a"),
         (
             dict(skipgram=dict(hierarchy_weight=-1.0)),
