@@ -11,6 +11,10 @@ REMOVED = {
         "vectors are learnt from how often walks are expected to meet categories, so "
         "no number of walks is drawn"
     ),
+    "category_vectors.skipgram": (
+        "negatives, weight of the hierarchy and length of the training are those of "
+        "data_prep/category_embedding/skipgram.py for every city"
+    ),
 }
 """Dotted key of a setting, or of a section with all its settings -> why it went."""
 

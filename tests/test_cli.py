@@ -179,6 +179,7 @@ WRONG = {
     "eval.protocols = ('svm',)": "config.eval.protocols=('svm',); allowed: 'linear', ",
     "eval.certainty.level = 1.5": "config.eval.certainty.level=1.5; allowed: less than",
     "category_vectors.walks.per_poi = 3": "category_vectors.walks.per_poi went: vect",
+    "category_vectors.skipgram.num_steps = 9": "category_vectors.skipgram went: nega",
     "embed.dpi = 0": "config.embed.dpi=0; allowed: greater than or equal to 1.",
 }
 """Keys, types, choices and bounds, each twice and more."""

@@ -34,31 +34,6 @@ class WalkSettings(Section):
 
 
 @dataclasses.dataclass(frozen=True)
-class SkipgramSettings(Section):
-    """How vectors are trained, for "skipgram".
-
-    Attributes:
-        num_negatives: Negatives a pair K; 5 in the paper.
-        negatives: What negatives are drawn from: "absent" (uniform over the categories
-            that a target never met; the paper's), "uniform" (over all), "frequency" (to
-            the power of 3/4, as word2vec draws).
-        hierarchy_weight: Weight of the hierarchy term, relative to the skip-gram loss;
-            0 leaves it out; so does a city in which no two categories share their
-            first level, with a warning.
-        learning_rate: Step size of Adam on the whole loss.
-        num_steps: Steps of Adam. The loss of absent negatives has no minimum, so the
-            vectors depend on where training stops; a few hundred steps are an early
-            stop, far short of the paper's 100 epochs.
-    """
-
-    num_negatives: Annotated[int, at.Ge(1)] = 5
-    negatives: Literal["absent", "uniform", "frequency"] = "absent"
-    hierarchy_weight: Annotated[float, at.Ge(0)] = 0.01
-    learning_rate: Annotated[float, at.Gt(0)] = 5e-3
-    num_steps: Annotated[int, at.Ge(1)] = 400
-
-
-@dataclasses.dataclass(frozen=True)
 class TableSettings(Section):
     """Which file is read, for "table".
 
@@ -113,7 +88,6 @@ class CategoryVectorSettings(Section):
         out: File for the vectors alone, ending in .npy; None: the records folder's own
             table.
         walks: Of "skipgram".
-        skipgram: Of "skipgram".
         table: Of "table".
         text: Of "text".
     """
@@ -123,13 +97,12 @@ class CategoryVectorSettings(Section):
     seed: Annotated[int, at.Ge(0)] = 0
     out: str | None = None
     walks: WalkSettings = WalkSettings()
-    skipgram: SkipgramSettings = SkipgramSettings()
     table: TableSettings = TableSettings()
     text: TextSettings = TextSettings()
 
 
 READS: Mapping[str, tuple[str, ...]] = {
-    "skipgram": ("dim", "seed", "walks", "skipgram"),
+    "skipgram": ("dim", "seed", "walks"),
     "random": ("dim",),
     "onehot": ("dim",),
     "table": ("table",),

@@ -73,9 +73,7 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
     # One thread: two of them took 1.4 s on two idle cores as one did, and 6 to 13 s
     # beside other work (297 categories). And the bytes do not hang on the cores.
     with stage("training"), threadpool_limits(1, user_api="blas"):
-        vectors = skipgram_lib.train(
-            counts, poi_table.parents, settings.skipgram, dim=dim, seed=seed
-        )
+        vectors = skipgram_lib.train(counts, poi_table.parents, dim=dim, seed=seed)
         return Made(poi_table, vectors)
 
 

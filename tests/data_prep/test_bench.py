@@ -57,7 +57,6 @@ def test_the_command_measures_and_says_so(tmp_path):
             "category_vectors",
             "--num_pois=400",
             f"--json={path}",
-            "--config.category_vectors.skipgram.num_steps=5",
         ],
         capture_output=True,
         text=True,

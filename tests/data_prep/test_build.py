@@ -157,10 +157,10 @@ def test_other_vector_settings_make_the_table_alone_again(config, monkeypatch, c
     build.ensure(config)
     assert (folder / schema.CATEGORY_VECTORS_FILE).stat().st_ino == inode
     config.category_vectors.method = "skipgram"
-    config.category_vectors.skipgram.num_steps = 20
+    config.category_vectors.walks.length = 5
     build.ensure(config)
     made = schema.Manifest.load(folder).config["category_vectors"]
-    assert made["skipgram"]["num_steps"] == 20 and _table(folder).shape == (3, 5)
+    assert made["walks"]["length"] == 5 and _table(folder).shape == (3, 5)
     assert calls == [] and _shards(folder) == shards
 
 

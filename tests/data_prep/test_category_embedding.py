@@ -19,7 +19,6 @@ from data_prep.category_embedding import command, neighbours, plain, skipgram, w
 from data_prep.category_embedding import vectors as vectors_lib
 from data_prep.category_embedding.settings import (
     CategoryVectorSettings,
-    SkipgramSettings,
     TableSettings,
     WalkSettings,
 )
@@ -41,13 +40,6 @@ WALKS = dict(
     return_bias=1.0,
     outward_bias=1.0,
 )
-SKIPGRAM = dict(
-    num_negatives=5,
-    negatives="absent",
-    hierarchy_weight=0.01,
-    learning_rate=5e-3,
-    num_steps=400,
-)
 TABLE = dict(path=None, category_column="category", columns=())
 TEXT = dict(
     model="wordllama",
@@ -62,7 +54,6 @@ SETTINGS = dict(
     dim=64,
     seed=0,
     walks=WALKS,
-    skipgram=SKIPGRAM,
     table=TABLE,
     text=TEXT,
 )
@@ -253,7 +244,7 @@ def _loss_by_loops(target, context, counts, num_negatives):
 
 def test_the_loss_is_the_mean_over_the_pairs():
     target, context = _vectors()
-    draws = skipgram.expected_draws(COUNTS, 5, "absent")
+    draws = skipgram.expected_draws(COUNTS)
     loss, _, _ = skipgram.loss_and_gradient(target, context, draws)
     assert loss == pytest.approx(_loss_by_loops(target, context, COUNTS, 5))
     zero = np.zeros_like(target)
@@ -261,13 +252,13 @@ def test_the_loss_is_the_mean_over_the_pairs():
     assert loss == pytest.approx(6 * math.log(2))
 
 
-@pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
-def test_the_loss_is_what_sampling_gives_on_average(negatives):
+def test_the_loss_is_what_sampling_gives_on_average():
     counts = np.rint(4 * walks.count_pairs(_pois(k=4), WalkSettings())).astype(int)
     counts[0, 2] = counts[3, 1] = counts[3, 0] = 0
     target, context = _vectors(1)
     rng = np.random.default_rng(0)
-    noise = skipgram.NEGATIVES[negatives](counts)
+    draws = skipgram.expected_draws(counts)
+    noise = draws.negative / draws.negative.sum(axis=1, keepdims=True)
     costs = []
     for i in range(4):
         for j in range(4):
@@ -277,7 +268,6 @@ def test_the_loss_is_what_sampling_gives_on_average(negatives):
             costs.append(positive + negative.sum(axis=1))
     costs = np.concatenate(costs)
     assert len(costs) > 8000
-    draws = skipgram.expected_draws(counts, 5, negatives)
     loss, _, _ = skipgram.loss_and_gradient(target, context, draws)
     error = costs.std() / math.sqrt(len(costs))
     assert abs(costs.mean() - loss) < 4 * error and error < 0.05 * loss
@@ -293,10 +283,9 @@ def _finite_difference(function, values):
     return gradient
 
 
-@pytest.mark.parametrize("negatives", skipgram.NEGATIVES)
-def test_gradients_match_finite_differences(negatives):
+def test_gradients_match_finite_differences():
     target, context = _vectors()
-    draws = skipgram.expected_draws(COUNTS, 5, negatives)
+    draws = skipgram.expected_draws(COUNTS)
     _, d_target, d_context = skipgram.loss_and_gradient(target, context, draws)
 
     def of_target(values):
@@ -331,7 +320,7 @@ def test_the_hierarchy_term_is_the_double_sum():
 
 def test_negatives_never_met_the_target():
     counts = COUNTS.copy()
-    draws = skipgram.expected_draws(counts, 5, "absent")
+    draws = skipgram.expected_draws(counts)
     assert np.all(draws.negative[:3][counts[:3] > 0] == 0)
     np.testing.assert_allclose(
         draws.negative[0] / draws.negative.sum(axis=1)[0], [0, 0, 0.5, 0.5]
@@ -342,17 +331,11 @@ def test_negatives_never_met_the_target():
     assert draws.negative.sum() == pytest.approx(5)
 
 
-def test_other_negatives_follow_their_law():
-    share = np.array([6, 19, 7, 9]) ** 0.75
-    for name, law in (("uniform", np.ones(4)), ("frequency", share)):
-        found = skipgram.NEGATIVES[name](COUNTS)
-        np.testing.assert_allclose(found, np.tile(law / law.sum(), (4, 1)))
-
-
 def test_training_reaches_the_optimum_where_there_is_one():
     # With d >= k every table of scores is possible; each cell's best is log(p / n).
     counts = COUNTS + 1
-    draws = skipgram.expected_draws(counts, 5, "uniform")
+    draws = skipgram.expected_draws(counts)
+    assert draws.negative.min() > 0  # each met all, so negatives are uniform over all
     best, _, _ = skipgram.loss_and_gradient(
         np.log(draws.positive / draws.negative), np.eye(4), draws
     )
@@ -372,22 +355,21 @@ def test_training_reaches_the_optimum_where_there_is_one():
 
 
 def test_the_hierarchy_weight_is_relative_to_the_loss_of_zero_vectors():
-    # At a weight of 1, siblings 1 apart add (1 + 5) log 2, however many pairs.
+    # Siblings 1 apart add a hundredth of (1 + 5) log 2, however many pairs.
     for group in (np.array([0, 0, 1]), np.array([0, 0, 0, 0, 1, 1])):
         k = len(group)
         vectors = np.eye(k) / math.sqrt(2)  # any two are 1 apart
         value, _ = skipgram.hierarchy(vectors, group)
-        scale = skipgram._hierarchy_scale(group, 1.0, 5)
-        assert scale * value == pytest.approx(6 * math.log(2))
+        scale = skipgram._hierarchy_scale(group)
+        assert scale * value == pytest.approx(0.01 * 6 * math.log(2))
 
 
-def test_a_stronger_hierarchy_draws_siblings_together():
+def test_a_stronger_hierarchy_draws_siblings_together(monkeypatch):
     counts = walks.count_pairs(_pois(), WalkSettings())
     apart = []
     for weight in (0.0, 0.01, 1.0):
-        settings = SKIPGRAM | dict(hierarchy_weight=weight, negatives="uniform")
-        trained = SkipgramSettings(**settings)
-        vectors = skipgram.train(counts, list("aabb"), trained, dim=8, seed=0)
+        monkeypatch.setattr(skipgram, "HIERARCHY_WEIGHT", weight)
+        vectors = skipgram.train(counts, list("aabb"), dim=8, seed=0)
         apart.append(skipgram.hierarchy(vectors.astype(float), np.array([0, 0, 1, 1])))
         assert np.mean(np.sum(vectors**2, axis=1)) == pytest.approx(1, rel=1e-5)
     assert apart[0][0] > 2 * apart[1][0] > 4 * apart[2][0]
@@ -422,11 +404,10 @@ def las_vegas():
     return pois.read(settings, city_crs="EPSG:26911")
 
 
-def _margins(table, counts, **changes):
+def _margins(table, counts):
     """How much closer siblings are than strangers, and how much unrelated ones."""
     with threadpool_limits(1, user_api="blas"):  # as make_vectors does
-        settings = SkipgramSettings(**(SKIPGRAM | changes))
-        vectors = skipgram.train(counts, table.parents, settings, dim=64, seed=0)
+        vectors = skipgram.train(counts, table.parents, dim=64, seed=0)
     rng = np.random.default_rng(0)
     shuffled = [tuple(rng.permutation(table.parents).tolist()) for _ in range(20)]
     margins = [
@@ -436,29 +417,28 @@ def _margins(table, counts, **changes):
     return margins[0], np.mean(margins[1:])
 
 
-@pytest.mark.parametrize("negatives", ["absent", "uniform"])
-def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, negatives):
+def test_siblings_of_the_toy_city_are_closer_than_strangers(toy_pois, monkeypatch):
     counts = walks.count_pairs(toy_pois, WalkSettings())
-    assert _margins(toy_pois, counts, negatives=negatives)[0] > 0.15
+    assert _margins(toy_pois, counts)[0] > 0.15
     # The walks alone tell, too; and of unrelated parents they tell nothing.
-    changes = dict(negatives=negatives, hierarchy_weight=0.0)
-    of_siblings, of_unrelated = _margins(toy_pois, counts, **changes)
+    monkeypatch.setattr(skipgram, "HIERARCHY_WEIGHT", 0.0)
+    of_siblings, of_unrelated = _margins(toy_pois, counts)
     assert of_siblings > 0.05 and abs(of_unrelated) < 0.02
 
 
-def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas):
+def test_siblings_of_las_vegas_are_closer_than_strangers(las_vegas, monkeypatch):
     assert len(las_vegas) > 66_000 and len(las_vegas.categories) == 297
     counts = walks.count_pairs(las_vegas, WalkSettings())
-    short = dict(num_steps=250)
-    assert _margins(las_vegas, counts, **short)[0] > 0.1
-    changes = short | dict(negatives="uniform", hierarchy_weight=0.0)
-    of_siblings, of_unrelated = _margins(las_vegas, counts, **changes)
+    monkeypatch.setattr(skipgram, "NUM_STEPS", 250)
+    assert _margins(las_vegas, counts)[0] > 0.1
+    monkeypatch.setattr(skipgram, "HIERARCHY_WEIGHT", 0.0)
+    of_siblings, of_unrelated = _margins(las_vegas, counts)
     assert of_siblings > 0.05 and abs(of_unrelated) < 0.02
 
 
-def test_a_seed_gives_the_same_bytes_and_another_one_others(toy_pois):
-    short = SETTINGS | dict(skipgram=SKIPGRAM | dict(num_steps=20))
-    made = [_make(toy_pois, short | dict(seed=seed)).tobytes() for seed in (1, 1, 2)]
+def test_a_seed_gives_the_same_bytes_and_another_one_others(toy_pois, monkeypatch):
+    monkeypatch.setattr(skipgram, "NUM_STEPS", 20)
+    made = [_make(toy_pois, SETTINGS | dict(seed=seed)).tobytes() for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 
 
@@ -561,11 +541,7 @@ def test_no_table_at_all_is_explained(tmp_path):
         (dict(walks=dict(region_factor=0.0)), "walks.region_factor=0.0; allowed: gr"),
         (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
         (dict(walks=dict(per_poi=3)), "walks.per_poi went: vectors are learnt from"),
-        (dict(skipgram=dict(negatives="all")), "skipgram.negatives='all'; allowed: 'a"),
-        (
-            dict(skipgram=dict(hierarchy_weight=-1.0)),
-            "skipgram.hierarchy_weight=-1.0; ",
-        ),
+        (dict(skipgram=dict(negatives="all")), "skipgram went: negatives, weight of"),
     ],
 )
 def test_a_wrong_setting_is_named(wrong, told):
@@ -587,15 +563,13 @@ def test_too_little_to_learn_from_is_explained():
         _make(table, SETTINGS)
 
 
-def test_a_city_without_parents_is_learnt_from_its_walks_alone(caplog):
-    table = _pois(parents=tuple("abcd"))
-    short = SKIPGRAM | dict(num_steps=20)
-    alone = _make(table, SETTINGS | dict(skipgram=short | dict(hierarchy_weight=0.0)))
-    assert not caplog.text
-    found = _make(table, SETTINGS | dict(skipgram=short))
-    np.testing.assert_array_equal(found, alone)
+def test_a_city_without_parents_is_learnt_from_its_walks_alone(caplog, monkeypatch):
+    monkeypatch.setattr(skipgram, "NUM_STEPS", 20)
+    found = _make(_pois(parents=tuple("abcd")), SETTINGS)
     assert "no two of the 4 categories share a first-level category" in caplog.text
     assert "config.pois.parent_column" in caplog.text
+    monkeypatch.setattr(skipgram, "HIERARCHY_WEIGHT", 0.0)
+    np.testing.assert_array_equal(found, _make(_pois(), SETTINGS))
 
 
 def test_two_pois_suffice():
@@ -613,7 +587,7 @@ def test_a_recipe_holds_what_the_method_reads(tmp_path):
     assert recipe("random") == dict(method="random", dim=64)
     assert recipe("random", seed=3) == recipe("random")
     assert recipe("onehot", dim=8) == dict(method="onehot", dim=8)
-    assert set(recipe("skipgram")) == {"method", "dim", "seed", "walks", "skipgram"}
+    assert set(recipe("skipgram")) == {"method", "dim", "seed", "walks"}
     path = tmp_path / "own.csv"
     path.write_text("category,u\na,1\n")
     own = TABLE | dict(path=str(path))
@@ -654,8 +628,6 @@ def built(tmp_path_factory):
 def config(built):
     config = built.copy_and_resolve_references()
     config.category_vectors = _section()
-    # Each category of the hand-made city has a first level of its own.
-    config.category_vectors.skipgram.hierarchy_weight = 0.0
     return config
 
 
@@ -799,7 +771,8 @@ def test_the_command_line_tells_the_seconds_of_each_stage(config, tmp_path):
     assert result.startswith(f"{tmp_path}/own.npy: 3 categories, 64 numbers each; mean")
     first = (tmp_path / "own.npy").read_bytes()
     quiet = _run(tmp_path, config, out, "--quiet")
-    assert quiet.stdout.splitlines() == [result]
+    warning, last = quiet.stdout.splitlines()
+    assert warning.startswith("category vectors: no two of the 3") and last == result
     assert (tmp_path / "own.npy").read_bytes() == first  # in another process
     wrong = _run(tmp_path, config, out, "--config.pois.parent_column=group")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")
