@@ -15,6 +15,7 @@ from data_prep.category_embedding.settings import READS, CategoryVectorSettings
 from data_prep.import_released.settings import LabelFolderSettings
 from data_prep.labels.settings import LabelSettings
 from data_prep.settings import PreparationSettings
+from mmgr_jax import removed_settings
 
 VECTORS = "category_vectors"
 """The section that decides the table of category vectors, and nothing else."""
@@ -74,10 +75,12 @@ def differing(built: Mapping[str, Any], settings: PreparationSettings) -> list[s
 
     A table of category vectors that is gone is no other table, and of paths only the
     last part counts: where a city was moved to, its files are the same. Settings of a
-    label that a config of before did not name had their defaults.
+    label that a config of before did not name had their defaults, and those that went
+    (`removed_settings`) are left as they are.
     """
     wanted = comparable(settings)
     found = _differing(_completed(built), wanted)
+    found = [name for name in found if not removed_settings.answer(name)]
     if VECTORS in wanted and wanted[VECTORS].get("sha256", "") is None:
         found = [name for name in found if name != f"{VECTORS}.sha256"]
     return found

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.removed_settings import answer
 
 if TYPE_CHECKING:
     pass
@@ -119,7 +120,9 @@ def _needed(kind: type) -> list[str]:
 
 
 def unknown(key: str, name: str, allowed: Iterable[str]) -> str:
-    """The sentence for a key that there is not."""
+    """The sentence for a key that there is not, or no more."""
+    if reply := answer(join(key, name)):
+        return reply
     allowed = list(allowed)
     return (
         f"config.{join(key, name)} is unknown{nearest(name, allowed)}; allowed there: "

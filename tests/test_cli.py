@@ -37,6 +37,10 @@ TOY = "--config=configs/toy_city.py"
             "config.data.batchsize is unknown (did you mean 'batch_size'?); allowed ",
         ),
         ([TOY, "--config.data.batch_size=many"], "batch_size=many"),
+        (
+            [TOY, "--config.category_vectors.walks.per_poi=3"],
+            "config.category_vectors.walks.per_poi went: vectors are learnt",
+        ),
         ([TOY + ":big"], "variant 'big' is unknown; allowed: paper, recommended"),
         (["--config=configs/gotham.py"], "configs/gotham.py: this file cannot be read"),
         ([], "--config is missing"),
@@ -174,6 +178,8 @@ WRONG = {
     "readout.image = 'poled'": "config.readout.image='poled'; allowed: 'pooled' or 'st",
     "eval.protocols = ('svm',)": "config.eval.protocols=('svm',); allowed: 'linear', ",
     "eval.certainty.level = 1.5": "config.eval.certainty.level=1.5; allowed: less than",
+    "category_vectors.walks.per_poi = 3": "category_vectors.walks.per_poi went: vect",
+    "category_vectors.skipgram.num_steps = 9": "category_vectors.skipgram went: nega",
     "embed.dpi = 0": "config.embed.dpi=0; allowed: greater than or equal to 1.",
 }
 """Keys, types, choices and bounds, each twice and more."""

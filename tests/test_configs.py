@@ -23,10 +23,10 @@ from configs import (
     toy_city,
     wuhan,
 )
-from mmgr_jax import settings
+from mmgr_jax import removed_settings, settings
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import start
-from mmgr_jax.store import checkpoint
+from mmgr_jax.store import checkpoint, identity
 from mmgr_jax.train import optim
 from mmgr_jax.train import step as train_step
 from mmgr_jax.train.settings import OptimSettings, TrainingSettings
@@ -224,6 +224,13 @@ def test_the_page_of_settings_is_up_to_date():
     assert settings_page.PAGE.read_text() == settings_page.text(), (
         "docs/settings.md is old: python -m configs.settings_page"
     )
+
+
+def test_no_setting_is_both_there_and_gone():
+    config = common.base("x", crs="EPSG:32651")
+    there = identity.flat(config.to_dict())
+    assert "category_vectors.walks.length" in there and len(there) > 150
+    assert [key for key in there if removed_settings.answer(key)] == []
 
 
 def test_every_setting_is_explained():

@@ -16,7 +16,10 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # list: so no two import each other, by whatever way. GROUND is everybody's, and so are
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
-GROUND = ("errors", "parts", "run_settings", "settings", "terminal", "typing")
+GROUND = (
+    "errors", "parts", "removed_settings", "run_settings", "settings", "terminal",
+    "typing",
+)  # fmt: skip
 ARROWS = {
     "disk": "",
     "endings": "disk",

@@ -20,8 +20,6 @@ from mmgr_jax.errors import InputError
 LIMIT_S = 180.0
 LIMIT_MIB = 4096.0
 
-_SAMPLE = 20_000  # POIs the peer walks from: a second or two
-_RESOLUTION_S = 0.01  # of the lines that tell the seconds of a stage
 _STAGES = ("POIs", "network", "walks", "training")
 _STAGE_LINE = re.compile(r"^(\w+) +([\d.]+) s \(processor", re.MULTILINE)
 _COUNT_LINE = re.compile(r"^(\d+) POIs of (\d+) categories", re.MULTILINE)
@@ -36,7 +34,7 @@ def bench(config: ConfigDict, num_pois: int) -> dict[str, Any]:
         num_pois: POIs of the synthetic city.
 
     Returns:
-        Counts, `seconds` by stage, `peak_mib`, the limits, and what the peer took.
+        Counts, `seconds` by stage, `peak_mib`, and the limits.
 
     Raises:
         InputError: If the command fails; it has told why.
@@ -48,8 +46,6 @@ def bench(config: ConfigDict, num_pois: int) -> dict[str, Any]:
             config.pois.path = str(Path(folder) / "pois.csv")
             synthetic.write(Path(config.pois.path), num_pois)
         result = _run_command(config, Path(folder))
-        if config.category_vectors.method == "skipgram":
-            result["peer"] = _run_peer(config, result)
     return {
         "city": config.city.name,
         "synthetic": is_synthetic,
@@ -73,14 +69,6 @@ def table(result: dict[str, Any]) -> str:
         f"  limits: {_verdict(seconds['whole process'], result['limit_s'], 's')}, "
         f"{_verdict(peak_mib, result['limit_mib'], 'MiB')}",
     ]
-    peer = result.get("peer")
-    if peer:
-        lines.append(
-            f"  a plain loop in Python: {1e6 * peer['seconds_a_walk']:.1f} us a walk, "
-            f"over {peer['walks']:,} walks from {peer['pois']:,} of the POIs; scaled "
-            f"to all {peer['walks_of_all']:,}: {peer['seconds_of_all']:.1f} s, "
-            f"{peer['ratio']:.1f} times the {seconds['walks']:.2f} s above"
-        )
     return "\n".join(lines)
 
 
@@ -126,41 +114,6 @@ def _run_command(config: ConfigDict, folder: Path) -> dict[str, Any]:
         "categories": int(counted[2]),
         "seconds": {**seconds, "whole process": whole_s},
         "peak_mib": usage.ru_maxrss * unit / 2**20,
-    }
-
-
-def _run_peer(config: ConfigDict, result: dict[str, Any]) -> dict[str, Any]:
-    """What the same walks take a plain loop, from a sample of the POIs."""
-    import numpy as np
-
-    from benchmarks.data_prep.plain_walks import PlainWalks
-    from data_prep import settings as settings_lib
-    from data_prep.category_embedding import walks
-    from data_prep.pois import table as pois
-
-    settings = settings_lib.read(config)
-    read = pois.read(settings.pois, city_crs=settings.city.crs)
-    walked = settings.category_vectors.walks
-    net = walks.city_network(read, walked.region_size_m, walked.region_factor)
-    peer = PlainWalks(
-        net,
-        read.category.tolist(),
-        (walked.return_bias, walked.outward_bias),
-    )
-    rng = np.random.default_rng(0)
-    first = rng.choice(len(read), min(_SAMPLE, len(read)), replace=False).tolist()
-    per_poi = walked.per_poi
-    _, seconds_a_walk = peer.count_pairs(
-        first, per_poi=per_poi, length=walked.length, seed=0
-    )
-    seconds_of_all = seconds_a_walk * len(read) * per_poi
-    return {
-        "pois": len(first),
-        "walks": len(first) * per_poi,
-        "seconds_a_walk": seconds_a_walk,
-        "walks_of_all": len(read) * per_poi,
-        "seconds_of_all": seconds_of_all,
-        "ratio": seconds_of_all / max(result["seconds"]["walks"], _RESOLUTION_S),
     }
 
 

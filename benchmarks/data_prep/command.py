@@ -23,10 +23,9 @@ _USAGE = f"""Measures what the preparation of data costs, a section at a time.
 category_vectors
     Runs `python -m data_prep.category_embedding` in a process of its own and prints the
     seconds of its stages and its peak memory, beside the limits of
-    {category_vectors.LIMIT_S:g} s and {category_vectors.LIMIT_MIB:g} MiB. A plain loop
-    in Python then takes the walks from some of the same POIs; its time for all of them
-    is scaled up from there. Without --config the POIs are those of a synthetic city, as
-    many as in a public table of venues of Las Vegas.
+    {category_vectors.LIMIT_S:g} s and {category_vectors.LIMIT_MIB:g} MiB. Without
+    --config the POIs are those of a synthetic city, as many as in a public table of
+    venues of Las Vegas.
 
 pois
     Finds the regions of 300,000 synthetic POIs, and the graphs within them: seconds of

@@ -16,47 +16,21 @@ class WalkSettings(Section):
     """How POIs are walked, for "skipgram".
 
     Attributes:
-        per_poi: Walks from each POI; 5 in the paper.
         length: POIs on a walk, its first one included; 10 in the paper.
         region_size_m: Side of the square regions of the region factor, cut from the
             origin of the city's CRS; None: no region factor.
         region_factor: What the weight of an edge between two regions is multiplied by;
             0.4 in the paper.
-        return_bias: 1/p of node2vec, see `walks.walk`; 1 without bias, 2 in the paper.
+        return_bias: 1/p of node2vec, see `walks.chances`; 1 without bias, 2 in the
+            paper.
         outward_bias: 1/q of node2vec; 1 without bias, 2 in the paper.
     """
 
-    per_poi: Annotated[int, at.Ge(1)] = 5
     length: Annotated[int, at.Ge(2)] = 10
     region_size_m: Annotated[float, at.Gt(0)] | None = None
     region_factor: Annotated[float, at.Gt(0)] = 0.4
     return_bias: Annotated[float, at.Gt(0)] = 1.0
     outward_bias: Annotated[float, at.Gt(0)] = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class SkipgramSettings(Section):
-    """How vectors are trained, for "skipgram".
-
-    Attributes:
-        num_negatives: Negatives a pair K; 5 in the paper.
-        negatives: What negatives are drawn from: "absent" (uniform over the categories
-            that a target never met; the paper's), "uniform" (over all), "frequency" (to
-            the power of 3/4, as word2vec draws).
-        hierarchy_weight: Weight of the hierarchy term, relative to the skip-gram loss;
-            0 leaves it out; so does a city in which no two categories share their
-            first level, with a warning.
-        learning_rate: Step size of Adam on the whole loss.
-        num_steps: Steps of Adam. The loss of absent negatives has no minimum, so the
-            vectors depend on where training stops; a few hundred steps are an early
-            stop, far short of the paper's 100 epochs.
-    """
-
-    num_negatives: Annotated[int, at.Ge(1)] = 5
-    negatives: Literal["absent", "uniform", "frequency"] = "absent"
-    hierarchy_weight: Annotated[float, at.Ge(0)] = 0.01
-    learning_rate: Annotated[float, at.Gt(0)] = 5e-3
-    num_steps: Annotated[int, at.Ge(1)] = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,11 +84,10 @@ class CategoryVectorSettings(Section):
             "onehot": see `plain.onehot`. "table": read from a file. "text": from the
             words of the names, see `text.make`.
         dim: Length of a vector; "table" has as many numbers as the file has columns.
-        seed: Seed of walks, training and clusters of names; 0 or more.
+        seed: Seed of training and clusters of names; 0 or more.
         out: File for the vectors alone, ending in .npy; None: the records folder's own
             table.
         walks: Of "skipgram".
-        skipgram: Of "skipgram".
         table: Of "table".
         text: Of "text".
     """
@@ -124,13 +97,12 @@ class CategoryVectorSettings(Section):
     seed: Annotated[int, at.Ge(0)] = 0
     out: str | None = None
     walks: WalkSettings = WalkSettings()
-    skipgram: SkipgramSettings = SkipgramSettings()
     table: TableSettings = TableSettings()
     text: TextSettings = TextSettings()
 
 
 READS: Mapping[str, tuple[str, ...]] = {
-    "skipgram": ("dim", "seed", "walks", "skipgram"),
+    "skipgram": ("dim", "seed", "walks"),
     "random": ("dim",),
     "onehot": ("dim",),
     "table": ("table",),

@@ -24,15 +24,28 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int, Real
 from scipy.special import expit
 
-from data_prep.category_embedding.settings import SkipgramSettings
 from data_prep.running import progress
 from mmgr_jax.errors import InputError
+
+NUM_NEGATIVES = 5
+"""Negatives a pair K, as in the paper."""
+
+HIERARCHY_WEIGHT = 0.01
+"""Of the hierarchy term, relative to the loss of zero vectors."""
+
+LEARNING_RATE = 5e-3
+NUM_STEPS = 400
+"""Steps of Adam on the whole loss.
+
+The loss of absent negatives has no minimum, so the vectors depend on where training
+stops; a few hundred steps are an early stop, far short of the paper's 100 epochs.
+"""
 
 _INITIAL_SCALE = 0.02
 _MOMENTS = (0.9, 0.999)
@@ -56,24 +69,19 @@ class Draws:
 
 
 def train(
-    counts: Int64[np.ndarray, "k k"],
-    parents: Sequence[str],
-    settings: SkipgramSettings,
-    *,
-    dim: int,
-    seed: int,
+    counts: Real[np.ndarray, "k k"], parents: Sequence[str], *, dim: int, seed: int
 ) -> Float32[np.ndarray, "k d"]:
     """Vectors of categories from how often they meet.
 
     The objective is, with H = 1/2 sum_ij w_ij |t_i - t_j|^2, w_ij = 1 where i and j
     share their first level, and P the number of such pairs i < j,
 
-        loss + hierarchy_weight * (1 + num_negatives) log 2 * H / P.
+        loss + HIERARCHY_WEIGHT * (1 + K) log 2 * H / P.
 
-    H / P is the mean squared distance of siblings, and (1 + num_negatives) log 2 the
-    loss of zero vectors: siblings at a distance of 1 add `hierarchy_weight` times that
-    loss, whatever the number of POIs, walks and categories. (The released code squares
-    the sum of unsquared distances, so its weight of 1e-8 means nothing here.)
+    H / P is the mean squared distance of siblings, and (1 + K) log 2 the loss of zero
+    vectors: siblings at a distance of 1 add `HIERARCHY_WEIGHT` times that loss,
+    whatever the number of POIs, walks and categories. (The released code squares the
+    sum of unsquared distances, so its weight of 1e-8 means nothing here.)
 
     The vectors are scaled by one number to a root mean square length of 1, which the
     random and one-hot vectors have too: their length would tell of the number of steps
@@ -82,7 +90,6 @@ def train(
     Args:
         counts: Pairs (target, context) of the walks [k k].
         parents: First-level category of each category [k].
-        settings: How they are trained.
         dim: Length of a vector d.
         seed: Seed of the initial vectors.
 
@@ -94,39 +101,39 @@ def train(
     """
     group = np.unique(np.array(parents, str), return_inverse=True)[1].reshape(-1)
     _refuse_one_category(group)
-    num_negatives = settings.num_negatives
-    draws = expected_draws(counts, num_negatives, settings.negatives)
-    scale = _hierarchy_scale(group, settings.hierarchy_weight, num_negatives)
+    draws = expected_draws(counts)
+    scale = _hierarchy_scale(group)
     target, context = fit(
         draws,
         group,
         scale,
         dim=dim,
         rng=np.random.default_rng(seed),
-        learning_rate=settings.learning_rate,
-        num_steps=settings.num_steps,
+        learning_rate=LEARNING_RATE,
+        num_steps=NUM_STEPS,
     )
     loss, _, _ = loss_and_gradient(target, context, draws)
-    untrained = (1 + num_negatives) * math.log(2)
+    untrained = (1 + NUM_NEGATIVES) * math.log(2)
     logging.info("skip-gram loss %.4f; of zero vectors %.4f", loss, untrained)
     length = math.sqrt(np.mean(np.sum(target**2, axis=1)))
     return (target / length).astype(np.float32)
 
 
-def expected_draws(
-    counts: Int64[np.ndarray, "k k"], num_negatives: int, negatives: str
-) -> Draws:
+def expected_draws(counts: Real[np.ndarray, "k k"]) -> Draws:
     """How often each category is a context and a negative of each target.
+
+    Negatives are uniform over the categories that a target never met, as in the paper;
+    over all where it met all.
 
     Args:
         counts: Pairs (target, context) of the walks [k k].
-        num_negatives: Negatives a pair.
-        negatives: A key of `NEGATIVES`.
     """
     positive = counts / counts.sum()
-    noise = NEGATIVES[negatives](counts)
+    absent = counts == 0
+    absent[~absent.any(axis=1)] = True
+    noise = absent / absent.sum(axis=1, keepdims=True)
     pairs_of_target = positive.sum(axis=1, keepdims=True)
-    return Draws(positive, num_negatives * pairs_of_target * noise)
+    return Draws(positive, NUM_NEGATIVES * pairs_of_target * noise)
 
 
 def fit(
@@ -139,7 +146,7 @@ def fit(
     learning_rate: float,
     num_steps: int,
 ) -> tuple[_Vectors, _Vectors]:
-    """Target and context vectors after some steps of Adam.
+    """Target and context vectors after some steps of Adam (Kingma and Ba 2015).
 
     Args:
         draws: What the loss expects.
@@ -150,16 +157,20 @@ def fit(
         learning_rate: Step size of Adam.
         num_steps: Number of steps.
     """
-    shape = (len(group), dim)
-    target = rng.normal(scale=_INITIAL_SCALE, size=shape)
-    context = rng.normal(scale=_INITIAL_SCALE, size=shape)
-    of_target, of_context = _Adam(shape, learning_rate), _Adam(shape, learning_rate)
-    for _ in progress.track(range(num_steps), "training steps", num_steps):
-        _, d_target, d_context = loss_and_gradient(target, context, draws)
+    both = rng.normal(scale=_INITIAL_SCALE, size=(2, len(group), dim))
+    mean, square = np.zeros_like(both), np.zeros_like(both)
+    keep_mean, keep_square = _MOMENTS
+    steps = range(1, num_steps + 1)
+    for step in progress.track(steps, "training steps", num_steps):
+        _, *gradients = loss_and_gradient(both[0], both[1], draws)
+        gradient = np.stack(gradients)
         if hierarchy_scale:
-            d_target += hierarchy_scale * hierarchy(target, group)[1]
-        of_target.step(target, d_target)
-        of_context.step(context, d_context)
+            gradient[0] += hierarchy_scale * hierarchy(both[0], group)[1]
+        mean += (1 - keep_mean) * (gradient - mean)
+        square += (1 - keep_square) * (gradient**2 - square)
+        rate = learning_rate / (1 - keep_mean**step)
+        both -= rate * mean / (np.sqrt(square / (1 - keep_square**step)) + _EPSILON)
+    target, context = both
     return target, context
 
 
@@ -189,62 +200,10 @@ def hierarchy(
     return float(np.sum(away * (vectors - mean[group]))), 2 * away
 
 
-def _absent(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """Uniform over the categories a target never met; over all where it met all."""
-    absent = counts == 0
-    absent[~absent.any(axis=1)] = True
-    return absent / absent.sum(axis=1, keepdims=True)
-
-
-def _uniform(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """Uniform over all categories."""
-    return np.full(counts.shape, 1 / len(counts))
-
-
-def _frequency(counts: Int64[np.ndarray, "k k"]) -> Float[np.ndarray, "k k"]:
-    """By frequency to the power of 3/4, as word2vec draws."""
-    share = counts.sum(axis=0) ** 0.75
-    return np.tile(share / share.sum(), (len(counts), 1))
-
-
-NEGATIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "absent": _absent,
-    "uniform": _uniform,
-    "frequency": _frequency,
-}
-"""What negatives are drawn from: counts [k k] -> rows that sum to 1 [k k]."""
-
-
-class _Adam:
-    """Adam on one array, in place (Kingma and Ba 2015)."""
-
-    def __init__(self, shape: tuple[int, int], learning_rate: float) -> None:
-        self._rate = learning_rate
-        self._mean, self._square = np.zeros(shape), np.zeros(shape)
-        self._count = 0
-
-    def step(self, values: _Vectors, gradient: _Vectors) -> None:
-        self._count += 1
-        keep_mean, keep_square = _MOMENTS
-        self._mean += (1 - keep_mean) * (gradient - self._mean)
-        self._square += (1 - keep_square) * (gradient**2 - self._square)
-        mean = self._mean / (1 - keep_mean**self._count)
-        square = self._square / (1 - keep_square**self._count)
-        values -= self._rate * mean / (np.sqrt(square) + _EPSILON)
-
-
-def _sibling_pairs(group: Int[np.ndarray, " k"]) -> int:
-    size = np.bincount(group)
-    return int(np.sum(size * (size - 1)) // 2)
-
-
-def _hierarchy_scale(
-    group: Int[np.ndarray, " k"], weight: float, num_negatives: int
-) -> float:
+def _hierarchy_scale(group: Int[np.ndarray, " k"]) -> float:
     """What 1/2 sum w_ij |c_i - c_j|^2 is multiplied by in the objective."""
-    if not weight:
-        return 0.0
-    num_pairs = _sibling_pairs(group)
+    size = np.bincount(group)
+    num_pairs = int(np.sum(size * (size - 1)) // 2)
     if not num_pairs:
         logging.warning(
             "category vectors: no two of the %d categories share a first-level "
@@ -253,7 +212,7 @@ def _hierarchy_scale(
             len(group),
         )
         return 0.0
-    return weight * (1 + num_negatives) * math.log(2) / num_pairs
+    return HIERARCHY_WEIGHT * (1 + NUM_NEGATIVES) * math.log(2) / num_pairs
 
 
 def _refuse_one_category(group: Int[np.ndarray, " k"]) -> None:

@@ -69,13 +69,11 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
     if settings.method == "text":
         with stage("text"):
             return _from_text(poi_table, settings.text, dim=dim, seed=seed)
-    counts = walks_lib.count_pairs(poi_table, settings.walks, seed=seed)
+    counts = walks_lib.count_pairs(poi_table, settings.walks)
     # One thread: two of them took 1.4 s on two idle cores as one did, and 6 to 13 s
     # beside other work (297 categories). And the bytes do not hang on the cores.
     with stage("training"), threadpool_limits(1, user_api="blas"):
-        vectors = skipgram_lib.train(
-            counts, poi_table.parents, settings.skipgram, dim=dim, seed=seed
-        )
+        vectors = skipgram_lib.train(counts, poi_table.parents, dim=dim, seed=seed)
         return Made(poi_table, vectors)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import os
@@ -157,10 +158,10 @@ def test_other_vector_settings_make_the_table_alone_again(config, monkeypatch, c
     build.ensure(config)
     assert (folder / schema.CATEGORY_VECTORS_FILE).stat().st_ino == inode
     config.category_vectors.method = "skipgram"
-    config.category_vectors.skipgram.num_steps = 20
+    config.category_vectors.walks.length = 5
     build.ensure(config)
     made = schema.Manifest.load(folder).config["category_vectors"]
-    assert made["skipgram"]["num_steps"] == 20 and _table(folder).shape == (3, 5)
+    assert made["walks"]["length"] == 5 and _table(folder).shape == (3, 5)
     assert calls == [] and _shards(folder) == shards
 
 
@@ -173,6 +174,22 @@ def test_settings_of_other_methods_decide_nothing(config, monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         build.ensure(config)
     assert calls == [] and caplog.text == ""
+
+
+def test_settings_that_went_decide_nothing(config, monkeypatch, caplog):
+    config.category_vectors.method = "skipgram"
+    folder = build.ensure(config)
+    manifest = schema.Manifest.load(folder)
+    settings = json.loads(json.dumps(manifest.config))
+    settings["category_vectors"]["walks"]["per_poi"] = 5
+    settings["category_vectors"]["skipgram"] = dict(num_steps=400)
+    dataclasses.replace(manifest, config=settings).save(folder)
+    calls, before = _count_builds(monkeypatch), _table(folder)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        build.ensure(config)
+    assert calls == [] and caplog.text == ""
+    np.testing.assert_array_equal(_table(folder), before)
 
 
 def test_vectors_the_command_made_are_kept_for_its_settings(config, caplog):

@@ -9,11 +9,9 @@ import pytest
 from configs import common, released_sample, toy_city
 from data_prep import comparison
 from data_prep import settings as settings_lib
-from data_prep.category_embedding import skipgram
 from data_prep.category_embedding.settings import (
     READS,
     CategoryVectorSettings,
-    SkipgramSettings,
     TextSettings,
 )
 from data_prep.files import crs
@@ -34,7 +32,6 @@ from mmgr_jax.errors import InputError
         (PoiSettings, "datum", crs.DATUMS),
         (ReleasedSettings, "datum", crs.DATUMS),
         (OsmSettings, "reader", osm_readers.READERS),
-        (SkipgramSettings, "negatives", skipgram.NEGATIVES),
         (TextSettings, "model", texts.MODELS),
         (CategoryVectorSettings, "method", READS),
     ],

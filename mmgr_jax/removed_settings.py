@@ -1,0 +1,27 @@
+"""Settings that configs, checkpoints and records of before may have, and why they went.
+
+Nobody reads them: a config that gives one is refused with the sentence, and records
+that were made with one are those of a config without it.
+"""
+
+from __future__ import annotations
+
+REMOVED = {
+    "category_vectors.walks.per_poi": (
+        "vectors are learnt from how often walks are expected to meet categories, so "
+        "no number of walks is drawn"
+    ),
+    "category_vectors.skipgram": (
+        "negatives, weight of the hierarchy and length of the training are those of "
+        "data_prep/category_embedding/skipgram.py for every city"
+    ),
+}
+"""Dotted key of a setting, or of a section with all its settings -> why it went."""
+
+
+def answer(key: str) -> str | None:
+    """The sentence for a setting that went; None for any other key."""
+    for removed, reason in REMOVED.items():
+        if key == removed or key.startswith(f"{removed}."):
+            return f"config.{removed} went: {reason}. Delete the setting."
+    return None
