@@ -17,7 +17,6 @@ from data_prep.category_embedding.settings import (
     TextSettings,
 )
 from data_prep.files import crs
-from data_prep.import_released.settings import ReleasedSettings
 from data_prep.labels.settings import LabelSettings
 from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm_readers
@@ -32,7 +31,6 @@ from mmgr_jax.errors import InputError
         (RecordSettings, "image_format", tiles.FORMATS),
         (LabelSettings, "kind", schema.LABEL_KINDS),
         (PoiSettings, "datum", crs.DATUMS),
-        (ReleasedSettings, "datum", crs.DATUMS),
         (OsmSettings, "reader", osm_readers.READERS),
         (SkipgramSettings, "negatives", skipgram.NEGATIVES),
         (TextSettings, "model", texts.MODELS),
@@ -88,11 +86,11 @@ def test_what_a_manifest_keeps_of_a_build_is_what_it_always_was():
 def test_what_a_manifest_keeps_of_an_import_is_what_it_always_was():
     config = released_sample.get_config()
     settings = settings_lib.read(config)
-    wanted = _of_manifest(config, ("city", "released", "blocks", "records"))
+    wanted = _of_manifest(config, ("city", "released", "records"))
     assert comparison.comparable(settings) == wanted
-    del wanted["released"]["labels"]["population"]["licence"]
+    del wanted["released"]["population"]["licence"]
     found = comparison.differing(wanted, settings)
-    assert found == ["released.labels.population.licence"]
+    assert found == ["released.population.licence"]
 
 
 def test_settings_that_a_label_did_not_name_had_their_defaults():
