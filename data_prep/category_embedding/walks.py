@@ -85,8 +85,8 @@ def city_network(
 def network(
     x_m: Float[np.ndarray, " n"],
     y_m: Float[np.ndarray, " n"],
-    region: Int[np.ndarray, " n"] | None = None,
-    region_factor: float = 0.4,
+    region: Int[np.ndarray, " n"] | None,
+    region_factor: float,
 ) -> Network:
     """The Delaunay network over POIs.
 
@@ -150,8 +150,8 @@ def walk(
     first: Int32[np.ndarray, " w"],
     length: int,
     rng: np.random.Generator,
-    return_bias: float = 1.0,
-    outward_bias: float = 1.0,
+    return_bias: float,
+    outward_bias: float,
 ) -> Int32[np.ndarray, "w length"]:
     """Random walks; the next POI is drawn with probability proportional to its weight.
 

@@ -120,7 +120,7 @@ SQUARE_WITH_TAIL = [(0, 1), (1, 2), (0, 2), (1, 3)]
 
 def test_walks_follow_edges_and_start_where_asked():
     table = _pois()
-    net = walks.network(table.x_m, table.y_m)
+    net = walks.network(table.x_m, table.y_m, None, 1.0)
     first = np.arange(len(net), dtype=np.int32)
     path = walks.walk(net, first, 10, np.random.default_rng(0), 2.0, 2.0)
     assert path.shape == (60, 10)
@@ -139,7 +139,7 @@ def test_steps_are_as_frequent_as_their_edges_are_heavy():
     weights = [1.0, 2.0, 5.0, 0.5]
     net = _network(SQUARE_WITH_TAIL, weights)
     first = np.ones(20_000, np.int32)
-    path = walks.walk(net, first, 5, np.random.default_rng(0))
+    path = walks.walk(net, first, 5, np.random.default_rng(0), 1.0, 1.0)
     leaving = {(1, 0): 1.0, (1, 2): 2.0, (1, 3): 0.5}
     here, there = path[:, :-1], path[:, 1:]
     counts = [np.sum((here == 1) & (there == end)) for _, end in leaving]
@@ -162,7 +162,7 @@ def test_biases_favour_the_way_back_and_the_way_out(biases):
 
 def test_the_network_has_the_papers_weights():
     table = _pois(n=25)
-    net = walks.network(table.x_m, table.y_m)
+    net = walks.network(table.x_m, table.y_m, None, 1.0)
     place_m = np.stack([table.x_m, table.y_m], axis=1)
     diagonal_m = math.hypot(np.ptp(table.x_m), np.ptp(table.y_m))
     edges, _ = graph.delaunay(place_m, diagonal_m)
@@ -180,12 +180,12 @@ def test_the_region_factor_makes_steps_across_rarer():
     # POI 0 in the middle of a square; two neighbours share its region.
     x_m, y_m = np.array([[50.0, 0, 100, 100, 0], [50.0, 0, 0, 100, 100]])
     region = np.array([7, 7, 3, 3, 7])
-    plain_net = walks.network(x_m, y_m)
+    plain_net = walks.network(x_m, y_m, None, 1.0)
     net = walks.network(x_m, y_m, region, 0.4)
     assert net.neighbour[:4].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(net.weight[:4] / plain_net.weight[:4], [1, 0.4, 0.4, 1])
     first = np.zeros(20_000, np.int32)
-    path = walks.walk(net, first, 2, np.random.default_rng(0))
+    path = walks.walk(net, first, 2, np.random.default_rng(0), 1.0, 1.0)
     counts = [np.sum(path[:, 1] == end) for end in (1, 2, 3, 4)]
     assert _fits(counts, [1, 0.4, 0.4, 1])
 
@@ -219,7 +219,7 @@ def test_counts_are_the_pairs_of_the_walks(monkeypatch, at_once):
 
 def test_counts_tend_to_those_of_the_markov_chain():
     table = _pois(n=20)
-    net = walks.network(table.x_m, table.y_m)
+    net = walks.network(table.x_m, table.y_m, None, 1.0)
     step = np.zeros((20, 20))
     for i in range(20):
         of_i = slice(net.start[i], net.start[i + 1])
@@ -234,10 +234,10 @@ def test_counts_tend_to_those_of_the_markov_chain():
 
 
 def test_pois_on_one_place_are_walked_evenly():
-    net = walks.network(np.zeros(5), np.zeros(5))
+    net = walks.network(np.zeros(5), np.zeros(5), None, 1.0)
     assert np.all(net.weight == 1)
-    two = walks.network(np.array([0.0, 1.0]), np.zeros(2))
-    path = walks.walk(two, np.zeros(3, np.int32), 4, np.random.default_rng(0))
+    two = walks.network(np.array([0.0, 1.0]), np.zeros(2), None, 1.0)
+    path = walks.walk(two, np.zeros(3, np.int32), 4, np.random.default_rng(0), 1.0, 1.0)
     assert path.tolist() == [[0, 1, 0, 1]] * 3
 
 

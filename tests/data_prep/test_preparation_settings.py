@@ -56,9 +56,9 @@ def test_the_first_wrong_key_is_told_wherever_it_stands():
     with pytest.raises(InputError, match="config.labels.people lacks path; give a va"):
         settings_lib.read(config)
     config.labels.people.path = "a.tif"
-    config.regions.polygons.fit = "crop"
+    settings_lib.read(config)
     with pytest.raises(InputError, match="config.regions.polygons.fit='crop'; allowed"):
-        settings_lib.read(config)
+        config.regions.polygons.fit = "crop"
 
 
 def _of_manifest(config, names):

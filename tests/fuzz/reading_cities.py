@@ -186,7 +186,8 @@ def write_settings(folder, given):
             elif value not in (None, ()):
                 yield f"--config.{prefix}.{key}={value}"
 
-    given = dataclasses.asdict(given())
+    given = given()
+    given = given if isinstance(given, dict) else dataclasses.asdict(given)
     told = [line for name, of in given.items() for line in lines(name, of or {})]
     (folder / "settings.txt").write_text("\n".join(told))
 

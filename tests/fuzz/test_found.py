@@ -17,7 +17,8 @@ import small_city
 import undamaged_rasters
 
 from data_prep.files import formats, side_files
-from data_prep.imagery import check as checks
+from data_prep.imagery.settings import ImagerySettings
+from mmgr_jax import settings
 from mmgr_jax.data import arrays
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -325,10 +326,11 @@ def test_the_stem_of_a_resnet_is_one_that_there_is(tmp_path):
     _refused("training settings", tmp_path, "config.model.image_encoder.stem='none'")
 
 
-def test_bands_are_numbers(tmp_path):
-    path = small_city.write_raster(tmp_path / "a.tif", small_city.pixels())
-    found = checks.problems([str(path)], (1, "2", 3))
-    assert len(found) == 1 and "three band numbers are needed" in found[0]
+def test_bands_are_numbers():
+    with pytest.raises(
+        InputError, match=r"config.imagery.bands=\(1, '2', 3\); allowed"
+    ):
+        settings.read(ImagerySettings, dict(bands=(1, "2", 3)), "imagery")
 
 
 @pytest.mark.parametrize(
