@@ -22,9 +22,8 @@ from data_prep.import_released.sample import Sample
 from data_prep.import_released.settings import ReleasedSettings
 from data_prep.records import runners, writer
 from data_prep.running import threads
-from data_prep.settings import PreparationSettings
 from mmgr_jax import cli
-from mmgr_jax.data import contents, schema, source, tiles
+from mmgr_jax.data import contents, schema, tiles
 from mmgr_jax.errors import InputError
 
 _POPULATION = "population"
@@ -62,12 +61,19 @@ def import_records(config: ConfigDict) -> Path:
     Raises:
         InputError: Naming everything that is wrong with the sample and settings.
     """
-    settings, released = _read(config)
+    settings = settings_lib.read(config)
+    released = settings.released
+    if released is None:
+        raise InputError(
+            "config.released is None: it names the folder of a released sample, as in "
+            "configs/released_sample.py. To build records from GeoTIFFs and POIs use "
+            "`python -m data_prep.build`."
+        )
     records_dir, city = settings.records_dir, settings.city.name
     faults.refuse(city, writer.problems(city, settings.records))
     writer.refuse_foreign(records_dir)
     stamps = contents.Stamps(records_dir / contents.STAMPS_FILE)
-    described = sources.describe(_present(released), records_dir, stamps)
+    described = sources.describe(present(released), records_dir, stamps)
     content = sample.read(city, released.dir)
     _tell(content)
     meaning = schema.Label(**dataclasses.asdict(released.population))
@@ -91,80 +97,21 @@ def import_records(config: ConfigDict) -> Path:
             fingerprint=sources.fingerprint(compared, described),
             run=runners.local(),
             stamps=stamps,
-            check=lambda: sources.refuse_changed(described, _present(released), stamps),
+            check=lambda: sources.refuse_changed(described, present(released), stamps),
         )
     logging.info("%s: %d records", records_dir, len(content.images))
     return records_dir
 
 
-def ensure(config: ConfigDict) -> Path:
-    """The records of a sample, imported only when there are none that fit the config.
-
-    Records fit when the same settings made them and the folders are unchanged, or gone.
-    Records whose manifest names no settings are taken as they are.
-
-    Args:
-        config: As in `import_records`.
-
-    Returns:
-        The records folder.
-
-    Raises:
-        InputError: If the records are missing or do not fit, and cannot be imported.
-    """
-    settings, released = _read(config)
-    records_dir = settings.records_dir
-    if not (records_dir / schema.MANIFEST_FILE).exists():
-        return import_records(config)
-    manifest = schema.Manifest.load(records_dir)
-    if not manifest.config:
-        return records_dir
-    differing = comparison.differing(manifest.config, settings)
-    cause = writer.misfit(
-        manifest,
-        records_dir,
-        differing,
-        lambda: _changed_sources(manifest, records_dir, released),
-    )
-    if cause is None:
-        source.RecordSource(records_dir)  # one process reads what others find read
-        return records_dir
-    logging.info("%s: %s; importing again", records_dir, cause)
-    return import_records(config)
-
-
-def main() -> None:
-    """Entry point of `python -m data_prep.import_released`."""
-    cli.run(_command, _USAGE)
-
-
-def _command(config: ConfigDict) -> None:
-    import_records(config)
-
-
-def _read(config: ConfigDict) -> tuple[PreparationSettings, ReleasedSettings]:
-    settings = settings_lib.read(config)
-    if settings.released is None:
-        raise InputError(
-            "config.released is None: it names the folder of a released sample, as in "
-            "configs/released_sample.py. To build records from GeoTIFFs and POIs use "
-            "`python -m data_prep.build`."
-        )
-    return settings, settings.released
-
-
-def _present(released: ReleasedSettings) -> dict[str, Path]:
+def present(released: ReleasedSettings) -> dict[str, Path]:
     """Folders whose content decides the records, by what they hold."""
     folders = sample.folders(released.dir)
     return {f"released.{kind}/{path.name}": path for kind, path in folders.items()}
 
 
-def _changed_sources(
-    manifest: schema.Manifest, records_dir: Path, released: ReleasedSettings
-) -> list[str]:
-    """Parts of the sample that are others than the manifest has; none of one gone."""
-    present = _present(released)
-    return sources.changed_since(manifest, present, records_dir) if present else []
+def main() -> None:
+    """Entry point of `python -m data_prep.import_released`."""
+    cli.run(import_records, _USAGE)
 
 
 def _tell(content: Sample) -> None:
