@@ -142,7 +142,7 @@ def _in_file(error: BaseException) -> str | None:
         frame
         for frame in frames[loads[-1] + 1 :]
         if not re.search("<|ml_collections", frame.filename)
-        and frame.filename != settings.__file__
+        and frame.filename not in (parts.__file__, settings.__file__)
     ]
     # The line of the file itself, not of what it calls: what it gives is at fault.
     for frame in reversed(inside):
