@@ -6,7 +6,7 @@ Put its folders under `data/released_sample/raw`, then
 
 takes them over as records (`python -m data_prep.import_released` does that alone) and
 trains. The sample does not say where its regions lie, so no maps are drawn and splits
-by block are random splits; a table of centres helps (config.released.centres).
+by block are random splits.
 
 Variants: the recipes of configs/shanghai.py.
 """
@@ -14,29 +14,20 @@ Variants: the recipes of configs/shanghai.py.
 from ml_collections import ConfigDict
 
 from configs import common
-from data_prep.import_released.settings import LabelFolderSettings, ReleasedSettings
+from data_prep.import_released.settings import PopulationSettings, ReleasedSettings
 from mmgr_jax.parts import section
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """The released sample by `common.RECIPES`."""
     c = common.paper_city("released_sample", "EPSG:32651", variant)  # UTM 51N
-    raw = "data/released_sample/raw"
-    population = LabelFolderSettings(
-        dir=f"{raw}/pop1km",
+    population = PopulationSettings(
         kind="scalar",
         unit="persons per cell of 1 km",
         year=2020,
         source="WorldPop",
         licence="CC BY 4.0",
     )
-    c.released = section(
-        ReleasedSettings(
-            image_dir=f"{raw}/sub_shanghai_img",
-            vector_dir=f"{raw}/sub_shanghai_emb",
-            edge_dir=f"{raw}/sub_shanghai_edge",
-            labels=dict(population=population),
-        )
-    )
-    c.after_training = ("eval",)  # maps need centres
+    c.released = section(ReleasedSettings("data/released_sample/raw", population))
+    c.after_training = ("eval",)  # maps need places
     return c

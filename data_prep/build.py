@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from data_prep.running import progress
 from data_prep.settings import PreparationSettings
 from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax import cli
-from mmgr_jax.data import contents, schema, source, texts, tiles
+from mmgr_jax.data import contents, schema, source, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 
@@ -53,25 +54,6 @@ Usage:
     python -m data_prep.build --config=configs/shanghai.py --runner=beam \
         --beam_options=--runner=FlinkRunner,--flink_master=localhost:8081
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """Serialised records of some regions; travels to other processes.
-
-    Attributes:
-        city: The city.
-        imagery: The imagery; other processes get its headers and open its files.
-        tile_writer: How tiles are written.
-    """
-
-    city: city_lib.City
-    imagery: Imagery
-    tile_writer: tiles.Writer
-
-    def __call__(self, regions: Sequence[int]) -> Iterator[bytes]:
-        """Returns the records in the order of `regions`."""
-        return city_lib.encoded(self.city, self.imagery, regions, self.tile_writer)
 
 
 def build(
@@ -110,8 +92,8 @@ def build(
         described = sources.describe(sources.files(settings), records_dir, stamps)
         fingerprint = sources.fingerprint(comparison.comparable(settings), described)
         if not writer.finish(records_dir, fingerprint):
-            work = _Work(records_dir, fingerprint, described, stamps)
-            count = _write(settings, work, run or runners.local())
+            run = run or runners.local()
+            count = _write(settings, fingerprint, described, stamps, run)
             elapsed = progress.duration(time.monotonic() - start)
             logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
@@ -125,7 +107,7 @@ def ensure(config: ConfigDict) -> Path:
     them are gone; where they lie does not matter. Where the settings of the category
     vectors alone are others, only their table is made again. Records of another maker
     than `build` (their manifest names no settings) are taken as they are. A released
-    sample is imported.
+    sample is imported in place of a build.
 
     Args:
         config: The city's configuration.
@@ -138,11 +120,10 @@ def ensure(config: ConfigDict) -> Path:
             somebody changed them.
     """
     settings = settings_lib.read(config)
-    if settings.released:
-        return released_command.ensure(config)
+    make = released_command.import_records if settings.released else build
     records_dir = settings.records_dir
     if not (records_dir / schema.MANIFEST_FILE).exists():
-        return build(config)
+        return make(config)
     manifest = schema.Manifest.load(records_dir)
     if not manifest.config:
         return records_dir
@@ -155,7 +136,7 @@ def ensure(config: ConfigDict) -> Path:
     )
     if cause:
         logging.info("%s: %s; building again", records_dir, cause)
-        return build(config)
+        return make(config)
     if differing:
         logging.info(
             "%s: category vectors made with other settings (%s); making them again",
@@ -198,29 +179,17 @@ def main() -> None:
     cli.run(command, _USAGE)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Work:
-    """Records to be made.
-
-    Attributes:
-        records_dir: Their folder.
-        fingerprint: Of settings and sources.
-        described: The sources, as they were when the work began.
-        stamps: Remembers what was read.
-    """
-
-    records_dir: Path
-    fingerprint: str
-    described: dict[str, dict[str, Any]]
-    stamps: contents.Stamps
-
-
-def _write(settings: PreparationSettings, work: _Work, run: Runner) -> int:
-    """Writes the records of checked sources; their number."""
+def _write(
+    settings: PreparationSettings,
+    fingerprint: str,
+    described: dict[str, dict[str, Any]],
+    stamps: contents.Stamps,
+    run: Runner,
+) -> int:
+    """Writes the records of checked sources, described before; their number."""
 
     def check() -> None:
-        now = sources.files(settings)
-        sources.refuse_changed(work.described, now, work.stamps)
+        sources.refuse_changed(described, sources.files(settings), stamps)
 
     tile_writer = writer.tile_writer(settings.records)
     with open_imagery(settings) as imagery:
@@ -232,21 +201,21 @@ def _write(settings: PreparationSettings, work: _Work, run: Runner) -> int:
         manifest = city_lib.manifest(
             city,
             tile_writer.image_format,
-            sources=work.described,
+            sources=described,
             config=comparison.comparable(settings),
         )
         writer.write(
-            work.records_dir,
+            settings.records_dir,
             manifest=manifest,
             vectors=made.vectors,
             beside={texts.FILE: made.space.to_bytes()} if made.space else {},
-            encode=Encoder(city, imagery, tile_writer),
+            encode=functools.partial(city_lib.encoded, city, imagery, tile_writer),
             num_shards=settings.records.num_shards,
-            fingerprint=work.fingerprint,
+            fingerprint=fingerprint,
             run=run,
             region_ids=city.regions.ids,
             folds=city.splits.folds,
-            stamps=work.stamps,
+            stamps=stamps,
             check=check,
         )
     return len(city.regions)
@@ -328,7 +297,7 @@ def _of_records(
         vectors_lib.reads_names(config.get(comparison.VECTORS, {}))
         for config in recipes
     )
-    if by_names or not sources.present(settings.pois.path or ""):
+    if settings.released or by_names or not sources.present(settings.pois.path or ""):
         return list(differing)
     return [name for name in differing if not name.startswith(comparison.VECTORS)]
 
@@ -340,6 +309,9 @@ def _changed_sources(
 
     Of a generated city, what would generate others counts too.
     """
+    if settings.released:
+        folders = released_command.present(settings.released)
+        return sources.changed_since(manifest, folders, records_dir) if folders else []
     paths = sources.named(settings).values()
     if not any(sources.present(path) for path in paths):
         logging.info("%s: the sources are not here; taken as it is", records_dir)

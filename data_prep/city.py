@@ -172,7 +172,7 @@ def manifest(
 
 
 def encoded(
-    city: City, imagery: Imagery, regions: Iterable[int], tile_writer: tiles.Writer
+    city: City, imagery: Imagery, tile_writer: tiles.Writer, regions: Iterable[int]
 ) -> Iterator[bytes]:
     """Serialised records of some regions, in their order.
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from data_prep import sources
 from data_prep.category_embedding.settings import READS, CategoryVectorSettings
-from data_prep.import_released.settings import LabelFolderSettings
 from data_prep.labels.settings import LabelSettings
 from data_prep.settings import PreparationSettings
 from mmgr_jax import removed_settings
@@ -23,13 +22,13 @@ VECTORS = "category_vectors"
 RELEASED = "released"
 """The section that a manifest has if its records are an imported sample."""
 
-_OF_IMPORT = ("city", RELEASED, "blocks", "records")
+_OF_IMPORT = ("city", RELEASED, "records")
 
 _PATHS = re.compile(
     r"imagery\.paths|pois\.(path|categories\.path|osm\.table)|toy_city\.out_dir"
     r"|regions\.polygons\.path|labels\.\w+\.path"
     r"|category_vectors\.(table\.path|text\.(folder|phrases))"
-    r"|released\.(\w+_dir|centres|lists\.\w+|labels\.\w+\.dir)"
+    r"|released\.dir"
 )
 """Settings that say where something lies; what lies there is compared by itself."""
 
@@ -86,30 +85,21 @@ def differing(built: Mapping[str, Any], settings: PreparationSettings) -> list[s
     return found
 
 
-def _completed(built: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(built: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of a manifest, those of its labels with what no config named."""
-    found = dict(built)
-    if "labels" in found:
-        found["labels"] = _each(LabelSettings, found["labels"])
-    if RELEASED in found:
-        labels = _each(LabelFolderSettings, found[RELEASED].get("labels", {}))
-        found[RELEASED] = {**found[RELEASED], "labels": labels}
-    return found
-
-
-def _each(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections by name, each with the defaults of its kind."""
-    fields = dataclasses.fields(kind)
+    if "labels" not in built:
+        return built
     defaults = {
         field.name: list(field.default) if field.default == () else field.default
-        for field in fields
+        for field in dataclasses.fields(LabelSettings)
         if field.default is not dataclasses.MISSING
     }
-    return {name: defaults | section for name, section in given.items()}
+    labels = {name: defaults | label for name, label in built["labels"].items()}
+    return {**built, "labels": labels}
 
 
 def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
-    if not (isinstance(built, dict) and isinstance(wanted, dict)):
+    if not (isinstance(built, Mapping) and isinstance(wanted, Mapping)):
         if _PATHS.fullmatch(prefix):
             built, wanted = _last(built), _last(wanted)
         return [] if built == wanted else [prefix]

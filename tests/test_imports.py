@@ -74,8 +74,7 @@ ARROWS = {
     "data_prep.imagery data_prep.labels data_prep.pois data_prep.records "
     "data_prep.regions",
     "data_prep.import_released": "cli data data_prep.files data_prep.pois "
-    "data_prep.comparison data_prep.records data_prep.running data_prep.sources "
-    "data_prep.splits",
+    "data_prep.comparison data_prep.records data_prep.running data_prep.sources",
     "data_prep.toy_city": "disk data_prep.running",
     "data_prep.validate": "cli data disk report data_prep.check data_prep.pois "
     "data_prep.running data_prep.sources",

@@ -132,11 +132,7 @@ def write_to_records(config: ConfigDict) -> Path:
 
 def main() -> None:
     """Entry point of `python -m data_prep.category_embedding`."""
-    cli.run(_command, _USAGE)
-
-
-def _command(config: ConfigDict) -> None:
-    write(config)
+    cli.run(write, _USAGE)
 
 
 def _read_pois(settings: PreparationSettings) -> PoiTable:

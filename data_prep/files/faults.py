@@ -17,9 +17,6 @@ from mmgr_jax.errors import InputError
 
 Bounds = tuple[float, float, float, float]
 
-CRS_REMEDY = "Write the right one into it: `rio edit-info --crs EPSG:...` or `ogr2ogr "
-CRS_REMEDY += "-a_srs EPSG:... OUT"
-
 _NAMES_SHOWN = 30
 
 
@@ -43,13 +40,22 @@ def column_problems(
     ]
 
 
-def no_crs(path: str | Path) -> str:
-    """The message for a file that does not say where it lies."""
-    return (
-        f"{path}: has no CRS, so nothing says where it lies. Write it into the file, "
-        f"with `rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
-        f"{path}`."
-    )
+def crs_problems(path: str | Path, crs: str | None) -> list[str]:
+    """What keeps a file from saying where it lies."""
+    commands = f"`rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
+    commands += f"{path}`."
+    if crs is None:
+        return [
+            f"{path}: has no CRS, so nothing says where it lies. Write it into the "
+            f"file, with {commands}"
+        ]
+    try:
+        unusable = crs_lib.unusable(crs)
+    except InputError as error:
+        unusable = str(error)
+    if not unusable:
+        return []
+    return [f"{path}: {unusable} Write the right one into it: {commands}"]
 
 
 def overlap_problems(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -142,10 +141,6 @@ def _setting_problems(settings: ImagerySettings) -> list[str]:
             "red, green and blue, counted from 1."
         )
     return found
-
-
-def _are_numbers(bands: Sequence[Any]) -> bool:
-    return all(isinstance(band, int) for band in bands)
 
 
 def _place_problem(header: Header) -> str | None:

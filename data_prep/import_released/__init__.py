@@ -1,13 +1,12 @@
 """The folders of the released MMGR sample, taken over as records.
 
 The sample has one image, one tensor of POI vectors and one tensor of POI edges a
-region, numbers in text files, and lists of names:
+region, and a number of people in a text file:
 
-    sub_shanghai_img/X.png                 the tile
-    sub_shanghai_emb/X.tensor              float32 [n 64], a row a POI
-    sub_shanghai_edge/X.tensor             int64 [2 e], pairs of POIs
-    pop1km/X.txt                           one number
-    train-wuhan.txt, val-wuhan.txt         one name a line
+    sub_*_img/X.png           the tile, square, all of one size
+    sub_*_emb/X.tensor        float32 [n 64], a row a POI
+    sub_*_edge/X.tensor       int64 [2 e], pairs of POIs
+    pop1km/X.txt              one number; a region without a file has no value
 
 What the sample does not say, the records do not pretend to know:
 
@@ -16,7 +15,6 @@ What the sample does not say, the records do not pretend to know:
     where a region lies    its outline is an empty polygon, the CRS of the records is
                            "" and every region is a spatial block of its own: who its
                            neighbours are is unknown, so splits by block are random
-                           splits. A table of centres and the side of a tile in metres
-                           give outlines and blocks.
-    how large a tile is    its side is 0 m, unless the config names it
+                           splits
+    how large a tile is    its side is 0 m
 """

@@ -60,25 +60,28 @@ def _wanted(source: LabelSettings) -> str:
 
 def _table_problems(key: str, source: LabelSettings) -> list[str]:
     assert source.id_column is not None
-    several = tables.layer_problem(source.path, None, None)
-    if several:
-        return [f"{key}: {several}"]
-    header = tables.header(source.path, None, source_lib.text(source, key))
-    wanted = [source.id_column]
-    wanted += (
-        source_lib.class_of(source) if source.kind == "share" else [source.column or ""]
-    )
-    return faults.column_problems(source.path, header, wanted, key)
+    header = _header(key, source)
+    is_share = source.kind == "share"
+    named = source_lib.class_of(source) if is_share else [source.column or ""]
+    return faults.column_problems(source.path, header, [source.id_column, *named], key)
+
+
+def _header(key: str, source: LabelSettings) -> tables.Header:
+    """The columns of the one layer of a file.
+
+    Raises:
+        InputError: If it has several, or cannot be read.
+    """
+    if several := tables.layer_problem(source.path, None, None):
+        raise InputError(several)
+    return tables.header(source.path, None, source_lib.text(source, key))
 
 
 def _polygon_problems(
     key: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
     assert source.column is not None
-    several = tables.layer_problem(source.path, None, None)
-    if several:
-        return [f"{key}: {several}"]
-    header = tables.header(source.path, None, source_lib.text(source, key))
+    header = _header(key, source)
     named = [source.column, source.x_column, source.y_column]
     wanted = [name for name in named if name and name != source_lib.EACH]
     found = faults.column_problems(source.path, header, wanted, key)
@@ -88,12 +91,10 @@ def _polygon_problems(
             f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
             "table of regions, or x_column, y_column and crs for points with a count."
         )
-    elif crs is None:
-        found.append(faults.no_crs(source.path))
-    elif source.crs is None and (problem := _crs_problem(crs)):
-        found.append(f"{source.path}: {problem} {faults.CRS_REMEDY} {source.path}`.")
-    elif source.crs and (problem := _crs_problem(source.crs)):
-        found.append(f"{key}.crs: {problem}")
+    elif source.crs is None:
+        found += faults.crs_problems(source.path, header.crs)
+    elif unusable := _unusable(source.crs):
+        found.append(f"{key}.crs: {unusable}")
     if found:
         return found
     assert crs is not None
@@ -122,7 +123,7 @@ def _polygon_problems(
     return found + faults.overlap_problems(key, source.path, bounds, crs, extent_deg)
 
 
-def _crs_problem(crs: str) -> str | None:
+def _unusable(crs: str) -> str | None:
     try:
         return crs_lib.unusable(crs)
     except InputError as error:

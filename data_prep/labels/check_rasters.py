@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from data_prep.files import crs as crs_lib
 from data_prep.files import faults
 from data_prep.labels import raster_files
 from data_prep.labels import source as source_lib
@@ -25,11 +24,10 @@ def problems(
     """
     with raster_files.open_band(key, source) as band:
         raster = band.raster
-        if raster.crs is None:
-            return [faults.no_crs(source.path)]
-        own_crs = raster.crs.to_wkt()
-        if unusable := crs_lib.unusable(own_crs):
-            return [f"{source.path}: {unusable} {faults.CRS_REMEDY} {source.path}`."]
+        own_crs = None if raster.crs is None else raster.crs.to_wkt()
+        found = faults.crs_problems(source.path, own_crs)
+        if found or own_crs is None:
+            return found
         if raster.transform.is_degenerate:
             return [f"{source.path}: its pixels have no area. Make it again."]
         faults.probe(raster, [band.number])

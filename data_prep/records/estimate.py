@@ -125,7 +125,7 @@ def _cost_line(city: City, imagery: Imagery, settings: RecordSettings) -> str:
     count = len(city.regions)
     chosen = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int))
     start = time.monotonic()
-    examples = encoded(city, imagery, chosen.tolist(), writer.tile_writer(settings))
+    examples = encoded(city, imagery, writer.tile_writer(settings), chosen.tolist())
     sizes = [len(example) for example in examples]
     seconds = (time.monotonic() - start) / len(sizes) * count
     num_shards = min(settings.num_shards, count)

@@ -7,7 +7,6 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
-from data_prep.files import crs as crs_lib
 from data_prep.files import encodings, faults, tables
 from data_prep.regions import hexagons
 from data_prep.regions import polygons as polygons_lib
@@ -76,10 +75,7 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
         found = faults.column_problems(path, header, wanted, f"{key}.id_column")
         if not header.has_geometry:
             return [*found, f"{path}: has no geometries. Wanted: polygons."]
-        if header.crs is None:
-            found.append(faults.no_crs(path))
-        elif unusable := crs_lib.unusable(header.crs):
-            found.append(f"{path}: {unusable} {faults.CRS_REMEDY} {path}`.")
+        found += faults.crs_problems(path, header.crs)
         return found or _row_problems(path, tables.load(path, layer, text), id_column)
     except InputError as error:
         return [*found, str(error)]

@@ -92,24 +92,6 @@ def assign(
     return Splits(_numbers(cell), folds, meanings, size_m, report)
 
 
-def block_ids(
-    centre_xy_m: Float[np.ndarray, "r 2"], size_m: float
-) -> Int32[np.ndarray, " r"]:
-    """Numbers the square blocks that the regions' centres fall in.
-
-    Block edges lie at whole multiples of `size_m` in the CRS, whatever regions there
-    are; blocks are counted row by row from the north-west, empty ones skipped.
-
-    Args:
-        centre_xy_m: East and north coordinate of each region's centre [r 2], metres.
-        size_m: Side of a block in metres.
-
-    Returns:
-        Block number of each region [r], 0 to the number of blocks - 1.
-    """
-    return _numbers(_cells(centre_xy_m, size_m))
-
-
 def _deal(
     names: Mapping[str, Sequence[str]], num_folds: int
 ) -> tuple[dict[str, Int[np.ndarray, " r"]], dict[str, str]]:
@@ -127,13 +109,17 @@ def _deal(
 def _cells(
     centre_xy_m: Float[np.ndarray, "r 2"], size_m: float
 ) -> Int[np.ndarray, "r 2"]:
-    """Row, counted southwards, and column of each centre's block in the CRS."""
+    """Row, counted southwards, and column of each centre's block.
+
+    Edges lie at whole multiples of `size_m` in the CRS, whatever regions there are.
+    """
     column = np.floor(centre_xy_m[:, 0] / size_m).astype(np.int64)
     row = -np.floor(centre_xy_m[:, 1] / size_m).astype(np.int64)
     return np.stack([row, column], axis=1)
 
 
 def _numbers(cells: Int[np.ndarray, "r 2"]) -> Int32[np.ndarray, " r"]:
+    """Blocks counted row by row from the north-west, empty ones skipped."""
     _, ids = np.unique(cells, axis=0, return_inverse=True)
     return ids.reshape(-1).astype(np.int32)
 

@@ -62,7 +62,7 @@ def _embed(
     if city.centre_m is None:
         raise InputError(
             f"{city.source.records_dir}: the records do not say where the regions lie, "
-            "so there is nothing to map. Give config.released.centres and import again."
+            "so there is nothing to map; those of the released sample never do."
         )
     kind = embed_settings.features
     encoder = inference.load_encoder(config, bundle, city.source)

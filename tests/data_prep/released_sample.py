@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
 from oracles import import_oracle
 from PIL import Image
 
 from configs import common
+from data_prep.import_released.settings import PopulationSettings, ReleasedSettings
+from mmgr_jax.parts import section
 
 SIZE_PX = 32
 NAMES = [f"121.{40 + column}_31.{20 + row}" for column in range(4) for row in range(3)]
 EMPTY, SINGLE, RGBA, GREY, PALETTE = 3, 4, 1, 2, 5
-TRAIN, VAL = NAMES[:7], NAMES[7:11]
 POPULATION = {name: 10.5 * index for index, name in enumerate(NAMES[:10])}
 FOLDERS = dict(
     image_dir="sub_shanghai_img",
@@ -75,8 +75,6 @@ def write(folder: Path) -> ConfigDict:
     for name, people in POPULATION.items():
         (raw / "pop1km" / f"{name}.txt").write_text(f"{people}\n")
     (raw / "pop1km" / f"{NAMES[9]}.txt").write_text("nan")
-    (raw / "train.txt").write_text("".join(f"{name}.png\r\n" for name in TRAIN))
-    (raw / "val.txt").write_text("\n".join([*VAL, "121.99_31.99", VAL[0]]))
     return describe(str(raw))
 
 
@@ -84,25 +82,10 @@ def describe(raw_dir: str) -> ConfigDict:
     """The config of the sample whose folders lie in a folder."""
     raw = Path(raw_dir)
     config = common.base("released", crs="EPSG:32651")
-    config.released = dict(
-        **{key: str(raw / name) for key, name in FOLDERS.items()},
-        labels=dict(
-            population=dict(
-                dir=str(raw / "pop1km"),
-                kind="density",
-                unit="persons/km2",
-                year=2020,
-                source="WorldPop",
-                licence="CC BY 4.0",
-            )
-        ),
-        lists=dict(train=str(raw / "train.txt"), val=str(raw / "val.txt")),
-        centres=placeholder(str),
-        datum="wgs84",
-        tile_size_m=placeholder(float),
-        tile_size_px=placeholder(int),
+    population = PopulationSettings(
+        "density", "persons/km2", year=2020, source="WorldPop", licence="CC BY 4.0"
     )
+    config.released = section(ReleasedSettings(raw_dir, population))
     config.records.dir = str(raw.parent / "records")
     config.records.num_shards = 3
-    config.blocks.size_m = 1500.0
     return config

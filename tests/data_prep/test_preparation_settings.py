@@ -15,7 +15,6 @@ from data_prep.category_embedding.settings import (
     TextSettings,
 )
 from data_prep.files import crs
-from data_prep.import_released.settings import ReleasedSettings
 from data_prep.labels.settings import LabelSettings
 from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm_readers
@@ -30,7 +29,6 @@ from mmgr_jax.errors import InputError
         (RecordSettings, "image_format", tiles.FORMATS),
         (LabelSettings, "kind", schema.LABEL_KINDS),
         (PoiSettings, "datum", crs.DATUMS),
-        (ReleasedSettings, "datum", crs.DATUMS),
         (OsmSettings, "reader", osm_readers.READERS),
         (TextSettings, "model", texts.MODELS),
         (CategoryVectorSettings, "method", READS),
@@ -55,6 +53,7 @@ def test_the_first_wrong_key_is_told_wherever_it_stands():
     with pytest.raises(InputError, match="config.labels.people lacks path; give a va"):
         settings_lib.read(config)
     config.labels.people.path = "a.tif"
+    settings_lib.read(config)
     with pytest.raises(InputError, match="config.regions.polygons.fit='crop'; allowed"):
         config.regions.polygons.fit = "crop"
 
@@ -84,11 +83,11 @@ def test_what_a_manifest_keeps_of_a_build_is_what_it_always_was():
 def test_what_a_manifest_keeps_of_an_import_is_what_it_always_was():
     config = released_sample.get_config()
     settings = settings_lib.read(config)
-    wanted = _of_manifest(config, ("city", "released", "blocks", "records"))
+    wanted = _of_manifest(config, ("city", "released", "records"))
     assert comparison.comparable(settings) == wanted
-    del wanted["released"]["labels"]["population"]["licence"]
+    del wanted["released"]["population"]["licence"]
     found = comparison.differing(wanted, settings)
-    assert found == ["released.labels.population.licence"]
+    assert found == ["released.population.licence"]
 
 
 def test_settings_that_a_label_did_not_name_had_their_defaults():

@@ -76,21 +76,15 @@ def read_training(folder):
 
 def read_released(folder):
     """A released sample, its pixels too."""
-    import released_sample
+    from data_prep.import_released import sample
 
-    from data_prep.import_released import images, sample
-
-    config = released_sample.describe(str(folder / "raw"))
-    config.released.centres = str(folder / "raw" / "centres.csv")
-    config.released.tile_size_m = 1000.0
-    released = config.released.to_dict()
-    found = sample.read("x", "EPSG:32651", 1500.0, **released)
-    for name in found.regions:
-        side = found.tile_size_px
-        assert images.read(found.images[name], side).shape == (side, side, 3)
-        edges, number = found.pois.edges[name], len(found.pois.category[name])
-        assert not len(edges) or 0 <= edges.min() <= edges.max() < number
-    assert np.isfinite(found.pois.vectors).all()
+    content = sample.read("x", str(folder / "raw"))
+    side = content.tile_size_px
+    for path in content.images.values():
+        assert sample.tile(path).shape == (side, side, 3)
+    for edges, category in zip(content.pois.edges, content.pois.category, strict=True):
+        assert not len(edges) or 0 <= edges.min() <= edges.max() < len(category)
+    assert np.isfinite(content.pois.vectors).all()
 
 
 @functools.cache

@@ -270,7 +270,7 @@ def test_an_image_of_a_sample_without_its_head_is_told(tmp_path):
     content = path.read_bytes()
     place = content.index(b"IHDR")
     path.write_bytes(content[: place - 4] + struct.pack(">I", 2) + content[place:])
-    _refused("released sample", tmp_path, "image_dir: cannot be read")
+    _refused("released sample", tmp_path, "image cannot be read")
 
 
 @pytest.mark.parametrize("place", ["label", "data"])

@@ -46,13 +46,6 @@ def released(folder):
     for name in released_sample.NAMES[4:]:
         for path in folder.rglob(f"{name}.*"):
             path.unlink()
-    (folder / "raw" / "val.txt").write_text(released_sample.NAMES[3])
-    (folder / "raw" / "centres.csv").write_text(
-        "region_id,lon,lat\n"
-        + "".join(
-            f"{name},{','.join(name.split('_'))}\n" for name in released_sample.NAMES
-        )
-    )
 
 
 def report(folder):
