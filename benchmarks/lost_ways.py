@@ -384,8 +384,8 @@ def _predict_beside(
 def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:
     """Changes what heads are given of trained and of random encoders alike."""
 
-    def changed(load: Callable[..., inference.Encoder]) -> Any:
-        def loaded(*given: Any, **named: Any) -> inference.Encoder:
+    def changed(load: Callable[..., inference.InferenceEncoder]) -> Any:
+        def loaded(*given: Any, **named: Any) -> inference.InferenceEncoder:
             found = load(*given, **named)
             return dataclasses.replace(found, encode=partial(read, found.encode))
 

@@ -152,7 +152,7 @@ def _alone(
         found.append((loss(told), strength, told))
     _, strength, told = min(found, key=lambda of: of[0])
     if target.is_number:
-        scale = targets.Scale.of(target.values[train], log=target.log)
+        scale = targets.TargetScale.of(target.values[train], log=target.log)
         told = scale.restored(told)
     return told, strength
 
@@ -166,7 +166,7 @@ def _ridge(
 ) -> tuple[Callable, Callable]:
     from sklearn.linear_model import Ridge
 
-    scale = targets.Scale.of(target.values[train], log=target.log)
+    scale = targets.TargetScale.of(target.values[train], log=target.log)
     y = scale.regressed(target.values)
 
     def predict(strength: float, everyone: np.ndarray) -> np.ndarray:

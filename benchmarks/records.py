@@ -50,7 +50,7 @@ def write(
     stored = [tiles.encode(image, image_format, quality) for image in images]
     count = count or len(stored)
     labels = {"population": schema.Label("count", "persons")}
-    layout = schema.Layout(len(images[0]), labels, image_format)
+    layout = schema.RecordLayout(len(images[0]), labels, image_format)
     folder.mkdir(parents=True)
     writer = ArrayRecordWriter(
         str(folder / schema.shard_name("bench", 0, 1)), "group_size:1,uncompressed"

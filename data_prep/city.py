@@ -172,13 +172,13 @@ def manifest(
 
 
 def encoded(
-    city: City, imagery: Imagery, tile_writer: tiles.Writer, regions: Iterable[int]
+    city: City, imagery: Imagery, tile_writer: tiles.TileWriter, regions: Iterable[int]
 ) -> Iterator[bytes]:
     """Serialised records of some regions, in their order.
 
     Tiles are read here and encoded by threads, a few tiles ahead.
     """
-    layout = schema.Layout(
+    layout = schema.RecordLayout(
         city.regions.tile_size_px, city.meanings, tile_writer.image_format
     )
 
@@ -210,8 +210,8 @@ def _encode(
     city: City,
     region: int,
     tile: UInt8[np.ndarray, "h w 3"],
-    layout: schema.Layout,
-    tile_writer: tiles.Writer,
+    layout: schema.RecordLayout,
+    tile_writer: tiles.TileWriter,
 ) -> bytes:
     category, offset_m, edges, weights = region_graph(city, region)
     record: schema.Record = {

@@ -192,7 +192,7 @@ class Encoder:
                 "are named otherwise. Build the records with the encoder's list "
                 "(config.pois.categories)."
             )
-        city = feature_sets.City.of(source)
+        city = feature_sets.EvaluatedCity.of(source)
         config = ConfigDict(
             {
                 "readout": dict(self.about.readout),

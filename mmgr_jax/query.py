@@ -265,7 +265,7 @@ def _write(
 
 
 def _projections(
-    encoder: inference.Encoder, sets: Sequence[Sequence[tuple[int, int]]]
+    encoder: inference.InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
 ) -> Float[np.ndarray, "t p"]:
     """POI projections of sets given as categories and numbers.
 

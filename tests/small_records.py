@@ -25,7 +25,7 @@ def write_records(
         for row in range(rows)
         for column in range(columns)
     ]
-    layout = schema.Layout(TILE_SIZE_PX, LABELS, image_format)
+    layout = schema.RecordLayout(TILE_SIZE_PX, LABELS, image_format)
     examples = [schema.serialize(record, layout) for record in records]
     inputs = [seals.input_number(of, place) for place, of in enumerate(examples)]
     parts = np.array_split(np.arange(len(records)), num_shards)

@@ -46,7 +46,7 @@ def records(folder, seed):
         "wordllama", "", "0", CATEGORIES, np.zeros(5), np.eye(16, 5), 1.0 + seed
     )
     (place / texts.FILE).write_bytes(space.to_bytes())
-    splits = {"block": schema.Split(4, 0.0)}
+    splits = {"block": schema.SplitColumn(4, 0.0)}
     changed = (schema.CATEGORY_VECTORS_FILE, texts.FILE, schema.SPLITS_FILE)
     dataclasses.replace(manifest, splits=splits).save(place, changed)
 

@@ -39,7 +39,7 @@ def run(request, tmp_path_factory):
     loop.train(config)
     source = open_source(config)
     encoder = inference.load_encoder(config, latest(config.workdir), source)
-    readout = feature_sets.Readout(config, feature_sets.City.of(source))
+    readout = feature_sets.Readout(config, feature_sets.EvaluatedCity.of(source))
     return config, source, readout.encoded(encoder)
 
 

@@ -77,7 +77,7 @@ def trained_records(config):
 
 def encoded(config, encoder, source):
     """Kind -> what the encoder gives of every region."""
-    readout = feature_sets.Readout(config, feature_sets.City.of(source))
+    readout = feature_sets.Readout(config, feature_sets.EvaluatedCity.of(source))
     return {kind: of.values for kind, of in readout.encoded(encoder).items()}
 
 
@@ -164,7 +164,7 @@ def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, tas
         monkeypatch.setattr(maps, draw, lambda path, **_: drawn.append(path))
     said = predictors.Prediction(*np.zeros((3, 2)), np.zeros(2, bool))
     label = Label("count", "persons")
-    city = feature_sets.City.of(open_source(trained))
+    city = feature_sets.EvaluatedCity.of(open_source(trained))
     folder = tmp_path / "in" / "maps"
     mapping._draw(150, folder, city, task, label, np.zeros(2), said)
     heads = [kept_heads._place(folder, task, kind) for kind in ("both", "../image")]
@@ -266,7 +266,7 @@ def test_heads_know_the_regions_they_have_seen(evaluated, records_dir, tmp_path)
     """By their outlines: in records that were built again, and not in another city."""
     config, _ = evaluated
     heads = pathlib.Path(config.workdir) / "eval/heads"
-    city = feature_sets.City.of(RecordSource(records_dir))
+    city = feature_sets.EvaluatedCity.of(RecordSource(records_dir))
     about = json.loads((heads / "about.json").read_text())
     assert not pathlib.Path(about["checkpoint"]).is_absolute()
     found = kept_heads.load(heads, "image", features=about["features"])
@@ -276,14 +276,14 @@ def test_heads_know_the_regions_they_have_seen(evaluated, records_dir, tmp_path)
     np.testing.assert_array_equal(found.fold_of(city), split["block"].fold)
     grown = tmp_path / "grown"
     grown.mkdir()
-    larger = feature_sets.City.of(RecordSource(write_records(grown, rows=6)))
+    larger = feature_sets.EvaluatedCity.of(RecordSource(write_records(grown, rows=6)))
     fold = found.fold_of(larger)
     np.testing.assert_array_equal(fold[:40], split["block"].fold)
     assert (fold[40:] == predictors.UNSEEN).all() and len(fold) == 48
     with pytest.raises(InputError, match=r"as they were before the records .*regions"):
         found.refuse_stale(larger, heads)
     elsewhere = _copy_records(records_dir, tmp_path / "elsewhere", crs="EPSG:32650")
-    other = feature_sets.City.of(RecordSource(elsewhere))
+    other = feature_sets.EvaluatedCity.of(RecordSource(elsewhere))
     assert found.fold_of(other) is None
     found.refuse_stale(other, heads)
 
@@ -354,7 +354,7 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
 
 
 def test_stored_splits_and_buffers_decide_who_is_tested(trained, records_dir, tmp_path):
-    meanings = dict(block=schema.Split(num_folds=3, buffer_m=1.0))
+    meanings = dict(block=schema.SplitColumn(num_folds=3, buffer_m=1.0))
     folder = _copy_records(records_dir, tmp_path / "records", splits=meanings)
     source = RecordSource(folder)
     regions = features.read_regions(source)

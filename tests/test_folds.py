@@ -88,7 +88,7 @@ def stored(tmp_path, records_dir):
     """A folder with the folds of four regions, and its manifest."""
     dealt = dict(block=np.array([0, 0, 1, 2]), random=np.array([2, 1, 0, 1]))
     folds.write(tmp_path, list("abcd"), dealt)
-    meanings = {kind: schema.Split(num_folds=3, buffer_m=5.0) for kind in dealt}
+    meanings = {kind: schema.SplitColumn(num_folds=3, buffer_m=5.0) for kind in dealt}
     manifest = dataclasses.replace(schema.Manifest.load(records_dir), splits=meanings)
     manifest.save(tmp_path)
     return tmp_path, schema.Manifest.load(tmp_path)
@@ -96,7 +96,7 @@ def stored(tmp_path, records_dir):
 
 def test_folds_come_back_by_region(stored):
     folder, manifest = stored
-    assert manifest.splits["block"] == schema.Split(3, 5.0)
+    assert manifest.splits["block"] == schema.SplitColumn(3, 5.0)
     text = (folder / schema.SPLITS_FILE).read_text()
     assert text.splitlines()[:2] == ["region_id,block,random", "a,0,2"]
     found = folds.read(folder, manifest, list("dcba"))

@@ -280,3 +280,13 @@ def test_no_city_is_named_in_the_code():
 def test_private_interfaces_of_jax_stand_in_one_file():
     using = [path.name for path in FILES if "jax._src" in path.read_text()]
     assert using == ["private.py"]
+
+
+def test_no_two_public_classes_have_one_name():
+    names = [
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []

@@ -11,7 +11,9 @@ from mmgr_jax.train import board, metrics
 
 
 def _write(folder, start, *steps, save_every=2):
-    with metrics.Writer(folder, start_step=start, save_every=save_every) as writer:
+    with metrics.MetricsWriter(
+        folder, start_step=start, save_every=save_every
+    ) as writer:
         for step in steps:
             writer.write(step, {"loss": step / 2})
 
@@ -76,7 +78,7 @@ def test_rows_that_no_kill_explains_are_kept_in_a_copy(tmp_path, path, caplog):
 def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
     tmp_path, path, caplog, how
 ):
-    with metrics.Writer(tmp_path, start_step=0, save_every=2) as writer:
+    with metrics.MetricsWriter(tmp_path, start_step=0, save_every=2) as writer:
         writer.write(1, {"loss": 0.5})
         writer.write(2, {"loss": 0.25})
         told = writer.digest()
@@ -91,7 +93,9 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
     if how == "gone":
         path.unlink()
     with caplog.at_level("WARNING"):
-        with metrics.Writer(tmp_path, start_step=2, save_every=2, told=told) as writer:
+        with metrics.MetricsWriter(
+            tmp_path, start_step=2, save_every=2, told=told
+        ) as writer:
             writer.write(3, {"loss": 0.125})
             last = writer.digest()
     assert _steps(path) == ([1, 2, 3] if how == "not" else [3])
@@ -100,7 +104,7 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
     told = "is missing" if how == "gone" else "has other rows than it had at step 2"
     assert (told in caplog.text) == (how != "not")
     caplog.clear()
-    with metrics.Writer(tmp_path, start_step=3, told=last):
+    with metrics.MetricsWriter(tmp_path, start_step=3, told=last):
         assert "rows" not in caplog.text  # said once
 
 
@@ -167,7 +171,7 @@ def test_a_disk_that_takes_no_more_events_costs_a_warning(tmp_path, caplog):
 
 
 def test_a_disk_that_takes_no_more_rows_stops_the_run(tmp_path):
-    with metrics.Writer(tmp_path, start_step=0) as writer:
+    with metrics.MetricsWriter(tmp_path, start_step=0) as writer:
         writer._file.close()
         writer._file = open("/dev/full", "w")
         with pytest.raises(InputError, match="metrics.jsonl: cannot be written .No sp"):

@@ -50,7 +50,7 @@ def config(records_dir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def city(config):
-    return feature_sets.City.of(open_source(config))
+    return feature_sets.EvaluatedCity.of(open_source(config))
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_vectors_and_folds_that_cannot_be_read(records_dir, monkeypatch, error):
         source.category_vectors()
     monkeypatch.setattr(type(source.records_dir), "open", _raising(error))
     manifest = schema.dataclasses.replace(
-        source.manifest, splits={"block": schema.Split(4, 0.0)}
+        source.manifest, splits={"block": schema.SplitColumn(4, 0.0)}
     )
     with pytest.raises(InputError, match="splits.csv: cannot.*Nothing was changed"):
         folds.read(records_dir, manifest, ["r"])

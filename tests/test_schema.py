@@ -35,7 +35,7 @@ def test_a_record_comes_back_as_it_went(count):
         "gdp": schema.Label("count", "million CNY"),
         "function": schema.Label("share", "1", ("water", "forest")),
     }
-    layout = schema.Layout(16, labels, "png")
+    layout = schema.RecordLayout(16, labels, "png")
     record = _record(count)
     encoded = {**record, "image": tiles.encode(record["image"], "png")}
     decoded = schema.deserialize(schema.serialize(encoded, layout), layout)
@@ -49,7 +49,7 @@ def test_a_record_comes_back_as_it_went(count):
 @pytest.mark.parametrize("count", [0, 5])
 def test_tfds_writes_the_same_bytes_and_reads_the_same_values(count, image_format):
     labels = {"gdp": schema.Label("count", "million CNY")}
-    layout = schema.Layout(16, labels, image_format)
+    layout = schema.RecordLayout(16, labels, image_format)
     record = _record(count)
     del record["label/function"]
     stored = tiles.encode(record["image"], image_format)

@@ -85,10 +85,10 @@ def test_bytes_of_no_or_another_tile_are_refused(image_format):
     ],
 )
 def test_unfit_settings_are_told(settings, message):
-    assert message in tiles.Writer(*settings).problem
+    assert message in tiles.TileWriter(*settings).problem
 
 
 def test_fit_settings_have_no_problem():
     for name in tiles.FORMATS:
-        assert tiles.Writer(name).problem is None
-    assert tiles.Writer("jpeg", 80).problem is None
+        assert tiles.TileWriter(name).problem is None
+    assert tiles.TileWriter("jpeg", 80).problem is None

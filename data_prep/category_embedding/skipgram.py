@@ -55,7 +55,7 @@ _Vectors = Float[np.ndarray, "k d"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Draws:
+class PairDraws:
     """How often categories are drawn together, a pair of the walks.
 
     Attributes:
@@ -119,7 +119,7 @@ def train(
     return (target / length).astype(np.float32)
 
 
-def expected_draws(counts: Real[np.ndarray, "k k"]) -> Draws:
+def expected_draws(counts: Real[np.ndarray, "k k"]) -> PairDraws:
     """How often each category is a context and a negative of each target.
 
     Negatives are uniform over the categories that a target never met, as in the paper;
@@ -133,11 +133,11 @@ def expected_draws(counts: Real[np.ndarray, "k k"]) -> Draws:
     absent[~absent.any(axis=1)] = True
     noise = absent / absent.sum(axis=1, keepdims=True)
     pairs_of_target = positive.sum(axis=1, keepdims=True)
-    return Draws(positive, NUM_NEGATIVES * pairs_of_target * noise)
+    return PairDraws(positive, NUM_NEGATIVES * pairs_of_target * noise)
 
 
 def fit(
-    draws: Draws,
+    draws: PairDraws,
     group: Int[np.ndarray, " k"],
     hierarchy_scale: float,
     *,
@@ -175,7 +175,7 @@ def fit(
 
 
 def loss_and_gradient(
-    target: _Vectors, context: _Vectors, draws: Draws
+    target: _Vectors, context: _Vectors, draws: PairDraws
 ) -> tuple[float, _Vectors, _Vectors]:
     """Expected cost of a pair, and its gradients by target and context vectors."""
     score = target @ context.T

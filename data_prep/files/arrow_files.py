@@ -32,7 +32,7 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
 @dataclasses.dataclass(frozen=True)
-class Header:
+class TableHeader:
     """What a file says of itself without reading its rows.
 
     Attributes:
@@ -87,7 +87,7 @@ def is_json_lines(path: str | Path) -> bool:
     return not (isinstance(found, dict) and found.get("type") == "Feature")
 
 
-def header(path: str | Path) -> Header:
+def header(path: str | Path) -> TableHeader:
     """Columns, CRS and size of a file.
 
     Raises:
@@ -95,14 +95,14 @@ def header(path: str | Path) -> Header:
     """
     if not is_parquet(path):
         table = _read_json(path)
-        return Header(
+        return TableHeader(
             *_columns(path, table.schema, {}), table.num_rows, _nested(table.schema)
         )
     metadata = pq.read_metadata(path)
     schema = metadata.schema.to_arrow_schema()
     geo = _geo(schema)
     columns, crs, has_geometry = _columns(path, schema, geo)
-    return Header(columns, crs, has_geometry, metadata.num_rows, _nested(schema))
+    return TableHeader(columns, crs, has_geometry, metadata.num_rows, _nested(schema))
 
 
 def load(path: str | Path, columns: Sequence[str] | None) -> pd.DataFrame:

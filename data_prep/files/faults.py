@@ -28,7 +28,7 @@ def probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
 
 
 def column_problems(
-    path: str, header: tables.Header, wanted: Sequence[str], key: str
+    path: str, header: tables.TableHeader, wanted: Sequence[str], key: str
 ) -> list[str]:
     """Columns that the config names and the file lacks."""
     missing = [name for name in wanted if not header.has(name)]

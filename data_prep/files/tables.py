@@ -18,13 +18,21 @@ from jaxtyping import Shaped
 from shapely.errors import GEOSException
 
 from data_prep.files import arrow_files, csv_files, encodings, shapefiles, table_formats
-from data_prep.files.arrow_files import Header
+from data_prep.files.arrow_files import TableHeader
 from data_prep.files.csv_files import Text
 from mmgr_jax.data.names import one_form
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
-__all__ = ["FORMATS", "Header", "Text", "column", "header", "layer_problem", "load"]
+__all__ = [
+    "FORMATS",
+    "TableHeader",
+    "Text",
+    "column",
+    "header",
+    "layer_problem",
+    "load",
+]
 
 FORMATS = table_formats.FORMATS
 # "a.b[0]": the item 0 of the list b of the struct a.
@@ -37,7 +45,7 @@ _OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
 
 def header(
     path: str | Path, layer: str | None = None, text: Text | None = None
-) -> Header:
+) -> TableHeader:
     """Columns, CRS and size of a file.
 
     Raises:
@@ -49,18 +57,18 @@ def header(
         return _header(path, layer, text or Text())
 
 
-def _header(path: str | Path, layer: str | None, text: Text) -> Header:
+def _header(path: str | Path, layer: str | None, text: Text) -> TableHeader:
     if csv_files.is_csv(path) or _by_arrow(path):
         table_formats.check_packed(path)
     if csv_files.is_csv(path):
         named = tuple(name for name in csv_files.names(path, text) if name)
-        return Header(named, None, False, None)
+        return TableHeader(named, None, False, None)
     if _by_arrow(path):
         _refuse_encoding(path, text, "Parquet and JSON lines")
         return arrow_files.header(path)
     info = _info(path, layer, text)
     names = tuple(one_form(name) for name in info["fields"])
-    return Header(
+    return TableHeader(
         columns=names,
         crs=info["crs"],
         has_geometry=info["geometry_type"] is not None,
@@ -209,7 +217,9 @@ def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str |
     return f"{path}: has {len(found)} layers; {remedy}."
 
 
-def no_column(path: str | Path, found: Header, wanted: Sequence[str]) -> str | None:
+def no_column(
+    path: str | Path, found: TableHeader, wanted: Sequence[str]
+) -> str | None:
     """The message for columns that a file lacks, with the nearest ones it has."""
     missing = [name for name in wanted if not found.has(name)]
     if not missing:

@@ -16,7 +16,7 @@ from data_prep.files import crs as crs_lib
 from data_prep.files import faults, formats
 from data_prep.imagery import declared, headers, placement, stretch
 from data_prep.imagery import paths as paths_lib
-from data_prep.imagery.headers import Header
+from data_prep.imagery.headers import ImageHeader
 from data_prep.imagery.settings import ImagerySettings
 from mmgr_jax.errors import InputError
 
@@ -105,7 +105,7 @@ def _each_once(unfit: Sequence[tuple[Path, str]]) -> list[str]:
     ]
 
 
-def _nowhere_problems(fit: Sequence[Header]) -> list[str]:
+def _nowhere_problems(fit: Sequence[ImageHeader]) -> list[str]:
     """Files whose corners have no longitude and latitude."""
     try:
         placement.footprints(fit, crs_lib.WGS84)
@@ -114,7 +114,7 @@ def _nowhere_problems(fit: Sequence[Header]) -> list[str]:
     return []
 
 
-def _zoom_problems(fit: Sequence[Header]) -> list[str]:
+def _zoom_problems(fit: Sequence[ImageHeader]) -> list[str]:
     """Tiles of a web map at several zooms: each would cover the others."""
     tiles = [declared.tile_of(header.path) for header in fit if header.declared.changes]
     zooms = sorted({tile[0] for tile in tiles if tile is not None})
@@ -143,7 +143,7 @@ def _setting_problems(settings: ImagerySettings) -> list[str]:
     return found
 
 
-def _place_problem(header: Header) -> str | None:
+def _place_problem(header: ImageHeader) -> str | None:
     """Longitude and latitude that are said to be metres, at pixels of a hair."""
     assert header.crs is not None
     size = (header.height_px, header.width_px)
@@ -157,7 +157,7 @@ def _place_problem(header: Header) -> str | None:
     )
 
 
-def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
+def _content_problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
     """What is wrong with the pixels of a file, as far as a look at a few can tell."""
     with (
         formats.settings(),
@@ -170,7 +170,7 @@ def _content_problem(header: Header, bands: Sequence[int]) -> str | None:
     return None
 
 
-def _alpha_problem(header: Header, source: rasterio.DatasetReader) -> str | None:
+def _alpha_problem(header: ImageHeader, source: rasterio.DatasetReader) -> str | None:
     """A fourth band is written as alpha unless told otherwise, whatever it shows."""
     band = header.colors.index(ColorInterp.alpha) + 1
     width = min(header.width_px, _ALPHA_WINDOW_PX)
@@ -187,7 +187,9 @@ def _alpha_problem(header: Header, source: rasterio.DatasetReader) -> str | None
     )
 
 
-def _stretch_problems(read: Sequence[Header], settings: ImagerySettings) -> list[str]:
+def _stretch_problems(
+    read: Sequence[ImageHeader], settings: ImagerySettings
+) -> list[str]:
     setting, bands, nodata = settings.stretch, settings.bands, settings.nodata
     try:
         told = stretch.unfit(setting, read, bands, nodata)

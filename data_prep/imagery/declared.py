@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 if TYPE_CHECKING:
-    from data_prep.imagery.headers import Header
+    from data_prep.imagery.headers import ImageHeader
 
 # The square of Web Mercator: half its side in metres, pi times the radius of WGS84.
 _HALF_SIDE_M = 20_037_508.342789244
@@ -42,7 +42,7 @@ class Declared:
     changes: bool = False
 
 
-def apply(header: Header, declared: Declared) -> Header:
+def apply(header: ImageHeader, declared: Declared) -> ImageHeader:
     """A header as the config corrects it."""
     new: dict[str, Any] = {}
     if "alpha" in declared.ignore and ColorInterp.alpha in header.colors:
@@ -76,7 +76,7 @@ def tile_of(path: Path) -> tuple[int, int, int] | None:
     return zoom, column, row
 
 
-def as_vrt(header: Header) -> str:
+def as_vrt(header: ImageHeader) -> str:
     """A file as the config says it is, in GDAL's words."""
     name = escape(str(header.path.absolute()))
     lines = [
@@ -108,7 +108,7 @@ def _source(name: str, band: str) -> str:
     )
 
 
-def _nodata(header: Header, index: int) -> str:
+def _nodata(header: ImageHeader, index: int) -> str:
     value = header.nodata[index] if header.nodata else None
     return "" if value is None else f"<NoDataValue>{value!r}</NoDataValue>"
 
@@ -117,7 +117,9 @@ def _web_mercator() -> str:
     return CRS.from_epsg(3857).to_wkt()
 
 
-def _transform(header: Header, tile: tuple[int, int, int], from_south: bool) -> Affine:
+def _transform(
+    header: ImageHeader, tile: tuple[int, int, int], from_south: bool
+) -> Affine:
     zoom, column, row = tile
     row = 2**zoom - 1 - row if from_south else row
     side_m = 2 * _HALF_SIDE_M / 2**zoom

@@ -37,7 +37,7 @@ _UNUSUAL = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """What a file says of itself, corrected by what the config says of it.
 
     Attributes:
@@ -105,7 +105,7 @@ def read(
     path: Path,
     folders: Sequence[Path] = (),
     declared: Declared = Declared(),  # noqa: B008
-) -> Header:
+) -> ImageHeader:
     """Reads a file's header, no pixels.
 
     Args:
@@ -123,7 +123,7 @@ def read(
         formats.open_raster(path, folders, "config.imagery.folders") as source,
     ):
         formats.refuse_large_blocks(path, source)
-        header = Header(
+        header = ImageHeader(
             path=path,
             driver=source.driver,
             width_px=source.width,
@@ -143,7 +143,7 @@ def read(
     return declared_lib.apply(header, declared)
 
 
-def read_all(settings: ImagerySettings) -> list[Header]:
+def read_all(settings: ImagerySettings) -> list[ImageHeader]:
     """Headers of all files of a config, in the order of their paths."""
     folders = paths_lib.folders(settings.paths, settings.folders)
     declared = Declared(settings.ignore, settings.grid)
@@ -151,14 +151,14 @@ def read_all(settings: ImagerySettings) -> list[Header]:
     return [read(path, folders, declared) for path in paths]
 
 
-def open_file(header: Header, **options: Any) -> rasterio.DatasetReader:
+def open_file(header: ImageHeader, **options: Any) -> rasterio.DatasetReader:
     """Opens a file whose header was read, as the config says it is."""
     if header.declared.changes:
         return rasterio.open(declared_lib.as_vrt(header), **options)
     return rasterio.open(header.path, driver=header.driver, **options)
 
 
-def problem(header: Header, bands: Sequence[int]) -> str | None:
+def problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
     """Why a file cannot be read as red, green and blue, or None when it can."""
     path, count = header.path, len(header.dtypes)
     missing = [band for band in bands if not 1 <= band <= count]
@@ -180,7 +180,7 @@ def problem(header: Header, bands: Sequence[int]) -> str | None:
     return _order_problem(header, bands) or _place_problem(header)
 
 
-def alpha_remedy(header: Header, band: int) -> str:
+def alpha_remedy(header: ImageHeader, band: int) -> str:
     """How to say that a band which is marked as alpha shows something else."""
     names = [color.name for color in header.colors]
     names[band - 1] = "undefined"
@@ -191,7 +191,7 @@ def alpha_remedy(header: Header, band: int) -> str:
     )
 
 
-def _band_problem(header: Header, band: int) -> str | None:
+def _band_problem(header: ImageHeader, band: int) -> str | None:
     path, color = header.path, header.colors[band - 1]
     if color == ColorInterp.palette:
         return (
@@ -213,7 +213,7 @@ def _band_problem(header: Header, band: int) -> str | None:
     return None
 
 
-def _order_problem(header: Header, bands: Sequence[int]) -> str | None:
+def _order_problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
     """Colours that the file says lie in other bands than the config takes them from.
 
     False colours are a choice; red and blue exchanged are not, nor are the first three
@@ -241,7 +241,7 @@ def _order_problem(header: Header, bands: Sequence[int]) -> str | None:
     )
 
 
-def _place_problem(header: Header) -> str | None:
+def _place_problem(header: ImageHeader) -> str | None:
     path = header.path
     if header.crs is None:
         return f"{path}: has no CRS, so nothing says where it lies. {_remedy(header)}"
@@ -276,7 +276,7 @@ def _white_is_zero(source: rasterio.DatasetReader) -> int | None:
     return 2 ** int(own or 8) - 1
 
 
-def _remedy(header: Header) -> str:
+def _remedy(header: ImageHeader) -> str:
     if header.driver == "GTiff":
         return f"Write it into the file: `rio edit-info --crs EPSG:... {header.path}`."
     tiff = header.path.with_suffix(".tif")

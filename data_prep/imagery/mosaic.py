@@ -18,7 +18,7 @@ from data_prep.imagery import headers as headers_lib
 from data_prep.imagery import paths as paths_lib
 from data_prep.imagery import placement, reader
 from data_prep.imagery import stretch as stretch_lib
-from data_prep.imagery.headers import Header
+from data_prep.imagery.headers import ImageHeader
 from data_prep.imagery.placement import Bounds
 from data_prep.imagery.reader import Reader
 from data_prep.imagery.settings import ImagerySettings
@@ -235,7 +235,7 @@ class Imagery:
         )
 
 
-def _refuse(headers: Sequence[Header], settings: ImagerySettings) -> None:
+def _refuse(headers: Sequence[ImageHeader], settings: ImagerySettings) -> None:
     """Raises `InputError` for the first thing that keeps files from serving."""
     bands, stretch = settings.bands, settings.stretch
     found = [text for header in headers if (text := headers_lib.problem(header, bands))]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from rasterio.enums import Resampling
 
 from data_prep.files import crs as crs_lib
-from data_prep.imagery.headers import Header
+from data_prep.imagery.headers import ImageHeader
 from mmgr_jax.errors import InputError
 
 Bounds: TypeAlias = tuple[float, float, float, float]
@@ -56,7 +56,7 @@ class ImageFile:
             edges do not run along the grid.
     """
 
-    header: Header
+    header: ImageHeader
     bounds_m: Bounds
     gsd_m: float
     column_px: int
@@ -78,7 +78,7 @@ class ImageFile:
         return self.header.crs
 
 
-def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
+def footprints(headers: Sequence[ImageHeader], crs: str) -> Float[np.ndarray, "m 4"]:
     """West, south, east, north of files in a CRS, their own rotation undone.
 
     Edges are followed in steps, since they are curves in another CRS.
@@ -97,7 +97,7 @@ def footprints(headers: Sequence[Header], crs: str) -> Float[np.ndarray, "m 4"]:
     return boxes
 
 
-def shared(headers: Sequence[Header], crs: str, gsd_m: float) -> np.ndarray:
+def shared(headers: Sequence[ImageHeader], crs: str, gsd_m: float) -> np.ndarray:
     """The ground that two files each share, as shapely geometries [k].
 
     Strips of less than a pixel of the grid do not count.
@@ -122,7 +122,7 @@ def shared(headers: Sequence[Header], crs: str, gsd_m: float) -> np.ndarray:
 
 
 def place(
-    headers: Sequence[Header], crs: str, gsd_m: float
+    headers: Sequence[ImageHeader], crs: str, gsd_m: float
 ) -> tuple[list[ImageFile], tuple[float, float]]:
     """Places files on one grid.
 
@@ -144,7 +144,7 @@ def place(
 
 
 def _refuse_nowhere(
-    headers: Sequence[Header], boxes: Float[np.ndarray, "m 4"], crs: str
+    headers: Sequence[ImageHeader], boxes: Float[np.ndarray, "m 4"], crs: str
 ) -> None:
     limits = _LIMITS_DEG if crs_lib.parse(crs).is_geographic else _LIMITS_M
     inside = (np.abs(boxes) <= limits).all(axis=1)  # what is not finite fails, too
@@ -165,7 +165,7 @@ def _refuse_nowhere(
 
 
 def _corner(
-    headers: Sequence[Header],
+    headers: Sequence[ImageHeader],
     boxes_m: Float[np.ndarray, "m 4"],
     is_upright: Sequence[bool],
     gsd_m: float,
@@ -191,7 +191,7 @@ def _corner(
 
 
 def _place(
-    header: Header,
+    header: ImageHeader,
     box_m: Sequence[float],
     corner_m: tuple[float, float],
     gsd_m: float,
@@ -239,14 +239,14 @@ def _within(
     return first[0], first[1], last[0], last[1]
 
 
-def _drift_px(header: Header, box_m: Sequence[float], gsd_m: float) -> float:
+def _drift_px(header: ImageHeader, box_m: Sequence[float], gsd_m: float) -> float:
     """By how much the far edge is off when the file's pixels count as the grid's."""
     west, south, east, north = box_m
     across = abs(east - west - header.width_px * gsd_m)
     return max(across, abs(north - south - header.height_px * gsd_m)) / gsd_m
 
 
-def _overview(header: Header, pixels_along: float) -> int | None:
+def _overview(header: ImageHeader, pixels_along: float) -> int | None:
     """The coarsest overview that is fine enough, None for the file itself."""
     fine = [
         index
@@ -257,7 +257,7 @@ def _overview(header: Header, pixels_along: float) -> int | None:
 
 
 def _points(
-    headers: Sequence[Header],
+    headers: Sequence[ImageHeader],
     crs: str,
     right: Float[np.ndarray, " n"],
     down: Float[np.ndarray, " n"],
@@ -275,7 +275,7 @@ def _points(
 
 
 def _edges(
-    headers: Sequence[Header],
+    headers: Sequence[ImageHeader],
     right: Float[np.ndarray, " n"],
     down: Float[np.ndarray, " n"],
 ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n m"]]:

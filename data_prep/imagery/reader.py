@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from data_prep.imagery import headers as headers_lib
-from data_prep.imagery.headers import Header
+from data_prep.imagery.headers import ImageHeader
 from data_prep.imagery.placement import ImageFile
 
 # Files held open at a time; the usual limit of a process is 1024.
@@ -161,7 +161,9 @@ class Readers:
         self._readers.clear()
 
 
-def open_as_is(header: Header, bands: Sequence[int], nodata: float | None) -> Reader:
+def open_as_is(
+    header: ImageHeader, bands: Sequence[int], nodata: float | None
+) -> Reader:
     """Opens a file on its own grid.
 
     Args:

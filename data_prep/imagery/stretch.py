@@ -13,7 +13,7 @@ from rasterio.windows import Window
 
 from data_prep.files import formats
 from data_prep.imagery import reader
-from data_prep.imagery.headers import Header
+from data_prep.imagery.headers import ImageHeader
 from mmgr_jax.errors import InputError
 
 METHODS = ("linear", "percentile")
@@ -75,7 +75,7 @@ def problems(setting: Setting) -> list[str]:
 
 def resolve(
     setting: Setting,
-    headers: Sequence[Header],
+    headers: Sequence[ImageHeader],
     bands: Sequence[int],
     nodata: float | None,
 ) -> Stretch | None:
@@ -112,7 +112,7 @@ def resolve(
 
 
 def sample(
-    headers: Sequence[Header], bands: Sequence[int], nodata: float | None
+    headers: Sequence[ImageHeader], bands: Sequence[int], nodata: float | None
 ) -> Float[np.ndarray, "3 n"]:
     """Pixels of windows spread evenly over the files, the same at every call.
 
@@ -137,7 +137,7 @@ def sample(
 
 def unfit(
     setting: Setting,
-    headers: Sequence[Header],
+    headers: Sequence[ImageHeader],
     bands: Sequence[int],
     nodata: float | None,
 ) -> str | None:
@@ -151,7 +151,7 @@ def unfit(
     """
     if found := _packed_in_ways(headers, bands):
         return found
-    by_type: dict[str, list[Header]] = {}
+    by_type: dict[str, list[ImageHeader]] = {}
     for header in headers:
         for kind in {header.dtypes[band - 1] for band in bands}:
             by_type.setdefault(kind, []).append(header)
@@ -169,7 +169,7 @@ def unfit(
 
 
 def _sample_file(
-    header: Header, bands: Sequence[int], nodata: float | None, side: int
+    header: ImageHeader, bands: Sequence[int], nodata: float | None, side: int
 ) -> Iterator[Float[np.ndarray, "3 n"]]:
     with formats.settings(), formats.reading(header.path):
         source = reader.open_as_is(header, bands, nodata)
@@ -181,9 +181,9 @@ def _sample_file(
             source.close()
 
 
-def _packed_in_ways(headers: Sequence[Header], bands: Sequence[int]) -> str | None:
+def _packed_in_ways(headers: Sequence[ImageHeader], bands: Sequence[int]) -> str | None:
     """Files whose numbers mean other brightness, which no one stretch can bring out."""
-    by_packing: dict[tuple, Header] = {}
+    by_packing: dict[tuple, ImageHeader] = {}
     for header in headers:
         packing = tuple(header.packing[band - 1] for band in bands if header.packing)
         by_packing.setdefault(packing, header)
@@ -201,7 +201,10 @@ def _packed_in_ways(headers: Sequence[Header], bands: Sequence[int]) -> str | No
 
 
 def _undecided(
-    headers: Sequence[Header], kind: str, bands: Sequence[int], nodata: float | None
+    headers: Sequence[ImageHeader],
+    kind: str,
+    bands: Sequence[int],
+    nodata: float | None,
 ) -> str:
     """The message for files that no stretch was stated for, with one to state."""
     more = f" (and of {len(headers) - 1} more)" if len(headers) > 1 else ""
@@ -219,7 +222,7 @@ def _undecided(
     )
 
 
-def _lattice(header: Header, side: int) -> Iterator[Window]:
+def _lattice(header: ImageHeader, side: int) -> Iterator[Window]:
     """Windows in the middle of side x side equal parts of a file."""
     width = min(_SAMPLE_SIDE_PX, header.width_px)
     height = min(_SAMPLE_SIDE_PX, header.height_px)

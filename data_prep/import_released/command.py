@@ -18,7 +18,7 @@ from data_prep import comparison, sources
 from data_prep import settings as settings_lib
 from data_prep.files import faults
 from data_prep.import_released import sample
-from data_prep.import_released.sample import Sample
+from data_prep.import_released.sample import ReleasedSample
 from data_prep.import_released.settings import ReleasedSettings
 from data_prep.records import runners, writer
 from data_prep.running import threads
@@ -114,7 +114,7 @@ def main() -> None:
     cli.run(import_records, _USAGE)
 
 
-def _tell(content: Sample) -> None:
+def _tell(content: ReleasedSample) -> None:
     for name, value in content.report.items():
         if isinstance(value, Mapping):
             value = "; ".join(f"{count:,} {what}" for what, count in value.items())
@@ -124,7 +124,7 @@ def _tell(content: Sample) -> None:
 
 
 def _manifest(
-    content: Sample, labels: Mapping[str, schema.Label], **fields: Any
+    content: ReleasedSample, labels: Mapping[str, schema.Label], **fields: Any
 ) -> schema.Manifest:
     counts = [len(category) for category in content.pois.category]
     k = len(content.pois.vectors)
@@ -149,13 +149,13 @@ def _manifest(
 
 
 def _encoded(
-    content: Sample,
+    content: ReleasedSample,
     labels: Mapping[str, schema.Label],
-    tile_writer: tiles.Writer,
+    tile_writer: tiles.TileWriter,
     regions: Sequence[int],
 ) -> Iterator[bytes]:
     """Serialised records of some regions, in their order."""
-    layout = schema.Layout(content.tile_size_px, labels, tile_writer.image_format)
+    layout = schema.RecordLayout(content.tile_size_px, labels, tile_writer.image_format)
     names = list(content.images)
     block_id = _block_ids(names)
 

@@ -45,7 +45,7 @@ class _UnfitError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class PoiSets:
+class SamplePois:
     """The POIs of every region, in the order of the regions' names.
 
     Attributes:
@@ -62,7 +62,7 @@ class PoiSets:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class ReleasedSample:
     """A sample, all of it but the pixels.
 
     Attributes:
@@ -75,7 +75,7 @@ class Sample:
 
     images: Mapping[str, Path]
     tile_size_px: int
-    pois: PoiSets
+    pois: SamplePois
     population: Float32[np.ndarray, " r"]
     report: Mapping[str, Any]
 
@@ -99,7 +99,7 @@ def folders(directory: str) -> dict[str, Path]:
     return present
 
 
-def read(city: str, directory: str) -> Sample:
+def read(city: str, directory: str) -> ReleasedSample:
     """Reads a sample and checks every file of it.
 
     Args:
@@ -140,7 +140,7 @@ def read(city: str, directory: str) -> Sample:
         "images changed": changed,
         "regions without population": int(np.isnan(population).sum()),
     }
-    return Sample(files["images"], size_px, pois, population, report)
+    return ReleasedSample(files["images"], size_px, pois, population, report)
 
 
 def tile(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -224,7 +224,7 @@ def _inspect(path: Path, faults: _Faults, counts: Counter[str]) -> tuple[int, in
 
 def _read_pois(
     vectors: Mapping[str, Path], edges: Mapping[str, Path], faults: _Faults
-) -> PoiSets:
+) -> SamplePois:
     """The POI set of each region that has both files.
 
     A tensor without elements is an empty set, whatever its shape and type: that is how
@@ -249,7 +249,7 @@ def _read_pois(
     if not len(table):
         faults["vectors: no region has a POI"] = ["sub_*_emb"]
     ends = np.cumsum([len(vectors) for vectors in rows])
-    return PoiSets(np.split(ids, ends[:-1])[1:], pairs, table, dropped)
+    return SamplePois(np.split(ids, ends[:-1])[1:], pairs, table, dropped)
 
 
 def categories(

@@ -66,7 +66,7 @@ def _table_problems(key: str, source: LabelSettings) -> list[str]:
     return faults.column_problems(source.path, header, [source.id_column, *named], key)
 
 
-def _header(key: str, source: LabelSettings) -> tables.Header:
+def _header(key: str, source: LabelSettings) -> tables.TableHeader:
     """The columns of the one layer of a file.
 
     Raises:

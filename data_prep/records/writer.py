@@ -204,9 +204,9 @@ def problems(city: str, settings: RecordSettings) -> list[str]:
     return [*found, fault] if fault else found
 
 
-def tile_writer(settings: RecordSettings) -> tiles.Writer:
+def tile_writer(settings: RecordSettings) -> tiles.TileWriter:
     """How the tiles are written."""
-    return tiles.Writer(settings.image_format, settings.image_quality)
+    return tiles.TileWriter(settings.image_format, settings.image_quality)
 
 
 def _partial_dir(records_dir: Path, fingerprint: str) -> Path:

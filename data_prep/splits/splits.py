@@ -38,7 +38,7 @@ class Splits:
 
     block_id: Int32[np.ndarray, " r"]
     folds: Mapping[str, Int[np.ndarray, " r"]]
-    meanings: Mapping[str, schema.Split]
+    meanings: Mapping[str, schema.SplitColumn]
     block_size_m: float
     report: Mapping[str, Any]
 
@@ -79,7 +79,7 @@ def assign(
     folds, failures = _deal(names, num_folds)
     report |= failures
     meanings = {
-        kind: schema.Split(
+        kind: schema.SplitColumn(
             num_folds=num_folds,
             buffer_m=settings.buffer_m if kind == "block" else 0.0,
             rule=_RULES[kind].format(size_m=size_m),

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.geometry import Corners, sides_m
-from data_prep.toy_city.layout import Blocks, Layout
+from data_prep.toy_city.layout import Blocks, StreetLayout
 from data_prep.toy_city.zoning import ZONE, Uses
 
 # One lot in this many stays open: garden, parking or sports court by zone.
@@ -97,7 +97,7 @@ class Built:
         return np.bincount(self.roofs.block, floors, minlength=block_count)
 
 
-def make_built(seed: int, layout: Layout, uses: Uses) -> Built:
+def make_built(seed: int, layout: StreetLayout, uses: Uses) -> Built:
     """Fills the built blocks with lots."""
     rng = random_stream(seed, "buildings")
     blocks = layout.blocks

@@ -8,7 +8,7 @@ import logging
 from data_prep.toy_city import paint, scene, season, sensing, texture
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.buildings import Built, make_built
-from data_prep.toy_city.layout import Layout, make_layout
+from data_prep.toy_city.layout import StreetLayout, make_layout
 from data_prep.toy_city.places import Places, make_places
 from data_prep.toy_city.settings import ToyCitySettings
 from data_prep.toy_city.sun import Sun
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class City:
+class GeneratedCity:
     """What a seed makes of an area.
 
     Attributes:
@@ -32,7 +32,7 @@ class City:
 
     area: Area
     seed: int
-    layout: Layout
+    layout: StreetLayout
     uses: Uses
     built: Built
     places: Places
@@ -52,7 +52,7 @@ class City:
         )
 
 
-def make_city(area: Area, seed: int) -> City:
+def make_city(area: Area, seed: int) -> GeneratedCity:
     """Lays out, builds and fills a city."""
     urbanity = make_urbanity(area, seed)
     layout = make_layout(area, seed, urbanity)
@@ -62,4 +62,4 @@ def make_city(area: Area, seed: int) -> City:
     _log.info("toy city: %d buildings", len(built.roofs.block))
     places = make_places(seed, layout.blocks, uses, built)
     _log.info("toy city: %d places", len(places.block))
-    return City(area, seed, layout, uses, built, places)
+    return GeneratedCity(area, seed, layout, uses, built, places)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.toy_city import truth, write
 from data_prep.toy_city.area import make_area
-from data_prep.toy_city.city import City, make_city
+from data_prep.toy_city.city import GeneratedCity, make_city
 from data_prep.toy_city.difficulty import listed
 from data_prep.toy_city.overlay import Overlay
 from data_prep.toy_city.settings import ToyCitySettings
@@ -42,7 +42,7 @@ def generate(settings: ToyCitySettings, *, crs: str = "EPSG:32651") -> None:
     _log.info("toy city: complete in %s", settings.out_dir)
 
 
-def _write(folder: Path, city: City, settings: ToyCitySettings) -> None:
+def _write(folder: Path, city: GeneratedCity, settings: ToyCitySettings) -> None:
     """Paints and writes everything."""
     area, blocks, uses = city.area, city.layout.blocks, city.uses
     overlay = Overlay(area, len(uses.zone))

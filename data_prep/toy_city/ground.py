@@ -17,7 +17,7 @@ from data_prep.toy_city.geometry import (
     sides_m,
 )
 from data_prep.toy_city.layers import Layer, layer, shaded
-from data_prep.toy_city.layout import ARTERIAL_WIDTH_M, Blocks, Layout
+from data_prep.toy_city.layout import ARTERIAL_WIDTH_M, Blocks, StreetLayout
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ALIKE, ZONE, Uses
 
@@ -52,7 +52,7 @@ PARK_BAND_M = 2.6
 GARDEN_PATHS, GARDEN_PATH_M = 6, 12.0
 
 
-def roads(layout: Layout) -> list[Layer]:
+def roads(layout: StreetLayout) -> list[Layer]:
     """Arterials with lane marks and a green median."""
     widths = (
         (ARTERIAL_WIDTH_M, ASPHALT_RGB, None),
@@ -161,7 +161,7 @@ def _paths(rng: np.random.Generator, corners: Corners) -> np.ndarray:
     return lines(middle - reach, middle + reach, MARK_WIDTH_M)
 
 
-def cars(rng: np.random.Generator, layout: Layout) -> list[Layer]:
+def cars(rng: np.random.Generator, layout: StreetLayout) -> list[Layer]:
     """Cars along the kerbs of the city's blocks and on the arterials."""
     urban = ~layout.blocks.rural & (layout.blocks.kind == "block")
     kerb = shapely.get_exterior_ring(shapely.buffer(layout.blocks.polygon[urban], 2.6))
@@ -194,7 +194,7 @@ def _spaced(
 
 
 def trees(
-    rng: np.random.Generator, layout: Layout, uses: Uses, sun: Sun, seed: int
+    rng: np.random.Generator, layout: StreetLayout, uses: Uses, sun: Sun, seed: int
 ) -> list[Layer]:
     """Single trees with their shadows, in yards, parks and along the arterials."""
     blocks = layout.blocks
@@ -218,7 +218,7 @@ def trees(
     ]
 
 
-def _street_trees(rng: np.random.Generator, layout: Layout) -> np.ndarray:
+def _street_trees(rng: np.random.Generator, layout: StreetLayout) -> np.ndarray:
     band = shapely.get_parts(shapely.buffer(layout.arterials, ARTERIAL_WIDTH_M / 2 + 1))
     rings = shapely.get_exterior_ring(band)
     return _spaced(rng, rings, STREET_TREE_EVERY_M)[0]

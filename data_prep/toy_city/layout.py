@@ -69,7 +69,7 @@ class Blocks:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class StreetLayout:
     """Blocks and the axes of the streets between them.
 
     Attributes:
@@ -89,7 +89,7 @@ class Layout:
 
 def make_layout(
     area: Area, seed: int, urbanity: Callable[[Points], Float[np.ndarray, " m"]]
-) -> Layout:
+) -> StreetLayout:
     """Divides the area into blocks, water and streets.
 
     Args:
@@ -112,7 +112,7 @@ def make_layout(
     bent = shapely.transform(shapely.segmentize(blocks.polygon, 30.0), warp)
     blocks = _clip(dataclasses.replace(blocks, polygon=bent), area, water)
     axes = _outside_water(axes, water, area)
-    return Layout(
+    return StreetLayout(
         blocks=_concatenate([blocks, *_water_blocks(water, axes, area)]),
         arterials=axes,
         districts=shapely.transform(shapely.segmentize(cells, 40.0), warp),

@@ -12,7 +12,7 @@ from data_prep.toy_city import ground, roofs, season
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.buildings import Built
 from data_prep.toy_city.layers import Layer, layer
-from data_prep.toy_city.layout import Blocks, Layout
+from data_prep.toy_city.layout import Blocks, StreetLayout
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE, ZONES, Uses
 
@@ -65,7 +65,7 @@ class Grain:
 
 
 def make_layers(
-    seed: int, layout: Layout, uses: Uses, built: Built, sun: Sun
+    seed: int, layout: StreetLayout, uses: Uses, built: Built, sun: Sun
 ) -> list[Layer]:
     """All layers, the lowest first."""
     rng = random_stream(seed, "layers")

@@ -25,7 +25,7 @@ _BLANK = 0.98  # share of a tile that one colour may fill
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class ShownTile:
     """A tile with its POIs, to look at.
 
     Attributes:
@@ -65,7 +65,7 @@ class Content:
     blank_share: np.ndarray
     block_id: np.ndarray
     labels: dict[str, np.ndarray]
-    samples: list[Sample]
+    samples: list[ShownTile]
     errors: list[str]
     warnings: list[str]
 
@@ -129,7 +129,7 @@ def read(records_dir: Path) -> Content:
         categories += np.bincount(in_range, minlength=len(categories))
         if index in wanted:
             samples.append(
-                Sample(record["region_id"], tile, record["poi/offset_m"], category)
+                ShownTile(record["region_id"], tile, record["poi/offset_m"], category)
             )
     if not columns["id"]:
         raise InputError(

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from data_prep.validate.content import SAMPLES, Content, Sample
+from data_prep.validate.content import SAMPLES, Content, ShownTile
 from mmgr_jax.data.schema import Label
 from mmgr_jax.terminal import visible
 
@@ -136,7 +136,7 @@ def _map_height_in(content: Content) -> float:
     return float(np.clip(high, *_MAP_HEIGHT_IN)) + 0.9  # titles and ticks
 
 
-def _reach_m(samples: list[Sample], tile_size_m: float) -> float:
+def _reach_m(samples: list[ShownTile], tile_size_m: float) -> float:
     """Half the side of a picture that holds the tile and all POIs of all samples."""
     half_m = tile_size_m / 2
     furthest_m = max(
@@ -146,7 +146,7 @@ def _reach_m(samples: list[Sample], tile_size_m: float) -> float:
     return half_m if furthest_m <= half_m else 1.05 * furthest_m
 
 
-def _tile(axes: Axes, sample: Sample, tile_size_m: float, reach_m: float) -> None:
+def _tile(axes: Axes, sample: ShownTile, tile_size_m: float, reach_m: float) -> None:
     half = tile_size_m / 2 or sample.tile.shape[0] / 2
     axes.imshow(sample.tile, extent=(-half, half, -half, half))
     if tile_size_m:

@@ -53,7 +53,7 @@ BESIDE = (
 LABEL_KINDS = ("count", "density", "share", "class", "scalar")
 
 Record = dict[str, Any]
-"""One region, a value for each field of `Layout`."""
+"""One region, a value for each field of `RecordLayout`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Label:
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class SplitColumn:
     """What one column of `splits.csv` means.
 
     Attributes:
@@ -106,7 +106,7 @@ BYTES_FIELDS = ("region_id", "image", "geometry")
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class RecordLayout:
     """The fields of a record.
 
         region_id   text, stable name of the region
@@ -215,7 +215,7 @@ class Manifest:
     labels: Mapping[str, Label]
     block_size_m: float
     image_format: str = "png"
-    splits: Mapping[str, Split] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, SplitColumn] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -224,9 +224,9 @@ class Manifest:
     version: str = VERSION
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> RecordLayout:
         """The fields of a record."""
-        return Layout(self.tile_size_px, self.labels, self.image_format)
+        return RecordLayout(self.tile_size_px, self.labels, self.image_format)
 
     def shard_paths(self, records_dir: str | Path) -> list[Path]:
         """Paths of the shards, in order."""
@@ -288,7 +288,8 @@ class Manifest:
                 for name, label in fields["labels"].items()
             }
             fields["splits"] = {
-                kind: Split(**split) for kind, split in fields.get("splits", {}).items()
+                kind: SplitColumn(**split)
+                for kind, split in fields.get("splits", {}).items()
             }
             for name, value in fields.items():
                 if isinstance(value, list):
@@ -349,7 +350,7 @@ class Manifest:
         }
 
 
-def serialize(record: Record, layout: Layout) -> bytes:
+def serialize(record: Record, layout: RecordLayout) -> bytes:
     """Encodes one record.
 
     Args:
@@ -379,7 +380,7 @@ def serialize(record: Record, layout: Layout) -> bytes:
 
 
 def deserialize(
-    example: bytes, layout: Layout, *, image: np.ndarray | bool = True
+    example: bytes, layout: RecordLayout, *, image: np.ndarray | bool = True
 ) -> Record:
     """Decodes one record.
 

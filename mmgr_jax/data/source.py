@@ -70,7 +70,7 @@ class RecordSource:
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
     def __getitem__(self, index: int) -> schema.Record:
-        """The region at `index`, decoded; see `schema.Layout`. Not to be changed.
+        """The region at `index`, decoded; see `schema.RecordLayout`. Not to be changed.
 
         Raises:
             InputError: If the stored bytes are damaged.

@@ -41,7 +41,7 @@ _DECODERS: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
 
 
 @dataclasses.dataclass(frozen=True)
-class Writer:
+class TileWriter:
     """How tiles are written; section `records` of a config.
 
     Attributes:
@@ -81,7 +81,7 @@ class Writer:
 def encode(
     image: UInt8[np.ndarray, "h w 3"], image_format: str, quality: int | None = None
 ) -> bytes:
-    """A tile as bytes; the arguments are those of `Writer`."""
+    """A tile as bytes; the arguments are those of `TileWriter`."""
     image = np.ascontiguousarray(image)
     if image_format == "raw":
         return image.tobytes()

@@ -16,7 +16,7 @@ from mmgr_jax.evaluation import cities as cities_lib
 from mmgr_jax.evaluation import feature_sets, inference
 from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split, by_city
-from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import jobs, protocols
 from mmgr_jax.evaluation.settings import Baseline, EvalSettings
 from mmgr_jax.evaluation.trials import tasks
@@ -39,9 +39,9 @@ APART_M = 1e7
 def compare(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.Encoder],
-    home: City,
-    others: Sequence[City],
+    encoders: Mapping[str, inference.InferenceEncoder],
+    home: EvaluatedCity,
+    others: Sequence[EvaluatedCity],
     splits: Sequence[Split],
 ) -> tuple[dict[str, Any], str]:
     """Leaves each city out in turn, and carries heads from each city to each.
@@ -95,7 +95,7 @@ def compare(
     return section, report.table(found, references=references)
 
 
-def _tell_of_shared_regions(cities: Sequence[City]) -> None:
+def _tell_of_shared_regions(cities: Sequence[EvaluatedCity]) -> None:
     """Says so where two cities hold the same regions, whatever their folders."""
     for first, second in itertools.combinations(cities, 2):
         shared = int(np.isin(second.outlines, first.outlines).sum())
@@ -118,12 +118,14 @@ def _shared_baselines(
     return tuple(name for name in names if name in allowed)
 
 
-def _labelled(city: City) -> cities_lib.Labels:
+def _labelled(city: EvaluatedCity) -> cities_lib.Labels:
     known = city.source.manifest.labels
     return {name: (known[name], of) for name, of in city.regions.labels.items()}
 
 
-def _certainty(eval_settings: EvalSettings, cities: Sequence[City]) -> Certainty:
+def _certainty(
+    eval_settings: EvalSettings, cities: Sequence[EvaluatedCity]
+) -> Certainty:
     """Blocks and places of all cities, none of which meet."""
     blocks, last = [], 0
     for city in cities:

@@ -61,7 +61,7 @@ Extracted = Mapping[str, Features]
 
 
 @dataclasses.dataclass(frozen=True)
-class City:
+class EvaluatedCity:
     """One city's records, and what is known of its regions.
 
     Attributes:
@@ -71,11 +71,11 @@ class City:
     """
 
     source: RecordSource
-    regions: features.Regions
+    regions: features.RegionTable
     centre_m: np.ndarray | None
 
     @classmethod
-    def of(cls, source: RecordSource) -> City:
+    def of(cls, source: RecordSource) -> EvaluatedCity:
         """Reads the regions."""
         regions = features.read_regions(source)
         known = bool(source.manifest.crs)
@@ -112,7 +112,7 @@ class FeatureSets:
 
 def encoders(
     config: ConfigDict, eval_settings: EvalSettings, source: RecordSource, bundle: Path
-) -> dict[str, inference.Encoder]:
+) -> dict[str, inference.InferenceEncoder]:
     """The encoders to compare: the checkpoint's, those beside it, and a random one.
 
     Args:
@@ -144,8 +144,8 @@ def encoders(
 def gather(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    loaded: Mapping[str, inference.Encoder],
-    city: City,
+    loaded: Mapping[str, inference.InferenceEncoder],
+    city: EvaluatedCity,
 ) -> FeatureSets:
     """Features of all regions by every encoder and baseline that is asked for.
 
@@ -193,7 +193,7 @@ def gather(
 class Readout:
     """What heads, maps and tables are given of a city's regions: `config.readout`."""
 
-    def __init__(self, config: ConfigDict, city: City) -> None:
+    def __init__(self, config: ConfigDict, city: EvaluatedCity) -> None:
         """Finds the neighbours of every region.
 
         Raises:
@@ -205,7 +205,7 @@ class Readout:
         self._surroundings = Surroundings(city.centre_m, self._radii_m)
         self._plain: dict[str, Features] = {}
 
-    def encoded(self, encoder: inference.Encoder) -> Extracted:
+    def encoded(self, encoder: inference.InferenceEncoder) -> Extracted:
         """What an encoder gives of every region, without surroundings."""
         return features.extract(
             encoder.encode,
@@ -294,7 +294,9 @@ def _health(of: Extracted, there: np.ndarray) -> dict[str, float]:
     return values
 
 
-def _kinds_of(encoder: inference.Encoder, kinds: Sequence[Kind]) -> tuple[Kind, ...]:
+def _kinds_of(
+    encoder: inference.InferenceEncoder, kinds: Sequence[Kind]
+) -> tuple[Kind, ...]:
     """Weights of images alone have nothing to say of POIs."""
     if encoder.parts and not any(part.startswith("poi") for part in encoder.parts):
         return tuple(kind for kind in kinds if kind.startswith("image"))
@@ -302,7 +304,7 @@ def _kinds_of(encoder: inference.Encoder, kinds: Sequence[Kind]) -> tuple[Kind, 
 
 
 def _baselines(
-    names: Sequence[str], city: City, readout: Readout
+    names: Sequence[str], city: EvaluatedCity, readout: Readout
 ) -> tuple[dict[str, jobs.Method], dict[str, str]]:
     """Methods that need no encoder, and what they are."""
     methods, words = {}, {}

@@ -35,7 +35,7 @@ from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoder:
+class InferenceEncoder:
     """A model for inference.
 
     Attributes:
@@ -79,7 +79,9 @@ def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
 
 
 @checkpoint.by_one_process()
-def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Encoder:
+def load_encoder(
+    config: ConfigDict, bundle: Path, source: RecordSource
+) -> InferenceEncoder:
     """The encoder of a checkpoint, whose `model` alone is read.
 
     Where the checkpoint holds a part of a model (weights that `mmgr_jax.convert`
@@ -111,18 +113,20 @@ def load_encoder(config: ConfigDict, bundle: Path, source: RecordSource) -> Enco
     return _encoder(config, model, variables, mesh, str(bundle), tower)
 
 
-def random_encoder(config: ConfigDict, source: RecordSource) -> Encoder:
+def random_encoder(config: ConfigDict, source: RecordSource) -> InferenceEncoder:
     """The same architecture with random parameters: what training must beat."""
     model, mesh, init, tower = _fresh(config, source)
     return _encoder(config, model, init(), mesh, "random", tower)
 
 
-def for_training(config: ConfigDict, source: RecordSource) -> Callable[[Tree], Encoder]:
+def for_training(
+    config: ConfigDict, source: RecordSource
+) -> Callable[[Tree], InferenceEncoder]:
     """(variables) -> the encoder of a model in training; compiled once for all."""
     model, mesh, _, tower = _fresh(config, source)
-    compiled: list[Encoder] = []
+    compiled: list[InferenceEncoder] = []
 
-    def encoder_with(variables: Tree) -> Encoder:
+    def encoder_with(variables: Tree) -> InferenceEncoder:
         variables = jax.device_put(variables, sharding.replicated(mesh))
         if not compiled:
             compiled.append(_encoder(config, model, variables, mesh, "training", tower))
@@ -199,7 +203,7 @@ def encoder(
     readout: str,
     kept: towers.Kept | None = None,
     adapted: bool = True,
-) -> Encoder:
+) -> InferenceEncoder:
     """The encoder of a model.
 
     Args:
@@ -255,7 +259,7 @@ def encoder(
         encoded = jitted(variables, put(batch))
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), encoded)
 
-    return Encoder(
+    return InferenceEncoder(
         run=run,
         reads_edges=model.poi_encoder.reads_edges,
         name=name,
@@ -273,7 +277,7 @@ def _encoder(
     name: str,
     tower: towers.Tower | None,
     adapted: bool = True,
-) -> Encoder:
+) -> InferenceEncoder:
     """The encoder of a model as a config reads it; `tower` is its locked one."""
     readout = settings.read(ReadoutSettings, config.readout, "readout").image
     kept = None

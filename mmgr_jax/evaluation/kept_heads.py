@@ -25,7 +25,7 @@ from mmgr_jax.data import contents
 from mmgr_jax.disk import files, folders, marks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import applicability
-from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import stored_heads
 from mmgr_jax.evaluation.predictors import UNSEEN, Predictor
 from mmgr_jax.evaluation.trials.results import Kept
@@ -55,7 +55,7 @@ class Heads:
     outline: UInt64[np.ndarray, " r"]
     fold: Int[np.ndarray, " r"]
 
-    def fold_of(self, city: City) -> Int[np.ndarray, " r"] | None:
+    def fold_of(self, city: EvaluatedCity) -> Int[np.ndarray, " r"] | None:
         """The fold of each region of a city; None where the heads have seen none.
 
         Regions are known by their outlines, so those of records that were moved, built
@@ -66,7 +66,7 @@ class Heads:
         seen = self.outline[place] == wanted
         return np.where(seen, self.fold[place], UNSEEN) if seen.any() else None
 
-    def refuse_stale(self, city: City, folder: Path) -> None:
+    def refuse_stale(self, city: EvaluatedCity, folder: Path) -> None:
         """Raises InputError for labels, splits or records of the same regions of late.
 
         Args:
@@ -85,7 +85,7 @@ class Heads:
 def save(
     folder: Path,
     predictors: Mapping[str, Mapping[str, Predictor]],
-    city: City,
+    city: EvaluatedCity,
     *,
     fold: Int[np.ndarray, " r"],
     features: Mapping[str, Any],

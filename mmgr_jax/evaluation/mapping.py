@@ -57,7 +57,7 @@ def _embed(
 ) -> Path:
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
 
-    city = feature_sets.City.of(open_source(config))
+    city = feature_sets.EvaluatedCity.of(open_source(config))
     manifest = city.source.manifest
     if city.centre_m is None:
         raise InputError(
@@ -117,7 +117,7 @@ def _heads(
     eval_settings: EvalSettings,
     embed_settings: EmbedSettings,
     workdir: Path,
-    city: feature_sets.City,
+    city: feature_sets.EvaluatedCity,
     features: Mapping[str, Any],
     embeddings: Features,
 ) -> tuple[Mapping[str, predictors.Predictor], np.ndarray | None]:
@@ -154,7 +154,7 @@ def _heads(
 def _trained_now(
     eval_settings: EvalSettings,
     kind: Kind,
-    city: feature_sets.City,
+    city: feature_sets.EvaluatedCity,
     embeddings: Features,
 ) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
     split = _split(eval_settings, city)
@@ -170,7 +170,9 @@ def _trained_now(
     return {task: kinds[kind] for task, kinds in found.items()}, split.fold
 
 
-def _split(eval_settings: EvalSettings, city: feature_sets.City) -> run.splits.Split:
+def _split(
+    eval_settings: EvalSettings, city: feature_sets.EvaluatedCity
+) -> run.splits.Split:
     """The split that the heads were kept under: the first of `eval.splits`."""
     chosen = run.choose_splits(
         eval_settings, city.source, city.regions, eval_settings.splits[:1]
@@ -194,7 +196,7 @@ def _truth(
 def _draw(
     dpi: int,
     folder: Path,
-    city: feature_sets.City,
+    city: feature_sets.EvaluatedCity,
     task: str,
     label: Label,
     truth: np.ndarray,

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents, schema
 from mmgr_jax.evaluation import inference
-from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.settings import EvalSettings, ReadoutSettings
 from mmgr_jax.report import report_json
 from mmgr_jax.store import checkpoint, identity
@@ -27,9 +27,9 @@ PACKAGES = ("jax", "flax", "orbax-checkpoint", "numpy", "scipy")
 def of(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    city: City,
+    city: EvaluatedCity,
     bundle: Path,
-    encoders: Mapping[str, inference.Encoder],
+    encoders: Mapping[str, inference.InferenceEncoder],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a report says of its origin; see `report.report_json`.
@@ -87,7 +87,7 @@ def of(
     }
 
 
-def features(config: ConfigDict, encoder: inference.Encoder) -> dict[str, Any]:
+def features(config: ConfigDict, encoder: inference.InferenceEncoder) -> dict[str, Any]:
     """What decides the features that an encoder gives, whatever region it looks at.
 
     Args:
@@ -103,7 +103,7 @@ def features(config: ConfigDict, encoder: inference.Encoder) -> dict[str, Any]:
     }
 
 
-def told_apart(config: ConfigDict, city: City, bundle: Path) -> list[str]:
+def told_apart(config: ConfigDict, city: EvaluatedCity, bundle: Path) -> list[str]:
     """A sentence for each thing that is not as the checkpoint was trained with it."""
     trained = checkpoint.load_metadata(bundle)
     present = identity.sections(trained.config)

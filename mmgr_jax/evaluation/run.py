@@ -54,7 +54,7 @@ def evaluate(config: ConfigDict) -> Report:
     run, eval_settings = run_settings.read(config), read(config)
     # A training or a build beside this takes neither away.
     with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
-        city = feature_sets.City.of(open_source(config))
+        city = feature_sets.EvaluatedCity.of(open_source(config))
         with checkpoint.held(run.to_load) as bundle:
             folder = Path(run.workdir) / FOLDER
             return _evaluate(config, eval_settings, city, bundle, folder)
@@ -68,7 +68,7 @@ def read(config: ConfigDict) -> EvalSettings:
 def _evaluate(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    city: feature_sets.City,
+    city: feature_sets.EvaluatedCity,
     bundle: Path,
     folder: Path,
 ) -> Report:
@@ -134,7 +134,7 @@ def _evaluate(
 def predictors_of(
     found: Report,
     methods: Mapping[str, jobs.Method],
-    city: feature_sets.City,
+    city: feature_sets.EvaluatedCity,
     split: splits.Split,
 ) -> dict[str, dict[str, predictors.Predictor]]:
     """Task -> kind of features -> the heads to keep, with what they promise."""
@@ -156,7 +156,7 @@ def predictors_of(
 
 
 def labelled(
-    source: RecordSource, regions: features.Regions
+    source: RecordSource, regions: features.RegionTable
 ) -> dict[str, tuple[Label, np.ndarray]]:
     """Labels with their meaning."""
     labels = source.manifest.labels
@@ -166,7 +166,7 @@ def labelled(
 def choose_splits(
     eval_settings: EvalSettings,
     source: RecordSource,
-    regions: features.Regions,
+    regions: features.RegionTable,
     kinds: Sequence[str],
 ) -> dict[str, splits.Split]:
     """The splits of the records, or those that are asked for instead."""
@@ -193,11 +193,13 @@ def choose_splits(
 def _across(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.Encoder],
-    home: feature_sets.City,
+    encoders: Mapping[str, inference.InferenceEncoder],
+    home: feature_sets.EvaluatedCity,
 ) -> tuple[dict[str, Any], str]:
     others = [
-        feature_sets.City.of(RecordSource(folder, cache_mib=config.data.cache_mib))
+        feature_sets.EvaluatedCity.of(
+            RecordSource(folder, cache_mib=config.data.cache_mib)
+        )
         for folder in eval_settings.other_records
     ]
     inner = [
@@ -212,7 +214,9 @@ def _across(
 
 
 def _certainty(
-    eval_settings: EvalSettings, city: feature_sets.City, covered: Sequence[str]
+    eval_settings: EvalSettings,
+    city: feature_sets.EvaluatedCity,
+    covered: Sequence[str],
 ) -> Certainty:
     return Certainty(
         block=city.regions.block_id,
@@ -242,7 +246,7 @@ def _width(of: jobs.Method) -> int | None:
 
 
 def _regions(
-    found: Report, city: feature_sets.City, methods: Sequence[str]
+    found: Report, city: feature_sets.EvaluatedCity, methods: Sequence[str]
 ) -> dict[str, Any] | None:
     if city.centre_m is None:
         return None
@@ -258,7 +262,7 @@ def _regions(
 
 
 def _retrieval(
-    sets: feature_sets.FeatureSets, city: feature_sets.City
+    sets: feature_sets.FeatureSets, city: feature_sets.EvaluatedCity
 ) -> dict[str, Any]:
     found = feature_sets.measure_retrieval(sets, city.regions.num_pois)
     return {

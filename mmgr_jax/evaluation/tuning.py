@@ -13,7 +13,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.targets import Target
-from mmgr_jax.evaluation.feature_sets import City
+from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import finetune, jobs, protocols
 from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.models.mmgr import MMGR
@@ -22,8 +22,8 @@ from mmgr_jax.typing import Tree
 
 def tuners(
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.Encoder],
-    city: City,
+    encoders: Mapping[str, inference.InferenceEncoder],
+    city: EvaluatedCity,
     methods: Sequence[str],
 ) -> dict[str, jobs.Tuner]:
     """Method -> its training as a whole, for "<encoder> image" of every encoder.
@@ -50,7 +50,7 @@ def tuners(
 
 def _tune(
     eval_settings: EvalSettings,
-    encoder: inference.Encoder,
+    encoder: inference.InferenceEncoder,
     tiles: np.ndarray,
     target: Target,
     cells: grid.Grid,

@@ -82,7 +82,7 @@ class _Prepared:
 
     source: RecordSource
     chosen: np.ndarray
-    encoder: Callable[[Tree], inference.Encoder]
+    encoder: Callable[[Tree], inference.InferenceEncoder]
     targets: Mapping[str, targets.Target]
     split: splits.Split
     options: Mapping[str, Any]

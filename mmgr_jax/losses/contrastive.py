@@ -113,7 +113,7 @@ def _streamed(
     empty = jnp.zeros(b, bool) if poi_empty is None else poi_empty
     z = unit_rows(z)
     ordered = sorted({(i, j) for pair in pairs for i in pair for j in pair})
-    plan = streaming.Plan(tuple(ordered), POIS, **options)
+    plan = streaming.Comparison(tuple(ordered), POIS, **options)
     log_sum = streaming.log_sums(z, tau, valid, empty, plan=plan, mesh=mesh)
     count = 2 * jnp.maximum(jnp.sum(valid), 1)
 

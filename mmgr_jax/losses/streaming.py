@@ -44,7 +44,7 @@ Axes = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Comparison:
     """What is compared, and how.
 
     Attributes:
@@ -68,7 +68,7 @@ class Plan:
         return self.pairs.index((b, a))
 
 
-class Regions(NamedTuple):
+class LossRows(NamedTuple):
     """Some of the regions, as rows or as columns of similarities.
 
     Attributes:
@@ -106,7 +106,7 @@ class Regions(NamedTuple):
 
 
 Carry = Any
-Step = Callable[[Carry, Regions, Regions], Carry]
+Step = Callable[[Carry, LossRows, LossRows], Carry]
 """(what tiles of columns have given so far, rows, a tile of columns) -> the same."""
 
 
@@ -116,7 +116,7 @@ def log_sums(
     valid: Bool[Array, " n"],
     empty: Bool[Array, " n"],
     *,
-    plan: Plan,
+    plan: Comparison,
     mesh: Mesh | None = None,
 ) -> LogSums:
     """L of each pair and region, float32.
@@ -149,7 +149,7 @@ def log_sums(
 
 
 def _on_device(
-    plan: Plan,
+    plan: Comparison,
     axes: Axes,
     z: Sets,
     temperature: Scalar,
@@ -166,7 +166,7 @@ def _on_device(
         return forward(z, temperature)[0]
 
     def forward(z: Sets, temperature: Scalar) -> tuple[LogSums, tuple]:
-        rows = Regions(z.astype(plan.matmul_dtype), tag)
+        rows = LossRows(z.astype(plan.matmul_dtype), tag)
         columns = _bring(plan, axes, rows)
         sums = jnp.zeros((len(plan.pairs), n))
         start = (jnp.full_like(sums, EXCLUDED), sums)
@@ -189,24 +189,24 @@ def _on_device(
     return of(z, temperature)
 
 
-def _bring(plan: Plan, axes: Axes, own: Regions) -> Regions:
+def _bring(plan: Comparison, axes: Axes, own: LossRows) -> LossRows:
     """The columns a device begins with: its own in a ring, else those of all."""
     return _each(own, lambda leaf, axis, _: _gathered(plan, axes, leaf, axis))
 
 
-def _gathered(plan: Plan, axes: Axes, own: Array, axis: int) -> Array:
+def _gathered(plan: Comparison, axes: Axes, own: Array, axis: int) -> Array:
     if plan.ring or not axes:
         return own
     return jax.lax.all_gather(own, axes, axis=axis, tiled=True)
 
 
 def _sweep(
-    plan: Plan,
+    plan: Comparison,
     axes: Axes,
     step: Step,
     start: Carry,
-    rows: Regions,
-    columns: Regions,
+    rows: LossRows,
+    columns: LossRows,
 ) -> Carry:
     """Takes every tile of rows past every tile of columns, the other devices' too.
 
@@ -224,7 +224,7 @@ def _sweep(
     row_tiles = _each(rows, partial(_tiled, size=size))
     carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, 0, size=size), start)
 
-    def meet(carry: Carry, columns: Regions) -> Carry:
+    def meet(carry: Carry, columns: LossRows) -> Carry:
         # Tiles are cut as they are needed: to lay all of them out would double memory.
         size, count = _tile_size(columns, plan.tile)
         columns = _each(columns, partial(_padded, size=size))
@@ -237,7 +237,7 @@ def _sweep(
 
         return jax.lax.scan(visit, carry, size * jnp.arange(count))[0]
 
-    def pass_on(state: tuple[Carry, Regions], _: None) -> tuple[Any, None]:
+    def pass_on(state: tuple[Carry, LossRows], _: None) -> tuple[Any, None]:
         carry, columns = state
         carry = meet(carry, columns)
         around = [(i, (i + 1) % num_devices) for i in range(num_devices)]
@@ -252,7 +252,11 @@ def _sweep(
 
 
 def _add_to_sums(
-    plan: Plan, temperature: Scalar, carry: Carry, rows: Regions, columns: Regions
+    plan: Comparison,
+    temperature: Scalar,
+    carry: Carry,
+    rows: LossRows,
+    columns: LossRows,
 ) -> Carry:
     """One more tile in the running maximum and sum of each row [k n]."""
     highest, total = [], []
@@ -268,7 +272,11 @@ def _add_to_sums(
 
 
 def _add_to_gradient(
-    plan: Plan, temperature: Scalar, carry: Carry, rows: Regions, columns: Regions
+    plan: Comparison,
+    temperature: Scalar,
+    carry: Carry,
+    rows: LossRows,
+    columns: LossRows,
 ) -> Carry:
     """What a tile adds to tau dL/dz [q n p] and to -tau dL/dtau, row by row [1 n]."""
     gradient, slope = carry
@@ -287,19 +295,19 @@ def _add_to_gradient(
 
 
 def _similarities(
-    plan: Plan, pair: Pair, temperature: Scalar, rows: Regions, columns: Regions
+    plan: Comparison, pair: Pair, temperature: Scalar, rows: LossRows, columns: LossRows
 ) -> Float[Array, "r c"]:
     return _product(plan, rows.z[pair[0]], columns.z[pair[1]].T) / temperature
 
 
-def _product(plan: Plan, x: Array, y: Array) -> Array:
+def _product(plan: Comparison, x: Array, y: Array) -> Array:
     exact = plan.matmul_dtype == jnp.float32
     precision = jax.lax.Precision.HIGHEST if exact else None
     return jnp.matmul(x, y, precision=precision, preferred_element_type=jnp.float32)
 
 
 def _comparable(
-    plan: Plan, pair: Pair, rows: Regions, columns: Regions
+    plan: Comparison, pair: Pair, rows: LossRows, columns: LossRows
 ) -> Bool[Array, "r c"]:
     """Pairs of regions whose similarity counts; the same seen from either side."""
     same = rows.place[:, None] == columns.place
@@ -312,16 +320,16 @@ def _comparable(
     return comparable
 
 
-def _tile_size(regions: Regions, most: int) -> tuple[int, int]:
+def _tile_size(regions: LossRows, most: int) -> tuple[int, int]:
     """Size and number of as few equal tiles of at most `most` as there can be."""
     n = len(regions.tag)
     count = -(-n // most)
     return -(-n // count), count
 
 
-def _each(regions: Regions, function: Callable[[Array, int, int], Array]) -> Regions:
+def _each(regions: LossRows, function: Callable[[Array, int, int], Array]) -> LossRows:
     """`function` of each array, its axis of regions and its padding."""
-    return Regions(
+    return LossRows(
         z=function(regions.z, 1, 0),
         tag=function(regions.tag, 0, -1),
         late=None if regions.late is None else function(regions.late, 1, 0),

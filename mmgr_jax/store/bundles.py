@@ -49,7 +49,7 @@ class Metadata:
             Empty in checkpoints of before, as are the next two.
         history: Where the run began and went on, and what changed there; see
             `identity.continued`.
-        rows: `metrics.Writer.digest` when it was saved.
+        rows: `metrics.MetricsWriter.digest` when it was saved.
     """
 
     config: Mapping[str, Any]

@@ -149,7 +149,7 @@ def _loop(
     start: int,
     evaluate: Evaluate | None,
 ) -> None:
-    progress = metrics.Progress(
+    progress = metrics.TrainingProgress(
         clock,
         start,
         total_steps=run.total_steps,
@@ -159,7 +159,7 @@ def _loop(
     assert run.put is not None  # see `Experiment.ready`
     recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
-        metrics.Writer(
+        metrics.MetricsWriter(
             run.workdir,
             start_step=start,
             save_every=run.save_every,

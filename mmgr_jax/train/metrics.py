@@ -62,7 +62,7 @@ class Clock:
         self.wait_seconds += seconds
 
 
-class Progress:
+class TrainingProgress:
     """Rates and the time left, measured between two log lines."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Progress:
         }
 
 
-class Writer:
+class MetricsWriter:
     """Writes each row of numbers to `metrics.jsonl` and TensorBoard."""
 
     def __init__(
@@ -145,7 +145,7 @@ class Writer:
         self._path = path
         self._board = board.Board(workdir / BOARD, first_step=start_step + 1)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> MetricsWriter:
         return self
 
     def __exit__(

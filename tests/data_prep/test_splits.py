@@ -8,7 +8,7 @@ import pytest
 from data_prep.splits import splits
 from data_prep.splits.settings import BlockSettings
 from mmgr_jax.data import folds
-from mmgr_jax.data.schema import Label, Split
+from mmgr_jax.data.schema import Label, SplitColumn
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 
@@ -91,7 +91,7 @@ def test_a_block_s_size_may_come_from_the_labels(city, caplog):
     assert told["range_m"]["people"] == pytest.approx(404, rel=0.15)
     assert len(told["correlation"]["people"]) == len(told["distance_m"])
     assert f"blocks: {made.block_size_m:,.0f} m proposed" in caplog.text
-    assert made.meanings["block"] == Split(4, 0.0, made.meanings["block"].rule)
+    assert made.meanings["block"] == SplitColumn(4, 0.0, made.meanings["block"].rule)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def _city(kind, num_labels, *, seeds=(0, 1), num_features=12):
 def _searched(estimator, options, x, target, parts):
     """GridSearchCV on the labels of a cell: the best options, told of every region."""
     rows = np.flatnonzero(parts >= 0)
-    scale = targets.Scale.of(target.values[rows], log=target.log)
+    scale = targets.TargetScale.of(target.values[rows], log=target.log)
     search = GridSearchCV(
         make_pipeline(StandardScaler(), estimator),
         options,

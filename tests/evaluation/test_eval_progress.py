@@ -8,7 +8,7 @@ from mmgr_jax.evaluation.trials import progress
 def test_large_pieces_count_for_more_than_small_ones(monkeypatch, caplog):
     now = [0.0]
     monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
-    bar = progress.Progress("heads", [6.0, 1.0, 1.0])
+    bar = progress.WorkProgress("heads", [6.0, 1.0, 1.0])
     with caplog.at_level(logging.INFO):
         for seconds, name in ((60, "a"), (70, "b"), (80, "c")):
             now[0] = seconds

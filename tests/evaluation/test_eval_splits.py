@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 from mmgr_jax.data import folds
-from mmgr_jax.data.schema import Split as Meaning
+from mmgr_jax.data.schema import SplitColumn as Meaning
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design import splits
 

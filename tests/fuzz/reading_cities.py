@@ -104,7 +104,7 @@ def read_imagery(folder, paths="image.*", kind="grid", gsd_m=2.0, **settings):
                 assert region_tiles.read(imagery, regions, region).shape == (16, 16, 3)
             return
         chosen = range(min(len(city.regions), 3))
-        records = list(city_lib.encoded(city, imagery, tiles.Writer("png"), chosen))
+        records = list(city_lib.encoded(city, imagery, tiles.TileWriter("png"), chosen))
     assert len(records) == len(chosen)
     assert (city.regions.coverage > 0).all()
 

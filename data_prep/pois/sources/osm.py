@@ -52,14 +52,14 @@ class Rule:
     parent: str
 
 
-def header(path: str) -> tables.Header:
+def header(path: str) -> tables.TableHeader:
     """Columns and CRS of what `load` makes of an extract.
 
     Raises:
         InputError: If it is none, or damaged.
     """
     osm_readers.probe(path)
-    return tables.Header(COLUMNS, CRS, True, None)
+    return tables.TableHeader(COLUMNS, CRS, True, None)
 
 
 def is_extract(path: str) -> bool:
@@ -67,7 +67,7 @@ def is_extract(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def header_of_table(path: str, found: tables.Header) -> tables.Header:
+def header_of_table(path: str, found: tables.TableHeader) -> tables.TableHeader:
     """Columns and CRS of what `load` makes of a table with a column a tag.
 
     Raises:
@@ -79,10 +79,10 @@ def header_of_table(path: str, found: tables.Header) -> tables.Header:
             "Wanted: an extract (.osm.pbf), or a table with geometries and a column a "
             "tag, such as the GeoJSON of overpass-turbo."
         )
-    return tables.Header(COLUMNS, found.crs, True, found.num_rows)
+    return tables.TableHeader(COLUMNS, found.crs, True, found.num_rows)
 
 
-def tags_advice(found: tables.Header) -> str:
+def tags_advice(found: tables.TableHeader) -> str:
     """What to do with a table whose columns are tags; empty where they are not."""
     tags = [name for name in found.columns if name in _own_rules()]
     if not tags or not found.has_geometry:

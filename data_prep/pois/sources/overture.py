@@ -21,7 +21,7 @@ _PARENT = "taxonomy.hierarchy[0]"
 
 
 def columns(
-    header: tables.Header, category: str, parent: str | None, name: str
+    header: tables.TableHeader, category: str, parent: str | None, name: str
 ) -> tuple[str, str | None, str]:
     """Columns of category, first-level category and name of an extract.
 

@@ -60,7 +60,7 @@ class Source:
     layer: str | None
     text: tables.Text
     osm: OsmSettings
-    header: tables.Header
+    header: tables.TableHeader
     columns: Columns
 
     def load(self) -> tuple[pd.DataFrame, dict[str, Bool[np.ndarray, " n"]]]:
@@ -134,7 +134,7 @@ def _format_of(path: str) -> str:
 
 
 def _refuse_missing(
-    path: str, kind: str, header: tables.Header, columns: Columns
+    path: str, kind: str, header: tables.TableHeader, columns: Columns
 ) -> None:
     missing = tables.no_column(path, header, columns.present)
     if missing:
@@ -142,7 +142,7 @@ def _refuse_missing(
         raise InputError(missing + tags)
 
 
-def _refuse_containers(path: str, header: tables.Header, columns: Columns) -> None:
+def _refuse_containers(path: str, header: tables.TableHeader, columns: Columns) -> None:
     """Refuses columns of lists and structs that are named as a whole."""
     for key in ("category", "parent", "name", "x", "y"):
         name = getattr(columns, key)
@@ -172,7 +172,7 @@ def _refuse_no_file(path: str | None) -> str:
 
 def _header(
     path: str, kind: str, layer: str | None, text: tables.Text
-) -> tables.Header:
+) -> tables.TableHeader:
     if kind == "osm" and osm.is_extract(path):
         return osm.header(path)
     several = tables.layer_problem(path, layer, "config.pois.layer")
@@ -182,7 +182,7 @@ def _header(
     return osm.header_of_table(path, found) if kind == "osm" else found
 
 
-def _columns(kind: str, header: tables.Header, settings: PoiSettings) -> Columns:
+def _columns(kind: str, header: tables.TableHeader, settings: PoiSettings) -> Columns:
     category, parent = settings.category_column, settings.parent_column
     name = settings.name_column
     if kind == "overture":

@@ -38,7 +38,7 @@ Samples = dict[str, Float[np.ndarray, " n"]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Draws:
+class BlockDraws:
     """Resamples of whole blocks, drawn with replacement.
 
     Attributes:
@@ -58,9 +58,9 @@ class Draws:
         """Regions of one resample, repeated as drawn: for any metric whatever."""
         return np.repeat(np.arange(len(self.member)), self.counts[index][self.member])
 
-    def every(self, step: int, start: int) -> Draws:
+    def every(self, step: int, start: int) -> BlockDraws:
         """Every so many of the resamples, from one of the first on."""
-        return Draws(self.member, self.counts[start::step])
+        return BlockDraws(self.member, self.counts[start::step])
 
     def sums(self, values: Float[np.ndarray, "r m"]) -> Float[np.ndarray, "n m"]:
         """Sum of the values of all regions of each resample."""
@@ -106,7 +106,7 @@ class Spread:
     count: int
 
 
-def draw(block: Int[np.ndarray, " r"], *, num: int = 1000, seed: int = 0) -> Draws:
+def draw(block: Int[np.ndarray, " r"], *, num: int = 1000, seed: int = 0) -> BlockDraws:
     """Draws as many blocks as there are, `num` times.
 
     Args:
@@ -117,13 +117,13 @@ def draw(block: Int[np.ndarray, " r"], *, num: int = 1000, seed: int = 0) -> Dra
     names, member = np.unique(block, return_inverse=True)
     even = np.full(len(names), 1.0 / len(names))
     counts = np.random.default_rng(seed).multinomial(len(names), even, size=num)
-    return Draws(member, counts)
+    return BlockDraws(member, counts)
 
 
 def scalar(
     truth: Float[np.ndarray, " r"],
     prediction: Float[np.ndarray, " r"],
-    draws: Draws,
+    draws: BlockDraws,
     *,
     log_scale: float | None = None,
 ) -> Samples:
@@ -148,7 +148,9 @@ def scalar(
 
 
 def shares(
-    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"], draws: Draws
+    truth: Float[np.ndarray, "r k"],
+    prediction: Float[np.ndarray, "r k"],
+    draws: BlockDraws,
 ) -> Samples:
     """`metrics.shares` of every resample."""
     by_region = metrics.shares_by_region(truth, prediction)
@@ -157,7 +159,9 @@ def shares(
 
 
 def classes(
-    truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"], draws: Draws
+    truth: Int[np.ndarray, " r"],
+    probability: Float[np.ndarray, "r k"],
+    draws: BlockDraws,
 ) -> Samples:
     """`metrics.classes` of every resample."""
     true = np.eye(probability.shape[1])[truth]
@@ -175,7 +179,7 @@ def classes(
 
 
 def repeat(
-    metric: Callable[[Int[np.ndarray, " _"]], float], draws: Draws
+    metric: Callable[[Int[np.ndarray, " _"]], float], draws: BlockDraws
 ) -> Float[np.ndarray, " n"]:
     """Any metric of every resample, one at a time: rows of regions -> value."""
     return np.array([metric(draws.rows(i)) for i in range(len(draws.counts))])
@@ -196,7 +200,7 @@ def interval(
     Args:
         estimate: The metric of all regions.
         samples: The metric of each resample.
-        num_blocks: Blocks that were drawn from, `Draws.num_blocks`: with few of them
+        num_blocks: Blocks that were drawn from, `BlockDraws.num_blocks`: with few of them
             the limits are taken further out (`widened`). None for plain percentiles.
         level: How often such intervals should hold the truth.
     """
@@ -269,7 +273,7 @@ def spread(values: Sequence[float]) -> Spread:
     )
 
 
-def _errors(truth: np.ndarray, prediction: np.ndarray, draws: Draws) -> Samples:
+def _errors(truth: np.ndarray, prediction: np.ndarray, draws: BlockDraws) -> Samples:
     error = prediction - truth
     centred = truth - truth.mean()  # sums of squares would lose digits otherwise
     columns = (np.ones(len(truth)), np.abs(error), error**2, centred, centred**2)
@@ -285,7 +289,7 @@ def _errors(truth: np.ndarray, prediction: np.ndarray, draws: Draws) -> Samples:
     }
 
 
-def _mape(truth: np.ndarray, prediction: np.ndarray, draws: Draws) -> np.ndarray:
+def _mape(truth: np.ndarray, prediction: np.ndarray, draws: BlockDraws) -> np.ndarray:
     positive = truth > 0
     safe = np.where(positive, truth, 1.0)
     relative = np.where(positive, np.abs(prediction - truth) / safe, 0.0)
@@ -295,7 +299,9 @@ def _mape(truth: np.ndarray, prediction: np.ndarray, draws: Draws) -> np.ndarray
     return np.where(defined, total / np.maximum(number, 1), np.nan)
 
 
-def _spearman(truth: np.ndarray, prediction: np.ndarray, draws: Draws) -> np.ndarray:
+def _spearman(
+    truth: np.ndarray, prediction: np.ndarray, draws: BlockDraws
+) -> np.ndarray:
     """Rank correlation of every resample, from regions weighted by their counts."""
     ranked = [functools.partial(_ranks, _order(of)) for of in (truth, prediction)]
     size = max(1, CHUNK // len(truth))

@@ -12,7 +12,7 @@ import shapely
 from jaxtyping import Bool, Int
 
 from mmgr_jax.data import folds as folds_lib
-from mmgr_jax.data.schema import Split as Meaning
+from mmgr_jax.data.schema import SplitColumn as Meaning
 from mmgr_jax.errors import InputError
 
 log = logging.getLogger(__name__)

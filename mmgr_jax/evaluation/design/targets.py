@@ -54,7 +54,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
+class TargetScale:
     """How numbers in a label's unit become what a head regresses, and back.
 
     Attributes:
@@ -74,7 +74,7 @@ class Scale:
     deviation: float = 1.0
 
     @classmethod
-    def of(cls, values: Float[np.ndarray, " n"], *, log: bool) -> Scale:
+    def of(cls, values: Float[np.ndarray, " n"], *, log: bool) -> TargetScale:
         """The scale of training targets [n], at least one."""
         unit = metrics.median_positive(values)
         scaled = np.log1p(values / unit) if log else values

@@ -22,7 +22,7 @@ Encoded = Mapping[str, Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Regions:
+class RegionTable:
     """The regions of a city in record order.
 
     Attributes:
@@ -42,11 +42,11 @@ class Regions:
 
 def read_regions(
     source: RecordSource, regions: Int[np.ndarray, " r"] | None = None
-) -> Regions:
+) -> RegionTable:
     """Everything but tiles and POIs, of some regions, by their index, or of all."""
     parts = source.parts() if regions is None else [regions.tolist()]
     records = [record for rows in parts for record in source.read(rows)]
-    return Regions(
+    return RegionTable(
         region_ids=[record["region_id"] for record in records],
         geometry_wkb=[record["geometry"] for record in records],
         block_id=np.array([record["block_id"] for record in records], np.int32),

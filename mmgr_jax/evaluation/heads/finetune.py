@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, UInt8
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.evaluation.design.grid import Grid
-from mmgr_jax.evaluation.design.targets import Scale, Target
+from mmgr_jax.evaluation.design.targets import Target, TargetScale
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import told
 from mmgr_jax.evaluation.settings import FinetuneSettings
@@ -94,7 +94,7 @@ def finetune(
     for index, cell in enumerate(grid.cells):
         train, scale = grid.train[index], None
         if target.is_number:
-            scale = Scale.of(target.values[train], log=target.log)
+            scale = TargetScale.of(target.values[train], log=target.log)
             known = np.where(target.known, target.values, 0.0)
             truth = scale.regressed(known)[:, None]
         else:

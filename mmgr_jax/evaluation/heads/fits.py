@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.evaluation.design.grid import Grid
-from mmgr_jax.evaluation.design.targets import Scale, Target
+from mmgr_jax.evaluation.design.targets import Target, TargetScale
 from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.head import Head, told
 
@@ -153,14 +153,14 @@ def fit_cells(
         bytes_a_cell: What a cell takes beside that.
         raw: Regress numbers as they are.
     """
-    numbers: list[Scale] = []
+    numbers: list[TargetScale] = []
     if target.is_number:
         known = np.where(target.known, target.values, 0.0)
         numbers = [
-            Scale() if raw else Scale.of(known[train], log=target.log)
+            TargetScale() if raw else TargetScale.of(known[train], log=target.log)
             for train in (grid.train if grid.scaled_by is None else grid.scaled_by)
         ]
-    scales: Sequence[Scale | None] = numbers or [None] * len(grid.cells)
+    scales: Sequence[TargetScale | None] = numbers or [None] * len(grid.cells)
 
     def truth(rows: subsets.Rows, cells: Sequence[int]) -> np.ndarray:
         if not target.is_number:

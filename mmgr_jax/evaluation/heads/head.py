@@ -12,7 +12,7 @@ from scipy import special
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Cell
-from mmgr_jax.evaluation.design.targets import Scale
+from mmgr_jax.evaluation.design.targets import TargetScale
 
 NOBODY = Label(kind="scalar", unit="1")
 
@@ -42,7 +42,7 @@ class Head:
     weights: Mapping[str, np.ndarray]
     feature_mean: Float[np.ndarray, " f"]
     feature_inverse: Float[np.ndarray, " f"]
-    scale: Scale | None
+    scale: TargetScale | None
     cell: Cell
     setting: float
     label_name: str = ""
@@ -75,7 +75,7 @@ class Head:
 
 
 def told(
-    protocol: str, scale: Scale | None, outputs: Float[np.ndarray, "r k"]
+    protocol: str, scale: TargetScale | None, outputs: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, "r ..."]:
     """Outputs of a head as predictions: in the label's unit, or shares."""
     if scale is not None:

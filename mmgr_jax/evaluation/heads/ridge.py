@@ -17,7 +17,7 @@ from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.fits import Problem
 
 
-class Solution(NamedTuple):
+class RidgeSolution(NamedTuple):
     """A line for each cell, on features as they are.
 
     Attributes:
@@ -40,7 +40,7 @@ def solve(
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> Solution:
+) -> RidgeSolution:
     """The ridge regressions of all cells, each with its best strength.
 
     Args:
@@ -51,7 +51,7 @@ def solve(
         refit: Let the validation part teach too, once it has chosen.
     """
     solved = [_cell(x, cell, strengths, weight, refit) for cell in problem.cells()]
-    return Solution(*(np.stack(of) for of in zip(*solved, strict=True)))
+    return RidgeSolution(*(np.stack(of) for of in zip(*solved, strict=True)))
 
 
 def _cell(
@@ -60,15 +60,15 @@ def _cell(
     strengths: np.ndarray,
     weight: np.ndarray | None,
     refit: bool,
-) -> Solution:
+) -> RidgeSolution:
     kernel, bias = _lines(x, cell, strengths, weight)
     error = x[cell.validation.index] @ kernel.T + bias - cell.truth
     losses = np.mean(error**2, axis=0)
     best = np.asarray(np.argmin(losses))
     if refit:
         kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
-        return Solution(kernel, bias, losses, best)
-    return Solution(kernel[best, None], bias[best, None], losses, best)
+        return RidgeSolution(kernel, bias, losses, best)
+    return RidgeSolution(kernel[best, None], bias[best, None], losses, best)
 
 
 def _lines(

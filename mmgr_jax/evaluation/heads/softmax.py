@@ -56,7 +56,7 @@ NEVER = -1e9
 its optimum is minus infinity."""
 
 
-class Solution(NamedTuple):
+class SoftmaxSolution(NamedTuple):
     """A softmax for each cell, on features as they are.
 
     Attributes:
@@ -79,7 +79,7 @@ def solve(
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> Solution:
+) -> SoftmaxSolution:
     """The softmax regressions of all cells, each with its best strength.
 
     Args:
@@ -114,7 +114,7 @@ def solve(
         weights = _fit(z, target, strengths[best][:, None, None], start, EXACT)
         weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
         kernel, bias = _restored(weights, rotated)
-    return Solution(kernel, bias, losses, best)
+    return SoftmaxSolution(kernel, bias, losses, best)
 
 
 class _Rotated(NamedTuple):

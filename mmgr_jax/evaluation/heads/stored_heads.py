@@ -11,7 +11,7 @@ import numpy as np
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Cell
-from mmgr_jax.evaluation.design.targets import Scale
+from mmgr_jax.evaluation.design.targets import TargetScale
 from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.store import arrays as stored
 
@@ -60,7 +60,7 @@ def load_head(folder: str | Path) -> Head:
     label = dict(told["label"])
     told["label"] = Label(**{**label, "classes": tuple(label["classes"])})
     told["cell"] = Cell(**told["cell"])
-    told["scale"] = told["scale"] and Scale(**told["scale"])
+    told["scale"] = told["scale"] and TargetScale(**told["scale"])
     weights = {name: np.asarray(leaf) for name, leaf in arrays["weights"].items()}
     return Head(**{**arrays, "weights": weights}, **told)
 

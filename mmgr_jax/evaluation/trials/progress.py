@@ -12,7 +12,7 @@ EVERY_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class Progress:
+class WorkProgress:
     """Counts pieces of work and says, now and then, how long the rest may take."""
 
     def __init__(self, what: str, sizes: Sequence[float]) -> None:

@@ -214,7 +214,7 @@ class Judge:
         return {}
 
     def _samples(
-        self, prediction: np.ndarray, constant: bool, draws: intervals.Draws
+        self, prediction: np.ndarray, constant: bool, draws: intervals.BlockDraws
     ) -> intervals.Samples:
         known = self._target.known
         truth, said = self._target.values[known], prediction[known]

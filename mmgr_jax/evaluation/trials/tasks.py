@@ -27,7 +27,7 @@ from mmgr_jax.evaluation.heads.jobs import Call, Job, Method, Tuner
 from mmgr_jax.evaluation.heads.protocols import FROM_A_LIST
 from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
 from mmgr_jax.evaluation.trials import curves
-from mmgr_jax.evaluation.trials.progress import Progress
+from mmgr_jax.evaluation.trials.progress import WorkProgress
 from mmgr_jax.evaluation.trials.results import Kept, Point, Report, Result, Task
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 
@@ -231,7 +231,7 @@ def _results(
     """The results, and task -> method -> heads that are kept."""
     results: dict = {}
     kept: dict[str, dict[str, Kept]] = {piece.of.name: {} for piece in pieces}
-    progress = Progress(
+    progress = WorkProgress(
         "heads", [job.seconds(piece.calls) + JUDGING_S for piece in pieces]
     )
     for of, protocol, method, calls in pieces:
@@ -263,7 +263,7 @@ def _curves(
     lines: Sequence[_Line], job: Job, results: Results, fits: Iterator[Fits]
 ) -> Mapping[str, Mapping[str, Sequence[Point]]]:
     """Task -> method -> label-efficiency curve, which ends at what was found."""
-    progress = Progress("label curves", [job.seconds(line.calls) for line in lines])
+    progress = WorkProgress("label curves", [job.seconds(line.calls) for line in lines])
     drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
     for of, method, stages, calls in lines:
         drawn[of.name][method] = curves.curve(

@@ -88,7 +88,7 @@ def intervals(
     return svg.chart(width, bottom + 42, parts, name=name)
 
 
-def _interval(row: Row, y: svg.Number, x: svg.Scale) -> list[Element]:
+def _interval(row: Row, y: svg.Number, x: svg.Axis) -> list[Element]:
     kind = "ours" if row.ours else "other"
     parts = [svg.label(NAME_WIDTH - 10, y + 4, row.name, class_=f"tick end {kind}")]
     if row.value is None:
@@ -146,7 +146,7 @@ def _look(index: int) -> tuple[str, str]:
     return colours[index % len(colours)], dash
 
 
-def _apart(x: svg.Scale, values: Sequence[svg.Number]) -> list[svg.Number]:
+def _apart(x: svg.Axis, values: Sequence[svg.Number]) -> list[svg.Number]:
     """Values whose names do not run into those before them; the last one always."""
     kept: list[svg.Number] = []
     for value in values:
@@ -170,8 +170,8 @@ def _in_sight(series: Sequence[Series]) -> list[svg.Number]:
 
 def _curve(
     one: Series,
-    x: svg.Scale,
-    y: svg.Scale,
+    x: svg.Axis,
+    y: svg.Axis,
     colour: str,
     dash: str,
     *,
@@ -305,7 +305,7 @@ def bars(
 
 def _bar(
     value: svg.Number | None,
-    x: svg.Scale,
+    x: svg.Axis,
     y: svg.Number,
     thick: svg.Number,
     index: int,

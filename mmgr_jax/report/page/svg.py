@@ -49,7 +49,7 @@ def chart(
 
 
 @dataclasses.dataclass(frozen=True)
-class Scale:
+class Axis:
     """From values to pixels, linear or logarithmic.
 
     Attributes:
@@ -89,22 +89,22 @@ def scale(
     *,
     log: bool = False,
     include: Sequence[Number] = (),
-) -> Scale:
+) -> Axis:
     """A scale that holds all finite values, with a little room on either side."""
     known = [v for v in (*values, *include) if math.isfinite(v) and (v > 0 or not log)]
     if not known:
-        return Scale(0.1 if log else 0.0, 1.0, start, end, log)
+        return Axis(0.1 if log else 0.0, 1.0, start, end, log)
     low, high = min(known), max(known)
     if log:
         room = (high / low) ** 0.04 if high > low else 2.0
-        return Scale(low / room, high * room, start, end, log)
+        return Axis(low / room, high * room, start, end, log)
     room = 0.05 * (high - low) or 0.5
-    return Scale(low - room, high + room, start, end, log)
+    return Axis(low - room, high + room, start, end, log)
 
 
 def axes(
-    x: Scale,
-    y: Scale,
+    x: Axis,
+    y: Axis,
     *,
     x_name: str,
     y_name: str,
