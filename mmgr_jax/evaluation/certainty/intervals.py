@@ -200,7 +200,7 @@ def interval(
     Args:
         estimate: The metric of all regions.
         samples: The metric of each resample.
-        num_blocks: Blocks that were drawn from, `BlockDraws.num_blocks`: with few of them
+        num_blocks: Blocks drawn from, `BlockDraws.num_blocks`: with few of them
             the limits are taken further out (`widened`). None for plain percentiles.
         level: How often such intervals should hold the truth.
     """
