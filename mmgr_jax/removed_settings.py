@@ -15,6 +15,21 @@ REMOVED = {
         "negatives, weight of the hierarchy and length of the training are those of "
         "data_prep/category_embedding/skipgram.py for every city"
     ),
+    **dict.fromkeys(
+        (
+            "released.labels",
+            "released.image_dir",
+            "released.vector_dir",
+            "released.edge_dir",
+            "released.lists",
+            "released.centres",
+            "released.datum",
+            "released.tile_size_m",
+            "released.tile_size_px",
+        ),
+        "the released sample is read from one folder, released.dir, and what its number "
+        "is stands in released.population",
+    ),
 }
 """Dotted key of a setting, or of a section with all its settings -> why it went."""
 
