@@ -27,8 +27,8 @@ REMOVED = {
             "released.tile_size_m",
             "released.tile_size_px",
         ),
-        "the released sample is read from one folder, released.dir, and what its number "
-        "is stands in released.population",
+        "the released sample is read from one folder, released.dir, and what its "
+        "number means stands in released.population",
     ),
 }
 """Dotted key of a setting, or of a section with all its settings -> why it went."""
