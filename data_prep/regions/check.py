@@ -72,7 +72,7 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
             return [problem]
         header = tables.header(path, layer, text)
         wanted = [id_column] if id_column else []
-        found = faults.column_problems(path, header, wanted, f"{key}.id_column")
+        found += faults.column_problems(path, header, wanted, f"{key}.id_column")
         if not header.has_geometry:
             return [*found, f"{path}: has no geometries. Wanted: polygons."]
         found += faults.crs_problems(path, header.crs)

@@ -320,6 +320,12 @@ def test_xml_without_bottom_beside_an_image(tmp_path):
     assert side_files.of_statistics(side) is None
 
 
+def test_regions_in_a_torn_file_are_told(tmp_path):
+    path = _written("regions geojson", tmp_path) / "zones.geojson"
+    path.write_bytes(path.read_bytes()[:-40])
+    _refused("regions geojson", tmp_path, "zones.geojson: cannot be read")
+
+
 def test_the_stem_of_a_resnet_is_one_that_there_is(tmp_path):
     path = _written("training settings", tmp_path) / "settings.txt"
     path.write_text(path.read_text().replace("stem=conv7s4", "stem=none"))
