@@ -35,7 +35,7 @@ ARROWS = {
     "evaluation.certainty": "evaluation.settings",
     "evaluation.design": "data evaluation.certainty",
     "evaluation.features": "data evaluation.certainty",
-    "evaluation.heads": "augment data models store train evaluation.certainty "
+    "evaluation.heads": "augment data models train evaluation.certainty "
     "evaluation.design evaluation.features evaluation.settings",
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
