@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import os
@@ -170,6 +171,18 @@ def test_settings_of_other_methods_decide_nothing(config, monkeypatch, caplog):
     config.category_vectors.seed = 3  # random vectors hang on names alone
     config.category_vectors.walks.length = 4
     config.category_vectors.out = "elsewhere.npy"
+    with caplog.at_level(logging.INFO):
+        build.ensure(config)
+    assert calls == [] and caplog.text == ""
+
+
+def test_settings_that_are_gone_decide_nothing(config, monkeypatch, caplog):
+    folder = build.ensure(config)
+    manifest = schema.Manifest.load(folder)
+    settings = json.loads(json.dumps(manifest.config))
+    settings["pois"]["categories"] |= dict(names=[], parents=[])
+    dataclasses.replace(manifest, config=settings).save(folder)
+    calls = _count_builds(monkeypatch)
     with caplog.at_level(logging.INFO):
         build.ensure(config)
     assert calls == [] and caplog.text == ""
