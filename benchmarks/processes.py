@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from mmgr_jax.terminal import duration
+
 log = logging.getLogger("study")
 
 
@@ -68,8 +70,8 @@ def together(module: str, jobs: Sequence[Job], num_processes: int) -> None:
             took = time.monotonic() - started
             rest = took / count * (len(jobs) - count)
             log.info(
-                "%d of %d: %s; about %.0f minutes left",
-                count, len(jobs), running[future].folder, rest / 60,
+                "%d of %d: %s; about %s left",
+                count, len(jobs), running[future].folder, duration(rest),
             )  # fmt: skip
 
 

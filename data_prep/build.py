@@ -33,13 +33,13 @@ from data_prep.imagery.mosaic import Imagery
 from data_prep.import_released import command as released_command
 from data_prep.records import estimate, runners, writer
 from data_prep.records.runners import Runner
-from data_prep.running import progress
 from data_prep.settings import PreparationSettings
 from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, source, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
+from mmgr_jax.terminal import duration
 
 _GENERATED_FILE = "generated.json"
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
@@ -94,7 +94,7 @@ def build(
         if not writer.finish(records_dir, fingerprint):
             run = run or runners.local()
             count = _write(settings, fingerprint, described, stamps, run)
-            elapsed = progress.duration(time.monotonic() - start)
+            elapsed = duration(time.monotonic() - start)
             logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
 

@@ -105,6 +105,8 @@ def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
         return [] if built == wanted else [prefix]
     found = []
     for key in sorted(set(built) | set(wanted)):
+        if key not in wanted and built[key] == []:
+            continue  # a setting that is gone, which said nothing
         name = f"{prefix}.{key}" if prefix else key
         found += _differing(built.get(key), wanted.get(key), name)
     return found

@@ -30,6 +30,13 @@ REMOVED = {
         "the released sample is read from one folder, released.dir, and what its "
         "number means stands in released.population",
     ),
+    "pois.categories.names": "a list stands in a file: pois.categories.path",
+    "pois.categories.parents": "a list stands in a file: pois.categories.path",
+    "optim.decay_factor": "the rate falls to a tenth at each of optim.decay_at",
+    "eval.certainty.coverage_levels": "coverage is measured at 50, 80 and 90 %",
+    "eval.finetune.layer_decay": "each layer learns at 0.7 of the one above it",
+    "eval.finetune.patience": "five epochs without a better loss end the training",
+    "embed.dpi": "maps have 150 dots an inch",
 }
 """Dotted key of a setting, or of a section with all its settings -> why it went."""
 

@@ -34,6 +34,16 @@ def visible(text: str, keep: str = "") -> str:
     return _ACTING.sub(shown, text)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words, such as "45 s", "3 min 20 s" or "2 h 05 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
 class Outlet:
     """Standard output or error, to which writing always succeeds.
 

@@ -64,7 +64,7 @@ def config_of(folder, seed=0, total=STEPS):
     )
     c.eval.baselines, c.eval.protocols, c.eval.curves.methods = (), ("linear",), ()
     c.eval.certainty.num_resamples = 20
-    c.embed.features, c.embed.dpi = "image", 30
+    c.embed.features = "image"
     return c
 
 

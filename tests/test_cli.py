@@ -180,7 +180,7 @@ WRONG = {
     "eval.certainty.level = 1.5": "config.eval.certainty.level=1.5; allowed: less than",
     "category_vectors.walks.per_poi = 3": "category_vectors.walks.per_poi went: vect",
     "category_vectors.skipgram.num_steps = 9": "category_vectors.skipgram went: nega",
-    "embed.dpi = 0": "config.embed.dpi=0; allowed: greater than or equal to 1.",
+    "train.keep = 0": "config.train.keep=0; allowed: greater than or equal to 1.",
 }
 """Keys, types, choices and bounds, each twice and more."""
 
@@ -249,7 +249,7 @@ def get_config(variant=None):
     c.eval.certainty = dict(num_resamples=20)
     c.eval.update(dict(num_folds=4, curves=dict(methods=())))
     c.readout = dict(image="stages", surroundings_m=(200,), groups="alike")
-    c["embed"]["dpi"] = 300
+    c["embed"]["features"] = "both"
     c.checkpoint = "runs/other"
     c.loss.temperature = 1
     with c.unlocked():

@@ -27,7 +27,7 @@ COMMAND = [
     f"--config.train.total={STEPS} steps", "--config.train.save_every=3 steps",
     "--config.eval.features=('image',)", "--config.eval.baselines=('mean',)",
     "--config.eval.curves.methods=()", "--config.eval.protocols=('linear',)",
-    "--config.embed.features=image", "--config.embed.dpi=50",
+    "--config.embed.features=image",
 ]  # fmt: skip
 RECORDS, RUN = Path("data/toy_city_smoke/records"), Path("runs/toy_city_smoke")
 

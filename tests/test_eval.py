@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import random
 import shutil
 
 import geopandas as gpd
@@ -260,6 +261,40 @@ def test_maps_of_new_weights_beside_old_heads_are_of_heads_trained_anew(
     np.testing.assert_allclose(
         tables[0]["population_pred"], tables[1]["population_pred"], rtol=1e-4
     )
+
+
+def test_a_flipped_bit_in_any_file_of_heads_is_noticed(evaluated, tmp_path):
+    config, _ = evaluated
+    rng = random.Random(seed := random.randrange(10**6))
+    print(f"seed {seed}")
+    source = pathlib.Path(config.workdir) / "eval/heads"
+    features = json.loads((source / "about.json").read_text())["features"]
+    heads = pathlib.Path(shutil.copytree(source, tmp_path / "heads"))
+    paths = [p for p in heads.rglob("*") if p.is_file() and p.stat().st_size]
+    assert len(paths) > 10
+    for path in paths:
+        before = path.read_bytes()
+        content = bytearray(before)
+        content[place := rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="these heads are damaged"):
+            kept_heads.load(heads, "image", features=features)
+            pytest.fail(f"seed {seed}: byte {place} of {path}")
+        path.write_bytes(before)
+    kept_heads.load(heads, "image", features=features)
+
+
+def test_heads_that_cannot_be_read_now_are_not_called_damaged(evaluated, monkeypatch):
+    config, _ = evaluated
+    heads = pathlib.Path(config.workdir) / "eval/heads"
+    features = json.loads((heads / "about.json").read_text())["features"]
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(kept_heads.marks.checksums, "of", refuse)
+    with pytest.raises(InputError, match="cannot be read .Permission denied"):
+        kept_heads.load(heads, "image", features=features)
 
 
 def test_heads_know_the_regions_they_have_seen(evaluated, records_dir, tmp_path):

@@ -109,6 +109,16 @@ def test_what_decides_weights_is_refused_with_both_values(small_config, key, val
     assert "\n" not in told and "workdir" in told
 
 
+def test_a_setting_that_is_gone_counts_where_it_said_something_else(small_config):
+    after = metadata_of(small_config)
+    before = as_stored(after)
+    before.config["optim"]["decay_factor"] = 0.1
+    assert restart(before, after)[1] == {}
+    before.config["optim"]["decay_factor"] = 0.5
+    with pytest.raises(InputError, match="optim.decay_factor: 0.5 in the checkpoint"):
+        restart(before, after)
+
+
 ALLOWED = [
     ("data.num_threads", 5),
     ("data.cache_mib", 0),

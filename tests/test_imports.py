@@ -38,7 +38,7 @@ ARROWS = {
     "evaluation.certainty": "evaluation.settings",
     "evaluation.design": "data evaluation.certainty",
     "evaluation.features": "data evaluation.certainty",
-    "evaluation.heads": "augment data models store train evaluation.certainty "
+    "evaluation.heads": "augment data models train evaluation.certainty "
     "evaluation.design evaluation.features evaluation.settings",
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
@@ -80,8 +80,7 @@ ARROWS = {
     "data_prep.running data_prep.sources",
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
-    "data_prep.comparison data_prep.records data_prep.running data_prep.sources "
-    "data_prep.toy_city",
+    "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
     "encoder": "data devices evaluation geo models store",
     "main": "cli data devices disk evaluation train data_prep.build",
     "workflow": "devices evaluation evaluation.trials train data_prep.build",

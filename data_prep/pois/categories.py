@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -40,32 +41,25 @@ def shared_list(settings: CategoryListSettings) -> CategoryList | None:
     Raises:
         InputError: If the list is empty, repeats a name, or lacks `unknown`.
     """
-    path = settings.path
-    if path is not None and settings.names:
-        raise InputError("config.pois.categories: give a path or names, not both.")
-    where = f"config.pois.categories.{'names' if path is None else f'path {path!r}'}"
-    told = (settings.names, settings.parents) if path is None else _read(path)
-    names, parents = (tuple(one_form(str(name)) for name in given) for given in told)
-    unknown = None if settings.unknown is None else one_form(settings.unknown)
-    if not names:
-        if path is None and not parents and unknown is None:
+    path, unknown = settings.path, settings.unknown
+    if path is None:
+        if unknown is None:
             return None
         raise InputError(
-            f"{where}: holds no category, but the rest of config.pois.categories is "
-            f"set (unknown={unknown!r}, {len(parents)} parents). Give the names or a "
-            "path, too, or set None."
+            f"config.pois.categories.unknown is {unknown!r}, but there is no list. "
+            "Give config.pois.categories.path, too, or set None."
         )
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    where = f"config.pois.categories.path {path!r}"
+    names, parents = (tuple(map(one_form, column)) for column in _read(path))
+    if not names:
+        raise InputError(f"{where}: holds no category. Write one a row.")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(
             f"{where}: {', '.join(map(repr, repeated[:_NAMES_SHOWN]))} stands there "
             "more than once; name each category once."
         )
-    if parents and len(parents) != len(names):
-        raise InputError(
-            f"config.pois.categories: {len(parents)} parents for {len(names)} names; "
-            "give one each, or none."
-        )
+    unknown = None if unknown is None else one_form(unknown)
     if unknown is not None and unknown not in names:
         raise InputError(
             f"config.pois.categories.unknown is {unknown!r}, which is not in the list "

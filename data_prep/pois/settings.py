@@ -17,14 +17,10 @@ class CategoryListSettings(Section):
 
     Attributes:
         path: A CSV with a column "category" and, if wanted, "parent".
-        names: The categories themselves, in place of a file.
-        parents: Their first-level categories, one each, or none.
         unknown: Which of them takes the POIs of other categories; None: left out.
     """
 
     path: str | None = None
-    names: tuple[str, ...] = ()
-    parents: tuple[str, ...] = ()
     unknown: str | None = None
 
 

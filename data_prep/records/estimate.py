@@ -12,7 +12,7 @@ from data_prep.imagery.mosaic import Imagery
 from data_prep.pois import table as pois
 from data_prep.records import writer
 from data_prep.records.settings import RecordSettings
-from data_prep.running import progress
+from mmgr_jax.terminal import duration
 
 _SAMPLE = 64
 _SHARD_BYTES = 2**17  # index and padding of an ArrayRecord file, measured
@@ -132,5 +132,5 @@ def _cost_line(city: City, imagery: Imagery, settings: RecordSettings) -> str:
     mebibytes = (np.mean(sizes) * count + _SHARD_BYTES * num_shards) / 2**20
     return (
         f"a build would write about {mebibytes:,.1f} MiB in {num_shards} shards, in "
-        f"about {progress.duration(seconds)} on {os.cpu_count()} cores"
+        f"about {duration(seconds)} on {os.cpu_count()} cores"
     )

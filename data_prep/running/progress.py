@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from mmgr_jax.terminal import duration
+
 _INTERVAL_S = 2.0
 _Item = TypeVar("_Item")
 
@@ -60,13 +62,3 @@ def line(what: str, count: int, total: int, elapsed_s: float) -> str:
         f"{what}: {count:,} of {total:,} ({count / max(total, 1):.0%}), "
         f"{rate:,.0f}/s, {duration(remaining_s)} left"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, such as "1 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import shapely
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from data_prep.toy_city.area import Area, Points, random_stream
 
@@ -46,7 +46,6 @@ class Blocks:
         cell_size_m: The cell's length along and across `angle_rad`.
         kind: "block", "water" or "bank".
         rural: Whether the block's district is countryside.
-        district: Number of its district.
     """
 
     polygon: Polygons
@@ -55,7 +54,6 @@ class Blocks:
     cell_size_m: Float[np.ndarray, "m 2"]
     kind: np.ndarray
     rural: np.ndarray
-    district: Int[np.ndarray, " m"]
 
     @property
     def centroid(self) -> Points:
@@ -105,8 +103,7 @@ def make_layout(
     water = _water(rng, area, urbanity)
     axes = shapely.transform(shapely.segmentize(shapely.boundary(cells), 40.0), warp)
     pieces = [
-        _district_blocks(rng, cell, number, level[number])
-        for number, cell in enumerate(cells)
+        _district_blocks(rng, cell, level[number]) for number, cell in enumerate(cells)
     ]
     blocks = _concatenate(pieces)
     bent = shapely.transform(shapely.segmentize(blocks.polygon, 30.0), warp)
@@ -179,7 +176,7 @@ def _water(
 
 
 def _district_blocks(
-    rng: np.random.Generator, cell: shapely.Geometry, number: int, level: float
+    rng: np.random.Generator, cell: shapely.Geometry, level: float
 ) -> Blocks:
     """Cuts a district by its own grid of streets."""
     rural = bool(level < RURAL_URBANITY)
@@ -213,7 +210,6 @@ def _district_blocks(
         cell_size_m=np.stack([u1 - u0, v1 - v0], axis=1)[index],
         kind=np.full(len(parts), "block"),
         rural=np.full(len(parts), rural),
-        district=np.full(len(parts), number),
     )
 
 
@@ -290,7 +286,6 @@ def _water_blocks(water: shapely.Geometry, axes: Polygons, area: Area) -> list[B
                 cell_size_m=np.ones((len(parts), 2)),
                 kind=np.full(len(parts), kind),
                 rural=np.zeros(len(parts), bool),
-                district=np.full(len(parts), -1),
             )
         )
     return pieces

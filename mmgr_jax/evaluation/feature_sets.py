@@ -229,11 +229,13 @@ class Readout:
 
     def plain(self, name: str) -> Features:
         """Features of a baseline, without surroundings; made once."""
-        if parts := baselines.BASELINES[name].parts:
-            return beside([self.plain(part) for part in parts])
+        baseline = baselines.BASELINES[name]
+        if baseline.parts:
+            return beside([self.plain(part) for part in baseline.parts])
         if name not in self._plain:
+            assert baseline.features is not None  # a rule has none
             inputs = baselines.Inputs(self._city.source, self._city.centre_m)
-            self._plain |= baselines.features_of([name], inputs)
+            self._plain[name] = baseline.features(inputs)
         return self._plain[name]
 
     def around(self, own: Features) -> Features:

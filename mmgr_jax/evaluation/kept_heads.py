@@ -4,8 +4,8 @@
   about.json                 the features they read and the records they learnt from, by
                              content; the folder may be moved with its run, or alone
   folds.npz                  the fold of each region, by the hash of its outline
-  <task>/<features>/fold_0 ...   the head that has not seen fold 0, and so on
-                    whole    one for regions of no fold
+  <task>/<features>/fold_0.head.npz   the head that has not seen fold 0, and so on
+                    whole.head.npz    one for regions of no fold
                     certainty.npz   radius of the intervals, likeness to training
 """
 
@@ -108,8 +108,8 @@ def save(
             for kind, of in kinds.items():
                 place = _place(new, task, kind)
                 for head in of.kept.of_folds:
-                    stored_heads.save_head(place / f"fold_{head.cell.fold}", head)
-                stored_heads.save_head(place / "whole", of.kept.whole)
+                    stored_heads.save_head(place, f"fold_{head.cell.fold}", head)
+                stored_heads.save_head(place, "whole", of.kept.whole)
                 _save_certainty(place / _CERTAINTY, of)
         outline, first = np.unique(city.outlines, return_index=True)
         np.savez(new / _FOLDS, outline=outline, fold=fold[first])

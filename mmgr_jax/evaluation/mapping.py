@@ -84,7 +84,7 @@ def _embed(
         columns |= writers.columns(task, predictor.label, truth, said.value)
         columns |= writers.interval_columns(task, predictor.label, said.low, said.high)
         columns[f"{task}_unlike"] = said.unlike
-        _draw(embed_settings.dpi, folder, city, task, predictor.label, truth, said)
+        _draw(folder, city, task, predictor.label, truth, said)
     table = folder / "embeddings.parquet"
     writers.write_embeddings(
         table,
@@ -194,7 +194,6 @@ def _truth(
 
 
 def _draw(
-    dpi: int,
     folder: Path,
     city: feature_sets.EvaluatedCity,
     task: str,
@@ -211,7 +210,6 @@ def _draw(
         prediction=said.value,
         label=label,
         task=task,
-        dpi=dpi,
     )
     drawn = []
     if np.isfinite(truth).any():

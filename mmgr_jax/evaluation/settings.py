@@ -25,7 +25,6 @@ Baseline = Literal[
     "random encoder",
 ]
 Strength = Annotated[float, at.Gt(0)]
-Level = Annotated[float, at.Gt(0), at.Lt(1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +52,10 @@ class CertaintySettings(Section):
     Attributes:
         num_resamples: Of spatial blocks, for intervals; 0: no intervals.
         level: Of the intervals, such as 0.95.
-        coverage_levels: Of the conformal intervals whose coverage is measured.
     """
 
     num_resamples: Annotated[int, at.Ge(0)] = 1000
-    level: Level = 0.95
-    coverage_levels: tuple[Level, ...] = (0.5, 0.8, 0.9)
+    level: Annotated[float, at.Gt(0), at.Lt(1)] = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +86,13 @@ class FinetuneSettings(Section):
 
     Attributes:
         learning_rate: Of the head; AdamW.
-        layer_decay: Factor on the rate from one layer to the one below it.
         batch_size: Regions a step. The regions left over wait for another epoch.
         max_epochs: Most epochs.
-        patience: Epochs without a better validation loss that end the training.
     """
 
     learning_rate: Annotated[float, at.Gt(0)] = 1e-3
-    layer_decay: Annotated[float, at.Gt(0), at.Le(1)] = 0.7
     batch_size: Annotated[int, at.Ge(1)] = 32
     max_epochs: Annotated[int, at.Ge(1)] = 30
-    patience: Annotated[int, at.Ge(1)] = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +157,7 @@ class EmbedSettings(Section):
     Attributes:
         features: The kind of features that the mapped predictions come from.
         heads: Folder `eval/heads` of another run; None: the workdir's.
-        dpi: Dots per inch of the maps.
     """
 
     features: Kind = "image"
     heads: str | None = None
-    dpi: Annotated[int, at.Ge(1)] = 150

@@ -21,6 +21,9 @@ from mmgr_jax.geo import marginalia, panels, sheet
 from mmgr_jax.geo.panels import Panel
 from mmgr_jax.terminal import visible
 
+DPI = 150
+"""Dots an inch; the figure is 13.1 inches wide."""
+
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 
 
@@ -33,7 +36,6 @@ def task_map(
     prediction: Float[np.ndarray, "r ..."],
     label: Label,
     task: str,
-    dpi: int,
 ) -> None:
     """Draws truth, prediction and error of one task as a PNG.
 
@@ -51,7 +53,6 @@ def task_map(
         prediction: Predictions of every region: [r], or [r k] for classes and shares.
         label: Kind, unit, classes, year and source of the truth.
         task: Name of the label.
-        dpi: Dots an inch; the figure is 13.1 inches wide.
 
     Raises:
         InputError: If a prediction is missing, no label is known, shapes disagree,
@@ -84,7 +85,7 @@ def task_map(
     _draw_bar(figure, layout, shown[2], (2, 2))
     known = np.isfinite(shown[0].values)
     marginalia.draw_footer(paper, layout, system, label, known)
-    _save(figure, path, dpi, f"{task} ({marginalia.crs_name(system)})")
+    _save(figure, path, f"{task} ({marginalia.crs_name(system)})")
 
 
 def certainty_map(
@@ -99,7 +100,6 @@ def certainty_map(
     level: float,
     label: Label,
     task: str,
-    dpi: int,
 ) -> None:
     """Draws a prediction between the ends of its intervals as a PNG.
 
@@ -118,7 +118,6 @@ def certainty_map(
         level: Of the intervals, in (0, 1).
         label: Kind, unit, classes and year.
         task: Name of the label.
-        dpi: Dots an inch; the figure is 13.1 inches wide.
 
     Raises:
         InputError: If a prediction is missing, shapes disagree, the CRS is not
@@ -133,7 +132,7 @@ def certainty_map(
     )
     _draw_bar(figure, layout, shown[0], (0, 2))
     marginalia.draw_footer(paper, layout, system, label, unlike=unlike)
-    _save(figure, path, dpi, f"{task}, certainty ({marginalia.crs_name(system)})")
+    _save(figure, path, f"{task}, certainty ({marginalia.crs_name(system)})")
 
 
 def _printed(
@@ -272,10 +271,10 @@ def _projected(path: Path, crs: str) -> pyproj.CRS:
     return system
 
 
-def _save(figure: Figure, path: Path, dpi: int, title: str) -> None:
+def _save(figure: Figure, path: Path, title: str) -> None:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a dollar in a unit or name is a dollar
         text.set_text(visible(text.get_text(), keep="\n"))
     with files.replacing(path) as temporary:
         told = {"Title": visible(title)}
-        figure.savefig(temporary, dpi=dpi, format="png", metadata=told)
+        figure.savefig(temporary, dpi=DPI, format="png", metadata=told)

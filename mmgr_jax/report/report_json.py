@@ -60,7 +60,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgr_jax.evaluation.certainty import intervals, metrics
+from mmgr_jax.evaluation.certainty import intervals
 from mmgr_jax.evaluation.trials.results import Report, Result, Task
 
 SCHEMA = 2
@@ -253,8 +253,3 @@ def _limits(
 
 def _triple(of: intervals.Interval) -> list[float | None]:
     return [number(of.estimate), number(of.low), number(of.high)]
-
-
-def higher_is_better() -> list[str]:
-    """Names of the metrics where more is better; of all others less is."""
-    return sorted(metrics.HIGHER_IS_BETTER)

@@ -7,45 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
-from mmgr_jax.disk import folders, marks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.typing import Tree
 
-KIND = "arrays"
 _NAMED = 8  # arrays named in an error
-
-
-def save(folder: Path, tree: Tree, metadata: Mapping[str, Any]) -> None:
-    """Writes arrays and what is said of them, in place of what the folder held.
-
-    No folder of this name is ever half-written. Killed between two renames, there is
-    none, and the old one is put back by the next `save`.
-
-    Args:
-        folder: Folder to make or replace.
-        tree: NumPy arrays, nested by name.
-        metadata: Anything that JSON can hold.
-
-    Raises:
-        InputError: If the folder holds something else, or cannot be written to.
-    """
-    with folders.replacing(
-        folder, KIND, key="folder", known=_as_before_marks, sums=True
-    ) as new:
-        ocp.save_checkpointables(
-            str(new / "new"), {"arrays": dict(tree)}, custom_metadata=jsonable(metadata)
-        )
-        for entry in (new / "new").iterdir():
-            entry.rename(new / entry.name)
-        (new / "new").rmdir()
 
 
 def hash_of(variables: Tree) -> str:
@@ -56,36 +29,6 @@ def hash_of(variables: Tree) -> str:
         digest.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:
-    """What `save` wrote: NumPy arrays and metadata.
-
-    Raises:
-        InputError: If there is no such folder, it is damaged, or cannot be read.
-    """
-    folder = folder.absolute()
-    try:
-        if not marks.verify(folder, KIND):
-            marks.refuse_unreadable(folder)  # of an earlier version
-        found = ocp.checkpointables_metadata(str(folder))
-        template = as_numpy(found.metadata["arrays"])
-        arrays = ocp.load_checkpointables(str(folder), {"arrays": template})["arrays"]
-        return arrays, cast(Mapping[str, Any], found.custom_metadata)
-    except InputError:
-        raise
-    except Exception as error:  # Orbax raises many kinds for a torn folder
-        refusals.refuse_unreadable(folder, error)
-        raise InputError(
-            f"{folder}: nothing that this program saved can be read here "
-            f"({root_cause(error)}). Write it again, or name another folder."
-        ) from error
-
-
-def _as_before_marks(folder: Path) -> Collection[str]:
-    """What is ours in a folder of arrays that an earlier version left."""
-    entries = [entry.name for entry in folder.iterdir()]
-    return entries if {"_CHECKPOINT_METADATA", "arrays"} <= set(entries) else ()
 
 
 def as_numpy(described: Tree) -> Tree:

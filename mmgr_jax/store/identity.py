@@ -52,8 +52,12 @@ _NAMED = 8  # differences in an error
 BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
 _LENGTH = "train.total"
 
-_ABSENT = {"model.poi_encoder.counts": False, "train.evaluate_every": None}
-"""What settings were before checkpoints said them."""
+_ABSENT = {
+    "model.poi_encoder.counts": False,
+    "optim.decay_factor": 0.1,
+    "train.evaluate_every": None,
+}
+"""What settings were before checkpoints said them, or no longer do."""
 
 _ARRAYS_FIT = (  # of section `model`: the arrays are the same
     "model.dtype",

@@ -36,6 +36,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.models.learning import ENCODER
 from mmgr_jax.models.mmgr import MMGR
 from mmgr_jax.store import arrays
+from mmgr_jax.terminal import duration
 from mmgr_jax.typing import VIEWS, Key, Tree
 
 FOLDER = "tower"
@@ -160,10 +161,10 @@ class Tower:
                 if now - told >= _EVERY_S:
                     told = now
                     log.info(
-                        "  %d of %d regions, about %.0f s left",
+                        "  %d of %d regions, about %s left",
                         done,
                         total,
-                        (now - start) / done * (total - done),
+                        duration((now - start) / done * (total - done)),
                     )
             assert kept is not None  # records hold a region at least
             kept.flush()

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from mmgr_jax.disk import files, refusals
+from mmgr_jax.terminal import duration
 from mmgr_jax.train import board
 
 METRICS_FILE = "metrics.jsonl"
@@ -190,7 +191,7 @@ def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
     told = [f"data wait {100 * values['data_wait_share']:.1f} %"]
     if "eta_s" in values:
         told.insert(0, f"{values['regions_per_s']:.0f} regions/s")
-        told.append(f"{format_seconds(values['eta_s'])} left")
+        told.append(f"{duration(values['eta_s'])} left")
     scores = [
         f"{name.removeprefix(VALIDATION).replace('_', ' ')} {value:.3f}"
         for name, value in values.items()
@@ -198,16 +199,6 @@ def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
     ]
     looked = f"  validation: {', '.join(scores)}" if scores else ""
     return f"{line}  {', '.join(told)}{looked}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Such as "45 s", "3 min 20 s" or "2 h 05 min"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 def _line(row: Mapping[str, Any]) -> str:

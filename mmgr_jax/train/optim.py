@@ -22,6 +22,9 @@ BATCH_SCALING = {
     "linear": lambda ratio: ratio,
 }
 
+DECAY_FACTOR = 0.1
+"""On the rate at each step down."""
+
 DECAYING = ("adamw", "lars")
 
 NEVER_DECAYED = (
@@ -59,16 +62,16 @@ def build(
     appendix B (arXiv 2002.05709).
     """
     scale = BATCH_SCALING[settings.batch_scaling](batch_size / REFERENCE_BATCH)
-    peak, factor = settings.learning_rate * scale, settings.decay_factor
+    peak = settings.learning_rate * scale
     warmup_steps = to_steps(settings.warmup, "optim.warmup")
     starts = [to_steps(at, "optim.decay_at") - warmup_steps for at in settings.decay_at]
     schedules = {
         "constant": lambda: optax.constant_schedule(peak),
         "step": lambda: optax.piecewise_constant_schedule(
-            peak, dict.fromkeys(starts, factor)
+            peak, dict.fromkeys(starts, DECAY_FACTOR)
         ),
         "step_slipping": lambda: _slipping(
-            peak, factor, starts, to_steps("1 epoch", "optim.decay_at")
+            peak, starts, to_steps("1 epoch", "optim.decay_at")
         ),
         "cosine": lambda: optax.cosine_decay_schedule(
             peak, max(total_steps - warmup_steps, 1)
@@ -121,15 +124,13 @@ def scaled_by_part(
     return optax.chain(tx, optax.stateless(scale))
 
 
-def _slipping(
-    peak: float, factor: float, starts: Sequence[int], epoch_steps: int
-) -> optax.Schedule:
-    """The peak rate, times `factor` for one epoch from each of `starts`."""
+def _slipping(peak: float, starts: Sequence[int], epoch_steps: int) -> optax.Schedule:
+    """The peak rate, times `DECAY_FACTOR` for one epoch from each of `starts`."""
 
     def rate(step: jax.typing.ArrayLike) -> jax.Array:
         since = jnp.asarray(step) - jnp.asarray(starts)
         lowered = jnp.any((since >= 0) & (since < epoch_steps))
-        return jnp.where(lowered, peak * factor, peak)
+        return jnp.where(lowered, peak * DECAY_FACTOR, peak)
 
     return rate
 

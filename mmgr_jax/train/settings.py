@@ -30,13 +30,12 @@ class OptimSettings(Section):
         name: "adam" (the paper), "adamw", "lars" (momentum 0.9, trust coefficient
             0.001, as SimCLR; for batches of thousands) or "sgd" (momentum 0.9).
         learning_rate: Peak rate.
-        schedule: "constant"; "step", which multiplies by `decay_factor` at each of
-            `decay_at` for good (the paper as meant); "step_slipping", as released:
-            the factor holds for the one epoch that begins at each of `decay_at`, and
-            then the rate jumps back; or "cosine" down to zero.
+        schedule: "constant"; "step", which falls to a tenth at each of `decay_at` for
+            good (the paper as meant); "step_slipping", as released: a tenth for the
+            one epoch that begins at each of `decay_at`, then the rate jumps back; or
+            "cosine" down to zero.
         warmup: Linear rise from zero, as a duration.
         decay_at: Durations from the start, for both kinds of steps.
-        decay_factor: Factor at each of them.
         weight_decay: For "adamw" and "lars", on weights of two or more dimensions:
             biases, scales, the temperature and `optim.NEVER_DECAYED` are left alone;
             LARS does not adapt their rates either.
@@ -51,7 +50,6 @@ class OptimSettings(Section):
     schedule: Literal["constant", "step", "step_slipping", "cosine"] = "step"
     warmup: str = "0 steps"
     decay_at: tuple[str, ...] = ("90 epochs", "110 epochs")
-    decay_factor: Annotated[float, at.Ge(0)] = 0.1
     weight_decay: Annotated[float, at.Ge(0)] = 0.0
     batch_scaling: Literal["none", "sqrt", "linear"] = "none"
 

@@ -218,7 +218,8 @@ def geopackage_of_layers(city):
 
 @bad(r"no usable POI among its 9 rows \(9 unknown category\). Check")
 def category_list_of_others(city):
-    city.pois.categories.names = ("hotel", "bar")
+    city.pois.categories.path = str(city.raw / "list.csv")
+    (city.raw / "list.csv").write_text("category\nhotel\nbar\n")
 
 
 @bad(r"list.csv: has no column 'category'; its columns: name.*categories.path")
@@ -470,7 +471,7 @@ SETTINGS = [
     ("pois.encoding", "GBKK", r"is 'GBKK', .*allowed: such as 'utf-8'"),
     ("pois.category_column", "Categorie", r"Perhaps 'category' for 'Categorie'\?"),
     ("pois.parent_column", "first", r"has no column 'first', .*its columns: 'poi_id'"),
-    ("pois.categories.unknown", "bar", r"holds no category, .*'bar'.* Give the names"),
+    ("pois.categories.unknown", "bar", r"unknown is 'bar', but there is no list"),
     ("pois.categories.path", "list.csv", r"'list.csv': no such file. Wanted: a CSV"),
     (
         "labels.people.kind",

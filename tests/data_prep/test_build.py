@@ -192,6 +192,18 @@ def test_settings_that_went_decide_nothing(config, monkeypatch, caplog):
     np.testing.assert_array_equal(_table(folder), before)
 
 
+def test_names_of_categories_that_went_decide_nothing(config, monkeypatch, caplog):
+    folder = build.ensure(config)
+    manifest = schema.Manifest.load(folder)
+    settings = json.loads(json.dumps(manifest.config))
+    settings["pois"]["categories"] |= dict(names=[], parents=[])
+    dataclasses.replace(manifest, config=settings).save(folder)
+    calls = _count_builds(monkeypatch)
+    with caplog.at_level(logging.INFO):
+        build.ensure(config)
+    assert calls == [] and caplog.text == ""
+
+
 def test_vectors_the_command_made_are_kept_for_its_settings(config, caplog):
     folder = build.ensure(config)
     own = config.copy_and_resolve_references()

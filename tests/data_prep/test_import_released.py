@@ -217,7 +217,6 @@ def test_without_a_place_maps_and_tables_are_refused(source, tmp_path):
             prediction=np.zeros(12),
             label=source.manifest.labels["population"],
             task="population",
-            dpi=50,
             **places,
         )
     assert not list(tmp_path.iterdir())

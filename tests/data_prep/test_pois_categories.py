@@ -70,7 +70,7 @@ def test_other_takes_what_the_list_does_not_know(tmp_path, caplog):
 
 
 def test_names_without_parents_take_those_of_the_file(tmp_path):
-    table = _read(tmp_path, names=("zoo", "bar", "cafe"))
+    table = _read(tmp_path, path=_list(tmp_path, "category\nzoo\nbar\ncafe\n"))
     assert table.categories == ("zoo", "bar", "cafe")
     assert table.parents == ("leisure", "bar", "food")
 
@@ -86,17 +86,18 @@ def test_two_cities_with_one_list_have_one_numbering(tmp_path):
     ("settings", "message"),
     [
         (dict(path="none.csv"), r"categories.path 'none.csv': no such file. Wanted"),
-        (dict(path="x.csv", names=("a",)), "a path or names, not both"),
-        (dict(unknown="other"), "holds no category"),
-        (dict(names=("a", "b", "a")), "'a' stands there more than once"),
-        (dict(names=("a", "b"), parents=("c",)), "1 parents for 2 names"),
-        (dict(names=("a",), unknown="other"), "unknown is 'other', .* not in the list"),
+        (dict(unknown="other"), "unknown is 'other', but there is no list"),
     ],
 )
 def test_an_unfit_list_is_explained(settings, message):
     with pytest.raises(InputError, match=message):
         poi_categories.shared_list(CategoryListSettings(**settings))
     assert poi_categories.problems(CategoryListSettings(**settings))
+
+
+def test_a_stranger_takes_no_unknown_ones(tmp_path):
+    with pytest.raises(InputError, match="unknown is 'others', .* not in the list"):
+        poi_categories.shared_list(CategoryListSettings(_list(tmp_path), "others"))
 
 
 @pytest.mark.parametrize(

@@ -303,10 +303,9 @@ def test_names_that_look_the_same_are_the_same(tmp_path, caplog):
     found = _read(tmp_path / "pois.csv", **TABLE)
     assert found.categories == ("Café", "a b", "bank")
     assert np.bincount(found.category).tolist() == [2, 2, 3]
-    names = (apart, "bank")
-    listed = poi_categories.shared_list(
-        CategoryListSettings(names=names, unknown=apart)
-    )
+    path = tmp_path / "list.csv"
+    path.write_text(f"category\n{apart}\nbank\n", encoding="utf-8")
+    listed = poi_categories.shared_list(CategoryListSettings(str(path), apart))
     assert listed.names == ("Café", "bank") and listed.other == "Café"
     _frame(["x"] * 2, **{apart: ["bank", "bar"]}).to_csv(
         tmp_path / "pois.csv", index=False

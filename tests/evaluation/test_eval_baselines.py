@@ -7,6 +7,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import PolynomialFeatures
 
+from configs import common
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import feature_sets
@@ -31,32 +32,33 @@ def tiles():
 
 
 def test_every_baseline_gives_features_of_every_region_or_is_a_rule(inputs):
-    names = tuple(baselines.BASELINES)
-    found = baselines.features_of(names, inputs)
-    rules, networks = {"mean", "neighbour average"}, {"random encoder"}
-    assert set(names) - set(found) == rules | networks
-    for of in found.values():
-        assert of.values.dtype == np.float32 and len(of.values) == len(inputs.source)
-        assert np.isfinite(of.values).all()
-        assert of.num_features == sum(size for _, size in of.groups)
-    assert all(baseline.sentence for baseline in baselines.BASELINES.values())
+    without = set()
+    for name, baseline in baselines.BASELINES.items():
+        assert baseline.sentence
+        if baseline.features is None:
+            without.add(name)
+            continue
+        found = baseline.features(inputs)
+        assert found.values.dtype == np.float32
+        assert len(found.values) == len(inputs.source)
+        assert np.isfinite(found.values).all()
+        assert found.num_features == sum(size for _, size in found.groups)
+    assert without == {
+        "mean", "neighbour average", "random encoder", "statistics and counts"
+    }  # fmt: skip
 
 
 def test_parts_of_a_baseline_stand_side_by_side(inputs):
+    config = common.base("x", "EPSG:32651")
+    city = feature_sets.EvaluatedCity.of(inputs.source)
+    readout = feature_sets.Readout(config, city)
     names = ("statistics and counts", "image statistics", "poi counts")
-    both, *parts = baselines.features_of(names, inputs).values()
+    both, *parts = (readout.plain(name) for name in names)
     expected = np.hstack([part.values for part in parts])
     np.testing.assert_array_equal(both.values, expected)
     sizes = [part.num_features for part in parts]
     assert both.groups == (("image statistics", sizes[0]), ("POI counts", sizes[1]))
     assert sizes == [len(tile_statistics.NAMES), 6]  # five categories and all of them
-
-
-def test_what_the_inputs_do_not_allow_is_named(inputs):
-    nowhere = baselines.Inputs(inputs.source, None)
-    with pytest.raises(InputError, match="where regions lie"):
-        baselines.features_of(["coordinates"], nowhere)
-    assert set(baselines.features_of(["mean", "poi counts"], nowhere)) == {"poi counts"}
 
 
 def test_tf_idf_equals_scikit_learn(inputs):

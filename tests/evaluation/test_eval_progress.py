@@ -14,7 +14,7 @@ def test_large_pieces_count_for_more_than_small_ones(monkeypatch, caplog):
             now[0] = seconds
             bar.step(name)
     assert caplog.messages == [
-        "heads: 1 of 3 (a), 1:00 min, about 20 s left",
-        "heads: 2 of 3 (b), 1:10 min, about 10 s left",
-        "heads: all 3, 1:20 min",
+        "heads: 1 of 3 (a), 1 min 00 s, about 20 s left",
+        "heads: 2 of 3 (b), 1 min 10 s, about 10 s left",
+        "heads: all 3, 1 min 20 s",
     ]

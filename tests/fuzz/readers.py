@@ -22,8 +22,8 @@ from reading_cities import (
     write_settings,
 )
 from reading_results import (
-    read_arrays,
     read_features,
+    read_heads,
     read_metrics,
     read_records,
     read_released,
@@ -174,7 +174,7 @@ def _results():
         "report with hash": Reader(results.report_with_hash, read_report),
         "records": Reader(results.records, read_records),
         "text space": Reader(tables.text_space, read_text_space),
-        "heads": Reader(results.arrays, read_arrays),
+        "heads": Reader(results.heads, read_heads),
         "metrics": Reader(results.metrics, read_metrics),
         "settings": Reader(partial(write_settings, given=good), read_settings),
         "training settings": Reader(

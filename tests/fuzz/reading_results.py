@@ -144,12 +144,13 @@ def read_text_space(folder):
     assert len(space.project(np.ones((2, len(space.mean))))) == 2
 
 
-def read_arrays(folder):
-    """Arrays of heads."""
-    from mmgr_jax.store import arrays as stored
+def read_heads(folder):
+    """Heads of another run, which predict."""
+    from mmgr_jax.evaluation import kept_heads
 
-    arrays, _ = stored.load(folder / "a")
-    assert np.isfinite(arrays["x"]).all()
+    found = kept_heads.load(folder / "heads", "image", features={"weights": "a"})
+    for predictor in found.predictors.values():
+        assert np.isfinite(predictor.predict(np.ones((2, 6))).value).all()
 
 
 def read_metrics(folder):

@@ -8,9 +8,17 @@ import small_report
 import small_vits
 from small_records import write_records
 
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.evaluation import kept_heads
+from mmgr_jax.evaluation.certainty.applicability import Applicability
+from mmgr_jax.evaluation.design.grid import Cell
+from mmgr_jax.evaluation.design.targets import TargetScale
+from mmgr_jax.evaluation.feature_sets import EvaluatedCity
+from mmgr_jax.evaluation.heads.head import Head
+from mmgr_jax.evaluation.predictors import Predictor
+from mmgr_jax.evaluation.trials.results import Kept
 from mmgr_jax.models import parts, torch_files
 from mmgr_jax.report import report_file
-from mmgr_jax.store import arrays as stored
 
 
 def like():
@@ -66,9 +74,27 @@ def records(folder):
     write_records(folder, rows=2, columns=4, num_shards=2)
 
 
-def arrays(folder):
-    """What heads are kept in."""
-    stored.save(folder / "a", {"x": np.arange(6.0)}, {"version": 1})
+def heads(folder):
+    """What an evaluation leaves to `embed`."""
+    records(folder)
+    weights = {"kernel": np.ones((6, 1)), "bias": np.zeros(1)}
+    head = Head(
+        "linear", weights, np.zeros(6), np.ones(6), TargetScale(), Cell(0, 1, 0), 1
+    )
+    likeness = Applicability(np.zeros(6), np.ones(6), np.ones((8, 6)), 1.0, 1.0)
+    fold = np.zeros(8, int)
+    kept = Predictor(Kept((head,), head), np.ones(()), None, likeness, fold)
+    kept_heads.save(
+        folder / "heads",
+        {"population": {"image": kept}},
+        EvaluatedCity.of(RecordSource(folder)),
+        fold=fold,
+        features={"weights": "a"},
+        checkpoint=folder,
+    )
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
 
 
 def metrics(folder):

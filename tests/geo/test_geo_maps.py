@@ -17,7 +17,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import maps, marginalia, sheet, symbols
 
-DPI = 100
+DPI = maps.DPI
 STEP_M = 200.0
 POPULATION = Label("count", "persons", year=2020, source="census " * 40)
 FUNCTION = Label("share", "1", classes=FUNCTION_CLASSES, year=2021, source="survey")
@@ -46,7 +46,6 @@ def _arguments(geometry, label, seed=0, **changed):
         "prediction": prediction.astype(np.float32),
         "label": label,
         "task": "a_task",
-        "dpi": DPI,
         **changed,
     }
 
@@ -274,7 +273,7 @@ def test_a_big_city_is_drawn_quickly(tmp_path):
     arguments = _arguments(_grid(40, 40), POPULATION)
     maps.task_map(path, **arguments)
     started = time.process_time()
-    maps.task_map(path, **{**arguments, "dpi": 150})
+    maps.task_map(path, **arguments)
     assert time.process_time() - started < 3
     assert Image.open(path).width >= 1600
     assert list(tmp_path.iterdir()) == [path]

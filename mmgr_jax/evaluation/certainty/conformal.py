@@ -39,7 +39,7 @@ import dataclasses
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy import stats
 
 from mmgr_jax.errors import InputError
@@ -228,20 +228,9 @@ def share_bands(
     """Band of each class's share, within 0 .. 1.
 
     Each class is held with the promised probability by itself, not all of them at
-    once: for that see `l1_scores`.
+    once.
     """
     return np.maximum(prediction - radius, 0.0), np.minimum(prediction + radius, 1.0)
-
-
-def l1_scores(
-    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
-) -> Float[np.ndarray, " r"]:
-    """Sum of |prediction - truth| over the classes, 0 to 2.
-
-    Its radius is that of a ball around the predicted shares that holds the true ones,
-    all classes at once. A radius of 2 holds everything.
-    """
-    return share_scores(truth, prediction).sum(axis=1)
 
 
 def class_scores(
@@ -249,15 +238,6 @@ def class_scores(
 ) -> Float[np.ndarray, " r"]:
     """Surprise at the true class, as in `metrics.surprise`."""
     return metrics.surprise(truth, probability)
-
-
-def class_sets(
-    probability: Float[np.ndarray, "r k"], radius: float
-) -> Bool[np.ndarray, "r k"]:
-    """The classes that are not too surprising; at least the most probable one."""
-    surprise = -np.log(np.maximum(probability.astype(np.float64), metrics.EPSILON))
-    least = np.arange(probability.shape[1]) == probability.argmax(axis=1)[:, None]
-    return (surprise <= radius) | least
 
 
 def _to_scale(values: np.ndarray, log_scale: float | None) -> np.ndarray:

@@ -56,24 +56,6 @@ def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> W
     return Weights((values, (np.repeat(rows, count), others.ravel())), shape=shape)
 
 
-def queen(geometry_wkb: Sequence[bytes]) -> Weights:
-    """Each region beside those whose outlines share a point with its own.
-
-    On a grid without gaps these are the up to 8 cells around a cell. Overlapping
-    outlines are neighbours too.
-
-    Raises:
-        InputError: If the records do not say where a region lies.
-    """
-    outlines = _outlines(geometry_wkb)
-    first, second = shapely.STRtree(outlines).query(outlines, predicate="intersects")
-    apart = first != second
-    first, second = first[apart], second[apart]
-    count = np.bincount(first, minlength=len(outlines))
-    shape = (len(outlines), len(outlines))
-    return Weights((1.0 / count[first], (first, second)), shape=shape)
-
-
 def _outlines(geometry_wkb: Sequence[bytes]) -> np.ndarray:
     empty = [row for row, wkb in enumerate(geometry_wkb) if not wkb]
     outlines = shapely.from_wkb([wkb or None for wkb in geometry_wkb])

@@ -17,7 +17,7 @@ from scipy import spatial
 
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation.features.groups import Features, beside
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.features.tile_statistics import image_statistics
 
 NEIGHBOUR_COUNTS = (1, 2, 4, 8, 16, 32)
@@ -95,45 +95,21 @@ BASELINES: Mapping[str, Baseline] = {
 }
 
 
-def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
-    """Features of the named baselines; rules among them have none and are left out.
-
-    Raises:
-        InputError: If the places that one needs are unknown.
-    """
-    found = {}
-    for name in names:
-        baseline = BASELINES[name]
-        if baseline.needs == "place" and inputs.centre_m is None:
-            raise InputError(
-                f"config.eval.baselines names {name!r}, but the records do not say "
-                "where regions lie. Leave it out, or build the records from imagery "
-                "with a CRS."
-            )
-        if baseline.parts:
-            found[name] = beside([*features_of(baseline.parts, inputs).values()])
-        elif baseline.features is not None:
-            found[name] = baseline.features(inputs)
-    return found
-
-
 def _centres_m(inputs: Inputs) -> Float[np.ndarray, "r 2"]:
     """Centres of the regions, of a baseline that needs them."""
     assert inputs.centre_m is not None
     return inputs.centre_m
 
 
-def trend_surface(
-    centre_m: Float[np.ndarray, "r 2"], *, degree: int = 3
-) -> Float[np.ndarray, "r m"]:
-    """All products x^i y^j with 0 < i + j <= degree, of coordinates within -1 to 1.
+def trend_surface(centre_m: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r m"]:
+    """All products x^i y^j with 0 < i + j <= 3, of coordinates within -1 to 1.
 
     Low degrees, as a head is tested on blocks that it has to extrapolate to.
     """
     middle = (centre_m.max(axis=0) + centre_m.min(axis=0)) / 2
     apart = centre_m - middle
     x, y = (apart / max(np.abs(apart).max(), 1.0)).T
-    powers = [(i, n - i) for n in range(1, degree + 1) for i in range(n, -1, -1)]
+    powers = [(i, n - i) for n in (1, 2, 3) for i in range(n, -1, -1)]
     return np.stack([x**i * y**j for i, j in powers], axis=1).astype(np.float32)
 
 

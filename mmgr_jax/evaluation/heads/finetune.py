@@ -32,6 +32,12 @@ from mmgr_jax.typing import Tree
 Encode = Callable[[Tree, Array, bool], tuple[Array, Tree]]
 """(variables, views [b s s 3], train) -> (features [b f], batch statistics after)."""
 
+LAYER_DECAY = 0.7
+"""Factor on the rate from one layer to the one below it."""
+
+PATIENCE = 5
+"""Epochs without a better validation loss that end the training."""
+
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +92,7 @@ def finetune(
             "bias": jnp.zeros(target.num_outputs),
         },
     }
-    tx = _optimiser(settings.learning_rate, settings.layer_decay)
+    tx = _optimiser(settings.learning_rate)
     pixels = dict(mean=mean, std=std)
     program = _compiled(encode, variables, tx, size_px, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
@@ -124,11 +130,9 @@ def finetune(
     return Fits(np.stack(predictions), tuple(chosen), np.asarray(losses), {})
 
 
-def _optimiser(
-    learning_rate: float, layer_decay: float
-) -> optax.GradientTransformation:
+def _optimiser(learning_rate: float) -> optax.GradientTransformation:
     """AdamW with a rate for each layer; the head's is the whole."""
-    learning = Learning(decay=layer_decay)
+    learning = Learning(decay=LAYER_DECAY)
     adamw = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adamw(learning_rate, weight_decay=1e-4)
     )
@@ -217,7 +221,7 @@ def _fit_cell(
         loss = validate(state)
         if loss < least:
             best, least, best_epoch = state, loss, epoch
-        if epoch - best_epoch >= settings.patience:
+        if epoch - best_epoch >= PATIENCE:
             break
     return best, least, best_epoch
 

@@ -1,85 +1,69 @@
-"""Heads in folders: written by evaluation, read where maps are made."""
+"""Heads in files of plain arrays: written by evaluation, read where maps are made.
+
+The folder that they lie in is written as a whole, with checksums; see `kept_heads`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmgr_jax.data.arrays import load_npz
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Cell
 from mmgr_jax.evaluation.design.targets import TargetScale
 from mmgr_jax.evaluation.heads.head import Head
-from mmgr_jax.store import arrays as stored
 
-VERSION = 1
-ARRAYS = ("weights", "feature_mean", "feature_inverse")
-
-
-def save_head(folder: str | Path, head: Head) -> Path:
-    """Writes a head, in place of one that the folder may hold; see `arrays.save`.
-
-    Args:
-        folder: Folder of this head alone.
-        head: The head.
-
-    Returns:
-        The folder.
-    """
-    fields = {
-        field.name: getattr(head, field.name) for field in dataclasses.fields(head)
-    }
-    arrays = {name: fields.pop(name) for name in ARRAYS}
-    told = {
-        name: dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-        for name, value in fields.items()
-    }
-    told["metrics"] = dict(head.metrics)
-    stored.save(Path(folder), arrays, {"version": VERSION, "head": told})
-    return Path(folder)
+SUFFIX = ".head.npz"
+_WEIGHT = "weights."
+_ARRAYS = ("feature_mean", "feature_inverse")
+_FIELDS = "fields"
+_AGAIN = "Write them with `python -m mmgr_jax.eval --config=...`."
 
 
-def load_head(folder: str | Path) -> Head:
-    """Reads a head.
-
-    Raises:
-        InputError: If there is none, it is damaged, or of another layout.
-    """
-    arrays, metadata = stored.load(Path(folder))
-    if metadata.get("version") != VERSION:
-        raise InputError(
-            f"{folder}: a head of layout {metadata.get('version')!r}; this program "
-            f"reads {VERSION}. Run `python -m mmgr_jax.eval --config=...` again."
-        )
-    told: dict[str, Any] = dict(metadata["head"])
-    label = dict(told["label"])
-    told["label"] = Label(**{**label, "classes": tuple(label["classes"])})
-    told["cell"] = Cell(**told["cell"])
-    told["scale"] = told["scale"] and TargetScale(**told["scale"])
-    weights = {name: np.asarray(leaf) for name, leaf in arrays["weights"].items()}
-    return Head(**{**arrays, "weights": weights}, **told)
+def save_head(folder: Path, name: str, head: Head) -> None:
+    """Writes a head into a folder, which is made where it is missing."""
+    arrays: dict[str, Any] = {_WEIGHT + key: head.weights[key] for key in head.weights}
+    arrays |= {key: getattr(head, key) for key in _ARRAYS}
+    plain = dataclasses.replace(head, weights={}, metrics=dict(head.metrics))
+    fields = {k: v for k, v in dataclasses.asdict(plain).items() if k not in _ARRAYS}
+    arrays[_FIELDS] = json.dumps(fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / f"{name}{SUFFIX}", **arrays)
 
 
-def load_heads(folder: str | Path) -> dict[str, Head]:
-    """The heads below a folder, by the names of theirs.
+def load_heads(folder: Path) -> dict[str, Head]:
+    """The heads in a folder, by their names.
 
     Raises:
         InputError: If there is none, or one is damaged.
+        OSError: If one cannot be read now.
     """
-    folder = Path(folder)
-    found = sorted(
-        entry
-        for entry in (folder.iterdir() if folder.is_dir() else ())
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not found:
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    if not paths:
         raise InputError(
-            f"{folder}: no saved heads here. Write them with "
-            "`python -m mmgr_jax.eval --config=...`."
+            f"{folder}: no saved heads here, or those of an earlier version. {_AGAIN}"
         )
-    return {entry.name: load_head(entry) for entry in found}
+    return {path.name.removesuffix(SUFFIX): _load_head(path) for path in paths}
+
+
+def _load_head(path: Path) -> Head:
+    try:
+        arrays = load_npz(path)
+        fields = json.loads(str(arrays.pop(_FIELDS)))
+        label = fields["label"]
+        fields["label"] = Label(**{**label, "classes": tuple(label["classes"])})
+        fields["cell"] = Cell(**fields["cell"])
+        fields["scale"] = fields["scale"] and TargetScale(**fields["scale"])
+        fields |= {name: arrays.pop(name) for name in _ARRAYS}
+        fields["weights"] = {
+            name.removeprefix(_WEIGHT): values for name, values in arrays.items()
+        }
+        return Head(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: a damaged head ({error}). {_AGAIN}") from error

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Sequence
 
+from mmgr_jax.terminal import duration
+
 EVERY_S = 5.0
 """Seconds between two lines."""
 
@@ -32,7 +34,7 @@ class WorkProgress:
         now = time.perf_counter()
         if self._done == self._total:
             log.info(
-                "%s: all %d, %s", self._what, self._total, _clock(now - self._start)
+                "%s: all %d, %s", self._what, self._total, duration(now - self._start)
             )
         elif now - self._told >= EVERY_S:
             self._told = now
@@ -45,11 +47,6 @@ class WorkProgress:
                 self._done,
                 self._total,
                 name,
-                _clock(spent),
-                _clock(left),
+                duration(spent),
+                duration(left),
             )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

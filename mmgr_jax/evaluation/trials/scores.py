@@ -25,6 +25,9 @@ from mmgr_jax.evaluation.trials.results import Result
 NEIGHBOURS = 8
 """Of each region, for the autocorrelation of residuals."""
 
+COVERAGE_LEVELS = (0.5, 0.8, 0.9)
+"""Of the conformal intervals whose coverage is measured."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Certainty:
@@ -186,7 +189,7 @@ class Judge:
                     for of in scores.reshape(len(scores), -1).T
                 ]
             )
-            for level in self._certainty.settings.coverage_levels
+            for level in COVERAGE_LEVELS
         ]
 
     def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
