@@ -87,10 +87,10 @@ def test_records_stay_while_a_run_reads_them(finished, monkeypatch):
     manifest = Path(finished.records.dir) / schema.MANIFEST_FILE
     seen, whole = [], loop._train
 
-    def looking(config):
+    def looking(*given):
         with locks.removing(manifest) as free:
             seen.append(free)
-        return whole(config)
+        return whole(*given)
 
     monkeypatch.setattr(loop, "_train", looking)
     loop.train(finished)
