@@ -167,7 +167,7 @@ def read_pois(folder, name, **settings):
 
 def read_category_list(folder):
     """POIs by the categories of a list."""
-    listed = dict(path=str(folder / "list.csv"), names=(), parents=(), unknown="other")
+    listed = dict(path=str(folder / "list.csv"), unknown="other")
     read_pois(folder, "pois.csv", categories=listed, **TABLE)
 
 
