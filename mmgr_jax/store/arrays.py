@@ -68,10 +68,10 @@ def load(folder: Path) -> tuple[Tree, Mapping[str, Any]]:
     try:
         if not marks.verify(folder, KIND):
             marks.refuse_unreadable(folder)  # of an earlier version
-        found = ocp.checkpointables_metadata(str(folder))
-        template = as_numpy(found.metadata["arrays"])
+        stored = ocp.checkpointables_metadata(str(folder))
+        template = as_numpy(stored.metadata["arrays"])
         arrays = ocp.load_checkpointables(str(folder), {"arrays": template})["arrays"]
-        return arrays, cast(Mapping[str, Any], found.custom_metadata)
+        return arrays, cast(Mapping[str, Any], stored.custom_metadata)
     except InputError:
         raise
     except Exception as error:  # Orbax raises many kinds for a torn folder
