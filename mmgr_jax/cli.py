@@ -113,8 +113,8 @@ def _flags(argv: list[str]) -> list[str]:
         place = _in_file(error)
         if place is None:
             raise
-        if told := _of_a_part(error):
-            raise InputError(f"{place}: {told}") from error
+        if sentence := _of_a_part(error):
+            raise InputError(f"{place}: {sentence}") from error
         raise InputError(
             f"{place}: {type(error).__name__}: {_last_line(error)}. The configuration "
             "is a Python file whose get_config() returns a ConfigDict; configs/ has "
@@ -124,11 +124,11 @@ def _flags(argv: list[str]) -> list[str]:
 
 def _beneath(error: BaseException) -> BaseException:
     """What a configuration raised, where the libraries have raised it anew."""
-    found: BaseException | None = error
-    while found is not None:
-        if "Error whilst parsing config file" in str(found) and found.__context__:
-            error = found.__context__
-        found = found.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if "Error whilst parsing config file" in str(cause) and cause.__context__:
+            error = cause.__context__
+        cause = cause.__context__
     return error
 
 
@@ -229,12 +229,12 @@ def _last_line(error: BaseException) -> str:
 
 def _of_a_part(error: BaseException) -> str | None:
     """What a part of a config says of a key or a value; None where it is another."""
-    said: object = error
-    while isinstance(said, BaseException):
-        if isinstance(said, InputError):
-            return str(said)
-        said = said.args[0] if said.args else None
-    return said if isinstance(said, str) and said.startswith("config.") else None
+    inner: object = error
+    while isinstance(inner, BaseException):
+        if isinstance(inner, InputError):
+            return str(inner)
+        inner = inner.args[0] if inner.args else None
+    return inner if isinstance(inner, str) and inner.startswith("config.") else None
 
 
 def _unknown_key(error: Exception) -> str:

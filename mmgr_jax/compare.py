@@ -59,13 +59,13 @@ def other_records(first: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]
         first: A report.
         run: Another.
     """
-    pair = [of.get("data", {}).get("identity", {}) for of in (first, run)]
+    pair = [report.get("data", {}).get("identity", {}) for report in (first, run)]
     parts = {"regions": "regions", "labels": "labels", "splits": "splits"}
     if pair[0].get("inputs") and pair[1].get("inputs"):
         parts = {"inputs": "tiles and POIs", "labels": "labels", "splits": "splits"}
     return [
-        said
-        for part, said in parts.items()
+        words
+        for part, words in parts.items()
         if all(pair) and pair[0].get(part) != pair[1].get(part)
     ]
 
@@ -118,7 +118,7 @@ def _task_lines(
         if not all(results):
             absent.append(f"{group}: not evaluated so")
             continue
-        for method in (m for m in results[0] if all(m in of for of in results)):
+        for method in (m for m in results[0] if all(m in result for result in results)):
             cells = [
                 _cell([result[method]["metrics"].get(metric) for result in results])
                 for metric in metrics
@@ -137,8 +137,8 @@ def _results(
     run: Mapping[str, Any], task: str, split: str, protocol: str
 ) -> Mapping[str, Any]:
     """Method -> result; empty where a run was not evaluated so."""
-    found = run["tasks"].get(task, {}).get("splits", {})
-    return found.get(split, {}).get(protocol, {})
+    splits = run["tasks"].get(task, {}).get("splits", {})
+    return splits.get(split, {}).get(protocol, {})
 
 
 def _cell(values: Sequence[float | None]) -> str:

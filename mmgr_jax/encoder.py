@@ -289,13 +289,13 @@ class Encoder:
         """Groups side by side of all rows, some rows at a time."""
         count, devices = len(next(iter(inputs.values()))), self._mesh.size
         size = -(-min(batch_size, max(count, 1)) // devices) * devices
-        found = []
+        chunks = []
         for first in range(0, max(count, 1), size):
             batch = {name: _filled(rows, first, size) for name, rows in inputs.items()}
             groups = encode(sharding.put_batch(batch, self._mesh))
-            rows = [np.asarray(of, np.float32) for of in groups.values()]
-            found.append(np.concatenate(rows, axis=1)[: max(count - first, 0)])
-        return np.concatenate(found)
+            rows = [np.asarray(group, np.float32) for group in groups.values()]
+            chunks.append(np.concatenate(rows, axis=1)[: max(count - first, 0)])
+        return np.concatenate(chunks)
 
     def _checked(self, tiles: np.ndarray) -> np.ndarray:
         tiles = np.asarray(tiles)
@@ -359,13 +359,13 @@ class Encoder:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of categories, and which of them the encoder knows."""
         count = len(self.about.categories)
-        found = np.full(len(names), -1, np.int64)
+        numbers = np.full(len(names), -1, np.int64)
         for place, name in enumerate(names):
             if isinstance(name, int | np.integer) and not isinstance(name, bool):
-                found[place] = name if 0 <= name < count else -1
+                numbers[place] = name if 0 <= name < count else -1
             else:
-                found[place] = self._number.get(str(name), -1)
-        known = found >= 0
+                numbers[place] = self._number.get(str(name), -1)
+        known = numbers >= 0
         if unknown == "refuse" and not known.all():
             name = names[int(np.argmin(known))]
             near = difflib.get_close_matches(str(name), self.about.categories, n=1)
@@ -375,7 +375,7 @@ class Encoder:
                 + f"; it has {count}, see about.categories. unknown='leave out' "
                 "leaves such POIs out."
             )
-        return found, known
+        return numbers, known
 
 
 def _model(about: About) -> mmgr.MMGR:

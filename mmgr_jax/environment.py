@@ -46,10 +46,10 @@ def refuse_unknown_flags() -> None:
         [sys.executable, "-c", _ASK], capture_output=True, text=True, check=False
     )
     if asked.returncode and "Traceback" not in asked.stderr:
-        said = (asked.stderr.strip().splitlines() or ["not understood"])[0]
-        said = (said.partition("] ")[2] or said).rstrip(".")
+        line = (asked.stderr.strip().splitlines() or ["not understood"])[0]
+        line = (line.partition("] ")[2] or line).rstrip(".")
         raise InputError(
-            f"the environment variable {_FLAGS} is {given!r}: {said}. Unset it, or "
+            f"the environment variable {_FLAGS} is {given!r}: {line}. Unset it, or "
             "give flags that this version of XLA knows."
         )
 
@@ -57,11 +57,11 @@ def refuse_unknown_flags() -> None:
 def _tell(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    said = endings.sentence(error)
+    sentence = endings.sentence(error)
     if isinstance(error, KeyboardInterrupt):
         print("interrupted; nothing was done.", file=sys.stderr)
-    elif said is None or os.environ.get("MMGR_TRACEBACK"):
+    elif sentence is None or os.environ.get("MMGR_TRACEBACK"):
         sys.__excepthook__(kind, error, trace)
-    if said is not None:
-        print(f"error: {said}", file=sys.stderr)
+    if sentence is not None:
+        print(f"error: {sentence}", file=sys.stderr)
     sys.exit(endings.status(error))

@@ -143,7 +143,7 @@ def check(config: ConfigDict) -> None:
     """
     if kind := kind_of(config):
         own = hints_of(kind)
-        read(kind, {name: of for name, of in config.items() if name in own}, "")
+        read(kind, {name: part for name, part in config.items() if name in own}, "")
     for name, part in config.items():
         if kind := kind_of(part):
             read(kind, part, name)
@@ -153,7 +153,7 @@ def _as_value(value: Any, hint: Any) -> Any:
     if isinstance(value, Section):
         return section(value)
     if isinstance(value, Mapping):
-        return ConfigDict({name: _as_value(of, Any) for name, of in value.items()})
+        return ConfigDict({name: _as_value(part, Any) for name, part in value.items()})
     kinds = _kinds(hint)
     if value is None:
         return placeholder(kinds[0] if len(kinds) == 1 else object)
@@ -168,7 +168,7 @@ def _kinds(hint: Any) -> tuple[type, ...]:
     if origin is typing.Literal:
         return tuple({type(value) for value in typing.get_args(hint)})
     if origin in (typing.Union, types.UnionType):
-        parts = (_kinds(of) for of in typing.get_args(hint) if of is not type(None))
+        parts = (_kinds(arg) for arg in typing.get_args(hint) if arg is not type(None))
         return tuple(dict.fromkeys(kind for kinds in parts for kind in kinds))
     if hint is Any:
         return (object,)

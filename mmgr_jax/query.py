@@ -71,7 +71,7 @@ class Ranking:
 def rank(
     config: ConfigDict,
     source: RecordSource,
-    said: Sequence[str],
+    queries: Sequence[str],
     *,
     by: str = "image",
     nearest: int = 5,
@@ -81,7 +81,7 @@ def rank(
     Args:
         config: The city's configuration; its checkpoint, or its workdir's, is read.
         source: The records.
-        said: The texts.
+        queries: The texts.
         by: A key of `KINDS`.
         nearest: Categories that a text may turn into.
 
@@ -108,7 +108,7 @@ def rank(
     size = typical_number_of_pois(source)
     sets = [
         as_pois(vector, table, number=size, nearest=nearest)
-        for vector in space.vectors(said)
+        for vector in space.vectors(queries)
     ]
     asked = _projections(encoder, sets)
     log.info("projections of %d regions (%s) ...", len(source), bundle)
@@ -120,14 +120,14 @@ def rank(
         edges=encoder.reads_edges,
     )[KINDS[by]].values
     names = source.manifest.categories
-    found = []
+    rankings = []
     for text, pois, row in zip(
-        said, sets, _unit(asked) @ _unit(regions).T, strict=True
+        queries, sets, _unit(asked) @ _unit(regions).T, strict=True
     ):
         order = np.argsort(-row, kind="stable")
-        told = tuple((names[index], int(count)) for index, count in pois)
-        found.append(Ranking(text, told, order, row[order]))
-    return found
+        counts = tuple((names[index], int(count)) for index, count in pois)
+        rankings.append(Ranking(text, counts, order, row[order]))
+    return rankings
 
 
 def as_pois(
@@ -188,7 +188,7 @@ def main_categories(
 
 def query(
     config: ConfigDict,
-    said: Sequence[str],
+    queries: Sequence[str],
     *,
     top: int,
     by: str = "image",
@@ -199,7 +199,7 @@ def query(
 
     Args:
         config: See `rank`.
-        said: The texts.
+        queries: The texts.
         top: Regions printed for each.
         by: See `rank`.
         nearest: See `rank`.
@@ -208,10 +208,10 @@ def query(
     Raises:
         InputError: See `rank`; or if an argument makes no sense.
     """
-    said = [text.strip() for text in said]
-    _refuse_senseless(said, top, nearest, out)
+    queries = [text.strip() for text in queries]
+    _refuse_senseless(queries, top, nearest, out)
     source = open_source(config)
-    rankings = rank(config, source, said, by=by, nearest=nearest)
+    rankings = rank(config, source, queries, by=by, nearest=nearest)
     regions = _regions(source)
     for ranking in rankings:
         asked = ", ".join(f"{name} x {count}" for name, count in ranking.asked)
@@ -306,9 +306,9 @@ def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 
 def _refuse_senseless(
-    said: Sequence[str], top: int, nearest: int, out: str | None
+    queries: Sequence[str], top: int, nearest: int, out: str | None
 ) -> None:
-    if not said or not all(said):
+    if not queries or not all(queries):
         raise InputError('--text is missing or empty: say --text="university campus".')
     for name, value in (("top", top), ("nearest", nearest)):
         if value < 1:
@@ -319,7 +319,7 @@ def _refuse_senseless(
 
 def main() -> None:
     """Entry point of `python -m mmgr_jax.query`."""
-    said = flags.DEFINE_multi_string("text", [], "What to look for; may be repeated.")
+    text = flags.DEFINE_multi_string("text", [], "What to look for; may be repeated.")
     top = flags.DEFINE_integer("top", 20, "Regions printed for each text.")
     by = flags.DEFINE_enum(
         "by", "image", list(KINDS), "Compare the text with regions' tiles or POIs."
@@ -330,7 +330,7 @@ def main() -> None:
     def command(config: ConfigDict) -> None:
         query(
             config,
-            said.value,
+            text.value,
             top=top.value,
             by=by.value,
             nearest=nearest.value,

@@ -84,7 +84,7 @@ def read_value(hint: Any, value: Any, key: str) -> Any:
     if any(map(_is_section, parts)):  # a section or None, or sections by name
         if typing.get_origin(hint) is Mapping:
             items = _items(value, key)
-            return {name: read(parts[1], of, join(key, name)) for name, of in items}
+            return {name: read(parts[1], raw, join(key, name)) for name, raw in items}
         return None if value is None else read(parts[0], value, key)
     plain = value.to_dict() if isinstance(value, ConfigDict) else value
     try:
@@ -139,7 +139,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 def _without_lists(value: Any) -> Any:
     """Sequences as tuples: JSON has lists in their place."""
     if isinstance(value, dict):
-        return {name: _without_lists(of) for name, of in value.items()}
+        return {name: _without_lists(part) for name, part in value.items()}
     return (
         tuple(map(_without_lists, value)) if isinstance(value, list | tuple) else value
     )
@@ -147,18 +147,18 @@ def _without_lists(value: Any) -> Any:
 
 def _sentence(errors: list[Any], value: Any, hint: Any, key: str) -> str:
     """What pydantic found, as this program says it."""
-    said = []
+    choices = []
     # Of elements that do not fit, too few are left as well: that says nothing.
-    for error in [of for of in errors if of["type"] != "too_short"]:
+    for error in [error for error in errors if error["type"] != "too_short"]:
         text = error.get("ctx", {}).get("expected") or error["msg"]
         if not text.startswith(("'", "Input should be ")):  # of a tuple's length
             text = str(hint).replace("typing.", "")
-        said.append(text.removeprefix("Input should be ").replace("valid ", ""))
-    if not said:
-        said.append("one or more")
+        choices.append(text.removeprefix("Input should be ").replace("valid ", ""))
+    if not choices:
+        choices.append("one or more")
     if type(None) in typing.get_args(hint):
-        said.append("None")
-    allowed = " or ".join(dict.fromkeys(said)).replace("a integer", "an integer")
+        choices.append("None")
+    allowed = " or ".join(dict.fromkeys(choices)).replace("a integer", "an integer")
     return f"config.{key}={value!r}; allowed: {allowed}."
 
 

@@ -24,8 +24,8 @@ def visible(text: str, keep: str = "") -> str:
         keep: Characters to leave, such as the ends of lines.
     """
 
-    def shown(found: re.Match[str]) -> str:
-        character = found.group()
+    def shown(match: re.Match[str]) -> str:
+        character = match.group()
         if character in keep:
             return character
         code = ord(character)

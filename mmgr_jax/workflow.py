@@ -52,8 +52,8 @@ def read_config(
                 target = target[part]
             target[name] = value
         except (KeyError, AttributeError, TypeError) as error:
-            said = str(error).strip("\"'").splitlines()[0]
-            raise InputError(f"config.{key}={value!r}: {said}") from error
+            reason = str(error).strip("\"'").splitlines()[0]
+            raise InputError(f"config.{key}={value!r}: {reason}") from error
     return config
 
 

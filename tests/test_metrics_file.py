@@ -94,7 +94,7 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
         path.unlink()
     with caplog.at_level("WARNING"):
         with metrics.MetricsWriter(
-            tmp_path, start_step=2, save_every=2, told=told
+            tmp_path, start_step=2, save_every=2, digest=told
         ) as writer:
             writer.write(3, {"loss": 0.125})
             last = writer.digest()
@@ -104,7 +104,7 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_kept_apart(
     told = "is missing" if how == "gone" else "has other rows than it had at step 2"
     assert (told in caplog.text) == (how != "not")
     caplog.clear()
-    with metrics.MetricsWriter(tmp_path, start_step=3, told=last):
+    with metrics.MetricsWriter(tmp_path, start_step=3, digest=last):
         assert "rows" not in caplog.text  # said once
 
 

@@ -71,7 +71,9 @@ def resample(
 
 def grey(planes: Planes) -> Float[Array, "*a"]:
     """Luma of each pixel."""
-    red, green, blue = (weight * of for weight, of in zip(LUMA, planes, strict=True))
+    red, green, blue = (
+        weight * plane for weight, plane in zip(LUMA, planes, strict=True)
+    )
     return red + green + blue
 
 

@@ -61,15 +61,15 @@ def _array(content: bytes) -> np.ndarray:
         )
     if kind.itemsize == 0:
         return np.zeros(shape, kind)
-    found = np.frombuffer(bytearray(body), kind)
-    _refuse_no_text(found)
-    return found.reshape(shape, order="F" if is_fortran else "C")
+    values = np.frombuffer(bytearray(body), kind)
+    _refuse_no_text(values)
+    return values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _refuse_no_text(found: np.ndarray) -> None:
+def _refuse_no_text(values: np.ndarray) -> None:
     """Python ends with an error of its own on characters that there are not."""
-    if found.dtype.kind == "U":
-        letters = found.view(found.dtype.byteorder.replace("|", "=") + "u4")
+    if values.dtype.kind == "U":
+        letters = values.view(values.dtype.byteorder.replace("|", "=") + "u4")
         if letters.size and letters.max() > _LAST_CHARACTER:
             raise ValueError("a text holds characters that there are not")
 

@@ -85,9 +85,9 @@ class Stamps:
         before = size_and_times(path)
         if known := self.remembered(name, before):
             return known
-        found = of_file(path)
-        self.remember(name, path, found, before)
-        return found
+        sha256 = of_file(path)
+        self.remember(name, path, sha256, before)
+        return sha256
 
     def remembered(self, name: str, now: list[int]) -> str | None:
         """The hash of a file whose `size_and_times` are these; None if not known."""
@@ -132,8 +132,8 @@ def relative(path: str | Path, folder: str | Path) -> str:
     return path
 
 
-def _settled(of: list[int]) -> bool:
+def _settled(stamp: list[int]) -> bool:
     """Whether a change from now on would show in the times."""
-    newest = max(of[1:])
+    newest = max(stamp[1:])
     coarse = newest % 1_000_000_000 == 0
     return time.time_ns() - newest > (_COARSE_NS if coarse else _FINE_NS)

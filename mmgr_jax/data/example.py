@@ -55,8 +55,8 @@ def _example_class() -> Any:
     # A pool of its own: TFDS puts messages of the same names into the common one.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(_file())
-    found = pool.FindMessageTypeByName("tensorflow.Example")
-    return message_factory.GetMessageClass(found)
+    descriptor = pool.FindMessageTypeByName("tensorflow.Example")
+    return message_factory.GetMessageClass(descriptor)
 
 
 Example = _example_class()

@@ -84,10 +84,10 @@ class FeatureFile:
 
         Columns of whole numbers by names of their own may well be counts.
         """
-        of = self.schema.field(self.features[0]).type
+        dtype = self.schema.field(self.features[0]).type
         if self.of_lists:
-            return pa.types.is_integer(of.value_type)
-        return self.features == ALPHAEARTH and pa.types.is_integer(of)
+            return pa.types.is_integer(dtype.value_type)
+        return self.features == ALPHAEARTH and pa.types.is_integer(dtype)
 
     @property
     def unused(self) -> list[str]:
@@ -191,11 +191,11 @@ def _open(where: str, file: Path) -> FeatureFile:
             return _open_csv(where, file)
         source = parquet.ParquetFile(file, page_checksum_verification=True)
         metadata = source.schema_arrow.metadata or {}
-        said, geo = (
+        about, geo = (
             _mapping(metadata.get(key, b"{}")) for key in (METADATA.encode(), b"geo")
         )
         places = frozenset({"geometry", "bbox", *geo.get("columns", {})})
-        return FeatureFile(where, file, source.schema_arrow, source, said, places)
+        return FeatureFile(where, file, source.schema_arrow, source, about, places)
 
 
 @contextlib.contextmanager
@@ -263,7 +263,7 @@ def _open_npz(where: str, file: Path) -> FeatureFile:
             "Wanted: region_id [n] and features [n m]."
         )
     ids, features = held["region_id"], held["features"]
-    said = _mapping(str(held["metadata"])) if "metadata" in held else {}
+    about = _mapping(str(held["metadata"])) if "metadata" in held else {}
     if ids.ndim != 1 or features.ndim != 2 or len(ids) != len(features):
         raise InputError(
             f"{where}: region_id has shape {ids.shape} and features {features.shape}; "
@@ -273,13 +273,13 @@ def _open_npz(where: str, file: Path) -> FeatureFile:
         pa.array(features.ravel()), features.shape[1]
     )
     rows = pa.table({"region_id": pa.array(ids), "features": vectors})
-    return FeatureFile(where, file, rows.schema, rows, said)
+    return FeatureFile(where, file, rows.schema, rows, about)
 
 
 def _mapping(text: str | bytes) -> dict[str, Any]:
     """What a file says of itself, as JSON; nothing where it says something else."""
-    found = json.loads(text)
-    return found if isinstance(found, dict) else {}
+    parsed = json.loads(text)
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _feature_columns(
@@ -325,24 +325,24 @@ def _feature_columns(
 def _asked_for(
     opened: FeatureFile, wanted: str, lists: Sequence[str], numbers: Sequence[str]
 ) -> tuple[str, ...]:
-    found = [wanted] if wanted in lists else fnmatch.filter(numbers, wanted)
-    if not found:
+    columns = [wanted] if wanted in lists else fnmatch.filter(numbers, wanted)
+    if not columns:
         raise InputError(
             f"{opened.where}: no column of numbers, or of lists of them, matches "
             f"{wanted!r}; there are: {listed([*lists, *numbers])}."
         )
-    return tuple(found)
+    return tuple(columns)
 
 
 def _is_named_after(column: str, label_names: Sequence[str]) -> bool:
     return any(column == name or column.startswith(f"{name}_") for name in label_names)
 
 
-def _is_list(of: pa.DataType) -> bool:
+def _is_list(dtype: pa.DataType) -> bool:
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(kind(of) for kind in kinds) and _is_number(of.value_type)
+    return any(kind(dtype) for kind in kinds) and _is_number(dtype.value_type)
 
 
-def _is_number(of: pa.DataType) -> bool:
+def _is_number(dtype: pa.DataType) -> bool:
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-    return any(kind(of) for kind in kinds)
+    return any(kind(dtype) for kind in kinds)

@@ -73,9 +73,9 @@ def read(
         total += len(batch_ids)
         rows = [row for row, region in enumerate(batch_ids) if region in row_of]
         if rows:
-            found = [batch_ids[row] for row in rows]
-            ids += found
-            parts.append(_values(opened, batch.take(pa.array(rows)), found))
+            present = [batch_ids[row] for row in rows]
+            ids += present
+            parts.append(_values(opened, batch.take(pa.array(rows)), present))
     seal.check()
     _check_regions(opened, ids, region_ids)
     _check_widths(opened, parts)
@@ -95,11 +95,11 @@ def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
         InputError: If the head of the file tells that `read` would fail.
     """
     opened = open_file(name, path, label_names)
-    said = [
+    values = [
         opened.metadata.get(key)
         for key in ("model", "package", "checkpoint", "licence", "license")
     ]
-    words = ", ".join(text for text in said if isinstance(text, str) and text)
+    words = ", ".join(text for text in values if isinstance(text, str) and text)
     columns = f"features of {opened.path.name} ({listed(opened.features)})"
     return f"{columns}: {words}" if words else columns
 

@@ -145,7 +145,7 @@ def read(
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = {row[_ID]: row for row in csv.DictReader(file)}
-        found = {
+        folds = {
             kind: np.array([int(rows[region][kind]) for region in region_ids])
             for kind in manifest.splits
         }
@@ -156,7 +156,7 @@ def read(
             f"({type(error).__name__}: {error}). Build the records again, or deal anew "
             "with another config.eval.seed."
         ) from error
-    for kind, fold in found.items():
+    for kind, fold in folds.items():
         num_folds = manifest.splits[kind].num_folds
         if fold.min() < 0 or fold.max() >= num_folds:
             raise InputError(
@@ -164,7 +164,7 @@ def read(
                 f"{schema.MANIFEST_FILE} says {num_folds} folds. Build the records "
                 "again."
             )
-    return found
+    return folds
 
 
 def _hashes(names: Sequence[str], seed: int) -> np.ndarray:

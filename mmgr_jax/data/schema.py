@@ -294,9 +294,9 @@ class Manifest:
             for name, value in fields.items():
                 if isinstance(value, list):
                     fields[name] = tuple(value)
-            found = cls(**fields)
-            _refuse_contradictions(path, found)
-            return found
+            manifest = cls(**fields)
+            _refuse_contradictions(path, manifest)
+            return manifest
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -336,8 +336,12 @@ class Manifest:
             path = Path(records_dir) / name
             if name not in beside and path.exists():
                 beside[name] = contents.of_file(path)
-        labels = {name: dataclasses.asdict(of) for name, of in self.labels.items()}
-        splits = {kind: dataclasses.asdict(of) for kind, of in self.splits.items()}
+        labels = {
+            name: dataclasses.asdict(label) for name, label in self.labels.items()
+        }
+        splits = {
+            kind: dataclasses.asdict(split) for kind, split in self.splits.items()
+        }
         layout = (self.crs, self.tile_size_px, self.tile_size_m, self.image_format)
         return {
             "inputs": self.inputs_sha256,
@@ -416,22 +420,22 @@ def shard_name(city: str, index: int, count: int) -> str:
     return f"{city}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
 
 
-def _refuse_contradictions(path: Path, found: Manifest) -> None:
+def _refuse_contradictions(path: Path, manifest: Manifest) -> None:
     """Raises InputError where fields say different things; hashes tell of no field."""
-    if files.safe_name(found.city) != found.city:
+    if files.safe_name(manifest.city) != manifest.city:
         raise InputError(
-            f"{path}: the city is called {found.city!r}, which cannot name the shards "
-            "of this folder. Do not trust records that say so; build them again."
+            f"{path}: the city is called {manifest.city!r}, which cannot name the "
+            "shards of this folder. Do not trust records that say so; build them again."
         )
     numbers = {
-        "num_regions": (found.num_regions, sum(found.shard_lengths)),
-        "shard_sha256": (len(found.shard_sha256), len(found.shard_lengths)),
-        "category_parents": (len(found.category_parents), len(found.categories)),
+        "num_regions": (manifest.num_regions, sum(manifest.shard_lengths)),
+        "shard_sha256": (len(manifest.shard_sha256), len(manifest.shard_lengths)),
+        "category_parents": (len(manifest.category_parents), len(manifest.categories)),
     }
-    for name, (said, counted) in numbers.items():
-        if said != counted:
+    for name, (declared, counted) in numbers.items():
+        if declared != counted:
             raise InputError(
-                f"{path}: {name} says {said} where the other fields say {counted}. Put "
-                "the file back as it was, or remove the folder and build the records "
-                "again with `python -m data_prep.build --config=...`."
+                f"{path}: {name} says {declared} where the other fields say {counted}. "
+                "Put the file back as it was, or remove the folder and build the "
+                "records again with `python -m data_prep.build --config=...`."
             )

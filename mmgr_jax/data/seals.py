@@ -46,12 +46,12 @@ def refuse_edited(path: Path, fields: Mapping[str, Any]) -> None:
         return
     content = content or {}
     sealed = {name: value for name, value in content.items() if name != "sha256"}
-    told = {name: value for name, value in fields.items() if name != _CONTENT}
+    others = {name: value for name, value in fields.items() if name != _CONTENT}
     hashes = sealed.get("fields", {})
     edited = [
         name
-        for name in sorted(told.keys() | hashes.keys())
-        if name not in told or contents.of_value(told[name]) != hashes.get(name)
+        for name in sorted(others.keys() | hashes.keys())
+        if name not in others or contents.of_value(others[name]) != hashes.get(name)
     ]
     if not content or (
         not edited and contents.of_value(sealed) != content.get("sha256")
@@ -132,5 +132,5 @@ class OfTable:
 
     def sha256(self, metadata: Mapping[str, Any]) -> str:
         """The hash of all rows, and of what is said of them."""
-        told = (dict(metadata), self._names.hexdigest(), self._values.hexdigest())
-        return contents.of_value(told)
+        parts = (dict(metadata), self._names.hexdigest(), self._values.hexdigest())
+        return contents.of_value(parts)

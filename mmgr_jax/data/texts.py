@@ -122,7 +122,7 @@ class TextSpace:
             raise ValueError(
                 f"mean has shape {self.mean.shape}, components {self.components.shape}"
             )
-        if not all(np.isfinite(of).all() for of in numbers):
+        if not all(np.isfinite(array).all() for array in numbers):
             raise ValueError("it holds numbers that are not finite")
 
     def to_bytes(self) -> bytes:
@@ -151,7 +151,7 @@ class TextSpace:
             )
         try:
             stored = arrays.load_npz(path)
-            found = cls(
+            space = cls(
                 model=str(stored["model"]),
                 folder=str(stored["folder"]),
                 version=str(stored["version"]),
@@ -160,8 +160,8 @@ class TextSpace:
                 components=stored["components"].astype(np.float64),
                 scale=float(stored["scale"]),
             )
-            found.refuse_misfit()
-            return found
+            space.refuse_misfit()
+            return space
         except (OSError, ValueError, KeyError, TypeError) as error:
             refusals.refuse_unreadable(path, error)
             raise InputError(f"{path}: cannot be read ({error}). {again}.") from error
@@ -179,9 +179,9 @@ def load(model: str, folder: str | None = None) -> SentenceEncoder:
     Raises:
         InputError: If the package is not installed, or the folder holds no model.
     """
-    found = problems(model, folder)
-    if found:
-        raise InputError(" ".join(found))
+    faults = problems(model, folder)
+    if faults:
+        raise InputError(" ".join(faults))
     try:
         embed = _wordllama() if model == "wordllama" else _sentence_transformers(folder)
     except ImportError as error:
@@ -199,23 +199,23 @@ def problems(model: str, folder: str | None) -> list[str]:
     if model not in MODELS:
         allowed = ", ".join(map(repr, MODELS))
         return [f"{key}.model is {model!r}; allowed: {allowed}."]
-    found = []
+    faults = []
     if not _is_installed(model):
-        found.append(
+        faults.append(
             f"{key}.model is {model!r}, which is not installed: `{MODELS[model]}`."
         )
     if model == "wordllama" and folder:
-        found.append(
+        faults.append(
             f"{key}.folder is {folder!r}, but 'wordllama' reads none; set it to None, "
             "or model to 'sentence-transformers'."
         )
     if model != "wordllama" and not (folder and Path(folder).is_dir()):
-        found.append(
+        faults.append(
             f"{key}.folder is {folder!r}, which is no folder; wanted: one with a model "
             "of sentence-transformers, saved there by its `save`. Nothing is "
             "downloaded."
         )
-    return found
+    return faults
 
 
 def _is_installed(model: str) -> bool:

@@ -132,11 +132,11 @@ def refuse_other_numbers() -> None:
         InputError: Naming the variable.
     """
     for name, ours in _NUMBERS.items():
-        found = getattr(jax.config, name)
-        if found != ours:
+        value = getattr(jax.config, name)
+        if value != ours:
             raise InputError(
                 f"the environment variable {name.upper()} makes JAX compute with "
-                f"{found!r} instead of {ours!r}: a run would be another one, and could "
+                f"{value!r} instead of {ours!r}: a run would be another one, and could "
                 "not go on elsewhere. Unset it; precision is set by config.model.dtype."
             )
 
@@ -163,20 +163,20 @@ def _refuse_others(folder: Path) -> None:
 
 def _cpu() -> str:
     """Tells CPUs apart that cannot run each other's programs."""
-    told = platform.machine()
+    traits = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-        told += next(k for k in lines if k.startswith(("flags", "Features")))
+        traits += next(k for k in lines if k.startswith(("flags", "Features")))
     except (OSError, StopIteration):  # not Linux
-        told += platform.processor()
-    return f"{platform.machine()}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+        traits += platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(traits.encode()).hexdigest()[:8]}"
 
 
 def _prune(folder: Path) -> None:
     """Removes the oldest files of a folder that has grown too large."""
-    found = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
-    size = sum(about.st_size for about, _ in found)
-    for about, path in sorted(found, key=lambda item: item[0].st_mtime):
+    programs = [(path.stat(), path) for path in folder.iterdir() if path.is_file()]
+    size = sum(about.st_size for about, _ in programs)
+    for about, path in sorted(programs, key=lambda item: item[0].st_mtime):
         if size <= _MAX_BYTES:
             return
         path.unlink(missing_ok=True)

@@ -54,8 +54,8 @@ def use_cpu_devices(count: int) -> None:
             f"config.cpu_devices={count}: give a whole number above 0, at most one "
             "device for each core."
         )
-    told = _DEVICE_COUNT in os.environ.get("XLA_FLAGS", "")
-    if count > 1 and not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    is_set = _DEVICE_COUNT in os.environ.get("XLA_FLAGS", "")
+    if count > 1 and not is_set and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", count)
 
 
@@ -128,8 +128,8 @@ def join_options(
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == 3:
         asked = settings.mode == "on"
-        told = settings.mode == "auto" and _tells_of_several(environment)
-        return {} if asked or told else None
+        detected = settings.mode == "auto" and _tells_of_several(environment)
+        return {} if asked or detected else None
     if settings.mode == "off":
         raise InputError(
             "config.distributed.mode='off', but config.distributed names other "
@@ -174,19 +174,19 @@ def barrier(name: str) -> None:
         client.wait_at_barrier(name, timeout_in_ms=_WEEK_MS)
 
 
-def judged(said: str, judge: Callable[[list[str]], str]) -> str:
+def judged(text: str, judge: Callable[[list[str]], str]) -> str:
     """What the first process makes of a text from each; every process is told.
 
     Args:
-        said: Of this process; all of them call at the same point of the program.
+        text: Of this process; all of them call at the same point of the program.
         judge: The texts in the order of the processes -> the verdict.
     """
     client = private.joined.client
     if client is None:
-        return judge([said])
+        return judge([text])
     place = f"judged {next(_NUMBERS)}"
     mine = private.joined.process_id
-    client.key_value_set(f"{place}/{mine}", f"={said}")
+    client.key_value_set(f"{place}/{mine}", f"={text}")
     if is_first():
         texts = [
             client.blocking_key_value_get(f"{place}/{process}", _WEEK_MS)[1:]
@@ -249,10 +249,12 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
             (folder / name).touch(exist_ok=False)
         return name
 
-    def judge(said: list[str]) -> str:
+    def judge(answers: list[str]) -> str:
         with contextlib.suppress(OSError):
             mark.unlink(missing_ok=True)
-        blind = [str(process) for process, told in enumerate(said) if told != "seen"]
+        blind = [
+            str(process) for process, answer in enumerate(answers) if answer != "seen"
+        ]
         if not blind:
             return ""
         return (
@@ -295,13 +297,13 @@ def _tells_of_several(environment: Mapping[str, str]) -> bool:
     return any(_count(name, environment.get(name, "1")) > 1 for name in counts)
 
 
-def _count(name: str, told: str) -> int:
-    if not told.strip().isdecimal():
+def _count(name: str, text: str) -> int:
+    if not text.strip().isdecimal():
         raise InputError(
-            f"the environment variable {name}={told!r} is no number of processes. "
+            f"the environment variable {name}={text!r} is no number of processes. "
             "Unset it, or train alone by --config.distributed.mode=off."
         )
-    return int(told)
+    return int(text)
 
 
 def _told_by_launcher(timeout_s: float | int) -> dict[str, Any]:

@@ -21,11 +21,11 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     Args:
         root: Where `proc` and `sys` are.
     """
-    found = []
-    told = _table(root / "proc/meminfo")
-    if "MemAvailable:" in told:
-        free = told["MemAvailable:"] + told.get("SwapFree:", 0)
-        found.append(free * 1024)
+    bounds = []
+    meminfo = _table(root / "proc/meminfo")
+    if "MemAvailable:" in meminfo:
+        free = meminfo["MemAvailable:"] + meminfo.get("SwapFree:", 0)
+        bounds.append(free * 1024)
     groups = root / "sys/fs/cgroup"
     for limit, used, cache in (
         ("memory.max", "memory.current", "inactive_file"),
@@ -38,8 +38,8 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         most, taken = _number(groups / limit), _number(groups / used)
         if most is not None and taken is not None:
             pages = _table((groups / limit).with_name("memory.stat"))
-            found.append(most - taken + pages.get(cache, 0))
-    return min(found, default=None)
+            bounds.append(most - taken + pages.get(cache, 0))
+    return min(bounds, default=None)
 
 
 def refuse_too_large(state: Any, params: Any) -> None:
@@ -64,9 +64,11 @@ def refuse_too_large(state: Any, params: Any) -> None:
     needed = sum(parts.values())
     if free is None or needed <= free:
         return
-    told = ", ".join(f"{of / _GIB:.1f} GiB for {name}" for name, of in parts.items())
+    shares = ", ".join(
+        f"{size / _GIB:.1f} GiB for {name}" for name, size in parts.items()
+    )
     raise InputError(
-        f"training needs more than {needed / _GIB:.1f} GiB of memory ({told}), and "
+        f"training needs more than {needed / _GIB:.1f} GiB of memory ({shares}), and "
         f"{max(free, 0) / _GIB:.1f} GiB are left here. End other programs, take a "
         "smaller config.model, config.cpu_devices=1 or config.mesh.fsdp, or a machine "
         "with more."
@@ -78,12 +80,12 @@ def refuse_program(compiled: jax.stages.Compiled) -> None:
 
     Counted is what XLA has laid out for it beside its arguments.
     """
-    found = compiled.memory_analysis()
+    analysis = compiled.memory_analysis()
     free = available_bytes()
-    if found is None or free is None or jax.default_backend() != "cpu":
+    if analysis is None or free is None or jax.default_backend() != "cpu":
         return
-    own = found.temp_size_in_bytes + found.output_size_in_bytes
-    needed = max(own - found.alias_size_in_bytes, 0) * jax.local_device_count()
+    own = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    needed = max(own - analysis.alias_size_in_bytes, 0) * jax.local_device_count()
     if needed > free:
         raise InputError(
             f"a step needs {needed / _GIB:.1f} GiB of memory beside what is held, and "

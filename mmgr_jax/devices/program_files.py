@@ -53,8 +53,8 @@ def seal_all() -> None:
     plain = compilation_cache.get_file_cache
 
     def sealed(path: str) -> tuple[CacheInterface, str] | None:
-        found = plain(path)
-        return found and (Sealed(found[0]), found[1])
+        cache = plain(path)
+        return cache and (Sealed(cache[0]), cache[1])
 
     compilation_cache.get_file_cache = sealed
 

@@ -74,7 +74,7 @@ def _gather(
     with _listening(host, port) as server, selectors.DefaultSelector() as ready:
         server.setblocking(False)
         ready.register(server, selectors.EVENT_READ)
-        told = time.monotonic()
+        logged_at = time.monotonic()
         while not (waiting.complete or waiting.fault) and time.monotonic() < end:
             for key, _ in ready.select(timeout=0.2):
                 if key.fileobj is server:
@@ -84,8 +84,8 @@ def _gather(
                         ready.register(caller, selectors.EVENT_READ, bytearray())
                 elif not waiting.heard(cast(socket.socket, key.fileobj), key.data):
                     ready.unregister(key.fileobj)
-            if time.monotonic() - told > TELL_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - logged_at > TELL_EVERY_S:
+                logged_at = time.monotonic()
                 log.info("waiting for %s at port %d ...", waiting.who(), port)
         fault = waiting.fault
         if not fault and waiting.missing:
@@ -119,7 +119,7 @@ class _Waiting:
         """Whether all are there now: who has hung up since is missing again."""
         if not self.missing:
             there = self._callers.items()
-            self._callers = {i: of for i, of in there if not _hung_up(of)}
+            self._callers = {i: caller for i, caller in there if not _hung_up(caller)}
         return not self.missing
 
     def who(self) -> str:
@@ -132,11 +132,11 @@ class _Waiting:
     def heard(self, caller: socket.socket, text: bytearray) -> bool:
         """Takes what a caller says; whether it may have more to say."""
         try:
-            said = caller.recv(_MOST_BYTES)
+            chunk = caller.recv(_MOST_BYTES)
         except OSError:
-            said = b""
-        text += said
-        if said and b"\n" not in text and len(text) < _MOST_BYTES:
+            chunk = b""
+        text += chunk
+        if chunk and b"\n" not in text and len(text) < _MOST_BYTES:
             return True
         self._take(caller, _report_of(bytes(text)))
         return False
@@ -176,11 +176,11 @@ class _Waiting:
 def _report_of(text: bytes) -> dict[str, Any] | None:
     """What a caller reported; None of anything else."""
     try:
-        found = files.from_json(text)
+        fields = files.from_json(text)
         whole = {
-            "greeting": str(found["greeting"])[:80],
-            "of": int(found["of"]),
-            "process": int(found["process"]),
+            "greeting": str(fields["greeting"])[:80],
+            "of": int(fields["of"]),
+            "process": int(fields["process"]),
         }
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -230,7 +230,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _report(
     host: str, port: int, report: dict[str, Any], end: float, timeout_s: float | int
 ) -> None:
-    told, why = time.monotonic(), "no answer"
+    logged_at, why = time.monotonic(), "no answer"
     while (left_s := end - time.monotonic()) > 0:
         try:
             with socket.create_connection((host, port), min(left_s, 10.0)) as server:
@@ -241,8 +241,8 @@ def _report(
                 return
         except (OSError, UnicodeError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error) or "no answer"
-        if time.monotonic() - told > TELL_EVERY_S:
-            told = time.monotonic()
+        if time.monotonic() - logged_at > TELL_EVERY_S:
+            logged_at = time.monotonic()
             log.info("waiting for process 0 at %s:%d (%s) ...", host, port, why)
         time.sleep(min(0.2, left_s))
     raise InputError(

@@ -45,9 +45,9 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
     count = len(devices) if data == -1 else data * fsdp
     if count not in fitting:
         several = f" in {len(processes)} processes" if len(processes) > 1 else ""
-        of = f", config.mesh.fsdp={fsdp}" if fsdp != 1 else ""
+        and_fsdp = f", config.mesh.fsdp={fsdp}" if fsdp != 1 else ""
         raise InputError(
-            f"config.mesh.data={data}{of}, but {len(devices)} devices are at hand"
+            f"config.mesh.data={data}{and_fsdp}, but {len(devices)} devices are at hand"
             f"{several}. " + _advice(fitting, fsdp, len(devices))
         )
     share = count // len(processes)
@@ -125,9 +125,9 @@ def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
 
     def of(path: Any, leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        found = [k for k, (pattern, _) in enumerate(rules) if re.search(pattern, name)]
-        met.update(found)
-        if not found or rules[found[0]][1] == "whole" or leaf.size < settings.min_size:
+        hits = [k for k, (pattern, _) in enumerate(rules) if re.search(pattern, name)]
+        met.update(hits)
+        if not hits or rules[hits[0]][1] == "whole" or leaf.size < settings.min_size:
             return replicated(mesh)
         count = mesh.shape["fsdp"]
         sides = [(size, k) for k, size in enumerate(leaf.shape) if size % count == 0]

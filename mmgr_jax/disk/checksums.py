@@ -31,31 +31,31 @@ def of(folder: Path, names: Sequence[str]) -> Sums:
     sizes = {name: (folder / name).stat().st_size for name in names}
     pieces = [(name, start) for name in names for start in _starts(sizes[name])]
     digests = _in_parallel(folder, pieces)
-    found: Sums = {name: {"bytes": size, "sha256": []} for name, size in sizes.items()}
+    sums: Sums = {name: {"bytes": size, "sha256": []} for name, size in sizes.items()}
     for (name, _), digest in zip(pieces, digests, strict=True):
-        found[name]["sha256"].append(digest)
-    return found
+        sums[name]["sha256"].append(digest)
+    return sums
 
 
-def differing(folder: Path, told: Mapping[str, Mapping[str, Any]]) -> str | None:
+def differing(folder: Path, written: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The first file that is not as told, and how; None where all are.
 
     Args:
         folder: Where they are.
-        told: As `of` gave it.
+        written: As `of` gave it.
 
     Raises:
         OSError: If a file that is there cannot be read.
     """
-    for name, about in told.items():
+    for name, about in written.items():
         try:
             size = (folder / name).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return f"{name} is missing"
         if size != about["bytes"]:
             return f"{name} has {size} bytes instead of {about['bytes']}"
-    now = of(folder, list(told))
-    for name, about in told.items():
+    now = of(folder, list(written))
+    for name, about in written.items():
         if now[name] != dict(about):
             return f"{name} holds other bytes than were written"
     return None
@@ -75,11 +75,11 @@ def _in_parallel(folder: Path, pieces: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _digest(path: Path, start: int) -> str:
-    found, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES))
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES))
     with path.open("rb", buffering=0) as file:
         file.seek(start)
         left = PIECE_BYTES
         while left and (count := file.readinto(buffer[: min(left, _BUFFER_BYTES)])):
-            found.update(buffer[:count])
+            digest.update(buffer[:count])
             left -= count
-    return found.hexdigest()
+    return digest.hexdigest()

@@ -48,8 +48,8 @@ def safe_name(name: str) -> str:
     shown = shown.lstrip(" .-").rstrip(" .")
     if name and shown == name:
         return name
-    told = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{shown or 'unnamed'}-{told}"
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{shown or 'unnamed'}-{digest}"
 
 
 @contextlib.contextmanager
@@ -133,10 +133,10 @@ def _remove_abandoned(path: Path) -> None:
     )
     with contextlib.suppress(OSError):
         for entry in os.scandir(path.parent):
-            found = left.fullmatch(entry.name)
-            if not found or not entry.is_file(follow_symlinks=False):
+            match = left.fullmatch(entry.name)
+            if not match or not entry.is_file(follow_symlinks=False):
                 continue
-            here = found[1] == host and not _lives(int(found[2]))
+            here = match[1] == host and not _lives(int(match[2]))
             age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
             if here or age_s > ABANDONED_S:
                 os.unlink(entry.path)

@@ -31,13 +31,13 @@ def real(path: str | Path) -> Path:
         InputError: If it is a link to nowhere.
     """
     path = Path(path).absolute()
-    found = path.resolve()
-    if path.is_symlink() and not found.parent.is_dir():
+    target = path.resolve()
+    if path.is_symlink() and not target.parent.is_dir():
         raise InputError(
-            f"{path}: is a link to {found}, and {found.parent} does not exist. Mount "
+            f"{path}: is a link to {target}, and {target.parent} does not exist. Mount "
             "its disk, or make the folder."
         )
-    return found
+    return target
 
 
 @contextlib.contextmanager

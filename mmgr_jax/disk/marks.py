@@ -41,12 +41,12 @@ def mark(folder: Path, kind: str, *, sums: bool = False) -> None:
         sums: Whether `verify` shall notice damage: the mark then holds checksums of
             every file, and lies safely on the disk when this returns.
     """
-    told: dict[str, Any] = {"format": FORMAT, "kind": kind, "made_by": __version__}
+    content: dict[str, Any] = {"format": FORMAT, "kind": kind, "made_by": __version__}
     if sums:
-        told["files"] = checksums.of(folder, _below(folder))
+        content["files"] = checksums.of(folder, _below(folder))
     else:
-        told["entries"] = sorted(_entries(folder))
-    text = json.dumps(told | {_OWN: _digest(told)}, indent=1, sort_keys=True)
+        content["entries"] = sorted(_entries(folder))
+    text = json.dumps(content | {_OWN: _digest(content)}, indent=1, sort_keys=True)
     with files.replacing(folder / MARK) as temporary:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text + "\n")
@@ -72,28 +72,28 @@ def mark_of(folder: Path) -> dict[str, Any] | None:
     except (OSError, MemoryError) as error:
         raise refusals.unreadable(path, error) from error
     try:
-        told = files.from_json(text)
-        own = told.pop(_OWN)
+        content = files.from_json(text)
+        own = content.pop(_OWN)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DamageError(f"{MARK} is torn") from error
-    if own != _digest(told):
+    if own != _digest(content):
         raise DamageError(f"{MARK} holds other bytes than were written")
-    if told["format"] != FORMAT:
+    if content["format"] != FORMAT:
         raise InputError(
-            f"{folder}: written in format {told['format']} by mmgr-jax "
-            f"{told['made_by']}; this version reads format {FORMAT}. Use that version, "
-            "or name another folder."
+            f"{folder}: written in format {content['format']} by mmgr-jax "
+            f"{content['made_by']}; this version reads format {FORMAT}. Use that "
+            "version, or name another folder."
         )
-    return told
+    return content
 
 
 def is_ours(folder: Path, kind: str) -> bool:
     """Whether an undamaged mark says that the folder is of this kind."""
     try:
-        told = mark_of(folder)
+        content = mark_of(folder)
     except DamageError:
         return False
-    return told is not None and told["kind"] == kind
+    return content is not None and content["kind"] == kind
 
 
 def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
@@ -112,32 +112,34 @@ def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
         DamageError: Naming the first file that is absent or other than written.
         InputError: If the folder is of another kind or version, or cannot be read.
     """
-    told = mark_of(folder)
-    if told is None:
+    content = mark_of(folder)
+    if content is None:
         return False
-    if told["kind"] != kind:
-        raise InputError(f"{folder}: holds {told['kind']}, not {kind}; name another.")
+    if content["kind"] != kind:
+        raise InputError(
+            f"{folder}: holds {content['kind']}, not {kind}; name another."
+        )
     wanted = {
         name: about
-        for name, about in told.get("files", {}).items()
+        for name, about in content.get("files", {}).items()
         if parts is None or "/" not in name or name.partition("/")[0] in parts
     }
     try:
-        found = checksums.differing(folder, wanted)
+        damage = checksums.differing(folder, wanted)
     except (OSError, MemoryError) as error:
         raise refusals.unreadable(folder, error) from error
-    if found:
-        raise DamageError(found)
-    return "files" in told
+    if damage:
+        raise DamageError(damage)
+    return "files" in content
 
 
 def own(folder: Path, kind: str, known: Known) -> set[str]:
     """Names of the entries of a folder that this program wrote; none if not ours."""
     if not is_ours(folder, kind):
         return set(known(folder))
-    told = mark_of(folder) or {}
-    names = {name.partition("/")[0] for name in told.get("files", ())}
-    return {*names, *told.get("entries", ()), MARK, *known(folder)}
+    content = mark_of(folder) or {}
+    names = {name.partition("/")[0] for name in content.get("files", ())}
+    return {*names, *content.get("entries", ()), MARK, *known(folder)}
 
 
 def refuse_unreadable(folder: Path) -> None:
@@ -177,5 +179,5 @@ def _below(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in walk(folder)]
 
 
-def _digest(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -85,10 +85,10 @@ def explained(place: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        found = _unwritable(place, error)
-        if found is None:
+        refusal = _unwritable(place, error)
+        if refusal is None:
             raise
-        raise found from error
+        raise refusal from error
 
 
 def _unwritable(place: Path, error: BaseException) -> InputError | None:

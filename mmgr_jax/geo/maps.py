@@ -276,5 +276,5 @@ def _save(figure: Figure, path: Path, title: str) -> None:
         text.set_parse_math(False)  # a dollar in a unit or name is a dollar
         text.set_text(visible(text.get_text(), keep="\n"))
     with files.replacing(path) as temporary:
-        told = {"Title": visible(title)}
-        figure.savefig(temporary, dpi=DPI, format="png", metadata=told)
+        metadata = {"Title": visible(title)}
+        figure.savefig(temporary, dpi=DPI, format="png", metadata=metadata)

@@ -120,15 +120,15 @@ def draw_footer(
     """
     if unlike is not None:
         hatched, look = unlike, UNLIKE
-        said = count = "unlike the training regions"
+        meaning = count = "unlike the training regions"
     else:
         assert known is not None
-        hatched, look, said, count = ~known, UNKNOWN, "no label", "without label"
+        hatched, look, meaning, count = ~known, UNKNOWN, "no label", "without label"
     right = _draw_scale_bar(paper, sheet, MARGIN, 0.2)
     right = _draw_north_arrow(paper, right + 0.75, 0.14)
     regions = f"{len(hatched):,} regions"
     if hatched.any():
-        _draw_hatch_key(paper, right + 0.35, 0.2, look, said)
+        _draw_hatch_key(paper, right + 0.35, 0.2, look, meaning)
         regions += f", {int(hatched.sum()):,} {count}"
     lines = [f"{crs_name(crs)}, {regions}"]
     if label.source and known is not None:
@@ -182,10 +182,10 @@ def _draw_north_arrow(paper: Axes, centre: float, bottom: float) -> float:
 
 
 def _draw_hatch_key(
-    paper: Axes, left: float, bottom: float, look: Mapping[str, Any], said: str
+    paper: Axes, left: float, bottom: float, look: Mapping[str, Any], meaning: str
 ) -> None:
     paper.add_patch(Rectangle((left, bottom), 0.25, 0.14, **look))
-    paper.text(left + 0.33, bottom, said, fontsize=TEXT_SIZE - 1)
+    paper.text(left + 0.33, bottom, meaning, fontsize=TEXT_SIZE - 1)
 
 
 def crs_name(crs: pyproj.CRS) -> str:

@@ -74,14 +74,14 @@ def _for_people(
     path: Path, columns: Mapping[str, Sequence[Any]]
 ) -> dict[str, list[Any]]:
     """The columns as a spreadsheet may open them; says how many cells that changed."""
-    told = {
+    safe = {
         name: [files.no_formula(v) if isinstance(v, str) else v for v in values]
         for name, values in columns.items()
     }
     changed = sum(
         cell != value
         for name, values in columns.items()
-        for cell, value in zip(told[name], values, strict=True)
+        for cell, value in zip(safe[name], values, strict=True)
     )
     if changed:
         log.warning(
@@ -90,7 +90,7 @@ def _for_people(
             path,
             changed,
         )
-    return told
+    return safe
 
 
 def _with_centres(

@@ -33,23 +33,23 @@ class Learning:
     decay: float = 1.0
 
     @classmethod
-    def parse(cls, said: object) -> Learning:
+    def parse(cls, value: object) -> Learning:
         """What `config.model.image_encoder.train` says.
 
         Raises:
             InputError: If it is none of `FORMS`.
         """
-        if said == "all":
+        if value == "all":
             return cls()
-        if said == "none":
+        if value == "none":
             return cls(last=0)
-        if match := re.fullmatch(r"last:([1-9]\d*)", str(said)):
+        if match := re.fullmatch(r"last:([1-9]\d*)", str(value)):
             return cls(last=int(match[1]))
-        match = re.fullmatch(r"decay:(0?\.\d+)", str(said))
+        match = re.fullmatch(r"decay:(0?\.\d+)", str(value))
         if match and float(match[1]) > 0:
             return cls(decay=float(match[1]))
         raise InputError(
-            f"config.model.image_encoder.train={said!r} is unknown; allowed: {FORMS}."
+            f"config.model.image_encoder.train={value!r} is unknown; allowed: {FORMS}."
         )
 
     @property
@@ -134,12 +134,12 @@ def depths(encoder: Tree) -> dict[str, int]:
     0, and a norm after them is the last.
     """
     blocks = sorted(filter(_is_block, encoder), key=_numbers)
-    found = {name: place + 1 for place, name in enumerate(blocks)}
+    layer_of = {name: place + 1 for place, name in enumerate(blocks)}
     last = len(blocks) + 1
     for name in encoder:
-        if name not in found:
-            found[name] = last if _is_behind(name) else 0
-    return found
+        if name not in layer_of:
+            layer_of[name] = last if _is_behind(name) else 0
+    return layer_of
 
 
 def _numbers(name: str) -> tuple[int, ...]:

@@ -93,7 +93,10 @@ class ResNet(nn.Module):
                 )(x, train and learns)
             maps[f"stage {stage + 1}"] = x
         if every_stage:
-            return {name: readout.mean_and_deviation(of) for name, of in maps.items()}
+            return {
+                name: readout.mean_and_deviation(values)
+                for name, values in maps.items()
+            }
         precise = jnp.promote_types(self.dtype, jnp.float32)
         return jnp.mean(x, axis=(1, 2), dtype=precise).astype(self.dtype)
 

@@ -120,9 +120,9 @@ def _unwrapped(torch: ModuleType, path: Path, content: Any) -> Mapping[str, Any]
     if is_state_dict(content):
         return content
     keys = list(content) if isinstance(content, Mapping) else []
-    found = [key for key in WRAPPERS if key in keys and is_state_dict(content[key])]
-    if len(found) == 1:
-        return content[found[0]]
+    wrappers = [key for key in WRAPPERS if key in keys and is_state_dict(content[key])]
+    if len(wrappers) == 1:
+        return content[wrappers[0]]
     seen = ", ".join(map(repr, keys)) or f"only a {type(content).__name__}"
     raise InputError(
         f"{path}: holds {seen} where a dict of tensors, or one under exactly one of "

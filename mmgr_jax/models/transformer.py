@@ -100,7 +100,7 @@ class Attention(nn.Module):
     def _bias(self, width: int) -> Float[Array, " f3"]:
         """The bias of queries and values, and none for keys."""
         zeros = nn.initializers.zeros
-        query, value = (self.param(f"{of}_bias", zeros, (width,)) for of in "qv")
+        query, value = (self.param(f"{name}_bias", zeros, (width,)) for name in "qv")
         return jnp.concatenate([query, jnp.zeros(width), value]).astype(self.dtype)
 
 

@@ -147,8 +147,8 @@ class ViT(nn.Module):
                 name=f"blocks_{number - 1}",
             )(x, rotation)
             if every_stage and number in self.read_layers:
-                found = readout.mean_and_deviation(x[:, first_patch:])
-                stages[f"layer {number}"] = found
+                moments = readout.mean_and_deviation(x[:, first_patch:])
+                stages[f"layer {number}"] = moments
         norm = layer_norm(epsilon=self.epsilon, dtype=self.dtype, name="norm")
         if not every_stage:
             return norm(x[:, 0])

@@ -81,10 +81,10 @@ def computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
     """How often each computation runs."""
-    found = defaultdict(int)
+    counts = defaultdict(int)
 
     def run(name: str, times: int) -> None:
-        found[name] += times
+        counts[name] += times
         for line in bodies.get(name, ()):
             called = _CALLED.findall(line)
             for branches in _BRANCHES.findall(line):
@@ -93,7 +93,7 @@ def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
                 run(inner, times * _trips(line, bodies))
 
     run(entry, 1)
-    return found
+    return counts
 
 
 def array_bytes(dtype: str, shape: str) -> int:
@@ -122,10 +122,10 @@ def _trips(line: str, bodies: dict[str, list[str]]) -> int:
 def _instructions(lines: Sequence[str]) -> Iterator[tuple[str, str, object]]:
     """(type of the result, operation, what it is a piece of) of each instruction."""
     for line in lines:
-        found = _INSTRUCTION.match(line)
-        if found:
+        match = _INSTRUCTION.match(line)
+        if match:
             piece_of = _PIECE_OF.search(line)
-            yield found[1], found[2], piece_of.groups() if piece_of else object()
+            yield match[1], match[2], piece_of.groups() if piece_of else object()
 
 
 def _payload_bytes(result: str, operation: str) -> int:

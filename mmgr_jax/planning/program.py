@@ -231,10 +231,10 @@ def refused(message: str, compile_s: float) -> Program:
         RuntimeError: If the message is about something else.
     """
     matches = [pattern.search(message) for pattern in _REFUSED]
-    found = next(filter(None, matches), None)
-    if not found:
+    match = next(filter(None, matches), None)
+    if not match:
         raise RuntimeError(message)
-    used, used_unit, limit, limit_unit = found.groups()
+    used, used_unit, limit, limit_unit = match.groups()
     return Program(
         compile_s=compile_s,
         argument_bytes=0,

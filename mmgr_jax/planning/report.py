@@ -22,12 +22,12 @@ def page(plan: Plan) -> str:
 
 def _run(plan: Plan) -> list[str]:
     records = plan.records
-    said = "assumed, since there are no records" if records.assumed else "from records"
+    basis = "assumed, since there are no records" if records.assumed else "from records"
     return [
         f"{plan.topology}: {plan.num_devices} x {plan.device_kind}, batches of "
         f"{plan.batch_size} regions ({plan.batch_size // plan.num_devices} a chip), "
         f"{plan.total_steps} steps",
-        f"  {said}: --num_regions={records.num_regions} --max_pois={records.max_pois} "
+        f"  {basis}: --num_regions={records.num_regions} --max_pois={records.max_pois} "
         f"--num_categories={records.num_categories}; tiles of {records.tile_size_px} "
         f"px, category vectors of {records.category_dim}",
     ]

@@ -67,7 +67,7 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
     bodies, entry = hlo.computations(text)
     times = hlo.rounds(bodies, entry)
     inside = set(_INSIDE.findall(text))
-    found = set()
+    shapes = set()
     for name, lines in bodies.items():
         if not times[name] or name in inside:
             continue
@@ -85,15 +85,15 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
                     and len(shape) >= 3
                     and shape[-1] >= 16
                 ):
-                    found.add(shape)
-    return sorted(found)
+                    shapes.add(shape)
+    return sorted(shapes)
 
 
 def _instruction_bytes(lines: list[str]) -> Iterator[int]:
     """Traffic of each instruction of a computation."""
-    found = [match.groups() for match in map(_INSTRUCTION.match, lines) if match]
-    types = {name: result for name, result, _, _ in found}
-    for _, result, operation, operands in found:
+    instructions = [match.groups() for match in map(_INSTRUCTION.match, lines) if match]
+    types = {name: result for name, result, _, _ in instructions}
+    for _, result, operation, operands in instructions:
         if operation in _COPIES:
             yield _copy_bytes(result, operation)
         elif operation not in _FREE and not operation.endswith("-done"):

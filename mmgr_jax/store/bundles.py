@@ -95,11 +95,11 @@ def as_before_marks(bundle: Path) -> Collection[str]:
 def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
     """Shapes and types of the arrays of some items, as far as the bundle has them."""
     with _read(bundle):
-        found = ocp.checkpointables_metadata(str(bundle)).metadata
+        shapes = ocp.checkpointables_metadata(str(bundle)).metadata
         for name in items:
-            if found.get(name) is None and (bundle / name).is_dir():
+            if shapes.get(name) is None and (bundle / name).is_dir():
                 raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
-        return found
+        return shapes
 
 
 def load(bundle: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,8 +180,8 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
     """
     try:
         text = (bundle / METADATA_FILE).read_bytes()
-        found = files.from_json(text)["custom_metadata"]
-        ours = {"config", "categories", "category_dim"} <= found.keys()
+        metadata = files.from_json(text)["custom_metadata"]
+        ours = {"config", "categories", "category_dim"} <= metadata.keys()
     except (FileNotFoundError, NotADirectoryError) as error:
         if (bundle / "model").is_dir() or not any(bundle.iterdir()):
             raise DamageError(f"{METADATA_FILE} is missing") from error
@@ -197,7 +197,7 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
             f"{bundle}: is no checkpoint of this program. Name another with "
             "--checkpoint=... or another --config.workdir, or move this one away."
         )
-    return found
+    return metadata
 
 
 @contextlib.contextmanager

@@ -296,16 +296,16 @@ def latest(path: str | Path) -> Path:
         if (path / "model").is_dir():
             return path
         folder = path / FOLDER if (path / FOLDER).is_dir() else path
-        found = _bundles(folder)
+        candidates = _bundles(folder)
     except OSError as error:
         raise refusals.unreadable(path, error) from error
-    if not found:
+    if not candidates:
         raise InputError(
             f"{path}: no checkpoint here. Train one with "
             "`python -m mmgr_jax.main --config=...`, or name another with "
             "--checkpoint=RUN_OR_CHECKPOINT_FOLDER."
         )
-    return max(found, key=lambda bundle: int(bundle.name))
+    return max(candidates, key=lambda bundle: int(bundle.name))
 
 
 @contextlib.contextmanager

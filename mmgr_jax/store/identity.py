@@ -118,11 +118,11 @@ def check_model(wanted: Mapping[str, Any], stored: Metadata, bundle: Path) -> No
     """
     if stored.parts:  # it fits where its arrays do
         return
-    found = differing({"model": stored.config["model"]}, {"model": wanted})
-    found = {key: pair for key, pair in found.items() if key not in _ARRAYS_FIT}
-    if found:
+    pairs = differing({"model": stored.config["model"]}, {"model": wanted})
+    pairs = {key: pair for key, pair in pairs.items() if key not in _ARRAYS_FIT}
+    if pairs:
         raise InputError(
-            f"{bundle}: a checkpoint of another model ({_told(found)}). Use "
+            f"{bundle}: a checkpoint of another model ({_told(pairs)}). Use "
             "the config it was trained with, or name another checkpoint or workdir."
         )
 
@@ -148,13 +148,13 @@ def check_restart(
     check_model(ours.config["model"], stored, bundle)
     if stored.parts:  # no run continues from it, which its arrays tell
         return
-    found = changes(ours, stored, weights_of)
-    refused = {key: pair for key, pair in found.items() if not _is_free(key, ours)}
+    pairs = changes(ours, stored, weights_of)
+    refused = {key: pair for key, pair in pairs.items() if not _is_free(key, ours)}
     if refused:
         why = ""
         if _LENGTH in refused:
-            told = _hangs_on_length(ours.config)
-            why = f" (with {told} the rate of every step hangs on {_LENGTH})"
+            setting = _hangs_on_length(ours.config)
+            why = f" (with {setting} the rate of every step hangs on {_LENGTH})"
         raise InputError(
             f"{bundle}: cannot go on from here: {_told(refused)}{why}. Give what it "
             "was trained with, or begin anew with another --config.workdir; "
@@ -172,21 +172,21 @@ def changes(
     Keys of the config as they are; `records.<part>` for parts of the records. What a
     checkpoint of before does not say does not differ.
     """
-    found = differing(sections(stored.config), sections(ours.config))
+    pairs = differing(sections(stored.config), sections(ours.config))
     for key in BY_CONTENT:
-        if key in found and _same_content(key, found[key], ours, stored, weights_of):
-            del found[key]
+        if key in pairs and _same_content(key, pairs[key], ours, stored, weights_of):
+            del pairs[key]
     theirs, now = stored.identity, ours.identity
-    if _LENGTH in found and theirs.get("total_steps") == now.get("total_steps"):
-        del found[_LENGTH]  # in other words
+    if _LENGTH in pairs and theirs.get("total_steps") == now.get("total_steps"):
+        del pairs[_LENGTH]  # in other words
     if theirs and theirs.get("table") != now.get("table"):
-        found["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
-    told = theirs.get("records", {}), now.get("records", {})
-    if told[0] and told[1]:
-        found |= parts_apart(*told)
+        pairs["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
+    records = theirs.get("records", {}), now.get("records", {})
+    if records[0] and records[1]:
+        pairs |= parts_apart(*records)
     if stored.categories != ours.categories:
-        found["records.categories"] = _first_other(stored.categories, ours.categories)
-    return found
+        pairs["records.categories"] = _first_other(stored.categories, ours.categories)
+    return pairs
 
 
 def continued(
@@ -212,7 +212,7 @@ def continued(
     Returns:
         The metadata, and the changes.
     """
-    found = {} if stored is None else changes(ours, stored, weights_of)
+    pairs = {} if stored is None else changes(ours, stored, weights_of)
     now = {
         "version": __version__,
         "devices": jax.device_count(),
@@ -221,17 +221,17 @@ def continued(
     before = list(stored.history) if stored else []
     last = before[-1] if before else {}
     same = stored is not None and all(last.get(key) == now[key] for key in now)
-    if not (same and not found):
-        told = {key: list(pair) for key, pair in found.items()}
-        before.append({"step": step, **now, "changes": told})
+    if not (same and not pairs):
+        changed = {key: list(pair) for key, pair in pairs.items()}
+        before.append({"step": step, **now, "changes": changed})
     if stored:
         began_with = stored.identity.get("began_with")
     identity = {**ours.identity, "began_with": began_with}
     rows = stored.rows if stored else ""
-    told = dataclasses.replace(
+    metadata = dataclasses.replace(
         ours, identity=identity, history=tuple(before), rows=rows
     )
-    return told, found
+    return metadata, pairs
 
 
 def sections(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,18 +251,18 @@ def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences
 
 def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differences:
     """Parts of records that differ; shards count where one side has no `inputs`."""
-    found = {
+    pairs = {
         f"records.{part}": (theirs.get(part, "")[:12], ours.get(part, "")[:12])
         for part in ours
         if theirs.get(part) != ours.get(part)
     }
     if theirs.get("inputs") and ours.get("inputs"):
         same = theirs["inputs"] == ours["inputs"]
-        if same or "records.inputs" in found:
-            found.pop("records.regions", None)  # said by inputs, or labels alone
+        if same or "records.inputs" in pairs:
+            pairs.pop("records.regions", None)  # said by inputs, or labels alone
     else:
-        found.pop("records.inputs", None)
-    return found
+        pairs.pop("records.inputs", None)
+    return pairs
 
 
 def _is_free(key: str, ours: Metadata) -> bool:
@@ -302,28 +302,28 @@ def _same_content(
 def _first_other(theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str]:
     """The first category that is another, on both sides, with its number."""
     for index in range(max(len(theirs), len(ours))):
-        pair = [of[index] if index < len(of) else "none" for of in (theirs, ours)]
+        pair = [side[index] if index < len(side) else "none" for side in (theirs, ours)]
         if pair[0] != pair[1]:
             return f"{pair[0]} as number {index}", f"{pair[1]} as number {index}"
     raise AssertionError("the lists are the same")
 
 
-def _told(found: Differences) -> str:
-    told = []
-    for key, (before, now) in list(found.items())[:_NAMED]:
+def _told(pairs: Differences) -> str:
+    lines = []
+    for key, (before, now) in list(pairs.items())[:_NAMED]:
         why = SEEN.get(key.removeprefix("records.")) if "records." in key else None
-        said = f"{key}: {before!r} in the checkpoint, {now!r} here"
-        told.append(f"{said} ({why})" if why else said)
-    more = len(found) - _NAMED
-    return "; ".join(told) + (f"; and {more} more" if more > 0 else "")
+        line = f"{key}: {before!r} in the checkpoint, {now!r} here"
+        lines.append(f"{line} ({why})" if why else line)
+    more = len(pairs) - _NAMED
+    return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key -> value, as JSON brings it back."""
-    found = {}
+    leaves = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{key}."))
+            leaves.update(flat(value, f"{prefix}{key}."))
         else:
-            found[prefix + key] = json.loads(json.dumps(value))
-    return found
+            leaves[prefix + key] = json.loads(json.dumps(value))
+    return leaves

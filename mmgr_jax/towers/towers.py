@@ -100,10 +100,10 @@ class Tower:
         if distributed.is_first() and load(path, len(self.source)) is None:
             self._make(variables, path, about)
         distributed.barrier("tower")
-        found = load(path, len(self.source))
-        assert found is not None, path
-        log.info("features of the locked tower: %s, %s", path, found.shape)
-        return found
+        features = load(path, len(self.source))
+        assert features is not None, path
+        log.info("features of the locked tower: %s, %s", path, features.shape)
+        return features
 
     def found(self, variables: Tree) -> Kept | None:
         """The same where they are at hand; None where the tower must look first."""
@@ -118,7 +118,7 @@ class Tower:
     def about(self, variables: Tree) -> dict[str, Any]:
         """What decides the features."""
         encoder, records = self.model.image_encoder, self.source.identity
-        said = {
+        about = {
             "version": __version__,
             "weights": arrays.hash_of(variables),
             "records": records["inputs"] or records["regions"],
@@ -134,9 +134,9 @@ class Tower:
             "kept_views": self.kept_views,
         }
         if self.kept_views:
-            said["augment"] = dataclasses.asdict(self.augment)
-            said["key"] = jax.random.key_data(self.key).tolist()
-        return json.loads(json.dumps(said))
+            about["augment"] = dataclasses.asdict(self.augment)
+            about["key"] = jax.random.key_data(self.key).tolist()
+        return json.loads(json.dumps(about))
 
     def path(self, about: Mapping[str, Any]) -> Path:
         """The file of features made so."""
@@ -144,22 +144,22 @@ class Tower:
 
     def _make(self, variables: Tree, path: Path, about: Mapping[str, Any]) -> None:
         """Writes the file; it has its name when all of it is there."""
-        kept, start, told = None, time.perf_counter(), time.perf_counter()
+        kept, start, logged_at = None, time.perf_counter(), time.perf_counter()
         total = len(self.source)
         log.info("features of the locked tower, of %d regions, kept in %s ...",
                  total, path)  # fmt: skip
         with files.replacing(path) as partial:
-            for index, found in self._encoded(variables):
+            for index, features in self._encoded(variables):
                 if kept is None:
-                    shape = (total, *found.shape[1:])
+                    shape = (total, *features.shape[1:])
                     kept = np.lib.format.open_memmap(
                         partial, "w+", dtype=np.float32, shape=shape
                     )
-                _check_finite(found, index, self.source)
-                kept[index] = found
+                _check_finite(features, index, self.source)
+                kept[index] = features
                 now, done = time.perf_counter(), int(index[-1]) + 1
-                if now - told >= _EVERY_S:
-                    told = now
+                if now - logged_at >= _EVERY_S:
+                    logged_at = now
                     log.info(
                         "  %d of %d regions, about %s left",
                         done,
@@ -169,8 +169,8 @@ class Tower:
             assert kept is not None  # records hold a region at least
             kept.flush()
             del kept
-            told = {**about, "sha256": contents.of_file(partial)}
-            written = json.dumps(told, indent=2, sort_keys=True)
+            sealed = {**about, "sha256": contents.of_file(partial)}
+            written = json.dumps(sealed, indent=2, sort_keys=True)
             files.write_text(path.with_suffix(".json"), written + "\n")
 
     def _encoded(self, variables: Tree) -> Any:
@@ -186,9 +186,9 @@ class Tower:
         ):
             present, index = batch["example_mask"], batch["region_index"]
             given = (batch["image"], index.astype(np.int32))
-            own = [jax.make_array_from_process_local_data(rows, of) for of in given]
-            found = encode(variables, *own)
-            yield index[present], np.asarray(found)[present]
+            own = [jax.make_array_from_process_local_data(rows, part) for part in given]
+            features = encode(variables, *own)
+            yield index[present], np.asarray(features)[present]
 
     def _encode(
         self, variables: Tree, image: jax.Array, region: jax.Array
@@ -211,8 +211,8 @@ class Tower:
                 for pair in range(-(-self.kept_views // VIEWS))
             ]
             views = jnp.concatenate(pairs)[: self.kept_views]
-        found = jax.lax.map(lambda view: encoder.apply(variables, view, False), views)
-        return jnp.moveaxis(found, 0, 1).astype(jnp.float32)
+        encoded = jax.lax.map(lambda view: encoder.apply(variables, view, False), views)
+        return jnp.moveaxis(encoded, 0, 1).astype(jnp.float32)
 
 
 def load(path: Path, num_regions: int) -> Kept | None:
@@ -224,9 +224,9 @@ def load(path: Path, num_regions: int) -> Kept | None:
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
-        told = files.from_json(path.with_suffix(".json").read_bytes())
-        sha256 = told.pop("sha256")
-        if _name(told) != path.stem:
+        about = files.from_json(path.with_suffix(".json").read_bytes())
+        sha256 = about.pop("sha256")
+        if _name(about) != path.stem:
             raise ValueError("features of another tower or other records")
         with contents.stamps(path.parent) as stamps:
             if sha256 != stamps.sha256(path.name, path):
@@ -275,8 +275,8 @@ def _name(about: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_finite(found: np.ndarray, index: np.ndarray, source: RecordSource) -> None:
-    broken = index[~np.isfinite(found).all(axis=(1, 2))]
+def _check_finite(values: np.ndarray, index: np.ndarray, source: RecordSource) -> None:
+    broken = index[~np.isfinite(values).all(axis=(1, 2))]
     if len(broken):
         region = source[int(broken[0])]["region_id"]
         raise InputError(

@@ -27,8 +27,8 @@ def agree(config: Mapping[str, Any]) -> None:
         InputError: In every process, naming the first other process and what differs.
     """
     sections = {name: config[name] for name in (*identity.TRAINING, *_SHARED)}
-    said = identity.flat(sections) | {"version": __version__}
-    _ask({key: value for key, value in said.items() if key not in _OWN})
+    settings = identity.flat(sections) | {"version": __version__}
+    _ask({key: value for key, value in settings.items() if key not in _OWN})
 
 
 def agree_on_records(records: Mapping[str, str]) -> None:
@@ -43,24 +43,25 @@ def agree_on_records(records: Mapping[str, str]) -> None:
     _ask({f"records.{part}": records[part] for part in identity.SEEN})
 
 
-def _ask(said: Mapping[str, Any]) -> None:
-    if verdict := distributed.judged(json.dumps(said), _judge):
+def _ask(settings: Mapping[str, Any]) -> None:
+    if verdict := distributed.judged(json.dumps(settings), _judge):
         raise InputError(verdict)
 
 
-def _judge(said: Sequence[str]) -> str:
+def _judge(texts: Sequence[str]) -> str:
     """What the first process says to all: "" where all said the same."""
-    for process, text in enumerate(said):
-        if text != said[0]:
-            pair = json.loads(said[0]), json.loads(text)
-            told = [
+    for process, text in enumerate(texts):
+        if text != texts[0]:
+            pair = json.loads(texts[0]), json.loads(text)
+            differences = [
                 f"{key}: {pair[0].get(key)!r} in process 0, {pair[1].get(key)!r} in "
                 f"process {process}"
                 for key in sorted(pair[0].keys() | pair[1].keys())
                 if pair[0].get(key) != pair[1].get(key)
             ]
             return (
-                f"the processes were given different things ({'; '.join(told)}). Start "
-                "all of them with the same program, config and records."
+                f"the processes were given different things "
+                f"({'; '.join(differences)}). Start all of them with the same program, "
+                "config and records."
             )
     return ""

@@ -163,7 +163,7 @@ def _loop(
             run.workdir,
             start_step=start,
             save_every=run.save_every,
-            told=run.metadata.rows,
+            digest=run.metadata.rows,
             mute=not distributed.is_first(),
         ) as writer,
         _Stop() as stop,

@@ -103,7 +103,7 @@ class MetricsWriter:
         *,
         start_step: int,
         save_every: int = 1,
-        told: str = "",
+        digest: str = "",
         mute: bool = False,
     ) -> None:
         """Opens the files of a run.
@@ -115,7 +115,7 @@ class MetricsWriter:
             save_every: Steps between checkpoints. A file that tells of more steps than
                 a kill can cost, or holds lines of another program, is kept under
                 another name.
-            told: What `digest` was at `start_step`; "" where nobody knows. Rows that
+            digest: What `digest` was at `start_step`; "" where nobody knows. Rows that
                 are others now were edited or damaged, or are of another run: the file
                 is kept under another name, and a new one begins.
             mute: Write nothing, as where another process writes.
@@ -138,7 +138,7 @@ class MetricsWriter:
         self._digest = hashlib.sha256()
         text = "".join(map(_line, kept))
         self._digest.update(text.encode())
-        if told and told != self.digest():
+        if digest and digest != self.digest():
             _keep(path, f"other rows than it had at step {start_step}")
             self._digest, text = hashlib.sha256(), ""
         files.write_text(path, text)
@@ -188,17 +188,17 @@ def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
         f"(image-POI {values['loss_inter']:.4f}, "
         f"image-image {values['loss_intra']:.4f})"
     )
-    told = [f"data wait {100 * values['data_wait_share']:.1f} %"]
+    rates = [f"data wait {100 * values['data_wait_share']:.1f} %"]
     if "eta_s" in values:
-        told.insert(0, f"{values['regions_per_s']:.0f} regions/s")
-        told.append(f"{duration(values['eta_s'])} left")
+        rates.insert(0, f"{values['regions_per_s']:.0f} regions/s")
+        rates.append(f"{duration(values['eta_s'])} left")
     scores = [
         f"{name.removeprefix(VALIDATION).replace('_', ' ')} {value:.3f}"
         for name, value in values.items()
         if name.startswith(VALIDATION)
     ]
     looked = f"  validation: {', '.join(scores)}" if scores else ""
-    return f"{line}  {', '.join(told)}{looked}"
+    return f"{line}  {', '.join(rates)}{looked}"
 
 
 def _line(row: Mapping[str, Any]) -> str:

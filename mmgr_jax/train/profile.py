@@ -81,8 +81,8 @@ def parse(steps: str) -> tuple[int, int]:
     Raises:
         InputError: If it is something else.
     """
-    found = re.fullmatch(r"(\d+)(?::(\d+))?", steps)
-    first, last = (int(k or found[1]) for k in found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", steps)
+    first, last = (int(k or match[1]) for k in match.groups()) if match else (0, 0)
     if not 1 <= first <= last:
         raise InputError(
             f"config.profile={steps!r}: give the first and the last step to record, "
