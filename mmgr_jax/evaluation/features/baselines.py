@@ -101,7 +101,7 @@ def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
     Raises:
         InputError: If the places that one needs are unknown.
     """
-    found = {}
+    features = {}
     for name in names:
         baseline = BASELINES[name]
         if baseline.needs == "place" and inputs.centre_m is None:
@@ -111,10 +111,10 @@ def features_of(names: Sequence[str], inputs: Inputs) -> dict[str, Features]:
                 "with a CRS."
             )
         if baseline.parts:
-            found[name] = beside([*features_of(baseline.parts, inputs).values()])
+            features[name] = beside([*features_of(baseline.parts, inputs).values()])
         elif baseline.features is not None:
-            found[name] = baseline.features(inputs)
-    return found
+            features[name] = baseline.features(inputs)
+    return features
 
 
 def _centres_m(inputs: Inputs) -> Float[np.ndarray, "r 2"]:
