@@ -76,7 +76,7 @@ def compare(
     parts = [feature_sets.gather(config, shared, encoders, city) for city in cities]
     methods = cities_lib.joined([part.methods for part in parts])
     labels = cities_lib.shared_labels([_labelled(city) for city in cities])
-    found = tasks.evaluate(
+    evaluated = tasks.evaluate(
         methods,
         labels,
         {"city": by_city([split.fold for split in splits])},
@@ -89,10 +89,10 @@ def compare(
     carried = [m for name in encoders for m in methods if m.startswith(f"{name} ")]
     section = {
         "names": [source.manifest.city for source in sources],
-        **report_json.report_json(found, references=references),
-        "transfer": _transfer(shared, found, carried, methods, labels, splits),
+        **report_json.report_json(evaluated, references=references),
+        "transfer": _transfer(shared, evaluated, carried, methods, labels, splits),
     }
-    return section, report.table(found, references=references)
+    return section, report.table(evaluated, references=references)
 
 
 def _tell_of_shared_regions(cities: Sequence[EvaluatedCity]) -> None:
@@ -120,7 +120,7 @@ def _shared_baselines(
 
 def _labelled(city: EvaluatedCity) -> cities_lib.Labels:
     known = city.source.manifest.labels
-    return {name: (known[name], of) for name, of in city.regions.labels.items()}
+    return {name: (known[name], values) for name, values in city.regions.labels.items()}
 
 
 def _certainty(
@@ -147,7 +147,7 @@ def _certainty(
 
 def _transfer(
     eval_settings: EvalSettings,
-    found: Report,
+    evaluated: Report,
     carried: Sequence[str],
     methods: Mapping[str, jobs.Method],
     labels: cities_lib.Labels,
@@ -163,9 +163,11 @@ def _transfer(
         methods, (protocol,), eval_settings.strengths, seed=eval_settings.seed
     )
     checked = {
-        name: targets.check(name, *labels[name], len(city)) for name in found.tasks
+        name: targets.check(name, *labels[name], len(city)) for name in evaluated.tasks
     }
-    cells = {name: _cells(splits, city, of.known) for name, of in checked.items()}
+    cells = {
+        name: _cells(splits, city, target.known) for name, target in checked.items()
+    }
     fitted = job.fits(
         [
             jobs.Call(protocol, method, target, cells[name])
@@ -185,7 +187,7 @@ def _transfer(
                         judge.measure(
                             within if a == b else fits.prediction[a],
                             (city == b) & target.known,
-                        )[found.tasks[name].headline]
+                        )[evaluated.tasks[name].headline]
                     )
                     for b in range(len(splits))
                 ]

@@ -50,15 +50,15 @@ def shared_labels(cities: Sequence[Labels]) -> Labels:
     """
     shared = {}
     for name in dict.fromkeys(name for city in cities for name in city):
-        found = [city[name] for city in cities if name in city]
-        differing = _differing([label for label, _ in found])
+        labelled = [city[name] for city in cities if name in city]
+        differing = _differing([label for label, _ in labelled])
         if differing:
             log.warning("cities: label %s is left out: %s", name, differing)
-        elif len(found) < len(cities):
+        elif len(labelled) < len(cities):
             log.info("cities: label %s is not in all, left out", name)
         else:
-            joined_values = np.concatenate([values for _, values in found])
-            shared[name] = (found[0][0], joined_values)
+            joined_values = np.concatenate([values for _, values in labelled])
+            shared[name] = (labelled[0][0], joined_values)
     if not shared:
         raise InputError(
             "config.eval.other_records: no label has the same name, kind, unit and "
@@ -83,7 +83,7 @@ def joined(
 def _differing(labels: Sequence[Label]) -> str:
     """What one name means in several cities, where it is not one thing; else ""."""
     for field in ("kind", "unit", "classes"):
-        said = list(dict.fromkeys(getattr(label, field) for label in labels))
-        if len(said) > 1:
-            return f"its {field} is {' here and '.join(map(repr, said))} there"
+        meanings = list(dict.fromkeys(getattr(label, field) for label in labels))
+        if len(meanings) > 1:
+            return f"its {field} is {' here and '.join(map(repr, meanings))} there"
     return ""

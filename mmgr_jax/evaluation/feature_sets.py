@@ -124,7 +124,7 @@ def encoders(
     Raises:
         InputError: If a checkpoint is missing or does not fit the records.
     """
-    found = {MAIN: inference.load_encoder(config, bundle, source)}
+    loaded = {MAIN: inference.load_encoder(config, bundle, source)}
     beside = dict(eval_settings.checkpoints)
     if eval_settings.imported:
         beside[IMPORTED] = eval_settings.imported
@@ -135,10 +135,10 @@ def encoders(
             )
         with checkpoint.held(path) as other:
             own = inference.as_trained(config, other)
-            found[name] = inference.load_encoder(own, other, source)
+            loaded[name] = inference.load_encoder(own, other, source)
     if "random encoder" in eval_settings.baselines:
-        found[RANDOM] = inference.random_encoder(config, source)
-    return found
+        loaded[RANDOM] = inference.random_encoder(config, source)
+    return loaded
 
 
 def gather(
@@ -258,7 +258,9 @@ def measure_health(
     sets: FeatureSets, num_pois: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Encoder -> rank, uniformity, alignment and shared neighbours; see `health`."""
-    return {name: _health(of, num_pois > 0) for name, of in sets.encoded.items()}
+    return {
+        name: _health(encoded, num_pois > 0) for name, encoded in sets.encoded.items()
+    }
 
 
 def measure_retrieval(
@@ -266,30 +268,36 @@ def measure_retrieval(
 ) -> dict[str, retrieval.Retrieval]:
     """Retrieval both ways by the projections of every trained encoder."""
     there = num_pois > 0
-    found = {}
-    for name, of in sets.encoded.items():
+    by_direction = {}
+    for name, encoded in sets.encoded.items():
         if name == RANDOM or not there.any():
             continue
         both = retrieval.both_ways(
-            of["image_projection"].values[there], of["poi_projection"].values[there]
+            encoded["image_projection"].values[there],
+            encoded["poi_projection"].values[there],
         )
-        found |= {f"{name}: {direction}": result for direction, result in both.items()}
-    return found
+        by_direction |= {
+            f"{name}: {direction}": result for direction, result in both.items()
+        }
+    return by_direction
 
 
-def _health(of: Extracted, there: np.ndarray) -> dict[str, float]:
+def _health(encoded: Extracted, there: np.ndarray) -> dict[str, float]:
     values = {
-        "effective_rank": health.effective_rank(of["image"].values),
-        "constant_share": health.constant_share(of["image"].values),
-        "uniformity": health.uniformity(of["image_projection"].values),
+        "effective_rank": health.effective_rank(encoded["image"].values),
+        "constant_share": health.constant_share(encoded["image"].values),
+        "uniformity": health.uniformity(encoded["image_projection"].values),
     }
     if there.sum() > 2:
         values["alignment"] = health.alignment(
-            of["image_projection"].values[there], of["poi_projection"].values[there]
+            encoded["image_projection"].values[there],
+            encoded["poi_projection"].values[there],
         )
         count = min(10, int(there.sum()) - 2)
         overlap = health.neighbour_overlap(
-            of["image"].values[there], of["poi"].values[there], num_neighbours=count
+            encoded["image"].values[there],
+            encoded["poi"].values[there],
+            num_neighbours=count,
         )
         values["neighbour_overlap"] = overlap.share
         values["overlap_by_chance"] = overlap.by_chance

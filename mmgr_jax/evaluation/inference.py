@@ -98,8 +98,8 @@ def load_encoder(
             init(), bundle, categories=source.manifest.categories, parts=()
         )
         adapted = "image_head" in metadata.parts
-        found = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
-        return dataclasses.replace(found, parts=metadata.parts)
+        encoder = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
+        return dataclasses.replace(encoder, parts=metadata.parts)
     identity.check_model(config.model.to_dict(), metadata, bundle)
     if metadata.categories != source.manifest.categories:
         raise InputError(

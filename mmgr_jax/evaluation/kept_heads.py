@@ -105,12 +105,12 @@ def save(
         folder, KIND, key="config.workdir", known=_as_before_marks, sums=True
     ) as new:
         for task, kinds in predictors.items():
-            for kind, of in kinds.items():
+            for kind, predictor in kinds.items():
                 place = _place(new, task, kind)
-                for head in of.kept.of_folds:
+                for head in predictor.kept.of_folds:
                     stored_heads.save_head(place, f"fold_{head.cell.fold}", head)
-                stored_heads.save_head(place, "whole", of.kept.whole)
-                _save_certainty(place / _CERTAINTY, of)
+                stored_heads.save_head(place, "whole", predictor.kept.whole)
+                _save_certainty(place / _CERTAINTY, predictor)
         outline, first = np.unique(city.outlines, return_index=True)
         np.savez(new / _FOLDS, outline=outline, fold=fold[first])
         about = {
@@ -151,7 +151,7 @@ def load(
         )
     about = _about(folder)
     _refuse_other_features(folder, about, features)
-    found = {}
+    predictors = {}
     for task in tasks or about["tasks"]:
         if kind not in about["tasks"].get(task, ()):
             raise InputError(
@@ -159,9 +159,9 @@ def load(
                 f"{about['tasks']}. Evaluate with config.eval.tasks and "
                 "config.eval.features that hold them."
             )
-        found[task] = _load(_place(folder, task, kind))
+        predictors[task] = _load(_place(folder, task, kind))
     with np.load(folder / _FOLDS) as stored:
-        return Heads(found, about["records"], stored["outline"], stored["fold"])
+        return Heads(predictors, about["records"], stored["outline"], stored["fold"])
 
 
 def exists(folder: Path) -> bool:
@@ -259,15 +259,15 @@ def _load(place: Path) -> Predictor:
         )
 
 
-def _save_certainty(path: Path, of: Predictor) -> None:
+def _save_certainty(path: Path, predictor: Predictor) -> None:
     likeness = {
-        field.name: getattr(of.likeness, field.name)
-        for field in dataclasses.fields(of.likeness)
+        field.name: getattr(predictor.likeness, field.name)
+        for field in dataclasses.fields(predictor.likeness)
     }
     np.savez(
         path,
-        radius=of.radius,
-        log_scale=np.nan if of.log_scale is None else of.log_scale,
-        training_fold=of.training_fold,
+        radius=predictor.radius,
+        log_scale=np.nan if predictor.log_scale is None else predictor.log_scale,
+        training_fold=predictor.training_fold,
         **likeness,
     )

@@ -72,19 +72,21 @@ def _embed(
     made_by = provenance.features(config, encoder)
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
-    found, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
+    heads, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
 
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     labels = run.labelled(city.source, city.regions)
     columns = {}
-    for task, predictor in found.items():
-        said = predictor.predict(embeddings, fold)
-        truth = _truth(task, predictor.label, labels, said.value)
-        columns |= writers.columns(task, predictor.label, truth, said.value)
-        columns |= writers.interval_columns(task, predictor.label, said.low, said.high)
-        columns[f"{task}_unlike"] = said.unlike
-        _draw(folder, city, task, predictor.label, truth, said)
+    for task, predictor in heads.items():
+        prediction = predictor.predict(embeddings, fold)
+        truth = _truth(task, predictor.label, labels, prediction.value)
+        columns |= writers.columns(task, predictor.label, truth, prediction.value)
+        columns |= writers.interval_columns(
+            task, predictor.label, prediction.low, prediction.high
+        )
+        columns[f"{task}_unlike"] = prediction.unlike
+        _draw(folder, city, task, predictor.label, truth, prediction)
     table = folder / "embeddings.parquet"
     writers.write_embeddings(
         table,
@@ -133,22 +135,22 @@ def _heads(
         log.info("no heads in %s yet: they are trained now", folder)
         return _trained_now(eval_settings, embed_settings.features, city, embeddings)
     try:
-        found = kept_heads.load(
+        heads = kept_heads.load(
             folder,
             embed_settings.features,
             features=features,
             tasks=eval_settings.tasks,
         )
-        found.refuse_stale(city, folder)
+        heads.refuse_stale(city, folder)
     except InputError as error:
         if not own:
             raise
         log.warning("%s They are trained now, for these maps alone.", error)
         return _trained_now(eval_settings, embed_settings.features, city, embeddings)
-    fold = found.fold_of(city)
+    fold = heads.fold_of(city)
     if fold is None:
         log.info("the heads have learnt from other regions: none of these is theirs")
-    return found.predictors, fold
+    return heads.predictors, fold
 
 
 def _trained_now(
@@ -166,8 +168,8 @@ def _trained_now(
         dataclasses.replace(eval_settings, protocols=eval_settings.protocols[:1]),
         keep=(method,),
     )
-    found = run.predictors_of(report, {method: embeddings}, city, split)
-    return {task: kinds[kind] for task, kinds in found.items()}, split.fold
+    kept = run.predictors_of(report, {method: embeddings}, city, split)
+    return {task: kinds[kind] for task, kinds in kept.items()}, split.fold
 
 
 def _split(
@@ -199,7 +201,7 @@ def _draw(
     task: str,
     label: Label,
     truth: np.ndarray,
-    said: predictors.Prediction,
+    prediction: predictors.Prediction,
 ) -> None:
     from mmgr_jax.geo import maps
 
@@ -207,7 +209,7 @@ def _draw(
     common: dict[str, Any] = dict(
         geometry_wkb=city.regions.geometry_wkb,
         crs=city.source.manifest.crs,
-        prediction=said.value,
+        prediction=prediction.value,
         label=label,
         task=task,
     )
@@ -219,9 +221,9 @@ def _draw(
         drawn.append(folder / f"{files.safe_name(task)}_certainty.png")
         maps.certainty_map(
             drawn[-1],
-            low=said.low,
-            high=said.high,
-            unlike=said.unlike,
+            low=prediction.low,
+            high=prediction.high,
+            unlike=prediction.unlike,
             level=predictors.LEVEL,
             **common,
         )

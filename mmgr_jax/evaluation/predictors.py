@@ -93,10 +93,10 @@ class Predictor:
             rows = fold == number
             if not rows.any():
                 continue
-            said = head.predict(features[rows])
+            predicted = head.predict(features[rows])
             if value is None:
-                value = np.full((len(features), *said.shape[1:]), np.nan)
-            value[rows] = said
+                value = np.full((len(features), *predicted.shape[1:]), np.nan)
+            value[rows] = predicted
             others = dataclasses.replace(
                 self.likeness,
                 training=self.likeness.training[self.training_fold != number],
@@ -135,8 +135,8 @@ def of_task(
         fold: Its fold under the first split [r].
     """
     known = target.known
-    said = task.main[method].prediction
-    missed = scores.conformal_scores(target, said)[known]
+    prediction = task.main[method].prediction
+    missed = scores.conformal_scores(target, prediction)[known]
     return Predictor(
         kept=task.kept[method],
         radius=np.asarray(conformal.radius(missed, block[known], level=LEVEL)),

@@ -63,8 +63,11 @@ def of(
         "history": list(trained.history),
         "differences": told_apart(config, city, bundle),
         "encoders": {
-            name: {"from": of.name, "weights": identity.of_weights(of.variables)}
-            for name, of in encoders.items()
+            name: {
+                "from": encoder.name,
+                "weights": identity.of_weights(encoder.variables),
+            }
+            for name, encoder in encoders.items()
         },
         "tables": {name: contents.of_file(path) for name, path in eval_settings.tables},
         "data": {

@@ -79,7 +79,7 @@ def _evaluate(
     )
     encoders = feature_sets.encoders(config, eval_settings, city.source, bundle)
     sets = feature_sets.gather(config, eval_settings, encoders, city)
-    found = tasks.evaluate(
+    evaluated = tasks.evaluate(
         sets.methods,
         labelled(city.source, city.regions),
         given_splits,
@@ -93,7 +93,7 @@ def _evaluate(
     made_by = provenance.features(config, encoders[feature_sets.MAIN])
     kept_heads.save(
         folder / kept_heads.FOLDER,
-        predictors_of(found, sets.methods, city, first),
+        predictors_of(evaluated, sets.methods, city, first),
         city,
         fold=first.fold,
         features=made_by,
@@ -103,14 +103,14 @@ def _evaluate(
     content = {
         **provenance.of(config, eval_settings, city, bundle, encoders, made_by),
         "methods": {
-            name: {"about": sets.about[name], "num_features": _width(of)}
-            for name, of in sets.methods.items()
+            name: {"about": sets.about[name], "num_features": _width(method)}
+            for name, method in sets.methods.items()
         },
-        **report_json.report_json(found, references=references),
-        "regions": _regions(found, city, sets.own),
+        **report_json.report_json(evaluated, references=references),
+        "regions": _regions(evaluated, city, sets.own),
         "health": {
-            name: report_json.finite(of)
-            for name, of in feature_sets.measure_health(
+            name: report_json.finite(measures)
+            for name, measures in feature_sets.measure_health(
                 sets, city.regions.num_pois
             ).items()
         },
@@ -121,18 +121,18 @@ def _evaluate(
         [
             *map(visible, standing.lines(content)),
             "",
-            report.table(found, references=references),
+            report.table(evaluated, references=references),
         ]
     )
     if eval_settings.other_records:
         content["cities"], more = _across(config, eval_settings, encoders, city)
         table += f"\n\n{more}"
     _write(folder, content, table)
-    return found
+    return evaluated
 
 
 def predictors_of(
-    found: Report,
+    evaluated: Report,
     methods: Mapping[str, jobs.Method],
     city: feature_sets.EvaluatedCity,
     split: splits.Split,
@@ -151,7 +151,7 @@ def predictors_of(
             )
             for method in task.kept
         }
-        for name, task in found.tasks.items()
+        for name, task in evaluated.tasks.items()
     }
 
 
@@ -205,10 +205,12 @@ def _across(
     inner = [
         next(
             iter(
-                choose_splits(eval_settings, of.source, of.regions, ("block",)).values()
+                choose_splits(
+                    eval_settings, city.source, city.regions, ("block",)
+                ).values()
             )
         )
-        for of in (home, *others)
+        for city in (home, *others)
     ]
     return across.compare(config, eval_settings, encoders, home, others, inner)
 
@@ -241,17 +243,17 @@ def _references(sets: feature_sets.FeatureSets) -> dict[str, list[str]]:
     return {own: [m for m in sets.methods if m != own] for own in sets.own}
 
 
-def _width(of: jobs.Method) -> int | None:
-    return of.num_features if isinstance(of, Features) else None
+def _width(method: jobs.Method) -> int | None:
+    return method.num_features if isinstance(method, Features) else None
 
 
 def _regions(
-    found: Report, city: feature_sets.EvaluatedCity, methods: Sequence[str]
+    evaluated: Report, city: feature_sets.EvaluatedCity, methods: Sequence[str]
 ) -> dict[str, Any] | None:
     if city.centre_m is None:
         return None
     return report_json.regions_json(
-        found,
+        evaluated,
         city.regions.labels,
         region_ids=city.regions.region_ids,
         centre_m=city.centre_m,
@@ -264,14 +266,14 @@ def _regions(
 def _retrieval(
     sets: feature_sets.FeatureSets, city: feature_sets.EvaluatedCity
 ) -> dict[str, Any]:
-    found = feature_sets.measure_retrieval(sets, city.regions.num_pois)
+    by_direction = feature_sets.measure_retrieval(sets, city.regions.num_pois)
     return {
         name: {
-            "recall": {str(depth): value for depth, value in of.recall.items()},
-            "median_rank": of.median_rank,
-            "num_regions": of.num_regions,
+            "recall": {str(depth): value for depth, value in scores.recall.items()},
+            "median_rank": scores.median_rank,
+            "num_regions": scores.num_regions,
         }
-        for name, of in found.items()
+        for name, scores in by_direction.items()
     }
 
 

@@ -33,14 +33,16 @@ def tuners(
     """
     if "finetune" not in eval_settings.protocols:
         return {}
-    tables = [name for name, of in encoders.items() if of.model.reads_table]
+    tables = [name for name, encoder in encoders.items() if encoder.model.reads_table]
     if tables:
         raise InputError(
             f"config.eval.protocols: 'finetune' trains image encoders, and that of "
             f"{tables[0]} is a table of numbers, which do not learn. Leave it out."
         )
     read = functools.partial(city.source.read, image=True)
-    tiles = np.stack([of["image"] for rows in city.source.parts() for of in read(rows)])
+    tiles = np.stack(
+        [record["image"] for rows in city.source.parts() for record in read(rows)]
+    )
     return {
         f"{name} image": functools.partial(_tune, eval_settings, encoder, tiles)
         for name, encoder in encoders.items()

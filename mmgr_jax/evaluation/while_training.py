@@ -138,7 +138,7 @@ def _score(
     fits = knn.fit(values, target, cells, counts=(NEIGHBOURS,))
     rows = cells.validation
     prediction = np.concatenate(
-        [of[row] for of, row in zip(fits.prediction, rows, strict=True)]
+        [predicted[row] for predicted, row in zip(fits.prediction, rows, strict=True)]
     )
     if target.is_number:
         truth = np.concatenate([target.values[row] for row in rows])
@@ -147,5 +147,5 @@ def _score(
     truth = np.concatenate([target.shares()[row] for row in rows])
     if target.label.kind == "share":
         return "l1", metrics.shares(truth, prediction)["l1"]
-    found = metrics.classes(truth.argmax(axis=1), prediction)
-    return "accuracy", found["accuracy"]
+    scores = metrics.classes(truth.argmax(axis=1), prediction)
+    return "accuracy", scores["accuracy"]

@@ -68,7 +68,7 @@ def _task_lines(
     lines += _protocol_lines(task)
     if task.gap(next(iter(task.main))) is not None:
         gaps = {m: task.gap(m) for m in task.main}
-        rows = {m: _gap_cells(of, _columns(task)) for m, of in gaps.items() if of}
+        rows = {m: _gap_cells(gap, _columns(task)) for m, gap in gaps.items() if gap}
         lines += ["", *_grid(GAP_TITLE, _columns(task), rows)]
     return lines + _difference_lines(task, references)
 
@@ -134,16 +134,20 @@ def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> li
         if reference not in task.main:
             continue
         if (difference := task.difference(best, reference)) is not None:
-            found = difference[task.headline]
-            rows[reference] = [_signed(found.estimate), _brackets(found), _said(found)]
+            interval = difference[task.headline]
+            rows[reference] = [
+                _signed(interval.estimate),
+                _brackets(interval),
+                _said(interval),
+            ]
     title = f"{task.headline} of {best} less that of (above 0: {best} is better)"
     return ["", *_grid(title, ["", "95 %", ""], rows)] if rows else []
 
 
-def _said(found: Interval) -> str:
-    if not found.excludes_zero:
+def _said(interval: Interval) -> str:
+    if not interval.excludes_zero:
         return "not told apart"
-    return "better" if found.low > 0 else "worse"
+    return "better" if interval.low > 0 else "worse"
 
 
 def _cell(result: Result, metric: str) -> str:
@@ -153,10 +157,10 @@ def _cell(result: Result, metric: str) -> str:
     return _number(result.metrics[metric]) + after.ljust(len(PADDING))
 
 
-def _brackets(of: Interval | None) -> str:
-    if of is None or not math.isfinite(of.low):
+def _brackets(interval: Interval | None) -> str:
+    if interval is None or not math.isfinite(interval.low):
         return "-"
-    return f"[{_number(of.low)}, {_number(of.high)}]"
+    return f"[{_number(interval.low)}, {_number(interval.high)}]"
 
 
 def _best(metric: str, results: Mapping[str, Result]) -> set[str]:

@@ -22,8 +22,8 @@ def text(content: Mapping[str, Any]) -> str:
         content: As `report.report_json` lays it out.
     """
     plain = json.loads(json.dumps(content, allow_nan=False))
-    told = {**plain, _OWN: contents.of_value(plain)}
-    return json.dumps(told, indent=1) + "\n"
+    hashed = {**plain, _OWN: contents.of_value(plain)}
+    return json.dumps(hashed, indent=1) + "\n"
 
 
 @contextlib.contextmanager
@@ -56,16 +56,16 @@ def read(path: Path) -> dict[str, Any]:
             are.
     """
     with understood(path):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        told = found.pop(_OWN, None)
-        _ = found["tasks"].items()
-    if told is not None and told != contents.of_value(found):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        declared = report.pop(_OWN, None)
+        _ = report["tasks"].items()
+    if declared is not None and declared != contents.of_value(report):
         raise InputError(
             f"{path}: edited or damaged since it was written. Evaluate again "
             "(`python -m mmgr_jax.eval --config=...`)."
         )
-    _refuse_other_heads(path, found)
-    return found
+    _refuse_other_heads(path, report)
+    return report
 
 
 def _refuse_other_heads(path: Path, report: Mapping[str, Any]) -> None:

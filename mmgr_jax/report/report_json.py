@@ -217,39 +217,43 @@ def _gaps(task: Task) -> dict[str, dict[str, dict[str, float | None]]]:
 def _differences(task: Task, references: Mapping[str, Sequence[str]]) -> Any:
     for method, others in references.items():
         for reference in others:
-            found = task.difference(method, reference)
-            if found is not None:
-                yield _difference(method, reference, found)
+            difference = task.difference(method, reference)
+            if difference is not None:
+                yield _difference(method, reference, difference)
 
 
 def _curve_differences(task: Task, references: Mapping[str, Sequence[str]]) -> Any:
     for method in (name for name in references if name in task.curves):
         for reference in (name for name in references[method] if name in task.curves):
             for point in task.curves[method]:
-                found = task.curve_difference(method, reference, point.num_labels)
-                if found is not None:
+                difference = task.curve_difference(method, reference, point.num_labels)
+                if difference is not None:
                     yield {
                         "num_labels": point.num_labels,
-                        **_difference(method, reference, found),
+                        **_difference(method, reference, difference),
                     }
 
 
 def _difference(
-    method: str, reference: str, found: Mapping[str, intervals.Interval]
+    method: str, reference: str, difference: Mapping[str, intervals.Interval]
 ) -> dict[str, Any]:
     return {
         "method": method,
         "reference": reference,
-        "metrics": {name: _triple(of) for name, of in found.items()},
-        "better": finite({name: of.positive for name, of in found.items()}),
+        "metrics": {name: _triple(interval) for name, interval in difference.items()},
+        "better": finite(
+            {name: interval.positive for name, interval in difference.items()}
+        ),
     }
 
 
 def _limits(
-    of: Mapping[str, intervals.Interval],
+    by_metric: Mapping[str, intervals.Interval],
 ) -> dict[str, list[float | None]]:
-    return {name: [number(each.low), number(each.high)] for name, each in of.items()}
+    return {
+        name: [number(each.low), number(each.high)] for name, each in by_metric.items()
+    }
 
 
-def _triple(of: intervals.Interval) -> list[float | None]:
-    return [number(of.estimate), number(of.low), number(of.high)]
+def _triple(interval: intervals.Interval) -> list[float | None]:
+    return [number(interval.estimate), number(interval.low), number(interval.high)]

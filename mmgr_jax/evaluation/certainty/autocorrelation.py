@@ -79,17 +79,17 @@ def moran(
     deviation = deviation - deviation.mean(axis=0)
     square = np.sum(deviation**2)
     expected = -1.0 / (num_regions - 1)
-    told = (num_regions, islands, num_permutations)
+    counts = (num_regions, islands, num_permutations)
     constant = np.all(np.ptp(values.reshape(num_regions, -1), axis=0) == 0)
     if constant:
-        return Moran(float("nan"), expected, float("nan"), *told)
+        return Moran(float("nan"), expected, float("nan"), *counts)
     factor = num_regions / weights.sum() / square
     statistic = factor * np.sum(deviation * (weights @ deviation))
     permuted = factor * _permuted(deviation, weights, num_permutations, seed)
     distance = np.abs(statistic - expected) - TIE
     as_far = int(np.sum(np.abs(permuted - expected) >= distance))
     p_value = (as_far + 1) / (num_permutations + 1)
-    return Moran(float(statistic), expected, p_value, *told)
+    return Moran(float(statistic), expected, p_value, *counts)
 
 
 def _permuted(

@@ -99,7 +99,7 @@ def radius(
     """
     _check(scores, block, level)
     if scores.ndim > 1:
-        return np.array([radius(of, block, level=level) for of in scores.T])
+        return np.array([radius(column, block, level=level) for column in scores.T])
     _, member, sizes = np.unique(block, return_inverse=True, return_counts=True)
     weight = 1.0 / (sizes[member] * len(sizes))
     number = effective_number(stats.rankdata(scores), block)
@@ -188,7 +188,7 @@ def number_scores(
             in the label's unit. Any one s will do, as long as the interval takes the
             same: the median of the positive labels is a good one.
     """
-    scaled = [_to_scale(of, log_scale) for of in (truth, prediction)]
+    scaled = [_to_scale(values, log_scale) for values in (truth, prediction)]
     return np.abs(scaled[1] - scaled[0])
 
 

@@ -37,7 +37,7 @@ def squared(
 
     By |a|^2 + |b|^2 - 2 a.b: distances far below the vectors' lengths lose digits.
     """
-    lengths = [np.einsum("rf,rf->r", of, of) for of in (a, b)]
+    lengths = [np.einsum("rf,rf->r", vectors, vectors) for vectors in (a, b)]
     distance = lengths[0][:, None] + lengths[1][None] - 2 * (a @ b.T)
     return np.maximum(distance, 0, out=distance)
 
@@ -57,10 +57,10 @@ def nearest_neighbours(
             f"{num_neighbours} nearest neighbours among {len(vectors)} regions: take "
             f"1 to {len(vectors) - 1}."
         )
-    found = []
+    nearest = []
     for block in row_blocks(len(rows), len(vectors)):
         distance = squared(vectors[rows[block]], vectors)
         distance[np.arange(len(distance)), rows[block]] = np.inf
         order = np.argpartition(distance, num_neighbours - 1, axis=1)
-        found.append(order[:, :num_neighbours].copy())  # a view would keep all pairs
-    return np.concatenate(found)
+        nearest.append(order[:, :num_neighbours].copy())  # a view would keep all pairs
+    return np.concatenate(nearest)

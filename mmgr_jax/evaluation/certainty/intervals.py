@@ -165,10 +165,12 @@ def classes(
 ) -> Samples:
     """`metrics.classes` of every resample."""
     true = np.eye(probability.shape[1])[truth]
-    said = np.eye(probability.shape[1])[probability.argmax(axis=1)]
-    hits, trues, saids = (draws.sums(of) for of in (true * said, true, said))
-    occurs = trues + saids > 0
-    f1 = np.where(occurs, 2 * hits / np.where(occurs, trues + saids, 1), 0.0)
+    predicted = np.eye(probability.shape[1])[probability.argmax(axis=1)]
+    hits, trues, predictions = (
+        draws.sums(ones) for ones in (true * predicted, true, predicted)
+    )
+    occurs = trues + predictions > 0
+    f1 = np.where(occurs, 2 * hits / np.where(occurs, trues + predictions, 1), 0.0)
     number = trues.sum(axis=1)
     surprise = draws.sums(metrics.surprise(truth, probability)[:, None])[:, 0]
     return {
@@ -254,10 +256,10 @@ def difference(
     sign = metrics.improvement(metric, 1.0, 0.0)
     estimate = sign * (ours[0] - reference[0])
     samples = sign * (ours[1] - reference[1])
-    found = interval(estimate, samples, num_blocks=num_blocks, level=level)
+    paired = interval(estimate, samples, num_blocks=num_blocks, level=level)
     known = samples[np.isfinite(samples)]
     positive = float(np.mean(known > 0)) if len(known) else float("nan")
-    return dataclasses.replace(found, positive=positive)
+    return dataclasses.replace(paired, positive=positive)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -303,7 +305,9 @@ def _spearman(
     truth: np.ndarray, prediction: np.ndarray, draws: BlockDraws
 ) -> np.ndarray:
     """Rank correlation of every resample, from regions weighted by their counts."""
-    ranked = [functools.partial(_ranks, _order(of)) for of in (truth, prediction)]
+    ranked = [
+        functools.partial(_ranks, _order(values)) for values in (truth, prediction)
+    ]
     size = max(1, CHUNK // len(truth))
     parts = []
     for start in range(0, len(draws.counts), size):

@@ -137,11 +137,11 @@ def classes(
     _check_finite(truth, probability)
     _check_classes(truth, probability.shape[1])
     predicted = np.argmax(probability, axis=1)
-    hit, true, said = class_counts(truth, predicted, probability.shape[1])
-    occurs = true + said > 0
+    hit, true, predictions = class_counts(truth, predicted, probability.shape[1])
+    occurs = true + predictions > 0
     return {
         "accuracy": float(np.mean(predicted == truth)),
-        "macro_f1": float(np.mean(2 * hit[occurs] / (true + said)[occurs])),
+        "macro_f1": float(np.mean(2 * hit[occurs] / (true + predictions)[occurs])),
         "log_loss": float(np.mean(surprise(truth, probability))),
     }
 
@@ -151,8 +151,10 @@ def class_counts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Regions of each class [k] that were predicted right, are true, are predicted."""
     counted = (truth[truth == predicted], truth, predicted)
-    hit, true, said = (np.bincount(of, minlength=num_classes) for of in counted)
-    return hit, true, said
+    hit, true, predictions = (
+        np.bincount(values, minlength=num_classes) for values in counted
+    )
+    return hit, true, predictions
 
 
 def surprise(
@@ -231,8 +233,8 @@ def _on_log_scale(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]
 def _spearman(truth: np.ndarray, prediction: np.ndarray) -> float:
     if np.ptp(truth) == 0 or np.ptp(prediction) == 0:
         return float("nan")
-    found = cast(Any, stats.spearmanr(truth, prediction))  # a class made at run time
-    return float(found.statistic)
+    ranked = cast(Any, stats.spearmanr(truth, prediction))  # a class made at run time
+    return float(ranked.statistic)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

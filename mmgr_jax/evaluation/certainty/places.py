@@ -45,12 +45,12 @@ def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> W
             "neighbour and two regions are needed."
         )
     tree = spatial.KDTree(centre_m)
-    found = np.asarray(tree.query(centre_m, k=count + 1)[1])
+    neighbours = np.asarray(tree.query(centre_m, k=count + 1)[1])
     rows = np.arange(len(centre_m))
     # Regions in one place may come before the region itself, or push it out.
-    own = found == rows[:, None]
+    own = neighbours == rows[:, None]
     own[~own.any(axis=1), -1] = True
-    others = found[~own].reshape(len(rows), count)
+    others = neighbours[~own].reshape(len(rows), count)
     values = np.full(others.size, 1.0 / count)
     shape = (len(rows), len(rows))
     return Weights((values, (np.repeat(rows, count), others.ravel())), shape=shape)

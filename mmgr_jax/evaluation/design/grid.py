@@ -79,14 +79,14 @@ class Grid:
 
     def of(self, indices: Sequence[int]) -> Grid:
         """Some of the cells."""
-        of = list(indices)
+        chosen = list(indices)
         return Grid(
-            tuple(self.cells[index] for index in of),
-            self.train[of],
-            self.validation[of],
-            self.test[of],
-            None if self.parts is None else self.parts[of],
-            None if self.scaled_by is None else self.scaled_by[of],
+            tuple(self.cells[index] for index in chosen),
+            self.train[chosen],
+            self.validation[chosen],
+            self.test[chosen],
+            None if self.parts is None else self.parts[chosen],
+            None if self.scaled_by is None else self.scaled_by[chosen],
         )
 
     def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
@@ -217,7 +217,7 @@ def few(
         no more labels than that, and the log says so.
     """
     rounds = [split.parts(fold) for fold in range(split.num_folds)]
-    there = [(of.train | of.validation) & known for of in rounds]
+    there = [(roles.train | roles.validation) & known for roles in rounds]
     least = min(int(mask.sum()) for mask in there)
     if num_labels >= least:
         log.info(
@@ -236,7 +236,7 @@ def few(
             part[drawn] = np.arange(num_labels) % min(PARTS, num_labels)
             parts.append(part)
     parts = np.stack(parts)
-    test = np.stack([of.test for of in rounds] * len(seeds))
+    test = np.stack([roles.test for roles in rounds] * len(seeds))
     labels = parts >= 0
     return Grid(tuple(chosen), labels, np.zeros_like(labels), test, parts)
 

@@ -92,7 +92,7 @@ def below(parts: Sequence[Features]) -> Features:
 
     Cities are tested whole, and nobody reads a region of another one: rings end here.
     """
-    return Features(np.concatenate([of.values for of in parts]), parts[0].groups)
+    return Features(np.concatenate([part.values for part in parts]), parts[0].groups)
 
 
 class Surroundings:

@@ -111,7 +111,7 @@ def alignment(a: Float[np.ndarray, "r p"], b: Float[np.ndarray, "_ _"]) -> float
             f"alignment of vectors of shapes {a.shape} and {b.shape}: compare the "
             "projections of both sides, which share one space."
         )
-    x, y = (distances.unit(of).astype(np.float64) for of in (a, b))
+    x, y = (distances.unit(vectors).astype(np.float64) for vectors in (a, b))
     return float(np.mean(np.sum((x - y) ** 2, axis=1)))
 
 
@@ -144,8 +144,8 @@ def neighbour_overlap(
         raise InputError(f"neighbours of {len(a)} and of {len(b)} regions: give both.")
     rows = _draw(len(a), most, seed)
     near_a, near_b = (
-        distances.nearest_neighbours(distances.unit(of), rows, num_neighbours)
-        for of in (a, b)
+        distances.nearest_neighbours(distances.unit(vectors), rows, num_neighbours)
+        for vectors in (a, b)
     )
     common = near_a[:, :, None] == near_b[:, None]  # a region is named once in each
     return Overlap(

@@ -244,7 +244,7 @@ def scatter(
         element("line", x1=x.start, y1=y.start, x2=x.end, y2=y.end, class_="zero")
     )
     # One path for all points: a circle each would make the page ten times as large.
-    dots = "".join(f"M{x(true):.1f} {y(said):.1f}h0" for true, said in pairs)
+    dots = "".join(f"M{x(true):.1f} {y(predicted):.1f}h0" for true, predicted in pairs)
     parts.append(element("path", d=dots, class_="points"))
     return svg.chart(width, height, parts, name=f"prediction over truth, {unit}")
 
@@ -285,7 +285,7 @@ def bars(
             "rect", x=at[0], y=at[1] - 9, width=11, height=11, fill=svg.COLOURS[i % 8]
         )
         parts += [box, svg.label(at[0] + 16, at[1], method, class_="tick")]
-    for j, (group, of) in enumerate(groups.items()):
+    for j, (group, by_method) in enumerate(groups.items()):
         y = top + step * j + 6
         parts.append(
             svg.label(
@@ -296,7 +296,9 @@ def bars(
             )
         )
         for i, method in enumerate(methods):
-            parts += _bar(of[method], x, y + thick * i, thick, i, f"{group}, {method}")
+            parts += _bar(
+                by_method[method], x, y + thick * i, thick, i, f"{group}, {method}"
+            )
     parts.append(
         svg.label((NAME_WIDTH + width) / 2, bottom + 34, name, class_="name middle")
     )

@@ -37,8 +37,8 @@ def section(task: Json) -> list[Content]:
     ]
     points = next(iter(task["curves"].values()))
     rows = [
-        [method, *(_cell(point, head) for point in of)]
-        for method, of in task["curves"].items()
+        [method, *(_cell(point, head) for point in points)]
+        for method, points in task["curves"].items()
     ]
     banded = any(point.get("intervals") for point in points)
     return [
@@ -85,21 +85,21 @@ def _band(point: Json, head: str) -> tuple[float | None, float | None]:
 
 def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
     """How much better the quoted method is than each other one, point by point."""
-    found, method = task.get("curve_differences", []), standing.quoted(task)
+    differences, method = task.get("curve_differences", []), standing.quoted(task)
     head = task["headline"]
     by_reference: dict[str, dict[float, Json]] = {}
-    for one in found:
+    for one in differences:
         if one["method"] == method:
-            of = by_reference.setdefault(one["reference"], {})
-            of[one["num_labels"]] = one
+            by_num_labels = by_reference.setdefault(one["reference"], {})
+            by_num_labels[one["num_labels"]] = one
     if not by_reference:
         return []
     rows = [
         [
             reference,
-            *(_difference(of.get(p["num_labels"]), head) for p in points),
+            *(_difference(by_num_labels.get(p["num_labels"]), head) for p in points),
         ]
-        for reference, of in by_reference.items()
+        for reference, by_num_labels in by_reference.items()
     ]
     explained = (
         f"How much better {method} is with as many labels (above 0 is better, whatever "
@@ -111,7 +111,7 @@ def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
     ]
 
 
-def _difference(found: Json | None, head: str) -> Content:
-    if found is None:
+def _difference(difference: Json | None, head: str) -> Content:
+    if difference is None:
         return "–"
-    return html.difference(*found["metrics"][head])
+    return html.difference(*difference["metrics"][head])

@@ -56,9 +56,12 @@ def residual_map(
         )
     parts = [
         element(
-            "path", d="".join(of), fill=fill, class_="blank" if fill == "none" else None
+            "path",
+            d="".join(paths),
+            fill=fill,
+            class_="blank" if fill == "none" else None,
         )
-        for fill, of in squares.items()
+        for fill, paths in squares.items()
     ]
     parts += _colour_bar(most, unit, one_sided, 10.0, height + 24, width - 20)
     return svg.chart(width, height + 66, parts, name=f"map of residuals, {unit}")

@@ -15,8 +15,8 @@ MOST_CLASSES = 4
 
 def of_task(name: str, task: Json, regions: Json) -> list[Content]:
     """The pictures of every method whose predictions are there, the best one open."""
-    found = regions["tasks"][name]
-    if task["label"]["kind"] == "class" or not found["predictions"]:
+    by_region = regions["tasks"][name]
+    if task["label"]["kind"] == "class" or not by_region["predictions"]:
         return []
     parts: list[Content] = [html.tag("h3", "Predictions and residuals")]
     if len(regions["region_id"]) < regions["drawn_of"]:
@@ -26,9 +26,11 @@ def of_task(name: str, task: Json, regions: Json) -> list[Content]:
         )
         parts.append(html.paragraph(some, "soft"))
     best = words.best(task)
-    for method in sorted(found["predictions"], key=lambda m: m != best):
+    for method in sorted(by_region["predictions"], key=lambda m: m != best):
         draw = _shares if task["label"]["kind"] == "share" else _numbers
-        drawn = draw(task, found["truth"], found["predictions"][method], regions)
+        drawn = draw(
+            task, by_region["truth"], by_region["predictions"][method], regions
+        )
         inner = html.tag("div", drawn, kind="pictures")
         parts.append(html.fold(method, inner, shown=method == best))
     return parts
@@ -40,8 +42,8 @@ def _numbers(
     unit = task["label"]["unit"]
     known = [i for i, value in enumerate(truth) if value is not None]
     residual = [
-        None if true is None else said - true
-        for true, said in zip(truth, prediction, strict=True)
+        None if true is None else predicted - true
+        for true, predicted in zip(truth, prediction, strict=True)
     ]
     scatter = charts.scatter(
         [truth[i] for i in known],
@@ -80,8 +82,8 @@ def _shares(
     distance = [
         None
         if None in true
-        else sum(abs(a - b) for a, b in zip(true, said, strict=True))
-        for true, said in zip(truth, prediction, strict=True)
+        else sum(abs(a - b) for a, b in zip(true, predicted, strict=True))
+        for true, predicted in zip(truth, prediction, strict=True)
     ]
     drawn = maps.residual_map(
         *_places(regions), distance, unit="L1 distance", one_sided=True

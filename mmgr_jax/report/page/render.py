@@ -23,9 +23,9 @@ def render(report: Json) -> str:
     city = report["data"]["city"]
     links: list[tuple[str, str]] = []
     parts: list[Content] = [_head(report), _warnings(report), _cards(report)]
-    for name, found in report["tasks"].items():
+    for name, task_report in report["tasks"].items():
         links.append((name, html.anchor(name)))
-        parts.append(task.section(name, found, report["regions"]))
+        parts.append(task.section(name, task_report, report["regions"]))
     for name, section in (
         ("Embeddings", _embeddings),
         ("Cities", _cities),
@@ -43,7 +43,7 @@ def render(report: Json) -> str:
 def _head(report: Json) -> list[Content]:
     data = report["data"]
     created = report["created"][:16].replace("T", " ")
-    told = (
+    summary = (
         f"{data['num_regions']:,} regions in {data['num_blocks']} spatial blocks; "
         f"checkpoint {report['checkpoint']}; {created} UTC. Encoders saw tiles and "
         "POIs of all regions and no label; every number is of regions whose labels no "
@@ -52,40 +52,44 @@ def _head(report: Json) -> list[Content]:
     return [
         html.tag("h1", f"{data['city']}: what the embeddings are worth"),
         html.bullets(standing.lines(report), "standing"),
-        html.paragraph(told, "soft"),
+        html.paragraph(summary, "soft"),
     ]
 
 
 def _warnings(report: Json) -> list[Content]:
-    said = []
+    warnings = []
     blocks = report["data"]["num_blocks"]
     if blocks < FEW_BLOCKS:
-        said.append(
+        warnings.append(
             f"{blocks} spatial blocks are few: 95 % intervals of skewed quantities "
             "held the truth in 82 to 92 % of simulated cities with 4 to 20 blocks."
         )
-    fewest = min(found["num_labelled"] for found in report["tasks"].values())
+    fewest = min(
+        task_report["num_labelled"] for task_report in report["tasks"].values()
+    )
     if fewest < FEW_REGIONS:
-        said.append(
+        warnings.append(
             f"{fewest} labelled regions are few: a difference that is not told apart "
             "here may well exist, and one that is may be of this sample."
         )
     if "block" not in report["num_folds"] and "city" not in report["num_folds"]:
-        said.append(
+        warnings.append(
             "Nobody knows where these regions lie, so the split is a random one and "
             "the numbers flatter."
         )
-    said += report.get("differences", [])
-    return [html.paragraph(line, "warn") for line in said]
+    warnings += report.get("differences", [])
+    return [html.paragraph(line, "warn") for line in warnings]
 
 
 def _cards(report: Json) -> Element:
     cards = []
-    for name, found in report["tasks"].items():
+    for name, task_report in report["tasks"].items():
         link = element("a", name, href=f"#{html.anchor(name)}")
-        best = words.best(found)
-        said = words.sentences(found, best) if best else ["Nothing to compare."]
-        lines = [html.paragraph(line) for line in said]
+        best = words.best(task_report)
+        sentences = (
+            words.sentences(task_report, best) if best else ["Nothing to compare."]
+        )
+        lines = [html.paragraph(line) for line in sentences]
         cards.append(html.tag("div", html.tag("h3", link), lines, kind="card"))
     return html.tag("div", cards, kind="cards")
 
@@ -93,10 +97,12 @@ def _cards(report: Json) -> Element:
 def _embeddings(report: Json) -> list[Content]:
     parts: list[Content] = []
     if report["health"]:
-        names = list(dict.fromkeys(n for of in report["health"].values() for n in of))
+        names = list(
+            dict.fromkeys(n for measures in report["health"].values() for n in measures)
+        )
         rows = [
-            [method, *(number(of.get(name)) for name in names)]
-            for method, of in report["health"].items()
+            [method, *(number(measures.get(name)) for name in names)]
+            for method, measures in report["health"].items()
         ]
         header = ["", *(words.HEALTH.get(name, name) for name in names)]
         parts += [html.tag("h3", "Health"), html.table(header, rows)]
@@ -113,28 +119,28 @@ def _embeddings(report: Json) -> list[Content]:
     return parts
 
 
-def _retrieval(found: Json) -> Element:
-    ranks = list(next(iter(found.values()))["recall"])
+def _retrieval(retrieval: Json) -> Element:
+    ranks = list(next(iter(retrieval.values()))["recall"])
     rows = []
-    for direction, of in found.items():
-        chance = [min(int(k) / of["num_regions"], 1.0) for k in ranks]
+    for direction, scores in retrieval.items():
+        chance = [min(int(k) / scores["num_regions"], 1.0) for k in ranks]
         rows.append(
             [
                 direction,
                 *(
                     [
-                        percent(of["recall"][k]),
+                        percent(scores["recall"][k]),
                         html.tag("small", f"by chance {percent(by_chance)}"),
                     ]
                     for k, by_chance in zip(ranks, chance, strict=True)
                 ),
                 [
-                    number(of["median_rank"]),
+                    number(scores["median_rank"]),
                     html.tag(
-                        "small", f"by chance {number((of['num_regions'] + 1) / 2)}"
+                        "small", f"by chance {number((scores['num_regions'] + 1) / 2)}"
                     ),
                 ],
-                f"{of['num_regions']:,}",
+                f"{scores['num_regions']:,}",
             ]
         )
     return html.table(["", *(f"R@{k}" for k in ranks), "median rank", "regions"], rows)
@@ -144,26 +150,26 @@ def _cities(report: Json) -> list[Content]:
     cities = report["cities"]
     if not cities:
         return []
-    told = (
+    explained = (
         f"Encoders were trained on {cities['names'][0]} alone. Every city is tested by "
         "heads that saw no label of it."
     )
-    parts: list[Content] = [html.paragraph(told, "soft")]
-    for name, found in cities["tasks"].items():
+    parts: list[Content] = [html.paragraph(explained, "soft")]
+    for name, task_report in cities["tasks"].items():
         parts.append(html.tag("h3", name))
-        parts.append(task.section(f"{name}, across cities", found, None))
+        parts.append(task.section(f"{name}, across cities", task_report, None))
         transfer = cities["transfer"].get(name, {})
         for method, rows in transfer.items():
-            parts.append(_transfer(method, rows, cities["names"], found))
+            parts.append(_transfer(method, rows, cities["names"], task_report))
     return parts
 
 
 def _transfer(
-    method: str, rows: Sequence, names: Sequence[str], found: Json
+    method: str, rows: Sequence, names: Sequence[str], task_report: Json
 ) -> list[Content]:
-    head = found["headline"]
+    head, unit = task_report["headline"], task_report["label"]["unit"]
     title = (
-        f"{method}, {words.metric(head, found['label']['unit'])}: heads of the city on "
+        f"{method}, {words.metric(head, unit)}: heads of the city on "
         "the left, tested in the city above (the diagonal out of fold)"
     )
     body = [
@@ -177,10 +183,10 @@ def _methods(report: Json) -> Element:
     rows = [
         [
             name,
-            "–" if of["num_features"] is None else f"{of['num_features']:,}",
-            html.left(of["about"]),
+            "–" if method["num_features"] is None else f"{method['num_features']:,}",
+            html.left(method["about"]),
         ]
-        for name, of in report["methods"].items()
+        for name, method in report["methods"].items()
     ]
     about = html.tag("th", "what it is", kind="words")
     return html.table(["", "numbers a region", about], rows)

@@ -88,10 +88,10 @@ def _best(task: Json, methods: list[str]) -> str | None:
 
 def _verdict(task: Json, method: str, reference: str) -> str:
     head = task["headline"]
-    for found in task["differences"]:
-        if (found["method"], found["reference"]) == (method, reference):
-            share = found.get("better", {}).get(head)
-            return comparison(*found["metrics"][head], better=share)
+    for difference in task["differences"]:
+        if (difference["method"], difference["reference"]) == (method, reference):
+            share = difference.get("better", {}).get(head)
+            return comparison(*difference["metrics"][head], better=share)
     return "no interval was asked for (config.eval.certainty.num_resamples)"
 
 
@@ -111,17 +111,17 @@ def comparison(
     """
     if estimate is None:
         return "the difference is not defined"
-    said = words.verdict(low, high)
+    verdict = words.verdict(low, high)
     word = "better" if estimate > 0 else "worse"
     if estimate < 0 and low is not None and high is not None:
         low, high = -high, -low
     size = f"{number(abs(estimate))} {words.interval(low, high)}".strip()
-    told = f"{word} by {size}"
-    if said not in ("better", "worse"):
-        told = f"{said}: {told}" if estimate else f"{said}: {size}"
+    phrase = f"{word} by {size}"
+    if verdict not in ("better", "worse"):
+        phrase = f"{verdict}: {phrase}" if estimate else f"{verdict}: {size}"
     if better is None:
-        return told
-    return f"{told}, better in {_of_hundred(better)} of 100 resamples of blocks"
+        return phrase
+    return f"{phrase}, better in {_of_hundred(better)} of 100 resamples of blocks"
 
 
 def _of_hundred(share: Number) -> str:

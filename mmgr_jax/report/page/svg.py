@@ -68,7 +68,7 @@ class Axis:
 
     def __call__(self, value: Number) -> float:
         """The pixel of a value; values beyond the ends stay at the ends."""
-        low, high, at = (self._inner(of) for of in (self.low, self.high, value))
+        low, high, at = (self._inner(v) for v in (self.low, self.high, value))
         part = min(max((at - low) / (high - low or 1.0), 0.0), 1.0)
         return self.start + part * (self.end - self.start)
 

@@ -53,10 +53,10 @@ def _split(split: str, protocols: Json, task: Json) -> list[Content]:
     parts: list[Content] = []
     for index, (protocol, methods) in enumerate(protocols.items()):
         drawn = _table(methods, words.ours(task), unit)
-        told = f"{protocol}: {task['heads'].get(protocol, protocol)}"
+        heads = f"{protocol}: {task['heads'].get(protocol, protocol)}"
         if not first or index:
             where = f"{split} split" if first else f"{split} split ({title})"
-            parts.append(html.fold(f"{where}, {told}", drawn))
+            parts.append(html.fold(f"{where}, {heads}", drawn))
             continue
         rows = [
             charts.Row(
@@ -69,7 +69,7 @@ def _split(split: str, protocols: Json, task: Json) -> list[Content]:
         ]
         parts += [
             html.tag("h3", f"{split.capitalize()} split"),
-            html.paragraph(f"{title.capitalize()}. Heads, {told}.", "soft"),
+            html.paragraph(f"{title.capitalize()}. Heads, {heads}.", "soft"),
             html.figure(
                 charts.intervals(rows, name=named), "Bars: resampled spatial blocks."
             ),
@@ -98,11 +98,11 @@ def _table(methods: Json, own: Sequence[str], unit: str) -> Element:
     return html.table(header, rows, kinds=kinds)
 
 
-def _moran(found: Json | None) -> Content:
-    if found is None or found["statistic"] is None:
+def _moran(moran: Json | None) -> Content:
+    if moran is None or moran["statistic"] is None:
         return "–"
-    small = html.tag("small", f"p {number(found['p_value'])}")
-    return [number(found["statistic"]), small]
+    small = html.tag("small", f"p {number(moran['p_value'])}")
+    return [number(moran["statistic"]), small]
 
 
 def _best(name: str, methods: Json) -> float | None:
@@ -113,13 +113,13 @@ def _best(name: str, methods: Json) -> float | None:
 
 
 def _differences(task: Json) -> list[Content]:
-    found = task["differences"]
-    if not found:
+    differences = task["differences"]
+    if not differences:
         return []
     head = task["headline"]
-    names = [head, *(n for n in found[0]["metrics"] if n != head)]
+    names = [head, *(n for n in differences[0]["metrics"] if n != head)]
     rows = []
-    for difference in found:
+    for difference in differences:
         cells: list[Content] = [
             difference["method"],
             html.left(difference["reference"]),

@@ -96,15 +96,15 @@ def shown(value: object) -> str:
 
 def _flat(content: Iterable[Content]) -> list[Element | str]:
     """Elements and texts one by one; texts without characters are left out."""
-    found = []
+    parts = []
     for item in content:
         if isinstance(item, Element):
-            found.append(item)
+            parts.append(item)
         elif not isinstance(item, str):
-            found += _flat(item)
+            parts += _flat(item)
         elif item:
-            found.append(item)
-    return found
+            parts.append(item)
+    return parts
 
 
 def _escaped(text: str) -> str:

@@ -106,19 +106,21 @@ def ours(task: Mapping[str, Any]) -> list[str]:
 
 def sentences(task: Mapping[str, Any], method: str) -> list[str]:
     """What a method reaches, and what it is and is not better than."""
-    head, of = task["headline"], main(task)[method]
-    low, high = of["intervals"].get(head, (None, None))
-    value = f"{number(of['metrics'][head])} {interval(low, high)}".strip()
+    head, result = task["headline"], main(task)[method]
+    low, high = result["intervals"].get(head, (None, None))
+    value = f"{number(result['metrics'][head])} {interval(low, high)}".strip()
     lines = [f"{method}: {metric(head, task['label']['unit'])} {value}."]
-    said: dict[str, list[str]] = {}
+    by_verdict: dict[str, list[str]] = {}
     for difference in task["differences"]:
         if difference["method"] == method and difference["reference"] not in ours(task):
             _, low, high = difference["metrics"][head]
-            said.setdefault(verdict(low, high), []).append(difference["reference"])
+            by_verdict.setdefault(verdict(low, high), []).append(
+                difference["reference"]
+            )
     for words in ("better", "not told apart", "worse"):
-        if words in said:
+        if words in by_verdict:
             joint = " from " if words.startswith("not") else " than "
-            lines.append(f"{words.capitalize()}{joint}{', '.join(said[words])}.")
+            lines.append(f"{words.capitalize()}{joint}{', '.join(by_verdict[words])}.")
     return lines
 
 
@@ -130,10 +132,10 @@ def without_pois(task: Mapping[str, Any]) -> str:
         kinds = tuple(name.rsplit(" ", 1)[-1] for name in pair)
         if kinds == ("both", "image") and pair[1] in ours(task):
             value, low, high = difference["metrics"][head]
-            said = "" if low is None or low > 0 else f", {verdict(low, high)}"
+            caveat = "" if low is None or low > 0 else f", {verdict(low, high)}"
             return (
                 f"Without POIs (image features alone) {metric(head)} is worse by "
-                f"{number(round(value, 4))} {interval(low, high)}{said}."
+                f"{number(round(value, 4))} {interval(low, high)}{caveat}."
             )
     return ""
 
