@@ -44,8 +44,8 @@ def shared_list(settings: CategoryListSettings) -> CategoryList | None:
     if path is not None and settings.names:
         raise InputError("config.pois.categories: give a path or names, not both.")
     where = f"config.pois.categories.{'names' if path is None else f'path {path!r}'}"
-    told = (settings.names, settings.parents) if path is None else _read(path)
-    names, parents = (tuple(one_form(str(name)) for name in given) for given in told)
+    lists = (settings.names, settings.parents) if path is None else _read(path)
+    names, parents = (tuple(one_form(str(name)) for name in given) for given in lists)
     unknown = None if settings.unknown is None else one_form(settings.unknown)
     if not names:
         if path is None and not parents and unknown is None:
