@@ -91,7 +91,7 @@ def _pairs(
     mapping: Mapping[Any, str | None],
 ) -> tuple[tuple[str, str | None], ...]:
     """The mapping as pairs: a name with a full stop cannot be a key of a config."""
-    return tuple((str(said), meant) for said, meant in mapping.items())
+    return tuple((str(name), meant) for name, meant in mapping.items())
 
 
 def _label(kind: LabelKind, path: str, **given: Any) -> ConfigDict:

@@ -99,7 +99,7 @@ def words(hint: Any) -> str:
     if origin is typing.Literal:
         return ", ".join(f"`{choice!r}`" for choice in inside)
     if origin is typing.Annotated:
-        bounds = [_bound(of) for of in inside[1:]]
+        bounds = [_bound(bound) for bound in inside[1:]]
         return ", ".join([words(inside[0]), *filter(None, bounds)])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(words, inside))
@@ -134,7 +134,7 @@ def _documented(kind: type) -> tuple[str, dict[str, str]]:
             r"^    (\w+): (.*(?:\n        .*)*)", attributes, re.MULTILINE
         )
     sentence = (inspect.getdoc(kind) or "").splitlines()[0]
-    return sentence, {name: " ".join(of.split()) for name, of in entries.items()}
+    return sentence, {name: " ".join(text.split()) for name, text in entries.items()}
 
 
 if __name__ == "__main__":

@@ -262,8 +262,8 @@ def _note(settings: ToyCitySettings) -> str:
     """What lies beside generated files once they are complete."""
     from data_prep.toy_city import generator
 
-    told = dataclasses.asdict(settings)
-    made_by = {"settings": told, "generator": generator.VERSION}
+    fields = dataclasses.asdict(settings)
+    made_by = {"settings": fields, "generator": generator.VERSION}
     return json.dumps(made_by, indent=2, sort_keys=True) + "\n"
 
 
@@ -319,10 +319,10 @@ def _changed_sources(
     if settings.toy_city and not _is_generated(settings):
         return ["the generated city"]
     try:
-        found = sources.files(settings)
+        source_files = sources.files(settings)
     except InputError:  # of a mosaic; a build says it with all else that is wrong
         return ["a mosaic"]
-    return sources.changed_since(manifest, found, records_dir)
+    return sources.changed_since(manifest, source_files, records_dir)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ def check(settings: PreparationSettings) -> None:
         west, south, east, north = extent_deg
         middle_deg = ((west + east) / 2, (south + north) / 2)
     crs_problem = crs_lib.problem(city.crs, middle_deg)
-    found = [crs_problem] if crs_problem else []
-    found += regions.problems(settings.regions)
-    found += vectors.problems(settings.category_vectors)
-    found += writer.problems(city.name, settings.records) + image_problems
-    found += pois.problems(settings.pois)
+    problems = [crs_problem] if crs_problem else []
+    problems += regions.problems(settings.regions)
+    problems += vectors.problems(settings.category_vectors)
+    problems += writer.problems(city.name, settings.records) + image_problems
+    problems += pois.problems(settings.pois)
     for name, label in settings.labels.items():
-        found += labels.problems(name, label, extent_deg)
-    faults.refuse(city.name, found)
+        problems += labels.problems(name, label, extent_deg)
+    faults.refuse(city.name, problems)

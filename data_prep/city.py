@@ -97,7 +97,7 @@ def gather(settings: PreparationSettings, imagery: Imagery) -> City:
         logging.info("POIs outside: %s", pois.rows_in_words(table.row[outside]))
     if not inside:
         raise InputError(_all_outside(settings.pois.path, table, regions))
-    known, told = _labels(settings.labels, regions, crs)
+    known, reports = _labels(settings.labels, regions, crs)
     splits = splits_lib.assign(
         regions.ids, regions.centre_m, group, known, settings.blocks
     )
@@ -122,7 +122,7 @@ def gather(settings: PreparationSettings, imagery: Imagery) -> City:
             "POI diagonal_m": round(diagonal_m, 3),
             "POI buffer_m": regions.poi_buffer_m,
             "splits": splits.report,
-            "labels": told,
+            "labels": reports,
         },
     )
 
@@ -233,13 +233,13 @@ def _labels(
     sources: Mapping[str, LabelSettings], regions: Regions, crs: str
 ) -> tuple[dict[str, tuple[schema.Label, Values]], dict[str, Any]]:
     """Meaning and values of each label, and what is worth telling of it."""
-    known, told = {}, {}
+    known, reports = {}, {}
     for name, source in sources.items():
-        values, told[name] = extract(name, source, regions, crs)
+        values, reports[name] = extract(name, source, regions, crs)
         known[name] = (meaning(source), values)
-        shown = (f"{what} {number:,.6g}" for what, number in told[name].items())
+        shown = (f"{what} {number:,.6g}" for what, number in reports[name].items())
         logging.info("label %s: %s", name, ", ".join(shown))
-    return known, told
+    return known, reports
 
 
 def _overlapping(group: Int[np.ndarray, " r"]) -> dict[str, int]:

@@ -78,11 +78,11 @@ def differing(built: Mapping[str, Any], settings: PreparationSettings) -> list[s
     (`removed_settings`) are left as they are.
     """
     wanted = comparable(settings)
-    found = _differing(_completed(built), wanted)
-    found = [name for name in found if not removed_settings.answer(name)]
+    names = _differing(_completed(built), wanted)
+    names = [name for name in names if not removed_settings.answer(name)]
     if VECTORS in wanted and wanted[VECTORS].get("sha256", "") is None:
-        found = [name for name in found if name != f"{VECTORS}.sha256"]
-    return found
+        names = [name for name in names if name != f"{VECTORS}.sha256"]
+    return names
 
 
 def _completed(built: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -103,13 +103,13 @@ def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
         if _PATHS.fullmatch(prefix):
             built, wanted = _last(built), _last(wanted)
         return [] if built == wanted else [prefix]
-    found = []
+    names = []
     for key in sorted(set(built) | set(wanted)):
         if key not in wanted and built[key] == []:
             continue  # a setting that is gone, which said nothing
         name = f"{prefix}.{key}" if prefix else key
-        found += _differing(built.get(key), wanted.get(key), name)
-    return found
+        names += _differing(built.get(key), wanted.get(key), name)
+    return names
 
 
 def _hash(paths: Sequence[str | None]) -> str | None:

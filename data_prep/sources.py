@@ -22,19 +22,19 @@ sha256 = contents.of_file
 
 def named(settings: PreparationSettings) -> dict[str, str]:
     """The key of each path or pattern the config names, and the path."""
-    found: dict[str, str | None] = {
+    path_of: dict[str, str | None] = {
         f"config.imagery.paths[{index}]": path
         for index, path in enumerate(settings.imagery.paths)
     }
     pois, regions = settings.pois, settings.regions
-    found["config.pois.path"] = pois.path
-    found["config.pois.categories.path"] = pois.categories.path
-    found["config.pois.osm.table"] = pois.osm.table
+    path_of["config.pois.path"] = pois.path
+    path_of["config.pois.categories.path"] = pois.categories.path
+    path_of["config.pois.osm.table"] = pois.osm.table
     if regions.kind == "polygons":
-        found["config.regions.polygons.path"] = regions.polygons.path
+        path_of["config.regions.polygons.path"] = regions.polygons.path
     for name, label in settings.labels.items():
-        found[f"config.labels.{name}.path"] = label.path
-    return {key: path for key, path in found.items() if path}
+        path_of[f"config.labels.{name}.path"] = label.path
+    return {key: path for key, path in path_of.items() if path}
 
 
 def present(path: str) -> bool:
@@ -48,14 +48,14 @@ def files(settings: PreparationSettings) -> dict[str, Path]:
     Beside the files that the config names these are the members of mosaics, of mosaics
     in them too, and what lies beside a file and is read with it: see `side_files`.
     """
-    found: dict[str, Path] = {}
+    source_files: dict[str, Path] = {}
     look = side_files.Finder()
     for key, pattern in named(settings).items():
         base = _base(pattern)
         for path in paths.expand([pattern]):
             name = contents.relative(path, base)
-            found |= look.whole(f"{key.removeprefix('config.')}/{name}", path)
-    return dict(sorted(found.items()))
+            source_files |= look.whole(f"{key.removeprefix('config.')}/{name}", path)
+    return dict(sorted(source_files.items()))
 
 
 def fingerprint(
@@ -67,12 +67,12 @@ def fingerprint(
 
 
 def describe(
-    found: Mapping[str, Path], folder: Path, stamps: Stamps
+    source_files: Mapping[str, Path], folder: Path, stamps: Stamps
 ) -> dict[str, dict[str, Any]]:
     """Path, size and hash of each source, as the manifest keeps them.
 
     Args:
-        found: Name -> file, or folder: of a folder all files below it count.
+        source_files: Name -> file, or folder: of a folder all files below it count.
         folder: Of the records, from which paths are told.
         stamps: Remembers what was read.
     """
@@ -82,59 +82,63 @@ def describe(
             "bytes": contents.size_and_times(path)[0],
             "sha256": _hash(name, path, stamps),
         }
-        for name, path in found.items()
+        for name, path in source_files.items()
     }
 
 
 def changed(
     described: Mapping[str, Mapping[str, Any]],
-    found: Mapping[str, Path],
+    source_files: Mapping[str, Path],
     stamps: Stamps,
 ) -> list[str]:
     """Names of the sources that are not as they were described; none: all are.
 
     Args:
         described: By `describe`.
-        found: What there is now.
+        source_files: What there is now.
         stamps: Of the records; what has the size and times it had is not read.
     """
     return [
         name
-        for name in sorted(described.keys() | found.keys())
+        for name in sorted(described.keys() | source_files.keys())
         if name not in described
-        or name not in found
-        or described[name]["sha256"] != _hash(name, found[name], stamps)
+        or name not in source_files
+        or described[name]["sha256"] != _hash(name, source_files[name], stamps)
     ]
 
 
 def changed_since(
-    manifest: schema.Manifest, found: Mapping[str, Path], records_dir: Path
+    manifest: schema.Manifest, source_files: Mapping[str, Path], records_dir: Path
 ) -> list[str]:
     """Names of the sources that are others than those records were made from.
 
     Args:
         manifest: Of the records.
-        found: What there is now.
+        source_files: What there is now.
         records_dir: Their folder.
     """
     described = manifest.sources
     if any("modified_ns" in source for source in described.values()):
-        return _changed_before(described, found, records_dir / schema.MANIFEST_FILE)
+        return _changed_before(
+            described, source_files, records_dir / schema.MANIFEST_FILE
+        )
     with contents.stamps(records_dir) as stamps:
-        return changed(described, found, stamps)
+        return changed(described, source_files, stamps)
 
 
 def _changed_before(
     described: Mapping[str, Mapping[str, Any]],
-    found: Mapping[str, Path],
+    source_files: Mapping[str, Path],
     manifest_file: Path,
 ) -> list[str]:
     """The same for records of before, which told sources by path and time.
 
     They do not tell of side files: one is another where it is younger than the records.
     """
-    now = {str(path): path for path in found.values()}
-    mains = {str(path) for path in found.values() if not side_files.is_side(path)}
+    now = {str(path): path for path in source_files.values()}
+    mains = {
+        str(path) for path in source_files.values() if not side_files.is_side(path)
+    }
     built_ns = manifest_file.stat().st_mtime_ns
     names = [name for name in described if name not in now]
     names += [name for name in mains if name not in described]
@@ -152,11 +156,11 @@ def _changed_before(
 
 def refuse_changed(
     described: Mapping[str, Mapping[str, Any]],
-    found: Mapping[str, Path],
+    source_files: Mapping[str, Path],
     stamps: Stamps,
 ) -> None:
     """Raises InputError where sources changed while records were made from them."""
-    if names := changed(described, found, stamps):
+    if names := changed(described, source_files, stamps):
         raise InputError(
             f"{', '.join(names[:3])}: changed while the records were made from it. "
             "Give the command again when nobody writes to it."

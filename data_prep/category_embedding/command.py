@@ -138,10 +138,10 @@ def main() -> None:
 def _read_pois(settings: PreparationSettings) -> PoiTable:
     crs = settings.city.crs
     crs_problem = crs_lib.problem(crs)
-    found = [crs_problem] if crs_problem else []
-    found += poi_checks.problems(settings.pois)
-    if found:
-        raise InputError("\n".join(found))
+    problems = [crs_problem] if crs_problem else []
+    problems += poi_checks.problems(settings.pois)
+    if problems:
+        raise InputError("\n".join(problems))
     with stage("POIs"):
         table = pois.read(settings.pois, city_crs=crs)
     left_out = pois.counted(table.dropped)
@@ -157,13 +157,13 @@ def _read_pois(settings: PreparationSettings) -> PoiTable:
 def _make(settings: PreparationSettings, table: PoiTable) -> _Made:
     made = vectors_lib.make(table, settings.category_vectors)
     recipe = comparison.recipe(settings.category_vectors)
-    told = json.dumps({"city": settings.city.name, **recipe})
+    recipe_json = json.dumps({"city": settings.city.name, **recipe})
     return _Made(
         pois=made.pois,
         vectors=made.vectors,
         space=made.space,
         recipe=recipe,
-        neighbours=neighbours.describe(made.pois, made.vectors, told),
+        neighbours=neighbours.describe(made.pois, made.vectors, recipe_json),
         separation=neighbours.separation(made.pois.parents, made.vectors),
     )
 
@@ -171,8 +171,8 @@ def _make(settings: PreparationSettings, table: PoiTable) -> _Made:
 def _save(made: _Made, path: Path) -> Path:
     """Writes the vectors, with what belongs beside them, and says so."""
     beside = path.with_name(NEIGHBOURS_FILE)
-    told = visible(made.neighbours, keep="\n").encode()
-    _replace(beside, lambda file: file.write(told))
+    listing = visible(made.neighbours, keep="\n").encode()
+    _replace(beside, lambda file: file.write(listing))
     space = path.with_name(texts.FILE)
     if made.space is None:
         space.unlink(missing_ok=True)  # that of the vectors before

@@ -56,10 +56,10 @@ def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> s
     means = dict(
         zip(("siblings", "strangers"), mean_cosines(parents, table), strict=True)
     )
-    told = [
+    cosines = [
         f"{name} {mean:.3f}" for name, mean in means.items() if not math.isnan(mean)
     ]
-    return f"mean cosine: {', '.join(told) or 'of no pair'}"
+    return f"mean cosine: {', '.join(cosines) or 'of no pair'}"
 
 
 def mean_cosines(

@@ -102,9 +102,9 @@ def from_table(
     numbers = _numbers(path, rows[chosen]).set_axis(pd.Index(names))
     numbers = numbers.loc[list(categories)]
     logging.info("%s: %d of %d rows used", path, len(categories), len(rows))
-    found = numbers.to_numpy(np.float32, na_value=np.nan)
-    _refuse_gaps(path, found, categories, chosen)
-    return found
+    vectors = numbers.to_numpy(np.float32, na_value=np.nan)
+    _refuse_gaps(path, vectors, categories, chosen)
+    return vectors
 
 
 def problems(settings: TableSettings) -> list[str]:
@@ -141,30 +141,30 @@ def _refuse_unfit_names(
 
 def _numbers(path: str | None, table: pd.DataFrame) -> pd.DataFrame:
     """Columns as numbers."""
-    found, text = {}, []
+    numbers, text = {}, []
     for name in table:
-        found[name], wrong = cells.numbers(table[name], f"{path}: column {name!r}")
-        if (wrong & ~np.isinf(found[name])).any():
+        numbers[name], wrong = cells.numbers(table[name], f"{path}: column {name!r}")
+        if (wrong & ~np.isinf(numbers[name])).any():
             text.append(str(name))
     if text:
         raise InputError(
             f"{path}: column(s) {faults.names(text)} hold something else than numbers. "
             f"Correct them, or name the columns of the vector in {_TABLE}.columns."
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(numbers)
 
 
 def _refuse_gaps(
     path: str | None,
-    found: Float32[np.ndarray, "k d"],
+    vectors: Float32[np.ndarray, "k d"],
     categories: Sequence[str],
     columns: Sequence[str],
 ) -> None:
-    gaps = np.argwhere(~np.isfinite(found))
+    gaps = np.argwhere(~np.isfinite(vectors))
     if len(gaps):
         row, column = gaps[0].tolist()
         raise InputError(
-            f"{path}: {categories[row]!r} has {found[row, column]} in column "
+            f"{path}: {categories[row]!r} has {vectors[row, column]} in column "
             f"{columns[column]!r}, and {len(gaps) - 1} more such cell(s) follow. "
             "Allowed: finite numbers."
         )

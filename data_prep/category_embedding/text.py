@@ -134,7 +134,7 @@ def words(name: str) -> list[str]:
 
 def problems(settings: TextSettings) -> list[str]:
     """What is wrong with the section `text`, seen without POIs."""
-    found = texts.problems(settings.model, settings.folder)
+    problems = texts.problems(settings.model, settings.folder)
     for key, fields in (
         ("template", {"name": "", "parent": ""}),
         ("template_alone", {"name": ""}),
@@ -146,14 +146,16 @@ def problems(settings: TextSettings) -> list[str]:
             has_name = False
         if not has_name:
             allowed = " and ".join(f"{{{name}}}" for name in fields)
-            found.append(f"text.{key} is {template!r}; wanted: words around {allowed}.")
+            problems.append(
+                f"text.{key} is {template!r}; wanted: words around {allowed}."
+            )
     if settings.phrases is not None:
         try:
             _own(settings.phrases)
         except InputError as error:
-            found.append(str(error))
+            problems.append(str(error))
     prefix = "config.category_vectors."
-    return [problem.removeprefix(prefix) for problem in found]
+    return [problem.removeprefix(prefix) for problem in problems]
 
 
 def _phrase(category: str, parent: str, settings: TextSettings) -> str:
@@ -182,8 +184,8 @@ def _own(path: str | None) -> dict[str, str]:
             f"{faults.names(has)} ({key}). {wanted}"
         )
     table = tables.load(path)
-    said = {name: cells.text(table[name], f"{path}: {name}") for name in _COLUMNS}
-    pairs = pd.DataFrame(said).dropna()
+    columns = {name: cells.text(table[name], f"{path}: {name}") for name in _COLUMNS}
+    pairs = pd.DataFrame(columns).dropna()
     twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()
     if twice:
         raise InputError(

@@ -56,8 +56,8 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
     Raises:
         InputError: If settings are wrong, or POIs or file do not suffice.
     """
-    if found := problems(settings):
-        raise InputError("\n".join(found))
+    if setting_problems := problems(settings):
+        raise InputError("\n".join(setting_problems))
     names, dim, seed = poi_table.categories, settings.dim, settings.seed
     if settings.method == "random":
         return Made(poi_table, plain.random(names, dim))
@@ -79,12 +79,12 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
 
 def problems(settings: CategoryVectorSettings) -> list[str]:
     """What is wrong with the settings, seen without POIs; see `make`."""
-    found = []
+    problems = []
     if settings.method == "table":
-        found = plain.problems(settings.table)
+        problems = plain.problems(settings.table)
     if settings.method == "text":
-        found = text_lib.problems(settings.text)
-    return [f"config.category_vectors.{problem}" for problem in found]
+        problems = text_lib.problems(settings.text)
+    return [f"config.category_vectors.{problem}" for problem in problems]
 
 
 def reads_names(recipe: Mapping[str, Any]) -> bool:
@@ -96,9 +96,9 @@ def reads_names(recipe: Mapping[str, Any]) -> bool:
 
 def _from_text(pois: PoiTable, settings: TextSettings, *, dim: int, seed: int) -> Made:
     encode = texts.load(settings.model, settings.folder)
-    said = text_lib.phrases(pois.categories, pois.parents, settings)
+    phrases = text_lib.phrases(pois.categories, pois.parents, settings)
     if settings.names_per_category:
-        pois, said = names_lib.split(
-            pois, said, encode, per_category=settings.names_per_category, seed=seed
+        pois, phrases = names_lib.split(
+            pois, phrases, encode, per_category=settings.names_per_category, seed=seed
         )
-    return Made(pois, *text_lib.make(said, encode, dim=dim, folder=settings.folder))
+    return Made(pois, *text_lib.make(phrases, encode, dim=dim, folder=settings.folder))

@@ -81,10 +81,10 @@ def is_json_lines(path: str | Path) -> bool:
     with pa.input_stream(str(path)) as stream:
         first = stream.read(_LONGEST_LINE).lstrip().split(b"\n", 1)[0]
     try:
-        found = files.from_json(first)
+        parsed = files.from_json(first)
     except ValueError:
         return True  # and reading says what is wrong
-    return not (isinstance(found, dict) and found.get("type") == "Feature")
+    return not (isinstance(parsed, dict) and parsed.get("type") == "Feature")
 
 
 def header(path: str | Path) -> TableHeader:
@@ -198,8 +198,8 @@ def _inside(name: str, kind: pa.DataType) -> list[str]:
     if pa.types.is_struct(kind):
         inner = [(f"{name}.{field.name}", field.type) for field in kind]
     elif any(
-        of(kind)
-        for of in (
+        is_list(kind)
+        for is_list in (
             pa.types.is_list,
             pa.types.is_large_list,
             pa.types.is_fixed_size_list,

@@ -45,16 +45,16 @@ def text(column: pd.Series, what: str = "a column") -> pd.Series:
         column = _whole(column, what)
     elif column.dtype == object or not pd.api.types.is_string_dtype(column):
         column = _plain(column, what)
-    said = pa.array(column.astype("string[pyarrow]"), from_pandas=True)
-    if isinstance(said, pa.ChunkedArray):
-        said = said.combine_chunks()
+    strings = pa.array(column.astype("string[pyarrow]"), from_pandas=True)
+    if isinstance(strings, pa.ChunkedArray):
+        strings = strings.combine_chunks()
     try:
-        said.validate(full=True)
+        strings.validate(full=True)
     except pa.ArrowInvalid as error:
         raise InputError(
             f"{what} holds text that is not UTF-8 ({error}). Save it as UTF-8."
         ) from error
-    forms = all_in_one_form(said.cast(pa.string()))
+    forms = all_in_one_form(strings.cast(pa.string()))
     named = pc.if_else(pc.equal(forms, ""), None, forms)
     text = pd.array(named, dtype="string[pyarrow]")
     return pd.Series(text, index=column.index, name=column.name)
@@ -80,10 +80,10 @@ def numbers(
     if column.dtype.kind in "mM":  # times are not numbers of nanoseconds
         return np.full(len(column), np.nan), present
     if pd.api.types.is_numeric_dtype(column):
-        found = column.to_numpy(float, na_value=np.nan)
+        values = column.to_numpy(float, na_value=np.nan)
     else:
-        found = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
-        doubtful = np.flatnonzero(present & np.isnan(found))
+        values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+        doubtful = np.flatnonzero(present & np.isnan(values))
         words = column.iloc[doubtful].map(_word)
         missing = words.isin(MISSING_NUMBERS)
         if missing.any():
@@ -92,24 +92,24 @@ def numbers(
             logging.info("%s: cells without a number: %s", what, shown)
         present = present.copy()
         present[doubtful] = ~(missing | (words == "")).to_numpy(bool)
-    return found, present & ~np.isfinite(found)
+    return values, present & ~np.isfinite(values)
 
 
-def refuse_printed(said: pd.Series, what: str) -> None:
+def refuse_printed(texts: pd.Series, what: str) -> None:
     """Refuses texts that are lists or structs written out, such as "['cafe']".
 
     Args:
-        said: The texts, see `text`.
+        texts: The texts, see `text`.
         what: The column in words, for messages.
 
     Raises:
         InputError: If one is a list or struct of JSON, or most look like one.
     """
-    printed = [name for name in said.dropna().unique() if _PRINTED.match(name)]
+    printed = [name for name in texts.dropna().unique() if _PRINTED.match(name)]
     if not printed:
         return
     json_texts = [name for name in printed if _is_json(name)]
-    if json_texts or said.isin(printed).sum() > 0.5 * said.notna().sum():
+    if json_texts or texts.isin(printed).sum() > 0.5 * texts.notna().sum():
         shown = (json_texts or printed)[0][:60]
         raise InputError(
             f"{what} holds lists or structs written as text, such as {shown}, which "

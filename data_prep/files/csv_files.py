@@ -92,17 +92,17 @@ def load(
         if len(fields) != len(header):
             raise _ragged(path, text, line, fields, header)
         rows.append(fields)
-    found = {}
+    arrays = {}
     for name, place in zip(wanted, places, strict=True):
         cells = pa.array([fields[place] for fields in rows], pa.string())
         cells = pc.if_else(pc.equal(cells, ""), None, cells)
-        found[name] = pd.array(cells, dtype="string[pyarrow]")
-    return pd.DataFrame(found)
+        arrays[name] = pd.array(cells, dtype="string[pyarrow]")
+    return pd.DataFrame(arrays)
 
 
-def refuse_repeated(path: str | Path, found: Sequence[str]) -> None:
+def refuse_repeated(path: str | Path, header: Sequence[str]) -> None:
     """Refuses a table in which two columns have one name."""
-    repeated = [name for name, count in Counter(found).items() if count > 1 and name]
+    repeated = [name for name, count in Counter(header).items() if count > 1 and name]
     if repeated:
         raise InputError(
             f"{path}: column {', '.join(map(repr, repeated))} stands there more than "
@@ -144,10 +144,10 @@ def _open(path: str | Path, text: Text) -> io.TextIOBase:
 
 
 def _header(path: str | Path, text: Text, fields: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(one_form(name) for name in fields)
+    header = tuple(one_form(name) for name in fields)
     separator = _separator(path, text)
     other = [mark for mark in _OTHER_SEPARATORS if mark in fields[0]]
-    if len(found) == 1 and other:
+    if len(header) == 1 and other:
         remedy = (
             f"Set {text.key}.separator to {other[0]!r}"
             if text.key
@@ -157,8 +157,8 @@ def _header(path: str | Path, text: Text, fields: Sequence[str]) -> tuple[str, .
             f"{path}: its first line, {fields[0]!r}, is one column when split at "
             f"{separator!r}. {remedy}."
         )
-    refuse_repeated(path, found)
-    return found
+    refuse_repeated(path, header)
+    return header
 
 
 def _ragged(

@@ -102,11 +102,15 @@ def _box(bounds_deg: Bounds) -> str:
     return f"{west:.4f} to {east:.4f} E, {south:.4f} to {north:.4f} N"
 
 
-def refuse(city: str, found: Sequence[str]) -> None:
+def refuse(city: str, problems: Sequence[str]) -> None:
     """Raises one `InputError` that lists all that was found wrong with a city."""
-    if found:
-        listed = "".join(f"\n  {index}. {text}" for index, text in enumerate(found, 1))
-        raise InputError(f"{city}: {len(found)} problem(s), nothing was built.{listed}")
+    if problems:
+        listed = "".join(
+            f"\n  {index}. {text}" for index, text in enumerate(problems, 1)
+        )
+        raise InputError(
+            f"{city}: {len(problems)} problem(s), nothing was built.{listed}"
+        )
 
 
 def names(columns: Sequence[str]) -> str:

@@ -231,8 +231,8 @@ def _refuse_short_grid(path: Path) -> None:
     every further one: a file of 50 rows whose end is missing would take years. From
     the top it stops at the first.
     """
-    told = path.stat()
-    _read_from_top(path, told.st_size, told.st_mtime_ns)
+    stat = path.stat()
+    _read_from_top(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(256)

@@ -89,7 +89,7 @@ def _refuse_band(path: Path, element: ElementTree.Element) -> None:
 
 def _named(root: ElementTree.Element, folder: Path) -> list[Path]:
     """The files named below an element, each once."""
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for element in root.iter():
         is_file = element.tag.lower() in _OPENED
         is_file |= element.tag == "MDI" and element.get("key") in _OPENED_KEYS
@@ -99,8 +99,8 @@ def _named(root: ElementTree.Element, folder: Path) -> list[Path]:
         is_beside = text.startswith(_BESIDE)
         is_beside |= element.get("relativeToVRT", "0").strip() in ("1", "true")
         name = text.removeprefix(_BESIDE)
-        found[folder / name if is_beside else Path(name)] = None
-    return list(found)
+        paths[folder / name if is_beside else Path(name)] = None
+    return list(paths)
 
 
 def _refused(path: Path, what: str) -> InputError:

@@ -49,17 +49,17 @@ def refuse_unknown_encoding(
     parts = _parts(Path(path), str(info["layer_name"]))
     if ".dbf" not in parts:
         return
-    found = names(parts[".dbf"])
-    if not found:
+    texts = names(parts[".dbf"])
+    if not texts:
         return
     if text.encoding is None:
-        said = parts.get(".cpg", b"").strip()
+        code_page = parts.get(".cpg", b"").strip()
         language = parts[".dbf"][_LANGUAGE_BYTE]
         # pyogrio answers Latin-1 where GDAL does not know.
-        if info["encoding"] != "UTF-8" or (not said and language == _ANSI):
-            raise encodings.unstated(path, found, text.key)
+        if info["encoding"] != "UTF-8" or (not code_page and language == _ANSI):
+            raise encodings.unstated(path, texts, text.key)
         return
-    for name in found:
+    for name in texts:
         if not _decodes(name, text.encoding):
             raise encodings.misstated(path, name, text.encoding, text.key)
 
@@ -71,7 +71,7 @@ def names(table: bytes) -> list[bytes]:
     start = int.from_bytes(table[8:10], "little")
     width = int.from_bytes(table[10:12], "little")
     fields = _fields(table[_HEADER_BYTES:start])
-    found = {name for name, _, _ in fields}
+    texts = {name for name, _, _ in fields}
     count = (len(table) - start) // width if width else 0
     body = np.frombuffer(table, np.uint8, max(count, 0) * width, min(start, len(table)))
     rows = body.reshape(-1, width) if width else body.reshape(0, 0)
@@ -81,23 +81,23 @@ def names(table: bytes) -> list[bytes]:
         place += length
         if kind in _TEXT_FIELDS:
             cells = cells[(cells > 127).any(axis=1)]
-            found.update(cell.tobytes().strip(b" \0") for cell in cells)
-        if len(found) > _NAMES_LOOKED_AT:
+            texts.update(cell.tobytes().strip(b" \0") for cell in cells)
+        if len(texts) > _NAMES_LOOKED_AT:
             break
-    return sorted(name for name in found if not name.isascii())
+    return sorted(name for name in texts if not name.isascii())
 
 
 def _fields(header: bytes) -> list[tuple[bytes, bytes, int]]:
     """Name, kind and length of each field."""
-    found = []
+    fields = []
     for place in range(0, len(header) - _FIELD_BYTES + 1, _FIELD_BYTES):
         field = header[place : place + _FIELD_BYTES]
         if field[0] == 0x0D:
             break
         # Long texts keep the high byte of their length where numbers have decimals.
         length = field[16] + (256 * field[17] if field[11:12] == b"C" else 0)
-        found.append((field[:11].split(b"\0")[0], field[11:12], length))
-    return found
+        fields.append((field[:11].split(b"\0")[0], field[11:12], length))
+    return fields
 
 
 def _parts(path: Path, layer: str) -> dict[str, bytes]:

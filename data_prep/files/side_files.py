@@ -52,17 +52,17 @@ class Finder:
         return self._whole(name, path, set())
 
     def _whole(self, name: str, path: Path, within: set[Path]) -> dict[str, Path]:
-        found = {name: path}
+        files = {name: path}
         for side in self.beside(path):
-            found[f"{name.rpartition('/')[0]}/{side.name}"] = side
-        own = {of.resolve() for of in found.values()}
+            files[f"{name.rpartition('/')[0]}/{side.name}"] = side
+        own = {file.resolve() for file in files.values()}
         if own & within:  # a mosaic of itself
-            return found
+            return files
         for index, member in enumerate(members(path)):
             if member.resolve() not in own:
                 place = f"{name}#{index}/{member.name}"
-                found |= self._whole(place, member, within | own)
-        return found
+                files |= self._whole(place, member, within | own)
+        return files
 
     def beside(self, path: Path) -> list[Path]:
         """The files beside a file that are read with it, sorted."""
@@ -77,8 +77,8 @@ class Finder:
             ends = _VECTOR_PARTS.get(suffix, (*_RASTER_PARTS, *_world(suffix)))
             wanted = [stem + end for end in ends] + [name + end for end in _BEHIND]
             wanted += [f"{stem}_rpc.txt"]
-        found = {listed[of] for of in wanted if of in listed and of != name}
-        return sorted(of for of in found if _says_something(of))
+        sides = {listed[other] for other in wanted if other in listed and other != name}
+        return sorted(side for side in sides if _says_something(side))
 
     def _files(self, folder: Path) -> dict[str, Path]:
         """Files of a folder by their names in lower case."""
@@ -106,10 +106,10 @@ def members(path: Path) -> list[Path]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with formats.settings(), formats.open_raster(path) as opened:
-                found = [_on_disk(name) for name in opened.files]
+                files = [_on_disk(name) for name in opened.files]
     except InputError:
         return []  # no raster: a table of some other format
-    return [of for of in found if of is not None and of.name != path.name]
+    return [file for file in files if file is not None and file.name != path.name]
 
 
 def is_side(path: Path) -> bool:

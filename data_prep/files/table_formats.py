@@ -57,9 +57,9 @@ def reading(path: str | Path) -> Iterator[None]:
         raise
     except Exception as error:  # GDAL, Arrow, GEOS, pandas: each has kinds of its own
         refusals.refuse_unreadable(Path(path), error)
-        told = " ".join(str(error).split())[:_CAUSE_SHOWN] or type(error).__name__
+        cause = " ".join(str(error).split())[:_CAUSE_SHOWN] or type(error).__name__
         raise InputError(
-            f"{path}: cannot be read ({told}). Wanted: {FORMATS}. The file may be "
+            f"{path}: cannot be read ({cause}). Wanted: {FORMATS}. The file may be "
             "truncated or of another format than its name says."
         ) from error
 
@@ -137,8 +137,8 @@ def _has_link(path: Path) -> bool:
     with path.open("rb") as stream:
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return any(
-                _LINK.search(content[found.end() : found.end() + _CRS_BYTES])
-                for found in _CRS.finditer(content)
+                _LINK.search(content[match.end() : match.end() + _CRS_BYTES])
+                for match in _CRS.finditer(content)
             )
 
 

@@ -152,14 +152,14 @@ def moved(
         InputError: If their coordinates lie nowhere in it.
     """
     assert geometry.crs is not None  # else `to_crs` refuses
-    found = geometry.to_crs(crs).to_numpy()
-    if not (np.abs(shapely.get_coordinates(found)) <= _FARTHEST_M).all():
+    geometries = geometry.to_crs(crs).to_numpy()
+    if not (np.abs(shapely.get_coordinates(geometries)) <= _FARTHEST_M).all():
         raise InputError(
             f"{path}: its coordinates do not fit its CRS, {geometry.crs.name!r}. "
             "Write the right one into the file, with `ogr2ogr -a_srs EPSG:... OUT "
             f"{path}`."
         )
-    return found
+    return geometries
 
 
 def repaired(
@@ -190,8 +190,8 @@ def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
         return ()
     with table_formats.reading(path):
         table_formats.check_table(path)
-        found = pyogrio.list_layers(path).tolist()
-    return tuple(name for name, kind in found if kind is not None or not spatial)
+        pairs = pyogrio.list_layers(path).tolist()
+    return tuple(name for name, kind in pairs if kind is not None or not spatial)
 
 
 def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str | None:
@@ -203,28 +203,28 @@ def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str |
             only one.
         key: The config key that names the layer; None where none does.
     """
-    found = layers(path)
-    listed = ", ".join(map(repr, found)) or "none"
-    if layer is not None and layer not in found:
+    names = layers(path)
+    listed = ", ".join(map(repr, names)) or "none"
+    if layer is not None and layer not in names:
         return (
             f"{path}: has no layer {layer!r}, which {key} names; its layers: {listed}."
         )
-    if layer is not None or len(found) < 2 or len(layers(path, spatial=True)) == 1:
+    if layer is not None or len(names) < 2 or len(layers(path, spatial=True)) == 1:
         return None
     remedy = f"{key} must name one of {listed}"
     if key is None:
         remedy = f"save one of {listed} by itself, with `ogr2ogr OUT {path} LAYER`"
-    return f"{path}: has {len(found)} layers; {remedy}."
+    return f"{path}: has {len(names)} layers; {remedy}."
 
 
 def no_column(
-    path: str | Path, found: TableHeader, wanted: Sequence[str]
+    path: str | Path, header: TableHeader, wanted: Sequence[str]
 ) -> str | None:
     """The message for columns that a file lacks, with the nearest ones it has."""
-    missing = [name for name in wanted if not found.has(name)]
+    missing = [name for name in wanted if not header.has(name)]
     if not missing:
         return None
-    all_names = [str(name) for name in (*found.columns, *found.nested)]
+    all_names = [str(name) for name in (*header.columns, *header.nested)]
     folded = {name.casefold(): name for name in all_names}
     near = []
     for name in missing:
@@ -244,8 +244,8 @@ def _by_arrow(path: str | Path) -> bool:
 
 def _only_spatial(path: str | Path, layer: str | None) -> str | None:
     """The layer with geometries where tables of styles and the like lie beside it."""
-    found = layers(path, spatial=True)
-    return found[0] if layer is None and len(found) == 1 else layer
+    names = layers(path, spatial=True)
+    return names[0] if layer is None and len(names) == 1 else layer
 
 
 def _info(path: str | Path, layer: str | None, text: Text) -> dict[str, Any]:

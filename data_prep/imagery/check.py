@@ -30,30 +30,30 @@ _MIN_PIXEL_M = 0.005
 def problems(settings: ImagerySettings) -> list[str]:
     """Everything that keeps files from being read as RGB tiles."""
     bands = settings.bands
-    found = _setting_problems(settings) + _path_problems(settings)
+    problems = _setting_problems(settings) + _path_problems(settings)
     paths = paths_lib.expand(settings.paths)
-    if found and not paths:
-        return found
+    if problems and not paths:
+        return problems
     fit, unfit = [], []
     allowed = paths_lib.folders(settings.paths, settings.folders)
-    said = declared.Declared(settings.ignore, settings.grid)
+    declaration = declared.Declared(settings.ignore, settings.grid)
     for path in paths:
         try:
-            header = headers.read(path, allowed, said)
-            told = headers.problem(header, bands) or _place_problem(header)
-            told = told or _content_problem(header, bands)
+            header = headers.read(path, allowed, declaration)
+            problem = headers.problem(header, bands) or _place_problem(header)
+            problem = problem or _content_problem(header, bands)
         except InputError as error:
-            told = str(error)
-        if told:
-            unfit.append((path, told))
+            problem = str(error)
+        if problem:
+            unfit.append((path, problem))
         else:
             fit.append(header)
-    found += _each_once(unfit)
-    if not found and fit:
-        found += _nowhere_problems(fit)
-    if not found and fit:
-        found += _zoom_problems(fit) + _stretch_problems(fit, settings)
-    return found
+    problems += _each_once(unfit)
+    if not problems and fit:
+        problems += _nowhere_problems(fit)
+    if not problems and fit:
+        problems += _zoom_problems(fit) + _stretch_problems(fit, settings)
+    return problems
 
 
 def extent_deg(settings: ImagerySettings) -> faults.Bounds:
@@ -67,11 +67,11 @@ def extent_deg(settings: ImagerySettings) -> faults.Bounds:
 
 def _path_problems(settings: ImagerySettings) -> list[str]:
     """Patterns that find nothing; and a word on files that one leaves out by case."""
-    found = []
+    problems = []
     for pattern in settings.paths:
         files = paths_lib.expand([pattern])
         if not files:
-            found.append(
+            problems.append(
                 f"config.imagery.paths {pattern!r}: no such file. Wanted: an 8-bit "
                 "GeoTIFF (a deeper one with config.imagery.stretch) with a CRS and "
                 f"bands {settings.bands} for red, green, blue."
@@ -85,15 +85,17 @@ def _path_problems(settings: ImagerySettings) -> list[str]:
                 len(others),
                 others[0],
             )
-    return found
+    return problems
 
 
 def _each_once(unfit: Sequence[tuple[Path, str]]) -> list[str]:
     """What is wrong with files; the same of many is said once."""
     groups: dict[str, list[tuple[Path, str]]] = {}
-    for path, told in unfit:
-        plain = told.replace(str(path.with_suffix(".tif")), "").replace(str(path), "")
-        groups.setdefault(plain, []).append((path, told))
+    for path, problem in unfit:
+        plain = problem.replace(str(path.with_suffix(".tif")), "").replace(
+            str(path), ""
+        )
+        groups.setdefault(plain, []).append((path, problem))
     return [
         group[0][1]
         + (
@@ -129,18 +131,18 @@ def _zoom_problems(fit: Sequence[ImageHeader]) -> list[str]:
 
 def _setting_problems(settings: ImagerySettings) -> list[str]:
     """Problems seen without opening a file."""
-    found = stretch.problems(settings.stretch)
+    problems = stretch.problems(settings.stretch)
     if not settings.paths:
-        found.append(
+        problems.append(
             "config.imagery.paths is empty. Wanted: GeoTIFF files with a CRS, or "
             "patterns such as ('raw/imagery/*.tif',)."
         )
     if len(settings.bands) != 3:
-        found.append(
+        problems.append(
             f"config.imagery.bands {settings.bands}: three band numbers are needed, "
             "red, green and blue, counted from 1."
         )
-    return found
+    return problems
 
 
 def _place_problem(header: ImageHeader) -> str | None:
@@ -192,7 +194,7 @@ def _stretch_problems(
 ) -> list[str]:
     setting, bands, nodata = settings.stretch, settings.bands, settings.nodata
     try:
-        told = stretch.unfit(setting, read, bands, nodata)
+        problem = stretch.unfit(setting, read, bands, nodata)
     except InputError as error:
-        told = str(error)
-    return [told] if told else []
+        problem = str(error)
+    return [problem] if problem else []

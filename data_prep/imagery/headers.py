@@ -94,8 +94,8 @@ class ImageHeader:
     def color_of(self, band: int) -> str | None:
         """Red, green, blue or another, by a band's name or else by its colour's."""
         called = self.descriptions[band - 1] if self.descriptions else ""
-        if found := _NAMED.search(called):
-            return found.lastgroup
+        if match := _NAMED.search(called):
+            return match.lastgroup
         color = self.colors[band - 1]
         is_told = color.name in _RGB or color.value >= ColorInterp.pan.value
         return color.name if is_told else None
@@ -175,8 +175,8 @@ def problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
             f"{header.pages[0]} OUT`."
         )
     for band in bands:
-        if found := _band_problem(header, band):
-            return found
+        if band_problem := _band_problem(header, band):
+            return band_problem
     return _order_problem(header, bands) or _place_problem(header)
 
 
@@ -222,20 +222,20 @@ def _order_problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
     """
     if "colors" in header.declared.ignore or len(bands) != len(_RGB):
         return None
-    found = [header.color_of(band) for band in bands]
+    colors = [header.color_of(band) for band in bands]
     place = {header.color_of(band): band for band in range(len(header.colors), 0, -1)}
     has_all = all(color in place for color in _RGB)
-    pairs = zip(found, _RGB, strict=True)
+    pairs = zip(colors, _RGB, strict=True)
     differs = any(color not in (None, wanted) for color, wanted in pairs)
-    is_exchange = set(found) == set(_RGB)
+    is_exchange = set(colors) == set(_RGB)
     if not (differs and has_all and (is_exchange or tuple(bands) == _FIRST)):
         return None
-    pairs = zip(bands, found, strict=True)
-    said = ", ".join(f"{band} {color or 'unnamed'}" for band, color in pairs)
+    pairs = zip(bands, colors, strict=True)
+    listed = ", ".join(f"{band} {color or 'unnamed'}" for band, color in pairs)
     proposal = tuple(place[color] for color in _RGB)
     return (
         f"{header.path}: config.imagery.bands is {tuple(bands)} for red, green and "
-        f"blue, but the file says its bands are {said}. Set config.imagery.bands="
+        f"blue, but the file says its bands are {listed}. Set config.imagery.bands="
         f"{proposal}; or, where the file is wrong or other colours are meant, "
         "config.imagery.ignore=('colors',)."
     )

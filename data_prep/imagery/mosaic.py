@@ -103,13 +103,13 @@ class Imagery:
             "copied" if file.resampling is None else file.resampling.name
             for file in self.files
         )
-        told: dict[str, Any] = {"files": len(self.files), "resampling": dict(how)}
-        told["from overviews"] = sum(file.overview is not None for file in self.files)
-        told["overlapping pairs"] = len(self.shared_m)
-        told["shown where files overlap"] = self.rule
+        report: dict[str, Any] = {"files": len(self.files), "resampling": dict(how)}
+        report["from overviews"] = sum(file.overview is not None for file in self.files)
+        report["overlapping pairs"] = len(self.shared_m)
+        report["shown where files overlap"] = self.rule
         if self.stretch:
-            told["stretch"] = dataclasses.asdict(self.stretch)
-        return told
+            report["stretch"] = dataclasses.asdict(self.stretch)
+        return report
 
     @property
     def rule(self) -> str:
@@ -187,8 +187,8 @@ class Imagery:
         boxes = self.footprints_m
         touches = (boxes[:, 0] < east) & (boxes[:, 2] > west)
         touches &= (boxes[:, 1] < north) & (boxes[:, 3] > south)
-        found = np.flatnonzero(touches).tolist()
-        return found[::-1] if self._reverse else found
+        indices = np.flatnonzero(touches).tolist()
+        return indices[::-1] if self._reverse else indices
 
     def _read(
         self, index: int, window: Window
@@ -238,10 +238,12 @@ class Imagery:
 def _refuse(headers: Sequence[ImageHeader], settings: ImagerySettings) -> None:
     """Raises `InputError` for the first thing that keeps files from serving."""
     bands, stretch = settings.bands, settings.stretch
-    found = [text for header in headers if (text := headers_lib.problem(header, bands))]
-    found = found or stretch_lib.problems(stretch)
+    problems = [
+        text for header in headers if (text := headers_lib.problem(header, bands))
+    ]
+    problems = problems or stretch_lib.problems(stretch)
     unfit = None
-    if not found:
+    if not problems:
         unfit = stretch_lib.unfit(stretch, headers, bands, settings.nodata)
-    if found or unfit:
-        raise InputError(unfit or found[0])
+    if problems or unfit:
+        raise InputError(unfit or problems[0])

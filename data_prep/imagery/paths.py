@@ -18,10 +18,10 @@ def expand(paths: Sequence[str]) -> list[Path]:
     themselves: "ortho [2020]/*.tif" finds what is in the folder of that name. "**"
     stands for any number of folders; what links lead to twice counts once.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for pattern in map(str, paths):
         if Path(pattern).exists():
-            found.add(Path(pattern))
+            files.add(Path(pattern))
             continue
         base = fixed_folder(pattern)
         rest = os.path.relpath(pattern, base)
@@ -29,8 +29,8 @@ def expand(paths: Sequence[str]) -> list[Path]:
         inside = [base / name for name in names]
         if _RECURSIVE in Path(pattern).parts:
             inside = [path for path in _once(inside) if not path.is_dir()]
-        found.update(inside)
-    return sorted(found)
+        files.update(inside)
+    return sorted(files)
 
 
 def fixed_folder(pattern: str) -> Path:
@@ -60,7 +60,7 @@ def none_found(pattern: str) -> str:
     )
 
 
-def other_case(pattern: str, found: Sequence[Path]) -> list[Path]:
+def other_case(pattern: str, files: Sequence[Path]) -> list[Path]:
     """Files that a pattern leaves out since their ending is in another case."""
     ending = Path(pattern).suffix
     if not ending or _SIGNS & set(ending) or Path(pattern).exists():
@@ -70,7 +70,7 @@ def other_case(pattern: str, found: Sequence[Path]) -> list[Path]:
         f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter
         for letter in ending
     )
-    return sorted(set(expand([stem + either])) - set(found))
+    return sorted(set(expand([stem + either])) - set(files))
 
 
 def _once(paths: Sequence[Path]) -> list[Path]:

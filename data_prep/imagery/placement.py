@@ -111,14 +111,14 @@ def shared(headers: Sequence[ImageHeader], crs: str, gsd_m: float) -> np.ndarray
     box = shapely.bounds(outline)
     low = np.maximum(box[first, :2], box[second, :2])
     high = np.minimum(box[first, 2:], box[second, 2:])
-    found = np.asarray(shapely.box(*low.T, *high.T))
+    overlap = np.asarray(shapely.box(*low.T, *high.T))
     # Most files lie along the axes; GEOS would take a hundred times as long for them.
     fills = shapely.area(outline) > (1 - 1e-9) * shapely.area(shapely.box(*box.T))
     turned = ~(fills[first] & fills[second])
-    found[turned] = shapely.intersection(
+    overlap[turned] = shapely.intersection(
         outline[first[turned]], outline[second[turned]]
     )
-    return found
+    return overlap
 
 
 def place(

@@ -129,10 +129,10 @@ def sample(
     count = min(len(headers), _SAMPLE_WINDOWS)
     chosen = np.linspace(0, len(headers) - 1, count).round().astype(int)
     side = max(1, math.isqrt(_SAMPLE_WINDOWS // count))
-    found = [np.zeros((len(bands), 0))]
+    windows = [np.zeros((len(bands), 0))]
     for index in chosen.tolist():
-        found += _sample_file(headers[index], bands, nodata, side)
-    return np.concatenate(found, axis=1)
+        windows += _sample_file(headers[index], bands, nodata, side)
+    return np.concatenate(windows, axis=1)
 
 
 def unfit(
@@ -149,19 +149,23 @@ def unfit(
         bands: Red, green and blue, counted from 1.
         nodata: What missing pixels hold in files that mark none.
     """
-    if found := _packed_in_ways(headers, bands):
-        return found
+    if problem := _packed_in_ways(headers, bands):
+        return problem
     by_type: dict[str, list[ImageHeader]] = {}
     for header in headers:
         for kind in {header.dtypes[band - 1] for band in bands}:
             by_type.setdefault(kind, []).append(header)
     if setting is None:
         by_type.pop("uint8", None)
-        found = [_undecided(of, kind, bands, nodata) for kind, of in by_type.items()]
-        return found[0] if found else None
+        undecided = [
+            _undecided(group, kind, bands, nodata) for kind, group in by_type.items()
+        ]
+        return undecided[0] if undecided else None
     if len(by_type) < 2:
         return None
-    examples = ", ".join(f"{kind} in {of[0].path}" for kind, of in by_type.items())
+    examples = ", ".join(
+        f"{kind} in {group[0].path}" for kind, group in by_type.items()
+    )
     return (
         f"{_KEY} is {tuple(setting)!r}, one stretch for files of several types of "
         f"pixels: {examples}. Bring them to one type, or leave some out."
@@ -209,14 +213,14 @@ def _undecided(
     """The message for files that no stretch was stated for, with one to state."""
     more = f" (and of {len(headers) - 1} more)" if len(headers) > 1 else ""
     pixels = sample(headers, bands, nodata)
-    told = f"{headers[0].path}: pixels are {kind}, 8-bit (uint8) is needed{more}."
+    sentence = f"{headers[0].path}: pixels are {kind}, 8-bit (uint8) is needed{more}."
     if not pixels.size:
-        return f"{told} Set {_KEY}; allowed: {_ALLOWED}."
+        return f"{sentence} Set {_KEY}; allowed: {_ALLOWED}."
     digits = 4 if kind.startswith("float") else None
     ends = np.percentile(pixels, (2, 98), axis=1).tolist()
     low, high = (tuple(round(value, digits) for value in values) for values in ends)
     return (
-        f"{told} A sample holds {pixels.min():g} to {pixels.max():g}. Say how they "
+        f"{sentence} A sample holds {pixels.min():g} to {pixels.max():g}. Say how they "
         f'become 8-bit: {_KEY}=("linear", {low}, {high}), which are percentiles 2 and '
         '98 of each band, or ("percentile", 2, 98).'
     )

@@ -24,11 +24,11 @@ def problems(
     key = f"config.labels.{name}"
     if not re.fullmatch(r"\w+", name):
         return [f"{key}: a name has letters, digits and underscores only."]
-    found = source_lib.problems(key, source)
+    problems = source_lib.problems(key, source)
     encoding = encodings.problem(source.encoding, key)
-    found += [encoding] if encoding else []
-    if found:
-        return found
+    problems += [encoding] if encoding else []
+    if problems:
+        return problems
     if not source.path or not Path(source.path).is_file():
         what = "is a folder" if Path(source.path).is_dir() else "no such file"
         what = what if source.path else "names no file"
@@ -42,8 +42,8 @@ def problems(
             return _table_problems(key, source)
         return _polygon_problems(key, source, extent_deg)
     except InputError as error:
-        told = str(error)
-        return [told if told.startswith(key) else f"{key}: {told}"]
+        message = str(error)
+        return [message if message.startswith(key) else f"{key}: {message}"]
 
 
 def _wanted(source: LabelSettings) -> str:
@@ -52,10 +52,10 @@ def _wanted(source: LabelSettings) -> str:
         return f"a GeoTIFF with a CRS, in {source.unit}"
     if source.form == "table":
         return f"a CSV or Parquet table with region ids in {source.id_column!r}"
-    said = f"in {source.unit}"
+    content = f"in {source.unit}"
     if source.has_classes:
-        said = f"one of {', '.join(source_lib.class_of(source))}"
-    return f"polygons with column {source.column!r}, {said}"
+        content = f"one of {', '.join(source_lib.class_of(source))}"
+    return f"polygons with column {source.column!r}, {content}"
 
 
 def _table_problems(key: str, source: LabelSettings) -> list[str]:
@@ -84,19 +84,19 @@ def _polygon_problems(
     header = _header(key, source)
     named = [source.column, source.x_column, source.y_column]
     wanted = [name for name in named if name and name != source_lib.EACH]
-    found = faults.column_problems(source.path, header, wanted, key)
+    problems = faults.column_problems(source.path, header, wanted, key)
     crs = source.crs or header.crs
     if not header.has_geometry and source.x_column is None:
-        found.append(
+        problems.append(
             f"{source.path}: has no geometries. Wanted: polygons, or id_column for a "
             "table of regions, or x_column, y_column and crs for points with a count."
         )
     elif source.crs is None:
-        found += faults.crs_problems(source.path, header.crs)
+        problems += faults.crs_problems(source.path, header.crs)
     elif unusable := _unusable(source.crs):
-        found.append(f"{key}.crs: {unusable}")
-    if found:
-        return found
+        problems.append(f"{key}.crs: {unusable}")
+    if problems:
+        return problems
     assert crs is not None
     table = points.load(key, source)
     if not (table.geometry.notna() & ~table.geometry.is_empty).any():
@@ -107,20 +107,20 @@ def _polygon_problems(
     if infinite := faults.infinite(source.path, table):
         return infinite
     if source.has_classes:
-        found += _unknown_classes(key, source, tables.column(table, source.column))
+        problems += _unknown_classes(key, source, tables.column(table, source.column))
     elif source.column != source_lib.EACH:
-        found += _no_numbers(key, source, tables.column(table, source.column))
+        problems += _no_numbers(key, source, tables.column(table, source.column))
     kinds = set(table.geom_type.dropna())
     if not kinds <= set(polygons.POLYGONS) and not (
         source.kind == "count" and points.are_points(table)
     ):
-        found.append(
+        problems.append(
             f"{source.path}: holds {faults.names(sorted(kinds))}. Wanted: polygons; or "
             "points alone, which carry a count (kind 'count') and nothing else."
         )
     west, south, east, north = table.total_bounds.tolist()
     bounds = (west, south, east, north)
-    return found + faults.overlap_problems(key, source.path, bounds, crs, extent_deg)
+    return problems + faults.overlap_problems(key, source.path, bounds, crs, extent_deg)
 
 
 def _unusable(crs: str) -> str | None:

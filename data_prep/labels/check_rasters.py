@@ -25,14 +25,14 @@ def problems(
     with raster_files.open_band(key, source) as band:
         raster = band.raster
         own_crs = None if raster.crs is None else raster.crs.to_wkt()
-        found = faults.crs_problems(source.path, own_crs)
-        if found or own_crs is None:
-            return found
+        problems = faults.crs_problems(source.path, own_crs)
+        if problems or own_crs is None:
+            return problems
         if raster.transform.is_degenerate:
             return [f"{source.path}: its pixels have no area. Make it again."]
         faults.probe(raster, [band.number])
-        found = _unit_problems(key, source, band)
-        return found + faults.overlap_problems(
+        problems = _unit_problems(key, source, band)
+        return problems + faults.overlap_problems(
             key, source.path, band.bounds, own_crs, extent_deg
         )
 
@@ -43,7 +43,7 @@ def _unit_problems(key: str, source: LabelSettings, band: Band) -> list[str]:
     if source.kind != "count" or not source_lib.names_area(unit):
         return []
     return [
-        f"{key}: kind is 'count', but band {band.said} of {source.path} is in "
+        f"{key}: kind is 'count', but band {band.in_words} of {source.path} is in "
         f"{unit!r}, which is per area. Say kind='density' and that unit; or, where the "
         "file is wrong, correct it with `rio edit-info --units`."
     ]

@@ -38,6 +38,6 @@ def extract(
             is one that marks missing data, the total of counts is not preserved, or
             coordinates, classes or ids do not fit.
     """
-    values, told = _EXTRACT[source.form](name, source, regions, city_crs)
+    values, report = _EXTRACT[source.form](name, source, regions, city_crs)
     numbers = {} if source.has_classes else known.spread(values)
-    return values, told | numbers
+    return values, report | numbers

@@ -89,7 +89,7 @@ def counts(
     else:
         there = np.bincount(region, ~np.isnan(value[held]), minlength=number)
         share = there / np.maximum(points, 1)
-    values, told = known_lib.mask(name, source, sums, share)
+    values, report = known_lib.mask(name, source, sums, share)
     covered, overlapping = totals.union(regions.geometry)
     total = totals.Total(
         regions=sums,
@@ -97,11 +97,11 @@ def counts(
         source=float(np.nansum(value)),
         overlapping=overlapping,
     )
-    told = told | {
+    report = report | {
         "points": len(point),
         "regions without a point": int((points == 0).sum()),
     }
-    return values, told | totals.check(name, source.path, total, values)
+    return values, report | totals.check(name, source.path, total, values)
 
 
 def _holders(point: np.ndarray, outlines: np.ndarray) -> _Pairs:

@@ -33,7 +33,7 @@ def extract(
     name: str, source: LabelSettings, regions: Regions, city_crs: str
 ) -> tuple[Values, dict[str, Any]]:
     """See `extraction.extract`."""
-    table, told = read(f"config.labels.{name}", source, city_crs)
+    table, report = read(f"config.labels.{name}", source, city_crs)
     if source.has_classes:
         values, more = _shares(name, source, regions, table)
         if source.kind == "class":
@@ -42,7 +42,7 @@ def extract(
         values, more = _counts(name, source, regions, table)
     else:
         values, more = _means(name, source, regions, table)
-    return values, more | told
+    return values, more | report
 
 
 def read(
@@ -66,14 +66,14 @@ def read(
     places = tables.moved(source.path, table.geometry, city_crs)
     table = table.set_geometry(gpd.GeoSeries(places, table.index, crs=city_crs))
     broken = ~table.geometry.is_valid
-    told = {"polygons repaired": int(broken.sum())} if broken.any() else {}
+    report = {"polygons repaired": int(broken.sum())} if broken.any() else {}
     if empty.any():
-        told["rows without a polygon"] = int(empty.sum())
+        report["rows without a polygon"] = int(empty.sum())
     # Repairs turn a bow tie into two triangles; lines and points that fall off have
     # no area and do not count.
     return table.set_geometry(
         tables.repaired(source.path, table.geometry.to_numpy())
-    ), told
+    ), report
 
 
 def _counts(
@@ -91,7 +91,7 @@ def _counts(
     sums = pieces.sum_over_regions(pieces.area_m2 * per_m2[pieces.polygon])
     known = ~np.isnan(value[pieces.polygon]) | (source.nodata == "zero")
     share = _known_share(source, regions, table, pieces, known)
-    values, told = known_lib.mask(name, source, sums, share)
+    values, report = known_lib.mask(name, source, sums, share)
     covered, overlapping = totals.union(regions.geometry)
     touched = np.flatnonzero(np.bincount(pieces.polygon))
     outside_m2 = area_m2.copy()
@@ -103,7 +103,7 @@ def _counts(
         source=float(np.nansum(value)),
         overlapping=overlapping,
     )
-    return values, told | totals.check(name, source.path, total, values)
+    return values, report | totals.check(name, source.path, total, values)
 
 
 def _means(
@@ -128,8 +128,8 @@ def _means(
 def _refuse_impossible(
     name: str, source: LabelSettings, value: Float[np.ndarray, " m"]
 ) -> None:
-    if found := known_lib.impossible(source.kind, value, value):
-        number, why = found
+    if fault := known_lib.impossible(source.kind, value, value):
+        number, why = fault
         raise InputError(
             f"config.labels.{name}: {source.path}, column {source.column!r}, holds the "
             f"{source.kind} {number:.10g}; {why}. Leave the cell empty where the "
@@ -157,9 +157,9 @@ def _shares(
     """Area shares of the classes, uncovered land being left out or a class."""
     assert source.column is not None
     what = f"{source.path}: column {source.column!r}"
-    said = cells.text(tables.column(table, source.column), what)
-    meant = said.astype(object).map(source_lib.class_of(source), na_action="ignore")
-    left_out = said.notna() & meant.isna()
+    names = cells.text(tables.column(table, source.column), what)
+    meant = names.astype(object).map(source_lib.class_of(source), na_action="ignore")
+    left_out = names.notna() & meant.isna()
     classed = table[meant.notna()]
     index_of = {known: index for index, known in enumerate(source.classes)}
     class_of = meant.dropna().map(index_of).to_numpy(int)
@@ -175,7 +175,7 @@ def _shares(
         share = known_lib.within(tuple(table.total_bounds.tolist()), regions.geometry)
     whole_m2 = area_m2.sum(axis=1, keepdims=True)
     shares = area_m2 / np.where(whole_m2 > 0, whole_m2, np.nan)
-    values, told = known_lib.mask(name, source, shares, share)
+    values, report = known_lib.mask(name, source, shares, share)
     overlapping = int((covered > _FULL).sum())
     if overlapping:
         logging.warning(
@@ -183,11 +183,11 @@ def _shares(
             source.path,
             overlapping,
         )
-    told["mean covered share"] = round(float(np.minimum(covered, 1).mean()), 4)
-    told["regions with overlapping polygons"] = overlapping
+    report["mean covered share"] = round(float(np.minimum(covered, 1).mean()), 4)
+    report["regions with overlapping polygons"] = overlapping
     if left_out.any():
-        told["polygons left out by the mapping"] = int(left_out.sum())
-    return values, told
+        report["polygons left out by the mapping"] = int(left_out.sum())
+    return values, report
 
 
 def _main_class(shares: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
@@ -202,5 +202,5 @@ def _numbers(source: LabelSettings, table: gpd.GeoDataFrame) -> Float[np.ndarray
     if source.column == EACH:
         return np.ones(len(table))
     what = f"{source.path}: column {source.column!r}"
-    found, wrong = cells.numbers(tables.column(table, source.column), what)
-    return np.where(wrong, np.nan, found)
+    numbers, wrong = cells.numbers(tables.column(table, source.column), what)
+    return np.where(wrong, np.nan, numbers)

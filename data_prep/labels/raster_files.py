@@ -58,7 +58,7 @@ class Band(RasterSource):
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     @property
-    def said(self) -> str:
+    def in_words(self) -> str:
         """The band in words, with its name where it has one."""
         name = self.raster.descriptions[self.number - 1]
         return f"{self.number} ({name!r})" if name else str(self.number)
@@ -158,7 +158,7 @@ def _number(key: str, source: LabelSettings, raster: rasterio.DatasetReader) -> 
     if number is None and len(with_numbers) == 1:
         number = with_numbers[0]
     if number is None or number not in raster.indexes:
-        listed = ", ".join(Band(raster, band).said for band in with_numbers[:30])
+        listed = ", ".join(Band(raster, band).in_words for band in with_numbers[:30])
         raise InputError(
             f"{key}.band is {number}; {source.path} has {raster.count} band(s); "
             f"allowed: 1 to {raster.count}, with numbers {listed}. Name the one with "
@@ -190,7 +190,7 @@ def _refuse_another_year(
     if others:
         remedy = f"Band {others[0]} is of {wanted}: set {key}.band={others[0]}"
     raise InputError(
-        f"{key}: band {Band(raster, number).said} of {source.path} is named after "
+        f"{key}: band {Band(raster, number).in_words} of {source.path} is named after "
         f"another year than {key}.year={wanted}. {remedy}, or correct {key}.year."
     )
 

@@ -32,22 +32,22 @@ def extract(
 ) -> tuple[Float[np.ndarray, " r"], dict[str, Any]]:
     """See `extraction.extract`."""
     with raster_files.open_band(f"config.labels.{name}", source) as band:
-        logging.info("label %s: band %s of %s", name, band.said, source.path)
+        logging.info("label %s: band %s of %s", name, band.in_words, source.path)
         # The raster keeps its own pixels: resampling it would change its total.
         outlines = band.outlines(regions.geometry, city_crs)
         missing = "(default_value=0)" if source.nodata == "zero" else ""
         wanted = {"sum": "sum", "min": "min", "max": "max"}
         wanted |= {name: name + missing for name in ("mean", "count")}
-        found = _statistics(band, outlines, wanted)
+        statistics = _statistics(band, outlines, wanted)
         # A pixel's area is 1.
-        known_share = found["count"] / shapely.area(outlines)
-        _refuse_infinite(name, source, found["mean"][found["count"] > 0])
-        _refuse_impossible(name, source, band, found["min"], found["max"])
+        known_share = statistics["count"] / shapely.area(outlines)
+        _refuse_infinite(name, source, statistics["mean"][statistics["count"] > 0])
+        _refuse_impossible(name, source, band, statistics["min"], statistics["max"])
         if source.kind != "count":
-            return known_lib.mask(name, source, found["mean"], known_share)
-        values, told = known_lib.mask(name, source, found["sum"], known_share)
-        total = _total(name, source, band, outlines, found["sum"])
-    return values, told | totals.check(name, source.path, total, values)
+            return known_lib.mask(name, source, statistics["mean"], known_share)
+        values, report = known_lib.mask(name, source, statistics["sum"], known_share)
+        total = _total(name, source, band, outlines, statistics["sum"])
+    return values, report | totals.check(name, source.path, total, values)
 
 
 def _statistics(
@@ -85,8 +85,8 @@ def _total(
     rest = shapely.difference(shapely.box(left, -bottom, right, -top), covered)
     outside = 0.0
     if not rest.is_empty:
-        found = _statistics(band, np.array([rest]), {"sum": "sum"})
-        outside = float(np.nan_to_num(found["sum"][0], posinf=np.inf))
+        statistics = _statistics(band, np.array([rest]), {"sum": "sum"})
+        outside = float(np.nan_to_num(statistics["sum"][0], posinf=np.inf))
         _refuse_infinite(name, source, np.array([outside]))
     return totals.Total(sums, outside, pixel_sum, overlapping, whole)
 
@@ -125,12 +125,12 @@ def _refuse_impossible(
     highest: Float[np.ndarray, " n"],
 ) -> None:
     """Refuses fill that nobody declared; and says what is but suspicious."""
-    found = known_lib.impossible(source.kind, lowest, highest)
-    if found:
-        number, why = found
+    fault = known_lib.impossible(source.kind, lowest, highest)
+    if fault:
+        number, why = fault
         stored = (number - band.offset) / band.scale
         raise InputError(
-            f"config.labels.{name}: {source.path}, band {band.said}, holds the "
+            f"config.labels.{name}: {source.path}, band {band.in_words}, holds the "
             f"{source.kind} {number:.10g}; {why}. If that marks missing data, declare "
             f"it in the file: `rio edit-info --nodata {stored:.10g} {source.path}`."
         )

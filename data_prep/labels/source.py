@@ -20,7 +20,7 @@ _PER_PIXEL = re.compile(r"(?:/|\bper)\s*(?:pixel|cell|grid)", re.IGNORECASE)
 def class_of(source: LabelSettings) -> dict[str, str | None]:
     """The class of everything the file may say, in one form; None: left out."""
     pairs = dict(source.mapping) or {name: name for name in source.classes}
-    return {one_form(str(said)): meant for said, meant in pairs.items()}
+    return {one_form(str(name)): meant for name, meant in pairs.items()}
 
 
 def text(source: LabelSettings, key: str) -> Text:
@@ -43,12 +43,12 @@ def meaning(source: LabelSettings) -> Label:
 
 def problems(key: str, source: LabelSettings) -> list[str]:
     """Settings that contradict each other, seen without opening a file."""
-    found = _unit_problems(key, source)
+    problems = _unit_problems(key, source)
     if source.has_classes:
-        return found + _class_problems(key, source)
+        return problems + _class_problems(key, source)
     if source.form == "table" and source.column is None:
-        found.append(f"{key}: a table needs column, the one with the number.")
-    return found + _place_problems(key, source)
+        problems.append(f"{key}: a table needs column, the one with the number.")
+    return problems + _place_problems(key, source)
 
 
 def _rule(source: LabelSettings) -> str:
@@ -66,19 +66,19 @@ def _rule(source: LabelSettings) -> str:
 
 def _place_problems(key: str, source: LabelSettings) -> list[str]:
     """Problems with points, and with counting things themselves."""
-    found = []
+    problems = []
     given = (source.x_column, source.y_column, source.crs)
     if any(given) and not (all(given) and source.form == "polygons"):
-        found.append(
+        problems.append(
             f"{key}: x_column, y_column and crs say where the points of a table lie, "
             f"and need each other and column; they are {given}."
         )
     if source.column == EACH and (source.kind != "count" or source.form == "table"):
-        found.append(
+        problems.append(
             f"{key}.column is {EACH!r}, which counts polygons or points; allowed: with "
             "kind 'count' and without id_column."
         )
-    return found
+    return problems
 
 
 def names_area(unit: str) -> bool:
@@ -118,11 +118,11 @@ def _class_problems(key: str, source: LabelSettings) -> list[str]:
         ]
     if source.kind == "class" and source.column is None:
         return [f"{key}: a class needs column, the one with the name of the class."]
-    found = []
+    problems = []
     meant = {name for name in class_of(source).values() if name is not None}
     strangers = sorted(meant - set(source.classes))
     if strangers:
-        found.append(
+        problems.append(
             f"{key}.mapping names {', '.join(map(repr, strangers))}; {key}.classes "
             f"are {', '.join(source.classes)}."
         )
@@ -130,8 +130,8 @@ def _class_problems(key: str, source: LabelSettings) -> list[str]:
     if other is not None and (
         not source.uncovered.startswith(CLASS) or other not in source.classes
     ):
-        found.append(
+        problems.append(
             f"{key}.uncovered is {source.uncovered!r}; allowed: {IGNORE!r} or "
             f"'{CLASS}NAME' with one of {', '.join(source.classes)}."
         )
-    return found
+    return problems

@@ -49,14 +49,14 @@ def extract(
     else:
         values = numbers[:, 0]
     missing = np.isnan(values.reshape(len(values), -1)).any(axis=1)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "regions without a value": int(missing.sum()),
         "ids of no region": len(unknown),
     }
     if source.kind == "count":
-        told["total"] = float(np.nansum(values))
-        told["total of the source"] = float(np.nansum(table.to_numpy(float)))
-    return values.astype(np.float32), told
+        report["total"] = float(np.nansum(values))
+        report["total of the source"] = float(np.nansum(table.to_numpy(float)))
+    return values.astype(np.float32), report
 
 
 def _by_id(key: str, source: LabelSettings) -> pd.DataFrame:
@@ -98,13 +98,13 @@ def _by_id(key: str, source: LabelSettings) -> pd.DataFrame:
                 "the value is missing."
             )
         lowest = float(np.nanmin(numbers[name], initial=0.0))
-        found = known_lib.impossible(source.kind, numbers[name], numbers[name])
+        fault = known_lib.impossible(source.kind, numbers[name], numbers[name])
         if source.kind == "share" and lowest < 0:
-            found = lowest, "shares are 0 or more"
-        if found:
+            fault = lowest, "shares are 0 or more"
+        if fault:
             raise InputError(
                 f"{key}: {source.path}, column {name!r}, holds the {source.kind} "
-                f"{found[0]:.10g}; {found[1]}. Leave the cell empty where the value is "
+                f"{fault[0]:.10g}; {fault[1]}. Leave the cell empty where the value is "
                 "missing."
             )
     return pd.DataFrame(numbers, index=pd.Index(ids.to_numpy(object)))
@@ -120,9 +120,9 @@ def _class_indices(
     """
     assert source.column is not None
     what = f"{source.path}: column {source.column!r}"
-    said = cells.text(tables.column(table, source.column), what).astype(object)
-    said = said.set_axis(ids.to_numpy(object))
-    wrong = said[said.notna() & ~said.isin(list(source_lib.class_of(source)))]
+    names = cells.text(tables.column(table, source.column), what).astype(object)
+    names = names.set_axis(ids.to_numpy(object))
+    wrong = names[names.notna() & ~names.isin(list(source_lib.class_of(source)))]
     if len(wrong):
         raise InputError(
             f"{key}: {source.path}, column {source.column!r}, region "
@@ -132,7 +132,7 @@ def _class_indices(
             "is unknown."
         )
     index_of = {known: float(i) for i, known in enumerate(source.classes)}
-    meant = said.map(source_lib.class_of(source), na_action="ignore")
+    meant = names.map(source_lib.class_of(source), na_action="ignore")
     return meant.map(index_of, na_action="ignore").astype(float).to_frame()
 
 

@@ -71,13 +71,13 @@ def check(
             "themselves do that; repair them, or name another source."
         )
     stored = float(total.regions[~np.isnan(values)].sum())
-    of = "source" if total.whole else "source around the regions"
-    told = {
+    scope = "source" if total.whole else "source around the regions"
+    report = {
         "total": stored,
         "outside every region": total.outside,
-        f"total of the {of}": total.source,
+        f"total of the {scope}": total.source,
         "total in regions without a value": inside - stored,
     }
     if total.overlapping:
-        told["counted more than once, as regions overlap"] = max(surplus, 0.0)
-    return told
+        report["counted more than once, as regions overlap"] = max(surplus, 0.0)
+    return report

@@ -61,12 +61,12 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
     # A tree of the points: the polygons then come as the side that GEOS prepares.
     tree = shapely.STRtree(np.asarray(shapely.points(pois.x_m, pois.y_m)))
     find = _in_squares if regions.outline is None else _in_outlines
-    found = [
+    pairs = [
         find(tree, pois, regions, slice(first, min(first + _REGIONS, len(regions))))
         for first in range(0, len(regions), _REGIONS)
     ]
-    poi = np.concatenate([pair[0] for pair in found])
-    region = np.concatenate([pair[1] for pair in found])
+    poi = np.concatenate([pair[0] for pair in pairs])
+    region = np.concatenate([pair[1] for pair in pairs])
     order = np.lexsort((poi, region))
     return Assignment(
         poi=poi[order],

@@ -17,41 +17,41 @@ def problems(settings: PoiSettings) -> list[str]:
     """Everything that keeps a file from being read as POIs; see `table.read`."""
     path, crs = settings.path, settings.crs
     x_column, y_column = settings.x_column, settings.y_column
-    found = _setting_problems(settings)
+    problems = _setting_problems(settings)
     if path is None or not Path(path).exists():
         columns = (settings.category_column, settings.parent_column, x_column, y_column)
         wanted = ", ".join(repr(name) for name in columns if name)
         text = f"config.pois.path {path!r}: no such file. Wanted: {sources.WANTED}"
         text += f" with one POI a row, column(s) {wanted}, coordinates in "
         text += f"{crs or 'the CRS the file names'}, datum {settings.datum}."
-        return [*found, text]
+        return [*problems, text]
     try:
         source = sources.open_source(settings)
     except InputError as error:
-        return [*found, str(error)]
+        return [*problems, str(error)]
     header = source.header
     if header.num_rows == 0:
-        found.append(f"{path}: holds no row. Wanted: one POI a row.")
+        problems.append(f"{path}: holds no row. Wanted: one POI a row.")
     if (x_column is None) != (y_column is None):
-        found.append("config.pois: give both x_column and y_column, or neither.")
+        problems.append("config.pois: give both x_column and y_column, or neither.")
     elif x_column is None and not header.has_geometry:
-        found.append(
+        problems.append(
             f"{path}: has no geometries, so config.pois.x_column and y_column must "
             f"name its coordinates; its columns: {faults.names(header.columns)}."
         )
     file_crs = header.crs if x_column is None else None
-    return found + _declared_crs_problems(path, crs, file_crs)
+    return problems + _declared_crs_problems(path, crs, file_crs)
 
 
 def _setting_problems(settings: PoiSettings) -> list[str]:
     """Problems seen without opening the file."""
-    found = poi_categories.problems(settings.categories)
+    problems = poi_categories.problems(settings.categories)
     if settings.osm.table is not None:
         try:
             osm_lib.read_rules(settings.osm.table)
         except InputError as error:
-            found.append(str(error))
-    return found
+            problems.append(str(error))
+    return problems
 
 
 def _declared_crs_problems(
@@ -71,11 +71,11 @@ def _declared_crs_problems(
                 f"{path}: {unusable} Say in config.pois.crs what they are, such as "
                 "'EPSG:4326' for longitude and latitude."
             ]
-        told = None if file_crs is None or crs_lib.unusable(file_crs) else file_crs
-        if declared and told and not crs_lib.same(declared, told):
+        valid_crs = None if file_crs is None or crs_lib.unusable(file_crs) else file_crs
+        if declared and valid_crs and not crs_lib.same(declared, valid_crs):
             return [
                 f"config.pois.crs is {declared!r}, but {path} is in "
-                f"{crs_lib.parse(told).name!r}. Declare that one, or None, or "
+                f"{crs_lib.parse(valid_crs).name!r}. Declare that one, or None, or "
                 "correct the file."
             ]
     except InputError as error:

@@ -95,9 +95,9 @@ def _label_lines(city: City) -> list[str]:
         known = ~np.isnan(values).reshape(len(values), -1).any(axis=1)
         line = f"  {name} ({meaning.kind}, {meaning.unit}): "
         line += f"{known.mean():.1%} of the regions known"
-        told = city.report["labels"][name]
-        if "mean covered share" in told:  # not of a table, which knows no area
-            line += f", source covers {told['mean covered share']:.1%} of their area"
+        report = city.report["labels"][name]
+        if "mean covered share" in report:  # not of a table, which knows no area
+            line += f", source covers {report['mean covered share']:.1%} of their area"
         if known.any() and meaning.kind == "class":
             counts = np.bincount(
                 values[known].astype(int), minlength=len(meaning.classes)

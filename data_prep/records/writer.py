@@ -194,14 +194,14 @@ def misfit(
 
 def problems(city: str, settings: RecordSettings) -> list[str]:
     """What is wrong with the name of a city and the settings of its records."""
-    found = []
+    problems = []
     if not re.fullmatch(r"[a-zA-Z]\w*", city or "", re.ASCII):
-        found.append(
+        problems.append(
             f"config.city.name is {city!r}; allowed: letters, digits and underscores, "
             "a letter first, because it names the files."
         )
     fault = tile_writer(settings).problem
-    return [*found, fault] if fault else found
+    return [*problems, fault] if fault else problems
 
 
 def tile_writer(settings: RecordSettings) -> tiles.TileWriter:
@@ -232,10 +232,13 @@ def _entries(folder: Path) -> Collection[str]:
 def _is_manifest(folder: Path) -> bool:
     """Whether a folder's manifest is of records."""
     try:
-        told = files.from_json((folder / schema.MANIFEST_FILE).read_bytes())
+        manifest = files.from_json((folder / schema.MANIFEST_FILE).read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and {"shard_lengths", "tile_size_px"} <= told.keys()
+    return (
+        isinstance(manifest, dict)
+        and {"shard_lengths", "tile_size_px"} <= manifest.keys()
+    )
 
 
 def _in_use(records_dir: Path) -> InputError:

@@ -23,18 +23,18 @@ def problems(settings: RegionSettings) -> list[str]:
 
     What hangs on the imagery, such as the size of a chip, is found when it is cut.
     """
-    found = []
+    problems = []
     if settings.mask_outside and settings.kind not in _OUTLINED:
-        found.append(
+        problems.append(
             "config.regions.mask_outside is True, but a region of kind "
             f"{settings.kind!r} is its whole tile; allowed: False, or kind 'h3' or "
             "'polygons'."
         )
     if settings.kind == "h3":
-        found += _h3_problems(settings)
+        problems += _h3_problems(settings)
     if settings.kind == "polygons":
-        found += _polygon_problems(settings.polygons)
-    return found
+        problems += _polygon_problems(settings.polygons)
+    return problems
 
 
 def _h3_problems(settings: RegionSettings) -> list[str]:
@@ -62,7 +62,7 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
             f"{key}.path {path!r}: no such file. Wanted: polygons in GeoParquet, "
             "GeoPackage, GeoJSON or a Shapefile, one region a row.",
         ]
-    found: list[str] = []
+    problems: list[str] = []
     try:
         several = tables.layer_problem(path, layer, f"{key}.layer")
         if several:
@@ -72,13 +72,15 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
             return [problem]
         header = tables.header(path, layer, text)
         wanted = [id_column] if id_column else []
-        found += faults.column_problems(path, header, wanted, f"{key}.id_column")
+        problems += faults.column_problems(path, header, wanted, f"{key}.id_column")
         if not header.has_geometry:
-            return [*found, f"{path}: has no geometries. Wanted: polygons."]
-        found += faults.crs_problems(path, header.crs)
-        return found or _row_problems(path, tables.load(path, layer, text), id_column)
+            return [*problems, f"{path}: has no geometries. Wanted: polygons."]
+        problems += faults.crs_problems(path, header.crs)
+        return problems or _row_problems(
+            path, tables.load(path, layer, text), id_column
+        )
     except InputError as error:
-        return [*found, str(error)]
+        return [*problems, str(error)]
 
 
 def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list[str]:
@@ -86,24 +88,24 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
     assert isinstance(table, gpd.GeoDataFrame)
     kind = table.geom_type
     there = kind.notna() & ~table.geometry.is_empty
-    found = faults.infinite(path, table)
+    problems = faults.infinite(path, table)
     if not there.any():
-        found.append(f"{path}: no row has a geometry. Wanted: one polygon a row.")
+        problems.append(f"{path}: no row has a geometry. Wanted: one polygon a row.")
     other = there & ~kind.isin(_POLYGONS)
     if other.any():
-        found.append(
+        problems.append(
             f"{path}: {int(other.sum())} row(s) hold "
             f"{faults.names(sorted(set(kind[other])))}: {faults.rows(other)}. Wanted: "
             "polygons; lines and points have no area."
         )
     if id_column is None:
-        return found
+        return problems
     ids = pd.Series(
         polygons_lib.ids_of(tables.column(table, id_column)), index=table.index
     )
     missing = there & (ids == "")
     if missing.any():
-        found.append(
+        problems.append(
             f"{path}: {int(missing.sum())} row(s) have no id in column {id_column!r}: "
             f"{faults.rows(missing)}. Fill it in, or take another "
             "config.regions.polygons.id_column, or None for ids made of the outlines."
@@ -114,10 +116,10 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
             f"{name!r} ({faults.rows(twice & (ids == name))})"
             for name in ids[twice].unique()[:5]
         ]
-        found.append(
+        problems.append(
             f"{path}: column {id_column!r}, which config.regions.polygons.id_column "
             f"names, holds {ids[twice].nunique()} id(s) more than once: "
             f"{', '.join(shown)}. Ids must be unique: correct them, dissolve the rows "
             "of one region, or take another column, or None."
         )
-    return found
+    return problems

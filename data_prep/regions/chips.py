@@ -35,9 +35,9 @@ def candidates(imagery: Imagery, settings: RegionSettings) -> Candidates:
     Raises:
         InputError: If files share a name, or are not squares of the tile's size.
     """
-    found = _problems(imagery.paths, imagery.footprints_m, settings)
-    if found:
-        raise InputError(" ".join(found))
+    problems = _problems(imagery.paths, imagery.footprints_m, settings)
+    if problems:
+        raise InputError(" ".join(problems))
     ids = np.array([path.stem for path in imagery.paths], object)
     corner_m = (imagery.bounds_m[0], imagery.bounds_m[3])
     once = np.ones(len(ids), np.int64)
@@ -57,13 +57,13 @@ def _problems(
     paths: Sequence[Path], boxes_m: Float[np.ndarray, "m 4"], settings: RegionSettings
 ) -> list[str]:
     """Why files cannot each be one region."""
-    found = []
+    problems = []
     by_stem: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_stem[path.stem].append(str(path))
     shared = [" = ".join(names) for names in by_stem.values() if len(names) > 1]
     if shared:
-        found.append(
+        problems.append(
             "config.regions.kind is 'chips', so a file's name without its ending is "
             f"the id of its region and must be unique: {_listed(shared)}. Rename them."
         )
@@ -77,7 +77,7 @@ def _problems(
             f"{paths[i]} ({sides_m[i, 0]:.1f} by {sides_m[i, 1]:.1f} m)"
             for i in np.flatnonzero(other).tolist()
         ]
-        found.append(
+        problems.append(
             "config.regions.kind is 'chips', so every file must be a square of "
             f"{tiles.in_words(settings)}; "
             f"{len(files)} of {len(paths)} are not: {_listed(files)}. The usual side "
@@ -85,7 +85,7 @@ def _problems(
             f"gsd_m {usual_m / settings.tile_size_px:.6g}. Files of another shape need "
             "kind 'grid'."
         )
-    return found
+    return problems
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -92,16 +92,16 @@ def _touched(
     """Row and column of every cell that a file touches, row by row."""
     west, _, east, north = imagery.bounds_m
     num_columns = len(_cell_range(0.0, east - west, size_m))
-    found: Int[np.ndarray, " m"] = np.zeros(0, np.int64)
+    cells: Int[np.ndarray, " m"] = np.zeros(0, np.int64)
     waiting: list[Int[np.ndarray, " k"]] = []
     for left, bottom, right, top in imagery.footprints_m:
         columns = _cell_range(left - west, right - west, size_m)
         rows = _cell_range(north - top, north - bottom, size_m)
         waiting.append(np.add.outer(rows * num_columns, columns).ravel())
         # Files of one place, say of several dates, must not add up.
-        if sum(map(len, waiting)) > len(found) + 2**20:
-            found, waiting = _once([found, *waiting]), []
-    return np.divmod(_once([found, *waiting]), num_columns)
+        if sum(map(len, waiting)) > len(cells) + 2**20:
+            cells, waiting = _once([cells, *waiting]), []
+    return np.divmod(_once([cells, *waiting]), num_columns)
 
 
 def _once(cells: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " m"]:
@@ -109,8 +109,8 @@ def _once(cells: Sequence[Int[np.ndarray, " _"]]) -> Int[np.ndarray, " m"]:
 
     NumPy 2.3 and later collects them in a hash table: 6.4 s for four million.
     """
-    found = np.sort(np.concatenate(cells))
-    return found[np.diff(found, prepend=-1) > 0]
+    merged = np.sort(np.concatenate(cells))
+    return merged[np.diff(merged, prepend=-1) > 0]
 
 
 def _cell_range(low_m: float, high_m: float, size_m: float) -> Int[np.ndarray, " k"]:

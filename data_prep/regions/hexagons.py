@@ -81,7 +81,7 @@ def over(
     containment: Literal["overlap", "center"],
 ) -> UInt64[np.ndarray, " m"]:
     """The cells that boxes [k 4] in metres touch or hold the centre of, sorted."""
-    found = [np.zeros(0, np.uint64)]
+    cells = [np.zeros(0, np.uint64)]
     for west, south, east, north in boxes_m:
         edge = shapely.segmentize(
             shapely.box(west, south, east, north),
@@ -90,11 +90,11 @@ def over(
         x, y = shapely.get_coordinates(edge).T
         lon_deg, lat_deg = crs_lib.transform(x, y, crs, crs_lib.WGS84)
         area = h3.LatLngPoly(list(zip(lat_deg, lon_deg, strict=True)))
-        found.append(
+        cells.append(
             h3.h3shape_to_cells_experimental(area, resolution, contain=containment)
         )
     # h3 says ulonglong, which is as wide.
-    return np.unique(np.concatenate(found)).astype(np.uint64)
+    return np.unique(np.concatenate(cells)).astype(np.uint64)
 
 
 def outlines(index: UInt64[np.ndarray, " m"], crs: str) -> np.ndarray:

@@ -53,12 +53,12 @@ def candidates(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidat
     Raises:
         InputError: If no polygon meets the imagery, or one is too large to fit.
     """
-    found = _read(settings.polygons, crs)
+    outlines = _read(settings.polygons, crs)
     path = settings.polygons.path or ""
-    near = _touches(found.polygon, imagery.footprints_m)
+    near = _touches(outlines.polygon, imagery.footprints_m)
     if not near.any():
-        raise InputError(_all_outside(path, found.polygon, imagery))
-    ids, polygon = found.ids[near], found.polygon[near]
+        raise InputError(_all_outside(path, outlines.polygon, imagery))
+    ids, polygon = outlines.ids[near], outlines.polygon[near]
     extent_m = tiles.extents_m(polygon)
     factor = tiles.factors(extent_m, settings)
     if settings.polygons.fit == "refuse" and factor.max() > 1:
@@ -76,9 +76,9 @@ def candidates(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidat
         bounds_m=tiles.around(shapely.bounds(polygon), factor, settings, corner_m),
         outline=polygon,
         outside=int((~near).sum()),
-        dropped=found.dropped,
+        dropped=outlines.dropped,
         noted={
-            "outline repaired": found.repaired[near],
+            "outline repaired": outlines.repaired[near],
             "tile scaled to fit": factor > 1,
         },
     )

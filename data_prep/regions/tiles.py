@@ -155,12 +155,12 @@ def inside(
     """Pixels of a tile whose middle lies in a polygon; those it touches if none."""
     grid = from_bounds(*_plain(bounds_m), size_px, size_px)
     shape = (size_px, size_px)
-    found = rasterio.features.geometry_mask([outline], shape, grid, invert=True)
-    if not found.any():
-        found = rasterio.features.geometry_mask(
+    mask = rasterio.features.geometry_mask([outline], shape, grid, invert=True)
+    if not mask.any():
+        mask = rasterio.features.geometry_mask(
             [outline], shape, grid, all_touched=True, invert=True
         )
-    return found
+    return mask
 
 
 def _parts(

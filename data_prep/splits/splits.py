@@ -130,6 +130,6 @@ def _first_of_group(
     """Index of the first region by id of each region's group [r]."""
     by_id = np.argsort(np.asarray(region_ids, str), kind="stable")
     _, first, member = np.unique(group[by_id], return_index=True, return_inverse=True)
-    found = np.empty(len(group), np.int64)
-    found[by_id] = by_id[first[member]]
-    return found
+    leader = np.empty(len(group), np.int64)
+    leader[by_id] = by_id[first[member]]
+    return leader

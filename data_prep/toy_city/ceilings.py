@@ -90,8 +90,8 @@ def _print(folder: str) -> None:
     print(folder)
     for scope in SCOPES:
         for known in KNOWN:
-            found = ceilings(folder, scope=scope, known=known)
-            values = ", ".join(f"{label} {found[label]:.3f}" for label in found)
+            r2 = ceilings(folder, scope=scope, known=known)
+            values = ", ".join(f"{label} {r2[label]:.3f}" for label in r2)
             print(f"  {scope} regions, {known}: {values}")
 
 

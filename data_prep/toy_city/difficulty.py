@@ -28,11 +28,11 @@ def listed(places: Places, settings: ToyCitySettings, seed: int) -> Places:
     error = random_stream(seed, "poi scatter").standard_normal((count, 2))
     points = places.points + np.array(settings.poi_shift_m, float)
     points = points + settings.poi_scatter_m * error
-    found = np.flatnonzero(drawn >= settings.poi_missing)
+    kept = np.flatnonzero(drawn >= settings.poi_missing)
     return Places(
-        points[found],
-        places.category[found],
-        places.block[found],
-        [places.name[index] for index in found],
-        [places.poi_id[index] for index in found],
+        points[kept],
+        places.category[kept],
+        places.block[kept],
+        [places.name[index] for index in kept],
+        [places.poi_id[index] for index in kept],
     )

@@ -61,9 +61,11 @@ def _entries(folder: Path) -> Collection[str]:
     own = {file + sidecar for file in files for sidecar in ("", *SIDECARS)}
     own |= {NOTE_FILE, TRUTH_DIR, folders.MARK}
     # Earlier versions left no mark, and folders named so when they were killed.
-    left = ".partial-" in folder.name and {of.name for of in folder.iterdir()} <= own
-    told = (folder / TRUTH_DIR / TRUTH_FILE, folder / folders.MARK)
-    return own if left or any(path.exists() for path in told) else ()
+    left = (
+        ".partial-" in folder.name and {path.name for path in folder.iterdir()} <= own
+    )
+    proofs = (folder / TRUTH_DIR / TRUTH_FILE, folder / folders.MARK)
+    return own if left or any(path.exists() for path in proofs) else ()
 
 
 def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:

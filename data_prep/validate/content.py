@@ -252,26 +252,26 @@ def _repeated(what: str, names: list[str]) -> list[str]:
 
 def _warnings(content: Content, names: list[str], tiles: list[bytes]) -> list[str]:
     """What is allowed, and still worth a look."""
-    found = []
+    warnings = []
     blank = np.flatnonzero(content.blank_share >= _BLANK)
     if len(blank):
         named = ", ".join(names[index] for index in blank[:_NAMED])
-        found.append(
+        warnings.append(
             f"{len(blank):,} tiles are one colour on {_BLANK:.0%} of their pixels: "
             f"{named}. Water, or fill without a nodata value?"
         )
     same = sum(count for count in Counter(tiles).values() if count > 1)
     if same:
-        found.append(f"{same:,} tiles are equal to another, pixel by pixel")
+        warnings.append(f"{same:,} tiles are equal to another, pixel by pixel")
     empty = float((content.num_pois == 0).mean())
     if empty > 0.5:
-        found.append(
+        warnings.append(
             f"{empty:.0%} of the regions hold no POI; larger regions or "
             "config.regions.poi_buffer_m would give them some"
         )
     unused = int((content.category_counts == 0).sum())
     if unused > len(content.category_counts) / 2:
-        found.append(
+        warnings.append(
             f"{unused:,} of {len(content.category_counts):,} categories stand in no "
             "region"
         )
@@ -279,15 +279,15 @@ def _warnings(content: Content, names: list[str], tiles: list[bytes]) -> list[st
         rows = values.reshape(len(values), -1)
         known = ~np.isnan(rows).any(axis=1)
         if known.mean() < 0.5:
-            found.append(f"label {label} is known for {known.mean():.0%} of regions")
+            warnings.append(f"label {label} is known for {known.mean():.0%} of regions")
         if known.any() and np.ptp(rows[known], axis=0).max() == 0:
-            found.append(f"label {label} has one value everywhere")
+            warnings.append(f"label {label} has one value everywhere")
     if len(np.unique(content.block_id)) < 5:
-        found.append(
+        warnings.append(
             f"{len(np.unique(content.block_id))} spatial blocks are too few for five "
             "folds; lower config.blocks.size_m"
         )
-    return found
+    return warnings
 
 
 def _most_frequent_share(tile: np.ndarray) -> float:

@@ -138,9 +138,9 @@ def _label_rows(content: Content) -> list[tuple[str, ...]]:
             if part
         )
         kind = f"{meaning.kind}, {meaning.unit}"
-        told = content.manifest.report.get("labels", {}).get(name, {})
-        found = ", ".join(f"{what} {number:,.6g}" for what, number in told.items())
-        rows.append((name, kind, f"{known.mean():.1%}", shown, source, found))
+        report = content.manifest.report.get("labels", {}).get(name, {})
+        numbers = ", ".join(f"{what} {number:,.6g}" for what, number in report.items())
+        rows.append((name, kind, f"{known.mean():.1%}", shown, source, numbers))
     return rows
 
 

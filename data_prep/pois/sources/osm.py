@@ -67,25 +67,25 @@ def is_extract(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def header_of_table(path: str, found: tables.TableHeader) -> tables.TableHeader:
+def header_of_table(path: str, header: tables.TableHeader) -> tables.TableHeader:
     """Columns and CRS of what `load` makes of a table with a column a tag.
 
     Raises:
         InputError: If it has no geometries.
     """
-    if not found.has_geometry:
+    if not header.has_geometry:
         raise InputError(
             f"{path}: config.pois.format is 'osm', but the file has no geometries. "
             "Wanted: an extract (.osm.pbf), or a table with geometries and a column a "
             "tag, such as the GeoJSON of overpass-turbo."
         )
-    return tables.TableHeader(COLUMNS, found.crs, True, found.num_rows)
+    return tables.TableHeader(COLUMNS, header.crs, True, header.num_rows)
 
 
-def tags_advice(found: tables.TableHeader) -> str:
+def tags_advice(header: tables.TableHeader) -> str:
     """What to do with a table whose columns are tags; empty where they are not."""
-    tags = [name for name in found.columns if name in _own_rules()]
-    if not tags or not found.has_geometry:
+    tags = [name for name in header.columns if name in _own_rules()]
+    if not tags or not header.has_geometry:
         return ""
     shown = ", ".join(map(repr, tags[:_TAGS_SHOWN]))
     return (
@@ -123,14 +123,14 @@ def load(
         elements = osm_readers.READERS[settings.reader](path, wanted)
     else:
         elements = _tagged(path, layer, text, wanted)
-    found = categorised(elements, rules)
-    if not len(found):
+    pois = categorised(elements, rules)
+    if not len(pois):
         raise InputError(
             f"{path}: none of {len(elements):,} elements is a POI by "
             f"{settings.table or _TABLE.name}. Is it an extract with points and "
             "areas, and does config.pois.osm.table name the keys it uses?"
         )
-    return found, {TWICE: _within_same(found)}
+    return pois, {TWICE: _within_same(pois)}
 
 
 def read_rules(path: str | Path) -> dict[str, dict[str, Rule]]:
@@ -188,12 +188,12 @@ def categorised(
             best[rows] = rule.rank
             category[rows] = rule.category.replace("*", str(text))
             parent[rows] = rule.parent.replace("*", str(text))
-    found = gpd.GeoDataFrame(
+    pois = gpd.GeoDataFrame(
         dict(name=elements["name"], category=category, parent=parent),
         geometry=elements.geometry,
         index=elements.index,
     )
-    return found[found["category"].notna()]
+    return pois[pois["category"].notna()]
 
 
 def _plain(cell: object) -> str:
@@ -247,18 +247,18 @@ def _element_names(table: pd.DataFrame) -> pd.Index:
     return pd.RangeIndex(1, len(table) + 1)
 
 
-def _within_same(found: gpd.GeoDataFrame) -> Bool[np.ndarray, " n"]:
+def _within_same(pois: gpd.GeoDataFrame) -> Bool[np.ndarray, " n"]:
     """Which POIs lie in an area that is the same place."""
-    geometry = found.geometry.to_numpy()
+    geometry = pois.geometry.to_numpy()
     size = np.nan_to_num(shapely.area(geometry))
     areas = np.flatnonzero((size > 0) & shapely.is_valid(geometry))
     tree = shapely.STRtree(shapely.point_on_surface(geometry))
     area, inner = tree.query(geometry[areas], predicate="contains")
     outer = areas[area]
-    category = pd.factorize(found["category"])[0]
-    name = pd.factorize(found["name"])[0]  # -1: without a name
+    category = pd.factorize(pois["category"])[0]
+    name = pd.factorize(pois["name"])[0]  # -1: without a name
     same = (category[inner] == category[outer]) & (size[inner] < size[outer])
     same &= (name[inner] == name[outer]) | (name[inner] == -1)
-    twice = np.zeros(len(found), bool)
+    twice = np.zeros(len(pois), bool)
     twice[inner[same]] = True
     return twice

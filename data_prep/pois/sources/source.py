@@ -178,8 +178,8 @@ def _header(
     several = tables.layer_problem(path, layer, "config.pois.layer")
     if several:
         raise InputError(several)
-    found = tables.header(path, layer, text)
-    return osm.header_of_table(path, found) if kind == "osm" else found
+    header = tables.header(path, layer, text)
+    return osm.header_of_table(path, header) if kind == "osm" else header
 
 
 def _columns(kind: str, header: tables.TableHeader, settings: PoiSettings) -> Columns:
