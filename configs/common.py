@@ -85,7 +85,7 @@ def base(name: str, crs: str) -> ConfigDict:
     # ---- data preparation (data_prep.build) ----
     c.city = section(CitySettings(name, crs))
     c.toy_city = None  # section(ToyCitySettings(...)), when the raw files are absent
-    c.released = None  # section(ReleasedSettings(...)), in place of the rest
+    c.released_sample = None  # section(ReleasedSettings(...)), in place of the rest
     c.imagery = section(ImagerySettings())
     c.pois = section(PoiSettings())
     c.labels = Part()  # name -> share_label, count_label, ... below

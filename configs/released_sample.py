@@ -28,6 +28,8 @@ def get_config(variant: str | None = None) -> ConfigDict:
         source="WorldPop",
         licence="CC BY 4.0",
     )
-    c.released = section(ReleasedSettings("data/released_sample/raw", population))
+    c.released_sample = section(
+        ReleasedSettings("data/released_sample/raw", population)
+    )
     c.after_training = ("eval",)  # maps need places
     return c

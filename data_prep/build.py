@@ -73,10 +73,10 @@ def build(
         InputError: Naming everything that is wrong with the sources and settings.
     """
     settings = settings_lib.read(config)
-    if settings.released:
+    if settings.released_sample:
         raise InputError(
-            "config.released is set, so there is nothing to build: take the sample "
-            "over with `python -m data_prep.import_released --config=...`."
+            "config.released_sample is set, so there is nothing to build: take the "
+            "sample over with `python -m data_prep.import_released --config=...`."
         )
     records_dir = settings.records_dir
     if dry_run:
@@ -120,7 +120,7 @@ def ensure(config: ConfigDict) -> Path:
             somebody changed them.
     """
     settings = settings_lib.read(config)
-    make = released_command.import_records if settings.released else build
+    make = released_command.import_records if settings.released_sample else build
     records_dir = settings.records_dir
     if not (records_dir / schema.MANIFEST_FILE).exists():
         return make(config)
@@ -297,7 +297,11 @@ def _of_records(
         vectors_lib.reads_names(config.get(comparison.VECTORS, {}))
         for config in recipes
     )
-    if settings.released or by_names or not sources.present(settings.pois.path or ""):
+    if (
+        settings.released_sample
+        or by_names
+        or not sources.present(settings.pois.path or "")
+    ):
         return list(differing)
     return [name for name in differing if not name.startswith(comparison.VECTORS)]
 
@@ -309,8 +313,8 @@ def _changed_sources(
 
     Of a generated city, what would generate others counts too.
     """
-    if settings.released:
-        folders = released_command.present(settings.released)
+    if settings.released_sample:
+        folders = released_command.present(settings.released_sample)
         return sources.changed_since(manifest, folders, records_dir) if folders else []
     paths = sources.named(settings).values()
     if not any(sources.present(path) for path in paths):

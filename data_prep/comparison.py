@@ -19,7 +19,7 @@ from mmgr_jax import removed_settings
 VECTORS = "category_vectors"
 """The section that decides the table of category vectors, and nothing else."""
 
-RELEASED = "released"
+RELEASED = "released_sample"
 """The section that a manifest has if its records are an imported sample."""
 
 _OF_IMPORT = ("city", RELEASED, "records")
@@ -28,7 +28,7 @@ _PATHS = re.compile(
     r"imagery\.paths|pois\.(path|categories\.path|osm\.table)|toy_city\.out_dir"
     r"|regions\.polygons\.path|labels\.\w+\.path"
     r"|category_vectors\.(table\.path|text\.(folder|phrases))"
-    r"|released\.dir"
+    r"|released_sample\.dir"
 )
 """Settings that say where something lies; what lies there is compared by itself."""
 
@@ -53,6 +53,11 @@ def recipe(settings: CategoryVectorSettings) -> dict[str, Any]:
     return {"method": method, **chosen}
 
 
+def is_imported(built: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of an imported sample; "released" is of before."""
+    return RELEASED in built or "released" in built
+
+
 def comparable(settings: PreparationSettings) -> dict[str, Any]:
     """The sections as JSON gives them back, without what decides nothing.
 
@@ -60,7 +65,7 @@ def comparable(settings: PreparationSettings) -> dict[str, Any]:
     makes the category vectors, and what an import or a build does not read.
     """
     chosen = dataclasses.asdict(settings)
-    if settings.released:
+    if settings.released_sample:
         chosen = {name: chosen[name] for name in _OF_IMPORT}
     else:
         del chosen[RELEASED]

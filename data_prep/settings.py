@@ -41,7 +41,7 @@ class PreparationSettings(Section):
     Attributes:
         city: The study area.
         toy_city: The city that is generated when the raw files are absent; None: none.
-        released: The released sample that is imported in place of a build; None: none.
+        released_sample: What is imported in place of a build; None: nothing.
         imagery: The images.
         pois: The points of interest.
         labels: Name -> where the label comes from.
@@ -53,7 +53,7 @@ class PreparationSettings(Section):
 
     city: CitySettings
     toy_city: ToyCitySettings | None = None
-    released: ReleasedSettings | None = None
+    released_sample: ReleasedSettings | None = None
     imagery: ImagerySettings = ImagerySettings()
     pois: PoiSettings = PoiSettings()
     labels: Mapping[str, LabelSettings] = dataclasses.field(default_factory=dict)

@@ -15,20 +15,9 @@ REMOVED = {
         "negatives, weight of the hierarchy and length of the training are those of "
         "data_prep/category_embedding/skipgram.py for every city"
     ),
-    **dict.fromkeys(
-        (
-            "released.labels",
-            "released.image_dir",
-            "released.vector_dir",
-            "released.edge_dir",
-            "released.lists",
-            "released.centres",
-            "released.datum",
-            "released.tile_size_m",
-            "released.tile_size_px",
-        ),
-        "the released sample is read from one folder, released.dir, and what its "
-        "number means stands in released.population",
+    "released": (
+        "it is config.released_sample now, of the one folder released_sample.dir, with "
+        "what its number means in released_sample.population"
     ),
     "pois.categories.names": "a list stands in a file: pois.categories.path",
     "pois.categories.parents": "a list stands in a file: pois.categories.path",

@@ -235,7 +235,6 @@ def get_config(variant=None):
         c = common.run_local(c)
     c.toy_city = dict(out_dir="data/raw", seed=0)
     c.toy_city.region_size_m = 128.0
-    c.released = dict(image_dir="a", centres=placeholder(str))
     c.ablation = dict(seeds=(0, 1))
     c.labels.people = common.count_label("a.tif", unit="persons")
     c.labels.people.year = 2020

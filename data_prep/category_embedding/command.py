@@ -112,7 +112,7 @@ def write_to_records(config: ConfigDict) -> Path:
     settings = settings_lib.read(config)
     folder = settings.records_dir
     manifest = schema.Manifest.load(folder)
-    if comparison.RELEASED in manifest.config:
+    if comparison.is_imported(manifest.config):
         raise InputError(
             f"{folder}: these records were imported with vectors of their own, and "
             "without the places of their POIs, from which others could be learnt. "

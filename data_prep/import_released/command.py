@@ -62,12 +62,12 @@ def import_records(config: ConfigDict) -> Path:
         InputError: Naming everything that is wrong with the sample and settings.
     """
     settings = settings_lib.read(config)
-    released = settings.released
+    released = settings.released_sample
     if released is None:
         raise InputError(
-            "config.released is None: it names the folder of a released sample, as in "
-            "configs/released_sample.py. To build records from GeoTIFFs and POIs use "
-            "`python -m data_prep.build`."
+            "config.released_sample is None: it names the folder of a released sample, "
+            "as in configs/released_sample.py. To build records from GeoTIFFs and POIs "
+            "use `python -m data_prep.build`."
         )
     records_dir, city = settings.records_dir, settings.city.name
     faults.refuse(city, writer.problems(city, settings.records))

@@ -91,8 +91,9 @@ def folders(directory: str) -> dict[str, Path]:
         paths = sorted(Path(directory).glob(pattern))
         if len(paths) > 1:
             raise InputError(
-                f"config.released.dir {directory!r}: {len(paths)} folders {pattern}, "
-                "but one city's sample is read. Give each a folder of its own."
+                f"config.released_sample.dir {directory!r}: {len(paths)} folders "
+                f"{pattern}, but one city's sample is read. Give each a folder of its "
+                "own."
             )
         if paths:
             present[kind] = paths[0]
@@ -173,8 +174,8 @@ def _files(directory: str) -> dict[str, dict[str, Path]]:
         files[kind] = dict(sorted(by_region.items()))
         if not files[kind]:
             raise InputError(
-                f"config.released.dir {directory!r}: no folder {pattern} with a file "
-                f"X{ending} in it. {_WANTED}; other layouts are not."
+                f"config.released_sample.dir {directory!r}: no folder {pattern} with a "
+                f"file X{ending} in it. {_WANTED}; other layouts are not."
             )
     return files
 

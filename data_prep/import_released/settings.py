@@ -1,4 +1,4 @@
-"""What `config.released` says: where a released sample lies."""
+"""What `config.released_sample` says: where a released sample lies."""
 
 from __future__ import annotations
 

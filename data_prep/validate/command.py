@@ -80,7 +80,7 @@ def main() -> None:
 
 def _check_sources(settings: PreparationSettings, has_records: bool) -> None:
     """Checks what there is: finished records outlive their sources."""
-    if settings.released:
+    if settings.released_sample:
         logging.info("sources: a released sample, checked when it is imported")
         return
     present = [sources.present(path) for path in sources.named(settings).values()]

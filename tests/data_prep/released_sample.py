@@ -85,7 +85,7 @@ def describe(raw_dir: str) -> ConfigDict:
     population = PopulationSettings(
         "density", "persons/km2", year=2020, source="WorldPop", licence="CC BY 4.0"
     )
-    config.released = section(ReleasedSettings(raw_dir, population))
+    config.released_sample = section(ReleasedSettings(raw_dir, population))
     config.records.dir = str(raw.parent / "records")
     config.records.num_shards = 3
     return config

@@ -44,7 +44,7 @@ def source(written):
 @pytest.fixture
 def config(written, tmp_path):
     """A copy of the sample that a test may spoil; its records are not made yet."""
-    raw = Path(written[0].released.dir)
+    raw = Path(written[0].released_sample.dir)
     shutil.copytree(raw, tmp_path / "raw")
     return released_sample.describe(str(tmp_path / "raw"))
 
@@ -57,7 +57,7 @@ def _record(source, index):
 
 def _path(config, folder, index, suffix=".tensor"):
     return (
-        Path(config.released.dir, released_sample.FOLDERS[folder])
+        Path(config.released_sample.dir, released_sample.FOLDERS[folder])
         / f"{NAMES[index]}{suffix}"
     )
 
@@ -269,7 +269,7 @@ def _spoil_images(config):
 
 
 def _spoil_texts(config):
-    folder = Path(config.released.dir, "pop1km")
+    folder = Path(config.released_sample.dir, "pop1km")
     (folder / f"{NAMES[5]}.txt").write_text("12.5 13.5\n")
     (folder / f"{NAMES[6]}.txt").write_text("-99999")
 
@@ -311,12 +311,15 @@ def test_all_faults_are_told_at_once_by_name(config):
 
 @pytest.mark.parametrize("folder", ["sub_shanghai_img", "sub_shanghai_emb", "pop1km"])
 def test_another_layout_is_refused_by_what_is_read(config, folder):
-    Path(config.released.dir, folder).rename(Path(config.released.dir, "elsewhere"))
+    Path(config.released_sample.dir, folder).rename(
+        Path(config.released_sample.dir, "elsewhere")
+    )
     with pytest.raises(InputError) as error:
         command.import_records(config)
     pattern = folder.replace("shanghai", "*")
     for text in (
-        f"config.released.dir {config.released.dir!r}: no folder {pattern} with a file",
+        f"config.released_sample.dir {config.released_sample.dir!r}: no folder "
+        f"{pattern} with a file",
         "Read are sub_*_img/X.png (the tile), sub_*_emb/X.tensor (float32 [n 64], a ro",
         "other layouts are not.",
     ):
@@ -324,7 +327,7 @@ def test_another_layout_is_refused_by_what_is_read(config, folder):
 
 
 def test_two_cities_in_a_folder_are_refused(config):
-    Path(config.released.dir, "sub_wuhan_img").mkdir()
+    Path(config.released_sample.dir, "sub_wuhan_img").mkdir()
     with pytest.raises(
         InputError, match=r"2 folders sub_\*_img, but one city's sample"
     ):
@@ -332,7 +335,7 @@ def test_two_cities_in_a_folder_are_refused(config):
 
 
 def test_numbers_of_other_regions_are_refused(config):
-    for path in list(Path(config.released.dir, "pop1km").iterdir()):
+    for path in list(Path(config.released_sample.dir, "pop1km").iterdir()):
         path.rename(path.with_name(f"wuhan_{path.name}"))
     message = r"pop1km: no X.txt for regions of the other folders \(12\)"
     with pytest.raises(InputError, match=message):
@@ -340,15 +343,17 @@ def test_numbers_of_other_regions_are_refused(config):
 
 
 def test_settings_are_checked(config):
-    message = "config.released.population.kind='share'; allowed: 'count', 'den"
+    message = "config.released_sample.population.kind='share'; allowed: 'count', 'den"
     with pytest.raises(InputError, match=message):
-        config.released.population.kind = "share"
+        config.released_sample.population.kind = "share"
     config.city.name = "the city"
     config.records.image_quality = 50
     message = r"(?s)'the city'; allowed.*image_quality is 50, but 'png' keeps"
     with pytest.raises(InputError, match=message):
         command.import_records(config)
-    with pytest.raises(InputError, match="config.released is None: it names the fold"):
+    with pytest.raises(
+        InputError, match="config.released_sample is None: it names the fold"
+    ):
         command.import_records(common.base("released", crs="EPSG:32651"))
 
 
@@ -392,18 +397,18 @@ def _count_imports(monkeypatch):
 def test_ensure_imports_once_and_again_for_changes(config, monkeypatch):
     calls = _count_imports(monkeypatch)
     folder = build.ensure(config)
-    config.released.population.year = 2021
+    config.released_sample.population.year = 2021
     build.ensure(config)
     assert len(calls) == 2
     assert schema.Manifest.load(folder).labels["population"].year == 2021
     build.ensure(config)
     assert len(calls) == 2
-    label = Path(config.released.dir, "pop1km", f"{NAMES[0]}.txt")
+    label = Path(config.released_sample.dir, "pop1km", f"{NAMES[0]}.txt")
     label.write_text("7.5")
     build.ensure(config)
     assert len(calls) == 3
     assert RecordSource(folder)[0]["label/population"] == 7.5
-    shutil.rmtree(config.released.dir)
+    shutil.rmtree(config.released_sample.dir)
     build.ensure(config)  # records outlive their sources
     assert len(calls) == 3
 
@@ -413,7 +418,7 @@ def test_records_of_another_maker_are_taken_as_they_are(config, monkeypatch):
     manifest = schema.Manifest.load(folder)
     dataclasses.replace(manifest, config={}).save(folder)
     calls = _count_imports(monkeypatch)
-    config.released.population.year = 2021
+    config.released_sample.population.year = 2021
     build.ensure(config)
     assert calls == []
 

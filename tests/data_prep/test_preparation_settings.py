@@ -83,11 +83,11 @@ def test_what_a_manifest_keeps_of_a_build_is_what_it_always_was():
 def test_what_a_manifest_keeps_of_an_import_is_what_it_always_was():
     config = released_sample.get_config()
     settings = settings_lib.read(config)
-    wanted = _of_manifest(config, ("city", "released", "records"))
+    wanted = _of_manifest(config, ("city", "released_sample", "records"))
     assert comparison.comparable(settings) == wanted
-    del wanted["released"]["population"]["licence"]
+    del wanted["released_sample"]["population"]["licence"]
     found = comparison.differing(wanted, settings)
-    assert found == ["released.population.licence"]
+    assert found == ["released_sample.population.licence"]
 
 
 def test_settings_that_a_label_did_not_name_had_their_defaults():
