@@ -113,6 +113,23 @@ class Problem(NamedTuple):
             )  # fmt: skip
 
 
+class Lines(NamedTuple):
+    """A linear head for each cell, on features as they are.
+
+    Attributes:
+        kernel: [j k f].
+        bias: [j k].
+        losses: Mean on the validation part by each strength, [j a], of heads that
+            learnt from the training part alone.
+        best: The strength that was chosen, an index, [j].
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    losses: np.ndarray
+    best: np.ndarray
+
+
 class Found(NamedTuple):
     """What a protocol makes of a problem.
 

@@ -16,6 +16,7 @@ from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.head import unit_length
 
 COUNTS = (1, 2, 3, 5, 10, 20, 50)
 """Numbers of neighbours to choose from; more than all training regions are all."""
@@ -66,8 +67,8 @@ def _cell(
 ) -> tuple[np.ndarray, np.ndarray, int, subsets.Standard]:
     """Means [r k] of the best count, losses [a], its index, unit features."""
     standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
-    standard = standard._replace(x=_unit(standard.x))
-    everyone = _unit((x - standard.mean) * standard.inverse)
+    standard = standard._replace(x=unit_length(standard.x))
+    everyone = unit_length((x - standard.mean) * standard.inverse)
     most = np.minimum(counts, len(standard.x))
     nearest = _nearest(everyone, standard.x, int(most.max()))
     means = np.cumsum(cell.target[nearest], axis=1)[:, most - 1] / most[:, None]
@@ -104,8 +105,3 @@ def _nearest(
         keys = np.sort(keys, axis=1)[:, ::-1]
         found[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
     return found
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(length > 0, length, 1.0)
