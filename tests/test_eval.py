@@ -167,7 +167,7 @@ def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, tas
     label = Label("count", "persons")
     city = feature_sets.EvaluatedCity.of(open_source(trained))
     folder = tmp_path / "in" / "maps"
-    mapping._draw(150, folder, city, task, label, np.zeros(2), said)
+    mapping._draw(folder, city, task, label, np.zeros(2), said)
     heads = [kept_heads._place(folder, task, kind) for kind in ("both", "../image")]
     assert len({*drawn, *heads}) == 4
     for path in (*drawn, *heads):

@@ -1,6 +1,7 @@
 """Calls are fitted in order, here or by processes, with the same results."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -71,9 +72,12 @@ def test_processes_find_what_is_found_here(job, calls, monkeypatch):
 
 
 def test_an_error_of_a_process_is_the_error_of_the_caller(job, calls, monkeypatch):
-    monkeypatch.setattr(jobs, "WORTH_S", 0.0)
     wrong = dataclasses.replace(job, strengths=())
-    with pytest.raises(ValueError, match="need at least one array to stack"):
+    monkeypatch.setattr(jobs, "WORTH_S", np.inf)
+    with pytest.raises((ValueError, IndexError)) as here:
+        list(wrong.fits(calls))
+    monkeypatch.setattr(jobs, "WORTH_S", 0.0)
+    with pytest.raises(type(here.value), match=re.escape(str(here.value))):
         list(wrong.fits(calls))
 
 
