@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target, TargetScale
@@ -33,26 +33,6 @@ class Fits:
     validation_losses: Float[np.ndarray, "j a"]
     heads: Mapping[int, Head]
 
-    @classmethod
-    def joined(cls, parts: Sequence[tuple[Sequence[int], Fits]]) -> Fits:
-        """The fits of all cells of a grid from those of some cells each.
-
-        Args:
-            parts: The cells, each in one part, and their fits.
-        """
-        places = np.argsort(np.concatenate([cells for cells, _ in parts]))
-        chosen = [value for _, of in parts for value in of.chosen]
-        return cls(
-            np.concatenate([of.prediction for _, of in parts])[places],
-            tuple(chosen[place] for place in places) if chosen else (),
-            np.concatenate([of.validation_losses for _, of in parts])[places],
-            {
-                cells[place]: head
-                for cells, of in parts
-                for place, head in of.heads.items()
-            },
-        )
-
     def out_of_fold(
         self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
     ) -> Float[np.ndarray, "r ..."]:
@@ -71,6 +51,37 @@ class Fits:
             total[grid.test[cell]] += self.prediction[cell][grid.test[cell]]
         count = grid.test[cells].sum(axis=0).reshape(-1, *[1] * (total.ndim - 1))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def by_group(
+    group: Int[np.ndarray, " j"],
+    keep: Sequence[int],
+    fit: Callable[[list[int], list[int]], Fits],
+) -> Fits:
+    """The fits of all cells of a grid, each group of them fitted by itself.
+
+    Args:
+        group: Of each cell.
+        keep: Cells whose heads are wanted.
+        fit: (the cells of a group, which of these to keep) -> their fits.
+    """
+    groups = [np.flatnonzero(group == number).tolist() for number in np.unique(group)]
+    parts = [
+        fit(cells, [place for place, cell in enumerate(cells) if cell in keep])
+        for cells in groups
+    ]
+    places = np.argsort(np.concatenate(groups))
+    chosen = [value for part in parts for value in part.chosen]
+    return Fits(
+        np.concatenate([part.prediction for part in parts])[places],
+        tuple(chosen[place] for place in places) if chosen else (),
+        np.concatenate([part.validation_losses for part in parts])[places],
+        {
+            cells[place]: head
+            for cells, part in zip(groups, parts, strict=True)
+            for place, head in part.heads.items()
+        },
+    )
 
 
 class Problem(NamedTuple):
@@ -113,26 +124,9 @@ class Problem(NamedTuple):
             )  # fmt: skip
 
 
-class Found(NamedTuple):
-    """What a protocol makes of a problem.
-
-    Attributes:
-        outputs: For every region, [j r k]; see `head.told`.
-        losses: On validation, [j a].
-        settings: What was chosen, [j].
-        head: A place among the cells -> weights, mean and inverse deviation of the
-            features of a `Head`.
-    """
-
-    outputs: np.ndarray
-    losses: np.ndarray
-    settings: np.ndarray
-    head: Callable[[int], tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]
-
-
 def fit_cells(
     protocol: str,
-    solve: Callable[[Problem, Sequence[int]], Found],
+    solve: Callable[[Problem, Sequence[int]], tuple],
     target: Target,
     grid: Grid,
     *,
@@ -145,7 +139,10 @@ def fit_cells(
 
     Args:
         protocol: Its name.
-        solve: Fits some cells, whose numbers it is given too.
+        solve: Fits some cells, whose numbers it is given too. Returns, of each cell,
+            outputs for every region [j r k] (see `head.told`), losses on validation
+            [j a], what was chosen [j]; then what a `Head` holds: name -> weights, mean
+            [j f] and inverse deviation [j f] of the features.
         target: What to predict.
         grid: Who trains and chooses.
         keep: Cells whose heads are wanted.
@@ -176,19 +173,18 @@ def fit_cells(
         problem = Problem(
             train, truth(train, cells), validation, truth(validation, cells)
         )
-        found = solve(problem, cells)
+        outputs, loss, chosen, weights, mean, inverse = solve(problem, cells)
         for place, cell in enumerate(cells):
-            outputs = np.asarray(found.outputs[place], np.float64)
-            predictions[cell] = told(protocol, scales[cell], outputs)
-            losses[cell] = np.asarray(found.losses[place], np.float64)
-            settings[cell] = float(found.settings[place])
+            output = np.asarray(outputs[place], np.float64)
+            predictions[cell] = told(protocol, scales[cell], output)
+            losses[cell] = np.asarray(loss[place], np.float64)
+            settings[cell] = float(chosen[place])
             if cell in keep:
-                weights, mean, inverse = found.head(place)
                 heads[cell] = Head(
                     protocol=protocol,
-                    weights=weights,
-                    feature_mean=mean,
-                    feature_inverse=inverse,
+                    weights={name: part[place] for name, part in weights.items()},
+                    feature_mean=mean[place],
+                    feature_inverse=inverse[place],
                     scale=scales[cell],
                     cell=grid.cells[cell],
                     setting=settings[cell],

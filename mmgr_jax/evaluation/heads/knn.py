@@ -15,7 +15,7 @@ from mmgr_jax.evaluation.certainty.metrics import EPSILON
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 COUNTS = (1, 2, 3, 5, 10, 20, 50)
 """Numbers of neighbours to choose from; more than all training regions are all."""
@@ -38,19 +38,15 @@ def fit(
     x = features.astype(np.float64)
     allowed = np.asarray(counts)
 
-    def solve(problem: Problem, _: Sequence[int]) -> Found:
+    def solve(problem: Problem, _: Sequence[int]) -> tuple:
         cells = list(problem.cells())
         solved = [_cell(x, cell, allowed, target.is_number, weight) for cell in cells]
         means, losses, best, standards = zip(*solved, strict=True)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            standard, votes = standards[place], cells[place].target
-            weights = {"features": standard.x, "votes": votes}
-            return weights, standard.mean, standard.inverse
-
-        sizes = [len(cell.target) for cell in cells]
-        settings = np.minimum(allowed[list(best)], sizes)
-        return Found(np.stack(means), np.stack(losses), settings, head)
+        near, mean, inverse = zip(*standards, strict=True)
+        votes = [cell.target for cell in cells]
+        settings = np.minimum(allowed[list(best)], [len(own) for own in votes])
+        weights = {"features": near, "votes": votes}
+        return means, losses, settings, weights, mean, inverse
 
     return fit_cells(
         "knn", solve, target, grid, keep=keep, bytes_a_region=24 * x.shape[1]

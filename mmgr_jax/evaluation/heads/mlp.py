@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets, two_layers
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
@@ -49,18 +49,13 @@ def fit(
     factor = np.ones(features.shape[1]) if weight is None else weight
     factor = jnp.asarray(factor, jnp.float32)
 
-    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         keys = two_layers.keys(seed, grid, cells)
-        of = _solve(
+        solved = _solve(
             given, factor, subsets.single(problem), keys, target.is_number, hidden
         )
-        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, of)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            kept = {name: leaf[place] for name, leaf in weights.items()}
-            return kept, standard.mean[place], standard.inverse[place]
-
-        return Found(outputs, loss[:, None], step, head)
+        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, solved)
+        return outputs, loss[:, None], step, weights, standard.mean, standard.inverse
 
     length = features.shape[1]
     return fit_cells(

@@ -26,7 +26,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets, two_layers
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 LEARNING_RATE, SLOW_RATE = 5e-2, 5e-3
 SLOW_EPOCHS = (20, 30)
@@ -56,16 +56,13 @@ def fit(
     given = jnp.asarray(features, jnp.float32)
     length = features.shape[1]
 
-    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         keys = two_layers.keys(seed, grid, cells)
-        of = _solve(given, subsets.single(problem), keys, hidden)
-        outputs, loss, weights = jax.tree.map(np.asarray, of)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            kept = {name: leaf[place] for name, leaf in weights.items()}
-            return kept, np.zeros(length), np.ones(length)
-
-        return Found(outputs, loss[:, None], np.full(len(cells), EPOCHS), head)
+        solved = _solve(given, subsets.single(problem), keys, hidden)
+        outputs, loss, weights = jax.tree.map(np.asarray, solved)
+        steps = np.full(len(cells), EPOCHS)
+        mean, inverse = np.zeros((len(cells), length)), np.ones((len(cells), length))
+        return outputs, loss[:, None], steps, weights, mean, inverse
 
     return fit_cells(
         "released",

@@ -7,8 +7,6 @@ the sum of the squared errors, as scikit-learn does, and the intercept is free.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float
 from scipy import linalg
@@ -17,30 +15,13 @@ from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.fits import Problem
 
 
-class RidgeSolution(NamedTuple):
-    """A line for each cell, on features as they are.
-
-    Attributes:
-        kernel: [j 1 f].
-        bias: [j 1].
-        losses: Mean squared error on the validation part, [j a], of lines that learnt
-            from the training part alone.
-        best: The strength that was chosen, an index, [j].
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    losses: np.ndarray
-    best: np.ndarray
-
-
 def solve(
     x: Float[np.ndarray, "r f"],
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> RidgeSolution:
+) -> tuple[np.ndarray, ...]:
     """The ridge regressions of all cells, each with its best strength.
 
     Args:
@@ -49,9 +30,14 @@ def solve(
         strengths: L2 strengths, above 0.
         weight: Of each standardised feature; None for 1.
         refit: Let the validation part teach too, once it has chosen.
+
+    Returns:
+        Kernel [j 1 f] and bias [j 1] on features as they are; mean squared errors on
+        the validation part [j a], of lines that learnt from the training part alone;
+        the index of the strength that was chosen [j].
     """
     solved = [_cell(x, cell, strengths, weight, refit) for cell in problem.cells()]
-    return RidgeSolution(*(np.stack(of) for of in zip(*solved, strict=True)))
+    return tuple(np.stack(part) for part in zip(*solved, strict=True))
 
 
 def _cell(
@@ -60,15 +46,15 @@ def _cell(
     strengths: np.ndarray,
     weight: np.ndarray | None,
     refit: bool,
-) -> RidgeSolution:
+) -> tuple[np.ndarray, ...]:
     kernel, bias = _lines(x, cell, strengths, weight)
     error = x[cell.validation.index] @ kernel.T + bias - cell.truth
     losses = np.mean(error**2, axis=0)
     best = np.asarray(np.argmin(losses))
     if refit:
         kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
-        return RidgeSolution(kernel, bias, losses, best)
-    return RidgeSolution(kernel[best, None], bias[best, None], losses, best)
+        return kernel, bias, losses, best
+    return kernel[best, None], bias[best, None], losses, best
 
 
 def _lines(

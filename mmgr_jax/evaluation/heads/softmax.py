@@ -56,38 +56,17 @@ NEVER = -1e9
 its optimum is minus infinity."""
 
 
-class SoftmaxSolution(NamedTuple):
-    """A softmax for each cell, on features as they are.
-
-    Attributes:
-        kernel: [j k f].
-        bias: [j k].
-        losses: Mean cross entropy on the validation part, [j a]; rough where a
-            strength could not win, NaN where `PATIENCE` left it out.
-        best: The strength that was chosen, an index, [j].
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    losses: np.ndarray
-    best: np.ndarray
-
-
 def solve(
     x: Float[np.ndarray, "r f"],
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> SoftmaxSolution:
+) -> tuple[np.ndarray, ...]:
     """The softmax regressions of all cells, each with its best strength.
 
-    Args:
-        x: Features of all regions.
-        problem: The cells.
-        strengths: L2 strengths, above 0.
-        weight: Of each standardised feature; None for 1.
-        refit: Let the validation part teach too, once it has chosen.
+    As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
+    rough where a strength could not win, NaN where `PATIENCE` left it out.
     """
     cells = list(problem.cells())
     rotated = [_rotated(x, cell, weight) for cell in cells]
@@ -114,7 +93,7 @@ def solve(
         weights = _fit(z, target, strengths[best][:, None, None], start, EXACT)
         weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
         kernel, bias = _restored(weights, rotated)
-    return SoftmaxSolution(kernel, bias, losses, best)
+    return kernel, bias, losses, best
 
 
 class _Rotated(NamedTuple):

@@ -59,7 +59,7 @@ class Judge:
             fold: Fold in which each region is tested [r].
             certainty: None for metrics alone.
         """
-        self._target, self._fold, self._certainty = target, fold, certainty
+        self.target, self._fold, self._certainty = target, fold, certainty
         # One scale for the city, so that folds and resamples can be compared.
         self._scale = None
         if not target.label.classes:
@@ -98,7 +98,7 @@ class Judge:
         """
         if not np.isfinite(prediction).all():
             raise AssertionError("every region is tested once, with a finite value")
-        known, fold = self._target.known, self._fold
+        known, fold = self.target.known, self._fold
         values = self.measure(prediction, known, constant=constant)
         samples = self.resampled([prediction], constant=constant)
         return Result(
@@ -162,10 +162,10 @@ class Judge:
         constant: bool = False,
     ) -> dict[str, float]:
         """The metrics over some labelled regions."""
-        truth, said = self._target.values[rows], prediction[rows]
-        if self._target.label.kind == "share":
+        truth, said = self.target.values[rows], prediction[rows]
+        if self.target.label.kind == "share":
             return metrics.shares(truth, said)
-        if self._target.label.kind == "class":
+        if self.target.label.kind == "class":
             return metrics.classes(truth.astype(np.int64), said)
         values = metrics.scalar(truth, said, log_scale=self._scale)
         if constant:
@@ -179,8 +179,8 @@ class Judge:
     ) -> list[conformal.Coverage]:
         """How often intervals of each level hold the truth of blocks held out."""
         assert self._certainty is not None
-        known = self._target.known
-        scores = conformal_scores(self._target, prediction)[known]
+        known = self.target.known
+        scores = conformal_scores(self.target, prediction)[known]
         block, fold = self._certainty.block[known], self._fold[known]
         return [
             _mean_coverage(
@@ -194,9 +194,9 @@ class Judge:
 
     def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
         """Metrics of each class, of shares and classes; empty for numbers."""
-        known = self._target.known
-        truth, said = self._target.values[known], prediction[known]
-        if self._target.label.kind == "share":
+        known = self.target.known
+        truth, said = self.target.values[known], prediction[known]
+        if self.target.label.kind == "share":
             squared = np.sum((truth - said) ** 2, axis=0)
             deviation = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -206,7 +206,7 @@ class Judge:
                 "mae": np.abs(truth - said).mean(axis=0),
                 "r2": r2,
             }
-        if self._target.label.kind == "class":
+        if self.target.label.kind == "class":
             truth = truth.astype(np.int64)
             hit, true, told = metrics.class_counts(
                 truth, said.argmax(axis=1), said.shape[1]
@@ -219,11 +219,11 @@ class Judge:
     def _samples(
         self, prediction: np.ndarray, constant: bool, draws: intervals.BlockDraws
     ) -> intervals.Samples:
-        known = self._target.known
-        truth, said = self._target.values[known], prediction[known]
-        if self._target.label.kind == "share":
+        known = self.target.known
+        truth, said = self.target.values[known], prediction[known]
+        if self.target.label.kind == "share":
             return intervals.shares(truth, said, draws)
-        if self._target.label.kind == "class":
+        if self.target.label.kind == "class":
             return intervals.classes(truth.astype(np.int64), said, draws)
         samples = intervals.scalar(truth, said, draws, log_scale=self._scale)
         if constant:
@@ -242,8 +242,8 @@ class Judge:
     def _moran(self, prediction: np.ndarray) -> autocorrelation.Moran | None:
         if self._weights is None:
             return None
-        known = self._target.known
-        residual = residuals(self._target, prediction, self._scale)[known]
+        known = self.target.known
+        residual = residuals(self.target, prediction, self._scale)[known]
         return autocorrelation.moran(residual, self._weights)
 
 
