@@ -87,8 +87,8 @@ def cross_validated(
 
 def _filled(losses: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Losses [p a] where NaN is the last known one in an order of the choices."""
-    found = losses.copy()
+    filled = losses.copy()
     for before, index in zip(order[:-1], order[1:], strict=True):
-        left_out = np.isnan(found[:, index])
-        found[left_out, index] = found[left_out, before]
-    return found
+        left_out = np.isnan(filled[:, index])
+        filled[left_out, index] = filled[left_out, before]
+    return filled

@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target, TargetScale
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.head import Head, told
+from mmgr_jax.evaluation.heads.head import Head, as_prediction
 
 
 @dataclasses.dataclass(frozen=True)
 class Fits:
-    """All cells of a grid, fitted.
+    """What the heads of a grid predict: each cell for every region.
 
     Attributes:
         prediction: Of every region by every cell, [j r] in the label's unit or [j r k]
@@ -85,12 +85,12 @@ def by_group(
 
 
 class Problem(NamedTuple):
-    """Some cells to fit, j of them, of about the same size.
+    """Training data of some cells, j of them, of about the same size.
 
     Attributes:
         train: Regions to learn from, n at most.
-        target: What they are to be told, [j n k]: numbers on their scale, k = 1, or
-            shares; 0 for padding.
+        target: Their truth, [j n k]: numbers on their scale, k = 1, or shares; 0 for
+            padding.
         validation: Regions that choose, m at most.
         truth: Likewise of them, [j m k].
     """
@@ -104,8 +104,8 @@ class Problem(NamedTuple):
         """A cell by itself, whose validation part joins what is learnt from."""
         joined = subsets.Rows(
             *(
-                np.concatenate(of)
-                for of in zip(self.train, self.validation, strict=True)
+                np.concatenate(part)
+                for part in zip(self.train, self.validation, strict=True)
             )
         )
         return self._replace(
@@ -140,9 +140,9 @@ def fit_cells(
     Args:
         protocol: Its name.
         solve: Fits some cells, whose numbers it is given too. Returns, of each cell,
-            outputs for every region [j r k] (see `head.told`), losses on validation
-            [j a], what was chosen [j]; then what a `Head` holds: name -> weights, mean
-            [j f] and inverse deviation [j f] of the features.
+            outputs for every region [j r k] (see `head.as_prediction`), losses on
+            validation [j a], what was chosen [j]; then what a `Head` holds: name ->
+            weights, mean [j f] and inverse deviation [j f] of the features.
         target: What to predict.
         grid: Who trains and chooses.
         keep: Cells whose heads are wanted.
@@ -176,7 +176,7 @@ def fit_cells(
         outputs, loss, chosen, weights, mean, inverse = solve(problem, cells)
         for place, cell in enumerate(cells):
             output = np.asarray(outputs[place], np.float64)
-            predictions[cell] = told(protocol, scales[cell], output)
+            predictions[cell] = as_prediction(protocol, scales[cell], output)
             losses[cell] = np.asarray(loss[place], np.float64)
             settings[cell] = float(chosen[place])
             if cell in keep:

@@ -67,12 +67,12 @@ def _cell(
     most = np.minimum(counts, len(standard.x))
     nearest = _nearest(everyone, standard.x, int(most.max()))
     means = np.cumsum(cell.target[nearest], axis=1)[:, most - 1] / most[:, None]
-    told = means[cell.validation.index]  # [m a k]
+    predicted = means[cell.validation.index]  # [m a k]
     truth = cell.truth[:, None]
     if number:
-        losses = np.mean(np.sum((told - truth) ** 2, axis=2), axis=0)
+        losses = np.mean(np.sum((predicted - truth) ** 2, axis=2), axis=0)
     else:
-        log_shares = np.log(np.maximum(told, EPSILON))
+        log_shares = np.log(np.maximum(predicted, EPSILON))
         losses = -np.mean(np.sum(truth * log_shares, axis=2), axis=0)
     best = int(np.argmin(losses))
     return means[:, best], losses, best, standard
@@ -88,7 +88,7 @@ def _nearest(
     """
     count = len(among)
     backwards = np.arange(count - 1, -1, -1)
-    found = np.empty((len(everyone), most), np.int64)
+    nearest = np.empty((len(everyone), most), np.int64)
     step = max(subsets.CHUNK_BYTES // (24 * count), 1)
     for start in range(0, len(everyone), step):
         similarity = (everyone[start : start + step] @ among.T).astype(np.float32)
@@ -98,8 +98,8 @@ def _nearest(
         if most < count:
             keys = np.partition(keys, count - most, axis=1)[:, count - most :]
         keys = np.sort(keys, axis=1)[:, ::-1]
-        found[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
-    return found
+        nearest[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
+    return nearest
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

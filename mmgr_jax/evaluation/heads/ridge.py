@@ -77,10 +77,10 @@ def _coefficients(
     gram = x @ x.T if wide else x.T @ x
     right = residual if wide else x.T @ residual
     diagonal = np.eye(len(gram))
-    found = np.stack(
+    solutions = np.stack(
         [
             linalg.cho_solve(linalg.cho_factor(gram + strength * diagonal), right)
             for strength in strengths
         ]
     )
-    return found @ x if wide else found
+    return solutions @ x if wide else solutions

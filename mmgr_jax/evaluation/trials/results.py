@@ -23,7 +23,7 @@ HEADLINES = {"share": "l1", "class": "macro_f1"}
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One method by one protocol on one task under one split.
+    """How well one method predicts one label, by one protocol under one split.
 
     Attributes:
         prediction: Out-of-fold prediction of every region, [r] or [r k].
@@ -83,7 +83,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """All results of one label.
+    """All results of one label: methods side by side.
 
     Attributes:
         label: What it means.

@@ -3,6 +3,11 @@
 Each fold is tested once by heads that never saw it: the regions of the others choose
 the strength and train. Metrics are pooled over the out-of-fold predictions of all
 labelled regions.
+
+The way from features to metrics: a `Target` says what to predict and a `Grid` which
+regions train, choose and are tested; a `Job` fits one method to them; its `Fits` hold
+predictions, and `Head`s where they are kept; a `Judge` measures a `Result`; the results
+of a label are a `Task`, and all tasks are the `Report`.
 """
 
 from __future__ import annotations
@@ -140,11 +145,11 @@ def evaluate(
     )
     results, kept_heads = _results(trials, fits)
     drawn = _curves(lines, trials, results, judges, fits)
-    found = {}
+    evaluated = {}
     for name, target in checked.items():
         quoted = next(iter(results[name][first].values()))
         judge = judges[name]
-        found[name] = Task(
+        evaluated[name] = Task(
             label=target.label,
             heads={protocol: head_name(protocol, target) for protocol in protocols},
             num_regions=num_regions,
@@ -161,7 +166,7 @@ def evaluate(
             },
         )
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
-    return Report(tasks=found, num_folds=num_folds, seed=eval_settings.seed)
+    return Report(tasks=evaluated, num_folds=num_folds, seed=eval_settings.seed)
 
 
 def pairs(
