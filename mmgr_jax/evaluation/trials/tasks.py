@@ -146,24 +146,10 @@ def evaluate(
     results, kept_heads = _results(trials, fits)
     drawn = _curves(lines, trials, results, judges, fits)
     evaluated = {}
-    for name, target in checked.items():
-        quoted = next(iter(results[name][first].values()))
-        judge = judges[name]
-        evaluated[name] = Task(
-            label=target.label,
-            heads={protocol: head_name(protocol, target) for protocol in protocols},
-            num_regions=num_regions,
-            num_labelled=int(target.known.sum()),
-            log=target.log,
-            results=results[name],
-            curves=drawn[name],
-            kept=kept_heads[name],
-            coverage={m: judge.coverage(quoted[m].prediction) for m in judge.covered},
-            classes={
-                method: judge.by_class(result.prediction)
-                for method, result in quoted.items()
-                if target.label.classes
-            },
+    for name, judge in judges.items():
+        task = _task(judge, protocols, results[name])
+        evaluated[name] = dataclasses.replace(
+            task, curves=drawn[name], kept=kept_heads[name]
         )
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=evaluated, num_folds=num_folds, seed=eval_settings.seed)
@@ -233,6 +219,30 @@ def _choosing(job: Job) -> Job:
     if job.grid.parts is None or (job.protocol in FROM_A_LIST and job.reads):
         return job
     return dataclasses.replace(job, grid=job.grid.by_parts())
+
+
+def _task(
+    judge: Judge,
+    protocols: Sequence[str],
+    results: Mapping[str, Mapping[str, Mapping[str, Result]]],
+) -> Task:
+    """A task without curves and heads; coverage is of the first protocol and split."""
+    task = Task(
+        label=judge.target.label,
+        heads={protocol: head_name(protocol, judge.target) for protocol in protocols},
+        num_regions=len(judge.target.known),
+        num_labelled=int(judge.target.known.sum()),
+        log=judge.target.log,
+        results=results,
+    )
+    predictions = {name: result.prediction for name, result in task.main.items()}
+    coverage = {name: judge.coverage(predictions[name]) for name in judge.covered}
+    classes = {
+        name: judge.by_class(prediction)
+        for name, prediction in predictions.items()
+        if task.label.classes
+    }
+    return dataclasses.replace(task, coverage=coverage, classes=classes)
 
 
 def _results(
