@@ -159,18 +159,15 @@ def _transfer(
     """
     city = np.repeat(np.arange(len(splits)), [len(split.fold) for split in splits])
     protocol = eval_settings.protocols[0]
-    job = jobs.Job(
-        methods, (protocol,), eval_settings.strengths, seed=eval_settings.seed
-    )
     checked = {
         name: targets.check(name, *labels[name], len(city)) for name in evaluated.tasks
     }
     cells = {
         name: _cells(splits, city, target.known) for name, target in checked.items()
     }
-    fitted = job.fits(
+    fitted = jobs.fit_all(
         [
-            jobs.Call(protocol, method, target, cells[name])
+            jobs.Job(protocol, methods[method], target, cells[name], eval_settings)
             for name, target in checked.items()
             for method in carried
         ]

@@ -28,7 +28,6 @@ from mmgr_jax.evaluation.certainty import applicability
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import stored_heads
 from mmgr_jax.evaluation.predictors import UNSEEN, Predictor
-from mmgr_jax.evaluation.trials.results import Kept
 
 FOLDER = KIND = "heads"
 
@@ -107,9 +106,9 @@ def save(
         for task, kinds in predictors.items():
             for kind, predictor in kinds.items():
                 place = _place(new, task, kind)
-                for head in predictor.kept.of_folds:
-                    stored_heads.save_head(place, f"fold_{head.cell.fold}", head)
-                stored_heads.save_head(place, "whole", predictor.kept.whole)
+                for number, head in predictor.heads.items():
+                    name = "whole" if number == UNSEEN else f"fold_{number}"
+                    stored_heads.save_head(place, name, head)
                 _save_certainty(place / _CERTAINTY, predictor)
         outline, first = np.unique(city.outlines, return_index=True)
         np.savez(new / _FOLDS, outline=outline, fold=fold[first])
@@ -240,12 +239,14 @@ def _place(folder: Path, task: str, kind: str) -> Path:
 
 def _load(place: Path) -> Predictor:
     heads = stored_heads.load_heads(place)
-    whole = heads.pop("whole")
-    of_folds = sorted(heads.values(), key=lambda head: head.cell.fold)
+    by_fold = {
+        UNSEEN if name == "whole" else head.cell.fold: head
+        for name, head in heads.items()
+    }
     with np.load(place / _CERTAINTY) as stored:
         log_scale = float(stored["log_scale"])
         return Predictor(
-            kept=Kept(tuple(of_folds), whole),
+            heads=by_fold,
             radius=stored["radius"],
             log_scale=None if np.isnan(log_scale) else log_scale,
             likeness=applicability.Applicability(

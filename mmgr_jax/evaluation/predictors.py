@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.evaluation.certainty import applicability, conformal
+from mmgr_jax.evaluation.design.grid import NO_FOLD
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.evaluation.trials import scores
-from mmgr_jax.evaluation.trials.results import Kept, Task
+from mmgr_jax.evaluation.trials.results import Task
 
-UNSEEN = -1
+UNSEEN = NO_FOLD
 """The fold of a region that no head has seen."""
 
 LEVEL = 0.9
@@ -45,14 +48,14 @@ class Predictor:
     """The heads of one task on one kind of features.
 
     Attributes:
-        kept: The heads.
+        heads: By the fold that each tests; that of `UNSEEN` is for other regions.
         radius: Of intervals of level `LEVEL`: a number, or one for each class [k].
         log_scale: Scale of the logarithms that the radius is of; None for none.
         likeness: What the labelled regions are like.
         training_fold: Their folds [t].
     """
 
-    kept: Kept
+    heads: Mapping[int, Head]
     radius: Float[np.ndarray, " *k"]
     log_scale: float | None
     likeness: applicability.Applicability
@@ -61,7 +64,7 @@ class Predictor:
     @property
     def label(self) -> Label:
         """What is predicted."""
-        return self.kept.whole.label
+        return self.heads[UNSEEN].label
 
     def predict(
         self,
@@ -77,7 +80,7 @@ class Predictor:
                 has seen.
         """
         if fold is None:
-            value = self.kept.whole.predict(features)
+            value = self.heads[UNSEEN].predict(features)
             unlike = self.likeness.outside(features)
         else:
             value, unlike = self._out_of_fold(features, fold)
@@ -88,8 +91,7 @@ class Predictor:
         self, features: np.ndarray, fold: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         value, unlike = None, np.zeros(len(features), bool)
-        heads = {head.cell.fold: head for head in self.kept.of_folds}
-        for number, head in (*heads.items(), (UNSEEN, self.kept.whole)):
+        for number, head in self.heads.items():
             rows = fold == number
             if not rows.any():
                 continue
@@ -138,7 +140,7 @@ def of_task(
     prediction = task.main[method].prediction
     missed = scores.conformal_scores(target, prediction)[known]
     return Predictor(
-        kept=task.kept[method],
+        heads=task.kept[method],
         radius=np.asarray(conformal.radius(missed, block[known], level=LEVEL)),
         log_scale=scores.log_scale(target),
         likeness=applicability.fit(

@@ -11,6 +11,7 @@ from mmgr_jax.evaluation.design import grid as grid_lib
 from mmgr_jax.evaluation.features import groups
 from mmgr_jax.evaluation.features.groups import Features, Surroundings
 from mmgr_jax.evaluation.heads import jobs, linear, mlp
+from mmgr_jax.evaluation.settings import EvalSettings
 
 SIZES = (400, 4, 36)
 
@@ -93,15 +94,16 @@ def test_jobs_hand_the_weights_of_groups_to_heads(protocol, ratio):
     grouped, target, cells = _labelled((6, 6))
     repeated = np.concatenate([grouped.values[:, :6], *[grouped.values[:, 6:]] * 3], 1)
     thrice = Features(repeated, (("g", 6), ("h", 18)))
-    job = jobs.Job(
-        {"thrice": thrice, "louder": repeated}, (protocol,), (10.0 * ratio,), 0
+    alone = Features.of("louder", repeated)
+    twice, once = (
+        EvalSettings(strengths=(strength,)) for strength in (10.0 * ratio, 10.0)
     )
-    assert job.methods["louder"].groups == (("features", 24),)
-    alike, louder = job.fits(
-        [jobs.Call(protocol, method, target, cells) for method in job.methods]
+    alike, louder, once = jobs.fit_all(
+        [
+            jobs.Job(protocol, features, target, cells, settings)
+            for features, settings in ((thrice, twice), (alone, twice), (grouped, once))
+        ]
     )
-    same = jobs.Job({"once": grouped}, (protocol,), (10.0,), 0)
-    (once,) = same.fits([jobs.Call(protocol, "once", target, cells)])
     np.testing.assert_allclose(alike.prediction, once.prediction, rtol=1e-4)
     assert np.abs(louder.prediction - alike.prediction).max() > 1e-3
 

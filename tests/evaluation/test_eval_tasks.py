@@ -390,10 +390,12 @@ def test_kept_heads_predict_what_the_report_says(city, certain):
     fold = city["given_splits"]["block"].fold
     for name, task in certain.tasks.items():
         kept = task.kept["image"]
-        assert [head.cell.fold for head in kept.of_folds] == [0, 1, 2, 3]
-        assert kept.whole.label_name == name and kept.whole.split == "block"
-        for head in kept.of_folds:
-            rows = fold == head.cell.fold
+        assert set(kept) == {grid.NO_FOLD, 0, 1, 2, 3}
+        assert all(head.cell.fold == tested for tested, head in kept.items())
+        whole = kept[grid.NO_FOLD]
+        assert whole.label_name == name and whole.split == "block"
+        for tested in range(4):
+            head, rows = kept[tested], fold == tested
             np.testing.assert_allclose(
                 head.predict(features[rows]),
                 task.main["image"].prediction[rows],
@@ -483,16 +485,16 @@ def test_fractions_are_fitted_as_ever_beside_numbers(city):
     options = CurveSettings(
         methods=("image",), num_labels=(10,), fractions=(0.1, 0.3, 1.0), num_seeds=2
     )
-    few, parts = curves.stages(target, split, options)
+    (few, number), (parts, fractions) = curves.grids(target, split, options)
     every = grid.cells(split, target.known, fractions=(0.1, 0.3, 1.0), seeds=(0, 1))
     fewer = every.of([i for i, cell in enumerate(every.cells) if cell.fraction < 1])
-    assert parts.fractions == (0.1, 0.3) and parts.cells.cells == fewer.cells
-    np.testing.assert_array_equal(parts.cells.train, fewer.train)
-    np.testing.assert_array_equal(parts.cells.validation, fewer.validation)
-    assert parts.cells.parts is None and few.cells.parts is not None
-    assert curves.by_parts(parts) is parts
+    assert number == (None,) and fractions == (0.1, 0.3)
+    assert parts.cells == fewer.cells
+    np.testing.assert_array_equal(parts.train, fewer.train)
+    np.testing.assert_array_equal(parts.validation, fewer.validation)
+    assert parts.parts is None and few.parts is not None
     only = CurveSettings(methods=("image",), num_labels=(), fractions=(1.0,))
-    assert curves.stages(target, split, only) == []
+    assert curves.grids(target, split, only) == []
 
 
 def test_curves_of_few_labels_have_intervals_and_paired_differences(city):

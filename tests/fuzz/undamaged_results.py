@@ -15,8 +15,7 @@ from mmgr_jax.evaluation.design.grid import Cell
 from mmgr_jax.evaluation.design.targets import TargetScale
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads.head import Head
-from mmgr_jax.evaluation.predictors import Predictor
-from mmgr_jax.evaluation.trials.results import Kept
+from mmgr_jax.evaluation.predictors import UNSEEN, Predictor
 from mmgr_jax.models import parts, torch_files
 from mmgr_jax.report import report_file
 
@@ -83,7 +82,7 @@ def heads(folder):
     )
     likeness = Applicability(np.zeros(6), np.ones(6), np.ones((8, 6)), 1.0, 1.0)
     fold = np.zeros(8, int)
-    kept = Predictor(Kept((head,), head), np.ones(()), None, likeness, fold)
+    kept = Predictor({0: head, UNSEEN: head}, np.ones(()), None, likeness, fold)
     kept_heads.save(
         folder / "heads",
         {"population": {"image": kept}},

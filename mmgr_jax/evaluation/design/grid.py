@@ -51,7 +51,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The cells and who plays which role in each.
+    """The heads to train, one a cell, and which regions each may see.
+
+    In every cell some regions train the head, some choose its setting, and some are
+    tested: those of one fold, mostly, kept apart in space from the others.
 
     Attributes:
         cells: The cells, j of them.

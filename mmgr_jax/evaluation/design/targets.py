@@ -21,7 +21,7 @@ line on a log scale extrapolates exponentially, and one region would decide RMSE
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One label, checked.
+    """What is to be predicted: the checked values of one label, such as population.
 
     Attributes:
         label: What it means.

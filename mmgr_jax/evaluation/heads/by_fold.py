@@ -15,7 +15,7 @@ from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import protocols
-from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.heads.fits import Fits, by_group
 
 
 def fit(
@@ -43,13 +43,11 @@ def fit(
             protocol, features.values, target, grid, keep=keep, **options
         )
     fold = np.array([cell.fold for cell in grid.cells])
-    parts = []
-    for number in np.unique(fold):
-        cells = np.flatnonzero(fold == number).tolist()
+
+    def fit_fold(cells: list[int], wanted: list[int]) -> Fits:
         values = features.around_untested(grid.test[cells[0]])
-        wanted = [place for place, cell in enumerate(cells) if cell in keep]
-        fits = protocols.fit(
+        return protocols.fit(
             protocol, values, target, grid.of(cells), keep=wanted, **options
         )
-        parts.append((cells, fits))
-    return Fits.joined(parts)
+
+    return by_group(fold, keep, fit_fold)

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.evaluation.design.grid import Grid
-from mmgr_jax.evaluation.heads.fits import Fits
+from mmgr_jax.evaluation.heads.fits import Fits, by_group
 
 
 def fit(
@@ -46,16 +46,15 @@ def fit(
     """
     losses = cross_validated(fit_cells, choices, grid)
     best = np.argmin(losses, axis=1)
-    parts = []
-    for index in np.unique(best):
-        cells = np.flatnonzero(best == index).tolist()
+
+    def fit_alike(cells: list[int], wanted: list[int]) -> Fits:
         part = grid.of(cells)
         alone = Grid(part.cells, part.train, part.train, part.test)  # nothing to choose
-        wanted = [place for place, cell in enumerate(cells) if cell in keep]
-        parts.append((cells, fit_cells(alone, (choices[index],), wanted)))
+        return fit_cells(alone, (choices[best[cells[0]]],), wanted)
+
+    fits = by_group(best, keep, fit_alike)
     chosen = tuple(float(choices[index]) for index in best)
-    found = Fits.joined(parts)
-    return dataclasses.replace(found, chosen=chosen, validation_losses=losses)
+    return dataclasses.replace(fits, chosen=chosen, validation_losses=losses)
 
 
 def cross_validated(
@@ -88,8 +87,8 @@ def cross_validated(
 
 def _filled(losses: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Losses [p a] where NaN is the last known one in an order of the choices."""
-    found = losses.copy()
+    filled = losses.copy()
     for before, index in zip(order[:-1], order[1:], strict=True):
-        left_out = np.isnan(found[:, index])
-        found[left_out, index] = found[left_out, before]
-    return found
+        left_out = np.isnan(filled[:, index])
+        filled[left_out, index] = filled[left_out, before]
+    return filled

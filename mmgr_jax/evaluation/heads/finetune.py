@@ -22,7 +22,7 @@ from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target, TargetScale
 from mmgr_jax.evaluation.heads.fits import Fits
-from mmgr_jax.evaluation.heads.head import told
+from mmgr_jax.evaluation.heads.head import as_prediction
 from mmgr_jax.evaluation.settings import FinetuneSettings
 from mmgr_jax.models.learning import ENCODER, Learning
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
@@ -120,7 +120,7 @@ def finetune(
         outputs = _outputs(
             program, state, tiles, np.arange(len(tiles)), settings.batch_size
         )
-        predictions.append(told("linear", scale, outputs.astype(np.float64)))
+        predictions.append(as_prediction("linear", scale, outputs.astype(np.float64)))
         losses.append([loss])
         chosen.append(float(epoch))
         log.info(
@@ -234,13 +234,13 @@ def _outputs(
     batch_size: int,
 ) -> Float[np.ndarray, "b k"]:
     """Outputs for some regions; the last batch is filled up, so one program serves."""
-    found = []
+    outputs = []
     for first in range(0, len(rows), batch_size):
         part = rows[first : first + batch_size]
         filled = np.resize(part, batch_size)
         out = program.predict(state.params, state.batch_stats, tiles[filled])
-        found.append(np.asarray(out)[: len(part)])
-    return np.concatenate(found)
+        outputs.append(np.asarray(out)[: len(part)])
+    return np.concatenate(outputs)
 
 
 def _loss(

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target, TargetScale
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.head import Head, told
+from mmgr_jax.evaluation.heads.head import Head, as_prediction
 
 
 @dataclasses.dataclass(frozen=True)
 class Fits:
-    """All cells of a grid, fitted.
+    """What the heads of a grid predict: each cell for every region.
 
     Attributes:
         prediction: Of every region by every cell, [j r] in the label's unit or [j r k]
@@ -32,26 +32,6 @@ class Fits:
     chosen: tuple[float, ...]
     validation_losses: Float[np.ndarray, "j a"]
     heads: Mapping[int, Head]
-
-    @classmethod
-    def joined(cls, parts: Sequence[tuple[Sequence[int], Fits]]) -> Fits:
-        """The fits of all cells of a grid from those of some cells each.
-
-        Args:
-            parts: The cells, each in one part, and their fits.
-        """
-        places = np.argsort(np.concatenate([cells for cells, _ in parts]))
-        chosen = [value for _, of in parts for value in of.chosen]
-        return cls(
-            np.concatenate([of.prediction for _, of in parts])[places],
-            tuple(chosen[place] for place in places) if chosen else (),
-            np.concatenate([of.validation_losses for _, of in parts])[places],
-            {
-                cells[place]: head
-                for cells, of in parts
-                for place, head in of.heads.items()
-            },
-        )
 
     def out_of_fold(
         self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
@@ -73,13 +53,44 @@ class Fits:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def by_group(
+    group: Int[np.ndarray, " j"],
+    keep: Sequence[int],
+    fit: Callable[[list[int], list[int]], Fits],
+) -> Fits:
+    """The fits of all cells of a grid, each group of them fitted by itself.
+
+    Args:
+        group: Of each cell.
+        keep: Cells whose heads are wanted.
+        fit: (the cells of a group, which of these to keep) -> their fits.
+    """
+    groups = [np.flatnonzero(group == number).tolist() for number in np.unique(group)]
+    parts = [
+        fit(cells, [place for place, cell in enumerate(cells) if cell in keep])
+        for cells in groups
+    ]
+    places = np.argsort(np.concatenate(groups))
+    chosen = [value for part in parts for value in part.chosen]
+    return Fits(
+        np.concatenate([part.prediction for part in parts])[places],
+        tuple(chosen[place] for place in places) if chosen else (),
+        np.concatenate([part.validation_losses for part in parts])[places],
+        {
+            cells[place]: head
+            for cells, part in zip(groups, parts, strict=True)
+            for place, head in part.heads.items()
+        },
+    )
+
+
 class Problem(NamedTuple):
-    """Some cells to fit, j of them, of about the same size.
+    """Training data of some cells, j of them, of about the same size.
 
     Attributes:
         train: Regions to learn from, n at most.
-        target: What they are to be told, [j n k]: numbers on their scale, k = 1, or
-            shares; 0 for padding.
+        target: Their truth, [j n k]: numbers on their scale, k = 1, or shares; 0 for
+            padding.
         validation: Regions that choose, m at most.
         truth: Likewise of them, [j m k].
     """
@@ -93,8 +104,8 @@ class Problem(NamedTuple):
         """A cell by itself, whose validation part joins what is learnt from."""
         joined = subsets.Rows(
             *(
-                np.concatenate(of)
-                for of in zip(self.train, self.validation, strict=True)
+                np.concatenate(part)
+                for part in zip(self.train, self.validation, strict=True)
             )
         )
         return self._replace(
@@ -113,43 +124,9 @@ class Problem(NamedTuple):
             )  # fmt: skip
 
 
-class Lines(NamedTuple):
-    """A linear head for each cell, on features as they are.
-
-    Attributes:
-        kernel: [j k f].
-        bias: [j k].
-        losses: Mean on the validation part by each strength, [j a], of heads that
-            learnt from the training part alone.
-        best: The strength that was chosen, an index, [j].
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    losses: np.ndarray
-    best: np.ndarray
-
-
-class Found(NamedTuple):
-    """What a protocol makes of a problem.
-
-    Attributes:
-        outputs: For every region, [j r k]; see `head.told`.
-        losses: On validation, [j a].
-        settings: What was chosen, [j].
-        head: A place among the cells -> weights, mean and inverse deviation of the
-            features of a `Head`.
-    """
-
-    outputs: np.ndarray
-    losses: np.ndarray
-    settings: np.ndarray
-    head: Callable[[int], tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]
-
-
 def fit_cells(
     protocol: str,
-    solve: Callable[[Problem, Sequence[int]], Found],
+    solve: Callable[[Problem, Sequence[int]], tuple],
     target: Target,
     grid: Grid,
     *,
@@ -162,7 +139,10 @@ def fit_cells(
 
     Args:
         protocol: Its name.
-        solve: Fits some cells, whose numbers it is given too.
+        solve: Fits some cells, whose numbers it is given too. Returns, of each cell,
+            outputs for every region [j r k] (see `head.as_prediction`), losses on
+            validation [j a], what was chosen [j]; then what a `Head` holds: name ->
+            weights, mean [j f] and inverse deviation [j f] of the features.
         target: What to predict.
         grid: Who trains and chooses.
         keep: Cells whose heads are wanted.
@@ -193,19 +173,18 @@ def fit_cells(
         problem = Problem(
             train, truth(train, cells), validation, truth(validation, cells)
         )
-        found = solve(problem, cells)
+        outputs, loss, chosen, weights, mean, inverse = solve(problem, cells)
         for place, cell in enumerate(cells):
-            outputs = np.asarray(found.outputs[place], np.float64)
-            predictions[cell] = told(protocol, scales[cell], outputs)
-            losses[cell] = np.asarray(found.losses[place], np.float64)
-            settings[cell] = float(found.settings[place])
+            output = np.asarray(outputs[place], np.float64)
+            predictions[cell] = as_prediction(protocol, scales[cell], output)
+            losses[cell] = np.asarray(loss[place], np.float64)
+            settings[cell] = float(chosen[place])
             if cell in keep:
-                weights, mean, inverse = found.head(place)
                 heads[cell] = Head(
                     protocol=protocol,
-                    weights=weights,
-                    feature_mean=mean,
-                    feature_inverse=inverse,
+                    weights={name: part[place] for name, part in weights.items()},
+                    feature_mean=mean[place],
+                    feature_inverse=inverse[place],
                     scale=scales[cell],
                     cell=grid.cells[cell],
                     setting=settings[cell],

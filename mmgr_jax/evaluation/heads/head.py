@@ -19,7 +19,7 @@ NOBODY = Label(kind="scalar", unit="1")
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """From features to a label.
+    """A fitted model that predicts one label from the features of a region.
 
     Attributes:
         protocol: How it was fitted; decides what `weights` holds.
@@ -71,10 +71,10 @@ class Head:
                 "the checkpoint and the kind of features it was fitted on."
             )
         x = (features.astype(np.float64) - self.feature_mean) * self.feature_inverse
-        return told(self.protocol, self.scale, OUTPUTS[self.protocol](self, x))
+        return as_prediction(self.protocol, self.scale, OUTPUTS[self.protocol](self, x))
 
 
-def told(
+def as_prediction(
     protocol: str, scale: TargetScale | None, outputs: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, "r ..."]:
     """Outputs of a head as predictions: in the label's unit, or shares."""

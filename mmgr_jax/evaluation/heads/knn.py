@@ -15,7 +15,7 @@ from mmgr_jax.evaluation.certainty.metrics import EPSILON
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 from mmgr_jax.evaluation.heads.head import unit_length
 
 COUNTS = (1, 2, 3, 5, 10, 20, 50)
@@ -39,19 +39,15 @@ def fit(
     x = features.astype(np.float64)
     allowed = np.asarray(counts)
 
-    def solve(problem: Problem, _: Sequence[int]) -> Found:
+    def solve(problem: Problem, _: Sequence[int]) -> tuple:
         cells = list(problem.cells())
         solved = [_cell(x, cell, allowed, target.is_number, weight) for cell in cells]
         means, losses, best, standards = zip(*solved, strict=True)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            standard, votes = standards[place], cells[place].target
-            weights = {"features": standard.x, "votes": votes}
-            return weights, standard.mean, standard.inverse
-
-        sizes = [len(cell.target) for cell in cells]
-        settings = np.minimum(allowed[list(best)], sizes)
-        return Found(np.stack(means), np.stack(losses), settings, head)
+        near, mean, inverse = zip(*standards, strict=True)
+        votes = [cell.target for cell in cells]
+        settings = np.minimum(allowed[list(best)], [len(own) for own in votes])
+        weights = {"features": near, "votes": votes}
+        return means, losses, settings, weights, mean, inverse
 
     return fit_cells(
         "knn", solve, target, grid, keep=keep, bytes_a_region=24 * x.shape[1]
@@ -72,12 +68,12 @@ def _cell(
     most = np.minimum(counts, len(standard.x))
     nearest = _nearest(everyone, standard.x, int(most.max()))
     means = np.cumsum(cell.target[nearest], axis=1)[:, most - 1] / most[:, None]
-    told = means[cell.validation.index]  # [m a k]
+    predicted = means[cell.validation.index]  # [m a k]
     truth = cell.truth[:, None]
     if number:
-        losses = np.mean(np.sum((told - truth) ** 2, axis=2), axis=0)
+        losses = np.mean(np.sum((predicted - truth) ** 2, axis=2), axis=0)
     else:
-        log_shares = np.log(np.maximum(told, EPSILON))
+        log_shares = np.log(np.maximum(predicted, EPSILON))
         losses = -np.mean(np.sum(truth * log_shares, axis=2), axis=0)
     best = int(np.argmin(losses))
     return means[:, best], losses, best, standard
@@ -93,7 +89,7 @@ def _nearest(
     """
     count = len(among)
     backwards = np.arange(count - 1, -1, -1)
-    found = np.empty((len(everyone), most), np.int64)
+    nearest = np.empty((len(everyone), most), np.int64)
     step = max(subsets.CHUNK_BYTES // (24 * count), 1)
     for start in range(0, len(everyone), step):
         similarity = (everyone[start : start + step] @ among.T).astype(np.float32)
@@ -103,5 +99,5 @@ def _nearest(
         if most < count:
             keys = np.partition(keys, count - most, axis=1)[:, count - most :]
         keys = np.sort(keys, axis=1)[:, ::-1]
-        found[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
-    return found
+        nearest[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
+    return nearest

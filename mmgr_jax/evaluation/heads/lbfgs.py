@@ -127,7 +127,7 @@ def minimise(
         The weights, and the number of steps of each problem.
     """
     count, size = len(weights), weights[0].size
-    found, steps = weights.copy(), np.zeros(count, int)
+    best, steps = weights.copy(), np.zeros(count, int)
     point = _Point.of(losses, weights, losses.predict(weights))
     state = _State(
         np.arange(count),
@@ -144,7 +144,7 @@ def minimise(
         if not state.active.any():
             break
         if state.active.mean() <= CROWDED:
-            found[state.place] = point.weights
+            best[state.place] = point.weights
             kept = np.flatnonzero(state.active)
             losses, way, promise = losses.of(kept), way[kept], promise[kept]
             point = _Point(*(field[kept] for field in point))
@@ -152,8 +152,8 @@ def minimise(
         steps[state.place] += state.active
         length, point = _search(losses, state, point, way, promise)
         state = _remember(losses, state, point, step, length[:, None] * way)
-    found[state.place] = point.weights
-    return found, steps
+    best[state.place] = point.weights
+    return best, steps
 
 
 def _gradient(losses: Losses, point: _Point, scale: np.ndarray) -> np.ndarray:
@@ -219,20 +219,22 @@ def _inverse_hessian(state: _State, step: int) -> np.ndarray:
     curvature = state.dots[:, index, MEMORY + index]  # 0 where nothing is remembered
     real = curvature > 0
     rho = np.divide(1.0, curvature, out=np.zeros_like(curvature), where=real)
-    told = np.zeros((len(dots), 2 * MEMORY + 1))
-    told[:, -1] = 1.0
+    coefficients = np.zeros((len(dots), 2 * MEMORY + 1))
+    coefficients[:, -1] = 1.0
     alphas = np.zeros_like(rho)
     newest_first = [(step - 1 - back) % MEMORY for back in range(MEMORY)]
     for i in newest_first:
-        alphas[:, i] = rho[:, i] * np.vecdot(told, dots[:, i])
-        told[:, MEMORY + i] -= alphas[:, i]
+        alphas[:, i] = rho[:, i] * np.vecdot(coefficients, dots[:, i])
+        coefficients[:, MEMORY + i] -= alphas[:, i]
     last = newest_first[0]
     length = state.dots[:, MEMORY + last, MEMORY + last]
     usable = real[:, last] & (length > 0)
-    size = np.divide(curvature[:, last], length, out=np.ones(len(told)), where=usable)
-    told *= size[:, None]
+    size = np.divide(
+        curvature[:, last], length, out=np.ones(len(coefficients)), where=usable
+    )
+    coefficients *= size[:, None]
     for i in reversed(newest_first):
-        beta = rho[:, i] * np.vecdot(told, dots[:, MEMORY + i])
-        told[:, i] += alphas[:, i] - beta
-    combined = (told[:, None, :-1] @ state.vectors)[:, 0]
-    return combined + told[:, -1:] * state.gradient
+        beta = rho[:, i] * np.vecdot(coefficients, dots[:, MEMORY + i])
+        coefficients[:, i] += alphas[:, i] - beta
+    combined = (coefficients[:, None, :-1] @ state.vectors)[:, 0]
+    return combined + coefficients[:, -1:] * state.gradient

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import ridge, softmax
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 
 def fit(
@@ -39,23 +39,16 @@ def fit(
     tried = np.asarray(strengths, np.float64)
     solver = ridge if target.is_number else softmax
 
-    def solve(problem: Problem, _: Sequence[int]) -> Found:
+    def solve(problem: Problem, _: Sequence[int]) -> tuple:
         # More threads wait for one another longer than they work, beside others above
         # all: cells and methods are what is shared out.
         with threadpool_limits(1, user_api="blas"):
-            found = solver.solve(x, problem, tried, weight, refit)
-        kernel = found.kernel
-        return Found(
-            np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + found.bias[:, None],
-            found.losses,
-            tried[found.best],
-            # The kernel is one for features as they are.
-            lambda place: (
-                {"kernel": kernel[place].T, "bias": found.bias[place]},
-                np.zeros(length),
-                np.ones(length),
-            ),
-        )
+            kernel, bias, losses, best = solver.solve(x, problem, tried, weight, refit)
+        outputs = np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + bias[:, None]
+        weights = {"kernel": kernel.swapaxes(1, 2), "bias": bias}
+        # The kernel is one for features as they are.
+        mean, inverse = np.zeros((len(best), length)), np.ones((len(best), length))
+        return outputs, losses, tried[best], weights, mean, inverse
 
     return fit_cells(
         "linear", solve, target, grid, keep=keep, bytes_a_region=24 * length

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets, two_layers
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
@@ -49,18 +49,13 @@ def fit(
     factor = np.ones(features.shape[1]) if weight is None else weight
     factor = jnp.asarray(factor, jnp.float32)
 
-    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         keys = two_layers.keys(seed, grid, cells)
-        of = _solve(
+        solved = _solve(
             given, factor, subsets.single(problem), keys, target.is_number, hidden
         )
-        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, of)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            kept = {name: leaf[place] for name, leaf in weights.items()}
-            return kept, standard.mean[place], standard.inverse[place]
-
-        return Found(outputs, loss[:, None], step, head)
+        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, solved)
+        return outputs, loss[:, None], step, weights, standard.mean, standard.inverse
 
     length = features.shape[1]
     return fit_cells(
@@ -91,18 +86,22 @@ def _solve(
             loss = optax.softmax_cross_entropy(out, truth)
         return jnp.sum(loss * present) / jnp.sum(present)
 
-    def cell(of: Problem, key: Array) -> tuple:
-        standard = subsets.standardised(x[of.train.index], of.train.present, weight)
-        chooses = (x[of.validation.index] - standard.mean) * standard.inverse
+    def cell(problem: Problem, key: Array) -> tuple:
+        standard = subsets.standardised(
+            x[problem.train.index], problem.train.present, weight
+        )
+        chooses = (x[problem.validation.index] - standard.mean) * standard.inverse
 
         def step(carry: tuple) -> tuple:
             weights, opt_state, best, least, best_step, count = carry
             gradient = jax.grad(mean_loss)(
-                weights, standard.x, of.target, of.train.present
+                weights, standard.x, problem.target, problem.train.present
             )
             updates, opt_state = tx.update(gradient, opt_state, weights)
             weights = cast(two_layers.Weights, optax.apply_updates(weights, updates))
-            loss = mean_loss(weights, chooses, of.truth, of.validation.present)
+            loss = mean_loss(
+                weights, chooses, problem.truth, problem.validation.present
+            )
             count, better = count + 1, loss < least
             best = jax.tree.map(partial(jnp.where, better), weights, best)
             least, best_step = (
@@ -115,8 +114,8 @@ def _solve(
             *_, best_step, count = carry
             return (count < MAX_STEPS) & (count - best_step < PATIENCE)
 
-        weights = two_layers.init(key, x.shape[1], of.target.shape[1], hidden)
-        least = mean_loss(weights, chooses, of.truth, of.validation.present)
+        weights = two_layers.init(key, x.shape[1], problem.target.shape[1], hidden)
+        least = mean_loss(weights, chooses, problem.truth, problem.validation.present)
         start = (weights, tx.init(weights), weights, least, 0, 0)
         _, _, best, least, best_step, _ = jax.lax.while_loop(going, step, start)
         everyone = (x - standard.mean) * standard.inverse

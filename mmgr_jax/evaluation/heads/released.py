@@ -26,7 +26,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads import subsets, two_layers
-from mmgr_jax.evaluation.heads.fits import Fits, Found, Problem, fit_cells
+from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 LEARNING_RATE, SLOW_RATE = 5e-2, 5e-3
 SLOW_EPOCHS = (20, 30)
@@ -56,16 +56,13 @@ def fit(
     given = jnp.asarray(features, jnp.float32)
     length = features.shape[1]
 
-    def solve(problem: Problem, cells: Sequence[int]) -> Found:
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         keys = two_layers.keys(seed, grid, cells)
-        of = _solve(given, subsets.single(problem), keys, hidden)
-        outputs, loss, weights = jax.tree.map(np.asarray, of)
-
-        def head(place: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-            kept = {name: leaf[place] for name, leaf in weights.items()}
-            return kept, np.zeros(length), np.ones(length)
-
-        return Found(outputs, loss[:, None], np.full(len(cells), EPOCHS), head)
+        solved = _solve(given, subsets.single(problem), keys, hidden)
+        outputs, loss, weights = jax.tree.map(np.asarray, solved)
+        steps = np.full(len(cells), EPOCHS)
+        mean, inverse = np.zeros((len(cells), length)), np.ones((len(cells), length))
+        return outputs, loss[:, None], steps, weights, mean, inverse
 
     return fit_cells(
         "released",
@@ -94,12 +91,12 @@ def _solve(x: Array, problem: Problem, keys: Array, hidden: int) -> tuple:
     def outputs(weights: two_layers.Weights, x: Array) -> Array:
         return jax.nn.relu(two_layers.apply(weights, x))
 
-    def cell(of: Problem, key: Array) -> tuple:
+    def cell(problem: Problem, key: Array) -> tuple:
         first, shuffles = jax.random.split(key)
-        padding = batches * BATCH - len(of.train.index)
-        rows = jnp.pad(of.train.index, (0, padding))
-        target = jnp.pad(of.target[:, 0], (0, padding))
-        present = jnp.pad(of.train.present, (0, padding))
+        padding = batches * BATCH - len(problem.train.index)
+        rows = jnp.pad(problem.train.index, (0, padding))
+        target = jnp.pad(problem.target[:, 0], (0, padding))
+        present = jnp.pad(problem.train.present, (0, padding))
 
         def mean_loss(weights: two_layers.Weights, batch: Array) -> Array:
             error = (outputs(weights, x[rows[batch]])[:, 0] - target[batch]) ** 2
@@ -124,9 +121,9 @@ def _solve(x: Array, problem: Problem, keys: Array, hidden: int) -> tuple:
         weights = two_layers.init(first, x.shape[1], 1, hidden)
         start = (weights, tx.init(weights))
         (weights, _), _ = jax.lax.scan(epoch, start, jnp.arange(EPOCHS))
-        told = outputs(weights, x)
-        error = (told[of.validation.index] - of.truth)[:, 0] ** 2
-        loss = error @ of.validation.present / jnp.sum(of.validation.present)
-        return told, loss, weights
+        predicted = outputs(weights, x)
+        error = (predicted[problem.validation.index] - problem.truth)[:, 0] ** 2
+        loss = error @ problem.validation.present / jnp.sum(problem.validation.present)
+        return predicted, loss, weights
 
     return jax.vmap(cell)(problem, keys)

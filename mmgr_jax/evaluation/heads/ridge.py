@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import linalg
 
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.fits import Lines, Problem
+from mmgr_jax.evaluation.heads.fits import Problem
 
 
 def solve(
@@ -21,7 +21,7 @@ def solve(
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> Lines:
+) -> tuple[np.ndarray, ...]:
     """The ridge regressions of all cells, each with its best strength.
 
     Args:
@@ -32,10 +32,12 @@ def solve(
         refit: Let the validation part teach too, once it has chosen.
 
     Returns:
-        A line each, k = 1; losses are mean squared errors.
+        Kernel [j 1 f] and bias [j 1] on features as they are; mean squared errors on
+        the validation part [j a], of lines that learnt from the training part alone;
+        the index of the strength that was chosen [j].
     """
     solved = [_cell(x, cell, strengths, weight, refit) for cell in problem.cells()]
-    return Lines(*(np.stack(of) for of in zip(*solved, strict=True)))
+    return tuple(np.stack(part) for part in zip(*solved, strict=True))
 
 
 def _cell(
@@ -44,15 +46,15 @@ def _cell(
     strengths: np.ndarray,
     weight: np.ndarray | None,
     refit: bool,
-) -> Lines:
+) -> tuple[np.ndarray, ...]:
     kernel, bias = _lines(x, cell, strengths, weight)
     error = x[cell.validation.index] @ kernel.T + bias - cell.truth
     losses = np.mean(error**2, axis=0)
     best = np.asarray(np.argmin(losses))
     if refit:
         kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
-        return Lines(kernel, bias, losses, best)
-    return Lines(kernel[best, None], bias[best, None], losses, best)
+        return kernel, bias, losses, best
+    return kernel[best, None], bias[best, None], losses, best
 
 
 def _lines(
@@ -75,10 +77,10 @@ def _coefficients(
     gram = x @ x.T if wide else x.T @ x
     right = residual if wide else x.T @ residual
     diagonal = np.eye(len(gram))
-    found = np.stack(
+    solutions = np.stack(
         [
             linalg.cho_solve(linalg.cho_factor(gram + strength * diagonal), right)
             for strength in strengths
         ]
     )
-    return found @ x if wide else found
+    return solutions @ x if wide else solutions

@@ -23,7 +23,7 @@ from scipy import special
 
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.heads import lbfgs, subsets
-from mmgr_jax.evaluation.heads.fits import Lines, Problem
+from mmgr_jax.evaluation.heads.fits import Problem
 
 RANK_TOLERANCE = 1e-10
 """Principal axes with less than this part of the largest variance are dropped."""
@@ -62,15 +62,15 @@ def solve(
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
-) -> Lines:
+) -> tuple[np.ndarray, ...]:
     """The softmax regressions of all cells, each with its best strength.
 
-    Arguments are those of `ridge.solve`. Losses are mean cross entropies: rough where a
-    strength could not win, NaN where `PATIENCE` left it out.
+    As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
+    rough where a strength could not win, NaN where `PATIENCE` left it out.
     """
     cells = list(problem.cells())
     rotated = [_rotated(x, cell, weight) for cell in cells]
-    z, chosen_z = (_stacked(of) for of in list(zip(*rotated, strict=True))[:2])
+    z, chosen_z = (_stacked(part) for part in list(zip(*rotated, strict=True))[:2])
     target = _stacked([cell.target.T for cell in cells])
     truth = _stacked([cell.truth.T for cell in cells])
     count = np.sum(truth, axis=(1, 2))
@@ -85,7 +85,7 @@ def solve(
     if refit:
         cells = [cell.together() for cell in cells]
         rotated = [_rotated(x, cell, weight) for cell in cells]
-        z = _stacked([of.train for of in rotated])
+        z = _stacked([cell.train for cell in rotated])
         target = _stacked([cell.target.T for cell in cells])
         seen = np.sum(target, axis=2) > 0
         start = _start(z, target, seen)
@@ -93,7 +93,7 @@ def solve(
         weights = _fit(z, target, strengths[best][:, None, None], start, EXACT)
         weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
         kernel, bias = _restored(weights, rotated)
-    return Lines(kernel, bias, losses, best)
+    return kernel, bias, losses, best
 
 
 class _Rotated(NamedTuple):
@@ -117,17 +117,19 @@ def _restored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel [j k f] and bias [j k] on features as they are."""
     kernel, bias = [], []
-    for of, (_, _, axes, standard) in zip(weights, rotated, strict=True):
-        kernel.append(of[:, 1 : 1 + axes.shape[1]] @ axes.T * standard.inverse)
-        bias.append(of[:, 0] - kernel[-1] @ standard.mean)
+    for own, (_, _, axes, standard) in zip(weights, rotated, strict=True):
+        kernel.append(own[:, 1 : 1 + axes.shape[1]] @ axes.T * standard.inverse)
+        bias.append(own[:, 0] - kernel[-1] @ standard.mean)
     return np.stack(kernel), np.stack(bias)
 
 
 def _carry(kernel: np.ndarray, rotated: Sequence[_Rotated], start: np.ndarray) -> None:
     """Puts kernels [j k f] into weights [j k q] along other axes, as a beginning."""
-    for of, weights, (_, _, axes, standard) in zip(kernel, start, rotated, strict=True):
+    for own, weights, (_, _, axes, standard) in zip(
+        kernel, start, rotated, strict=True
+    ):
         inverse = standard.inverse
-        scaled = of / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
+        scaled = own / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
         weights[:, 1 : 1 + axes.shape[1]] = scaled @ axes
 
 
@@ -137,8 +139,8 @@ def _rotated(x: np.ndarray, cell: Problem, weight: np.ndarray | None) -> _Rotate
     axes = _principal_axes(standard.x)
     chosen = (x[cell.validation.index] - standard.mean) * standard.inverse
     z, chosen_z = (
-        np.concatenate([np.ones((1, len(of))), axes.T @ of.T])
-        for of in (standard.x, chosen)
+        np.concatenate([np.ones((1, len(part))), axes.T @ part.T])
+        for part in (standard.x, chosen)
     )
     return _Rotated(z, chosen_z, axes, standard)
 
@@ -156,10 +158,10 @@ def _principal_axes(x: np.ndarray) -> np.ndarray:
 def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Coordinates of all cells [j q n], 0 where a cell has fewer axes or regions."""
     sizes = np.max([part.shape for part in parts], axis=0)
-    found = np.zeros((len(parts), *sizes))
+    stacked = np.zeros((len(parts), *sizes))
     for index, part in enumerate(parts):
-        found[index, : part.shape[0], : part.shape[1]] = part
-    return found
+        stacked[index, : part.shape[0], : part.shape[1]] = part
+    return stacked
 
 
 def _best_of_path(
@@ -225,10 +227,10 @@ def _fit(
     squares = (z * z).swapaxes(1, 2)
     floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
     curvature = np.maximum((shares * (1 - shares)) @ squares, floor) + penalty
-    found, _ = lbfgs.minimise(
+    fitted, _ = lbfgs.minimise(
         losses, weights, 1 / np.sqrt(curvature), least=promise, max_steps=MAX_STEPS
     )
-    return found
+    return fitted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,7 @@ def chunks(
     sizes = np.maximum(masks.sum(axis=1), SMALLEST)
     bucket = np.ceil(np.log2(sizes)).astype(int)
     parts = []
-    for group in (np.flatnonzero(bucket == of) for of in np.unique(bucket)):
+    for group in (np.flatnonzero(bucket == size) for size in np.unique(bucket)):
         each = sizes[group].max() * bytes_a_region + bytes_a_cell
         most = max(CHUNK_BYTES // each, 1)
         count = -(-len(group) // most)

@@ -43,5 +43,5 @@ def apply(weights: Weights, x: Float[Array, "n f"]) -> Float[Array, "n k"]:
 
 def keys(seed: int, grid: Grid, cells: Sequence[int]) -> Array:
     """A key for each of some cells, [j]: of the seed and of that of the cell."""
-    of = np.array([grid.cells[cell].seed for cell in cells])
-    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(of)
+    seeds = np.array([grid.cells[cell].seed for cell in cells])
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(seeds)

@@ -6,7 +6,6 @@ it learns from.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mmgr_jax.evaluation.certainty import intervals
@@ -21,37 +20,21 @@ from mmgr_jax.evaluation.trials.scores import Judge
 FEW = 25
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """Cells that are fitted together.
+def grids(
+    target: Target, split: Split, options: CurveSettings
+) -> list[tuple[grid.Grid, tuple[float | None, ...]]]:
+    """What has to be fitted for the curves, beside the result with all labels.
 
-    Attributes:
-        cells: Those of one number of labels, or of all fractions below 1.
-        fractions: The fractions; () where it is a number of labels.
+    Returns:
+        Cells that are fitted together, and the points that they are for: the fractions
+        of the labels, all below 1, or (None,) for a number of labels.
     """
-
-    cells: grid.Grid
-    fractions: tuple[float, ...] = ()
-
-    def points(self) -> list[tuple[float | None, list[int]]]:
-        """Fraction, None where it is a number of labels, and cells of each point."""
-        if not self.fractions:
-            return [(None, list(range(len(self.cells.cells))))]
-        return [(of, self.cells.where(fraction=of)) for of in self.fractions]
-
-
-def stages(target: Target, split: Split, options: CurveSettings) -> list[Stage]:
-    """What has to be fitted for the curves, beside the result with all labels."""
-    found = [
-        grid.few(
-            split,
-            target.known,
-            num_labels=number,
-            seeds=tuple(range(_draws(number, options.num_draws))),
-        )
-        for number in sorted(set(options.num_labels))
-    ]
-    made = [Stage(cells) for cells in found if cells is not None]
+    made: list[tuple[grid.Grid, tuple[float | None, ...]]] = []
+    for number in sorted(set(options.num_labels)):
+        seeds = tuple(range(_draws(number, options.num_draws)))
+        cells = grid.few(split, target.known, num_labels=number, seeds=seeds)
+        if cells is not None:
+            made.append((cells, (None,)))
     if options.fractions:
         every = grid.cells(
             split,
@@ -60,10 +43,9 @@ def stages(target: Target, split: Split, options: CurveSettings) -> list[Stage]:
             seeds=tuple(range(options.num_seeds)),
         )
         fewer = [index for index, cell in enumerate(every.cells) if cell.fraction < 1]
-        cells = every.of(fewer)
         if fewer:
-            parts = tuple(sorted({cell.fraction for cell in cells.cells}))
-            made.append(Stage(cells, parts))
+            cells = every.of(fewer)
+            made.append((cells, tuple(sorted({cell.fraction for cell in cells.cells}))))
     return made
 
 
@@ -71,19 +53,11 @@ def _draws(num_labels: int, num_draws: int) -> int:
     return num_draws if num_labels <= FEW else max(num_draws // 2, 1)
 
 
-def by_parts(stage: Stage) -> Stage:
-    """For what does not choose from a list: a cell for each part of few labels."""
-    if stage.cells.parts is None:
-        return stage
-    return dataclasses.replace(stage, cells=stage.cells.by_parts())
-
-
 def curve(
     judge: Judge,
-    target: Target,
-    split: Split,
-    fitted: Sequence[tuple[Stage, Fits]],
+    fitted: Sequence[tuple[grid.Grid, tuple[float | None, ...], Fits]],
     full: Result,
+    full_cells: grid.Grid,
     *,
     constant: bool = False,
 ) -> list[Point]:
@@ -97,35 +71,36 @@ def curve(
 
     Args:
         judge: Measures predictions.
-        target: The truth.
-        split: Who is tested with whom.
-        fitted: What was fitted, stage by stage.
+        fitted: Cells, the points they are for (see `grids`), and what was fitted.
         full: The result with all labels.
+        full_cells: The cells behind it.
         constant: Whether all regions of a fold are told the same.
     """
     points = []
-    for stage, fits in fitted:
-        for fraction, used in stage.points():
-            seeds = sorted({stage.cells.cells[index].seed for index in used})
+    for cells, fractions, fits in fitted:
+        for fraction in fractions:
+            used = cells.where(fraction=fraction)
             predictions = [
-                fits.out_of_fold(stage.cells, fraction=fraction, seed=seed)
-                for seed in seeds
+                fits.out_of_fold(cells, fraction=fraction, seed=seed)
+                for seed in sorted({cells.cells[index].seed for index in used})
             ]
             measured = [
-                judge.measure(of, target.known, constant=constant) for of in predictions
+                judge.measure(prediction, judge.target.known, constant=constant)
+                for prediction in predictions
             ]
             samples = judge.resampled(predictions, constant=constant)
-            labels = stage.cells.train[used] | stage.cells.validation[used]
-            number = float((labels & target.known).sum(axis=1).mean())
+            number = _num_labels(cells, fraction)
             points.append(_point(fraction, number, measured, samples, full))
-    return [*sorted(points, key=lambda p: p.num_labels), _end(target, split, full)]
+    number = _num_labels(full_cells, 1.0)
+    end = _point(1.0, number, [full.metrics], full.samples, full)
+    return [*sorted(points, key=lambda point: point.num_labels), end]
 
 
-def _end(target: Target, split: Split, full: Result) -> Point:
-    """All labels."""
-    cells = grid.cells(split, target.known, fractions=(1.0,))
-    number = float((cells.train | cells.validation).sum(axis=1).mean())
-    return _point(1.0, number, [full.metrics], full.samples, full)
+def _num_labels(cells: grid.Grid, fraction: float | None) -> float:
+    """Labels that a cell of this fraction sees, on average."""
+    used = cells.where(fraction=fraction)
+    labels = cells.train[used] | cells.validation[used]
+    return float(labels.sum(axis=1).mean())
 
 
 def _point(
@@ -153,6 +128,4 @@ def _point(
             for name in samples
         },
         samples=samples,
-        num_blocks=full.num_blocks,
-        level=full.level,
     )

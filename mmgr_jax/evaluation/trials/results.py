@@ -23,7 +23,7 @@ HEADLINES = {"share": "l1", "class": "macro_f1"}
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One method by one protocol on one task under one split.
+    """How well one method predicts one label, by one protocol under one split.
 
     Attributes:
         prediction: Out-of-fold prediction of every region, [r] or [r k].
@@ -59,21 +59,8 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """The heads behind a result.
-
-    Attributes:
-        of_folds: The head that tests each fold, in order.
-        whole: One trained on all folds but the first, which chose: for other regions.
-    """
-
-    of_folds: tuple[Head, ...]
-    whole: Head
-
-
-@dataclasses.dataclass(frozen=True)
 class Point:
-    """A method with a number or a part of the labels.
+    """A point of a label-efficiency curve: a method with few of the labels.
 
     Attributes:
         fraction: Of the labels of training and validation, 1 for all; None where a
@@ -83,8 +70,6 @@ class Point:
         intervals: Metric -> interval around that mean, over draws and blocks; empty
             where none was asked for.
         samples: The metrics of each resample, of one draw each.
-        num_blocks: As in `Result`.
-        level: As in `Result`.
     """
 
     fraction: float | None
@@ -94,13 +79,11 @@ class Point:
         default_factory=dict
     )
     samples: intervals.Samples = dataclasses.field(default_factory=dict)
-    num_blocks: int | None = None
-    level: float = LEVEL
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """All results of one label.
+    """All results of one label: methods side by side.
 
     Attributes:
         label: What it means.
@@ -111,7 +94,9 @@ class Task:
         results: `results[split][protocol][method]`.
         curves: Method -> its points, fewest labels first.
         coverage: Method -> how often intervals of each level hold the truth.
-        kept: Method -> its heads under the first split, of those that were wanted.
+        kept: Method -> its heads under the first split, of those that were wanted, by
+            the fold that each tests; that of `NO_FOLD` was trained on all folds but
+            the first, which chose: for other regions.
         classes: Method -> metric -> value of each class, for shares and classes.
     """
 
@@ -123,7 +108,7 @@ class Task:
     results: Mapping[str, Mapping[str, Mapping[str, Result]]]
     curves: Mapping[str, Sequence[Point]] = dataclasses.field(default_factory=dict)
     coverage: Mapping[str, Sequence[Coverage]] = dataclasses.field(default_factory=dict)
-    kept: Mapping[str, Kept] = dataclasses.field(default_factory=dict)
+    kept: Mapping[str, Mapping[int, Head]] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(
         default_factory=dict
     )
@@ -195,13 +180,14 @@ class Task:
         )
         if ours is None or theirs is None or not (ours.samples and theirs.samples):
             return None
+        full = self.main[method]
         return {
             name: intervals.difference(
                 name,
                 (spread.mean, ours.samples[name]),
                 (theirs.metrics[name].mean, theirs.samples[name]),
-                num_blocks=ours.num_blocks,
-                level=ours.level,
+                num_blocks=full.num_blocks,
+                level=full.level,
             )
             for name, spread in ours.metrics.items()
         }

@@ -59,7 +59,7 @@ class Judge:
             fold: Fold in which each region is tested [r].
             certainty: None for metrics alone.
         """
-        self._target, self._fold, self._certainty = target, fold, certainty
+        self.target, self._fold, self._certainty = target, fold, certainty
         # One scale for the city, so that folds and resamples can be compared.
         self._scale = None
         if not target.label.classes:
@@ -98,7 +98,7 @@ class Judge:
         """
         if not np.isfinite(prediction).all():
             raise AssertionError("every region is tested once, with a finite value")
-        known, fold = self._target.known, self._fold
+        known, fold = self.target.known, self._fold
         values = self.measure(prediction, known, constant=constant)
         samples = self.resampled([prediction], constant=constant)
         return Result(
@@ -143,16 +143,16 @@ class Judge:
             return {}
         step = min(len(predictions), len(self._draws.counts))
         parts = [
-            self._samples(of, constant, self._draws.every(step, start))
-            for start, of in enumerate(predictions[:step])
+            self._samples(prediction, constant, self._draws.every(step, start))
+            for start, prediction in enumerate(predictions[:step])
         ]
-        found = {
+        samples = {
             name: np.empty(len(self._draws.counts), np.float64) for name in parts[0]
         }
         for start, part in enumerate(parts):
             for name, values in part.items():
-                found[name][start::step] = values
-        return found
+                samples[name][start::step] = values
+        return samples
 
     def measure(
         self,
@@ -162,12 +162,12 @@ class Judge:
         constant: bool = False,
     ) -> dict[str, float]:
         """The metrics over some labelled regions."""
-        truth, said = self._target.values[rows], prediction[rows]
-        if self._target.label.kind == "share":
-            return metrics.shares(truth, said)
-        if self._target.label.kind == "class":
-            return metrics.classes(truth.astype(np.int64), said)
-        values = metrics.scalar(truth, said, log_scale=self._scale)
+        truth, predicted = self.target.values[rows], prediction[rows]
+        if self.target.label.kind == "share":
+            return metrics.shares(truth, predicted)
+        if self.target.label.kind == "class":
+            return metrics.classes(truth.astype(np.int64), predicted)
+        values = metrics.scalar(truth, predicted, log_scale=self._scale)
         if constant:
             # The mean ranks nothing, but pooled over folds it would: a fold with high
             # values has a low training mean, hence a negative correlation.
@@ -179,14 +179,14 @@ class Judge:
     ) -> list[conformal.Coverage]:
         """How often intervals of each level hold the truth of blocks held out."""
         assert self._certainty is not None
-        known = self._target.known
-        scores = conformal_scores(self._target, prediction)[known]
+        known = self.target.known
+        scores = conformal_scores(self.target, prediction)[known]
         block, fold = self._certainty.block[known], self._fold[known]
         return [
             _mean_coverage(
                 [
-                    conformal.held_out_coverage(of, block, fold, level=level)
-                    for of in scores.reshape(len(scores), -1).T
+                    conformal.held_out_coverage(part, block, fold, level=level)
+                    for part in scores.reshape(len(scores), -1).T
                 ]
             )
             for level in COVERAGE_LEVELS
@@ -194,38 +194,38 @@ class Judge:
 
     def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
         """Metrics of each class, of shares and classes; empty for numbers."""
-        known = self._target.known
-        truth, said = self._target.values[known], prediction[known]
-        if self._target.label.kind == "share":
-            squared = np.sum((truth - said) ** 2, axis=0)
+        known = self.target.known
+        truth, predicted = self.target.values[known], prediction[known]
+        if self.target.label.kind == "share":
+            squared = np.sum((truth - predicted) ** 2, axis=0)
             deviation = np.sum((truth - truth.mean(axis=0)) ** 2, axis=0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 r2 = np.where(deviation > 0, 1 - squared / deviation, np.nan)
             return {
                 "mean_share": truth.mean(axis=0),
-                "mae": np.abs(truth - said).mean(axis=0),
+                "mae": np.abs(truth - predicted).mean(axis=0),
                 "r2": r2,
             }
-        if self._target.label.kind == "class":
+        if self.target.label.kind == "class":
             truth = truth.astype(np.int64)
-            hit, true, told = metrics.class_counts(
-                truth, said.argmax(axis=1), said.shape[1]
+            hit, true, named = metrics.class_counts(
+                truth, predicted.argmax(axis=1), predicted.shape[1]
             )
             with np.errstate(divide="ignore", invalid="ignore"):
-                f1 = np.where(true + told > 0, 2 * hit / (true + told), np.nan)
+                f1 = np.where(true + named > 0, 2 * hit / (true + named), np.nan)
             return {"share_of_regions": true / len(truth), "f1": f1}
         return {}
 
     def _samples(
         self, prediction: np.ndarray, constant: bool, draws: intervals.BlockDraws
     ) -> intervals.Samples:
-        known = self._target.known
-        truth, said = self._target.values[known], prediction[known]
-        if self._target.label.kind == "share":
-            return intervals.shares(truth, said, draws)
-        if self._target.label.kind == "class":
-            return intervals.classes(truth.astype(np.int64), said, draws)
-        samples = intervals.scalar(truth, said, draws, log_scale=self._scale)
+        known = self.target.known
+        truth, predicted = self.target.values[known], prediction[known]
+        if self.target.label.kind == "share":
+            return intervals.shares(truth, predicted, draws)
+        if self.target.label.kind == "class":
+            return intervals.classes(truth.astype(np.int64), predicted, draws)
+        samples = intervals.scalar(truth, predicted, draws, log_scale=self._scale)
         if constant:
             samples["spearman"] = np.full_like(samples["spearman"], np.nan)
         return samples
@@ -242,8 +242,8 @@ class Judge:
     def _moran(self, prediction: np.ndarray) -> autocorrelation.Moran | None:
         if self._weights is None:
             return None
-        known = self._target.known
-        residual = residuals(self._target, prediction, self._scale)[known]
+        known = self.target.known
+        residual = residuals(self.target, prediction, self._scale)[known]
         return autocorrelation.moran(residual, self._weights)
 
 
@@ -252,7 +252,7 @@ def _mean_coverage(of_classes: Sequence[conformal.Coverage]) -> conformal.Covera
     return dataclasses.replace(
         of_classes[0],
         **{
-            name: float(np.mean([getattr(of, name) for of in of_classes]))
+            name: float(np.mean([getattr(coverage, name) for coverage in of_classes]))
             for name in ("by_block", "by_region", "radius")
         },
     )
@@ -285,14 +285,14 @@ def conformal_scores(
     known = target.known
     shape = prediction.shape if target.label.kind == "share" else prediction.shape[:1]
     scores = np.full(shape, np.nan)
-    truth, said = target.values[known], prediction[known]
+    truth, predicted = target.values[known], prediction[known]
     if target.label.kind == "share":
-        scores[known] = conformal.share_scores(truth, said)
+        scores[known] = conformal.share_scores(truth, predicted)
     elif target.label.kind == "class":
-        scores[known] = conformal.class_scores(truth.astype(np.int64), said)
+        scores[known] = conformal.class_scores(truth.astype(np.int64), predicted)
     else:
         scores[known] = conformal.number_scores(
-            truth, said, log_scale=log_scale(target)
+            truth, predicted, log_scale=log_scale(target)
         )
     return scores
 

@@ -3,14 +3,18 @@
 Each fold is tested once by heads that never saw it: the regions of the others choose
 the strength and train. Metrics are pooled over the out-of-fold predictions of all
 labelled regions.
+
+The way from features to metrics: a `Target` says what to predict and a `Grid` which
+regions train, choose and are tested; a `Job` fits one method to them; its `Fits` hold
+predictions, and `Head`s where they are kept; a `Judge` measures a `Result`; the results
+of a label are a `Task`, and all tasks are the `Report`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,12 +27,12 @@ from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import Head
-from mmgr_jax.evaluation.heads.jobs import Call, Job, Method, Tuner
+from mmgr_jax.evaluation.heads.jobs import Job, Method, Tuner, fit_all
 from mmgr_jax.evaluation.heads.protocols import FROM_A_LIST
 from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
 from mmgr_jax.evaluation.trials import curves
 from mmgr_jax.evaluation.trials.progress import WorkProgress
-from mmgr_jax.evaluation.trials.results import Kept, Point, Report, Result, Task
+from mmgr_jax.evaluation.trials.results import Point, Report, Result, Task
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 
 HEADS = {
@@ -39,8 +43,21 @@ HEADS = {
 }
 """Heads in words, but for those that hang on the task."""
 
+NUMBERS_ONLY = ("released",)
+"""Protocols that neither shares nor classes have."""
+
 JUDGING_S = 0.1
 """What judging a prediction takes, about, beside fitting its heads."""
+
+Trials = dict[tuple[str, str, str, str], tuple[Judge, Sequence[Job]]]
+"""(task, split, protocol, method) -> what measures it, and what has to be fitted."""
+
+Lines = dict[tuple[str, str], Sequence[tuple[Job, tuple[float | None, ...]]]]
+"""(task, method) -> what its label-efficiency curve needs: jobs with few labels, and
+the fractions that each is for; see `curves.grids`."""
+
+Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
+"""`[task][split][protocol][method]`."""
 
 
 def evaluate(
@@ -83,234 +100,208 @@ def evaluate(
             finite numbers, or a round has no labelled region in some role.
     """
     names = _task_names(eval_settings.tasks, labels)
-    job = Job(
-        methods,
-        eval_settings.protocols,
-        eval_settings.strengths,
-        eval_settings.seed,
-        tuners or {},
-        tuple(keep),
-    )
     if not given_splits:
         raise InputError("evaluate: given_splits is empty; give at least one")
-    num_regions = len(next(iter(given_splits.values())).fold)
-    job.check(num_regions)
+    first, *_ = given_splits
+    num_regions = len(given_splits[first].fold)
+    _check_methods(methods, num_regions)
     checked = {n: targets.check(n, *labels[n], num_regions) for n in names}
     for kind, split in given_splits.items():
         for name, target in checked.items():
             _check_rounds(name, target, split, kind)
-    rounds = [
-        _Round(
-            name,
-            target,
-            kind,
-            split,
-            quoted=index == 0,
-            judge=Judge(target, split.fold, None if index else certainty),
-        )
-        for name, target in checked.items()
-        for index, (kind, split) in enumerate(given_splits.items())
-    ]
-    pieces, lines = _pieces(rounds, job), _lines(rounds, job, label_curves)
-    fits = job.fits([call for of in (*pieces, *lines) for call in of.calls])
-    results, kept = _results(pieces, job, fits)
-    drawn = _curves(lines, job, results, fits)
-    found = {
-        of.name: _task(of, job, results[of.name], kept[of.name], drawn[of.name])
-        for of in rounds
-        if of.quoted
-    }
-    num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
-    return Report(tasks=found, num_folds=num_folds, seed=eval_settings.seed)
 
-
-@dataclasses.dataclass(frozen=True)
-class _Round:
-    """A task under a split.
-
-    Attributes:
-        name: Of the task.
-        target: Its truth.
-        kind: Of the split.
-        split: Who is tested with whom.
-        quoted: Whether the numbers to quote are those of this split.
-        judge: Measures predictions; with certainty where they are quoted.
-    """
-
-    name: str
-    target: Target
-    kind: str
-    split: Split
-    quoted: bool
-    judge: Judge
-
-
-class _Piece(NamedTuple):
-    """A method by a protocol in a round.
-
-    Attributes:
-        of: The round.
-        protocol: How.
-        method: By whom.
-        calls: The heads of all folds; then, where they are kept, one for other regions.
-    """
-
-    of: _Round
-    protocol: str
-    method: str
-    calls: Sequence[Call]
-
-
-class _Line(NamedTuple):
-    """A label-efficiency curve.
-
-    Attributes:
-        of: The round.
-        method: Whose.
-        stages: What is fitted, beside the result with all labels.
-        calls: The heads of each stage.
-    """
-
-    of: _Round
-    method: str
-    stages: Sequence[curves.Stage]
-    calls: Sequence[Call]
-
-
-def _pieces(rounds: Sequence[_Round], job: Job) -> list[_Piece]:
-    found = []
-    for of in rounds:
-        cells = grid.cells(of.split, of.target.known, fractions=(1.0,))
-        whole = grid.whole(of.split, of.target.known)
-        for protocol, method in job.parts(of.target, first=of.quoted):
-            ask = partial(Call, protocol, method, of.target)
-            own, for_others = cells, whole
-            if protocol == "linear" and of.target.is_number:
-                # Cheap enough that every fold chooses once; softmax is not.
-                own, for_others = (
-                    of_cells.with_folds_as_parts(of.split.fold)
-                    if isinstance(job.methods[method], Features)
-                    else of_cells
-                    for of_cells in (cells, whole)
-                )
-            calls = [ask(own)]
-            if of.quoted and job.keeps(protocol, method):
-                calls = [ask(own, own.full), ask(for_others, (0,))]
-            found.append(_Piece(of, protocol, method, calls))
-    return found
-
-
-def _lines(
-    rounds: Sequence[_Round], job: Job, options: CurveSettings | None
-) -> list[_Line]:
-    """By the first protocol, under the split that is quoted."""
-    found = []
-    if options is None:
-        return found
-    for of in (of for of in rounds if of.quoted):
-        stages = curves.stages(of.target, of.split, options)
-        protocol, _ = job.parts(of.target)[0]
-        for method in options.methods:
-            own = stages
-            if protocol not in FROM_A_LIST or not isinstance(
-                job.methods[method], Features
+    tuners, protocols = tuners or {}, eval_settings.protocols
+    keep_by = [protocol for protocol in protocols if protocol != "finetune"][:1]
+    judges: dict[str, Judge] = {}
+    trials: Trials = {}
+    lines: Lines = {}
+    for name, target in checked.items():
+        judges[name] = Judge(target, given_splits[first].fold, certainty)
+        job = partial(_job, methods, target, eval_settings, tuners)
+        for kind, split in given_splits.items():
+            cells = grid.cells(split, target.known, fractions=(1.0,))
+            tried, only = (protocols, ()) if kind == first else (protocols[:1], keep)
+            for protocol, method in pairs(
+                methods, tried, target, tuned=tuners, only=only
             ):
-                own = [curves.by_parts(stage) for stage in stages]
-            calls = [Call(protocol, method, of.target, stage.cells) for stage in own]
-            found.append(_Line(of, method, own, calls))
-    return found
+                main = kind == first and protocol == protocols[0]
+                judge = judges[name] if main else Judge(target, split.fold, None)
+                kept = kind == first and protocol in keep_by and method in keep
+                jobs = _with_whole(job(protocol, method, cells), split, kept=kept)
+                trials[name, kind, protocol, method] = judge, jobs
+        if label_curves is not None:
+            protocol, _ = pairs(methods, protocols, target, tuned=tuners)[0]
+            few = curves.grids(target, given_splits[first], label_curves)
+            for method in label_curves.methods:
+                lines[name, method] = [
+                    (_choosing(job(protocol, method, cells)), fractions)
+                    for cells, fractions in few
+                ]
+    fits = fit_all(
+        [
+            *(job for _, jobs in trials.values() for job in jobs),
+            *(job for jobs in lines.values() for job, _ in jobs),
+        ]
+    )
+    results, kept_heads = _results(trials, fits)
+    drawn = _curves(lines, trials, results, judges, fits)
+    evaluated = {}
+    for name, judge in judges.items():
+        task = _task(judge, protocols, results[name])
+        evaluated[name] = dataclasses.replace(
+            task, curves=drawn[name], kept=kept_heads[name]
+        )
+    num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
+    return Report(tasks=evaluated, num_folds=num_folds, seed=eval_settings.seed)
 
 
-Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
-"""`[task][split][protocol][method]`."""
+def pairs(
+    methods: Mapping[str, Method],
+    protocols: Sequence[str],
+    target: Target,
+    *,
+    tuned: Collection[str] = (),
+    only: Collection[str] = (),
+) -> list[tuple[str, str]]:
+    """(protocol, method) of all that is tried on a target under a split.
+
+    Args:
+        methods: Name -> what predicts.
+        protocols: Those to try: splits after the first are there for comparison, and
+            one protocol is enough for them.
+        target: What to predict.
+        tuned: Methods whose encoders can be trained too.
+        only: Methods to try beside the rules; () for all.
+    """
+    return [
+        (protocol, name)
+        for protocol in protocols
+        if not target.label.classes or protocol not in NUMBERS_ONLY
+        for name, method in methods.items()
+        if not isinstance(method, Features)
+        or ((protocol != "finetune" or name in tuned) and (not only or name in only))
+    ]
+
+
+def _job(
+    methods: Mapping[str, Method],
+    target: Target,
+    settings: EvalSettings,
+    tuners: Mapping[str, Tuner],
+    protocol: str,
+    method: str,
+    cells: grid.Grid,
+) -> Job:
+    tuner = tuners.get(method) if protocol == "finetune" else None
+    return Job(protocol, methods[method], target, cells, settings, tuner=tuner)
+
+
+def _with_whole(job: Job, split: Split, *, kept: bool) -> list[Job]:
+    """The heads of all folds; then, where they are kept, one for other regions."""
+    jobs = [job]
+    if kept:
+        whole = grid.whole(split, job.target.known)
+        jobs = [
+            dataclasses.replace(job, keep=job.grid.full),
+            dataclasses.replace(job, grid=whole, keep=(0,)),
+        ]
+    if job.protocol == "linear" and job.target.is_number and job.reads:
+        # Cheap enough that every fold chooses once; softmax is not.
+        jobs = [
+            dataclasses.replace(each, grid=each.grid.with_folds_as_parts(split.fold))
+            for each in jobs
+        ]
+    return jobs
+
+
+def _choosing(job: Job) -> Job:
+    """What does not choose from a list has a cell for each part of few labels."""
+    if job.grid.parts is None or (job.protocol in FROM_A_LIST and job.reads):
+        return job
+    return dataclasses.replace(job, grid=job.grid.by_parts())
+
+
+def _task(
+    judge: Judge,
+    protocols: Sequence[str],
+    results: Mapping[str, Mapping[str, Mapping[str, Result]]],
+) -> Task:
+    """A task without curves and heads; coverage is of the first protocol and split."""
+    task = Task(
+        label=judge.target.label,
+        heads={protocol: head_name(protocol, judge.target) for protocol in protocols},
+        num_regions=len(judge.target.known),
+        num_labelled=int(judge.target.known.sum()),
+        log=judge.target.log,
+        results=results,
+    )
+    predictions = {name: result.prediction for name, result in task.main.items()}
+    coverage = {name: judge.coverage(predictions[name]) for name in judge.covered}
+    classes = {
+        name: judge.by_class(prediction)
+        for name, prediction in predictions.items()
+        if task.label.classes
+    }
+    return dataclasses.replace(task, coverage=coverage, classes=classes)
 
 
 def _results(
-    pieces: Sequence[_Piece], job: Job, fits: Iterator[Fits]
-) -> tuple[Results, Mapping[str, Mapping[str, Kept]]]:
+    trials: Trials, fits: Iterator[Fits]
+) -> tuple[Results, Mapping[str, Mapping[str, Mapping[int, Head]]]]:
     """The results, and task -> method -> heads that are kept."""
     results: dict = {}
-    kept: dict[str, dict[str, Kept]] = {piece.of.name: {} for piece in pieces}
-    progress = WorkProgress(
-        "heads", [job.seconds(piece.calls) + JUDGING_S for piece in pieces]
-    )
-    for of, protocol, method, calls in pieces:
-        judge = of.judge
-        if protocol != job.protocols[0]:
-            judge = Judge(of.target, of.split.fold, None)
-        folds, *whole = (next(fits) for _ in calls)
+    kept: dict[str, dict[str, Mapping[int, Head]]] = {name: {} for name, *_ in trials}
+    seconds = [sum(job.seconds for job in jobs) for _, jobs in trials.values()]
+    progress = WorkProgress("heads", [time + JUDGING_S for time in seconds])
+    for (name, kind, protocol, method), (judge, jobs) in trials.items():
+        folds, *whole = (next(fits) for _ in jobs)
         result = judge.result(
-            folds.out_of_fold(calls[0].cells),
+            folds.out_of_fold(jobs[0].grid),
             tuple(folds.chosen),
-            constant=job.methods[method] is None,
+            constant=jobs[0].method is None,
         )
-        by_protocol = results.setdefault(of.name, {}).setdefault(of.kind, {})
+        by_protocol = results.setdefault(name, {}).setdefault(kind, {})
         by_protocol.setdefault(protocol, {})[method] = result
         if whole:
-            heads = [
-                *(folds.heads[index] for index in calls[0].keep),
-                whole[0].heads[0],
-            ]
-            names = dict(
-                label_name=of.name, feature_kind=method.split()[-1], split=of.kind
-            )
-            kept[of.name][method] = _kept(heads, names, result)
-        progress.step(f"{of.name}, {of.kind}, {protocol}, {method}")
+            kept[name][method] = {
+                head.cell.fold: dataclasses.replace(
+                    head,
+                    label_name=name,
+                    feature_kind=method.split()[-1],
+                    split=kind,
+                    metrics=dict(result.metrics),
+                )
+                for heads in (folds.heads, whole[0].heads)
+                for head in heads.values()
+            }
+        progress.step(f"{name}, {kind}, {protocol}, {method}")
     return results, kept
 
 
 def _curves(
-    lines: Sequence[_Line], job: Job, results: Results, fits: Iterator[Fits]
+    lines: Lines,
+    trials: Trials,
+    results: Results,
+    judges: Mapping[str, Judge],
+    fits: Iterator[Fits],
 ) -> Mapping[str, Mapping[str, Sequence[Point]]]:
     """Task -> method -> label-efficiency curve, which ends at what was found."""
-    progress = WorkProgress("label curves", [job.seconds(line.calls) for line in lines])
+    seconds = [sum(job.seconds for job, _ in jobs) for jobs in lines.values()]
+    progress = WorkProgress("label curves", seconds)
     drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
-    for of, method, stages, calls in lines:
-        drawn[of.name][method] = curves.curve(
-            of.judge,
-            of.target,
-            of.split,
-            [(stage, next(fits)) for stage, _ in zip(stages, calls, strict=True)],
-            next(iter(results[of.name][of.kind].values()))[method],
-            constant=job.methods[method] is None,
+    for (name, method), jobs in lines.items():
+        kind, by_protocol = next(iter(results[name].items()))
+        protocol, by_method = next(iter(by_protocol.items()))
+        _, (full, *_) = trials[name, kind, protocol, method]
+        drawn[name][method] = curves.curve(
+            judges[name],
+            [(job.grid, fractions, next(fits)) for job, fractions in jobs],
+            by_method[method],
+            full.grid,
+            constant=full.method is None,
         )
-        progress.step(f"{of.name}, {method}")
+        progress.step(f"{name}, {method}")
     return drawn
-
-
-def _task(
-    of: _Round,
-    job: Job,
-    results: Mapping[str, Mapping[str, Mapping[str, Result]]],
-    kept: Mapping[str, Kept],
-    drawn: Mapping[str, Sequence[Point]],
-) -> Task:
-    """All results of one label; intervals are of the first protocol and split."""
-    main = next(iter(results[of.kind].values()))
-    return Task(
-        label=of.target.label,
-        heads={protocol: head_name(protocol, of.target) for protocol in job.protocols},
-        num_regions=len(of.target.known),
-        num_labelled=int(of.target.known.sum()),
-        log=of.target.log,
-        results=results,
-        curves=drawn,
-        kept=kept,
-        coverage={m: of.judge.coverage(main[m].prediction) for m in of.judge.covered},
-        classes={
-            m: of.judge.by_class(result.prediction)
-            for m, result in main.items()
-            if of.target.label.classes
-        },
-    )
-
-
-def _kept(heads: Sequence[Head], names: Mapping[str, str], result: Result) -> Kept:
-    *of_folds, whole = (
-        dataclasses.replace(head, **names, metrics=dict(result.metrics))
-        for head in heads
-    )
-    return Kept(tuple(of_folds), whole)
 
 
 def head_name(protocol: str, target: Target) -> str:
@@ -352,3 +343,26 @@ def _check_rounds(name: str, target: Target, split: Split, kind: str) -> None:
                     "(config.eval.num_folds) or a narrower buffer "
                     "(config.eval.buffer_m)."
                 )
+
+
+def _check_methods(methods: Mapping[str, Method], num_regions: int) -> None:
+    """A region without a prediction would be dropped silently: refuse it here."""
+    if not methods:
+        raise InputError("evaluate: methods is empty; give at least one")
+    for method, features in methods.items():
+        if not isinstance(features, Features):
+            continue
+        values = features.values
+        if values.ndim != 2 or len(values) != num_regions:
+            raise InputError(
+                f"features of {method!r} have shape {values.shape}; expected one row "
+                f"for each of the {num_regions} regions"
+            )
+        rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(rows):
+            raise InputError(
+                f"features of {method!r} are not finite for {len(rows)} of "
+                f"{num_regions} regions, the first in row {rows[0]}, so these regions "
+                "would have no prediction. Check the checkpoint and the images of "
+                "these regions."
+            )
