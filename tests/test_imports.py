@@ -289,3 +289,19 @@ def test_no_two_public_classes_have_one_name():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+VAGUE = {"of", "told", "said", "found"}
+
+
+def test_variables_are_named_by_what_they_hold():
+    vague = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        and node.id in VAGUE
+        or isinstance(node, ast.arg)
+        and node.arg in VAGUE
+    ]
+    assert vague == []
