@@ -286,10 +286,8 @@ def conformal_scores(
     shape = prediction.shape if target.label.kind == "share" else prediction.shape[:1]
     scores = np.full(shape, np.nan)
     truth, said = target.values[known], prediction[known]
-    if target.label.kind == "share":
-        scores[known] = conformal.share_scores(truth, said)
-    elif target.label.kind == "class":
-        scores[known] = conformal.class_scores(truth.astype(np.int64), said)
+    if target.label.kind == "class":
+        scores[known] = metrics.surprise(truth.astype(np.int64), said)
     else:
         scores[known] = conformal.number_scores(
             truth, said, log_scale=log_scale(target)
