@@ -89,16 +89,6 @@ def blend(planes: Planes, base: Factor, factor: Factor) -> Planes:
     return red, green, blue
 
 
-def adjust_brightness(planes: Planes, factor: Factor) -> Planes:
-    """Brightness times factor: 0 is black, 1 the image itself."""
-    return blend(planes, 0.0, factor)
-
-
-def adjust_contrast(planes: Planes, factor: Factor) -> Planes:
-    """Contrast times factor: 0 is the mean grey of the last two axes."""
-    return blend(planes, mean_grey(planes), factor)
-
-
 def adjust_saturation(planes: Planes, factor: Factor) -> Planes:
     """Saturation times factor: 0 is the grey image."""
     return blend(planes, grey(planes), factor)

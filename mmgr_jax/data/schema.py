@@ -50,8 +50,6 @@ BESIDE = (
 )
 """Files beside the shards whose content the manifest vouches for."""
 
-LABEL_KINDS = ("count", "density", "share", "class", "scalar")
-
 Record = dict[str, Any]
 """One region, a value for each field of `RecordLayout`."""
 

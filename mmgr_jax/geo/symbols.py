@@ -134,9 +134,9 @@ def length(metres: float) -> str:
     return f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"
 
 
-def _round(value: float, how: Callable[[float], int] = round, digits: int = 3) -> float:
-    """To so many significant digits, up or down as `how` says."""
+def _round(value: float, how: Callable[[float], int] = round) -> float:
+    """To three significant digits, up or down as `how` says."""
     if value == 0:
         return 0.0
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    decimals = 2 - math.floor(math.log10(abs(value)))
     return float(f"{how(value * 10.0**decimals)}e{-decimals}")

@@ -15,11 +15,10 @@ from data_prep.category_embedding.settings import (
     TextSettings,
 )
 from data_prep.files import crs
-from data_prep.labels.settings import LabelSettings
 from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm_readers
 from data_prep.records.settings import RecordSettings
-from mmgr_jax.data import schema, texts, tiles
+from mmgr_jax.data import texts, tiles
 from mmgr_jax.errors import InputError
 
 
@@ -27,7 +26,6 @@ from mmgr_jax.errors import InputError
     ("kind", "field", "known"),
     [
         (RecordSettings, "image_format", tiles.FORMATS),
-        (LabelSettings, "kind", schema.LABEL_KINDS),
         (PoiSettings, "datum", crs.DATUMS),
         (OsmSettings, "reader", osm_readers.READERS),
         (TextSettings, "model", texts.MODELS),

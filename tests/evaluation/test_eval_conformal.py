@@ -124,7 +124,7 @@ def test_bands_of_shares():
     prediction = rng.dirichlet([1, 2, 8], 600)
     truth = np.stack([rng.dirichlet(60 * of + 0.01) for of in prediction])
     block = np.arange(600) // 6
-    radii = conformal.radius(conformal.share_scores(truth, prediction), block)
+    radii = conformal.radius(conformal.number_scores(truth, prediction), block)
     low, high = conformal.share_bands(prediction, radii)
     assert low.min() >= 0 and high.max() <= 1
     held = ((low <= truth) & (truth <= high)).mean(axis=0)
@@ -135,7 +135,7 @@ def test_the_true_class_is_no_more_surprising_than_the_radius():
     rng = np.random.default_rng(6)
     probability = rng.dirichlet(np.ones(5), 500)
     truth = np.array([rng.choice(5, p=of) for of in probability])
-    scores = conformal.class_scores(truth, probability)
+    scores = metrics.surprise(truth, probability)
     radius = conformal.radius(scores, np.arange(500) // 5)
     assert (scores <= radius).mean() == pytest.approx(0.9, abs=0.02)
 

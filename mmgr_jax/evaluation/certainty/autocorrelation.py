@@ -50,7 +50,6 @@ def moran(
     weights: Weights | sparse.csr_array,
     *,
     num_permutations: int = 999,
-    seed: int = 0,
 ) -> Moran:
     """Moran's I and its significance, by permutations of the regions.
 
@@ -63,7 +62,6 @@ def moran(
             head was fitted on, as one huge region would decide I otherwise.
         weights: Weights [r r] of the same regions, as `places` makes them.
         num_permutations: How many to draw.
-        seed: Seed of the permutations.
 
     Raises:
         InputError: If values and weights are of different regions, a value is not
@@ -85,7 +83,7 @@ def moran(
         return Moran(float("nan"), expected, float("nan"), *counts)
     factor = num_regions / weights.sum() / square
     statistic = factor * np.sum(deviation * (weights @ deviation))
-    permuted = factor * _permuted(deviation, weights, num_permutations, seed)
+    permuted = factor * _permuted(deviation, weights, num_permutations)
     distance = np.abs(statistic - expected) - TIE
     as_far = int(np.sum(np.abs(permuted - expected) >= distance))
     p_value = (as_far + 1) / (num_permutations + 1)
@@ -93,7 +91,7 @@ def moran(
 
 
 def _permuted(
-    deviation: Float[np.ndarray, "r k"], weights: Weights, count: int, seed: int
+    deviation: Float[np.ndarray, "r k"], weights: Weights, count: int
 ) -> Float[np.ndarray, " m"]:
     """sum_ij w_ij z_i . z_j of `count` permutations.
 
@@ -101,7 +99,7 @@ def _permuted(
     BLAS would take several threads for a dot product, which wait for each other where
     all cores are busy.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     sums = np.zeros(count)
     for index in range(count):
         shuffled = deviation[rng.permutation(len(deviation))]

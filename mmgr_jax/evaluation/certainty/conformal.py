@@ -43,7 +43,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation.certainty import checks, metrics
+from mmgr_jax.evaluation.certainty import checks
 
 LEVEL = 0.9
 
@@ -174,15 +174,15 @@ def held_out_coverage(
 
 
 def number_scores(
-    truth: Float[np.ndarray, " r"],
-    prediction: Float[np.ndarray, " r"],
+    truth: Float[np.ndarray, "r ..."],
+    prediction: Float[np.ndarray, "r ..."],
     *,
     log_scale: float | None = None,
-) -> Float[np.ndarray, " r"]:
+) -> Float[np.ndarray, "r ..."]:
     """|prediction - truth|, or that of log(1 + value / s).
 
     Args:
-        truth: Known values in the label's unit.
+        truth: Known values in the label's unit, or shares [r k].
         prediction: Out-of-fold predictions, same unit.
         log_scale: The s of a head on logarithms, in the label's unit; None for a head
             in the label's unit. Any one s will do, as long as the interval takes the
@@ -215,13 +215,6 @@ def number_interval(
     )
 
 
-def share_scores(
-    truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
-) -> Float[np.ndarray, "r k"]:
-    """|prediction - truth| of each class, for a band of each (`share_bands`)."""
-    return np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
-
-
 def share_bands(
     prediction: Float[np.ndarray, "r k"], radius: Float[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, "r k"], Float[np.ndarray, "r k"]]:
@@ -231,13 +224,6 @@ def share_bands(
     once.
     """
     return np.maximum(prediction - radius, 0.0), np.minimum(prediction + radius, 1.0)
-
-
-def class_scores(
-    truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"]
-) -> Float[np.ndarray, " r"]:
-    """Surprise at the true class, as in `metrics.surprise`."""
-    return metrics.surprise(truth, probability)
 
 
 def _to_scale(values: np.ndarray, log_scale: float | None) -> np.ndarray:

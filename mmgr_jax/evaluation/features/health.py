@@ -63,9 +63,7 @@ def constant_share(features: Float[np.ndarray, "r f"]) -> float:
     return float(np.mean(x.std(axis=0) <= checks.CONSTANT * np.abs(x.mean(axis=0))))
 
 
-def uniformity(
-    features: Float[np.ndarray, "r f"], *, most: int = 4096, seed: int = 0
-) -> float:
+def uniformity(features: Float[np.ndarray, "r f"], *, most: int = 4096) -> float:
     """How evenly directions fill the sphere: log mean exp(-2 |x - y|^2) over pairs.
 
     x and y are unit vectors of two different regions. 0 where all directions are the
@@ -74,13 +72,12 @@ def uniformity(
     Args:
         features: Projections or features.
         most: Regions to draw where there are more: the pairs grow like the square.
-        seed: Seed of the draw.
 
     Reference:
         Wang and Isola (2020), ICML, eq. 2, t = 2.
     """
     _check(features=features)
-    drawn = _draw(len(features), most, seed)
+    drawn = _draw(len(features), most)
     x = distances.unit(features[drawn]).astype(np.float64)
     total = 0.0
     for block in distances.row_blocks(len(x), len(x)):
@@ -121,7 +118,6 @@ def neighbour_overlap(
     *,
     num_neighbours: int = 10,
     most: int = 2048,
-    seed: int = 0,
 ) -> Overlap:
     """Share of the nearest regions in space `a` that are also nearest in `b`.
 
@@ -134,7 +130,6 @@ def neighbour_overlap(
         num_neighbours: How many nearest regions to compare.
         most: Regions whose neighbours are compared, drawn where there are more; the
             neighbours are looked for among all.
-        seed: Seed of the draw.
 
     Raises:
         InputError: If the two are not of the same regions, or there are too few.
@@ -142,7 +137,7 @@ def neighbour_overlap(
     _check(a=a, b=b)
     if len(a) != len(b):
         raise InputError(f"neighbours of {len(a)} and of {len(b)} regions: give both.")
-    rows = _draw(len(a), most, seed)
+    rows = _draw(len(a), most)
     near_a, near_b = (
         distances.nearest_neighbours(distances.unit(vectors), rows, num_neighbours)
         for vectors in (a, b)
@@ -155,10 +150,10 @@ def neighbour_overlap(
     )
 
 
-def _draw(num_regions: int, most: int, seed: int) -> Int[np.ndarray, " m"]:
+def _draw(num_regions: int, most: int) -> Int[np.ndarray, " m"]:
     if num_regions <= most:
         return np.arange(num_regions)
-    chosen = np.random.default_rng(seed).choice(num_regions, most, replace=False)
+    chosen = np.random.default_rng(0).choice(num_regions, most, replace=False)
     return np.sort(chosen)
 
 

@@ -286,10 +286,8 @@ def conformal_scores(
     shape = prediction.shape if target.label.kind == "share" else prediction.shape[:1]
     scores = np.full(shape, np.nan)
     truth, predicted = target.values[known], prediction[known]
-    if target.label.kind == "share":
-        scores[known] = conformal.share_scores(truth, predicted)
-    elif target.label.kind == "class":
-        scores[known] = conformal.class_scores(truth.astype(np.int64), predicted)
+    if target.label.kind == "class":
+        scores[known] = metrics.surprise(truth.astype(np.int64), predicted)
     else:
         scores[known] = conformal.number_scores(
             truth, predicted, log_scale=log_scale(target)

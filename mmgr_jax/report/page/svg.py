@@ -110,7 +110,6 @@ def axes(
     y_name: str,
     x_ticks: Sequence[Number] | None = None,
     x_format: Callable[[Number], str] | None = None,
-    y_format: Callable[[Number], str] | None = None,
 ) -> list[Element]:
     """Grid, ticks and names of both axes; y grows upwards."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
@@ -125,7 +124,7 @@ def axes(
         at = y(value)
         parts += [
             element("line", x1=left, x2=right, y1=at, y2=at, class_="grid"),
-            label(left - 6, at + 4, (y_format or tick)(value), class_="tick end"),
+            label(left - 6, at + 4, tick(value), class_="tick end"),
         ]
     middle = (bottom + top) / 2
     return [
@@ -139,7 +138,7 @@ def axes(
     ]  # fmt: skip
 
 
-def number(value: Number | None, digits: int = 3) -> str:
+def number(value: Number | None) -> str:
     """A measured number: three digits, those after the point too; thousands apart."""
     if value is None or not math.isfinite(value):
         return "–"
@@ -147,8 +146,8 @@ def number(value: Number | None, digits: int = 3) -> str:
         return "0"
     size = abs(value)
     if size >= 1e7 or size < 1e-4:
-        return f"{value:.{digits - 1}g}".replace("-", "−")
-    decimals = min(max(0, digits - 1 - math.floor(math.log10(size))), digits)
+        return f"{value:.2g}".replace("-", "−")
+    decimals = min(max(0, 2 - math.floor(math.log10(size))), 3)
     text = f"{value:,.{decimals}f}"
     return "0" if not text.strip("-0.") else text.replace("-", "−")
 
