@@ -33,7 +33,7 @@ def city():
     block = np.arange(NUM_REGIONS) % NUM_BLOCKS
     split = Split(block % 4, 4)
     report = tasks.evaluate(
-        {"image": features},
+        {"image": Features.of("image", features)},
         {name: (label, values[name]) for name, label in LABELS.items()},
         {"block": split},
         EvalSettings(protocols=("linear",), strengths=(1e-1, 10.0)),
