@@ -24,8 +24,6 @@ LEAST_TRAIN = 5
 LEAST_VALIDATION = 2
 """Likewise, of the labels that choose."""
 
-"""One to learn from and one to choose by."""
-
 PARTS = 5
 """Parts that few labels are cut into: each chooses once, by heads of the others."""
 
