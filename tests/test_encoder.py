@@ -223,7 +223,10 @@ def place(run, tmp_path, monkeypatch):
         "import pathlib, small_records\n"
         "def get_config(variant=None):\n"
         "    place = pathlib.Path('runs')\n"
-        "    return small_records.config_of('data/toy_city/records', place)\n"
+        "    c = small_records.config_of('data/toy_city/records', place)\n"
+        "    c.eval.curves.methods, c.eval.baselines = (), ('mean',)\n"
+        "    c.eval.protocols, c.eval.splits = ('linear',), ('block',)\n"
+        "    return c\n"
     )
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -236,6 +239,7 @@ class _Checker(doctest.OutputChecker):
         return not want or super().check_output(want, got, flags)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_the_examples_of_the_page_do_what_they_say(run, place):
     page = ROOT / "docs" / "python.md"
     text = re.sub(r"^```.*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -245,14 +249,12 @@ def test_the_examples_of_the_page_do_what_they_say(run, place):
     said = io.StringIO()
     runner = doctest.DocTestRunner(_Checker(), optionflags=doctest.ELLIPSIS)
     runner.run(examples, out=said.write)
-    if run[0].model.poi_encoder.name == "attention":  # names alone do not suffice it
-        assert "reads where POIs lie" in said.getvalue()
-        return
     assert not runner.failures, said.getvalue()
     assert (place / "runs/short/maps/population.png").exists()
 
 
-def test_what_a_config_cannot_hold_is_told(place):
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
+def test_what_a_config_cannot_hold_is_told(run, place):
     file = "configs/toy_city.py"
     for changes, sentence in (
         ({"train.totl": "1 steps"}, "config.train.totl is unknown"),
