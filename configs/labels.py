@@ -6,22 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_prep.labels.settings import LabelKind, LabelSettings
+from data_prep.labels.settings import FUNCTION_CLASSES, LabelKind, LabelSettings
 from mmgr_jax.parts import section
-
-FUNCTION_CLASSES = (
-    "forest",
-    "water",
-    "unutilised",
-    "transportation",
-    "green_space",
-    "industrial",
-    "educational_governmental",
-    "commercial",
-    "residential",
-    "agricultural",
-)
-"""The urban functions of Bai et al. (2023) and its sibling papers."""
 
 
 def count_label(path: str, *, unit: str, **given: Any) -> ConfigDict:

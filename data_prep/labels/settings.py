@@ -13,6 +13,20 @@ LabelKind = Literal["count", "density", "share", "class", "scalar"]
 IGNORE = "ignore"
 CLASS = "class:"
 
+FUNCTION_CLASSES = (
+    "forest",
+    "water",
+    "unutilised",
+    "transportation",
+    "green_space",
+    "industrial",
+    "educational_governmental",
+    "commercial",
+    "residential",
+    "agricultural",
+)
+"""The urban functions of Bai et al. (2023) and its sibling papers."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelSettings(Section):

@@ -14,21 +14,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import norm
 
+from data_prep.labels.settings import FUNCTION_CLASSES
 from data_prep.toy_city.area import Area, Points, gaussian_field, random_stream
 from data_prep.toy_city.layout import Blocks
 
-ZONES = (
-    "forest",
-    "water",
-    "unutilised",
-    "transportation",
-    "green_space",
-    "industrial",
-    "educational_governmental",
-    "commercial",
-    "residential",
-    "agricultural",
-)
+ZONES = FUNCTION_CLASSES
 ZONE = {name: number for number, name in enumerate(ZONES)}
 # Zones with roofs; those that share palettes and footprints come first.
 ALIKE = ("residential", "commercial", "educational_governmental")
