@@ -248,7 +248,7 @@ def projections(config: ConfigDict) -> None:
 def touching(config: ConfigDict) -> None:
     """Whoever is not tested reads the features of tested neighbours, too."""
     del config
-    groups.Features.around_untested = lambda self, test: self.values
+    groups.Features.around_untested = lambda self, test: self
 
 
 def _weighted(

@@ -27,7 +27,7 @@ def centre_m():
 
 def test_groups_weigh_alike_and_as_much_as_columns_do():
     grouped = Features(
-        np.zeros((1, sum(SIZES)), np.float32), tuple(zip("abc", SIZES, strict=True))
+        (np.zeros((1, sum(SIZES)), np.float32),), tuple(zip("abc", SIZES, strict=True))
     )
     weights = grouped.weights()
     assert weights.shape == (440,)
@@ -53,7 +53,7 @@ def test_features_are_put_beside_and_below_with_their_names():
 
 def _labelled(sizes):
     x, hidden = small_labels.features(num_features=sum(sizes))
-    grouped = Features(x, tuple((f"g{size}", size) for size in sizes))
+    grouped = Features((x,), tuple((f"g{size}", size) for size in sizes))
     target = small_labels.target("scalar", hidden)
     split = small_labels.split(len(x))
     return grouped, target, grid_lib.cells(split, target.known)
@@ -93,7 +93,7 @@ def test_jobs_hand_the_weights_of_groups_to_heads(protocol, ratio):
     """
     grouped, target, cells = _labelled((6, 6))
     repeated = np.concatenate([grouped.values[:, :6], *[grouped.values[:, 6:]] * 3], 1)
-    thrice = Features(repeated, (("g", 6), ("h", 18)))
+    thrice = Features((repeated,), (("g", 6), ("h", 18)))
     alone = Features.of("louder", repeated)
     twice, once = (
         EvalSettings(strengths=(strength,)) for strength in (10.0 * ratio, 10.0)
@@ -154,7 +154,7 @@ def _loop(centre_m, values, radii_m):
 def test_surroundings_are_means_of_rings(centre_m, radii_m):
     """At 50 m neighbours lie on the edge of the ring, which is the inner one's."""
     values = np.random.default_rng(1).normal(3, 2, (len(centre_m), 5))
-    own = Features(values.astype(np.float32), (("a", 2), ("b", 3)))
+    own = Features((values.astype(np.float32),), (("a", 2), ("b", 3)))
     found = Surroundings(centre_m, radii_m).added(own)
     assert found.values.dtype == np.float32
     expected = _loop(centre_m, own.values.astype(np.float64), radii_m)
@@ -170,13 +170,13 @@ def test_tested_regions_surround_the_tested_alone(centre_m, radii_m):
     own = Features.of("a", rng.normal(size=(len(centre_m), 3)).astype(np.float32))
     found = Surroundings(centre_m, radii_m).added(own)
     test = rng.random(len(centre_m)) < 0.4
-    untested = found.around_untested(test)
+    untested = found.around_untested(test).values
     assert untested.dtype == np.float32
     np.testing.assert_allclose(untested[test], found.values[test], rtol=1e-5, atol=1e-6)
     expected = _loop(centre_m[~test], own.values[~test].astype(np.float64), radii_m)
     np.testing.assert_allclose(untested[~test], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(
-        found.around_untested(np.zeros_like(test)), found.values
+        found.around_untested(np.zeros_like(test)).values, found.values
     )
 
 

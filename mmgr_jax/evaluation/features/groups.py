@@ -22,28 +22,57 @@ class Features:
     """What heads are given of every region.
 
     Attributes:
-        values: The numbers, group after group [r f].
+        parts: The numbers, columns beside columns: arrays or maps of files [r _], those
+            of the regions themselves, then as many for each ring.
         groups: Name and number of columns of each group, in order.
-        rings: Weights [r r] of the regions around, for each ring; the columns are
-            those of the regions themselves, then as many for each ring.
+        rings: Weights [r r] of the regions around, for each ring.
+        tested: Regions that nobody else reads [r]; None where there are none. See
+            `around_untested`.
     """
 
-    values: Float[np.ndarray, "r f"]
+    parts: tuple[Float[np.ndarray, "r _"], ...]
     groups: tuple[tuple[str, int], ...]
     rings: tuple[sparse.csr_array, ...] = ()
+    tested: Bool[np.ndarray, " r"] | None = None
 
     @classmethod
     def of(cls, name: str, values: Float[np.ndarray, "r f"]) -> Features:
         """Features of one group."""
-        return cls(values, ((name, values.shape[1]),))
+        return cls((values,), ((name, values.shape[1]),))
+
+    def __len__(self) -> int:
+        """Regions."""
+        return len(self.parts[0])
 
     @property
     def num_features(self) -> int:
         """Columns of all groups."""
-        return self.values.shape[1]
+        return sum(part.shape[1] for part in self.parts)
 
-    def around_untested(self, test: Bool[np.ndarray, " r"]) -> Float[np.ndarray, "r f"]:
-        """The numbers when nobody else reads a tested region.
+    @property
+    def values(self) -> Float[np.ndarray, "r f"]:
+        """All numbers at once, in memory."""
+        return self.rows(np.arange(len(self)))
+
+    def rows(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n f"]:
+        """The numbers of some regions, read when they are asked for."""
+        rows = _gathered(self.parts, index)
+        if self.tested is None:
+            return rows
+        own = self.parts[: len(self.parts) // (1 + len(self.rings))]
+        width = rows.shape[1] // (1 + len(self.rings))
+        for number, ring in enumerate(self.rings, start=1):
+            cut = np.flatnonzero((ring[index] @ self.tested > 0) & ~self.tested[index])
+            if not len(cut):
+                continue
+            around = _without(ring, self.tested, index[cut])
+            near = np.unique(around.indices)
+            means = around[:, near] @ _gathered(own, near)
+            rows[cut, number * width : (number + 1) * width] = means
+        return rows
+
+    def around_untested(self, test: Bool[np.ndarray, " r"]) -> Features:
+        """The features when nobody else reads a tested region.
 
         What surrounds the others is then the mean of their neighbours that are not
         tested. The tested ones read all around them: no label travels.
@@ -52,10 +81,8 @@ class Features:
             test: Regions that are tested.
         """
         if not self.rings or not test.any():
-            return self.values
-        own = self.values[:, : self.num_features // (1 + len(self.rings))]
-        around = [_without(ring, test) @ own for ring in self.rings]
-        return np.concatenate([own, *around], axis=1, dtype=self.values.dtype)
+            return self
+        return dataclasses.replace(self, tested=test)
 
     def weights(self) -> Float[np.ndarray, " f"]:
         """Factors of standardised columns by which all groups weigh alike.
@@ -82,7 +109,7 @@ def beside(parts: Sequence[Features]) -> Features:
     if len(parts) == 1:
         return parts[0]
     return Features(
-        np.concatenate([part.values for part in parts], axis=1),
+        tuple(columns for part in parts for columns in part.parts),
         tuple(group for part in parts for group in part.groups),
     )
 
@@ -92,7 +119,7 @@ def below(parts: Sequence[Features]) -> Features:
 
     Cities are tested whole, and nobody reads a region of another one: rings end here.
     """
-    return Features(np.concatenate([part.values for part in parts]), parts[0].groups)
+    return Features((np.concatenate([part.values for part in parts]),), parts[0].groups)
 
 
 class Surroundings:
@@ -142,18 +169,30 @@ class Surroundings:
             return features
         around = [
             dataclasses.replace(
-                features, values=(ring @ features.values).astype(np.float32)
+                features,
+                parts=tuple(
+                    (ring @ part).astype(np.float32) for part in features.parts
+                ),
             ).renamed(f"{{}} within {radius:g} m")
             for ring, radius in zip(self._rings, self._radii_m, strict=True)
         ]
         return dataclasses.replace(beside([features, *around]), rings=self._rings)
 
 
-def _without(ring: sparse.csr_array, test: Bool[np.ndarray, " r"]) -> sparse.csr_array:
-    """The same means, of which tested regions are no part but for one another."""
-    cells = ring.tocoo()
-    kept = test[cells.row] | ~test[cells.col]
-    return _mean(cells.row[kept], cells.col[kept], len(test))
+def _gathered(
+    parts: Sequence[np.ndarray], index: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n _"]:
+    """Rows of columns beside columns."""
+    return np.concatenate([part[index] for part in parts], axis=1)
+
+
+def _without(
+    ring: sparse.csr_array, test: Bool[np.ndarray, " r"], rows: Int[np.ndarray, " n"]
+) -> sparse.csr_array:
+    """The means [n r] of some untested regions, of which tested ones are no part."""
+    cells = ring[rows].tocoo()
+    kept = ~test[cells.col]
+    return _mean(cells.row[kept], cells.col[kept], rows, len(test))
 
 
 def _mean_of_ring(
@@ -165,18 +204,21 @@ def _mean_of_ring(
     apart = np.linalg.norm(centre_m[pairs[:, 0]] - centre_m[pairs[:, 1]], axis=1)
     pairs = pairs[apart > low] if low > 0 else pairs
     first, second = np.concatenate([pairs, pairs[:, ::-1]]).T
-    return _mean(first, second, count)
+    return _mean(first, second, np.arange(count), count)
 
 
 def _mean(
-    first: Int[np.ndarray, " p"], second: Int[np.ndarray, " p"], count: int
+    first: Int[np.ndarray, " p"],
+    second: Int[np.ndarray, " p"],
+    rows: Int[np.ndarray, " n"],
+    count: int,
 ) -> sparse.csr_array:
-    """Weights whose row `first` averages its partners `second`: itself without any."""
-    alone = np.flatnonzero(np.bincount(first, minlength=count) == 0)
-    first, second = np.append(first, alone), np.append(second, alone)
-    number = np.bincount(first, minlength=count)
+    """Weights [n count]: a row `first` averages `second`, itself where it has none."""
+    alone = np.flatnonzero(np.bincount(first, minlength=len(rows)) == 0)
+    first, second = np.append(first, alone), np.append(second, rows[alone])
+    number = np.bincount(first, minlength=len(rows))
     return sparse.csr_array(
-        (1.0 / number[first], (first, second)), shape=(count, count)
+        (1.0 / number[first], (first, second)), shape=(len(rows), count)
     )
 
 

@@ -45,7 +45,7 @@ def fit(
     fold = np.array([cell.fold for cell in grid.cells])
 
     def fit_fold(cells: list[int], wanted: list[int]) -> Fits:
-        values = features.around_untested(grid.test[cells[0]])
+        values = features.around_untested(grid.test[cells[0]]).values
         return protocols.fit(
             protocol, values, target, grid.of(cells), keep=wanted, **options
         )
