@@ -22,7 +22,7 @@ from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
-from mmgr_jax.evaluation.certainty import places
+from mmgr_jax.evaluation.certainty import checks, places
 from mmgr_jax.evaluation.features import baselines, features, health, retrieval
 from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
 from mmgr_jax.evaluation.heads import jobs
@@ -273,8 +273,10 @@ def measure_retrieval(
         if name == RANDOM or not there.any():
             continue
         both = retrieval.both_ways(
-            encoded["image_projection"].values[there],
-            encoded["poi_projection"].values[there],
+            *(
+                encoded[kind].rows(np.flatnonzero(there))
+                for kind in ("image_projection", "poi_projection")
+            )
         )
         by_direction |= {
             f"{name}: {direction}": result for direction, result in both.items()
@@ -283,21 +285,23 @@ def measure_retrieval(
 
 
 def _health(encoded: Extracted, there: np.ndarray) -> dict[str, float]:
+    drawn = checks.drawn(len(there), checks.MANY)
+    there = there[drawn]
+    image, poi, z_image, z_poi = (
+        encoded[kind].rows(drawn)
+        for kind in ("image", "poi", "image_projection", "poi_projection")
+    )
     values = {
-        "effective_rank": health.effective_rank(encoded["image"].values),
-        "constant_share": health.constant_share(encoded["image"].values),
-        "uniformity": health.uniformity(encoded["image_projection"].values),
+        "num_regions": len(drawn),
+        "effective_rank": health.effective_rank(image),
+        "constant_share": health.constant_share(image),
+        "uniformity": health.uniformity(z_image),
     }
     if there.sum() > 2:
-        values["alignment"] = health.alignment(
-            encoded["image_projection"].values[there],
-            encoded["poi_projection"].values[there],
-        )
+        values["alignment"] = health.alignment(z_image[there], z_poi[there])
         count = min(10, int(there.sum()) - 2)
         overlap = health.neighbour_overlap(
-            encoded["image"].values[there],
-            encoded["poi"].values[there],
-            num_neighbours=count,
+            image[there], poi[there], num_neighbours=count
         )
         values["neighbour_overlap"] = overlap.share
         values["overlap_by_chance"] = overlap.by_chance

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.evaluation.certainty import applicability, conformal
+from mmgr_jax.evaluation.certainty import applicability, checks, conformal
 from mmgr_jax.evaluation.design.grid import NO_FOLD
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
@@ -137,6 +137,8 @@ def of_task(
         fold: Its fold under the first split [r].
     """
     known = target.known
+    labelled = np.flatnonzero(known)
+    like = labelled[checks.drawn(len(labelled), applicability.MANY)]
     prediction = task.main[method].prediction
     missed = scores.conformal_scores(target, prediction)[known]
     return Predictor(
@@ -144,7 +146,7 @@ def of_task(
         radius=np.asarray(conformal.radius(missed, block[known], level=LEVEL)),
         log_scale=scores.log_scale(target),
         likeness=applicability.fit(
-            features.values[known], fold[known], weight=features.weights()
+            features.rows(like), fold[like], weight=features.weights()
         ),
-        training_fold=fold[known],
+        training_fold=fold[like],
     )

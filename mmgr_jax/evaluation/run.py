@@ -272,6 +272,7 @@ def _retrieval(
             "recall": {str(depth): value for depth, value in scores.recall.items()},
             "median_rank": scores.median_rank,
             "num_regions": scores.num_regions,
+            "num_queries": scores.num_queries,
         }
         for name, scores in by_direction.items()
     }

@@ -135,11 +135,9 @@ def _score(
 ) -> tuple[str, float]:
     """Metric and value over all validation regions, each in its round."""
     cells = grid.cells(split, target.known, fractions=(1.0,))
-    fits = knn.fit(values, target, cells, counts=(NEIGHBOURS,))
     rows = cells.validation
-    prediction = np.concatenate(
-        [predicted[row] for predicted, row in zip(fits.prediction, rows, strict=True)]
-    )
+    fits = knn.fit(values, target, cells.predicting(rows), counts=(NEIGHBOURS,))
+    prediction = np.concatenate(fits.prediction)
     if target.is_number:
         truth = np.concatenate([target.values[row] for row in rows])
         name = "r2_log" if target.log else "r2"

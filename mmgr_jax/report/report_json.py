@@ -44,7 +44,8 @@ The layout, version `SCHEMA` (null: not defined, never 0 and never left out):
                 of the city's, a fixed random choice; with
                 tasks {task: {truth, predictions {method: [...]}}}
     health      {method: {measure: value}}
-    retrieval   {direction: {recall {k: value}, median_rank, num_regions}}
+    retrieval   {direction: {recall {k: value}, median_rank, num_regions,
+                num_queries}}
     cities      null, or {names, tasks {...} as above, transfer {...}}
 
 Version 1 has no better, no curve_differences, no intervals of curves, and a fraction

@@ -102,7 +102,7 @@ def test_pixels_are_normalised_as_the_encoder_wants_them():
     )
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(told, expected, rtol=1e-3, atol=1e-4)
-    assert np.abs(wrong - expected).max() > 1e-2
+    assert np.abs(np.subtract(wrong, expected)).max() > 1e-2
 
 
 def test_lower_layers_learn_more_slowly(encoder):

@@ -45,7 +45,7 @@ def test_softmaxes_of_the_grid_are_those_of_scikit_learn(kind, num_features):
     target = small_labels.target(kind, hidden)
     cells = _cells(target)
     fits = linear.fit(x, target, cells, strengths=STRENGTHS)
-    np.testing.assert_allclose(fits.prediction.sum(axis=2), 1, rtol=1e-9)
+    np.testing.assert_allclose(np.sum(fits.prediction, axis=2), 1, rtol=1e-9)
     for index in range(0, len(cells.cells), 3):
         if fits.chosen[index] < 1:
             continue  # nearly separable: neither side ends at the same place
@@ -128,7 +128,9 @@ def test_the_unit_of_a_target_does_not_matter():
         for unit in (1, 1000)
     )
     assert persons.chosen == thousands.chosen
-    np.testing.assert_allclose(1000 * thousands.prediction, persons.prediction)
+    np.testing.assert_allclose(
+        1000 * np.stack(thousands.prediction), np.stack(persons.prediction)
+    )
 
 
 def test_numbers_on_a_log_scale_are_not_extrapolated_exponentially():
@@ -162,7 +164,7 @@ def test_a_class_that_training_never_saw_is_told_as_next_to_nothing():
     target = type(target)(target.label, values, target.known, target.log)
     fits = linear.fit(x, target, _cells(target), strengths=STRENGTHS)
     assert np.isfinite(fits.prediction).all()
-    assert fits.prediction[:, :, 0].max() < 1e-3
+    assert np.stack(fits.prediction)[:, :, 0].max() < 1e-3
 
 
 def test_subsets_are_nested_over_fractions_and_shrink_both_parts():

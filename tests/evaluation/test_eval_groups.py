@@ -82,7 +82,7 @@ def test_a_ridge_of_groups_is_that_of_scikit_learn_on_divided_columns(sizes):
             fits.prediction[index], oracle.predict(z / divisor), rtol=1e-4, atol=1e-5
         )
     plain = linear.fit(grouped.values, target, cells, strengths=strengths)
-    assert np.abs(plain.prediction - fits.prediction).max() > 0.05
+    assert np.abs(np.subtract(plain.prediction, fits.prediction)).max() > 0.05
 
 
 @pytest.mark.parametrize(("protocol", "ratio"), [("linear", 2.0), ("knn", 1.0)])
@@ -105,7 +105,7 @@ def test_jobs_hand_the_weights_of_groups_to_heads(protocol, ratio):
         ]
     )
     np.testing.assert_allclose(alike.prediction, once.prediction, rtol=1e-4)
-    assert np.abs(louder.prediction - alike.prediction).max() > 1e-3
+    assert np.abs(np.subtract(louder.prediction, alike.prediction)).max() > 1e-3
 
 
 def test_two_layers_are_given_weights_too():
@@ -126,7 +126,7 @@ def test_two_layers_are_given_weights_too():
     )
     np.testing.assert_allclose(deaf, deaf_too, rtol=1e-5)
     np.testing.assert_array_equal(hearing, plain)
-    assert np.abs(deaf - hearing).max() > 1e-3
+    assert np.abs(np.subtract(deaf, hearing)).max() > 1e-3
 
 
 def _loop(centre_m, values, radii_m):

@@ -9,7 +9,7 @@ from mmgr_jax import settings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import grid
-from mmgr_jax.evaluation.heads import knn, mlp, protocols, released
+from mmgr_jax.evaluation.heads import knn, mlp, neighbours, protocols, released
 from mmgr_jax.evaluation.settings import EvalSettings
 
 KINDS = ("count", "scalar", "share", "class")
@@ -97,10 +97,11 @@ def test_the_released_head_predicts_raw_numbers_and_may_die():
     split = small_labels.split(len(x))
     cells = grid.cells(split, target.known, fractions=(0.5, 1.0), seeds=tuple(range(4)))
     fits = released.fit(x / 50, target, cells, keep=(0,), hidden=64)
-    assert (fits.prediction >= 0).all()
-    dead = (fits.prediction == 0).all(axis=1)
+    predicted = np.stack(fits.prediction)
+    assert (predicted >= 0).all()
+    dead = (predicted == 0).all(axis=1)
     assert 0 < dead.sum() < len(dead)
-    errors = [_error(target, of) for of in fits.prediction[~dead]]
+    errors = [_error(target, of) for of in predicted[~dead]]
     assert np.median(errors) < _error(target, _mean(target, cells))
     np.testing.assert_allclose(
         fits.heads[0].predict(x / 50), fits.prediction[0], rtol=1e-4, atol=1e-4
@@ -126,7 +127,7 @@ def test_the_nearest_come_first_and_of_equals_the_first_row():
     among = rng.integers(-2, 3, (30, 3)).astype(float)
     expected = np.argsort(-(everyone @ among.T), axis=1, kind="stable")
     for most in (1, 7, 30):
-        found = knn._nearest(everyone, among, most)
+        found = neighbours.Nearest(among).find(everyone, most)
         np.testing.assert_array_equal(found, expected[:, :most])
 
 

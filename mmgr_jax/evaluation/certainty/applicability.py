@@ -18,6 +18,10 @@ from jaxtyping import Bool, Float, Int
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import checks, distances
 
+MANY = 8192
+"""Of more labelled regions so many are drawn to stand for all: the distances to the
+nearest, and the threshold, are of them alone."""
+
 WHISKER = 1.5
 """Times the quartiles' distance above the upper one: farther ones are outliers."""
 

@@ -64,6 +64,7 @@ class Grid:
             the parts. None where `validation` chooses.
         scaled_by: Labelled regions that set the scale of numbers, [j r]; None for
             those that train.
+        predicted: Regions that each cell predicts, [j r]; None for every region.
     """
 
     cells: tuple[Cell, ...]
@@ -72,6 +73,7 @@ class Grid:
     test: Bool[np.ndarray, "j r"]
     parts: Int[np.ndarray, "j r"] | None = None
     scaled_by: Bool[np.ndarray, "j r"] | None = None
+    predicted: Bool[np.ndarray, "j r"] | None = None
 
     @property
     def full(self) -> tuple[int, ...]:
@@ -88,7 +90,19 @@ class Grid:
             self.test[chosen],
             None if self.parts is None else self.parts[chosen],
             None if self.scaled_by is None else self.scaled_by[chosen],
+            None if self.predicted is None else self.predicted[chosen],
         )
+
+    def predicting(self, predicted: Bool[np.ndarray, "j r"] | None = None) -> Grid:
+        """The same cells, which predict some regions alone; None: those they test."""
+        chosen = self.test if predicted is None else predicted
+        return dataclasses.replace(self, predicted=chosen)
+
+    def rows(self, cell: int) -> Int[np.ndarray, " n"]:
+        """Regions that a cell predicts, in order."""
+        if self.predicted is None:
+            return np.arange(self.test.shape[1])
+        return np.flatnonzero(self.predicted[cell])
 
     def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
         """The same cells, each fold of their labels a part: all of them train.
@@ -104,7 +118,9 @@ class Grid:
             row[mask] = np.unique(fold[mask], return_inverse=True)[1]
         if parts.max(axis=1).min() < 1:
             return self
-        return Grid(self.cells, labels, np.zeros_like(labels), self.test, parts)
+        return dataclasses.replace(
+            self, train=labels, validation=np.zeros_like(labels), parts=parts
+        )
 
     def by_parts(self) -> Grid:
         """A cell for each part of each cell: that part chooses, the others train.
@@ -124,6 +140,7 @@ class Grid:
             validation,
             self.test[cell],
             scaled_by=labels[cell],
+            predicted=None if self.predicted is None else self.predicted[cell],
         )
 
     def where(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import checks, distances
@@ -77,7 +77,7 @@ def uniformity(features: Float[np.ndarray, "r f"], *, most: int = 4096) -> float
         Wang and Isola (2020), ICML, eq. 2, t = 2.
     """
     _check(features=features)
-    drawn = _draw(len(features), most)
+    drawn = checks.drawn(len(features), most)
     x = distances.unit(features[drawn]).astype(np.float64)
     total = 0.0
     for block in distances.row_blocks(len(x), len(x)):
@@ -137,7 +137,7 @@ def neighbour_overlap(
     _check(a=a, b=b)
     if len(a) != len(b):
         raise InputError(f"neighbours of {len(a)} and of {len(b)} regions: give both.")
-    rows = _draw(len(a), most)
+    rows = checks.drawn(len(a), most)
     near_a, near_b = (
         distances.nearest_neighbours(distances.unit(vectors), rows, num_neighbours)
         for vectors in (a, b)
@@ -148,13 +148,6 @@ def neighbour_overlap(
         by_chance=num_neighbours / (len(a) - 1),
         num_neighbours=num_neighbours,
     )
-
-
-def _draw(num_regions: int, most: int) -> Int[np.ndarray, " m"]:
-    if num_regions <= most:
-        return np.arange(num_regions)
-    chosen = np.random.default_rng(0).choice(num_regions, most, replace=False)
-    return np.sort(chosen)
 
 
 def _rounding(features: np.ndarray) -> float:

@@ -39,15 +39,13 @@ def fit(
     """
     options["weight"] = features.weights()
     if not features.rings:
-        return protocols.fit(
-            protocol, features.values, target, grid, keep=keep, **options
-        )
+        return protocols.fit(protocol, features, target, grid, keep=keep, **options)
     fold = np.array([cell.fold for cell in grid.cells])
 
     def fit_fold(cells: list[int], wanted: list[int]) -> Fits:
-        values = features.around_untested(grid.test[cells[0]]).values
+        untested = features.around_untested(grid.test[cells[0]])
         return protocols.fit(
-            protocol, values, target, grid.of(cells), keep=wanted, **options
+            protocol, untested, target, grid.of(cells), keep=wanted, **options
         )
 
     return by_group(fold, keep, fit_fold)

@@ -49,7 +49,7 @@ def fit(
 
     def fit_alike(cells: list[int], wanted: list[int]) -> Fits:
         part = grid.of(cells)
-        alone = Grid(part.cells, part.train, part.train, part.test)  # nothing to choose
+        alone = dataclasses.replace(part, validation=part.train, parts=None)
         return fit_cells(alone, (choices[best[cells[0]]],), wanted)
 
     fits = by_group(best, keep, fit_alike)
@@ -70,6 +70,7 @@ def cross_validated(
     parts = grid.by_parts()
     owner = np.repeat(np.arange(len(grid.cells)), grid.parts.max(axis=1) + 1)
     sizes = parts.validation.sum(axis=1)
+    parts = parts.predicting(np.zeros_like(parts.test))  # what they lose is enough
     losses = fit_cells(parts, tuple(choices), ()).validation_losses.copy()
     from_strongest = np.argsort(-np.asarray(choices))
     while True:

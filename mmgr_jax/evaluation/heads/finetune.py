@@ -117,9 +117,7 @@ def finetune(
             settings,
             is_number=target.is_number,
         )
-        outputs = _outputs(
-            program, state, tiles, np.arange(len(tiles)), settings.batch_size
-        )
+        outputs = _outputs(program, state, tiles, grid.rows(index), settings.batch_size)
         predictions.append(as_prediction("linear", scale, outputs.astype(np.float64)))
         losses.append([loss])
         chosen.append(float(epoch))
@@ -127,7 +125,7 @@ def finetune(
             "finetune: cell %d of %d, %d epochs", index + 1, len(grid.cells), epoch
         )
     # No heads: one alone is of no use without its encoder.
-    return Fits(np.stack(predictions), tuple(chosen), np.asarray(losses), {})
+    return Fits(tuple(predictions), tuple(chosen), np.asarray(losses), {})
 
 
 def _optimiser(learning_rate: float) -> optax.GradientTransformation:

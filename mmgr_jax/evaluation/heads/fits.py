@@ -17,21 +17,24 @@ from mmgr_jax.evaluation.heads.head import Head, as_prediction
 
 @dataclasses.dataclass(frozen=True)
 class Fits:
-    """What the heads of a grid predict: each cell for every region.
+    """What the heads of a grid predict: each cell for its `Grid.rows`.
 
     Attributes:
-        prediction: Of every region by every cell, [j r] in the label's unit or [j r k]
-            shares; out-of-sample only where the cell neither trained nor chose.
+        prediction: Of these n regions by each of the j cells, [n] in the label's unit
+            or [n k] shares; out-of-sample only where it neither trained nor chose.
         chosen: What validation chose in each cell, such as the strength.
         validation_losses: [j a], a choices; NaN where one was not tried. Of numbers
             on the scale that is regressed.
         heads: The heads that were asked for, by cell.
+        recall: Share of the true neighbours that were found, of protocols that look
+            for any; 1 where none was missed.
     """
 
-    prediction: Float[np.ndarray, "j r ..."]
+    prediction: tuple[Float[np.ndarray, "_ ..."], ...]
     chosen: tuple[float, ...]
     validation_losses: Float[np.ndarray, "j a"]
     heads: Mapping[int, Head]
+    recall: float = 1.0
 
     def out_of_fold(
         self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
@@ -46,10 +49,13 @@ class Fits:
             seed: See `fraction`.
         """
         cells = grid.where(fraction=fraction, seed=seed)
-        total = np.zeros(self.prediction.shape[1:])
+        shape = self.prediction[cells[0]].shape[1:]
+        total = np.zeros((grid.test.shape[1], *shape))
         for cell in cells:
-            total[grid.test[cell]] += self.prediction[cell][grid.test[cell]]
-        count = grid.test[cells].sum(axis=0).reshape(-1, *[1] * (total.ndim - 1))
+            rows = grid.rows(cell)
+            tested = grid.test[cell][rows]
+            total[rows[tested]] += self.prediction[cell][tested]
+        count = grid.test[cells].sum(axis=0).reshape(-1, *[1] * len(shape))
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
@@ -72,8 +78,9 @@ def by_group(
     ]
     places = np.argsort(np.concatenate(groups))
     chosen = [value for part in parts for value in part.chosen]
+    predictions = [rows for part in parts for rows in part.prediction]
     return Fits(
-        np.concatenate([part.prediction for part in parts])[places],
+        tuple(predictions[place] for place in places),
         tuple(chosen[place] for place in places) if chosen else (),
         np.concatenate([part.validation_losses for part in parts])[places],
         {
@@ -140,7 +147,7 @@ def fit_cells(
     Args:
         protocol: Its name.
         solve: Fits some cells, whose numbers it is given too. Returns, of each cell,
-            outputs for every region [j r k] (see `head.as_prediction`), losses on
+            outputs for its `Grid.rows` [n k] (see `head.as_prediction`), losses on
             validation [j a], what was chosen [j]; then what a `Head` holds: name ->
             weights, mean [j f] and inverse deviation [j f] of the features.
         target: What to predict.
@@ -192,7 +199,7 @@ def fit_cells(
                 )
     order = range(len(grid.cells))
     return Fits(
-        np.stack([predictions[cell] for cell in order]),
+        tuple(predictions[cell] for cell in order),
         tuple(settings[cell] for cell in order),
         np.stack([losses[cell] for cell in order]),
         heads,

@@ -12,7 +12,7 @@ import numpy as np
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
-from mmgr_jax.evaluation.heads import by_fold
+from mmgr_jax.evaluation.heads import by_fold, knn
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.settings import EvalSettings
 
@@ -84,8 +84,12 @@ class Job:
             numbers *= 5
         return float(numbers * each.get(self.protocol, 6e-6))
 
-    def fit(self) -> Fits:
-        """Fits the heads of all cells."""
+    def fit(self, neighbourhoods: knn.Neighbourhoods | None = None) -> Fits:
+        """Fits the heads of all cells.
+
+        Args:
+            neighbourhoods: What jobs with the same features have found already.
+        """
         if not isinstance(self.method, Features):
             return _by_rule(self.method or _mean, self.target, self.grid)
         if self.tuner is not None:
@@ -98,30 +102,59 @@ class Job:
             strengths=self.settings.strengths,
             keep=self.keep,
             seed=self.settings.seed,
+            neighbourhoods=neighbourhoods,
         )
 
 
 def fit_all(jobs: Sequence[Job]) -> Iterator[Fits]:
     """What comes of each job, in order.
 
+    Jobs that look for neighbours in the same features are one piece of work, so that
+    these are found once for all targets.
+
     Heads in NumPy are fitted by a process for each core, where that takes long
     enough to be worth it. Threads would not do: a step of L-BFGS is some seventy
     NumPy calls of ten microseconds each, between which the interpreter's lock
     changes hands; two threads took as long as one, and two processes half of that.
     """
-    shareable = [job for job in jobs if job.in_numpy]
-    elsewhere: Iterator[Fits] = iter(())
-    if shared := sum(job.seconds for job in shareable) > WORTH_S:
+    work = _pieces_of_work(jobs)
+    shareable = [numbers for numbers in work if jobs[numbers[0]].in_numpy]
+    elsewhere: Iterator[list[Fits]] = iter(())
+    seconds = sum(jobs[number].seconds for numbers in shareable for number in numbers)
+    if shared := seconds > WORTH_S:
         cores = min(joblib.cpu_count(), MOST_PROCESSES)
         with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
             elsewhere = cast(  # joblib returns what `return_as` says
-                Iterator[Fits],
+                Iterator[list[Fits]],
                 joblib.Parallel(return_as="generator")(
-                    joblib.delayed(Job.fit)(job) for job in shareable
+                    joblib.delayed(_fit)([jobs[number] for number in numbers])
+                    for numbers in shareable
                 ),
             )
-    for job in jobs:
-        yield next(elsewhere) if shared and job.in_numpy else job.fit()
+    ready: dict[int, Fits] = {}
+    for number in range(len(jobs)):
+        if number not in ready:  # the first of its piece of work
+            numbers = work.pop(0)
+            there = shared and jobs[number].in_numpy
+            fits = next(elsewhere) if there else _fit([jobs[n] for n in numbers])
+            ready |= dict(zip(numbers, fits, strict=True))
+        yield ready.pop(number)
+
+
+def _pieces_of_work(jobs: Sequence[Job]) -> list[list[int]]:
+    """Numbers of the jobs that belong together, by the first of each."""
+    pieces: dict[tuple[int, int], list[int]] = {}
+    for number, job in enumerate(jobs):
+        alike = job.reads and job.protocol == "knn"
+        name = (id(job.method), -1) if alike else (0, number)
+        pieces.setdefault(name, []).append(number)
+    return list(pieces.values())
+
+
+def _fit(jobs: Sequence[Job]) -> list[Fits]:
+    """A piece of work, whose jobs tell each other what they find."""
+    neighbourhoods = knn.Neighbourhoods()
+    return [job.fit(neighbourhoods) for job in jobs]
 
 
 def _mean(
@@ -144,5 +177,8 @@ def _by_rule(rule: Rule, target: Target, grid: Grid) -> Fits:
     ]
     chosen = tuple(float(choice) for _, choice in answers if choice is not None)
     losses = np.full((len(answers), 1), np.nan)
-    predictions = np.stack([prediction for prediction, _ in answers])
+    predictions = tuple(
+        prediction[grid.rows(cell)].copy()
+        for cell, (prediction, _) in enumerate(answers)
+    )
     return Fits(predictions, chosen, losses, {})

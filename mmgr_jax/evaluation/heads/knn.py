@@ -6,69 +6,163 @@ neighbours is chosen on validation.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 
 from mmgr_jax.evaluation.certainty.metrics import EPSILON
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 from mmgr_jax.evaluation.heads.head import unit_length
+from mmgr_jax.evaluation.heads.neighbours import Nearest
 
 COUNTS = (1, 2, 3, 5, 10, 20, 50)
 """Numbers of neighbours to choose from; more than all training regions are all."""
 
+NOT_KEPT = subsets.Standard(np.zeros((0, 0)), np.zeros(0), np.zeros(0))
+
 
 def fit(
-    features: Float[np.ndarray, "r f"],
+    features: Features | Float[np.ndarray, "r f"],
     target: Target,
     grid: Grid,
     *,
     counts: Sequence[int] = COUNTS,
     keep: Sequence[int] = (),
     weight: Float[np.ndarray, " f"] | None = None,
+    neighbourhoods: Neighbourhoods | None = None,
 ) -> Fits:
     """Nearest neighbours in every cell; see `protocols.fit`.
 
     The loss that chooses is the mean squared error of numbers on their scale, and the
-    cross entropy of shares and classes. Of equally near regions the first counts.
+    cross entropy of shares and classes. Of equally near regions the first counts, where
+    all are compared; see `neighbours`.
+
+    Args:
+        features: Of every region.
+        target: What to predict.
+        grid: Who trains, chooses and is predicted.
+        counts: Numbers of neighbours to choose from.
+        keep: Cells whose heads are wanted.
+        weight: Of each standardised feature; None for 1.
+        neighbourhoods: Of the same features and weight, where other targets have looked
+            for neighbours; what is new is put there.
     """
-    x = features.astype(np.float64)
     allowed = np.asarray(counts)
+    near = neighbourhoods or Neighbourhoods()
 
-    def solve(problem: Problem, _: Sequence[int]) -> tuple:
-        cells = list(problem.cells())
-        solved = [_cell(x, cell, allowed, target.is_number, weight) for cell in cells]
-        means, losses, best, standards = zip(*solved, strict=True)
-        near, mean, inverse = zip(*standards, strict=True)
-        votes = [cell.target for cell in cells]
-        settings = np.minimum(allowed[list(best)], [len(own) for own in votes])
-        weights = {"features": near, "votes": votes}
-        return means, losses, settings, weights, mean, inverse
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
+        outputs, losses, settings, kept = [], [], [], []
+        for number, cell in zip(cells, problem.cells(), strict=True):
+            asked = (cell.validation.index, grid.rows(number))
+            places = near.find(features, weight, cell.train, asked, int(allowed.max()))
+            means, loss, best = _choose(cell, places, allowed, target.is_number)
+            outputs.append(means)
+            losses.append(loss)
+            settings.append(min(allowed[best], len(cell.target)))
+            kept.append(
+                _standard(features, cell.train, weight) if number in keep else NOT_KEPT
+            )
+        unit, mean, inverse = zip(*kept, strict=True)
+        votes = [cell.target for cell in problem.cells()]
+        weights = {"features": unit, "votes": votes}
+        return outputs, losses, settings, weights, mean, inverse
 
-    return fit_cells(
-        "knn", solve, target, grid, keep=keep, bytes_a_region=24 * x.shape[1]
-    )
+    fits = fit_cells("knn", solve, target, grid, keep=keep, bytes_a_region=24)
+    return dataclasses.replace(fits, recall=near.recall)
 
 
-def _cell(
-    x: np.ndarray,
+class Neighbourhoods:
+    """Nearest training regions of cells, found once for all targets of some features.
+
+    Attributes:
+        recall: The least of all searches, see `neighbours.Nearest`.
+    """
+
+    def __init__(self) -> None:
+        """Has found nothing yet."""
+        self._found: dict[str, list[np.ndarray]] = {}
+        self.recall = 1.0
+
+    def find(
+        self,
+        features: Features | np.ndarray,
+        weight: np.ndarray | None,
+        train: subsets.Rows,
+        asked: Sequence[Int[np.ndarray, " _"]],
+        most: int,
+    ) -> list[Int[np.ndarray, "_ _"]]:
+        """Places among the training regions, the most similar first.
+
+        Args:
+            features: Of every region.
+            weight: Of each standardised feature; None for 1.
+            train: The regions to look among, without padding.
+            asked: Lists of the regions whose neighbours are asked for.
+            most: How many; all training regions where these are fewer.
+        """
+        digest = hashlib.blake2b(str(most).encode())
+        if isinstance(features, Features) and features.tested is not None:
+            digest.update(features.tested)
+        for index in (train.index, *asked):
+            digest.update(np.ascontiguousarray(index, np.int64))
+        name = digest.hexdigest()
+        if name not in self._found:
+            with threadpool_limits(1, user_api="blas"):
+                standard = _standard(features, train, weight)
+                nearest = Nearest(standard.x)
+                most = min(most, len(standard.x))
+                self._found[name] = [
+                    _places(features, index, standard, nearest, most) for index in asked
+                ]
+            self.recall = min(self.recall, nearest.recall)
+        return self._found[name]
+
+
+def _standard(
+    features: Features | np.ndarray, train: subsets.Rows, weight: np.ndarray | None
+) -> subsets.Standard:
+    """Standardised features of unit length of some training regions."""
+    table = subsets.Table(features, np.zeros(len(features), bool))
+    x = table.rows(train.index)
+    standard = subsets.standardised(x, train.present, weight)
+    return standard._replace(x=unit_length(standard.x))
+
+
+def _places(
+    features: Features | np.ndarray,
+    index: Int[np.ndarray, " m"],
+    standard: subsets.Standard,
+    nearest: Nearest,
+    most: int,
+) -> Int[np.ndarray, "m _"]:
+    """Places of the most similar training regions of some regions."""
+    table = subsets.Table(features, np.zeros(len(features), bool))
+    places = np.empty((len(index), most), np.int32)
+    for part, x in table.slices(index):
+        query = unit_length((x - standard.mean) * standard.inverse)
+        places[part] = nearest.find(query, most)
+    return places
+
+
+def _choose(
     cell: Problem,
-    counts: np.ndarray,
+    places: Sequence[Int[np.ndarray, "_ _"]],
+    counts: Int[np.ndarray, " a"],
     number: bool,
-    weight: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, int, subsets.Standard]:
-    """Means [r k] of the best count, losses [a], its index, unit features."""
-    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
-    standard = standard._replace(x=unit_length(standard.x))
-    everyone = unit_length((x - standard.mean) * standard.inverse)
-    most = np.minimum(counts, len(standard.x))
-    nearest = _nearest(everyone, standard.x, int(most.max()))
-    means = np.cumsum(cell.target[nearest], axis=1)[:, most - 1] / most[:, None]
-    predicted = means[cell.validation.index]  # [m a k]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Means [n k] of the best count for those predicted, losses [a], its index."""
+    most = np.minimum(counts, len(cell.target))
+    of_validation, of_predicted = places
+    sums = np.cumsum(cell.target[of_validation], axis=1)
+    predicted = sums[:, most - 1] / most[:, None]  # [m a k]
     truth = cell.truth[:, None]
     if number:
         losses = np.mean(np.sum((predicted - truth) ** 2, axis=2), axis=0)
@@ -76,28 +170,6 @@ def _cell(
         log_shares = np.log(np.maximum(predicted, EPSILON))
         losses = -np.mean(np.sum(truth * log_shares, axis=2), axis=0)
     best = int(np.argmin(losses))
-    return means[:, best], losses, best, standard
-
-
-def _nearest(
-    everyone: Float[np.ndarray, "r f"], among: Float[np.ndarray, "n f"], most: int
-) -> np.ndarray:
-    """Rows of the most similar by product, the most similar first, [r most].
-
-    Similarity in the upper half of an integer and the row, counted down, in the lower
-    make keys that sort by both.
-    """
-    count = len(among)
-    backwards = np.arange(count - 1, -1, -1)
-    nearest = np.empty((len(everyone), most), np.int64)
-    step = max(subsets.CHUNK_BYTES // (24 * count), 1)
-    for start in range(0, len(everyone), step):
-        similarity = (everyone[start : start + step] @ among.T).astype(np.float32)
-        bits = (similarity + np.float32(0)).view(np.int32)  # -0 becomes 0
-        ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # of negative numbers too
-        keys = (ordered.astype(np.int64) << 32) | backwards
-        if most < count:
-            keys = np.partition(keys, count - most, axis=1)[:, count - most :]
-        keys = np.sort(keys, axis=1)[:, ::-1]
-        nearest[start : start + step] = count - 1 - (keys & 0xFFFFFFFF)
-    return nearest
+    # Summed as above: the same mean to the last digit.
+    sums = np.cumsum(cell.target[of_predicted[:, : most[best]]], axis=1)
+    return sums[:, -1] / most[best], losses, best

@@ -156,6 +156,11 @@ def minimise(
     return best, steps
 
 
+def some(values: Float[np.ndarray, "j ..."], rows: Int[np.ndarray, " p"]) -> np.ndarray:
+    """Those of some problems, in order; of all of them no copy."""
+    return values if len(rows) == len(values) else values[rows]
+
+
 def _gradient(losses: Losses, point: _Point, scale: np.ndarray) -> np.ndarray:
     """By the scaled weights, [p d]."""
     gradient = losses.gradient(point.at, point.weights) * scale

@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
-from mmgr_jax.evaluation.heads import ridge, softmax
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import ridge, softmax, subsets
 from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
 
 def fit(
-    features: Float[np.ndarray, "r f"],
+    features: Features | Float[np.ndarray, "r f"],
     target: Target,
     grid: Grid,
     *,
@@ -34,22 +35,47 @@ def fit(
     refit: bool = False,
 ) -> Fits:
     """A ridge or softmax regression in every cell; see `protocols.fit`."""
-    x = features.astype(np.float64)
-    length = x.shape[1]
     tried = np.asarray(strengths, np.float64)
     solver = ridge if target.is_number else softmax
+    length = (
+        features.shape[1] if isinstance(features, np.ndarray) else features.num_features
+    )
 
-    def solve(problem: Problem, _: Sequence[int]) -> tuple:
+    def solve(problem: Problem, cells: Sequence[int]) -> tuple:
+        often = (grid.train | grid.validation)[list(cells)].any(axis=0)
+        table = subsets.Table(features, often)
         # More threads wait for one another longer than they work, beside others above
         # all: cells and methods are what is shared out.
         with threadpool_limits(1, user_api="blas"):
-            kernel, bias, losses, best = solver.solve(x, problem, tried, weight, refit)
-        outputs = np.einsum("rf,jkf->jrk", x, kernel, optimize=True) + bias[:, None]
+            kernel, bias, losses, best = solver.solve(
+                table, problem, tried, weight, refit
+            )
+
+            outputs = [
+                _predicted(table, grid.rows(cell), kernel[place], bias[place])
+                for place, cell in enumerate(cells)
+            ]
         weights = {"kernel": kernel.swapaxes(1, 2), "bias": bias}
         # The kernel is one for features as they are.
         mean, inverse = np.zeros((len(best), length)), np.ones((len(best), length))
         return outputs, losses, tried[best], weights, mean, inverse
 
+    axes = min(length, softmax.MOST_AXES)
     return fit_cells(
-        "linear", solve, target, grid, keep=keep, bytes_a_region=24 * length
+        "linear",
+        solve,
+        target,
+        grid,
+        keep=keep,
+        bytes_a_region=24 * (1 if target.is_number else axes),
     )
+
+
+def _predicted(
+    table: subsets.Table, rows: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+    """Outputs [n k] of some regions."""
+    outputs = np.empty((len(rows), len(bias)))
+    for part, x in table.slices(rows):
+        outputs[part] = x @ kernel.T + bias
+    return outputs

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets, two_layers
 from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
@@ -31,7 +32,7 @@ PATIENCE = 30
 
 
 def fit(
-    features: Float[np.ndarray, "r f"],
+    features: Features | Float[np.ndarray, "r f"],
     target: Target,
     grid: Grid,
     *,
@@ -45,8 +46,9 @@ def fit(
     What is chosen is the step. The initial weights hang on `seed` and on the seed of
     the cell, so that a spread over seeds has both sources.
     """
-    given = jnp.asarray(features, jnp.float32)
-    factor = np.ones(features.shape[1]) if weight is None else weight
+    given = two_layers.whole(features)
+    length = given.shape[1]
+    factor = np.ones(length) if weight is None else weight
     factor = jnp.asarray(factor, jnp.float32)
 
     def solve(problem: Problem, cells: Sequence[int]) -> tuple:
@@ -54,10 +56,10 @@ def fit(
         solved = _solve(
             given, factor, subsets.single(problem), keys, target.is_number, hidden
         )
-        outputs, loss, step, weights, standard = jax.tree.map(np.asarray, solved)
+        every, loss, step, weights, standard = jax.tree.map(np.asarray, solved)
+        outputs = two_layers.predicted(every, grid, cells)
         return outputs, loss[:, None], step, weights, standard.mean, standard.inverse
 
-    length = features.shape[1]
     return fit_cells(
         "mlp",
         solve,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import by_parts, knn, linear, mlp, released
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.settings import EvalSettings
@@ -36,7 +37,7 @@ cells of the others have no parts, see `Grid.by_parts`."""
 
 def fit(
     protocol: str,
-    features: Float[np.ndarray, "r f"],
+    features: Features | Float[np.ndarray, "r f"],
     target: Target,
     grid: Grid,
     *,
@@ -44,6 +45,7 @@ def fit(
     keep: Sequence[int] = (),
     weight: Float[np.ndarray, " f"] | None = None,
     seed: int = 0,
+    neighbourhoods: knn.Neighbourhoods | None = None,
 ) -> Fits:
     """Heads of all cells by one protocol.
 
@@ -58,6 +60,7 @@ def fit(
         weight: Factor of each standardised feature, see `groups.Features.weights`;
             None for 1. `released` does not standardise and has none.
         seed: Of initial weights and of the order of regions, for `mlp` and `released`.
+        neighbourhoods: What others have found in these features, for `knn`.
 
     Raises:
         InputError: If the protocol does not know this kind of label.
@@ -66,7 +69,7 @@ def fit(
         "linear": {"strengths": strengths, "weight": weight, "refit": True},
         "mlp": {"seed": seed, "weight": weight},
         "released": {"seed": seed},
-        "knn": {"weight": weight},
+        "knn": {"weight": weight, "neighbourhoods": neighbourhoods},
     }
     given = options[protocol]
     if grid.parts is None:
@@ -75,6 +78,7 @@ def fit(
     # All labels of such a cell teach anyway.
     weighted = partial(PROTOCOLS[protocol], features, target, weight=weight)
     if protocol == "knn":
+        # Few labels are others for each target: nothing to find twice.
         return by_parts.fit(
             lambda grid, counts, keep: weighted(grid, counts=counts, keep=keep),
             knn.COUNTS, grid, keep=keep,

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets, two_layers
 from mmgr_jax.evaluation.heads.fits import Fits, Problem, fit_cells
 
@@ -35,7 +36,7 @@ BATCH = 48
 
 
 def fit(
-    features: Float[np.ndarray, "r f"],
+    features: Features | Float[np.ndarray, "r f"],
     target: Target,
     grid: Grid,
     *,
@@ -53,15 +54,16 @@ def fit(
             f"config.eval.protocols names 'released', which predicts numbers, but a "
             f"label is of kind {target.label.kind!r}. Leave one of them out."
         )
-    given = jnp.asarray(features, jnp.float32)
-    length = features.shape[1]
+    given = two_layers.whole(features)
+    length = given.shape[1]
 
     def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         keys = two_layers.keys(seed, grid, cells)
         solved = _solve(given, subsets.single(problem), keys, hidden)
-        outputs, loss, weights = jax.tree.map(np.asarray, solved)
+        every, loss, weights = jax.tree.map(np.asarray, solved)
         steps = np.full(len(cells), EPOCHS)
         mean, inverse = np.zeros((len(cells), length)), np.ones((len(cells), length))
+        outputs = two_layers.predicted(every, grid, cells)
         return outputs, loss[:, None], steps, weights, mean, inverse
 
     return fit_cells(

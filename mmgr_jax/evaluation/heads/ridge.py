@@ -7,16 +7,20 @@ the sum of the squared errors, as scikit-learn does, and the intercept is free.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from scipy import linalg
 
-from mmgr_jax.evaluation.heads import subsets
+from mmgr_jax.evaluation.heads import moments, subsets
 from mmgr_jax.evaluation.heads.fits import Problem
 
 
 def solve(
-    x: Float[np.ndarray, "r f"],
+    table: subsets.Table,
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
@@ -25,7 +29,7 @@ def solve(
     """The ridge regressions of all cells, each with its best strength.
 
     Args:
-        x: Features of all regions.
+        table: Features of all regions.
         problem: The cells.
         strengths: L2 strengths, above 0.
         weight: Of each standardised feature; None for 1.
@@ -36,51 +40,104 @@ def solve(
         the validation part [j a], of lines that learnt from the training part alone;
         the index of the strength that was chosen [j].
     """
-    solved = [_cell(x, cell, strengths, weight, refit) for cell in problem.cells()]
-    return tuple(np.stack(part) for part in zip(*solved, strict=True))
-
-
-def _cell(
-    x: np.ndarray,
-    cell: Problem,
-    strengths: np.ndarray,
-    weight: np.ndarray | None,
-    refit: bool,
-) -> tuple[np.ndarray, ...]:
-    kernel, bias = _lines(x, cell, strengths, weight)
-    error = x[cell.validation.index] @ kernel.T + bias - cell.truth
-    losses = np.mean(error**2, axis=0)
-    best = np.asarray(np.argmin(losses))
+    cells = list(problem.cells())
+    every = [strengths] * len(cells)
+    lines = _lines(table, cells, every, weight)
+    losses = [
+        _losses(table, cell, *line) for cell, line in zip(cells, lines, strict=True)
+    ]
+    best = np.argmin(losses, axis=1)
     if refit:
-        kernel, bias = _lines(x, cell.together(), strengths[[best]], weight)
-        return kernel, bias, losses, best
-    return kernel[best, None], bias[best, None], losses, best
+        together = [cell.together() for cell in cells]
+        chosen = [strengths[[index]] for index in best]
+        lines = _lines(table, together, chosen, weight)
+    else:
+        lines = [
+            (kernel[index, None], bias[index, None])
+            for (kernel, bias), index in zip(lines, best, strict=True)
+        ]
+    kernel, bias = zip(*lines, strict=True)
+    return np.stack(kernel), np.stack(bias), np.stack(losses), best
+
+
+def _losses(
+    table: subsets.Table, cell: Problem, kernel: np.ndarray, bias: np.ndarray
+) -> np.ndarray:
+    """Mean squared errors [a] on the validation part."""
+    total = np.zeros(len(bias))
+    for part, x in table.slices(cell.validation.index):
+        total += np.sum((x @ kernel.T + bias - cell.truth[part]) ** 2, axis=0)
+    return total / len(cell.truth)
 
 
 def _lines(
-    x: np.ndarray, cell: Problem, strengths: np.ndarray, weight: np.ndarray | None
+    table: subsets.Table,
+    cells: Sequence[Problem],
+    strengths: Sequence[np.ndarray],
+    weight: np.ndarray | None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernel [a f] and bias [a] of each strength, of the training part of each cell.
+
+    What has more regions than features is solved by sums over these.
+    """
+    tall = [len(cell.target) >= table.num_features for cell in cells]
+    of_tall = iter(
+        _tall(table, _chosen(cells, tall), _chosen(strengths, tall), weight)
+        if any(tall)
+        else ()
+    )
+    return [
+        next(of_tall) if is_tall else _wide(table, cell, own, weight)
+        for cell, own, is_tall in zip(cells, strengths, tall, strict=True)
+    ]
+
+
+def _chosen(items: Sequence[Any], chosen: Sequence[bool]) -> list[Any]:
+    return list(itertools.compress(items, chosen))
+
+
+def _wide(
+    table: subsets.Table,
+    cell: Problem,
+    strengths: np.ndarray,
+    weight: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [a f] and bias [a] of each strength, of the training part."""
     target = cell.target[:, 0]
-    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
+    x = table.rows(cell.train.index)
+    standard = subsets.standardised(x, cell.train.present, weight)
     mean = target.mean()
-    coefficients = _coefficients(standard.x, target - mean, strengths)  # [a f]
-    kernel = coefficients * standard.inverse
+    x = standard.x
+    solutions = _solved(x @ x.T, target - mean, strengths)
+    kernel = solutions @ x * standard.inverse
     return kernel, mean - kernel @ standard.mean
 
 
-def _coefficients(
-    x: np.ndarray, residual: np.ndarray, strengths: np.ndarray
-) -> np.ndarray:
-    """Coefficients [a f] on standardised features x [n f]."""
-    wide = x.shape[1] > x.shape[0]
-    gram = x @ x.T if wide else x.T @ x
-    right = residual if wide else x.T @ residual
+def _tall(
+    table: subsets.Table,
+    cells: Sequence[Problem],
+    strengths: Sequence[np.ndarray],
+    weight: np.ndarray | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    members = moments.members(table, [cell.train.index for cell in cells])
+    target = np.zeros(members.shape[::-1])
+    for column, cell in zip(target.T, cells, strict=True):
+        column[cell.train.index] = cell.target[:, 0] - cell.target.mean()
+    sums = moments.Sums(table, members)
+    products = sums.products(target)
+    for number, (cell, own) in enumerate(zip(cells, strengths, strict=True)):
+        part = sums.of(number)
+        inverse = part.inverse(weight)
+        gram = part.scatter * inverse * inverse[:, None]
+        kernel = _solved(gram, products[:, number] * inverse, own) * inverse
+        yield kernel, cell.target.mean() - kernel @ part.mean
+
+
+def _solved(gram: np.ndarray, right: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    """Solutions [a m] of (gram + strength) w = right."""
     diagonal = np.eye(len(gram))
-    solutions = np.stack(
+    return np.stack(
         [
             linalg.cho_solve(linalg.cho_factor(gram + strength * diagonal), right)
             for strength in strengths
         ]
     )
-    return solutions @ x if wide else solutions

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scipy import special
 
 from mmgr_jax.evaluation.certainty import metrics
-from mmgr_jax.evaluation.heads import lbfgs, subsets
+from mmgr_jax.evaluation.heads import lbfgs, moments, subsets
 from mmgr_jax.evaluation.heads.fits import Problem
 
 RANK_TOLERANCE = 1e-10
@@ -46,6 +46,9 @@ ROUGH, EXACT = 1e-2, 1e-9
 """A fit ends when another step promises to lower the loss, summed over the regions, by
 less than half of this. First roughly; to the end where the strength may win."""
 
+MANY = 1280
+"""Of more regions than these the sum may miss as much more."""
+
 ROUGHNESS = 0.01
 """How far a rough validation loss may be off, as a part of it."""
 
@@ -57,7 +60,7 @@ its optimum is minus infinity."""
 
 
 def solve(
-    x: Float[np.ndarray, "r f"],
+    table: subsets.Table,
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
@@ -69,7 +72,7 @@ def solve(
     rough where a strength could not win, NaN where `PATIENCE` left it out.
     """
     cells = list(problem.cells())
-    rotated = [_rotated(x, cell, weight) for cell in cells]
+    rotated = _rotated(table, cells, weight)
     z, chosen_z = (_stacked(part) for part in list(zip(*rotated, strict=True))[:2])
     target = _stacked([cell.target.T for cell in cells])
     truth = _stacked([cell.truth.T for cell in cells])
@@ -84,7 +87,8 @@ def solve(
     kernel, bias = _restored(weights, rotated)
     if refit:
         cells = [cell.together() for cell in cells]
-        rotated = [_rotated(x, cell, weight) for cell in cells]
+        del z, chosen_z
+        rotated = _rotated(table, cells, weight, chooses=False)
         z = _stacked([cell.train for cell in rotated])
         target = _stacked([cell.target.T for cell in cells])
         seen = np.sum(target, axis=2) > 0
@@ -103,13 +107,15 @@ class _Rotated(NamedTuple):
         train: Coordinates [q n], the first 1.
         chooses: Those of the validation part [q m].
         axes: [f q - 1].
-        standard: Of the training part.
+        mean: Of the training part's features, [f].
+        inverse: Of their deviations, [f]; see `subsets.Standard`.
     """
 
     train: np.ndarray
     chooses: np.ndarray
     axes: np.ndarray
-    standard: subsets.Standard
+    mean: np.ndarray
+    inverse: np.ndarray
 
 
 def _restored(
@@ -117,46 +123,79 @@ def _restored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel [j k f] and bias [j k] on features as they are."""
     kernel, bias = [], []
-    for own, (_, _, axes, standard) in zip(weights, rotated, strict=True):
-        kernel.append(own[:, 1 : 1 + axes.shape[1]] @ axes.T * standard.inverse)
-        bias.append(own[:, 0] - kernel[-1] @ standard.mean)
+    for own, (_, _, axes, mean, inverse) in zip(weights, rotated, strict=True):
+        kernel.append(own[:, 1 : 1 + axes.shape[1]] @ axes.T * inverse)
+        bias.append(own[:, 0] - kernel[-1] @ mean)
     return np.stack(kernel), np.stack(bias)
 
 
 def _carry(kernel: np.ndarray, rotated: Sequence[_Rotated], start: np.ndarray) -> None:
     """Puts kernels [j k f] into weights [j k q] along other axes, as a beginning."""
-    for own, weights, (_, _, axes, standard) in zip(
+    for own, weights, (_, _, axes, _, inverse) in zip(
         kernel, start, rotated, strict=True
     ):
-        inverse = standard.inverse
         scaled = own / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
         weights[:, 1 : 1 + axes.shape[1]] = scaled @ axes
 
 
-def _rotated(x: np.ndarray, cell: Problem, weight: np.ndarray | None) -> _Rotated:
-    """One cell along its principal axes."""
-    standard = subsets.standardised(x[cell.train.index], cell.train.present, weight)
-    axes = _principal_axes(standard.x)
-    chosen = (x[cell.validation.index] - standard.mean) * standard.inverse
-    z, chosen_z = (
-        np.concatenate([np.ones((1, len(part))), axes.T @ part.T])
-        for part in (standard.x, chosen)
-    )
-    return _Rotated(z, chosen_z, axes, standard)
+def _rotated(
+    table: subsets.Table,
+    cells: Sequence[Problem],
+    weight: np.ndarray | None,
+    *,
+    chooses: bool = True,
+) -> list[_Rotated]:
+    """The cells along their principal axes; their validation parts where wanted."""
+    sums = None
+    if any(len(cell.target) >= table.num_features for cell in cells):
+        members = moments.members(table, [cell.train.index for cell in cells])
+        sums = moments.Sums(table, members)
+    rotated = []
+    for number, cell in enumerate(cells):
+        if sums is not None and len(cell.target) >= table.num_features:
+            part = sums.of(number)
+            mean, inverse = part.mean, part.inverse(weight)
+            _, axes = _largest(part.scatter * inverse * inverse[:, None])
+        else:
+            x = table.rows(cell.train.index)
+            x, mean, inverse = subsets.standardised(x, cell.train.present, weight)
+            energy, vectors = _largest(x @ x.T)
+            axes = x.T @ (vectors / np.sqrt(energy))
+        both = (
+            cell.train.index,
+            cell.validation.index if chooses else np.zeros(0, int),
+        )
+        z, chosen_z = (_along(table, index, axes, mean, inverse) for index in both)
+        rotated.append(_Rotated(z, chosen_z, axes, mean, inverse))
+    return rotated
 
 
-def _principal_axes(x: np.ndarray) -> np.ndarray:
-    """Directions [f q] along which x [n f] varies, by the smaller Gram matrix."""
-    wide = x.shape[1] > x.shape[0]
-    energy, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+def _along(
+    table: subsets.Table,
+    index: np.ndarray,
+    axes: np.ndarray,
+    mean: np.ndarray,
+    inverse: np.ndarray,
+) -> np.ndarray:
+    """Coordinates [q n] of some regions along axes, the first 1."""
+    z = np.ones((1 + axes.shape[1], len(index)))
+    for part, x in table.slices(index):
+        z[1:, part] = axes.T @ ((x - mean) * inverse).T
+    return z
+
+
+def _largest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues [q], with their vectors [m q]."""
+    energy, vectors = np.linalg.eigh(gram)
     kept = energy > RANK_TOLERANCE * max(energy.max(), 1.0)
     kept[: max(len(kept) - MOST_AXES, 0)] = False  # ascending
-    energy, vectors = energy[kept], vectors[:, kept]
-    return x.T @ (vectors / np.sqrt(energy)) if wide else vectors
+    return energy[kept], vectors[:, kept]
 
 
 def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Coordinates of all cells [j q n], 0 where a cell has fewer axes or regions."""
+    if len(parts) == 1:
+        return parts[0][None]
     sizes = np.max([part.shape for part in parts], axis=0)
     stacked = np.zeros((len(parts), *sizes))
     for index, part in enumerate(parts):
@@ -183,7 +222,11 @@ def _best_of_path(
             if not len(wanted):
                 break
             weights[wanted] = _fit(
-                z[wanted], target[wanted], strengths[index], weights[wanted], promise
+                lbfgs.some(z, wanted),
+                lbfgs.some(target, wanted),
+                strengths[index],
+                weights[wanted],
+                promise,
             )
             losses[wanted, index] = loss = validate(weights[wanted], wanted)
             if promise == ROUGH:
@@ -227,8 +270,13 @@ def _fit(
     squares = (z * z).swapaxes(1, 2)
     floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
     curvature = np.maximum((shares * (1 - shares)) @ squares, floor) + penalty
+    most = float(losses.mass.sum(axis=(1, 2)).max())
     fitted, _ = lbfgs.minimise(
-        losses, weights, 1 / np.sqrt(curvature), least=promise, max_steps=MAX_STEPS
+        losses,
+        weights,
+        1 / np.sqrt(curvature),
+        least=promise * max(most / MANY, 1.0),
+        max_steps=MAX_STEPS,
     )
     return fitted
 
@@ -251,7 +299,10 @@ class _Losses:
 
     def of(self, rows: np.ndarray) -> _Losses:
         penalty = self.penalty if self.penalty.ndim == 1 else self.penalty[rows]
-        return _Losses(self.z[rows], self.target[rows], self.mass[rows], penalty)
+        z, target, mass = (
+            lbfgs.some(part, rows) for part in (self.z, self.target, self.mass)
+        )
+        return _Losses(z, target, mass, penalty)
 
     def predict(self, weights: np.ndarray) -> np.ndarray:
         return weights @ self.z

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmgr_jax.evaluation.certainty import checks
+from mmgr_jax.evaluation.features.groups import Features
 
 T = TypeVar("T")
 
@@ -19,6 +20,9 @@ cost more compilations than it saves arithmetic."""
 
 CHUNK_BYTES = 256 * 2**20
 """About how much of the features is copied at a time."""
+
+SLICE_BYTES = 32 * 2**20
+"""About how much of them is read at a time where all regions take a turn."""
 
 
 class Rows(NamedTuple):
@@ -49,6 +53,52 @@ class Rows(NamedTuple):
     def _or_zero(self, taken: np.ndarray) -> np.ndarray:
         shape = self.present.shape + (1,) * (taken.ndim - self.present.ndim)
         return np.where(self.present.reshape(shape) > 0, taken, 0.0)
+
+
+class Table:
+    """Features in float64, read as they are asked for.
+
+    Attributes:
+        num_features: Columns.
+    """
+
+    def __init__(
+        self, features: Features | np.ndarray, often: Bool[np.ndarray, " r"]
+    ) -> None:
+        """Keeps in memory what is read often, where that is little.
+
+        Args:
+            features: Of every region.
+            often: Regions that are asked for several times.
+        """
+        if isinstance(features, np.ndarray):
+            features = Features.of("", features)
+        self._features, self.num_features = features, features.num_features
+        self._place, self._held = np.full(len(features), -1, np.int32), None
+        index = np.flatnonzero(often)
+        if 8 * len(index) * self.num_features <= CHUNK_BYTES:
+            self._held = features.rows(index).astype(np.float64)
+            self._place[index] = np.arange(len(index))
+
+    def __len__(self) -> int:
+        """Regions."""
+        return len(self._features)
+
+    def rows(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n f"]:
+        """Features of some regions."""
+        place = self._place[index]
+        if self._held is not None and (place >= 0).all():
+            return self._held[place]
+        return self._features.rows(index).astype(np.float64)
+
+    def slices(
+        self, index: Int[np.ndarray, " n"]
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "_ f"]]]:
+        """Features of some regions, a part of these at a time, and which part."""
+        step = max(SLICE_BYTES // (8 * max(self.num_features, 1)), 1)
+        for start in range(0, len(index), step):
+            part = slice(start, min(start + step, len(index)))
+            yield part, self.rows(index[part])
 
 
 class Standard(NamedTuple):
@@ -131,7 +181,17 @@ def standardised(
     mean = present @ x / count
     x = (x - mean) * present[:, None]
     deviation = xp.sqrt(xp.sum(x * x, axis=0) / count)
+    inverse = inverse_deviation(mean, deviation, weight)
+    return Standard(x * inverse, mean, inverse)
+
+
+def inverse_deviation(
+    mean: Float[Any, " f"],
+    deviation: Float[Any, " f"],
+    weight: Float[Any, " f"] | None = None,
+) -> Float[Any, " f"]:
+    """Weight over deviation, of NumPy or JAX; 0 for features that are constant."""
+    xp = mean.__array_namespace__()
     varies = deviation > checks.CONSTANT * xp.abs(mean)
     inverse = xp.where(varies, 1.0 / xp.where(varies, deviation, 1.0), 0.0)
-    inverse = inverse if weight is None else inverse * weight
-    return Standard(x * inverse, mean, inverse)
+    return inverse if weight is None else inverse * weight

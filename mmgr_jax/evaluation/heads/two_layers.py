@@ -11,12 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mmgr_jax.evaluation.design.grid import Grid
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.typing import Key
 
 HIDDEN = 1024
 """Width between the layers, of Bai et al. (2023)."""
 
 Weights = dict[str, Array]
+
+
+def whole(features: Features | np.ndarray) -> Float[Array, "r f"]:
+    """Features of every region on the device: these heads see them all at each step."""
+    values = features.values if isinstance(features, Features) else features
+    return jnp.asarray(values, jnp.float32)
 
 
 def init(key: Key, length: int, outputs: int, hidden: int = HIDDEN) -> Weights:
@@ -39,6 +46,13 @@ def apply(weights: Weights, x: Float[Array, "n f"]) -> Float[Array, "n k"]:
     """Linear, ReLU, linear."""
     hidden = jax.nn.relu(x @ weights["kernel1"] + weights["bias1"])
     return hidden @ weights["kernel2"] + weights["bias2"]
+
+
+def predicted(
+    outputs: Float[np.ndarray, "j r k"], grid: Grid, cells: Sequence[int]
+) -> list[Float[np.ndarray, "_ k"]]:
+    """Of outputs for every region those that each of some cells is asked for."""
+    return [outputs[place][grid.rows(cell)] for place, cell in enumerate(cells)]
 
 
 def keys(seed: int, grid: Grid, cells: Sequence[int]) -> Array:

@@ -25,6 +25,7 @@ from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.evaluation.heads.jobs import Job, Method, Tuner, fit_all
@@ -193,14 +194,16 @@ def _job(
     cells: grid.Grid,
 ) -> Job:
     tuner = tuners.get(method) if protocol == "finetune" else None
-    return Job(protocol, methods[method], target, cells, settings, tuner=tuner)
+    return Job(
+        protocol, methods[method], target, cells.predicting(), settings, tuner=tuner
+    )
 
 
 def _with_whole(job: Job, split: Split, *, kept: bool) -> list[Job]:
     """The heads of all folds; then, where they are kept, one for other regions."""
     jobs = [job]
     if kept:
-        whole = grid.whole(split, job.target.known)
+        whole = grid.whole(split, job.target.known).predicting()
         jobs = [
             dataclasses.replace(job, keep=job.grid.full),
             dataclasses.replace(job, grid=whole, keep=(0,)),
@@ -352,13 +355,17 @@ def _check_methods(methods: Mapping[str, Method], num_regions: int) -> None:
     for method, features in methods.items():
         if not isinstance(features, Features):
             continue
-        values = features.values
-        if values.ndim != 2 or len(values) != num_regions:
+        if len(features) != num_regions:
             raise InputError(
-                f"features of {method!r} have shape {values.shape}; expected one row "
-                f"for each of the {num_regions} regions"
+                f"features of {method!r} are of {len(features)} regions; expected one "
+                f"row for each of the {num_regions} regions"
             )
-        rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        table = subsets.Table(features, np.zeros(num_regions, bool))
+        broken = [
+            part.start + np.flatnonzero(~np.isfinite(values).all(axis=1))
+            for part, values in table.slices(np.arange(num_regions))
+        ]
+        rows = np.concatenate(broken)
         if len(rows):
             raise InputError(
                 f"features of {method!r} are not finite for {len(rows)} of "

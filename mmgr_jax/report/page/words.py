@@ -47,6 +47,7 @@ SPLITS = {
     "city": "one city left out: heads are trained on all the others",
 }
 HEALTH = {
+    "num_regions": "regions looked at",
     "effective_rank": "effective rank (directions that are used)",
     "constant_share": "share of the features that say nothing",
     "uniformity": "uniformity (0 is collapsed, lower is better spread)",
