@@ -332,7 +332,7 @@ def _baselines(
         words[name] = baseline.sentence
         if name == "neighbour average":
             assert city.centre_m is not None  # it needs places, see above
-            methods[name] = functools.partial(_neighbour_average, city.centre_m)
+            methods[name] = functools.partial(neighbour_average, city.centre_m)
         elif not (baseline.features or baseline.parts):
             methods[name] = None
         elif baseline.needs == "place":
@@ -343,7 +343,7 @@ def _baselines(
     return methods, words
 
 
-def _neighbour_average(
+def neighbour_average(
     centre_m: np.ndarray, values: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """The count chosen on validation; its labels are then averaged too, as heads do."""

@@ -27,6 +27,7 @@ The layout, version `SCHEMA` (null: not defined, never 0 and never left out):
                     spread    {metric: deviation}    over the folds
                     folds     [{metric: value}]
                     chosen    [a fold's choice by validation]
+                    recall    share of the true neighbours that were found
                     moran     {statistic, expected, p_value, ...} or null}}}}
       optimism_gap {protocol: {method: {metric: how much better random looks}}}
       differences [{method, reference, metrics {metric: [estimate, low, high]},
@@ -202,6 +203,7 @@ def _result(result: Result) -> dict[str, Any]:
         "spread": finite({name: result.spread(name) for name in result.metrics}),
         "folds": [finite(fold) for fold in result.fold_metrics],
         "chosen": list(result.chosen),
+        "recall": result.recall,
         "moran": result.moran and finite(dataclasses.asdict(result.moran)),
     }
 

@@ -115,6 +115,26 @@ def test_permutations_have_the_moments_of_theory(grid):
     variance -= 1 / (n - 1) ** 2
     assert drawn.mean() == pytest.approx(-1 / 48, abs=4 * np.sqrt(variance / 20000))
     assert drawn.var() == pytest.approx(variance, rel=0.05)
+    # The same in closed form, on the scale of the sum.
+    closed = autocorrelation._deviation_over_permutations(z, weights)
+    scale = s0 * (z**2).sum() / n
+    assert closed / scale == pytest.approx(np.sqrt(variance), rel=1e-9)
+
+
+def test_the_closed_form_is_that_of_permutations_of_vectors_too(grid, monkeypatch):
+    rng = np.random.default_rng(5)
+    weights = _queen(grid)  # not symmetric, as regions at the edge have fewer
+    z = rng.normal(size=(49, 3)) * (1, 2, 5)
+    z -= z.mean(axis=0)
+    drawn = autocorrelation._permuted(z, weights, 20000)
+    closed = autocorrelation._deviation_over_permutations(z, weights)
+    assert closed == pytest.approx(drawn.std(), rel=0.03)
+    smooth = z + np.repeat(np.linspace(0, 2, 7), 7)[:, None]
+    permuted = autocorrelation.moran(smooth, weights, num_permutations=9999)
+    monkeypatch.setattr(autocorrelation, "MANY", 10)
+    exact = autocorrelation.moran(smooth, weights)
+    assert exact.num_permutations == 0 and exact.statistic == permuted.statistic
+    assert exact.p_value == pytest.approx(permuted.p_value, rel=0.35, abs=3e-3)
 
 
 def test_noise_is_not_significant_and_smooth_errors_are(grid):

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation.certainty import distances
+from mmgr_jax.evaluation.certainty import checks, distances
 from mmgr_jax.evaluation.features import health, retrieval
 
 
@@ -147,3 +147,16 @@ def test_spaces_that_cannot_be_compared_are_named(vectors):
         retrieval.ranks(vectors, bad)
     with pytest.raises(InputError, match="of 1 regions"):
         health.effective_rank(vectors[:1])
+
+
+def test_a_sample_of_many_asks_among_all(monkeypatch):
+    """The drawn queries keep the places that they have when everybody asks."""
+    rng = np.random.default_rng(4)
+    z_poi = rng.normal(size=(300, 8))
+    z_image = z_poi + rng.normal(size=z_poi.shape)
+    places = retrieval.ranks(z_image, z_poi)
+    monkeypatch.setattr(retrieval, "MOST_QUERIES", 50)
+    drawn = checks.drawn(300, 50)
+    np.testing.assert_array_equal(retrieval.ranks(z_image, z_poi), places[drawn])
+    told = retrieval.retrieve(z_image, z_poi)
+    assert (told.num_regions, told.num_queries) == (300, 50)

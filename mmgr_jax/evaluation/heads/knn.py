@@ -110,9 +110,9 @@ class Neighbourhoods:
         """
         digest = hashlib.blake2b(str(most).encode())
         if isinstance(features, Features) and features.tested is not None:
-            digest.update(features.tested)
+            digest.update(features.tested.tobytes())
         for index in (train.index, *asked):
-            digest.update(np.ascontiguousarray(index, np.int64))
+            digest.update(index.astype(np.int64).tobytes())
         name = digest.hexdigest()
         if name not in self._found:
             with threadpool_limits(1, user_api="blas"):

@@ -42,7 +42,8 @@ def fit(
     )
 
     def solve(problem: Problem, cells: Sequence[int]) -> tuple:
-        often = (grid.train | grid.validation)[list(cells)].any(axis=0)
+        often = np.any((grid.train | grid.validation)[list(cells)], axis=0)
+        assert isinstance(often, np.ndarray)
         table = subsets.Table(features, often)
         # More threads wait for one another longer than they work, beside others above
         # all: cells and methods are what is shared out.

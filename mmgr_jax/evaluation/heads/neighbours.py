@@ -43,7 +43,7 @@ class Nearest:
 
     Attributes:
         recall: Share of the true neighbours that an index found, of the queries that
-            were checked; 1 where all vectors are compared.
+            were checked, the least of all searches; 1 where all vectors are compared.
     """
 
     def __init__(self, among: Float[np.ndarray, "n f"]) -> None:
@@ -76,7 +76,7 @@ class Nearest:
             np.isin(theirs, ours).mean()
             for theirs, ours in zip(true, rows[checked], strict=True)
         ]
-        self.recall = float(np.mean(hits)) if hits else 1.0
+        self.recall = min(self.recall, float(np.mean(hits)) if hits else 1.0)
         short = np.flatnonzero((rows < 0).any(axis=1))  # its cells held too few
         rows[short] = _exact(queries[short], self._among, most)
         return rows
@@ -95,9 +95,10 @@ def _index(among: Float[np.ndarray, "n f"]) -> Any:
     index = faiss.index_factory(length, recipe, faiss.METRIC_INNER_PRODUCT)
     file = faiss.extract_index_ivf(index)
     file.cp.max_points_per_centroid = LEARN_FROM
+    file.cp.min_points_per_centroid = 1  # fewer than it likes: no word about it
     file.nprobe = LOOKED_AT
-    if length > LONGEST:
-        faiss.downcast_index(index).k_factor = AGAIN
+    if isinstance(index, faiss.IndexRefine):
+        index.k_factor = AGAIN
     index.train(among)
     index.add(among)
     return index

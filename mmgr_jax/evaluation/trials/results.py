@@ -37,6 +37,8 @@ class Result:
         num_blocks: Spatial blocks that were resampled.
         level: Of the intervals.
         moran: Autocorrelation of the residuals; None where places are unknown.
+        recall: Share of the true neighbours that its heads found, see
+            `neighbours.Nearest`; 1 where they look for none.
     """
 
     prediction: np.ndarray
@@ -50,6 +52,7 @@ class Result:
     num_blocks: int | None = None
     level: float = LEVEL
     moran: Moran | None = None
+    recall: float = 1.0
 
     def spread(self, metric: str) -> float:
         """Standard deviation of a metric over the folds (n - 1 in the divisor)."""

@@ -263,6 +263,7 @@ def _results(
             tuple(folds.chosen),
             constant=jobs[0].method is None,
         )
+        result = dataclasses.replace(result, recall=folds.recall)
         by_protocol = results.setdefault(name, {}).setdefault(kind, {})
         by_protocol.setdefault(protocol, {})[method] = result
         if whole:

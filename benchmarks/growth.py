@@ -1,0 +1,105 @@
+"""What a command costs, and how that grows with the number of regions."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import Row
+from mmgr_jax.errors import InputError
+
+LOOK_S = 0.2
+"""Seconds between two looks at the memory."""
+
+
+def measured(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Row:
+    """Runs `python -m MODULE ...` to its end; what it prints last is JSON.
+
+    Returns:
+        `printed`, what that says; `seconds`; `processor_s`; `peak_mib`, the most memory
+        of all its processes together, pages that they share once, those of mapped files
+        too; `load`, of the machine before.
+
+    Raises:
+        InputError: If it fails.
+    """
+    load, start = os.getloadavg()[0], time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+    peak = [0.0]
+    watch = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
+    watch.start()
+    assert process.stdout is not None
+    printed = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise InputError(
+            f"`python -m {module}` failed with status {process.returncode}, see above."
+        )
+    watch.join()
+    return {
+        "printed": json.loads(printed.splitlines()[-1]),
+        "seconds": seconds,
+        "processor_s": usage.ru_utime + usage.ru_stime,
+        "peak_mib": peak[0],
+        "load": load,
+    }
+
+
+def exponent(cost: str, before: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    """By which power of `regions` a cost has grown from one row to the next."""
+    larger = row["regions"] / before["regions"]
+    return math.log(row[cost] / before[cost]) / math.log(larger)
+
+
+def with_exponents(rows: Sequence[Row], cost: str = "seconds") -> list[Row]:
+    """Rows of growing `regions`, each with the exponent from the one before."""
+    return [
+        row | ({"exponent": exponent(cost, rows[place - 1], row)} if place else {})
+        for place, row in enumerate(rows)
+    ]
+
+
+def _watch(process: int, peak: list[float]) -> None:
+    """Keeps the largest memory of a process and its descendants, until it ends."""
+    while (now_mib := _tree_mib(process)) is not None:
+        peak[0] = max(peak[0], now_mib)
+        time.sleep(LOOK_S)
+
+
+def _tree_mib(process: int) -> float | None:
+    """Memory of a process and its descendants; None where it has ended."""
+    total = _own_mib(process)
+    if total is None:
+        return None
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        total += sum(_tree_mib(int(child)) or 0.0 for child in children)
+    return total
+
+
+def _own_mib(process: int) -> float | None:
+    """Proportional set size: pages that n processes share count an n-th in each."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    kib = next((row.split()[1] for row in text.splitlines() if row[:4] == "Pss:"), None)
+    return None if kib is None else int(kib) / 1024
