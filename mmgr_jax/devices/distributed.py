@@ -151,6 +151,11 @@ def is_first() -> bool:
     return private.joined.process_id == 0
 
 
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return private.joined.process_id, private.joined.num_processes or 1
+
+
 def by_first(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, done by process 0 alone; elsewhere it gives None at once."""
 
