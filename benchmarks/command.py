@@ -31,6 +31,7 @@ SECTIONS = {
     "poi": "the POI encoders, beside torch_geometric's Set2Set",
     "checkpoint": "how long saving blocks, how long restoring takes",
     "startup": "imports, compilation, the first step; with a warm cache",
+    "embed": "a city embedded as a user does it: seconds, memory at the peak",
     "probe": "the heads of the evaluation, beside scikit-learn",
 }
 
