@@ -335,6 +335,7 @@ def main() -> None:
         USAGE,
         shortcuts=("workdir", "checkpoint"),
         session=distributed.session,
+        cpu_devices=distributed.FOR_FEATURES,
     )
 
 

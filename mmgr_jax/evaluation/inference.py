@@ -242,7 +242,7 @@ def encoder(
         pooled, stages = encode_image(variables, batch)
         if model.learning.locked and adapted:
             stages |= {"adapter": apply(pooled, method="adapt_image")}
-        z_image = apply(pooled, method="project_image")
+        z_image: jax.Array = apply(pooled, method="project_image")
         return {"image": stages, "image_projection": {"image projection": z_image}}
 
     def encode_pois(variables: Tree, batch: Batch) -> dict[str, Tree]:
