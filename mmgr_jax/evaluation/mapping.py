@@ -28,8 +28,8 @@ from mmgr_jax.evaluation import (
     provenance,
     readouts,
     run,
+    store,
 )
-from mmgr_jax.evaluation.features import store
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks

@@ -20,9 +20,9 @@ from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import memory
-from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation import inference, store
 from mmgr_jax.evaluation.certainty import places
-from mmgr_jax.evaluation.features import baselines, features, store
+from mmgr_jax.evaluation.features import baselines, features
 from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
 from mmgr_jax.evaluation.settings import Kind, ReadoutSettings
 from mmgr_jax.store import identity

@@ -16,8 +16,8 @@ import pytest
 from small_records import config_of, write_records
 
 from mmgr_jax.data.source import RecordSource
-from mmgr_jax.evaluation import inference, mapping, readouts
-from mmgr_jax.evaluation.features import features, store
+from mmgr_jax.evaluation import inference, mapping, readouts, store
+from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.features.groups import Surroundings, beside
 from mmgr_jax.store import checkpoint, identity
 from mmgr_jax.store.bundles import Metadata
@@ -29,8 +29,7 @@ from configs import toy_city
 import small_records
 from mmgr_jax import cli
 from mmgr_jax.devices import distributed
-from mmgr_jax.evaluation import mapping
-from mmgr_jax.evaluation.features import store
+from mmgr_jax.evaluation import mapping, store
 from pathlib import Path
 records_dir, folder, port, index = json.loads(sys.argv[1])
 store.SLICE = 8
