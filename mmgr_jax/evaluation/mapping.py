@@ -139,7 +139,7 @@ def _write(
     regions, labels = city.regions, run.labelled(city.source, city.regions)
     writers.refuse_repeated(path, regions.region_ids)
     parts: dict[str, list[tuple[np.ndarray, predictors.Prediction]]] = {}
-    crs, started, told = city.source.manifest.crs, time.monotonic(), time.monotonic()
+    crs, started, last = city.source.manifest.crs, time.monotonic(), time.monotonic()
     with writers.writing(path, crs=crs, metadata=metadata) as table:
         for first in range(0, len(read), writers.ROW_GROUP_SIZE):
             rows = np.arange(first, min(first + writers.ROW_GROUP_SIZE, len(read)))
@@ -163,9 +163,9 @@ def _write(
                 columns,
             )
             store.release(read)
-            if time.monotonic() - told > _TELL_S:
-                told = time.monotonic()
-                left_s = (told - started) / (first + len(rows)) * (len(read) - first)
+            if time.monotonic() - last > _TELL_S:
+                last = time.monotonic()
+                left_s = (last - started) / (first + len(rows)) * (len(read) - first)
                 log.info("%d of %d rows, about %s left", first, len(read),
                          duration(left_s))  # fmt: skip
     return {task: _whole(some) for task, some in parts.items()}

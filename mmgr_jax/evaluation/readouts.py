@@ -257,10 +257,10 @@ def _store(
     if "workdir" not in config:
         return None
     records = source.identity
-    told = {name: records[name] for name in ("inputs", "categories", "vectors")}
+    inputs = {name: records[name] for name in ("inputs", "categories", "vectors")}
     if not records["inputs"]:  # of before: labels count, too
-        told["regions"] = records["regions"]
-    about = {**about, "records": told, "software": __version__}
+        inputs["regions"] = records["regions"]
+    about = {**about, "records": inputs, "software": __version__}
     root = Path(config.workdir) / store.FOLDER
     try:
         return store.Store(root, about, len(source))

@@ -52,9 +52,6 @@ _TELL_S = 10.0
 Columns = Mapping[str, list[list[Any]]]
 """Kind -> pairs of a group and its number of columns."""
 
-Slices = dict[int, dict[str, int]]
-"""Number of a slice -> kind -> checksum."""
-
 log = logging.getLogger(__name__)
 
 
@@ -113,11 +110,11 @@ class Store:
         columns = self._columns(part)
         if columns is None:
             return list(range(self.num_slices))
-        told: dict[int, list[dict[str, int]]] = {}
+        written: dict[int, list[dict[str, int]]] = {}
         for path in sorted(self.folder.glob(f"{part}.done-*.json")):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 for number, sums in files.from_json(path.read_bytes()).items():
-                    told.setdefault(int(number), []).append(sums)
+                    written.setdefault(int(number), []).append(sums)
         with contextlib.ExitStack() as opened:
             try:
                 streams = {
@@ -129,8 +126,8 @@ class Store:
             return [
                 number
                 for number in range(self.num_slices)
-                if number not in told
-                or self._sums(streams, columns, number) not in told[number]
+                if number not in written
+                or self._sums(streams, columns, number) not in written[number]
             ]
 
     def fill(
@@ -210,7 +207,7 @@ class _Writer:
         self._marks = store.folder / f"{part}.done-{secrets.token_hex(4)}.json"
         self._streams: dict[str, BinaryIO] = {}
         self._rows_of: dict[int, int] = {}  # slice -> rows that are written
-        self._sums: Slices = {}
+        self._sums: dict[int, dict[str, int]] = {}  # slice -> kind -> checksum
         self._started = self._saved = self._told = time.monotonic()
 
     def write(self, batches: Iterable[tuple[np.ndarray, Encoded]]) -> None:

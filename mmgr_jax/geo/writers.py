@@ -192,11 +192,11 @@ class TableWriter:
             "primary_column": "geometry",
             "columns": {"geometry": column},
         }
-        said = {"geo": json.dumps(geo), "emb": _json(self._path, described)}
+        content = {"geo": json.dumps(geo), "emb": _json(self._path, described)}
         # Arrow reads what its own copy of the schema says, and nothing beside it.
-        schema = self._writer.schema.with_metadata(said).serialize().to_pybytes()
-        said["ARROW:schema"] = base64.b64encode(schema).decode()
-        self._writer.add_key_value_metadata(said)
+        schema = self._writer.schema.with_metadata(content).serialize().to_pybytes()
+        content["ARROW:schema"] = base64.b64encode(schema).decode()
+        self._writer.add_key_value_metadata(content)
 
     def close(self) -> None:
         """Lets go of the file."""
