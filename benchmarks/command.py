@@ -32,6 +32,7 @@ SECTIONS = {
     "checkpoint": "how long saving blocks, how long restoring takes",
     "startup": "imports, compilation, the first step; with a warm cache",
     "evaluation": "everything behind the features, from 1,600 regions to 102,400",
+    "embed": "a city embedded as a user does it: seconds, memory at the peak",
     "probe": "the heads of the evaluation, beside scikit-learn",
 }
 

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import growth
 from benchmarks.table import Row
 from mmgr_jax.data.schema import Label
-from mmgr_jax.evaluation import feature_sets, predictors
+from mmgr_jax.evaluation import feature_sets, predictors, readouts
 from mmgr_jax.evaluation.design import splits, targets
 from mmgr_jax.evaluation.features import baselines
 from mmgr_jax.evaluation.features.groups import Features, beside
@@ -56,8 +56,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     measured = []
     for regions in sorted(options.regions):
         sizes = (str(number) for number in (regions, options.image, options.poi))
-        cost = growth.measured("benchmarks.evaluation", *sizes)
-        parts = {f"{name}_s": value for name, value in cost.pop("printed").items()}
+        cost, last = growth.measured("-m", "benchmarks.evaluation", *sizes)
+        parts = {f"{name}_s": value for name, value in json.loads(last).items()}
         measured.append({"regions": regions, **cost, **parts})
     return growth.with_exponents(measured)
 
@@ -104,7 +104,7 @@ def city(
     methods: dict[str, Method] = {}
     for encoder, parts in encoded.items():
         for kind in EvalSettings().features:
-            both = [parts[part] for part in feature_sets.KINDS[kind]]
+            both = [parts[part] for part in readouts.KINDS[kind]]
             methods[f"{encoder} {kind}"] = beside(both)
     plain = {name: features(name, length, 2.0) for name, length in SMALL.items()}
     plain["statistics and counts"] = beside(

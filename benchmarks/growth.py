@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
@@ -20,23 +19,24 @@ LOOK_S = 0.2
 """Seconds between two looks at the memory."""
 
 
-def measured(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Row:
-    """Runs `python -m MODULE ...` to its end; what it prints last is JSON.
+def measured(*arguments: str) -> tuple[Row, str]:
+    """Runs `python ...` to its end.
 
     Returns:
-        `printed`, what that says; `seconds`; `processor_s`; `peak_mib`, the most memory
-        of all its processes together, pages that they share once, those of mapped files
-        too; `load`, of the machine before.
+        `seconds`; `processor_s`; `peak_mib`, the most memory of all its processes
+        together, pages that they share once, those of mapped files too; `load`, of the
+        machine before. And the last line that was printed.
 
     Raises:
         InputError: If it fails.
     """
     load, start = os.getloadavg()[0], time.perf_counter()
+    root = str(Path(__file__).parents[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(env or {})},
+        env=os.environ | {"PYTHONPATH": root},
     )
     peak = [0.0]
     watch = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
@@ -48,16 +48,17 @@ def measured(module: str, *arguments: str, env: Mapping[str, str] | None = None)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise InputError(
-            f"`python -m {module}` failed with status {process.returncode}, see above."
+            f"`python {' '.join(arguments)}` failed with status {process.returncode}, "
+            "see above. Is there room in the folder of temporary files?"
         )
     watch.join()
-    return {
-        "printed": json.loads(printed.splitlines()[-1]),
+    row = {
         "seconds": seconds,
         "processor_s": usage.ru_utime + usage.ru_stime,
         "peak_mib": peak[0],
         "load": load,
     }
+    return row, (printed.splitlines() or [""])[-1]
 
 
 def exponent(cost: str, before: Mapping[str, Any], row: Mapping[str, Any]) -> float:

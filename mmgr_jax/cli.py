@@ -43,6 +43,7 @@ def run(
     usage: str,
     shortcuts: tuple[str, ...] = (),
     session: Callable[..., AbstractContextManager] | None = None,
+    cpu_devices: int = 1,
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
@@ -54,6 +55,7 @@ def run(
         usage: What `--help` says first: what the command does, with examples.
         shortcuts: Which of `SHORTCUTS` the command has a use for.
         session: What the command runs within, given the section `distributed`.
+        cpu_devices: Parts of the CPU where the config says nothing.
     """
     terminal.guard_output()
     sys.modules["__main__"].__doc__ = usage
@@ -61,7 +63,7 @@ def run(
     for flag in listed:  # by --help
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
-        app.run(lambda _: _call(command, session), flags_parser=_parse)
+        app.run(lambda _: _call(command, session, cpu_devices), flags_parser=_parse)
     except KeyboardInterrupt:
         print("interrupted; nothing more was done.", file=sys.stderr)
         sys.exit(endings.INTERRUPTED)
@@ -156,6 +158,7 @@ def _in_file(error: BaseException) -> str | None:
 def _call(
     command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
+    cpu_devices: int = 1,
 ) -> None:
     level = logging.WARNING if _QUIET.value else logging.INFO
     logging.basicConfig(
@@ -167,12 +170,12 @@ def _call(
     config = _config()
     if session or "jax" in sys.modules:
         environment.refuse_unknown_flags()
-    with _within(session, config) if session else nullcontext():
+    with _within(session, config, cpu_devices) if session else nullcontext():
         command(config)
 
 
 def _within(
-    session: Callable[..., AbstractContextManager], config: ConfigDict
+    session: Callable[..., AbstractContextManager], config: ConfigDict, cpu_devices: int
 ) -> AbstractContextManager:
     """What a command that compiles runs within."""
     # Which of several processes this is, and so whether it may speak, is not known yet;
@@ -187,7 +190,7 @@ def _within(
     compilation.refuse_other_numbers()
     run = run_settings.read(config)
     compilation.use_cache(run.compilation_cache)
-    distributed.use_cpu_devices(run.cpu_devices)
+    distributed.use_cpu_devices(run.cpu_devices or cpu_devices)
     return session(
         settings.read(DistributedSettings, config.distributed, "distributed")
     )

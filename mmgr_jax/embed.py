@@ -8,11 +8,15 @@ USAGE = """Writes embeddings and predictions of every region, and a map of each 
 
 The heads are those of the evaluation (`eval/heads` in the workdir); where it has not
 been done, they are trained now. Regions that the heads have seen are predicted out of
-fold: each by a head that has seen neither it nor its spatial block.
+fold: each by a head that has seen neither it nor its spatial block. Without labels and
+heads it writes embeddings alone. Features are kept in the workdir's folder `features`:
+after `mmgr_jax.eval` nothing is encoded again, and a run that was cut off goes on.
+Several processes share the encoding, each one a part of the regions.
 
   python -m mmgr_jax.embed --config=configs/toy_city.py
   python -m mmgr_jax.embed --config=... --checkpoint=runs/other
   python -m mmgr_jax.embed --config=... --config.embed.features=both
+  python -m mmgr_jax.embed --config=... --config.embed.predictions=False
   python -m mmgr_jax.embed --config=configs/other_city.py --checkpoint=runs/toy_city \\
       --config.embed.heads=runs/toy_city/eval/heads
 
@@ -23,8 +27,9 @@ maps/<task>.png (truth, prediction, error) and maps/<task>_certainty.png (interv
 
 if __name__ == "__main__":
     cli.run(
-        distributed.by_first(mapping.embed),
+        mapping.embed_together,
         USAGE,
         shortcuts=("workdir", "checkpoint"),
         session=distributed.session,
+        cpu_devices=distributed.FOR_FEATURES,
     )

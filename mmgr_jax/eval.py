@@ -28,4 +28,5 @@ if __name__ == "__main__":
         USAGE,
         shortcuts=("workdir", "checkpoint"),
         session=distributed.session,
+        cpu_devices=distributed.FOR_FEATURES,
     )

@@ -20,8 +20,7 @@ from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.devices import distributed
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import inference
-from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation import inference, readouts
 from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import PoiSets, Tree
 
@@ -112,13 +111,7 @@ def rank(
     ]
     asked = _projections(encoder, sets)
     log.info("projections of %d regions (%s) ...", len(source), bundle)
-    regions = features.extract(
-        encoder.encode,
-        source,
-        batch_size=config.data.batch_size,
-        num_threads=config.data.num_threads,
-        edges=encoder.reads_edges,
-    )[KINDS[by]].values
+    regions = readouts.encoded(config, encoder, source)[KINDS[by]].values
     names = source.manifest.categories
     rankings = []
     for text, pois, row in zip(
@@ -342,6 +335,7 @@ def main() -> None:
         USAGE,
         shortcuts=("workdir", "checkpoint"),
         session=distributed.session,
+        cpu_devices=distributed.FOR_FEATURES,
     )
 
 

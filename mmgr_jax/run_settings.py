@@ -25,7 +25,9 @@ class RunSettings(settings.Section):
         compilation_cache: "auto", "off", or a folder that keeps compiled programs; see
             `compilation.use_cache`.
         cpu_devices: Parts of the CPU that share a batch; see
-            `distributed.use_cpu_devices`. Small networks gain by one a core.
+            `distributed.use_cpu_devices`. Small networks gain by one a core. None: one
+            where something is trained, two where features alone are made (eval, embed,
+            query).
         profile: First and last step to trace, such as "10:20"; None: none. See
             docs/input.md.
     """
@@ -35,7 +37,7 @@ class RunSettings(settings.Section):
     checkpoint: str | None = None
     after_training: tuple[Literal["eval", "embed"], ...] = ("eval", "embed")
     compilation_cache: str = "auto"
-    cpu_devices: Annotated[int, at.Ge(1)] = 1
+    cpu_devices: Annotated[int, at.Ge(1)] | None = None
     profile: str | None = None
 
     @property

@@ -16,7 +16,14 @@ CATEGORIES = ("bank", "cafe", "park", "school", "shop")
 
 
 def write_records(
-    records_dir, *, rows=5, columns=8, num_shards=3, seed=0, image_format="png"
+    records_dir,
+    *,
+    rows=5,
+    columns=8,
+    num_shards=3,
+    seed=0,
+    image_format="png",
+    labels=LABELS,
 ):
     """Writes a finished records folder of `rows * columns` regions; returns it."""
     rng = np.random.default_rng(seed)
@@ -25,7 +32,7 @@ def write_records(
         for row in range(rows)
         for column in range(columns)
     ]
-    layout = schema.RecordLayout(TILE_SIZE_PX, LABELS, image_format)
+    layout = schema.RecordLayout(TILE_SIZE_PX, labels, image_format)
     examples = [schema.serialize(record, layout) for record in records]
     inputs = [seals.input_number(of, place) for place, of in enumerate(examples)]
     parts = np.array_split(np.arange(len(records)), num_shards)
@@ -50,7 +57,7 @@ def write_records(
         empty_share=float(np.mean(np.equal(counts, 0))),
         categories=CATEGORIES,
         category_parents=CATEGORIES,
-        labels=LABELS,
+        labels=labels,
         block_size_m=2 * TILE_SIZE_M,
         image_format=image_format,
         inputs_sha256=seals.sum_of_inputs(inputs),

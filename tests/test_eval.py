@@ -115,12 +115,13 @@ def test_eval_needs_the_model_of_the_checkpoint_and_nothing_else(trained, tmp_pa
     assert (tmp_path / "elsewhere/eval/metrics.txt").read_text().startswith("function")
 
 
-def test_features_do_not_depend_on_batching_or_devices(trained):
+def test_features_do_not_depend_on_batching_or_devices(trained, tmp_path):
     source = open_source(trained)
     bundle = checkpoint.latest(trained.workdir)
     config = trained.copy_and_resolve_references()
     expected = encoded(config, inference.load_encoder(config, bundle, source), source)
     config.mesh.data, config.data.batch_size = 8, 24
+    config.workdir = str(tmp_path)  # nothing is kept there
     again = encoded(config, inference.load_encoder(config, bundle, source), source)
     for kind, values in expected.items():
         assert values.shape[0] == len(source)

@@ -52,7 +52,7 @@ ARROWS = {
     "compare": "report",
     "views": "augment cli data models",
     "convert": "cli models store",
-    "query": "cli data devices evaluation evaluation.features geo store",
+    "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
     "data_prep.running": "",

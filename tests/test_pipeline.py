@@ -167,6 +167,24 @@ def test_batches_are_those_of_a_plain_chain(tmp_path, max_pois, image_format):
                 np.testing.assert_array_equal(batch[name], values)
 
 
+def test_a_full_region_makes_no_other_batch_longer(tmp_path):
+    source = RecordSource(small_records.write_records(tmp_path))
+    batches = list(pipeline.epoch_batches(source, batch_size=3, num_threads=2))
+    counts = [len(source[index]["poi/category"]) for index in range(len(source))]
+    slots = set()
+    for number, batch in enumerate(batches):
+        most = max(counts[3 * number : 3 * number + 3])
+        wide = batch["poi_mask"].shape[1]
+        slots.add(wide)
+        assert wide == (8 if most <= 8 else 16)
+        present = batch["example_mask"]
+        assert (
+            batch["poi_mask"].sum(axis=1)[present].tolist()
+            == (counts[3 * number : 3 * number + 3])
+        )
+    assert slots == {8, 16}
+
+
 def test_without_images_all_else_is_the_same(source):
     for batch, without in zip(
         _take(source, 3), _take(source, 3, images=False), strict=True

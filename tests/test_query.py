@@ -138,6 +138,8 @@ def test_every_encoder_is_asked_as_it_would_be_by_a_batch(config, name):
 
 def test_a_region_that_holds_just_what_is_asked_for_comes_first(config, tmp_path):
     """By POIs: equal sets have equal projections, so their cosine is 1."""
+    config.checkpoint = config.checkpoint or config.workdir
+    config.workdir = str(tmp_path)  # features of the records as they were lie elsewhere
     source = open_source(config)
     number = query.typical_number_of_pois(source)
     cafe = CATEGORIES.index("cafe")

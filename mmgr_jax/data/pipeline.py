@@ -24,7 +24,8 @@ without `image` where the device has all of them;
 and, on demand, `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]"""
 
 POI_SLOT_MULTIPLE = 8
-"""POI slots are rounded up to this, so that few array shapes are ever compiled."""
+"""POI slots are rounded up to this, so that few array shapes are ever compiled; those
+of a batch of `epoch_batches` to this times a power of two."""
 
 EDGES_PER_SLOT = 3
 """A Delaunay graph of n points has fewer than 3 n edges."""
@@ -148,6 +149,8 @@ def epoch_batches(
     """Every region once, in order, with all its POIs; the last batch is padded.
 
     Rows added to fill the last batch repeat its last region, with `example_mask` False.
+    A batch has as many POI slots as its own fullest region takes, in a few sizes: one
+    market hall makes no other batch longer.
 
     Args:
         source: The records.
@@ -160,7 +163,7 @@ def epoch_batches(
     last = len(chosen) - 1
     dataset = grain.MapDataset.range(-(-len(chosen) // batch_size) * batch_size)
     dataset = dataset.map(lambda row: (int(chosen[min(row, last)]), row <= last))
-    reader = _Reader(source, poi_slots(source, None), num_threads, edges=edges)
+    reader = _Reader(source, None, num_threads, edges=edges)
     yield from _ahead(dataset.batch(batch_size, batch_fn=list).map(reader))
 
 
@@ -174,6 +177,14 @@ def poi_slots(source: RecordSource, max_pois: int | None) -> int:
     """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
     most = max_pois or max(source.manifest.max_pois, 1)
     return -(-most // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
+
+
+def fitting_slots(source: RecordSource, most: int) -> int:
+    """POI slots of a batch whose fullest region has so many: one of a few sizes."""
+    slots = POI_SLOT_MULTIPLE
+    while slots < most:
+        slots *= 2
+    return min(slots, poi_slots(source, None))
 
 
 class _ProcessRows(grain.MapDataset):
@@ -219,12 +230,13 @@ class _Reader:
     def __init__(
         self,
         source: RecordSource,
-        num_slots: int,
+        num_slots: int | None,
         num_threads: int,
         *,
         edges: bool,
         images: bool = True,
     ) -> None:
+        """Takes the POI slots of every batch; None for those that each one needs."""
         self._source = source
         self._num_slots = num_slots
         self._edges = edges
@@ -233,15 +245,28 @@ class _Reader:
 
     def __call__(self, rows: Sequence[_Row]) -> Batch:
         """The batch of these rows."""
-        batch = self._empty(len(rows))
         parts = [slice(k, k + _PART) for k in range(0, len(rows), _PART)]
-        for _ in self._threads.map(lambda part: self._fill(batch, rows, part), parts):
-            pass  # an error of a thread is raised here
+        side = self._source.manifest.tile_size_px
+        tiles = np.empty((len(rows), side, side, 3), np.uint8) if self._images else None
+
+        def read(part: slice) -> list[schema.Record]:
+            into = None if tiles is None else tiles[part]
+            return self._source.read([row[0] for row in rows[part]], into=into)
+
+        # An error of a thread is raised where its result is taken.
+        records = [one for some in self._threads.map(read, parts) for one in some]
+        most = max(len(record["poi/category"]) for record in records)
+        slots = self._num_slots or fitting_slots(self._source, most)
+        batch = self._empty(len(rows), slots)
+        if tiles is not None:
+            batch["image"] = tiles
+        fill = functools.partial(self._fill, batch, rows, records, slots)
+        for _ in self._threads.map(fill, parts):
+            pass
         return batch
 
-    def _empty(self, size: int) -> Batch:
-        """A batch whose `image` alone has whatever the memory had."""
-        slots, side = self._num_slots, self._source.manifest.tile_size_px
+    def _empty(self, size: int, slots: int) -> Batch:
+        """A batch without its tiles."""
         batch = {
             "poi_category": np.zeros((size, slots), np.int32),
             "poi_offset_m": np.zeros((size, slots, 2), np.float32),
@@ -249,27 +274,28 @@ class _Reader:
             "example_mask": np.zeros(size, bool),
             "region_index": np.zeros(size, np.int64),
         }
-        if self._images:
-            batch["image"] = np.empty((size, side, side, 3), np.uint8)
         if self._edges:
             length = EDGES_PER_SLOT * slots
             batch["poi_edges"] = np.zeros((size, length, 2), np.int32)
             batch["poi_edge_weight"] = np.zeros((size, length), np.float32)
         return batch
 
-    def _fill(self, batch: Batch, rows: Sequence[_Row], part: slice) -> None:
+    def _fill(
+        self,
+        batch: Batch,
+        rows: Sequence[_Row],
+        records: Sequence[schema.Record],
+        slots: int,
+        part: slice,
+    ) -> None:
         """Fills some rows of a batch."""
-        records = self._source.read(
-            [row[0] for row in rows[part]],
-            into=batch["image"][part] if self._images else None,
-        )
         places = itertools.count(part.start)
-        for place, row, record in zip(places, rows[part], records, strict=False):
+        for place, row, record in zip(places, rows[part], records[part], strict=False):
             index, counts, *state = row
             batch["region_index"][place] = index
             batch["example_mask"][place] = counts
             draw = functools.partial(_generator, state[0]) if state else None
-            pois = pad_pois(record, self._num_slots, draw, edges=self._edges)
+            pois = pad_pois(record, slots, draw, edges=self._edges)
             for name, values in pois.items():
                 batch[name][place] = values
 

@@ -35,6 +35,9 @@ _LEAVING_MS = 3000
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _DEVICE_COUNT = "xla_force_host_platform_device_count"
 
+FOR_FEATURES = min(os.cpu_count() or 1, 2)
+"""CPU devices where the config says nothing and nothing is trained."""
+
 log = logging.getLogger(__name__)
 
 
@@ -149,6 +152,11 @@ def is_first() -> bool:
     """Whether this process is the one that writes and speaks."""
     # jax.process_index() would start the devices, before other work may fork.
     return private.joined.process_id == 0
+
+
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return private.joined.process_id, private.joined.num_processes or 1
 
 
 def by_first(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt64
 from ml_collections import ConfigDict
 
-from mmgr_jax import settings
 from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
-from mmgr_jax.evaluation.certainty import checks, places
-from mmgr_jax.evaluation.features import baselines, features, health, retrieval
-from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.certainty import checks
+from mmgr_jax.evaluation.features import baselines, health, retrieval
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
-from mmgr_jax.evaluation.settings import EvalSettings, Kind, ReadoutSettings
+from mmgr_jax.evaluation.readouts import KINDS, EvaluatedCity, Extracted, Readout
+from mmgr_jax.evaluation.settings import EvalSettings, Kind
 from mmgr_jax.store import checkpoint
 
 MAIN = "MMGR"
 RANDOM = "random"
 IMPORTED = "imported"
-
-KINDS: Mapping[Kind, tuple[str, ...]] = {
-    "image": ("image",),
-    "poi": ("poi",),
-    "both": ("image", "poi"),
-    "all": ("image", "poi", "image statistics", "poi counts"),
-    "image_projection": ("image_projection",),
-    "poi_projection": ("poi_projection",),
-}
-"""Kind of features -> what stands side by side in it: of the encoder, or a baseline."""
 
 KINDS_OF_RANDOM = tuple(kind for kind in KINDS if kind != "all")
 
@@ -55,42 +43,6 @@ ABOUT = {
 }
 
 log = logging.getLogger(__name__)
-
-Extracted = Mapping[str, Features]
-"""Kind -> features of every region; see `features.KINDS`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluatedCity:
-    """One city's records, and what is known of its regions.
-
-    Attributes:
-        source: The records.
-        regions: Everything but tiles and POIs.
-        centre_m: Centres of the regions [r 2]; None where nobody knows them.
-    """
-
-    source: RecordSource
-    regions: features.RegionTable
-    centre_m: np.ndarray | None
-
-    @classmethod
-    def of(cls, source: RecordSource) -> EvaluatedCity:
-        """Reads the regions."""
-        regions = features.read_regions(source)
-        known = bool(source.manifest.crs)
-        centre_m = places.centres_m(regions.geometry_wkb) if known else None
-        return cls(source, regions, centre_m)
-
-    @functools.cached_property
-    def outlines(self) -> UInt64[np.ndarray, " r"]:
-        """A hash of CRS and outline of each region: the same in whatever records."""
-        crs = self.source.manifest.crs.encode()
-        digests = (
-            hashlib.blake2b(crs + b"\0" + bytes(outline), digest_size=8).digest()
-            for outline in self.regions.geometry_wkb
-        )
-        return np.frombuffer(b"".join(digests), "<u8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,70 +142,6 @@ def gather(
     )
 
 
-class Readout:
-    """What heads, maps and tables are given of a city's regions: `config.readout`."""
-
-    def __init__(self, config: ConfigDict, city: EvaluatedCity) -> None:
-        """Finds the neighbours of every region.
-
-        Raises:
-            InputError: If places are needed and not known.
-        """
-        self._config, self._city = config, city
-        self.settings = settings.read(ReadoutSettings, config.readout, "readout")
-        self._radii_m = self.settings.surroundings_m
-        self._surroundings = Surroundings(city.centre_m, self._radii_m)
-        self._plain: dict[str, Features] = {}
-
-    def encoded(self, encoder: inference.InferenceEncoder) -> Extracted:
-        """What an encoder gives of every region, without surroundings."""
-        return features.extract(
-            encoder.encode,
-            self._city.source,
-            batch_size=self._config.data.batch_size,
-            num_threads=self._config.data.num_threads,
-            edges=encoder.reads_edges,
-        )
-
-    def features(self, encoded: Extracted, kind: Kind) -> Features:
-        """One of `KINDS` with its surroundings, as heads are given it."""
-        parts = [encoded[part] for part in KINDS[kind] if part in encoded]
-        held = {name for part in parts for name, _ in part.groups}
-        for part in KINDS[kind]:
-            if part not in encoded:
-                plain = self.plain(part)  # nobody counts POIs twice
-                parts += (
-                    [plain] if not held & {name for name, _ in plain.groups} else []
-                )
-        return self.around(beside(parts))
-
-    def plain(self, name: str) -> Features:
-        """Features of a baseline, without surroundings; made once."""
-        baseline = baselines.BASELINES[name]
-        if baseline.parts:
-            return beside([self.plain(part) for part in baseline.parts])
-        if name not in self._plain:
-            assert baseline.features is not None  # a rule has none
-            inputs = baselines.Inputs(self._city.source, self._city.centre_m)
-            self._plain[name] = baseline.features(inputs)
-        return self._plain[name]
-
-    def around(self, own: Features) -> Features:
-        """Features with those of the surroundings, in groups as configured."""
-        added = self._surroundings.added(own)
-        if self.settings.groups == "columns":
-            return dataclasses.replace(
-                added, groups=(("features", added.num_features),)
-            )
-        return added
-
-    def said(self, what: str) -> str:
-        """What features are, and how far around they are read."""
-        if not self._radii_m:
-            return what
-        return f"{what}; and the mean of the regions within {self._radii_m[-1]:g} m"
-
-
 def measure_health(
     sets: FeatureSets, num_pois: np.ndarray
 ) -> dict[str, dict[str, float]]:
@@ -338,7 +226,7 @@ def _baselines(
         elif baseline.needs == "place":
             methods[name] = readout.plain(name)
         else:
-            methods[name] = readout.around(readout.plain(name))
+            methods[name] = readout.baseline(name)
             words[name] = readout.said(baseline.sentence)
     return methods, words
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.settings import ReadoutSettings
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.models.settings import ModelSettings
-from mmgr_jax.store import checkpoint, identity, warm_start
+from mmgr_jax.store import arrays, checkpoint, identity, warm_start
 from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
 
@@ -46,6 +46,9 @@ class InferenceEncoder:
         variables: Its parameters and batch statistics, on the devices.
         size_px: Side of the images it takes.
         parts: Parts of the model that are not random; () for all.
+        num_devices: Devices that share a batch.
+        made_by: What decides its features beside its variables; None where nobody says,
+            so that none of them are kept on disk.
     """
 
     run: Callable[[Tree, pipeline.Batch], features.Encoded]
@@ -55,6 +58,8 @@ class InferenceEncoder:
     variables: Tree
     size_px: int
     parts: tuple[str, ...] = ()
+    num_devices: int = 1
+    made_by: Mapping[str, Any] | None = None
 
     def encode(self, batch: pipeline.Batch) -> features.Encoded:
         """Kind of features -> group -> float32 [b n].
@@ -232,31 +237,43 @@ def encoder(
             model, variables, batch["image"], size_px=size_px, every_stage=every_stage
         )
 
-    def encode(variables: Tree, batch: Batch) -> dict[str, Tree]:
+    def encode_images(variables: Tree, batch: Batch) -> dict[str, Tree]:
+        def apply(*given: Any, **options: Any) -> Any:
+            return model.apply(variables, *given, **options)
+
+        pooled, stages = encode_image(variables, batch)
+        if model.learning.locked and adapted:
+            stages |= {"adapter": apply(pooled, method="adapt_image")}
+        z_image = apply(pooled, method="project_image")
+        return {"image": stages, "image_projection": {"image projection": z_image}}
+
+    def encode_pois(variables: Tree, batch: Batch) -> dict[str, Tree]:
         def apply(*given: Any, **options: Any) -> Any:
             return model.apply(variables, *given, **options)
 
         pois = PoiSets.of(batch)
-        pooled, stages = encode_image(variables, batch)
-        if model.learning.locked and adapted:
-            stages |= {"adapter": apply(pooled, method="adapt_image")}
-        poi = apply(pois, method="encode_pois")
-        z_image = apply(pooled, method="project_image")
+        z_poi = apply(apply(pois, method="encode_pois"), method="project_pois")
         return {
-            "image": stages,
             "poi": apply(pois, apart=True, method="encode_pois"),
-            "image_projection": {"image projection": z_image},
-            "poi_projection": {"POI projection": apply(poi, method="project_pois")},
+            "poi_projection": {"POI projection": z_poi},
         }
 
-    jitted = jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
-
+    # Two programs: batches have several numbers of POI slots, and for another number
+    # the small one alone is compiled.
+    jitted_images, jitted_pois = (
+        jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
+        for encode in (encode_images, encode_pois)
+    )
     put = functools.partial(sharding.put_batch, mesh=mesh)
     if kept is not None:
         put = towers.put(kept, mesh)
 
     def run(variables: Tree, batch: pipeline.Batch) -> features.Encoded:
-        encoded = jitted(variables, put(batch))
+        images, pois = {}, {}
+        for name, values in put(batch).items():
+            (pois if name.startswith("poi_") else images)[name] = values
+        both = jitted_images(variables, images) | jitted_pois(variables, pois)
+        encoded = {kind: both[kind] for kind in features.KINDS}
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), encoded)
 
     return InferenceEncoder(
@@ -266,6 +283,7 @@ def encoder(
         model=model,
         variables=variables,
         size_px=size_px,
+        num_devices=mesh.size,
     )
 
 
@@ -284,7 +302,7 @@ def _encoder(
     every_stage = readout == "stages"
     if tower and (model.reads_table or not (every_stage or tower.kept_views)):
         kept = tower.found(towers.own_variables(variables))
-    return encoder(
+    made = encoder(
         model,
         variables,
         mesh,
@@ -294,3 +312,13 @@ def _encoder(
         kept=kept,
         adapted=adapted,
     )
+    described = identity.flat({"model": config.model.to_dict()})
+    described.pop("model.image_encoder.path", None)  # what it holds is hashed
+    made_by = {
+        **described,
+        "table": arrays.hash_of({"table": kept}) if model.reads_table else None,
+        "augment.size_px": config.augment.size_px,
+        "readout.image": readout,
+        "adapted": adapted,
+    }
+    return dataclasses.replace(made, made_by=made_by)

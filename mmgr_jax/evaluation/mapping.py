@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 from mmgr_jax import __version__, run_settings, settings
 from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
-from mmgr_jax.data.source import open_source
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files, locks
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
@@ -25,20 +26,29 @@ from mmgr_jax.evaluation import (
     kept_heads,
     predictors,
     provenance,
+    readouts,
     run,
+    store,
 )
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.store import checkpoint
+from mmgr_jax.terminal import duration
 
 FOLDER = "maps"
+
+_TELL_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
-def embed(config: ConfigDict) -> Path:
+def embed(config: ConfigDict, *, share: tuple[int, int] = (0, 1)) -> Path:
     """Writes `workdir/maps`; returns the folder.
+
+    Args:
+        config: Of the city.
+        share: Number of this process, and how many encode; the first one writes.
 
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
@@ -49,26 +59,41 @@ def embed(config: ConfigDict) -> Path:
         locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
         checkpoint.held(top.to_load) as bundle,
     ):
-        return _embed(config, embed_settings, bundle, Path(top.workdir))
+        workdir = Path(top.workdir)
+        # Every region is read once, so none is kept in memory.
+        source = RecordSource(config.records.dir)
+        if share[1] > 1:
+            workdir.mkdir(parents=True, exist_ok=True)
+            distributed.check_shared(workdir, "config.workdir")
+            encoder = inference.load_encoder(config, bundle, source)
+            readouts.encoded(config, encoder, source, share=share)
+            distributed.barrier("encoded")
+            if share[0] > 0:
+                return workdir / FOLDER
+        return _embed(config, embed_settings, source, bundle, workdir)
+
+
+def embed_together(config: ConfigDict) -> None:
+    """The same by all processes, each of which encodes a part of the regions."""
+    embed(config, share=distributed.place())
 
 
 def _embed(
-    config: ConfigDict, embed_settings: EmbedSettings, bundle: Path, workdir: Path
+    config: ConfigDict,
+    embed_settings: EmbedSettings,
+    source: RecordSource,
+    bundle: Path,
+    workdir: Path,
 ) -> Path:
-    from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
-
-    city = feature_sets.EvaluatedCity.of(open_source(config))
-    manifest = city.source.manifest
+    city = feature_sets.EvaluatedCity.of(source)
     if city.centre_m is None:
         raise InputError(
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map; those of the released sample never do."
         )
-    kind = embed_settings.features
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
-    read = readout.features(readout.encoded(encoder), kind)
-    embeddings = read.values
+    read = readout.features(readout.encoded(encoder), embed_settings.features)
     made_by = provenance.features(config, encoder)
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
@@ -76,43 +101,87 @@ def _embed(
 
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    labels = run.labelled(city.source, city.regions)
-    columns = {}
-    for task, predictor in heads.items():
-        prediction = predictor.predict(embeddings, fold)
-        truth = _truth(task, predictor.label, labels, prediction.value)
-        columns |= writers.columns(task, predictor.label, truth, prediction.value)
-        columns |= writers.interval_columns(
-            task, predictor.label, prediction.low, prediction.high
-        )
-        columns[f"{task}_unlike"] = prediction.unlike
-        _draw(folder, city, task, predictor.label, truth, prediction)
+    metadata = {
+        "model": checkpoint.load_metadata(bundle).config["model"],
+        "features": embed_settings.features,
+        "made_by": made_by,
+        "records": dict(city.source.identity),
+        "readout": dataclasses.asdict(readout.settings),
+        "groups": [list(group) for group in read.groups],
+        "checkpoint": str(bundle),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(),
+        "crs": city.source.manifest.crs,
+        "city": city.source.manifest.city,
+        "interval_level": predictors.LEVEL,
+        "out_of_fold": fold is not None and bool((fold != predictors.UNSEEN).all()),
+        "software": f"mmgr-jax {__version__}",
+    }
     table = folder / "embeddings.parquet"
-    writers.write_embeddings(
-        table,
-        region_ids=city.regions.region_ids,
-        geometry_wkb=city.regions.geometry_wkb,
-        crs=manifest.crs,
-        embeddings=embeddings,
-        columns=columns,
-        metadata={
-            "model": checkpoint.load_metadata(bundle).config["model"],
-            "features": kind,
-            "made_by": made_by,
-            "records": dict(city.source.identity),
-            "readout": dataclasses.asdict(readout.settings),
-            "groups": [list(group) for group in read.groups],
-            "checkpoint": str(bundle),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(),
-            "crs": manifest.crs,
-            "city": manifest.city,
-            "interval_level": predictors.LEVEL,
-            "out_of_fold": fold is not None and bool((fold != predictors.UNSEEN).all()),
-            "software": f"mmgr-jax {__version__}",
-        },
-    )
-    log.info("embeddings and predictions of %d regions: %s", len(embeddings), table)
+    mapped = _write(table, city, read, heads, fold, metadata)
+    for task, (truth, prediction) in mapped.items():
+        _draw(folder, city, task, heads[task].label, truth, prediction)
+    what = "embeddings and predictions" if heads else "embeddings, and no predictions,"
+    log.info("%s of %d regions: %s", what, len(read), table)
     return folder
+
+
+def _write(
+    path: Path,
+    city: feature_sets.EvaluatedCity,
+    read: Features,
+    heads: Mapping[str, predictors.Predictor],
+    fold: np.ndarray | None,
+    metadata: Mapping[str, Any],
+) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
+    """Writes the table, some regions at a time; truth and prediction of each task."""
+    from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
+
+    regions, labels = city.regions, run.labelled(city.source, city.regions)
+    writers.refuse_repeated(path, regions.region_ids)
+    parts: dict[str, list[tuple[np.ndarray, predictors.Prediction]]] = {}
+    crs, started, last = city.source.manifest.crs, time.monotonic(), time.monotonic()
+    with writers.writing(path, crs=crs, metadata=metadata) as table:
+        for first in range(0, len(read), writers.ROW_GROUP_SIZE):
+            rows = np.arange(first, min(first + writers.ROW_GROUP_SIZE, len(read)))
+            part = slice(first, first + len(rows))
+            embeddings, columns = read.rows(rows), {}
+            for task, predictor in heads.items():
+                own = predictor.predict(
+                    embeddings, None if fold is None else fold[rows]
+                )
+                truth = _truth(task, predictor.label, labels, own.value, part)
+                columns |= writers.columns(task, predictor.label, truth, own.value)
+                columns |= writers.interval_columns(
+                    task, predictor.label, own.low, own.high
+                )
+                columns[f"{task}_unlike"] = own.unlike
+                parts.setdefault(task, []).append((truth, own))
+            table.add(
+                regions.region_ids[part],
+                regions.geometry_wkb[part],
+                embeddings,
+                columns,
+            )
+            store.release(read)
+            if time.monotonic() - last > _TELL_S:
+                last = time.monotonic()
+                left_s = (last - started) / (first + len(rows)) * (len(read) - first)
+                log.info("%d of %d rows, about %s left", first, len(read),
+                         duration(left_s))  # fmt: skip
+    return {task: _whole(some) for task, some in parts.items()}
+
+
+def _whole(
+    parts: Sequence[tuple[np.ndarray, predictors.Prediction]],
+) -> tuple[np.ndarray, predictors.Prediction]:
+    """Truth and prediction of all regions."""
+    fields = [field.name for field in dataclasses.fields(predictors.Prediction)]
+    values = {
+        name: np.concatenate([getattr(prediction, name) for _, prediction in parts])
+        for name in fields
+    }
+    truth = np.concatenate([truth for truth, _ in parts])
+    return truth, predictors.Prediction(**values)
 
 
 def _heads(
@@ -129,9 +198,18 @@ def _heads(
     readout or of labels before the records changed; of a folder that the config names
     such are refused.
     """
+    if not embed_settings.predictions:
+        return {}, None
     own = embed_settings.heads is None
     folder = Path(embed_settings.heads or workdir / run.FOLDER / kept_heads.FOLDER)
     if own and not kept_heads.exists(folder):
+        if not city.source.manifest.labels:
+            log.info(
+                "no labels, and no heads in %s: embeddings alone, no predictions; "
+                "config.embed.heads names those of another city",
+                folder,
+            )
+            return {}, None
         log.info("no heads in %s yet: they are trained now", folder)
         return _trained_now(eval_settings, embed_settings.features, city, embeddings)
     try:
@@ -187,10 +265,11 @@ def _truth(
     label: Label,
     labels: Mapping[str, tuple[Label, np.ndarray]],
     value: np.ndarray,
+    part: slice,
 ) -> np.ndarray:
     """The known values of a task; none where this city has no such label."""
     if task in labels and labels[task][0].kind == label.kind:
-        return labels[task][1]
+        return labels[task][1][part]
     shape = value.shape[:1] if label.kind == "class" else value.shape
     return np.full(shape, np.nan, np.float32)
 

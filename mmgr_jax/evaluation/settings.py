@@ -157,7 +157,9 @@ class EmbedSettings(Section):
     Attributes:
         features: The kind of features that the mapped predictions come from.
         heads: Folder `eval/heads` of another run; None: the workdir's.
+        predictions: Whether heads predict, and maps are drawn; False: embeddings alone.
     """
 
     features: Kind = "image"
     heads: str | None = None
+    predictions: bool = True

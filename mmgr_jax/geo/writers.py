@@ -1,7 +1,11 @@
 """Tables with geometry: GeoParquet 1.1 with embeddings, predictions and origin."""
 
+from __future__ import annotations
+
+import base64
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -59,40 +63,155 @@ def write_embeddings(
             column has a reserved name, or the CRS or metadata cannot be written.
     """
     path = Path(path)
-    _check(path, region_ids, geometry_wkb, embeddings, columns)
-    geometry = shapely.from_wkb(geometry_wkb)
-    bounds = shapely.bounds(geometry)
-    width = embeddings.shape[1]
-    vectors = pa.FixedSizeListArray.from_arrays(
-        pa.array(embeddings.astype(np.float32).ravel()), width
-    )
-    corners = [pa.array(bounds[:, index]) for index in range(4)]
-    table = pa.table(
-        {
-            "region_id": pa.array(region_ids, pa.string()),
-            **{name: pa.array(v, from_pandas=True) for name, v in columns.items()},
-            "embedding": vectors,
-            "bbox": pa.StructArray.from_arrays(corners, CORNERS),
-            "geometry": pa.array(geometry_wkb, pa.binary()),
+    given = {"geometry_wkb": geometry_wkb, "embeddings": embeddings, **columns}
+    _check_lengths(path, len(region_ids), given)
+    refuse_repeated(path, region_ids)
+    with writing(path, crs=crs, metadata=metadata) as table:
+        for first in range(0, max(len(region_ids), 1), ROW_GROUP_SIZE):
+            rows = slice(first, first + ROW_GROUP_SIZE)
+            table.add(
+                region_ids[rows],
+                geometry_wkb[rows],
+                embeddings[rows],
+                {name: values[rows] for name, values in columns.items()},
+            )
+
+
+@contextlib.contextmanager
+def writing(
+    path: str | Path, *, crs: str, metadata: Mapping[str, Any]
+) -> Iterator[TableWriter]:
+    """A table as `write_embeddings` makes it, given in parts, a row group each.
+
+    No more than one part is held in memory. The file appears at the end, or not at all.
+
+    Args:
+        path: File to write; missing folders are made.
+        crs: Anything pyproj understands.
+        metadata: Where the vectors come from; must be JSON.
+    """
+    path = Path(path)
+    _json(path, metadata)
+    projjson = _projjson(path, crs)
+    with files.replacing(path) as temporary:
+        table = TableWriter(path, temporary, crs, projjson, metadata)
+        try:
+            yield table
+            table.finish()
+        finally:
+            table.close()
+
+
+class TableWriter:
+    """A table that grows; see `writing`."""
+
+    def __init__(
+        self,
+        path: Path,
+        temporary: Path,
+        crs: str,
+        projjson: dict[str, Any],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Opens nothing yet: the first rows decide the columns."""
+        self._path, self._temporary = path, temporary
+        self._crs, self._projjson, self._metadata = crs, projjson, metadata
+        self._writer: parquet.ParquetWriter | None = None
+        self._seal = seals.OfTable()
+        self._types: set[str] = set()
+        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+        self._width = 0
+
+    def add(
+        self,
+        region_ids: Sequence[str],
+        geometry_wkb: Sequence[bytes],
+        embeddings: Float[np.ndarray, "n f"],
+        columns: Mapping[str, np.ndarray],
+    ) -> None:
+        """Writes the next rows; every time the same columns.
+
+        Raises:
+            InputError: As `write_embeddings`; ids that repeat are left to
+                `refuse_repeated`.
+        """
+        _check(self._path, region_ids, geometry_wkb, embeddings, columns)
+        geometry = shapely.from_wkb(geometry_wkb)
+        bounds = shapely.bounds(geometry)
+        self._width = embeddings.shape[1]
+        self._types |= {item.geom_type for item in geometry}
+        if len(bounds):
+            self._low = np.minimum(self._low, bounds[:, :2].min(axis=0))
+            self._high = np.maximum(self._high, bounds[:, 2:].max(axis=0))
+        self._seal.add(region_ids, embeddings)
+        vectors = pa.FixedSizeListArray.from_arrays(
+            pa.array(embeddings.astype(np.float32).ravel()), self._width
+        )
+        corners = [pa.array(bounds[:, index]) for index in range(4)]
+        rows = pa.table(
+            {
+                "region_id": pa.array(region_ids, pa.string()),
+                **{name: pa.array(v, from_pandas=True) for name, v in columns.items()},
+                "embedding": vectors,
+                "bbox": pa.StructArray.from_arrays(corners, CORNERS),
+                "geometry": pa.array(geometry_wkb, pa.binary()),
+            }
+        )
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(
+                self._temporary,
+                rows.schema,
+                compression="zstd",
+                write_page_checksum=True,
+            )
+        self._writer.write_table(rows, row_group_size=ROW_GROUP_SIZE)
+
+    def finish(self) -> None:
+        """Says what all rows are; to be called once, after the last ones."""
+        assert self._writer is not None  # a city has a region
+        described = {
+            **self._metadata,
+            "column": "embedding",
+            "dimensions": self._width,
+            "data_type": "float32",
+            "crs": self._crs,
         }
-    )
-    described = {
-        **metadata,
-        "column": "embedding",
-        "dimensions": width,
-        "data_type": "float32",
-        "crs": crs,
-    }
-    seal = seals.OfTable()
-    seal.add(region_ids, embeddings)
-    described["sha256"] = seal.sha256(json.loads(_json(path, described)))
-    table = table.replace_schema_metadata(
-        {
-            "geo": json.dumps(_geo_metadata(path, geometry, bounds, crs)),
-            "emb": _json(path, described),
+        described["sha256"] = self._seal.sha256(
+            json.loads(_json(self._path, described))
+        )
+        column = {
+            "encoding": "WKB",
+            "geometry_types": sorted(self._types),
+            "crs": self._projjson,
+            "covering": {"bbox": {corner: ["bbox", corner] for corner in CORNERS}},
         }
-    )
-    _write_atomically(path, table)
+        if np.isfinite(self._low).all():
+            column["bbox"] = [*self._low.tolist(), *self._high.tolist()]
+        geo = {  # of the GeoParquet 1.1 specification
+            "version": "1.1.0",
+            "primary_column": "geometry",
+            "columns": {"geometry": column},
+        }
+        content = {"geo": json.dumps(geo), "emb": _json(self._path, described)}
+        # Arrow reads what its own copy of the schema says, and nothing beside it.
+        schema = self._writer.schema.with_metadata(content).serialize().to_pybytes()
+        content["ARROW:schema"] = base64.b64encode(schema).decode()
+        self._writer.add_key_value_metadata(content)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def refuse_repeated(path: str | Path, region_ids: Sequence[str]) -> None:
+    """Raises InputError where two regions of a table have one name."""
+    names, counts = np.unique(np.asarray(region_ids, str), return_counts=True)
+    if len(names) and counts.max() > 1:
+        raise InputError(
+            f"{path}: region_id {str(names[counts.argmax()])!r} occurs {counts.max()} "
+            "times; ids must be unique. Build the records again."
+        )
 
 
 def columns(
@@ -145,26 +264,14 @@ def _check(
     embeddings: np.ndarray,
     columns: Mapping[str, np.ndarray],
 ) -> None:
-    rows = len(region_ids)
     given = {"geometry_wkb": geometry_wkb, "embeddings": embeddings, **columns}
-    for name, values in given.items():
-        if len(values) != rows:
-            raise InputError(
-                f"{path}: {name} has {len(values)} rows for {rows} regions; give one "
-                "a region"
-            )
+    _check_lengths(path, len(region_ids), given)
     for name, values in columns.items():
         if np.ndim(values) != 1:
             raise InputError(
                 f"{path}: column {name} has shape {np.shape(values)}; give one value "
                 "a region, such as `columns` makes of shares"
             )
-    names, counts = np.unique(np.asarray(region_ids, str), return_counts=True)
-    if rows and counts.max() > 1:
-        raise InputError(
-            f"{path}: region_id {str(names[counts.argmax()])!r} occurs {counts.max()} "
-            "times; ids must be unique. Build the records again."
-        )
     broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(broken):
         raise InputError(
@@ -179,31 +286,23 @@ def _check(
         )
 
 
-def _geo_metadata(
-    path: Path, geometry: np.ndarray, bounds: np.ndarray, crs: str
-) -> dict[str, Any]:
-    """The `geo` key of the GeoParquet 1.1 specification."""
+def _check_lengths(path: Path, rows: int, given: Mapping[str, Sized]) -> None:
+    for name, values in given.items():
+        if len(values) != rows:
+            raise InputError(
+                f"{path}: {name} has {len(values)} rows for {rows} regions; give one "
+                "a region"
+            )
+
+
+def _projjson(path: Path, crs: str) -> dict[str, Any]:
     try:
-        projjson = pyproj.CRS.from_user_input(crs).to_json_dict()
+        return pyproj.CRS.from_user_input(crs).to_json_dict()
     except CRSError as error:
         raise InputError(
             f"{path}: CRS {crs!r} is unknown ({error}). Give a code such as "
             '"EPSG:32651" as config.city.crs.'
         ) from error
-    column = {
-        "encoding": "WKB",
-        "geometry_types": sorted({item.geom_type for item in geometry}),
-        "crs": projjson,
-        "covering": {"bbox": {corner: ["bbox", corner] for corner in CORNERS}},
-    }
-    if len(bounds):
-        low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-        column["bbox"] = [*low.tolist(), *high.tolist()]
-    return {
-        "version": "1.1.0",
-        "primary_column": "geometry",
-        "columns": {"geometry": column},
-    }
 
 
 def _json(path: Path, metadata: Mapping[str, Any]) -> str:
@@ -214,14 +313,3 @@ def _json(path: Path, metadata: Mapping[str, Any]) -> str:
             f"{path}: the metadata is not JSON ({error}). Use text, numbers, lists "
             "and dicts."
         ) from error
-
-
-def _write_atomically(path: Path, table: pa.Table) -> None:
-    with files.replacing(path) as temporary:
-        parquet.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            row_group_size=ROW_GROUP_SIZE,
-            write_page_checksum=True,
-        )

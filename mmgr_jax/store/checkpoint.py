@@ -274,13 +274,14 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def by_one_process() -> Iterator[None]:
-    """Within it process 0 loads alone; the others are not waited for."""
+    """Within it this process loads alone; the others are not waited for."""
     if jax.process_count() == 1:
         yield
         return
     alone = ocp.Context()
-    alone.multiprocessing.active_processes = {0}
-    alone.multiprocessing.barrier_sync_key_prefix = "alone"
+    alone.multiprocessing.active_processes = {jax.process_index()}
+    alone.multiprocessing.primary_host = jax.process_index()
+    alone.multiprocessing.barrier_sync_key_prefix = f"alone{jax.process_index()}"
     with alone:
         yield
 

@@ -97,11 +97,10 @@ def test_a_failed_write_leaves_the_old_file(table, tmp_path, monkeypatch):
     writers.write_embeddings(path, **table)
     before = path.read_bytes()
 
-    def break_off(table, where, **_):
-        where.write_bytes(b"half")
+    def break_off(self, table, **_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(writers.parquet, "write_table", break_off)
+    monkeypatch.setattr(writers.parquet.ParquetWriter, "write_table", break_off)
     with pytest.raises(OSError, match="disk full"):
         writers.write_embeddings(path, **table)
     assert path.read_bytes() == before

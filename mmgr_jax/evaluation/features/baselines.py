@@ -23,6 +23,7 @@ from mmgr_jax.evaluation.features.tile_statistics import image_statistics
 NEIGHBOUR_COUNTS = (1, 2, 4, 8, 16, 32)
 BATCH = 16
 """Tiles whose statistics a thread takes at a time: they stay in the cache."""
+_READ = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +46,24 @@ class Baseline:
     Attributes:
         sentence: What it is, for tables.
         features: Makes features; None for a rule, or where a network does.
+        of_rows: Makes those of some regions alone; None where all decide them.
         parts: Baselines whose features stand side by side in it, in place of its own.
         needs: `place` for the centres of regions, `encoder` for a network.
     """
 
     sentence: str
     features: Callable[[Inputs], Features] | None = None
+    of_rows: Callable[[RecordSource, Sequence[int]], Features] | None = None
     parts: tuple[str, ...] = ()
     needs: str = ""
+
+
+def _counts_of_rows(source: RecordSource, rows: Sequence[int]) -> Features:
+    return Features.of("POI counts", log_counts(category_counts(source, rows)))
+
+
+def _statistics_of_rows(source: RecordSource, rows: Sequence[int]) -> Features:
+    return Features.of("image statistics", statistics_of_tiles(source, rows))
 
 
 BASELINES: Mapping[str, Baseline] = {
@@ -69,9 +80,8 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "poi counts": Baseline(
         "log(1 + number of POIs) of each category and of all",
-        lambda inputs: Features.of(
-            "POI counts", log_counts(category_counts(inputs.source))
-        ),
+        lambda inputs: _counts_of_rows(inputs.source, range(len(inputs.source))),
+        _counts_of_rows,
     ),
     "poi tf-idf": Baseline(
         "POI counts of each category, rare ones weighing more, scaled to length 1",
@@ -81,9 +91,8 @@ BASELINES: Mapping[str, Baseline] = {
     ),
     "image statistics": Baseline(
         "colour moments and histograms, gradients and local binary patterns of a tile",
-        lambda inputs: Features.of(
-            "image statistics", statistics_of_tiles(inputs.source)
-        ),
+        lambda inputs: _statistics_of_rows(inputs.source, range(len(inputs.source))),
+        _statistics_of_rows,
     ),
     "statistics and counts": Baseline(
         "image statistics and POI counts side by side: what MMGR must beat",
@@ -113,16 +122,19 @@ def trend_surface(centre_m: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r m"
     return np.stack([x**i * y**j for i, j in powers], axis=1).astype(np.float32)
 
 
-def category_counts(source: RecordSource) -> Float[np.ndarray, "r k"]:
-    """POIs of each category in each region."""
+def category_counts(
+    source: RecordSource, rows: Sequence[int] | None = None
+) -> Float[np.ndarray, "r k"]:
+    """POIs of each category in each region, of some regions or of all."""
+    rows = range(len(source)) if rows is None else rows
     num_categories = len(source.manifest.categories)
-    return np.stack(
-        [
-            np.bincount(record["poi/category"], minlength=num_categories)
-            for rows in source.parts()
-            for record in source.read(rows)
-        ]
-    ).astype(np.float32)
+    counts = np.zeros((len(rows), num_categories), np.float32)
+    for first in range(0, len(rows), _READ):
+        for place, record in enumerate(source.read(rows[first : first + _READ]), first):
+            counts[place] = np.bincount(
+                record["poi/category"], minlength=num_categories
+            )
+    return counts
 
 
 def log_counts(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k+1"]:
@@ -143,15 +155,18 @@ def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
     return (weighted / np.where(length > 0, length, 1.0)).astype(np.float32)
 
 
-def statistics_of_tiles(source: RecordSource) -> Float[np.ndarray, "r m"]:
-    """Statistics of all tiles, a thread for each core; see `tile_statistics`."""
+def statistics_of_tiles(
+    source: RecordSource, rows: Sequence[int] | None = None
+) -> Float[np.ndarray, "r m"]:
+    """Statistics of tiles, a thread for each core; see `tile_statistics`."""
+    rows = range(len(source)) if rows is None else rows
 
-    def of_batch(rows: range) -> np.ndarray:
-        records = source.read(rows, image=True)
+    def of_batch(first: int) -> np.ndarray:
+        records = source.read(rows[first : first + BATCH], image=True)
         return image_statistics(np.stack([record["image"] for record in records]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(of_batch, source.parts(BATCH))))
+        return np.concatenate(list(pool.map(of_batch, range(0, len(rows), BATCH))))
 
 
 def neighbour_average(

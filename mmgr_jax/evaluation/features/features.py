@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Int
@@ -16,6 +16,9 @@ KINDS = ("image", "poi", "image_projection", "poi_projection")
 """What encoders give: `image`, features of tiles; `poi`, of POI sets;
 `image_projection` and `poi_projection`, what the contrastive loss compares, thrown away
 after training by default."""
+
+_READ = 256
+"""Records that are read at once where no tile is."""
 
 Encoded = Mapping[str, Mapping[str, np.ndarray]]
 """Kind -> group of features -> float32 [b n]."""
@@ -44,20 +47,52 @@ def read_regions(
     source: RecordSource, regions: Int[np.ndarray, " r"] | None = None
 ) -> RegionTable:
     """Everything but tiles and POIs, of some regions, by their index, or of all."""
-    parts = source.parts() if regions is None else [regions.tolist()]
-    records = [record for rows in parts for record in source.read(rows)]
-    return RegionTable(
-        region_ids=[record["region_id"] for record in records],
-        geometry_wkb=[record["geometry"] for record in records],
-        block_id=np.array([record["block_id"] for record in records], np.int32),
-        num_pois=np.array(
-            [len(record["poi/category"]) for record in records], np.int32
-        ),
-        labels={
-            name: np.stack([record[f"label/{name}"] for record in records])
-            for name in source.manifest.labels
-        },
-    )
+    chosen = np.arange(len(source)) if regions is None else regions
+    region_ids, geometry_wkb = [], []
+    block_id = np.zeros(len(chosen), np.int32)
+    num_pois = np.zeros(len(chosen), np.int32)
+    labels: dict[str, np.ndarray] = {}
+    for first in range(0, len(chosen), _READ):  # records hold POIs too: not all at once
+        records = source.read(chosen[first : first + _READ].tolist())
+        rows = slice(first, first + len(records))
+        region_ids += [record["region_id"] for record in records]
+        geometry_wkb += [record["geometry"] for record in records]
+        block_id[rows] = [record["block_id"] for record in records]
+        num_pois[rows] = [len(record["poi/category"]) for record in records]
+        for name in source.manifest.labels:
+            values = np.stack([record[f"label/{name}"] for record in records])
+            if name not in labels:
+                shape = (len(chosen), *values.shape[1:])
+                labels[name] = np.zeros(shape, values.dtype)
+            labels[name][rows] = values
+    return RegionTable(region_ids, geometry_wkb, block_id, num_pois, labels)
+
+
+def in_batches(
+    encode: Callable[[pipeline.Batch], Encoded],
+    source: RecordSource,
+    *,
+    batch_size: int,
+    num_threads: int,
+    edges: bool = False,
+    regions: Int[np.ndarray, " r"] | None = None,
+) -> Iterator[tuple[Int[np.ndarray, " b"], Encoded]]:
+    """Regions and their features, some at a time; arguments as for `extract`."""
+    for batch in pipeline.epoch_batches(
+        source,
+        batch_size=batch_size,
+        num_threads=num_threads,
+        edges=edges,
+        regions=regions,
+    ):
+        present = batch["example_mask"]
+        yield (
+            batch["region_index"][present],
+            {
+                kind: {name: rows[present] for name, rows in groups.items()}
+                for kind, groups in encode(batch).items()
+            },
+        )
 
 
 def extract(
@@ -69,7 +104,9 @@ def extract(
     edges: bool = False,
     regions: Int[np.ndarray, " r"] | None = None,
 ) -> dict[str, Features]:
-    """Features of regions, in record order, of each of `KINDS`.
+    """Features of regions, in record order, of each of `KINDS`, in memory.
+
+    Those of a whole city come from a `store`.
 
     Args:
         encode: Batch -> features; see `Encoded`.
@@ -80,17 +117,17 @@ def extract(
         regions: Indices of those wanted, in their order; None for all.
     """
     parts: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    for batch in pipeline.epoch_batches(
+    for _, encoded in in_batches(
+        encode,
         source,
         batch_size=batch_size,
         num_threads=num_threads,
         edges=edges,
         regions=regions,
     ):
-        present = batch["example_mask"]
-        for kind, groups in encode(batch).items():
+        for kind, groups in encoded.items():
             for name, rows in groups.items():
-                parts[kind].setdefault(name, []).append(rows[present])
+                parts[kind].setdefault(name, []).append(rows)
     return {
         kind: beside(
             [Features.of(name, np.concatenate(rows)) for name, rows in groups.items()]
