@@ -47,8 +47,8 @@ def bench(sizes: Sequence[int], workers: int) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """The result of `bench` for people to read.
 
-    Beside each size but the first stands the exponent from the one before: 1 where twice
-    the regions take twice the seconds.
+    Beside each size but the first stands the exponent from the one before: 1 where
+    twice the regions take twice the seconds.
     """
     rows = result["rows"]
     lines = [
@@ -136,8 +136,8 @@ def _run(config: Path, workers: int) -> dict[str, Any]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise InputError(
-            f"`python -m {name}` failed with status {process.returncode}, see above. Is "
-            f"there room in {tempfile.gettempdir()}?"
+            f"`python -m {name}` failed with status {process.returncode}, see above. "
+            f"Is there room in {tempfile.gettempdir()}?"
         )
     watch.join()
     return {
