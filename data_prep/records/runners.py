@@ -18,6 +18,9 @@ from mmgr_jax.errors import InputError
 Runner = Callable[[Encode, Sequence[Shard]], None]
 
 NAMES = ("local", "beam")
+_DASK = "DaskRunner"
+_FULL_NAME = {_DASK: "apache_beam.runners.dask.dask_runner.DaskRunner"}
+"""Of engines that Beam has and does not list."""
 _DASK_PARTS = ("--dask_npartitions", "--dask_partition_size")
 # Fewer regions are encoded by this process's threads before others have started.
 _WORTH_PROCESSES = 4096
@@ -111,8 +114,8 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
         if not todo:  # some engines make no partitions of nothing
             return
         logging.info("Beam's %s writes %d shards", engine, len(todo))
-        given = [f"--runner={engine}", *options]
-        if engine == "DaskRunner" and not any(o.startswith(_DASK_PARTS) for o in given):
+        given = [f"--runner={_FULL_NAME.get(engine, engine)}", *options]
+        if engine == _DASK and not any(o.startswith(_DASK_PARTS) for o in given):
             # Beam's default is one partition of 128 elements, so one worker.
             given.append(f"--dask_npartitions={len(todo)}")
         with apache_beam.Pipeline(options=PipelineOptions(given)) as pipeline:
