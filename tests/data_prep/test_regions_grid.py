@@ -7,7 +7,9 @@ import small_regions
 from rasterio.transform import from_origin
 from small_regions import cut
 
-from data_prep.regions import grid
+from data_prep import build
+from data_prep import settings as preparation
+from data_prep.regions import candidates, cutting, grid
 from mmgr_jax.errors import InputError
 
 
