@@ -7,7 +7,7 @@ import json
 import runpy
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +38,7 @@ SHARDS = "shards"
 def main() -> None:
     """Entry point: `CONFIG WORKERS`."""
     path, workers = sys.argv[1:]
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for stage, module, name in STAGES:
         setattr(module, name, _timed(getattr(module, name), stage, seconds))
     local = runners.local(int(workers))
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _timed(
-    function: Callable[..., Any], stage: str, seconds: Counter[str]
+    function: Callable[..., Any], stage: str, seconds: dict[str, float]
 ) -> Callable[..., Any]:
     """A function whose seconds are added up under the name of a stage."""
 
@@ -64,7 +64,7 @@ def _timed(
         try:
             return function(*arguments, **options)
         finally:
-            seconds[stage] += time.perf_counter() - start  # pyright: ignore[reportArgumentType]
+            seconds[stage] += time.perf_counter() - start
 
     return timed
 

@@ -142,7 +142,7 @@ def _textures() -> list[np.ndarray]:
         for scale, contrast in ((64, 25), (8, 15)):
             size = (3, _QUARTER_PX // scale, _QUARTER_PX // scale)
             coarse = rng.normal(0, contrast, size).astype(np.float32)
-            pixels += ndimage.zoom(coarse, (1, scale, scale), order=1)
+            pixels += np.asarray(ndimage.zoom(coarse, (1, scale, scale), order=1))
         textures.append((pixels + 128).clip(40, 255).astype(np.uint8))
     return textures
 

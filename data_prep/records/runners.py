@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from data_prep.records import shards
 from data_prep.records.shards import Encode, Shard
@@ -118,13 +119,19 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
         if engine == _DASK and not any(o.startswith(_DASK_PARTS) for o in given):
             # Beam's default is one partition of 128 elements, so one worker.
             given.append(f"--dask_npartitions={len(todo)}")
-        with apache_beam.Pipeline(options=PipelineOptions(given)) as pipeline:
-            _ = (
-                pipeline
-                | "shards" >> apache_beam.Create(list(todo))
-                | "spread" >> apache_beam.Reshuffle()
-                | "write" >> apache_beam.Map(shards.write, encode)
-            )
+        pipeline = apache_beam.Pipeline(options=PipelineOptions(given))
+        _ = (
+            pipeline
+            | "shards" >> apache_beam.Create(list(todo))
+            | "spread" >> apache_beam.Reshuffle()
+            | "write" >> apache_beam.Map(shards.write, encode)
+        )
+        result: Any = pipeline.run()
+        try:
+            result.wait_until_finish()
+        finally:
+            if engine == _DASK:  # Beam leaves it open, and it outlives its scheduler
+                result.client.close()
 
     return run
 
