@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.table import Row
 from mmgr_jax.errors import InputError
@@ -61,17 +61,23 @@ def measured(*arguments: str) -> tuple[Row, str]:
     return row, (printed.splitlines() or [""])[-1]
 
 
-def exponent(cost: str, before: Mapping[str, Any], row: Mapping[str, Any]) -> float:
-    """By which power of `regions` a cost has grown from one row to the next."""
-    larger = row["regions"] / before["regions"]
-    return math.log(row[cost] / before[cost]) / math.log(larger)
+def exponent(costs: tuple[float, float], regions: tuple[int, int]) -> float:
+    """By which power of the regions a cost grows: 1 where twice as many take twice."""
+    return math.log(costs[1] / costs[0]) / math.log(regions[1] / regions[0])
 
 
-def with_exponents(rows: Sequence[Row], cost: str = "seconds") -> list[Row]:
-    """Rows of growing `regions`, each with the exponent from the one before."""
+def with_exponents(rows: Sequence[Row]) -> list[Row]:
+    """Rows of growing `regions`, each with the exponent of `seconds` from the last."""
+    exponents = (
+        exponent(*((before[key], row[key]) for key in ("seconds", "regions")))
+        for before, row in itertools.pairwise(rows)
+    )
     return [
-        row | ({"exponent": exponent(cost, rows[place - 1], row)} if place else {})
-        for place, row in enumerate(rows)
+        *rows[:1],
+        *(
+            row | {"exponent": power}
+            for row, power in zip(rows[1:], exponents, strict=True)
+        ),
     ]
 
 

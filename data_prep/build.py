@@ -52,19 +52,24 @@ Usage:
     python -m data_prep.build --config=configs/shanghai.py --dry_run
     python -m data_prep.build --config=configs/shanghai.py --workers=8
     python -m data_prep.build --config=configs/shanghai.py --runner=beam \
-        --beam_options=--runner=FlinkRunner,--flink_master=localhost:8081
+        --beam_runner=FlinkRunner --beam_options=--flink_master=localhost:8081
 """
 
 
 def build(
-    config: ConfigDict, *, dry_run: bool = False, run: Runner | None = None
+    config: ConfigDict,
+    *,
+    dry_run: bool = False,
+    run: Runner | None = None,
+    workers: int = 0,
 ) -> Path:
     """Builds the records of a city; a stopped build goes on where it was.
 
     Args:
         config: The city's configuration; its data preparation sections are read.
         dry_run: Print what a build would do, from the real sources; write nothing.
-        run: Who writes the shards; None for `runners.local()`.
+        run: Who writes the shards; None for `runners.local(workers)`.
+        workers: Processes of this machine, where they pay; 0: one a core.
 
     Returns:
         The records folder (not made by a dry run).
@@ -80,7 +85,7 @@ def build(
         )
     records_dir = settings.records_dir
     if dry_run:
-        _dry_run(settings)
+        _dry_run(settings, workers)
         return records_dir
     if settings.toy_city and not _is_generated(settings):
         _generate(settings.toy_city)
@@ -92,8 +97,8 @@ def build(
         described = sources.describe(sources.files(settings), records_dir, stamps)
         fingerprint = sources.fingerprint(comparison.comparable(settings), described)
         if not writer.finish(records_dir, fingerprint):
-            run = run or runners.local()
-            count = _write(settings, fingerprint, described, stamps, run)
+            run = run or runners.local(workers)
+            count = _write(settings, fingerprint, described, stamps, run, workers)
             elapsed = duration(time.monotonic() - start)
             logging.info("%s: %d records in %s", records_dir, count, elapsed)
     return records_dir
@@ -163,18 +168,26 @@ def main() -> None:
         "write nothing.",
     )
     workers = flags.DEFINE_integer(
-        "workers", 0, "Processes that write shards; 0 chooses by the number of regions."
+        "workers",
+        0,
+        "Processes that look for regions and write shards; 0 chooses by their number.",
     )
     runner = flags.DEFINE_enum("runner", "local", runners.NAMES, "Who writes shards.")
+    beam_runner = flags.DEFINE_string(
+        "beam_runner", None, "Apache Beam's name of its engine, such as DaskRunner."
+    )
     beam_options = flags.DEFINE_list(
         "beam_options", [], "Apache Beam's own flags, separated by commas."
     )
 
     def command(config: ConfigDict) -> None:
         run = runners.make(
-            runner.value, workers=workers.value, beam_options=beam_options.value
+            runner.value,
+            workers=workers.value,
+            beam_runner=beam_runner.value,
+            beam_options=beam_options.value,
         )
-        build(config, dry_run=dry_run.value, run=run)
+        build(config, dry_run=dry_run.value, run=run, workers=workers.value)
 
     cli.run(command, _USAGE)
 
@@ -185,6 +198,7 @@ def _write(
     described: dict[str, dict[str, Any]],
     stamps: contents.Stamps,
     run: Runner,
+    workers: int,
 ) -> int:
     """Writes the records of checked sources, described before; their number."""
 
@@ -193,7 +207,7 @@ def _write(
 
     tile_writer = writer.tile_writer(settings.records)
     with open_imagery(settings) as imagery:
-        city = city_lib.gather(settings, imagery)
+        city = city_lib.gather(settings, imagery, workers)
         made = vectors_lib.make(city.pois, settings.category_vectors)
         # Names have done their work, and the city travels to other processes.
         pois = dataclasses.replace(made.pois, name=None)
@@ -221,7 +235,7 @@ def _write(
     return len(city.regions)
 
 
-def _dry_run(settings: PreparationSettings) -> None:
+def _dry_run(settings: PreparationSettings, workers: int) -> None:
     """Prints what a build would do; a generated city goes to a scratch folder."""
     records_dir = settings.records_dir
     with tempfile.TemporaryDirectory() as scratch:
@@ -232,7 +246,7 @@ def _dry_run(settings: PreparationSettings) -> None:
         city_checks.check(settings)
         writer.refuse_foreign(records_dir)
         with open_imagery(settings) as imagery:
-            city = city_lib.gather(settings, imagery)
+            city = city_lib.gather(settings, imagery, workers)
             print(estimate.report(city, imagery, settings.records))
 
 

@@ -67,12 +67,13 @@ class City:
         return float((self.assignment.counts == 0).mean())
 
 
-def gather(settings: PreparationSettings, imagery: Imagery) -> City:
+def gather(settings: PreparationSettings, imagery: Imagery, workers: int = 0) -> City:
     """Regions, POIs and labels of a city, from checked sources.
 
     Args:
         settings: The data preparation sections of the config.
         imagery: The open imagery.
+        workers: Processes that look for regions; 0: as many as pay.
 
     Returns:
         Everything the records hold but the pixels.
@@ -81,7 +82,7 @@ def gather(settings: PreparationSettings, imagery: Imagery) -> City:
         InputError: If no region or no POI is left, or a label is unusable.
     """
     crs = settings.city.crs
-    regions = cut(imagery, crs, settings.regions)
+    regions = cut(imagery, crs, settings.regions, workers)
     group = regions.overlap_groups()
     noted = {**regions.noted, **_overlapping(group)}
     logging.info("regions: %s", _kept(len(regions), regions.dropped, noted))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from benchmarks.data_prep import category_vectors, synthetic, tiles
+from benchmarks.data_prep import building, category_vectors, synthetic, tiles
 from mmgr_jax import cli
 from mmgr_jax.errors import InputError
 
-SECTIONS = ("category_vectors", "pois", "labels", "build")
+SECTIONS = ("category_vectors", "pois", "labels", "tiles", "build")
 
 _USAGE = f"""Measures what the preparation of data costs, a section at a time.
 
@@ -35,17 +35,24 @@ labels
     Takes labels of 10,000 regions from files made for it: seconds of each form of
     label. It reads no config.
 
-build
+tiles
     Reads tiles of generated imagery and encodes them as records hold them, in one
     thread: tiles a second, beside the same windows read with rasterio alone and encoded
     by Pillow alone, in turns with ours; and the peak memory, beside the limit of
     {tiles.LIMIT_MIB:g} MiB. The imagery is a tiled GeoTIFF, and a mosaic of 100,000
     pixels a side. It reads no config.
 
+build
+    Builds whole cities of the numbers of regions that --regions names, from sparse
+    GeoTIFFs, POIs and labels made for them, each in a process of its own: seconds of
+    each stage, peak memory (PSS) of all its processes together, and by which power of
+    the regions they grow. It reads no config.
+
 Usage:
     python -m benchmarks.data_prep category_vectors
     python -m benchmarks.data_prep category_vectors --config=configs/shanghai.py
-    python -m benchmarks.data_prep build --json=bench.json
+    python -m benchmarks.data_prep tiles --json=bench.json
+    python -m benchmarks.data_prep build --regions 1600 6400 25600 102400
 """
 
 
@@ -58,6 +65,12 @@ def main() -> None:
     num_tiles = flags.DEFINE_integer(
         "num_tiles", tiles.NUM_TILES, "Tiles read of each image.", lower_bound=2
     )
+    regions = flags.DEFINE_list(
+        "regions", list(map(str, building.REGIONS)), "Regions of each city built."
+    )
+    workers = flags.DEFINE_integer(
+        "workers", 0, "Processes that write shards; 0: as the build chooses."
+    )
     flags.FLAGS.set_default("config", synthetic.__file__)
     section = _take_section(sys.argv)
 
@@ -66,6 +79,9 @@ def main() -> None:
             result = category_vectors.bench(config, num_pois.value)
             told = category_vectors.table(result)
         elif section == "build":
+            result = building.bench(_sizes(regions.value), workers.value)
+            told = building.table(result)
+        elif section == "tiles":
             result = tiles.bench(num_tiles.value)
             told = tiles.table(result)
         elif section in SECTIONS:
@@ -74,7 +90,7 @@ def main() -> None:
         else:
             raise InputError(
                 f"section {section!r} is unknown; allowed: {', '.join(SECTIONS)}, as "
-                "in `python -m benchmarks.data_prep build`."
+                "in `python -m benchmarks.data_prep tiles`."
             )
         print(told)
         if path.value:
@@ -115,7 +131,26 @@ def _line(row: Mapping[str, Any]) -> str:
     )
 
 
+def _sizes(numbers: Sequence[str]) -> list[int]:
+    """The wanted sizes of cities."""
+    if not numbers or not all(text.isdecimal() and int(text) > 0 for text in numbers):
+        raise InputError(
+            f"--regions {' '.join(numbers)}: allowed are whole numbers from 1, as in "
+            "--regions 1600 6400."
+        )
+    return [int(text) for text in numbers]
+
+
 def _take_section(arguments: list[str]) -> str:
-    """Removes the name of the section from the command line: flags alone follow it."""
+    """Removes the name of the section from the command line: flags alone follow it.
+
+    Numbers after --regions become one flag, which ends at a space otherwise.
+    """
+    if "--regions" in arguments:
+        place = arguments.index("--regions")
+        end = place + 1
+        while end < len(arguments) and arguments[end].isdecimal():
+            end += 1
+        arguments[place:end] = ["--regions=" + ",".join(arguments[place + 1 : end])]
     has_name = len(arguments) > 1 and not arguments[1].startswith("-")
     return arguments.pop(1) if has_name else ""

@@ -13,7 +13,7 @@ import shapely
 from rasterio.transform import from_origin
 
 from data_prep.labels import extraction
-from data_prep.labels.settings import LabelKind, LabelSettings
+from data_prep.labels.settings import LabelSettings
 from data_prep.regions import grid
 from data_prep.regions.regions import Regions
 
@@ -25,7 +25,7 @@ _CORNER_M = (600_000.0, 4_000_000.0)
 _REGION_M = 250.0
 _PIXEL_M = 92.7  # 3 arc seconds, the pixel of WorldPop
 _NUM_ZONES = 20_000
-_CLASSES = ("forest", "water", "residential", "commercial", "industrial")
+CLASSES = ("forest", "water", "residential", "commercial", "industrial")
 
 
 def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
@@ -40,11 +40,15 @@ def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
     """
     regions = _grid(round(num_regions**0.5))
     side_m = _REGION_M * len(regions) ** 0.5
+    people = str(raster(folder, side_m, _PIXEL_M, _CORNER_M))
+    blocks = str(zones(folder, side_m, _NUM_ZONES, _CORNER_M))
+    count = LabelSettings("count", blocks, "persons", column="people")
+    share = LabelSettings("share", blocks, "1", column="zone", classes=CLASSES)
     sources = [
-        ("count", "raster", _raster(folder, side_m, "count", "persons")),
-        ("density", "raster", _raster(folder, side_m, "density", "persons/km2")),
-        ("count", "polygons", _zones(folder, side_m, "count", "people", "persons")),
-        ("share", "polygons", _zones(folder, side_m, "share", "zone", "1")),
+        ("count", "raster", LabelSettings("count", people, "persons")),
+        ("density", "raster", LabelSettings("density", people, "persons/km2")),
+        ("count", "polygons", count),
+        ("share", "polygons", share),
     ]
     measured = []
     for kind, form, source in sources:
@@ -74,17 +78,27 @@ def _grid(side: int) -> Regions:
     )
 
 
-def _raster(folder: Path, side_m: float, kind: LabelKind, unit: str) -> LabelSettings:
+def raster(
+    folder: Path, side_m: float, pixel_m: float, corner_m: tuple[float, float]
+) -> Path:
+    """Writes people a pixel over a square and ten pixels around it.
+
+    Args:
+        folder: Where the file goes.
+        side_m: Side of the square.
+        pixel_m: Side of a pixel.
+        corner_m: West and north of the square.
+    """
     path = folder / "people.tif"
-    side = int(side_m / _PIXEL_M) + 20
+    side = int(side_m / pixel_m) + 20
     people = np.random.default_rng(0).lognormal(3, 1, (side, side)).astype(np.float32)
-    corner_m = (_CORNER_M[0] - 5 * _PIXEL_M, _CORNER_M[1] + 5 * _PIXEL_M)
+    west, north = corner_m[0] - 5 * pixel_m, corner_m[1] + 5 * pixel_m
     with rasterio.open(
         path,
         "w",
         driver="GTiff",
         crs=_CRS,
-        transform=from_origin(*corner_m, _PIXEL_M, _PIXEL_M),
+        transform=from_origin(west, north, pixel_m, pixel_m),
         count=1,
         height=side,
         width=side,
@@ -92,25 +106,31 @@ def _raster(folder: Path, side_m: float, kind: LabelKind, unit: str) -> LabelSet
         compress="deflate",
     ) as target:
         target.write(people, 1)
-    return LabelSettings(kind, str(path), unit)
+    return path
 
 
-def _zones(
-    folder: Path, side_m: float, kind: LabelKind, column: str, unit: str
-) -> LabelSettings:
-    """Polygons that partition the grid's square, as blocks of a city do."""
+def zones(
+    folder: Path, side_m: float, count: int, corner_m: tuple[float, float]
+) -> Path:
+    """Writes polygons that partition a square, as blocks of a city do.
+
+    Args:
+        folder: Where the file goes.
+        side_m: Side of the square.
+        count: How many.
+        corner_m: West and north of the square.
+    """
     path = folder / "zones.parquet"
-    west, north = _CORNER_M
+    west, north = corner_m
     rng = np.random.default_rng(0)
-    seeds = rng.uniform((west, north - side_m), (west + side_m, north), (_NUM_ZONES, 2))
+    seeds = rng.uniform((west, north - side_m), (west + side_m, north), (count, 2))
     cells = shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(seeds)))
     square = shapely.box(west - 50, north - side_m, west + side_m, north + 50)
     table = dict(
-        people=rng.integers(0, 400, len(cells)), zone=rng.choice(_CLASSES, len(cells))
+        people=rng.integers(0, 400, len(cells)), zone=rng.choice(CLASSES, len(cells))
     )
     frame = gpd.GeoDataFrame(
         table, geometry=shapely.intersection(cells, square), crs=_CRS
     )
     frame.to_crs("EPSG:4326").to_parquet(path)
-    classes = _CLASSES if kind == "share" else ()
-    return LabelSettings(kind, str(path), unit, column=column, classes=classes)
+    return path

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int
 
+from data_prep.files import formats
 from data_prep.imagery.blank import blank_share
 from data_prep.imagery.mosaic import Imagery
 from data_prep.regions import tiles
 from data_prep.regions.regions import Regions
 from data_prep.regions.settings import RegionSettings
-from data_prep.running import progress
+from data_prep.running import processes, progress
 from mmgr_jax.errors import InputError
+
+_TOGETHER = 512  # candidates looked at between two looks at the clock
+_ALONE_S = 5.0  # two starts of a process; less is left to this one
+
+_Seen: TypeAlias = tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]
+"""Of candidates: share of pixels with imagery, and whether they show one colour."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,19 +66,33 @@ class Candidates:
         return None if self.file is None else int(self.file[index])
 
 
-def keep(candidates: Candidates, imagery: Imagery, settings: RegionSettings) -> Regions:
+class _Places(NamedTuple):
+    """What a process needs to look at candidates; the names are left out."""
+
+    candidates: Candidates
+    imagery: Imagery
+    settings: RegionSettings
+
+
+def keep(
+    candidates: Candidates,
+    imagery: Imagery,
+    settings: RegionSettings,
+    workers: int = 0,
+) -> Regions:
     """The candidates that hold enough imagery, as regions.
 
     Args:
         candidates: Where to look.
         imagery: The open imagery, on a pixel grid of `settings.gsd_m`.
         settings: The tile, and how much of a region must hold imagery.
+        workers: Processes that look, where there is much to see; 0: one a core.
 
     Raises:
         InputError: If no candidate holds enough.
     """
-    shares, is_blank = _looked_at(candidates, imagery, settings)
-    chosen = np.flatnonzero((shares >= settings.min_coverage) & ~is_blank)
+    shares, is_blank = _looked_at(candidates, imagery, settings, workers)
+    chosen = np.flatnonzero(_fit(shares, is_blank, settings))
     if not len(chosen):
         raise InputError(_none_left(candidates, shares, is_blank, settings))
     several = _of_several_files(candidates, imagery)
@@ -98,30 +124,81 @@ def keep(candidates: Candidates, imagery: Imagery, settings: RegionSettings) -> 
 
 
 def _looked_at(
-    candidates: Candidates, imagery: Imagery, settings: RegionSettings
-) -> tuple[Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
-    """Coverage of the first candidates, enough for the wanted number of regions.
+    candidates: Candidates, imagery: Imagery, settings: RegionSettings, workers: int
+) -> _Seen:
+    """The first candidates, enough for the wanted number of regions.
 
-    Returns:
-        Share of the pixels of each that hold imagery; and which of those that hold
-        enough show one colour only.
+    Where this process would take long alone, others help with what is left.
     """
-    count, kept = len(candidates), 0
-    shares, blank = [], []
-    for index in progress.track(range(count), f"{candidates.what} looked at", count):
-        shares.append(_share(candidates, imagery, settings, index))
-        enough = shares[-1] >= settings.min_coverage
-        blank.append(enough and _is_blank(candidates, imagery, settings, index))
-        kept += enough and not blank[-1]
-        if kept == settings.max_regions:
+    places = _Places(
+        dataclasses.replace(candidates, name=_unnamed, noted={}), imagery, settings
+    )
+    parts = [
+        range(first, min(first + _TOGETHER, len(candidates)))
+        for first in range(0, len(candidates), _TOGETHER)
+    ]
+    meter = progress.Meter(f"{candidates.what} looked at", len(candidates))
+    seen: dict[int, _Seen] = {}
+    kept, next_part = 0, 0
+    for index, one in _in_any_order(places, parts, workers):
+        seen[index] = one
+        meter.add(len(parts[index]))
+        while kept < (settings.max_regions or math.inf) and next_part in seen:
+            kept += int(_fit(*seen[next_part], settings).sum())
+            next_part += 1
+        if kept >= (settings.max_regions or math.inf):
             break
-    return np.array(shares, float), np.array(blank, bool)
+    shares, is_blank = (
+        np.concatenate([seen[part][which] for part in range(next_part)] or [[]])
+        for which in (0, 1)
+    )
+    is_blank = is_blank.astype(bool)
+    if settings.max_regions and kept >= settings.max_regions:
+        fit = np.flatnonzero(_fit(shares, is_blank, settings))
+        end = fit[settings.max_regions - 1] + 1
+        return shares[:end], is_blank[:end]
+    return shares, is_blank
 
 
-def _share(
-    candidates: Candidates, imagery: Imagery, settings: RegionSettings, index: int
-) -> float:
+def _in_any_order(
+    places: _Places, parts: Sequence[range], workers: int
+) -> Iterator[tuple[int, _Seen]]:
+    """Numbers of parts and what is seen in them: here at first, then by processes."""
+    start = time.monotonic()
+    for index, part in enumerate(parts):
+        elapsed_s = time.monotonic() - start
+        left = len(parts) - index
+        count = min(workers or os.cpu_count() or 1, left)
+        if count > 1 and elapsed_s >= _ALONE_S and elapsed_s * left >= _ALONE_S * index:
+            logging.info("%d processes look at the others", count)
+            for done, seen in processes.as_done(_look, places, parts[index:], count):
+                yield index + done, seen
+            return
+        yield index, _look(places, part)
+
+
+def _look(places: _Places, part: range) -> _Seen:
+    """Coverage of some candidates; and which that hold enough show one colour only."""
+    shares, is_blank = np.zeros(len(part)), np.zeros(len(part), bool)
+    with formats.settings():  # once, since entering takes as long as a small read
+        for row, index in enumerate(part):
+            shares[row] = _share(places, index)
+            enough = shares[row] >= places.settings.min_coverage
+            is_blank[row] = enough and _is_blank(places, index)
+    return shares, is_blank
+
+
+def _fit(
+    shares: Float[np.ndarray, " k"],
+    is_blank: Bool[np.ndarray, " k"],
+    settings: RegionSettings,
+) -> Bool[np.ndarray, " k"]:
+    return (shares >= settings.min_coverage) & ~is_blank
+
+
+def _share(places: _Places, index: int) -> float:
     """Share of the pixels of a candidate that hold imagery."""
+    candidates, imagery, settings = places
     bounds_m = candidates.bounds_m[index]
     factor = _factor(bounds_m, settings)
     file = candidates.file_of(index)
@@ -136,9 +213,8 @@ def _share(
     return float(valid[region].mean())
 
 
-def _is_blank(
-    candidates: Candidates, imagery: Imagery, settings: RegionSettings, index: int
-) -> bool:
+def _is_blank(places: _Places, index: int) -> bool:
+    candidates, imagery, settings = places
     if settings.max_blank_share >= 1:
         return False
     bounds_m = candidates.bounds_m[index]
@@ -161,6 +237,10 @@ def _of_several_files(
     several = np.zeros(len(candidates), bool)
     several[tree.query(squares, predicate="intersects")[0]] = True
     return {f"where files overlap, so that {imagery.rule} shows": several}
+
+
+def _unnamed(index: Int[np.ndarray, " r"]) -> list[str]:
+    raise AssertionError("names are given where all candidates are known")
 
 
 def _factor(bounds_m: Float[np.ndarray, " 4"], settings: RegionSettings) -> int:

@@ -9,13 +9,16 @@ from data_prep.regions.regions import Regions
 from data_prep.regions.settings import RegionSettings
 
 
-def cut(imagery: Imagery, crs: str, settings: RegionSettings) -> Regions:
+def cut(
+    imagery: Imagery, crs: str, settings: RegionSettings, workers: int = 0
+) -> Regions:
     """Cuts the study area into regions, from checked settings.
 
     Args:
         imagery: The imagery, on a pixel grid of `settings.gsd_m`.
         crs: Metric CRS of the study area.
         settings: What a region is.
+        workers: Processes that look at places, where they are many; 0: one a core.
 
     Returns:
         The regions that hold enough imagery.
@@ -23,7 +26,7 @@ def cut(imagery: Imagery, crs: str, settings: RegionSettings) -> Regions:
     Raises:
         InputError: If none does, or one does not fit in the tile.
     """
-    return keep(_candidates(imagery, crs, settings), imagery, settings)
+    return keep(_candidates(imagery, crs, settings), imagery, settings, workers)
 
 
 def _candidates(imagery: Imagery, crs: str, settings: RegionSettings) -> Candidates:

@@ -138,7 +138,8 @@ def test_a_section_must_be_named(words):
     )
     assert told.returncode == 2
     assert (
-        "is unknown; allowed: category_vectors, pois, labels, build, as" in told.stderr
+        "is unknown; allowed: category_vectors, pois, labels, tiles, build, as"
+        in told.stderr
     )
 
 
@@ -152,10 +153,10 @@ def test_a_row_says_whether_it_kept_its_limit():
 
 
 @pytest.mark.slow
-def test_the_build_section_keeps_its_limit_of_memory(tmp_path):
+def test_the_tiles_section_keeps_its_limit_of_memory(tmp_path):
     """Its speed is for a quiet machine to tell, not for a test."""
     path = tmp_path / "bench.json"
-    words = ["build", "--num_tiles=200", f"--json={path}"]
+    words = ["tiles", "--num_tiles=200", f"--json={path}"]
     subprocess.run(
         [sys.executable, "-m", "benchmarks.data_prep", *words], check=True, cwd=ROOT
     )

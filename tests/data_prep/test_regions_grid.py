@@ -7,7 +7,9 @@ import small_regions
 from rasterio.transform import from_origin
 from small_regions import cut
 
-from data_prep.regions import grid
+from data_prep import build
+from data_prep import settings as preparation
+from data_prep.regions import candidates, cutting, grid
 from mmgr_jax.errors import InputError
 
 
@@ -111,3 +113,25 @@ def test_cells_of_several_files_are_kept_once_and_sorted():
     many = np.arange(4_000_000)
     assert len(grid._once([many, many[::2]])) == len(many)
     assert time.process_time() - start < 3  # 0.1 s; a hash table took 6.4 s
+
+
+@pytest.mark.parametrize("limit", [None, 1, 5])
+def test_processes_see_what_one_process_sees(tmp_path, monkeypatch, limit):
+    """Coverage, blank cells and the end at a wanted number, part by part."""
+    settings = small_city.write(tmp_path)
+    settings.regions.max_regions = limit
+    settings.regions.min_coverage = 0.4
+    read = preparation.read(settings)
+    monkeypatch.setattr(candidates, "_TOGETHER", 2)
+
+    def cut(workers):
+        with build.open_imagery(read) as imagery:
+            return cutting.cut(imagery, small_city.CRS, read.regions, workers)
+
+    alone = cut(1)
+    monkeypatch.setattr(candidates, "_ALONE_S", 0.0)
+    together = cut(2)
+    assert together.ids == alone.ids and len(alone) == (limit or 12)
+    assert together.dropped == alone.dropped
+    np.testing.assert_array_equal(together.coverage, alone.coverage)
+    np.testing.assert_array_equal(together.bounds_m, alone.bounds_m)

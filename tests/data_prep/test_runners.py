@@ -52,7 +52,7 @@ def test_two_processes_write_the_same_bytes(config, expected):
 
 def test_beam_writes_the_same_bytes(config, expected):
     pytest.importorskip("apache_beam")
-    run = runners.make("beam", beam_options=["--direct_num_workers=1"])
+    run = runners.make("beam", beam_runner="FnApiRunner")
     assert contents(build.build(config, run=run)) == expected
 
 
@@ -157,6 +157,13 @@ def test_few_regions_are_written_by_this_process():
         ("spark", {}, "--runner=spark is unknown; allowed: local, beam"),
         ("local", {"workers": -1}, "--workers=-1; allowed: 1 or more"),
         ("local", {"beam_options": ["--x"]}, "no effect without --runner=beam"),
+        ("beam", {}, "leaves the engine to Beam. Name one, such as FnApiRunner"),
+        ("beam", {"beam_runner": "DirectRunner"}, "leaves the engine to Beam"),
+        (
+            "beam",
+            {"beam_runner": "FnApiRunner", "beam_options": ["--runner=x"]},
+            "name it by --beam_runner",
+        ),
         ("beam", {"workers": 2}, "--workers has no effect with --runner=beam"),
     ],
 )
