@@ -6,6 +6,9 @@ A section is a module of this package with
     add_flags  (parser) -> None: its own flags
     rows       (options) -> a list of dicts, one a line of the table
 
+Each figure is a median; columns `NAME_low` and `NAME_high` hold the quartiles of the
+rounds. Load and doubts are printed below the table, see `benchmarks.table`.
+
 Only the section that is asked for is imported, so that one section runs where the
 libraries of another are not installed.
 """
@@ -15,7 +18,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,10 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser(arguments[0] if arguments else None)
     options = parser.parse_args(arguments)
     environment.refuse_unknown_flags()
+    report = table.Report(options.section)
     rows = importlib.import_module(_module(options.section)).rows(options)
-    print(table.table(rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    report.tell(rows, table.table(rows), options.json)
 
 
 def _parser(section: str | None) -> argparse.ArgumentParser:

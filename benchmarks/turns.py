@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -31,10 +31,49 @@ class Found:
     Attributes:
         seconds: Of one call, the median over the rounds.
         facts: Those of the way.
+        rounds: Seconds of a call in each round.
     """
 
     seconds: float
     facts: dict[str, Any]
+    rounds: tuple[float, ...] = ()
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """The median of a measurement under its name, and the quartiles beside it.
+
+    Args:
+        name: Of the column; those of the quartiles end in `_low` and `_high`.
+        values: One a round.
+    """
+    low, high = _quartiles(values)
+    median = statistics.median(values)
+    return {name: median, f"{name}_low": low, f"{name}_high": high}
+
+
+def ratios(
+    name: str, values: Sequence[float], others: Sequence[float]
+) -> dict[str, float]:
+    """The ratio of medians under its name, and the quartiles of the rounds' ratios.
+
+    What came and went with the machine met both in a round: quartiles far apart tell
+    that it changed within the rounds, and `table.doubts` says so.
+
+    Args:
+        name: Of the column; those of the quartiles end in `_low` and `_high`.
+        values: One a round.
+        others: What they are divided by, of the same rounds.
+    """
+    low, high = _quartiles([a / b for a, b in zip(values, others, strict=True)])
+    whole = statistics.median(values) / statistics.median(others)
+    return {name: whole, f"{name}_low": low, f"{name}_high": high}
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 def measure(
@@ -69,7 +108,8 @@ def measure(
     for process in processes:
         process.join()
     return {
-        name: Found(statistics.median(seconds[name]), ends[name][1]) for name in ways
+        name: Found(statistics.median(turn), ends[name][1], tuple(turn))
+        for name, turn in seconds.items()
     }
 
 
