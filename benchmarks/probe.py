@@ -70,7 +70,10 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
     import sklearn.linear_model  # noqa: F401  before the limit: it meets what is loaded
 
     index = list(range(0, len(cells.cells), options.every))
-    theirs, times = [], {name: [] for name in ("ours", "ours_cpu", "sklearn", "sklearn_cpu")}
+    theirs, times = (
+        [],
+        {name: [] for name in ("ours", "ours_cpu", "sklearn", "sklearn_cpu")},
+    )
     with threadpool_limits(1):
         for turn in range(options.rounds):
             fits, *mine = _timed(ours)

@@ -48,9 +48,7 @@ class Report:
             path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def doubts(
-    rows: Sequence[Row], load: tuple[float, float], cores: int
-) -> list[str]:
+def doubts(rows: Sequence[Row], load: tuple[float, float], cores: int) -> list[str]:
     """Why figures should not be trusted, a sentence each; none where they should.
 
     Args:
@@ -77,7 +75,11 @@ def doubts(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned columns, a column for each key that any of them has."""
+    """The rows as aligned columns, a column for each key that any of them has.
+
+    Quartiles, `NAME_low` and `NAME_high`, stand in brackets in the column `NAME`.
+    """
+    rows = [_with_quartiles(row) for row in rows]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     cells = [heads, *([_cell(row.get(head)) for head in heads] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
@@ -85,6 +87,17 @@ def table(rows: Sequence[Row]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in cells
     )
+
+
+def _with_quartiles(row: Row) -> Row:
+    cells = {}
+    for head, value in row.items():
+        low, high = row.get(f"{head}_low"), row.get(f"{head}_high")
+        if low is not None and high is not None:
+            cells[head] = f"{_cell(value)} ({_cell(low)}-{_cell(high)})"
+        elif head.rpartition("_")[2] not in ("low", "high"):
+            cells[head] = value
+    return cells
 
 
 def _cell(value: Any) -> str:
