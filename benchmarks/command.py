@@ -27,7 +27,10 @@ from mmgr_jax import environment
 
 SECTIONS = {
     "step": "the ResNet-50 training step, beside PyTorch",
-    "losses": "the contrastive losses, beside the released formula and optax",
+    "largest": "the largest batch of that step which one device holds",
+    "trace": "where the time of that step goes, by JAX's profiler",
+    "losses": "the contrastive losses, beside PyTorch and optax",
+    "inference": "tiles to features, beside PyTorch",
     "input": "records to device: tiles a second and a core",
     "augment": "two views on the device, beside torchvision's transforms",
     "poi": "the POI encoders, beside torch_geometric's Set2Set",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import records, turns
+from benchmarks import augment, records, turns
 from benchmarks.table import Row
 from mmgr_jax.data import pipeline, tiles
 from mmgr_jax.data.settings import DataSettings
@@ -138,8 +138,8 @@ def _released(images: np.ndarray, rounds: int) -> Row:
     """The released loader's work: a PNG decoded, and two views made, by Pillow."""
     import torch
     from PIL import Image
-    from torchvision import transforms
 
+    transforms = augment.torchvision("torchvision.transforms")
     torch.set_num_threads(1)  # a tile is too small for two: they wait for each other
     side = images.shape[1]
     view = transforms.Compose(

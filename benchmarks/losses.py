@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import resource
 import statistics
@@ -102,18 +101,16 @@ def _in_turns(
     """Seconds and MiB of each way and round, and what ways failed of."""
     taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     failed: dict[str, str] = {}
-    context = multiprocessing.get_context("spawn")
     for _ in range(rounds):
         for way in ways:
             if way in failed:
                 continue
             try:
-                with context.Pool(1) as pool:
-                    taken[way].append(pool.apply(_measure, (way, batch)))
+                taken[way].append(turns.alone(_measure, way, batch))
             except Exception as error:
                 if way == OURS:
                     raise
-                failed[way] = (str(error).strip().splitlines() or [repr(error)])[0][:80]
+                failed[way] = turns.first_line(error)
     return taken, failed
 
 
@@ -130,13 +127,11 @@ def divided(devices: Sequence[int], batches: Sequence[int]) -> list[Row]:
         `collectives` by kind.
     """
     rows = []
-    context = multiprocessing.get_context("spawn")
     for batch in batches:
         for way in ("gathered", "ring"):
             found = []
             for count in devices:
-                with context.Pool(1) as pool:
-                    found.append(pool.apply(_measure_divided, (way, batch, count)))
+                found.append(turns.alone(_measure_divided, way, batch, count))
                 found[-1]["time_ratio"] = found[-1]["seconds"] / found[0]["seconds"]
             rows += found
     return rows

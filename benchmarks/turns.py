@@ -7,8 +7,11 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def spread(name: str, values: Sequence[float]) -> dict[str, float]:
 def ratios(
     name: str, values: Sequence[float], others: Sequence[float]
 ) -> dict[str, float]:
-    """The ratio of medians under its name, and the quartiles of the rounds' ratios.
+    """The median of the rounds' ratios under its name, and the quartiles beside it.
 
     What came and went with the machine met both in a round: quartiles far apart tell
     that it changed within the rounds, and `table.doubts` says so.
@@ -64,9 +67,23 @@ def ratios(
         values: One a round.
         others: What they are divided by, of the same rounds.
     """
-    low, high = _quartiles([a / b for a, b in zip(values, others, strict=True)])
-    whole = statistics.median(values) / statistics.median(others)
-    return {name: whole, f"{name}_low": low, f"{name}_high": high}
+    return spread(name, [a / b for a, b in zip(values, others, strict=True)])
+
+
+def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a function gives in a process of its own, which ends with it.
+
+    Raises:
+        Exception: What the function raised; BrokenProcessPool if the process was ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a cell of a table."""
+    return (str(error).strip().splitlines() or [repr(error)])[0][:80]
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ def test_both_sides_choose_and_predict_alike():
     parser = argparse.ArgumentParser()
     probe.add_flags(parser)
     options = parser.parse_args(
-        "--regions 120 --features 8 --folds 3 --seeds 1 --rounds 2 --kinds count".split()
+        "--regions 120 --features 8 --folds 3 --seeds 1 --rounds 1 --kinds count".split()
     )
     (row,) = probe.rows(options)
     assert row["label"] == "count" and row["regions"] == 120
@@ -20,5 +20,4 @@ def test_both_sides_choose_and_predict_alike():
     assert row["ratio"] == pytest.approx(row["sklearn_s"] / row["ours_s"])
     cpu_ratio = row["sklearn_cpu_s"] / row["ours_cpu_s"]
     assert row["cpu_ratio"] == pytest.approx(cpu_ratio)
-    assert row["cpu_ratio_low"] <= row["cpu_ratio_high"]
     assert row["heads"] % len(probe.STRENGTHS) == 0
