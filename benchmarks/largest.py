@@ -11,8 +11,7 @@ from benchmarks import step, turns
 from benchmarks.table import Row
 from mmgr_jax.settings import FloatName
 
-ABOUT = """The ResNet-50 training step of section `step`, ours alone, at growing batches:
-how large a batch one device holds.
+ABOUT = """The ResNet-50 training step of section `step`, ours, at growing batches.
 
 Each batch is compiled and stepped in a process of its own; the first that fails, for
 want of memory say, ends the series, and its row tells why. planned_gib is what the

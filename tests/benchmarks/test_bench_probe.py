@@ -10,9 +10,8 @@ from benchmarks import probe
 def test_both_sides_choose_and_predict_alike():
     parser = argparse.ArgumentParser()
     probe.add_flags(parser)
-    options = parser.parse_args(
-        "--regions 120 --features 8 --folds 3 --seeds 1 --rounds 1 --kinds count".split()
-    )
+    flags = "--regions 120 --features 8 --folds 3 --seeds 1 --rounds 1 --kinds count"
+    options = parser.parse_args(flags.split())
     (row,) = probe.rows(options)
     assert row["label"] == "count" and row["regions"] == 120
     assert row["same_strength"] == 1
