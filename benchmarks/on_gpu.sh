@@ -43,13 +43,13 @@ section() {
 
 if [ "$smoke" ]; then
   sections() {
-    section step 200 step --batch 2 --size 32 --rounds 2
-    section losses 60 losses --batch 16 --rounds 1 \
+    section step 500 step --batch 2 --size 32 --rounds 2
+    section losses 200 losses --batch 16 --rounds 1 \
       --ways "product, PyTorch" "dense under jit"
-    section augment 60 augment --batch 2 --size 32 --rounds 2 --no_step --no-peer
-    section inference 90 inference
-    section largest 200 largest --batches 2 3 --size 32 --steps 2
-    section trace 100 trace --folder "$out/trace" --batch 2 --size 32 --steps 2
+    section augment 200 augment --batch 2 --size 32 --rounds 2 --no_step --no-peer
+    section inference 200 inference
+    section largest 400 largest --batches 2 3 --size 32 --steps 2
+    section trace 200 trace --folder "$out/trace" --batch 2 --size 32 --steps 2
   }
 else
   sections() {

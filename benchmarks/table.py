@@ -22,7 +22,7 @@ class Report:
         self.section = section
         self.load_before = os.getloadavg()[0]
 
-    def tell(self, rows: Sequence[Row], text: str, path: Path | None) -> None:
+    def tell(self, rows: Sequence[Row], text: str, path: str | Path | None) -> None:
         """Prints the text, the load and the doubts, and writes them with the rows.
 
         Args:
@@ -45,7 +45,7 @@ class Report:
                 "doubts": sentences,
                 "rows": list(rows),
             }
-            path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            Path(path).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def doubts(rows: Sequence[Row], load: tuple[float, float], cores: int) -> list[str]:
