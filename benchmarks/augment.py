@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -36,17 +36,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="px (default: CPU 96, GPU 224)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--no_step", action="store_true", help="leave out the share")
+    parser.add_argument(
+        "--no-peer", action="store_true", help="where there is no torchvision"
+    )
 
 
 def rows(options: argparse.Namespace) -> list[Row]:
     """A row each way: seconds a batch, views a second, ratio to PIL, share."""
     _, batch, size, dtype = step.defaults()
     batch, size = options.batch or batch, options.size or size
-    ways: dict[str, Callable[[], turns.Way]] = {
-        PIL: partial(_torchvision, batch, size, True),
-        TENSORS: partial(_torchvision, batch, size, False),
-        OURS: partial(_ours, batch, size),
-    }
+    ways: dict[str, Callable[[], turns.Way]] = {OURS: partial(_ours, batch, size)}
+    if not options.no_peer:
+        ways = {
+            PIL: partial(_torchvision, batch, size, True),
+            TENSORS: partial(_torchvision, batch, size, False),
+        } | ways
     if not options.no_step:
         ways[STEP] = partial(step.ours, batch, size, dtype, "joint")
     found = turns.measure(ways, rounds=options.rounds)
@@ -58,15 +62,21 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "device": found[name].facts["device"],
             "batch": batch,
             "size_px": size,
-            "seconds": found[name].seconds,
+            **turns.spread("seconds", found[name].rounds),
             "views_per_s": 2 * batch / found[name].seconds,
-            "ratio_to_pil": found[PIL].seconds / found[name].seconds,
+            **_to_pil(found, name),
             "share_of_step": share if name == OURS else None,
             "gathers": found[name].facts.get("gathers"),
         }
         for name in ways
         if name != STEP
     ]
+
+
+def _to_pil(found: Mapping[str, turns.Found], name: str) -> Row:
+    if PIL not in found:
+        return {}
+    return turns.ratios("ratio_to_pil", found[PIL].rounds, found[name].rounds)
 
 
 def tiles(batch: int, size: int) -> np.ndarray:
@@ -79,7 +89,7 @@ def tiles(batch: int, size: int) -> np.ndarray:
 def _torchvision(batch: int, size: int, pil: bool) -> turns.Way:
     import torch
 
-    v2 = _transforms()
+    v2 = torchvision("torchvision.transforms.v2")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     chain = v2.Compose(
@@ -103,25 +113,25 @@ def _torchvision(batch: int, size: int, pil: bool) -> turns.Way:
     return turns.Way(call, {"device": "cpu, one thread"})
 
 
-def _transforms() -> ModuleType:
-    """torchvision's, also where its compiled operators do not fit this torch.
+def torchvision(name: str) -> ModuleType:
+    """A module of torchvision, also where its compiled operators do not fit this torch.
 
     Importing it then fails at two operators of detection, which nobody calls here.
     """
     import torch
 
     try:
-        return importlib.import_module("torchvision.transforms.v2")
+        return importlib.import_module(name)
     except RuntimeError:
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[name]
+        for loaded in [key for key in sys.modules if key.startswith("torchvision")]:
+            del sys.modules[loaded]
         library = torch.library.Library("torchvision", "DEF")
         _KEPT.append(library)
-        for name in ("nms", "qnms"):
+        for operator in ("nms", "qnms"):
             library.define(
-                f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )
-        return importlib.import_module("torchvision.transforms.v2")
+        return importlib.import_module(name)
 
 
 def _ours(batch: int, size: int) -> turns.Way:

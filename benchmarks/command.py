@@ -6,6 +6,9 @@ A section is a module of this package with
     add_flags  (parser) -> None: its own flags
     rows       (options) -> a list of dicts, one a line of the table
 
+Each figure is a median; columns `NAME_low` and `NAME_high` hold the quartiles of the
+rounds. Load and doubts are printed below the table, see `benchmarks.table`.
+
 Only the section that is asked for is imported, so that one section runs where the
 libraries of another are not installed.
 """
@@ -15,7 +18,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +27,10 @@ from mmgr_jax import environment
 
 SECTIONS = {
     "step": "the ResNet-50 training step, beside PyTorch",
-    "losses": "the contrastive losses, beside the released formula and optax",
+    "largest": "the largest batch of that step which one device holds",
+    "trace": "where the time of that step goes, by JAX's profiler",
+    "losses": "the contrastive losses, beside PyTorch and optax",
+    "inference": "tiles to features, beside PyTorch",
     "input": "records to device: tiles a second and a core",
     "augment": "two views on the device, beside torchvision's transforms",
     "poi": "the POI encoders, beside torch_geometric's Set2Set",
@@ -43,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser(arguments[0] if arguments else None)
     options = parser.parse_args(arguments)
     environment.refuse_unknown_flags()
+    report = table.Report(options.section)
     rows = importlib.import_module(_module(options.section)).rows(options)
-    print(table.table(rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    report.tell(rows, table.table(rows), options.json)
 
 
 def _parser(section: str | None) -> argparse.ArgumentParser:

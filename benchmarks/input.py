@@ -8,12 +8,12 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import records
+from benchmarks import augment, records, turns
 from benchmarks.table import Row
 from mmgr_jax.data import pipeline, tiles
 from mmgr_jax.data.settings import DataSettings
@@ -25,7 +25,8 @@ Written and read: tiles a second of processor time, that is a core, alone; Pillo
 the same turns. Batches: the same of the whole way, from the shards through reading,
 decoding and padding to a batch in memory, in any number of threads; and tiles a second
 of the clock on all cores of this machine. The released loader decodes PNG by Pillow
-and makes its two views by torchvision on the host, where ours are made on the device.
+and makes its two views by torchvision on the host, where ours are made on the device;
+it has one thread of torch, as each worker of a loader has.
 Loss is told as the signal-to-noise ratio of the pixels and the largest error of 255.
 Tiles are made, with the spectrum of photographs, or those of a records folder.
 """
@@ -92,7 +93,8 @@ def _row(images: np.ndarray, name: str, quality: int | None) -> Row:
     }
     if name != "raw":
         ways["pillow_read_per_s"] = lambda: [_by_pillow(k) for k in stored]
-    rates = _rates(ways, len(images), rounds=3)
+    rates = _rates(ways, len(images), rounds=5)
+    medians = {way: statistics.median(values) for way, values in rates.items()}
     decoded = np.stack([tiles.decode(k, name, side) for k in stored]).astype(np.int16)
     error = decoded - images
     square = np.mean(np.square(error, dtype=np.float64))
@@ -102,10 +104,12 @@ def _row(images: np.ndarray, name: str, quality: int | None) -> Row:
         "size_ratio": sum(map(len, stored)) / images.nbytes,
         "snr_db": 10 * np.log10(255**2 / square) if square else None,
         "largest_error": int(np.abs(error).max()),
-        **rates,
-        "ratio": rates["read_per_s"] / rates["pillow_read_per_s"]
-        if "pillow_read_per_s" in rates
-        else None,
+        **medians,
+        **(
+            turns.ratios("ratio", rates["read_per_s"], rates["pillow_read_per_s"])
+            if "pillow_read_per_s" in rates
+            else {}
+        ),
     }
 
 
@@ -125,16 +129,18 @@ def _batches(folder: Path, threads: int, rounds: int) -> Row:
         per_s.append(_STEPS * batch_size / (time.perf_counter() - start))
         per_core.append(_STEPS * batch_size / (time.process_time() - cpu))
     return {
-        "batches_per_core_s": statistics.median(per_core),
-        "batches_per_s": statistics.median(per_s),
+        **turns.spread("batches_per_core_s", per_core),
+        **turns.spread("batches_per_s", per_s),
     }
 
 
 def _released(images: np.ndarray, rounds: int) -> Row:
     """The released loader's work: a PNG decoded, and two views made, by Pillow."""
+    import torch
     from PIL import Image
-    from torchvision import transforms
 
+    transforms = augment.torchvision("torchvision.transforms")
+    torch.set_num_threads(1)  # a tile is too small for two: they wait for each other
     side = images.shape[1]
     view = transforms.Compose(
         [
@@ -158,8 +164,10 @@ def _released(images: np.ndarray, rounds: int) -> Row:
             view(image)
             view(image)
 
-    rate = _rates({"batches_per_core_s": load}, len(images), rounds=min(rounds, 3))
-    return {"format": "released loader, two views", **rate}
+    load()
+    rates = _rates({"loaded": load}, len(images), rounds)["loaded"]
+    spread = turns.spread("batches_per_core_s", rates)
+    return {"format": "released loader, two views", **spread}
 
 
 def _by_pillow(stored: bytes) -> np.ndarray:
@@ -170,16 +178,12 @@ def _by_pillow(stored: bytes) -> np.ndarray:
 
 def _rates(
     ways: dict[str, Callable[[], object]], count: int, rounds: int
-) -> dict[str, float]:
-    """Tiles a second of processor time, the median of rounds in turns."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+) -> dict[str, list[float]]:
+    """Tiles a second of processor time, of each round in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, call in ways.items():
             start = time.process_time()
             call()
-            spent[name].append(time.process_time() - start)
-    return {name: count / _median(seconds) for name, seconds in spent.items()}
-
-
-def _median(seconds: Sequence[float]) -> float:
-    return max(statistics.median(seconds), 1e-9)
+            rates[name].append(count / max(time.process_time() - start, 1e-9))
+    return rates

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import resource
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks import turns
 from benchmarks.table import Row
 from mmgr_jax.losses.settings import Implementation, LossSettings
 from mmgr_jax.settings import FloatName
@@ -17,8 +18,12 @@ from mmgr_jax.settings import FloatName
 ABOUT = """Both contrastive losses, forward and backward.
 
 Seconds and peak memory of the released formula in PyTorch (similarities by
-broadcasting), of optax's ntxent, of the dense formula under jit and of ours in tiles,
-each in a process of its own, in turns. With --devices instead: ours over so many
+broadcasting), of the same in PyTorch by one matrix product, of optax's ntxent, of the
+dense formula under jit and of ours in tiles, in turns, each time in a process of its
+own. The released formula shows what users of it gain, the product and jit what is left
+beside who writes it well. Where there is a GPU PyTorch takes it, too, and memory is the
+device's. A way that fails, for want of memory say, has a row that tells so. With
+--devices instead: ours over so many
 devices made of this machine's cores, where dividing the same work should cost no time
 and memory should fall. With --topology: what the compiler plans for TPUs one need not
 have (pip install -r requirements-plan.txt).
@@ -39,6 +44,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="regions of the global batch (default: 128 384 768; with --devices 2048; "
         "with --topology 32768 262144)",
     )
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="those compared"
+    )
     parser.add_argument(
         "--devices", type=int, nargs="+", help="numbers of devices, such as 1 2 4 8"
     )
@@ -51,35 +60,58 @@ def rows(options: argparse.Namespace) -> list[Row]:
         return compiled(options.topology, options.batch or (32768, 262144))
     if options.devices:
         return divided(options.devices, options.batch or (2048,))
-    return measured(options.batch or (128, 384, 768))
+    ways = [way for way in WAYS if way in (*options.ways, OURS)]
+    return measured(options.batch or (128, 384, 768), ways, options.rounds)
 
 
-def measured(batches: Sequence[int]) -> list[Row]:
+def measured(batches: Sequence[int], ways: Sequence[str], rounds: int) -> list[Row]:
     """Seconds and peak memory of each way, a fresh process each.
 
     Args:
         batches: Regions of the batch.
+        ways: Keys of `WAYS`, `OURS` among them.
+        rounds: Turns of each.
 
     Returns:
-        A row each batch and way: `batch`, `way`, `seconds` (the fastest call),
-        `peak_mib` (growth of the process while it calls) and their ratios to ours.
+        A row each batch and way: `seconds` (the median of the rounds' medians),
+        `peak_mib` (growth of the process, or of the GPU's memory, while it calls), and
+        their ratios to ours; or what it failed of.
     """
     rows = []
-    context = multiprocessing.get_context("spawn")
     for batch in batches:
-        found = []
-        for way in WAYS:
-            with context.Pool(1) as pool:
-                seconds, peak_mib = pool.apply(_measure, (way, batch))
-            found.append(
-                {"batch": batch, "way": way, "seconds": seconds, "peak_mib": peak_mib}
-            )
-        ours = found[-1]
-        for row in found:
-            row["time_ratio"] = row["seconds"] / ours["seconds"]
-            row["memory_ratio"] = row["peak_mib"] / ours["peak_mib"]
-        rows += found
+        taken, failed = _in_turns(ways, batch, rounds)
+        our_seconds, our_mib = zip(*taken[OURS], strict=True)
+        for way in ways:
+            row = {"way": way, "batch": batch}
+            if way in failed:
+                rows.append(row | {"failed": failed[way]})
+                continue
+            seconds, peak_mib = zip(*taken[way], strict=True)
+            row |= turns.spread("seconds", seconds)
+            row["peak_mib"] = statistics.median(peak_mib)
+            row |= turns.ratios("time_ratio", seconds, our_seconds)
+            row["memory_ratio"] = row["peak_mib"] / statistics.median(our_mib)
+            rows.append(row)
     return rows
+
+
+def _in_turns(
+    ways: Sequence[str], batch: int, rounds: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, str]]:
+    """Seconds and MiB of each way and round, and what ways failed of."""
+    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    failed: dict[str, str] = {}
+    for _ in range(rounds):
+        for way in ways:
+            if way in failed:
+                continue
+            try:
+                taken[way].append(turns.alone(_measure, way, batch))
+            except Exception as error:
+                if way == OURS:
+                    raise
+                failed[way] = turns.first_line(error)
+    return taken, failed
 
 
 def divided(devices: Sequence[int], batches: Sequence[int]) -> list[Row]:
@@ -95,13 +127,11 @@ def divided(devices: Sequence[int], batches: Sequence[int]) -> list[Row]:
         `collectives` by kind.
     """
     rows = []
-    context = multiprocessing.get_context("spawn")
     for batch in batches:
         for way in ("gathered", "ring"):
             found = []
             for count in devices:
-                with context.Pool(1) as pool:
-                    found.append(pool.apply(_measure_divided, (way, batch, count)))
+                found.append(turns.alone(_measure_divided, way, batch, count))
                 found[-1]["time_ratio"] = found[-1]["seconds"] / found[0]["seconds"]
             rows += found
     return rows
@@ -147,11 +177,12 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
 
 
 def _measure(way: str, batch: int) -> tuple[float, float]:
-    """Fastest call in seconds, and growth of this process's peak memory in MiB."""
+    """Median of some calls in seconds, and growth of the peak memory in MiB."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     call = WAYS[way](batch)
-    before = _peak_mib()
-    seconds = _fastest(call)
-    return seconds, max(_peak_mib() - before, 0.1)
+    before = _peak_mib(way)
+    seconds = _median(call)
+    return seconds, max(_peak_mib(way) - before, 0.1)
 
 
 def _measure_divided(way: Implementation, batch: int, count: int) -> Row:
@@ -179,52 +210,81 @@ def _measure_divided(way: Implementation, batch: int, count: int) -> Row:
         "batch": batch,
         "way": way,
         "devices": count,
-        "seconds": _fastest(lambda: jax.block_until_ready(program(*inputs))),
+        "seconds": _median(lambda: jax.block_until_ready(program(*inputs))),
         "temporary_mib": program.memory_analysis().temp_size_in_bytes / 2**20,
         "collectives": {found.kind: found.count for found in exchanges},
     }
 
 
-def _fastest(call: Callable[[], None]) -> float:
-    """Seconds of the fastest of some calls, after one to warm up."""
+def _median(call: Callable[[], None]) -> float:
+    """Seconds of some calls, the median, after one to warm up."""
     call()
-    best, spent = float("inf"), 0.0
-    for _ in range(MOST_REPEATS):
+    seconds: list[float] = []
+    while len(seconds) < MOST_REPEATS and sum(seconds) < SECONDS:
         start = time.perf_counter()
         call()
-        elapsed = time.perf_counter() - start
-        best, spent = min(best, elapsed), spent + elapsed
-        if spent > SECONDS:
-            break
-    return best
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
-def _peak_mib() -> float:
+def _peak_mib(way: str) -> float:
+    """Of the GPU where the way computes on one, else of this process."""
+    if "PyTorch" in way:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**20
+    else:
+        import jax
+
+        if jax.default_backend() != "cpu":
+            stats = jax.local_devices()[0].memory_stats() or {}
+            return stats["peak_bytes_in_use"] / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _released(batch: int) -> Callable[[], None]:
-    """The released formula: every row broadcast against every other, [2b 2b p]."""
-    import torch
+def _pytorch(
+    by_product: bool, threads: int | None = None
+) -> Callable[[int], Callable[[], None]]:
+    """Similarities by one product; else as released, every row against every other.
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    z = [torch.randn(batch, LENGTH, requires_grad=True) for _ in range(3)]
-    cosine = torch.nn.CosineSimilarity(dim=-1)
-    itself = torch.eye(2 * batch).bool()
-    partner = torch.arange(2 * batch).roll(batch)
+    The latter broadcasts, [2b 2b p]. Without a number of threads it has all cores.
+    """
 
-    def nt_xent(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        rows = torch.cat([a, b])
-        logits = cosine(rows[:, None], rows[None]) / TEMPERATURE
-        logits = logits.masked_fill(itself, -torch.inf)
-        return torch.nn.functional.cross_entropy(logits, partner)
+    def make(batch: int) -> Callable[[], None]:
+        import torch
+        from torch.nn import functional
 
-    def call() -> None:
-        loss = (1 - IMAGE_WEIGHT) * nt_xent(z[0], z[2])
-        loss = loss + IMAGE_WEIGHT * nt_xent(z[0], z[1])
-        loss.backward()
+        torch.set_num_threads(threads or os.cpu_count() or 1)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        z = [
+            torch.randn(batch, LENGTH, device=device, requires_grad=True)
+            for _ in range(3)
+        ]
+        cosine = torch.nn.CosineSimilarity(dim=-1)
+        itself = torch.eye(2 * batch, dtype=torch.bool, device=device)
+        partner = torch.arange(2 * batch, device=device).roll(batch)
 
-    return call
+        def nt_xent(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            rows = torch.cat([a, b])
+            if by_product:
+                unit = functional.normalize(rows)
+                logits = unit @ unit.T / TEMPERATURE
+            else:
+                logits = cosine(rows[:, None], rows[None]) / TEMPERATURE
+            logits = logits.masked_fill(itself, -torch.inf)
+            return functional.cross_entropy(logits, partner)
+
+        def call() -> None:
+            loss = (1 - IMAGE_WEIGHT) * nt_xent(z[0], z[2])
+            loss = loss + IMAGE_WEIGHT * nt_xent(z[0], z[1])
+            loss.backward()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return call
+
+    return make
 
 
 def _optax(batch: int) -> Callable[[], None]:
@@ -300,9 +360,12 @@ def _lowered(
     return jax.jit(gradient, out_shardings=(whole, layouts)).lower(z_image, z_poi)
 
 
+OURS = "ours, in tiles"
 WAYS = {
-    "released, PyTorch": _released,
+    "released, PyTorch": _pytorch(by_product=False),
+    "product, PyTorch": _pytorch(by_product=True),
+    "product, PyTorch, one thread": _pytorch(by_product=True, threads=1),
     "optax": _optax,
     "dense under jit": _ours("dense"),
-    "ours, in tiles": _ours("gathered"),
+    OURS: _ours("gathered"),
 }

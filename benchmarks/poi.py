@@ -48,7 +48,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
     for name in ENCODERS:
         ways[f"{name}, ours"] = partial(_ours, name, batch, slots)
     found = turns.measure(ways, rounds=options.rounds, calls=3)
-    fastest = min(found[name].seconds for name in PEERS)
+    fastest = min((found[name] for name in PEERS), key=lambda peer: peer.seconds)
     return [
         {
             "way": name,
@@ -56,9 +56,9 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "batch": batch,
             "slots": slots,
             "pois": int(counts(batch, slots).sum()),
-            "seconds": found[name].seconds,
+            **turns.spread("seconds", found[name].rounds),
             "sets_per_s": batch / found[name].seconds,
-            "ratio_to_peer": fastest / found[name].seconds,
+            **turns.ratios("ratio_to_peer", fastest.rounds, found[name].rounds),
         }
         for name in ways
     ]

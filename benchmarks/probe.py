@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from benchmarks import turns
 from benchmarks.table import Row
 from mmgr_jax.data.schema import Label
 from mmgr_jax.evaluation.design import grid, splits, targets
-from mmgr_jax.evaluation.heads import linear
 from mmgr_jax.evaluation.heads.fits import Fits
-from mmgr_jax.evaluation.heads.protocols import STRENGTHS
+from mmgr_jax.evaluation.heads.protocols import PROTOCOLS, STRENGTHS
 
 ABOUT = """Linear heads of folds x label fractions x seeds x strengths, made-up data.
 
 Ours as one vectorised job; scikit-learn's Ridge and LogisticRegression one after
 another, features standardised by each subset, the strength chosen on its validation
-regions. The two take turns, cell for cell of the same grid. The difference is the
-largest of any prediction of any region; shares beyond it hang on how far scikit-learn
-is told to go (--tol). pip install scikit-learn.
+regions. Both have one thread of BLAS and OpenMP: more of them wait for one another
+longer than they work, on problems of this size, and that is no merit of the other side.
+cpu_s are seconds of the processor. They take turns, cell for cell of the same grid: in
+each round ours fits all cells, scikit-learn those of its share, and its seconds are in
+proportion. The difference is the largest of any prediction of any region; shares beyond
+it hang on how far scikit-learn is told to go (--tol). pip install scikit-learn.
 """
 
 CLASSES = 10
@@ -36,6 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", type=int, nargs="+", default=(128,))
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--kinds", nargs="+", default=("count", "share", "class"))
     parser.add_argument("--tol", type=float, default=1e-4, help="of LogisticRegression")
     parser.add_argument(
@@ -61,25 +65,32 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
     cells = grid.cells(split, target.known, seeds=tuple(range(options.seeds)))
 
     def ours() -> Fits:
-        return linear.fit(x, target, cells, strengths=STRENGTHS)
+        return PROTOCOLS["linear"](x, target, cells, strengths=STRENGTHS)
 
-    # In turns: half of theirs, ours, the other half.
+    import sklearn.linear_model  # noqa: F401  before the limit: it meets what is loaded
+
     index = list(range(0, len(cells.cells), options.every))
-    theirs, seconds = [], 0.0
-    for part in (index[::2], None, index[1::2]):
-        if part is None:
-            fits, mine = _timed(ours)
-            continue
-        for cell in part:
-            told, took = _timed(
-                lambda cell=cell: _alone(x, target, cells, cell, options)
+    theirs, times = (
+        [],
+        {name: [] for name in ("ours", "ours_cpu", "sklearn", "sklearn_cpu")},
+    )
+    with threadpool_limits(1):
+        for turn in range(options.rounds):
+            fits, *mine = _timed(ours)
+            share = index[turn :: options.rounds]
+            fitted, *other = _timed(
+                lambda share=share: [
+                    (cell, *_alone(x, target, cells, cell, options)) for cell in share
+                ]
             )
-            theirs.append((cell, *told))
-            seconds += took
-    seconds *= len(cells.cells) / len(index)
+            theirs += fitted
+            scale = len(cells.cells) / len(share)
+            seconds = (*mine, *(scale * spent for spent in other))
+            for name, spent in zip(times, seconds, strict=True):
+                times[name].append(spent)
     differences = [
-        np.max(np.abs(told - fits.prediction[cell])) / _size(target)
-        for cell, told, strength in theirs
+        np.max(np.abs(prediction - fits.prediction[cell])) / _size(target)
+        for cell, prediction, strength in theirs
         if strength == fits.chosen[cell]
     ]
     return {
@@ -87,20 +98,23 @@ def _compare(kind: str, length: int, options: argparse.Namespace) -> Row:
         "regions": len(x),
         "features": length,
         "heads": len(cells.cells) * len(STRENGTHS),
-        "ours_s": mine,
-        "sklearn_s": seconds,
-        "times": seconds / mine,
+        **turns.spread("ours_s", times["ours"]),
+        **turns.spread("sklearn_s", times["sklearn"]),
+        **turns.spread("ours_cpu_s", times["ours_cpu"]),
+        **turns.spread("sklearn_cpu_s", times["sklearn_cpu"]),
+        **turns.ratios("ratio", times["sklearn"], times["ours"]),
+        **turns.ratios("cpu_ratio", times["sklearn_cpu"], times["ours_cpu"]),
         "max_difference": float(np.max(differences)),
         "median_difference": float(np.median(differences)),
         "same_strength": len(differences) / len(theirs),
-        "cores": os.cpu_count(),
     }
 
 
 def _timed(call: Callable) -> tuple:
-    start = time.perf_counter()
-    found = call()
-    return found, time.perf_counter() - start
+    """What a call gives, its seconds, and those of the processor."""
+    start, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return result, time.perf_counter() - start, time.process_time() - cpu
 
 
 def _size(target: targets.Target) -> float:

@@ -6,9 +6,12 @@ import dataclasses
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +34,63 @@ class Found:
     Attributes:
         seconds: Of one call, the median over the rounds.
         facts: Those of the way.
+        rounds: Seconds of a call in each round.
     """
 
     seconds: float
     facts: dict[str, Any]
+    rounds: tuple[float, ...] = ()
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """The median of a measurement under its name, and the quartiles beside it.
+
+    Args:
+        name: Of the column; those of the quartiles end in `_low` and `_high`.
+        values: One a round.
+    """
+    low, high = _quartiles(values)
+    median = statistics.median(values)
+    return {name: median, f"{name}_low": low, f"{name}_high": high}
+
+
+def ratios(
+    name: str, values: Sequence[float], others: Sequence[float]
+) -> dict[str, float]:
+    """The median of the rounds' ratios under its name, and the quartiles beside it.
+
+    What came and went with the machine met both in a round: quartiles far apart tell
+    that it changed within the rounds, and `table.doubts` says so.
+
+    Args:
+        name: Of the column; those of the quartiles end in `_low` and `_high`.
+        values: One a round.
+        others: What they are divided by, of the same rounds.
+    """
+    return spread(name, [a / b for a, b in zip(values, others, strict=True)])
+
+
+def alone(function: Callable[..., Result], *arguments: Any) -> Result:
+    """What a function gives in a process of its own, which ends with it.
+
+    Raises:
+        Exception: What the function raised; BrokenProcessPool if the process was ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a cell of a table."""
+    return (str(error).strip().splitlines() or [repr(error)])[0][:80]
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 def measure(
@@ -69,7 +125,8 @@ def measure(
     for process in processes:
         process.join()
     return {
-        name: Found(statistics.median(seconds[name]), ends[name][1]) for name in ways
+        name: Found(statistics.median(turn), ends[name][1], tuple(turn))
+        for name, turn in seconds.items()
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import platform
 import re
@@ -34,7 +36,8 @@ def bench(config: ConfigDict, num_pois: int) -> dict[str, Any]:
         num_pois: POIs of the synthetic city.
 
     Returns:
-        Counts, `seconds` by stage, `peak_mib`, and the limits.
+        Counts, `seconds` by stage, `peak_mib`, the limits, and for a synthetic city
+        `walks`: what `drawn_walks` finds, None without igraph.
 
     Raises:
         InputError: If the command fails; it has told why.
@@ -46,6 +49,7 @@ def bench(config: ConfigDict, num_pois: int) -> dict[str, Any]:
             config.pois.path = str(Path(folder) / "pois.csv")
             synthetic.write(Path(config.pois.path), num_pois)
         result = _run_command(config, Path(folder))
+        result["walks"] = _drawn(config.pois.path) if is_synthetic else None
     return {
         "city": config.city.name,
         "synthetic": is_synthetic,
@@ -69,7 +73,29 @@ def table(result: dict[str, Any]) -> str:
         f"  limits: {_verdict(seconds['whole process'], result['limit_s'], 's')}, "
         f"{_verdict(peak_mib, result['limit_mib'], 'MiB')}",
     ]
+    walks = result["walks"]
+    if walks:
+        lines.append(
+            f"  walks, processor seconds: {walks['ours_cpu_s']:.2f} expected; "
+            f"{walks['igraph_cpu_s']:.2f} drawn by igraph, whose counts are off by "
+            f"{walks['whole_error']:.0%}"
+        )
+    elif result["synthetic"]:
+        lines.append("  walks: pip install igraph to see them beside drawn ones")
     return "\n".join(lines)
+
+
+def _drawn(table: str) -> dict[str, Any] | None:
+    """What `drawn_walks` prints of a table, in a process of its own."""
+    if not importlib.util.find_spec("igraph"):
+        return None
+    command = [sys.executable, "-m", "benchmarks.data_prep.drawn_walks", table]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise InputError(
+            f"`{' '.join(command)}` failed with status {done.returncode}, see above."
+        )
+    return json.loads(done.stdout)
 
 
 def _run_command(config: ConfigDict, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks.data_prep import building, category_vectors, synthetic, tiles
+from benchmarks.table import Report
 from mmgr_jax import cli
 from mmgr_jax.errors import InputError
 
@@ -25,7 +25,8 @@ category_vectors
     seconds of its stages and its peak memory, beside the limits of
     {category_vectors.LIMIT_S:g} s and {category_vectors.LIMIT_MIB:g} MiB. Without
     --config the POIs are those of a synthetic city, as many as in a public table of
-    venues of Las Vegas.
+    venues of Las Vegas, and the expected walks stand beside walks that igraph draws
+    (requirements-benchmarks.txt).
 
 pois
     Finds the regions of 300,000 synthetic POIs, and the graphs within them: seconds of
@@ -75,6 +76,7 @@ def main() -> None:
     section = _take_section(sys.argv)
 
     def command(config: ConfigDict) -> None:
+        report = Report(f"data_prep {section}")
         if section == "category_vectors":
             result = category_vectors.bench(config, num_pois.value)
             told = category_vectors.table(result)
@@ -92,11 +94,7 @@ def main() -> None:
                 f"section {section!r} is unknown; allowed: {', '.join(SECTIONS)}, as "
                 "in `python -m benchmarks.data_prep tiles`."
             )
-        print(told)
-        if path.value:
-            Path(path.value).write_text(
-                json.dumps(result, indent=2) + "\n", encoding="utf-8"
-            )
+        report.tell(result if isinstance(result, list) else [result], told, path.value)
 
     cli.run(command, _USAGE)
 

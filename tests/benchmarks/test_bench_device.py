@@ -18,7 +18,8 @@ def here(monkeypatch):
         for name, prepare in ways.items():
             way = prepare()
             way.call()
-            found[name] = turns.Found(float(len(found) + 1), way.facts)
+            seconds = float(len(found) + 1)
+            found[name] = turns.Found(seconds, way.facts, (seconds,))
         return found
 
     monkeypatch.setattr(turns, "measure", measure)

@@ -65,13 +65,25 @@ def test_the_command_measures_and_says_so(tmp_path):
     assert told.returncode == 0, told.stderr
     assert "vectors of 400 POIs in 297 categories (synthetic_city, skip" in told.stdout
     assert "s is within 180 s" in told.stdout and "MiB is within 4,096" in told.stdout
-    result = json.loads(path.read_text())
+    (result,) = json.loads(path.read_text())["rows"]
     seconds = dict(result["seconds"])
     whole_s = seconds.pop("whole process")
     assert sum(seconds.values()) == pytest.approx(whole_s)
     assert min(seconds.values()) >= 0 and 0.5 < whole_s < 180
     assert {"POIs", "network", "walks", "training", "start and rest"} == set(seconds)
     assert 50 < result["peak_mib"] < 4096
+
+
+def test_drawn_walks_meet_what_is_expected(tmp_path, monkeypatch):
+    pytest.importorskip("igraph")
+    from benchmarks.data_prep import drawn_walks
+
+    monkeypatch.setattr(drawn_walks, "ROUNDS", 1)
+    monkeypatch.setattr(drawn_walks, "WALKS_A_POI", 500)
+    synthetic.write(tmp_path / "pois.csv", 400)
+    row = drawn_walks.measure(str(tmp_path / "pois.csv"))
+    assert row["median_error"] < 0.1
+    assert row["ratio"] == pytest.approx(row["igraph_cpu_s"] / row["ours_cpu_s"])
 
 
 def test_a_limit_passed_is_shouted():
@@ -87,6 +99,8 @@ def test_a_limit_passed_is_shouted():
             peak_mib=100.0,
             limit_s=180.0,
             limit_mib=4096.0,
+            synthetic=False,
+            walks=None,
         )
     )
     assert "200 s is BEYOND 180 s, 100 MiB is within 4,096 MiB" in told
