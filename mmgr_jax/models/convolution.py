@@ -5,7 +5,7 @@ those that it takes least time for, and equal but for the order of sums. The pla
 the one a program is lowered for, so that a plan for TPUs made on a CPU is a TPU's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -168,6 +168,55 @@ def _four_channels(x: Array, kernel: Array, stride: int) -> Array:
     return plain(x, jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0))), stride)
 
 
+def _winograd(x: Array, kernel: Array, stride: int) -> Array:
+    """3x3 by sixteen products over tiles of 2x2 outputs: 2.25 times fewer multiplied.
+
+    The sums are as exact as the convolution's; no constant here but halves.
+
+    Reference: Lavin and Gray (2016), Fast algorithms for convolutional neural networks
+    (arXiv 1509.09308), F(2x2, 3x3).
+    """
+    assert stride == 1, stride
+    b, height, width, channels = x.shape
+    rows, columns = -(-height // 2), -(-width // 2)  # of tiles
+    edges = ((0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0))
+    x = jnp.pad(x, edges)
+    tiles = [
+        [
+            part.reshape(-1, channels)
+            for part in _of_tile([line[:, :, k : k + 2 * columns - 1 : 2] for k in _4])
+        ]
+        for line in _of_tile([x[:, k : k + 2 * rows - 1 : 2] for k in _4])
+    ]
+    kernels = [_of_kernel([*line]) for line in _of_kernel([*kernel])]
+    products = [[tiles[i][j] @ kernels[i][j] for j in _4] for i in _4]
+    lines = zip(*(_to_outputs([products[i][j] for i in _4]) for j in _4), strict=True)
+    outputs = jnp.stack([jnp.stack(_to_outputs([*line])) for line in lines])
+    y = outputs.reshape(2, 2, b, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
+    return y.reshape(b, 2 * rows, 2 * columns, -1)[:, :height, :width]
+
+
+_4 = range(4)
+
+
+def _of_tile(lines: Sequence[Array]) -> list[Array]:
+    """Four neighbouring lines of pixels, along one axis, in Winograd's form."""
+    one, two, three, four = lines
+    return [one - three, two + three, three - two, two - four]
+
+
+def _of_kernel(lines: Sequence[Array]) -> list[Array]:
+    """Three lines of a kernel in that form."""
+    one, two, three = lines
+    return [one, (one + two + three) * 0.5, (one - two + three) * 0.5, three]
+
+
+def _to_outputs(lines: Sequence[Array]) -> list[Array]:
+    """Their products, back to two neighbouring outputs."""
+    one, two, three, four = lines
+    return [one + two + three, two - three - four]
+
+
 def _product(x: Float[Array, "b y x q"], kernel: Float[Array, "s s c f"]) -> Array:
     """[b y x f] of rows q = s * s * c."""
     rows = x.reshape(-1, x.shape[-1]) @ kernel.reshape(x.shape[-1], -1)
@@ -188,4 +237,5 @@ FORMS = {
     "rows": _rows,
     "columns": _columns,
     "four_channels": _four_channels,
+    "winograd": _winograd,
 }
