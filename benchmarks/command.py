@@ -25,6 +25,7 @@ from mmgr_jax import environment
 
 SECTIONS = {
     "step": "the ResNet-50 training step, beside PyTorch",
+    "inference": "images to features by ResNet-50, beside PyTorch",
     "losses": "the contrastive losses, beside the released formula and optax",
     "input": "records to device: tiles a second and a core",
     "augment": "two views on the device, beside torchvision's transforms",
