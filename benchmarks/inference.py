@@ -20,7 +20,7 @@ Images are given, normalised. Ours on one device and, on a CPU, on two, which ha
 batch, beside PyTorch, channels last: eager, with BatchNorm folded into the
 convolutions, and by torch.compile (which wants a C++ compiler), as it is and frozen.
 Each lives in a process of its own and they run in turns; a figure is the median of the
-rounds. Plain convolutions are ours with XLA's own 3x3 kernels.
+rounds.
 """
 COMPILED = ("compiled", "frozen")
 
@@ -47,7 +47,6 @@ def rows(options: argparse.Namespace) -> list[Row]:
     peers = tuple(ways)
     ways["ours"] = partial(_ours, *given, devices=1)
     ways["ours, two CPU devices"] = partial(_ours, *given, devices=2)
-    ways["ours, plain convolutions"] = partial(_ours, *given, devices=1, plain=True)
     measured = turns.measure(ways, rounds=options.rounds, calls=options.calls)
     fastest = min(measured[name].seconds for name in peers)
     return [
@@ -64,22 +63,19 @@ def rows(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _ours(batch: int, size: int, *, devices: int, plain: bool = False) -> turns.Way:
+def _ours(batch: int, size: int, *, devices: int) -> turns.Way:
     """Our network, compiled, its images on the devices already.
 
     Args:
         batch: Images.
         size: Side in pixels.
         devices: CPU devices that share the batch; elsewhere the first device has it.
-        plain: 3x3 kernels as XLA has them.
     """
     import jax
 
-    from mmgr_jax.models import convolution, resnet
+    from mmgr_jax.models import resnet
 
     jax.config.update("jax_num_cpu_devices", devices)
-    if plain:
-        convolution.WINOGRAD_CHANNELS = 1 << 30
     model = resnet.resnet50()
     images = jax.random.normal(jax.random.key(0), (batch, size, size, 3))
     variables = jax.jit(partial(model.init, train=False))(jax.random.key(1), images[:1])

@@ -5,7 +5,7 @@ those that it takes least time for, and equal but for the order of sums. The pla
 the one a program is lowered for, so that a plan for TPUs made on a CPU is a TPU's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -16,8 +16,6 @@ from jaxtyping import Array, Float
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 SMALL_MAP = 9  # positions up to which `columns` is the fastest form
-WINOGRAD_CHANNELS = 128  # in and out, from which `winograd` is the fastest form
-WINOGRAD_TILES = 256  # of a batch, from which it outweighs preparing the kernel
 
 
 class Conv(nn.Module):
@@ -92,12 +90,11 @@ def _backward(
         return lambda x, kernel, given: jax.vjp(function, x, kernel)[1](given)
 
     on_cpu = _form(x, kernel, stride)
-    on_cpu = "plain" if on_cpu == "four_channels" else on_cpu
     return jax.lax.platform_dependent(
         x,
         kernel,
         given,
-        cpu=_of_winograd if on_cpu == "winograd" else gradients_of(on_cpu),
+        cpu=gradients_of("plain" if on_cpu == "four_channels" else on_cpu),
         default=gradients_of("plain"),
     )
 
@@ -118,11 +115,9 @@ def _form(x: Array, kernel: Array, stride: int) -> str:
     channels, 5.7 against 7.1 and its gradient 5.1 against 10.3; on 6x6 no gain.
     `four_channels`: 7x7 over three channels to 24, 64 images of 64 px: 6.4 against 78;
     to 64 channels, where that slow path is not taken, 7.2 against 4.9.
-    `winograd`: 8 x 28 x 28 x 128: 11.1 against 13.3, the kernel's gradient 15.5 against
-    50; 14 x 14 x 256: 9.0 against 13.4 and 8.7 against 16.8; with 64 channels no gain.
     """
     size, _, channels, features = kernel.shape
-    b, height, width, _ = x.shape
+    _, height, width, _ = x.shape
     if size in (1, stride):
         return "rows"
     positions = -(-height // stride) * -(-width // stride)
@@ -130,11 +125,6 @@ def _form(x: Array, kernel: Array, stride: int) -> str:
         return "columns"
     if channels == 3 and features % 64:
         return "four_channels"
-    tiles = b * -(-height // 2) * -(-width // 2)
-    wide = min(channels, features) >= WINOGRAD_CHANNELS
-    exact = x.dtype == jnp.float32  # tiles of bfloat16 would be rounded once more
-    if (size, stride) == (3, 1) and exact and wide and tiles >= WINOGRAD_TILES:
-        return "winograd"
     return "plain"
 
 
@@ -178,62 +168,6 @@ def _four_channels(x: Array, kernel: Array, stride: int) -> Array:
     return plain(x, jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0))), stride)
 
 
-def _winograd(x: Array, kernel: Array, stride: int) -> Array:
-    """3x3 by sixteen products over tiles of 2x2 outputs: 2.25 times fewer multiplied.
-
-    The sums are as exact as the convolution's; no constant here but halves.
-
-    Reference: Lavin and Gray (2016), Fast algorithms for convolutional neural networks
-    (arXiv 1509.09308), F(2x2, 3x3).
-    """
-    assert stride == 1, stride
-    b, height, width, channels = x.shape
-    rows, columns = -(-height // 2), -(-width // 2)  # of tiles
-    edges = ((0, 0), (1, 2 * rows - height + 1), (1, 2 * columns - width + 1), (0, 0))
-    x = jnp.pad(x, edges)
-    tiles = [
-        [
-            part.reshape(-1, channels)
-            for part in _of_tile([line[:, :, k : k + 2 * columns - 1 : 2] for k in _4])
-        ]
-        for line in _of_tile([x[:, k : k + 2 * rows - 1 : 2] for k in _4])
-    ]
-    kernels = [_of_kernel([*line]) for line in _of_kernel([*kernel])]
-    products = [[tiles[i][j] @ kernels[i][j] for j in _4] for i in _4]
-    lines = zip(*(_to_outputs([products[i][j] for i in _4]) for j in _4), strict=True)
-    outputs = jnp.stack([jnp.stack(_to_outputs([*line])) for line in lines])
-    y = outputs.reshape(2, 2, b, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
-    return y.reshape(b, 2 * rows, 2 * columns, -1)[:, :height, :width]
-
-
-_4 = range(4)
-
-
-def _of_winograd(x: Array, kernel: Array, given: Array) -> tuple[Array, Array]:
-    """Both gradients by tiles; that of x is the convolution with the kernel turned."""
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    _, of_kernel = jax.vjp(lambda kernel: _winograd(x, kernel, 1), kernel)
-    return _winograd(given, turned, 1), of_kernel(given)[0]
-
-
-def _of_tile(lines: Sequence[Array]) -> list[Array]:
-    """Four neighbouring lines of pixels, along one axis, in Winograd's form."""
-    one, two, three, four = lines
-    return [one - three, two + three, three - two, two - four]
-
-
-def _of_kernel(lines: Sequence[Array]) -> list[Array]:
-    """Three lines of a kernel in that form."""
-    one, two, three = lines
-    return [one, (one + two + three) * 0.5, (one - two + three) * 0.5, three]
-
-
-def _to_outputs(lines: Sequence[Array]) -> list[Array]:
-    """Their products, back to two neighbouring outputs."""
-    one, two, three, four = lines
-    return [one + two + three, two - three - four]
-
-
 def _product(x: Float[Array, "b y x q"], kernel: Float[Array, "s s c f"]) -> Array:
     """[b y x f] of rows q = s * s * c."""
     rows = x.reshape(-1, x.shape[-1]) @ kernel.reshape(x.shape[-1], -1)
@@ -254,5 +188,4 @@ FORMS = {
     "rows": _rows,
     "columns": _columns,
     "four_channels": _four_channels,
-    "winograd": _winograd,
 }
