@@ -30,7 +30,7 @@ SECTIONS = {
     "largest": "the largest batch of that step which one device holds",
     "trace": "where the time of that step goes, by JAX's profiler",
     "losses": "the contrastive losses, beside PyTorch and optax",
-    "inference": "tiles to features, beside PyTorch",
+    "inference": "images to features by ResNet-50, beside PyTorch",
     "input": "records to device: tiles a second and a core",
     "augment": "two views on the device, beside torchvision's transforms",
     "poi": "the POI encoders, beside torch_geometric's Set2Set",

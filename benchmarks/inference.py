@@ -1,0 +1,146 @@
+"""Images to features by ResNet-50, beside PyTorch's forms of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import turns
+from benchmarks.table import Row
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ABOUT = """Inference: features of ResNet-50 with running statistics, in float32.
+
+Images are given, normalised. Ours on one device and, on a CPU, on two, which halve the
+batch, beside PyTorch, channels last: eager, with BatchNorm folded into the
+convolutions, and by torch.compile (which wants a C++ compiler), as it is and frozen.
+Each lives in a process of its own and they run in turns; a figure is the median of the
+rounds.
+"""
+COMPILED = ("compiled", "frozen")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this section."""
+    parser.add_argument("--batch", type=int, default=8, help="images")
+    parser.add_argument("--size", type=int, default=224, help="px")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each")
+    parser.add_argument("--calls", type=int, default=1, help="batches of a turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="PyTorch's")
+    parser.add_argument("--no-compile", action="store_true", help="no torch.compile")
+
+
+def rows(options: argparse.Namespace) -> list[Row]:
+    """A row each way: seconds a batch, images a second, ratio to PyTorch's best."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others live there
+    forms = ("eager", "folded", *(() if options.no_compile else COMPILED))
+    given = options.batch, options.size
+    ways: dict[str, Callable[[], turns.Way]] = {
+        f"PyTorch, {form}": partial(_torch, form, *given, options.threads)
+        for form in forms
+    }
+    peers = tuple(ways)
+    ways["ours"] = partial(_ours, *given, devices=1)
+    ways["ours, two CPU devices"] = partial(_ours, *given, devices=2)
+    measured = turns.measure(ways, rounds=options.rounds, calls=options.calls)
+    fastest = min(measured[name].seconds for name in peers)
+    return [
+        {
+            "way": name,
+            "batch": options.batch,
+            "size_px": options.size,
+            "seconds": measured[name].seconds,
+            "images_per_s": options.batch / measured[name].seconds,
+            "ratio_to_best": fastest / measured[name].seconds,
+            **measured[name].facts,
+        }
+        for name in ways
+    ]
+
+
+def _ours(batch: int, size: int, *, devices: int) -> turns.Way:
+    """Our network, compiled, its images on the devices already.
+
+    Args:
+        batch: Images.
+        size: Side in pixels.
+        devices: CPU devices that share the batch; elsewhere the first device has it.
+    """
+    import jax
+
+    from mmgr_jax.models import resnet
+
+    jax.config.update("jax_num_cpu_devices", devices)
+    model = resnet.resnet50()
+    images = jax.random.normal(jax.random.key(0), (batch, size, size, 3))
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(1), images[:1])
+    mesh = jax.make_mesh((len(jax.devices()[:devices]),), ("rows",))
+    by_rows = jax.sharding.PartitionSpec("rows")
+    images = jax.device_put(images, jax.sharding.NamedSharding(mesh, by_rows))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    variables = jax.device_put(variables, whole)
+
+    def features(variables: Any, images: jax.Array) -> jax.Array:
+        return model.apply(variables, images, train=False)  # pyright: ignore
+
+    compiled = jax.jit(
+        jax.shard_map(
+            features,
+            mesh=mesh,
+            in_specs=(jax.sharding.PartitionSpec(), by_rows),
+            out_specs=by_rows,
+            check_vma=False,
+        )
+    )
+    return turns.Way(lambda: jax.block_until_ready(compiled(variables, images)), {})
+
+
+def _torch(form: str, batch: int, size: int, threads: int) -> turns.Way:
+    import torch
+
+    from benchmarks import torch_step
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    last = torch.channels_last
+    model: Any = torch_step.ResNet50().eval().to(device)
+    model = model.to(memory_format=last)
+    images = torch.randn(batch, 3, size, size, device=device)
+    images = images.contiguous(memory_format=last)
+    if form == "folded":
+        _fold(model)
+    if form == "frozen":
+        import torch._inductor.config
+
+        torch._inductor.config.freezing = True
+    if form in COMPILED:
+        model = torch.compile(model)
+
+    def call() -> None:
+        with torch.inference_mode() if form not in COMPILED else torch.no_grad():
+            model(images)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return turns.Way(call, {})
+
+
+def _fold(model: nn.Module) -> None:
+    """Puts each BatchNorm into the convolution before it."""
+    from torch import nn
+    from torch.nn.utils import fusion
+
+    for part in model.modules():
+        if not isinstance(part, nn.Sequential):
+            continue
+        for index in range(len(part) - 1):
+            one, two = part[index], part[index + 1]
+            if isinstance(one, nn.Conv2d) and isinstance(two, nn.BatchNorm2d):
+                part[index] = fusion.fuse_conv_bn_eval(one, two)
+                part[index + 1] = nn.Identity()
