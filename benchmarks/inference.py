@@ -48,15 +48,15 @@ def rows(options: argparse.Namespace) -> list[Row]:
     ways["ours"] = partial(_ours, *given, devices=1)
     ways["ours, two CPU devices"] = partial(_ours, *given, devices=2)
     measured = turns.measure(ways, rounds=options.rounds, calls=options.calls)
-    fastest = min(measured[name].seconds for name in peers)
+    fastest = min((measured[name] for name in peers), key=lambda peer: peer.seconds)
     return [
         {
             "way": name,
             "batch": options.batch,
             "size_px": options.size,
-            "seconds": measured[name].seconds,
+            **turns.spread("seconds", measured[name].rounds),
             "images_per_s": options.batch / measured[name].seconds,
-            "ratio_to_best": fastest / measured[name].seconds,
+            **turns.ratios("ratio_to_best", fastest.rounds, measured[name].rounds),
             **measured[name].facts,
         }
         for name in ways

@@ -66,7 +66,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     for statistics, name in OURS.items():
         ways[name] = partial(ours, batch, size, dtype, statistics)
     found = turns.measure(ways, rounds=options.rounds, calls=options.steps)
-    fastest = min(found[name].seconds for name in ways if name not in OURS.values())
+    peers = (found[name] for name in ways if name not in OURS.values())
+    fastest = min(peers, key=lambda peer: peer.seconds)
     return [
         {
             "way": name,
@@ -74,9 +75,9 @@ def rows(options: argparse.Namespace) -> list[Row]:
             "batch": batch,
             "size_px": size,
             "dtype": "float32" if name == RELEASED else dtype,
-            "seconds": found[name].seconds,
+            **turns.spread("seconds", found[name].rounds),
             "views_per_s": 2 * batch / found[name].seconds,
-            "ratio_to_best": fastest / found[name].seconds,
+            **turns.ratios("ratio_to_best", fastest.rounds, found[name].rounds),
             "ratio_to_released": found[RELEASED].seconds / found[name].seconds,
             "roofline_share": _share(found[name]),
         }
