@@ -182,7 +182,7 @@ def evaluate(folder: Path, regions: int, image: int, poi: int) -> dict[str, floa
     done("predictors")
     references = {own: [m for m in sets.methods if m != own] for own in sets.own}
     content = report_json.report_json(report, references=references)
-    (folder / "report.json").write_text(json.dumps(content))
+    (folder / "report.json").write_text(json.dumps(content), "utf-8")
     done("report")
     return seconds
 

@@ -95,7 +95,7 @@ def _tree_mib(process: int) -> float | None:
         return None
     for task in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            children = task.read_text().split()
+            children = task.read_text("utf-8").split()
         except OSError:
             continue
         total += sum(_tree_mib(int(child)) or 0.0 for child in children)
@@ -105,7 +105,7 @@ def _tree_mib(process: int) -> float | None:
 def _own_mib(process: int) -> float | None:
     """Proportional set size: pages that n processes share count an n-th in each."""
     try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        text = Path(f"/proc/{process}/smaps_rollup").read_text("utf-8")
     except OSError:
         return None
     kib = next((row.split()[1] for row in text.splitlines() if row[:4] == "Pss:"), None)

@@ -97,7 +97,9 @@ def _one(num_regions: int, workers: int) -> dict[str, Any]:
         )
         result = _run(path, workers)
         records = Path(config.records.dir)
-        regions = json.loads((records / "manifest.json").read_text())["num_regions"]
+        regions = json.loads((records / "manifest.json").read_text("utf-8"))[
+            "num_regions"
+        ]
         result |= {"raw_mib": raw_mib, "records_mib": _mib(records)}
         shutil.rmtree(records)
     return {"regions": regions, **result}

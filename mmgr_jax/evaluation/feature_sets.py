@@ -180,7 +180,7 @@ def _health(encoded: Extracted, there: np.ndarray) -> dict[str, float]:
         for kind in ("image", "poi", "image_projection", "poi_projection")
     )
     values = {
-        "num_regions": len(drawn),
+        "num_regions": float(len(drawn)),
         "effective_rank": health.effective_rank(image),
         "constant_share": health.constant_share(image),
         "uniformity": health.uniformity(z_image),

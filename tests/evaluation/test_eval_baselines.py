@@ -196,7 +196,7 @@ def test_neighbours_that_chose_are_averaged_too():
     centre_m, values = rng.uniform(0, 1000, (60, 2)), rng.normal(size=60)
     role = rng.permutation(60) % 3
     train, validation = role == 0, role == 1
-    told, count = feature_sets._neighbour_average(centre_m, values, train, validation)
+    told, count = feature_sets.neighbour_average(centre_m, values, train, validation)
     _, chosen = baselines.neighbour_average(
         centre_m, values, train=train, validation=validation
     )

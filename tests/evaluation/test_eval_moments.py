@@ -14,7 +14,7 @@ def table(request, monkeypatch):
     x[:, 3] = 7
     x[0, 3] = 1e5  # an outlier that no subset holds
     monkeypatch.setattr(subsets, "SLICE_BYTES", 8 * 6 * 17)
-    return subsets.Table(x, np.full(200, request.param)), x.astype(np.float64)
+    return subsets.FeatureRows(x, np.full(200, request.param)), x.astype(np.float64)
 
 
 @pytest.mark.parametrize("few", [True, False])

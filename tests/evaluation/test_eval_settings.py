@@ -37,7 +37,7 @@ from mmgr_jax.evaluation.heads import protocols
         ("readout.image", "other", "'pooled' or 'stages'."),
         ("readout.groups", "other", "'columns' or 'alike'."),
         ("embed.features", "pixels", "'image', 'poi', 'both', 'all', 'image_proj"),
-        ("cpu_devices", 0, "greater than or equal to 1."),
+        ("cpu_devices", 0, "greater than or equal to 1 or None."),
         ("after_training", ("evaluate",), "'eval' or 'embed'."),
     ],
 )

@@ -130,7 +130,7 @@ def _standard(
     features: Features | np.ndarray, train: subsets.Rows, weight: np.ndarray | None
 ) -> subsets.Standard:
     """Standardised features of unit length of some training regions."""
-    table = subsets.Table(features, np.zeros(len(features), bool))
+    table = subsets.FeatureRows(features, np.zeros(len(features), bool))
     x = table.rows(train.index)
     standard = subsets.standardised(x, train.present, weight)
     return standard._replace(x=unit_length(standard.x))
@@ -144,7 +144,7 @@ def _places(
     most: int,
 ) -> Int[np.ndarray, "m _"]:
     """Places of the most similar training regions of some regions."""
-    table = subsets.Table(features, np.zeros(len(features), bool))
+    table = subsets.FeatureRows(features, np.zeros(len(features), bool))
     places = np.empty((len(index), most), np.int32)
     for part, x in table.slices(index):
         query = unit_length((x - standard.mean) * standard.inverse)

@@ -44,7 +44,7 @@ def fit(
     def solve(problem: Problem, cells: Sequence[int]) -> tuple:
         often = np.any((grid.train | grid.validation)[list(cells)], axis=0)
         assert isinstance(often, np.ndarray)
-        table = subsets.Table(features, often)
+        table = subsets.FeatureRows(features, often)
         # More threads wait for one another longer than they work, beside others above
         # all: cells and methods are what is shared out.
         with threadpool_limits(1, user_api="blas"):
@@ -73,7 +73,7 @@ def fit(
 
 
 def _predicted(
-    table: subsets.Table, rows: np.ndarray, kernel: np.ndarray, bias: np.ndarray
+    table: subsets.FeatureRows, rows: np.ndarray, kernel: np.ndarray, bias: np.ndarray
 ) -> np.ndarray:
     """Outputs [n k] of some regions."""
     outputs = np.empty((len(rows), len(bias)))

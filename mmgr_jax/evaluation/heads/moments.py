@@ -19,7 +19,7 @@ from mmgr_jax.evaluation.heads import subsets
 
 
 def members(
-    table: subsets.Table, indices: Sequence[Int[np.ndarray, " _"]]
+    table: subsets.FeatureRows, indices: Sequence[Int[np.ndarray, " _"]]
 ) -> Bool[np.ndarray, "j r"]:
     """Subsets as masks."""
     masks = np.zeros((len(indices), len(table)), bool)
@@ -64,7 +64,9 @@ class Moments(NamedTuple):
 class Sums:
     """Moments of several subsets."""
 
-    def __init__(self, table: subsets.Table, masks: Bool[np.ndarray, "j r"]) -> None:
+    def __init__(
+        self, table: subsets.FeatureRows, masks: Bool[np.ndarray, "j r"]
+    ) -> None:
         """Reads every region once, where the subsets have few pieces.
 
         Args:
@@ -104,7 +106,7 @@ class Sums:
         return total
 
 
-def _moments(table: subsets.Table, index: Int[np.ndarray, " n"]) -> Moments:
+def _moments(table: subsets.FeatureRows, index: Int[np.ndarray, " n"]) -> Moments:
     """Of some regions, a slice after another."""
     return functools.reduce(
         Moments.beside, (_of_slice(x) for _, x in table.slices(index))

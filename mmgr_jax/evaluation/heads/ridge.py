@@ -20,7 +20,7 @@ from mmgr_jax.evaluation.heads.fits import Problem
 
 
 def solve(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
@@ -61,7 +61,7 @@ def solve(
 
 
 def _losses(
-    table: subsets.Table, cell: Problem, kernel: np.ndarray, bias: np.ndarray
+    table: subsets.FeatureRows, cell: Problem, kernel: np.ndarray, bias: np.ndarray
 ) -> np.ndarray:
     """Mean squared errors [a] on the validation part."""
     total = np.zeros(len(bias))
@@ -71,7 +71,7 @@ def _losses(
 
 
 def _lines(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     cells: Sequence[Problem],
     strengths: Sequence[np.ndarray],
     weight: np.ndarray | None,
@@ -97,7 +97,7 @@ def _chosen(items: Sequence[Any], chosen: Sequence[bool]) -> list[Any]:
 
 
 def _wide(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     cell: Problem,
     strengths: np.ndarray,
     weight: np.ndarray | None,
@@ -113,7 +113,7 @@ def _wide(
 
 
 def _tall(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     cells: Sequence[Problem],
     strengths: Sequence[np.ndarray],
     weight: np.ndarray | None,

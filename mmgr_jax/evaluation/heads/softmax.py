@@ -60,7 +60,7 @@ its optimum is minus infinity."""
 
 
 def solve(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     problem: Problem,
     strengths: Float[np.ndarray, " a"],
     weight: Float[np.ndarray, " f"] | None = None,
@@ -139,7 +139,7 @@ def _carry(kernel: np.ndarray, rotated: Sequence[_Rotated], start: np.ndarray) -
 
 
 def _rotated(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     cells: Sequence[Problem],
     weight: np.ndarray | None,
     *,
@@ -171,7 +171,7 @@ def _rotated(
 
 
 def _along(
-    table: subsets.Table,
+    table: subsets.FeatureRows,
     index: np.ndarray,
     axes: np.ndarray,
     mean: np.ndarray,

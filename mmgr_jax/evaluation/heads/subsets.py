@@ -55,7 +55,7 @@ class Rows(NamedTuple):
         return np.where(self.present.reshape(shape) > 0, taken, 0.0)
 
 
-class Table:
+class FeatureRows:
     """Features in float64, read as they are asked for.
 
     Attributes:

@@ -361,7 +361,7 @@ def _check_methods(methods: Mapping[str, Method], num_regions: int) -> None:
                 f"features of {method!r} are of {len(features)} regions; expected one "
                 f"row for each of the {num_regions} regions"
             )
-        table = subsets.Table(features, np.zeros(num_regions, bool))
+        table = subsets.FeatureRows(features, np.zeros(num_regions, bool))
         broken = [
             part.start + np.flatnonzero(~np.isfinite(values).all(axis=1))
             for part, values in table.slices(np.arange(num_regions))
