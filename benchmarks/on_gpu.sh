@@ -53,12 +53,13 @@ if [ "$smoke" ]; then
   }
 else
   sections() {
-    section step 170 step --rounds 7 --steps 5
-    section losses 90 losses --batch 4096 16384 32768 --rounds 2 \
+    section step 150 step --rounds 7 --steps 5
+    section vit 110 step --encoder vit_base16 --rounds 5 --steps 5
+    section losses 70 losses --batch 4096 16384 32768 --rounds 2 \
       --ways "released, PyTorch" "product, PyTorch" "dense under jit"
     section augment 40 augment --rounds 7 --no_step --no-peer
-    section inference 90 inference
-    section largest 110 largest --batches 256 512 1024 1536 2048
+    section inference 70 inference --batch 256 --calls 3
+    section largest 90 largest --batches 256 512 1024 1536 2048
     section trace 60 trace --folder "$out/trace"
   }
 fi

@@ -37,6 +37,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this section."""
     parser.add_argument("--batch", type=int, help="regions (default: CPU 8, GPU 256)")
     parser.add_argument("--size", type=int, help="px (default: CPU 96, GPU 224)")
+    parser.add_argument(
+        "--encoder", choices=("resnet50", "vit_base16"), default="resnet50"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the best")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
@@ -50,27 +53,24 @@ def rows(options: argparse.Namespace) -> list[Row]:
     batch, size = options.batch or batch, options.size or size
     dtype = options.dtype or dtype
     bfloat16 = dtype == "bfloat16"
+    encoder = options.encoder
+    theirs = partial(_torch, encoder, batch, size)
+    compiled = {"bfloat16": bfloat16, "compiled": device == "cuda"}
     ways: dict[str, Callable[[], turns.Way]] = {
-        RELEASED: partial(_torch, "released", batch, size, {}),
-        BEST: partial(
-            _torch,
-            "best",
-            batch,
-            size,
-            {"bfloat16": bfloat16, "compiled": device == "cuda"},
-        ),
+        RELEASED: partial(theirs, "released", {}),
+        BEST: partial(theirs, "best", compiled),
     }
     if options.compile and device == "cpu":
-        given = {"bfloat16": bfloat16, "compiled": True}
-        ways[COMPILED] = partial(_torch, "best", batch, size, given)
+        ways[COMPILED] = partial(theirs, "best", compiled | {"compiled": True})
     for statistics, name in OURS.items():
-        ways[name] = partial(ours, batch, size, dtype, statistics)
+        ways[name] = partial(ours, batch, size, dtype, statistics, encoder)
     found = turns.measure(ways, rounds=options.rounds, calls=options.steps)
     peers = (found[name] for name in ways if name not in OURS.values())
     fastest = min(peers, key=lambda peer: peer.seconds)
     return [
         {
             "way": name,
+            "encoder": encoder,
             "device": found[name].facts["device"],
             "batch": batch,
             "size_px": size,
@@ -98,7 +98,9 @@ def _share(found: turns.Found) -> float | None:
     return ideal / found.seconds if ideal else None
 
 
-def _torch(form: str, batch: int, size: int, given: dict[str, Any]) -> turns.Way:
+def _torch(
+    encoder: str, batch: int, size: int, form: str, given: dict[str, Any]
+) -> turns.Way:
     import torch
 
     from benchmarks import torch_step
@@ -108,11 +110,16 @@ def _torch(form: str, batch: int, size: int, given: dict[str, Any]) -> turns.Way
     forms = {"released": torch_step.released, "best": torch_step.best}
     on_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
-    return turns.Way(forms[form](batch, size, SLOTS, **given), {"device": device})
+    step = forms[form](encoder, batch, size, SLOTS, **given)
+    return turns.Way(step, {"device": device})
 
 
 def ours(
-    batch: int, size: int, dtype: FloatName, statistics: BatchStatistics
+    batch: int,
+    size: int,
+    dtype: FloatName,
+    statistics: BatchStatistics,
+    encoder: str = "resnet50",
 ) -> turns.Way:
     """Our step, compiled, on views that are on the device already.
 
@@ -121,10 +128,11 @@ def ours(
         size: Side of a view in pixels.
         dtype: Of the image side.
         statistics: `batch_statistics` of the model.
+        encoder: Name of the image encoder.
     """
     import jax
 
-    step, state, arrays = program(batch, size, dtype, statistics)
+    step, state, arrays = program(batch, size, dtype, statistics, encoder)
     device = jax.devices()[0]
     state, arrays = state(), arrays()
     compiled = step.lower(state, *arrays).compile()
@@ -140,7 +148,11 @@ def ours(
 
 
 def program(
-    batch: int, size: int, dtype: FloatName, statistics: BatchStatistics
+    batch: int,
+    size: int,
+    dtype: FloatName,
+    statistics: BatchStatistics,
+    encoder: str = "resnet50",
 ) -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """The jitted step, and what makes its state and its other arguments.
 
@@ -149,6 +161,7 @@ def program(
         size: Side of a view in pixels.
         dtype: Of the image side.
         statistics: `batch_statistics` of the model.
+        encoder: Name of the image encoder.
     """
     import jax
     import jax.numpy as jnp
@@ -158,7 +171,9 @@ def program(
     from mmgr_jax.train import step as train_step
 
     platform = jax.default_backend()
-    settings = ModelSettings(batch_statistics=statistics, dtype=dtype)
+    settings = ModelSettings(
+        batch_statistics=statistics, dtype=dtype, image_encoder={"name": encoder}
+    )
     model = mmgr.build(settings, num_categories=100, category_dim=64)
     tx = optax.adam(1e-2)
     update = train_step.make_update(

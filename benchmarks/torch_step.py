@@ -18,17 +18,20 @@ POI_DIM, POI_HIDDEN, READINGS = 64, 256, 5
 STAGES = (3, 4, 6, 3)
 
 
-def released(batch: int, size: int, slots: int) -> Callable[[], None]:
+def released(encoder: str, batch: int, size: int, slots: int) -> Callable[[], None]:
     """The original's form: float32, channels first, eager, a pass for each view."""
-    return _step(batch, size, slots, similarities=_by_broadcasting, fused=False)
+    return _step(
+        encoder, batch, size, slots, similarities=_by_broadcasting, fused=False
+    )
 
 
 def best(
-    batch: int, size: int, slots: int, *, bfloat16: bool, compiled: bool
+    encoder: str, batch: int, size: int, slots: int, *, bfloat16: bool, compiled: bool
 ) -> Callable[[], None]:
     """What PyTorch does best: channels last, products, one pass over both views.
 
     Args:
+        encoder: One of `ENCODERS`.
         batch: Regions of a batch.
         size: Side of a view in pixels.
         slots: POIs of each region.
@@ -36,6 +39,7 @@ def best(
         compiled: By torch.compile.
     """
     return _step(
+        encoder,
         batch,
         size,
         slots,
@@ -48,6 +52,7 @@ def best(
 
 
 def _step(
+    encoder: str,
     batch: int,
     size: int,
     slots: int,
@@ -62,7 +67,7 @@ def _step(
     """One step on random views and POIs; it returns when the device is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = Mmgr(stacked).to(device)
+    model = Mmgr(ENCODERS[encoder](size), stacked).to(device)
     # torch's own types of `to` know no memory format.
     model = model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     views = torch.randn(2 * batch, 3, size, size, device=device)
@@ -94,12 +99,12 @@ def _step(
 class Mmgr(nn.Module):
     """Views and POIs in, projections out."""
 
-    def __init__(self, stacked: bool) -> None:
-        """Takes whether both views go through in one pass."""
+    def __init__(self, image_encoder: ResNet50 | ViT, stacked: bool) -> None:
+        """Takes an encoder, and whether both views go through it in one pass."""
         super().__init__()
         self.stacked = stacked
-        self.image_encoder = ResNet50()
-        self.image_head = _head(2048, 2048)
+        self.image_encoder = image_encoder
+        self.image_head = _head(image_encoder.length, image_encoder.length)
         self.poi_encoder = Set2Set()
         self.poi_head = _head(2 * POI_DIM, POI_HIDDEN)
 
@@ -114,6 +119,8 @@ class Mmgr(nn.Module):
 
 class ResNet50(nn.Module):
     """Version 1.5: the stride sits in the 3x3 convolution."""
+
+    length = 2048
 
     def __init__(self) -> None:
         """Builds stem and stages."""
@@ -157,6 +164,40 @@ class Bottleneck(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The block's output."""
         return functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
+
+
+class ViT(nn.Module):
+    """ViT-B/16: pre-norm blocks on patches and a class token, which is the feature."""
+
+    length = 768
+
+    def __init__(self, size: int) -> None:
+        """Takes the side of an image in pixels."""
+        super().__init__()
+        self.patches = nn.Conv2d(3, self.length, 16, 16)
+        self.token = nn.Parameter(torch.zeros(1, 1, self.length))
+        count = 1 + (size // 16) ** 2
+        self.place = nn.Parameter(0.02 * torch.randn(1, count, self.length))
+        block = nn.TransformerEncoderLayer(
+            self.length, 12, 4 * self.length, 0.0, "gelu", batch_first=True,
+            norm_first=True,
+        )  # fmt: skip
+        self.blocks = nn.TransformerEncoder(
+            block, 12, nn.LayerNorm(self.length), enable_nested_tensor=False
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Class tokens [b 768]."""
+        patches = self.patches(image).flatten(2).mT
+        tokens = torch.cat([self.token.expand(len(patches), -1, -1), patches], 1)
+        return self.blocks(tokens + self.place)[:, 0]
+
+
+ENCODERS: dict[str, Callable[[int], ResNet50 | ViT]] = {
+    "resnet50": lambda size: ResNet50(),
+    "vit_base16": ViT,
+}
+"""Name of ours -> a peer of as many parameters, for images of a side in pixels."""
 
 
 class Set2Set(nn.Module):
