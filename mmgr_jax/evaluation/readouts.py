@@ -199,8 +199,7 @@ class Readout:
 
     def _around(self, parts: Sequence[Features]) -> Features:
         """Columns and behind them those of each ring, in groups as configured."""
-        nothing = Features.of("", np.zeros((len(parts[0]), 0), np.float32))
-        rings = self._surroundings.added(nothing).rings
+        rings = self._surroundings.rings
         columns = [*parts]
         for number, (ring, radius_m) in enumerate(
             zip(rings, self._radii_m, strict=True)
@@ -297,7 +296,7 @@ def _centres_m(regions: features.RegionTable) -> np.ndarray:
 
 
 def _joined(parts: Sequence[Features]) -> Features:
-    """Columns side by side, wherever they lie."""
+    """Columns side by side; their store, which no other process can have, is left."""
     return Features(
         tuple(column for part in parts for column in part.parts),
         tuple(group for part in parts for group in part.groups),

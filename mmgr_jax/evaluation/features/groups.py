@@ -128,6 +128,9 @@ class Surroundings:
     A ring reaches from the radius before it (exclusive) to its own (inclusive), from
     centre to centre. Nothing but features travels: no label does. A region without any
     neighbour in a ring is taken to be surrounded by its like.
+
+    Attributes:
+        rings: Weights [r r] of the regions around, for each ring.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Surroundings:
                 "in metres, such as (200.0, 400.0), or () for none."
             )
         if not self._radii_m:
-            self._rings = ()
+            self.rings = ()
             return
         if centre_m is None:
             raise InputError(
@@ -158,14 +161,14 @@ class Surroundings:
                 "lie, so nobody knows what surrounds them. Set it to (), or build the "
                 "records from imagery with a CRS."
             )
-        self._rings = tuple(
+        self.rings = tuple(
             _mean_of_ring(centre_m, low, high)
             for low, high in zip(inner, self._radii_m, strict=False)
         )
 
     def added(self, features: Features) -> Features:
         """The features, and behind them those of each ring."""
-        if not self._rings:
+        if not self.rings:
             return features
         around = [
             dataclasses.replace(
@@ -174,9 +177,9 @@ class Surroundings:
                     (ring @ part).astype(np.float32) for part in features.parts
                 ),
             ).renamed(f"{{}} within {radius:g} m")
-            for ring, radius in zip(self._rings, self._radii_m, strict=True)
+            for ring, radius in zip(self.rings, self._radii_m, strict=True)
         ]
-        return dataclasses.replace(beside([features, *around]), rings=self._rings)
+        return dataclasses.replace(beside([features, *around]), rings=self.rings)
 
 
 def _gathered(
