@@ -174,5 +174,6 @@ def test_the_tiles_section_keeps_its_limit_of_memory(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "benchmarks.data_prep", *words], check=True, cwd=ROOT
     )
-    for found in json.loads(path.read_text())["images"].values():
+    (row,) = json.loads(path.read_text("utf-8"))["rows"]
+    for found in row["images"].values():
         assert found["peak_mib"] < tiles.LIMIT_MIB
