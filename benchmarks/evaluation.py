@@ -56,8 +56,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
     measured = []
     for regions in sorted(options.regions):
         sizes = (str(number) for number in (regions, options.image, options.poi))
-        cost, last = growth.measured("-m", "benchmarks.evaluation", *sizes)
-        parts = {f"{name}_s": value for name, value in json.loads(last).items()}
+        cost, printed = growth.measured("-m", "benchmarks.evaluation", *sizes)
+        parts = {f"{name}_s": value for name, value in json.loads(printed).items()}
         measured.append({"regions": regions, **cost, **parts})
     return growth.with_exponents(measured)
 

@@ -25,7 +25,7 @@ def measured(*arguments: str) -> tuple[Row, str]:
     Returns:
         `seconds`; `processor_s`; `peak_mib`, the most memory of all its processes
         together, pages that they share once, those of mapped files too; `load`, of the
-        machine before. And the last line that was printed.
+        machine before. And what was printed.
 
     Raises:
         InputError: If it fails.
@@ -58,7 +58,7 @@ def measured(*arguments: str) -> tuple[Row, str]:
         "peak_mib": peak[0],
         "load": load,
     }
-    return row, (printed.splitlines() or [""])[-1]
+    return row, printed
 
 
 def exponent(costs: tuple[float, float], regions: tuple[int, int]) -> float:

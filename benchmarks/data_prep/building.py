@@ -108,8 +108,12 @@ def _one(num_regions: int, workers: int) -> dict[str, Any]:
 def _run(config: Path, workers: int) -> dict[str, Any]:
     """Stages, processor seconds and memory of one build."""
     name = "benchmarks.data_prep.build_worker"
-    cost, last = growth.measured("-m", name, str(config), str(workers))
-    return {"seconds": json.loads(last), "whole_s": cost.pop("seconds"), **cost}
+    cost, printed = growth.measured("-m", name, str(config), str(workers))
+    return {
+        "seconds": json.loads(printed.splitlines()[-1]),
+        "whole_s": cost.pop("seconds"),
+        **cost,
+    }
 
 
 def _mib(folder: Path) -> float:

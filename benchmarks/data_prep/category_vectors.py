@@ -10,12 +10,12 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from benchmarks import growth
 from benchmarks.data_prep import synthetic
 from mmgr_jax.errors import InputError
 
@@ -113,33 +113,17 @@ def _run_command(config: ConfigDict, folder: Path) -> dict[str, Any]:
         encoding="utf-8",
     )
     name = "data_prep.category_embedding"
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", name, f"--config={path}"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    whole_s = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise InputError(
-            f"`python -m {name}` failed with status {process.returncode}, see above. "
-            "Correct the config, or leave --config out for a synthetic city."
-        )
+    cost, told = growth.measured("-m", name, f"--config={path}")
     stages = {name: float(value) for name, value in _STAGE_LINE.findall(told)}
     counted = _COUNT_LINE.search(told)
     assert counted, told
     seconds = {name: stages[name] for name in _STAGES if name in stages}
-    seconds["start and rest"] = whole_s - sum(seconds.values())
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss
+    seconds["start and rest"] = cost["seconds"] - sum(seconds.values())
     return {
         "pois": int(counted[1]),
         "categories": int(counted[2]),
-        "seconds": {**seconds, "whole process": whole_s},
-        "peak_mib": usage.ru_maxrss * unit / 2**20,
+        "seconds": {**seconds, "whole process": cost["seconds"]},
+        "peak_mib": cost["peak_mib"],
     }
 
 

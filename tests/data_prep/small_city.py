@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from rasterio.transform import from_origin
 
 from configs import common
+from mmgr_jax.data import contents as contents_lib
+from mmgr_jax.data import schema
 
 CRS = "EPSG:32651"
 WEST_M, NORTH_M = 500_000.0, 3_450_000.0
@@ -132,3 +134,11 @@ def describe(raw_dir: str) -> ConfigDict:
     config.records.num_shards = 3
     config.category_vectors.method = "random"
     return config
+
+
+def contents(records: Path | str) -> tuple[dict[str, bytes], bytes]:
+    """All files but the manifest, byte by byte; the manifest without the folder."""
+    files = {path.name: path.read_bytes() for path in Path(records).iterdir()}
+    manifest = files.pop(schema.MANIFEST_FILE)
+    files.pop(contents_lib.STAMPS_FILE, None)  # times of files
+    return files, manifest.replace(str(records).encode(), b"")

@@ -12,8 +12,6 @@ import small_city
 
 from data_prep import build
 from data_prep.records import runners
-from mmgr_jax.data import contents as contents_lib
-from mmgr_jax.data import schema
 
 pytest.importorskip("apache_beam")
 distributed = pytest.importorskip("distributed")
@@ -76,13 +74,6 @@ class Slow:
         yield from self.encode(regions)
 
 
-def contents(folder):
-    files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-    manifest = files.pop(schema.MANIFEST_FILE)
-    files.pop(contents_lib.STAMPS_FILE, None)  # times of files
-    return files, manifest.replace(str(folder).encode(), b"")
-
-
 def begun(folder):
     """Process and first region of every shard that was begun."""
     return [tuple(map(int, path.name.split("-"))) for path in folder.iterdir()]
@@ -94,7 +85,7 @@ def test_two_workers_write_what_a_local_build_does(raw, tmp_path, scheduler, kil
     config = small_city.describe(raw)
     config.records.num_shards = SHARDS
     config.records.dir = str(tmp_path / "local" / "records")
-    expected = contents(build.build(config, run=runners.local(1)))
+    expected = small_city.contents(build.build(config, run=runners.local(1)))
     marks = tmp_path / "marks"
     marks.mkdir()
     beam = runners.make(
@@ -114,7 +105,7 @@ def test_two_workers_write_what_a_local_build_does(raw, tmp_path, scheduler, kil
             assert killer.wait() == 0
 
     config.records.dir = str(tmp_path / "beam" / "records")
-    assert contents(build.build(config, run=run)) == expected
+    assert small_city.contents(build.build(config, run=run)) == expected
     shards_begun = begun(marks)
     assert {process for process, _ in shards_begun} == {w.pid for w in workers}
     assert len({first for _, first in shards_begun}) == SHARDS

@@ -12,8 +12,6 @@ import small_city
 
 from data_prep import build
 from data_prep.records import runners, shards
-from mmgr_jax.data import contents as contents_lib
-from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 
 
@@ -31,29 +29,21 @@ def config(raw, tmp_path):
     return config
 
 
-def contents(folder):
-    """All files but the manifest, byte by byte; the manifest without the folder."""
-    files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-    manifest = files.pop(schema.MANIFEST_FILE)
-    files.pop(contents_lib.STAMPS_FILE, None)  # times of files
-    return files, manifest.replace(str(folder).encode(), b"")
-
-
 @pytest.fixture(scope="module")
 def expected(raw, tmp_path_factory):
     config = small_city.describe(raw)
     config.records.dir = str(tmp_path_factory.mktemp("one") / "records")
-    return contents(build.build(config, run=runners.local(1)))
+    return small_city.contents(build.build(config, run=runners.local(1)))
 
 
 def test_two_processes_write_the_same_bytes(config, expected):
-    assert contents(build.build(config, run=runners.local(2))) == expected
+    assert small_city.contents(build.build(config, run=runners.local(2))) == expected
 
 
 def test_beam_writes_the_same_bytes(config, expected):
     pytest.importorskip("apache_beam")
     run = runners.make("beam", beam_runner="FnApiRunner")
-    assert contents(build.build(config, run=run)) == expected
+    assert small_city.contents(build.build(config, run=run)) == expected
 
 
 def test_a_build_begun_by_one_runner_is_finished_by_another(
@@ -70,7 +60,7 @@ def test_a_build_begun_by_one_runner_is_finished_by_another(
         patch.setattr(shards, "write", stop_after_one)
         with pytest.raises(KeyboardInterrupt):
             build.build(config, run=runners.local(1))
-    assert contents(build.build(config, run=runners.local(2))) == expected
+    assert small_city.contents(build.build(config, run=runners.local(2))) == expected
 
 
 class Dying:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -77,7 +78,16 @@ def in_batches(
     edges: bool = False,
     regions: Int[np.ndarray, " r"] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Encoded]]:
-    """Regions and their features, some at a time; arguments as for `extract`."""
+    """Regions and their features, some at a time, in order.
+
+    Args:
+        encode: Batch -> features; see `Encoded`.
+        source: The records.
+        batch_size: Regions at a time.
+        num_threads: Threads that read.
+        edges: Whether `encode` reads the POI graph.
+        regions: Indices of those wanted, in their order; None for all.
+    """
     for batch in pipeline.epoch_batches(
         source,
         batch_size=batch_size,
@@ -96,35 +106,17 @@ def in_batches(
 
 
 def extract(
-    encode: Callable[[pipeline.Batch], Encoded],
-    source: RecordSource,
-    *,
-    batch_size: int,
-    num_threads: int,
-    edges: bool = False,
-    regions: Int[np.ndarray, " r"] | None = None,
+    encode: Callable[[pipeline.Batch], Encoded], source: RecordSource, **options: Any
 ) -> dict[str, Features]:
-    """Features of regions, in record order, of each of `KINDS`, in memory.
-
-    Those of a whole city come from a `store`.
+    """Features of regions of each of `KINDS`, in memory; a `store` has whole cities.
 
     Args:
         encode: Batch -> features; see `Encoded`.
         source: The records.
-        batch_size: Regions at a time.
-        num_threads: Threads that read.
-        edges: Whether `encode` reads the POI graph.
-        regions: Indices of those wanted, in their order; None for all.
+        **options: See `in_batches`.
     """
     parts: dict[str, dict[str, list[np.ndarray]]] = {kind: {} for kind in KINDS}
-    for _, encoded in in_batches(
-        encode,
-        source,
-        batch_size=batch_size,
-        num_threads=num_threads,
-        edges=edges,
-        regions=regions,
-    ):
+    for _, encoded in in_batches(encode, source, **options):
         for kind, groups in encoded.items():
             for name, rows in groups.items():
                 parts[kind].setdefault(name, []).append(rows)

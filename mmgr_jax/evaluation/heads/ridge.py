@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -80,20 +79,13 @@ def _lines(
 
     What has more regions than features is solved by sums over these.
     """
-    tall = [len(cell.target) >= table.num_features for cell in cells]
-    of_tall = iter(
-        _tall(table, _chosen(cells, tall), _chosen(strengths, tall), weight)
-        if any(tall)
-        else ()
-    )
+    pairs = list(zip(cells, strengths, strict=True))
+    is_tall = [len(cell.target) >= table.num_features for cell in cells]
+    tall = iter(_tall(table, list(itertools.compress(pairs, is_tall)), weight))
     return [
-        next(of_tall) if is_tall else _wide(table, cell, own, weight)
-        for cell, own, is_tall in zip(cells, strengths, tall, strict=True)
+        next(tall) if summed else _wide(table, *pair, weight)
+        for pair, summed in zip(pairs, is_tall, strict=True)
     ]
-
-
-def _chosen(items: Sequence[Any], chosen: Sequence[bool]) -> list[Any]:
-    return list(itertools.compress(items, chosen))
 
 
 def _wide(
@@ -114,21 +106,24 @@ def _wide(
 
 def _tall(
     table: subsets.FeatureRows,
-    cells: Sequence[Problem],
-    strengths: Sequence[np.ndarray],
+    pairs: Sequence[tuple[Problem, np.ndarray]],
     weight: np.ndarray | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of cells with their strengths."""
+    if not pairs:
+        return
+    cells = [cell for cell, _ in pairs]
     members = moments.members(table, [cell.train.index for cell in cells])
     target = np.zeros(members.shape[::-1])
     for column, cell in zip(target.T, cells, strict=True):
         column[cell.train.index] = cell.target[:, 0] - cell.target.mean()
     sums = moments.Sums(table, members)
     products = sums.products(target)
-    for number, (cell, own) in enumerate(zip(cells, strengths, strict=True)):
+    for number, (cell, strengths) in enumerate(pairs):
         part = sums.of(number)
         inverse = part.inverse(weight)
         gram = part.scatter * inverse * inverse[:, None]
-        kernel = _solved(gram, products[:, number] * inverse, own) * inverse
+        kernel = _solved(gram, products[:, number] * inverse, strengths) * inverse
         yield kernel, cell.target.mean() - kernel @ part.mean
 
 
