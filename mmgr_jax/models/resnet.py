@@ -1,10 +1,11 @@
 """ResNet image encoders (v1.5), parameter for parameter those of torchvision."""
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -161,20 +162,77 @@ STEMS = {
 }
 
 
+@jax.custom_vjp
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
     """3x3 maximum with stride 2 and one pixel of -inf around, as in ResNet's stem.
 
-    Rows, then columns, as maxima of strided slices: the gradient of a windowed
-    maximum takes XLA:CPU 36 ms where this takes 9 (128 x 32 x 32 x 16).
+    The first of equal pixels takes the gradient, as in PyTorch. It is spread from where
+    a window found its maximum, since derived gradients are slow: 8 x 112 x 112 x 64
+    take XLA:CPU 33 ms where this takes 23, and of maxima of slices an H200 made nine
+    passes over memory.
     """
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    return _max_pool(x)[0]
+
+
+def _max_pool(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    """The maxima; for the gradient each one's place in its window, and x's type."""
     _, height, width, _ = x.shape
-    x = _maximum([x[:, row : row + height - 2 : 2] for row in range(3)])
-    return _maximum([x[:, :, column : column + width - 2 : 2] for column in range(3)])
+    padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-jnp.inf)
+    windows = [
+        padded[:, row : row + height : 2, column : column + width : 2]
+        for row in range(3)
+        for column in range(3)
+    ]
+    largest, place = windows[0], jnp.zeros(windows[0].shape, jnp.uint8)
+    for number, values in enumerate(windows[1:], 1):
+        place = jnp.where(values > largest, jnp.uint8(number), place)
+        largest = jnp.maximum(largest, values)
+    return largest, (place, jnp.zeros((0, *x.shape[1:]), x.dtype))
 
 
-def _maximum(arrays: Sequence[Array]) -> Array:
-    return reduce(jnp.maximum, arrays)
+def _max_pool_gradient(
+    residuals: tuple[Array, Array], given: Float[Array, "b y x c"]
+) -> tuple[Float[Array, "b h w c"]]:
+    """What a pixel is given by the windows it lies in: one or two an axis."""
+    place, like = residuals
+    height, width = like.shape[1:3]
+    row = jax.lax.broadcasted_iota(jnp.int32, (1, height, width, 1), 1)
+    column = jax.lax.broadcasted_iota(jnp.int32, (1, height, width, 1), 2)
+    total = jnp.zeros((), like.dtype)
+    for rows_on in (0, 1):
+        for columns_on in (0, 1):
+            shifts = ((1, rows_on, height), (2, columns_on, width))
+            found = _spread(place, shifts, none=99).astype(jnp.int32)
+            own = 3 * _place(row, rows_on) + _place(column, columns_on)
+            total += jnp.where(found == own, _spread(given, shifts, none=0), 0)
+    return (total,)
+
+
+def _place(pixel: Array, later: int) -> Array:
+    """Place of pixels in the first window over them, or in the second; 9 for none."""
+    odd = pixel % 2
+    return jnp.where(odd == 1, 0, 9) if later else odd + 1
+
+
+def _spread(values: Array, shifts: Sequence[tuple[int, int, int]], none: int) -> Array:
+    """A value of each window at the pixels it begins with; of the next one if shifted.
+
+    Args:
+        values: One a window.
+        shifts: Axis, windows to go on, and pixels, of both axes.
+        none: Stands for windows beyond the last.
+    """
+    for axis, later, size in shifts:
+        if later:
+            edges = [(0, int(other == axis)) for other in range(values.ndim)]
+            values = jnp.pad(values, edges, constant_values=none)
+            values = jax.lax.slice_in_dim(values, 1, None, axis=axis)
+        values = jnp.repeat(values, 2, axis=axis)
+        values = jax.lax.slice_in_dim(values, 0, size, axis=axis)
+    return values
+
+
+max_pool.defvjp(_max_pool, _max_pool_gradient)
 
 
 def resnet18(**options: Any) -> ResNet:

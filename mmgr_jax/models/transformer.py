@@ -93,7 +93,7 @@ class Attention(nn.Module):
         query, key, value = jnp.moveaxis(qkv, 2, 0)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        x = jax.nn.dot_product_attention(query, key, value)
+        x = attention(query, key, value)
         x = x.reshape(b, tokens, width)
         return linear(width, dtype=self.dtype, name="proj")(x)
 
@@ -116,6 +116,49 @@ class Mlp(nn.Module):
         x = linear(MLP_RATIO * width, dtype=self.dtype, name="fc1")(x)
         x = nn.gelu(x, approximate=False)
         return linear(width, dtype=self.dtype, name="fc2")(x)
+
+
+def attention(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b t n h"],
+    value: Float[Array, "b t n h"],
+) -> Float[Array, "b t n h"]:
+    """softmax(query . key / sqrt(h)) value, of n heads.
+
+    In bfloat16 on a GPU of NVIDIA by cuDNN, which keeps the t x t weights out of memory
+    (Dao et al. 2022, FlashAttention, arXiv 2205.14135); else as XLA has it.
+    """
+    plain = jax.nn.dot_product_attention
+    if query.dtype != jnp.bfloat16 or not _has_fused_attention():
+        return plain(query, key, value)
+    return jax.lax.platform_dependent(query, key, value, cuda=_fused, default=plain)
+
+
+def _fused(query: Array, key: Array, value: Array) -> Array:
+    """By cuDNN, whose gradient takes even numbers of tokens only."""
+    b, tokens = query.shape[:2]
+    if tokens % 2 == 0:
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    one_more = [(0, 0), (0, 1), (0, 0), (0, 0)]
+    query, key, value = (jnp.pad(x, one_more) for x in (query, key, value))
+    real = jnp.full(b, tokens, jnp.int32)
+    x = jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        query_seq_lengths=real,
+        key_value_seq_lengths=real,
+        implementation="cudnn",
+    )
+    return x[:, :tokens]
+
+
+def _has_fused_attention() -> bool:
+    """Whether this machine's GPUs can: Ampere or later."""
+    if jax.default_backend() != "gpu":
+        return False
+    capability = getattr(jax.local_devices()[0], "compute_capability", "0.0")
+    return float(capability) >= 8.0
 
 
 linear = partial(nn.Dense, kernel_init=NORMAL)

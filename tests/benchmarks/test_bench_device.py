@@ -13,7 +13,7 @@ from benchmarks import augment, command, poi, step, turns
 def here(monkeypatch):
     """Ways run in this process, once."""
 
-    def measure(ways, *, rounds, calls=1):
+    def measure(ways, *, rounds, calls=1, together=True):
         found = {}
         for name, prepare in ways.items():
             way = prepare()

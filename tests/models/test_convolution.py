@@ -1,5 +1,7 @@
 """The forms of a convolution: equal results, and each platform its own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,36 @@ def test_result_and_gradients_are_those_of_the_convolution(case):
         ours,
         theirs,
     )
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(16, 16, 7), (17, 20, 7), (9, 8, 3), (11, 7, 5)]
+)
+def test_the_folded_stem_is_the_convolution(height, width, size):
+    """What NVIDIA's GPUs get; even and odd sides, forward and both gradients."""
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(2, height, width, 3)).astype(np.float32))
+    kernel = jnp.asarray(rng.normal(size=(size, size, 3, 8)).astype(np.float32))
+    assert convolution._form_on_cuda(kernel, 2) == "folded"
+    found = []
+    for form in ("folded", "plain"):
+        function = partial(convolution.FORMS[form], stride=2)
+        y, pull_back = jax.vjp(function, x, kernel)
+        found.append((y, pull_back(jnp.sin(y))))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *found
+    )
+
+
+def test_gpus_of_nvidia_get_the_folded_stem_and_the_convolution_elsewhere():
+    for channels, features, size, stride, folded in (
+        (3, 64, 7, 2, True), (64, 64, 3, 2, False), (3, 8, 2, 2, False),
+        (3, 8, 7, 1, False), (3, 16, 7, 4, False),
+    ):  # fmt: skip
+        x, kernel = arrays(16, channels, features, size)
+        traced = jax.jit(partial(convolve, stride=stride)).trace(x, kernel)
+        on_cuda = traced.lower(lowering_platforms=("cuda",)).as_text()
+        assert (f"x{-(-size // 2)}x16x{features}x" in on_cuda) == folded
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (4, 4), (3, 1)])

@@ -190,7 +190,25 @@ def test_parameter_counts(name, options, num_params, feature_dim):
     assert features.shape == (2, feature_dim)
 
 
-@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (1, 33, 20, 2), (1, 7, 35, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_equal_pixels_give_the_gradient_to_the_first_as_in_torch(dtype):
+    torch = import_oracle("torch")
+    x = np.random.default_rng(4).integers(0, 3, (2, 12, 9, 4)).astype(np.float32)
+    y, pull_back = jax.vjp(resnet.max_pool, jnp.asarray(x, dtype))
+    (ours,) = pull_back(jnp.arange(y.size, dtype=dtype).reshape(y.shape) % 7)
+    pixels = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+    pooled = torch.nn.functional.max_pool2d(pixels, 3, 2, 1)
+    given = (np.arange(y.size) % 7).reshape(y.shape).transpose(0, 3, 1, 2)
+    pooled.backward(torch.tensor(given.astype(np.float32)))
+    assert ours.dtype == y.dtype == dtype
+    np.testing.assert_array_equal(
+        np.asarray(ours, np.float32), pixels.grad.permute(0, 2, 3, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 32, 32, 3), (1, 33, 20, 2), (1, 7, 35, 1), (1, 1, 2, 1)]
+)
 def test_max_pool_equals_windowed_maximum(shape):
     x = jnp.array(np.random.default_rng(0).normal(size=shape), jnp.float32)
 

@@ -11,7 +11,7 @@ from small_model import batch, build
 from small_vits import randomised
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import vit, weights
+from mmgr_jax.models import transformer, vit, weights
 from mmgr_jax.train.step import init_variables
 
 SMALL = dict(width=48, depth=2, num_heads=3)
@@ -193,3 +193,28 @@ def test_mmgr_without_batch_statistics():
         lambda v: model.apply(v, views[0], method="encode_image"), variables
     )
     assert features.shape == (len(views[0]), 48)
+
+
+@pytest.mark.parametrize("tokens", [197, 198])
+def test_fused_attention_lowers_for_gpus_at_any_number_of_tokens(tokens, monkeypatch):
+    """On this CPU: that it is cuDNN's. Its numbers want a GPU (docs/performance.md)."""
+    private = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(private, "check_cudnn_version", lambda: 91300)
+    monkeypatch.setattr(private, "check_compute_capability", lambda least: True)
+    monkeypatch.setattr(private, "is_cuda_compute_capability_equal", lambda _: False)
+    monkeypatch.setattr(transformer, "_has_fused_attention", lambda: True)
+    x = jax.ShapeDtypeStruct((2, tokens, 3, 64), jnp.bfloat16)
+
+    def loss(query, key, value):
+        read = transformer.attention(query, key, value)
+        assert read.shape == x.shape
+        return jnp.sum(read.astype(jnp.float32) ** 2)
+
+    traced = jax.jit(jax.grad(loss, (0, 1, 2))).trace(x, x, x)
+    on_cuda = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "fmhaSoftmaxBackward" in on_cuda
+    assert "fmha" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+
+
+def test_attention_here_is_the_plain_one():
+    assert not transformer._has_fused_attention()
