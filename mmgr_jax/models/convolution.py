@@ -37,10 +37,14 @@ class Conv(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Array:
-        """Returns [b h/stride w/stride features] in `dtype`."""
+    def __call__(
+        self, x: Float[Array, "b h w c"], factors: Float[Array, " f"] | None = None
+    ) -> Array:
+        """Returns [b h/stride w/stride features] in `dtype`, times factors if given."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", KAIMING_FAN_OUT, shape, jnp.float32)
+        if factors is not None:
+            kernel = kernel * factors
         return convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
 
 

@@ -6,10 +6,11 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.models.convolution import Conv
 from mmgr_jax.typing import MESH_AXES
 
 EPSILON = 1e-5
@@ -44,29 +45,29 @@ class BatchNorm(nn.Module):
     Training uses the batch's own statistics, taken in float32, and moves the running
     statistics by `MOMENTUM` towards them; the running variance follows the unbiased
     variance (n / (n - 1)), as in PyTorch and unlike flax.linen.BatchNorm. Inference
-    uses the running statistics.
+    uses the running statistics, see `normalised`.
 
     Attributes:
+        features: Channels.
         dtype: Type of the result; statistics and parameters are float32.
         over: Devices whose rows make up the batch, where training runs in a
             `shard_map`, two exchanges a step; None for this device's rows alone.
     """
 
+    features: int
     dtype: DTypeLike = jnp.float32
     over: Devices | None = None
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
-        """Returns x normalised, in `dtype`; training updates `batch_stats`."""
-        channels = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        if not train:
-            mean, var = running_mean.value, running_var.value
-            factor = scale * jax.lax.rsqrt(var + EPSILON)
-            return (x * factor + (bias - mean * factor)).astype(self.dtype)
+    def setup(self) -> None:
+        """Declares parameters and running statistics [c]."""
+        channels = (self.features,)
+        self.scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        self.bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        self.mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        self.var = self.variable("batch_stats", "var", jnp.ones, channels)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Array:
+        """Returns x normalised as in training, in `dtype`; updates `batch_stats`."""
         mean, mean_square = _moments(x)
         count = x.size // x.shape[-1]
         if self.over and not self.is_initializing():
@@ -75,10 +76,32 @@ class BatchNorm(nn.Module):
         var = jnp.maximum(mean_square - mean * mean, 0.0)
         if not self.is_initializing():
             unbiased = var * (count / max(count - 1, 1))
-            running_mean.value += MOMENTUM * (mean - running_mean.value)
-            running_var.value += MOMENTUM * (unbiased - running_var.value)
-        factor = scale * jax.lax.rsqrt(var + EPSILON)
-        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+            self.mean.value += MOMENTUM * (mean - self.mean.value)
+            self.var.value += MOMENTUM * (unbiased - self.var.value)
+        factor, shift = self._line(mean, var)
+        return (x * factor + shift).astype(self.dtype)
+
+    def folded(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        """Factor and shift of each channel by the running statistics."""
+        return self._line(self.mean.value, self.var.value)
+
+    def _line(self, mean: ArrayLike, var: ArrayLike) -> tuple[Array, Array]:
+        factor = self.scale * jax.lax.rsqrt(var + EPSILON)
+        return factor, self.bias - mean * factor
+
+
+def normalised(
+    conv: Conv, norm: BatchNorm, x: Float[Array, "b h w c"], train: bool
+) -> Float[Array, "b y x f"]:
+    """norm(conv(x)).
+
+    In inference the factors go into the kernel, and the shift is all that is left to
+    add: a pass over the maps less where a library computes the convolution.
+    """
+    if train:
+        return norm(conv(x))
+    factor, shift = norm.folded()
+    return (conv(x, factor) + shift).astype(norm.dtype)
 
 
 def devices(scope: str, num_devices: int) -> Devices | None:

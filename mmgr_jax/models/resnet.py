@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from mmgr_jax.errors import check_choice
 from mmgr_jax.models import readout
 from mmgr_jax.models.convolution import Conv
-from mmgr_jax.models.norm import BatchNorm, Devices
+from mmgr_jax.models.norm import BatchNorm, Devices, normalised
 
 
 class ResNet(nn.Module):
@@ -74,12 +74,14 @@ class ResNet(nn.Module):
         """
         maps = {"pixels": image}
         check_choice("model.image_encoder.stem", self.stem, STEMS)
-        x = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")(image)
+        stem = STEMS[self.stem](self.width, dtype=self.dtype, name="conv1")
         norm = partial(BatchNorm, dtype=self.dtype, over=self.norm_over)
         learning = (
             len(self.stage_sizes) if self.last_stages is None else self.last_stages
         )
-        x = nn.relu(norm(name="bn1")(x, train and self.last_stages is None))
+        first = norm(self.width, name="bn1")
+        x = normalised(stem, first, image, train and self.last_stages is None)
+        x = nn.relu(x)
         if self.stem == "conv7":
             x = max_pool(x)
         for stage, num_blocks in enumerate(self.stage_sizes):
@@ -115,14 +117,11 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
         """Returns the block's output [b h/stride w/stride width]."""
-        conv = partial(Conv, dtype=self.dtype)
-        y = conv(self.width, 3, self.stride, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y, train))
-        y = conv(self.width, 3, name="conv2")(y)
-        y = self.norm(name="bn2")(y, train)
+        part = partial(_part, self.norm, self.dtype, train)
+        y = nn.relu(part(x, "conv1", "bn1", self.width, 3, self.stride))
+        y = part(y, "conv2", "bn2", self.width, 3)
         if x.shape != y.shape:
-            x = conv(self.width, 1, self.stride, name="downsample_0")(x)
-            x = self.norm(name="downsample_1")(x, train)
+            x = part(x, *DOWNSAMPLE, self.width, 1, self.stride)
         return nn.relu(y + x)
 
 
@@ -139,17 +138,33 @@ class BottleneckBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Array:
         """Returns the block's output [b h/stride w/stride 4*width]."""
-        conv = partial(Conv, dtype=self.dtype)
-        y = conv(self.width, 1, name="conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y, train))
-        y = conv(self.width, 3, self.stride, name="conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y, train))
-        y = conv(self.width * self.expansion, 1, name="conv3")(y)
-        y = self.norm(name="bn3")(y, train)
+        part = partial(_part, self.norm, self.dtype, train)
+        wide = self.width * self.expansion
+        y = nn.relu(part(x, "conv1", "bn1", self.width, 1))
+        y = nn.relu(part(y, "conv2", "bn2", self.width, 3, self.stride))
+        y = part(y, "conv3", "bn3", wide, 1)
         if x.shape != y.shape:
-            x = conv(y.shape[-1], 1, self.stride, name="downsample_0")(x)
-            x = self.norm(name="downsample_1")(x, train)
+            x = part(x, *DOWNSAMPLE, wide, 1, self.stride)
         return nn.relu(y + x)
+
+
+DOWNSAMPLE = "downsample_0", "downsample_1"  # torchvision's names
+
+
+def _part(
+    norm: Callable[..., BatchNorm],
+    dtype: DTypeLike,
+    train: bool,
+    x: Array,
+    conv_name: str,
+    norm_name: str,
+    features: int,
+    size: int,
+    stride: int = 1,
+) -> Array:
+    """A convolution and its norm, both modules of the block that calls."""
+    conv = Conv(features, size, stride, dtype, name=conv_name)
+    return normalised(conv, norm(features, name=norm_name), x, train)
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": BottleneckBlock}

@@ -485,7 +485,7 @@ def test_fractions_are_fitted_as_ever_beside_numbers(city):
     options = CurveSettings(
         methods=("image",), num_labels=(10,), fractions=(0.1, 0.3, 1.0), num_seeds=2
     )
-    (few, number), (parts, fractions) = curves.grids(target, split, options)
+    (few, number), (parts, fractions) = curves.grids(split, options, target.known)
     every = grid.cells(split, target.known, fractions=(0.1, 0.3, 1.0), seeds=(0, 1))
     fewer = every.of([i for i, cell in enumerate(every.cells) if cell.fraction < 1])
     assert number == (None,) and fractions == (0.1, 0.3)
@@ -494,7 +494,7 @@ def test_fractions_are_fitted_as_ever_beside_numbers(city):
     np.testing.assert_array_equal(parts.validation, fewer.validation)
     assert parts.parts is None and few.parts is not None
     only = CurveSettings(methods=("image",), num_labels=(), fractions=(1.0,))
-    assert curves.grids(target, split, only) == []
+    assert curves.grids(split, only, target.known) == []
 
 
 def test_curves_of_few_labels_have_intervals_and_paired_differences(city):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,8 @@ from oracles import import_oracle
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-from mmgr_jax.models.norm import BatchNorm, devices
+from mmgr_jax.models.convolution import Conv
+from mmgr_jax.models.norm import BatchNorm, devices, normalised
 from mmgr_jax.typing import MESH_AXES
 
 SHAPE = (5, 4, 3, 6)
@@ -24,7 +26,7 @@ def inputs(steps=3):
 
 
 def start(norm):
-    variables = norm.init(jax.random.key(0), jnp.zeros(SHAPE), train=True)
+    variables = norm.init(jax.random.key(0), jnp.zeros(SHAPE))
     scale = jnp.linspace(0.5, 2.0, SHAPE[-1])
     bias = jnp.linspace(-1.0, 1.0, SHAPE[-1])
     return {**variables, "params": {"scale": scale, "bias": bias}}
@@ -36,7 +38,7 @@ def channels_last(tensor):
 
 def test_training_inference_and_gradients_equal_torch():
     torch = import_oracle("torch")
-    norm = BatchNorm()
+    norm = BatchNorm(SHAPE[-1])
     variables = start(norm)
     oracle = torch.nn.BatchNorm2d(SHAPE[-1])
     with torch.no_grad():
@@ -44,9 +46,7 @@ def test_training_inference_and_gradients_equal_torch():
         oracle.bias.copy_(torch.tensor(np.array(variables["params"]["bias"])))
 
     for x in inputs():
-        y, updates = norm.apply(
-            variables, jnp.array(x), train=True, mutable=["batch_stats"]
-        )
+        y, updates = norm.apply(variables, jnp.array(x), mutable=["batch_stats"])
         variables = {**variables, **updates}
         t_x = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
         t_y = oracle(t_x)
@@ -56,7 +56,7 @@ def test_training_inference_and_gradients_equal_torch():
     np.testing.assert_allclose(stats["var"], oracle.running_var, rtol=1e-5)
 
     def loss(x):
-        y, _ = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+        y, _ = norm.apply(variables, x, mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y))
 
     torch.sin(t_y).sum().backward()
@@ -64,32 +64,75 @@ def test_training_inference_and_gradients_equal_torch():
         jax.grad(loss)(jnp.array(x)), channels_last(t_x.grad), rtol=1e-4, atol=1e-5
     )
     oracle.eval()
+    factor, shift = norm.apply(variables, method=BatchNorm.folded)
     np.testing.assert_allclose(
-        norm.apply(variables, jnp.array(x), train=False),
-        channels_last(oracle(t_x)),
-        rtol=1e-5,
-        atol=1e-5,
+        x * factor + shift, channels_last(oracle(t_x)), rtol=1e-5, atol=1e-5
     )
 
 
 def test_running_variance_is_the_unbiased_one():
     x = inputs(1)[0]
-    norm = BatchNorm()
-    _, updates = norm.apply(
-        start(norm), jnp.array(x), train=True, mutable=["batch_stats"]
-    )
+    norm = BatchNorm(SHAPE[-1])
+    _, updates = norm.apply(start(norm), jnp.array(x), mutable=["batch_stats"])
     expected = 0.9 * 1.0 + 0.1 * x.reshape(-1, SHAPE[-1]).var(axis=0, ddof=1)
     np.testing.assert_allclose(updates["batch_stats"]["var"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_bfloat16_activations_keep_float32_statistics(train):
+class Pair(nn.Module):
+    """A convolution and its norm."""
+
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x, train):
+        norm = BatchNorm(8, dtype=self.dtype)
+        return normalised(Conv(8, 3, 2, self.dtype), norm, x, train)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-5), ("bfloat16", 0.02)])
+def test_folded_into_the_kernel_it_is_torch_s_inference(dtype, close):
+    torch = import_oracle("torch")
+    x, pair = jnp.array(inputs(1)[0]), Pair(dtype)
+    variables = pair.init(jax.random.key(0), x, train=True)
+    kernel = variables["params"]["Conv_0"]["kernel"]
+    rng = np.random.default_rng(5)
+    given = {
+        (kind, name): rng.uniform(0.5, 2.0, 8).astype(np.float32)
+        for kind, names in (("params", "scale bias"), ("batch_stats", "mean var"))
+        for name in names.split()
+    }
+    for (kind, name), values in given.items():
+        variables[kind]["BatchNorm_0"][name] = jnp.asarray(values)
+    oracle = torch.nn.functional.batch_norm(
+        torch.nn.functional.conv2d(
+            torch.tensor(np.array(x).transpose(0, 3, 1, 2)),
+            torch.tensor(np.asarray(kernel).transpose(3, 2, 0, 1)),
+            stride=2,
+            padding=1,
+        ),
+        *(
+            torch.tensor(given[key])
+            for key in (
+                ("batch_stats", "mean"), ("batch_stats", "var"),
+                ("params", "scale"), ("params", "bias"),
+            )
+        ),
+    )  # fmt: skip
+    y = pair.apply(variables, x, train=False)
+    assert y.dtype == dtype
+    scale = float(oracle.abs().max())
+    np.testing.assert_allclose(
+        np.asarray(y, np.float32), channels_last(oracle), rtol=0, atol=close * scale
+    )
+
+
+def test_bfloat16_activations_keep_float32_statistics():
     x = jnp.array(inputs(1)[0], jnp.bfloat16)
-    norm = BatchNorm(dtype=jnp.bfloat16)
+    norm = BatchNorm(SHAPE[-1], dtype=jnp.bfloat16)
     variables = start(norm)
-    y, updates = norm.apply(variables, x, train=train, mutable=["batch_stats"])
-    exact, exact_updates = BatchNorm().apply(
-        variables, x.astype(jnp.float32), train=train, mutable=["batch_stats"]
+    y, updates = norm.apply(variables, x, mutable=["batch_stats"])
+    exact, exact_updates = BatchNorm(SHAPE[-1]).apply(
+        variables, x.astype(jnp.float32), mutable=["batch_stats"]
     )
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.array(y, np.float32), exact, rtol=0.01, atol=0.01)
@@ -100,7 +143,7 @@ def test_bfloat16_activations_keep_float32_statistics(train):
 
 
 def test_initialisation_leaves_the_running_statistics_alone():
-    variables = BatchNorm().init(jax.random.key(0), jnp.ones(SHAPE), train=True)
+    variables = BatchNorm(SHAPE[-1]).init(jax.random.key(0), jnp.ones(SHAPE))
     assert not np.any(variables["batch_stats"]["mean"])
     assert np.all(variables["batch_stats"]["var"] == 1.0)
 
@@ -108,7 +151,7 @@ def test_initialisation_leaves_the_running_statistics_alone():
 def over_devices(scope, x, num_devices):
     """Result, statistics and gradient of `sin`, with rows split over devices."""
     mesh = sharding.make_mesh(MeshSettings(data=num_devices))
-    norm = BatchNorm(over=devices(scope, num_devices))
+    norm = BatchNorm(SHAPE[-1], over=devices(scope, num_devices))
     variables = start(norm)
     whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)
 
@@ -121,7 +164,7 @@ def over_devices(scope, x, num_devices):
     )
     def apply(scale, x):
         given = variables | {"params": variables["params"] | {"scale": scale}}
-        y, updates = norm.apply(given, x, train=True, mutable=["batch_stats"])
+        y, updates = norm.apply(given, x, mutable=["batch_stats"])
         return y, jax.lax.pmean(updates["batch_stats"], MESH_AXES)
 
     def loss(scale, x):

@@ -27,6 +27,9 @@ LEAST_VALIDATION = 2
 PARTS = 5
 """Parts that few labels are cut into: each chooses once, by heads of the others."""
 
+PART_DTYPE = np.int16
+"""Of the numbers of parts: a grid has one for each region and cell."""
+
 NO_FOLD = -1
 
 log = logging.getLogger(__name__)
@@ -83,14 +86,17 @@ class Grid:
     def of(self, indices: Sequence[int]) -> Grid:
         """Some of the cells."""
         chosen = list(indices)
+        test, predicted = self.test[chosen], self.predicted
+        if predicted is not None:
+            predicted = test if predicted is self.test else predicted[chosen]
         return Grid(
             tuple(self.cells[index] for index in chosen),
             self.train[chosen],
             self.validation[chosen],
-            self.test[chosen],
+            test,
             None if self.parts is None else self.parts[chosen],
             None if self.scaled_by is None else self.scaled_by[chosen],
-            None if self.predicted is None else self.predicted[chosen],
+            predicted,
         )
 
     def predicting(self, predicted: Bool[np.ndarray, "j r"] | None = None) -> Grid:
@@ -113,7 +119,7 @@ class Grid:
             fold: Of each region.
         """
         labels = self.train | self.validation
-        parts = np.full(labels.shape, -1)
+        parts = np.full(labels.shape, -1, PART_DTYPE)
         for row, mask in zip(parts, labels, strict=True):
             row[mask] = np.unique(fold[mask], return_inverse=True)[1]
         if parts.max(axis=1).min() < 1:
@@ -133,14 +139,17 @@ class Grid:
         counts = self.parts.max(axis=1) + 1
         cell = np.repeat(np.arange(len(counts)), counts)
         part = np.concatenate([np.arange(count) for count in counts])
-        validation = self.parts[cell] == part[:, None]
+        validation = self.parts[cell] == part.astype(PART_DTYPE)[:, None]
+        scaled_by, test, predicted = labels[cell], self.test[cell], self.predicted
+        if predicted is not None:
+            predicted = test if predicted is self.test else predicted[cell]
         return Grid(
             tuple(self.cells[index] for index in cell),
-            labels[cell] & ~validation,
+            scaled_by & ~validation,
             validation,
-            self.test[cell],
-            scaled_by=labels[cell],
-            predicted=None if self.predicted is None else self.predicted[cell],
+            test,
+            scaled_by=scaled_by,
+            predicted=predicted,
         )
 
     def where(
@@ -250,7 +259,7 @@ def few(
         for fold, mask in enumerate(there):
             chosen.append(Cell(fold, num_labels / int(mask.sum()), seed))
             drawn = order[mask[order]][:num_labels]
-            part = np.full(len(known), -1)
+            part = np.full(len(known), -1, PART_DTYPE)
             part[drawn] = np.arange(num_labels) % min(PARTS, num_labels)
             parts.append(part)
     parts = np.stack(parts)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from jaxtyping import Bool
+
 from mmgr_jax.evaluation.certainty import intervals
 from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.splits import Split
-from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.settings import CurveSettings
 from mmgr_jax.evaluation.trials.results import Point, Result
@@ -21,9 +23,14 @@ FEW = 25
 
 
 def grids(
-    target: Target, split: Split, options: CurveSettings
+    split: Split, options: CurveSettings, known: Bool[np.ndarray, " r"]
 ) -> list[tuple[grid.Grid, tuple[float | None, ...]]]:
     """What has to be fitted for the curves, beside the result with all labels.
+
+    Args:
+        split: Who is tested with whom.
+        options: Labels, fractions and draws.
+        known: Regions that have a label.
 
     Returns:
         Cells that are fitted together, and the points that they are for: the fractions
@@ -32,13 +39,13 @@ def grids(
     made: list[tuple[grid.Grid, tuple[float | None, ...]]] = []
     for number in sorted(set(options.num_labels)):
         seeds = tuple(range(_draws(number, options.num_draws)))
-        cells = grid.few(split, target.known, num_labels=number, seeds=seeds)
+        cells = grid.few(split, known, num_labels=number, seeds=seeds)
         if cells is not None:
             made.append((cells, (None,)))
     if options.fractions:
         every = grid.cells(
             split,
-            target.known,
+            known,
             fractions=options.fractions,
             seeds=tuple(range(options.num_seeds)),
         )

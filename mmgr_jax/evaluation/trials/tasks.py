@@ -57,6 +57,9 @@ Lines = dict[tuple[str, str], Sequence[tuple[Job, tuple[float | None, ...]]]]
 """(task, method) -> what its label-efficiency curve needs: jobs with few labels, and
 the fractions that each is for; see `curves.grids`."""
 
+FewLabels = Sequence[tuple[grid.Grid, tuple[float | None, ...]]]
+"""What `curves.grids` gives."""
+
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
 """`[task][split][protocol][method]`."""
 
@@ -116,6 +119,7 @@ def evaluate(
     judges: dict[str, Judge] = {}
     trials: Trials = {}
     lines: Lines = {}
+    few: dict[bytes, FewLabels] = {}  # labels known for the same regions share them
     for name, target in checked.items():
         judges[name] = Judge(target, given_splits[first].fold, certainty)
         job = partial(_job, methods, target, eval_settings, tuners)
@@ -132,11 +136,15 @@ def evaluate(
                 trials[name, kind, protocol, method] = judge, jobs
         if label_curves is not None:
             protocol, _ = pairs(methods, protocols, target, tuned=tuners)[0]
-            few = curves.grids(target, given_splits[first], label_curves)
+            known = target.known.tobytes()
+            if known not in few:
+                few[known] = curves.grids(
+                    given_splits[first], label_curves, target.known
+                )
             for method in label_curves.methods:
                 lines[name, method] = [
                     (_choosing(job(protocol, method, cells)), fractions)
-                    for cells, fractions in few
+                    for cells, fractions in few[known]
                 ]
     fits = fit_all(
         [
