@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -68,26 +69,16 @@ class BatchNorm(nn.Module):
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Array:
         """Returns x normalised as in training, in `dtype`; updates `batch_stats`."""
-        mean, mean_square = _moments(x)
-        count = x.size // x.shape[-1]
-        if self.over and not self.is_initializing():
-            mean, mean_square = self.over.mean(jnp.stack([mean, mean_square]))
-            count *= self.over.group_size
-        var = jnp.maximum(mean_square - mean * mean, 0.0)
+        over = None if self.is_initializing() else self.over
+        y, mean, var = _normalise(x, self.scale, self.bias, over, self.dtype)
         if not self.is_initializing():
-            unbiased = var * (count / max(count - 1, 1))
             self.mean.value += MOMENTUM * (mean - self.mean.value)
-            self.var.value += MOMENTUM * (unbiased - self.var.value)
-        factor, shift = self._line(mean, var)
-        return (x * factor + shift).astype(self.dtype)
+            self.var.value += MOMENTUM * (var - self.var.value)
+        return y
 
     def folded(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """Factor and shift of each channel by the running statistics."""
-        return self._line(self.mean.value, self.var.value)
-
-    def _line(self, mean: ArrayLike, var: ArrayLike) -> tuple[Array, Array]:
-        factor = self.scale * jax.lax.rsqrt(var + EPSILON)
-        return factor, self.bias - mean * factor
+        return _line(self.mean.value, self.var.value, self.scale, self.bias)
 
 
 def normalised(
@@ -102,6 +93,33 @@ def normalised(
         return norm(conv(x))
     factor, shift = norm.folded()
     return (conv(x, factor) + shift).astype(norm.dtype)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def _normalise(
+    x: Array, scale: Array, bias: Array, over: Devices | None, dtype: DTypeLike
+) -> tuple[Array, Array, Array]:
+    """x normalised, its mean, and its unbiased variance.
+
+    Traced once for each shape, as a network has few and many layers of each.
+    """
+    mean, mean_square = _moments(x)
+    count = x.size // x.shape[-1]
+    if over:
+        mean, mean_square = over.mean(jnp.stack([mean, mean_square]))
+        count *= over.group_size
+    var = jnp.maximum(mean_square - mean * mean, 0.0)
+    factor, shift = _line(mean, var, scale, bias)
+    unbiased = var * (count / max(count - 1, 1))
+    return (x * factor + shift).astype(dtype), mean, unbiased
+
+
+def _line(
+    mean: ArrayLike, var: ArrayLike, scale: ArrayLike, bias: ArrayLike
+) -> tuple[Array, Array]:
+    """Factor and shift of each channel."""
+    factor = scale * jax.lax.rsqrt(var + EPSILON)
+    return factor, bias - mean * factor
 
 
 def devices(scope: str, num_devices: int) -> Devices | None:
