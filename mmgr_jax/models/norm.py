@@ -99,7 +99,7 @@ def normalised(
 def _normalise(
     x: Array, scale: Array, bias: Array, over: Devices | None, dtype: DTypeLike
 ) -> tuple[Array, Array, Array]:
-    """x normalised, its mean, and its unbiased variance.
+    """The maps normalised, their mean and their unbiased variance.
 
     Traced once for each shape, as a network has few and many layers of each.
     """
