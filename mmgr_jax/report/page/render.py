@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from mmgr_jax.report.page import html, standing, task, words
@@ -43,9 +44,11 @@ def render(report: Json) -> str:
 def _head(report: Json) -> list[Content]:
     data = report["data"]
     created = report["created"][:16].replace("T", " ")
+    # A page is shown to others: not where on this machine the run lies.
+    checkpoint = "/".join(PurePath(report["checkpoint"]).parts[-3:])
     summary = (
         f"{data['num_regions']:,} regions in {data['num_blocks']} spatial blocks; "
-        f"checkpoint {report['checkpoint']}; {created} UTC. Encoders saw tiles and "
+        f"checkpoint {checkpoint}; {created} UTC. Encoders saw tiles and "
         "POIs of all regions and no label; every number is of regions whose labels no "
         "head has seen."
     )
