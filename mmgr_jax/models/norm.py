@@ -7,7 +7,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from mmgr_jax.errors import InputError
@@ -78,7 +78,8 @@ class BatchNorm(nn.Module):
 
     def folded(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """Factor and shift of each channel by the running statistics."""
-        return _line(self.mean.value, self.var.value, self.scale, self.bias)
+        given = (self.mean.value, self.var.value, self.scale, self.bias)
+        return _line(*map(jnp.asarray, given))
 
 
 def normalised(
@@ -114,9 +115,7 @@ def _normalise(
     return (x * factor + shift).astype(dtype), mean, unbiased
 
 
-def _line(
-    mean: ArrayLike, var: ArrayLike, scale: ArrayLike, bias: ArrayLike
-) -> tuple[Array, Array]:
+def _line(mean: Array, var: Array, scale: Array, bias: Array) -> tuple[Array, Array]:
     """Factor and shift of each channel."""
     factor = scale * jax.lax.rsqrt(var + EPSILON)
     return factor, bias - mean * factor

@@ -84,6 +84,13 @@ class Job:
             numbers *= 5
         return float(numbers * each.get(self.protocol, 6e-6))
 
+    @property
+    def predicted_bytes(self) -> int:
+        """Size of what all cells predict."""
+        test, predicted = self.grid.test, self.grid.predicted
+        count = test.size if predicted is None else int(predicted.sum())
+        return 8 * count * self.target.num_outputs
+
     def fit(self, neighbourhoods: knn.Neighbourhoods | None = None) -> Fits:
         """Fits the heads of all cells.
 

@@ -21,6 +21,9 @@ from mmgr_jax.evaluation.trials.scores import Judge
 
 FEW = 25
 
+Fitted = tuple[grid.Grid, tuple[float | None, ...], Fits]
+"""Cells, the points they are for (see `grids`), and what was fitted."""
+
 
 def grids(
     split: Split, options: CurveSettings, known: Bool[np.ndarray, " r"]
@@ -62,7 +65,7 @@ def _draws(num_labels: int, num_draws: int) -> int:
 
 def curve(
     judge: Judge,
-    fitted: Sequence[tuple[grid.Grid, tuple[float | None, ...], Fits]],
+    fitted: Sequence[Fitted],
     full: Result,
     full_cells: grid.Grid,
     *,
@@ -78,7 +81,7 @@ def curve(
 
     Args:
         judge: Measures predictions.
-        fitted: Cells, the points they are for (see `grids`), and what was fitted.
+        fitted: The heads.
         full: The result with all labels.
         full_cells: The cells behind it.
         constant: Whether all regions of a fold are told the same.

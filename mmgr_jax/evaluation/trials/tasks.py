@@ -26,7 +26,6 @@ from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets
-from mmgr_jax.evaluation.heads.fits import Fits
 from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.evaluation.heads.jobs import Job, Method, Tuner, fit_all
 from mmgr_jax.evaluation.heads.protocols import FROM_A_LIST
@@ -46,6 +45,9 @@ HEADS = {
 
 NUMBERS_ONLY = ("released",)
 """Protocols that neither shares nor classes have."""
+
+MOST_BYTES = 2**28
+"""Of predictions of curves that may wait until they are measured."""
 
 JUDGING_S = 0.1
 """What judging a prediction takes, about, beside fitting its heads."""
@@ -146,14 +148,8 @@ def evaluate(
                     (_choosing(job(protocol, method, cells)), fractions)
                     for cells, fractions in few[known]
                 ]
-    fits = fit_all(
-        [
-            *(job for _, jobs in trials.values() for job in jobs),
-            *(job for jobs in lines.values() for job, _ in jobs),
-        ]
-    )
-    results, kept_heads = _results(trials, fits)
-    drawn = _curves(lines, trials, results, judges, fits)
+    results, kept_heads = _results(trials)
+    drawn = _curves(lines, trials, results, judges)
     evaluated = {}
     for name, judge in judges.items():
         task = _task(judge, protocols, results[name])
@@ -257,13 +253,14 @@ def _task(
 
 
 def _results(
-    trials: Trials, fits: Iterator[Fits]
+    trials: Trials,
 ) -> tuple[Results, Mapping[str, Mapping[str, Mapping[int, Head]]]]:
     """The results, and task -> method -> heads that are kept."""
     results: dict = {}
     kept: dict[str, dict[str, Mapping[int, Head]]] = {name: {} for name, *_ in trials}
     seconds = [sum(job.seconds for job in jobs) for _, jobs in trials.values()]
     progress = WorkProgress("heads", [time + JUDGING_S for time in seconds])
+    fits = fit_all([job for _, jobs in trials.values() for job in jobs])
     for (name, kind, protocol, method), (judge, jobs) in trials.items():
         folds, *whole = (next(fits) for _ in jobs)
         result = judge.result(
@@ -295,25 +292,42 @@ def _curves(
     trials: Trials,
     results: Results,
     judges: Mapping[str, Judge],
-    fits: Iterator[Fits],
 ) -> Mapping[str, Mapping[str, Sequence[Point]]]:
     """Task -> method -> label-efficiency curve, which ends at what was found."""
     seconds = [sum(job.seconds for job, _ in jobs) for jobs in lines.values()]
     progress = WorkProgress("label curves", seconds)
     drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
-    for (name, method), jobs in lines.items():
+    for (name, method), fitted in _fitted_lines(lines):
         kind, by_protocol = next(iter(results[name].items()))
         protocol, by_method = next(iter(by_protocol.items()))
         _, (full, *_) = trials[name, kind, protocol, method]
         drawn[name][method] = curves.curve(
             judges[name],
-            [(job.grid, fractions, next(fits)) for job, fractions in jobs],
+            fitted,
             by_method[method],
             full.grid,
             constant=full.method is None,
         )
         progress.step(f"{name}, {method}")
     return drawn
+
+
+def _fitted_lines(
+    lines: Lines,
+) -> Iterator[tuple[tuple[str, str], list[curves.Fitted]]]:
+    """What each curve needs, fitted; some curves at a time.
+
+    Heads with few labels are fitted sooner than they are measured, and each of their
+    draws predicts all regions: of a large city all curves would not fit into memory.
+    """
+    waiting = list(lines)
+    while waiting:
+        sizes = [sum(job.predicted_bytes for job, _ in lines[key]) for key in waiting]
+        count = max(int(np.searchsorted(np.cumsum(sizes), MOST_BYTES)), 1)
+        now, waiting = waiting[:count], waiting[count:]
+        fits = fit_all([job for key in now for job, _ in lines[key]])
+        for key in now:
+            yield key, [(job.grid, parts, next(fits)) for job, parts in lines[key]]
 
 
 def head_name(protocol: str, target: Target) -> str:
