@@ -1,6 +1,6 @@
-"""Starts a training run as several processes of this machine, on loopback.
+"""Starts several processes of this machine that are one program, on loopback.
 
-Beside the helper `start` this file is what each of them runs.
+Beside the helpers this file is what each process of a training run runs.
 """
 
 import json
@@ -48,7 +48,16 @@ def configure(config, workdir, records_dir, total=TOTAL, fsdp=1, locked=False):
 def start(
     workdir, records_dir, *, count=2, devices=2, total=TOTAL, fsdp=1, locked=False
 ):
-    """The processes, each with `devices` CPU devices; their output is in files."""
+    """The processes of a training run."""
+    given = [str(workdir), str(records_dir), total, fsdp, locked]
+    return launch(__file__, workdir, given, count=count, devices=devices)
+
+
+def launch(script, workdir, given, *, count=2, devices=2):
+    """Processes with `devices` CPU devices each; their output is in files.
+
+    `script` gets `given`, a free port, how many they are and which one it is.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,19 +65,9 @@ def start(
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
     started = []
     for index in range(count):
-        given = [
-            str(workdir),
-            str(records_dir),
-            port,
-            count,
-            index,
-            total,
-            fsdp,
-            locked,
-        ]
         with output(workdir, index).open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(given)],
+                [sys.executable, script, json.dumps([*given, port, count, index])],
                 env=environment,
                 cwd=ROOT,
                 stdout=file,
@@ -99,7 +98,7 @@ def _write_cache_too():
     compiler._cache_write = as_first
 
 
-def main(workdir, records_dir, port, count, index, total, fsdp, locked):
+def main(workdir, records_dir, total, fsdp, locked, port, count, index):
     """What one process runs: as the command does it, with another config."""
     from absl import flags
 

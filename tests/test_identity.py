@@ -81,6 +81,7 @@ REFUSED = [
     ("loss.image_weight", 1.0),
     ("loss.symmetric", False),
     ("loss.empty_sets", "repel"),
+    ("loss.negatives", "city"),
     ("loss.matmul_dtype", "bfloat16"),
     ("optim.name", "sgd"),
     ("optim.learning_rate", 0.5),

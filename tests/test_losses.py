@@ -10,6 +10,8 @@ import pytest
 from oracles import import_oracle
 
 from mmgr_jax import settings
+from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.losses.contrastive import mmgr_loss, nt_xent, unit_rows
 from mmgr_jax.losses.settings import LossSettings
@@ -24,11 +26,12 @@ def pair(b, p=16, seed=0):
     return z_a, z_b
 
 
-def transcribed(z_a, z_b, temperature, valid=None, empty=None):
+def transcribed(z_a, z_b, temperature, valid=None, empty=None, city=None):
     """The formula, one row and one column at a time, in float64."""
     b = len(z_a)
     valid = np.ones(b, bool) if valid is None else valid
     empty = np.zeros(b, bool) if empty is None else empty
+    city = np.zeros(b) if city is None else city
     z = np.concatenate([z_a, z_b]).astype(np.float64)
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
     losses = []
@@ -40,7 +43,7 @@ def transcribed(z_a, z_b, temperature, valid=None, empty=None):
             poi_row_involved = i >= b or j >= b
             same_region = i % b == j % b
             both_empty = empty[i % b] and empty[j % b]
-            if j == i or not valid[j % b]:
+            if j == i or not valid[j % b] or city[i % b] != city[j % b]:
                 continue
             if both_empty and poi_row_involved and not same_region:
                 continue
@@ -83,6 +86,84 @@ def test_masks_equal_transcription(masked, with_empty):
     )
     expected = transcribed(z_a, z_b, 0.2, valid, empty)
     np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=5e-7)
+
+
+CITY = np.random.default_rng(8).permutation([0] * 8 + [3] * 5 + [7] * 2 + [9])
+"""Of uneven cities, one of a single region."""
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_cities_equal_transcription(masked):
+    b = len(CITY)
+    z_a, z_b = pair(b)
+    valid = some_true(b, 1) if masked else np.ones(b, bool)
+    empty = some_true(b, 2)
+    given = (jnp.array(mask) for mask in (z_a, z_b, valid, empty, CITY))
+    loss = jax.jit(
+        lambda a, b, valid, empty, city: nt_xent(
+            a, b, temperature=0.2, example_mask=valid, b_empty=empty, city=city
+        )
+    )(*given)
+    expected = transcribed(z_a, z_b, 0.2, valid, empty, CITY)
+    np.testing.assert_allclose(loss, expected, rtol=2e-6, atol=5e-7)
+
+
+@pytest.mark.parametrize("implementation", ["dense", "gathered", "ring"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_cities_are_as_if_each_were_alone(masked, implementation):
+    """Against torch in float64, one city after another: value and gradient."""
+    torch = import_oracle("torch")
+    b = len(CITY)
+    z_1, z_2 = pair(b)
+    z_poi = pair(b, seed=5)[0]
+    valid = some_true(b, 1) if masked else np.ones(b, bool)
+    empty = some_true(b, 2)
+    mesh = sharding.make_mesh(MeshSettings(data=4))
+
+    def summed(a, b, empty):
+        n = len(a)
+        z = torch.nn.functional.normalize(torch.cat([a, b]))
+        other = ~torch.eye(n, dtype=bool)
+        alike = other & empty[:, None] & empty
+        hidden = torch.cat(
+            [torch.cat([~other, alike], 1), torch.cat([alike, ~other | alike], 1)]
+        )
+        logits = (z @ z.T / 0.2).masked_fill(hidden, -torch.inf)
+        target = torch.arange(2 * n).roll(n)
+        return torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+
+    t_1, t_2, t_poi = sets = [
+        torch.tensor(z, dtype=torch.float64, requires_grad=True)
+        for z in (z_1, z_2, z_poi)
+    ]
+    expected = 0.0
+    for number in set(CITY[valid]):
+        own = torch.tensor(valid & (CITY == number))
+        none = torch.zeros(int(own.sum()), dtype=bool)
+        inter = summed(t_1[own], t_poi[own], torch.tensor(empty)[own])
+        intra = summed(t_1[own], t_2[own], none)
+        expected += (0.6 * inter + 0.4 * intra) / (2 * valid.sum())
+    expected.backward()
+
+    def loss(z_image, z_poi):
+        settings = LossSettings(
+            temperature=0.2,
+            image_weight=0.4,
+            negatives="city",
+            implementation=implementation,
+            tile=5,
+        )
+        masks = dict(example_mask=jnp.array(valid), poi_empty=jnp.array(empty))
+        city = jnp.array(CITY, jnp.int32)
+        return mmgr_loss(z_image, z_poi, settings, mesh=mesh, city=city, **masks)[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(
+        jnp.stack([z_1, z_2]), jnp.array(z_poi)
+    )
+    np.testing.assert_allclose(value, expected.item(), rtol=2e-6)
+    for ours, theirs in zip((*gradient[0], gradient[1]), sets, strict=True):
+        scale = theirs.grad.abs().max().item()
+        np.testing.assert_allclose(ours, theirs.grad, rtol=0, atol=2e-6 * scale)
 
 
 def test_nt_xent_equals_optax():

@@ -1,5 +1,6 @@
 """Micro-batches: the same gradient as the whole, on one device and on several."""
 
+import dataclasses
 import re
 from functools import partial
 
@@ -35,6 +36,7 @@ def batch():
         "poi_offset_m": jnp.zeros((B, 6, 2)),
         "poi_mask": jnp.array(mask),
         "example_mask": jnp.arange(B) < B - 3,
+        "city_index": jnp.array(rng.choice(3, B, p=[0.6, 0.3, 0.1]), jnp.int32),
     }
 
 
@@ -49,14 +51,14 @@ def model_with(image_encoder):
     return model.clone(image_encoder=image_encoder)
 
 
-def prepared(model, devices, **options):
+def prepared(model, devices, loss=LOSS, **options):
     """A jitted step of SGD at rate 1, and what to call it with."""
     mesh = sharding.make_mesh(MeshSettings(data=devices))
     tx = optax.sgd(1.0)
     state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
     options = {"gradient_dtype": "float32"} | options
     step = train_step.make_train_step(
-        model, tx, augment=AUGMENT, loss=LOSS, mesh=mesh, **options
+        model, tx, augment=AUGMENT, loss=loss, mesh=mesh, **options
     )
     whole, rows = sharding.replicated(mesh), sharding.split(mesh)
     step = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
@@ -101,6 +103,17 @@ def test_the_gradient_is_that_of_the_whole_batch(transformer, microbatches, devi
     parted_loss, parted_gradient, _ = stepped(model, devices, microbatches=microbatches)
     np.testing.assert_allclose(parted_loss, loss, rtol=2e-6)
     assert_close(parted_gradient, gradient)
+
+
+def test_micro_batches_keep_the_negatives_of_the_whole_batch_in_a_city(transformer):
+    model, (loss_of_all, _, _) = transformer
+    within = dataclasses.replace(LOSS, negatives="city")
+    dense = dataclasses.replace(within, implementation="dense")
+    loss, gradient, _ = stepped(model, loss=dense)
+    parted_loss, parted_gradient, _ = stepped(model, 4, loss=within, microbatches=2)
+    np.testing.assert_allclose(parted_loss, loss, rtol=2e-6)
+    assert_close(parted_gradient, gradient)
+    assert loss < loss_of_all - 0.1  # fewer negatives
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

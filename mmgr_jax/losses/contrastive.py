@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mmgr_jax.losses import streaming
 from mmgr_jax.losses.settings import LossSettings
@@ -38,6 +38,7 @@ def mmgr_loss(
     temperature_factor: Scalar | None = None,
     example_mask: ExampleMask | None = None,
     poi_empty: ExampleMask | None = None,
+    city: Int[Array, " b"] | None = None,
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """The weighted sum of the image-POI and the image-image contrastive loss.
 
@@ -51,6 +52,8 @@ def mmgr_loss(
             `LOWEST_TEMPERATURE` or above.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
+        city: Number of each region's city, which decides its negatives where
+            `settings.negatives` is "city"; None where all are of one.
 
     Returns:
         The loss and its parts `loss_inter` (image-POI) and `loss_intra`
@@ -63,6 +66,7 @@ def mmgr_loss(
     if temperature_factor is not None:
         tau = jnp.maximum(tau * temperature_factor, LOWEST_TEMPERATURE)
     poi_empty = poi_empty if settings.empty_sets == "excluded" else None
+    city = city if settings.negatives == "city" else None
     pairs = INTER_PAIRS[: 2 if settings.symmetric else 1] + INTRA_PAIRS
     if settings.implementation == "dense":
         sets = [*z_image, z_poi]
@@ -73,6 +77,7 @@ def mmgr_loss(
                 temperature=tau,
                 example_mask=example_mask,
                 b_empty=poi_empty if b == POIS else None,
+                city=city,
             )
             for a, b in pairs
         ]
@@ -83,6 +88,7 @@ def mmgr_loss(
             tau,
             example_mask,
             poi_empty,
+            city,
             mesh,
             ring=settings.implementation == "ring",
             tile=settings.tile,
@@ -104,6 +110,7 @@ def _streamed(
     tau: Scalar,
     example_mask: ExampleMask | None,
     poi_empty: ExampleMask | None,
+    city: Int[Array, " b"] | None,
     mesh: Mesh | None,
     **options: Any,
 ) -> list[Scalar]:
@@ -114,7 +121,7 @@ def _streamed(
     z = unit_rows(z)
     ordered = sorted({(i, j) for pair in pairs for i in pair for j in pair})
     plan = streaming.Comparison(tuple(ordered), POIS, **options)
-    log_sum = streaming.log_sums(z, tau, valid, empty, plan=plan, mesh=mesh)
+    log_sum = streaming.log_sums(z, tau, valid, empty, city, plan=plan, mesh=mesh)
     count = 2 * jnp.maximum(jnp.sum(valid), 1)
 
     def loss(a: int, b: int) -> Scalar:
@@ -136,6 +143,7 @@ def nt_xent(
     temperature: float | Scalar,
     example_mask: ExampleMask | None = None,
     b_empty: ExampleMask | None = None,
+    city: Int[Array, " b"] | None = None,
 ) -> Scalar:
     """Mean NT-Xent loss over the 2b rows of [z_a; z_b], in float32.
 
@@ -151,6 +159,8 @@ def nt_xent(
             regions with empty sets say the same thing there, so they are not each
             other's negatives wherever a b row is involved (a-b, b-a and b-b); the
             released code lets them repel each other.
+        city: Number of each region's city; only rows of the same are negatives. None:
+            all are.
 
     Returns:
         A scalar; 0 when no example is valid. Gradients are finite for any finite
@@ -165,7 +175,7 @@ def nt_xent(
 
     valid = jnp.ones(b, bool) if example_mask is None else example_mask
     empty = jnp.zeros(b, bool) if b_empty is None else b_empty
-    columns = _columns(valid, empty)
+    columns = _columns(valid, empty, city)
     log_sum = jax.nn.logsumexp(jnp.where(columns, logits, EXCLUDED), axis=1)
     positive = jnp.concatenate([jnp.diagonal(logits, b), jnp.diagonal(logits, -b)])
 
@@ -183,11 +193,17 @@ def unit_rows(z: Float[Array, "*r p"]) -> Float[Array, "*r p"]:
     return z * jnp.where(has_direction, inverse, 0.0)
 
 
-def _columns(valid: Bool[Array, " b"], empty: Bool[Array, " b"]) -> Bool[Array, "z z"]:
+def _columns(
+    valid: Bool[Array, " b"],
+    empty: Bool[Array, " b"],
+    city: Int[Array, " b"] | None = None,
+) -> Bool[Array, "z z"]:
     """Which columns the denominator of each of the 2b rows sums over."""
     b = valid.shape[0]
     other_region = ~jnp.eye(b, dtype=bool)
     both_empty = empty[:, None] & empty[None, :]
     across = ~(both_empty & other_region)
     quadrants = jnp.block([[other_region, across], [across, other_region & across]])
+    if city is not None:
+        quadrants &= jnp.tile(city[:, None] == city[None, :], (2, 2))
     return quadrants & jnp.tile(valid, 2)[None, :]

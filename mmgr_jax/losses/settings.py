@@ -25,6 +25,8 @@ class LossSettings(Section):
             released code compares view 1 alone with the POIs.
         empty_sets: "excluded": two regions without POIs are not each other's negatives
             wherever a POI row is involved. "repel": they are, as released.
+        negatives: "all": every other region of a batch. "city": those of a region's own
+            city, where records of several are trained on; with one city the same.
         implementation: Equal results, other costs. "gathered": similarities in tiles,
             the other devices' vectors by one all-gather. "ring": the same in tiles
             that pass from device to device, for batches near a million. "dense": the
@@ -38,6 +40,7 @@ class LossSettings(Section):
     image_weight: Annotated[float, at.Ge(0), at.Le(1)] = 0.5
     symmetric: bool = False
     empty_sets: Literal["excluded", "repel"] = "excluded"
+    negatives: Literal["all", "city"] = "all"
     implementation: Implementation = "gathered"
     matmul_dtype: FloatName = "float32"
     tile: Annotated[int, at.Ge(1)] = 512

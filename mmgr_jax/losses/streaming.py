@@ -74,23 +74,39 @@ class LossRows(NamedTuple):
     Attributes:
         z: Unit vectors of q sets [q n p].
         tag: Twice the place in the global batch, and one more where the POI set is
-            empty [n]; -1 for padding.
+            empty [n]; -1 for padding. Where negatives are those of a region's own
+            city, a second row has its number [2 n]: both travel as one.
         late: For the gradient, L of these regions as rows, then its cotangent [2k n].
     """
 
     z: Sets
-    tag: Int[Array, " n"]
+    tag: Int[Array, "*two n"]
     late: Float[Array, "2k n"] | None = None
+
+    @property
+    def first_tag(self) -> Int[Array, " n"]:
+        """Twice the place, and one more where the POI set is empty; -1 for padding."""
+        return self.tag if self.tag.ndim == 1 else self.tag[0]
+
+    @property
+    def city(self) -> Int[Array, " n"] | None:
+        """Number of the city; None where regions of all cities are compared."""
+        return None if self.tag.ndim == 1 else self.tag[1]
 
     @property
     def place(self) -> Int[Array, " n"]:
         """In the global batch; -1 for padding."""
-        return self.tag >> 1
+        return self.first_tag >> 1
 
     @property
     def empty(self) -> Bool[Array, " n"]:
         """Whether the POI set is empty."""
-        return (self.tag & 1).astype(bool)
+        return (self.first_tag & 1).astype(bool)
+
+    @property
+    def valid(self) -> Bool[Array, " n"]:
+        """Whether it is a region, not padding."""
+        return self.first_tag >= 0
 
     @property
     def log_sum(self) -> LogSums:
@@ -115,6 +131,7 @@ def log_sums(
     temperature: Scalar,
     valid: Bool[Array, " n"],
     empty: Bool[Array, " n"],
+    city: Int[Array, " n"] | None = None,
     *,
     plan: Comparison,
     mesh: Mesh | None = None,
@@ -128,6 +145,7 @@ def log_sums(
         temperature: Tau, above 0.
         valid: False for padding: never a column, and a row of no meaning.
         empty: True for regions without POIs.
+        city: Number of each region's city, where only regions of the same are columns.
         plan: What is compared, and how.
         mesh: Devices that n is split over, along all axes; None for one device.
 
@@ -136,16 +154,16 @@ def log_sums(
         `temperature`.
     """
     if mesh is None:
-        return _on_device(plan, (), z, temperature, valid, empty)
+        return _on_device(plan, (), z, temperature, valid, empty, city)
     axes = tuple(mesh.axis_names)
     split, split_sets = PartitionSpec(axes), PartitionSpec(None, axes)
     return jax.shard_map(
         partial(_on_device, plan, axes),
         mesh=mesh,
-        in_specs=(split_sets, PartitionSpec(), split, split),
+        in_specs=(split_sets, PartitionSpec(), split, split, split),
         out_specs=split_sets,
         check_vma=False,  # custom_vjp does not carry the types that it would check
-    )(z, temperature, valid, empty)
+    )(z, temperature, valid, empty, city)
 
 
 def _on_device(
@@ -155,11 +173,14 @@ def _on_device(
     temperature: Scalar,
     valid: Bool[Array, " n"],
     empty: Bool[Array, " n"],
+    city: Int[Array, " n"] | None,
 ) -> LogSums:
     """L of one device's regions; `axes` are those of the mesh, () outside one."""
     n = len(valid)
     place = jnp.arange(n) + (jax.lax.axis_index(axes) * n if axes else 0)
     tag = jnp.where(valid, 2 * place + empty, -1)
+    if city is not None:
+        tag = jnp.stack([tag, city])
 
     @jax.custom_vjp
     def of(z: Sets, temperature: Scalar) -> LogSums:
@@ -218,7 +239,7 @@ def _sweep(
         rows: This device's regions.
         columns: What `_bring` brought.
     """
-    n = len(rows.tag)
+    n = rows.z.shape[1]
     num_devices = jax.lax.axis_size(axes) if axes else 1
     size, _ = _tile_size(rows, plan.tile)
     row_tiles = _each(rows, partial(_tiled, size=size))
@@ -262,7 +283,7 @@ def _add_to_sums(
     highest, total = [], []
     for k, pair in enumerate(plan.pairs):
         s = _similarities(plan, pair, temperature, rows, columns)
-        admitted = _comparable(plan, pair, rows, columns) & (columns.tag >= 0)
+        admitted = _comparable(plan, pair, rows, columns) & columns.valid
         s = jnp.where(admitted, s, EXCLUDED)
         before, top = carry[0][k], jnp.maximum(carry[0][k], jnp.max(s, axis=1))
         share = jnp.where(admitted, jnp.exp(s - top[:, None]), 0.0)
@@ -285,9 +306,9 @@ def _add_to_gradient(
         comparable = _comparable(plan, (a, b), rows, columns)
         mirror = plan.mirror(k)
         as_rows = jnp.exp(s - rows.log_sum[k][:, None]) * rows.weight[k][:, None]
-        as_rows = jnp.where(comparable & (columns.tag >= 0), as_rows, 0.0)
+        as_rows = jnp.where(comparable & columns.valid, as_rows, 0.0)
         as_columns = jnp.exp(s - columns.log_sum[mirror]) * columns.weight[mirror]
-        as_columns = jnp.where(comparable & (rows.tag >= 0)[:, None], as_columns, 0.0)
+        as_columns = jnp.where(comparable & rows.valid[:, None], as_columns, 0.0)
         pull = (as_rows + as_columns).astype(plan.matmul_dtype)
         gradient = gradient.at[a].add(_product(plan, pull, columns.z[b]))
         slope += jnp.sum(as_rows * s, axis=1)
@@ -317,12 +338,14 @@ def _comparable(
         comparable = jnp.ones_like(same)
     if plan.poi_set in pair:
         comparable &= same | ~(rows.empty[:, None] & columns.empty)
+    if rows.city is not None:
+        comparable &= rows.city[:, None] == columns.city
     return comparable
 
 
 def _tile_size(regions: LossRows, most: int) -> tuple[int, int]:
     """Size and number of as few equal tiles of at most `most` as there can be."""
-    n = len(regions.tag)
+    n = regions.z.shape[1]
     count = -(-n // most)
     return -(-n // count), count
 
@@ -331,7 +354,7 @@ def _each(regions: LossRows, function: Callable[[Array, int, int], Array]) -> Lo
     """`function` of each array, its axis of regions and its padding."""
     return LossRows(
         z=function(regions.z, 1, 0),
-        tag=function(regions.tag, 0, -1),
+        tag=function(regions.tag, regions.tag.ndim - 1, -1),
         late=None if regions.late is None else function(regions.late, 1, 0),
     )
 

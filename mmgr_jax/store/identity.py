@@ -53,6 +53,7 @@ BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
 _LENGTH = "train.total"
 
 _ABSENT = {
+    "loss.negatives": "all",
     "model.poi_encoder.counts": False,
     "optim.decay_factor": 0.1,
     "train.evaluate_every": None,

@@ -287,6 +287,7 @@ def make_update(
                 settings=loss,
                 example_mask=batch["example_mask"],
                 poi_empty=~jnp.any(batch["poi_mask"], axis=1),
+                city=batch.get("city_index"),
                 mesh=mesh,
             )
             return value, (parts, batch_stats)
