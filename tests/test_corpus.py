@@ -1,4 +1,4 @@
-"""Several cities in training: one sequence of regions, its order, and who is refused."""
+"""Several cities in training: one sequence of regions, its order, who is refused."""
 
 import dataclasses
 import itertools
@@ -249,7 +249,7 @@ def test_the_identity_hangs_on_every_city(folders, tmp_path):
     assert dict(whole.identity) == dict(
         _corpus(folders, ["cori", "bree", "alba"]).identity
     )
-    assert set(whole.identities) == set(folders)
+    assert set(whole.members["cities"]) == set(folders)
     fewer = _corpus(folders, ["alba", "bree"])
     assert fewer.identity["inputs"] != whole.identity["inputs"]
     assert set(whole.identity) == set(RecordSource(folders["alba"]).identity)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -107,17 +108,40 @@ class Corpus(RegionSource):
         return whole | {"categories": contents.of_value(self.manifest.categories)}
 
     @property
-    def identities(self) -> dict[str, str]:
-        """What each city's records are, by its name."""
+    def members(self) -> dict[str, dict[str, Any]]:
+        """What each city's records are, and what it weighs, by its name."""
+        each = [
+            city.identity["inputs"] or city.identity["regions"] for city in self.cities
+        ]
         return {
-            name: city.identity["inputs"] or city.identity["regions"]
-            for name, city in zip(self.names, self.cities, strict=True)
+            "cities": dict(zip(self.names, each, strict=True)),
+            "weights": dict(zip(self.names, self.weights, strict=True)),
         }
 
     def turns(self, data: DataSettings) -> Turns:
         """Whose turn it is in training."""
         sizes = np.diff(self.starts).tolist()
         return Turns.of(self.names, sizes, self.weights, self.settings, data)
+
+    def describe(self, data: DataSettings, total_steps: int) -> str:
+        """What a run shows of each city, a line each of the first ones."""
+        turns = self.turns(data)
+        epochs = total_steps / turns.steps_per_epoch
+        shown = turns.regions_per_epoch
+        share = shown / shown.sum()
+        times = epochs * shown / turns.sizes
+        lines = [
+            f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
+            for name, size, part, often in list(
+                zip(self.names, turns.sizes, share, times, strict=True)
+            )[:_NAMED]
+        ]
+        if len(rest := times[_NAMED:]):
+            often = f"{rest.min():.1f} to {rest.max():.1f} times"
+            lines.append(f"and {len(rest)} more, their regions {often} each")
+        kind = "each batch of one city" if turns.by_city else "batches of all cities"
+        head = f"corpus of {len(self.names)} cities, {len(self)} regions, {kind}:"
+        return "\n  ".join([head, *lines])
 
     def city_index(self, region: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """The cities that regions are of."""
