@@ -30,7 +30,7 @@ In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
-    from mmgr_jax.data import corpus
+    from mmgr_jax.data import opening
     from mmgr_jax.devices import distributed
 
     settings = read(CorpusSettings, config.corpus, "corpus")
@@ -39,7 +39,7 @@ def main(config: ConfigDict) -> None:
         distributed.by_first(build.ensure)(config)
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
-    with corpus.kept(settings, config.records.dir):
+    with opening.kept(settings, config.records.dir):
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
         from mmgr_jax.evaluation.while_training import Evaluator

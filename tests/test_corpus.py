@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small_records
 
-from mmgr_jax.data import corpus, pipeline, schema
+from mmgr_jax.data import opening, order, pipeline, schema
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
@@ -258,18 +258,18 @@ def test_the_identity_hangs_on_every_city(folders, tmp_path):
 def test_folders_are_named_once_by_themselves_or_patterns(folders):
     root = folders["alba"].parents[1]
     pattern = str(root / "*/records")
-    named = corpus.folders(CorpusSettings(records=(pattern,), weights=(2.0,)))
+    named = opening.folders(CorpusSettings(records=(pattern,), weights=(2.0,)))
     assert [one.path for one in named] == list(folders.values())
     assert {one.weight for one in named} == {2.0}
     twice = (pattern, str(folders["bree"]))
     with pytest.raises(InputError, match="bree/records is named twice"):
-        corpus.folders(CorpusSettings(records=twice))
+        opening.folders(CorpusSettings(records=twice))
     with pytest.raises(InputError, match="is named twice"):
-        corpus.folders(CorpusSettings(records=(str(folders["bree"]),) * 2))
+        opening.folders(CorpusSettings(records=(str(folders["bree"]),) * 2))
     with pytest.raises(InputError, match="no folder fits"):
-        corpus.folders(CorpusSettings(records=(str(root / "x*/records"),)))
+        opening.folders(CorpusSettings(records=(str(root / "x*/records"),)))
     with pytest.raises(InputError, match="has 1 numbers for the 2 entries"):
-        corpus.folders(CorpusSettings(records=twice, weights=(1.0,)))
+        opening.folders(CorpusSettings(records=twice, weights=(1.0,)))
 
 
 def test_cities_that_do_not_fit_are_refused_by_name(folders, tmp_path):
@@ -302,17 +302,17 @@ def test_cities_that_do_not_fit_are_refused_by_name(folders, tmp_path):
 def test_opening_reads_folders_and_keeps_tiles_where_all_fit(folders):
     root = folders["alba"].parents[1]
     settings = CorpusSettings(records=(str(root / "*/records"),))
-    source = corpus.open_training(settings, "elsewhere", DATA)
+    source = opening.open_training(settings, "elsewhere", DATA)
     assert isinstance(source, Corpus) and len(source) == 72
     assert source.read([3], image=True)[0] is source.read([3], image=True)[0]
     none = dataclasses.replace(DATA, cache_mib=0)
-    source = corpus.open_training(settings, "elsewhere", none)
+    source = opening.open_training(settings, "elsewhere", none)
     assert source.read([3], image=True)[0] is not source.read([3], image=True)[0]
-    alone = corpus.open_training(CorpusSettings(), str(folders["bree"]), DATA)
+    alone = opening.open_training(CorpusSettings(), str(folders["bree"]), DATA)
     assert isinstance(alone, RecordSource)
     assert source.city_in(folders["cori"]) is source.cities[2]
     assert source.city_in(root) is None
-    with corpus.kept(settings, "elsewhere"):
+    with opening.kept(settings, "elsewhere"):
         pass
 
 
@@ -335,7 +335,7 @@ def test_a_million_regions_of_a_hundred_cities_are_numbers_alone(folders):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     source = Corpus(cities, CorpusSettings(evenness=0.3))
-    rows = pipeline.order.of_corpus(source, data, slice(0, 1024), seed=SEED, draws=True)
+    rows = order.of_corpus(source, data, slice(0, 1024), seed=SEED, draws=True)
     opened = time.process_time() - began
     assert len(source) == 1_000_000
     began = time.process_time()

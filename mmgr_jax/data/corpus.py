@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import glob
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from mmgr_jax.data import contents, schema
+from mmgr_jax.data import contents, misfits, schema
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.data.turns import Turns
-from mmgr_jax.disk import locks
 from mmgr_jax.errors import InputError
 
-_OPENED_AT_ONCE = 8
-_NAMED = 8  # cities or categories in a sentence
-
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Folder:
-    """A folder of records that the settings name.
-
-    Attributes:
-        path: The folder.
-        weight: Of its city.
-        entry: What names it.
-    """
-
-    path: Path
-    weight: float
-    entry: str
 
 
 class Corpus(RegionSource):
@@ -81,7 +59,7 @@ class Corpus(RegionSource):
         self.names = tuple(city.manifest.city for city in self.cities)
         self.settings = settings
         self.starts = np.cumsum((0, *map(len, self.cities)), dtype=np.int64)
-        _refuse_misfits(self.cities, settings)
+        misfits.refuse(self.cities, settings)
         self.manifest = _in_common([city.manifest for city in self.cities])
         self._numbers = tuple(map(self._numbers_of, self.cities))
 
@@ -92,7 +70,7 @@ class Corpus(RegionSource):
     @property
     def place(self) -> str:
         """The folders."""
-        return _few([str(city.records_dir) for city in self.cities])
+        return misfits.few([str(city.records_dir) for city in self.cities])
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:
@@ -134,9 +112,9 @@ class Corpus(RegionSource):
             f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
             for name, size, part, often in list(
                 zip(self.names, turns.sizes, share, times, strict=True)
-            )[:_NAMED]
+            )[: misfits.NAMED]
         ]
-        if len(rest := times[_NAMED:]):
+        if len(rest := times[misfits.NAMED :]):
             often = f"{rest.min():.1f} to {rest.max():.1f} times"
             lines.append(f"and {len(rest)} more, their regions {often} each")
         kind = "each batch of one city" if turns.by_city else "batches of all cities"
@@ -230,78 +208,6 @@ def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
     return np.array([place.get(name, -1) for name in theirs], np.int32)
 
 
-def open_training(
-    corpus: CorpusSettings, records_dir: str, data: DataSettings
-) -> RegionSource:
-    """What a run is trained on: a corpus, or the one folder where none is named.
-
-    Args:
-        corpus: The section `corpus`.
-        records_dir: `config.records.dir`.
-        data: The section `data`; tiles stay in memory where all of them fit.
-
-    Raises:
-        InputError: If records are missing or damaged, or do not fit each other.
-    """
-    if not corpus.records:
-        return RecordSource(records_dir, cache_mib=data.cache_mib)
-    named = folders(corpus)
-    with ThreadPoolExecutor(_OPENED_AT_ONCE) as threads:
-        cities = list(threads.map(lambda one: RecordSource(one.path), named))
-    whole = Corpus(cities, corpus, [one.weight for one in named])
-    if whole.tiles_bytes <= data.cache_mib * 2**20:
-        for city in cities:
-            city.keep()
-    return whole
-
-
-@contextlib.contextmanager
-def kept(corpus: CorpusSettings, records_dir: str) -> Iterator[None]:
-    """Within it nobody replaces the records that a run is trained or evaluated on."""
-    paths = [Path(records_dir), *(one.path for one in folders(corpus))]
-    with contextlib.ExitStack() as stack:
-        for path in {path.resolve(): path for path in paths}.values():
-            stack.enter_context(locks.kept(path / schema.MANIFEST_FILE))
-        yield
-
-
-def folders(corpus: CorpusSettings) -> list[Folder]:
-    """The folders that the settings name, patterns replaced by what fits them.
-
-    Raises:
-        InputError: If a pattern fits nothing, a folder is named twice, or there is not
-            one weight for each entry.
-    """
-    entries = corpus.records
-    if corpus.weights and len(corpus.weights) != len(entries):
-        raise InputError(
-            f"config.corpus.weights has {len(corpus.weights)} numbers for the "
-            f"{len(entries)} entries of config.corpus.records; give one each, or none."
-        )
-    named: dict[Path, Folder] = {}
-    for entry, weight in zip(
-        entries, corpus.weights or [1.0] * len(entries), strict=True
-    ):
-        paths = [Path(entry)]
-        if glob.has_magic(entry) and not paths[0].is_dir():
-            paths = [
-                path for path in map(Path, sorted(glob.glob(entry))) if path.is_dir()
-            ]
-        if not paths:
-            raise InputError(
-                f"config.corpus.records: no folder fits {entry!r}. Name folders of "
-                "records, or build them with `python -m data_prep.build --config=...`."
-            )
-        for path in paths:
-            if before := named.get(path.resolve()):
-                raise InputError(
-                    f"config.corpus.records: {path} is named twice, by "
-                    f"{before.entry!r} and by {entry!r}. Name each folder once."
-                )
-            named[path.resolve()] = Folder(path, weight, entry)
-    return list(named.values())
-
-
 def seed_of(seed: int, name: str) -> tuple[int, int]:
     """What orders a city's regions, and what draws their POIs: by seed and name."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
@@ -318,7 +224,7 @@ def _in_common(manifests: Sequence[schema.Manifest]) -> schema.Manifest:
     sizes = np.array([one.num_regions for one in manifests])
     return dataclasses.replace(
         first,
-        city=_few([one.city for one in manifests]),
+        city=misfits.few([one.city for one in manifests]),
         crs="",
         num_regions=int(sizes.sum()),
         shard_lengths=(),
@@ -335,58 +241,3 @@ def _in_common(manifests: Sequence[schema.Manifest]) -> schema.Manifest:
         inputs_sha256="",
         content={},
     )
-
-
-def _refuse_misfits(cities: Sequence[RecordSource], settings: CorpusSettings) -> None:
-    """Raises InputError naming two folders that cannot be trained on together."""
-    first, named = cities[0], {}
-    for city in cities:
-        name = city.manifest.city
-        if name in named:
-            raise InputError(
-                f"{named[name]} and {city.records_dir} are both of a city called "
-                f"{name!r}. Leave one out, or build it again under another "
-                "config.city.name."
-            )
-        named[name] = city.records_dir
-        for what, theirs, ours in (
-            ("px", city.manifest.tile_size_px, first.manifest.tile_size_px),
-            ("m a pixel", _gsd_m(city), _gsd_m(first)),
-        ):
-            if not np.isclose(theirs, ours, rtol=1e-9, atol=0):
-                raise InputError(
-                    f"{first.records_dir} has tiles of {ours:g} {what} and "
-                    f"{city.records_dir} of {theirs:g} {what}: one model reads one "
-                    "kind of tiles. Build both with one config.regions."
-                )
-        if settings.categories == "same":
-            _refuse_other_categories(first, city)
-
-
-def _refuse_other_categories(first: RecordSource, city: RecordSource) -> None:
-    ours, theirs = first.manifest.categories, city.manifest.categories
-    if ours == theirs:
-        return
-    alone = [
-        f"only {source.records_dir} has {_few(names)}"
-        for source, names in (
-            (first, [name for name in ours if name not in set(theirs)]),
-            (city, [name for name in theirs if name not in set(ours)]),
-        )
-        if names
-    ]
-    raise InputError(
-        f"{first.records_dir} and {city.records_dir} have other POI categories: "
-        f"{'; '.join(alone) or 'the same names in another order'}. Build both with one "
-        "list, or join them by --config.corpus.categories=by_name."
-    )
-
-
-def _gsd_m(city: RecordSource) -> float:
-    return city.manifest.tile_size_m / city.manifest.tile_size_px
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

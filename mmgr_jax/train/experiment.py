@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import corpus, pipeline
+from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
@@ -153,7 +154,7 @@ def build(config: ConfigDict) -> Experiment:
     data = settings.data
     mesh = sharding.make_mesh(settings.mesh)
     sharding.check_batch(mesh, data.batch_size, settings.train.microbatch_size)
-    source = corpus.open_training(settings.corpus, config.records.dir, data)
+    source = opening.open_training(settings.corpus, config.records.dir, data)
     agreement.agree_on_records(source.identity)
     vectors = source.category_vectors()
     table = locked.read_table(settings.model.image_encoder, source)
@@ -177,7 +178,7 @@ def build(config: ConfigDict) -> Experiment:
             source.identity,
             table=table,
             total_steps=step.total_steps,
-            corpus=source.members if isinstance(source, corpus.Corpus) else None,
+            corpus=source.members if isinstance(source, Corpus) else None,
         ),
     )
     tower = locked.locked_tower(

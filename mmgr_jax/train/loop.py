@@ -18,7 +18,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import corpus, pipeline
+from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.settings import CorpusSettings
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import compilation, distributed, memory, sharding
@@ -59,7 +60,7 @@ def train(config: ConfigDict, evaluate: Evaluate | None = None) -> Path:
             no longer a number.
     """
     settings = read(CorpusSettings, config.corpus, "corpus")
-    with corpus.kept(settings, config.records.dir):
+    with opening.kept(settings, config.records.dir):
         return _train(config, evaluate)
 
 
@@ -67,7 +68,7 @@ def _train(config: ConfigDict, evaluate: Evaluate | None) -> Path:
     """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
     log.info(describe(run, config.city.name))
-    if isinstance(run.source, corpus.Corpus):
+    if isinstance(run.source, Corpus):
         log.info(run.source.describe(run.settings.data, run.total_steps))
     memory.refuse_too_large(run.abstract, run.abstract.params)
     with (
@@ -138,7 +139,7 @@ def describe(run: Experiment, city: str) -> str:
     """The run in one sentence."""
     regions, data, train = len(run.source), run.settings.data, run.settings.train
     epochs = run.total_steps / pipeline.epoch_steps(run.source, data)
-    if isinstance(run.source, corpus.Corpus):
+    if isinstance(run.source, Corpus):
         city = run.source.manifest.city
     batch = sharding.describe_batch(run.mesh, data.batch_size, train.microbatch_size)
     return (
