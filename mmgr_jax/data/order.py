@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 from mmgr_jax.data import corpus
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.settings import DataSettings
-from mmgr_jax.data.turns import Rows
+from mmgr_jax.data.turns import BatchRows
 
 Row = tuple[Any, ...]
 """Index of a region, whether it counts, and the state of its generator if it draws."""
@@ -30,12 +30,12 @@ def of_city(
     seed: int,
     draws: bool,
 ) -> grain.MapDataset:
-    """Rows of one city's batches, over and over, each epoch in a new permutation.
+    """BatchRows of one city's batches, over and over, each epoch in a new permutation.
 
     Args:
         num_regions: Regions of the city.
         num_batches: Batches of an epoch.
-        batch_size: Rows of a global batch.
+        batch_size: BatchRows of a global batch.
         own: Those of this process.
         seed: Decides the order.
         draws: Whether POIs are drawn from the fullest regions.
@@ -144,8 +144,8 @@ class CorpusRows(grain.MapDataset):
         assert region is not None
         return region
 
-    def _again(self, rows: Rows) -> Bool[np.ndarray, " b"]:
-        """Rows whose region an earlier row shows."""
+    def _again(self, rows: BatchRows) -> Bool[np.ndarray, " b"]:
+        """BatchRows whose region an earlier row shows."""
         again = np.zeros(len(rows.city), bool)
         epoch = rows.draw // self._sizes[rows.city]
         for city in _between(rows, epoch):
@@ -156,7 +156,7 @@ class CorpusRows(grain.MapDataset):
         return again
 
 
-def _between(rows: Rows, epoch: Int[np.ndarray, " b"]) -> list[int]:
+def _between(rows: BatchRows, epoch: Int[np.ndarray, " b"]) -> list[int]:
     """Cities that end one permutation in a batch and begin the next.
 
     Args:

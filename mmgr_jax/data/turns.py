@@ -18,7 +18,7 @@ from mmgr_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class BatchRows:
     """The rows of a global batch.
 
     Attributes:
@@ -41,7 +41,7 @@ class Turns:
         sizes: Regions of each [c].
         turns: Of each city in an epoch [c]: draws or, with batches of one city,
             batches.
-        batch_size: Rows of a batch.
+        batch_size: BatchRows of a batch.
         by_city: Whether each batch is of one city.
         fill: Whether a batch that an epoch does not fill is filled up.
     """
@@ -102,7 +102,7 @@ class Turns:
         whole, rest = divmod(self.turns, self._batches_of_all)
         return whole * self._shown + np.minimum(rest * self.batch_size, self._shown)
 
-    def rows(self, step: int) -> Rows:
+    def rows(self, step: int) -> BatchRows:
         """The rows of global batch `step`, counted from 0."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         row = np.arange(self.batch_size, dtype=np.int64)
@@ -116,11 +116,11 @@ class Turns:
             size = int(self.sizes[one])
             shown_before, place = np.divmod(own_batch * self.batch_size + row, size)
             draw = own_epoch * size + place
-            return Rows(np.full(len(row), one), draw, shown_before == 0)
+            return BatchRows(np.full(len(row), one), draw, shown_before == 0)
         total = int(self.turns.sum())
         shown_before, place = np.divmod(batch * self.batch_size + row, total)
         city, before = interleaved(self.turns, place)
-        return Rows(city, epoch * self.turns[city] + before, shown_before == 0)
+        return BatchRows(city, epoch * self.turns[city] + before, shown_before == 0)
 
     @property
     def _batches_of_all(self) -> Int[np.ndarray, " c"]:
