@@ -17,7 +17,7 @@ from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, provenance, readouts
-from mmgr_jax.evaluation.features import features
+from mmgr_jax.evaluation.while_training import Evaluator
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment, loop
 
@@ -29,11 +29,12 @@ OTHERS = ("bakery", "cafe", "shop", "park", "pier")  # three of them shared
 def cities(tmp_path_factory):
     """A folder with two cities, whose POI categories have other numbers and names."""
     root = tmp_path_factory.mktemp("cities")
-    for name, categories in (("alba", small_records.CATEGORIES), ("bree", OTHERS)):
+    lists = {"alba": small_records.CATEGORIES, "bree": OTHERS}
+    for seed, (name, categories) in enumerate(lists.items()):
         folder = root / name / "records"
         folder.mkdir(parents=True)
         options = dict(city=name, categories=categories, rows=4, columns=6)
-        small_records.write_records(folder, seed=len(name), **options)
+        small_records.write_records(folder, seed=seed, **options)
     return root
 
 
@@ -51,7 +52,8 @@ def _config(cities, folder, city="alba", steps=4):
 @pytest.fixture(scope="module")
 def trained(cities, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    loop.train(_config(cities, folder))
+    config = _config(cities, folder)
+    loop.train(config, Evaluator(config))
     return folder
 
 
@@ -131,10 +133,15 @@ def test_each_city_is_encoded_by_the_names_of_its_categories(cities, trained, tm
     encoder = inference.load_encoder(config, bundle, joined.cities[1])
     assert encoder.categories == joined.manifest.categories
     own = readouts.encoded(config, encoder, joined.cities[1])
-    whole = features.extract(encoder.encode, joined, batch_size=8, num_threads=2)
+    batches = list(pipeline.epoch_batches(joined, batch_size=8, num_threads=2))
     for kind in ("poi", "image"):
+        whole = [encoder.encode(batch)[kind] for batch in batches]
+        joint = [
+            np.concatenate([part[name] for name, _ in own[kind].groups], axis=1)
+            for part in whole
+        ]
         np.testing.assert_allclose(
-            own[kind].values, whole[kind].values[24:], rtol=1e-5, atol=1e-6
+            own[kind].values, np.concatenate(joint)[24:], rtol=1e-5, atol=1e-6
         )
     city = readouts.EvaluatedCity.of(joined.cities[1])
     told = provenance.told_apart(_config(cities, tmp_path, "bree"), city, bundle)
