@@ -225,13 +225,14 @@ def test_the_command_trains_goes_on_evaluates_and_maps(cities, tmp_path):
 
     first = main("--config.train.total=2 steps", "--config.after_training=()")
     assert first.returncode == 0, first.stderr
-    assert "corpus of 2 cities, 48 regions" in first.stderr
+    assert "corpus of 2 cities, 48 regions" in first.stdout
     whole = main()
     assert whole.returncode == 0, whole.stderr
-    assert "continuing from step 2" in whole.stderr
+    assert "continuing from step 2" in whole.stdout
     assert (tmp_path / "run/maps/embeddings.parquet").exists()
     report = json.loads((tmp_path / "run/eval/report.json").read_text())
     assert report["tasks"]["population"]["num_regions"] == 24
     refused = main("--config.corpus.evenness=1.0")
     assert refused.returncode != 0
-    assert "corpus.evenness: 0.0 in the checkpoint, 1.0 here" in refused.stderr
+    output = refused.stdout + refused.stderr
+    assert "corpus.evenness: 0.0 in the checkpoint, 1.0 here" in output
