@@ -37,7 +37,7 @@ from data_prep.regions.settings import RegionSettings
 from data_prep.settings import CitySettings
 from data_prep.splits.settings import BlockSettings
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.data.settings import DataSettings
+from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.devices.settings import (
     DistributedSettings,
     MeshSettings,
@@ -96,6 +96,7 @@ def base(name: str, crs: str) -> ConfigDict:
 
     # ---- pre-training (mmgr_jax.main) ----
     c.data = section(DataSettings())
+    c.corpus = section(CorpusSettings())
     c.augment = section(AugmentSettings())
     c.model = section(ModelSettings())
     c.init = section(InitSettings())

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
-from mmgr_jax.data import pipeline
+from mmgr_jax.data import corpus, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
@@ -177,7 +177,8 @@ class Encoder:
             `region_id`, `embedding` (a float32 array a row) and `geometry`.
 
         Raises:
-            InputError: If the records are damaged, or have other POI categories.
+            InputError: If the records are damaged, or have POI categories that the
+                encoder does not know.
         """
         from mmgr_jax.geo import rows
 
@@ -185,11 +186,12 @@ class Encoder:
             allowed = ", ".join(feature_sets.KINDS)
             raise InputError(f"features={features!r} is unknown; allowed: {allowed}.")
         source = RecordSource(records_dir)
-        if source.manifest.categories != self.about.categories:
+        numbers = corpus.numbers_in(source.manifest.categories, self.about.categories)
+        if numbers is not None and (numbers < 0).any():
             raise InputError(
-                f"{records_dir}: has {len(source.manifest.categories)} POI categories, "
-                f"the encoder was trained with {len(self.about.categories)}, or they "
-                "are named otherwise. Build the records with the encoder's list "
+                f"{records_dir}: has {(numbers < 0).sum()} POI categories that are "
+                f"none of the {len(self.about.categories)} the encoder was trained "
+                "with. Build the records with the encoder's list "
                 "(config.pois.categories)."
             )
         city = feature_sets.EvaluatedCity.of(source)
@@ -208,6 +210,7 @@ class Encoder:
             size_px=self.about.size_px,
             readout=self.about.readout["image"],
         )
+        whole = dataclasses.replace(whole, categories=self.about.categories)
         read = readout.features(readout.encoded(whole), features)
         return rows.frame(
             {"region_id": city.regions.region_ids, "embedding": list(read.values)},

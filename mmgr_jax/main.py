@@ -1,22 +1,26 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from mmgr_jax import cli, run_settings
+from mmgr_jax.data.settings import CorpusSettings
 from mmgr_jax.devices.settings import DistributedSettings
+from mmgr_jax.settings import read
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
 
 Builds the records first where they are missing, trains with both contrastive losses,
 then evaluates the features and draws the maps. Running the same command again continues
-from the newest checkpoint.
+from the newest checkpoint. One model can be trained on several cities
+(docs/many_cities.md); then the config's own is built, evaluated and mapped.
 
   python -m mmgr_jax.main --config=configs/toy_city.py
   python -m mmgr_jax.main --config=configs/shanghai.py --workdir=runs/first
   python -m mmgr_jax.main --config=configs/shanghai.py:runlocal --config.seed=1
+  python -m mmgr_jax.main --config=configs/shanghai.py \\
+      --config.corpus.records="('data/*/records',)"
   srun python -m mmgr_jax.main --config=configs/shanghai.py:large_batch
 
 In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
@@ -26,14 +30,16 @@ In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
-    from mmgr_jax.data import schema
+    from mmgr_jax.data import opening
     from mmgr_jax.devices import distributed
-    from mmgr_jax.disk import locks
 
-    distributed.by_first(build.ensure)(config)
+    settings = read(CorpusSettings, config.corpus, "corpus")
+    after = run_settings.read(config).after_training
+    if after or not settings.records:
+        distributed.by_first(build.ensure)(config)
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
-    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+    with opening.kept(settings, config.records.dir):
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
         from mmgr_jax.evaluation.while_training import Evaluator
@@ -41,7 +47,7 @@ def main(config: ConfigDict) -> None:
 
         loop.train(config, Evaluator(config))
         after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
-        for name in run_settings.read(config).after_training:
+        for name in after:
             distributed.by_first(after_training[name])(config)
 
 

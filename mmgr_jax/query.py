@@ -109,7 +109,18 @@ def rank(
         as_pois(vector, table, number=size, nearest=nearest)
         for vector in space.vectors(queries)
     ]
-    asked = _projections(encoder, sets)
+    numbers = encoder.numbers(source.manifest.categories)
+    known = sets
+    if numbers is not None:
+        known = [
+            [
+                (int(numbers[index]), count)
+                for index, count in pois
+                if numbers[index] >= 0
+            ]
+            for pois in sets
+        ]
+    asked = _projections(encoder, known)
     log.info("projections of %d regions (%s) ...", len(source), bundle)
     regions = readouts.encoded(config, encoder, source)[KINDS[by]].values
     names = source.manifest.categories

@@ -24,8 +24,14 @@ def write_records(
     seed=0,
     image_format="png",
     labels=LABELS,
+    city="small",
+    categories=CATEGORIES,
+    tile_size_m=TILE_SIZE_M,
 ):
-    """Writes a finished records folder of `rows * columns` regions; returns it."""
+    """Writes a finished records folder of `rows * columns` regions; returns it.
+
+    Places and numbers of categories are those of the small city whatever is given.
+    """
     rng = np.random.default_rng(seed)
     records = [
         _record(rng, row, column, image_format)
@@ -37,7 +43,7 @@ def write_records(
     inputs = [seals.input_number(of, place) for place, of in enumerate(examples)]
     parts = np.array_split(np.arange(len(records)), num_shards)
     for index, part in enumerate(parts):
-        path = records_dir / schema.shard_name("small", index, num_shards)
+        path = records_dir / schema.shard_name(city, index, num_shards)
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for record in part:
             writer.write(examples[record])
@@ -46,17 +52,17 @@ def write_records(
     np.save(records_dir / schema.CATEGORY_VECTORS_FILE, vectors)
     counts = [len(record["poi/category"]) for record in records]
     schema.Manifest(
-        city="small",
+        city=city,
         crs="EPSG:32651",
         tile_size_px=TILE_SIZE_PX,
-        tile_size_m=TILE_SIZE_M,
+        tile_size_m=tile_size_m,
         num_regions=len(records),
         shard_lengths=tuple(len(part) for part in parts),
         shard_sha256=("",) * num_shards,
         max_pois=max(counts),
         empty_share=float(np.mean(np.equal(counts, 0))),
-        categories=CATEGORIES,
-        category_parents=CATEGORIES,
+        categories=categories,
+        category_parents=categories,
         labels=labels,
         block_size_m=2 * TILE_SIZE_M,
         image_format=image_format,

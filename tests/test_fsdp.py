@@ -26,7 +26,7 @@ def abstract_state(config, mesh):
     """Shapes and layouts of a config's state; nothing is computed."""
     metadata = checkpoint.Metadata({}, tuple(map(str, range(400))), 64)
     step = experiment.build_step(
-        TrainingSettings.of(config), mesh, metadata, num_regions=20_000, num_slots=256
+        TrainingSettings.of(config), mesh, metadata, steps_per_epoch=200, num_slots=256
     )
     state = jax.eval_shape(step.init)
     return state, sharding.lay_out(

@@ -65,6 +65,9 @@ REFUSED = [
     ("data.batch_size", 8),
     ("data.max_pois", 3),
     ("data.short_batch", "drop"),
+    ("corpus.evenness", 0.5),
+    ("corpus.categories", "by_name"),
+    ("corpus.batches", "city"),
     ("augment.size_px", 24),
     ("augment.crop_area", (0.9, 1.0)),
     ("augment.hue", 0.3),
@@ -124,6 +127,7 @@ ALLOWED = [
     ("data.num_threads", 5),
     ("data.cache_mib", 0),
     ("data.device_resident", "off"),
+    ("corpus.unknown_categories", "drop"),
     ("loss.implementation", "dense"),
     ("loss.tile", 8),
     ("train.microbatch_size", 8),
@@ -156,6 +160,8 @@ def test_what_decides_none_is_allowed_and_kept(small_config, key, value):
         ("eval.seed", 3),
         ("embed.features", "both"),
         ("mesh.data", 2),
+        ("corpus.records", ("elsewhere",)),  # cities are told one by one
+        ("corpus.weights", (2.0,)),
         ("after_training", ()),
     ],
 )
@@ -172,6 +178,13 @@ def test_every_setting_of_training_is_decided(small_config):
     decided = {key for key, _ in REFUSED} | {key for key, _ in ALLOWED}
     assert set(identity.FREE) <= decided and set(identity.FREE) <= set(flat)
     assert {key.split(".")[0] for key in flat} == {key.split(".")[0] for key in decided}
+
+
+def test_a_checkpoint_from_before_there_were_corpora_goes_on(small_config):
+    after = metadata_of(small_config)
+    before = as_stored(after)
+    del before.config["corpus"]
+    assert restart(before, after)[1] == {}
 
 
 def test_another_length_in_other_words_is_none(small_config):

@@ -82,7 +82,7 @@ ARROWS = {
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
     "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
     "encoder": "data devices evaluation geo models store",
-    "main": "cli data devices disk evaluation train data_prep.build",
+    "main": "cli data devices evaluation train data_prep.build",
     "workflow": "devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
 }

@@ -6,21 +6,23 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
-from mmgr_jax.data import schema
+from mmgr_jax.data import order, schema
+from mmgr_jax.data.corpus import Corpus
+from mmgr_jax.data.order import Row
 from mmgr_jax.data.settings import DataSettings
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 """`image` uint8 [b h w 3] · `poi_category` int32 [b n] · `poi_offset_m` float32
 [b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b]
-without `image` where the device has all of them;
+without `image` where the device has all of them; with `city_index` int32 [b] where
+they are of several cities;
 and, on demand, `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]"""
 
 POI_SLOT_MULTIPLE = 8
@@ -35,10 +37,6 @@ _PART = 16
 
 _AHEAD = 2
 """Batches that are made before they are asked for, and at the same time."""
-
-
-_Row = tuple[Any, ...]
-"""Index of a region, whether it counts, and the state of its generator if it draws."""
 
 
 class TrainingBatches(Iterator[Batch]):
@@ -63,7 +61,7 @@ class TrainingBatches(Iterator[Batch]):
 
 
 def training_batches(
-    source: RecordSource,
+    source: RegionSource,
     settings: DataSettings,
     *,
     seed: int,
@@ -94,7 +92,7 @@ def training_batches(
         InputError: If the batch is larger than the data set or indivisible.
     """
     batch_size = settings.batch_size
-    batches_an_epoch = steps_per_epoch(len(source), settings)
+    batches_an_epoch = epoch_steps(source, settings)
     if batch_size % process_count:
         raise InputError(
             f"config.data.batch_size={batch_size} does not divide over {process_count} "
@@ -102,24 +100,30 @@ def training_batches(
         )
     num_slots = poi_slots(source, settings.max_pois)
     rows = batch_size // process_count
-    dataset = grain.MapDataset.range(len(source)).seed(seed).shuffle()
-    dataset = _ProcessRows(
-        dataset,
-        batches_an_epoch,
-        batch_size,
-        process_index,
-        process_count,
-    )
-    dataset = dataset.repeat(None)
-    if source.manifest.max_pois > num_slots:
-        dataset = dataset.random_map(
-            lambda row, rng: (*row, rng.bit_generator.state["state"])
+    draws = source.manifest.max_pois > num_slots
+    own = slice(process_index * rows, (process_index + 1) * rows)
+    if isinstance(source, Corpus):
+        lists = order.of_corpus(source, settings, own, seed=seed, draws=draws)
+    else:
+        lists = order.of_city(
+            len(source), batches_an_epoch, batch_size, own, seed=seed, draws=draws
         )
     reader = _Reader(
         source, num_slots, settings.num_threads, edges=edges, images=images
     )
-    batches = dataset.batch(rows, batch_fn=list).map(reader)
+    batches = lists.map(reader)
     return TrainingBatches(iter(_ahead(batches)), batch_size)
+
+
+def epoch_steps(source: RegionSource, settings: DataSettings) -> int:
+    """Batches in which an epoch shows the regions of some records.
+
+    Raises:
+        InputError: If one batch would take more than there are.
+    """
+    if isinstance(source, Corpus):
+        return source.turns(settings).steps_per_epoch
+    return steps_per_epoch(len(source), settings)
 
 
 def steps_per_epoch(num_regions: int, settings: DataSettings) -> int:
@@ -139,7 +143,7 @@ def steps_per_epoch(num_regions: int, settings: DataSettings) -> int:
 
 
 def epoch_batches(
-    source: RecordSource,
+    source: RegionSource,
     *,
     batch_size: int,
     num_threads: int,
@@ -173,13 +177,13 @@ def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
     )
 
 
-def poi_slots(source: RecordSource, max_pois: int | None) -> int:
+def poi_slots(source: RegionSource, max_pois: int | None) -> int:
     """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
     most = max_pois or max(source.manifest.max_pois, 1)
     return -(-most // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 
 
-def fitting_slots(source: RecordSource, most: int) -> int:
+def fitting_slots(source: RegionSource, most: int) -> int:
     """POI slots of a batch whose fullest region has so many: one of a few sizes."""
     slots = POI_SLOT_MULTIPLE
     while slots < most:
@@ -187,49 +191,12 @@ def fitting_slots(source: RecordSource, most: int) -> int:
     return min(slots, poi_slots(source, None))
 
 
-class _ProcessRows(grain.MapDataset):
-    """One process's rows of each global batch: pairs of a region and whether it counts.
-
-    An epoch that ends within a batch goes on with its own first regions, which no
-    longer count.
-    """
-
-    _MUTATES_ELEMENT_SPEC = False
-
-    def __init__(
-        self,
-        parent: grain.MapDataset,
-        num_batches: int,
-        batch_size: int,
-        index: int,
-        count: int,
-    ) -> None:
-        super().__init__(parent)
-        self._num_batches = num_batches
-        self._batch_size = batch_size
-        self._rows = batch_size // count
-        self._first = index * self._rows
-
-    def __len__(self) -> int:
-        return self._num_batches * self._rows
-
-    def __getitem__(self, index: int) -> tuple[int, bool]:
-        epoch, index = divmod(index, len(self))
-        batch, row = divmod(index, self._rows)
-        shown_before, place = divmod(
-            batch * self._batch_size + self._first + row, len(self._parent)
-        )
-        region = self._parent[epoch * len(self._parent) + place]
-        assert region is not None
-        return region, not shown_before
-
-
 class _Reader:
     """Rows of a batch -> the batch: read, decoded and padded by threads, in place."""
 
     def __init__(
         self,
-        source: RecordSource,
+        source: RegionSource,
         num_slots: int | None,
         num_threads: int,
         *,
@@ -243,7 +210,7 @@ class _Reader:
         self._images = images
         self._threads = ThreadPoolExecutor(num_threads, "read")
 
-    def __call__(self, rows: Sequence[_Row]) -> Batch:
+    def __call__(self, rows: Sequence[Row]) -> Batch:
         """The batch of these rows."""
         parts = [slice(k, k + _PART) for k in range(0, len(rows), _PART)]
         side = self._source.manifest.tile_size_px
@@ -260,6 +227,9 @@ class _Reader:
         batch = self._empty(len(rows), slots)
         if tiles is not None:
             batch["image"] = tiles
+        if isinstance(self._source, Corpus) and len(self._source.cities) > 1:
+            region = np.array([row[0] for row in rows])
+            batch["city_index"] = self._source.city_index(region).astype(np.int32)
         fill = functools.partial(self._fill, batch, rows, records, slots)
         for _ in self._threads.map(fill, parts):
             pass
@@ -283,7 +253,7 @@ class _Reader:
     def _fill(
         self,
         batch: Batch,
-        rows: Sequence[_Row],
+        rows: Sequence[Row],
         records: Sequence[schema.Record],
         slots: int,
         part: slice,

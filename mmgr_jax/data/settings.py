@@ -1,4 +1,4 @@
-"""The section `data` of a config."""
+"""The sections `data` and `corpus` of a config."""
 
 from __future__ import annotations
 
@@ -37,3 +37,33 @@ class DataSettings(Section):
     short_batch: Literal["fill", "drop"] = "fill"
     cache_mib: Annotated[int, at.Ge(0)] = 1024
     device_resident: Literal["auto", "on", "off"] = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusSettings(Section):
+    """The cities that one model is trained on; see docs/many_cities.md.
+
+    Attributes:
+        records: Folders of records, or patterns such as "data/*/records"; empty:
+            `config.records.dir` alone.
+        weights: One for each entry of `records`, of every city that it names; empty:
+            1 each.
+        evenness: How far a city's size is left out of account: its share of what is
+            shown goes with weight x size ** (1 - evenness). 0: every region is shown
+            as often; 1: every city is.
+        categories: "same": the cities must have one list of POI categories.
+            "by_name": the model has every name that any city has; one name is one
+            category in all of them.
+        batches: "mixed": a batch has regions of all cities, by their shares. "city":
+            each batch is of one city.
+        unknown_categories: When an encoder reads other records than it was trained on,
+            categories are found by name. "refuse" stops where the records name some
+            that it has not learnt; "drop" leaves those POIs out and tells how many.
+    """
+
+    records: tuple[str, ...] = ()
+    weights: tuple[Annotated[float, at.Gt(0)], ...] = ()
+    evenness: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
+    categories: Literal["same", "by_name"] = "same"
+    batches: Literal["mixed", "city"] = "mixed"
+    unknown_categories: Literal["refuse", "drop"] = "refuse"

@@ -1,7 +1,8 @@
-"""Random access to the records of one city."""
+"""Random access to regions: of one city, or whatever else has them by number."""
 
 from __future__ import annotations
 
+import abc
 import functools
 import itertools
 import logging
@@ -24,7 +25,76 @@ _MUCH_BYTES = 2**30  # said before they are read
 log = logging.getLogger(__name__)
 
 
-class RecordSource:
+class RegionSource(abc.ABC):
+    """A sequence of decoded regions.
+
+    Attributes:
+        manifest: What is the same for all of them, and how many there are.
+    """
+
+    manifest: schema.Manifest
+
+    def __len__(self) -> int:
+        """Number of regions."""
+        return self.manifest.num_regions
+
+    def __getitem__(self, index: int) -> schema.Record:
+        """The region at `index`, decoded; see `schema.RecordLayout`. Not to be changed.
+
+        Raises:
+            InputError: If the stored bytes are damaged.
+        """
+        return self.read([index], image=True)[0]
+
+    def parts(self, size: int = 64) -> list[range]:
+        """All regions in order, some at a time, for `read`."""
+        ends = [*range(0, len(self), size), len(self)]
+        return [range(*pair) for pair in itertools.pairwise(ends)]
+
+    @property
+    def tiles_bytes(self) -> int:
+        """Size of all tiles, decoded."""
+        return len(self) * self.manifest.tile_size_px**2 * 3
+
+    @property
+    @abc.abstractmethod
+    def place(self) -> str:
+        """Where they lie, for messages."""
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> Mapping[str, str]:
+        """What they are, part by part; see `schema.Manifest.identity`."""
+
+    @abc.abstractmethod
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        image: bool = False,
+        into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
+    ) -> list[schema.Record]:
+        """Several regions by one reading; not to be changed.
+
+        Args:
+            indices: Which.
+            image: Whether the records have their tiles; without, none is decoded.
+            into: Where the tiles are put instead.
+
+        Raises:
+            InputError: If the stored bytes are damaged.
+        """
+
+    @abc.abstractmethod
+    def category_vectors(self) -> np.ndarray:
+        """The vector of each POI category, float32 [k d].
+
+        Raises:
+            InputError: If they are absent or do not fit the manifest.
+        """
+
+
+class RecordSource(RegionSource):
     """A finished records folder as a sequence of decoded regions.
 
     Attributes:
@@ -57,30 +127,27 @@ class RecordSource:
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]
         )
-        self._cache: dict[int, schema.Record] | None = (
-            {} if self.tiles_bytes <= cache_mib * 2**20 else None
-        )
-
-    def __len__(self) -> int:
-        """Number of regions."""
-        return self.manifest.num_regions
+        self._cache: dict[int, schema.Record] | None = None
+        if self.tiles_bytes <= cache_mib * 2**20:
+            self.keep()
 
     def __repr__(self) -> str:
         """The same text for the same records: Grain compares it on restore."""
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
-    def __getitem__(self, index: int) -> schema.Record:
-        """The region at `index`, decoded; see `schema.RecordLayout`. Not to be changed.
-
-        Raises:
-            InputError: If the stored bytes are damaged.
-        """
-        return self.read([index], image=True)[0]
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.records_dir)
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:
-        """What the records are, part by part; see `schema.Manifest.identity`."""
+        """See `RegionSource.identity`."""
         return self.manifest.identity(self.records_dir)
+
+    def keep(self) -> None:
+        """Keeps what is decoded from now on in memory."""
+        self._cache = {}
 
     def _refuse_changed(self) -> None:
         stamps = contents.Stamps(self.records_dir / contents.STAMPS_FILE)
@@ -100,33 +167,14 @@ class RecordSource:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             raise InputError(f"{faults[0]}{more}. {_REBUILD}")
 
-    def parts(self, size: int = 64) -> list[range]:
-        """All regions in order, some at a time, for `read`."""
-        ends = [*range(0, len(self), size), len(self)]
-        return [range(*pair) for pair in itertools.pairwise(ends)]
-
-    @property
-    def tiles_bytes(self) -> int:
-        """Size of all tiles, decoded."""
-        return len(self) * self.manifest.tile_size_px**2 * 3
-
     def read(
         self,
         indices: Sequence[int],
         *,
         image: bool = False,
-        into: UInt8[np.ndarray, "n h w 3"] | None = None,
+        into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
     ) -> list[schema.Record]:
-        """Several regions by one reading; not to be changed.
-
-        Args:
-            indices: Which.
-            image: Whether the records have their tiles; without, none is decoded.
-            into: Where the tiles are put instead.
-
-        Raises:
-            InputError: If the stored bytes are damaged.
-        """
+        """See `RegionSource.read`."""
         if self._cache is not None:
             return self._read_cached(indices, image, into)
         wanted = [image] * len(indices) if into is None else list(into)
@@ -136,7 +184,7 @@ class RecordSource:
         self,
         indices: Sequence[int],
         image: bool,
-        into: UInt8[np.ndarray, "n h w 3"] | None,
+        into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None,
     ) -> list[schema.Record]:
         cache = self._cache
         assert cache is not None
@@ -184,11 +232,7 @@ class RecordSource:
         )
 
     def category_vectors(self) -> np.ndarray:
-        """The vector of each POI category, float32 [k d].
-
-        Raises:
-            InputError: If the file is absent or does not fit the manifest.
-        """
+        """See `RegionSource.category_vectors`."""
         path = self.records_dir / schema.CATEGORY_VECTORS_FILE
         try:
             vectors = arrays.load_npy(path).astype(np.float32)

@@ -1,4 +1,4 @@
-"""All tiles of a city in the memory of every device.
+"""All tiles of the records in the memory of every device.
 
 A step then needs the numbers of its regions from the host, and no tile is read twice.
 Order and pixels are those of tiles that travel with their batch.
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mmgr_jax.data import pipeline
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 
@@ -31,7 +31,7 @@ Put = Callable[[pipeline.Batch], dict[str, jax.Array]]
 """Host batch -> global batch on the mesh."""
 
 
-def wanted(mode: str, source: RecordSource, mesh: Mesh) -> bool:
+def wanted(mode: str, source: RegionSource, mesh: Mesh) -> bool:
     """Whether the tiles should lie on the devices.
 
     Args:
@@ -64,7 +64,7 @@ def choose(mode: str, size: int, limits: Sequence[int | None]) -> bool:
     return True
 
 
-def put(source: RecordSource, mesh: Mesh, num_threads: int) -> Put:
+def put(source: RegionSource, mesh: Mesh, num_threads: int) -> Put:
     """Sends every tile to every device; returns what adds them to batches.
 
     Where several processes train together, each reads all the records.
@@ -95,7 +95,7 @@ def put(source: RecordSource, mesh: Mesh, num_threads: int) -> Put:
     return add
 
 
-def _load(source: RecordSource, mesh: Mesh, num_threads: int) -> jax.Array:
+def _load(source: RegionSource, mesh: Mesh, num_threads: int) -> jax.Array:
     """The tiles, uint8 [r h*w*3]: in two dimensions no TPU pads them."""
     whole = sharding.replicated(mesh)
     pixels = source.manifest.tile_size_px**2 * 3

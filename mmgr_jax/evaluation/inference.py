@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ml_collections import ConfigDict
 from mmgr_jax import run_settings, settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view
-from mmgr_jax.data import pipeline
-from mmgr_jax.data.settings import DataSettings
+from mmgr_jax.data import contents, corpus, pipeline
+from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
@@ -32,6 +33,10 @@ from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import arrays, checkpoint, identity, warm_start
 from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
+
+_NAMED = 8  # categories in a sentence
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,8 @@ class InferenceEncoder:
         num_devices: Devices that share a batch.
         made_by: What decides its features beside its variables; None where nobody says,
             so that none of them are kept on disk.
+        categories: POI categories by the numbers it knows them by; None: by those of
+            whatever records it reads.
     """
 
     run: Callable[[Tree, pipeline.Batch], features.Encoded]
@@ -60,6 +67,33 @@ class InferenceEncoder:
     parts: tuple[str, ...] = ()
     num_devices: int = 1
     made_by: Mapping[str, Any] | None = None
+    categories: tuple[str, ...] | None = None
+
+    def numbers(self, theirs: Sequence[str]) -> np.ndarray | None:
+        """Its numbers of categories, -1 for unknown ones; None: they are the same."""
+        if self.categories is None:
+            return None
+        return corpus.numbers_in(theirs, self.categories)
+
+    def of_city(self, source: RecordSource) -> InferenceEncoder:
+        """The same for batches of some records, whose categories it finds by name.
+
+        POIs of a category that it does not know are left out.
+        """
+        numbers = self.numbers(source.manifest.categories)
+        if numbers is None:
+            return self
+
+        def run(variables: Tree, batch: pipeline.Batch) -> features.Encoded:
+            category = numbers[batch["poi_category"]]
+            mask = batch["poi_mask"] & (category >= 0)
+            own = {"poi_category": np.maximum(category, 0), "poi_mask": mask}
+            return self.run(variables, {**batch, **own})
+
+        made_by = self.made_by
+        if made_by is not None:
+            made_by = {**made_by, "categories": contents.of_value(self.categories)}
+        return dataclasses.replace(self, run=run, made_by=made_by, categories=None)
 
     def encode(self, batch: pipeline.Batch) -> features.Encoded:
         """Kind of features -> group -> float32 [b n].
@@ -89,12 +123,15 @@ def load_encoder(
 ) -> InferenceEncoder:
     """The encoder of a checkpoint, whose `model` alone is read.
 
+    POI categories of other records than it was trained on are found by name.
+
     Where the checkpoint holds a part of a model (weights that `mmgr_jax.convert`
     brought in), the rest is random, and the log says so.
 
     Raises:
         InputError: If the checkpoint holds another model than the config describes, or
-            was trained on other POI categories than the records hold.
+            the records POI categories that it does not know, unless
+            `config.corpus.unknown_categories` is "drop".
     """
     metadata = checkpoint.load_metadata(bundle)
     if metadata.parts:
@@ -106,16 +143,44 @@ def load_encoder(
         encoder = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
         return dataclasses.replace(encoder, parts=metadata.parts)
     identity.check_model(config.model.to_dict(), metadata, bundle)
-    if metadata.categories != source.manifest.categories:
-        raise InputError(
-            f"{bundle}: trained with {len(metadata.categories)} POI categories, but "
-            f"{source.records_dir} holds {len(source.manifest.categories)} or names "
-            "them otherwise. Build the records of both cities with one category list."
-        )
-    model, mesh, init, tower = _fresh(config, source)
+    _tell_of_unknown(config, metadata, bundle, source)
+    model, mesh, init, tower = _fresh(config, source, metadata)
     abstract = checkpoint.abstract_like(jax.eval_shape(init), sharding.replicated(mesh))
     variables = checkpoint.load_model(bundle, abstract)
-    return _encoder(config, model, variables, mesh, str(bundle), tower)
+    encoder = _encoder(config, model, variables, mesh, str(bundle), tower)
+    return dataclasses.replace(encoder, categories=metadata.categories)
+
+
+def _tell_of_unknown(
+    config: ConfigDict,
+    metadata: checkpoint.Metadata,
+    bundle: Path,
+    source: RecordSource,
+) -> None:
+    """Refuses, or says, that records have POI categories unknown to a checkpoint."""
+    theirs = source.manifest.categories
+    numbers = corpus.numbers_in(theirs, metadata.categories)
+    if numbers is None or (numbers >= 0).all():
+        return
+    counts = np.zeros(len(theirs), np.int64)
+    for rows in source.parts():
+        for record in source.read(rows):
+            np.add.at(counts, record["poi/category"], 1)
+    lost = counts * (numbers < 0)
+    names = [f"{theirs[i]} ({lost[i]})" for i in np.argsort(-lost) if numbers[i] < 0]
+    sentence = (
+        f"{bundle}: trained with {len(metadata.categories)} POI categories, and "
+        f"{source.records_dir} names {len(names)} that are none of them, with "
+        f"{lost.sum()} of its {counts.sum()} POIs: {', '.join(names[:_NAMED])}"
+        + (", ..." if len(names) > _NAMED else "")
+    )
+    given = settings.read(CorpusSettings, config.corpus, "corpus")
+    if given.unknown_categories == "refuse":
+        raise InputError(
+            f"{sentence}. Build the records of both cities with one category list, or "
+            "leave these POIs out by --config.corpus.unknown_categories=drop."
+        )
+    log.warning("%s. They are left out.", sentence)
 
 
 def random_encoder(config: ConfigDict, source: RecordSource) -> InferenceEncoder:
@@ -125,32 +190,53 @@ def random_encoder(config: ConfigDict, source: RecordSource) -> InferenceEncoder
 
 
 def for_training(
-    config: ConfigDict, source: RecordSource
+    config: ConfigDict,
+    source: RecordSource,
+    trained_on: checkpoint.Metadata | None = None,
 ) -> Callable[[Tree], InferenceEncoder]:
-    """(variables) -> the encoder of a model in training; compiled once for all."""
-    model, mesh, _, tower = _fresh(config, source)
+    """(variables) -> the encoder of a model in training; compiled once for all.
+
+    Args:
+        config: Of the run.
+        source: The records that it looks at.
+        trained_on: Gives the POI categories where the run reads others.
+    """
+    model, mesh, _, tower = _fresh(config, source, trained_on)
     compiled: list[InferenceEncoder] = []
 
     def encoder_with(variables: Tree) -> InferenceEncoder:
         variables = jax.device_put(variables, sharding.replicated(mesh))
         if not compiled:
-            compiled.append(_encoder(config, model, variables, mesh, "training", tower))
+            made = _encoder(config, model, variables, mesh, "training", tower)
+            if trained_on is not None:
+                made = dataclasses.replace(made, categories=trained_on.categories)
+            compiled.append(made.of_city(source))
         return dataclasses.replace(compiled[0], variables=variables)
 
     return encoder_with
 
 
 def _fresh(
-    config: ConfigDict, source: RecordSource
+    config: ConfigDict,
+    source: RecordSource,
+    trained_on: checkpoint.Metadata | None = None,
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
-    """The model for some records, its devices, () -> random variables, its tower."""
-    vectors = source.category_vectors()
+    """The model for some records, its devices, () -> random variables, its tower.
+
+    Args:
+        config: Says what the model is.
+        source: The records.
+        trained_on: Gives the POI categories where others than theirs are loaded.
+    """
+    vectors: np.ndarray | None = source.category_vectors()
+    metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
+    if trained_on is not None and trained_on.categories != metadata.categories:
+        metadata, vectors = trained_on, None
     given = settings.read(ModelSettings, config.model, "model")
     augment = settings.read(AugmentSettings, config.augment, "augment")
     devices = settings.read(MeshSettings, config.mesh, "mesh")
     run = run_settings.read(config)
     table = locked.read_table(given.image_encoder, source)
-    metadata = checkpoint.Metadata({}, source.manifest.categories, vectors.shape[1])
     model = start.build_model(given, metadata, vectors, table_features=table)
     mesh = sharding.local_mesh(devices)
     init_key, _ = start.keys(run.seed)

@@ -114,10 +114,19 @@ def told_apart(config: ConfigDict, city: EvaluatedCity, bundle: Path) -> list[st
     sentences = [
         f"The checkpoint was trained with {key}={before!r}; the config says {now!r}."
         for key, (before, now) in identity.differing(present, here).items()
-        if key not in identity.FREE and key not in identity.BY_CONTENT
+        if key not in identity.FREE
+        and key not in identity.BY_CONTENT
+        and not key.startswith("corpus.")  # told below
     ]
     trained_on = trained.identity.get("records", {})
-    if trained_on:
+    if cities := trained.identity.get("corpus", {}).get("cities"):
+        own = city.source.identity
+        if (own["inputs"] or own["regions"]) not in cities.values():
+            sentences.append(
+                f"The checkpoint was trained on {len(cities)} cities; this is none of "
+                f"them: {', '.join(cities)}."
+            )
+    elif trained_on:
         parts = identity.parts_apart(trained_on, city.source.identity)
         seen = [identity.SEEN.get(part.removeprefix("records.")) for part in parts]
         sentences += [

@@ -103,6 +103,7 @@ def encoded(
         share: Number of this process, and how many share the work; the result is whole
             where the others have done theirs.
     """
+    encoder = encoder.of_city(source)
     options: dict[str, Any] = dict(
         batch_size=_batch_size(config.data.batch_size, encoder, source),
         num_threads=config.data.num_threads,

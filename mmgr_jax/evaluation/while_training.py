@@ -15,13 +15,15 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.corpus import Corpus
+from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, run
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import grid, splits, targets
 from mmgr_jax.evaluation.features import features, groups
 from mmgr_jax.evaluation.heads import knn
+from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import Tree
 
 MOST_REGIONS = 1000
@@ -44,11 +46,12 @@ class Evaluator:
     _prepared: _Prepared | None = None
     _gives_up: bool = False
 
-    def __call__(self, source: RecordSource, variables: Tree) -> dict[str, float]:
+    def __call__(self, source: RegionSource, variables: Tree) -> dict[str, float]:
         """A number for every task of the records.
 
         Args:
-            source: The records of the run.
+            source: The records of the run; of several cities the config's own is
+                looked at.
             variables: `params` and `batch_stats`, whole, as NumPy arrays or on a device
                 of this process.
 
@@ -56,15 +59,15 @@ class Evaluator:
             Such as `population_r2_log`; nothing where the records have no labels,
             or cannot be split, which is said once.
         """
-        if self._gives_up or not source.manifest.labels:
+        if self._gives_up:
             return {}
         try:
-            self._prepared = self._prepared or _prepare(self.config, source)
+            self._prepared = self._prepared or _prepared(self.config, source)
         except InputError as error:
             self._gives_up = True
             log.warning("features are not evaluated while training: %s", error)
             return {}
-        return self._prepared.evaluate(variables)
+        return self._prepared.evaluate(variables) if self._prepared else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,32 @@ class _Prepared:
         return scores
 
 
-def _prepare(config: ConfigDict, source: RecordSource) -> _Prepared:
+def _prepared(config: ConfigDict, source: RegionSource) -> _Prepared | None:
+    """What is looked at; None where there are no labels.
+
+    Raises:
+        InputError: If the records cannot be split, or are not among those of the run.
+    """
+    trained_on = None
+    if isinstance(source, Corpus):
+        width = source.cities[0].category_vectors().shape[1]
+        trained_on = checkpoint.Metadata({}, source.manifest.categories, width)
+        city = source.city_in(config.records.dir)
+        if city is None:
+            raise InputError(
+                f"config.records.dir={config.records.dir} is none of the cities of "
+                "config.corpus.records"
+            )
+        source = city
+    assert isinstance(source, RecordSource)
+    if not source.manifest.labels:
+        return None
+    return _prepare(config, source, trained_on)
+
+
+def _prepare(
+    config: ConfigDict, source: RecordSource, trained_on: checkpoint.Metadata | None
+) -> _Prepared:
     chosen = np.arange(len(source))
     if len(source) > MOST_REGIONS:
         rng = np.random.default_rng(0)
@@ -120,7 +148,7 @@ def _prepare(config: ConfigDict, source: RecordSource) -> _Prepared:
     return _Prepared(
         source,
         chosen,
-        inference.for_training(config, source),
+        inference.for_training(config, source, trained_on),
         checked,
         next(iter(given.values())),
         dict(

@@ -217,9 +217,9 @@ def _max_pool_gradient(
     for rows_on in (0, 1):
         for columns_on in (0, 1):
             shifts = ((1, rows_on, height), (2, columns_on, width))
-            found = _spread(place, shifts, none=99).astype(jnp.int32)
+            winner = _spread(place, shifts, none=99).astype(jnp.int32)
             own = 3 * _place(row, rows_on) + _place(column, columns_on)
-            total += jnp.where(found == own, _spread(given, shifts, none=0), 0)
+            total += jnp.where(winner == own, _spread(given, shifts, none=0), 0)
     return (total,)
 
 

@@ -133,11 +133,12 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.S
         categories=tuple(map(str, range(records.num_categories))),
         category_dim=records.category_dim,
     )
+    settings = TrainingSettings.of(config)
     return experiment.build_step(
-        TrainingSettings.of(config),
+        settings,
         mesh,
         metadata,
-        num_regions=records.num_regions,
+        steps_per_epoch=pipeline.steps_per_epoch(records.num_regions, settings.data),
         num_slots=num_slots(config, records),
     )
 

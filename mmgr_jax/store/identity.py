@@ -5,10 +5,11 @@ decided here: refused, with both values, or allowed, and written into the histor
 every later checkpoint carries. What is not listed is refused. Paths are no identity: a
 run that was moved or copied goes on.
 
-    refused     seed, data, augment, model, init, loss, optim, train but for
+    refused     seed, data, corpus, augment, model, init, loss, optim, train but for
     allowed     those of `FREE`, for the reason given there
-    by content  records (tiles, POIs, categories in order, their vectors), a table of
-                features, the weights a run began with
+    by content  records (tiles, POIs, categories in order, their vectors), of a corpus
+                each city's and its weight, a table of features, the weights a run
+                began with
     unread      all other sections: those of preparation decide the records, those of
                 evaluation no weight
 """
@@ -31,13 +32,24 @@ from mmgr_jax.store import arrays
 from mmgr_jax.store.bundles import Metadata
 from mmgr_jax.typing import Tree
 
-TRAINING = ("seed", "data", "augment", "model", "init", "loss", "optim", "train")
+TRAINING = (
+    "seed",
+    "data",
+    "corpus",
+    "augment",
+    "model",
+    "init",
+    "loss",
+    "optim",
+    "train",
+)
 """The sections that decide weights."""
 
 FREE: Mapping[str, str] = {
     "data.num_threads": "who reads",
     "data.cache_mib": "where tiles are kept",
     "data.device_resident": "where tiles are kept",
+    "corpus.unknown_categories": "how other records are read",
     "loss.implementation": "the same result by another way",
     "loss.tile": "the same result by another way",
     "train.microbatch_size": "the same gradient; BatchNorm sees smaller parts",
@@ -50,9 +62,17 @@ FREE: Mapping[str, str] = {
 
 _NAMED = 8  # differences in an error
 BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
+_BY_CITY = ("corpus.records", "corpus.weights")
+_OF_RECORDS = ("inputs", "regions", "vectors")
 _LENGTH = "train.total"
 
 _ABSENT = {
+    "corpus.records": [],
+    "corpus.weights": [],
+    "corpus.evenness": 0.0,
+    "corpus.categories": "same",
+    "corpus.batches": "mixed",
+    "corpus.unknown_categories": "refuse",
     "loss.negatives": "all",
     "model.poi_encoder.counts": False,
     "optim.decay_factor": 0.1,
@@ -76,6 +96,8 @@ SEEN = {
 }
 """Parts of the records that training reads; see `schema.Manifest.identity`."""
 
+_NO_CITY = "no such city"
+
 Differences = dict[str, tuple[Any, Any]]
 """Key -> what the checkpoint was trained with, and what is here."""
 
@@ -85,15 +107,18 @@ def of_run(
     *,
     table: Float[np.ndarray, "r f"] | None,
     total_steps: int,
+    corpus: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run is made of beside its config.
 
     Args:
-        records: `RecordSource.identity`.
+        records: `RegionSource.identity`.
         table: Features of the regions, where the image encoder is a table.
         total_steps: Length of the run.
+        corpus: `Corpus.members` where the records are of several cities.
     """
-    return {
+    of_corpus = {} if corpus is None else {"corpus": dict(corpus)}
+    return of_corpus | {
         "records": dict(records),
         "table": None if table is None else arrays.hash_of({"table": table}),
         "total_steps": total_steps,
@@ -174,6 +199,8 @@ def changes(
     checkpoint of before does not say does not differ.
     """
     pairs = differing(sections(stored.config), sections(ours.config))
+    for key in _BY_CITY:
+        pairs.pop(key, None)  # told city by city
     for key in BY_CONTENT:
         if key in pairs and _same_content(key, pairs[key], ours, stored, weights_of):
             del pairs[key]
@@ -184,7 +211,12 @@ def changes(
         pairs["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
     records = theirs.get("records", {}), now.get("records", {})
     if records[0] and records[1]:
-        pairs |= parts_apart(*records)
+        cities = _cities_apart(theirs.get("corpus", {}), now.get("corpus", {}))
+        parts = parts_apart(*records)
+        if any(key.startswith("corpus.cities") for key in cities):
+            for part in _OF_RECORDS:  # other cities' are other ones
+                parts.pop(f"records.{part}", None)
+        pairs |= cities | parts
     if stored.categories != ours.categories:
         pairs["records.categories"] = _first_other(stored.categories, ours.categories)
     return pairs
@@ -263,6 +295,21 @@ def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differenc
             pairs.pop("records.regions", None)  # said by inputs, or labels alone
     else:
         pairs.pop("records.inputs", None)
+    return pairs
+
+
+def _cities_apart(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Differences:
+    """Cities that are other ones, come or gone, and those with another weight."""
+    pairs: Differences = {}
+    before, now = ({**side.get("cities", {})} for side in (theirs, ours))
+    for name in sorted(before.keys() | now.keys()):
+        pair = [side.get(name, _NO_CITY)[: len(_NO_CITY)] for side in (before, now)]
+        if pair[0] != pair[1]:
+            pairs[f"corpus.cities.{name}"] = (pair[0], pair[1])
+    for name in sorted(before.keys() & now.keys()):
+        weights = [side["weights"][name] for side in (theirs, ours)]
+        if weights[0] != weights[1]:
+            pairs[f"corpus.weights.{name}"] = (weights[0], weights[1])
     return pairs
 
 

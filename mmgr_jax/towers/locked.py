@@ -13,7 +13,7 @@ from jaxtyping import Float
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.data import feature_tables
 from mmgr_jax.data.settings import DataSettings
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
@@ -65,7 +65,7 @@ def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> N
 
 
 def read_table(
-    options: Mapping[str, Any], source: RecordSource
+    options: Mapping[str, Any], source: RegionSource
 ) -> Float[np.ndarray, "r f"] | None:
     """Rows of the regions of some records; None where the tower is no table.
 
@@ -84,6 +84,12 @@ def read_table(
             f"{key} is missing: name the file of features that is the tower, such as "
             '`dict(name="table", path="features.npz", train="none")`.'
         )
+    if not isinstance(source, RecordSource):
+        raise InputError(
+            f"config.model.image_encoder.name='table' with {source.place}: regions of "
+            "several cities may have one name, so no table can be read by names. Name "
+            "another image encoder, or train on one city."
+        )
     ids = [
         record["region_id"] for rows in source.parts() for record in source.read(rows)
     ]
@@ -100,7 +106,7 @@ def read_table(
 
 def locked_tower(
     model: mmgr.MMGR,
-    source: RecordSource,
+    source: RegionSource,
     table_features: np.ndarray | None,
     *,
     options: Mapping[str, Any],

@@ -29,7 +29,7 @@ from mmgr_jax import __version__
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view, two_views
 from mmgr_jax.data import contents, pipeline
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding
 from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
@@ -69,7 +69,7 @@ class Tower:
 
     model: MMGR
     options: Mapping[str, Any]
-    source: RecordSource
+    source: RegionSource
     folder: Path
     augment: AugmentSettings
     kept_views: int
@@ -275,12 +275,12 @@ def _name(about: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_finite(values: np.ndarray, index: np.ndarray, source: RecordSource) -> None:
+def _check_finite(values: np.ndarray, index: np.ndarray, source: RegionSource) -> None:
     broken = index[~np.isfinite(values).all(axis=(1, 2))]
     if len(broken):
         region = source[int(broken[0])]["region_id"]
         raise InputError(
-            f"{source.records_dir}: the locked tower makes features that are not "
+            f"{source.place}: the locked tower makes features that are not "
             f"finite of {len(broken)} regions, such as {region!r}. Bring its weights "
             "in again by `python -m mmgr_jax.convert`, or try "
             "config.model.dtype=float32."

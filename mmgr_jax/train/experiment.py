@@ -16,8 +16,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import pipeline
-from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data.corpus import Corpus
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import learning, mmgr, start
@@ -59,7 +60,7 @@ class Experiment:
 
     settings: TrainingSettings
     workdir: Path
-    source: RecordSource
+    source: RegionSource
     mesh: jax.sharding.Mesh
     metadata: checkpoint.Metadata
     abstract: TrainState
@@ -153,7 +154,7 @@ def build(config: ConfigDict) -> Experiment:
     data = settings.data
     mesh = sharding.make_mesh(settings.mesh)
     sharding.check_batch(mesh, data.batch_size, settings.train.microbatch_size)
-    source = open_source(config)
+    source = opening.open_training(settings.corpus, config.records.dir, data)
     agreement.agree_on_records(source.identity)
     vectors = source.category_vectors()
     table = locked.read_table(settings.model.image_encoder, source)
@@ -166,7 +167,7 @@ def build(config: ConfigDict) -> Experiment:
         settings,
         mesh,
         metadata,
-        num_regions=len(source),
+        steps_per_epoch=pipeline.epoch_steps(source, data),
         num_slots=pipeline.poi_slots(source, data.max_pois),
         category_vectors=vectors,
         table_features=table,
@@ -174,7 +175,10 @@ def build(config: ConfigDict) -> Experiment:
     metadata = dataclasses.replace(
         metadata,
         identity=identity.of_run(
-            source.identity, table=table, total_steps=step.total_steps
+            source.identity,
+            table=table,
+            total_steps=step.total_steps,
+            corpus=source.members if isinstance(source, Corpus) else None,
         ),
     )
     tower = locked.locked_tower(
@@ -230,7 +234,7 @@ def build_step(
     mesh: jax.sharding.Mesh,
     metadata: checkpoint.Metadata,
     *,
-    num_regions: int,
+    steps_per_epoch: int,
     num_slots: int,
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
@@ -241,7 +245,7 @@ def build_step(
         settings: Of the run.
         mesh: The devices.
         metadata: Gives the size of the category table.
-        num_regions: Regions of an epoch.
+        steps_per_epoch: Batches of an epoch.
         num_slots: POI slots of a batch.
         category_vectors: As for `start.build_model`.
         table_features: As for `start.build_model`.
@@ -249,7 +253,7 @@ def build_step(
     Raises:
         InputError: If a setting does not fit.
     """
-    to_steps = _to_steps(settings, num_regions)
+    to_steps = _to_steps(settings, steps_per_epoch)
     total_steps = to_steps.keywords["total_steps"]
     batch_size, train = settings.data.batch_size, settings.train
     tx, rate = optim.build(
@@ -306,13 +310,15 @@ def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | N
     return max(to_steps(duration, "train.evaluate_every"), 1) if duration else None
 
 
-def _to_steps(settings: TrainingSettings, num_regions: int) -> functools.partial[int]:
+def _to_steps(
+    settings: TrainingSettings, steps_per_epoch: int
+) -> functools.partial[int]:
     """(duration, key) -> steps, for this run's batches and length."""
     batch_size, total = settings.data.batch_size, settings.train.total
     to_steps = functools.partial(
         durations.to_steps,
         batch_size=batch_size,
-        steps_per_epoch=pipeline.steps_per_epoch(num_regions, settings.data),
+        steps_per_epoch=steps_per_epoch,
     )
     total_steps = to_steps(total, "train.total")
     if total_steps < 1:

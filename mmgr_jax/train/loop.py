@@ -18,11 +18,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import pipeline, schema
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data.corpus import Corpus
+from mmgr_jax.data.settings import CorpusSettings
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import compilation, distributed, memory, sharding
 from mmgr_jax.disk import folders, locks
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 from mmgr_jax.store import checkpoint
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.train import experiment, metrics, profile
@@ -37,7 +40,7 @@ _NAMED = 8  # regions named in an error
 log = logging.getLogger(__name__)
 
 
-Evaluate = Callable[[RecordSource, Tree], dict[str, float]]
+Evaluate = Callable[[RegionSource, Tree], dict[str, float]]
 """(records, parameters and statistics) -> numbers to be told beside the losses."""
 
 
@@ -56,7 +59,8 @@ def train(config: ConfigDict, evaluate: Evaluate | None = None) -> Path:
         InputError: If records, settings or the checkpoint do not fit, or the loss is
             no longer a number.
     """
-    with locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE):
+    settings = read(CorpusSettings, config.corpus, "corpus")
+    with opening.kept(settings, config.records.dir):
         return _train(config, evaluate)
 
 
@@ -64,6 +68,8 @@ def _train(config: ConfigDict, evaluate: Evaluate | None) -> Path:
     """The run, from records that nobody replaces meanwhile."""
     run = experiment.build(config)
     log.info(describe(run, config.city.name))
+    if isinstance(run.source, Corpus):
+        log.info(run.source.describe(run.settings.data, run.total_steps))
     memory.refuse_too_large(run.abstract, run.abstract.params)
     with (
         alone_in(run.workdir),
@@ -132,7 +138,9 @@ def begin(
 def describe(run: Experiment, city: str) -> str:
     """The run in one sentence."""
     regions, data, train = len(run.source), run.settings.data, run.settings.train
-    epochs = run.total_steps / pipeline.steps_per_epoch(regions, data)
+    epochs = run.total_steps / pipeline.epoch_steps(run.source, data)
+    if isinstance(run.source, Corpus):
+        city = run.source.manifest.city
     batch = sharding.describe_batch(run.mesh, data.batch_size, train.microbatch_size)
     return (
         f"{city}: {regions} regions, batches of {batch}, "
@@ -305,7 +313,7 @@ class _Stop:
 class _Recent:
     """What the steps since the last look gave, still on the device, and for whom."""
 
-    def __init__(self, source: RecordSource) -> None:
+    def __init__(self, source: RegionSource) -> None:
         self._source = source
         self._steps: list[tuple[int, Mapping[str, jax.Array], np.ndarray]] = []
 

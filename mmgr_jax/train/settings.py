@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from mmgr_jax import run_settings
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.data.settings import DataSettings
+from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models.settings import ModelSettings
@@ -88,6 +88,7 @@ class TrainingSettings:
     Attributes:
         seed: Of initial parameters, order of regions and views.
         data: How records become batches.
+        corpus: The cities, where there are several.
         augment: How views differ from tiles.
         model: The model.
         init: Weights to begin with.
@@ -100,6 +101,7 @@ class TrainingSettings:
 
     seed: int
     data: DataSettings
+    corpus: CorpusSettings
     augment: AugmentSettings
     model: ModelSettings
     init: InitSettings

@@ -1,0 +1,243 @@
+"""The records of several cities as one sequence of regions."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from mmgr_jax.data import contents, misfits, schema
+from mmgr_jax.data.settings import CorpusSettings, DataSettings
+from mmgr_jax.data.source import RecordSource, RegionSource
+from mmgr_jax.data.turns import Turns
+from mmgr_jax.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class Corpus(RegionSource):
+    """Regions of several cities, one city after the other in the order of their names.
+
+    Attributes:
+        cities: The records of each.
+        names: Of the cities.
+        starts: Number of the first region of each, and their sum [c+1].
+        weights: Of each city.
+        settings: How they are shown.
+    """
+
+    def __init__(
+        self,
+        cities: Sequence[RecordSource],
+        settings: CorpusSettings,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        """Puts cities together.
+
+        Args:
+            cities: The records, in any order.
+            settings: The section `corpus`.
+            weights: One for each; None: 1 each.
+
+        Raises:
+            InputError: If two have one name, tiles of other sizes or, where they must
+                not, other POI categories.
+        """
+        weights = [1.0] * len(cities) if weights is None else weights
+        pairs = sorted(
+            zip(cities, weights, strict=True), key=lambda pair: pair[0].manifest.city
+        )
+        self.cities = tuple(city for city, _ in pairs)
+        self.weights = tuple(weight for _, weight in pairs)
+        self.names = tuple(city.manifest.city for city in self.cities)
+        self.settings = settings
+        self.starts = np.cumsum((0, *map(len, self.cities)), dtype=np.int64)
+        misfits.refuse(self.cities, settings)
+        self.manifest = _in_common([city.manifest for city in self.cities])
+        self._numbers = tuple(map(self._numbers_of, self.cities))
+
+    def __repr__(self) -> str:
+        """The same text for the same records: Grain compares it on restore."""
+        return f"Corpus({', '.join(self.names)}; regions={len(self)})"
+
+    @property
+    def place(self) -> str:
+        """The folders."""
+        return misfits.few([str(city.records_dir) for city in self.cities])
+
+    @functools.cached_property
+    def identity(self) -> Mapping[str, str]:
+        """See `RegionSource.identity`; of all cities together."""
+        each = [city.identity for city in self.cities]
+        pairs = {
+            part: list(zip(self.names, [one[part] for one in each], strict=True))
+            for part in each[0]
+        }
+        whole = {part: contents.of_value(value) for part, value in pairs.items()}
+        if not all(one["inputs"] for one in each):  # records of before
+            whole["inputs"] = ""
+        return whole | {"categories": contents.of_value(self.manifest.categories)}
+
+    @property
+    def members(self) -> dict[str, dict[str, Any]]:
+        """What each city's records are, and what it weighs, by its name."""
+        each = [
+            city.identity["inputs"] or city.identity["regions"] for city in self.cities
+        ]
+        return {
+            "cities": dict(zip(self.names, each, strict=True)),
+            "weights": dict(zip(self.names, self.weights, strict=True)),
+        }
+
+    def turns(self, data: DataSettings) -> Turns:
+        """Whose turn it is in training."""
+        sizes = np.diff(self.starts).tolist()
+        return Turns.of(self.names, sizes, self.weights, self.settings, data)
+
+    def describe(self, data: DataSettings, total_steps: int) -> str:
+        """What a run shows of each city, a line each of the first ones."""
+        turns = self.turns(data)
+        epochs = total_steps / turns.steps_per_epoch
+        shown = turns.regions_per_epoch
+        share = shown / shown.sum()
+        times = epochs * shown / turns.sizes
+        lines = [
+            f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
+            for name, size, part, often in list(
+                zip(self.names, turns.sizes, share, times, strict=True)
+            )[: misfits.NAMED]
+        ]
+        if len(rest := times[misfits.NAMED :]):
+            often = f"{rest.min():.1f} to {rest.max():.1f} times"
+            lines.append(f"and {len(rest)} more, their regions {often} each")
+        kind = "each batch of one city" if turns.by_city else "batches of all cities"
+        head = f"corpus of {len(self.names)} cities, {len(self)} regions, {kind}:"
+        return "\n  ".join([head, *lines])
+
+    def city_index(self, region: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """The cities that regions are of."""
+        return np.searchsorted(self.starts, region, side="right") - 1
+
+    def city_in(self, folder: str | Path) -> RecordSource | None:
+        """The city whose records lie there, if it is one of these."""
+        wanted = Path(folder).resolve()
+        for city in self.cities:
+            if city.records_dir.resolve() == wanted:
+                return city
+        return None
+
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        image: bool = False,
+        into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
+    ) -> list[schema.Record]:
+        """See `RegionSource.read`; POI categories are numbered as in `manifest`."""
+        region = np.asarray(indices, np.int64)
+        owner = self.city_index(region)
+        records: list[schema.Record] = [{}] * len(region)
+        for city in np.unique(owner).tolist():
+            rows = np.flatnonzero(owner == city).tolist()
+            own = (region[rows] - self.starts[city]).tolist()
+            tiles = None if into is None else [into[row] for row in rows]
+            some = self.cities[city].read(own, image=image, into=tiles)
+            numbers = self._numbers[city]
+            for row, record in zip(rows, some, strict=True):
+                if numbers is not None:
+                    category = numbers[record["poi/category"]]
+                    record = {**record, "poi/category": category}
+                records[row] = record
+        return records
+
+    def category_vectors(self) -> np.ndarray:
+        """See `RegionSource.category_vectors`; a name's are those of its first city."""
+        tables = [city.category_vectors() for city in self.cities]
+        widths = {table.shape[1] for table in tables}
+        if len(widths) > 1:
+            first = tables[0].shape[1]
+            other = next(i for i, table in enumerate(tables) if table.shape[1] != first)
+            raise InputError(
+                f"{self.cities[0].records_dir} has category vectors of {first} numbers "
+                f"and {self.cities[other].records_dir} of {tables[other].shape[1]}. "
+                "Make them with one config.category_vectors.dim by "
+                "`python -m data_prep.category_embedding --config=...`."
+            )
+        vectors: dict[str, np.ndarray] = {}
+        others = set()
+        for city, table in zip(self.cities, tables, strict=True):
+            for name, vector in zip(city.manifest.categories, table, strict=True):
+                if not np.array_equal(vectors.setdefault(name, vector), vector):
+                    others.add(name)
+        if others:
+            log.warning(
+                "corpus: %d of %d POI categories have other vectors in other cities; "
+                "those of the first city that has each are taken. Vectors that hang on "
+                "names alone are the same everywhere: "
+                "config.category_vectors.method='random', or 'table'.",
+                len(others),
+                len(vectors),
+            )
+        return np.stack([vectors[name] for name in self.manifest.categories])
+
+    def _numbers_of(self, city: RecordSource) -> np.ndarray | None:
+        """Number of each of a city's categories; None where they are the same."""
+        return numbers_in(city.manifest.categories, self.manifest.categories)
+
+
+def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
+    """Where a city's categories stand in another list, by name.
+
+    Args:
+        theirs: The city's.
+        ours: The list.
+
+    Returns:
+        int32 [k], -1 for what the list lacks; None where both lists are the same.
+    """
+    if tuple(theirs) == tuple(ours):
+        return None
+    place = {name: number for number, name in enumerate(ours)}
+    return np.array([place.get(name, -1) for name in theirs], np.int32)
+
+
+def seed_of(seed: int, name: str) -> tuple[int, int]:
+    """What orders a city's regions, and what draws their POIs: by seed and name."""
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[8:16], "big")
+
+
+def _in_common(manifests: Sequence[schema.Manifest]) -> schema.Manifest:
+    """A manifest of all regions, with what means one thing in all cities."""
+    first = manifests[0]
+    parents: dict[str, str] = {}
+    for one in manifests:
+        for name, parent in zip(one.categories, one.category_parents, strict=True):
+            parents.setdefault(name, parent)
+    sizes = np.array([one.num_regions for one in manifests])
+    return dataclasses.replace(
+        first,
+        city=misfits.few([one.city for one in manifests]),
+        crs="",
+        num_regions=int(sizes.sum()),
+        shard_lengths=(),
+        shard_sha256=(),
+        max_pois=max(one.max_pois for one in manifests),
+        empty_share=float(sizes @ [one.empty_share for one in manifests] / sizes.sum()),
+        categories=tuple(parents),
+        category_parents=tuple(parents.values()),
+        labels={},
+        splits={},
+        report={},
+        sources={},
+        config={},
+        inputs_sha256="",
+        content={},
+    )

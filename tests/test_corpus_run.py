@@ -1,0 +1,238 @@
+"""One model of several cities: trained, continued, refused, and used on one of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import numpy as np
+import pytest
+import small_records
+
+from mmgr_jax import settings
+from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data.settings import CorpusSettings, DataSettings
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import inference, provenance, readouts
+from mmgr_jax.evaluation.while_training import Evaluator
+from mmgr_jax.store import checkpoint
+from mmgr_jax.train import experiment, loop
+
+ROOT = Path(__file__).parents[1]
+OTHERS = ("bakery", "cafe", "shop", "park", "pier")  # three of them shared
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory):
+    """A folder with two cities, whose POI categories have other numbers and names."""
+    root = tmp_path_factory.mktemp("cities")
+    lists = {"alba": small_records.CATEGORIES, "bree": OTHERS}
+    for seed, (name, categories) in enumerate(lists.items()):
+        folder = root / name / "records"
+        folder.mkdir(parents=True)
+        options = dict(city=name, categories=categories, rows=4, columns=6)
+        small_records.write_records(folder, seed=seed, **options)
+    return root
+
+
+def _config(cities, folder, city="alba", steps=4):
+    config = small_records.config_of(cities / city / "records", folder)
+    config.corpus.records = (str(cities / "*/records"),)
+    config.corpus.categories = "by_name"
+    config.data.batch_size = 8
+    config.train.total = f"{steps} steps"
+    config.optim.schedule, config.optim.warmup = "constant", "0 steps"
+    config.train.evaluate_every = "2 steps"
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(cities, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    config = _config(cities, folder)
+    loop.train(config, Evaluator(config))
+    return folder
+
+
+def test_a_checkpoint_carries_cities_and_joined_categories(cities, trained):
+    stored = checkpoint.load_metadata(checkpoint.latest(trained / "run"))
+    assert stored.categories == (*small_records.CATEGORIES, "bakery", "pier")
+    assert stored.identity["corpus"]["weights"] == {"alba": 1.0, "bree": 1.0}
+    for name, sha256 in stored.identity["corpus"]["cities"].items():
+        own = RecordSource(cities / name / "records").identity
+        assert sha256 == own["inputs"]
+    rows = (trained / "run/metrics.jsonl").read_text().splitlines()
+    assert any("validation" in key for row in rows for key in json.loads(row))
+
+
+def test_a_run_tells_its_cities(cities, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = _config(cities, tmp_path, steps=1)
+    config.corpus.evenness, config.corpus.weights = 1.0, (2.0,)
+    loop.train(config)
+    assert "alba, bree: 48 regions, batches of 8" in caplog.text
+    assert "corpus of 2 cities, 48 regions, batches of all cities:" in caplog.text
+    assert "alba: 24 regions, 50.0% of all shown, 0.2 times each" in caplog.text
+
+
+def test_going_on_equals_never_having_stopped(cities, trained, tmp_path):
+    loop.train(_config(cities, tmp_path, steps=2))
+    loop.train(_config(cities, tmp_path, steps=4))
+    found = [
+        checkpoint.load_arrays(checkpoint.latest(folder / "run"))
+        for folder in (trained, tmp_path)
+    ]
+    chex.assert_trees_all_equal(*found)
+
+
+def test_another_corpus_is_refused_by_key(cities, trained, tmp_path):
+    def refused(match, **changes):
+        config = _config(cities, trained, steps=6)
+        config.corpus.update(changes)
+        run = experiment.build(config)
+        bundle = checkpoint.latest(run.workdir)
+        stored = checkpoint.load_metadata(bundle)
+        with pytest.raises(InputError, match=match) as caught:
+            run.check(stored, bundle)
+        return str(caught.value)
+
+    refused("corpus.evenness: 0.0 in the checkpoint, 0.5 here", evenness=0.5)
+    refused("corpus.batches: 'mixed' in the checkpoint", batches="city")
+    names = tuple(str(cities / name / "records") for name in ("alba", "bree"))
+    weights = "corpus.weights.bree: 1.0 in the checkpoint, 2.0 here"
+    text = refused(weights, records=names, weights=(1.0, 2.0))
+    assert "corpus.weights.alba" not in text and "corpus.records" not in text
+
+    (tmp_path / "cori").mkdir()
+    more = small_records.write_records(tmp_path / "cori", city="cori")
+    text = refused(
+        r"corpus.cities.cori: 'no such city' in the checkpoint, '\w{12}' here",
+        records=(str(cities / "*/records"), str(more)),
+    )
+    assert "records.inputs" not in text and "alba" not in text
+    refused(
+        "corpus.cities.bree: '.*' in the checkpoint, 'no such city' here",
+        records=names[:1],
+    )
+    # Other words for the same cities change nothing.
+    config = _config(cities, trained, steps=6)
+    config.corpus.records = names[::-1]
+    run, bundle = experiment.build(config), checkpoint.latest(trained / "run")
+    run.check(checkpoint.load_metadata(bundle), bundle)
+
+
+def test_each_city_is_encoded_by_the_names_of_its_categories(cities, trained, tmp_path):
+    bundle = checkpoint.latest(trained / "run")
+    config = _config(cities, tmp_path, "bree")
+    joined = opening.open_training(
+        settings.read(CorpusSettings, config.corpus, "corpus"), "", DataSettings()
+    )
+    encoder = inference.load_encoder(config, bundle, joined.cities[1])
+    assert encoder.categories == joined.manifest.categories
+    own = readouts.encoded(config, encoder, joined.cities[1])
+    batches = list(pipeline.epoch_batches(joined, batch_size=8, num_threads=2))
+    for kind in ("poi", "image"):
+        whole = [encoder.encode(batch)[kind] for batch in batches]
+        joint = [
+            np.concatenate([part[name] for name, _ in own[kind].groups], axis=1)
+            for part in whole
+        ]
+        np.testing.assert_allclose(
+            own[kind].values, np.concatenate(joint)[24:], rtol=1e-5, atol=1e-6
+        )
+    city = readouts.EvaluatedCity.of(joined.cities[1])
+    told = provenance.told_apart(_config(cities, tmp_path, "bree"), city, bundle)
+    assert not [sentence for sentence in told if "on other records" in sentence]
+    assert not [sentence for sentence in told if "cities" in sentence]
+
+
+def test_categories_that_nobody_taught_are_refused_or_left_out(
+    cities, trained, tmp_path, caplog
+):
+    bundle = checkpoint.latest(trained / "run")
+    (tmp_path / "cori").mkdir()
+    names = ("cafe", "zoo", "park", "moat", "shop")
+    folder = small_records.write_records(
+        tmp_path / "cori", city="cori", categories=names
+    )
+    source, config = RecordSource(folder), _config(cities, tmp_path)
+    pois = [record["poi/category"] for record in source.read(range(len(source)))]
+    lost = [np.isin(category, (1, 3)) for category in pois]
+    count, total = sum(map(sum, lost)), sum(map(len, lost))
+    match = rf"names 2 that are none of them, with {count} of its {total} POIs: \w+ \("
+    with pytest.raises(InputError, match=match):
+        inference.load_encoder(config, bundle, source)
+    config.corpus.unknown_categories = "drop"
+    encoder = inference.load_encoder(config, bundle, source)
+    assert "They are left out." in caplog.text and "zoo (" in caplog.text
+
+    # As if the region never had them.
+    seen = encoder.of_city(source)
+    batches = {"kept": [], "cut": []}
+    for batch in pipeline.epoch_batches(source, batch_size=8, num_threads=2):
+        batches["kept"].append(seen.encode(batch)["poi"])
+        mask = batch["poi_mask"] & ~np.isin(batch["poi_category"], (1, 3))
+        number = np.array([list(encoder.categories).index(n) if n in
+                           encoder.categories else 0 for n in names])  # fmt: skip
+        cut = {"poi_mask": mask, "poi_category": number[batch["poi_category"]]}
+        batches["cut"].append(encoder.encode({**batch, **cut})["poi"])
+    for kept, cut in zip(batches["kept"], batches["cut"], strict=True):
+        for group, values in kept.items():
+            np.testing.assert_allclose(values, cut[group], rtol=1e-5, atol=1e-6)
+    city = readouts.EvaluatedCity.of(source)
+    told = provenance.told_apart(config, city, bundle)
+    assert any("2 cities; this is none of them: alba, bree." in line for line in told)
+
+
+CONFIG = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import small_records
+def get_config():
+    config = small_records.config_of({records!r}, Path({folder!r}))
+    config.data.batch_size = 8
+    config.optim.schedule, config.optim.warmup = "constant", "0 steps"
+    config.train.evaluate_every = None
+    config.eval.tasks, config.eval.splits = ("population",), ("block",)
+    config.eval.baselines, config.eval.protocols = (), ("linear",)
+    config.eval.features, config.eval.curves.methods = ("poi",), ()
+    config.eval.certainty.num_resamples = 20
+    config.embed.features = "poi"
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_the_command_trains_goes_on_evaluates_and_maps(cities, tmp_path):
+    file = tmp_path / "config.py"
+    records = str(cities / "bree/records")
+    tests = str(ROOT / "tests")
+    file.write_text(CONFIG.format(tests=tests, records=records, folder=str(tmp_path)))
+
+    def main(*flags):
+        command = [sys.executable, "-m", "mmgr_jax.main", f"--config={file}"]
+        command.append(f"--config.corpus.records=('{cities}/*/records',)")
+        command.append("--config.corpus.categories=by_name")
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [*command, *flags], cwd=ROOT, env=environment, capture_output=True,
+            text=True,
+        )  # fmt: skip
+
+    first = main("--config.train.total=2 steps", "--config.after_training=()")
+    assert first.returncode == 0, first.stderr
+    assert "corpus of 2 cities, 48 regions" in first.stdout
+    whole = main()
+    assert whole.returncode == 0, whole.stderr
+    assert "continuing from step 2" in whole.stdout
+    assert (tmp_path / "run/maps/embeddings.parquet").exists()
+    report = json.loads((tmp_path / "run/eval/report.json").read_text())
+    assert report["tasks"]["population"]["num_regions"] == 24
+    refused = main("--config.corpus.evenness=1.0")
+    assert refused.returncode != 0
+    output = refused.stdout + refused.stderr
+    assert "corpus.evenness: 0.0 in the checkpoint, 1.0 here" in output
