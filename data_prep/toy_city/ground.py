@@ -57,10 +57,14 @@ def roads(layout: StreetLayout, palette: PaletteSettings) -> list[Layer]:
     """Arterials with lane marks and a green median."""
     paving, vegetation = np.array(palette.paving), np.array(palette.vegetation)
     widths = (
-        (ARTERIAL_WIDTH_M, ASPHALT_RGB * paving, None),
-        (13.4, LANE_RGB * paving, None),
-        (12.2, ASPHALT_RGB * paving, None),
-        (3.4, MEDIAN_RGB * vegetation, season.GRASS_RGB * vegetation),
+        (ARTERIAL_WIDTH_M, np.multiply(ASPHALT_RGB, paving), None),
+        (13.4, np.multiply(LANE_RGB, paving), None),
+        (12.2, np.multiply(ASPHALT_RGB, paving), None),
+        (
+            3.4,
+            np.multiply(MEDIAN_RGB, vegetation),
+            np.multiply(season.GRASS_RGB, vegetation),
+        ),
     )
     return [
         layer(
@@ -99,8 +103,8 @@ def parks(
     )
     soil, water = np.array(palette.soil), np.array(palette.water)
     return [
-        layer(_rings(clipped), PATH_RGB * soil),
-        layer(_rings(wet), POND_RGB * water),
+        layer(_rings(clipped), np.multiply(PATH_RGB, soil)),
+        layer(_rings(wet), np.multiply(POND_RGB, water)),
     ]
 
 
@@ -120,7 +124,9 @@ def open_lots(
     """Gardens, car parks and sports courts on the same paved surface."""
     zone = uses.zone[lots.block]
     paving = np.array(palette.paving)
-    surface = layer(lots.polygon, shaded(rng, LOT_RGB * paving, len(zone), 8.0))
+    surface = layer(
+        lots.polygon, shaded(rng, np.multiply(LOT_RGB, paving), len(zone), 8.0)
+    )
     parking = lots.corners[zone == ZONE["commercial"]]
     courts = lots.corners[zone == ZONE["educational_governmental"]]
     gardens = lots.corners[zone == ZONE["residential"]]

@@ -84,7 +84,7 @@ def make_layers(
     return [
         layer(layout.districts, streets),
         *ground.roads(layout, palette),
-        layer(kerbs, KERB_RGB * paving),
+        layer(kerbs, np.multiply(KERB_RGB, paving)),
         layer(blocks.polygon, *_ground(rng, uses, seed, palette)),
         *ground.parks(rng, blocks, uses, palette),
         *ground.open_lots(rng, built.open_lots, uses, palette),
@@ -128,10 +128,11 @@ def _ground(
     steady = np.isin(uses.zone, [ZONE["water"], ZONE["forest"]])[:, None]
     tint = np.where(steady, 0.0, 1.0) * tint
     autumn = season.ground(seed, uses.zone, rgb, dry)
-    return tuple(
+    summer, autumn = (
         colour * _factors(palette, uses.zone, green, colour) + tint
         for colour in (rgb, autumn)
     )
+    return summer, autumn
 
 
 def _factors(
