@@ -9,6 +9,7 @@ Variants, beside those of configs/shanghai.py:
     smoke        a few regions and steps, for tests
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,12 +22,8 @@ from mmgr_jax.parts import section
 def get_config(variant: str | None = None) -> ConfigDict:
     """The toy city, optionally in variants."""
     names = common.parse_variants(variant, VARIANTS)
-    small = "smoke" in names
-    c = _city("toy_city_smoke", (8, 8)) if small else _city("toy_city", (40, 40))
-    if "paper" not in names:
-        common.recommended(c)
-        c.augment.jitter_probability = 0.0
-    return common.apply(c, names, VARIANTS)
+    name = "toy_city_smoke" if "smoke" in names else "toy_city"
+    return generated(name, name, ToyCitySettings(f"data/{name}/raw"), names)
 
 
 def paper(c: ConfigDict) -> None:
@@ -41,7 +38,8 @@ def image_only(c: ConfigDict) -> None:
 
 
 def smoke(c: ConfigDict) -> None:
-    """Few steps; the city is small already."""
+    """Few regions and steps."""
+    c.toy_city.size_regions = (8, 8)
     c.blocks.size_m = 256.0
     c.data.batch_size = 16
     c.model.image_encoder.width = 8
@@ -52,11 +50,30 @@ def smoke(c: ConfigDict) -> None:
 VARIANTS = common.RECIPES | {"paper": paper, "image_only": image_only, "smoke": smoke}
 
 
-def _city(name: str, size_regions: tuple[int, int]) -> ConfigDict:
-    c = common.base(name, crs="EPSG:32651")
-    raw = f"data/{name}/raw"
-    # Difficulties, all neutral, are settings of it, too: docs/toy_city.md.
-    c.toy_city = section(ToyCitySettings(out_dir=raw, size_regions=size_regions))
+def generated(
+    name: str, folder: str, city: ToyCitySettings, variants: Sequence[str]
+) -> ConfigDict:
+    """A generated city, trained on in the same way whichever it is.
+
+    Args:
+        name: Short name of the city.
+        folder: Where its records and runs go, below `data/` and `runs/`.
+        city: The city; its difficulties and its style are in docs/toy_city.md.
+        variants: Keys of `VARIANTS`.
+    """
+    c = _city(name, folder, city)
+    if "paper" not in variants:
+        common.recommended(c)
+        c.augment.jitter_probability = 0.0
+    return common.apply(c, variants, VARIANTS)
+
+
+def _city(name: str, folder: str, city: ToyCitySettings) -> ConfigDict:
+    c = common.base(name, crs=city.crs)
+    c.workdir = f"runs/{folder}"
+    c.records.dir = f"data/{folder}/records"
+    raw = city.out_dir
+    c.toy_city = section(city)
     c.imagery.paths = (f"{raw}/imagery.tif",)
     c.pois.path = f"{raw}/pois.parquet"
     c.pois.crs = "EPSG:4326"

@@ -276,8 +276,7 @@ def _note(settings: ToyCitySettings) -> str:
     """What lies beside generated files once they are complete."""
     from data_prep.toy_city import generator
 
-    fields = dataclasses.asdict(settings)
-    made_by = {"settings": fields, "generator": generator.VERSION}
+    made_by = {"settings": settings.noted(), "generator": generator.VERSION}
     return json.dumps(made_by, indent=2, sort_keys=True) + "\n"
 
 

@@ -70,6 +70,8 @@ def comparable(settings: PreparationSettings) -> dict[str, Any]:
     else:
         del chosen[RELEASED]
         chosen[VECTORS] = recipe(settings.category_vectors)
+    if settings.toy_city and "toy_city" in chosen:
+        chosen["toy_city"] = settings.toy_city.noted()
     del chosen["records"]["dir"]
     return json.loads(json.dumps(chosen))
 

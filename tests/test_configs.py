@@ -20,6 +20,7 @@ from configs import (
     settings_page,
     shanghai,
     socal,
+    toy_cities,
     toy_city,
     wuhan,
 )
@@ -36,6 +37,7 @@ CONFIGS = {
     "toy_city": toy_city.get_config(),
     "toy_city:image_only": toy_city.get_config("image_only"),
     "toy_city:smoke": toy_city.get_config("smoke"),
+    "toy_cities:tropic": toy_cities.get_config("tropic"),
     "shanghai": shanghai.get_config(),
     "wuhan": wuhan.get_config(),
     "released_sample": released_sample.get_config("released"),

@@ -10,7 +10,7 @@ from data_prep.toy_city.area import Area
 from data_prep.toy_city.buildings import Built, make_built
 from data_prep.toy_city.layout import StreetLayout, make_layout
 from data_prep.toy_city.places import Places, make_places
-from data_prep.toy_city.settings import ToyCitySettings
+from data_prep.toy_city.settings import PoiHabitSettings, ToyCitySettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import Uses, make_urbanity, make_uses
 
@@ -38,28 +38,32 @@ class GeneratedCity:
     places: Places
 
     def painter(self, settings: ToyCitySettings) -> paint.Painter:
-        """What paints the mosaic under the difficulties of some settings."""
+        """What paints the mosaic by a palette and under difficulties."""
         area, seed, blocks = self.area, self.seed, self.layout.blocks
         sun = Sun(settings.sun_azimuth_deg, settings.sun_elevation_deg)
         return paint.Painter(
             area,
-            scene.make_layers(seed, self.layout, self.uses, self.built, sun),
+            scene.make_layers(
+                seed, self.layout, self.uses, self.built, sun, settings.palette
+            ),
             blocks.polygon,
             scene.make_grain(seed, blocks, self.uses),
             texture.make_textures(seed, area.gsd_m),
-            sensing.make_sensing(area, seed, settings.haze, settings.sensor_noise),
+            sensing.make_sensing(area, seed, settings),
             season.make_dates(area, seed, settings.season, settings.season_strips_m),
         )
 
 
-def make_city(area: Area, seed: int) -> GeneratedCity:
-    """Lays out, builds and fills a city."""
+def make_city(
+    area: Area, seed: int, habits: PoiHabitSettings | None = None
+) -> GeneratedCity:
+    """Lays out, builds and fills a city, by habits other than the plain city's."""
     urbanity = make_urbanity(area, seed)
     layout = make_layout(area, seed, urbanity)
     uses = make_uses(area, seed, layout.blocks, urbanity)
     _log.info("toy city: %d blocks laid out", len(uses.zone))
     built = make_built(seed, layout, uses)
     _log.info("toy city: %d buildings", len(built.roofs.block))
-    places = make_places(seed, layout.blocks, uses, built)
+    places = make_places(seed, layout.blocks, uses, built, habits or PoiHabitSettings())
     _log.info("toy city: %d places", len(places.block))
     return GeneratedCity(area, seed, layout, uses, built, places)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.toy_city import taxonomies
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.places import Places
 from data_prep.toy_city.settings import ToyCitySettings
@@ -20,18 +21,20 @@ def listed(places: Places, settings: ToyCitySettings, seed: int) -> Places:
 
     Args:
         places: All places, where they are.
-        settings: The difficulties.
+        settings: The difficulties, and which categories the table has at all.
         seed: Seed of the city.
     """
+    mapped = taxonomies.mapped(settings.poi_habits.unmapped)
     count = len(places.block)
     drawn = random_stream(seed, "poi missing").uniform(size=count)
     error = random_stream(seed, "poi scatter").standard_normal((count, 2))
     points = places.points + np.array(settings.poi_shift_m, float)
     points = points + settings.poi_scatter_m * error
-    kept = np.flatnonzero(drawn >= settings.poi_missing)
+    kept = np.flatnonzero((drawn >= settings.poi_missing) & mapped[places.category])
     return Places(
         points[kept],
         places.category[kept],
+        places.variety[kept],
         places.block[kept],
         [places.name[index] for index in kept],
         [places.poi_id[index] for index in kept],

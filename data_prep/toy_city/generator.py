@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from data_prep.toy_city import truth, write
+from data_prep.toy_city import taxonomies, truth, write
 from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import GeneratedCity, make_city
 from data_prep.toy_city.difficulty import listed
@@ -18,7 +18,7 @@ VERSION = 2
 _log = logging.getLogger(__name__)
 
 
-def generate(settings: ToyCitySettings, *, crs: str = "EPSG:32651") -> None:
+def generate(settings: ToyCitySettings) -> None:
     """Writes the raw files of a city; the folder appears when all are complete.
 
     The files are `imagery.tif`, `pois.parquet`, `population.tif` (persons per pixel),
@@ -28,16 +28,16 @@ def generate(settings: ToyCitySettings, *, crs: str = "EPSG:32651") -> None:
 
     Args:
         settings: Which city, and where its files go.
-        crs: A registered projected CRS in metres; the city lies in the middle of
-            where it is used.
 
     Raises:
-        InputError: If the folder holds something else, or a size, the CRS or a
-            difficulty does not fit.
+        InputError: If the folder holds something else, or a size, the CRS, a
+            difficulty or the name of a category does not fit.
     """
-    area = make_area(settings.size_regions, settings.region_size_m, settings.gsd_m, crs)
+    area = make_area(
+        settings.size_regions, settings.region_size_m, settings.gsd_m, settings.crs
+    )
     with write.new_folder(Path(settings.out_dir)) as folder:
-        city = make_city(area, settings.seed)
+        city = make_city(area, settings.seed, settings.poi_habits)
         _write(folder, city, settings)
     _log.info("toy city: complete in %s", settings.out_dir)
 
@@ -45,11 +45,12 @@ def generate(settings: ToyCitySettings, *, crs: str = "EPSG:32651") -> None:
 def _write(folder: Path, city: GeneratedCity, settings: ToyCitySettings) -> None:
     """Paints and writes everything."""
     area, blocks, uses = city.area, city.layout.blocks, city.uses
+    pois = listed(city.places, settings, city.seed)
     overlay = Overlay(area, len(uses.zone))
     write.write_imagery(folder / write.IMAGERY_FILE, city.painter(settings), overlay)
     _log.info("toy city: %d by %d pixels painted", *area.shape_px)
-    pois = listed(city.places, settings, city.seed)
-    write.write_places(folder / write.POIS_FILE, area, pois)
+    names = taxonomies.names(settings.taxonomy, pois.category, pois.variety)
+    write.write_places(folder / write.POIS_FILE, area, pois, names)
     write.write_zones(folder / write.ZONES_FILE, area, blocks, uses)
     rasters = truth.label_rasters(overlay, blocks, uses, city.built)
     write.write_labels(folder, overlay, rasters)

@@ -18,6 +18,7 @@ from data_prep.toy_city.geometry import (
 )
 from data_prep.toy_city.layers import Layer, layer, shaded
 from data_prep.toy_city.layout import ARTERIAL_WIDTH_M, Blocks, StreetLayout
+from data_prep.toy_city.settings import PaletteSettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ALIKE, ZONE, Uses
 
@@ -52,13 +53,18 @@ PARK_BAND_M = 2.6
 GARDEN_PATHS, GARDEN_PATH_M = 6, 12.0
 
 
-def roads(layout: StreetLayout) -> list[Layer]:
+def roads(layout: StreetLayout, palette: PaletteSettings) -> list[Layer]:
     """Arterials with lane marks and a green median."""
+    paving, vegetation = np.array(palette.paving), np.array(palette.vegetation)
     widths = (
-        (ARTERIAL_WIDTH_M, ASPHALT_RGB, None),
-        (13.4, LANE_RGB, None),
-        (12.2, ASPHALT_RGB, None),
-        (3.4, MEDIAN_RGB, season.GRASS_RGB),
+        (ARTERIAL_WIDTH_M, np.multiply(ASPHALT_RGB, paving), None),
+        (13.4, np.multiply(LANE_RGB, paving), None),
+        (12.2, np.multiply(ASPHALT_RGB, paving), None),
+        (
+            3.4,
+            np.multiply(MEDIAN_RGB, vegetation),
+            np.multiply(season.GRASS_RGB, vegetation),
+        ),
     )
     return [
         layer(
@@ -72,7 +78,9 @@ def roads(layout: StreetLayout) -> list[Layer]:
     ]
 
 
-def parks(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[Layer]:
+def parks(
+    rng: np.random.Generator, blocks: Blocks, uses: Uses, palette: PaletteSettings
+) -> list[Layer]:
     """Paths through green blocks, and ponds in some of the larger ones."""
     park = blocks.polygon[(uses.zone == ZONE["green_space"]) & (blocks.kind == "block")]
     middle = shapely.get_coordinates(shapely.centroid(park))
@@ -93,7 +101,11 @@ def parks(rng: np.random.Generator, blocks: Blocks, uses: Uses) -> list[Layer]:
     wet = shapely.get_parts(
         shapely.intersection(shapely.buffer(shore, 3.0), shapely.buffer(park[pond], -4))
     )
-    return [layer(_rings(clipped), PATH_RGB), layer(_rings(wet), POND_RGB)]
+    soil, water = np.array(palette.soil), np.array(palette.water)
+    return [
+        layer(_rings(clipped), np.multiply(PATH_RGB, soil)),
+        layer(_rings(wet), np.multiply(POND_RGB, water)),
+    ]
 
 
 def _rings(polygons: np.ndarray) -> np.ndarray:
@@ -106,10 +118,15 @@ def _rings(polygons: np.ndarray) -> np.ndarray:
     return np.concatenate([polygons[~holed], *bands])
 
 
-def open_lots(rng: np.random.Generator, lots: Footprints, uses: Uses) -> list[Layer]:
+def open_lots(
+    rng: np.random.Generator, lots: Footprints, uses: Uses, palette: PaletteSettings
+) -> list[Layer]:
     """Gardens, car parks and sports courts on the same paved surface."""
     zone = uses.zone[lots.block]
-    surface = layer(lots.polygon, shaded(rng, LOT_RGB, len(zone), 8.0))
+    paving = np.array(palette.paving)
+    surface = layer(
+        lots.polygon, shaded(rng, np.multiply(LOT_RGB, paving), len(zone), 8.0)
+    )
     parking = lots.corners[zone == ZONE["commercial"]]
     courts = lots.corners[zone == ZONE["educational_governmental"]]
     gardens = lots.corners[zone == ZONE["residential"]]
@@ -194,7 +211,12 @@ def _spaced(
 
 
 def trees(
-    rng: np.random.Generator, layout: StreetLayout, uses: Uses, sun: Sun, seed: int
+    rng: np.random.Generator,
+    layout: StreetLayout,
+    uses: Uses,
+    sun: Sun,
+    seed: int,
+    palette: PaletteSettings,
 ) -> list[Layer]:
     """Single trees with their shadows, in yards, parks and along the arterials."""
     blocks = layout.blocks
@@ -209,12 +231,13 @@ def trees(
     radius_m = rng.uniform(1.9, 4.2, len(middle))
     colour = shaded(rng, TREE_RGB, len(middle), 9.0)
     autumn = colour + season.crowns(seed, len(middle), TREE_RGB)
+    tint = np.array(palette.vegetation)
     lit = middle + sun.turned(np.array(LIT_OFFSET_M))
     shadow = sun.crown_shadows(middle, radius_m, np.array(TREE_SHADOW_M))
     return [
         Layer(shadow, None),
-        layer(discs(middle, radius_m), colour, autumn),
-        layer(discs(lit, 0.5 * radius_m), colour + 16, autumn + 16),
+        layer(discs(middle, radius_m), colour * tint, autumn * tint),
+        layer(discs(lit, 0.5 * radius_m), (colour + 16) * tint, (autumn + 16) * tint),
     ]
 
 

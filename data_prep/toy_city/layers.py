@@ -40,6 +40,8 @@ def _valid(rgb: Rgb | np.ndarray, count: int) -> UInt8[np.ndarray, "m 3"]:
     return np.clip(colour, 1, 255).astype(np.uint8)
 
 
-def shaded(rng: np.random.Generator, rgb: Rgb, count: int, spread: float) -> np.ndarray:
+def shaded(
+    rng: np.random.Generator, rgb: Rgb | np.ndarray, count: int, spread: float
+) -> np.ndarray:
     """A colour with its brightness varied [m 3]."""
     return np.array(rgb) + rng.normal(0, spread, (count, 1))

@@ -148,7 +148,8 @@ class Painter:
         gain += np.where(street, 0.0, grain.stripes[block]) * stripes
         noise = SENSOR * tiled(textures.sensor, rows, columns)
         light = flat * gain[..., None].astype(np.float32)
-        picture = self.sensing.through_haze(light, rows, columns) + noise[..., None]
+        light = self.sensing.through_haze(light, rows, columns)
+        picture = self.sensing.levels(light) + noise[..., None]
         picture = picture + self.sensing.noise(corner, picture.shape)
         picture = np.clip(np.round(picture), 1, 255).astype(np.uint8)
         picture[self._wedge(rows, columns)] = 0

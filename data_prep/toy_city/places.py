@@ -17,6 +17,7 @@ from data_prep.toy_city.categories import (
 )
 from data_prep.toy_city.geometry import inside, points_inside
 from data_prep.toy_city.layout import Blocks
+from data_prep.toy_city.settings import PoiHabitSettings
 from data_prep.toy_city.zoning import ZONES, Uses
 
 # Change of the log of the number of places a unit of prosperity, and from the least
@@ -38,6 +39,7 @@ class Places:
     Attributes:
         points: Local metres [m 2].
         category: Index into `CATEGORIES`.
+        variety: Which of the names of its category it goes by, 0 to 1.
         block: Block it stands in.
         name: What it is called [m].
         poi_id: What it is numbered as [m].
@@ -45,12 +47,15 @@ class Places:
 
     points: Points
     category: Int[np.ndarray, " m"]
+    variety: Float[np.ndarray, " m"]
     block: Int[np.ndarray, " m"]
     name: list[str]
     poi_id: list[str]
 
 
-def expected_places(blocks: Blocks, uses: Uses) -> Float[np.ndarray, "m k"]:
+def expected_places(
+    blocks: Blocks, uses: Uses, habits: PoiHabitSettings
+) -> Float[np.ndarray, "m k"]:
     """Expected number of places of every category in every block."""
     prosperity = np.clip(uses.prosperity, -MAX_LATENT, MAX_LATENT)
     specialisation = np.clip(uses.specialisation, -MAX_LATENT, MAX_LATENT)
@@ -61,7 +66,8 @@ def expected_places(blocks: Blocks, uses: Uses) -> Float[np.ndarray, "m k"]:
     drawn = np.stack([prosperity, specialisation], axis=1) @ loading.T
     mix = weight[uses.zone] * np.exp(np.where(uses.built[:, None], drawn, 0.0))
     mix /= np.maximum(mix.sum(axis=1, keepdims=True), 1e-12)
-    per_ha = np.array([PLACES_PER_HA.get(zone, 0.0) for zone in ZONES])[uses.zone]
+    rate = [PLACES_PER_HA.get(z, 0.0) * habits.places.get(z, 1.0) for z in ZONES]
+    per_ha = np.array(rate)[uses.zone]
     change = NUMBER_BY_PROSPERITY * prosperity + NUMBER_BY_DENSITY * (
         uses.density - 0.5
     )
@@ -70,10 +76,12 @@ def expected_places(blocks: Blocks, uses: Uses) -> Float[np.ndarray, "m k"]:
     return (per_ha * factor * blocks.area_m2 / 1e4)[:, None] * mix
 
 
-def make_places(seed: int, blocks: Blocks, uses: Uses, built: Built) -> Places:
+def make_places(
+    seed: int, blocks: Blocks, uses: Uses, built: Built, habits: PoiHabitSettings
+) -> Places:
     """Draws the places: Poisson numbers, on buildings where a block has some."""
     rng = random_stream(seed, "places")
-    number = rng.poisson(expected_places(blocks, uses))
+    number = rng.poisson(expected_places(blocks, uses, habits))
     block, category = np.nonzero(number)
     repeat = number[block, category]
     block, category = np.repeat(block, repeat), np.repeat(category, repeat)
@@ -86,7 +94,8 @@ def make_places(seed: int, blocks: Blocks, uses: Uses, built: Built) -> Places:
     category = category[order]
     poi_id = [f"p{number:07d}" for number in range(len(order))]
     names = _names(rng, category)
-    return Places(points[order], category, block[order], names, poi_id)
+    variety = random_stream(seed, "poi variety").uniform(size=len(order))
+    return Places(points[order], category, variety, block[order], names, poi_id)
 
 
 def _on_roofs(

@@ -8,19 +8,10 @@ import shapely
 from data_prep.toy_city.buildings import Built, Footprints
 from data_prep.toy_city.geometry import Corners, inside, lines, patch, sides_m, square
 from data_prep.toy_city.layers import Layer, layer
+from data_prep.toy_city.settings import PaletteSettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE, Uses
 
-# One palette for residential, commercial and educational roofs.
-ROOF_RGB = (
-    (150, 148, 144),
-    (128, 122, 116),
-    (166, 156, 140),
-    (152, 112, 94),
-    (134, 100, 86),
-    (122, 128, 136),
-    (172, 168, 160),
-)
 SHED_RGB = ((166, 168, 170), (112, 132, 158), (178, 176, 170), (140, 134, 126))
 ROOF_SPREAD = 8.0
 STOREY_M = 3.0
@@ -48,12 +39,18 @@ def shadows(roofs: Footprints, sun: Sun) -> Layer:
 
 
 def roof_layers(
-    rng: np.random.Generator, built: Built, uses: Uses, sun: Sun
+    rng: np.random.Generator,
+    built: Built,
+    uses: Uses,
+    sun: Sun,
+    palette: PaletteSettings,
 ) -> list[Layer]:
     """Roofs, ribs of sheds, ridges and plants."""
     roofs = built.roofs
     shed = uses.zone[roofs.block] == ZONE["industrial"]
-    colour = np.array(ROOF_RGB, float)[rng.integers(len(ROOF_RGB), size=len(shed))]
+    # One palette for residential, commercial and educational roofs.
+    roofs_rgb = np.array(palette.roofs_rgb, float)
+    colour = roofs_rgb[rng.integers(len(roofs_rgb), size=len(shed))]
     sheds = np.array(SHED_RGB, float)[rng.integers(len(SHED_RGB), size=len(shed))]
     colour = np.where(shed[:, None], sheds, colour)
     colour += rng.normal(0, ROOF_SPREAD, (len(colour), 1))

@@ -6,13 +6,14 @@ import dataclasses
 
 import numpy as np
 import shapely
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from data_prep.toy_city import ground, roofs, season
 from data_prep.toy_city.area import random_stream
 from data_prep.toy_city.buildings import Built
 from data_prep.toy_city.layers import Layer, layer
 from data_prep.toy_city.layout import Blocks, StreetLayout
+from data_prep.toy_city.settings import PaletteSettings
 from data_prep.toy_city.sun import Sun
 from data_prep.toy_city.zoning import ZONE, ZONES, Uses
 
@@ -65,26 +66,33 @@ class Grain:
 
 
 def make_layers(
-    seed: int, layout: StreetLayout, uses: Uses, built: Built, sun: Sun
+    seed: int,
+    layout: StreetLayout,
+    uses: Uses,
+    built: Built,
+    sun: Sun,
+    palette: PaletteSettings,
 ) -> list[Layer]:
     """All layers, the lowest first."""
     rng = random_stream(seed, "layers")
     blocks = layout.blocks
-    streets = np.where(layout.district_rural[:, None], TRACK_RGB, ground.ASPHALT_RGB)
+    paving = np.array(palette.paving)
+    tracks, asphalt = TRACK_RGB * np.array(palette.soil), ground.ASPHALT_RGB * paving
+    streets = np.where(layout.district_rural[:, None], tracks, asphalt)
     city = ~blocks.rural & (blocks.kind == "block")
     kerbs = shapely.buffer(blocks.polygon[city], KERB_WIDTH_M, join_style="mitre")
     return [
         layer(layout.districts, streets),
-        *ground.roads(layout),
-        layer(kerbs, KERB_RGB),
-        layer(blocks.polygon, *_ground(rng, uses, seed)),
-        *ground.parks(rng, blocks, uses),
-        *ground.open_lots(rng, built.open_lots, uses),
+        *ground.roads(layout, palette),
+        layer(kerbs, np.multiply(KERB_RGB, paving)),
+        layer(blocks.polygon, *_ground(rng, uses, seed, palette)),
+        *ground.parks(rng, blocks, uses, palette),
+        *ground.open_lots(rng, built.open_lots, uses, palette),
         *ground.cars(rng, layout),
-        *ground.trees(rng, layout, uses, sun, seed),
+        *ground.trees(rng, layout, uses, sun, seed, palette),
         *ground.greenhouses(rng, blocks, uses),
         roofs.shadows(built.roofs, sun),
-        *roofs.roof_layers(rng, built, uses, sun),
+        *roofs.roof_layers(rng, built, uses, sun, palette),
     ]
 
 
@@ -105,7 +113,7 @@ def make_grain(seed: int, blocks: Blocks, uses: Uses) -> Grain:
 
 
 def _ground(
-    rng: np.random.Generator, uses: Uses, seed: int
+    rng: np.random.Generator, uses: Uses, seed: int, palette: PaletteSettings
 ) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:
     """The colour of every block's ground in summer and in late autumn."""
     count = len(uses.zone)
@@ -119,4 +127,40 @@ def _ground(
     tint = rng.normal(0, BLOCK_TINT, (count, 1)) + rng.normal(0, 2.0, (count, 3))
     steady = np.isin(uses.zone, [ZONE["water"], ZONE["forest"]])[:, None]
     tint = np.where(steady, 0.0, 1.0) * tint
-    return rgb + tint, season.ground(seed, uses.zone, rgb, dry) + tint
+    autumn = season.ground(seed, uses.zone, rgb, dry)
+    summer, autumn = (
+        colour * _factors(palette, uses.zone, green, colour) + tint
+        for colour in (rgb, autumn)
+    )
+    return summer, autumn
+
+
+def _factors(
+    palette: PaletteSettings,
+    zone: Int[np.ndarray, " m"],
+    green: Float[np.ndarray, "m 1"],
+    colour: Float[np.ndarray, "m 3"],
+) -> Float[np.ndarray, "m 3"]:
+    """What a palette makes of every block's ground, by its material.
+
+    Args:
+        palette: The palette.
+        zone: Zones of the blocks.
+        green: How much of a yard grows, the rest being paved.
+        colour: Colours of the blocks; a field grows where it is green.
+    """
+    paving, vegetation = np.array(palette.paving), np.array(palette.vegetation)
+    factor = paving + green * (vegetation - paving)
+    of_zone = {
+        "forest": vegetation,
+        "green_space": vegetation,
+        "water": np.array(palette.water),
+        "unutilised": np.array(palette.soil),
+        "industrial": paving,
+    }
+    for name, bands in of_zone.items():
+        factor[zone == ZONE[name]] = bands
+    field = zone == ZONE["agricultural"]
+    crops = np.where(season.growing(colour)[:, None], vegetation, palette.soil)
+    factor[field] = crops[field]
+    return factor

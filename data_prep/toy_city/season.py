@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from data_prep.toy_city.area import Area, random_stream
 from data_prep.toy_city.layers import Rgb
@@ -44,17 +44,21 @@ def ground(
     evergreen = rng.uniform(*EVERGREEN_OF_FOREST, (len(zone), 1))
     forest = evergreen * summer + (1 - evergreen) * FOREST_RGB
     fields = np.array(FIELDS_RGB)[rng.integers(len(FIELDS_RGB), size=len(zone))]
-    red, green, blue = summer.T
-    growing = (green > red) & (green > blue)
-    growing &= rng.uniform(size=len(zone)) >= WINTER_CROPS
+    harvested = growing(summer) & (rng.uniform(size=len(zone)) >= WINTER_CROPS)
     autumn = yards.copy()
     for name in ("water", "unutilised", "industrial"):
         autumn[zone == ZONE[name]] = summer[zone == ZONE[name]]
     autumn[zone == ZONE["green_space"]] = GRASS_RGB
     autumn[zone == ZONE["forest"]] = forest[zone == ZONE["forest"]]
     farmed = zone == ZONE["agricultural"]
-    autumn[farmed] = np.where(growing[:, None], fields, summer)[farmed]
+    autumn[farmed] = np.where(harvested[:, None], fields, summer)[farmed]
     return autumn
+
+
+def growing(colour: Colours) -> Bool[np.ndarray, " m"]:
+    """Whether fields of these colours are green."""
+    red, green, blue = colour.T
+    return (green > red) & (green > blue)
 
 
 def crowns(seed: int, count: int, summer: Rgb) -> Colours:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from data_prep.toy_city.area import Area, Field, gaussian_field, random_stream
+from data_prep.toy_city.settings import ToyCitySettings
 
 # What a veil without end would look like (red, green, blue).
 AIRLIGHT_RGB = (196.0, 204.0, 214.0)
@@ -32,6 +33,8 @@ class Sensing:
         thickness: Where the haze is thick, zero mean and unit variance; None without
             haze.
         sensor_noise: Deviation of the white noise in levels.
+        gain: Factors of the light in red, green and blue.
+        offset: Levels added to them.
     """
 
     area: Area
@@ -39,6 +42,8 @@ class Sensing:
     haze: float
     thickness: Field | None
     sensor_noise: float
+    gain: Float[np.ndarray, " 3"]
+    offset: Float[np.ndarray, " 3"]
 
     def through_haze(
         self, light: Float[np.ndarray, "h w 3"], rows: np.ndarray, columns: np.ndarray
@@ -63,6 +68,10 @@ class Sensing:
         left = np.exp(-depth[..., None] * relative_depth())
         return light * left + np.array(AIRLIGHT_RGB, np.float32) * (1 - left)
 
+    def levels(self, light: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+        """What the sensor makes of the light, but for its noise."""
+        return light * self.gain + self.offset
+
     def noise(
         self, corner: tuple[int, int], shape: tuple[int, ...]
     ) -> Float[np.ndarray, "h w 3"] | float:
@@ -73,12 +82,17 @@ class Sensing:
         return self.sensor_noise * rng.standard_normal(shape, np.float32)
 
 
-def make_sensing(area: Area, seed: int, haze: float, sensor_noise: float) -> Sensing:
+def make_sensing(area: Area, seed: int, settings: ToyCitySettings) -> Sensing:
     """Draws where the haze is thick."""
+    haze, palette = settings.haze, settings.palette
     correlation_m = min(HAZE_CORRELATION_M, area.extent_m / 4)
     rng = random_stream(seed, "haze")
     thickness = gaussian_field(rng, area, correlation_m) if haze > 0 else None
-    return Sensing(area, seed, haze, thickness, sensor_noise)
+    gain, offset = (
+        np.array(bands, np.float32)
+        for bands in (palette.band_gain, palette.band_offset)
+    )
+    return Sensing(area, seed, haze, thickness, settings.sensor_noise, gain, offset)
 
 
 def relative_depth() -> Float[np.ndarray, " 3"]:

@@ -1,14 +1,16 @@
-"""What `config.toy_city` says: which city is generated, and what makes it hard."""
+"""What `config.toy_city` says: which city, of what look, and what makes it hard."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 import annotated_types as at
 
+from data_prep.labels.settings import FUNCTION_CLASSES
 from mmgr_jax.errors import InputError
-from mmgr_jax.settings import Section
+from mmgr_jax.settings import Section, nearest
 
 # In the south-east and high: metres of shadow a metre of height are -0.24 and 0.34.
 AZIMUTH_DEG, ELEVATION_DEG = 144.8, 67.4
@@ -17,13 +19,84 @@ MIN_STRIP_M = 32.0
 """A strip of imagery is wider than what lies in it."""
 
 _Shift = Annotated[float, at.Ge(-2000), at.Le(2000)]
+_Level = Annotated[int, at.Ge(1), at.Le(255)]
+_Factor = Annotated[float, at.Ge(0.25), at.Le(4)]
+_Offset = Annotated[float, at.Ge(-128), at.Le(128)]
+_Bands = tuple[_Factor, _Factor, _Factor]
+
+STYLE = ("crs", "palette", "poi_habits", "taxonomy")
+"""Settings by which cities differ as places do; beside them difficulties are errors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PaletteSettings(Section):
+    """Of what colour a city's materials are, and what its sensor makes of their light.
+
+    Labels, zones, regions, places and truth are the same under all palettes.
+
+    Attributes:
+        roofs_rgb: Colours of roofs, all as common, but for those of sheds.
+        vegetation: Factors of red, green and blue of all that grows.
+        soil: The same of bare ground: wasteland, tracks, paths, fields without crops.
+        paving: The same of streets, kerbs, lots and paved yards.
+        water: The same of water.
+        band_gain: Factors of the light that reaches the sensor, haze included.
+        band_offset: Levels of 255 that the sensor adds.
+    """
+
+    roofs_rgb: Annotated[tuple[tuple[_Level, _Level, _Level], ...], at.MinLen(1)] = (
+        (150, 148, 144),
+        (128, 122, 116),
+        (166, 156, 140),
+        (152, 112, 94),
+        (134, 100, 86),
+        (122, 128, 136),
+        (172, 168, 160),
+    )
+    vegetation: _Bands = (1.0, 1.0, 1.0)
+    soil: _Bands = (1.0, 1.0, 1.0)
+    paving: _Bands = (1.0, 1.0, 1.0)
+    water: _Bands = (1.0, 1.0, 1.0)
+    band_gain: _Bands = (1.0, 1.0, 1.0)
+    band_offset: tuple[_Offset, _Offset, _Offset] = (0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PoiHabitSettings(Section):
+    """How many places a use of land draws in a city, and which of them it maps.
+
+    Attributes:
+        places: Class of the label function -> factor of the number of its places;
+            those left out have 1.
+        unmapped: Categories or first levels, by their names in the taxonomy "plain",
+            of which the POI table holds nothing.
+    """
+
+    places: Mapping[str, Annotated[float, at.Ge(0), at.Le(10)]] = dataclasses.field(
+        default_factory=dict
+    )
+    unmapped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the classes.
+
+        Raises:
+            InputError: If one is unknown.
+        """
+        for name in self.places:
+            if name not in FUNCTION_CLASSES:
+                raise InputError(
+                    f"config.toy_city.poi_habits.places has {name!r}"
+                    f"{nearest(name, FUNCTION_CLASSES)}; allowed: "
+                    f"{', '.join(FUNCTION_CLASSES)}."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
 class ToyCitySettings(Section):
     """A city to generate; its difficulties, from `sensor_noise` on, are neutral here.
 
-    Labels, zones and regions are the same under all difficulties.
+    Labels, zones and regions are the same under all difficulties and styles.
 
     Attributes:
         out_dir: Folder to make. An earlier generated city there is replaced; files of
@@ -34,6 +107,11 @@ class ToyCitySettings(Section):
             further to the south and east.
         region_size_m: Side of a region in metres.
         gsd_m: Side of a pixel in metres.
+        crs: A registered projected CRS in metres; the city lies in the middle of where
+            it is used.
+        palette: Colours of its materials, and the sensor's.
+        poi_habits: How many places it has and which it maps.
+        taxonomy: What its categories are called; see docs/toy_city.md.
         sensor_noise: Deviation of white noise, in levels of 255, in every channel
             on its own. It comes on top of the 2 levels of grain that every city has.
         haze: Mean optical depth of the haze in green light, 0 to 1.
@@ -52,6 +130,12 @@ class ToyCitySettings(Section):
     size_regions: tuple[int, int] = (40, 40)
     region_size_m: float = 128.0
     gsd_m: float = 2.0
+    crs: str = "EPSG:32651"
+    palette: PaletteSettings = PaletteSettings()
+    poi_habits: PoiHabitSettings = PoiHabitSettings()
+    taxonomy: Literal["plain", "street_map", "directory", "registry", "survey"] = (
+        "plain"
+    )
     sensor_noise: Annotated[float, at.Ge(0), at.Le(64)] = 0.0
     haze: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
     season: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
@@ -84,8 +168,24 @@ class ToyCitySettings(Section):
         """The difficulties that are not neutral."""
         fields = dataclasses.fields(self)
         first = [field.name for field in fields].index("sensor_noise")
-        return {
-            field.name: getattr(self, field.name)
-            for field in fields[first:]
-            if getattr(self, field.name) != field.default
-        }
+        return self._changed([field.name for field in fields[first:]])
+
+    def style(self) -> dict[str, Any]:
+        """Those of `STYLE` that are not the plain city's."""
+        return self._changed(STYLE)
+
+    def noted(self) -> dict[str, Any]:
+        """All settings, of `STYLE` those of `style` alone.
+
+        So a plain city is described as it was before there were styles.
+        """
+        every = dataclasses.asdict(self)
+        return {name: every[name] for name in every if name not in STYLE} | self.style()
+
+    def _changed(self, names: Iterable[str]) -> dict[str, Any]:
+        """Settings other than the default, as plain values."""
+        every, plain = (
+            dataclasses.asdict(settings)
+            for settings in (self, type(self)(self.out_dir))
+        )
+        return {name: every[name] for name in names if every[name] != plain[name]}

@@ -186,4 +186,5 @@ def describe(area: Area, settings: ToyCitySettings) -> dict[str, Any]:
     """The settings a city was generated with, and its corner."""
     changed = settings.difficulties()
     difficulties = {"difficulties": changed} if changed else {}
-    return {"seed": settings.seed, **dataclasses.asdict(area), **difficulties}
+    style = {"style": settings.style()} if settings.style() else {}
+    return {"seed": settings.seed, **dataclasses.asdict(area), **difficulties, **style}

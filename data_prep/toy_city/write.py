@@ -17,7 +17,6 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from data_prep.toy_city.area import Area
-from data_prep.toy_city.categories import CATEGORIES
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.overlay import LABEL_PIXEL_M, Overlay
 from data_prep.toy_city.paint import Painter
@@ -126,16 +125,17 @@ def write_labels(
             file.set_band_unit(1, LABEL_UNITS[name])
 
 
-def write_places(path: Path, area: Area, places: Places) -> None:
-    """Places as GeoParquet in longitude and latitude."""
+def write_places(
+    path: Path, area: Area, places: Places, names: tuple[list[str], list[str]]
+) -> None:
+    """Places as GeoParquet in longitude and latitude, by names of two levels."""
     points = shapely.points(places.points + area.corner_m)
-    names = [CATEGORIES[k].name for k in places.category]
-    parents = [CATEGORIES[k].parent for k in places.category]
+    categories, parents = names
     table = gpd.GeoDataFrame(
         {
             "poi_id": places.poi_id,
             "name": places.name,
-            "category": names,
+            "category": categories,
             "parent": parents,
         },
         geometry=points,
@@ -177,7 +177,7 @@ def _streets(area: Area, blocks: np.ndarray) -> np.ndarray:
         for sheet in sheets
     ]
     parts = shapely.get_parts(np.array(rest))
-    return parts[shapely.get_type_id(parts) == 3]
+    return parts[(shapely.get_type_id(parts) == 3) & ~shapely.is_empty(parts)]
 
 
 def write_truth(folder: Path, table: gpd.GeoDataFrame, facts: dict[str, Any]) -> None:

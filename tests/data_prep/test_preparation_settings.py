@@ -18,6 +18,7 @@ from data_prep.files import crs
 from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm_readers
 from data_prep.records.settings import RecordSettings
+from data_prep.toy_city.settings import STYLE
 from mmgr_jax.data import texts, tiles
 from mmgr_jax.errors import InputError
 
@@ -71,11 +72,16 @@ def test_what_a_manifest_keeps_of_a_build_is_what_it_always_was():
     settings = settings_lib.read(config)
     names = "city toy_city imagery pois labels regions blocks records".split()
     wanted = _of_manifest(config, names)
+    for name in STYLE:  # of a plain city it says nothing, as before there were styles
+        del wanted["toy_city"][name]
     wanted["category_vectors"] = dict(method="random", dim=64)
     assert comparison.comparable(settings) == wanted
     assert comparison.differing(wanted, settings) == []
     changed = dataclasses.replace(settings, toy_city=None)
     assert comparison.differing(wanted, changed) == ["toy_city"]
+    config.toy_city.taxonomy = "survey"
+    changed = settings_lib.read(config)
+    assert comparison.differing(wanted, changed) == ["toy_city.taxonomy"]
 
 
 def test_what_a_manifest_keeps_of_an_import_is_what_it_always_was():

@@ -147,9 +147,14 @@ def test_category_table_is_whole():
 
 def test_other_sizes_pixels_and_crs(tmp_path):
     settings = ToyCitySettings(
-        str(tmp_path / "city"), 3, (6, 9), region_size_m=120.0, gsd_m=1.5
+        str(tmp_path / "city"),
+        3,
+        (6, 9),
+        region_size_m=120.0,
+        gsd_m=1.5,
+        crs="EPSG:32633",
     )
-    generate(settings, crs="EPSG:32633")
+    generate(settings)
     truth = gpd.read_parquet(tmp_path / "city" / "truth" / "truth.parquet")
     assert len(truth) == 54 and truth.crs == "EPSG:32633"
     with rasterio.open(tmp_path / "city" / "imagery.tif") as file:
@@ -187,8 +192,7 @@ def test_no_source_of_a_build_lies_in_the_truth(variant):
 )
 def test_arguments_that_do_not_fit_are_named(tmp_path, wrong, message):
     with pytest.raises(InputError, match=message):
-        crs = wrong.pop("crs", "EPSG:32651")
-        generate(ToyCitySettings(str(tmp_path / "city"), **wrong), crs=crs)
+        generate(ToyCitySettings(str(tmp_path / "city"), **wrong))
     assert not list(tmp_path.iterdir())
 
 

@@ -69,8 +69,12 @@ def test_sensor_noise_is_white_in_every_channel(paint, plain):
 
 
 def test_noise_is_another_in_every_window_and_the_same_with_haze(city):
-    draw = sensing.make_sensing(city.area, SEED, 0.0, 10.0).noise
-    hazy = sensing.make_sensing(city.area, SEED, 0.5, 10.0).noise
+    draw, hazy = (
+        sensing.make_sensing(
+            city.area, SEED, ToyCitySettings("", haze=haze, sensor_noise=10.0)
+        ).noise
+        for haze in (0.0, 0.5)
+    )
     first, shape = draw((0, 0), (40, 40, 3)), (40, 40, 3)
     np.testing.assert_array_equal(first, draw((0, 0), shape))
     np.testing.assert_array_equal(first, hazy((0, 0), shape))
