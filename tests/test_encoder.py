@@ -191,7 +191,7 @@ def test_other_categories_are_refused(run, tmp_path):
     other_names = ("pub", *encoder.about.categories[1:])
     about = mmgr_jax.encoder.dataclasses.replace(encoder.about, categories=other_names)
     encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=about)
-    with pytest.raises(InputError, match="5 POI categories"):
+    with pytest.raises(InputError, match="has 1 POI categories that are none of the 5"):
         encoder.embed_records(other)
 
 

@@ -91,7 +91,7 @@ def test_it_is_what_the_checkpoint_gives(config):
 def test_of_many_regions_some_are_looked_at(config, monkeypatch):
     monkeypatch.setattr(while_training, "MOST_REGIONS", 30)
     source = RecordSource(config.records.dir)
-    prepared = while_training._prepare(config, source)
+    prepared = while_training._prepared(config, source)
     assert len(set(prepared.chosen)) == 30 < len(source)
     whole = features.read_regions(source)
     some = features.read_regions(source, prepared.chosen)
