@@ -23,9 +23,10 @@ from data_prep import build
 from data_prep.validate import command as validation
 from mmgr_jax import compare, page, query
 from mmgr_jax.data import folds, schema, texts
+from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import mapping, run
 from mmgr_jax.store import checkpoint
-from mmgr_jax.train import experiment, loop
+from mmgr_jax.train import loop
 
 STEPS, MORE = 4, 6
 
@@ -182,7 +183,7 @@ def compares(folder):
 
 def opens(folder):
     """What training and evaluation read of records."""
-    source = experiment.open_source(config_of(folder))
+    source = open_source(config_of(folder))
     every = source.read(range(len(source)), image=True)
     ids = [record["region_id"] for record in every]
     return {

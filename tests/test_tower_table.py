@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmgr_jax.data import pipeline
-from mmgr_jax.data.source import open_source
+from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, mapping
 from mmgr_jax.evaluation import run as evaluation
@@ -15,7 +15,7 @@ from mmgr_jax.train import experiment, loop
 @pytest.fixture
 def table(records_dir, tmp_path):
     """Region ids in another order, with one too many, and their features."""
-    source = experiment.RecordSource(records_dir)
+    source = RecordSource(records_dir)
     ids = [source[i]["region_id"] for i in range(len(source))]
     rng = np.random.default_rng(0)
     features = rng.normal(3.0, [1.0, 5.0, 0.1, 2.0, 0.0], (len(ids), 5)).astype("f4")

@@ -151,6 +151,8 @@ def test_every_string_of_a_report_stays_text():
         told = f"{index}{ATTACK}{name}"
         as_json = json.dumps(told, ensure_ascii=False)[1:-1]  # of settings
         as_class = told.replace("_", " ")
+        if "/checkpoints/" in name:  # of a folder its end alone is shown
+            told = "/".join(told.split("/")[-3:])
         forms = map(terminal.visible, (told, as_json, as_class))
         assert any(form in texts for form in forms), name
 
