@@ -111,7 +111,7 @@ def base(name: str, crs: str) -> ConfigDict:
     c.readout = section(ReadoutSettings())
     c.eval = section(EvalSettings())
     c.embed = section(EmbedSettings())
-    return seal(c, may_come=("ablation",))
+    return seal(c, may_come=("ablation", "transfer"))
 
 
 def paper_city(name: str, crs: str, variant: str | None) -> ConfigDict:

@@ -85,13 +85,17 @@ ARROWS = {
     "main": "cli data devices evaluation train data_prep.build",
     "workflow": "devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
+    "evaluation.transfer": "data disk evaluation store evaluation.certainty "
+    "evaluation.design evaluation.features evaluation.heads evaluation.settings "
+    "evaluation.trials",
+    "transfer": "cli data devices disk evaluation evaluation.transfer main report",
 }
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "train", "evaluation",
     "planning", "plan", "views", "convert", "query", "main", "ablation", "encoder",
-    "workflow",
+    "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
 

@@ -192,6 +192,44 @@ class Corpus(RegionSource):
         return numbers_in(city.manifest.categories, self.manifest.categories)
 
 
+class Renumbered(RecordSource):
+    """A city whose POI categories have the numbers of a list of several cities."""
+
+    def __init__(self, city: RecordSource, parents: Mapping[str, str]) -> None:
+        """Takes the open records of a city.
+
+        Args:
+            city: The records.
+            parents: Every name of the list -> its first level; those of the city are
+                among them.
+        """
+        vars(self).update(vars(city))
+        vars(self).pop("identity", None)  # categories are part of it
+        self.manifest = dataclasses.replace(
+            city.manifest,
+            categories=tuple(parents),
+            category_parents=tuple(parents.values()),
+        )
+        self._numbers = numbers_in(city.manifest.categories, tuple(parents))
+
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        image: bool = False,
+        into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
+    ) -> list[schema.Record]:
+        """See `RegionSource.read`."""
+        records = super().read(indices, image=image, into=into)
+        numbers = self._numbers
+        if numbers is None:
+            return records
+        return [
+            {**record, "poi/category": numbers[record["poi/category"]]}
+            for record in records
+        ]
+
+
 def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
     """Where a city's categories stand in another list, by name.
 

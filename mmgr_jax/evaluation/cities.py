@@ -42,28 +42,50 @@ def shared_features(
     return ("image",)
 
 
+MEANING = ("kind", "unit", "classes")
+"""What makes labels of one name the same label."""
+
+
 def shared_labels(cities: Sequence[Labels]) -> Labels:
     """The labels that all cities have with the same kind, unit and classes, joined.
 
     Raises:
         InputError: If there is none.
     """
-    shared = {}
+    return {
+        name: (cities[0][name][0], np.concatenate([city[name][1] for city in cities]))
+        for name in shared_names(cities, MEANING, "config.eval.other_records")
+    }
+
+
+def shared_names(
+    cities: Sequence[Labels], meaning: Sequence[str], setting: str
+) -> list[str]:
+    """The labels that all cities have and mean alike; the log names the others.
+
+    Args:
+        cities: Labels of each.
+        meaning: Fields of `Label` that must be the same.
+        setting: What names the cities.
+
+    Raises:
+        InputError: If there is none.
+    """
+    shared = []
     for name in dict.fromkeys(name for city in cities for name in city):
-        labelled = [city[name] for city in cities if name in city]
-        differing = _differing([label for label, _ in labelled])
+        labels = [city[name][0] for city in cities if name in city]
+        differing = _differing(labels, meaning)
         if differing:
             log.warning("cities: label %s is left out: %s", name, differing)
-        elif len(labelled) < len(cities):
+        elif len(labels) < len(cities):
             log.info("cities: label %s is not in all, left out", name)
         else:
-            joined_values = np.concatenate([values for _, values in labelled])
-            shared[name] = (labelled[0][0], joined_values)
+            shared.append(name)
     if not shared:
         raise InputError(
-            "config.eval.other_records: no label has the same name, kind, unit and "
-            "classes in all cities. Name them alike under config.labels and build the "
-            "records again."
+            f"{setting}: no label has the same name, {', '.join(meaning[:-1])} and "
+            f"{meaning[-1]} in all cities. Name them alike under config.labels and "
+            "build the records again."
         )
     return shared
 
@@ -80,9 +102,9 @@ def joined(
     }
 
 
-def _differing(labels: Sequence[Label]) -> str:
+def _differing(labels: Sequence[Label], meaning: Sequence[str]) -> str:
     """What one name means in several cities, where it is not one thing; else ""."""
-    for field in ("kind", "unit", "classes"):
+    for field in meaning:
         meanings = list(dict.fromkeys(getattr(label, field) for label in labels))
         if len(meanings) > 1:
             return f"its {field} is {' here and '.join(map(repr, meanings))} there"

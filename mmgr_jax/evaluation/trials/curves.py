@@ -100,9 +100,9 @@ def curve(
             ]
             samples = judge.resampled(predictions, constant=constant)
             number = _num_labels(cells, fraction)
-            points.append(_point(fraction, number, measured, samples, full))
+            points.append(point(fraction, number, measured, samples, full))
     number = _num_labels(full_cells, 1.0)
-    end = _point(1.0, number, [full.metrics], full.samples, full)
+    end = point(1.0, number, [full.metrics], full.samples, full)
     return [*sorted(points, key=lambda point: point.num_labels), end]
 
 
@@ -113,13 +113,22 @@ def _num_labels(cells: grid.Grid, fraction: float | None) -> float:
     return float(labels.sum(axis=1).mean())
 
 
-def _point(
+def point(
     fraction: float | None,
     number: float,
     measured: Sequence[Mapping[str, float]],
     samples: intervals.Samples,
     full: Result,
 ) -> Point:
+    """A point of a curve.
+
+    Args:
+        fraction: Of all labels; None for a number of them.
+        number: Labels that this is.
+        measured: The metrics of each draw of labels.
+        samples: See `Judge.resampled`.
+        full: The result with all labels.
+    """
     metrics = {
         name: intervals.spread([values[name] for values in measured])
         for name in measured[0]

@@ -1,0 +1,116 @@
+"""Features of every city by every encoder, and those of the baselines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax.data.corpus import Renumbered
+from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.heads import subsets
+from mmgr_jax.evaluation.readouts import EvaluatedCity, Extracted, Readout
+from mmgr_jax.evaluation.settings import Kind
+from mmgr_jax.evaluation.transfer.encoders import TrainedOn
+from mmgr_jax.store import checkpoint
+
+RANDOM = TrainedOn("random", ())
+"""The same network with random weights."""
+
+
+class Library:
+    """What is read of the regions of cities, made once and kept below the workdir."""
+
+    def __init__(
+        self, config: ConfigDict, workdir: Path, cities: Mapping[str, EvaluatedCity]
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            config: Says what the model is, and what is read of it.
+            workdir: Of the study; the runs of the encoders lie in `encoders/`.
+            cities: By name.
+        """
+        self._config, self._workdir, self._cities = config, workdir, cities
+        names: dict[str, str] = {}
+        for city in cities.values():
+            one = city.source.manifest
+            for name, parent in zip(one.categories, one.category_parents, strict=True):
+                names.setdefault(name, parent)
+        self._names = names
+        self._features: dict[tuple[str, str, str], Features] = {}
+
+    def run(self, trained: TrainedOn) -> Path:
+        """Folder of the run of an encoder."""
+        return self._workdir / "encoders" / trained.folder
+
+    def features(self, trained: TrainedOn, city: str, kind: Kind) -> Features:
+        """What an encoder gives of a city, with its surroundings, as heads get it."""
+        key = trained.folder, city, kind
+        if key not in self._features:
+            readout, extracted = self._read(trained, city)
+            self._features[key] = readout.features(extracted, kind)
+        return self._features[key]
+
+    def baseline(self, name: str, city: str) -> Features:
+        """Features of a baseline; POIs are counted by all names that any city has."""
+        key = "", city, name
+        if key not in self._features:
+            self._features[key] = self._plain(city).baseline(name)
+        return self._features[key]
+
+    @functools.cache  # noqa: B019  one library a program
+    def _read(self, trained: TrainedOn, city: str) -> tuple[Readout, Extracted]:
+        folder = self.run(trained) / "read" / city
+        readout = Readout(self._at(folder), self._cities[city])
+        return readout, readout.encoded(self._encoder(trained))
+
+    @functools.cache  # noqa: B019
+    def _plain(self, city: str) -> Readout:
+        evaluated = self._cities[city]
+        source = Renumbered(evaluated.source, self._names)
+        folder = self._workdir / "baselines" / city
+        return Readout(
+            self._at(folder),
+            EvaluatedCity(source, evaluated.regions, evaluated.centre_m),
+        )
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019  one at a time in memory
+    def _encoder(self, trained: TrainedOn) -> inference.InferenceEncoder:
+        config = self._at(self.run(trained))
+        config.corpus.unknown_categories = "drop"  # said when the cities are opened
+        if trained is RANDOM:
+            source = next(iter(self._cities.values())).source
+            return inference.random_encoder(config, source)
+        source = self._cities[trained.cities[0]].source
+        with checkpoint.held(self.run(trained)) as bundle:
+            return inference.load_encoder(config, bundle, source)
+
+    def _at(self, folder: Path) -> ConfigDict:
+        config = self._config.copy_and_resolve_references()
+        config.workdir = str(folder)
+        return config
+
+
+def side_by_side(parts: Sequence[Features], *, by_city: bool) -> Features:
+    """Features of several cities, one below the other, in memory.
+
+    Rings end within a city, and cities are tested whole.
+
+    Args:
+        parts: Of each.
+        by_city: Standardise each column by each city's own mean and deviation.
+    """
+    values = [_standardised(one.values) if by_city else one.values for one in parts]
+    return Features((np.concatenate(values),), parts[0].groups)
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and deviation 1; those without variation are 0."""
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    inverse = subsets.inverse_deviation(mean, deviation, None)
+    return ((values - mean) * inverse).astype(np.float32)

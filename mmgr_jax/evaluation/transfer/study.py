@@ -1,0 +1,173 @@
+"""The cities of a study: opened, with the labels that they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmgr_jax.data.corpus import numbers_in
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import cities as cities_lib
+from mmgr_jax.evaluation import run as evaluation
+from mmgr_jax.evaluation.design import targets
+from mmgr_jax.evaluation.readouts import EvaluatedCity
+from mmgr_jax.evaluation.settings import EvalSettings
+from mmgr_jax.evaluation.transfer.library import Library
+from mmgr_jax.evaluation.transfer.settings import TransferSettings
+from mmgr_jax.evaluation.transfer.trial import StudiedCity, Study
+
+log = logging.getLogger(__name__)
+
+
+def open_study(
+    config: ConfigDict,
+    settings: TransferSettings,
+    eval_settings: EvalSettings,
+    sources: Mapping[str, RecordSource],
+) -> Study:
+    """The study of some cities, whose encoders are trained.
+
+    Args:
+        config: As from configs/transfer.py.
+        settings: Its section `transfer`.
+        eval_settings: Its section `eval`.
+        sources: The records by name of the city.
+
+    Raises:
+        InputError: If the cities share no label, or a factor names none of them.
+    """
+    cities = {name: EvaluatedCity.of(sources[name]) for name in sorted(sources)}
+    for name, city in cities.items():
+        _tell_of_rare_categories(name, city, list(cities.values()))
+    studied = {
+        name: StudiedCity(
+            city,
+            next(
+                iter(
+                    evaluation.choose_splits(
+                        eval_settings, city.source, city.regions, ("block",)
+                    ).values()
+                )
+            ),
+        )
+        for name, city in cities.items()
+    }
+    return Study(
+        studied,
+        shared_targets(
+            {
+                name: dict(evaluation.labelled(city.source, city.regions))
+                for name, city in cities.items()
+            },
+            settings,
+            eval_settings,
+        ),
+        Library(config, Path(config.workdir), cities),
+        settings,
+        eval_settings,
+    )
+
+
+def shared_targets(
+    labelled: Mapping[str, Mapping[str, tuple[Label, np.ndarray]]],
+    settings: TransferSettings,
+    eval_settings: EvalSettings,
+) -> dict[str, dict[str, targets.Target]]:
+    """The labels that are one thing in all cities, after declared factors.
+
+    Args:
+        labelled: City -> label -> what it means, and its values.
+        settings: The factors, and whether years count.
+        eval_settings: The labels that are asked for; () for all.
+
+    Returns:
+        Label -> city -> target.
+
+    Raises:
+        InputError: If there is none, one that is asked for is not shared, or a factor
+            names nothing, or a label that is no number.
+    """
+    labelled = {name: dict(own) for name, own in labelled.items()}
+    for city, label, factor in settings.factors:
+        if label not in labelled.get(city, {}):
+            raise InputError(
+                f"config.transfer.factors names label {label!r} of {city!r}; the "
+                f"cities are {', '.join(labelled)}, and the labels of the first "
+                f"{', '.join(next(iter(labelled.values())))}."
+            )
+        labelled[city][label] = _converted(labelled, city, label, factor)
+    meaning = (*cities_lib.MEANING, *(["year"] if settings.years == "same" else []))
+    names = cities_lib.shared_names(
+        list(labelled.values()), meaning, "config.corpus.records"
+    )
+    if missing := sorted(set(eval_settings.tasks) - set(names)):
+        raise InputError(
+            f"config.eval.tasks names {', '.join(missing)}, which the cities do not "
+            f"have with one {', '.join(meaning)}; they share {', '.join(names)}. "
+            "config.transfer.factors converts units, config.transfer.years='any' "
+            "takes any year."
+        )
+    return {
+        name: {
+            city: targets.check(name, *own[name], len(own[name][1]))
+            for city, own in labelled.items()
+        }
+        for name in eval_settings.tasks or names
+    }
+
+
+def _converted(
+    labelled: Mapping[str, Mapping[str, tuple[Label, np.ndarray]]],
+    city: str,
+    label: str,
+    factor: float,
+) -> tuple[Label, np.ndarray]:
+    """A label in the unit that it has in the first other city."""
+    meaning, values = labelled[city][label]
+    if meaning.classes:
+        raise InputError(
+            f"config.transfer.factors: {label} of {city} is a {meaning.kind}, which no "
+            "factor converts."
+        )
+    others = [own[label][0] for name, own in labelled.items()
+              if name != city and label in own]  # fmt: skip
+    unit = others[0].unit if others else meaning.unit
+    log.info("%s: %s in %s = %g x %s", city, label, unit, factor, meaning.unit)
+    return dataclasses.replace(meaning, unit=unit), values * factor
+
+
+def _tell_of_rare_categories(
+    name: str, city: EvaluatedCity, cities: Sequence[EvaluatedCity]
+) -> None:
+    """Says which POI categories no other city has: there, nothing is learnt of them."""
+    theirs = sorted(
+        {
+            category
+            for other in cities
+            if other is not city
+            for category in other.source.manifest.categories
+        }
+    )
+    own = city.source.manifest.categories
+    numbers = numbers_in(own, theirs)
+    if numbers is None or (numbers >= 0).all():
+        return
+    counts = np.zeros(len(own), np.int64)
+    for rows in city.source.parts():
+        for record in city.source.read(rows):
+            np.add.at(counts, record["poi/category"], 1)
+    lost = counts * (numbers < 0)
+    few = [own[i] for i in np.argsort(-lost, kind="stable") if numbers[i] < 0]
+    log.info(
+        "%s: %d of %d POI categories, %.0f %% of its POIs, are in no other city, so an "
+        "encoder that has not seen it leaves them out: %s",
+        name, len(few), len(own), 100 * lost.sum() / max(counts.sum(), 1),
+        ", ".join(few[:5]) + (", ..." if len(few) > 5 else ""),
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""`transfer.json` as text: a table a label, cities as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmgr_jax.terminal import visible
+
+HEADINGS = {
+    "other cities": "heads of the other cities, with no label of the tested one",
+    "own city": "heads of the tested city's own other blocks",
+}
+"""Whose labels -> words."""
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """The tables of a transfer study.
+
+    Args:
+        content: As `mmgr_jax.transfer` writes it; see `evaluation.transfer.summary`.
+    """
+    parts = [
+        "\n".join(map(visible, _label(name, one, content["tested"])))
+        for name, one in content["labels"].items()
+    ]
+    return "\n\n".join(parts)
+
+
+def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator[str]:
+    unit = one["label"]["unit"]
+    yield f"{name} ({one['label']['kind']}, {unit}): {one['headline']}, mean of cities"
+    for labels, methods in one["results"].items():
+        yield ""
+        yield HEADINGS[labels]
+        rows = [
+            [method, _number(cell["mean"]), _limits(cell), *_cities(cell, tested)]
+            for method, cell in methods.items()
+        ]
+        yield from grid(["", "mean", "95 %", *tested], rows)
+    yield ""
+    yield "how much better an encoder is that has never seen the city than ..."
+    rows = [
+        [
+            f"{cell['method']} - {cell['reference']}, {cell['labels']}",
+            f"{cell['mean']:+.3f}", _limits(cell), *_cities(cell, tested),
+        ]
+        for cell in one["differences"]
+    ]  # fmt: skip
+    yield from grid(["", "mean", "95 %", *tested], rows)
+    if any(points for uses in one["few"].values() for points in uses.values()):
+        yield ""
+        yield "with few labels of the tested city"
+        yield from grid(*_few(one["few"]))
+
+
+def _few(few: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    numbers = sorted(
+        {
+            point["num_labels"]
+            for uses in few.values()
+            for points in uses.values()
+            for point in points
+        }
+    )
+    rows = []
+    for method, uses in few.items():
+        for use, points in uses.items():
+            by_number = {point["num_labels"]: point["mean"] for point in points}
+            cells = [_number(by_number.get(number)) for number in numbers]
+            rows.append([f"{method}, {use}", *cells])
+    return ["labels", *map(str, numbers)], rows
+
+
+def _cities(cell: Mapping[str, Any], tested: Sequence[str]) -> list[str]:
+    return [_number(cell["cities"][city][0]) for city in tested]
+
+
+def _limits(cell: Mapping[str, Any]) -> str:
+    if cell["low"] is None or cell["high"] is None:
+        return "-"
+    return f"[{cell['low']:.3f}, {cell['high']:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the first column to the left and the others to the right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
