@@ -29,7 +29,12 @@ def get_config(variant: str | None = None) -> ConfigDict:
     c.workdir = "_".join(["runs/transfer", name, *others.split(",")]).rstrip("_")
     c.corpus.records = tuple(one.records.dir for one in cities.values())
     c.corpus.categories = "by_name"
-    c.loss.negatives = "city"
     c.transfer = section(TransferSettings())
-    c.eval.features = ("image", "both")
+    # Cities differ in light and sensor, which the features should not tell.
+    c.augment.jitter_probability = 0.8
+    if "smoke" not in others.split(","):
+        c.train.total = "800 steps"  # as many whatever the number of cities
+    c.eval.features = ("image", "both", "all")
+    # Other cities than the tested one choose, and like strong penalties.
+    c.eval.strengths = (1e-2, 1.0, 1e2, 1e3, 1e4, 1e5, 1e6)
     return c

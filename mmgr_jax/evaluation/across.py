@@ -11,24 +11,22 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import cities as cities_lib
 from mmgr_jax.evaluation import feature_sets, inference
 from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split, by_city
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import jobs, protocols
-from mmgr_jax.evaluation.settings import Baseline, EvalSettings
+from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 from mmgr_jax.report import report, report_json
 
-SHARED = ("mean", "image statistics", "random encoder")
+SHARED = (
+    "mean", "image statistics", "poi counts", "statistics and counts", "random encoder",
+)  # fmt: skip
 """Baselines that mean the same in every city."""
-
-SHARED_BY_CATEGORIES = ("poi counts", "statistics and counts")
-"""Likewise, where all cities have one list of POI categories."""
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +58,15 @@ def compare(
         The section `cities` of report.json, and a table.
 
     Raises:
-        InputError: If the cities share no label or no kind of features.
+        InputError: If the cities share no label.
     """
-    cities = [home, *others]
+    cities_lib.tell_of_rare_categories([home, *others])
+    cities = cities_lib.alike([home, *others])
     _tell_of_shared_regions(cities)
     sources = [city.source for city in cities]
     shared = dataclasses.replace(
         eval_settings,
-        features=cities_lib.shared_features(sources, eval_settings.features),
-        baselines=_shared_baselines(eval_settings.baselines, sources),
+        baselines=tuple(one for one in eval_settings.baselines if one in SHARED),
         tables=(),  # ids of regions may be the same in another city
         protocols=tuple(p for p in eval_settings.protocols if p != "finetune")
         or ("linear",),
@@ -107,15 +105,6 @@ def _tell_of_shared_regions(cities: Sequence[EvaluatedCity]) -> None:
                 shared,
                 first.source.records_dir,
             )
-
-
-def _shared_baselines(
-    names: Sequence[Baseline], sources: Sequence[RecordSource]
-) -> tuple[Baseline, ...]:
-    first = sources[0].manifest.categories
-    one_list = all(source.manifest.categories == first for source in sources)
-    allowed = SHARED + (SHARED_BY_CATEGORIES if one_list else ())
-    return tuple(name for name in names if name in allowed)
 
 
 def _labelled(city: EvaluatedCity) -> cities_lib.Labels:

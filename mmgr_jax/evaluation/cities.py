@@ -1,45 +1,72 @@
 """What several cities have in common, so that one can be tested by the others."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
+from mmgr_jax.data.corpus import Renumbered, numbers_in
+from mmgr_jax.data.misfits import few
 from mmgr_jax.data.schema import Label
-from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.features.baselines import category_counts
 from mmgr_jax.evaluation.features.groups import Features, below
 from mmgr_jax.evaluation.heads.jobs import Method
+from mmgr_jax.evaluation.readouts import EvaluatedCity
 
 log = logging.getLogger(__name__)
 
 Labels = Mapping[str, tuple[Label, np.ndarray]]
 
 
-def shared_features(
-    cities: Sequence[RecordSource], kinds: Sequence[str]
-) -> tuple[str, ...]:
-    """The kinds of features that mean the same in every city.
+def alike(cities: Sequence[EvaluatedCity]) -> list[EvaluatedCity]:
+    """The same cities, one name of a POI category being one category in all of them.
 
-    Those of POIs do where the records share one list of categories.
-
-    Raises:
-        InputError: If none is left.
+    Encoders find categories by name, and baselines count all names that any city has.
     """
-    first = cities[0].manifest.categories
-    if all(city.manifest.categories == first for city in cities):
-        return tuple(kinds)
-    if "image" not in kinds:
-        raise InputError(
-            "config.eval.other_records: the cities name other POI categories, so only "
-            f"features of kind 'image' can be compared; config.eval.features is "
-            f"{tuple(kinds)}. Add 'image', or build the records with one category list."
+    parents: dict[str, str] = {}
+    for city in cities:
+        own = city.source.manifest
+        for name, parent in zip(own.categories, own.category_parents, strict=True):
+            parents.setdefault(name, parent)
+    if all(city.source.manifest.categories == tuple(parents) for city in cities):
+        return list(cities)
+    return [
+        dataclasses.replace(city, source=Renumbered(city.source, parents))
+        for city in cities
+    ]
+
+
+def tell_of_rare_categories(cities: Sequence[EvaluatedCity]) -> None:
+    """Says which POI categories of each city no other one has.
+
+    Nothing that is learnt elsewhere knows them.
+    """
+    for city in cities:
+        theirs = sorted(
+            {
+                category
+                for other in cities
+                if other is not city
+                for category in other.source.manifest.categories
+            }
         )
-    log.warning(
-        "cities: their POI categories differ, so only features of images are compared"
-    )
-    return ("image",)
+        own = city.source.manifest.categories
+        numbers = numbers_in(own, theirs)
+        if numbers is None or (numbers >= 0).all():
+            continue
+        counts = category_counts(city.source).sum(axis=0)
+        lost = counts * (numbers < 0)
+        order = np.argsort(-lost, kind="stable")
+        rare = [own[index] for index in order if numbers[index] < 0]
+        log.info(
+            "%s: %d of %d POI categories, %.0f %% of its POIs, are in no other city, "
+            "and what is learnt there leaves them out: %s",
+            city.source.manifest.city, len(rare), len(own),
+            100 * lost.sum() / max(counts.sum(), 1), few(rare),
+        )  # fmt: skip
 
 
 MEANING = ("kind", "unit", "classes")

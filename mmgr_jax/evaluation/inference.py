@@ -186,7 +186,8 @@ def _tell_of_unknown(
 def random_encoder(config: ConfigDict, source: RecordSource) -> InferenceEncoder:
     """The same architecture with random parameters: what training must beat."""
     model, mesh, init, tower = _fresh(config, source)
-    return _encoder(config, model, init(), mesh, "random", tower)
+    made = _encoder(config, model, init(), mesh, "random", tower)
+    return dataclasses.replace(made, categories=source.manifest.categories)
 
 
 def for_training(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax.data.corpus import Renumbered
 from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.cities import alike
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.readouts import EvaluatedCity, Extracted, Readout
@@ -36,12 +36,7 @@ class Library:
             cities: By name.
         """
         self._config, self._workdir, self._cities = config, workdir, cities
-        names: dict[str, str] = {}
-        for city in cities.values():
-            one = city.source.manifest
-            for name, parent in zip(one.categories, one.category_parents, strict=True):
-                names.setdefault(name, parent)
-        self._names = names
+        self._counted = dict(zip(cities, alike(list(cities.values())), strict=True))
         self._features: dict[tuple[str, str, str], Features] = {}
 
     def run(self, trained: TrainedOn) -> Path:
@@ -71,13 +66,8 @@ class Library:
 
     @functools.cache  # noqa: B019
     def _plain(self, city: str) -> Readout:
-        evaluated = self._cities[city]
-        source = Renumbered(evaluated.source, self._names)
         folder = self._workdir / "baselines" / city
-        return Readout(
-            self._at(folder),
-            EvaluatedCity(source, evaluated.regions, evaluated.centre_m),
-        )
+        return Readout(self._at(folder), self._counted[city])
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  one at a time in memory
     def _encoder(self, trained: TrainedOn) -> inference.InferenceEncoder:

@@ -23,8 +23,8 @@ class TransferSettings(Section):
             others; (): none.
         num_draws: Random choices of each number of labels.
         standardise: By what features are standardised for heads of other cities:
-            "city", each city's own mean and deviation, which reads all tiles and POIs
-            of the tested city and no label; "all", those of the cities with labels.
+            "all", mean and deviation of the cities with labels; "city", each city's
+            own, which takes a city's light away, and with it how dense or rich it is.
         factors: (city, label, factor): its values are multiplied by that and are then
             in the unit of the same label elsewhere.
         years: Whether a label of another year is the same label: "same" leaves labels
@@ -35,6 +35,6 @@ class TransferSettings(Section):
     num_cities: tuple[Annotated[int, at.Ge(1)], ...] = (1, 2, 4)
     num_labels: tuple[Annotated[int, at.Ge(2)], ...] = (10, 25, 100)
     num_draws: Annotated[int, at.Ge(1)] = 5
-    standardise: Literal["city", "all"] = "city"
+    standardise: Literal["all", "city"] = "all"
     factors: tuple[tuple[str, str, float], ...] = ()
     years: Literal["same", "any"] = "same"

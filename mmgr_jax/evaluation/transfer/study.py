@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax.data.corpus import numbers_in
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -44,8 +43,7 @@ def open_study(
         InputError: If the cities share no label, or a factor names none of them.
     """
     cities = {name: EvaluatedCity.of(sources[name]) for name in sorted(sources)}
-    for name, city in cities.items():
-        _tell_of_rare_categories(name, city, list(cities.values()))
+    cities_lib.tell_of_rare_categories(list(cities.values()))
     studied = {
         name: StudiedCity(
             city,
@@ -141,33 +139,3 @@ def _converted(
     unit = others[0].unit if others else meaning.unit
     log.info("%s: %s in %s = %g x %s", city, label, unit, factor, meaning.unit)
     return dataclasses.replace(meaning, unit=unit), values * factor
-
-
-def _tell_of_rare_categories(
-    name: str, city: EvaluatedCity, cities: Sequence[EvaluatedCity]
-) -> None:
-    """Says which POI categories no other city has: there, nothing is learnt of them."""
-    theirs = sorted(
-        {
-            category
-            for other in cities
-            if other is not city
-            for category in other.source.manifest.categories
-        }
-    )
-    own = city.source.manifest.categories
-    numbers = numbers_in(own, theirs)
-    if numbers is None or (numbers >= 0).all():
-        return
-    counts = np.zeros(len(own), np.int64)
-    for rows in city.source.parts():
-        for record in city.source.read(rows):
-            np.add.at(counts, record["poi/category"], 1)
-    lost = counts * (numbers < 0)
-    few = [own[i] for i in np.argsort(-lost, kind="stable") if numbers[i] < 0]
-    log.info(
-        "%s: %d of %d POI categories, %.0f %% of its POIs, are in no other city, so an "
-        "encoder that has not seen it leaves them out: %s",
-        name, len(few), len(own), 100 * lost.sum() / max(counts.sum(), 1),
-        ", ".join(few[:5]) + (", ..." if len(few) > 5 else ""),
-    )  # fmt: skip

@@ -125,7 +125,7 @@ def methods(study: Study, tested: str) -> list[Method]:
                         for name in (*teachers, tested)
                     },
                     teachers,
-                    few=role in (encoders_lib.ALL, encoders_lib.UNSEEN),
+                    few=role == encoders_lib.UNSEEN,
                 )
             )
     for name in study.eval_settings.baselines:
