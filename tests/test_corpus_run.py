@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import chex
@@ -206,21 +208,48 @@ def get_config():
 """
 
 
+def _command(cities, folder, *flags):
+    """The command that trains on both cities; its config is written beside the run."""
+    file = folder / "config.py"
+    records, tests = str(cities / "bree/records"), str(ROOT / "tests")
+    file.write_text(CONFIG.format(tests=tests, records=records, folder=str(folder)))
+    return [
+        sys.executable, "-m", "mmgr_jax.main", f"--config={file}",
+        f"--config.corpus.records=('{cities}/*/records',)",
+        "--config.corpus.categories=by_name", *flags,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow  # two processes
+def test_a_killed_run_goes_on_bit_for_bit(cities, tmp_path):
+    flags = ["--config.train.total=12 steps", "--config.after_training=()"]
+    command = _command(cities, tmp_path, *flags, "--config.train.save_every=1 steps")
+    options = dict(cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    begin = time.monotonic()
+    while not list((tmp_path / "run/checkpoints").glob("[3-9]")):
+        assert process.poll() is None and time.monotonic() - begin < 300
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    stopped = checkpoint.latest(tmp_path / "run")
+    assert 3 <= int(stopped.name) < 12
+    subprocess.run(command, check=True, **options)
+
+    straight = _config(cities, tmp_path / "straight", "bree", steps=12)
+    loop.train(straight)
+    runs = (tmp_path / "run", tmp_path / "straight/run")
+    chex.assert_trees_all_equal(
+        *(checkpoint.load_arrays(checkpoint.latest(run)) for run in runs)
+    )
+
+
 @pytest.mark.slow
 def test_the_command_trains_goes_on_evaluates_and_maps(cities, tmp_path):
-    file = tmp_path / "config.py"
-    records = str(cities / "bree/records")
-    tests = str(ROOT / "tests")
-    file.write_text(CONFIG.format(tests=tests, records=records, folder=str(tmp_path)))
-
     def main(*flags):
-        command = [sys.executable, "-m", "mmgr_jax.main", f"--config={file}"]
-        command.append(f"--config.corpus.records=('{cities}/*/records',)")
-        command.append("--config.corpus.categories=by_name")
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(
-            [*command, *flags], cwd=ROOT, env=environment, capture_output=True,
-            text=True,
+            _command(cities, tmp_path, *flags), cwd=ROOT, capture_output=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
         )  # fmt: skip
 
     first = main("--config.train.total=2 steps", "--config.after_training=()")
