@@ -89,7 +89,8 @@ def encoders(
             own = inference.as_trained(config, other)
             loaded[name] = inference.load_encoder(own, other, source)
     if "random encoder" in eval_settings.baselines:
-        loaded[RANDOM] = inference.random_encoder(config, source)
+        main = loaded[MAIN]
+        loaded[RANDOM] = inference.random_encoder(config, source, main.normalise)
     return loaded
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.data import feature_tables
+from mmgr_jax.data import corpus, feature_tables
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.devices import sharding
@@ -24,13 +24,16 @@ TABLE = "table"
 _KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
 
 
-def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> None:
+def check(
+    options: Mapping[str, Any], *, locked: bool, image_weight: float, normalise: str
+) -> None:
     """Refuses settings of an image encoder that contradict each other.
 
     Args:
         options: The section `model.image_encoder`.
         locked: Whether the encoder is.
         image_weight: Of the losses.
+        normalise: By whose mean and deviation pixels are.
 
     Raises:
         InputError: With the keys and what to set.
@@ -49,6 +52,11 @@ def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> N
     if count and options["name"] == TABLE:
         raise InputError(
             f"{key}, but a table has one row a region and no views. Set it to 0."
+        )
+    if normalise != "encoder" and options["name"] == TABLE:
+        raise InputError(
+            f"config.augment.normalise={normalise!r}, but a table has no pixels; how "
+            "they were normalised is its maker's affair. Leave it at 'encoder'."
         )
     if locked and not count and image_weight:
         more = (
@@ -124,6 +132,7 @@ def locked_tower(
         table_features: As for `start.build_model`.
         options: The section `model.image_encoder`.
         augment: The views that it looks at, or the size of the plain one.
+            `normalise` says by what their pixels are normalised.
         data: How it reads.
         mesh: The devices; it takes those of this process.
         seed: Decides the views that are kept.
@@ -143,4 +152,5 @@ def locked_tower(
         batch_size=data.batch_size,
         local_mesh=sharding.local_mesh(mesh),
         table=table_features,
+        palettes=corpus.palettes(source, augment.normalise),
     )

@@ -10,13 +10,14 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data import corpus, opening, pipeline
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
@@ -171,6 +172,7 @@ def build(config: ConfigDict) -> Experiment:
         num_slots=pipeline.poi_slots(source, data.max_pois),
         category_vectors=vectors,
         table_features=table,
+        palettes=corpus.palettes(source, settings.augment.normalise),
     )
     metadata = dataclasses.replace(
         metadata,
@@ -179,6 +181,7 @@ def build(config: ConfigDict) -> Experiment:
             table=table,
             total_steps=step.total_steps,
             corpus=source.members if isinstance(source, Corpus) else None,
+            pixels=_pixels(source, settings.augment.normalise),
         ),
     )
     tower = locked.locked_tower(
@@ -238,6 +241,7 @@ def build_step(
     num_slots: int,
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
+    palettes: np.ndarray | None = None,
 ) -> Step:
     """The training step on a mesh, which may be of devices not at hand.
 
@@ -249,6 +253,8 @@ def build_step(
         num_slots: POI slots of a batch.
         category_vectors: As for `start.build_model`.
         table_features: As for `start.build_model`.
+        palettes: As for `train_step.make_train_step`; None, too, where shapes and
+            times alone are of interest.
 
     Raises:
         InputError: If a setting does not fit.
@@ -273,6 +279,7 @@ def build_step(
         settings.model.image_encoder,
         locked=model.learning.locked,
         image_weight=settings.loss.image_weight,
+        normalise=settings.augment.normalise,
     )
     if model.learning.decay < 1:
         tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
@@ -284,6 +291,7 @@ def build_step(
         gradient_dtype=train.gradient_dtype,
         microbatches=sharding.microbatches(mesh, batch_size, train.microbatch_size),
         mesh=mesh,
+        palettes=palettes,
     )
     init_key, _ = start.keys(settings.seed)
 
@@ -304,6 +312,14 @@ def build_step(
     )
     first = start.jit_init(init, layout)
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
+
+
+def _pixels(source: RegionSource, normalise: str) -> dict[str, Any] | None:
+    """What the pixels of each city are normalised by, for checkpoints to say."""
+    if normalise == "encoder":
+        return None
+    measured = corpus.pixel_statistics(source)
+    return {city: dataclasses.asdict(of_city) for city, of_city in measured.items()}
 
 
 def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | None:
@@ -337,6 +353,7 @@ def _warm(
     init = settings.init
     if init.checkpoint is None:
         return state
+    _refuse_other_pixels(settings)
     variables = warm_start.start_from(
         {"params": state.params, "batch_stats": state.batch_stats},
         checkpoint.latest(init.checkpoint),
@@ -344,6 +361,25 @@ def _warm(
         parts=init.parts,
     )
     return dataclasses.replace(state, **variables)
+
+
+def _refuse_other_pixels(settings: TrainingSettings) -> None:
+    """Refuses, or says, that weights were trained with pixels normalised otherwise."""
+    init, now = settings.init, settings.augment.normalise
+    stored = checkpoint.load_metadata(checkpoint.latest(init.checkpoint or ""))
+    brought = init.parts or stored.parts or warm_start.PARTS
+    if learning.ENCODER not in brought or stored.normalise == now:
+        return
+    sentence = (
+        f"config.augment.normalise={now!r}, and the image encoder of {init.checkpoint} "
+        f"was trained with {stored.normalise!r}"
+    )
+    if settings.model.image_encoder.get("train") == "none":
+        raise InputError(
+            f"{sentence}: a locked one must see pixels as it was trained to. Set "
+            f"config.augment.normalise={stored.normalise!r}, or let it learn."
+        )
+    log.warning("%s: it has to get used to other pixels.", sentence)
 
 
 def _tell_of_random_tower(settings: TrainingSettings) -> None:
