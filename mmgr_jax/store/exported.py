@@ -121,7 +121,8 @@ def about(folder: str | Path) -> About:
         fields.pop("software")
         if form not in READ:
             raise InputError(
-                f"{folder}: an encoder of format {form}; this program reads {FORMAT}. "
+                f"{folder}: an encoder of format {form}; this program reads "
+                f"{' and '.join(map(str, READ))}. "
                 "Use the version that wrote it, or save it again."
             )
         if form == 1:
