@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,14 @@ from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import mmgr
+from mmgr_jax.models import learning, mmgr
+from mmgr_jax.store import checkpoint, warm_start
+from mmgr_jax.store.settings import InitSettings
 from mmgr_jax.towers import towers
 
 TABLE = "table"
+log = logging.getLogger(__name__)
+
 _KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
 
 
@@ -70,6 +75,46 @@ def check(
             "so both views are the same and the image loss teaches nothing. Set "
             f"config.loss.image_weight=0.0{more}."
         )
+
+
+def check_weights(
+    options: Mapping[str, Any], init: InitSettings, normalise: str
+) -> None:
+    """Refuses, or says, that the weights a run begins with do not suit it.
+
+    Args:
+        options: The section `model.image_encoder`.
+        init: Says which weights.
+        normalise: By whose mean and deviation pixels are normalised.
+
+    Raises:
+        InputError: If a locked encoder would see other pixels than it was trained on.
+    """
+    is_locked = options.get("train") == "none" and options["name"] != TABLE
+    stored, brought = None, ()
+    if init.checkpoint is not None:
+        stored = checkpoint.load_metadata(checkpoint.latest(init.checkpoint))
+        brought = init.parts or stored.parts or warm_start.PARTS
+    if stored is None or learning.ENCODER not in brought:
+        if is_locked:
+            log.warning(
+                "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', "
+                "and config.init.checkpoint brings no image_encoder in; a baseline, no "
+                "more."
+            )
+        return
+    if stored.normalise == normalise:
+        return
+    sentence = (
+        f"config.augment.normalise={normalise!r}, and the image encoder of "
+        f"{init.checkpoint} was trained with {stored.normalise!r}"
+    )
+    if is_locked:
+        raise InputError(
+            f"{sentence}: a locked one must see pixels as it was trained to. Set "
+            f"config.augment.normalise={stored.normalise!r}, or let it learn."
+        )
+    log.warning("%s: it has to get used to other pixels.", sentence)
 
 
 def read_table(

@@ -22,7 +22,7 @@ from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import learning, mmgr, start
+from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import locked, towers
@@ -349,11 +349,10 @@ def _warm(
     settings: TrainingSettings, metadata: checkpoint.Metadata, state: TrainState
 ) -> TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
-    _tell_of_random_tower(settings)
-    init = settings.init
+    init, options = settings.init, settings.model.image_encoder
+    locked.check_weights(options, init, settings.augment.normalise)
     if init.checkpoint is None:
         return state
-    _refuse_other_pixels(settings)
     variables = warm_start.start_from(
         {"params": state.params, "batch_stats": state.batch_stats},
         checkpoint.latest(init.checkpoint),
@@ -361,41 +360,6 @@ def _warm(
         parts=init.parts,
     )
     return dataclasses.replace(state, **variables)
-
-
-def _refuse_other_pixels(settings: TrainingSettings) -> None:
-    """Refuses, or says, that weights were trained with pixels normalised otherwise."""
-    init, now = settings.init, settings.augment.normalise
-    stored = checkpoint.load_metadata(checkpoint.latest(init.checkpoint or ""))
-    brought = init.parts or stored.parts or warm_start.PARTS
-    if learning.ENCODER not in brought or stored.normalise == now:
-        return
-    sentence = (
-        f"config.augment.normalise={now!r}, and the image encoder of {init.checkpoint} "
-        f"was trained with {stored.normalise!r}"
-    )
-    if settings.model.image_encoder.get("train") == "none":
-        raise InputError(
-            f"{sentence}: a locked one must see pixels as it was trained to. Set "
-            f"config.augment.normalise={stored.normalise!r}, or let it learn."
-        )
-    log.warning("%s: it has to get used to other pixels.", sentence)
-
-
-def _tell_of_random_tower(settings: TrainingSettings) -> None:
-    """Says so where a tower is locked that nobody has trained."""
-    encoder, init = settings.model.image_encoder, settings.init
-    if encoder.get("train") != "none" or encoder["name"] == locked.TABLE:
-        return
-    brought = ()
-    if init.checkpoint is not None:
-        held = checkpoint.load_metadata(checkpoint.latest(init.checkpoint)).parts
-        brought = init.parts or held or warm_start.PARTS
-    if learning.ENCODER not in brought:
-        log.warning(
-            "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', and "
-            "config.init.checkpoint brings no image_encoder in; a baseline, no more."
-        )
 
 
 def _weights_in(path: str) -> str | None:
