@@ -22,7 +22,14 @@ from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import inference, provenance, readouts, tuning
+from mmgr_jax.evaluation import (
+    feature_sets,
+    inference,
+    provenance,
+    readouts,
+    tuning,
+)
+from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.while_training import Evaluator
 from mmgr_jax.models import vit
 from mmgr_jax.store import checkpoint, exported
@@ -206,7 +213,7 @@ def test_a_random_encoder_beside_it_sees_the_same_pixels(cities, tmp_path):
     with pytest.raises(AssertionError, match="of_city"):
         encoder.encode(batch)
     config.eval.protocols = ("finetune",)
-    given = settings.read(tuning.EvalSettings, config.eval, "eval")
+    given = _eval_settings(config)
     city = readouts.EvaluatedCity.of(source)
     (tuner,) = tuning.tuners(given, {"x": encoder}, city, ("x image",)).values()
     np.testing.assert_array_equal(tuner.args[2], encoder.palette(source))
@@ -239,6 +246,10 @@ def test_the_door_is_told_the_city_s_mean(cities, trained, tmp_path):
         before.embed_tiles(tiles, pixels=pixels)
 
 
+def _eval_settings(config):
+    return settings.read(EvalSettings, config.eval, "eval")
+
+
 def as_before(folder):
     """A manifest as it was written before there were `pixels`."""
     path = folder / schema.MANIFEST_FILE
@@ -265,6 +276,11 @@ def test_records_of_before_are_refused_where_they_are_asked(cities, trained, tmp
     encoder = inference.load_encoder(config, checkpoint.latest(trained.workdir), source)
     with pytest.raises(InputError, match=match):
         readouts.encoded(config, encoder, source)
+    config.eval.other_records, config.eval.checkpoints = (str(folder),), ()
+    seen, given = RecordSource(cities / "seen/alba"), _eval_settings(config)
+    with pytest.raises(InputError, match=match):  # before anything is encoded
+        bundle = checkpoint.latest(trained.workdir)
+        feature_sets.encoders(config, given, seen, bundle)
     config.augment.normalise = "encoder"
     assert "pixels" not in experiment.build(config).metadata.identity
     black = dataclasses.replace(
