@@ -39,6 +39,9 @@ from mmgr_jax.typing import Batch, PoiSets, Tree
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+_Given = tuple[Tree, jax.Array | None]
+"""Variables, and mean and deviation of the city of all tiles."""
+
 UNKNOWN = ("refuse", "leave out")
 """What becomes of POIs whose category the encoder does not know."""
 
@@ -264,9 +267,7 @@ class Encoder:
             every_stage=self.about.readout["image"] == "stages",
         )
 
-        Given = tuple[Tree, np.ndarray | None]
-
-        def embed(given: Given, batch: Batch) -> dict[str, jax.Array]:
+        def embed(given: _Given, batch: Batch) -> dict[str, jax.Array]:
             variables, palette = given
             pooled, groups = read(self.model, variables, batch["image"], palette)
             if self.model.learning.locked:
@@ -274,7 +275,7 @@ class Encoder:
                 groups |= {"adapter": adapter}
             return groups
 
-        def project(given: Given, batch: Batch) -> dict[str, jax.Array]:
+        def project(given: _Given, batch: Batch) -> dict[str, jax.Array]:
             variables, palette = given
             pooled, _ = read(self.model, variables, batch["image"], palette)
             return {"": self._apply(variables, pooled, method="project_image")}

@@ -61,10 +61,10 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     tiles = np.stack([record["image"] for record in records])
     augment = settings.read(AugmentSettings, config.augment, "augment")
     palette = corpus.palettes(source, augment.normalise)
-    draw = jax.jit(functools.partial(two_views, settings=augment, palette=palette))
+    draw = jax.jit(functools.partial(two_views, settings=augment))
     pairs = []
     for key in jax.random.split(jax.random.key(seed), PAIRS):
-        views = draw(tiles, key)
+        views = draw(tiles, key, palette=palette)
         pairs.append(displayed(np.asarray(views)))
     figure = contact_sheet(
         tiles,

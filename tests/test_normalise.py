@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_records
-from test_train_step import assert_close, model_with, stepped
 
 import mmgr_jax
 from mmgr_jax import settings
@@ -20,6 +19,8 @@ from mmgr_jax.data import contents, corpus, opening, pipeline, schema
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.devices import sharding
+from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
@@ -31,10 +32,10 @@ from mmgr_jax.evaluation import (
 )
 from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.while_training import Evaluator
-from mmgr_jax.models import vit
 from mmgr_jax.store import checkpoint, exported
+from mmgr_jax.store.settings import InitSettings
 from mmgr_jax.towers import locked
-from mmgr_jax.train import experiment, loop
+from mmgr_jax.train import experiment, loop, step
 
 GAIN, OFFSET = np.array([2, 1, 3]), np.array([0, 90, 10])
 PLAIN = AugmentSettings(
@@ -72,20 +73,45 @@ def cities(tmp_path_factory):
 
 
 def config_of(cities, folder, records="seen/alba", normalise="city"):
+    """A config of networks that compile in a second each."""
     config = small_records.config_of(cities / records, folder)
     config.corpus.records = (str(cities / "seen/*"),)
-    config.augment.normalise, config.data.batch_size = normalise, 8
-    config.readout.image = "pooled"
+    config.augment.normalise, config.data.batch_size = normalise, 24
+    config.model.image_encoder = dict(name="resnet_small", width=4)
+    config.model.poi_encoder = dict(name="set2set", steps=1)
+    config.readout.image, config.augment.size_px = "pooled", 16
     config.optim.schedule, config.optim.warmup = "constant", "0 steps"
     config.train.total, config.train.evaluate_every = "2 steps", "2 steps"
     return config
 
 
 @pytest.fixture(scope="module")
-def trained(cities, tmp_path_factory):
-    config = config_of(cities, tmp_path_factory.mktemp("trained"))
-    loop.train(config, Evaluator(config))
-    return config
+def begun(cities, tmp_path_factory):
+    """The config of a run, and its checkpoint, whose weights are random."""
+    config = config_of(cities, tmp_path_factory.mktemp("begun"))
+    run = experiment.build(config)
+    variables = inference.random_encoder(config, run.source.cities[0]).variables
+    bundle = checkpoint.save_model(
+        config.workdir, jax.device_get(variables), run.metadata
+    )
+    return config, run, bundle
+
+
+@pytest.fixture(scope="module")
+def evaluated(cities, begun, tmp_path_factory):
+    """Image features of `alba` and `cori` by the checkpoint and by a random encoder.
+
+    The config at hand says "encoder".
+    """
+    config = config_of(cities, tmp_path_factory.mktemp("eval"), normalise="encoder")
+    alba, cori = (RecordSource(cities / name) for name in ("seen/alba", "cori"))
+    encoder = inference.load_encoder(config, begun[2], alba)
+    random = inference.random_encoder(config, alba)
+    features = [
+        [readouts.encoded(config, one, city)["image"].values for city in (alba, cori)]
+        for one in (encoder, random)
+    ]
+    return config, (alba, cori), (encoder, random), features
 
 
 def tiles_of(source):
@@ -106,10 +132,11 @@ def test_batches_are_normalised_by_city(cities):
     data = dataclasses.replace(DataSettings(), batch_size=16, num_threads=2)
     batch = next(pipeline.training_batches(source, data, seed=0))
     assert set(batch["city_index"]) == {0, 1}
-    palette = palette_of(palettes, batch)
+    palette = palette_of(palettes, jnp.asarray(batch["city_index"]))
     draw = jax.jit(partial(two_views, settings=PLAIN))
     views = draw(batch["image"], jax.random.key(0), palette=palette)
-    for found in (*views, plain_view(batch["image"], size_px=32, palette=palette)):
+    plain = jax.jit(partial(plain_view, size_px=32))(batch["image"], palette=palette)
+    for found in (*views, plain):
         np.testing.assert_allclose(found, wanted[batch["region_index"]], atol=2e-5)
     (own,) = corpus.palettes(source.cities[1], "city")
     np.testing.assert_array_equal(own, palettes[1])
@@ -133,30 +160,57 @@ def test_no_draw_lets_a_city_s_light_in(cities):
 
 
 def test_each_device_knows_the_cities_of_its_rows():
-    palettes = np.random.default_rng(0).uniform(0.2, 0.6, (3, 2, 3)).astype(np.float32)
-    model = model_with(vit.ViT(width=8, depth=1, num_heads=1))
-    one, eight = (stepped(model, devices, palettes=palettes) for devices in (1, 8))
-    np.testing.assert_allclose(one[0], eight[0], rtol=1e-5)
-    assert_close(eight[1], one[1])
-    assert abs(float(stepped(model)[0]) - float(one[0])) > 1e-3
+    """In parts of a batch, too; the encoder is views' mean and deviation."""
+    rng = np.random.default_rng(0)
+    palettes = rng.uniform(0.2, 0.6, (3, 2, 3)).astype(np.float32)
+    batch = {
+        "image": rng.integers(0, 256, (32, 16, 16, 3), np.uint8),
+        "place": np.arange(32),
+        "city_index": rng.integers(0, 3, 32).astype(np.int32),
+    }
+    augment = AugmentSettings(size_px=8)
+
+    def encode(params, batch_stats, batch, key):
+        palette = palette_of(palettes, batch["city_index"])
+        views = two_views(batch["image"], key, augment, batch["place"], palette=palette)
+        z_image = jnp.concatenate([views.mean((2, 3)), views.std((2, 3))], axis=-1)
+        return {"z_image": z_image, "z_poi": z_image[0]}, batch_stats
+
+    mesh = sharding.make_mesh(MeshSettings(data=8))
+    shared = step.on_each_device(step.in_microbatches(encode, 2), mesh, jnp.float32)
+    given = ({}, {}, batch, jax.random.key(0))
+    one, eight = (jax.jit(some)(*given)[0]["z_image"] for some in (encode, shared))
+    np.testing.assert_allclose(one, eight, rtol=1e-5, atol=1e-5)
 
 
-def test_a_checkpoint_says_what_its_cities_were_normalised_by(cities, trained):
-    stored = checkpoint.load_metadata(checkpoint.latest(trained.workdir))
+@pytest.mark.slow  # two steps are compiled, one of them for eight devices
+def test_a_run_of_several_cities_is_that_of_eight_devices(cities, tmp_path):
+    losses = []
+    for devices in (1, 8):
+        config = config_of(cities, tmp_path / str(devices))
+        config.mesh.data = devices
+        loop.train(config, Evaluator(config))
+        rows = (Path(config.workdir) / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(row)["loss"] for row in rows])
+        assert any("validation" in key for row in rows for key in json.loads(row))
+        stored = checkpoint.load_metadata(checkpoint.latest(config.workdir))
+        assert stored.normalise == "city" and "pixels" in stored.identity
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_a_checkpoint_says_what_its_cities_were_normalised_by(cities, begun):
+    stored = checkpoint.load_metadata(begun[2])
     assert stored.normalise == "city"
     for name, pixels in stored.identity["pixels"].items():
         measured = RecordSource(cities / "seen" / name).manifest.pixels
         assert pixels["mean"] == list(measured.mean)
         assert pixels["deviation"] == list(measured.deviation)
     assert list(stored.identity["pixels"]) == ["alba", "bree"]
-    rows = (Path(trained.workdir) / "metrics.jsonl").read_text().splitlines()
-    assert any("validation" in key for row in rows for key in json.loads(row))
 
 
-def test_another_normalisation_is_refused_by_key(trained):
-    bundle = checkpoint.latest(trained.workdir)
+def test_another_normalisation_is_refused_by_key(begun):
+    _, run, bundle = begun
     stored = checkpoint.load_metadata(bundle)
-    run = experiment.build(trained)
     run.check(stored, bundle)
     pixels = json.loads(json.dumps(run.metadata.identity["pixels"]))
     pixels["bree"]["mean"][0] += 1e-9
@@ -165,75 +219,76 @@ def test_another_normalisation_is_refused_by_key(trained):
     with pytest.raises(InputError, match=r"pixels.bree.mean: \[0") as caught:
         dataclasses.replace(run, metadata=other).check(stored, bundle)
     assert "pixels.alba" not in str(caught.value)
-    config = {**stored.config, "augment": {**stored.config["augment"]}}
-    del config["augment"]["normalise"]  # of before
-    before = dataclasses.replace(stored, config=config)
+
+    def before(metadata):
+        """As said by a program that knew no such setting."""
+        config = json.loads(json.dumps(metadata.config))
+        del config["augment"]["normalise"]
+        left = {k: v for k, v in metadata.identity.items() if k != "pixels"}
+        return dataclasses.replace(metadata, config=config, identity=left)
+
     key = "augment.normalise: 'encoder' in the checkpoint, 'city' here"
     with pytest.raises(InputError, match=key):
-        run.check(before, bundle)
+        run.check(before(stored), bundle)
+    dataclasses.replace(run, metadata=before(run.metadata)).check(
+        before(stored), bundle
+    )
 
 
-def test_an_unseen_city_is_normalised_by_its_own(cities, trained, tmp_path):
+def test_an_unseen_city_is_normalised_by_its_own(evaluated, begun):
     """Whatever the config at hand says; and so its light changes no feature."""
-    bundle, found, about = checkpoint.latest(trained.workdir), {}, []
-    for name in ("seen/alba", "cori"):
-        config = config_of(cities, tmp_path, name, "encoder")
-        source = RecordSource(cities / name)
-        encoder = inference.load_encoder(config, bundle, source)
-        random = inference.random_encoder(config, source)
-        city = readouts.EvaluatedCity.of(source)
-        palette = corpus.palettes(source, "city")
-        found[name] = [
-            readouts.encoded(config, one, source)["image"].values
-            for one in (encoder, random)
-        ]
-        about.append(provenance.features(config, encoder))
-        own = encoder.of_city(source).made_by
+    config, cities, (encoder, random), (ours, others) = evaluated
+    scale = np.abs(ours[0]).max()
+    np.testing.assert_allclose(ours[0], ours[1], rtol=0, atol=1e-3 * scale)
+    assert np.abs(others[0] - others[1]).max() > 0.05 * np.abs(others[0]).max()
+    for city in cities:
+        palette = corpus.palettes(city, "city")
+        own = encoder.of_city(city).made_by
         assert own["palette"] == palette.tolist()
         assert own["augment.normalise"] == "city"
-        assert not {"palette", "augment.normalise"} & {*random.made_by}
-        np.testing.assert_array_equal(encoder.palette(source), palette)
-        assert random.palette(source) is None
-        told = provenance.told_apart(config, city, bundle)
-        assert any("augment.normalise='city'" in sentence for sentence in told)
-    ours, theirs = found["seen/alba"], found["cori"]
-    scale = np.abs(ours[0]).max()
-    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3 * scale)
-    assert np.abs(ours[1] - theirs[1]).max() > 0.05 * np.abs(ours[1]).max()
-    assert about[0] == about[1]  # heads of one city may be used on another
-    assert about[0]["augment.normalise"] == "city"
+        np.testing.assert_array_equal(encoder.palette(city), palette)
+    assert random.palette(cities[1]) is None
+    assert not {"palette", "augment.normalise"} & {*random.made_by}
+    # Heads of one city may be used on another, and on no other encoder.
+    about = provenance.features(config, encoder)
+    assert about["augment.normalise"] == "city" and "palette" not in about
+    assert "augment.normalise" not in provenance.features(config, random)
+    city = readouts.EvaluatedCity.of(cities[1])
+    told = provenance.told_apart(config, city, begun[2])
+    assert any("augment.normalise='city'" in sentence for sentence in told)
 
 
-def test_a_random_encoder_beside_it_sees_the_same_pixels(cities, tmp_path):
-    source = RecordSource(cities / "cori")
-    config = config_of(cities, tmp_path, "cori", "encoder")
-    encoder = inference.random_encoder(config, source, "city")
-    assert encoder.palette(source) is not None
-    batch = next(pipeline.epoch_batches(source, batch_size=8, num_threads=1))
+def test_what_looks_at_tiles_sees_them_so(evaluated):
+    config, (_, cori), (encoder, _), _ = evaluated
+    batch = next(pipeline.epoch_batches(cori, batch_size=8, num_threads=1))
     with pytest.raises(AssertionError, match="of_city"):
         encoder.encode(batch)
+    config = config.copy_and_resolve_references()
     config.eval.protocols = ("finetune",)
-    given = _eval_settings(config)
-    city = readouts.EvaluatedCity.of(source)
+    given, city = _eval_settings(config), readouts.EvaluatedCity.of(cori)
     (tuner,) = tuning.tuners(given, {"x": encoder}, city, ("x image",)).values()
-    np.testing.assert_array_equal(tuner.args[2], encoder.palette(source))
+    np.testing.assert_array_equal(tuner.args[2], encoder.palette(cori))
+    beside = feature_sets.encoders(
+        config, dataclasses.replace(given, checkpoints=(), imported=None), cori,
+        Path(encoder.name),
+    )  # fmt: skip
+    assert {one.normalise for one in beside.values()} == {"city"}
+    assert feature_sets.RANDOM in beside
 
 
-def test_the_door_is_told_the_city_s_mean(cities, trained, tmp_path):
-    encoder = mmgr_jax.load(trained.workdir)
-    source = RecordSource(cities / "cori")
-    tiles, pixels = tiles_of(source), source.manifest.pixels
+def test_the_door_is_told_the_city_s_mean(evaluated, begun, tmp_path):
+    encoder = mmgr_jax.load(begun[0].workdir)
+    _, (_, cori), _, ((_, wanted), _) = evaluated
+    tiles, pixels = tiles_of(cori), cori.manifest.pixels
     assert mmgr_jax.PixelStatistics.of(tiles) == pixels
     with pytest.raises(InputError, match=r"give pixels=mmgr_jax.PixelStatistics.of"):
         encoder.embed_tiles(tiles)
-    found = encoder.embed_tiles(tiles[:5], pixels=pixels, batch_size=4)
-    wanted = np.stack(encoder.embed_records(source.records_dir).embedding)
-    width = found.shape[1]
-    np.testing.assert_allclose(found, wanted[:5, :width], atol=2e-5)
-    encoder.project_tiles(tiles[:5], pixels=pixels)
+    found = encoder.embed_tiles(tiles[:9], pixels=pixels, batch_size=8)
+    np.testing.assert_allclose(found, wanted[:9], atol=2e-5)
+    embedded = np.stack(encoder.embed_records(cori.records_dir).embedding)
+    np.testing.assert_allclose(embedded, wanted, atol=2e-5)
     folder = encoder.save(tmp_path / "saved")
-    saved = mmgr_jax.load(folder)
-    assert saved.about.normalise == "city"
+    assert mmgr_jax.load(folder).about.normalise == "city"
     # A folder of before does not say it, and means the image encoder's.
     fields = json.loads((folder / exported.ABOUT).read_text())
     del fields["normalise"]
@@ -241,7 +296,6 @@ def test_the_door_is_told_the_city_s_mean(cities, trained, tmp_path):
     marks.mark(folder, exported.KIND, sums=True)
     before = mmgr_jax.load(folder)
     assert before.about.normalise == "encoder"
-    assert np.abs(before.embed_tiles(tiles[:5]) - found).max() > 1e-2
     with pytest.raises(InputError, match="pixels= has no effect"):
         before.embed_tiles(tiles, pixels=pixels)
 
@@ -261,26 +315,28 @@ def as_before(folder):
     path.write_text(json.dumps(fields, indent=2) + "\n")
 
 
-def test_records_of_before_are_refused_where_they_are_asked(cities, trained, tmp_path):
+def test_records_of_before_are_refused_where_they_are_asked(
+    cities, evaluated, tmp_path
+):
     (tmp_path / "records").mkdir()
     folder = small_records.write_records(tmp_path / "records", rows=4, columns=6)
-    measured = RecordSource(cities / "seen/alba").identity
     as_before(folder)
     source = RecordSource(folder)
-    assert source.manifest.pixels is None and source.identity.keys() == measured.keys()
+    assert source.manifest.pixels is None
     config = config_of(cities, tmp_path)
     config.records.dir, config.corpus.records = str(folder), ()
     match = f"{folder}: these records do not say the mean .*build them again with"
     with pytest.raises(InputError, match=match):
         experiment.build(config)
-    encoder = inference.load_encoder(config, checkpoint.latest(trained.workdir), source)
+    _, (alba, _), (encoder, _), _ = evaluated
     with pytest.raises(InputError, match=match):
         readouts.encoded(config, encoder, source)
-    config.eval.other_records, config.eval.checkpoints = (str(folder),), ()
-    seen, given = RecordSource(cities / "seen/alba"), _eval_settings(config)
+    given = dataclasses.replace(
+        _eval_settings(config), other_records=(str(folder),), checkpoints=(),
+        imported=None, baselines=(),
+    )  # fmt: skip
     with pytest.raises(InputError, match=match):  # before anything is encoded
-        bundle = checkpoint.latest(trained.workdir)
-        feature_sets.encoders(config, given, seen, bundle)
+        feature_sets.encoders(config, given, alba, Path(encoder.name))
     config.augment.normalise = "encoder"
     assert "pixels" not in experiment.build(config).metadata.identity
     black = dataclasses.replace(
@@ -290,27 +346,37 @@ def test_records_of_before_are_refused_where_they_are_asked(cities, trained, tmp
         black.measured_pixels(folder)
 
 
-def test_a_locked_tower_sees_pixels_as_it_was_trained_to(
-    cities, trained, tmp_path, caplog
-):
-    config = config_of(cities, tmp_path, normalise="encoder")
-    config.init.checkpoint, config.init.parts = trained.workdir, ("image_encoder",)
-    experiment.build(config).init()
+def test_a_locked_tower_sees_pixels_as_it_was_trained_to(begun, caplog):
+    config, run, _ = begun
+    options = config.model.image_encoder.to_dict()
+    init = InitSettings(checkpoint=config.workdir, parts=("image_encoder",))
+    locked.check_weights(options, init, "city")
+    assert not caplog.text
+    locked.check_weights(options, init, "encoder")
     assert "it has to get used to other pixels" in caplog.text
-    locked_encoder = config.model.image_encoder.to_dict() | {"train": "none"}
-    config.model.image_encoder, config.loss.image_weight = locked_encoder, 0.0
+    still = {**options, "train": "none"}
+    locked.check_weights(still, init, "city")
     with pytest.raises(InputError, match="'encoder', .*trained with 'city': a locked"):
-        experiment.build(config).init()
-    config.augment.normalise = "city"
+        locked.check_weights(still, init, "encoder")
+    with pytest.raises(InputError, match="normalise='city', but a table has no pixels"):
+        locked.check({"name": "table"}, locked=True, image_weight=0.0, normalise="city")
+
+
+@pytest.mark.slow  # two more programs are compiled
+def test_features_of_a_locked_tower_are_those_of_each_city(cities, begun, tmp_path):
+    trained, _, bundle = begun
+    config = config_of(cities, tmp_path)
+    config.init.checkpoint, config.init.parts = trained.workdir, ("image_encoder",)
+    config.model.image_encoder = config.model.image_encoder.to_dict() | {
+        "train": "none"
+    }
+    config.loss.image_weight = 0.0
     run = experiment.build(config)
     run.ready(run.init())
     kept = np.load(next((tmp_path / "run/tower").glob("*.npy")))[:, 0]
-    bundle = checkpoint.latest(trained.workdir)
     for name, rows in (("alba", slice(24)), ("bree", slice(24, 48))):
         source = RecordSource(cities / "seen" / name)
         encoder = inference.load_encoder(trained, bundle, source).of_city(source)
         batch = next(pipeline.epoch_batches(source, batch_size=24, num_threads=1))
         wanted = encoder.encode(batch)["image"]["pooled"]
         np.testing.assert_allclose(kept[rows], wanted, atol=1e-4)
-    with pytest.raises(InputError, match="normalise='city', but a table has no pixels"):
-        locked.check({"name": "table"}, locked=True, image_weight=0.0, normalise="city")

@@ -20,7 +20,7 @@ from mmgr_jax.augment.draws import (
 from mmgr_jax.augment.image_ops import UNIT, Bounds, Palettes, Planes
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
-from mmgr_jax.typing import VIEWS, Batch, Key, Tiles, View, Views
+from mmgr_jax.typing import VIEWS, Key, Tiles, View, Views
 
 # A view's uniform numbers: its box, its turn, its jitter, and one for grey.
 NUMBERS = BOX_NUMBERS + TURN_NUMBERS + JITTER_NUMBERS + 1
@@ -114,13 +114,21 @@ def plain_view(
 
 
 def palette_of(
-    palettes: Float[np.ndarray, "c 2 3"] | None, batch: Batch
+    palettes: Float[np.ndarray, "c 2 3"] | None, city: Int[Array, " b"] | None
 ) -> Palettes | None:
-    """Mean and deviation of the city of each tile of a batch, or of the only city."""
+    """Mean and deviation of the city of each tile, or of the only one.
+
+    Args:
+        palettes: Of all cities; None: nothing is normalised by them.
+        city: City of each tile, where there are several.
+    """
     if palettes is None:
         return None
     table = jnp.asarray(palettes)
-    return table if len(palettes) == 1 else table[batch["city_index"]]
+    if len(palettes) == 1:
+        return table
+    assert city is not None, "batches of several cities say which"
+    return table[city]
 
 
 def crop_and_turn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -49,8 +49,8 @@ class PixelSums:
     """
 
     count: int
-    sums: tuple[int, ...]
-    squares: tuple[int, ...]
+    sums: Sequence[int]
+    squares: Sequence[int]
 
     @classmethod
     def of(cls, tile: UInt8[np.ndarray, "h w 3"]) -> PixelSums:

@@ -200,7 +200,7 @@ class Tower:
         pixels: dict[str, Any] = {
             "mean": encoder.pixel_mean,
             "std": encoder.pixel_std,
-            "palette": palette_of(self.palettes, batch),
+            "palette": palette_of(self.palettes, batch.get("city_index")),
         }
         if not self.kept_views:
             size_px = self.augment.size_px

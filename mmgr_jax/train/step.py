@@ -101,7 +101,7 @@ def make_train_step(
             batch["place"],
             mean=model.image_encoder.pixel_mean,
             std=model.image_encoder.pixel_std,
-            palette=palette_of(palettes, batch),
+            palette=palette_of(palettes, batch.get("city_index")),
         )
         return apply(model, params, batch_stats, batch, views)
 

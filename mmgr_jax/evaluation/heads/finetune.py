@@ -95,7 +95,8 @@ def finetune(
         },
     }
     tx = _optimiser(settings.learning_rate)
-    pixels = dict(mean=mean, std=std, palette=palette)
+    own = None if palette is None else jnp.asarray(palette)
+    pixels = dict(mean=mean, std=std, palette=own)
     program = _compiled(encode, variables, tx, size_px, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []
