@@ -159,6 +159,7 @@ def test_no_draw_lets_a_city_s_light_in(cities):
     assert np.abs(plain - views[1]).mean() > 0.1
 
 
+@pytest.mark.slow  # compiled for eight devices
 def test_each_device_knows_the_cities_of_its_rows():
     """In parts of a batch, too; the encoder is views' mean and deviation."""
     rng = np.random.default_rng(0)
@@ -258,7 +259,7 @@ def test_an_unseen_city_is_normalised_by_its_own(evaluated, begun):
     assert any("augment.normalise='city'" in sentence for sentence in told)
 
 
-def test_what_looks_at_tiles_sees_them_so(evaluated):
+def test_what_looks_at_tiles_sees_them_so(evaluated, monkeypatch):
     config, (_, cori), (encoder, _), _ = evaluated
     batch = next(pipeline.epoch_batches(cori, batch_size=8, num_threads=1))
     with pytest.raises(AssertionError, match="of_city"):
@@ -268,6 +269,12 @@ def test_what_looks_at_tiles_sees_them_so(evaluated):
     given, city = _eval_settings(config), readouts.EvaluatedCity.of(cori)
     (tuner,) = tuning.tuners(given, {"x": encoder}, city, ("x image",)).values()
     np.testing.assert_array_equal(tuner.args[2], encoder.palette(cori))
+    monkeypatch.setattr(inference, "load_encoder", lambda *_: encoder)
+    monkeypatch.setattr(
+        inference,
+        "random_encoder",
+        lambda *given: dataclasses.replace(encoder, normalise=given[2]),
+    )
     beside = feature_sets.encoders(
         config, dataclasses.replace(given, checkpoints=(), imported=None), cori,
         Path(encoder.name),
@@ -285,8 +292,6 @@ def test_the_door_is_told_the_city_s_mean(evaluated, begun, tmp_path):
         encoder.embed_tiles(tiles)
     found = encoder.embed_tiles(tiles[:9], pixels=pixels, batch_size=8)
     np.testing.assert_allclose(found, wanted[:9], atol=2e-5)
-    embedded = np.stack(encoder.embed_records(cori.records_dir).embedding)
-    np.testing.assert_allclose(embedded, wanted, atol=2e-5)
     folder = encoder.save(tmp_path / "saved")
     assert mmgr_jax.load(folder).about.normalise == "city"
     # A folder of before does not say it, and means the image encoder's.
@@ -298,6 +303,14 @@ def test_the_door_is_told_the_city_s_mean(evaluated, begun, tmp_path):
     assert before.about.normalise == "encoder"
     with pytest.raises(InputError, match="pixels= has no effect"):
         before.embed_tiles(tiles, pixels=pixels)
+
+
+@pytest.mark.slow  # three programs
+def test_records_at_the_door_say_it_themselves(evaluated, begun):
+    _, (_, cori), _, ((_, wanted), _) = evaluated
+    encoder = mmgr_jax.load(begun[0].workdir)
+    embedded = np.stack(encoder.embed_records(cori.records_dir).embedding)
+    np.testing.assert_allclose(embedded, wanted, atol=2e-5)
 
 
 def _eval_settings(config):
@@ -316,7 +329,7 @@ def as_before(folder):
 
 
 def test_records_of_before_are_refused_where_they_are_asked(
-    cities, evaluated, tmp_path
+    cities, evaluated, tmp_path, monkeypatch
 ):
     (tmp_path / "records").mkdir()
     folder = small_records.write_records(tmp_path / "records", rows=4, columns=6)
@@ -335,6 +348,7 @@ def test_records_of_before_are_refused_where_they_are_asked(
         _eval_settings(config), other_records=(str(folder),), checkpoints=(),
         imported=None, baselines=(),
     )  # fmt: skip
+    monkeypatch.setattr(inference, "load_encoder", lambda *_: encoder)
     with pytest.raises(InputError, match=match):  # before anything is encoded
         feature_sets.encoders(config, given, alba, Path(encoder.name))
     config.augment.normalise = "encoder"
