@@ -19,6 +19,7 @@ from benchmarks.table import Row
 from configs import toy_city
 from data_prep.records import runners, writer
 from mmgr_jax.data import schema, tiles
+from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import inference
 from mmgr_jax.store import checkpoint
@@ -98,7 +99,7 @@ def _city(folder: Path, num_regions: int) -> ConfigDict:
     config = toy_city.get_config()
     config.records.dir, config.workdir = str(folder / "records"), str(folder / "run")
     images = records.photographs(_TILES, _SIDE_PX)
-    stored = tuple(tiles.encode(image, "png", None) for image in images)
+    stored = tuple(map(tiles.TileWriter("png").measured, images))
     rng = np.random.default_rng(0)
     counts = [len(_pois(index)[0]) for index in range(num_regions)]
     manifest = schema.Manifest(
@@ -136,17 +137,18 @@ def _city(folder: Path, num_regions: int) -> ConfigDict:
 
 @dataclasses.dataclass(frozen=True)
 class _Encode:
-    """Serialised records of some regions."""
+    """Serialised records of some regions, and sums of their pixels."""
 
-    stored: tuple[bytes, ...]
+    stored: tuple[tuple[bytes, PixelSums], ...]
 
-    def __call__(self, regions: Sequence[int]) -> Iterator[bytes]:
+    def __call__(self, regions: Sequence[int]) -> Iterator[tuple[bytes, PixelSums]]:
         layout = schema.RecordLayout(_SIDE_PX, {}, "png")
         for index, outline in zip(regions, _outlines(np.array(regions)), strict=True):
             category, offset_m = _pois(index)
+            image, pixels = self.stored[index % len(self.stored)]
             record = {
                 "region_id": f"r{index:08d}",
-                "image": self.stored[index % len(self.stored)],
+                "image": image,
                 "poi/category": category,
                 "poi/offset_m": offset_m,
                 "poi/edges": np.zeros((0, 2), np.int32),
@@ -154,7 +156,7 @@ class _Encode:
                 "geometry": outline,
                 "block_id": np.int32(index // 16),
             }
-            yield schema.serialize(record, layout)
+            yield schema.serialize(record, layout), pixels
 
 
 def _pois(index: int) -> tuple[np.ndarray, np.ndarray]:

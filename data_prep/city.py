@@ -30,6 +30,7 @@ from data_prep.settings import PreparationSettings
 from data_prep.splits import splits as splits_lib
 from data_prep.splits.splits import Splits
 from mmgr_jax.data import schema, tiles
+from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.errors import InputError
 
 
@@ -174,8 +175,8 @@ def manifest(
 
 def encoded(
     city: City, imagery: Imagery, tile_writer: tiles.TileWriter, regions: Iterable[int]
-) -> Iterator[bytes]:
-    """Serialised records of some regions, in their order.
+) -> Iterator[tuple[bytes, PixelSums]]:
+    """Serialised records of some regions and sums of their pixels, in their order.
 
     Tiles are read here and encoded by threads, a few tiles ahead.
     """
@@ -213,11 +214,12 @@ def _encode(
     tile: UInt8[np.ndarray, "h w 3"],
     layout: schema.RecordLayout,
     tile_writer: tiles.TileWriter,
-) -> bytes:
+) -> tuple[bytes, PixelSums]:
     category, offset_m, edges, weights = region_graph(city, region)
+    image, pixels = tile_writer.measured(tile)
     record: schema.Record = {
         "region_id": city.regions.ids[region],
-        "image": tile_writer.encode(tile),
+        "image": image,
         "poi/category": category,
         "poi/offset_m": offset_m,
         "poi/edges": edges,
@@ -227,7 +229,7 @@ def _encode(
     }
     for name, values in city.labels.items():
         record[f"label/{name}"] = values[region]
-    return schema.serialize(record, layout)
+    return schema.serialize(record, layout), pixels
 
 
 def _labels(

@@ -20,6 +20,7 @@ _WHERE = {
     "Encoder": "encoder",
     "load": "encoder",
     "InputError": "errors",
+    "PixelStatistics": "data.pixels",
     "read_config": "workflow",
     "build_records": "workflow",
     "train_encoder": "workflow",
@@ -29,6 +30,7 @@ _WHERE = {
 __all__ = [
     "Encoder",
     "InputError",
+    "PixelStatistics",
     "build_records",
     "evaluate",
     "load",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mmgr_jax.data.pixels import PixelStatistics as PixelStatistics
     from mmgr_jax.encoder import Encoder as Encoder
     from mmgr_jax.encoder import load as load
     from mmgr_jax.errors import InputError as InputError

@@ -142,12 +142,15 @@ def give_out(
     identity.check_model(config.model.to_dict(), metadata, bundle)
     variables = checkpoint.load_arrays(bundle)
     encoder = _model(config).image_encoder
+    mean, std = str(encoder.pixel_mean), str(encoder.pixel_std)
+    if metadata.normalise != "encoder":
+        mean = std = "of all tiles of a city"
     about = {
         "format": "pt",
         "architecture": str(config.model.image_encoder.name),
         "input_px": str(config.augment.size_px),
-        "mean": str(encoder.pixel_mean),
-        "std": str(encoder.pixel_std),
+        "mean": mean,
+        "std": std,
         "checkpoint": str(bundle),
         "software": f"mmgr-jax {__version__}",
     }

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
 from mmgr_jax.data import corpus, pipeline
+from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
@@ -37,6 +38,9 @@ from mmgr_jax.typing import Batch, PoiSets, Tree
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+
+_Given = tuple[Tree, jax.Array | None]
+"""Variables, and mean and deviation of the city of all tiles."""
 
 UNKNOWN = ("refuse", "leave out")
 """What becomes of POIs whose category the encoder does not know."""
@@ -89,20 +93,28 @@ class Encoder:
     variables: Tree
 
     def embed_tiles(
-        self, tiles: np.ndarray, *, batch_size: int = 64
+        self,
+        tiles: np.ndarray,
+        *,
+        pixels: PixelStatistics | None = None,
+        batch_size: int = 64,
     ) -> Float[np.ndarray, "n f"]:
         """Features of tiles: what heads and maps are given of an image.
 
         Args:
             tiles: uint8 [n h w 3], red, green, blue: whole tiles from above of
                 `about.tile_size_m` metres a side, resized to what the encoder takes.
+            pixels: Mean and deviation of the pixels of the city that the tiles are of,
+                where `about.normalise` is "city": `PixelStatistics.of` all its tiles,
+                not these few, or what its records' manifest says.
             batch_size: Tiles at a time.
 
         Raises:
-            InputError: If these are no tiles, or the encoder reads none.
+            InputError: If these are no tiles, or the encoder reads none; if `pixels`
+                is missing, or has no effect.
         """
-        tiles = self._checked(tiles)
-        encode = functools.partial(self._image[0], self.variables)
+        tiles, palette = self._checked(tiles), self._palette(pixels)
+        encode = functools.partial(self._image[0], (self.variables, palette))
         return self._in_batches(encode, {"image": tiles}, batch_size)
 
     def embed_pois(
@@ -130,7 +142,11 @@ class Encoder:
         return self._in_batches(encode, sets, batch_size)
 
     def project_tiles(
-        self, tiles: np.ndarray, *, batch_size: int = 64
+        self,
+        tiles: np.ndarray,
+        *,
+        pixels: PixelStatistics | None = None,
+        batch_size: int = 64,
     ) -> Float[np.ndarray, "n p"]:
         """Where tiles lie in the space that they share with POI sets, of length 1.
 
@@ -138,10 +154,11 @@ class Encoder:
 
         Args:
             tiles: As for `embed_tiles`.
+            pixels: As for `embed_tiles`.
             batch_size: Tiles at a time.
         """
-        tiles = self._checked(tiles)
-        encode = functools.partial(self._image[1], self.variables)
+        tiles, palette = self._checked(tiles), self._palette(pixels)
+        encode = functools.partial(self._image[1], (self.variables, palette))
         return _unit(self._in_batches(encode, {"image": tiles}, batch_size))
 
     def project_pois(
@@ -208,6 +225,7 @@ class Encoder:
             self._mesh,
             "encoder",
             size_px=self.about.size_px,
+            normalise=self.about.normalise,
             readout=self.about.readout["image"],
         )
         whole = dataclasses.replace(whole, categories=self.about.categories)
@@ -242,22 +260,24 @@ class Encoder:
 
     @functools.cached_property
     def _image(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """(variables, batch) -> features by group; and -> projections."""
+        """((variables, palette), batch) -> features by group; and -> projections."""
         read = functools.partial(
             inference.read_image,
             size_px=self.about.size_px,
             every_stage=self.about.readout["image"] == "stages",
         )
 
-        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            pooled, groups = read(self.model, variables, batch["image"])
+        def embed(given: _Given, batch: Batch) -> dict[str, jax.Array]:
+            variables, palette = given
+            pooled, groups = read(self.model, variables, batch["image"], palette)
             if self.model.learning.locked:
                 adapter = self._apply(variables, pooled, method="adapt_image")
                 groups |= {"adapter": adapter}
             return groups
 
-        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            pooled, _ = read(self.model, variables, batch["image"])
+        def project(given: _Given, batch: Batch) -> dict[str, jax.Array]:
+            variables, palette = given
+            pooled, _ = read(self.model, variables, batch["image"], palette)
             return {"": self._apply(variables, pooled, method="project_image")}
 
         return self._jitted(embed), self._jitted(project)
@@ -313,6 +333,21 @@ class Encoder:
                 "uint8 [n h w 3], red, green, blue."
             )
         return tiles
+
+    def _palette(
+        self, pixels: PixelStatistics | None
+    ) -> Float32[np.ndarray, "1 2 3"] | None:
+        if (pixels is not None) == (self.about.normalise == "city"):
+            return None if pixels is None else pixels.palette[None]
+        if pixels is not None:
+            raise InputError(
+                "pixels= has no effect: this encoder normalises the pixels of all "
+                "cities alike. Leave it out."
+            )
+        raise InputError(
+            "this encoder normalises pixels by the mean and deviation of their city: "
+            "give pixels=mmgr_jax.PixelStatistics.of(all tiles of the city)."
+        )
 
     def _sets(
         self, places: Places, centre_m: np.ndarray | None, unknown: str

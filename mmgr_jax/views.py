@@ -1,5 +1,6 @@
 """`python -m mmgr_jax.views`: a contact sheet of the views that training sees."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from mmgr_jax import cli, run_settings, settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import two_views
+from mmgr_jax.data import corpus
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
@@ -58,9 +60,11 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     records = [source[int(i)] for i in rng.permutation(len(source))[:rows]]
     tiles = np.stack([record["image"] for record in records])
     augment = settings.read(AugmentSettings, config.augment, "augment")
+    palette = corpus.palettes(source, augment.normalise)
+    draw = jax.jit(functools.partial(two_views, settings=augment))
     pairs = []
     for key in jax.random.split(jax.random.key(seed), PAIRS):
-        views = jax.jit(lambda image, key: two_views(image, key, augment))(tiles, key)
+        views = draw(tiles, key, palette=palette)
         pairs.append(displayed(np.asarray(views)))
     figure = contact_sheet(
         tiles,

@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from array_record.python import array_record_module
 
-from mmgr_jax.data import schema, seals, tiles
+from mmgr_jax.data import pixels, schema, seals, tiles
 
 TILE_SIZE_PX = 32
 TILE_SIZE_M = 64.0
@@ -27,14 +27,18 @@ def write_records(
     city="small",
     categories=CATEGORIES,
     tile_size_m=TILE_SIZE_M,
+    measured=False,
+    light=lambda tile: tile,
 ):
     """Writes a finished records folder of `rows * columns` regions; returns it.
 
     Places and numbers of categories are those of the small city whatever is given.
+    Without `measured` the manifest says no `pixels`, as those of before; `light` makes
+    of each tile the one that is stored.
     """
     rng = np.random.default_rng(seed)
     records = [
-        _record(rng, row, column, image_format)
+        _record(rng, row, column, image_format, light)
         for row in range(rows)
         for column in range(columns)
     ]
@@ -66,23 +70,32 @@ def write_records(
         labels=labels,
         block_size_m=2 * TILE_SIZE_M,
         image_format=image_format,
+        pixels=_pixels(records, image_format) if measured else None,
         inputs_sha256=seals.sum_of_inputs(inputs),
     ).save(records_dir)
     return records_dir
 
 
-def _record(rng, row, column, image_format):
+def _pixels(records, image_format):
+    stored = [record["image"] for record in records]
+    return pixels.PixelStatistics.of(
+        np.stack([tiles.decode(one, image_format, TILE_SIZE_PX) for one in stored])
+    )
+
+
+def _record(rng, row, column, image_format, light):
     count = int(rng.integers(0, 12)) if (row + column) % 4 else 0
     west, north = 3e5 + column * TILE_SIZE_M, 3.4e6 - row * TILE_SIZE_M
     brightness = int(rng.integers(40, 200))
     noise = rng.integers(0, 50, (TILE_SIZE_PX, TILE_SIZE_PX, 3))
+    tile = (brightness + noise).astype(np.uint8)
     shares = rng.dirichlet(np.ones(3)).astype(np.float32)
     box = shapely.box(west, north - TILE_SIZE_M, west + TILE_SIZE_M, north)
     offsets = rng.uniform(-32, 32, (count, 2)).astype(np.float32)
     edges = np.array([[i, i + 1] for i in range(count - 1)], np.int32).reshape(-1, 2)
     return {
         "region_id": f"r{row:04d}c{column:04d}",
-        "image": tiles.encode((brightness + noise).astype(np.uint8), image_format),
+        "image": tiles.encode(light(tile), image_format),
         "poi/category": rng.integers(0, len(CATEGORIES), count).astype(np.int32),
         "poi/offset_m": offsets,
         "poi/edges": edges,

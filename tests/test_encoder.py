@@ -127,7 +127,7 @@ def test_another_format_is_told(run, tmp_path):
     about = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(about | {"format": 9}))
     marks.mark(folder, exported.KIND, sums=True)
-    with pytest.raises(InputError, match="format 9; this program reads 1"):
+    with pytest.raises(InputError, match="format 9; this program reads 1 and 2"):
         mmgr_jax.load(folder)
 
 

@@ -24,6 +24,7 @@ from data_prep.records import runners, writer
 from data_prep.running import threads
 from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, tiles
+from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.errors import InputError
 
 _POPULATION = "population"
@@ -153,18 +154,19 @@ def _encoded(
     labels: Mapping[str, schema.Label],
     tile_writer: tiles.TileWriter,
     regions: Sequence[int],
-) -> Iterator[bytes]:
-    """Serialised records of some regions, in their order."""
+) -> Iterator[tuple[bytes, PixelSums]]:
+    """Serialised records of some regions and sums of their pixels, in their order."""
     layout = schema.RecordLayout(content.tile_size_px, labels, tile_writer.image_format)
     names = list(content.images)
     block_id = _block_ids(names)
 
-    def encode(region: int) -> bytes:
+    def encode(region: int) -> tuple[bytes, PixelSums]:
         name = names[region]
         category, edges = content.pois.category[region], content.pois.edges[region]
+        image, pixels = tile_writer.measured(sample.tile(content.images[name]))
         record: schema.Record = {
             "region_id": name,
-            "image": tile_writer.encode(sample.tile(content.images[name])),
+            "image": image,
             "poi/category": category,
             "poi/offset_m": np.zeros((len(category), 2), np.float32),
             "poi/edges": edges,
@@ -173,7 +175,7 @@ def _encoded(
             "block_id": np.int32(block_id[name]),
             f"label/{_POPULATION}": content.population[region],
         }
-        return schema.serialize(record, layout)
+        return schema.serialize(record, layout), pixels
 
     return threads.in_order(encode, ((region,) for region in regions))
 

@@ -13,15 +13,18 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from data_prep.files import disk
 from mmgr_jax.data import contents, seals
+from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.disk import files
 
-Encode = Callable[[Sequence[int]], Iterator[bytes]]
-"""Serialised records of some regions, in their order. It travels to other processes, so
-it must pickle."""
+Encode = Callable[[Sequence[int]], Iterator[tuple[bytes, PixelSums]]]
+"""Serialised records of some regions, in their order, each with sums over the pixels of
+its tile. It travels to other processes, so it must pickle."""
 
 # One record a chunk: random access by the loader reads nothing else. PNG bytes do
 # not compress further.
 _ARRAY_RECORD_OPTIONS = "group_size:1,uncompressed"
+
+_NOTED = {"length", "sha256", "inputs", "pixels"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Shard:
 
     @property
     def note(self) -> Path:
-        """Says that the file is whole, and its hashes; gone from finished records."""
+        """Says that the file is whole, its hashes and sums; no part of records."""
         return self.path.with_name(f"{self.path.name}.json")
 
 
@@ -47,13 +50,14 @@ def write(shard: Shard, encode: Encode) -> None:
     temporary = shard.path.with_name(f"{shard.path.name}.tmp")
     regions = range(shard.first, shard.first + shard.length)
     try:
-        inputs = _write_examples(temporary, encode(regions), shard.first)
+        inputs, pixels = _write_examples(temporary, encode(regions), shard.first)
         with disk.writing(shard.path):
             temporary.replace(shard.path)
             note = {
                 "length": shard.length,
                 "sha256": contents.of_file(shard.path),
                 "inputs": seals.sum_of_inputs(inputs),
+                "pixels": dataclasses.asdict(pixels),
             }
             temporary.write_text(json.dumps(note), encoding="utf-8")
             temporary.replace(shard.note)
@@ -64,32 +68,36 @@ def write(shard: Shard, encode: Encode) -> None:
 
 
 def finished(shard: Shard) -> dict[str, Any] | None:
-    """Length and hashes of a shard that is whole, None of any other."""
+    """Length, hashes and sums of a shard that is whole, None of any other."""
     try:
         note = files.from_json(shard.note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    if not isinstance(note, dict) or {*note} != {"length", "sha256", "inputs"}:
+    if not isinstance(note, dict) or {*note} != _NOTED:
         return None  # of a program that noted less
     if note["length"] != shard.length or not shard.path.exists():
         return None
     return note if contents.of_file(shard.path) == note["sha256"] else None
 
 
-def _write_examples(path: Path, examples: Iterator[bytes], first: int) -> list[int]:
+def _write_examples(
+    path: Path, examples: Iterator[tuple[bytes, PixelSums]], first: int
+) -> tuple[list[int], PixelSums]:
     """Writes an ArrayRecord file; its writer tells of a full disk at the end.
 
     Returns:
-        `seals.input_number` of every record.
+        `seals.input_number` of every record; sums over the pixels of all.
     """
     writer, inputs = ArrayRecordWriter(str(path), _ARRAY_RECORD_OPTIONS), []
-    for place, example in enumerate(examples, first):
+    pixels = []
+    for place, (example, of_tile) in enumerate(examples, first):
+        pixels.append(of_tile)
         inputs.append(seals.input_number(example, place))
         with _telling(path):
             writer.write(example)
     with _telling(path):
         writer.close()
-    return inputs
+    return inputs, PixelSums.over(pixels)
 
 
 @contextlib.contextmanager

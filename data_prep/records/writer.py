@@ -28,6 +28,7 @@ from data_prep.records.settings import RecordSettings
 from data_prep.records.shards import Encode
 from mmgr_jax.data import contents, schema, seals, texts, tiles
 from mmgr_jax.data import folds as folds_lib
+from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.disk import files, folders, locks, marks
 from mmgr_jax.errors import InputError
 
@@ -89,6 +90,9 @@ def write(
         manifest,
         shard_lengths=tuple(note["length"] for note in notes),
         shard_sha256=tuple(note["sha256"] for note in notes),
+        pixels=PixelSums.over(
+            PixelSums(**note["pixels"]) for note in notes
+        ).statistics(),
         inputs_sha256=seals.sum_of_inputs([int(note["inputs"], 16) for note in notes]),
     )
     check()
@@ -255,7 +259,7 @@ def _write_shards(
     num_shards: int,
     run: Runner,
 ) -> list[dict[str, Any]]:
-    """Writes the shards that are not there yet; length and hash of each."""
+    """Writes the shards that are not there yet; what is noted of each."""
     wanted = _shards(manifest, partial, num_shards)
     notes = {shard: shards.finished(shard) for shard in wanted}
     todo = [shard for shard in wanted if notes[shard] is None]

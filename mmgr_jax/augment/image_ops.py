@@ -13,6 +13,12 @@ from jaxtyping import Array, Float, UInt8
 
 Planes = tuple[Float[Array, "*a"], Float[Array, "*a"], Float[Array, "*a"]]
 Factor = Float[Array, "..."] | float
+Bounds = tuple[tuple[Factor, Factor], ...]
+"""Black and white of each plane."""
+
+UNIT: Bounds = ((0.0, 1.0),) * 3
+Palettes = Float[Array, "#b 2 3"]
+"""Mean and deviation of red, green and blue: of each tile's city, or of all."""
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's mode "L"
 HUE_SECTORS = 6.0
@@ -82,16 +88,21 @@ def mean_grey(planes: Planes) -> Float[Array, "*b 1 1"]:
     return jnp.mean(grey(planes), axis=(-2, -1), keepdims=True)
 
 
-def blend(planes: Planes, base: Factor, factor: Factor) -> Planes:
-    """`factor` of the image and the rest of `base`, clipped to [0, 1]."""
+def blend(
+    planes: Planes, base: Factor, factor: Factor, bounds: Bounds = UNIT
+) -> Planes:
+    """`factor` of the image and the rest of `base`, clipped to the bounds."""
     rest = (1.0 - factor) * base
-    red, green, blue = (jnp.clip(factor * plane + rest, 0.0, 1.0) for plane in planes)
+    red, green, blue = (
+        jnp.clip(factor * plane + rest, black, white)
+        for plane, (black, white) in zip(planes, bounds, strict=True)
+    )
     return red, green, blue
 
 
-def adjust_saturation(planes: Planes, factor: Factor) -> Planes:
+def adjust_saturation(planes: Planes, factor: Factor, bounds: Bounds = UNIT) -> Planes:
     """Saturation times factor: 0 is the grey image."""
-    return blend(planes, grey(planes), factor)
+    return blend(planes, grey(planes), factor, bounds)
 
 
 def adjust_hue(planes: Planes, turn: Factor) -> Planes:
@@ -111,6 +122,49 @@ def adjust_hue(planes: Planes, turn: Factor) -> Planes:
         return value - chroma * jnp.clip(2.0 - jnp.abs(away), 0.0, 1.0)
 
     return channel(3.0), channel(5.0), channel(1.0)
+
+
+def recoloured(
+    planes: Planes, palette: Palettes, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Planes, Bounds]:
+    """Planes [b ...] of cities as if all had one light, and its black and white.
+
+    What `normalise` makes of them with the same mean and std is what it makes of the
+    planes as they were with the city's.
+
+    Args:
+        planes: Values in [0, 1].
+        palette: Of the cities.
+        mean: Of red, green and blue that they get.
+        std: Their deviation likewise.
+    """
+    given, bounds = [], []
+    for plane, own, m, s in zip(planes, _of_bands(palette, planes), mean, std,
+                                strict=True):  # fmt: skip
+        gain = s / own[1]
+        black = m - own[0] * gain
+        given.append(plane * gain + black)
+        bounds.append((black, gain + black))
+    red, green, blue = given
+    return (red, green, blue), tuple(bounds)
+
+
+def normalise_by(planes: Planes, palette: Palettes) -> Planes:
+    """Planes [b ...] minus mean over deviation of their cities."""
+    red, green, blue = (
+        (plane - m) / s
+        for plane, (m, s) in zip(planes, _of_bands(palette, planes), strict=True)
+    )
+    return red, green, blue
+
+
+def _of_bands(palette: Palettes, planes: Planes) -> list[tuple[Array, Array]]:
+    """Mean and deviation of each band, ready to meet planes."""
+    shape = (-1, *[1] * (planes[0].ndim - 1))
+    return [
+        (palette[:, 0, band].reshape(shape), palette[:, 1, band].reshape(shape))
+        for band in range(len(planes))
+    ]
 
 
 def normalise(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from mmgr_jax.settings import Section
 
 if TYPE_CHECKING:
     import annotated_types as at
+
+
+Normalise = Literal["encoder", "city"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,11 @@ class AugmentSettings(Section):
         vertical_flip: Flip half of the views top to bottom.
         quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
             has no upright; the released code has neither this nor vertical flips.
+        normalise: By whose mean and deviation red, green and blue are normalised:
+            "encoder" (those that the image encoder's pixels are made for, the same
+            everywhere) or "city" (those of all tiles of the records that a tile is
+            of, so that a city is not known by its light). A checkpoint's encoder
+            keeps to what it was trained with: docs/many_cities.md.
     """
 
     size_px: Annotated[int, at.Ge(1)] = 224
@@ -48,3 +56,4 @@ class AugmentSettings(Section):
     horizontal_flip: bool = True
     vertical_flip: bool = False
     quarter_turns: bool = False
+    normalise: Normalise = "encoder"

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmgr_jax.augment import image_ops
@@ -16,7 +17,7 @@ from mmgr_jax.augment.draws import (
     draw_jitter,
     draw_turn,
 )
-from mmgr_jax.augment.image_ops import Planes
+from mmgr_jax.augment.image_ops import UNIT, Bounds, Palettes, Planes
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.typing import VIEWS, Key, Tiles, View, Views
@@ -34,6 +35,7 @@ def two_views(
     *,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
+    palette: Palettes | None = None,
 ) -> Views:
     """Two independent random views of every tile, normalised.
 
@@ -47,6 +49,9 @@ def two_views(
         place: Place of each tile in the global batch; None: its row.
         mean: Subtracted from the values in [0, 1], channel by channel.
         std: Divided by, channel by channel.
+        palette: Mean and deviation of the tiles' cities. Their colours are first
+            brought to `mean` and `std`, so that no draw lets a city's own light in
+            again; whole tiles come out as `plain_view` makes them. None: as they are.
 
     Returns:
         Views [2 b size_px size_px 3] in float32.
@@ -69,8 +74,11 @@ def two_views(
     numbers = _uniform_numbers(key, place)
     box, turn, jitter, is_grey = jax.vmap(jax.vmap(draw))(numbers)
     planes = crop_and_turn(image, box, turn, settings.size_px, settings.quarter_turns)
-    planes = apply_jitter(planes, jitter)
-    planes = image_ops.adjust_saturation(planes, _per_image(1.0 - is_grey))
+    bounds = UNIT
+    if palette is not None:
+        planes, bounds = image_ops.recoloured(planes, palette, mean, std)
+    planes = apply_jitter(planes, jitter, bounds)
+    planes = image_ops.adjust_saturation(planes, _per_image(1.0 - is_grey), bounds)
     planes = image_ops.normalise(planes, mean, std)
     return jnp.moveaxis(jnp.stack(planes, axis=-1), 1, 0)
 
@@ -81,6 +89,7 @@ def plain_view(
     size_px: int,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
+    palette: Palettes | None = None,
 ) -> View:
     """The whole tile resized and normalised: what evaluation and embedding see.
 
@@ -89,13 +98,37 @@ def plain_view(
         size_px: Side of the square view.
         mean: As for `two_views`.
         std: As for `two_views`.
+        palette: Mean and deviation of the tiles' cities, taken in place of `mean` and
+            `std`; None: of none.
     """
     b, height, width, _ = image.shape
     zero, one = jnp.zeros((b, 1)), jnp.ones((b, 1))
     whole = Box(zero, zero, one * height, one * width)
     upright = Turn(zero > 0, zero > 0, zero > 0)
     planes = crop_and_turn(image, whole, upright, size_px, quarter_turns=False)
-    return jnp.stack(image_ops.normalise(planes, mean, std), axis=-1)[:, 0]
+    if palette is not None:
+        planes = image_ops.normalise_by(planes, palette)
+    else:
+        planes = image_ops.normalise(planes, mean, std)
+    return jnp.stack(planes, axis=-1)[:, 0]
+
+
+def palette_of(
+    palettes: Float[np.ndarray, "c 2 3"] | None, city: Int[Array, " b"] | None
+) -> Palettes | None:
+    """Mean and deviation of the city of each tile, or of the only one.
+
+    Args:
+        palettes: Of all cities; None: nothing is normalised by them.
+        city: City of each tile, where there are several.
+    """
+    if palettes is None:
+        return None
+    table = jnp.asarray(palettes)
+    if len(palettes) == 1:
+        return table
+    assert city is not None, "batches of several cities say which"
+    return table[city]
 
 
 def crop_and_turn(
@@ -130,7 +163,7 @@ def crop_and_turn(
     return red, green, blue
 
 
-def apply_jitter(planes: Planes, jitter: Jitter) -> Planes:
+def apply_jitter(planes: Planes, jitter: Jitter, bounds: Bounds = UNIT) -> Planes:
     """The four colour operators in each view's own order.
 
     Written as up to three blends, the hue change, up to three blends: hue is the
@@ -141,14 +174,17 @@ def apply_jitter(planes: Planes, jitter: Jitter) -> Planes:
     Args:
         planes: Planes [b v s s].
         jitter: Draws [b v].
+        bounds: Black and white of each plane.
     """
     early = jitter.rank[..., :3] < jitter.rank[..., 3:]
-    planes = _blends(planes, jitter, early)
+    planes = _blends(planes, jitter, early, bounds)
     planes = image_ops.adjust_hue(planes, _per_image(jitter.hue))
-    return _blends(planes, jitter, ~early)
+    return _blends(planes, jitter, ~early, bounds)
 
 
-def _blends(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"]) -> Planes:
+def _blends(
+    planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"], bounds: Bounds
+) -> Planes:
     """Those of brightness, contrast and saturation that are chosen, in order."""
     factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation], -1)
     factors = jnp.where(chosen, factors, 1.0)
@@ -163,7 +199,7 @@ def _blends(planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"]) -> Pla
             image_ops.mean_grey(planes),
             jnp.where(_per_image(mine[..., 2]), image_ops.grey(planes), 0.0),
         )
-        return image_ops.blend(planes, base, _per_image(factor)), None
+        return image_ops.blend(planes, base, _per_image(factor), bounds), None
 
     return jax.lax.scan(step, planes, jnp.arange(3))[0]
 

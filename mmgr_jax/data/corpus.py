@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float32, Int, UInt8
 
 from mmgr_jax.data import contents, misfits, schema
+from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.data.turns import Turns
@@ -230,6 +231,32 @@ class Renumbered(RecordSource):
         ]
 
 
+def pixel_statistics(source: RegionSource) -> dict[str, PixelStatistics]:
+    """City -> mean and deviation of its pixels, in the order of `city_index`.
+
+    Raises:
+        InputError: If the records of one do not say them.
+    """
+    cities = source.cities if isinstance(source, Corpus) else (source,)
+    return {
+        city.manifest.city: city.manifest.measured_pixels(city.place) for city in cities
+    }
+
+
+def palettes(
+    source: RegionSource, normalise: str
+) -> Float32[np.ndarray, "c 2 3"] | None:
+    """The same as the devices take them; None where nothing is normalised by them.
+
+    Args:
+        source: The records.
+        normalise: `AugmentSettings.normalise`.
+    """
+    if normalise == "encoder":
+        return None
+    return np.stack([one.palette for one in pixel_statistics(source).values()])
+
+
 def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
     """Where a city's categories stand in another list, by name.
 
@@ -276,6 +303,7 @@ def _in_common(manifests: Sequence[schema.Manifest]) -> schema.Manifest:
         report={},
         sources={},
         config={},
+        pixels=None,
         inputs_sha256="",
         content={},
     )

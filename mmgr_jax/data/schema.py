@@ -29,6 +29,7 @@ import numpy as np
 
 from mmgr_jax.data import contents, seals, tiles
 from mmgr_jax.data.example import Example
+from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
@@ -192,6 +193,9 @@ class Manifest:
         report: Counts worth telling: regions dropped, POIs outside, and so on.
         sources: Path, size in bytes and hash of each source file.
         config: The configuration that built the records.
+        pixels: Mean and deviation of red, green and blue over all tiles; None in
+            records of before. They follow from the tiles, so they are no part of
+            `identity`.
         inputs_sha256: Of what pre-training reads, whatever shards it lies in; see
             `seals.input_number`. "" in records of before.
         content: Hashes of the fields above and of the files in `BESIDE`, filled in by
@@ -217,6 +221,7 @@ class Manifest:
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pixels: PixelStatistics | None = None
     inputs_sha256: str = ""
     content: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     version: str = VERSION
@@ -289,6 +294,10 @@ class Manifest:
                 kind: SplitColumn(**split)
                 for kind, split in fields.get("splits", {}).items()
             }
+            if measured := fields.get("pixels"):
+                fields["pixels"] = PixelStatistics(
+                    **{name: tuple(value) for name, value in measured.items()}
+                )
             for name, value in fields.items():
                 if isinstance(value, list):
                     fields[name] = tuple(value)
@@ -302,6 +311,26 @@ class Manifest:
                 f"{path}: not a manifest this program wrote ({error}). "
                 "Remove the folder and build the records again."
             ) from error
+
+    def measured_pixels(self, records_dir: str | Path) -> PixelStatistics:
+        """`pixels`, by which tiles can be normalised.
+
+        Raises:
+            InputError: If nobody measured them, or a band is the same everywhere.
+        """
+        if self.pixels is None:
+            raise InputError(
+                f"{records_dir}: these records do not say the mean and deviation of "
+                "their pixels, by which augment.normalise='city' normalises; build "
+                "them again with `python -m data_prep.build --config=...`."
+            )
+        if not all(self.pixels.deviation):
+            raise InputError(
+                f"{records_dir}: a band of colour is the same in every pixel, so "
+                "augment.normalise='city' cannot divide by its deviation. Name other "
+                "config.imagery.bands, or use augment.normalise='encoder'."
+            )
+        return self.pixels
 
     def faults(self, records_dir: str | Path, *, whole: bool = False) -> list[str]:
         """Files of a folder that hold other bytes than were written.

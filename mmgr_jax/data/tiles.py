@@ -21,6 +21,8 @@ import imagecodecs
 import numpy as np
 from jaxtyping import UInt8
 
+from mmgr_jax.data.pixels import PixelSums
+
 FORMATS = ("png", "webp", "jpeg", "raw")
 WITH_QUALITY = ("jpeg", "webp")
 JPEG_QUALITY = 95
@@ -76,6 +78,14 @@ class TileWriter:
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> bytes:
         """A tile as bytes, the same for the same tile."""
         return encode(image, self.image_format, self.image_quality)
+
+    def measured(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[bytes, PixelSums]:
+        """The same, and sums over the pixels that are read back from it."""
+        stored = self.encode(image)
+        loses = self.image_format == "jpeg" or self.image_quality is not None
+        if loses:
+            image = decode(stored, self.image_format, len(image))
+        return stored, PixelSums.of(image)
 
 
 def encode(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import feature_tables
+from mmgr_jax.data import feature_tables, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
@@ -74,7 +74,8 @@ def encoders(
         bundle: The checkpoint.
 
     Raises:
-        InputError: If a checkpoint is missing or does not fit the records.
+        InputError: If a checkpoint is missing or does not fit the records, or records
+            do not say by what their pixels would be normalised.
     """
     loaded = {MAIN: inference.load_encoder(config, bundle, source)}
     beside = dict(eval_settings.checkpoints)
@@ -89,7 +90,12 @@ def encoders(
             own = inference.as_trained(config, other)
             loaded[name] = inference.load_encoder(own, other, source)
     if "random encoder" in eval_settings.baselines:
-        loaded[RANDOM] = inference.random_encoder(config, source)
+        main = loaded[MAIN]
+        loaded[RANDOM] = inference.random_encoder(config, source, main.normalise)
+    if any(encoder.normalise == "city" for encoder in loaded.values()):
+        for folder in (source.records_dir, *eval_settings.other_records):
+            if (Path(folder) / schema.MANIFEST_FILE).exists():  # now, not hours later
+                schema.Manifest.load(folder).measured_pixels(folder)
     return loaded
 
 

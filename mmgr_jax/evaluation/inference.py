@@ -15,9 +15,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings, settings
+from mmgr_jax.augment.image_ops import Palettes
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data import contents, corpus, pipeline
@@ -35,6 +37,8 @@ from mmgr_jax.towers import locked, towers
 from mmgr_jax.typing import Batch, PoiSets, Tiles, Tree
 
 _NAMED = 8  # categories in a sentence
+_PALETTE = "palette"
+"""In a batch: mean and deviation of the city of each tile [b 2 3]."""
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,8 @@ class InferenceEncoder:
         model: The model.
         variables: Its parameters and batch statistics, on the devices.
         size_px: Side of the images it takes.
+        normalise: By whose mean and deviation its pixels are normalised; with "city"
+            it reads batches of `of_city` alone.
         parts: Parts of the model that are not random; () for all.
         num_devices: Devices that share a batch.
         made_by: What decides its features beside its variables; None where nobody says,
@@ -64,6 +70,7 @@ class InferenceEncoder:
     model: mmgr.MMGR
     variables: Tree
     size_px: int
+    normalise: str
     parts: tuple[str, ...] = ()
     num_devices: int = 1
     made_by: Mapping[str, Any] | None = None
@@ -75,24 +82,44 @@ class InferenceEncoder:
             return None
         return corpus.numbers_in(theirs, self.categories)
 
-    def of_city(self, source: RecordSource) -> InferenceEncoder:
-        """The same for batches of some records, whose categories it finds by name.
+    def palette(self, source: RecordSource) -> Float32[np.ndarray, "1 2 3"] | None:
+        """What it normalises the pixels of some records by; None: always the same.
 
-        POIs of a category that it does not know are left out.
+        Raises:
+            InputError: If it is theirs, and they do not say it.
         """
-        numbers = self.numbers(source.manifest.categories)
-        if numbers is None:
+        return corpus.palettes(source, self.normalise)
+
+    def of_city(self, source: RecordSource) -> InferenceEncoder:
+        """The same for batches of some records, as they have colours and categories.
+
+        Categories are found by name; POIs of one that it does not know are left out.
+
+        Raises:
+            InputError: As for `palette`.
+        """
+        numbers, palette = (
+            self.numbers(source.manifest.categories),
+            self.palette(source),
+        )
+        if numbers is None and palette is None:
             return self
 
         def run(variables: Tree, batch: pipeline.Batch) -> features.Encoded:
-            category = numbers[batch["poi_category"]]
-            mask = batch["poi_mask"] & (category >= 0)
-            own = {"poi_category": np.maximum(category, 0), "poi_mask": mask}
+            own = {}
+            if numbers is not None:
+                category = numbers[batch["poi_category"]]
+                mask = batch["poi_mask"] & (category >= 0)
+                own = {"poi_category": np.maximum(category, 0), "poi_mask": mask}
+            if palette is not None:
+                own[_PALETTE] = np.repeat(palette, len(batch["example_mask"]), axis=0)
             return self.run(variables, {**batch, **own})
 
         made_by = self.made_by
-        if made_by is not None:
+        if made_by is not None and numbers is not None:
             made_by = {**made_by, "categories": contents.of_value(self.categories)}
+        if made_by is not None and palette is not None:
+            made_by = {**made_by, _PALETTE: palette.tolist()}
         return dataclasses.replace(self, run=run, made_by=made_by, categories=None)
 
     def encode(self, batch: pipeline.Batch) -> features.Encoded:
@@ -106,6 +133,8 @@ class InferenceEncoder:
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
     """The config with the model, and the size of images, that a checkpoint had.
+
+    By what pixels are normalised, `load_encoder` takes from the checkpoint anyway.
 
     Raises:
         InputError: If the bundle is none of this program.
@@ -134,20 +163,23 @@ def load_encoder(
             `config.corpus.unknown_categories` is "drop".
     """
     metadata = checkpoint.load_metadata(bundle)
+    normalise = metadata.normalise
     if metadata.parts:
-        model, mesh, init, tower = _fresh(config, source)
+        model, mesh, init, tower = _fresh(config, source, normalise)
         variables = warm_start.start_from(
             init(), bundle, categories=source.manifest.categories, parts=()
         )
         adapted = "image_head" in metadata.parts
-        encoder = _encoder(config, model, variables, mesh, str(bundle), tower, adapted)
+        encoder = _encoder(
+            config, model, variables, mesh, str(bundle), tower, normalise, adapted
+        )
         return dataclasses.replace(encoder, parts=metadata.parts)
     identity.check_model(config.model.to_dict(), metadata, bundle)
     _tell_of_unknown(config, metadata, bundle, source)
-    model, mesh, init, tower = _fresh(config, source, metadata)
+    model, mesh, init, tower = _fresh(config, source, normalise, metadata)
     abstract = checkpoint.abstract_like(jax.eval_shape(init), sharding.replicated(mesh))
     variables = checkpoint.load_model(bundle, abstract)
-    encoder = _encoder(config, model, variables, mesh, str(bundle), tower)
+    encoder = _encoder(config, model, variables, mesh, str(bundle), tower, normalise)
     return dataclasses.replace(encoder, categories=metadata.categories)
 
 
@@ -183,10 +215,19 @@ def _tell_of_unknown(
     log.warning("%s. They are left out.", sentence)
 
 
-def random_encoder(config: ConfigDict, source: RecordSource) -> InferenceEncoder:
-    """The same architecture with random parameters: what training must beat."""
-    model, mesh, init, tower = _fresh(config, source)
-    made = _encoder(config, model, init(), mesh, "random", tower)
+def random_encoder(
+    config: ConfigDict, source: RecordSource, normalise: str | None = None
+) -> InferenceEncoder:
+    """The same architecture with random parameters: what training must beat.
+
+    Args:
+        config: Says what the model is.
+        source: The records.
+        normalise: That of the encoder it is compared with; None: the config's.
+    """
+    normalise = normalise or _augment(config).normalise
+    model, mesh, init, tower = _fresh(config, source, normalise)
+    made = _encoder(config, model, init(), mesh, "random", tower, normalise)
     return dataclasses.replace(made, categories=source.manifest.categories)
 
 
@@ -202,13 +243,16 @@ def for_training(
         source: The records that it looks at.
         trained_on: Gives the POI categories where the run reads others.
     """
-    model, mesh, _, tower = _fresh(config, source, trained_on)
+    normalise = _augment(config).normalise
+    model, mesh, _, tower = _fresh(config, source, normalise, trained_on)
     compiled: list[InferenceEncoder] = []
 
     def encoder_with(variables: Tree) -> InferenceEncoder:
         variables = jax.device_put(variables, sharding.replicated(mesh))
         if not compiled:
-            made = _encoder(config, model, variables, mesh, "training", tower)
+            made = _encoder(
+                config, model, variables, mesh, "training", tower, normalise
+            )
             if trained_on is not None:
                 made = dataclasses.replace(made, categories=trained_on.categories)
             compiled.append(made.of_city(source))
@@ -220,6 +264,7 @@ def for_training(
 def _fresh(
     config: ConfigDict,
     source: RecordSource,
+    normalise: str,
     trained_on: checkpoint.Metadata | None = None,
 ) -> tuple[mmgr.MMGR, jax.sharding.Mesh, Callable[[], Tree], towers.Tower | None]:
     """The model for some records, its devices, () -> random variables, its tower.
@@ -227,6 +272,7 @@ def _fresh(
     Args:
         config: Says what the model is.
         source: The records.
+        normalise: By whose mean and deviation pixels are normalised.
         trained_on: Gives the POI categories where others than theirs are loaded.
     """
     vectors: np.ndarray | None = source.category_vectors()
@@ -234,7 +280,7 @@ def _fresh(
     if trained_on is not None and trained_on.categories != metadata.categories:
         metadata, vectors = trained_on, None
     given = settings.read(ModelSettings, config.model, "model")
-    augment = settings.read(AugmentSettings, config.augment, "augment")
+    augment = dataclasses.replace(_augment(config), normalise=normalise)
     devices = settings.read(MeshSettings, config.mesh, "mesh")
     run = run_settings.read(config)
     table = locked.read_table(given.image_encoder, source)
@@ -261,8 +307,18 @@ def _fresh(
     return model, mesh, init, tower
 
 
+def _augment(config: ConfigDict) -> AugmentSettings:
+    return settings.read(AugmentSettings, config.augment, "augment")
+
+
 def read_image(
-    model: mmgr.MMGR, variables: Tree, tiles: Tiles, *, size_px: int, every_stage: bool
+    model: mmgr.MMGR,
+    variables: Tree,
+    tiles: Tiles,
+    palette: Palettes | None,
+    *,
+    size_px: int,
+    every_stage: bool,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The pooled feature of tiles [b f], and what is read of them, by name.
 
@@ -270,12 +326,17 @@ def read_image(
         model: The model.
         variables: Its parameters and batch statistics.
         tiles: Whole tiles.
+        palette: Mean and deviation of their cities; None: the image encoder's own.
         size_px: Side of the images that the model takes.
         every_stage: Read every stage's map, not the pooled feature alone.
     """
     tower = model.image_encoder
     view = plain_view(
-        tiles, size_px=size_px, mean=tower.pixel_mean, std=tower.pixel_std
+        tiles,
+        size_px=size_px,
+        mean=tower.pixel_mean,
+        std=tower.pixel_std,
+        palette=palette,
     )
 
     def apply(**options: Any) -> Any:
@@ -292,6 +353,7 @@ def encoder(
     name: str,
     *,
     size_px: int,
+    normalise: str,
     readout: str,
     kept: towers.Kept | None = None,
     adapted: bool = True,
@@ -304,6 +366,7 @@ def encoder(
         mesh: The devices.
         name: Where the variables come from.
         size_px: Side of the images that the model takes.
+        normalise: By whose mean and deviation pixels are normalised.
         readout: What is read of images, one of `READOUTS`.
         kept: Features of a locked image encoder, read in place of images.
         adapted: Whether the image head is part of what is evaluated. Beside the
@@ -320,8 +383,15 @@ def encoder(
         if kept is not None:
             pooled = batch["tower"][:, 0]
             return pooled, {"table" if model.reads_table else "pooled": pooled}
+        palette = batch.get(_PALETTE)
+        assert normalise == "encoder" or palette is not None, "see `of_city`"
         return read_image(
-            model, variables, batch["image"], size_px=size_px, every_stage=every_stage
+            model,
+            variables,
+            batch["image"],
+            palette,
+            size_px=size_px,
+            every_stage=every_stage,
         )
 
     def encode_images(variables: Tree, batch: Batch) -> dict[str, Tree]:
@@ -370,6 +440,7 @@ def encoder(
         model=model,
         variables=variables,
         size_px=size_px,
+        normalise=normalise,
         num_devices=mesh.size,
     )
 
@@ -381,6 +452,7 @@ def _encoder(
     mesh: jax.sharding.Mesh,
     name: str,
     tower: towers.Tower | None,
+    normalise: str,
     adapted: bool = True,
 ) -> InferenceEncoder:
     """The encoder of a model as a config reads it; `tower` is its locked one."""
@@ -395,6 +467,7 @@ def _encoder(
         mesh,
         name,
         size_px=config.augment.size_px,
+        normalise=normalise,
         readout=readout,
         kept=kept,
         adapted=adapted,
@@ -408,4 +481,6 @@ def _encoder(
         "readout.image": readout,
         "adapted": adapted,
     }
+    if normalise != "encoder":  # features of before have no such key
+        made_by["augment.normalise"] = normalise
     return dataclasses.replace(made, made_by=made_by)

@@ -98,10 +98,13 @@ def features(config: ConfigDict, encoder: inference.InferenceEncoder) -> dict[st
         encoder: Has the weights, and the side of the images it takes.
     """
     readout = settings.read(ReadoutSettings, config.readout, "readout")
+    # Heads of before say nothing of it, and may be used with encoders as before.
+    others = {"augment.normalise": encoder.normalise}
     return {
         "weights": identity.of_weights(encoder.variables),
         "model.dtype": config.model.dtype,
         "augment.size_px": encoder.size_px,
+        **({} if encoder.normalise == "encoder" else others),
         **identity.flat({"readout": dataclasses.asdict(readout)}),
     }
 

@@ -44,7 +44,9 @@ def tuners(
         [record["image"] for rows in city.source.parts() for record in read(rows)]
     )
     return {
-        f"{name} image": functools.partial(_tune, eval_settings, encoder, tiles)
+        f"{name} image": functools.partial(
+            _tune, eval_settings, encoder, encoder.palette(city.source), tiles
+        )
         for name, encoder in encoders.items()
         if f"{name} image" in methods
     }
@@ -53,6 +55,7 @@ def tuners(
 def _tune(
     eval_settings: EvalSettings,
     encoder: inference.InferenceEncoder,
+    palette: np.ndarray | None,
     tiles: np.ndarray,
     target: Target,
     cells: grid.Grid,
@@ -67,6 +70,7 @@ def _tune(
         size_px=encoder.size_px,
         mean=encoder.model.image_encoder.pixel_mean,
         std=encoder.model.image_encoder.pixel_std,
+        palette=palette,
         seed=eval_settings.seed,
     )
 

@@ -60,6 +60,11 @@ class Metadata:
     history: tuple[Mapping[str, Any], ...] = ()
     rows: str = ""
 
+    @property
+    def normalise(self) -> str:
+        """`augment.normalise` that the weights were trained with."""
+        return self.config.get("augment", {}).get("normalise", "encoder")
+
 
 def told(metadata: Metadata) -> Any:
     """The metadata as JSON, with what tells that a bundle once had its mark."""

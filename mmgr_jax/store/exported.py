@@ -26,7 +26,10 @@ from mmgr_jax.store.bundles import Metadata
 from mmgr_jax.typing import Tree
 
 KIND = "encoder"
-FORMAT = 1
+FORMAT = 2
+READ = (1, FORMAT)
+"""Formats that are read; the first does not say `normalise`."""
+
 ARRAYS, ABOUT = "model.safetensors", "model.json"
 
 
@@ -43,6 +46,8 @@ class About:
         tile_size_px: Side of the tiles it was trained on.
         tile_size_m: Side of their ground, in metres; 0 where nobody knows.
         trained_on: Identity of the records and the version, and the run's history.
+        normalise: "encoder" where red, green and blue are always normalised by the same
+            mean and deviation, "city" where by those of the city they are of.
         licence: Under which others may use it; "" where nobody has said.
         weights: Hash of the arrays.
     """
@@ -55,6 +60,7 @@ class About:
     tile_size_px: int
     tile_size_m: float
     trained_on: Mapping[str, Any]
+    normalise: str
     licence: str = ""
     weights: str = ""
 
@@ -75,6 +81,7 @@ def about_checkpoint(stored_: Metadata) -> About:
         tile_size_px=tile_size_px,
         tile_size_m=tile_size_px * regions.get("gsd_m", 0.0),
         trained_on={"identity": stored_.identity, "history": stored_.history},
+        normalise=stored_.normalise,
     )
 
 
@@ -112,11 +119,14 @@ def about(folder: str | Path) -> About:
         fields = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         form = fields.pop("format")
         fields.pop("software")
-        if form != FORMAT:
+        if form not in READ:
             raise InputError(
-                f"{folder}: an encoder of format {form}; this program reads {FORMAT}. "
+                f"{folder}: an encoder of format {form}; this program reads "
+                f"{' and '.join(map(str, READ))}. "
                 "Use the version that wrote it, or save it again."
             )
+        if form == 1:
+            fields["normalise"] = "encoder"
         fields["categories"] = tuple(fields["categories"])
         return About(**fields)
     except InputError:

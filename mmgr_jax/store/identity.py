@@ -8,8 +8,8 @@ run that was moved or copied goes on.
     refused     seed, data, corpus, augment, model, init, loss, optim, train but for
     allowed     those of `FREE`, for the reason given there
     by content  records (tiles, POIs, categories in order, their vectors), of a corpus
-                each city's and its weight, a table of features, the weights a run
-                began with
+                each city's and its weight, what its pixels are normalised by, a
+                table of features, the weights a run began with
     unread      all other sections: those of preparation decide the records, those of
                 evaluation no weight
 """
@@ -73,6 +73,7 @@ _ABSENT = {
     "corpus.categories": "same",
     "corpus.batches": "mixed",
     "corpus.unknown_categories": "refuse",
+    "augment.normalise": "encoder",
     "loss.negatives": "all",
     "model.poi_encoder.counts": False,
     "optim.decay_factor": 0.1,
@@ -108,6 +109,7 @@ def of_run(
     table: Float[np.ndarray, "r f"] | None,
     total_steps: int,
     corpus: Mapping[str, Any] | None = None,
+    pixels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run is made of beside its config.
 
@@ -116,9 +118,12 @@ def of_run(
         table: Features of the regions, where the image encoder is a table.
         total_steps: Length of the run.
         corpus: `Corpus.members` where the records are of several cities.
+        pixels: City -> mean and deviation that its pixels are normalised by; None
+            where those of the image encoder are.
     """
-    of_corpus = {} if corpus is None else {"corpus": dict(corpus)}
-    return of_corpus | {
+    named = {"corpus": corpus, "pixels": pixels}
+    some = {name: dict(value) for name, value in named.items() if value is not None}
+    return some | {
         "records": dict(records),
         "table": None if table is None else arrays.hash_of({"table": table}),
         "total_steps": total_steps,
@@ -209,6 +214,10 @@ def changes(
         del pairs[_LENGTH]  # in other words
     if theirs and theirs.get("table") != now.get("table"):
         pairs["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
+    measured = [side.get("pixels", {}) for side in (theirs, now)]
+    both = [{name: side[name] for name in measured[0].keys() & measured[1].keys()}
+            for side in measured]  # fmt: skip
+    pairs |= differing({"pixels": both[0]}, {"pixels": both[1]})
     records = theirs.get("records", {}), now.get("records", {})
     if records[0] and records[1]:
         cities = _cities_apart(theirs.get("corpus", {}), now.get("corpus", {}))

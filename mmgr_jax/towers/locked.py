@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,33 @@ import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.data import feature_tables
+from mmgr_jax.data import corpus, feature_tables
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import mmgr
+from mmgr_jax.models import learning, mmgr
+from mmgr_jax.store import checkpoint, warm_start
+from mmgr_jax.store.settings import InitSettings
 from mmgr_jax.towers import towers
 
 TABLE = "table"
+log = logging.getLogger(__name__)
+
 _KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
 
 
-def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> None:
+def check(
+    options: Mapping[str, Any], *, locked: bool, image_weight: float, normalise: str
+) -> None:
     """Refuses settings of an image encoder that contradict each other.
 
     Args:
         options: The section `model.image_encoder`.
         locked: Whether the encoder is.
         image_weight: Of the losses.
+        normalise: By whose mean and deviation pixels are.
 
     Raises:
         InputError: With the keys and what to set.
@@ -50,6 +58,11 @@ def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> N
         raise InputError(
             f"{key}, but a table has one row a region and no views. Set it to 0."
         )
+    if normalise != "encoder" and options["name"] == TABLE:
+        raise InputError(
+            f"config.augment.normalise={normalise!r}, but a table has no pixels; how "
+            "they were normalised is its maker's affair. Leave it at 'encoder'."
+        )
     if locked and not count and image_weight:
         more = (
             ""
@@ -62,6 +75,46 @@ def check(options: Mapping[str, Any], *, locked: bool, image_weight: float) -> N
             "so both views are the same and the image loss teaches nothing. Set "
             f"config.loss.image_weight=0.0{more}."
         )
+
+
+def check_weights(
+    options: Mapping[str, Any], init: InitSettings, normalise: str
+) -> None:
+    """Refuses, or says, that the weights a run begins with do not suit it.
+
+    Args:
+        options: The section `model.image_encoder`.
+        init: Says which weights.
+        normalise: By whose mean and deviation pixels are normalised.
+
+    Raises:
+        InputError: If a locked encoder would see other pixels than it was trained on.
+    """
+    is_locked = options.get("train") == "none" and options["name"] != TABLE
+    stored, brought = None, ()
+    if init.checkpoint is not None:
+        stored = checkpoint.load_metadata(checkpoint.latest(init.checkpoint))
+        brought = init.parts or stored.parts or warm_start.PARTS
+    if stored is None or learning.ENCODER not in brought:
+        if is_locked:
+            log.warning(
+                "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', "
+                "and config.init.checkpoint brings no image_encoder in; a baseline, no "
+                "more."
+            )
+        return
+    if stored.normalise == normalise:
+        return
+    sentence = (
+        f"config.augment.normalise={normalise!r}, and the image encoder of "
+        f"{init.checkpoint} was trained with {stored.normalise!r}"
+    )
+    if is_locked:
+        raise InputError(
+            f"{sentence}: a locked one must see pixels as it was trained to. Set "
+            f"config.augment.normalise={stored.normalise!r}, or let it learn."
+        )
+    log.warning("%s: it has to get used to other pixels.", sentence)
 
 
 def read_table(
@@ -124,6 +177,7 @@ def locked_tower(
         table_features: As for `start.build_model`.
         options: The section `model.image_encoder`.
         augment: The views that it looks at, or the size of the plain one.
+            `normalise` says by what their pixels are normalised.
         data: How it reads.
         mesh: The devices; it takes those of this process.
         seed: Decides the views that are kept.
@@ -143,4 +197,5 @@ def locked_tower(
         batch_size=data.batch_size,
         local_mesh=sharding.local_mesh(mesh),
         table=table_features,
+        palettes=corpus.palettes(source, augment.normalise),
     )

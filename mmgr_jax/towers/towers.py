@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from mmgr_jax import __version__
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.augment.views import plain_view, two_views
+from mmgr_jax.augment.views import palette_of, plain_view, two_views
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding
@@ -37,7 +37,7 @@ from mmgr_jax.models.learning import ENCODER
 from mmgr_jax.models.mmgr import MMGR
 from mmgr_jax.store import arrays
 from mmgr_jax.terminal import duration
-from mmgr_jax.typing import VIEWS, Key, Tree
+from mmgr_jax.typing import VIEWS, Batch, Key, Tree
 
 FOLDER = "tower"
 _EVERY_S = 5.0  # between two lines of progress
@@ -65,6 +65,7 @@ class Tower:
         batch_size: Regions at a time.
         local_mesh: Devices of this process.
         table: Rows of every region, where the tower is a table [r f].
+        palettes: `corpus.palettes` of the records.
     """
 
     model: MMGR
@@ -78,6 +79,7 @@ class Tower:
     batch_size: int
     local_mesh: Mesh
     table: Float[np.ndarray, "r f"] | None = None
+    palettes: Float[np.ndarray, "c 2 3"] | None = None
 
     def features(self, variables: Tree) -> Kept:
         """The features of every region, in record order.
@@ -133,8 +135,12 @@ class Tower:
             "std": encoder.pixel_std,
             "kept_views": self.kept_views,
         }
+        if self.palettes is not None:
+            about["palettes"] = self.palettes.tolist()
         if self.kept_views:
-            about["augment"] = dataclasses.asdict(self.augment)
+            drawn = dataclasses.asdict(self.augment)
+            del drawn["normalise"]  # said by what it is normalised by
+            about["augment"] = drawn
             about["key"] = jax.random.key_data(self.key).tolist()
         return json.loads(json.dumps(about))
 
@@ -177,24 +183,25 @@ class Tower:
         """Numbers of some regions, and their features [b w f], until all are done."""
         mesh = self.local_mesh
         whole, rows = sharding.replicated(mesh), sharding.split(mesh)
-        encode = jax.jit(
-            self._encode, in_shardings=(whole, rows, rows), out_shardings=whole
-        )
+        encode = jax.jit(self._encode, in_shardings=(whole, rows), out_shardings=whole)
         variables = jax.device_put(variables, whole)
         for batch in pipeline.epoch_batches(
             self.source, batch_size=self.batch_size, num_threads=self.num_threads
         ):
             present, index = batch["example_mask"], batch["region_index"]
-            given = (batch["image"], index.astype(np.int32))
-            own = [jax.make_array_from_process_local_data(rows, part) for part in given]
-            features = encode(variables, *own)
+            given = {"image": batch["image"], "region": index.astype(np.int32)}
+            if "city_index" in batch:
+                given["city_index"] = batch["city_index"]
+            features = encode(variables, sharding.put_batch(given, mesh))
             yield index[present], np.asarray(features)[present]
 
-    def _encode(
-        self, variables: Tree, image: jax.Array, region: jax.Array
-    ) -> jax.Array:
-        encoder = self.model.image_encoder
-        pixels = {"mean": encoder.pixel_mean, "std": encoder.pixel_std}
+    def _encode(self, variables: Tree, batch: Batch) -> jax.Array:
+        encoder, image = self.model.image_encoder, batch["image"]
+        pixels: dict[str, Any] = {
+            "mean": encoder.pixel_mean,
+            "std": encoder.pixel_std,
+            "palette": palette_of(self.palettes, batch.get("city_index")),
+        }
         if not self.kept_views:
             size_px = self.augment.size_px
             views = plain_view(image, size_px=size_px, **pixels)[None]
@@ -205,7 +212,7 @@ class Tower:
                     image,
                     jax.random.fold_in(self.key, pair),
                     self.augment,
-                    region,
+                    batch["region"],
                     **pixels,
                 )
                 for pair in range(-(-self.kept_views // VIEWS))

@@ -10,18 +10,19 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data import corpus, opening, pipeline
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
-from mmgr_jax.models import learning, mmgr, start
+from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import locked, towers
@@ -171,6 +172,7 @@ def build(config: ConfigDict) -> Experiment:
         num_slots=pipeline.poi_slots(source, data.max_pois),
         category_vectors=vectors,
         table_features=table,
+        palettes=corpus.palettes(source, settings.augment.normalise),
     )
     metadata = dataclasses.replace(
         metadata,
@@ -179,6 +181,7 @@ def build(config: ConfigDict) -> Experiment:
             table=table,
             total_steps=step.total_steps,
             corpus=source.members if isinstance(source, Corpus) else None,
+            pixels=_pixels(source, settings.augment.normalise),
         ),
     )
     tower = locked.locked_tower(
@@ -238,6 +241,7 @@ def build_step(
     num_slots: int,
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
+    palettes: np.ndarray | None = None,
 ) -> Step:
     """The training step on a mesh, which may be of devices not at hand.
 
@@ -249,6 +253,8 @@ def build_step(
         num_slots: POI slots of a batch.
         category_vectors: As for `start.build_model`.
         table_features: As for `start.build_model`.
+        palettes: As for `train_step.make_train_step`; None, too, where shapes and
+            times alone are of interest.
 
     Raises:
         InputError: If a setting does not fit.
@@ -273,6 +279,7 @@ def build_step(
         settings.model.image_encoder,
         locked=model.learning.locked,
         image_weight=settings.loss.image_weight,
+        normalise=settings.augment.normalise,
     )
     if model.learning.decay < 1:
         tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
@@ -284,6 +291,7 @@ def build_step(
         gradient_dtype=train.gradient_dtype,
         microbatches=sharding.microbatches(mesh, batch_size, train.microbatch_size),
         mesh=mesh,
+        palettes=palettes,
     )
     init_key, _ = start.keys(settings.seed)
 
@@ -304,6 +312,14 @@ def build_step(
     )
     first = start.jit_init(init, layout)
     return Step(model, abstract, first, run, rate, to_steps, total_steps)
+
+
+def _pixels(source: RegionSource, normalise: str) -> dict[str, Any] | None:
+    """What the pixels of each city are normalised by, for checkpoints to say."""
+    if normalise == "encoder":
+        return None
+    measured = corpus.pixel_statistics(source)
+    return {city: dataclasses.asdict(of_city) for city, of_city in measured.items()}
 
 
 def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | None:
@@ -333,8 +349,8 @@ def _warm(
     settings: TrainingSettings, metadata: checkpoint.Metadata, state: TrainState
 ) -> TrainState:
     """The fresh state, with the weights of `config.init.checkpoint` where given."""
-    _tell_of_random_tower(settings)
-    init = settings.init
+    init, options = settings.init, settings.model.image_encoder
+    locked.check_weights(options, init, settings.augment.normalise)
     if init.checkpoint is None:
         return state
     variables = warm_start.start_from(
@@ -344,22 +360,6 @@ def _warm(
         parts=init.parts,
     )
     return dataclasses.replace(state, **variables)
-
-
-def _tell_of_random_tower(settings: TrainingSettings) -> None:
-    """Says so where a tower is locked that nobody has trained."""
-    encoder, init = settings.model.image_encoder, settings.init
-    if encoder.get("train") != "none" or encoder["name"] == locked.TABLE:
-        return
-    brought = ()
-    if init.checkpoint is not None:
-        held = checkpoint.load_metadata(checkpoint.latest(init.checkpoint)).parts
-        brought = init.parts or held or warm_start.PARTS
-    if learning.ENCODER not in brought:
-        log.warning(
-            "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', and "
-            "config.init.checkpoint brings no image_encoder in; a baseline, no more."
-        )
 
 
 def _weights_in(path: str) -> str | None:

@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float
 
 from mmgr_jax.augment.settings import AugmentSettings
-from mmgr_jax.augment.views import two_views
+from mmgr_jax.augment.views import palette_of, two_views
 from mmgr_jax.losses import contrastive
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.models import learning as learning_lib
@@ -61,6 +63,7 @@ def make_train_step(
     gradient_dtype: str,
     microbatches: int = 1,
     mesh: Mesh | None = None,
+    palettes: Float[np.ndarray, "c 2 3"] | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
     """The step: two views, both encoders, both losses, one update.
 
@@ -78,6 +81,7 @@ def make_train_step(
         microbatches: Parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
         mesh: Devices that batches are split over; None for one.
+        palettes: `corpus.palettes`; of several cities batches hold `city_index`.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
@@ -97,6 +101,7 @@ def make_train_step(
             batch["place"],
             mean=model.image_encoder.pixel_mean,
             std=model.image_encoder.pixel_std,
+            palette=palette_of(palettes, batch.get("city_index")),
         )
         return apply(model, params, batch_stats, batch, views)
 

@@ -65,6 +65,7 @@ def finetune(
     size_px: int,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
+    palette: Float[np.ndarray, "1 2 3"] | None = None,
     seed: int,
 ) -> Fits:
     """An encoder and a linear head in every cell.
@@ -80,6 +81,7 @@ def finetune(
         size_px: Side of a view.
         mean: Of red, green and blue, as the encoder wants pixels normalised.
         std: Likewise.
+        palette: Mean and deviation of the city, by which they are normalised instead.
         seed: Of the order of regions and of the views, with the seed of the cell.
     """
     features = jax.eval_shape(
@@ -93,7 +95,8 @@ def finetune(
         },
     }
     tx = _optimiser(settings.learning_rate)
-    pixels = dict(mean=mean, std=std)
+    own = None if palette is None else jnp.asarray(palette)
+    pixels = dict(mean=mean, std=std, palette=own)
     program = _compiled(encode, variables, tx, size_px, pixels, target.is_number)
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []

@@ -1,0 +1,89 @@
+"""The light of a city: mean and deviation of red, green and blue over its tiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+_WHITE = 255
+
+Bands = tuple[float, float, float]
+"""A number each for red, green and blue."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelStatistics:
+    """Of all pixels of all tiles of a records folder, as they are decoded.
+
+    Attributes:
+        mean: Of each band; black is 0 and white 1.
+        deviation: Of each band, likewise: the square root of the mean square.
+    """
+
+    mean: Bands
+    deviation: Bands
+
+    @classmethod
+    def of(cls, tiles: UInt8[np.ndarray, "n h w 3"]) -> PixelStatistics:
+        """Of some tiles, n >= 1: those of a whole city, not a handful."""
+        return PixelSums.over(map(PixelSums.of, tiles)).statistics()
+
+    @property
+    def palette(self) -> Float32[np.ndarray, "2 3"]:
+        """Mean and deviation as the devices take them."""
+        return np.array([self.mean, self.deviation], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelSums:
+    """Whole numbers, so that their sums do not hang on how tiles were shared out.
+
+    Attributes:
+        count: Pixels.
+        sums: Of the values of each band, 0 to 255.
+        squares: Sums of their squares.
+    """
+
+    count: int
+    sums: Sequence[int]
+    squares: Sequence[int]
+
+    @classmethod
+    def of(cls, tile: UInt8[np.ndarray, "h w 3"]) -> PixelSums:
+        """Of one tile.
+
+        Down the columns first, in 32 bits, which 65,536 rows cannot fill: much faster
+        than all in 64 bits.
+        """
+        height, width, _ = tile.shape
+        assert height <= 2**16, height
+        rows = tile.reshape(height, -1)
+        sums, squares = (
+            part.sum(axis=0, dtype=np.uint32).reshape(width, -1).sum(axis=0).tolist()
+            for part in (rows, np.square(rows, dtype=np.uint32))
+        )
+        return cls(height * width, tuple(sums), tuple(squares))
+
+    @classmethod
+    def over(cls, parts: Iterable[PixelSums]) -> PixelSums:
+        """Of all parts together."""
+        count, sums, squares = 0, [0] * 3, [0] * 3
+        for part in parts:
+            count += part.count
+            sums = [a + b for a, b in zip(sums, part.sums, strict=True)]
+            squares = [a + b for a, b in zip(squares, part.squares, strict=True)]
+        return cls(count, tuple(sums), tuple(squares))
+
+    def statistics(self) -> PixelStatistics:
+        """Mean and deviation, each rounded once or twice: quotients are of integers."""
+        scale = self.count * _WHITE
+        red, green, blue = (
+            (total / scale, math.sqrt((self.count * square - total**2) / scale**2))
+            for total, square in zip(self.sums, self.squares, strict=True)
+        )
+        mean, deviation = zip(red, green, blue, strict=True)
+        return PixelStatistics(mean, deviation)
