@@ -70,7 +70,7 @@ class Corpus(RegionSource):
     @property
     def place(self) -> str:
         """The folders."""
-        return misfits.few([str(city.records_dir) for city in self.cities])
+        return misfits.few([city.place for city in self.cities])
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:
@@ -127,11 +127,7 @@ class Corpus(RegionSource):
 
     def city_in(self, folder: str | Path) -> RecordSource | None:
         """The city whose records lie there, if it is one of these."""
-        wanted = Path(folder).resolve()
-        for city in self.cities:
-            if city.records_dir.resolve() == wanted:
-                return city
-        return None
+        return next((city for city in self.cities if city.lies_in(folder)), None)
 
     def read(
         self,
