@@ -28,6 +28,7 @@ from mmgr_jax.planning import (
     topology,
     traffic,
 )
+from mmgr_jax.planning import records as planned_records
 from mmgr_jax.train import experiment
 
 ROOT = Path(__file__).parents[1]
@@ -327,7 +328,7 @@ def test_the_planned_batch_is_the_pipelines(small_config):
     config.model.poi_encoder = dict(
         name="gcn_set2set", vectors="frozen", empty="learnt"
     )
-    records = program.records_of(config, **ASSUMED)
+    records = planned_records.records_of(config, **ASSUMED)
     assert not records.assumed
     assert records.num_regions == 40
     assert records.tile_size_px == 32
@@ -372,7 +373,7 @@ def _plan(config):
     mesh = topology.mesh_of(
         topology.HERE, settings.read(MeshSettings, config.mesh, "mesh")
     )
-    records = program.records_of(config, **(ASSUMED | {"num_regions": 4096}))
+    records = planned_records.records_of(config, **(ASSUMED | {"num_regions": 4096}))
     return planner.plan(config, mesh, records, topology=topology.HERE)
 
 

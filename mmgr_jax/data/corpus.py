@@ -103,23 +103,7 @@ class Corpus(RegionSource):
 
     def describe(self, data: DataSettings, total_steps: int) -> str:
         """What a run shows of each city, a line each of the first ones."""
-        turns = self.turns(data)
-        epochs = total_steps / turns.steps_per_epoch
-        shown = turns.regions_per_epoch
-        share = shown / shown.sum()
-        times = epochs * shown / turns.sizes
-        lines = [
-            f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
-            for name, size, part, often in list(
-                zip(self.names, turns.sizes, share, times, strict=True)
-            )[: misfits.NAMED]
-        ]
-        if len(rest := times[misfits.NAMED :]):
-            often = f"{rest.min():.1f} to {rest.max():.1f} times"
-            lines.append(f"and {len(rest)} more, their regions {often} each")
-        kind = "each batch of one city" if turns.by_city else "batches of all cities"
-        head = f"corpus of {len(self.names)} cities, {len(self)} regions, {kind}:"
-        return "\n  ".join([head, *lines])
+        return described(self.turns(data), total_steps)
 
     def city_index(self, region: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """The cities that regions are of."""
@@ -186,6 +170,26 @@ class Corpus(RegionSource):
     def _numbers_of(self, city: RecordSource) -> np.ndarray | None:
         """Number of each of a city's categories; None where they are the same."""
         return numbers_in(city.manifest.categories, self.manifest.categories)
+
+
+def described(turns: Turns, total_steps: int) -> str:
+    """What a run of these turns shows of each city, a line each of the first ones."""
+    epochs = total_steps / turns.steps_per_epoch
+    shown = turns.regions_per_epoch
+    share = shown / shown.sum()
+    times = epochs * shown / turns.sizes
+    lines = [
+        f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
+        for name, size, part, often in list(
+            zip(turns.names, turns.sizes, share, times, strict=True)
+        )[: misfits.NAMED]
+    ]
+    if len(rest := times[misfits.NAMED :]):
+        often = f"{rest.min():.1f} to {rest.max():.1f} times"
+        lines.append(f"and {len(rest)} more, their regions {often} each")
+    kind = "each batch of one city" if turns.by_city else "batches of all cities"
+    count = f"{len(turns.names)} cities, {turns.sizes.sum()} regions"
+    return "\n  ".join([f"corpus of {count}, {kind}:", *lines])
 
 
 def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings
@@ -86,7 +88,8 @@ def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
         hold.enter_context(locks.reading(folder / schema.MANIFEST_FILE))
         return folder, hold
     folder = home / hashlib.sha256(manifest).hexdigest()[:16]
-    if hold.enter_context(locks.reading(folder / schema.MANIFEST_FILE)):
+    path = folder / schema.MANIFEST_FILE
+    if hold.enter_context(locks.reading(path)) and path.read_bytes() == manifest:
         if not _lacking(folder, _wanted(address, folder)):
             return folder, hold
     hold.close()
@@ -95,7 +98,7 @@ def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
         with locks.awaited(home / _LOCK_FILE, f"the fetching of {address}"):
             _bring(address, folder, manifest)
             _remove_others(home, folder)
-            hold.enter_context(locks.reading(folder / schema.MANIFEST_FILE))
+            hold.enter_context(locks.reading(path))
     return folder, hold
 
 
@@ -109,23 +112,28 @@ def manifest_of(address: str) -> schema.Manifest:
     home = _home(address)
     manifest = _asked(address, home)
     if manifest is None:
-        folder = _newest_whole(home)
-        assert folder is not None
-        return schema.Manifest.load(folder)
+        copy = _newest_whole(home)
+        assert copy is not None
+        return schema.Manifest.load(copy)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / schema.MANIFEST_FILE).write_bytes(manifest)
         return _loaded(address, Path(folder))
 
 
-def shards_bytes(address: str, manifest: schema.Manifest) -> int:
-    """Size of the shards of a records folder, as the server has them.
+def described(address: str) -> tuple[schema.Manifest, int, np.ndarray]:
+    """Manifest, size of the shards and category vectors; no shard is brought.
 
     Raises:
-        InputError: If the server does not say.
+        InputError: If the server does not give them and there is no copy.
     """
-    address = checked(address)
+    manifest = manifest_of(address)
     names = [path.name for path in manifest.shard_paths("")]
-    return sum(filter(None, _sizes(Server(address), names).values()))
+    remote = Server(checked(address))
+    try:
+        vectors = np.load(io.BytesIO(remote.read(schema.CATEGORY_VECTORS_FILE)))
+    except ServerError as error:
+        raise _refusal(address, error) from None
+    return manifest, sum(filter(None, _sizes(remote, names).values())), vectors
 
 
 def folders(pattern: str) -> list[str]:
@@ -271,8 +279,10 @@ def _bring(address: str, folder: Path, manifest: bytes) -> None:
     partial = folder.with_name(folder.name + _PARTIAL)
     place = folder if folder.exists() else partial
     place.mkdir(exist_ok=True)
-    with files.replacing(place / schema.MANIFEST_FILE) as temporary:
-        temporary.write_bytes(manifest)
+    path = place / schema.MANIFEST_FILE
+    if not path.exists() or path.read_bytes() != manifest:  # readers hold the file
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(manifest)
     wanted = _wanted(address, place)
     _link_same(place, wanted)
     if lacking := _lacking(place, wanted):
@@ -357,6 +367,7 @@ def _fetch(address: str, place: Path, wanted: Mapping[str, str], total: int) -> 
                     told = time.monotonic()
                     log.info("%s: %s of %s", address, _size(done), _size(whole))
         except BaseException:
+            remote.stopped.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     seconds = time.monotonic() - start

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +64,7 @@ class Server:
 
     Attributes:
         address: The folder, such as "s3://bucket/city/records".
+        stopped: Set where nobody waits for an answer any more.
     """
 
     def __init__(self, address: str, waits_s: Sequence[float] | None = None) -> None:
@@ -77,7 +77,7 @@ class Server:
         Raises:
             InputError: If what reads such addresses is not installed.
         """
-        self.address = address
+        self.address, self.stopped = address, threading.Event()
         self._waits_s = WAITS_S if waits_s is None else waits_s
         self._files, self._root = _opened(address)
         self._query = _query(address)
@@ -148,6 +148,8 @@ class Server:
                 digest.update(block)
                 have += len(block)
             while size is None or have < size:
+                if self.stopped.is_set():
+                    raise ServerError("unreachable", "stopped")
                 end = size and min(have + BLOCK_BYTES, size)
                 block = self._block(name, have, end)
                 if size is None or len(block) > end - have:  # it knows no ranges
@@ -194,7 +196,8 @@ class Server:
                 failure = ServerError(_kind(error), _cause(error))
             if failure.kind != "unreachable" or wait_s is None:
                 break
-            time.sleep(wait_s * random.uniform(0.75, 1.25))
+            if self.stopped.wait(wait_s * random.uniform(0.75, 1.25)):
+                break
         raise failure
 
 
@@ -249,15 +252,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     """The HTTP status that an error tells of, in whichever library's way."""
-    for one in _chain(error):
+    statuses = [getattr(error, "status", None), getattr(error, "code", None)]
+    for one in _chain(error):  # what aiohttp hides there has codes of its own
         response = getattr(one, "response", None)
         if isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:
-            status = getattr(one, "status", None) or getattr(one, "code", None)
-        if isinstance(status, int | str) and str(status).isdigit():
-            return int(status)
-    return None
+            statuses.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    known = [int(one) for one in statuses if str(one).isdigit()]
+    return known[0] if known else None
 
 
 def _kind(error: Exception) -> str:
