@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import re
+import socket
 import threading
 import urllib.parse
 
@@ -24,11 +25,17 @@ class Folder(http.server.ThreadingHTTPServer):
     def __init__(self, root):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root, self.ranges = root, True
+        self.lines = []
         self.faults, self.gets, self.sent, self.queries = {}, {}, {}, set()
 
     @property
     def address(self):
         return f"http://127.0.0.1:{self.server_port}"
+
+    def get_request(self):
+        line, address = super().get_request()
+        self.lines.append(line)
+        return line, address
 
     def handle_error(self, request, client_address):
         """Connections that are cut are meant to be."""
@@ -45,6 +52,9 @@ def serving(root):
     finally:
         folder.shutdown()
         folder.server_close()
+        for line in folder.lines:  # those that wait for another question
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 

@@ -356,15 +356,15 @@ def _fetch(address: str, place: Path, wanted: Mapping[str, str], total: int) -> 
             return (place / name).stat().st_size
         raise failure
 
-    start = told = time.monotonic()
+    start = last = time.monotonic()
     done = 0
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         waiting = [threads.submit(fetch, name) for name in wanted]
         try:
             for future in as_completed(waiting):
                 done += future.result()
-                if time.monotonic() - told > _TELL_S:
-                    told = time.monotonic()
+                if time.monotonic() - last > _TELL_S:
+                    last = time.monotonic()
                     log.info("%s: %s of %s", address, _size(done), _size(whole))
         except BaseException:
             remote.stopped.set()

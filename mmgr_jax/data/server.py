@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mmgr_jax.addresses import SIGNED_URLS
+from mmgr_jax.addresses import SIGNED_URLS, is_address
 from mmgr_jax.errors import InputError
 
 T = TypeVar("T")
@@ -135,8 +135,12 @@ class Server:
             ServerError: If the server does not list them.
         """
         paths = self._patiently(lambda: self._files.glob(f"{self._root}/{name}"))
-        addresses = map(self._files.unstrip_protocol, paths)
-        return sorted(address.removesuffix(f"/{name}") for address in addresses)
+        scheme = self.address.partition("://")[0]
+        folders = [path.removesuffix(f"/{name}") for path in sorted(paths)]
+        return [
+            path if is_address(path) else f"{scheme}://{path.lstrip('/')}"
+            for path in folders
+        ]
 
     def _complete(self, name: str, part: Path, size: int | None) -> str:
         """Writes what a part lacks; the SHA-256 of the whole."""
@@ -252,7 +256,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     """The HTTP status that an error tells of, in whichever library's way."""
-    statuses = [getattr(error, "status", None), getattr(error, "code", None)]
+    statuses = [getattr(error, "status", None) or getattr(error, "code", None)]
     for one in _chain(error):  # what aiohttp hides there has codes of its own
         response = getattr(one, "response", None)
         if isinstance(response, dict):

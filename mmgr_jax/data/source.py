@@ -104,6 +104,8 @@ class RecordSource(RegionSource):
         manifest: What the folder holds.
     """
 
+    address: str | None = None
+
     def __init__(self, records_dir: str | Path, *, cache_mib: int = 0) -> None:
         """Opens the shards.
 
@@ -118,7 +120,7 @@ class RecordSource(RegionSource):
                 were written. Bytes are read once, and again where size or times of a
                 file have changed since.
         """
-        self.address, self.records_dir = None, Path(records_dir)
+        self.records_dir = Path(records_dir)
         if addresses.is_address(records_dir):
             self.address = addresses.checked(str(records_dir))
             self.records_dir, hold = remote.held_copy(self.address)
