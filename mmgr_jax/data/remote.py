@@ -17,31 +17,22 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
-import shutil
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings
-from mmgr_jax.addresses import SIGNED_URLS, checked, is_address
-from mmgr_jax.data import contents, schema, server
+from mmgr_jax.addresses import checked, is_address
+from mmgr_jax.data import copies, schema, server
 from mmgr_jax.data.server import Server, ServerError
 from mmgr_jax.disk import files, locks, refusals
 from mmgr_jax.errors import InputError
 
 _LOCK_FILE = ".lock"
-_PARTIAL = ".partial"
 _MAGIC = re.compile(r"[*?\[]")
-_AT_ONCE = 8
-_TELL_S = 30.0
-_SETTLED_S = 0.1  # then a change would show in a file's times
 
 log = logging.getLogger(__name__)
 
@@ -90,14 +81,14 @@ def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
     folder = home / hashlib.sha256(manifest).hexdigest()[:16]
     path = folder / schema.MANIFEST_FILE
     if hold.enter_context(locks.reading(path)) and path.read_bytes() == manifest:
-        if not _lacking(folder, _wanted(address, folder)):
+        if not copies.lacking(folder, copies.wanted_files(address, folder)):
             return folder, hold
     hold.close()
     with refusals.explained(home):
         home.mkdir(parents=True, exist_ok=True)
         with locks.awaited(home / _LOCK_FILE, f"the fetching of {address}"):
-            _bring(address, folder, manifest)
-            _remove_others(home, folder)
+            copies.bring(address, folder, manifest)
+            copies.remove_others(home, folder)
             hold.enter_context(locks.reading(path))
     return folder, hold
 
@@ -117,7 +108,7 @@ def manifest_of(address: str) -> schema.Manifest:
         return schema.Manifest.load(copy)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / schema.MANIFEST_FILE).write_bytes(manifest)
-        return _loaded(address, Path(folder))
+        return copies.manifest_in(address, Path(folder))
 
 
 def described(address: str) -> tuple[schema.Manifest, int, np.ndarray]:
@@ -132,8 +123,12 @@ def described(address: str) -> tuple[schema.Manifest, int, np.ndarray]:
     try:
         vectors = np.load(io.BytesIO(remote.read(schema.CATEGORY_VECTORS_FILE)))
     except ServerError as error:
-        raise _refusal(address, error) from None
-    return manifest, sum(filter(None, _sizes(remote, names).values())), vectors
+        raise copies.refusal(address, error) from None
+    return (
+        manifest,
+        sum(filter(None, copies.sizes_bytes(remote, names).values())),
+        vectors,
+    )
 
 
 def folders(pattern: str) -> list[str]:
@@ -153,7 +148,7 @@ def folders(pattern: str) -> list[str]:
         listed = Server(pattern, waits_s).folders_with(schema.MANIFEST_FILE)
     except ServerError as error:
         if error.kind != "unreachable" or not kept.exists():
-            raise _refusal(pattern, error) from None
+            raise copies.refusal(pattern, error) from None
         log.warning(
             "%s: cannot be listed (%s); the folders are those it had last time",
             pattern,
@@ -193,7 +188,7 @@ def _asked(address: str, home: Path) -> bytes | None:
             ) from None
         copy = _newest_whole(home) if error.kind == "unreachable" else None
         if copy is None:
-            raise _refusal(address, error) from None
+            raise copies.refusal(address, error) from None
         log.warning(
             "%s: cannot be reached (%s); the whole copy in %s is read",
             address,
@@ -203,189 +198,14 @@ def _asked(address: str, home: Path) -> bytes | None:
         return None
 
 
-def _refusal(address: str, error: ServerError) -> InputError:
-    remedy = {
-        "missing": "See that all of the folder was copied there.",
-        "forbidden": "Give credentials in the environment, as its tools want them "
-        "(AWS_PROFILE or AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, "
-        f"{SIGNED_URLS}), and the right to read and list the folder.",
-        "refused": "See that the address is right and the folder is whole.",
-        "unreachable": "Give the command again when it can be reached: it goes on from "
-        "what was brought.",
-    }[error.kind]
-    what = {"missing": "is missing", "forbidden": "may not be read"}
-    return InputError(
-        f"{address}: {what.get(error.kind, 'cannot be read')} ({error}). {remedy}"
-    )
-
-
 def _newest_whole(home: Path) -> Path | None:
     """The copy that was made last, if it is whole."""
-    copies = [
+    folders = [
         path.parent
         for path in home.glob(f"*/{schema.MANIFEST_FILE}")
-        if path.parent.suffix != _PARTIAL
+        if path.parent.suffix != copies.PARTIAL
     ]
-    for copy in sorted(copies, key=lambda path: path.stat().st_mtime, reverse=True):
-        if not _lacking(copy, _wanted(str(copy), copy)):
+    for copy in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+        if not copies.lacking(copy, copies.wanted_files(str(copy), copy)):
             return copy
     return None
-
-
-def _loaded(address: str, folder: Path) -> schema.Manifest:
-    """The manifest of a folder; its faults are those of the address."""
-    try:
-        return schema.Manifest.load(folder)
-    except InputError as error:
-        text = str(error).replace(str(folder), address)
-    raise InputError(text)
-
-
-def _wanted(address: str, folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 of the files that a manifest speaks of; "" where it keeps none.
-
-    Raises:
-        InputError: If one of them is no file of records.
-    """
-    manifest = _loaded(address, folder)
-    beside = dict(manifest.content.get("files", {}))
-    if strange := sorted(set(beside) - set(schema.BESIDE)):
-        raise InputError(
-            f"{address}: its manifest names {strange[0]!r}, which is no file of "
-            "records. Do not trust records that say so."
-        )
-    if not manifest.content:  # records of before
-        beside[schema.CATEGORY_VECTORS_FILE] = ""
-    shards = [path.name for path in manifest.shard_paths(folder)]
-    return beside | dict(zip(shards, manifest.shard_sha256, strict=True))
-
-
-def _lacking(folder: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Files that are absent or hold other bytes; read only if they may have changed."""
-    with contents.stamps(folder) as stamps, ThreadPoolExecutor(_AT_ONCE) as threads:
-
-        def is_here(name: str) -> bool:
-            path, sha256 = folder / name, wanted[name]
-            if not path.exists():
-                return False
-            return not sha256 or stamps.sha256(name, path) == sha256
-
-        here = dict(zip(wanted, threads.map(is_here, wanted), strict=True))
-    return [name for name in wanted if not here[name]]
-
-
-def _bring(address: str, folder: Path, manifest: bytes) -> None:
-    """Makes a copy whole, in a folder of another name where there is none yet."""
-    partial = folder.with_name(folder.name + _PARTIAL)
-    place = folder if folder.exists() else partial
-    place.mkdir(exist_ok=True)
-    path = place / schema.MANIFEST_FILE
-    if not path.exists() or path.read_bytes() != manifest:  # readers hold the file
-        with files.replacing(path) as temporary:
-            temporary.write_bytes(manifest)
-    wanted = _wanted(address, place)
-    _link_same(place, wanted)
-    if lacking := _lacking(place, wanted):
-        _fetch(address, place, {name: wanted[name] for name in lacking}, len(wanted))
-        time.sleep(_SETTLED_S)
-        with contents.stamps(place) as stamps:  # they were hashed as they came
-            for name in filter(wanted.get, lacking):
-                path = place / name
-                before = contents.size_and_times(path)
-                stamps.remember(name, path, wanted[name], before)
-    if place != folder:
-        os.rename(place, folder)
-
-
-def _link_same(place: Path, wanted: Mapping[str, str]) -> None:
-    """Takes files that other copies of the address have, by their content."""
-    for other in place.parent.glob(f"*/{schema.MANIFEST_FILE}"):
-        with contextlib.suppress(InputError, OSError):
-            theirs = _wanted(str(other.parent), other.parent)
-            names = {sha256: name for name, sha256 in theirs.items() if sha256}
-            for name, sha256 in wanted.items():
-                source = other.parent / names.get(sha256, "")
-                if source.is_file() and not (place / name).exists():
-                    os.link(source, place / name)
-
-
-def _sizes(remote: Server, names: Sequence[str]) -> dict[str, int | None]:
-    """Bytes of each file; None where the server does not say."""
-
-    def size(name: str) -> int | None:
-        try:
-            return remote.size_bytes(name)
-        except ServerError as error:
-            failure = _refusal(f"{remote.address}/{name}", error)
-        raise failure
-
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        return dict(zip(names, threads.map(size, names), strict=True))
-
-
-def _fetch(address: str, place: Path, wanted: Mapping[str, str], total: int) -> None:
-    """Brings files and checks them; says sizes before."""
-    remote = Server(address)
-    sizes = _sizes(remote, list(wanted))
-    parts = [server.part_of(place / name) for name in wanted]
-    here = sum(part.stat().st_size for part in parts if part.exists())
-    whole = sum(filter(None, sizes.values()))
-    log.info(
-        "%s: %d of %d files, %s%s, to %s ...",
-        address,
-        len(wanted),
-        total,
-        _size(whole),
-        f" ({_size(here)} of them here)" if here else "",
-        place.parent,
-    )
-    room = shutil.disk_usage(place).free
-    if whole - here > room:
-        raise InputError(
-            f"{address}: {_size(whole - here)} are to be copied to {place.parent}, "
-            f"where {_size(room)} are free. Make room, name a folder on another disk "
-            "in config.records_cache, or mount the bucket and name the folder."
-        )
-
-    def fetch(name: str) -> int:
-        try:
-            remote.fetch(name, place / name, wanted[name], sizes[name])
-        except ServerError as error:
-            failure = _refusal(f"{address}/{name}", error)
-        else:
-            return (place / name).stat().st_size
-        raise failure
-
-    start = last = time.monotonic()
-    done = 0
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        waiting = [threads.submit(fetch, name) for name in wanted]
-        try:
-            for future in as_completed(waiting):
-                done += future.result()
-                if time.monotonic() - last > _TELL_S:
-                    last = time.monotonic()
-                    log.info("%s: %s of %s", address, _size(done), _size(whole))
-        except BaseException:
-            remote.stopped.set()
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    seconds = time.monotonic() - start
-    log.info("%s: here and checked, in %.1f s", address, seconds)
-
-
-def _remove_others(home: Path, folder: Path) -> None:
-    """Removes former copies that nobody reads."""
-    for other in home.iterdir():
-        if other == folder or not other.is_dir():
-            continue
-        with locks.removing(other / schema.MANIFEST_FILE) as unused:
-            if unused:
-                log.info("%s: removed, since it was changed on the server", other)
-                shutil.rmtree(other, ignore_errors=True)
-
-
-def _size(size_bytes: int) -> str:
-    if size_bytes < 2**27:
-        return f"{size_bytes / 2**20:.1f} MiB"
-    return f"{size_bytes / 2**30:.2f} GiB"
