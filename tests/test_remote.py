@@ -1,5 +1,6 @@
 """Records on object storage: brought here whole or not at all, and once."""
 
+import dataclasses
 import logging
 import re
 import shutil
@@ -275,6 +276,20 @@ def test_what_is_not_installed_is_named(monkeypatch):
         RecordSource("gs://bucket/records")
     with pytest.raises(InputError, match="cannot be opened"):
         RecordSource("nowhere://bucket/records")
+
+
+def test_records_behind_an_address_are_taken_as_they_are(served, address, tmp_path):
+    from data_prep import build
+
+    config = small_records.config_of(address, tmp_path)
+    assert build.ensure(config) == RecordSource(address).records_dir
+    with pytest.raises(InputError, match="are read there and built elsewhere"):
+        build.build(config)
+    there = served.root / "small/records"
+    manifest = schema.Manifest.load(there)
+    dataclasses.replace(manifest, config={"regions": {"gsd_m": 9.0}}).save(there)
+    with pytest.raises(InputError, match=r"made with other settings \(.*regions"):
+        build.ensure(config)
 
 
 def test_room_is_looked_for_before(served, address, monkeypatch):

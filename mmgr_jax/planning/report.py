@@ -38,7 +38,7 @@ def _run(plan: Plan) -> list[str]:
 
 def _by_rate(plan: RatePlan) -> list[str]:
     return [
-        f"at {plan.regions_per_s:,.0f} regions/s, as measured: batches of "
+        f"at {plan.regions_per_s:,.0f} regions/s, as given: batches of "
         f"{plan.batch_size} regions, {_steps(plan)}, {_long(plan.hours)}",
         *_shown(plan.length),
     ]
