@@ -53,7 +53,7 @@ def begin(config: ConfigDict) -> None:
     }
     for key, places in {"config.records.dir": [config.records.dir], **several}.items():
         for place in filter(is_address, places):
-            checked(place, key)
+            checked(str(place), key)
 
 
 def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:

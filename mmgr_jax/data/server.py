@@ -154,9 +154,9 @@ class Server:
             while size is None or have < size:
                 if self.stopped.is_set():
                     raise ServerError("unreachable", "stopped")
-                end = size and min(have + BLOCK_BYTES, size)
+                end = None if size is None else min(have + BLOCK_BYTES, size)
                 block = self._block(name, have, end)
-                if size is None or len(block) > end - have:  # it knows no ranges
+                if end is None or len(block) > end - have:  # it knows no ranges
                     file.truncate(0)
                     digest, have, size = hashlib.sha256(), 0, len(block)
                 file.write(block)
@@ -192,6 +192,7 @@ class Server:
         Raises:
             ServerError: Without the library's error, whose text is not for people.
         """
+        failure = ServerError("unreachable", "not asked")
         for wait_s in (*self._waits_s, None):
             try:
                 with _CONNECTIONS:
@@ -261,7 +262,7 @@ def _status(error: BaseException) -> int | None:
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             statuses.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-    known = [int(one) for one in statuses if str(one).isdigit()]
+    known = [int(str(one)) for one in statuses if str(one).isdigit()]
     return known[0] if known else None
 
 
