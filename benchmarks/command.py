@@ -32,6 +32,7 @@ SECTIONS = {
     "losses": "the contrastive losses, beside PyTorch and optax",
     "inference": "images to features by ResNet-50, beside PyTorch",
     "input": "records to device: tiles a second and a core",
+    "corpus": "a corpus of cities opened, ordered and read: how that grows",
     "augment": "two views on the device, beside torchvision's transforms",
     "poi": "the POI encoders, beside torch_geometric's Set2Set",
     "checkpoint": "how long saving blocks, how long restoring takes",

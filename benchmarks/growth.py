@@ -90,7 +90,7 @@ def _watch(process: int, peak: list[float]) -> None:
 
 def _tree_mib(process: int) -> float | None:
     """Memory of a process and its descendants; None where it has ended."""
-    total = _own_mib(process)
+    total = own_mib(process)
     if total is None:
         return None
     for task in Path(f"/proc/{process}/task").glob("*/children"):
@@ -102,7 +102,7 @@ def _tree_mib(process: int) -> float | None:
     return total
 
 
-def _own_mib(process: int) -> float | None:
+def own_mib(process: int) -> float | None:
     """Proportional set size: pages that n processes share count an n-th in each."""
     try:
         text = Path(f"/proc/{process}/smaps_rollup").read_text("utf-8")

@@ -35,8 +35,8 @@ from data_prep.records import estimate, runners, writer
 from data_prep.records.runners import Runner
 from data_prep.settings import PreparationSettings
 from data_prep.toy_city.settings import ToyCitySettings
-from mmgr_jax import cli
-from mmgr_jax.data import contents, schema, source, texts
+from mmgr_jax import addresses, cli
+from mmgr_jax.data import contents, remote, schema, source, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 from mmgr_jax.terminal import duration
@@ -118,13 +118,15 @@ def ensure(config: ConfigDict) -> Path:
         config: The city's configuration.
 
     Returns:
-        The records folder.
+        The records folder; of records on object storage that of their copy.
 
     Raises:
         InputError: If the records are missing or do not fit, and cannot be built; or
             somebody changed them.
     """
     settings = settings_lib.read(config)
+    if addresses.is_address(settings.records.dir):
+        return _copied(settings, str(settings.records.dir))
     make = released_command.import_records if settings.released_sample else build
     records_dir = settings.records_dir
     if not (records_dir / schema.MANIFEST_FILE).exists():
@@ -151,6 +153,22 @@ def ensure(config: ConfigDict) -> Path:
         vector_command.write_to_records(config)
     source.RecordSource(records_dir)  # one process reads what others find read
     return records_dir
+
+
+def _copied(settings: PreparationSettings, address: str) -> Path:
+    """A copy of records on object storage, which are taken only as they are.
+
+    Raises:
+        InputError: If other settings made them.
+    """
+    manifest = remote.manifest_of(address)
+    if manifest.config and (names := comparison.differing(manifest.config, settings)):
+        raise InputError(
+            f"{address}: its records were made with other settings "
+            f"({', '.join(names)}), and cannot be built again where they are. Give "
+            "those settings, or build in a folder and name that in config.records.dir."
+        )
+    return source.RecordSource(address).records_dir
 
 
 def open_imagery(settings: PreparationSettings) -> Imagery:

@@ -17,7 +17,9 @@ from data_prep.records.settings import RecordSettings
 from data_prep.regions.settings import RegionSettings
 from data_prep.splits.settings import BlockSettings
 from data_prep.toy_city.settings import ToyCitySettings
+from mmgr_jax import addresses
 from mmgr_jax import settings as settings_lib
+from mmgr_jax.errors import InputError
 from mmgr_jax.settings import Section
 
 
@@ -64,7 +66,18 @@ class PreparationSettings(Section):
 
     @property
     def records_dir(self) -> Path:
-        """Where the records of the city go."""
+        """Where the records of the city go.
+
+        Raises:
+            InputError: If that is on object storage, where nothing is built.
+        """
+        if addresses.is_address(self.records.dir):
+            address = addresses.checked(str(self.records.dir))
+            raise InputError(
+                f"config.records.dir={address}: records on object storage are read "
+                "there and built elsewhere. Name a folder, and copy all of it when it "
+                "is finished, manifest.json last."
+            )
         return Path(self.records.dir or f"data/{self.city.name}/records")
 
 

@@ -168,6 +168,9 @@ def _call(
     for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     config = _config()
+    from mmgr_jax.data import remote  # NumPy: a mistyped flag is told without
+
+    remote.begin(config)
     if session or "jax" in sys.modules:
         environment.refuse_unknown_flags()
     with _within(session, config, cpu_devices) if session else nullcontext():

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, run_settings
+from mmgr_jax import addresses, cli, run_settings
 from mmgr_jax.data.settings import CorpusSettings
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.settings import read
@@ -36,7 +36,8 @@ def main(config: ConfigDict) -> None:
     settings = read(CorpusSettings, config.corpus, "corpus")
     after = run_settings.read(config).after_training
     if after or not settings.records:
-        distributed.by_first(build.ensure)(config)
+        apart = addresses.is_address(config.records.dir)  # each host has a copy
+        (build.ensure if apart else distributed.by_first(build.ensure))(config)
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with opening.kept(settings, config.records.dir):

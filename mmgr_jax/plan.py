@@ -8,17 +8,21 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli, settings
 from mmgr_jax.devices.settings import MeshSettings
-from mmgr_jax.planning import planner, program, report, topology
+from mmgr_jax.planning import planner, records, report, topology
 
 USAGE = """Compiles the training step for a machine that need not be there.
 
 Says whether the step fits into each chip's memory, which micro-batch does, what one
-view costs, what the chips tell each other, and how long the run would take at best.
-Records need not exist. TPU slices need jax[tpu], see requirements-plan.txt; compiling
-takes minutes and a few GB of memory.
+view costs, what the chips tell each other, and how long the run would take at best;
+besides how often it shows each city of a corpus, what the records take, and what
+reading costs each host. Records need not exist. TPU slices need jax[tpu], see
+requirements-plan.txt; compiling takes minutes and a few GB of memory.
 
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
   python -m mmgr_jax.plan --config=configs/toy_city.py --topology=here --json
+  python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\
+      --num_cities=100 --num_regions=1000000 --topology=v5e:16x16
+  python -m mmgr_jax.plan --config=... --regions_per_s=31232   # measured: no compiling
 """
 
 _TOPOLOGY = flags.DEFINE_string(
@@ -35,6 +39,23 @@ _MAX_POIS = flags.DEFINE_integer(
 _NUM_CATEGORIES = flags.DEFINE_integer(
     "num_categories", 400, "POI categories, likewise.", lower_bound=1
 )
+_NUM_CITIES = flags.DEFINE_integer(
+    "num_cities",
+    None,
+    "Plan for a corpus of so many cities of one size, whatever records there are; "
+    "--num_regions is of all together.",
+    lower_bound=1,
+)
+_REGIONS_PER_S = flags.DEFINE_float(
+    "regions_per_s",
+    None,
+    "Regions a second of all devices, where somebody has measured it: hours and input "
+    "are of this rate, and nothing is compiled.",
+    lower_bound=1e-9,
+)
+_NUM_HOSTS = flags.DEFINE_integer(
+    "num_hosts", 1, "Hosts that share a batch, with --regions_per_s.", lower_bound=1
+)
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object and nothing else.")
 
 
@@ -42,19 +63,24 @@ def main(config: ConfigDict) -> None:
     """Plans and prints."""
     if _JSON.value:
         logging.getLogger().setLevel(logging.WARNING)
-    planned = planner.plan(
+    shown = records.records_of(
         config,
-        topology.mesh_of(
-            _TOPOLOGY.value, settings.read(MeshSettings, config.mesh, "mesh")
-        ),
-        program.records_of(
-            config,
-            num_regions=_NUM_REGIONS.value,
-            max_pois=_MAX_POIS.value,
-            num_categories=_NUM_CATEGORIES.value,
-        ),
-        topology=_TOPOLOGY.value,
+        num_regions=_NUM_REGIONS.value,
+        max_pois=_MAX_POIS.value,
+        num_categories=_NUM_CATEGORIES.value,
+        num_cities=_NUM_CITIES.value,
     )
+    if _REGIONS_PER_S.value:
+        planned = planner.plan_by_rate(
+            config,
+            shown,
+            regions_per_s=_REGIONS_PER_S.value,
+            num_hosts=_NUM_HOSTS.value,
+        )
+    else:
+        mesh_settings = settings.read(MeshSettings, config.mesh, "mesh")
+        mesh = topology.mesh_of(_TOPOLOGY.value, mesh_settings)
+        planned = planner.plan(config, mesh, shown, topology=_TOPOLOGY.value)
     print(json.dumps(planned.to_json()) if _JSON.value else report.page(planned))
 
 

@@ -24,6 +24,8 @@ class RunSettings(settings.Section):
         after_training: What `mmgr_jax.main` runs at the end.
         compilation_cache: "auto", "off", or a folder that keeps compiled programs; see
             `compilation.use_cache`.
+        records_cache: Folder that keeps copies of records on object storage; see
+            docs/many_cities.md.
         cpu_devices: Parts of the CPU that share a batch; see
             `distributed.use_cpu_devices`. Small networks gain by one a core. None: one
             where something is trained, two where features alone are made (eval, embed,
@@ -37,6 +39,7 @@ class RunSettings(settings.Section):
     checkpoint: str | None = None
     after_training: tuple[Literal["eval", "embed"], ...] = ("eval", "embed")
     compilation_cache: str = "auto"
+    records_cache: str = "~/.cache/mmgr_jax/records"
     cpu_devices: Annotated[int, at.Ge(1)] | None = None
     profile: str | None = None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from mmgr_jax.data import remote
 from mmgr_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
     """
     from data_prep import build
 
+    remote.begin(config)
     return build.build(config) if again else build.ensure(config)
 
 
@@ -75,6 +77,7 @@ def train_encoder(config: ConfigDict) -> Path:
     from mmgr_jax.evaluation.while_training import Evaluator
     from mmgr_jax.train import loop
 
+    remote.begin(config)
     compilation.use_cache(config.compilation_cache)
     return loop.train(config, Evaluator(config))
 
@@ -84,6 +87,7 @@ def evaluate(config: ConfigDict) -> Report:
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation import run
 
+    remote.begin(config)
     compilation.use_cache(config.compilation_cache)
     return run.evaluate(config)
 
@@ -93,5 +97,6 @@ def map_city(config: ConfigDict) -> Path:
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation import mapping
 
+    remote.begin(config)
     compilation.use_cache(config.compilation_cache)
     return mapping.embed(config)

@@ -17,8 +17,8 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
-    "errors", "parts", "removed_settings", "run_settings", "settings", "terminal",
-    "typing",
+    "addresses", "errors", "parts", "removed_settings", "run_settings", "settings",
+    "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",
@@ -26,7 +26,7 @@ ARROWS = {
     "environment": "endings",
     "data": "disk",
     "devices": "data disk endings",
-    "cli": "devices endings environment",
+    "cli": "data devices endings environment",
     "store": "data disk",
     "losses": "",
     "models": "disk store",
@@ -83,7 +83,7 @@ ARROWS = {
     "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
     "encoder": "data devices evaluation geo models store",
     "main": "cli data devices evaluation train data_prep.build",
-    "workflow": "devices evaluation evaluation.trials train data_prep.build",
+    "workflow": "data devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
     "evaluation.transfer": "data disk evaluation store evaluation.certainty "
     "evaluation.design evaluation.features evaluation.heads evaluation.settings "
@@ -93,9 +93,9 @@ ARROWS = {
 
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
-    "cli", "parts", "run_settings", "settings", "data.source", "train", "evaluation",
-    "planning", "plan", "views", "convert", "query", "main", "ablation", "encoder",
-    "workflow", "evaluation.transfer", "transfer",
+    "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
+    "evaluation", "planning", "plan", "views", "convert", "query", "main", "ablation",
+    "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
 

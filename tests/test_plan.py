@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import processes
 import pytest
+import small_records
 
 from mmgr_jax import settings
 from mmgr_jax.devices import sharding
@@ -28,6 +29,7 @@ from mmgr_jax.planning import (
     topology,
     traffic,
 )
+from mmgr_jax.planning import records as planned_records
 from mmgr_jax.train import experiment
 
 ROOT = Path(__file__).parents[1]
@@ -327,7 +329,7 @@ def test_the_planned_batch_is_the_pipelines(small_config):
     config.model.poi_encoder = dict(
         name="gcn_set2set", vectors="frozen", empty="learnt"
     )
-    records = program.records_of(config, **ASSUMED)
+    records = planned_records.records_of(config, **ASSUMED)
     assert not records.assumed
     assert records.num_regions == 40
     assert records.tile_size_px == 32
@@ -372,7 +374,7 @@ def _plan(config):
     mesh = topology.mesh_of(
         topology.HERE, settings.read(MeshSettings, config.mesh, "mesh")
     )
-    records = program.records_of(config, **(ASSUMED | {"num_regions": 4096}))
+    records = planned_records.records_of(config, **(ASSUMED | {"num_regions": 4096}))
     return planner.plan(config, mesh, records, topology=topology.HERE)
 
 
@@ -442,3 +444,52 @@ def test_a_slice_with_libtpu(tmp_path):
     result = _run(tmp_path, "--topology=v9:2x4")
     assert result.returncode == 2
     assert "v5e:16x16" in result.stderr
+
+
+def test_a_corpus_that_is_not_there_is_planned_by_numbers(smoke):
+    config = smoke.copy_and_resolve_references()
+    config.regions.tile_size_px, config.records.image_format = 224, "jpeg"
+    config.data.batch_size, config.train.total = 2048, "2 epochs"
+    shown = planned_records.records_of(
+        config, **(ASSUMED | {"num_regions": 1_000_003}), num_cities=100
+    )
+    assert shown.assumed and len(shown.sizes) == 100
+    assert sum(shown.sizes) == 1_000_003 and set(shown.sizes) == {10_000, 10_001}
+    a_region = 224 * 224 * 3 * 0.25 + 4000
+    assert shown.stored_bytes == round(1_000_003 * a_region)
+    found = planner.plan_by_rate(config, shown, regions_per_s=8000.0, num_hosts=2)
+    assert found.length.steps_per_epoch == 489  # of 2048: 488.3, the last one filled
+    assert found.total_steps == 978 and found.length.epochs == 2
+    assert found.hours == pytest.approx(978 * 2048 / 8000 / 3600)
+    assert found.host.tiles_per_s == 4000 and found.host.kept == "nowhere"
+    assert found.host.cores == pytest.approx(4000 / 1329)
+    assert found.host.read_mb_per_s == pytest.approx(4000 * a_region / 1e6)
+    text = report.page(found)
+    assert "978 steps: 2 epochs of 489" in text
+    assert "and 92 more, their regions 2.0 to 2.0 times each" in text
+    assert "each of 2 hosts\n  4,000 tiles/s: 3.0 cores" in text
+    config.data.cache_mib = 200_000
+    found = planner.plan_by_rate(config, shown, regions_per_s=8000.0, num_hosts=2)
+    assert found.host.kept == "memory"
+
+
+def test_the_records_of_a_corpus_are_told_by_its_manifests(smoke, tmp_path):
+    config = smoke.copy_and_resolve_references()
+    lists = {"alba": small_records.CATEGORIES, "bree": ("bakery", *"abcd")}
+    for name, categories in lists.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        small_records.write_records(folder, city=name, categories=categories, rows=4)
+    config.corpus.records = (f"{tmp_path}/bree", f"{tmp_path}/alba")
+    config.corpus.weights = (3.0, 1.0)
+    config.corpus.categories = "by_name"
+    config.data.batch_size, config.corpus.evenness = 8, 1.0
+    shown = planned_records.records_of(config, **ASSUMED)
+    assert (shown.names, shown.sizes) == (("alba", "bree"), (32, 32))
+    assert shown.weights == (1.0, 3.0) and not shown.assumed
+    assert shown.num_categories == 10 and shown.category_dim == 16
+    shards = [path.stat().st_size for path in tmp_path.glob("*/*array_record*")]
+    assert shown.stored_bytes == sum(shards)
+    found = planner.plan_by_rate(config, shown, regions_per_s=100.0, num_hosts=1)
+    assert found.length.steps_per_epoch == 8
+    assert "bree: 32 regions, 75.0% of all shown" in found.length.shown

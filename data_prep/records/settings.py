@@ -15,7 +15,8 @@ class RecordSettings(Section):
     """The records of a city.
 
     Attributes:
-        dir: Their folder; None: `data/NAME/records`.
+        dir: Their folder, or an address such as "gs://bucket/NAME/records", where they
+            are read and not built; None: `data/NAME/records`.
         num_shards: Number of shards; no more than regions are made.
         image_format: Encoding of the tiles; docs/input.md says which suits whom.
         image_quality: Of "jpeg" and "webp", 1 to 100. None: 95 for JPEG; lossless for

@@ -71,7 +71,7 @@ class Corpus(RegionSource):
     @property
     def place(self) -> str:
         """The folders."""
-        return misfits.few([str(city.records_dir) for city in self.cities])
+        return misfits.few([city.place for city in self.cities])
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:
@@ -104,23 +104,7 @@ class Corpus(RegionSource):
 
     def describe(self, data: DataSettings, total_steps: int) -> str:
         """What a run shows of each city, a line each of the first ones."""
-        turns = self.turns(data)
-        epochs = total_steps / turns.steps_per_epoch
-        shown = turns.regions_per_epoch
-        share = shown / shown.sum()
-        times = epochs * shown / turns.sizes
-        lines = [
-            f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
-            for name, size, part, often in list(
-                zip(self.names, turns.sizes, share, times, strict=True)
-            )[: misfits.NAMED]
-        ]
-        if len(rest := times[misfits.NAMED :]):
-            often = f"{rest.min():.1f} to {rest.max():.1f} times"
-            lines.append(f"and {len(rest)} more, their regions {often} each")
-        kind = "each batch of one city" if turns.by_city else "batches of all cities"
-        head = f"corpus of {len(self.names)} cities, {len(self)} regions, {kind}:"
-        return "\n  ".join([head, *lines])
+        return described(self.turns(data), total_steps)
 
     def city_index(self, region: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """The cities that regions are of."""
@@ -128,11 +112,7 @@ class Corpus(RegionSource):
 
     def city_in(self, folder: str | Path) -> RecordSource | None:
         """The city whose records lie there, if it is one of these."""
-        wanted = Path(folder).resolve()
-        for city in self.cities:
-            if city.records_dir.resolve() == wanted:
-                return city
-        return None
+        return next((city for city in self.cities if city.lies_in(folder)), None)
 
     def read(
         self,
@@ -206,6 +186,7 @@ class Renumbered(RecordSource):
         """
         vars(self).update(vars(city))
         vars(self).pop("identity", None)  # categories are part of it
+        self._city = city  # as long as it is there, its folder stays
         self.manifest = dataclasses.replace(
             city.manifest,
             categories=tuple(parents),
@@ -255,6 +236,26 @@ def palettes(
     if normalise == "encoder":
         return None
     return np.stack([one.palette for one in pixel_statistics(source).values()])
+
+
+def described(turns: Turns, total_steps: int) -> str:
+    """What a run of these turns shows of each city, a line each of the first ones."""
+    epochs = total_steps / turns.steps_per_epoch
+    shown = turns.regions_per_epoch
+    share = shown / shown.sum()
+    times = epochs * shown / turns.sizes
+    lines = [
+        f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
+        for name, size, part, often in list(
+            zip(turns.names, turns.sizes, share, times, strict=True)
+        )[: misfits.NAMED]
+    ]
+    if len(rest := times[misfits.NAMED :]):
+        often = f"{rest.min():.1f} to {rest.max():.1f} times"
+        lines.append(f"and {len(rest)} more, their regions {often} each")
+    kind = "each batch of one city" if turns.by_city else "batches of all cities"
+    count = f"{len(turns.names)} cities, {turns.sizes.sum()} regions"
+    return "\n  ".join([f"corpus of {count}, {kind}:", *lines])
 
 
 def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:

@@ -20,19 +20,19 @@ def refuse(cities: Sequence[RecordSource], settings: CorpusSettings) -> None:
         name = city.manifest.city
         if name in named:
             raise InputError(
-                f"{named[name]} and {city.records_dir} are both of a city called "
+                f"{named[name]} and {city.place} are both of a city called "
                 f"{name!r}. Leave one out, or build it again under another "
                 "config.city.name."
             )
-        named[name] = city.records_dir
+        named[name] = city.place
         for what, theirs, ours in (
             ("px", city.manifest.tile_size_px, first.manifest.tile_size_px),
             ("m a pixel", _gsd_m(city), _gsd_m(first)),
         ):
             if not np.isclose(theirs, ours, rtol=1e-9, atol=0):
                 raise InputError(
-                    f"{first.records_dir} has tiles of {ours:g} {what} and "
-                    f"{city.records_dir} of {theirs:g} {what}: one model reads one "
+                    f"{first.place} has tiles of {ours:g} {what} and "
+                    f"{city.place} of {theirs:g} {what}: one model reads one "
                     "kind of tiles. Build both with one config.regions."
                 )
         if settings.categories == "same":
@@ -44,7 +44,7 @@ def _refuse_other_categories(first: RecordSource, city: RecordSource) -> None:
     if ours == theirs:
         return
     alone = [
-        f"only {source.records_dir} has {few(names)}"
+        f"only {source.place} has {few(names)}"
         for source, names in (
             (first, [name for name in ours if name not in set(theirs)]),
             (city, [name for name in theirs if name not in set(ours)]),
@@ -52,7 +52,7 @@ def _refuse_other_categories(first: RecordSource, city: RecordSource) -> None:
         if names
     ]
     raise InputError(
-        f"{first.records_dir} and {city.records_dir} have other POI categories: "
+        f"{first.place} and {city.place} have other POI categories: "
         f"{'; '.join(alone) or 'the same names in another order'}. Build both with one "
         "list, or join them by --config.corpus.categories=by_name."
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mmgr_jax.data import schema
+from mmgr_jax import addresses
+from mmgr_jax.data import remote, schema
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
@@ -24,12 +25,12 @@ class Folder:
     """A folder of records that the settings name.
 
     Attributes:
-        path: The folder.
+        path: The folder, or its address on object storage.
         weight: Of its city.
         entry: What names it.
     """
 
-    path: Path
+    path: Path | str
     weight: float
     entry: str
 
@@ -62,9 +63,12 @@ def open_training(
 @contextlib.contextmanager
 def kept(corpus: CorpusSettings, records_dir: str) -> Iterator[None]:
     """Within it nobody replaces the records that a run is trained or evaluated on."""
-    paths = [Path(records_dir), *(one.path for one in folders(corpus))]
+    # A copy of records on object storage is kept by the source that reads it.
+    places = [records_dir, *corpus.records]
+    entries = [place for place in places if not addresses.is_address(place)]
+    paths = {path.resolve() for entry in entries for path in map(Path, _fitting(entry))}
     with contextlib.ExitStack() as stack:
-        for path in {path.resolve(): path for path in paths}.values():
+        for path in paths:
             stack.enter_context(locks.kept(path / schema.MANIFEST_FILE))
         yield
 
@@ -82,25 +86,31 @@ def folders(corpus: CorpusSettings) -> list[Folder]:
             f"config.corpus.weights has {len(corpus.weights)} numbers for the "
             f"{len(entries)} entries of config.corpus.records; give one each, or none."
         )
-    named: dict[Path, Folder] = {}
+    named: dict[Path | str, Folder] = {}
     for entry, weight in zip(
         entries, corpus.weights or [1.0] * len(entries), strict=True
     ):
-        paths = [Path(entry)]
-        if glob.has_magic(entry) and not paths[0].is_dir():
-            paths = [
-                path for path in map(Path, sorted(glob.glob(entry))) if path.is_dir()
-            ]
-        if not paths:
+        if not (paths := _fitting(entry)):
             raise InputError(
                 f"config.corpus.records: no folder fits {entry!r}. Name folders of "
                 "records, or build them with `python -m data_prep.build --config=...`."
             )
         for path in paths:
-            if before := named.get(path.resolve()):
+            place = path.resolve() if isinstance(path, Path) else path
+            if before := named.get(place):
                 raise InputError(
                     f"config.corpus.records: {path} is named twice, by "
                     f"{before.entry!r} and by {entry!r}. Name each folder once."
                 )
-            named[path.resolve()] = Folder(path, weight, entry)
+            named[place] = Folder(path, weight, entry)
     return list(named.values())
+
+
+def _fitting(entry: str) -> Sequence[Path | str]:
+    """The folders or addresses that an entry names."""
+    if addresses.is_address(entry):
+        return remote.folders(entry)
+    path = Path(entry)
+    if not glob.has_magic(entry) or path.is_dir():
+        return [path]
+    return [path for path in map(Path, sorted(glob.glob(entry))) if path.is_dir()]

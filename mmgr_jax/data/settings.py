@@ -44,8 +44,8 @@ class CorpusSettings(Section):
     """The cities that one model is trained on; see docs/many_cities.md.
 
     Attributes:
-        records: Folders of records, or patterns such as "data/*/records"; empty:
-            `config.records.dir` alone.
+        records: Folders of records, patterns such as "data/*/records", or addresses
+            such as "gs://bucket/*/records"; empty: `config.records.dir` alone.
         weights: One for each entry of `records`, of every city that it names; empty:
             1 each.
         evenness: How far a city's size is left out of account: its share of what is

@@ -6,6 +6,7 @@ import abc
 import functools
 import itertools
 import logging
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from array_record.python import array_record_data_source
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from mmgr_jax import settings
-from mmgr_jax.data import arrays, contents, schema
+from mmgr_jax import addresses, settings
+from mmgr_jax.data import arrays, contents, remote, schema
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
@@ -98,15 +99,18 @@ class RecordSource(RegionSource):
     """A finished records folder as a sequence of decoded regions.
 
     Attributes:
-        records_dir: The folder.
+        records_dir: The folder; of records on object storage that of their copy.
+        address: Where those are; None: nowhere but in the folder.
         manifest: What the folder holds.
     """
+
+    address: str | None = None
 
     def __init__(self, records_dir: str | Path, *, cache_mib: int = 0) -> None:
         """Opens the shards.
 
         Args:
-            records_dir: The folder.
+            records_dir: The folder, or its address; see `remote`.
             cache_mib: Decoded regions are kept in memory when all of them fit in this
                 many MiB; otherwise none is.
 
@@ -117,9 +121,13 @@ class RecordSource(RegionSource):
                 file have changed since.
         """
         self.records_dir = Path(records_dir)
-        self.manifest = schema.Manifest.load(records_dir)
+        if addresses.is_address(records_dir):
+            self.address = addresses.checked(str(records_dir))
+            self.records_dir, hold = remote.held_copy(self.address)
+            weakref.finalize(self, hold.close)  # while it is read it stays
+        self.manifest = schema.Manifest.load(self.records_dir)
         self._layout = self.manifest.layout
-        self._paths = self.manifest.shard_paths(records_dir)
+        self._paths = self.manifest.shard_paths(self.records_dir)
         self._starts = np.cumsum((0, *self.manifest.shard_lengths))
         for path, length in zip(self._paths, self.manifest.shard_lengths, strict=True):
             _check_shard(path, length)
@@ -137,8 +145,14 @@ class RecordSource(RegionSource):
 
     @property
     def place(self) -> str:
-        """The folder."""
-        return str(self.records_dir)
+        """The folder, or its address."""
+        return self.address or str(self.records_dir)
+
+    def lies_in(self, records_dir: str | Path) -> bool:
+        """Whether these are the records of a folder or address."""
+        if addresses.is_address(records_dir):
+            return self.address == addresses.checked(str(records_dir))
+        return self.records_dir.resolve() == Path(records_dir).resolve()
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:

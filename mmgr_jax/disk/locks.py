@@ -30,6 +30,8 @@ BEAT_S = 10.0
 PATIENCE_S = 3.5 * BEAT_S
 """A file untouched for so long has lost its holder."""
 
+_POLL_S = 0.2
+
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,23 @@ def held(path: Path, work: str, remedy: str) -> Iterator[None]:
                 path.unlink()
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def awaited(path: Path, work: str) -> Iterator[None]:
+    """As `held`, when whoever holds it has ended."""
+    with contextlib.ExitStack() as stack:
+        is_told = False
+        while True:
+            try:
+                stack.enter_context(held(path, work, "end it"))
+                break
+            except _Taken:
+                if not is_told:
+                    log.info("%s: waiting for %s ...", path, holder(path) or "another")
+                is_told = True
+            time.sleep(_POLL_S)
+        yield
 
 
 @contextlib.contextmanager
@@ -182,9 +201,13 @@ def _await_end(path: Path, before: Holder, locked: bool, remedy: str) -> None:
     log.info("%s: taken over; %s, has ended without a goodbye", path, before)
 
 
+class _Taken(InputError):
+    """Another process holds a lock."""
+
+
 def _taken(path: Path, remedy: str) -> InputError:
     who = holder(path) or "another process"
-    return InputError(
+    return _Taken(
         f"{path}: another process works here ({who}). Wait until it has ended, or "
         f"{remedy}."
     )

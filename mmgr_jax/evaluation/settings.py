@@ -114,7 +114,8 @@ class EvalSettings(Section):
         buffer_m: Regions this close to a tested one, in metres, neither train nor
             choose, under "block"; None: as the records have it (`blocks.buffer_m`).
         seed: Another number than 0 deals the folds anew.
-        other_records: Records folders of other cities: each city is left out in turn.
+        other_records: Records folders or addresses of other cities: each city is left
+            out in turn.
         strengths: L2 strengths that "linear" chooses from.
         certainty: Intervals.
         curves: Label-efficiency curves.

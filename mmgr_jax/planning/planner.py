@@ -10,8 +10,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
+from mmgr_jax.data import corpus
 from mmgr_jax.losses.settings import LossSettings
-from mmgr_jax.planning import chips, estimate, fit, hlo, program, traffic
+from mmgr_jax.planning import chips, estimate, fit, hlo, hosts, program, traffic
+from mmgr_jax.planning.records import Records
+from mmgr_jax.train import experiment
+from mmgr_jax.train.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +41,15 @@ class Plan:
         work: Of one device in one step.
         estimate: Seconds and hours; None where the chip is not in the table.
         total_steps: Steps of the run.
+        length: Its epochs, and who is shown how often.
+        host: What reading costs each host; None where the rate is not known.
     """
 
     topology: str
     num_devices: int
     device_kind: str
     chip: chips.Chip | None
-    records: program.Records
+    records: Records
     batch_size: int
     asked: program.Program
     asked_microbatch_size: int
@@ -56,6 +62,8 @@ class Plan:
     work: estimate.Work | None
     estimate: estimate.Estimate | None
     total_steps: int
+    length: Length
+    host: hosts.HostInput | None
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the programs' text."""
@@ -66,9 +74,95 @@ class Plan:
         return fields
 
 
-def plan(
-    config: ConfigDict, mesh: Mesh, records: program.Records, *, topology: str
-) -> Plan:
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How long a run is.
+
+    Attributes:
+        steps_per_epoch: Batches of an epoch.
+        epochs: Of the run.
+        shown: What it shows of each city; "" where there is one.
+    """
+
+    steps_per_epoch: int
+    epochs: float
+    shown: str
+
+    @classmethod
+    def of(
+        cls, records: Records, training: TrainingSettings, total_steps: int
+    ) -> Length:
+        """The length that settings give."""
+        an_epoch = records.steps_per_epoch(training.corpus, training.data)
+        turns = records.turns(training.corpus, training.data)
+        shown = corpus.described(turns, total_steps) if turns else ""
+        return cls(an_epoch, total_steps / an_epoch, shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class RatePlan:
+    """What a measured rate tells of a run; nothing is compiled.
+
+    Attributes:
+        records: What it is shown.
+        batch_size: Regions a step, over all devices.
+        regions_per_s: Over all devices, as measured.
+        total_steps: Steps of the run.
+        length: Its epochs, and who is shown how often.
+        hours: Of the whole run.
+        host: What reading costs each host.
+    """
+
+    records: Records
+    batch_size: int
+    regions_per_s: float
+    total_steps: int
+    length: Length
+    hours: float
+    host: hosts.HostInput
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything."""
+        return dataclasses.asdict(self)
+
+
+def plan_by_rate(
+    config: ConfigDict, records: Records, *, regions_per_s: float, num_hosts: int
+) -> RatePlan:
+    """What a run costs at a rate that was measured.
+
+    Args:
+        config: As from configs/.
+        records: Shapes and length of the run.
+        regions_per_s: Over all devices.
+        num_hosts: Hosts that share a batch.
+
+    Raises:
+        InputError: If a setting does not fit.
+    """
+    training = TrainingSettings.of(config)
+    data = training.data
+    total_steps = experiment.total_steps(
+        training, records.steps_per_epoch(training.corpus, data)
+    )
+    return RatePlan(
+        records=records,
+        batch_size=data.batch_size,
+        regions_per_s=regions_per_s,
+        total_steps=total_steps,
+        length=Length.of(records, training, total_steps),
+        hours=total_steps * data.batch_size / regions_per_s / 3600,
+        host=hosts.of_host(
+            records,
+            data,
+            regions_per_s=regions_per_s,
+            num_hosts=num_hosts,
+            device_bytes=None,
+        ),
+    )
+
+
+def plan(config: ConfigDict, mesh: Mesh, records: Records, *, topology: str) -> Plan:
     """Compiles the step of a config for a mesh and reads off what it would cost.
 
     Every program is the real one on all devices of the mesh: a smaller mesh would have
@@ -84,6 +178,7 @@ def plan(
         InputError: If a setting does not fit.
     """
     total_steps = program.build_step(config, mesh, records).total_steps
+    training = TrainingSettings.of(config)
     chip = chips.chip_of(mesh.devices.flat[0].device_kind)
     batch_size = config.data.batch_size
     asked_size = config.train.microbatch_size or batch_size
@@ -98,6 +193,18 @@ def plan(
     rows = size // mesh.devices.size if size else 0
     maps = traffic.float32_maps(planned.text, rows) if planned else []
     work = _work(config, mesh, records, size, planned) if size and planned else None
+    guess = None
+    if work and chip:
+        guess = estimate.estimate(
+            work, exchanges, chip, batch_size=batch_size, total_steps=total_steps
+        )
+    host = guess and hosts.of_host(
+        records,
+        training.data,
+        regions_per_s=guess.tiles_per_s,
+        num_hosts=len({device.process_index for device in mesh.devices.flat}),
+        device_bytes=chip and chip.memory_bytes,
+    )
     return Plan(
         topology=topology,
         num_devices=mesh.devices.size,
@@ -114,19 +221,17 @@ def plan(
         exchanges=exchanges,
         float32_maps=maps,
         work=work,
-        estimate=estimate.estimate(
-            work, exchanges, chip, batch_size=batch_size, total_steps=total_steps
-        )
-        if work and chip
-        else None,
+        estimate=guess,
         total_steps=total_steps,
+        length=Length.of(records, training, total_steps),
+        host=host,
     )
 
 
 def _largest(
     config: ConfigDict,
     mesh: Mesh,
-    records: program.Records,
+    records: Records,
     chip: chips.Chip | None,
     asked_size: int,
     compiled: dict[int, program.Program],
@@ -155,7 +260,7 @@ def _largest(
 def _compile(
     config: ConfigDict,
     mesh: Mesh,
-    records: program.Records,
+    records: Records,
     size: int,
     compiled: dict[int, program.Program],
 ) -> program.Program:
@@ -177,7 +282,7 @@ def _compile(
 def _work(
     config: ConfigDict,
     mesh: Mesh,
-    records: program.Records,
+    records: Records,
     size: int,
     planned: program.Program,
 ) -> estimate.Work:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import pipeline, schema
-from mmgr_jax.data.source import open_source
+from mmgr_jax.data import pipeline
 from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 from mmgr_jax.models import start
 from mmgr_jax.planning import traffic
+from mmgr_jax.planning.records import Records
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import experiment
 from mmgr_jax.train.settings import TrainingSettings
@@ -28,27 +27,6 @@ _REFUSED = (
     re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"),
 )
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """What of a city's records decides the shapes and the length of a run.
-
-    Attributes:
-        num_regions: Regions.
-        max_pois: POIs of the fullest region.
-        num_categories: POI categories.
-        category_dim: Length of a category vector.
-        tile_size_px: Side of a tile.
-        assumed: Whether no records are there to tell.
-    """
-
-    num_regions: int
-    max_pois: int
-    num_categories: int
-    category_dim: int
-    tile_size_px: int
-    assumed: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,41 +58,6 @@ class Program:
     text: str
 
 
-def records_of(
-    config: ConfigDict, *, num_regions: int, max_pois: int, num_categories: int
-) -> Records:
-    """What the config's records say or, where there are none, what is assumed.
-
-    Args:
-        config: As from configs/.
-        num_regions: Assumed number of regions.
-        max_pois: Assumed POIs of the fullest region.
-        num_categories: Assumed number of POI categories.
-
-    Raises:
-        InputError: If there are records and they are damaged.
-    """
-    if not (Path(config.records.dir) / schema.MANIFEST_FILE).exists():
-        return Records(
-            num_regions,
-            max_pois,
-            num_categories,
-            config.category_vectors.dim,
-            config.regions.tile_size_px,
-            assumed=True,
-        )
-    source = open_source(config)
-    manifest = source.manifest
-    return Records(
-        len(source),
-        max(manifest.max_pois, 1),
-        len(manifest.categories),
-        source.category_vectors().shape[1],
-        manifest.tile_size_px,
-        assumed=False,
-    )
-
-
 def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.Step:
     """The step that `train` would run on this mesh.
 
@@ -138,7 +81,7 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.S
         settings,
         mesh,
         metadata,
-        steps_per_epoch=pipeline.steps_per_epoch(records.num_regions, settings.data),
+        steps_per_epoch=records.steps_per_epoch(settings.corpus, settings.data),
         num_slots=num_slots(config, records),
     )
 

@@ -4,32 +4,88 @@ from __future__ import annotations
 
 import math
 
+from mmgr_jax.planning import hosts
 from mmgr_jax.planning.chips import GIB
 from mmgr_jax.planning.estimate import LATENCY_S
-from mmgr_jax.planning.planner import Plan
+from mmgr_jax.planning.planner import Length, Plan, RatePlan
 from mmgr_jax.planning.program import Program
+from mmgr_jax.planning.records import Records
 
 MB = 1e6
 
 
-def page(plan: Plan) -> str:
+def page(plan: Plan | RatePlan) -> str:
     """The whole plan, a topic a paragraph."""
-    parts = [_run(plan), _memory(plan)]
+    if isinstance(plan, RatePlan):
+        parts = [_by_rate(plan), _records(plan.records), _host(plan.host, plan.records)]
+        return "\n".join(line for part in parts for line in part)
+    parts = [_run(plan), _records(plan.records), _memory(plan)]
     if plan.planned is not None and plan.work is not None:
         parts += [_work(plan), _exchanges(plan), _time(plan)]
+    if plan.host is not None:
+        parts.append(_host(plan.host, plan.records))
     return "\n".join(line for part in parts for line in part)
 
 
 def _run(plan: Plan) -> list[str]:
-    records = plan.records
-    basis = "assumed, since there are no records" if records.assumed else "from records"
     return [
         f"{plan.topology}: {plan.num_devices} x {plan.device_kind}, batches of "
         f"{plan.batch_size} regions ({plan.batch_size // plan.num_devices} a chip), "
-        f"{plan.total_steps} steps",
-        f"  {basis}: --num_regions={records.num_regions} --max_pois={records.max_pois} "
-        f"--num_categories={records.num_categories}; tiles of {records.tile_size_px} "
-        f"px, category vectors of {records.category_dim}",
+        f"{_steps(plan)}",
+        *_shown(plan.length),
+    ]
+
+
+def _by_rate(plan: RatePlan) -> list[str]:
+    return [
+        f"at {plan.regions_per_s:,.0f} regions/s, as given: batches of "
+        f"{plan.batch_size} regions, {_steps(plan)}, {_long(plan.hours)}",
+        *_shown(plan.length),
+    ]
+
+
+def _steps(plan: Plan | RatePlan) -> str:
+    length = plan.length
+    return (
+        f"{plan.total_steps} steps: {length.epochs:.6g} epochs of "
+        f"{length.steps_per_epoch}"
+    )
+
+
+def _shown(length: Length) -> list[str]:
+    return [f"  {line}" for line in length.shown.splitlines()]
+
+
+def _records(records: Records) -> list[str]:
+    basis = "records"
+    if records.assumed:
+        basis = "assumed, since there are no records"
+    many = f" --num_cities={len(records.names)}" if records.weights else ""
+    return [
+        f"  {basis}: --num_regions={records.num_regions}{many} "
+        f"--max_pois={records.max_pois} --num_categories={records.num_categories}; "
+        f"tiles of {records.tile_size_px} px, category vectors of "
+        f"{records.category_dim}",
+        f"  storage: {_size(records.stored_bytes)} as {records.image_format}, "
+        f"{records.stored_bytes / records.num_regions / 1024:.0f} KiB a region",
+    ]
+
+
+def _host(host: hosts.HostInput, records: Records) -> list[str]:
+    where = "the host" if host.num_hosts == 1 else f"each of {host.num_hosts} hosts"
+    whole = _size(records.decoded_bytes)
+    kept = {
+        "devices": f"all tiles lie on every device ({whole}): read once",
+        "memory": f"all tiles stay in memory ({whole}): read in the first epoch alone",
+        "nowhere": f"tiles are read anew each epoch; all of them would take {whole} of "
+        "memory (config.data.cache_mib)",
+    }[host.kept]
+    return [
+        f"input of {where}",
+        f"  {host.tiles_per_s:,.0f} tiles/s: {host.cores:.1f} cores and "
+        f"{host.read_mb_per_s:.0f} MB/s from its disk",
+        f"  {kept}",
+        f"  batches ahead: {_size(host.batches_bytes)}",
     ]
 
 

@@ -326,6 +326,15 @@ def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | N
     return max(to_steps(duration, "train.evaluate_every"), 1) if duration else None
 
 
+def total_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
+    """Length of a run.
+
+    Raises:
+        InputError: If it is no duration, or less than a step.
+    """
+    return _to_steps(settings, steps_per_epoch).keywords["total_steps"]
+
+
 def _to_steps(
     settings: TrainingSettings, steps_per_epoch: int
 ) -> functools.partial[int]:

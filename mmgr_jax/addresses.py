@@ -1,0 +1,42 @@
+"""Folders on object storage, named as text: "s3://bucket/city/records"."""
+
+from __future__ import annotations
+
+import re
+
+from mmgr_jax.errors import InputError
+
+SIGNED_URLS = "MMGR_SIGNED_URLS"
+"""Environment variable: signed addresses of folders, separated by spaces."""
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+def is_address(place: object) -> bool:
+    """Whether this names a folder on object storage, and no path."""
+    return isinstance(place, str) and bool(_SCHEME.match(place))
+
+
+def checked(address: str, key: str = "config.records.dir") -> str:
+    """An address that can be shown and stored, without a slash at its end.
+
+    Args:
+        address: As somebody gave it.
+        key: The setting.
+
+    Raises:
+        InputError: If it holds a credential, which is not repeated; or leads nowhere.
+    """
+    bare, mark, query = address.partition("?")
+    scheme, _, rest = bare.partition("://")
+    signed = bool(mark) if scheme.startswith("http") else "=" in query
+    if signed or "@" in rest.partition("/")[0]:
+        raise InputError(
+            f"{key}: an address with a password, or with a query behind it (a signed "
+            "one), would be written into checkpoints and reports. Name it without, and "
+            f"give the whole signed address of the folder in {SIGNED_URLS} (several "
+            "separated by spaces)."
+        )
+    if scheme == "file" or "::" in address:
+        raise InputError(f"{key}={address!r}: name the folder itself.")
+    return address.rstrip("/")

@@ -1,0 +1,301 @@
+"""Files of a folder on object storage, brought here block by block, by fsspec.
+
+What a server or a library says may hold a signed address: no message passes it on
+before `_public` has taken queries and passwords out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import os
+import random
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from mmgr_jax.addresses import SIGNED_URLS, is_address
+from mmgr_jax.errors import InputError
+
+T = TypeVar("T")
+
+BLOCK_BYTES = 8 * 2**20
+PATIENCE_S = 60.0  # for a block
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # between tries
+FEW_WAITS_S = WAITS_S[:3]  # where one can do without
+
+_CONNECTIONS = threading.BoundedSemaphore(16)  # of all folders together
+_CLIENTS = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+}
+_PASSES = (408, 425, 429)  # of the 4xx
+_FORBIDDEN = (401, 403)
+_NO_CREDENTIALS = re.compile(r"Credential|RefreshError|InvalidAccessKey")
+
+
+@dataclasses.dataclass
+class ServerError(Exception):
+    """A server did not give what it was asked for.
+
+    Attributes:
+        kind: "missing": there is no such file. "forbidden": for want of a right.
+            "refused": asking again gives the same. "unreachable": perhaps later.
+        cause: Why, without queries and passwords.
+    """
+
+    kind: str
+    cause: str
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+class Server:
+    """The files of one folder.
+
+    Attributes:
+        address: The folder, such as "s3://bucket/city/records".
+        stopped: Set where nobody waits for an answer any more.
+    """
+
+    def __init__(self, address: str, waits_s: Sequence[float] | None = None) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            address: Without a query; see `addresses.checked`.
+            waits_s: Between tries; None: `WAITS_S`.
+
+        Raises:
+            InputError: If what reads such addresses is not installed.
+        """
+        self.address, self.stopped = address, threading.Event()
+        self._waits_s = WAITS_S if waits_s is None else waits_s
+        self._files, self._root = _opened(address)
+        self._query = _query(address)
+
+    def read(self, name: str) -> bytes:
+        """A small file.
+
+        Raises:
+            ServerError: If it cannot be had.
+        """
+        return self._patiently(lambda: self._cat(name))
+
+    def size_bytes(self, name: str) -> int | None:
+        """Size of a file; None where the server does not say.
+
+        Raises:
+            ServerError: If it cannot be had.
+        """
+        size = self._patiently(lambda: self._files.info(self._url(name)).get("size"))
+        return None if size is None else int(size)
+
+    def fetch(self, name: str, path: Path, sha256: str, size: int | None) -> None:
+        """Brings a file; under its own name it is whole.
+
+        What was brought before a kill lies beside it under another name and is gone on
+        with, where the server gives ranges.
+
+        Args:
+            name: Of the file.
+            path: Where it goes.
+            sha256: What it holds; "" where nobody knows.
+            size: Of the file, bytes; None: not known.
+
+        Raises:
+            ServerError: If it cannot be had, or holds something else.
+        """
+        part = part_of(path)
+        if part.exists() and (size is None or part.stat().st_size > size):
+            part.unlink()
+        continued = part.exists() and part.stat().st_size > 0
+        digest = self._complete(name, part, size)
+        if sha256 and digest != sha256 and continued:  # begun with another version
+            part.unlink()
+            digest = self._complete(name, part, size)
+        if sha256 and digest != sha256:
+            part.unlink()
+            cause = f"other bytes than its manifest says (sha256 {digest[:12]}...)"
+            raise ServerError("refused", cause)
+        os.replace(part, path)
+
+    def folders_with(self, name: str) -> list[str]:
+        """Addresses of the folders that fit the address, a pattern, and have a file.
+
+        Raises:
+            ServerError: If the server does not list them.
+        """
+        paths = self._patiently(lambda: self._files.glob(f"{self._root}/{name}"))
+        scheme = self.address.partition("://")[0]
+        folders = [path.removesuffix(f"/{name}") for path in sorted(paths)]
+        return [
+            path if is_address(path) else f"{scheme}://{path.lstrip('/')}"
+            for path in folders
+        ]
+
+    def _complete(self, name: str, part: Path, size: int | None) -> str:
+        """Writes what a part lacks; the SHA-256 of the whole."""
+        digest = hashlib.sha256()
+        have = 0
+        with part.open("a+b") as file:
+            file.seek(0)
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+                have += len(block)
+            while size is None or have < size:
+                if self.stopped.is_set():
+                    raise ServerError("unreachable", "stopped")
+                end = None if size is None else min(have + BLOCK_BYTES, size)
+                block = self._block(name, have, end)
+                if end is None or len(block) > end - have:  # it knows no ranges
+                    file.truncate(0)
+                    digest, have, size = hashlib.sha256(), 0, len(block)
+                file.write(block)
+                digest.update(block)
+                have += len(block)
+            file.flush()
+            os.fsync(file.fileno())
+        return digest.hexdigest()
+
+    def _block(self, name: str, start: int, end: int | None) -> bytes:
+        def read() -> bytes:
+            limits = {} if end is None else {"start": start, "end": end}
+            block = self._cat(name, **limits)
+            if not block:
+                raise ConnectionError("it sends nothing")
+            return block
+
+        return self._patiently(read)
+
+    def _cat(self, name: str, **limits: int) -> bytes:
+        patience: dict[str, Any] = {}
+        if self._files.async_impl:
+            patience["timeout"] = PATIENCE_S
+        return self._files.cat_file(self._url(name), **limits, **patience)
+
+    def _url(self, name: str) -> str:
+        name = quote(name) if self._root.startswith("http") else name
+        return f"{self._root.rstrip('/')}/{name}{self._query}"
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """An answer of the server, asked again while it may come to itself.
+
+        Raises:
+            ServerError: Without the library's error, whose text is not for people.
+        """
+        failure = ServerError("unreachable", "not asked")
+        for wait_s in (*self._waits_s, None):
+            try:
+                with _CONNECTIONS:
+                    return ask()
+            except Exception as error:  # each client has its own
+                failure = ServerError(_kind(error), _cause(error))
+            if failure.kind != "unreachable" or wait_s is None:
+                break
+            if self.stopped.wait(wait_s * random.uniform(0.75, 1.25)):
+                break
+        raise failure
+
+
+def part_of(path: Path) -> Path:
+    """Where a file grows until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+def _opened(address: str) -> tuple[Any, str]:
+    """The file system of an address, and how it calls the folder."""
+    protocol = address.partition("://")[0]
+    client = _CLIENTS.get(protocol)
+    try:
+        if client:
+            importlib.import_module(client)
+        from fsspec.core import url_to_fs
+
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if protocol in ("http", "https"):
+            options["encoded"] = True  # signatures stay as they are
+        return url_to_fs(address, **options)
+    except ImportError as error:
+        wanted = f"{client} (and fsspec)" if client else "another library"
+        raise InputError(
+            f"{address}: reading {protocol}:// needs {wanted}, which is not installed: "
+            "`pip install -r requirements-remote.txt` brings s3fs for s3://, gcsfs for "
+            "gs:// and aiohttp for https://. Or mount the bucket and name the folder."
+        ) from error
+    except Exception as error:
+        cause = _cause(error)
+    raise InputError(
+        f"{address}: cannot be opened ({cause}). Addresses begin with gs://, s3:// or "
+        "https://."
+    )
+
+
+def _query(address: str) -> str:
+    """What the environment says is to be put behind an address; "" for nothing."""
+    for signed in os.environ.get(SIGNED_URLS, "").split():
+        prefix, mark, query = signed.partition("?")
+        prefix = prefix.rstrip("/")
+        if mark and (address == prefix or address.startswith(f"{prefix}/")):
+            return f"?{query}"
+    return ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error tells of, in whichever library's way."""
+    statuses = [getattr(error, "status", None) or getattr(error, "code", None)]
+    for one in _chain(error):  # what aiohttp hides there has codes of its own
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            statuses.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    known = [int(str(one)) for one in statuses if str(one).isdigit()]
+    return known[0] if known else None
+
+
+def _kind(error: Exception) -> str:
+    """See `ServerError.kind`."""
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return "missing"
+    names = " ".join(type(one).__name__ for one in _chain(error))
+    if (
+        isinstance(error, PermissionError)
+        or status in _FORBIDDEN
+        or _NO_CREDENTIALS.search(names)
+    ):
+        return "forbidden"
+    if status is not None and 400 <= status < 500 and status not in _PASSES:
+        return "refused"
+    wrong = (ValueError, TypeError, NotImplementedError, ImportError)
+    return "refused" if isinstance(error, wrong) else "unreachable"
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong, in a few words that anybody may read."""
+    status = _status(error)
+    if status is not None:
+        return f"HTTP status {status}"
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"nothing came for {PATIENCE_S:.0f} s"
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _public(first)[:200]
+
+
+def _public(text: str) -> str:
+    """A text without queries of addresses, and without what stands before an @."""
+    text = re.sub(r"://[^/\s@]*@", "://", text)
+    return re.sub(r"\?[^\s'\")]*", "?...", text)

@@ -1,0 +1,108 @@
+"""A folder served over HTTP by the standard library, with ranges, and with faults."""
+
+import contextlib
+import http.server
+import re
+import socket
+import threading
+import urllib.parse
+
+
+class Folder(http.server.ThreadingHTTPServer):
+    """Serves the files of `root`.
+
+    Attributes:
+        faults: Name of a file -> what goes wrong at its next GETs, in turn: "cut"
+            (the connection ends within the body), a status such as 500; None: nothing.
+        gets: Name of a file -> how often it was asked for.
+        sent: Name of a file -> bytes of it that were sent.
+        queries: Those that came.
+        ranges: Whether parts of files can be had.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, root):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root, self.ranges = root, True
+        self.lines = []
+        self.faults, self.gets, self.sent, self.queries = {}, {}, {}, set()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def get_request(self):
+        line, address = super().get_request()
+        self.lines.append(line)
+        return line, address
+
+    def handle_error(self, request, client_address):
+        """Connections that are cut are meant to be."""
+
+
+@contextlib.contextmanager
+def serving(root):
+    """A `Folder` at work."""
+    folder = Folder(root)
+    thread = threading.Thread(target=folder.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield folder
+    finally:
+        folder.shutdown()
+        folder.server_close()
+        for line in folder.lines:  # those that wait for another question
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Folder
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, *, body):
+        url = urllib.parse.urlsplit(self.path)
+        self.server.queries.add(url.query)
+        path = self.server.root / urllib.parse.unquote(url.path).lstrip("/")
+        fault = None
+        if body:
+            self.server.gets[path.name] = self.server.gets.get(path.name, 0) + 1
+            fault = next(iter(self.server.faults.get(path.name, ())), None)
+            self.server.faults[path.name] = self.server.faults.get(path.name, [])[1:]
+        if isinstance(fault, int) or not path.is_file():
+            return self._head(fault or 404, 0)
+        data = path.read_bytes()
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted and self.server.ranges:
+            first, last = map(int, wanted.groups())
+            part = data[first : last + 1]
+            headers = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+            self._head(206, len(part), headers)
+            data = part
+        else:
+            self._head(200, len(data))
+        if body:
+            data = data[: len(data) // 2] if fault == "cut" else data
+            self.server.sent[path.name] = self.server.sent.get(path.name, 0) + len(data)
+            self.wfile.write(data)
+            if fault == "cut":
+                self.wfile.flush()
+                self.close_connection = True
+
+    def _head(self, status, length, headers=()):
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.end_headers()
