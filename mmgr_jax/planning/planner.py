@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import settings
 from mmgr_jax.losses.settings import LossSettings
-from mmgr_jax.planning import chips, estimate, fit, hlo, program, traffic
+from mmgr_jax.planning import chips, estimate, fit, hlo, program, slices, traffic
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Plan:
         microbatch_size: What the rest of the plan is for; None where nothing fits.
         planned: That step; None where nothing fits.
         exchanges: Of one such step.
+        crossing: What of them goes between slices; None where there is one slice.
         work: Of one device in one step.
         estimate: Seconds and hours; None where the chip is not in the table.
         total_steps: Steps of the run.
@@ -52,6 +53,7 @@ class Plan:
     microbatch_size: int | None
     planned: program.Program | None
     exchanges: list[hlo.Collective]
+    crossing: slices.Crossing | None
     float32_maps: list[tuple[int, ...]]
     work: estimate.Work | None
     estimate: estimate.Estimate | None
@@ -67,7 +69,12 @@ class Plan:
 
 
 def plan(
-    config: ConfigDict, mesh: Mesh, records: program.Records, *, topology: str
+    config: ConfigDict,
+    mesh: Mesh,
+    records: program.Records,
+    *,
+    topology: str,
+    dcn_gbit_per_s: float,
 ) -> Plan:
     """Compiles the step of a config for a mesh and reads off what it would cost.
 
@@ -79,6 +86,7 @@ def plan(
         mesh: The devices, at hand or not.
         records: Shapes and length of the run.
         topology: What the devices are called.
+        dcn_gbit_per_s: As for `slices.crossing`.
 
     Raises:
         InputError: If a setting does not fit.
@@ -94,9 +102,10 @@ def plan(
     if fits is not False:
         size = asked_size
     planned = compiled[size] if size else None
-    exchanges = hlo.collectives(planned.text) if planned else []
+    text = planned.text if planned else ""
+    exchanges = hlo.collectives(text)
     rows = size // mesh.devices.size if size else 0
-    maps = traffic.float32_maps(planned.text, rows) if planned else []
+    maps = traffic.float32_maps(text, rows)
     work = _work(config, mesh, records, size, planned) if size and planned else None
     return Plan(
         topology=topology,
@@ -112,6 +121,7 @@ def plan(
         microbatch_size=size,
         planned=planned,
         exchanges=exchanges,
+        crossing=slices.crossing(text, mesh, dcn_gbit_per_s),
         float32_maps=maps,
         work=work,
         estimate=estimate.estimate(
