@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data import facts, opening, pipeline
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
@@ -162,6 +162,7 @@ def build(config: ConfigDict) -> Experiment:
         config=config.to_dict(),
         categories=source.manifest.categories,
         category_dim=vectors.shape[1],
+        cities=facts.of_source(source),
     )
     step = build_step(
         settings,
