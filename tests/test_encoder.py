@@ -119,6 +119,7 @@ def test_a_card_of_one_city_loads_what_it_lies_beside(run, tmp_path, monkeypatch
     assert (again / "README.md").read_text() == text
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_a_card_of_a_checkpoint_of_before_says_what_it_does_not(run, tmp_path):
     bundle = latest(run[0].workdir)
     stored = checkpoint.load_metadata(bundle)
@@ -134,6 +135,7 @@ def test_a_card_of_a_checkpoint_of_before_says_what_it_does_not(run, tmp_path):
     assert "of not recorded, by mmgr-jax not recorded." in text
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "other"])
 def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
@@ -153,6 +155,7 @@ def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
         mmgr_jax.load(folder)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_another_format_is_told(run, tmp_path):
     folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
     about = json.loads((folder / "model.json").read_text())
@@ -162,6 +165,7 @@ def test_another_format_is_told(run, tmp_path):
         mmgr_jax.load(folder)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_a_folder_of_somebody_else_is_not_replaced(run, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no encoder of this program"):
@@ -215,6 +219,7 @@ def test_what_makes_no_sense_is_told(run):
     assert encoder.embed_pois([]).shape == (0, empty.shape[1])
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_other_categories_are_refused(run, tmp_path):
     other = tmp_path / "records"
     shutil.copytree(run[1].records_dir, other)
@@ -226,6 +231,7 @@ def test_other_categories_are_refused(run, tmp_path):
         encoder.embed_records(other)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_tiles_are_embedded_without_geodata_libraries(run):
     script = f"""
 import sys, numpy as np, mmgr_jax
