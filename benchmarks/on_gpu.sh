@@ -50,7 +50,7 @@ if [ "$smoke" ]; then
     section losses 200 losses --batch 16 --rounds 1 \
       --ways "product, PyTorch" "dense under jit"
     section augment 200 augment --batch 2 --size 32 --rounds 2 --no_step --no-peer
-    section inference 200 inference --batch 2 --size 32
+    section inference 200 inference --batch 2 --size 32 --rounds 2 --forms frozen
     section largest 400 largest --batches 2 3 --size 32 --steps 2
     section trace 200 trace --folder "$out/trace" --batch 2 --size 32 --steps 2
   }

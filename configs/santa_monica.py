@@ -98,6 +98,8 @@ def _sources() -> ConfigDict:
     c = common.base("santa_monica", crs="EPSG:26911")  # UTM 11N on NAD83, as the chips
     socal.chips(c, RAW)
     c.pois.path = f"{RAW}/pois.geojson"
+    c.pois.source = "City of Santa Monica, github.com/stiles/locations"
+    c.pois.licence = "MIT in part"  # what the city asks for is not said
     c.regions.poi_buffer_m = 150.0  # few points lie inside a chip
     c.labels.function = common.share_label(
         f"{RAW}/landuse.geojson",

@@ -79,6 +79,9 @@ def get_config(variant: str | None = None) -> ConfigDict:
 def chips(c: ConfigDict, raw: str) -> None:
     """Regions that are the chips in a folder's `chips`."""
     c.imagery.paths = (f"{raw}/chips/*.tif",)
+    c.imagery.source = "USDA NAIP, github.com/jonathanventura/urban-tree-detection-data"
+    c.imagery.licence = "public domain, as cut CC BY 4.0"
+    c.imagery.year = 2020
     c.regions.kind = "chips"
     c.regions.tile_size_px = 256
     c.regions.gsd_m = 0.6
@@ -93,6 +96,9 @@ def osm_pois(c: ConfigDict, raw: str) -> None:
     c.pois.x_column = "lon"
     c.pois.y_column = "lat"
     c.pois.categories.path = f"{raw}/osm_categories.csv"
+    c.pois.source = "OpenStreetMap contributors, github.com/Liyue-Chen/STContext"
+    c.pois.licence = "ODbL-1.0"
+    c.pois.year = 2019
 
 
 def train_on_few_tiles(c: ConfigDict, *, recommended: bool) -> None:

@@ -79,6 +79,8 @@ def _city(name: str, folder: str, city: ToyCitySettings) -> ConfigDict:
     c.pois.crs = "EPSG:4326"
     c.pois.parent_column = "parent"
     made: dict[str, Any] = dict(year=2026, source="generated", licence="CC0-1.0")
+    c.imagery.update(made)
+    c.pois.update(made)
     c.labels.function = common.share_label(f"{raw}/zones.gpkg", column="zone", **made)
     c.labels.population = common.count_label(
         f"{raw}/population.tif", unit="persons", **made

@@ -33,6 +33,12 @@ _PATHS = re.compile(
 """Settings that say where something lies; what lies there is compared by itself."""
 
 
+_ORIGINS = re.compile(
+    r"imagery\.(source|licence|year|sensor)|pois\.(source|licence|year)"
+)
+"""Settings that decide nothing in the records; those of before do not say them."""
+
+
 def recipe(settings: CategoryVectorSettings) -> dict[str, Any]:
     """What decides the vectors of a city: the method and the settings it reads.
 
@@ -115,6 +121,8 @@ def _differing(built: Any, wanted: Any, prefix: str = "") -> list[str]:
         if key not in wanted and built[key] == []:
             continue  # a setting that is gone, which said nothing
         name = f"{prefix}.{key}" if prefix else key
+        if key not in built and _ORIGINS.fullmatch(name):
+            continue
         names += _differing(built.get(key), wanted.get(key), name)
     return names
 

@@ -1,5 +1,6 @@
 """`python -m mmgr_jax.convert`: weights in from PyTorch files, and out to them."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, cli, run_settings, settings
+from mmgr_jax.card import card, evaluated, example
+from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import layouts, mmgr, parts, start, torch_files
 from mmgr_jax.models.settings import ModelSettings
-from mmgr_jax.store import checkpoint, identity
+from mmgr_jax.store import checkpoint, exported, identity
 from mmgr_jax.typing import Tree
 
 USAGE = """Converts weights between PyTorch files and checkpoints.
@@ -34,7 +37,8 @@ What comes out is a checkpoint that holds those parts. Train from it with
 `mmgr_jax.eval --checkpoint=weights/resnet50`.
 
 Out: the image encoder under the names of torchvision or timm, the POI side as the
-released program has it; both load with strict=True.
+released program has it; both load with strict=True. Beside each file lies its card,
+FILE.md: what the weights were trained on, under which licences, and how they did.
 
   python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
       --to_image=image.safetensors --to_poi=poi.tar
@@ -162,12 +166,25 @@ def give_out(
         else:
             state_dict = parts.image_encoder_to_torch(variables)
         torch_files.write_state_dict(to_image, state_dict, about)
+        _write_card(to_image, metadata, bundle, variables)
         log.info("%s: image encoder, %d arrays", to_image, len(state_dict))
     if to_poi:
         _refuse_absent(bundle, variables, POI_SIDE)
         state_dict = parts.parts_to_released(variables, POI_SIDE)
         torch_files.write_state_dict(to_poi, state_dict, about)
+        _write_card(to_poi, metadata, bundle, variables)
         log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
+
+
+def _write_card(
+    path: str, metadata: checkpoint.Metadata, bundle: Path, variables: Tree
+) -> None:
+    """What is known of the weights in a file, beside it."""
+    about = exported.about_checkpoint(metadata, bundle)
+    about = dataclasses.replace(about, weights=identity.of_weights(variables))
+    about = evaluated.with_evaluation(about, bundle)
+    written = card.text(about, example.of_file(Path(path).name))
+    files.write_text(Path(f"{path}.md"), written)
 
 
 def _shapes(config: ConfigDict) -> Tree:

@@ -23,6 +23,7 @@ from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
+from mmgr_jax.card import card, evaluated, example
 from mmgr_jax.data import corpus, pipeline
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.source import RecordSource
@@ -71,11 +72,12 @@ def load(path: str | Path) -> Encoder:
                 f"{bundle}: holds {', '.join(stored.parts)} alone. Name a checkpoint "
                 "of a training run."
             )
-        about = exported.about_checkpoint(stored)
+        about = exported.about_checkpoint(stored, bundle)
         model = _model(about)
         variables = checkpoint.load_model(bundle, _abstract(model, about))
     weights = identity.of_weights(variables)
-    return Encoder(dataclasses.replace(about, weights=weights), model, variables)
+    about = dataclasses.replace(about, weights=weights)
+    return Encoder(about, model, variables, bundle)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +88,13 @@ class Encoder:
         about: What it is, what it wants and what made it.
         model: The Flax module.
         variables: Its parameters and batch statistics, on the devices.
+        bundle: The checkpoint it was read from; None of a saved encoder.
     """
 
     about: About
     model: mmgr.MMGR
     variables: Tree
+    bundle: Path | None = None
 
     def embed_tiles(
         self,
@@ -240,17 +244,25 @@ class Encoder:
         """Writes the encoder as one folder that says what it is; returns the folder.
 
         `mmgr_jax.load` opens it on another machine, without the run. It holds
-        `model.safetensors` and `model.json`.
+        `model.safetensors`, `model.json` and a card, `README.md`, that says what is
+        known of the training, its sources and their licences, and what the report of
+        the run's evaluation found of these weights.
 
         Args:
             folder: Folder to make, or to replace where it holds such an encoder.
             licence: Under which others may use it.
 
         Raises:
-            InputError: If the folder holds something else, or cannot be written to.
+            InputError: If the folder holds something else, or cannot be written to; or
+                the report beside the run is damaged.
         """
         about = dataclasses.replace(self.about, licence=licence or self.about.licence)
-        return exported.save(folder, about, jax.device_get(self.variables))
+        if self.bundle is not None:
+            about = evaluated.with_evaluation(about, self.bundle)
+        pois = self.model.poi_encoder
+        reads = ("graph" if pois.reads_edges else "places") if pois.context else "names"
+        written = card.text(about, example.of_saved(about, reads))
+        return exported.save(folder, about, jax.device_get(self.variables), written)
 
     # ---- how ----
 

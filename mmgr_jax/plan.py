@@ -19,6 +19,8 @@ reading costs each host. Records need not exist. TPU slices need jax[tpu], see
 requirements-plan.txt; compiling takes minutes and a few GB of memory.
 
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
+  python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \
+      --topology=v5e:16x16 --num_slices=2
   python -m mmgr_jax.plan --config=configs/toy_city.py --topology=here --json
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\
       --num_cities=100 --num_regions=1000000 --topology=v5e:16x16
@@ -29,6 +31,15 @@ _TOPOLOGY = flags.DEFINE_string(
     "topology",
     topology.HERE,
     "A TPU slice, such as " + ", ".join(topology.EXAMPLES) + "; or the devices here.",
+)
+_NUM_SLICES = flags.DEFINE_integer(
+    "num_slices", 1, "Slices of that shape that train together.", lower_bound=1
+)
+_DCN = flags.DEFINE_float(
+    "dcn_gbit_per_s",
+    25.0,
+    "Network between slices: a chip's share of its host's, Gbit/s each way.",
+    lower_bound=1e-3,
 )
 _NUM_REGIONS = flags.DEFINE_integer(
     "num_regions", 20_000, "Regions, where there are no records.", lower_bound=1
@@ -78,9 +89,17 @@ def main(config: ConfigDict) -> None:
             num_hosts=_NUM_HOSTS.value,
         )
     else:
-        mesh_settings = settings.read(MeshSettings, config.mesh, "mesh")
-        mesh = topology.mesh_of(_TOPOLOGY.value, mesh_settings)
-        planned = planner.plan(config, mesh, shown, topology=_TOPOLOGY.value)
+        planned = planner.plan(
+            config,
+            topology.mesh_of(
+                _TOPOLOGY.value,
+                settings.read(MeshSettings, config.mesh, "mesh"),
+                _NUM_SLICES.value,
+            ),
+            shown,
+            topology=_TOPOLOGY.value,
+            dcn_gbit_per_s=_DCN.value,
+        )
     print(json.dumps(planned.to_json()) if _JSON.value else report.page(planned))
 
 

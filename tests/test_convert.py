@@ -1,5 +1,8 @@
 """Weights in and out as a user does it: files, checkpoints, features, refusals."""
 
+import contextlib
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -128,6 +131,13 @@ def test_a_run_s_encoder_loads_in_torchvision_with_the_same_features(
     with import_oracle("safetensors").safe_open(out, "np") as file:
         assert file.metadata()["architecture"] == "resnet18"
         assert file.metadata()["mean"] == "(0.485, 0.456, 0.406)"
+    for name in ("image.safetensors", "poi.tar"):
+        text = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert "trained on small:" in text and "| small | imagery, " in text
+        (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        with contextlib.chdir(tmp_path):
+            exec(example, names := {})
+        assert len(names["arrays"]) > 5
 
 
 def test_a_dinov3_of_transformers_comes_in_and_goes_out_as_timm_s(

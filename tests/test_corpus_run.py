@@ -1,7 +1,9 @@
 """One model of several cities: trained, continued, refused, and used on one of them."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +15,9 @@ import numpy as np
 import pytest
 import small_records
 
+import mmgr_jax
 from mmgr_jax import settings
-from mmgr_jax.data import opening, pipeline
+from mmgr_jax.data import opening, pipeline, schema
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
@@ -25,6 +28,21 @@ from mmgr_jax.train import experiment, loop
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ("bakery", "cafe", "shop", "park", "pier")  # three of them shared
+ORIGINS = {
+    "alba": {
+        "imagery": dict(
+            source="Survey of Alba", licence="CC BY 4.0", year=2021, sensor="UltraCam"
+        ),
+        "pois": {"path": "raw/alba.osm.pbf"},
+    },
+    "bree": {
+        "imagery": dict(source="Bree | Sky", licence="CC0-1.0", year=None),
+        "pois": {"path": "raw/pois.csv", "source": "Bree Maps", "licence": "BM-7"},
+    },
+}
+LABELS = small_records.LABELS | {
+    "population": schema.Label("count", "persons", (), 2020, "Census", "ODbL")
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +54,9 @@ def cities(tmp_path_factory):
         folder = root / name / "records"
         folder.mkdir(parents=True)
         options = dict(city=name, categories=categories, rows=4, columns=6)
-        small_records.write_records(folder, seed=seed, **options)
+        small_records.write_records(folder, seed=seed, labels=LABELS, **options)
+        manifest = schema.Manifest.load(folder)
+        dataclasses.replace(manifest, config=ORIGINS[name]).save(folder)
     return root
 
 
@@ -68,6 +88,42 @@ def test_a_checkpoint_carries_cities_and_joined_categories(cities, trained):
         assert sha256 == own["inputs"]
     rows = (trained / "run/metrics.jsonl").read_text().splitlines()
     assert any("validation" in key for row in rows for key in json.loads(row))
+
+
+def test_a_card_names_both_cities_their_sources_and_what_these_ask_for(
+    trained, tmp_path
+):
+    saved = mmgr_jax.load(trained / "run").save(tmp_path / "saved", licence="CC-BY-4.0")
+    text = (saved / "README.md").read_text()
+
+    def section(title):
+        (found,) = re.findall(rf"## {title}\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
+        return found
+
+    assert text.startswith("---\nlicense: cc-by-4.0\nlibrary_name: mmgr-jax\n")
+    assert "trained on alba, bree:" in text
+    for name in ("alba", "bree"):
+        row = f"| {name} | 24 | EPSG:32651 | 32 px, 64 m | 2 | 1 |"
+        assert row in section("What it was trained on")
+    for line in (
+        "| alba | imagery, UltraCam | Survey of Alba | CC BY 4.0 | 2021 |",
+        "| alba | POIs | OpenStreetMap contributors | ODbL-1.0 | not recorded |",
+        r"| bree | imagery, sensor not recorded | Bree \| Sky | CC0-1.0 | not recorded",
+        "| bree | POIs | Bree Maps | BM-7 | not recorded |",
+        "| bree | label population (persons) | Census | ODbL | 2020 |",
+        "| bree | label function (1) | not recorded | not recorded | not recorded |",
+    ):
+        assert line in section("Sources"), line
+    assert "7: bank, cafe, park, school, shop, bakery, pier." in text
+    assert "Steps: 4 of 4" in section("How it was trained")
+    assert "| `data.batch_size` | 8 |" in text and "| `loss.temperature` |" in text
+    assert "/records" not in text  # no place of a machine
+    assert "Of these weights: not recorded." in section("Evaluation")
+    asked = section("Obligations of the sources' licences")
+    assert re.search("ODbL-1.0, .*POIs of alba.*© OpenStreetMap contributors", asked)
+    assert re.search("CC BY 4.0, Survey of Alba .imagery of alba.: credit", asked)
+    assert "BM-7, Bree Maps (POIs of bree): read its terms" in asked
+    assert "licence not recorded, label function of alba" in asked
 
 
 def test_a_run_tells_its_cities(cities, tmp_path, caplog):

@@ -20,7 +20,7 @@ from mmgr_jax.data.source import open_source
 from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import feature_sets, inference, mapping
-from mmgr_jax.store import exported
+from mmgr_jax.store import checkpoint, exported
 from mmgr_jax.store.checkpoint import latest
 from mmgr_jax.train import loop
 
@@ -98,11 +98,44 @@ def test_a_saved_encoder_needs_no_run(run, tmp_path):
     np.testing.assert_allclose(found, encoded["poi"].values, atol=2e-5)
     about = encoder.about
     assert about.categories == small_records.CATEGORIES and about.licence == "CC0-1.0"
-    assert (about.tile_size_px, about.size_px) == (config.regions.tile_size_px, 32)
+    sizes = (about.tile_size_px, about.tile_size_m, about.size_px)
+    assert sizes == (small_records.TILE_SIZE_PX, small_records.TILE_SIZE_M, 32)
     assert about.trained_on["identity"]["records"] == dict(source.identity)
     assert about.weights == mmgr_jax.load(config.workdir).about.weights
 
 
+def test_a_card_of_one_city_loads_what_it_lies_beside(run, tmp_path, monkeypatch):
+    folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
+    text = (folder / "README.md").read_text()
+    assert "trained on small:" in text
+    assert "| small | 40 | EPSG:32651 | 32 px, 64 m | 2 | 1 |" in text
+    assert "licence of the weights: not recorded" in text
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(folder)
+    exec(example, names := {})
+    assert len(names["of_tiles"]) == 2 and len(names["of_pois"]) >= 1
+    (folder / "README.md").write_text("mine")  # which is no damage
+    again = mmgr_jax.load(folder).save(tmp_path / "again")
+    assert (again / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
+def test_a_card_of_a_checkpoint_of_before_says_what_it_does_not(run, tmp_path):
+    bundle = latest(run[0].workdir)
+    stored = checkpoint.load_metadata(bundle)
+    before = mmgr_jax.encoder.dataclasses.replace(
+        stored, cities=(), identity={}, history=()
+    )
+    old = checkpoint.save_model(
+        tmp_path / "old", checkpoint.load_arrays(bundle), before
+    )
+    text = (mmgr_jax.load(old).save(tmp_path / "saved") / "README.md").read_text()
+    assert "Cities, regions and their sources: not recorded." in text
+    assert "The sources are not recorded: find out before you publish." in text
+    assert "of not recorded, by mmgr-jax not recorded." in text
+
+
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "other"])
 def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
@@ -122,6 +155,7 @@ def test_damage_to_a_saved_encoder_is_told(run, tmp_path, name, damage):
         mmgr_jax.load(folder)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_another_format_is_told(run, tmp_path):
     folder = mmgr_jax.load(run[0].workdir).save(tmp_path / "saved")
     about = json.loads((folder / "model.json").read_text())
@@ -131,6 +165,7 @@ def test_another_format_is_told(run, tmp_path):
         mmgr_jax.load(folder)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_a_folder_of_somebody_else_is_not_replaced(run, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no encoder of this program"):
@@ -184,6 +219,7 @@ def test_what_makes_no_sense_is_told(run):
     assert encoder.embed_pois([]).shape == (0, empty.shape[1])
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_other_categories_are_refused(run, tmp_path):
     other = tmp_path / "records"
     shutil.copytree(run[1].records_dir, other)
@@ -195,6 +231,7 @@ def test_other_categories_are_refused(run, tmp_path):
         encoder.embed_records(other)
 
 
+@pytest.mark.parametrize("run", ["set2set"], indirect=True)
 def test_tiles_are_embedded_without_geodata_libraries(run):
     script = f"""
 import sys, numpy as np, mmgr_jax
@@ -251,6 +288,19 @@ def test_the_examples_of_the_page_do_what_they_say(run, place):
     runner.run(examples, out=said.write)
     assert not runner.failures, said.getvalue()
     assert (place / "runs/short/maps/population.png").exists()
+    encoder = mmgr_jax.load("runs/short")
+    text = (encoder.save("short") / "README.md").read_text()
+    report = json.loads(Path("runs/short/eval/report.json").read_text())
+    for task, content in report["tasks"].items():
+        numbers = content["splits"]["block"]["linear"]
+        for method in ("MMGR image", "mean"):
+            value = numbers[method]["metrics"][metric := content["headline"]]
+            row = f"| {task} | {method} | {metric}, block split, linear | {value:.4g}"
+            assert row in text
+    other = mmgr_jax.encoder.dataclasses.replace(encoder.about, weights="0" * 64)
+    encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=other)
+    text = (encoder.save("other") / "README.md").read_text()
+    assert "Of these weights: not recorded." in text  # but of others'
 
 
 @pytest.mark.parametrize("run", ["set2set"], indirect=True)

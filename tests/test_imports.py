@@ -51,7 +51,8 @@ ARROWS = {
     "page": "disk report",
     "compare": "report",
     "views": "augment cli data models",
-    "convert": "cli models store",
+    "card": "report store",
+    "convert": "card cli disk models store",
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
@@ -81,7 +82,7 @@ ARROWS = {
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
     "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
-    "encoder": "data devices evaluation geo models store",
+    "encoder": "card data devices evaluation geo models store",
     "main": "cli data devices evaluation train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",

@@ -375,7 +375,9 @@ def _plan(config):
         topology.HERE, settings.read(MeshSettings, config.mesh, "mesh")
     )
     records = planned_records.records_of(config, **(ASSUMED | {"num_regions": 4096}))
-    return planner.plan(config, mesh, records, topology=topology.HERE)
+    return planner.plan(
+        config, mesh, records, topology=topology.HERE, dcn_gbit_per_s=25.0
+    )
 
 
 @pytest.mark.slow

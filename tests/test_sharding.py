@@ -54,6 +54,17 @@ def test_rows_go_slice_by_slice_and_process_by_process():
     assert places(mesh) == [(0, 0, 1), (0, 1, 3), (1, 2, 0), (1, 3, 2)]
 
 
+def test_a_group_that_shares_state_lies_in_one_slice():
+    devices = [Device(d // 4, d, d // 6) for d in range(12)]
+    mesh = sharding.make_mesh(MeshSettings(fsdp=3), devices)
+    for group in mesh.devices:
+        assert len({device.slice_index for device in group}) == 1
+    text = sharding.describe_batch(mesh, 24, None)
+    assert text.startswith("24 over 12 tpu devices of 2 slices (8 in each of 3 proc")
+    with pytest.raises(InputError, match="fsdp=4: .* two slices, with 6 devices each"):
+        sharding.make_mesh(MeshSettings(fsdp=4), devices)
+
+
 def test_several_processes_take_equally_many_devices():
     devices = [Device(d // 4, d) for d in range(8)]
     mesh = sharding.make_mesh(MeshSettings(data=4), devices)

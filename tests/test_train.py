@@ -130,6 +130,7 @@ def _optimised(function, jit=jax.jit, **given):
         given["compiler_options"] = {
             "xla_backend_optimization_level": 3,
             "xla_llvm_disable_expensive_passes": False,
+            "xla_cpu_use_fusion_emitters": True,
         }
     return jit(function, **given)
 

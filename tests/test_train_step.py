@@ -55,7 +55,8 @@ def prepared(model, devices, loss=LOSS, **options):
     """A jitted step of SGD at rate 1, and what to call it with."""
     mesh = sharding.make_mesh(MeshSettings(data=devices))
     tx = optax.sgd(1.0)
-    state = train_step.init_state(model, tx, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
+    key = jax.random.key(0, impl="rbg")
+    state = jax.jit(lambda: train_step.init_state(model, tx, key, 6, SIZE_PX))()
     options = {"gradient_dtype": "float32"} | options
     step = train_step.make_train_step(
         model, tx, augment=AUGMENT, loss=loss, mesh=mesh, **options
@@ -142,7 +143,8 @@ def test_an_unknown_type_of_gradients_is_refused():
 
 def test_batchnorm_sees_one_part_after_another():
     model = model_with(resnet.ResNet((1,), width=8))
-    variables = start.init_variables(model, jax.random.key(0, impl="rbg"), 6, SIZE_PX)
+    key = jax.random.key(0, impl="rbg")
+    variables = jax.jit(lambda: start.init_variables(model, key, 6, SIZE_PX))()
     given = batch() | {"place": jnp.arange(B)}
     views = jax.random.normal(jax.random.key(2), (2, B, SIZE_PX, SIZE_PX, 3))
     given["views"] = views.swapaxes(0, 1)

@@ -29,6 +29,11 @@ class ImagerySettings(Section):
         grid: Where files without a place lie: "xyz" (tiles z/x/y of a web map, y
             counted from the north), "tms" (y from the south); None: where they say.
         folders: Where the members of mosaics may lie beside the folders of `paths`.
+        source: Who made the images. This and the next three decide no pixel: records,
+            checkpoints and the cards of models carry them on.
+        licence: Licence of the images.
+        year: When they were taken.
+        sensor: What took them.
     """
 
     paths: tuple[str, ...] = ()
@@ -39,3 +44,7 @@ class ImagerySettings(Section):
     ignore: tuple[Literal["alpha", "colors"], ...] = ()
     grid: Literal["xyz", "tms"] | None = None
     folders: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    year: int | None = None
+    sensor: str = ""

@@ -64,6 +64,10 @@ class PoiSettings(Section):
         y_column: Column with latitude or northing; None where there are geometries.
         categories: The list of categories that cities share.
         osm: How extracts of OpenStreetMap are read.
+        source: Who made the data; known by itself where they are an extract of
+            OpenStreetMap, as is the licence. Cards of models name both.
+        licence: Licence of the data.
+        year: Of the data.
     """
 
     path: str | None = None
@@ -81,3 +85,6 @@ class PoiSettings(Section):
     y_column: str | None = None
     categories: CategoryListSettings = CategoryListSettings()
     osm: OsmSettings = OsmSettings()
+    source: str = ""
+    licence: str = ""
+    year: int | None = None

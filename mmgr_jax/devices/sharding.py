@@ -32,7 +32,8 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
             processes train, all of them take equally many.
 
     Raises:
-        InputError: If there are fewer devices, or they do not go into the processes.
+        InputError: If there are fewer devices, they do not go into the processes, or a
+            group would lie in two slices.
     """
     data, fsdp = settings.data, settings.fsdp
     devices = in_order(jax.devices() if devices is None else devices)
@@ -53,7 +54,9 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
     share = count // len(processes)
     first = [[d for d in devices if d.process_index == p][:share] for p in processes]
     chosen = np.asarray([device for some in first for device in some])
-    return Mesh(chosen.reshape(-1, fsdp), MESH_AXES, axis_types=(AxisType.Auto,) * 2)
+    groups = chosen.reshape(-1, fsdp)
+    _refuse_torn(groups)
+    return Mesh(groups, MESH_AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def local_mesh(settings: MeshSettings) -> Mesh:
@@ -75,17 +78,19 @@ def in_order(devices: Sequence[Any]) -> list[Any]:
 
     So each process holds consecutive rows of a batch, as the input pipeline deals
     them, whatever the number of processes; and neighbours, such as a group of
-    BatchNorm, share a host or a slice's fast links wherever they can. With one axis
-    this is also the order of a hybrid mesh of several slices.
+    BatchNorm, share a host or a slice's fast links wherever they can. The outer axis of
+    a mesh is thus the one that goes over slices, as in a hybrid mesh, and a ring of all
+    devices goes from slice to slice once for each.
     """
     return sorted(
         devices,
-        key=lambda device: (
-            getattr(device, "slice_index", 0) or 0,
-            device.process_index,
-            device.id,
-        ),
+        key=lambda device: (slice_of(device), device.process_index, device.id),
     )
+
+
+def slice_of(device: Any) -> int:
+    """The number of a device's slice; 0 where there are no slices."""
+    return getattr(device, "slice_index", 0) or 0
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -191,6 +196,7 @@ def describe_batch(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> 
     """Such as "64 over 2 cpu devices (32 on each)"."""
     devices = mesh.devices.ravel()
     processes = len({device.process_index for device in devices})
+    slices = len(set(map(slice_of, devices)))
     shares = []
     if processes > 1:
         shares.append(f"{batch_size // processes} in each of {processes} processes")
@@ -200,7 +206,7 @@ def describe_batch(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> 
         shares.append(f"{microbatch_size // len(devices)} there at a time")
     return (
         f"{batch_size} over {len(devices)} {devices[0].platform} "
-        f"device{'s' * (len(devices) > 1)}"
+        f"device{'s' * (len(devices) > 1)}{f' of {slices} slices' * (slices > 1)}"
         + (f" ({', '.join(shares)})" if shares else "")
     )
 
@@ -213,6 +219,19 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
         for name, rows in batch.items()
         if name != "region_index"
     }
+
+
+def _refuse_torn(groups: np.ndarray) -> None:
+    """Raises InputError where a group that shares state lies in two slices."""
+    if all(len(set(map(slice_of, group))) == 1 for group in groups):
+        return
+    sizes = Counter(map(slice_of, groups.flat))
+    raise InputError(
+        f"config.mesh.fsdp={groups.shape[1]}: a group of so many devices would lie in "
+        f"two slices, with {sizes[slice_of(groups.flat[0])]} devices each, and bring "
+        "its state together over the hosts' network in every step. Take a number that "
+        "divides the devices of a slice."
+    )
 
 
 def _advice(fitting: Sequence[int], fsdp: int, num_devices: int) -> str:

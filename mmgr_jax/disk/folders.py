@@ -48,6 +48,7 @@ def replacing(
     key: str,
     known: Known = lambda _: (),
     sums: bool = False,
+    unsealed: Collection[str] = (),
 ) -> Iterator[Path]:
     """A new folder to fill, which takes the place of an older one at the end.
 
@@ -60,6 +61,7 @@ def replacing(
         key: What names the place, such as "config.toy_city.out_dir".
         known: For folders that earlier versions left there.
         sums: As for `mark`.
+        unsealed: As for `mark`.
 
     Raises:
         InputError: If the place holds something else, another process writes there, or
@@ -74,7 +76,7 @@ def replacing(
             new = partial(place, kind)
             try:
                 yield new
-                replace(new, place, kind, known, sums=sums)
+                replace(new, place, kind, known, sums=sums, unsealed=unsealed)
             finally:
                 remove(new)
 
@@ -94,7 +96,13 @@ def partial(place: Path, kind: str) -> Path:
 
 
 def replace(
-    new: Path, place: Path, kind: str, known: Known, *, sums: bool = False
+    new: Path,
+    place: Path,
+    kind: str,
+    known: Known,
+    *,
+    sums: bool = False,
+    unsealed: Collection[str] = (),
 ) -> None:
     """Puts a filled folder in place; of what was there before, ours goes.
 
@@ -107,11 +115,12 @@ def replace(
         kind: What it is.
         known: For folders that earlier versions left.
         sums: As for `mark`.
+        unsealed: As for `mark`.
 
     Raises:
         OSError: If the system refuses; what was in place is there again.
     """
-    marks.mark(new, kind, sums=sums)
+    marks.mark(new, kind, sums=sums, unsealed=unsealed)
     old = None
     if place.exists():
         old = place.with_name(f"{_replaced(place)}{secrets.token_hex(4)}")

@@ -32,7 +32,9 @@ class DamageError(Exception):
     """Files are not as they were written; says which, and how."""
 
 
-def mark(folder: Path, kind: str, *, sums: bool = False) -> None:
+def mark(
+    folder: Path, kind: str, *, sums: bool = False, unsealed: Collection[str] = ()
+) -> None:
     """Marks a folder as ours, with all that lies in it now.
 
     Args:
@@ -40,10 +42,14 @@ def mark(folder: Path, kind: str, *, sums: bool = False) -> None:
         kind: What it is, such as "records".
         sums: Whether `verify` shall notice damage: the mark then holds checksums of
             every file, and lies safely on the disk when this returns.
+        unsealed: Files of ours that a user may edit: without checksums.
     """
     content: dict[str, Any] = {"format": FORMAT, "kind": kind, "made_by": __version__}
     if sums:
-        content["files"] = checksums.of(folder, _below(folder))
+        sealed = [name for name in _below(folder) if name not in unsealed]
+        content["files"] = checksums.of(folder, sealed)
+        if unsealed:
+            content["entries"] = sorted(unsealed)
     else:
         content["entries"] = sorted(_entries(folder))
     text = json.dumps(content | {_OWN: _digest(content)}, indent=1, sort_keys=True)

@@ -16,7 +16,7 @@ KINDS = (
     "collective-broadcast",
 )
 
-_BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
+_BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64, "token": 0}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.+?) ([a-z][\w\-]*)\(")
 _ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\]")
@@ -44,26 +44,54 @@ class Collective:
     total_bytes: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """One exchange in a program's text.
+
+    Attributes:
+        kind: One of `KINDS`.
+        times: How often it runs.
+        total_bytes: What it leaves on a device each time.
+        line: The instruction.
+    """
+
+    kind: str
+    times: int
+    total_bytes: int
+    line: str
+
+
 def collectives(text: str) -> list[Collective]:
     """The exchanges of a program, by kind.
+
+    Args:
+        text: As for `exchanges`.
+    """
+    counts, sizes = defaultdict(int), defaultdict(int)
+    for exchange in exchanges(text):
+        counts[exchange.kind] += exchange.times
+        sizes[exchange.kind] += exchange.times * exchange.total_bytes
+    return [
+        Collective(kind, counts[kind], sizes[kind]) for kind in KINDS if counts[kind]
+    ]
+
+
+def exchanges(text: str) -> Iterator[Exchange]:
+    """The exchanges of a program, in the order of its text.
 
     Args:
         text: HLO after optimisation, as of `jax.stages.Compiled.as_text`. A loop whose
             length it does not tell counts as one round.
     """
     bodies, entry = computations(text)
-    times = rounds(bodies, entry)
-    counts, sizes, seen = defaultdict(int), defaultdict(int), set()
+    times, seen = rounds(bodies, entry), set()
     for name, lines in bodies.items():
-        for result, operation, whole in _instructions(lines):
+        for result, operation, whole, line in _instructions(lines):
             kind = operation.removesuffix("-start")
             if kind in KINDS and whole not in seen:
                 seen.add(whole)
-                counts[kind] += times[name]
-                sizes[kind] += times[name] * _payload_bytes(result, operation)
-    return [
-        Collective(kind, counts[kind], sizes[kind]) for kind in KINDS if counts[kind]
-    ]
+                size = _payload_bytes(result, operation)
+                yield Exchange(kind, times[name], size, line)
 
 
 def computations(text: str) -> tuple[dict[str, list[str]], str]:
@@ -98,7 +126,7 @@ def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
 
 def array_bytes(dtype: str, shape: str) -> int:
     """Size of an array, from its type and its sides as they are written."""
-    bits = _BITS.get(dtype) or int(re.findall(r"\d+", dtype)[0])
+    bits = _BITS[dtype] if dtype in _BITS else int(re.findall(r"\d+", dtype)[0])
     size = 1
     for side in filter(None, shape.split(",")):
         size *= int(side)
@@ -119,13 +147,14 @@ def _trips(line: str, bodies: dict[str, list[str]]) -> int:
     return int(bounds[0]) if len(bounds) == 1 else 1
 
 
-def _instructions(lines: Sequence[str]) -> Iterator[tuple[str, str, object]]:
-    """(type of the result, operation, what it is a piece of) of each instruction."""
+def _instructions(lines: Sequence[str]) -> Iterator[tuple[str, str, object, str]]:
+    """(type of the result, operation, what it is a piece of, line) of each."""
     for line in lines:
         match = _INSTRUCTION.match(line)
         if match:
             piece_of = _PIECE_OF.search(line)
-            yield match[1], match[2], piece_of.groups() if piece_of else object()
+            whole = piece_of.groups() if piece_of else object()
+            yield match[1], match[2], whole, line
 
 
 def _payload_bytes(result: str, operation: str) -> int:

@@ -12,7 +12,16 @@ from ml_collections import ConfigDict
 from mmgr_jax import settings
 from mmgr_jax.data import corpus
 from mmgr_jax.losses.settings import LossSettings
-from mmgr_jax.planning import chips, estimate, fit, hlo, hosts, program, traffic
+from mmgr_jax.planning import (
+    chips,
+    estimate,
+    fit,
+    hlo,
+    hosts,
+    program,
+    slices,
+    traffic,
+)
 from mmgr_jax.planning.records import Records
 from mmgr_jax.train import experiment
 from mmgr_jax.train.settings import TrainingSettings
@@ -38,6 +47,7 @@ class Plan:
         microbatch_size: What the rest of the plan is for; None where nothing fits.
         planned: That step; None where nothing fits.
         exchanges: Of one such step.
+        crossing: What of them goes between slices; None where there is one slice.
         work: Of one device in one step.
         estimate: Seconds and hours; None where the chip is not in the table.
         total_steps: Steps of the run.
@@ -58,6 +68,7 @@ class Plan:
     microbatch_size: int | None
     planned: program.Program | None
     exchanges: list[hlo.Collective]
+    crossing: slices.Crossing | None
     float32_maps: list[tuple[int, ...]]
     work: estimate.Work | None
     estimate: estimate.Estimate | None
@@ -162,7 +173,14 @@ def plan_by_rate(
     )
 
 
-def plan(config: ConfigDict, mesh: Mesh, records: Records, *, topology: str) -> Plan:
+def plan(
+    config: ConfigDict,
+    mesh: Mesh,
+    records: Records,
+    *,
+    topology: str,
+    dcn_gbit_per_s: float,
+) -> Plan:
     """Compiles the step of a config for a mesh and reads off what it would cost.
 
     Every program is the real one on all devices of the mesh: a smaller mesh would have
@@ -173,6 +191,7 @@ def plan(config: ConfigDict, mesh: Mesh, records: Records, *, topology: str) -> 
         mesh: The devices, at hand or not.
         records: Shapes and length of the run.
         topology: What the devices are called.
+        dcn_gbit_per_s: As for `slices.crossing`.
 
     Raises:
         InputError: If a setting does not fit.
@@ -189,9 +208,10 @@ def plan(config: ConfigDict, mesh: Mesh, records: Records, *, topology: str) -> 
     if fits is not False:
         size = asked_size
     planned = compiled[size] if size else None
-    exchanges = hlo.collectives(planned.text) if planned else []
+    text = planned.text if planned else ""
+    exchanges = hlo.collectives(text)
     rows = size // mesh.devices.size if size else 0
-    maps = traffic.float32_maps(planned.text, rows) if planned else []
+    maps = traffic.float32_maps(text, rows)
     work = _work(config, mesh, records, size, planned) if size and planned else None
     guess = None
     if work and chip:
@@ -219,6 +239,7 @@ def plan(config: ConfigDict, mesh: Mesh, records: Records, *, topology: str) -> 
         microbatch_size=size,
         planned=planned,
         exchanges=exchanges,
+        crossing=slices.crossing(text, mesh, dcn_gbit_per_s),
         float32_maps=maps,
         work=work,
         estimate=guess,

@@ -10,6 +10,7 @@ from mmgr_jax.planning.estimate import LATENCY_S
 from mmgr_jax.planning.planner import Length, Plan, RatePlan
 from mmgr_jax.planning.program import Program
 from mmgr_jax.planning.records import Records
+from mmgr_jax.planning.slices import Crossing
 
 MB = 1e6
 
@@ -21,7 +22,12 @@ def page(plan: Plan | RatePlan) -> str:
         return "\n".join(line for part in parts for line in part)
     parts = [_run(plan), _records(plan.records), _memory(plan)]
     if plan.planned is not None and plan.work is not None:
-        parts += [_work(plan), _exchanges(plan), _time(plan)]
+        parts += [
+            _work(plan),
+            _exchanges(plan),
+            _between_slices(plan.crossing),
+            _time(plan),
+        ]
     if plan.host is not None:
         parts.append(_host(plan.host, plan.records))
     return "\n".join(line for part in parts for line in part)
@@ -145,6 +151,19 @@ def _exchanges(plan: Plan) -> list[str]:
         f"  {exchange.count:5d} x {exchange.kind}, "
         f"{exchange.total_bytes / MB:.2f} MB in all"
         for exchange in plan.exchanges
+    ]
+
+
+def _between_slices(cross: Crossing | None) -> list[str]:
+    if cross is None:
+        return []
+    most = f", {cross.most_bytes / MB:.2f} by the chip that sends most"
+    return [
+        f"between {cross.num_slices} slices, over their hosts' network",
+        f"  {cross.count} of the exchanges: {cross.mean_bytes / MB:.2f} MB a chip"
+        + (most if cross.most_bytes > 1.01 * cross.mean_bytes else "")
+        + f"; {cross.seconds * 1e3:.2f} ms at {cross.dcn_gbit_per_s:g} Gbit/s a chip, "
+        "which the time below leaves out",
     ]
 
 

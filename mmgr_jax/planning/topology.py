@@ -27,22 +27,28 @@ _NO_MACHINE = {
 }
 
 
-def mesh_of(topology: str, settings: MeshSettings) -> Mesh:
-    """A mesh with the axis `data` over the chips of a topology.
+def mesh_of(topology: str, settings: MeshSettings, num_slices: int = 1) -> Mesh:
+    """A mesh over the chips of a topology.
 
     Args:
         topology: "here" for the devices at hand, or a TPU generation and the shape of
             a slice, such as "v5e:16x16".
         settings: The section `mesh`.
+        num_slices: Slices of that shape, joined by their hosts' network.
 
     Raises:
         InputError: If libtpu is not installed or knows no such topology.
     """
-    devices = None if topology == HERE else _tpu_devices(topology)
+    if topology == HERE and num_slices > 1:
+        raise InputError(
+            f"--num_slices={num_slices}: name the shape of a slice, such as "
+            "--topology=v5e:16x16; the devices at hand say their slices themselves."
+        )
+    devices = None if topology == HERE else _tpu_devices(topology, num_slices)
     return sharding.make_mesh(settings, devices)
 
 
-def _tpu_devices(topology: str) -> Sequence[Any]:
+def _tpu_devices(topology: str, num_slices: int) -> Sequence[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
             f"--topology={topology}: compiling for TPUs needs jax[tpu], which is not "
@@ -54,7 +60,10 @@ def _tpu_devices(topology: str) -> Sequence[Any]:
         os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")  # even on a TPU VM, whose chips are busy
     try:
-        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+        several = {"num_slices": num_slices} if num_slices > 1 else {}
+        described = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology, **several
+        )
     except Exception as error:  # libtpu's own types, by version
         raise InputError(
             f"--topology={topology!r}: libtpu describes no such slice "

@@ -50,6 +50,8 @@ class Metadata:
         history: Where the run began and went on, and what changed there; see
             `identity.continued`.
         rows: `metrics.MetricsWriter.digest` when it was saved.
+        cities: What is known of the records of each city; see `data.facts`. () in
+            checkpoints of before.
     """
 
     config: Mapping[str, Any]
@@ -59,6 +61,7 @@ class Metadata:
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
     rows: str = ""
+    cities: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def normalise(self) -> str:
@@ -130,6 +133,7 @@ def load_metadata(bundle: Path) -> Metadata:
         identity=fields.get("identity", {}),
         history=tuple(fields.get("history", ())),
         rows=fields.get("rows", ""),
+        cities=tuple(fields.get("cities", ())),
     )
 
 

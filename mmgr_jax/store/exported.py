@@ -2,7 +2,8 @@
 
 model.safetensors      parameters and batch statistics, named by their path
 model.json             what it is; see `About`
-written_by_mmgr.json   checksums of both
+README.md              the same for people; see `mmgr_jax.card`
+written_by_mmgr.json   checksums of the first two: a card may be edited
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mmgr_jax import __version__
 from mmgr_jax.disk import folders, marks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import arrays as stored
+from mmgr_jax.store import identity
 from mmgr_jax.store.bundles import Metadata
 from mmgr_jax.typing import Tree
 
@@ -30,7 +32,7 @@ FORMAT = 2
 READ = (1, FORMAT)
 """Formats that are read; the first does not say `normalise`."""
 
-ARRAYS, ABOUT = "model.safetensors", "model.json"
+ARRAYS, ABOUT, CARD = "model.safetensors", "model.json", "README.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,9 @@ class About:
         category_dim: Length of a category's vector; the vectors are among the arrays.
         tile_size_px: Side of the tiles it was trained on.
         tile_size_m: Side of their ground, in metres; 0 where nobody knows.
-        trained_on: Identity of the records and the version, and the run's history.
+        trained_on: `identity` of the records, and the version; `history` of the run;
+            and, where the checkpoint tells, `cities` (see `data.facts`), `settings`
+            (see `identity.recipe`), `step` and `evaluation` (see `card.evaluated`).
         normalise: "encoder" where red, green and blue are always normalised by the same
             mean and deviation, "city" where by those of the city they are of.
         licence: Under which others may use it; "" where nobody has said.
@@ -65,12 +69,20 @@ class About:
     weights: str = ""
 
 
-def about_checkpoint(stored_: Metadata) -> About:
-    """What the encoder of a checkpoint is."""
-    config = stored_.config
+def about_checkpoint(stored_: Metadata, bundle: Path) -> About:
+    """What the encoder of a checkpoint is.
+
+    Args:
+        stored_: What the checkpoint says of itself.
+        bundle: Its folder, which has the name of its step.
+    """
+    config, cities = stored_.config, stored_.cities
     regions = config.get("regions") or {}
-    size_px = config["augment"]["size_px"]
+    size_px = (config.get("augment") or {}).get("size_px", 0)
     tile_size_px = regions.get("tile_size_px", size_px)
+    tile_size_m = tile_size_px * regions.get("gsd_m", 0.0)
+    if cities:  # of one size
+        tile_size_px, tile_size_m = cities[0]["tile_size_px"], cities[0]["tile_size_m"]
     return About(
         model=config["model"],
         size_px=size_px,
@@ -79,8 +91,14 @@ def about_checkpoint(stored_: Metadata) -> About:
         categories=stored_.categories,
         category_dim=stored_.category_dim,
         tile_size_px=tile_size_px,
-        tile_size_m=tile_size_px * regions.get("gsd_m", 0.0),
-        trained_on={"identity": stored_.identity, "history": stored_.history},
+        tile_size_m=tile_size_m,
+        trained_on={
+            "identity": stored_.identity,
+            "history": stored_.history,
+            "cities": cities,
+            "settings": identity.recipe(config),
+            "step": int(bundle.name) if bundle.name.isdecimal() else None,
+        },
         normalise=stored_.normalise,
     )
 
@@ -90,19 +108,27 @@ def is_there(folder: str | Path) -> bool:
     return (Path(folder) / ABOUT).exists()
 
 
-def save(folder: str | Path, about: About, variables: Tree) -> Path:
-    """Writes an encoder in place of what the folder held; see `Encoder.save`."""
+def save(folder: str | Path, about: About, variables: Tree, card: str) -> Path:
+    """Writes an encoder in place of what the folder held; see `Encoder.save`.
+
+    Args:
+        folder: The folder.
+        about: What the encoder is.
+        variables: Its arrays.
+        card: The text of README.md.
+    """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
     text = {"format": FORMAT, "software": f"mmgr-jax {__version__}"}
     with folders.replacing(
-        Path(folder), KIND, key="folder", known=lambda _: (), sums=True
+        Path(folder), KIND, key="folder", sums=True, unsealed=(CARD,)
     ) as new:
         safetensors.numpy.save_file(arrays, new / ARRAYS)
         whole = json.dumps(
             text | dataclasses.asdict(about), indent=1, ensure_ascii=False
         )
         (new / ABOUT).write_text(whole + "\n", encoding="utf-8")
+        (new / CARD).write_text(card, encoding="utf-8")
     return Path(folder)
 
 

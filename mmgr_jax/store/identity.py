@@ -281,6 +281,14 @@ def sections(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in TRAINING if name in config}
 
 
+def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of what decides weights, without names of places."""
+    places = {*FREE, *BY_CONTENT, *_BY_CITY}
+    return {
+        key: value for key, value in flat(sections(config)).items() if key not in places
+    }
+
+
 def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
     """The settings that two configs, or parts of them, do not share."""
     theirs, ours = _ABSENT | flat(stored), _ABSENT | flat(here)

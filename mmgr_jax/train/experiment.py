@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from mmgr_jax.data import corpus, opening, pipeline
+from mmgr_jax.data import corpus, facts, opening, pipeline
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
@@ -163,6 +163,7 @@ def build(config: ConfigDict) -> Experiment:
         config=config.to_dict(),
         categories=source.manifest.categories,
         category_dim=vectors.shape[1],
+        cities=facts.of_source(source),
     )
     step = build_step(
         settings,

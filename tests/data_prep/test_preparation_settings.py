@@ -103,3 +103,18 @@ def test_settings_that_a_label_did_not_name_had_their_defaults():
     config.labels.people.min_known = 0.4
     found = comparison.differing(built, settings_lib.read(config))
     assert found == ["labels.people.min_known"]
+
+
+def test_records_of_before_do_not_say_where_imagery_and_pois_come_from():
+    config = toy_city.get_config("smoke")
+    settings = settings_lib.read(config)
+    before = comparison.comparable(settings)
+    for section in ("imagery", "pois"):
+        for name in ("source", "licence", "year", "sensor"):
+            before[section].pop(name, None)
+    assert comparison.differing(before, settings) == []
+    config.imagery.licence = "CC BY 4.0"
+    changed = settings_lib.read(config)
+    assert comparison.differing(before, changed) == []
+    built = comparison.comparable(settings)  # which said it
+    assert comparison.differing(built, changed) == ["imagery.licence"]

@@ -19,7 +19,9 @@ from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 def encoder():
     """A small random model: `encode` and variables."""
     model = small_model.build()
-    variables = model.init(jax.random.key(0), *small_model.batch(32), train=True)
+    views, pois = small_model.batch(32)
+    key = jax.random.key(0, impl="rbg")
+    variables = jax.jit(lambda: model.init(key, views, pois, train=True))()
 
     def encode(variables, view, train):
         if not train:

@@ -29,7 +29,8 @@ sys.path[:0] = [
     str(TESTS.parent), *map(str, (TESTS, TESTS / "data_prep", TESTS / "page"))
 ]  # fmt: skip
 
-SECONDS, PATIENCE_S = 10, 120  # of a processor, and on a clock
+SECONDS = int(os.environ.get("MMGR_FUZZ_SECONDS", 10))  # of a processor
+PATIENCE_S = 120  # on a clock
 MEMORY_BYTES = 2 << 30
 _IN_OPEN, _IN_CREATE = 0x20, 0x100
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
