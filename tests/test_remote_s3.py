@@ -8,7 +8,6 @@ import pytest
 import small_records
 
 from mmgr_jax.data import remote, server
-from mmgr_jax.evaluation.while_training import Evaluator
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
 
@@ -99,8 +98,7 @@ def test_training_from_s3_is_training_from_folders(line, tmp_path, monkeypatch, 
         config = small_records.config_of(f"{place}/alba/records", folder)
         config.corpus.records = (f"{place}/*/records",)
         config.data.batch_size, config.train.total = 8, "2 steps"
-        config.train.evaluate_every = "2 steps"
-        loop.train(config, Evaluator(config))
+        loop.train(config)
         bundle = checkpoint.latest(folder / "run")
         runs[place] = checkpoint.load_arrays(bundle), checkpoint.load_metadata(bundle)
     (here, theirs), (there, ours) = runs.values()
