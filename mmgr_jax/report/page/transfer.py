@@ -71,27 +71,32 @@ def _standing(name: str, one: Json, count: int) -> str:
     plain = by_pair.get((method, "statistics and counts"))
     if method is None or plain is None:
         return ""
-    better = sum(value[0] is not None and value[0] > 0
-                 for value in plain["cities"].values())  # fmt: skip
+    better = sum(
+        value[0] is not None and value[0] > 0 for value in plain["cities"].values()
+    )
     kind = method.removeprefix("never seen ")
-    seen = by_pair.get((method, f"all cities {kind}"))
     sentence = (
-        f"{name}: in a city that it has never seen, MMGR ({kind}) is "
-        f"{_signed(plain['mean'])} ({words.interval(plain['low'], plain['high'])}) in "
-        f"{words.metric(one['headline'])} from image statistics and POI counts with "
-        f"the same labels, better in {better} of {count} cities"
+        f"{name} ({words.short(one['headline'])}): in a city that it has never seen, "
+        f"MMGR ({kind}) is "
+        f"{_comparison(plain)} image statistics and POI counts with the same labels, "
+        f"and better in {better} of {count} cities."
     )
+    seen = by_pair.get((method, f"all cities {kind}"))
     if seen is None:
-        return f"{sentence}."
-    return (
-        f"{sentence}; and {_signed(seen['mean'])} "
-        f"({words.interval(seen['low'], seen['high'])}) from an encoder that has seen "
-        "its tiles. Above 0 is better."
-    )
+        return sentence
+    return f"{sentence} It is {_comparison(seen)} an encoder that has seen its tiles."
 
 
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{number(value)}"
+def _comparison(cell: Json) -> str:
+    """How one method stands to another, in words before the other's name."""
+    limits = words.interval(cell["low"], cell["high"])
+    verdict = words.verdict(cell["low"], cell["high"])
+    if not verdict.startswith(("better", "worse")):
+        return (
+            f"neither clearly better nor worse ({number(cell['mean'])} {limits}) than"
+        )
+    kind = verdict.split()[0]
+    return f"{kind} by {number(abs(cell['mean']))} ({limits}) than"
 
 
 def _label(name: str, one: Json, content: Json) -> Element:
@@ -99,7 +104,7 @@ def _label(name: str, one: Json, content: Json) -> Element:
     metric = words.metric(one["headline"], one["label"]["unit"])
     parts: list[Content] = [
         html.tag("h2", name, id_=html.anchor(name)),
-        html.paragraph(f"{metric}, {words.arrow(one['headline'])}.", "soft"),
+        html.paragraph(f"{metric} {words.arrow(one['headline'])}", "soft"),
         html.tag("h3", "Tiles seen or not, labels seen or not"),
         _knowledge(one),
     ]
