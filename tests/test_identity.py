@@ -40,6 +40,7 @@ def as_stored(metadata):
     fields = arrays.jsonable(dataclasses.asdict(metadata))
     fields["categories"] = tuple(fields["categories"])
     fields["history"] = tuple(fields["history"])
+    fields["cities"] = tuple(fields["cities"])
     fields["parts"] = ()
     return checkpoint.Metadata(**fields)
 

@@ -21,6 +21,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.losses.settings import LossSettings
 from mmgr_jax.planning import program
+from mmgr_jax.planning import records as planned_records
 from mmgr_jax.store import checkpoint
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import towers
@@ -339,7 +340,9 @@ def test_the_planned_batch_of_a_locked_tower_is_the_pipelines(locked):
     locked.model.image_encoder = given
     run, _ = kept_of(locked)
     real = run.put(next(run.batches()))
-    records = program.records_of(locked, num_regions=1, max_pois=1, num_categories=1)
+    records = planned_records.records_of(
+        locked, num_regions=1, max_pois=1, num_categories=1
+    )
     edges = "poi_edges" in real
     shapes = program.batch_shapes(locked, records, edges=edges, tower_dim=16)
     assert shapes.keys() == real.keys()

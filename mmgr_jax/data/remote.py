@@ -46,7 +46,7 @@ def begin(config: ConfigDict) -> None:
         InputError: If an address in it holds a credential.
     """
     global _cache_folder
-    _cache_folder = run_settings.read(config).records_cache
+    _cache_folder = config.records_cache
     several = {
         "config.corpus.records": config.corpus.records,
         "config.eval.other_records": config.eval.other_records,
