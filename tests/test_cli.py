@@ -301,7 +301,17 @@ def test_an_odd_environment_ends_in_one_line(given, message):
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
-ALL = ["main", "eval", "embed", "query", "ablation", "convert", "views", "plan"]
+ALL = [
+    "main",
+    "eval",
+    "embed",
+    "query",
+    "ablation",
+    "transfer",
+    "convert",
+    "views",
+    "plan",
+]
 
 
 @pytest.mark.parametrize(

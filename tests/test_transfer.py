@@ -82,7 +82,9 @@ def test_no_label_of_the_tested_city_teaches_or_chooses(sizes, is_number):
     assert (labels[0] == known & ~tested).all()
     if is_number:
         assert cells.parts is not None
-        assert len(set(cells.parts[0][known & ~tested])) == (len(sizes) - 1 or 3) or 3
+        groups = 3 if len(sizes) == 2 else len(sizes) - 1  # folds, or cities
+        assert len(set(cells.parts[0][known & ~tested])) == groups
+        assert (cells.parts[0][tested] == -1).all()
     else:
         assert cells.train.any() and cells.validation.any()
 

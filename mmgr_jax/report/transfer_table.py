@@ -7,9 +7,12 @@ from typing import Any
 
 from mmgr_jax.terminal import visible
 
+OTHERS, OWN = "other cities", "own city"
+"""Whose labels heads have; see `evaluation.transfer.trial`."""
+
 HEADINGS = {
-    "other cities": "heads of the other cities, with no label of the tested one",
-    "own city": "heads of the tested city's own other blocks",
+    OTHERS: "heads of the other cities, with no label of the tested one",
+    OWN: "heads of the tested city's own other blocks",
 }
 """Whose labels -> words."""
 

@@ -111,11 +111,10 @@ class Missed:
         scaled = self._scaled(self.before) + extra
         if not self.target.log:
             return scaled
-        most = np.array(self.before.max())
         ceiling = np.zeros(len(scaled))
         for cell in cells.where(seed=seed):
             seen = cells.train[cell] | cells.validation[cell]
-            highest = max(float(most), float(self.target.values[seen].max()))
+            highest = max(self.before.max(), self.target.values[seen].max())
             ceiling[cells.test[cell]] = MAX_GROWTH * highest
         return self._unit * np.expm1(
             np.clip(scaled, 0.0, np.log1p(ceiling / self._unit))

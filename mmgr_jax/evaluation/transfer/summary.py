@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgr_jax.evaluation.certainty import intervals
+from mmgr_jax.evaluation.certainty import intervals, metrics
 from mmgr_jax.evaluation.heads import jobs
 from mmgr_jax.evaluation.transfer import encoders as encoders_lib
 from mmgr_jax.evaluation.transfer import trial
@@ -112,9 +112,7 @@ def _difference(
     reference: str,
     name: str,
 ) -> dict[str, Any]:
-    sign = 1.0 if intervals.difference(
-        name, (1.0, np.zeros(0)), (0.0, np.zeros(0))
-    ).estimate > 0 else -1.0  # fmt: skip
+    sign = metrics.improvement(name, 1.0, 0.0)
     parts = {}
     for city, one in by_city.items():
         ours, theirs = (

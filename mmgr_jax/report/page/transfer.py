@@ -8,10 +8,9 @@ from typing import Any
 from mmgr_jax.report.page import charts, html, words
 from mmgr_jax.report.page.svg import number
 from mmgr_jax.report.page.tree import Content, Element, element
+from mmgr_jax.report.transfer_table import OTHERS, OWN
 
 Json = Mapping[str, Any]
-
-OTHERS, OWN = "other cities", "own city"
 
 TITLE = "What a model of many cities is worth in another"
 
@@ -41,7 +40,7 @@ def _head(content: Json) -> list[Content]:
     lines = [
         sentence
         for name, one in content["labels"].items()
-        if (sentence := _standing(name, one, len(tested)))
+        if (sentence := _standing(name, one))
     ]
     summary = (
         f"{len(tested)} of {len(content['cities'])} cities, each left out in turn: "
@@ -57,7 +56,7 @@ def _head(content: Json) -> list[Content]:
     ]
 
 
-def _standing(name: str, one: Json, count: int) -> str:
+def _standing(name: str, one: Json) -> str:
     """How a city that nobody has seen stands, in a sentence."""
     by_pair = {
         (cell["method"], cell["reference"]): cell
@@ -71,15 +70,12 @@ def _standing(name: str, one: Json, count: int) -> str:
     plain = by_pair.get((method, "statistics and counts"))
     if method is None or plain is None:
         return ""
-    better = sum(
-        value[0] is not None and value[0] > 0 for value in plain["cities"].values()
-    )
     kind = method.removeprefix("never seen ")
     sentence = (
         f"{name} ({words.short(one['headline'])}): in a city that it has never seen, "
         f"MMGR ({kind}) is "
         f"{_comparison(plain)} image statistics and POI counts with the same labels, "
-        f"and better in {better} of {count} cities."
+        f"and better in {_count(plain['cities'])}."
     )
     seen = by_pair.get((method, f"all cities {kind}"))
     if seen is None:
