@@ -21,8 +21,9 @@ Seconds and peak memory of the released formula in PyTorch (similarities by
 broadcasting), of the same in PyTorch by one matrix product, of optax's ntxent, of the
 dense formula under jit and of ours in tiles, in turns, each time in a process of its
 own. The released formula shows what users of it gain, the product and jit what is left
-beside who writes it well. Where there is a GPU PyTorch takes it, too, and memory is the
-device's. A way that fails, for want of memory say, has a row that tells so. With
+beside who writes it well. Where there is a GPU PyTorch takes it, too; memory is then
+PyTorch's highest on the device, and of a compiled program what it sets aside. A way
+that fails, for want of memory say, has a row that tells so. With
 --devices instead: ours over so many
 devices made of this machine's cores, where dividing the same work should cost no time
 and memory should fall. With --topology: what the compiler plans for TPUs one need not
@@ -74,8 +75,7 @@ def measured(batches: Sequence[int], ways: Sequence[str], rounds: int) -> list[R
 
     Returns:
         A row each batch and way: `seconds` (the median of the rounds' medians),
-        `peak_mib` (growth of the process, or of the GPU's memory, while it calls), and
-        their ratios to ours; or what it failed of.
+        `peak_mib` (see `_measure`), and their ratios to ours; or what it failed of.
     """
     rows = []
     for batch in batches:
@@ -178,12 +178,17 @@ def compiled(topology: str, batches: Sequence[int]) -> list[Row]:
 
 
 def _measure(way: str, batch: int) -> tuple[float, float]:
-    """Median of some calls in seconds, and growth of the peak memory in MiB."""
+    """Median of some calls in seconds, and their memory in MiB.
+
+    On a CPU by how much the peak of the process grew; on a GPU what the compiled
+    program sets aside (trying kernels while compiling took more), or PyTorch's growth.
+    """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    call = WAYS[way](batch)
+    made = WAYS[way](batch)
     before = _peak_mib(way)
-    seconds = _median(call)
-    return seconds, max(_peak_mib(way) - before, 0.1)
+    seconds = _median(made.call)
+    grew_mib = max(_peak_mib(way) - before, 0.1)
+    return seconds, made.facts.get("planned_mib", grew_mib)
 
 
 def _measure_divided(way: Implementation, batch: int, count: int) -> Row:
@@ -229,30 +234,24 @@ def _median(call: Callable[[], None]) -> float:
 
 
 def _peak_mib(way: str) -> float:
-    """Of the GPU where the way computes on one, else of this process."""
+    """Of the GPU where PyTorch computes on one, else of this process."""
     if "PyTorch" in way:
         import torch
 
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() / 2**20
-    else:
-        import jax
-
-        if jax.default_backend() != "cpu":
-            stats = jax.local_devices()[0].memory_stats() or {}
-            return stats["peak_bytes_in_use"] / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _pytorch(
     by_product: bool, threads: int | None = None
-) -> Callable[[int], Callable[[], None]]:
+) -> Callable[[int], turns.Way]:
     """Similarities by one product; else as released, every row against every other.
 
     The latter broadcasts, [2b 2b p]. Without a number of threads it has all cores.
     """
 
-    def make(batch: int) -> Callable[[], None]:
+    def make(batch: int) -> turns.Way:
         import torch
         from torch.nn import functional
 
@@ -283,12 +282,12 @@ def _pytorch(
             if device == "cuda":
                 torch.cuda.synchronize()
 
-        return call
+        return turns.Way(call, {})
 
     return make
 
 
-def _optax(batch: int) -> Callable[[], None]:
+def _optax(batch: int) -> turns.Way:
     import jax
     import jax.numpy as jnp
     import optax
@@ -305,8 +304,8 @@ def _optax(batch: int) -> Callable[[], None]:
     return _jitted(loss, batch)
 
 
-def _ours(implementation: Implementation) -> Callable[[int], Callable[[], None]]:
-    def make(batch: int) -> Callable[[], None]:
+def _ours(implementation: Implementation) -> Callable[[int], turns.Way]:
+    def make(batch: int) -> turns.Way:
         return _jitted(_loss(implementation, None), batch)
 
     return make
@@ -327,7 +326,7 @@ def _loss(
     return lambda z_image, z_poi: mmgr_loss(z_image, z_poi, settings, mesh=mesh)[0]
 
 
-def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
+def _jitted(loss: Callable, batch: int) -> turns.Way:
     """Calls the compiled loss and gradient; what compiling took is over."""
     import jax
 
@@ -336,7 +335,10 @@ def _jitted(loss: Callable, batch: int) -> Callable[[], None]:
     z_poi = jax.random.normal(jax.random.fold_in(key, 1), (batch, LENGTH))
     jitted = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
     program = jitted.lower(z_image, z_poi).compile()
-    return lambda: jax.block_until_ready(program(z_image, z_poi))
+    facts, plan = {}, program.memory_analysis()
+    if jax.default_backend() != "cpu" and plan is not None:
+        facts["planned_mib"] = plan.temp_size_in_bytes / 2**20
+    return turns.Way(lambda: jax.block_until_ready(program(z_image, z_poi)), facts)
 
 
 def _lowered(

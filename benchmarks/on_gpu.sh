@@ -64,7 +64,7 @@ else
     section inference 70 inference --batch 256 --calls 5 --dtype bfloat16 \
       --forms frozen
     section augment 30 augment --rounds 7 --no_step --no-peer
-    section largest 70 largest --batches 1024 1536
+    section largest 150 largest --batches 1024 1536
   }
 fi
 sections

@@ -25,6 +25,7 @@ not fit); a figure is the median of the rounds. The share of the roofline is tha
 compiled step's products or traffic, whichever takes longer at the chip's peak.
 """
 SLOTS = 32  # POIs of a region
+ENCODERS = ("resnet50", "vit_base16")
 GPU: tuple[str, int, int, FloatName] = ("cuda", 256, 224, "bfloat16")
 CPU: tuple[str, int, int, FloatName] = ("cpu", 8, 96, "float32")
 RELEASED, BEST, COMPILED = "released, PyTorch", "best, PyTorch", "compiled, PyTorch"
@@ -38,9 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this section."""
     parser.add_argument("--batch", type=int, help="regions (default: CPU 8, GPU 256)")
     parser.add_argument("--size", type=int, help="px (default: CPU 96, GPU 224)")
-    parser.add_argument(
-        "--encoder", choices=("resnet50", "vit_base16"), default="resnet50"
-    )
+    parser.add_argument("--encoder", choices=ENCODERS, default="resnet50")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the best")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")

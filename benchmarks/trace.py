@@ -12,7 +12,7 @@ from benchmarks import step
 from benchmarks.table import Row
 from mmgr_jax.errors import InputError
 
-ABOUT = """The ResNet-50 training step of section `step`, ours, under the profiler.
+ABOUT = """The training step of section `step`, ours, under the profiler.
 
 The trace stays in --folder: perfetto_trace.json.gz for https://ui.perfetto.dev, the
 rest for TensorBoard. The rows are the operations that took longest, by their names in
@@ -27,6 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for the trace")
     parser.add_argument("--batch", type=int, help="regions (default: CPU 8, GPU 256)")
     parser.add_argument("--size", type=int, help="px (default: CPU 96, GPU 224)")
+    parser.add_argument("--encoder", choices=step.ENCODERS, default="resnet50")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--steps", type=int, default=3, help="steps that are traced")
 
@@ -37,7 +38,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
 
     _, batch, size, dtype = step.defaults()
     batch, size = options.batch or batch, options.size or size
-    way = step.ours(batch, size, options.dtype or dtype, "joint")
+    way = step.ours(batch, size, options.dtype or dtype, "joint", options.encoder)
     way.call()
     with jax.profiler.trace(options.folder, create_perfetto_trace=True):
         for number in range(options.steps):

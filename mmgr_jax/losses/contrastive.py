@@ -91,7 +91,7 @@ def mmgr_loss(
             city,
             mesh,
             ring=settings.implementation == "ring",
-            tile=settings.tile,
+            tile=settings.tile or _tile(mesh),
             matmul_dtype=jnp.dtype(settings.matmul_dtype),
         )
     *inter, loss_intra = values
@@ -102,6 +102,12 @@ def mmgr_loss(
     if temperature_factor is not None:
         parts["temperature"] = tau
     return loss, parts
+
+
+def _tile(mesh: Mesh | None) -> int:
+    """Regions along a side of a tile that suit the devices (docs/performance.md)."""
+    platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
+    return 4096 if platform == "gpu" else 512
 
 
 def _streamed(

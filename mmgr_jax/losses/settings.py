@@ -33,7 +33,8 @@ class LossSettings(Section):
             formula as it stands, with all similarities in memory; the oracle.
         matmul_dtype: Type of the factors of similarities; norms, sums and logarithms
             are float32. "dense" is always float32.
-        tile: Regions along each side of a tile of similarities, at most.
+        tile: Regions along each side of a tile of similarities, at most. None: 512, and
+            4096 on GPUs, where small tiles take longer to start than to compute.
     """
 
     temperature: Annotated[float, at.Gt(0)] = 0.5
@@ -43,4 +44,4 @@ class LossSettings(Section):
     negatives: Literal["all", "city"] = "all"
     implementation: Implementation = "gathered"
     matmul_dtype: FloatName = "float32"
-    tile: Annotated[int, at.Ge(1)] = 512
+    tile: Annotated[int, at.Ge(1)] | None = None
