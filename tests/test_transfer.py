@@ -20,6 +20,7 @@ from mmgr_jax.evaluation.heads.jobs import Job
 from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.transfer import encoders, heads, library, study
 from mmgr_jax.evaluation.transfer.settings import TransferSettings
+from mmgr_jax.report import transfer_table
 
 NAMES = ["alba", "bree", "cori", "dover"]
 PLAIN = Label("scalar", "m")
@@ -222,6 +223,16 @@ def test_pois_are_counted_by_name_in_every_city(records_dir):
     assert not counts[:, names.index("pier")].any()
     assert city.identity["categories"] != source.identity["categories"]
     assert city.identity["inputs"] == source.identity["inputs"]
+
+
+@pytest.mark.parametrize(
+    "headline, best, says",
+    [("r2_log", -0.2, True), ("r2", 0.1, False), ("l1", -1, False)],
+)
+def test_labels_that_nobody_can_use_are_called_so(headline, best, says):
+    others = {"never seen image": {"mean": best}, "mean": {"mean": best - 1}}
+    label = {"headline": headline, "results": {transfer_table.OTHERS: others}}
+    assert ("of no use" in transfer_table.useless(label)) == says
 
 
 # ---- the whole command ----

@@ -130,11 +130,8 @@ class Corpus(RegionSource):
             own = (region[rows] - self.starts[city]).tolist()
             tiles = None if into is None else [into[row] for row in rows]
             some = self.cities[city].read(own, image=image, into=tiles)
-            numbers = self._numbers[city]
+            some = _renumbered(some, self._numbers[city])
             for row, record in zip(rows, some, strict=True):
-                if numbers is not None:
-                    category = numbers[record["poi/category"]]
-                    record = {**record, "poi/category": category}
                 records[row] = record
         return records
 
@@ -203,13 +200,19 @@ class Renumbered(RecordSource):
     ) -> list[schema.Record]:
         """See `RegionSource.read`."""
         records = super().read(indices, image=image, into=into)
-        numbers = self._numbers
-        if numbers is None:
-            return records
-        return [
-            {**record, "poi/category": numbers[record["poi/category"]]}
-            for record in records
-        ]
+        return _renumbered(records, self._numbers)
+
+
+def _renumbered(
+    records: list[schema.Record], numbers: np.ndarray | None
+) -> list[schema.Record]:
+    """The records with other numbers of POI categories; None: as they are."""
+    if numbers is None:
+        return records
+    return [
+        {**record, "poi/category": numbers[record["poi/category"]]}
+        for record in records
+    ]
 
 
 def pixel_statistics(source: RegionSource) -> dict[str, PixelStatistics]:

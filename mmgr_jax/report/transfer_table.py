@@ -30,6 +30,21 @@ def table(content: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def useless(one: Mapping[str, Any]) -> str:
+    """A sentence where no labels of other cities serve; "" where some do, or L1 judges.
+
+    Args:
+        one: A label of the study.
+    """
+    methods = one["results"][OTHERS].values()
+    if not one["headline"].startswith("r2") or any(m["mean"] >= 0 for m in methods):
+        return ""
+    return (
+        "Labels of the other cities are of no use here: whoever learns from them alone "
+        "predicts worse than the tested city's own mean would (R2 below 0)."
+    )
+
+
 def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator[str]:
     unit = one["label"]["unit"]
     yield f"{name} ({one['label']['kind']}, {unit}): {one['headline']}, mean of cities"
@@ -41,6 +56,8 @@ def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator
             for method, cell in methods.items()
         ]
         yield from grid(["", "mean", "95 %", *tested], rows)
+        if labels == OTHERS and (sentence := useless(one)):
+            yield sentence
     yield ""
     yield "how much better an encoder is that has never seen the city than ..."
     rows = [

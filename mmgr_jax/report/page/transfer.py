@@ -8,7 +8,7 @@ from typing import Any
 from mmgr_jax.report.page import charts, html, words
 from mmgr_jax.report.page.svg import number
 from mmgr_jax.report.page.tree import Content, Element, element
-from mmgr_jax.report.transfer_table import OTHERS, OWN
+from mmgr_jax.report.transfer_table import OTHERS, OWN, useless
 
 Json = Mapping[str, Any]
 
@@ -58,6 +58,8 @@ def _head(content: Json) -> list[Content]:
 
 def _standing(name: str, one: Json) -> str:
     """How a city that nobody has seen stands, in a sentence."""
+    if sentence := useless(one):
+        return f"{name}: {sentence}"
     by_pair = {
         (cell["method"], cell["reference"]): cell
         for cell in one["differences"]
