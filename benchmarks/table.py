@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmgr_jax import terminal
+
 Row = dict[str, Any]
 
 NOISY = 1.2
@@ -82,11 +84,7 @@ def table(rows: Sequence[Row]) -> str:
     rows = [_with_quartiles(row) for row in rows]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     cells = [heads, *([_cell(row.get(head)) for head in heads] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    )
+    return "\n".join(terminal.columns(cells, left=0))
 
 
 def _with_quartiles(row: Row) -> Row:

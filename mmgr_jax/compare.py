@@ -9,6 +9,7 @@ from typing import Any
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.report import report_file
+from mmgr_jax.terminal import columns
 
 USAGE = """Puts evaluated runs side by side.
 
@@ -125,12 +126,8 @@ def _task_lines(
             ]
             rows.append((f"{group} ({len(runs)})", method, *cells))
     header = ("runs", "method", *metrics)
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = [f"{task} ({label['unit']}), {split} split, mean ± sd over runs"]
-    for row in (header, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines + absent
+    title = f"{task} ({label['unit']}), {split} split, mean ± sd over runs"
+    return [title, *columns([header, *rows], left=len(header)), *absent]
 
 
 def _results(

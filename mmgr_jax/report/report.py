@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.certainty.intervals import Interval
 from mmgr_jax.evaluation.trials.results import Report, Result, Task
-from mmgr_jax.terminal import visible
+from mmgr_jax.terminal import columns, visible
 
 SPLIT_TITLES = {
     "block": "block split (whole spatial blocks held out: the numbers to quote)",
@@ -184,17 +184,8 @@ def _signed(value: float) -> str:
 def _grid(
     title: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    first = max(map(len, rows))
-    widths = [
-        max(len(cell) for cell in column)
-        for column in zip(header, *rows.values(), strict=True)
-    ]
-
-    def line(name: str, cells: Sequence[str]) -> str:
-        aligned = (c.rjust(w) for c, w in zip(cells, widths, strict=True))
-        return "  ".join([f"  {name.ljust(first)}", *aligned]).rstrip()
-
-    return [f"  {title}", line("", header)] + [line(n, c) for n, c in rows.items()]
+    lines = columns([["", *header], *([name, *cells] for name, cells in rows.items())])
+    return [f"  {line}" for line in (title, *lines)]
 
 
 def _number(value: float, digits: int = 3) -> str:

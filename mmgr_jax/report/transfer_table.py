@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmgr_jax.terminal import visible
+from mmgr_jax.terminal import columns, visible
 
 OTHERS, OWN = "other cities", "own city"
 """Whose labels heads have; see `evaluation.transfer.trial`."""
@@ -55,7 +55,7 @@ def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator
             [method, _number(cell["mean"]), _limits(cell), *_cities(cell, tested)]
             for method, cell in methods.items()
         ]
-        yield from grid(["", "mean", "95 %", *tested], rows)
+        yield from columns([["", "mean", "95 %", *tested], *rows])
         if labels == OTHERS and (sentence := useless(one)):
             yield sentence
     yield ""
@@ -67,14 +67,14 @@ def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator
         ]
         for cell in one["differences"]
     ]  # fmt: skip
-    yield from grid(["", "mean", "95 %", *tested], rows)
+    yield from columns([["", "mean", "95 %", *tested], *rows])
     if any(points for uses in one["few"].values() for points in uses.values()):
         yield ""
         yield "with few labels of the tested city"
-        yield from grid(*_few(one["few"]))
+        yield from columns(_few(one["few"]))
 
 
-def _few(few: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _few(few: Mapping[str, Any]) -> list[list[str]]:
     numbers = sorted(
         {
             point["num_labels"]
@@ -83,13 +83,13 @@ def _few(few: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             for point in points
         }
     )
-    rows = []
+    rows = [["labels", *map(str, numbers)]]
     for method, uses in few.items():
         for use, points in uses.items():
             by_number = {point["num_labels"]: point["mean"] for point in points}
             cells = [_number(by_number.get(number)) for number in numbers]
             rows.append([f"{method}, {use}", *cells])
-    return ["labels", *map(str, numbers)], rows
+    return rows
 
 
 def _cities(cell: Mapping[str, Any], tested: Sequence[str]) -> list[str]:
@@ -104,15 +104,3 @@ def _limits(cell: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left and the others to the right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
