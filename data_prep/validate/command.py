@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from data_prep import check as city_checks
 from data_prep import settings as settings_lib
 from data_prep import sources
+from data_prep.alignment import doctor
 from data_prep.settings import PreparationSettings
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
@@ -27,6 +28,10 @@ distributions of the labels, tiles with their POIs. Exit status 0: fit; 2: not f
 Usage:
     python -m data_prep.validate --config=configs/toy_city.py
     python -m data_prep.validate --config=configs/shanghai.py --html=/tmp/shanghai.html
+    python -m data_prep.validate --config=configs/shanghai.py --alignment
+
+--alignment moves the POIs about, up to 600 m, and says whether they fit the imagery
+better elsewhere, and whether a datum explains it: alignment.html beside the records.
 """
 
 
@@ -66,14 +71,45 @@ def validate(config: ConfigDict, html: str | None = None) -> Path | None:
     return path
 
 
+def check_alignment(config: ConfigDict) -> Path:
+    """Says whether POIs lie where the imagery shows them; writes the page.
+
+    Args:
+        config: The city's configuration.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: If sources are unfit or absent, or POIs lie elsewhere.
+    """
+    settings = settings_lib.read(config)
+    city_checks.check(settings)
+    measured = doctor.measure(settings)
+    path = settings.records_dir.with_name("alignment.html")
+    files.write_text(path, page.alignment_page(settings.city.name, measured))
+    print(f"to look at: {path}")
+    if measured.is_shifted:
+        raise InputError(measured.sentence())
+    print(measured.sentence())
+    return path
+
+
 def main() -> None:
     """Entry point of `python -m data_prep.validate`."""
     html = flags.DEFINE_string(
         "html", None, "Where the page goes; by default beside the records folder."
     )
 
+    alignment = flags.DEFINE_bool(
+        "alignment", False, "Check the places of POIs against the imagery instead."
+    )
+
     def command(config: ConfigDict) -> None:
-        validate(config, html.value)
+        if alignment.value:
+            check_alignment(config)
+        else:
+            validate(config, html.value)
 
     cli.run(command, _USAGE)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.alignment.doctor import Alignment
 from data_prep.pois import table as pois
 from data_prep.validate import pictures
 from data_prep.validate.content import Content
@@ -63,8 +64,33 @@ def page(content: Content) -> str:
         element("h2", "Sources"),
         _table(_source_rows(manifest.sources)),
     ]
+    return _document(title, body)
+
+
+def alignment_page(city: str, measured: Alignment) -> str:
+    """A self-contained HTML page: what the alignment doctor says, and its surface."""
+    title = f"POIs and imagery of {city}"
+    style = "bad" if measured.is_shifted else None
+    body: list[tree.Content] = [
+        element("h1", title),
+        element("p", measured.sentence(), class_=style),
+        _image("Agreement", pictures.alignment(measured)),
+        element(
+            "p",
+            f"{measured.num_pois:,} POIs lie on imagery. They were moved by up to "
+            f"{measured.offsets_m[-1]:g} m in all directions; at each shift their "
+            "places were told from places elsewhere by colour, greenness, edges and "
+            "roughness of the imagery, learnt on half of the city's blocks and judged "
+            "on the other half. Where POIs lie right, one place stands out.",
+        ),
+    ]
+    return _document(title, body)
+
+
+def _document(title: str, body: list[tree.Content]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"{element('title', title)}<style>{_STYLE}</style></head>"
         f"{element('body', body)}</html>\n"
     )

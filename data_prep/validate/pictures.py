@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from data_prep.alignment.doctor import Alignment
 from data_prep.validate.content import SAMPLES, Content, ShownTile
 from mmgr_jax.data.schema import Label
 from mmgr_jax.terminal import visible
@@ -91,6 +92,31 @@ def tiles(content: Content) -> bytes:
         _tile(axes, sample, content.manifest.tile_size_m, reach_m)
     for axes in axes_of[len(content.samples) :]:
         axes.set_axis_off()
+    return _png(figure)
+
+
+def alignment(measured: Alignment) -> bytes | None:
+    """How well POIs fit the imagery at each shift; None where nothing was measured."""
+    if np.isnan(measured.agreement).all():
+        return None
+    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    axes = figure.subplots()
+    reach_m = float(measured.offsets_m[-1])
+    half_m = float(np.diff(measured.offsets_m[:2])[0]) / 2
+    edge = (-reach_m - half_m, reach_m + half_m)
+    shown = axes.imshow(
+        measured.agreement, origin="lower", extent=(*edge, *edge), cmap="viridis"
+    )
+    figure.colorbar(shown, ax=axes, label="POIs and places elsewhere apart, deviations")
+    axes.plot(0, 0, "+", color="white", markersize=12, label="as they are")
+    if measured.shift_m is not None:
+        axes.plot(
+            *measured.shift_m,
+            "o", mfc="none", mec="#ff5533", markersize=12, label="best",
+        )  # fmt: skip
+    axes.legend(loc="lower right", fontsize=8)
+    axes.set_xlabel("POIs moved east, m")
+    axes.set_ylabel("POIs moved north, m")
     return _png(figure)
 
 

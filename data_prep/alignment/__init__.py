@@ -1,0 +1,1 @@
+"""Do POIs lie where the imagery shows them? Shifts and wrong datums, found."""
