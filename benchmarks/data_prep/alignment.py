@@ -49,7 +49,7 @@ def rows(config: ConfigDict, trials: int) -> list[dict[str, Any]]:
             turn = rng.uniform(0, 2 * np.pi)
             shift = np.array([np.cos(turn), np.sin(turn)]) * (size_m or 0.0)
             if size_m is None:
-                shift = -official["gcj02"][0]
+                shift = -official["gcj02"]
             if name == "POIs anywhere":
                 low, high = points.min(axis=0), points.max(axis=0)
                 some = rng.uniform(low, high, some.shape)

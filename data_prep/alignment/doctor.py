@@ -9,6 +9,7 @@ blocks and judged on the other. Where POIs are right, it does so best unshifted.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,8 +21,8 @@ from data_prep.pois import table
 from data_prep.settings import PreparationSettings
 
 REACH_M = 600.0
-"""Shifts up to so many metres east, west, north and south are tried; BD-09 is some
-600 m off at most, GCJ-02 some 500."""
+"""Shifts up to so many metres east, west, north and south are tried, and those that a
+datum would explain: up to some 700 m for GCJ-02, 1,200 m for BD-09."""
 
 LEAST_POIS = 200
 """POIs on imagery below which nothing is said."""
@@ -39,6 +40,8 @@ _PARTS = 5  # of the blocks, each left out once
 _OFFICIAL_M = 25.0  # a datum explains a shift that is as near to its own
 
 Surface = Float[np.ndarray, "k k"]
+Shift = Float[np.ndarray, " 2"]
+"""East and north in metres."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,26 +131,29 @@ def measure(settings: PreparationSettings) -> Alignment:
     )
 
 
-def datums(points: Points, city_crs: str, declared: str) -> dict[str, Points]:
-    """Datum -> the shift [1 2] that declaring it instead would make here, if any."""
+def datums(points: Points, city_crs: str, declared: str) -> dict[str, Shift]:
+    """Datum -> the shift that declaring it instead would make; {} outside China."""
     middle = np.median(points, axis=0)
     lon, lat = crs_lib.transform(middle[:1], middle[1:], city_crs, crs_lib.WGS84)
+    gcj02 = crs_lib.wgs84_to_gcj02(lon, lat)
+    if gcj02[0] == lon:
+        return {}
     if declared in ("gcj02", "bd09"):
-        lon, lat = crs_lib.wgs84_to_gcj02(lon, lat)
+        lon, lat = gcj02
     if declared == "bd09":
         lon, lat = crs_lib.gcj02_to_bd09(lon, lat)
     moved = {}
     for datum in crs_lib.DATUMS:
         other = crs_lib.to_wgs84(lon, lat, datum)
         x, y = crs_lib.transform(*other, crs_lib.WGS84, city_crs)
-        shift_m = np.column_stack([x, y]) - middle
-        if datum != declared and np.hypot(*shift_m[0]) > _SURE_M:
+        shift_m = np.concatenate([x, y]) - middle
+        if datum != declared and np.hypot(*shift_m) > _SURE_M:
             moved[datum] = shift_m
     return moved
 
 
 def compare(
-    ground: Ground, points: Points, datums: dict[str, Points], declared: str = "wgs84"
+    ground: Ground, points: Points, datums: dict[str, Shift], declared: str = "wgs84"
 ) -> Alignment:
     """The shift at which points fit the ground best.
 
@@ -167,7 +173,8 @@ def compare(
         None, declared,
     )  # fmt: skip
     # POIs just outside belong to the imagery once they are shifted.
-    reach = _within(ground, points, REACH_M)
+    furthest_m = max([REACH_M, *(float(np.abs(one).max()) for one in datums.values())])
+    reach = _within(ground, points, furthest_m)
     points = points[reach]
     if len(points) > _MOST_POIS:
         points = points[np.sort(rng.choice(len(points), _MOST_POIS, replace=False))]
@@ -179,7 +186,7 @@ def compare(
     surface = judge.surface(offsets_m, offsets_m)
     if np.isnan(surface).mean() > 0.5:
         return nothing
-    shift_m, highest = judge.highest(surface, offsets_m)
+    shift_m, highest = judge.highest(surface, offsets_m, list(datums.values()))
     stands_out = _stands_out(surface, offsets_m, shift_m, highest)
     if stands_out < _SEEN:
         return dataclasses.replace(nothing, agreement=surface, stands_out=stands_out)
@@ -189,7 +196,7 @@ def compare(
     near_m = max(_OFFICIAL_M, 3 * error_m)
     explained = [
         datum for datum, moved in datums.items()
-        if np.hypot(*(moved[0] - shift_m)) <= near_m
+        if np.hypot(*(moved - shift_m)) <= near_m
     ]  # fmt: skip
     measured = Alignment(
         count, offsets_m, surface, stands_out, (float(shift_m[0]), float(shift_m[1])),
@@ -234,26 +241,27 @@ class _Judge:
         )
 
     def highest(
-        self, surface: Surface, offsets_m: Float[np.ndarray, " k"]
-    ) -> tuple[Float[np.ndarray, " 2"], float]:
-        """The best shift, between those tried too, and the agreement there."""
+        self,
+        surface: Surface,
+        offsets_m: Float[np.ndarray, " k"],
+        others: Sequence[Shift],
+    ) -> tuple[Shift, float]:
+        """The best shift, between those tried and `others` too, and the agreement."""
         best = np.argsort(np.where(np.isnan(surface), -np.inf, surface), axis=None)
-        tried = [
-            self.refined(np.array([offsets_m[column], offsets_m[row]]))
-            for row, column in zip(
-                *np.unravel_index(best[-_TRIED:], surface.shape), strict=True
-            )
-        ]
-        return max(tried, key=lambda shift_and_agreement: shift_and_agreement[1])
+        row, column = np.unravel_index(best[-_TRIED:], surface.shape)
+        starts = [*np.column_stack([offsets_m[column], offsets_m[row]]), *others]
+        refined = [self.refined(start) for start in starts]
+        return max(refined, key=lambda shift_and_agreement: shift_and_agreement[1])
 
     def refined(
-        self, shift_m: Float[np.ndarray, " 2"], leave_out: int | None = None
-    ) -> tuple[Float[np.ndarray, " 2"], float]:
+        self, shift_m: Shift, leave_out: int | None = None
+    ) -> tuple[Shift, float]:
         """The best shift within a step, on pixels, and the agreement there."""
         near = np.arange(-_STEP_M, _STEP_M + 1, self._ground.gsd_m)
         surface = self.surface(shift_m[0] + near, shift_m[1] + near, leave_out)
-        row, column = np.unravel_index(np.nanargmax(surface), surface.shape)
-        return shift_m + np.array([near[column], near[row]]), float(np.nanmax(surface))
+        surface = np.where(np.isnan(surface), -np.inf, surface)
+        row, column = np.unravel_index(surface.argmax(), surface.shape)
+        return shift_m + np.array([near[column], near[row]]), float(surface.max())
 
     def _agreement(self, east_m: float, north_m: float, leave_out: int | None) -> float:
         values, there = self._ground.at(self._points + np.array([east_m, north_m]))
@@ -293,7 +301,7 @@ def _within(ground: Ground, points: Points, margin_m: float) -> np.ndarray:
 def _stands_out(
     surface: Surface,
     offsets_m: Float[np.ndarray, " k"],
-    shift_m: Float[np.ndarray, " 2"],
+    shift_m: Shift,
     highest: float,
 ) -> float:
     """By how many deviations of the rest of the surface its peak stands out."""
