@@ -13,6 +13,7 @@ from mmgr_jax import settings
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.losses import contrastive
 from mmgr_jax.losses.contrastive import mmgr_loss, nt_xent, unit_rows
 from mmgr_jax.losses.settings import LossSettings
 
@@ -350,3 +351,11 @@ def test_no_intermediate_is_larger_than_the_similarities():
     sizes = [out.aval.size for eqn in jaxpr.eqns for out in eqn.outvars]
     assert (2 * b) ** 2 in sizes
     assert max(sizes) <= max((2 * b) ** 2, 2 * b * p)
+
+
+@pytest.mark.parametrize("backend, tile", [("cpu", 512), ("tpu", 512), ("gpu", 4096)])
+def test_tiles_are_those_that_suit_the_devices(monkeypatch, backend, tile):
+    mesh = sharding.make_mesh(MeshSettings(data=2))
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert contrastive._tile(None) == tile
+    assert contrastive._tile(mesh) == 512  # a mesh of CPUs, wherever it is planned

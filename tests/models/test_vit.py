@@ -218,3 +218,17 @@ def test_fused_attention_lowers_for_gpus_at_any_number_of_tokens(tokens, monkeyp
 
 def test_attention_here_is_the_plain_one():
     assert not transformer._has_fused_attention()
+
+
+def test_gelu_equals_torch_forward_and_gradient_and_keeps_its_input_alone():
+    torch = import_oracle("torch")
+    x = np.concatenate([np.linspace(-9, 9, 301), [0.0, -40.0, 40.0]]).astype(np.float32)
+    weight = np.linspace(-1, 1, len(x)).astype(np.float32)
+    theirs = torch.tensor(x, requires_grad=True)
+    out = torch.nn.functional.gelu(theirs)
+    out.backward(torch.tensor(weight))
+    ours, back = jax.vjp(transformer.gelu, jnp.asarray(x))
+    np.testing.assert_allclose(ours, out.detach().numpy(), atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(back(weight)[0], theirs.grad.numpy(), atol=1e-6)
+    kept = [leaf for leaf in jax.tree.leaves(back) if np.size(leaf) == len(x)]
+    assert len(kept) == 1
