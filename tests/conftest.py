@@ -9,13 +9,17 @@ CACHE = Path(__file__).parents[1] / ".pytest_cache"
 sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests
 import processes  # noqa: E402
 
+# What is rewritten, checked or run by a process of its own is compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     f"{processes.QUICK} {os.environ.get('XLA_FLAGS', '')} {processes.devices_flag(8)}"
 )
 # Programs compiled once serve every test and every process a test starts.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{CACHE}/xla")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402

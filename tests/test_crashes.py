@@ -34,11 +34,15 @@ RECORDS, RUN = Path("data/toy_city_smoke/records"), Path("runs/toy_city_smoke")
 
 def _start(folder, programs):
     """The command; what a kill leaves of its compiled programs is no other test's."""
-    given = {"PYTHONPATH": str(ROOT), "XLA_FLAGS": processes.QUICK}
+    given = {
+        "PYTHONPATH": str(ROOT), "XLA_FLAGS": processes.QUICK,
+        "JAX_COMPILATION_CACHE_DIR": str(programs),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # each is needed many times
+    }  # fmt: skip
     return subprocess.Popen(
         COMMAND,
         cwd=folder,
-        env=os.environ | given | {"JAX_COMPILATION_CACHE_DIR": str(programs)},
+        env=os.environ | given,
         stdout=(folder / "output.txt").open("a"),
         stderr=subprocess.STDOUT,
         start_new_session=True,

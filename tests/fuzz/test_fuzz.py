@@ -23,6 +23,7 @@ ENVIRONMENT = {  # no threads beside each other, and nothing kept between runs
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 
 pytestmark = pytest.mark.skipif(
