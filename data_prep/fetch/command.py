@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from data_prep.fetch import area as area_lib
-from data_prep.fetch import catalogue, grid, imagery, presets, record, scenes, signing
+from data_prep.fetch import (
+    catalogue,
+    days,
+    grid,
+    imagery,
+    labels,
+    presets,
+    record,
+    scenes,
+    signing,
+)
 from data_prep.fetch import request as request_lib
 from data_prep.fetch.area import Area
 from data_prep.fetch.cache import Cache
@@ -23,7 +33,7 @@ from data_prep.fetch.presets import Preset
 from data_prep.fetch.request import Request
 from mmgr_jax import cli
 from mmgr_jax.data import server
-from mmgr_jax.disk import locks, refusals
+from mmgr_jax.disk import files, locks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.terminal import duration
 
@@ -42,31 +52,41 @@ def fetch(request: Request) -> Path | None:
     """
     if not request.out:
         raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
-    if not (request.imagery or request.cog):
+    if not (request.imagery or request.cog or request.labels):
         raise InputError(
             "nothing is asked for: name --imagery=PRESET or an address of a STAC "
-            "catalogue, or --cog=ADDRESS,... See --help."
+            "catalogue, --cog=ADDRESS,... or --labels=NAME=ADDRESS. See --help."
         )
+    if request.imagery and request.cog:
+        raise InputError("--imagery and --cog: name one of both.")
+    wanted = [_label(text) for text in request.labels]
     folder = Path(request.out)
     client = _client(request, None, "environment")
     area = _area(request, client)
     west, south, east, north = area.bounds_deg
     logging.info("area: %.5f,%.5f,%.5f,%.5f (W,S,E,N)", west, south, east, north)
+    has_images = bool(request.imagery or request.cog)
     if request.dry_run:
-        _images(request, area, folder)
+        if has_images:
+            _images(request, area, folder)
+        for label in wanted:
+            _raster(request, label, area, folder)
         return None
     with refusals.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
         with locks.held(lock, "fetching raw files", "name another --out"):
-            images = _images(request, area, folder)
-            assert images is not None
+            parts: dict[str, record.Fetched | None] = {}
+            for label in wanted:
+                parts[label[0]] = _raster(request, label, area, folder)
+            if has_images:
+                parts["imagery"] = _images(request, area, folder)
             about = {
                 "name": area.name,
                 "source": area.source,
                 "outline": area_lib.as_json(area),
             }
-            path = record.write(folder, about, {"imagery": images})
+            path = record.write(folder, about, parts)
     logging.info("%s: whose the files are, and under which licence", path)
     return folder
 
@@ -84,6 +104,7 @@ def main() -> None:
 def _client(request: Request, preset: Preset | None, sign: str) -> Client:
     """Who asks: those hosts that the command or its preset names."""
     named = [*request.cog, *request.allow_hosts]
+    named += [place for _, place, preset in map(_label, request.labels) if not preset]
     named += [place for place in (request.imagery, request.geocoder) if _is_url(place)]
     known = [] if preset is None else [_host(preset.url), *preset.hosts]
     if sign == "planetary_computer":
@@ -210,8 +231,59 @@ def _described(
     )
 
 
+def _label(text: str) -> tuple[str, str, Preset | None]:
+    """Name, address and preset of "NAME=ADDRESS" or "NAME=PRESET:PLACE".
+
+    Raises:
+        InputError: If it is neither.
+    """
+    name, mark, place = text.partition("=")
+    if not mark or not name or not place:
+        raise InputError(
+            f"--labels={text}: wanted: NAME=ADDRESS or NAME=PRESET:PLACE, such as "
+            "population=worldpop:deu."
+        )
+    if name == "imagery":
+        raise InputError(f"--labels={text}: a label needs another name.")
+    if _is_url(place):
+        return name, place, None
+    known, _, inside = place.partition(":")
+    preset = presets.preset(known, "raster", "--labels")
+    if not inside.isalnum():
+        raise InputError(
+            f"--labels={text}: say which place behind a colon, such as {known}:deu."
+        )
+    url = preset.url.format(place=inside.lower(), PLACE=inside.upper())
+    return name, url, preset
+
+
+def _raster(
+    request: Request, label: tuple[str, str, Preset | None], area: Area, folder: Path
+) -> record.Fetched | None:
+    """Fetches a raster of labels; says its size alone in a dry run."""
+    name, address, preset = label
+    client = _client(request, preset, request.sign or "environment")
+    if request.dry_run:
+        logging.info("%s: %s", name, labels.size(client, address, area))
+        return None
+    path = folder / "labels" / f"{files.safe_name(name)}.tif"
+    crs = labels.write_part(client, address, area, path)
+    usual = preset or Preset("raster", address, (), "", "")
+    logging.info("%s: %s", name, path)
+    return record.Fetched(
+        files=record.described(folder, path),
+        source=usual.source,
+        licence=usual.licence,
+        year=usual.year,
+        unit=usual.unit,
+        crs=crs,
+        address=public(address),
+        details={},
+    )
+
+
 def _search(request: Request, preset: Preset | None) -> catalogue.Search:
-    begin, end = catalogue.days(request.dates)
+    begin, end = days.days(request.dates)
     return catalogue.Search(
         address=preset.url if preset else str(request.imagery),
         collections=tuple(request.collections)

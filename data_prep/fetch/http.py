@@ -10,67 +10,37 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import email.utils
-import hashlib
 import logging
 import os
-import random
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 from urllib.parse import urljoin
 
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from data_prep.fetch import answers, connections
 from data_prep.fetch import hosts as hosts_lib
+from data_prep.fetch.answers import Checksum, Unavailable
 from data_prep.fetch.cache import About, Cache, Entry
 from data_prep.fetch.hosts import Hosts, public
+from data_prep.fetch.patience import Patience
 from data_prep.running.progress import Meter
 from mmgr_jax import __version__
 from mmgr_jax.data import server
 from mmgr_jax.disk import refusals
-from mmgr_jax.errors import InputError
 
 T = TypeVar("T")
 
 USER_AGENT = f"mmgr-jax/{__version__} (data_prep.fetch)"
-MOST_WAIT_S = 300.0
-"""A server that asks for more time than this is not waited for."""
 MOST_DOCUMENT_BYTES = 64 * 2**20
 _CHUNK_BYTES = 2**20
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
-_PASSES = (408, 425, 429)
-_FORBIDDEN = (401, 403)
-_CONNECT_S = 15.0
 
 log = logging.getLogger(__name__)
-
-
-class Unavailable(InputError):
-    """A server did not give what it was asked for, in one sentence.
-
-    Attributes:
-        kind: As of `mmgr_jax.data.server.ServerError`.
-    """
-
-    def __init__(self, sentence: str, kind: str) -> None:
-        """Takes the sentence."""
-        super().__init__(sentence)
-        self.kind = kind
-
-
-@dataclasses.dataclass
-class _Busy(server.ServerError):
-    """The server asks to be asked again later, in so many seconds."""
-
-    wait_s: float = 0.0
 
 
 @runtime_checkable
@@ -80,14 +50,6 @@ class Signer(Protocol):
     def signed(self, address: str, *, anew: bool) -> str:
         """The address to ask; `anew`: the last signature was refused."""
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Checksum:
-    """What a file must hold: `kind` "md5" or "sha256", and the number in hex."""
-
-    kind: str
-    value: str
 
 
 class Client:
@@ -118,13 +80,10 @@ class Client:
             patience_s: For the next bytes of an answer.
         """
         self.hosts, self.cache, self.offline = hosts, cache, offline
-        self._signer, self._waits_s, self._patience_s = signer, waits_s, patience_s
+        self._signer, self._patience = signer, Patience(waits_s, patience_s)
         self.received = [0, 0.0]
         self._lock = threading.Lock()
-        self._session = requests.Session()  # proxies and certificates: environment
-        self._session.auth = lambda request: request  # and no passwords of ~/.netrc
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter(hosts))
+        self._session = connections.session(hosts)
 
     def document(
         self,
@@ -162,11 +121,11 @@ class Client:
                     return entry.body.read_bytes()
                 data = b"".join(self._chunks(response, MOST_DOCUMENT_BYTES))
                 if keep:
-                    entry.describe(_about(response), address)
+                    entry.describe(answers.about_of(response), address)
                     entry.keep_body(data)
                 return data
 
-        return self._patiently(address, read)
+        return self._patience.asked(address, read)
 
     def part(self, address: str, first: int, last: int, known: About | None) -> bytes:
         """Bytes `first` to `last` of a file.
@@ -186,8 +145,8 @@ class Client:
 
         def read() -> bytes:
             with self._answer(address, headers) as response:
-                about = _about(response)
-                span = _span(response)
+                about = answers.about_of(response)
+                span = answers.span_of(response)
                 if known is not None and known.contradicts(about):
                     cause = "it was changed on its server while it was read"
                     raise server.ServerError("refused", cause)
@@ -202,7 +161,7 @@ class Client:
                     raise server.ServerError("unreachable", "the answer was cut short")
                 return data
 
-        return self._patiently(address, read)
+        return self._patience.asked(address, read)
 
     def look(self, address: str) -> tuple[About, bool]:
         """Size and version of a file, and whether its server gives ranges.
@@ -213,9 +172,9 @@ class Client:
 
         def ask() -> tuple[About, bool]:
             with self._answer(address, {"Range": "bytes=0-0"}) as response:
-                return _about(response), response.status_code == 206
+                return answers.about_of(response), response.status_code == 206
 
-        return self._patiently(address, ask)
+        return self._patience.asked(address, ask)
 
     def file(self, address: str, checksum: Checksum | None = None) -> Path:
         """A whole file in the cache; what a cut connection left is gone on with.
@@ -231,22 +190,26 @@ class Client:
         known = entry.about()
         if entry.body.is_file() and known is not None and known.sha256:
             if self.offline or self._is_newest(address, known):
-                _check(address, entry.body, checksum)
+                answers.check(address, entry.body, checksum)
                 return entry.body
             entry.forget()
-        tries = list(self._waits_s)
+        tries = list(self._patience.waits_s)
         while True:
             before = _size(entry.part)
             try:
-                self._patiently(address, lambda: self._grow(address, entry), ())
+                self._patience.asked(address, lambda: self._grow(address, entry), ())
                 break
             except Unavailable as failure:
                 if failure.kind != "unreachable" or not tries:
                     raise
-                tries = list(self._waits_s) if _size(entry.part) > before else tries
-                self._pause(address, failure.__cause__, tries.pop(0))
+                tries = (
+                    list(self._patience.waits_s)
+                    if _size(entry.part) > before
+                    else tries
+                )
+                self._patience.pause(address, failure.__cause__, tries.pop(0))
         about = entry.about() or About()
-        digest = _check(address, entry.part, checksum)
+        digest = answers.check(address, entry.part, checksum)
         with refusals.explained(entry.folder):
             os.replace(entry.part, entry.body)
         size = entry.body.stat().st_size
@@ -267,7 +230,7 @@ class Client:
         if have and known is not None and known.validator:
             headers = {"Range": f"bytes={have}-", "If-Range": known.validator}
         with self._answer(address, headers, passing=(416,)) as response:
-            about, span = _about(response), _span(response)
+            about, span = answers.about_of(response), answers.span_of(response)
             continues = (
                 response.status_code == 206
                 and span is not None
@@ -292,8 +255,9 @@ class Client:
                         file.write(chunk)
                     meter.add(file.tell() // 1_000_000 - told)
                     told = file.tell() // 1_000_000
-                file.flush()
-                os.fsync(file.fileno())
+                with refusals.explained(entry.folder):
+                    file.flush()
+                    os.fsync(file.fileno())
         if total is not None and _size(entry.part) != total:
             size = _size(entry.part)
             if size > total:
@@ -319,12 +283,12 @@ class Client:
             raise server.ServerError("missing", "--offline, and it is not in the cache")
         start = time.monotonic()
         response = self._asked(address, headers, method, body, anew=False)
-        if response.status_code in _FORBIDDEN and self._signer is not None:
+        if response.status_code in answers.FORBIDDEN and self._signer is not None:
             response.close()
             response = self._asked(address, headers, method, body, anew=True)
         try:
             if response.status_code not in (200, 206, 304, *passing):
-                raise _refusal(response)
+                raise answers.refusal(response)
             yield response
         finally:
             response.close()
@@ -359,7 +323,7 @@ class Client:
                 },
                 stream=True,
                 allow_redirects=False,
-                timeout=(min(_CONNECT_S, self._patience_s), self._patience_s),
+                timeout=self._patience.timeouts_s,
             )
             place = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not place:
@@ -383,176 +347,6 @@ class Client:
                 self.received[0] += len(chunk)
             yield chunk
 
-    def _patiently(
-        self,
-        address: str,
-        ask: Callable[[], T],
-        waits_s: Sequence[float] | None = None,
-    ) -> T:
-        """An answer, asked for again while the server may come to itself.
-
-        Raises:
-            Unavailable: If it does not.
-        """
-        failure = server.ServerError("unreachable", "not asked")
-        for wait_s in (*(self._waits_s if waits_s is None else waits_s), None):
-            try:
-                return ask()
-            except server.ServerError as error:
-                failure = error
-            except (
-                requests.RequestException,
-                urllib3.exceptions.HTTPError,
-                OSError,
-            ) as error:
-                failure = server.ServerError("unreachable", self._cause(error))
-            if failure.kind != "unreachable" or wait_s is None:
-                break
-            self._pause(address, failure, wait_s)
-        raise Unavailable(_sentence(address, failure), failure.kind) from failure
-
-    def _pause(
-        self, address: str, failure: BaseException | None, wait_s: float
-    ) -> None:
-        wait_s *= random.uniform(0.75, 1.25)
-        if isinstance(failure, _Busy):
-            wait_s = max(wait_s, failure.wait_s)
-        log.info("%s: %s; again in %.1f s", public(address), failure, wait_s)
-        time.sleep(wait_s)
-
-    def _cause(self, error: Exception) -> str:
-        text = str(error)
-        timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-        if isinstance(error, timeouts) or "timed out" in text:
-            return f"nothing came for {self._patience_s:.0f} s"
-        if "IncompleteRead" in text or "InvalidChunkLength" in text:
-            return "the answer was cut short"
-        if "CERTIFICATE_VERIFY_FAILED" in text:
-            return "its certificate is not valid"
-        if isinstance(error, requests.exceptions.ProxyError):
-            return "the proxy of the environment does not answer"
-        reason = re.search(r"Name or service|Connection refused|reset|aborted", text)
-        return reason.group() if reason else f"no answer ({type(error).__name__})"
-
-
-class _Adapter(HTTPAdapter):
-    """Connections that see whom they have reached before they say anything."""
-
-    def __init__(self, hosts: Hosts) -> None:
-        self._hosts = hosts
-        super().__init__(max_retries=0, pool_maxsize=16)
-
-    def init_poolmanager(self, *given: Any, **options: Any) -> None:
-        super().init_poolmanager(*given, **options)
-        hosts = self._hosts
-
-        class Plain(HTTPConnection):
-            def _new_conn(self) -> Any:
-                return _seen(hosts, self, super()._new_conn())
-
-        class Secure(HTTPSConnection):
-            def _new_conn(self) -> Any:
-                return _seen(hosts, self, super()._new_conn())
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain  # pyright: ignore[reportAssignmentType]
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure  # pyright: ignore[reportAssignmentType]
-
-        pools = {"http": PlainPool, "https": SecurePool}
-        self.poolmanager.pool_classes_by_scheme = pools
-
-
-def _seen(hosts: Hosts, connection: Any, line: Any) -> Any:
-    try:
-        hosts.check_peer(connection.host, connection.port, line.getpeername()[0])
-    except InputError:
-        line.close()
-        raise
-    return line
-
-
-def _refusal(response: requests.Response) -> server.ServerError:
-    status = response.status_code
-    cause = f"HTTP status {status}"
-    if status in (404, 410):
-        return server.ServerError("missing", cause)
-    if status in _FORBIDDEN:
-        return server.ServerError("forbidden", cause)
-    if 400 <= status < 500 and status not in _PASSES:
-        return server.ServerError("refused", cause)
-    wait_s = _wait_s(response.headers.get("Retry-After", ""))
-    if wait_s > MOST_WAIT_S:
-        cause = f"{cause}, and it asks to wait for {wait_s:.0f} s"
-        return server.ServerError("refused", cause)
-    return _Busy("unreachable", cause, wait_s)
-
-
-def _wait_s(text: str) -> float:
-    """Retry-After: seconds, or a date."""
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        return max(
-            0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        )
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def _about(response: requests.Response) -> About:
-    headers = response.headers
-    size: int | None = None
-    if response.status_code == 206:
-        total = re.search(r"/(\d+)\s*$", headers.get("Content-Range", ""))
-        size = int(total[1]) if total else None
-    elif headers.get("Content-Length", "").isdigit():
-        size = int(headers["Content-Length"])
-    return About(size, headers.get("ETag", ""), headers.get("Last-Modified", ""))
-
-
-def _span(response: requests.Response) -> tuple[int, int] | None:
-    """First and last byte of what is sent of a file; None: all of it."""
-    match = re.match(r"bytes (\d+)-(\d+)/", response.headers.get("Content-Range", ""))
-    return (int(match[1]), int(match[2])) if match else None
-
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _check(address: str, path: Path, checksum: Checksum | None) -> str:
-    """The SHA-256 of a file that is what its source says.
-
-    Raises:
-        Unavailable: If it is not; the file is removed.
-    """
-    digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK_BYTES):
-            for digest in digests.values():
-                digest.update(block)
-    if checksum is not None:
-        digest = digests[checksum.kind].hexdigest()
-        if digest != checksum.value.lower():
-            path.unlink()
-            raise Unavailable(
-                f"{public(address)}: holds other bytes than its source says "
-                f"({checksum.kind} {digest[:12]}..., not {checksum.value[:12]}...), so "
-                "it was removed. Give the command again; if that stays, tell its "
-                "publisher.",
-                "refused",
-            )
-    return digests["sha256"].hexdigest()
-
-
-def _sentence(address: str, failure: server.ServerError) -> str:
-    remedy = {
-        "missing": "Correct the address, or leave the source out",
-        "forbidden": "The signature or token has expired or is missing: sign with "
-        f"--sign, or give a token in {hosts_lib.TOKENS}, and give the command again",
-        "refused": "Correct the address, or take another source",
-        "unreachable": "Give the command again later: it goes on from here",
-    }[failure.kind]
-    return f"{public(address)}: cannot be had ({failure.cause}). {remedy}."

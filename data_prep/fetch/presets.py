@@ -23,8 +23,8 @@ class Preset:
 
     Attributes:
         kind: "stac" (images), "overture" and "osm" (POIs), "raster" (labels).
-        url: Its address; {release}, {region} and {country} are to be filled by
-            `--release`, `--region` and `--country`.
+        url: Its address; "{place}" and "{PLACE}" stand for what is
+            written behind a colon, such as `worldpop:deu`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.
         licence: As the publisher names it.
         source: To be named beside what is made of it.
@@ -80,8 +80,19 @@ PRESETS = {
         collections=("openaerialmap",),
         assets=("visual",),
     ),
+    "worldpop": Preset(
+        kind="raster",
+        url="https://data.worldpop.org/GIS/Population/Global_2000_2020/2020/{PLACE}/"
+        "{place}_ppp_2020.tif",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="WorldPop (www.worldpop.org), doi 10.5258/SOTON/WP00645",
+        year=2020,
+        unit="persons",
+        crs="EPSG:4326",
+    ),
 }
-"""By the name that `--imagery` has for them."""
+"""By the name that `--imagery` and `--labels` have for them."""
 
 
 def preset(name: str, kind: Kind, key: str) -> Preset:

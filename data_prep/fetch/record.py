@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def described(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
     return {path.relative_to(folder).as_posix(): known}
 
 
-def write(folder: Path, area: dict[str, Any], parts: dict[str, Fetched]) -> Path:
+def write(
+    folder: Path, area: dict[str, Any], parts: Mapping[str, Fetched | None]
+) -> Path:
     """Writes what was fetched; parts that this command did not fetch stay.
 
     Args:
@@ -61,7 +64,7 @@ def write(folder: Path, area: dict[str, Any], parts: dict[str, Fetched]) -> Path
     if path.exists():
         with refusals.explained(path):
             known = files.from_json(path.read_bytes()).get("parts", {})
-    known |= {name: dataclasses.asdict(part) for name, part in parts.items()}
+    known |= {name: dataclasses.asdict(part) for name, part in parts.items() if part}
     with refusals.explained(folder):
         files.write_text(path, json.dumps({"area": area, "parts": known}, indent=1))
     return path

@@ -17,7 +17,8 @@ from mmgr_jax.addresses import SIGNED_URLS
 USAGE = f"""Fetches the raw files of an area from open sources, for data_prep.build.
 
 Images come from a STAC catalogue (a preset, or any address), or from GeoTIFFs that you
-name; only the windows of the area are read, onto one metric grid. What was stopped goes
+name; only the windows of the area are read, onto one metric grid; labels from rasters,
+of which the part over the area is copied. What was stopped goes
 on when the command is given again; what came is kept in --cache, and --offline reads it
 there. --dry_run says sizes and times before anything large comes.
 
@@ -34,7 +35,8 @@ Usage:
     python -m data_prep.fetch --place="Santa Monica, California" --imagery=naip \\
         --geocoder=https://nominatim.openstreetmap.org/search --out=data/my_city/raw
     python -m data_prep.fetch --bbox=2.33,48.84,2.36,48.86 --out=data/my_city/raw \\
-        --cog=https://example.org/ortho_1.tif,https://example.org/ortho_2.tif
+        --cog=https://example.org/ortho_1.tif,https://example.org/ortho_2.tif \\
+        --labels=population=worldpop:fra
 """
 
 
@@ -56,6 +58,7 @@ class Request:
     assets: Sequence[str] = ()
     bands: Sequence[int | str] = ImagerySettings.bands
     skip: Sequence[str] = ()
+    labels: Sequence[str] = ()
     sign: str | None = None
     crs: str | None = None
     gsd_m: float = RegionSettings.gsd_m
@@ -82,6 +85,8 @@ _HELP = {
     "assets": "Files of a scene: one, or one for each of three bands.",
     "bands": "Red, green and blue in a file, counted from 1.",
     "skip": "Names of scenes to leave out.",
+    "labels": "Rasters: NAME=ADDRESS of a GeoTIFF, or NAME=PRESET:PLACE, such as "
+    "population=worldpop:deu; the part over the area, not resampled.",
     "sign": "Who signs addresses; by default as the preset says, else the environment.",
     "crs": "Metric CRS of the grid; by default the area's UTM zone.",
     "gsd_m": "Side of a pixel of the grid, metres.",

@@ -264,16 +264,18 @@ def test_what_does_not_pass_stops_the_fetch_and_a_repeat_goes_on(
 
 
 def test_an_address_on_another_host_is_not_asked(served, world, tmp_path):
-    change = stac_world.change_item
-    change(
-        world, "old", lambda it: it["assets"]["visual"].update(href="https://ex.org/a")
-    )
+
+    def lies_at(href):
+        def change(told):
+            told["assets"]["visual"]["href"] = href
+
+        stac_world.change_item(world, "old", change)
+
+    lies_at("https://ex.org/a")
     try:
         with pytest.raises(InputError, match="add --allow_hosts=ex.org"):
             command.fetch(request(served, tmp_path, dates="2021"))
-        change(
-            world, "old", lambda it: it["assets"]["visual"].update(href="/etc/x.tif")
-        )
+        lies_at("/etc/x.tif")
         with pytest.raises(InputError, match="cannot be had|by https:// alone"):
             command.fetch(request(served, tmp_path, dates="2021"))
     finally:
