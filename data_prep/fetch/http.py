@@ -202,11 +202,8 @@ class Client:
             except Unavailable as failure:
                 if failure.kind != "unreachable" or not tries:
                     raise
-                tries = (
-                    list(self._patience.waits_s)
-                    if _size(entry.part) > before
-                    else tries
-                )
+                has_grown = _size(entry.part) > before
+                tries = list(self._patience.waits_s) if has_grown else tries
                 self._patience.pause(address, failure.__cause__, tries.pop(0))
         about = entry.about() or About()
         digest = answers.check(address, entry.part, checksum)
@@ -223,7 +220,7 @@ class Client:
         """Writes what a part lacks.
 
         Raises:
-            server.ServerError: If less came than the server said.
+            server.ServerError: If less came than was said.
         """
         known, have = entry.about(), _size(entry.part)
         headers = {}
