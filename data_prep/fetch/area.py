@@ -56,7 +56,7 @@ class Area:
     def in_crs(self, crs: str) -> BaseGeometry:
         """The outline in a metric CRS, its edges followed as curves."""
         fine = shapely.segmentize(self.outline, 0.01)
-        return gpd.GeoSeries([fine], crs=crs_lib.WGS84).to_crs(crs).iloc[0]
+        return gpd.GeoSeries([fine], crs=crs_lib.WGS84).to_crs(crs).to_numpy()[0]
 
     def utm(self) -> str:
         """The UTM zone of its middle, such as "EPSG:32633".
@@ -107,7 +107,8 @@ def of_file(path: str) -> Area:
     polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
     if not len(polygons):
         raise InputError(f"--area={path}: holds no polygon, so no area.")
-    outlines = tables.repaired(path, polygons.to_crs(crs_lib.WGS84).to_numpy())
+    degrees = gpd.GeoSeries(polygons, crs=table.crs).to_crs(crs_lib.WGS84)
+    outlines = tables.repaired(path, degrees.to_numpy())
     outline = shapely.union_all(outlines)
     _box(tuple(outline.bounds), f"--area={path}")
     return Area(outline, f"--area={path}")

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import shapely
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from data_prep.fetch.area import Area
 from data_prep.fetch.hosts import public
@@ -175,6 +176,7 @@ def _of_files(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Ite
     if isinstance(root, pystac.Item):
         yield root
         return
+    assert isinstance(root, pystac.Catalog)
     root.set_root(root)
     root._stac_io = io  # what its links are read by
     yield from _below(root, wanted, area)
@@ -190,14 +192,19 @@ def _below(
         if wanted.collections and not inside and catalogue.id not in wanted.collections:
             return
         inside = True
-        boxes = [shapely.box(*box[:2], *box[len(box) // 2 :][:2])
-                 for box in catalogue.extent.spatial.bboxes]  # fmt: skip
+        boxes = [_flat_box(box) for box in catalogue.extent.spatial.bboxes]
         if boxes and not any(map(area.outline.intersects, boxes)):
             return
     if inside or not wanted.collections:
         yield from catalogue.get_items()
     for child in catalogue.get_children():
         yield from _below(child, wanted, area, inside)
+
+
+def _flat_box(box: Sequence[float]) -> BaseGeometry:
+    """A box of STAC without its heights."""
+    west, south, east, north = *box[:2], *box[len(box) // 2 :][:2]
+    return shapely.box(west, south, east, north)
 
 
 def _ask(
@@ -227,8 +234,9 @@ def _fits(item: pystac.Item, wanted: Search, area: Area) -> bool:
     if item.geometry is None or not shape(item.geometry).intersects(area.outline):
         return False
     cloud = item.properties.get("eo:cloud_cover")
-    if None not in (wanted.max_cloud, cloud) and float(cloud) > wanted.max_cloud:
-        return False
+    if wanted.max_cloud is not None and cloud is not None:
+        if float(cloud) > wanted.max_cloud:
+            return False
     first, last = _period(item)
     if first is None or last is None:
         return not (wanted.begin or wanted.end)

@@ -300,6 +300,7 @@ def _question(request: Request, over: grid.Grid) -> dict[str, Any]:
     """What tells one mosaic from another."""
     keys = ("imagery", "collections", "dates", "max_cloud", "order", "assets", "bands")
     told = {key: getattr(request, key) for key in (*keys, "skip")}
+    told["bands"] = _bands(request.bands)
     told["imagery"] = public(request.imagery or "")
     told["cog"] = [public(place) for place in request.cog]
     place = {

@@ -119,7 +119,9 @@ class Client:
             with self._answer(address, asked, method, body) as response:
                 if response.status_code == 304:
                     return entry.body.read_bytes()
-                data = b"".join(self._chunks(response, MOST_DOCUMENT_BYTES))
+                data = b"".join(
+                    self._chunks(response, MOST_DOCUMENT_BYTES, unpack=True)
+                )
                 if keep:
                     entry.describe(answers.about_of(response), address)
                     entry.keep_body(data)
@@ -331,10 +333,15 @@ class Client:
             target, origin = urljoin(target, place), target
         raise server.ServerError("refused", f"more than {_MOST_REDIRECTS} redirects")
 
-    def _chunks(self, response: requests.Response, most: int | None) -> Iterator[bytes]:
+    def _chunks(
+        self, response: requests.Response, most: int | None, *, unpack: bool = False
+    ) -> Iterator[bytes]:
         """The body; urllib3 tells where it is shorter than its Content-Length."""
+        packed = response.headers.get("Content-Encoding", "identity")
+        if packed != "identity" and not unpack:  # ranges would be of other bytes
+            raise server.ServerError("refused", f"its server packs it ({packed})")
         count = 0
-        for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+        for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=unpack):
             count += len(chunk)
             if most is not None and count > most:
                 raise server.ServerError(

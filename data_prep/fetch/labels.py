@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -49,7 +50,7 @@ def write_part(client: Client, address: str, area: Area, path: Path) -> str:
                 "of it can be chosen."
             )
         window = _window(source, area, address)
-        profile = dict(
+        profile: dict[str, Any] = dict(
             driver="GTiff",
             width=window.width,
             height=window.height,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmgr_jax.disk import files, refusals
+from mmgr_jax.errors import InputError
 
 SOURCES_FILE = "sources.json"
 
@@ -62,8 +63,12 @@ def write(
     path = folder / SOURCES_FILE
     known: dict[str, Any] = {}
     if path.exists():
-        with refusals.explained(path):
-            known = files.from_json(path.read_bytes()).get("parts", {})
+        try:
+            known = dict(files.from_json(path.read_bytes())["parts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: is damaged. Remove it, and give the command again."
+            ) from error
     known |= {name: dataclasses.asdict(part) for name, part in parts.items() if part}
     with refusals.explained(folder):
         files.write_text(path, json.dumps({"area": area, "parts": known}, indent=1))

@@ -102,7 +102,8 @@ def flags_of() -> dict[str, flags.FlagHolder]:
     """Defines the flags, by the name of their field in `Request`."""
     holders: dict[str, flags.FlagHolder] = {}
     for field in dataclasses.fields(Request):
-        name, default, text = field.name, field.default, _HELP[field.name]
+        name, text = field.name, _HELP[field.name]
+        default: Any = field.default
         define: Any = flags.DEFINE_string
         if name in _CHOICES:
             holders[name] = flags.DEFINE_enum(name, default, _CHOICES[name], text)
