@@ -71,7 +71,7 @@ def test_another_grid_is_kept_as_well(served, tmp_path):
     counts = np.arange(400 * 400, dtype=np.int32).reshape(1, 400, 400)
     with rasterio.open(
         path, "w", driver="GTiff", width=400, height=400, count=1, dtype="int32",
-        crs="ESRI:54009", transform=from_origin(150_000, 5_800_000, 100, 100),
+        crs="ESRI:54009", transform=from_origin(150_000, 5_760_000, 100, 100),
     ) as file:  # fmt: skip
         file.write(counts)
     labels = [f"people={served.address}/mollweide.tif"]
