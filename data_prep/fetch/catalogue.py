@@ -109,12 +109,21 @@ def _items(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]:
         except InputError:
             raise
         except Exception as error:  # pystac's own, and of whatever a document holds
+            if (inner := _input_error(error)) is not None:
+                raise inner from error
             cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise InputError(
                 f"{public(wanted.address)}: is no STAC catalogue that can be read "
                 f"({cause}). Name the address of catalog.json, of a collection, or of "
                 "an API."
             ) from error
+
+
+def _input_error(error: BaseException | None) -> InputError | None:
+    """What our client said, where pystac hides it behind an error of its own."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _of_api(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]:

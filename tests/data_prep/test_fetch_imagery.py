@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import http_folder
 import numpy as np
@@ -166,9 +167,10 @@ def test_a_stopped_mosaic_goes_on_and_takes_nothing_half(
 
 
 def test_the_cache_serves_without_a_server(served, tmp_path):
-    command.fetch(request(served, tmp_path))
+    command.fetch(request(served, tmp_path, gsd_m=4.0))
     served.gets.clear()
-    command.fetch(request(served, tmp_path, out=str(tmp_path / "b"), offline=True))
+    again = request(served, tmp_path, gsd_m=4.0, out=f"{tmp_path}/b", offline=True)
+    command.fetch(again)
     assert not served.gets
     with pytest.raises(InputError, match="--offline, and it is not in the cache"):
         command.fetch(
@@ -244,7 +246,7 @@ STOPPED = [
     ({"new.json": [404]}, "new.json: cannot be had .HTTP status 404"),
     ({"old.tif": [404]}, "old.tif: cannot be had .HTTP status 404"),
     ({"new.tif": [None] + [500] * 9}, "new.tif: cannot be had.*goes on from here"),
-    ({"new.tif": [403]}, "signature or token has expired"),
+    ({"new.tif": [403] * 2}, "signature or token has expired"),
     ({"new.tif": [(302, {"Location": "https://10.1.2.3/a.tif"})]}, "local network"),
     ({"new.tif": [(302, {"Location": "https://ex.org/a"})]}, "--allow_hosts=ex.org"),
 ]
@@ -283,11 +285,14 @@ def test_an_address_on_another_host_is_not_asked(served, world, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["truncated", "no image", "other place", "other CRS"])
-def test_files_that_are_not_what_the_catalogue_says(served, tmp_path, wrong, caplog):
+def test_files_that_are_not_what_the_catalogue_says(
+    served, world, tmp_path, wrong, caplog
+):
     root = tmp_path / "own"
-    files = stac_world.write(root)
+    shutil.copytree(world, root)
     served.root = root
-    path, pixels = files["new"], stac_world.image(2)
+    path, pixels = root / "files/new.tif", stac_world.image(2)
+    asked = request(served, tmp_path, dates="2022")
     if wrong == "truncated":
         path.write_bytes(path.read_bytes()[:90_000])
     elif wrong == "no image":
@@ -300,13 +305,14 @@ def test_files_that_are_not_what_the_catalogue_says(served, tmp_path, wrong, cap
         stac_world.change_item(
             root, "new", lambda it: it["properties"].update({"proj:code": other})
         )
-        command.fetch(request(served, tmp_path))
+        command.fetch(asked)
         assert "its catalogue says EPSG:32632, the file itself" in caplog.text
         return
     sentence = "one of both is wrong" if "place" in wrong else "cannot be read as a Geo"
     with pytest.raises(InputError, match=sentence):
-        command.fetch(request(served, tmp_path))
-    folder = command.fetch(request(served, tmp_path, skip=["new"], out=f"{tmp_path}/b"))
+        command.fetch(asked)
+    others = request(served, tmp_path, skip=["new"], gsd_m=4.0, out=f"{tmp_path}/b")
+    folder = command.fetch(others)
     assert list((folder / "imagery").glob("*.tif"))
 
 
