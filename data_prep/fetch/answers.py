@@ -13,7 +13,7 @@ import requests
 import urllib3
 
 from data_prep.fetch import hosts as hosts_lib
-from data_prep.fetch.cache import About
+from data_prep.fetch.cache import Version
 from data_prep.fetch.hosts import public
 from mmgr_jax.data import server
 from mmgr_jax.errors import InputError
@@ -82,7 +82,7 @@ def _wait_s(text: str) -> float:
         return 0.0
 
 
-def about_of(response: requests.Response) -> About:
+def about_of(response: requests.Response) -> Version:
     """Size and version of a file, by the head of an answer."""
     headers = response.headers
     size: int | None = None
@@ -91,7 +91,7 @@ def about_of(response: requests.Response) -> About:
         size = int(total[1]) if total else None
     elif headers.get("Content-Length", "").isdigit():
         size = int(headers["Content-Length"])
-    return About(size, headers.get("ETag", ""), headers.get("Last-Modified", ""))
+    return Version(size, headers.get("ETag", ""), headers.get("Last-Modified", ""))
 
 
 def span_of(response: requests.Response) -> tuple[int, int] | None:

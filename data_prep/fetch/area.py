@@ -34,7 +34,7 @@ _QUESTION_S = 1.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Area:
+class FetchArea:
     """Where to fetch.
 
     Attributes:
@@ -74,7 +74,7 @@ class Area:
         return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
 
 
-def of_box(text: str, key: str = "--bbox") -> Area:
+def of_box(text: str, key: str = "--bbox") -> FetchArea:
     """An area from "W,S,E,N".
 
     Raises:
@@ -87,10 +87,10 @@ def of_box(text: str, key: str = "--bbox") -> Area:
             f"{key}={text}: wanted: four numbers in degrees, W,S,E,N, such as "
             "2.25,48.81,2.42,48.91."
         ) from error
-    return Area(_box((west, south, east, north), f"{key}={text}"), f"{key}={text}")
+    return FetchArea(_box((west, south, east, north), f"{key}={text}"), f"{key}={text}")
 
 
-def of_file(path: str) -> Area:
+def of_file(path: str) -> FetchArea:
     """The outlines of a vector file, as one.
 
     Raises:
@@ -111,10 +111,10 @@ def of_file(path: str) -> Area:
     outlines = tables.repaired(path, degrees.to_numpy())
     outline = shapely.union_all(outlines)
     _box(tuple(outline.bounds), f"--area={path}")
-    return Area(outline, f"--area={path}")
+    return FetchArea(outline, f"--area={path}")
 
 
-def of_place(name: str, geocoder: str, client: Client) -> Area:
+def of_place(name: str, geocoder: str, client: Client) -> FetchArea:
     """A place by name, as a geocoder knows it; asked once, then kept.
 
     Args:
@@ -128,9 +128,9 @@ def of_place(name: str, geocoder: str, client: Client) -> Area:
     query = {"q": name, "format": "geojson", "polygon_geojson": 1, "limit": 5}
     address = f"{geocoder}?{urlencode(query)}"
     time.sleep(0.0 if client.offline else _QUESTION_S)
-    told = client.document(address, fresh=False)
+    answer = client.document(address, fresh=False)
     try:
-        places: list[Any] = files.from_json(told)["features"]
+        places: list[Any] = files.from_json(answer)["features"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{public(geocoder)}: its answer is no GeoJSON; --geocoder names a search "
@@ -149,11 +149,13 @@ def of_place(name: str, geocoder: str, client: Client) -> Area:
     outline = shapely.make_valid(outline)
     _box(tuple(outline.bounds), f"--place={name}")
     logging.info("%s: %s (the first of %d)", name, label, len(places))
-    licence = json.loads(told).get("licence", "")
-    return Area(outline, f"--place={name}", f"{public(geocoder)}: {label}. {licence}")
+    licence = json.loads(answer).get("licence", "")
+    return FetchArea(
+        outline, f"--place={name}", f"{public(geocoder)}: {label}. {licence}"
+    )
 
 
-def as_json(area: Area) -> dict[str, Any]:
+def as_json(area: FetchArea) -> dict[str, Any]:
     """The outline as GeoJSON."""
     return dict(mapping(area.outline))
 

@@ -23,7 +23,7 @@ from mmgr_jax.disk import files, refusals
 
 
 @dataclasses.dataclass(frozen=True)
-class About:
+class Version:
     """What a server said of a file.
 
     Attributes:
@@ -43,7 +43,7 @@ class About:
         """What a server tells versions apart by; weak ones do not serve for ranges."""
         return self.etag if self.etag and not self.etag.startswith("W/") else ""
 
-    def contradicts(self, other: About) -> bool:
+    def contradicts(self, other: Version) -> bool:
         """Whether both tell of different bytes for certain."""
         pairs = [
             (self.size, other.size),
@@ -52,7 +52,7 @@ class About:
         ]
         return any(one and two and one != two for one, two in pairs)
 
-    def is_version_of(self, other: About) -> bool:
+    def is_version_of(self, other: Version) -> bool:
         """Whether both tell of the same bytes, as far as anybody knows."""
         if self.size != other.size:
             return False
@@ -70,23 +70,23 @@ class Entry:
         self.body = folder / "body"
         self.part = folder / "body.part"
 
-    def about(self) -> About | None:
+    def about(self) -> Version | None:
         """What the server said when something was fetched last."""
         try:
             known: Any = files.from_json((self.folder / "about.json").read_bytes())
-            fields = {field.name for field in dataclasses.fields(About)}
-            return About(**{key: known[key] for key in fields & known.keys()})
+            fields = {field.name for field in dataclasses.fields(Version)}
+            return Version(**{key: known[key] for key in fields & known.keys()})
         except (OSError, ValueError, AttributeError):
             return None
 
-    def describe(self, about: About, address: str) -> None:
+    def describe(self, about: Version, address: str) -> None:
         """Notes what the server says; blocks of another version go."""
         known = self.about()
         if known is not None and not known.is_version_of(about):
             self.forget()
         self.note(about, address)
 
-    def note(self, about: About, address: str) -> None:
+    def note(self, about: Version, address: str) -> None:
         """As `describe`, of what is here already."""
         with refusals.explained(self.folder):
             text = json.dumps(

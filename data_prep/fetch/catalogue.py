@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from data_prep.fetch.area import Area
+from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import Scene
@@ -54,7 +54,7 @@ class Search:
     skip: tuple[str, ...]
 
 
-def search(client: Client, wanted: Search, area: Area) -> list[Scene]:
+def search(client: Client, wanted: Search, area: FetchArea) -> list[Scene]:
     """The scenes of an area that fit.
 
     Raises:
@@ -95,7 +95,7 @@ def search(client: Client, wanted: Search, area: Area) -> list[Scene]:
     return list(scenes.values())
 
 
-def _items(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]:
+def _items(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.Item]:
     """Items of a catalogue, those of other places and days left out where it can."""
     text = client.document(wanted.address)
     root = _json(text, wanted.address)
@@ -126,11 +126,11 @@ def _input_error(error: BaseException | None) -> InputError | None:
     return error
 
 
-def _of_api(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]:
+def _of_api(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.Item]:
     import pystac_client
     from pystac_client.stac_api_io import StacApiIO
 
-    class Io(StacApiIO):
+    class ApiIo(StacApiIO):
         """pystac-client's questions, asked by our client."""
 
         def __init__(self) -> None:
@@ -156,22 +156,22 @@ def _of_api(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]
                 link["href"], link.get("method"), link.get("headers"), body
             )
 
-    api = pystac_client.Client.open(wanted.address, stac_io=Io())
+    api = pystac_client.Client.open(wanted.address, stac_io=ApiIo())
     begin, end = wanted.begin, wanted.end
     period = f"{begin or '..'}/{end or '..'}" if begin or end else None
-    found = api.search(
+    matches = api.search(
         collections=list(wanted.collections) or None,
         bbox=list(area.bounds_deg),
         datetime=period,
         max_items=_MOST_ITEMS + 1,
     )
-    yield from found.items()
+    yield from matches.items()
 
 
-def _of_files(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Item]:
+def _of_files(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.Item]:
     import pystac
 
-    class Io(pystac.StacIO):
+    class FilesIo(pystac.StacIO):
         """Documents of a static catalogue; nothing of this machine's disk."""
 
         def read_text(self, source: Any, *_: Any, **__: Any) -> str:
@@ -180,7 +180,7 @@ def _of_files(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Ite
         def write_text(self, dest: Any, txt: str, *_: Any, **__: Any) -> None:
             raise NotImplementedError
 
-    io = Io()
+    io = FilesIo()
     root = io.read_stac_object(wanted.address)
     if isinstance(root, pystac.Item):
         yield root
@@ -192,7 +192,7 @@ def _of_files(client: Client, wanted: Search, area: Area) -> Iterator[pystac.Ite
 
 
 def _below(
-    catalogue: pystac.Catalog, wanted: Search, area: Area, inside: bool = False
+    catalogue: pystac.Catalog, wanted: Search, area: FetchArea, inside: bool = False
 ) -> Iterator[pystac.Item]:
     """Items of a static catalogue; collections elsewhere are not opened further."""
     import pystac
@@ -225,8 +225,8 @@ def _ask(
 ) -> str:
     if (method or "GET").upper() == "POST":
         body = json.dumps(parameters or {}, sort_keys=True).encode()
-        told = {**(headers or {}), "Content-Type": "application/json"}
-        return client.document(href, body=body, headers=told).decode()
+        sent = {**(headers or {}), "Content-Type": "application/json"}
+        return client.document(href, body=body, headers=sent).decode()
     if parameters:
         texts = {key: _as_query(value) for key, value in parameters.items()}
         href += ("&" if "?" in href else "?") + urlencode(texts)
@@ -239,7 +239,7 @@ def _as_query(value: Any) -> str:
     return json.dumps(value) if isinstance(value, Mapping) else str(value)
 
 
-def _fits(item: pystac.Item, wanted: Search, area: Area) -> bool:
+def _fits(item: pystac.Item, wanted: Search, area: FetchArea) -> bool:
     if item.geometry is None or not shape(item.geometry).intersects(area.outline):
         return False
     cloud = item.properties.get("eo:cloud_cover")
@@ -328,15 +328,15 @@ def _usual_asset(item: pystac.Item) -> str:
 
 def _json(text: bytes, address: str) -> dict[str, Any]:
     try:
-        told = files.from_json(text)
+        document = files.from_json(text)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        document = None
+    if not isinstance(document, dict):
         raise InputError(
             f"{public(address)}: is no STAC catalogue (no JSON). Name the address of "
             "catalog.json, of a collection, or of an API."
         )
-    return told
+    return document
 
 
 def collect_licences(scenes: Iterable[Scene]) -> str:

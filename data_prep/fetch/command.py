@@ -25,7 +25,7 @@ from data_prep.fetch import (
     signing,
 )
 from data_prep.fetch import request as request_lib
-from data_prep.fetch.area import Area
+from data_prep.fetch.area import FetchArea
 from data_prep.fetch.cache import Cache
 from data_prep.fetch.hosts import Hosts, public
 from data_prep.fetch.http import Client
@@ -118,7 +118,7 @@ def _client(request: Request, preset: Preset | None, sign: str) -> Client:
     )
 
 
-def _area(request: Request, client: Client) -> Area:
+def _area(request: Request, client: Client) -> FetchArea:
     ways = [name for name in ("bbox", "area", "place") if getattr(request, name)]
     if len(ways) != 1:
         raise InputError(
@@ -138,7 +138,7 @@ def _area(request: Request, client: Client) -> Area:
     return area_lib.of_place(str(request.place), request.geocoder, client)
 
 
-def _images(request: Request, area: Area, folder: Path) -> record.Fetched | None:
+def _images(request: Request, area: FetchArea, folder: Path) -> record.Fetched | None:
     """Fetches the mosaic; says its size alone in a dry run."""
     preset = None
     if request.imagery and not _is_url(request.imagery):
@@ -170,7 +170,7 @@ def _images(request: Request, area: Area, folder: Path) -> record.Fetched | None
     return _described(done, mosaic, over, preset, request)
 
 
-def _say(mosaic: imagery.Mosaic, client: Client, over: grid.Grid) -> None:
+def _say(mosaic: imagery.Mosaic, client: Client, over: grid.PixelGrid) -> None:
     """What the mosaic will bring, by a look at its files."""
     estimate = mosaic.estimate()
     count, seconds = client.received
@@ -199,7 +199,7 @@ def _say(mosaic: imagery.Mosaic, client: Client, over: grid.Grid) -> None:
 def _described(
     state: dict[str, Any],
     mosaic: imagery.Mosaic,
-    over: grid.Grid,
+    over: grid.PixelGrid,
     preset: Preset | None,
     request: Request,
 ) -> record.Fetched:
@@ -258,7 +258,10 @@ def _label(text: str) -> tuple[str, str, Preset | None]:
 
 
 def _raster(
-    request: Request, label: tuple[str, str, Preset | None], area: Area, folder: Path
+    request: Request,
+    label: tuple[str, str, Preset | None],
+    area: FetchArea,
+    folder: Path,
 ) -> record.Fetched | None:
     """Fetches a raster of labels; says its size alone in a dry run."""
     name, address, preset = label
@@ -296,13 +299,13 @@ def _search(request: Request, preset: Preset | None) -> catalogue.Search:
     )
 
 
-def _question(request: Request, over: grid.Grid) -> dict[str, Any]:
+def _question(request: Request, over: grid.PixelGrid) -> dict[str, Any]:
     """What tells one mosaic from another."""
     keys = ("imagery", "collections", "dates", "max_cloud", "order", "assets", "bands")
-    told = {key: getattr(request, key) for key in (*keys, "skip")}
-    told["bands"] = _bands(request.bands)
-    told["imagery"] = public(request.imagery or "")
-    told["cog"] = [public(place) for place in request.cog]
+    asked = {key: getattr(request, key) for key in (*keys, "skip")}
+    asked["bands"] = _bands(request.bands)
+    asked["imagery"] = public(request.imagery or "")
+    asked["cog"] = [public(place) for place in request.cog]
     place = {
         "crs": over.crs,
         "gsd_m": over.gsd_m,
@@ -312,7 +315,7 @@ def _question(request: Request, over: grid.Grid) -> dict[str, Any]:
     }
     return {
         key: list(value) if isinstance(value, tuple) else value
-        for key, value in (told | place).items()
+        for key, value in (asked | place).items()
     }
 
 

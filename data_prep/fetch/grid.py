@@ -13,7 +13,7 @@ from rasterio.features import geometry_mask
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from data_prep.fetch.area import Area
+from data_prep.fetch.area import FetchArea
 from data_prep.files import crs as crs_lib
 from mmgr_jax.errors import InputError
 
@@ -24,7 +24,7 @@ _MOST_PIXELS = 4_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class PixelGrid:
     """Square pixels over an area; their corners are multiples of their side.
 
     Attributes:
@@ -86,7 +86,7 @@ class Grid:
         )
 
 
-def over(area: Area, crs: str | None, gsd_m: float) -> Grid:
+def over(area: FetchArea, crs: str | None, gsd_m: float) -> PixelGrid:
     """The grid of an area.
 
     Args:
@@ -117,4 +117,4 @@ def over(area: Area, crs: str | None, gsd_m: float) -> Grid:
             f"{area.name}: {width:,} x {height:,} pixels of {gsd_m:g} m are more than "
             f"{_MOST_PIXELS / 1e9:g} billion; take a smaller area or a larger --gsd_m."
         )
-    return Grid(crs, gsd_m, left * gsd_m, top * gsd_m, width, height, outline)
+    return PixelGrid(crs, gsd_m, left * gsd_m, top * gsd_m, width, height, outline)

@@ -24,7 +24,7 @@ import requests
 from data_prep.fetch import answers, connections
 from data_prep.fetch import hosts as hosts_lib
 from data_prep.fetch.answers import Checksum, Unavailable
-from data_prep.fetch.cache import About, Cache, Entry
+from data_prep.fetch.cache import Cache, Entry, Version
 from data_prep.fetch.hosts import Hosts, public
 from data_prep.fetch.patience import Patience
 from data_prep.running.progress import Meter
@@ -115,8 +115,7 @@ class Client:
             asked["If-None-Match"] = known.etag
 
         def read() -> bytes:
-            method = "GET" if body is None else "POST"
-            with self._answer(address, asked, method, body) as response:
+            with self._answer(address, asked, body) as response:
                 if response.status_code == 304:
                     return entry.body.read_bytes()
                 data = b"".join(
@@ -129,7 +128,7 @@ class Client:
 
         return self._patience.asked(address, read)
 
-    def part(self, address: str, first: int, last: int, known: About | None) -> bytes:
+    def part(self, address: str, first: int, last: int, known: Version | None) -> bytes:
         """Bytes `first` to `last` of a file.
 
         Args:
@@ -165,14 +164,14 @@ class Client:
 
         return self._patience.asked(address, read)
 
-    def look(self, address: str) -> tuple[About, bool]:
+    def look(self, address: str) -> tuple[Version, bool]:
         """Size and version of a file, and whether its server gives ranges.
 
         Raises:
             Unavailable: If there is no such file, or the server does not answer.
         """
 
-        def ask() -> tuple[About, bool]:
+        def ask() -> tuple[Version, bool]:
             with self._answer(address, {"Range": "bytes=0-0"}) as response:
                 return answers.about_of(response), response.status_code == 206
 
@@ -207,7 +206,7 @@ class Client:
                 has_grown = _size(entry.part) > before
                 tries = list(self._patience.waits_s) if has_grown else tries
                 self._patience.pause(address, failure.__cause__, tries.pop(0))
-        about = entry.about() or About()
+        about = entry.about() or Version()
         digest = answers.check(address, entry.part, checksum)
         with refusals.explained(entry.folder):
             os.replace(entry.part, entry.body)
@@ -215,7 +214,7 @@ class Client:
         entry.note(dataclasses.replace(about, size=size, sha256=digest), address)
         return entry.body
 
-    def _is_newest(self, address: str, known: About) -> bool:
+    def _is_newest(self, address: str, known: Version) -> bool:
         return known.is_version_of(self.look(address)[0])
 
     def _grow(self, address: str, entry: Entry) -> None:
@@ -248,12 +247,12 @@ class Client:
             meter = Meter(f"{name}, MB", round((total or 0) / 1e6))
             meter.add(have // 1_000_000 if continues else 0)
             with file:
-                told = file.tell() // 1_000_000
+                counted = file.tell() // 1_000_000
                 for chunk in self._chunks(response, None):
                     with refusals.explained(entry.folder):
                         file.write(chunk)
-                    meter.add(file.tell() // 1_000_000 - told)
-                    told = file.tell() // 1_000_000
+                    meter.add(file.tell() // 1_000_000 - counted)
+                    counted = file.tell() // 1_000_000
                 with refusals.explained(entry.folder):
                     file.flush()
                     os.fsync(file.fileno())
@@ -269,7 +268,6 @@ class Client:
         self,
         address: str,
         headers: Mapping[str, str],
-        method: str = "GET",
         body: bytes | None = None,
         passing: tuple[int, ...] = (),
     ) -> Iterator[requests.Response]:
@@ -280,6 +278,7 @@ class Client:
         """
         if self.offline:
             raise server.ServerError("missing", "--offline, and it is not in the cache")
+        method = "GET" if body is None else "POST"
         start = time.monotonic()
         response = self._asked(address, headers, method, body, anew=False)
         if response.status_code in answers.FORBIDDEN and self._signer is not None:

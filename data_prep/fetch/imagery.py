@@ -27,7 +27,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from data_prep.fetch.grid import Grid
+from data_prep.fetch.grid import PixelGrid
 from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import OpenScene, Scene
 from data_prep.files import crs as crs_lib
@@ -43,7 +43,7 @@ _TRIED_SCENES = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class MosaicSize:
     """What a mosaic will bring, before it is brought.
 
     Attributes:
@@ -63,7 +63,11 @@ class Mosaic:
     """Scenes of an area on a grid."""
 
     def __init__(
-        self, client: Client, scenes: Sequence[Scene], bands: Sequence[int], grid: Grid
+        self,
+        client: Client,
+        scenes: Sequence[Scene],
+        bands: Sequence[int],
+        grid: PixelGrid,
     ) -> None:
         """Opens nothing yet.
 
@@ -78,7 +82,7 @@ class Mosaic:
         self._open: OrderedDict[int, OpenScene] = OrderedDict()
         self._boxes_m: dict[int, Any] = {}
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> MosaicSize:
         """Sizes, by the heads of some files and the places of all.
 
         Raises:
@@ -102,7 +106,7 @@ class Mosaic:
         bands = len(self._bands)
         width = max((np.dtype(scene.dtype).itemsize for scene in tried), default=1)
         pixels = self.grid.outline.area / self.grid.gsd_m**2
-        return Estimate(
+        return MosaicSize(
             windows=len(windows),
             scenes=len(shown),
             bytes_to_read=round(per_m2 * sum(shares)),

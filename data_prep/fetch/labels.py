@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from data_prep.fetch.area import Area
+from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
 from data_prep.fetch.remote_file import RemoteRaster
@@ -26,7 +26,7 @@ _MARGIN_PX = 1  # so that pixels which the edge cuts are whole
 _STRIP_PX = 512
 
 
-def write_part(client: Client, address: str, area: Area, path: Path) -> str:
+def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str:
     """Writes the part of a raster over an area; nodata, type and grid stay.
 
     Args:
@@ -77,7 +77,7 @@ def write_part(client: Client, address: str, area: Area, path: Path) -> str:
     return ":".join(code) if code else crs_lib.parse(source.crs.to_wkt()).name
 
 
-def size(client: Client, address: str, area: Area) -> str:
+def size(client: Client, address: str, area: FetchArea) -> str:
     """What `write_part` would bring, in words."""
     raster = RemoteRaster(client, address)
     with formats.settings(), raster.reading(), raster.open() as source:
@@ -97,7 +97,7 @@ def _read(
         return source.read(window=window)
 
 
-def _window(source: rasterio.DatasetReader, area: Area, address: str) -> Window:
+def _window(source: rasterio.DatasetReader, area: FetchArea, address: str) -> Window:
     """The pixels over an area.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any
 
 import rasterio
 
-from data_prep.fetch.cache import About
+from data_prep.fetch.cache import Version
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
 from data_prep.files import formats
@@ -47,7 +47,7 @@ class RemoteFile(io.RawIOBase):
         self._place = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
-    def _version(self) -> About:
+    def _version(self) -> Version:
         known = self._entry.about()
         if self._client.offline and known is not None and known.size is not None:
             return known
@@ -107,7 +107,7 @@ class RemoteFile(io.RawIOBase):
 
     def _range(self, first: int, last: int) -> list[bytes]:
         """Blocks, with one question for those that lie side by side and lack."""
-        found: dict[int, bytes] = {}
+        blocks: dict[int, bytes] = {}
         lacking: list[int] = []
         for index in range(first, last + 1):
             data = self._blocks.get(index) or self._entry.block(
@@ -116,7 +116,7 @@ class RemoteFile(io.RawIOBase):
             if data is None:
                 lacking.append(index)
             else:
-                found[index] = data
+                blocks[index] = data
         while lacking:
             run = 1
             while run < min(len(lacking), _MOST_AT_ONCE) and (
@@ -125,14 +125,14 @@ class RemoteFile(io.RawIOBase):
                 run += 1
             for index, data in self._fetched(lacking[0], run):
                 self._entry.keep_block(index, data)
-                found[index] = data
+                blocks[index] = data
             del lacking[:run]
-        for index, data in found.items():
+        for index, data in blocks.items():
             self._blocks[index] = data
             self._blocks.move_to_end(index)
         while len(self._blocks) > _KEPT_BLOCKS:
             self._blocks.popitem(last=False)
-        return [found[index] for index in range(first, last + 1)]
+        return [blocks[index] for index in range(first, last + 1)]
 
     def _fetched(self, first: int, count: int) -> Iterator[tuple[int, bytes]]:
         start = first * BLOCK_BYTES

@@ -252,11 +252,12 @@ def _refuse_elsewhere(scene: Scene, header: ImageHeader) -> None:
     if footprint is None:
         return
     own = placement.footprints([header], crs_lib.WGS84)[0]
-    box, told = shapely.box(*own), shapely.box(*footprint.bounds)
-    shared = shapely.area(shapely.intersection(box, told))
-    if shared < _LEAST_SHARED * min(box.area, told.area):
+    box, declared = shapely.box(*own), shapely.box(*footprint.bounds)
+    shared = shapely.area(shapely.intersection(box, declared))
+    if shared < _LEAST_SHARED * min(box.area, declared.area):
         places = [
-            ", ".join(f"{side:.3f}" for side in bounds) for bounds in (own, told.bounds)
+            ", ".join(f"{side:.3f}" for side in bounds)
+            for bounds in (own, declared.bounds)
         ]
         raise InputError(
             f"{header.path}: lies by its own CRS at {places[0]} (W, S, E, N), by its "

@@ -71,9 +71,9 @@ class PlanetaryComputer:
         address = f"{self._address}/{place}"
         key = os.environ.get(PLANETARY_COMPUTER_KEY)
         headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
-        told = self._client.document(address, headers=headers, keep=False)
+        text = self._client.document(address, headers=headers, keep=False)
         try:
-            answer: Any = files.from_json(told)
+            answer: Any = files.from_json(text)
             expiry = dt.datetime.fromisoformat(answer["msft:expiry"])
             return str(answer["token"]), expiry.timestamp()
         except (ValueError, KeyError, TypeError) as error:

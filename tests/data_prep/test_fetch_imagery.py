@@ -115,7 +115,7 @@ def test_the_mosaic_is_what_rasterio_makes_of_the_files(
     pixels, valid, transform = mosaic(folder / "imagery")
     wanted, there = oracle(world, names, valid.shape, transform, HOW)
     area = shapely.box(*map(float, request(served, tmp_path).bbox.split(",")))
-    outline = command.area_lib.Area(area, "").in_crs(stac_world.CRS)
+    outline = command.area_lib.FetchArea(area, "").in_crs(stac_world.CRS)
     there &= geometry_mask([outline], valid.shape, transform, invert=True)
     assert (valid == there).mean() > 0.9999  # pixels cut by the edge of another zone
     both = valid & there
