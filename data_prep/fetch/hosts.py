@@ -13,6 +13,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from mmgr_jax.errors import InputError
@@ -26,6 +27,15 @@ _SECRET = re.compile(
     r"policy|awsaccesskeyid|googleaccessid|.*token.*|.*key|.*secret.*|password|pwd",
     re.IGNORECASE,
 )
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Makes addresses that a server opens: with a signature behind them, say."""
+
+    def signed(self, address: str, *, anew: bool) -> str:
+        """The address to ask; `anew`: the last signature was refused."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

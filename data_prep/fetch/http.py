@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
 from urllib.parse import urljoin
 
 import requests
@@ -25,14 +24,12 @@ from data_prep.fetch import answers, connections
 from data_prep.fetch import hosts as hosts_lib
 from data_prep.fetch.answers import Checksum, Unavailable
 from data_prep.fetch.cache import Cache, Entry, Version
-from data_prep.fetch.hosts import Hosts, public
+from data_prep.fetch.hosts import Hosts, Signer, public
 from data_prep.fetch.patience import Patience
 from data_prep.running.progress import Meter
 from mmgr_jax import __version__
 from mmgr_jax.data import server
 from mmgr_jax.disk import refusals
-
-T = TypeVar("T")
 
 USER_AGENT = f"mmgr-jax/{__version__} (data_prep.fetch)"
 MOST_DOCUMENT_BYTES = 64 * 2**20
@@ -41,15 +38,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Signer(Protocol):
-    """Makes addresses that a server opens: with a signature behind them, say."""
-
-    def signed(self, address: str, *, anew: bool) -> str:
-        """The address to ask; `anew`: the last signature was refused."""
-        ...
 
 
 class Client:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from data_prep.fetch.hosts import public
-from data_prep.fetch.http import Client, Signer
+from data_prep.fetch.hosts import Signer, public
+from data_prep.fetch.http import Client
 from mmgr_jax.addresses import SIGNED_URLS
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
