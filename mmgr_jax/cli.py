@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -57,13 +57,40 @@ def run(
         session: What the command runs within, given the section `distributed`.
         cpu_devices: Parts of the CPU where the config says nothing.
     """
+    listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
+    _run(lambda: _call(command, session, cpu_devices), usage, listed)
+
+
+def run_without_config(
+    command: Callable[[], object], usage: str, listed: Sequence[flags.FlagHolder]
+) -> None:
+    """As `run`, for a command that comes before there is a config.
+
+    Args:
+        command: The work of this entry point.
+        usage: What `--help` says first.
+        listed: Its own flags, for --help.
+    """
+
+    def call() -> None:
+        if flags.FLAGS["config"].present:
+            raise InputError("--config: this command reads none. See --help.")
+        _begin_log()
+        command()
+
+    _run(call, usage, (*listed, _QUIET))
+
+
+def _run(
+    call: Callable[[], object], usage: str, listed: Sequence[flags.FlagHolder]
+) -> None:
+    """Parses the flags and calls; `listed` stand in --help beside the command's own."""
     terminal.guard_output()
     sys.modules["__main__"].__doc__ = usage
-    listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
-    for flag in listed:  # by --help
+    for flag in listed:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
     try:
-        app.run(lambda _: _call(command, session, cpu_devices), flags_parser=_parse)
+        app.run(lambda _: call(), flags_parser=_parse)
     except KeyboardInterrupt:
         print("interrupted; nothing more was done.", file=sys.stderr)
         sys.exit(endings.INTERRUPTED)
@@ -160,13 +187,7 @@ def _call(
     session: Callable[..., AbstractContextManager] | None,
     cpu_devices: int = 1,
 ) -> None:
-    level = logging.WARNING if _QUIET.value else logging.INFO
-    logging.basicConfig(
-        level=level, format="%(message)s", stream=sys.stdout, force=True
-    )
-    logging.getLogger().setLevel(level)
-    for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    _begin_log()
     config = _config()
     from mmgr_jax.data import remote  # NumPy: a mistyped flag is told without
 
@@ -175,6 +196,16 @@ def _call(
         environment.refuse_unknown_flags()
     with _within(session, config, cpu_devices) if session else nullcontext():
         command(config)
+
+
+def _begin_log() -> None:
+    level = logging.WARNING if _QUIET.value else logging.INFO
+    logging.basicConfig(
+        level=level, format="%(message)s", stream=sys.stdout, force=True
+    )
+    logging.getLogger().setLevel(level)
+    for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def _within(

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import urllib.parse
+import zlib
 
 
 class Folder(http.server.ThreadingHTTPServer):
@@ -13,7 +14,12 @@ class Folder(http.server.ThreadingHTTPServer):
 
     Attributes:
         faults: Name of a file -> what goes wrong at its next GETs, in turn: "cut"
-            (the connection ends within the body), a status such as 500; None: nothing.
+            (the connection ends within the body), "stall" (it sleeps within the body),
+            "other range" (bytes that nobody asked for), a status such as 500, a status
+            with headers; None: nothing.
+        etags: Whether it tells versions of a file apart.
+        admits: Given path, query and headers of a question, whether it is answered;
+            others get 403.
         gets: Name of a file -> how often it was asked for.
         sent: Name of a file -> bytes of it that were sent.
         queries: Those that came.
@@ -24,7 +30,9 @@ class Folder(http.server.ThreadingHTTPServer):
 
     def __init__(self, root):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.root, self.ranges = root, True
+        self.root, self.ranges, self.etags = root, True, False
+        self.admits = lambda path, query, headers: True
+        self.ended = threading.Event()
         self.lines = []
         self.faults, self.gets, self.sent, self.queries = {}, {}, {}, set()
 
@@ -50,6 +58,7 @@ def serving(root):
     try:
         yield folder
     finally:
+        folder.ended.set()
         folder.shutdown()
         folder.server_close()
         for line in folder.lines:  # those that wait for another question
@@ -80,24 +89,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.gets[path.name] = self.server.gets.get(path.name, 0) + 1
             fault = next(iter(self.server.faults.get(path.name, ())), None)
             self.server.faults[path.name] = self.server.faults.get(path.name, [])[1:]
+        if not self.server.admits(url.path, url.query, self.headers):
+            fault = 403
+        if isinstance(fault, tuple):
+            return self._head(fault[0], 0, fault[1])
         if isinstance(fault, int) or not path.is_file():
             return self._head(fault or 404, 0)
         data = path.read_bytes()
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        headers = {}
+        if self.server.etags:
+            headers["ETag"] = tag = f'"{zlib.crc32(data):x}"'
+            if self.headers.get("If-None-Match") == tag:
+                return self._head(304, 0, headers)
+            if self.headers.get("If-Range", tag) != tag:
+                del self.headers["Range"]
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted and self.server.ranges:
-            first, last = map(int, wanted.groups())
+            first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
+            if first >= len(data):
+                return self._head(416, 0, headers)
+            if fault == "other range":
+                first += 1
             part = data[first : last + 1]
-            headers = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+            end = first + len(part) - 1
+            headers["Content-Range"] = f"bytes {first}-{end}/{len(data)}"
             self._head(206, len(part), headers)
             data = part
         else:
-            self._head(200, len(data))
+            self._head(200, len(data), headers)
         if body:
-            data = data[: len(data) // 2] if fault == "cut" else data
+            data = data[: len(data) // 2] if fault in ("cut", "stall") else data
             self.server.sent[path.name] = self.server.sent.get(path.name, 0) + len(data)
             self.wfile.write(data)
-            if fault == "cut":
-                self.wfile.flush()
+            self.wfile.flush()
+            if fault == "stall":
+                self.server.ended.wait(5)
+            if fault in ("cut", "stall"):
                 self.close_connection = True
 
     def _head(self, status, length, headers=()):

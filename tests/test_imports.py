@@ -59,6 +59,8 @@ ARROWS = {
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
+    "data_prep.fetch": "cli data disk data_prep.files data_prep.imagery "
+    "data_prep.running",
     "data_prep.sources": "data data_prep.files data_prep.imagery",
     "data_prep.comparison": "data_prep.sources",
     "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",

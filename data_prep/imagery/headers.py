@@ -123,24 +123,29 @@ def read(
         formats.open_raster(path, folders, "config.imagery.folders") as source,
     ):
         formats.refuse_large_blocks(path, source)
-        header = ImageHeader(
-            path=path,
-            driver=source.driver,
-            width_px=source.width,
-            height_px=source.height,
-            transform=source.transform,
-            crs=source.crs.to_wkt() if source.crs else None,
-            dtypes=source.dtypes,
-            colors=source.colorinterp,
-            masks=tuple(map(frozenset, source.mask_flag_enums)),
-            overviews=tuple(source.overviews(1)) if source.count else (),
-            nodata=tuple(source.nodatavals),
-            descriptions=tuple(text or "" for text in source.descriptions),
-            packing=tuple(zip(source.scales, source.offsets, strict=True)),
-            white_is_zero=_white_is_zero(source),
-            pages=tuple(source.subdatasets) if source.count else (),
-        )
+        header = described(path, source)
     return declared_lib.apply(header, declared)
+
+
+def described(path: Path, source: rasterio.DatasetReader) -> ImageHeader:
+    """What an open file says of itself; `path` names it in messages."""
+    return ImageHeader(
+        path=path,
+        driver=source.driver,
+        width_px=source.width,
+        height_px=source.height,
+        transform=source.transform,
+        crs=source.crs.to_wkt() if source.crs else None,
+        dtypes=source.dtypes,
+        colors=source.colorinterp,
+        masks=tuple(map(frozenset, source.mask_flag_enums)),
+        overviews=tuple(source.overviews(1)) if source.count else (),
+        nodata=tuple(source.nodatavals),
+        descriptions=tuple(text or "" for text in source.descriptions),
+        packing=tuple(zip(source.scales, source.offsets, strict=True)),
+        white_is_zero=_white_is_zero(source),
+        pages=tuple(source.subdatasets) if source.count else (),
+    )
 
 
 def read_all(settings: ImagerySettings) -> list[ImageHeader]:

@@ -135,12 +135,25 @@ def place(
         The files in their order, and west and north of the grid's corner in metres.
     """
     boxes = footprints(headers, crs)
-    same = functools.cache(lambda other: crs_lib.same(other, crs))
-    is_upright = [header.is_upright and same(header.crs) for header in headers]
+    is_upright = _upright(headers, crs)
     corner_m = _corner(headers, boxes, is_upright, gsd_m)
     rows = zip(headers, boxes.tolist(), is_upright, strict=True)
     files = [_place(header, box, corner_m, gsd_m, plain) for header, box, plain in rows]
     return files, corner_m
+
+
+def place_on(
+    header: ImageHeader, crs: str, gsd_m: float, corner_m: tuple[float, float]
+) -> ImageFile:
+    """Places a file on a grid that is there already; see `place`."""
+    box = footprints([header], crs)[0].tolist()
+    return _place(header, box, corner_m, gsd_m, *_upright([header], crs))
+
+
+def _upright(headers: Sequence[ImageHeader], crs: str) -> list[bool]:
+    """Which files' rows and columns run along those of a grid."""
+    same = functools.cache(lambda other: crs_lib.same(other, crs))
+    return [header.is_upright and same(header.crs) for header in headers]
 
 
 def _refuse_nowhere(

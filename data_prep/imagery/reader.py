@@ -63,6 +63,11 @@ class Reader:
             self._missing = np.array(values, float)[:, None, None]
         self._needs_pixels = self._is_float or self._missing is not None
 
+    @property
+    def num_bands(self) -> int:
+        """How many bands are read."""
+        return len(self._bands)
+
     def read(self, window: Window) -> tuple[_Pixels, _Valid]:
         """Pixels of a window, and which of them are there; black is 0."""
         pixels = self._dataset.read(self._bands, window=window)
@@ -199,6 +204,20 @@ def open_on_grid(
     # Without being told, GDAL takes any overview for the pixels of an average.
     level = "NONE" if file.overview is None else f"{file.overview}only"
     source = headers_lib.open_file(header, OVERVIEW_LEVEL=level)
+    return warped(source, file, bands, nodata, crs=crs, transform=transform)
+
+
+def warped(
+    source: rasterio.DatasetReader,
+    file: ImageFile,
+    bands: Sequence[int],
+    nodata: float | None,
+    *,
+    crs: str,
+    transform: Affine,
+) -> Reader:
+    """As `open_on_grid`, of a file that is open at its overview and not copied."""
+    header = file.header
     warp = dict(
         crs=crs,
         transform=transform,

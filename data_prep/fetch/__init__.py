@@ -1,0 +1,1 @@
+"""From an area to raw files: imagery, POIs and labels, fetched from open sources."""

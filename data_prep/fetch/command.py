@@ -1,0 +1,340 @@
+"""What `python -m data_prep.fetch` does: from an area to raw files, in order of events.
+
+1. Find the area.
+2. Choose scenes, and write their mosaic window by window.
+3. Write down whose the files are, beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from data_prep.fetch import area as area_lib
+from data_prep.fetch import (
+    catalogue,
+    days,
+    grid,
+    imagery,
+    labels,
+    presets,
+    record,
+    scenes,
+    signing,
+)
+from data_prep.fetch import request as request_lib
+from data_prep.fetch.area import FetchArea
+from data_prep.fetch.cache import Cache
+from data_prep.fetch.hosts import Hosts, public
+from data_prep.fetch.http import Client
+from data_prep.fetch.presets import Preset
+from data_prep.fetch.request import Request
+from mmgr_jax import cli
+from mmgr_jax.data import server
+from mmgr_jax.disk import files, locks, refusals
+from mmgr_jax.errors import InputError
+from mmgr_jax.terminal import duration
+
+_WAITS_S = server.WAITS_S
+
+
+def fetch(request: Request) -> Path | None:
+    """Fetches what a command asks for; a stopped one goes on.
+
+    Returns:
+        The folder; None after a dry run.
+
+    Raises:
+        InputError: In one sentence, whatever is wrong with the command, a source or a
+            connection. What was fetched stays.
+    """
+    if not request.out:
+        raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
+    if not (request.imagery or request.cog or request.labels):
+        raise InputError(
+            "nothing is asked for: name --imagery=PRESET or an address of a STAC "
+            "catalogue, --cog=ADDRESS,... or --labels=NAME=ADDRESS. See --help."
+        )
+    if request.imagery and request.cog:
+        raise InputError("--imagery and --cog: name one of both.")
+    wanted = [_label(text) for text in request.labels]
+    folder = Path(request.out)
+    client = _client(request, None, "environment")
+    area = _area(request, client)
+    west, south, east, north = area.bounds_deg
+    logging.info("area: %.5f,%.5f,%.5f,%.5f (W,S,E,N)", west, south, east, north)
+    has_images = bool(request.imagery or request.cog)
+    if request.dry_run:
+        if has_images:
+            _images(request, area, folder)
+        for label in wanted:
+            _raster(request, label, area, folder)
+        return None
+    with refusals.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_name(f".{folder.name}.lock")
+        with locks.held(lock, "fetching raw files", "name another --out"):
+            parts: dict[str, record.Fetched | None] = {}
+            for label in wanted:
+                parts[label[0]] = _raster(request, label, area, folder)
+            if has_images:
+                parts["imagery"] = _images(request, area, folder)
+            about = {
+                "name": area.name,
+                "source": area.source,
+                "outline": area_lib.as_json(area),
+            }
+            path = record.write(folder, about, parts)
+    logging.info("%s: whose the files are, and under which licence", path)
+    return folder
+
+
+def main() -> None:
+    """Entry point of `python -m data_prep.fetch`."""
+    holders = request_lib.flags_of()
+
+    def command() -> None:
+        fetch(Request(**{name: holder.value for name, holder in holders.items()}))
+
+    cli.run_without_config(command, request_lib.USAGE, list(holders.values()))
+
+
+def _client(request: Request, preset: Preset | None, sign: str) -> Client:
+    """Who asks: those hosts that the command or its preset names."""
+    named = [*request.cog, *request.allow_hosts]
+    named += [place for _, place, preset in map(_label, request.labels) if not preset]
+    named += [place for place in (request.imagery, request.geocoder) if _is_url(place)]
+    known = [] if preset is None else [_host(preset.url), *preset.hosts]
+    if sign == "planetary_computer":
+        known.append(_host(signing.PLANETARY_COMPUTER))
+    hosts = Hosts(cast(list[str], named), known)
+    cache = Cache(Path(request.cache).expanduser())
+    plain = Client(hosts, cache, offline=request.offline, waits_s=_WAITS_S)
+    signer = signing.SIGNERS[sign](plain)
+    return Client(
+        hosts, cache, offline=request.offline, signer=signer, waits_s=_WAITS_S
+    )
+
+
+def _area(request: Request, client: Client) -> FetchArea:
+    ways = [name for name in ("bbox", "area", "place") if getattr(request, name)]
+    if len(ways) != 1:
+        raise InputError(
+            f"{' and '.join(f'--{way}' for way in ways) or 'no area'}: name one of "
+            "--bbox=W,S,E,N, --area=FILE and --place=NAME."
+        )
+    if request.bbox:
+        return area_lib.of_box(request.bbox)
+    if request.area:
+        return area_lib.of_file(request.area)
+    if not request.geocoder:
+        raise InputError(
+            "--place needs a geocoder that you may use: --geocoder=ADDRESS of a search "
+            "as Nominatim has it, such as https://nominatim.openstreetmap.org/search "
+            "(read its usage policy)."
+        )
+    return area_lib.of_place(str(request.place), request.geocoder, client)
+
+
+def _images(request: Request, area: FetchArea, folder: Path) -> record.Fetched | None:
+    """Fetches the mosaic; says its size alone in a dry run."""
+    preset = None
+    if request.imagery and not _is_url(request.imagery):
+        preset = presets.preset(request.imagery, "stac", "--imagery")
+    sign = request.sign or (preset.sign if preset else "environment")
+    client = _client(request, preset, sign)
+    over = grid.over(area, request.crs, request.gsd_m)
+    bands = _bands(request.bands)
+    place = folder / "imagery"
+    question = _question(request, over)
+    state = imagery.read_state(place, question)
+    if request.cog:
+        chosen = scenes.of_addresses(request.cog)
+    elif state is not None:  # it goes on with what it chose
+        chosen = imagery.scenes_of(state)
+    else:
+        wanted = _search(request, preset)
+        chosen = catalogue.search(client, wanted, area)
+        chosen = scenes.in_order(chosen, cast(scenes.Order, request.order))
+    mosaic = imagery.Mosaic(client, chosen, bands, over)
+    if request.dry_run or state is None:
+        _say(mosaic, client, over)
+    if request.dry_run:
+        mosaic.close()
+        return None
+    with refusals.explained(place):
+        place.mkdir(exist_ok=True)
+    done = mosaic.write(place, question)
+    return _described(done, mosaic, over, preset, request)
+
+
+def _say(mosaic: imagery.Mosaic, client: Client, over: grid.PixelGrid) -> None:
+    """What the mosaic will bring, by a look at its files."""
+    estimate = mosaic.estimate()
+    count, seconds = client.received
+    rate = count / max(seconds, 1e-9)
+    logging.info(
+        "imagery: %d scene(s), of which %d show; %s x %s pixels of %g m in %s, in %d "
+        "window(s)",
+        len(mosaic.scenes),
+        estimate.scenes,
+        f"{over.width_px:,}",
+        f"{over.height_px:,}",
+        over.gsd_m,
+        over.crs,
+        estimate.windows,
+    )
+    logging.info(
+        "imagery: about %.0f MB to read (%s at the %.1f MB/s of what came so far), at "
+        "most %.0f MB to write",
+        estimate.bytes_to_read / 1e6,
+        duration(estimate.bytes_to_read / rate) if rate else "nothing came yet",
+        rate / 1e6,
+        estimate.bytes_to_write / 1e6,
+    )
+
+
+def _described(
+    state: dict[str, Any],
+    mosaic: imagery.Mosaic,
+    over: grid.PixelGrid,
+    preset: Preset | None,
+    request: Request,
+) -> record.Fetched:
+    windows = state["windows"]
+    shown = {name for known in windows.values() for name in known["scenes"]}
+    used = [scene for scene in mosaic.scenes if scene.name in shown]
+    years = {int(scene.time[:4]) for scene in used if scene.time}
+    licence, source = catalogue.collect_licences(used), catalogue.collect_sources(used)
+    if preset is not None:
+        licence, source = preset.licence, preset.source
+    return record.Fetched(
+        files={
+            f"imagery/{name}.tif": {key: known[key] for key in ("sha256", "bytes")}
+            for name, known in windows.items()
+            if known["file"]
+        },
+        source=source,
+        licence=licence,
+        year=max(years, default=None),
+        unit="",
+        crs=over.crs,
+        address=public(request.imagery or ""),
+        details={
+            "preset": request.imagery if preset else "",
+            "gsd_m": over.gsd_m,
+            "years": sorted(years),
+            "scenes": [scene.public() for scene in used],
+        },
+    )
+
+
+def _label(text: str) -> tuple[str, str, Preset | None]:
+    """Name, address and preset of "NAME=ADDRESS" or "NAME=PRESET:PLACE".
+
+    Raises:
+        InputError: If it is neither.
+    """
+    name, mark, place = text.partition("=")
+    if not mark or not name or not place:
+        raise InputError(
+            f"--labels={text}: wanted: NAME=ADDRESS or NAME=PRESET:PLACE, such as "
+            "population=worldpop:deu."
+        )
+    if name == "imagery":
+        raise InputError(f"--labels={text}: a label needs another name.")
+    if _is_url(place):
+        return name, place, None
+    known, _, inside = place.partition(":")
+    preset = presets.preset(known, "raster", "--labels")
+    if not inside.isalnum():
+        raise InputError(
+            f"--labels={text}: say which place behind a colon, such as {known}:deu."
+        )
+    url = preset.url.format(place=inside.lower(), PLACE=inside.upper())
+    return name, url, preset
+
+
+def _raster(
+    request: Request,
+    label: tuple[str, str, Preset | None],
+    area: FetchArea,
+    folder: Path,
+) -> record.Fetched | None:
+    """Fetches a raster of labels; says its size alone in a dry run."""
+    name, address, preset = label
+    client = _client(request, preset, request.sign or "environment")
+    if request.dry_run:
+        logging.info("%s: %s", name, labels.size(client, address, area))
+        return None
+    path = folder / "labels" / f"{files.safe_name(name)}.tif"
+    crs = labels.write_part(client, address, area, path)
+    usual = preset or Preset("raster", address, (), "", "")
+    logging.info("%s: %s", name, path)
+    return record.Fetched(
+        files=record.described(folder, path),
+        source=usual.source,
+        licence=usual.licence,
+        year=usual.year,
+        unit=usual.unit,
+        crs=crs,
+        address=public(address),
+        details={},
+    )
+
+
+def _search(request: Request, preset: Preset | None) -> catalogue.Search:
+    begin, end = days.days(request.dates)
+    return catalogue.Search(
+        address=preset.url if preset else str(request.imagery),
+        collections=tuple(request.collections)
+        or (preset.collections if preset else ()),
+        begin=begin,
+        end=end,
+        max_cloud=request.max_cloud,
+        assets=tuple(request.assets) or (preset.assets if preset else ()),
+        skip=tuple(request.skip),
+    )
+
+
+def _question(request: Request, over: grid.PixelGrid) -> dict[str, Any]:
+    """What tells one mosaic from another."""
+    keys = ("imagery", "collections", "dates", "max_cloud", "order", "assets", "bands")
+    asked = {key: getattr(request, key) for key in (*keys, "skip")}
+    asked["bands"] = _bands(request.bands)
+    asked["imagery"] = public(request.imagery or "")
+    asked["cog"] = [public(place) for place in request.cog]
+    place = {
+        "crs": over.crs,
+        "gsd_m": over.gsd_m,
+        "corner_m": list(over.corner_m),
+        "size_px": [over.width_px, over.height_px],
+        "area": over.outline.wkt,
+    }
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in (asked | place).items()
+    }
+
+
+def _bands(texts: Sequence[int | str]) -> tuple[int, ...]:
+    try:
+        bands = tuple(int(text) for text in texts)
+    except ValueError:
+        bands = ()
+    if len(bands) != 3 or min(bands) < 1:
+        raise InputError(
+            f"--bands={','.join(map(str, texts))}: wanted: three numbers counted from "
+            "1, for red, green and blue."
+        )
+    return bands
+
+
+def _is_url(place: str | None) -> bool:
+    return bool(place) and "://" in str(place)
+
+
+def _host(address: str) -> str:
+    return address.partition("://")[2].partition("/")[0]

@@ -1,0 +1,115 @@
+"""Sources by name: where they lie, whose they are, and under which licence.
+
+Written from what their publishers document. `checked` is the day on which somebody saw
+the address answer as written here, and None where nobody has yet: addresses move, so
+`python -m data_prep.fetch --dry_run` is the way to find out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Literal
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.settings import nearest
+
+Kind = Literal["stac", "overture", "osm", "raster"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A source.
+
+    Attributes:
+        kind: "stac" (images), "overture" and "osm" (POIs), "raster" (labels).
+        url: Its address; "{place}" and "{PLACE}" stand for what is
+            written behind a colon, such as `worldpop:deu`.
+        hosts: Where its files lie, beside its own host; ".host" is all below it.
+        licence: As the publisher names it.
+        source: To be named beside what is made of it.
+        year: Of the data; None: of each scene, or of the release.
+        unit: Of numbers, "" where there are none.
+        crs: Of the files; "" where each has its own.
+        collections: Of a catalogue.
+        assets: Files of a scene.
+        sign: See `signing.SIGNERS`.
+        checked: When the address was seen to answer; None: not checked from here.
+    """
+
+    kind: Kind
+    url: str
+    hosts: tuple[str, ...]
+    licence: str
+    source: str
+    year: int | None = None
+    unit: str = ""
+    crs: str = ""
+    collections: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    sign: str = "environment"
+    checked: dt.date | None = None
+
+
+PRESETS = {
+    "naip": Preset(
+        kind="stac",
+        url="https://planetarycomputer.microsoft.com/api/stac/v1",
+        hosts=("naipeuwest.blob.core.windows.net",),
+        licence="public domain",
+        source="USDA Farm Service Agency, NAIP",
+        collections=("naip",),
+        assets=("image",),
+        sign="planetary_computer",
+    ),
+    "sentinel2": Preset(
+        kind="stac",
+        url="https://earth-search.aws.element84.com/v1",
+        hosts=("sentinel-cogs.s3.us-west-2.amazonaws.com",),
+        licence="Copernicus Sentinel data terms (free, attribution)",
+        source="Contains modified Copernicus Sentinel data",
+        collections=("sentinel-2-l2a",),
+        assets=("visual",),
+    ),
+    "openaerialmap": Preset(
+        kind="stac",
+        url="https://api.imagery.hotosm.org/stac",
+        hosts=("oin-hotosm-temp.s3.us-east-1.amazonaws.com",),
+        licence="CC BY 4.0 (each scene says its own)",
+        source="OpenAerialMap contributors",
+        collections=("openaerialmap",),
+        assets=("visual",),
+    ),
+    "worldpop": Preset(
+        kind="raster",
+        url="https://data.worldpop.org/GIS/Population/Global_2000_2020/2020/{PLACE}/"
+        "{place}_ppp_2020.tif",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="WorldPop (www.worldpop.org), doi 10.5258/SOTON/WP00645",
+        year=2020,
+        unit="persons",
+        crs="EPSG:4326",
+    ),
+}
+"""By the name that `--imagery` and `--labels` have for them."""
+
+
+def preset(name: str, kind: Kind, key: str) -> Preset:
+    """A source by name.
+
+    Args:
+        name: See `PRESETS`.
+        kind: What it must be.
+        key: The flag that names it.
+
+    Raises:
+        InputError: If there is none of that kind.
+    """
+    names = [one for one, source in PRESETS.items() if source.kind == kind]
+    if name not in names:
+        raise InputError(
+            f"{key}={name}: is no address and no source that is known"
+            f"{nearest(name, names)}; known: {', '.join(names)}."
+        )
+    return PRESETS[name]

@@ -1,0 +1,75 @@
+"""`sources.json`: what lies beside it, whose it is, and under which licence."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmgr_jax.disk import files, refusals
+from mmgr_jax.errors import InputError
+
+SOURCES_FILE = "sources.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetched:
+    """Files of one source.
+
+    Attributes:
+        files: Relative to the folder, with SHA-256 and bytes.
+        source: Who is to be named.
+        licence: As the publisher names it, "" where nobody says.
+        year: Of the data; None: see `details`, or not known.
+        unit: Of numbers, "" where there are none.
+        crs: Of the files.
+        address: Where it came from, without secrets.
+        details: What else is known, such as the scenes of a mosaic.
+    """
+
+    files: dict[str, dict[str, Any]]
+    source: str
+    licence: str
+    year: int | None
+    unit: str
+    crs: str
+    address: str
+    details: dict[str, Any]
+
+
+def described(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
+    """Name, SHA-256 and size of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    known = {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+    return {path.relative_to(folder).as_posix(): known}
+
+
+def write(
+    folder: Path, area: dict[str, Any], parts: Mapping[str, Fetched | None]
+) -> Path:
+    """Writes what was fetched; parts that this command did not fetch stay.
+
+    Args:
+        folder: With the files.
+        area: What the command calls it, its outline and who says so.
+        parts: "imagery", "pois" and labels by name.
+    """
+    path = folder / SOURCES_FILE
+    known: dict[str, Any] = {}
+    if path.exists():
+        try:
+            known = dict(files.from_json(path.read_bytes())["parts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: is damaged. Remove it, and give the command again."
+            ) from error
+    known |= {name: dataclasses.asdict(part) for name, part in parts.items() if part}
+    with refusals.explained(folder):
+        files.write_text(path, json.dumps({"area": area, "parts": known}, indent=1))
+    return path

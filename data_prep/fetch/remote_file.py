@@ -1,0 +1,224 @@
+"""A file on a server, read in blocks as if it lay here: for GDAL, and for Parquet.
+
+GDAL's own way to the network stays closed (`data_prep.files.formats`): it would follow
+any redirect, and take what a broken connection leaves for pixels. It reads here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import rasterio
+
+from data_prep.fetch.cache import Version
+from data_prep.fetch.hosts import public
+from data_prep.fetch.http import Client
+from data_prep.files import formats
+from mmgr_jax.errors import InputError
+
+BLOCK_BYTES = 256 * 1024
+_KEPT_BLOCKS = 64
+_MOST_AT_ONCE = 32
+
+
+class RemoteFile(io.RawIOBase):
+    """Reads a file from its server, each block once; blocks stay in the cache.
+
+    Attributes:
+        failure: What went wrong in a reading: libraries in C swallow exceptions.
+    """
+
+    def __init__(self, client: Client, address: str) -> None:
+        """Asks for size and version.
+
+        Raises:
+            Unavailable: If there is no such file, or the server gives no ranges.
+        """
+        self._client, self._address = client, address
+        self._entry = client.cache.entry(address)
+        self._about = self._version()
+        assert self._about.size is not None
+        self.size = self._about.size
+        self.failure: InputError | None = None
+        self._place = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def _version(self) -> Version:
+        known = self._entry.about()
+        if self._client.offline and known is not None and known.size is not None:
+            return known
+        about, has_ranges = self._client.look(self._address)
+        if not has_ranges or about.size is None:
+            raise InputError(
+                f"{public(self._address)}: its server gives no parts of files, so no "
+                "windows can be read. Download it, and name the file here."
+            )
+        self._entry.describe(about, self._address)
+        return about
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next reading begins."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Goes to a place."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}
+        self._place = max(0, start[whence] + offset)
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes, fewer at the end of the file alone.
+
+        Raises:
+            Unavailable: If the server does not give them; see `failure`, too.
+        """
+        end = self.size if size is None or size < 0 else self._place + size
+        end = min(end, self.size)
+        if end <= self._place:
+            return b""
+        first, last = self._place // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        try:
+            data = b"".join(self._range(first, last))
+        except InputError as error:
+            self.failure = error
+            raise
+        start = self._place - first * BLOCK_BYTES
+        data = data[start : start + end - self._place]
+        self._place = end
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads into a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _range(self, first: int, last: int) -> list[bytes]:
+        """Blocks, with one question for those that lie side by side and lack."""
+        blocks: dict[int, bytes] = {}
+        lacking: list[int] = []
+        for index in range(first, last + 1):
+            data = self._blocks.get(index) or self._entry.block(
+                index, self._block_bytes(index)
+            )
+            if data is None:
+                lacking.append(index)
+            else:
+                blocks[index] = data
+        while lacking:
+            run = 1
+            while run < min(len(lacking), _MOST_AT_ONCE) and (
+                lacking[run] == lacking[0] + run
+            ):
+                run += 1
+            for index, data in self._fetched(lacking[0], run):
+                self._entry.keep_block(index, data)
+                blocks[index] = data
+            del lacking[:run]
+        for index, data in blocks.items():
+            self._blocks[index] = data
+            self._blocks.move_to_end(index)
+        while len(self._blocks) > _KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return [blocks[index] for index in range(first, last + 1)]
+
+    def _fetched(self, first: int, count: int) -> Iterator[tuple[int, bytes]]:
+        start = first * BLOCK_BYTES
+        end = min(start + count * BLOCK_BYTES, self.size)
+        data = self._client.part(self._address, start, end - 1, self._about)
+        for offset in range(0, len(data), BLOCK_BYTES):
+            yield first + offset // BLOCK_BYTES, data[offset : offset + BLOCK_BYTES]
+
+    def _block_bytes(self, index: int) -> int:
+        return min(BLOCK_BYTES, self.size - index * BLOCK_BYTES)
+
+
+class RemoteRaster:
+    """A GeoTIFF on a server, opened by GDAL on our own connections."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        """Asks for size and version; opens nothing yet.
+
+        Raises:
+            Unavailable: If there is no such file.
+        """
+        self.file = RemoteFile(client, address)
+        self.name = public(address).partition("://")[2].partition("?")[0]
+
+    def open(self, **options: Any) -> rasterio.DatasetReader:
+        """Opens it; within `formats.settings` and `reading`."""
+        path = self.name.replace(":", "_")
+
+        def handle(asked: str, *_: object, **__: object) -> io.RawIOBase:
+            if asked == path:
+                return _Handle(self.file)
+            raise FileNotFoundError(asked)  # files beside it are not looked for
+
+        return rasterio.open(path, driver="GTiff", opener=handle, **options)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Says in one sentence what goes wrong with the file within it.
+
+        Raises:
+            InputError: Of the server, where it was its fault; else of the format.
+        """
+        self.file.failure = None
+        try:
+            yield
+        except formats.DAMAGED as error:
+            if self.file.failure is not None:
+                raise self.file.failure from error
+            raise InputError(
+                f"{self.name}: cannot be read as a GeoTIFF ({_first(error)}). Is it "
+                "damaged, or of another format? Leave it out with --skip."
+            ) from error
+        if self.file.failure is not None:  # GDAL went on with what it had
+            raise self.file.failure
+
+
+class _Handle(io.RawIOBase):
+    """A place of its own in a file that several read."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._file, self._place = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._file.size}
+        self._place = max(0, start[whence] + offset)
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._file.seek(self._place)
+        try:
+            data = self._file.read(size)
+        except InputError:
+            return b""  # `RemoteFile.failure` keeps it; C has no exceptions
+        self._place += len(data)
+        return data
+
+
+def _first(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")

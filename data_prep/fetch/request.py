@@ -1,0 +1,118 @@
+"""What a command asks for, and the flags that say so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from data_prep.fetch import presets, signing
+from data_prep.fetch.hosts import TOKENS
+from data_prep.imagery.settings import ImagerySettings
+from data_prep.regions.settings import RegionSettings
+from mmgr_jax.addresses import SIGNED_URLS
+
+USAGE = f"""Fetches the raw files of an area from open sources, for data_prep.build.
+
+Images come from a STAC catalogue (a preset, or any address), or from GeoTIFFs that you
+name; only the windows of the area are read, onto one metric grid; labels from rasters,
+of which the part over the area is copied. What was stopped goes
+on when the command is given again; what came is kept in --cache, and --offline reads it
+there. --dry_run says sizes and times before anything large comes.
+
+Only hosts that the command names are asked, or those of a preset it names; more by
+--allow_hosts. Proxies (HTTPS_PROXY), tokens ({TOKENS}: host=token) and
+signed addresses ({SIGNED_URLS}) come from the environment and are not written
+down. Beside the files, sources.json says whose they are and under which licence.
+
+Usage:
+    python -m data_prep.fetch --bbox=-118.50,34.00,-118.46,34.03 --imagery=naip \\
+        --dates=2022 --out=data/my_city/raw --dry_run
+    python -m data_prep.fetch --area=district.gpkg --out=data/my_city/raw \\
+        --imagery=https://example.org/stac/catalog.json --allow_hosts=files.example.org
+    python -m data_prep.fetch --place="Santa Monica, California" --imagery=naip \\
+        --geocoder=https://nominatim.openstreetmap.org/search --out=data/my_city/raw
+    python -m data_prep.fetch --bbox=2.33,48.84,2.36,48.86 --out=data/my_city/raw \\
+        --cog=https://example.org/ortho_1.tif,https://example.org/ortho_2.tif \\
+        --labels=population=worldpop:fra
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a command asks for; `_HELP` says what each means."""
+
+    out: str | None = None
+    bbox: str | None = None
+    area: str | None = None
+    place: str | None = None
+    geocoder: str | None = None
+    imagery: str | None = None
+    cog: Sequence[str] = ()
+    collections: Sequence[str] = ()
+    dates: str = ""
+    max_cloud: float | None = None
+    order: str = "newest"
+    assets: Sequence[str] = ()
+    bands: Sequence[int | str] = ImagerySettings.bands
+    skip: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    sign: str | None = None
+    crs: str | None = None
+    gsd_m: float = RegionSettings.gsd_m
+    allow_hosts: Sequence[str] = ()
+    cache: str = "~/.cache/mmgr_jax/fetch"
+    offline: bool = False
+    dry_run: bool = False
+
+
+_CATALOGUES = [name for name, one in presets.PRESETS.items() if one.kind == "stac"]
+_HELP = {
+    "out": "Folder of the raw files, such as data/my_city/raw.",
+    "bbox": "The area: W,S,E,N in degrees.",
+    "area": "The area: a file of polygons (GeoPackage, GeoJSON, ...).",
+    "place": "The area: a name that --geocoder knows.",
+    "geocoder": "Address of a search as Nominatim has it.",
+    "imagery": f"Images: one of {', '.join(_CATALOGUES)}; or the address of a STAC "
+    "catalogue, collection, item or API.",
+    "cog": "Images: addresses of GeoTIFFs, the first on top.",
+    "collections": "Of the catalogue; all where none is named.",
+    "dates": "Days of the scenes: 2022, 2022-06 or 2022-05-01/2022-09-30.",
+    "max_cloud": "Scenes with more clouds than this, in %, are left out.",
+    "order": "Which scenes are on top.",
+    "assets": "Files of a scene: one, or one for each of three bands.",
+    "bands": "Red, green and blue in a file, counted from 1.",
+    "skip": "Names of scenes to leave out.",
+    "labels": "Rasters: NAME=ADDRESS of a GeoTIFF, or NAME=PRESET:PLACE, such as "
+    "population=worldpop:deu; the part over the area, not resampled.",
+    "sign": "Who signs addresses; by default as the preset says, else the environment.",
+    "crs": "Metric CRS of the grid; by default the area's UTM zone.",
+    "gsd_m": "Side of a pixel of the grid, metres.",
+    "allow_hosts": "Further hosts to ask; .example.org is all below it.",
+    "cache": "Where what comes is kept.",
+    "offline": "Ask nobody; read the cache.",
+    "dry_run": "Say sizes and times; fetch nothing large.",
+}
+_CHOICES = {"order": ["newest", "clearest"], "sign": list(signing.SIGNERS)}
+
+
+def flags_of() -> dict[str, flags.FlagHolder]:
+    """Defines the flags, by the name of their field in `Request`."""
+    holders: dict[str, flags.FlagHolder] = {}
+    for field in dataclasses.fields(Request):
+        name, text = field.name, _HELP[field.name]
+        default: Any = field.default
+        define: Any = flags.DEFINE_string
+        if name in _CHOICES:
+            holders[name] = flags.DEFINE_enum(name, default, _CHOICES[name], text)
+            continue
+        if str(field.type).startswith("Sequence"):
+            define, default = flags.DEFINE_list, [str(part) for part in default]
+        elif "float" in str(field.type):
+            define = flags.DEFINE_float
+        elif field.type == "bool":
+            define = flags.DEFINE_bool
+        holders[name] = define(name, default, text)
+    return holders

@@ -1,0 +1,266 @@
+"""Scenes: images of one day, whose files lie on a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.windows import Window
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from data_prep.fetch.hosts import public
+from data_prep.fetch.http import Client
+from data_prep.fetch.remote_file import RemoteRaster
+from data_prep.files import crs as crs_lib
+from data_prep.files import formats
+from data_prep.imagery import headers as headers_lib
+from data_prep.imagery import placement, reader
+from data_prep.imagery.headers import ImageHeader
+from data_prep.imagery.placement import ImageFile
+from mmgr_jax.errors import InputError
+
+Order = Literal["newest", "clearest"]
+
+_LEAST_SHARED = 0.5
+"""Of the smaller of two boxes, a file's and its catalogue's, that tell of one place."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """An image of one day, as its catalogue has it.
+
+    Attributes:
+        name: Unlike those of others.
+        addresses: Of its files: one with all bands, or one for each.
+        time: When it was taken, as ISO text, "" where nobody says.
+        cloud: Share of clouds in percent, None where nobody says.
+        outline: Where it lies, as GeoJSON in degrees; None where nobody says.
+        crs: What the catalogue says of its CRS, "" where it says nothing.
+        licence: As the catalogue has it.
+        source: Who made it.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    time: str = ""
+    cloud: float | None = None
+    outline: Mapping[str, Any] | None = None
+    crs: str = ""
+    licence: str = ""
+    source: str = ""
+
+    @property
+    def footprint(self) -> BaseGeometry | None:
+        """Where its catalogue says it lies, in degrees."""
+        return None if self.outline is None else shape(dict(self.outline))
+
+    def public(self) -> dict[str, Any]:
+        """What may be written down."""
+        fields = dataclasses.asdict(self)
+        return fields | {"addresses": [public(place) for place in self.addresses]}
+
+
+def in_order(scenes: Sequence[Scene], order: Order) -> list[Scene]:
+    """Scenes, those first that show where several do."""
+    newest = sorted(scenes, key=lambda scene: (scene.time, scene.name), reverse=True)
+    if order == "newest":
+        return newest
+    return sorted(
+        newest, key=lambda scene: 101.0 if scene.cloud is None else scene.cloud
+    )
+
+
+def of_addresses(addresses: Sequence[str]) -> list[Scene]:
+    """A scene a file, for files that are named one by one."""
+    return [
+        Scene(
+            name=public(place).partition("?")[0].rpartition("/")[2], addresses=(place,)
+        )
+        for place in addresses
+    ]
+
+
+class OpenScene:
+    """A scene whose files are open: windows of a grid."""
+
+    def __init__(
+        self,
+        client: Client,
+        scene: Scene,
+        bands: Sequence[int],
+        *,
+        crs: str,
+        gsd_m: float,
+        corner_m: tuple[float, float],
+    ) -> None:
+        """Opens the files.
+
+        Args:
+            client: Who brings their bytes.
+            scene: Which.
+            bands: Bands of its one file; the first of each where there are several.
+            crs: Of the grid.
+            gsd_m: Side of the grid's pixels.
+            corner_m: West and north of the grid.
+
+        Raises:
+            InputError: If a file cannot be read, or lies elsewhere than its catalogue
+                says.
+        """
+        self.scene = scene
+        self._grid = (crs, gsd_m, corner_m)
+        chosen = tuple(bands) if len(scene.addresses) == 1 else (1,)
+        self._parts: list[tuple[RemoteRaster, ImageFile, reader.Reader]] = []
+        try:
+            for address in scene.addresses:
+                self._parts.append(self._opened(client, address, chosen))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def dtype(self) -> str:
+        """Type of its pixels, as they are written."""
+        kinds = {kind for _, file, _ in self._parts for kind in file.header.dtypes}
+        return (
+            kinds.pop()
+            if len(kinds) == 1 and kinds <= {"uint8", "uint16"}
+            else ("float32")
+        )
+
+    @property
+    def gsd_m(self) -> float:
+        """Side of its own pixels."""
+        return min(file.gsd_m for _, file, _ in self._parts)
+
+    @property
+    def bytes_in_all(self) -> int:
+        """Size of its files, overviews included."""
+        return sum(raster.file.size for raster, _, _ in self._parts)
+
+    @property
+    def bytes_per_m2(self) -> float:
+        """Bytes of a window that is read, by the area it shows."""
+        total = 0.0
+        for raster, file, _ in self._parts:
+            factors = (1, *file.header.overviews)
+            level = 0 if file.overview is None else file.overview + 1
+            share = factors[level] ** -2 / sum(factor**-2 for factor in factors)
+            west, south, east, north = file.bounds_m
+            total += raster.file.size * share / ((east - west) * (north - south))
+        return total
+
+    @property
+    def box_m(self) -> BaseGeometry:
+        """Where it lies on the grid."""
+        return shapely.union_all(
+            [shapely.box(*file.bounds_m) for _, file, _ in self._parts]
+        )
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels [bands h w] of a window of the grid, and which are there [h w].
+
+        Raises:
+            InputError: If they cannot be had whole.
+        """
+        shape_px = (window.height, window.width)
+        parts, valid = [], np.ones(shape_px, bool)
+        for raster, file, source in self._parts:
+            pixels, there = _read(raster, file, source, window)
+            parts.append(pixels)
+            valid &= there
+        return np.concatenate(parts), valid
+
+    def close(self) -> None:
+        """Closes the files."""
+        for _, _, source in self._parts:
+            source.close()
+        self._parts = []
+
+    def _opened(
+        self, client: Client, address: str, bands: Sequence[int]
+    ) -> tuple[RemoteRaster, ImageFile, reader.Reader]:
+        crs, gsd_m, corner_m = self._grid
+        raster = RemoteRaster(client, address)
+        with formats.settings(), raster.reading():
+            with raster.open() as source:
+                formats.refuse_large_blocks(Path(raster.name), source)
+                header = headers_lib.described(Path(raster.name), source)
+            if problem := headers_lib.problem(header, bands):
+                raise InputError(problem)
+            _refuse_elsewhere(self.scene, header)
+            file = placement.place_on(header, crs, gsd_m, corner_m)
+            transform = Affine(
+                gsd_m, 0.0, corner_m[0] + file.column_px * gsd_m,
+                0.0, -gsd_m, corner_m[1] - file.row_px * gsd_m,
+            )  # fmt: skip
+            if file.resampling is None:
+                source = reader.Reader(raster.open(), bands, None, header.white_is_zero)
+            else:
+                level = "NONE" if file.overview is None else f"{file.overview}only"
+                dataset: rasterio.DatasetReader = raster.open(OVERVIEW_LEVEL=level)
+                source = reader.warped(
+                    dataset, file, bands, None, crs=crs, transform=transform
+                )
+        return raster, file, source
+
+
+def _read(
+    raster: RemoteRaster, file: ImageFile, source: reader.Reader, window: Window
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window of the grid out of one file; nothing is there beyond its edges."""
+    column, row = window.col_off - file.column_px, window.row_off - file.row_px
+    left, top = max(column, 0), max(row, 0)
+    width = min(column + window.width, file.width_px) - left
+    height = min(row + window.height, file.height_px) - top
+    valid = np.zeros((window.height, window.width), bool)
+    if width <= 0 or height <= 0:
+        return np.zeros((source.num_bands, *valid.shape), np.uint8), valid
+    with formats.settings(), raster.reading():
+        part, there = source.read(Window(left, top, width, height))
+    pixels = np.zeros((len(part), *valid.shape), part.dtype)
+    into = (
+        slice(top - row, top - row + height),
+        slice(left - column, left - column + width),
+    )
+    pixels[:, *into], valid[into] = part, there
+    return pixels, valid
+
+
+def _refuse_elsewhere(scene: Scene, header: ImageHeader) -> None:
+    """Refuses a file that lies elsewhere than its catalogue says.
+
+    Raises:
+        InputError: With both places.
+    """
+    if scene.crs and not crs_lib.same(scene.crs, str(header.crs)):
+        logging.warning(
+            "%s: its catalogue says %s, the file itself %s; the file's is taken",
+            header.path,
+            scene.crs,
+            crs_lib.parse(str(header.crs)).name,
+        )
+    footprint = scene.footprint
+    if footprint is None:
+        return
+    own = placement.footprints([header], crs_lib.WGS84)[0]
+    box, declared = shapely.box(*own), shapely.box(*footprint.bounds)
+    shared = shapely.area(shapely.intersection(box, declared))
+    if shared < _LEAST_SHARED * min(box.area, declared.area):
+        places = [
+            ", ".join(f"{side:.3f}" for side in bounds)
+            for bounds in (own, declared.bounds)
+        ]
+        raise InputError(
+            f"{header.path}: lies by its own CRS at {places[0]} (W, S, E, N), by its "
+            f"catalogue at {places[1]}: one of both is wrong. Leave it out with "
+            f"--skip={scene.name}, and tell its publisher."
+        )

@@ -1,0 +1,90 @@
+"""Signatures behind addresses, from the environment or from who gives them out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from data_prep.fetch.hosts import Signer, public
+from data_prep.fetch.http import Client
+from mmgr_jax.addresses import SIGNED_URLS
+from mmgr_jax.disk import files
+from mmgr_jax.errors import InputError
+
+PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
+PLANETARY_COMPUTER_KEY = "PC_SDK_SUBSCRIPTION_KEY"
+"""Environment variable: a subscription key, which raises the limits; not needed."""
+
+_BLOBS = ".blob.core.windows.net"
+_EARLY_S = 60.0
+
+
+class FromEnvironment:
+    """Queries of `MMGR_SIGNED_URLS`, for the addresses below each."""
+
+    def signed(self, address: str, *, anew: bool) -> str:
+        """The address with the query that the environment has for it."""
+        del anew
+        for pair in os.environ.get(SIGNED_URLS, "").split():
+            prefix, mark, query = pair.partition("?")
+            prefix = prefix.rstrip("/")
+            if mark and (address == prefix or address.startswith(f"{prefix}/")):
+                return f"{address}{'&' if '?' in address else '?'}{query}"
+        return address
+
+
+class PlanetaryComputer:
+    """Tokens of Microsoft's Planetary Computer, one a container, until they expire."""
+
+    def __init__(self, client: Client, tokens: str, blobs: str = _BLOBS) -> None:
+        """Asks for nothing yet.
+
+        Args:
+            client: Who asks; unsigned.
+            tokens: Address that gives tokens, such as `PLANETARY_COMPUTER`.
+            blobs: How the hosts end whose addresses are signed.
+        """
+        self._client, self._address, self._blobs = client, tokens, blobs
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    def signed(self, address: str, *, anew: bool) -> str:
+        """The address with a token, where it lies in a container.
+
+        Raises:
+            InputError: If none is given out.
+        """
+        parts = urlsplit(address)
+        host, path = parts.netloc, parts.path.lstrip("/")
+        if not host.endswith(self._blobs) or "/" not in path:
+            return address
+        place = f"{host.partition('.')[0]}/{path.partition('/')[0]}"
+        secret, expiry = self._tokens.get(place, ("", 0.0))
+        if anew or time.time() > expiry - _EARLY_S:
+            secret, expiry = self._tokens[place] = self._token(place)
+        return f"{address}{'&' if parts.query else '?'}{secret}"
+
+    def _token(self, place: str) -> tuple[str, float]:
+        address = f"{self._address}/{place}"
+        key = os.environ.get(PLANETARY_COMPUTER_KEY)
+        headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
+        text = self._client.document(address, headers=headers, keep=False)
+        try:
+            answer: Any = files.from_json(text)
+            expiry = dt.datetime.fromisoformat(answer["msft:expiry"])
+            return str(answer["token"]), expiry.timestamp()
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{public(address)}: its answer is no token; --sign=planetary_computer "
+                "expects `token` and `msft:expiry`."
+            ) from error
+
+
+SIGNERS: dict[str, Callable[[Client], Signer]] = {
+    "environment": lambda _: FromEnvironment(),
+    "planetary_computer": lambda client: PlanetaryComputer(client, PLANETARY_COMPUTER),
+}
+"""By the name that `--sign` has for them; each is given a client that signs nothing."""

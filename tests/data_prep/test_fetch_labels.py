@@ -1,0 +1,115 @@
+"""Rasters of labels: the part over an area, against rasterio's own windows."""
+
+import json
+import logging
+
+import http_folder
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+from data_prep.fetch import command
+from data_prep.fetch.request import Request
+from mmgr_jax.errors import InputError
+
+STEP_DEG = 1 / 1200
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_WAITS_S", (0.01, 0.01))
+    root = tmp_path / "files"
+    root.mkdir()
+    people = np.random.default_rng(0).gamma(2, 3, (1500, 1800)).astype(np.float32)
+    people[:300] = -99999
+    with rasterio.open(
+        root / "people.tif", "w", driver="GTiff", width=1800, height=1500, count=1,
+        dtype="float32", crs="EPSG:4326", nodata=-99999, tiled=True,
+        transform=from_origin(2.0, 49.0, STEP_DEG, STEP_DEG), compress="deflate",
+    ) as file:  # fmt: skip
+        file.write(people, 1)
+    with http_folder.serving(root) as server:
+        server.etags = True
+        server.people = people
+        yield server
+
+
+def request(served, tmp_path, **changed):
+    fields = dict(
+        out=str(tmp_path / "raw"),
+        bbox="2.2501,48.6001,2.4601,48.8501",
+        cache=str(tmp_path / "cache"),
+        labels=[f"population={served.address}/people.tif"],
+    )
+    return Request(**fields | changed)
+
+
+@pytest.mark.parametrize("faults", [[], [None, "cut", 500], ["cut", 503]])
+def test_the_part_of_a_raster_keeps_its_numbers_and_its_grid(served, tmp_path, faults):
+    served.faults["people.tif"] = list(faults)
+    folder = command.fetch(request(served, tmp_path))
+    with rasterio.open(folder / "labels/population.tif") as part:
+        pixels, place = part.read(1), part.transform
+        assert part.nodata == -99999 and part.crs.to_epsg() == 4326
+    column, row = round((place.c - 2.0) / STEP_DEG), round((49.0 - place.f) / STEP_DEG)
+    whole = served.people[row:, column:][: pixels.shape[0], : pixels.shape[1]]
+    np.testing.assert_array_equal(pixels, whole)
+    assert (pixels == -99999).any()  # nodata stays what it is
+    assert place.c <= 2.2501 - STEP_DEG / 2 and place.f >= 48.8501 + STEP_DEG / 2
+    assert place.c + pixels.shape[1] * STEP_DEG > 2.4601
+    assert place.f - pixels.shape[0] * STEP_DEG < 48.6001
+    parts = json.loads((folder / "sources.json").read_text())["parts"]
+    assert parts["population"]["crs"] == "EPSG:4326"
+    assert list(parts["population"]["files"]) == ["labels/population.tif"]
+    assert served.sent["people.tif"] < 0.7 * (served.root / "people.tif").stat().st_size
+
+
+def test_another_grid_is_kept_as_well(served, tmp_path):
+    path = served.root / "mollweide.tif"
+    counts = np.arange(400 * 400, dtype=np.int32).reshape(1, 400, 400)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=400, height=400, count=1, dtype="int32",
+        crs="ESRI:54009", transform=from_origin(150_000, 5_760_000, 100, 100),
+    ) as file:  # fmt: skip
+        file.write(counts)
+    labels = [f"people={served.address}/mollweide.tif"]
+    folder = command.fetch(request(served, tmp_path, labels=labels))
+    with (
+        rasterio.open(folder / "labels/people.tif") as part,
+        rasterio.open(path) as whole,
+    ):
+        column, row = ~whole.transform * (part.transform.c, part.transform.f)
+        window = Window(round(column), round(row), part.width, part.height)
+        np.testing.assert_array_equal(part.read(), whole.read(window=window))
+        assert part.width > 100 and part.res == (100, 100)
+
+
+def test_a_dry_run_says_how_much(served, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    command.fetch(request(served, tmp_path, dry_run=True))
+    assert "population: 25" in caplog.text and "MB of" in caplog.text
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        (dict(bbox="10,50,10.1,50.1"), "people.tif: does not show --bbox=10,50"),
+        (dict(labels=["population"]), "wanted: NAME=ADDRESS or NAME=PRESET:PLACE"),
+        (dict(labels=["population=wordpop:deu"]), "did you mean 'worldpop'"),
+        (dict(labels=["population=worldpop"]), "say which place behind a colon"),
+        (dict(labels=["population=worldpop:../x"]), "say which place behind a colon"),
+    ],
+)
+def test_labels_that_cannot_be_fetched(served, tmp_path, changed, sentence):
+    with pytest.raises(InputError, match=sentence):
+        command.fetch(request(served, tmp_path, **changed))
+
+
+def test_a_raster_that_stays_cut_is_no_raster(served, tmp_path):
+    served.faults["people.tif"] = [None, None, *["cut"] * 9]
+    with pytest.raises(InputError, match="the answer was cut short.*it goes on from"):
+        command.fetch(request(served, tmp_path))
+    assert not list((tmp_path / "raw").glob("labels/*.tif"))
