@@ -33,7 +33,8 @@ RAW = f"data/{NAME}/raw"  # where the files below lie
 def get_config(variant: str | None = None) -> ConfigDict:
     """My city for a laptop, or in variants."""
     names = common.parse_variants(variant, VARIANTS)
-    return common.apply(_sources(), common.with_size(names), VARIANTS)
+    c = common.apply(_sources(), common.with_size(names), VARIANTS)
+    return c if c.pois.path else common.image_only(c)
 
 
 def _sources() -> ConfigDict:
@@ -61,6 +62,7 @@ def _sources() -> ConfigDict:
     c.pois.name_column = "name"  # tells duplicates from neighbours; may be absent
     c.pois.encoding = None  # of a CSV that is not UTF-8, such as "gb18030"
     c.pois.separator = None  # of a CSV without commas, such as ";"
+    c.pois.decimal = "."  # or ",", in coordinates written as text
     c.pois.source = ""
     c.pois.licence = ""
     c.pois.year = None

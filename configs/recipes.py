@@ -208,6 +208,15 @@ RECIPES = {
     "pod": pod,
 }
 
+
+def image_only(c: ConfigDict) -> ConfigDict:
+    """Images alone: for cities without POIs, and to see what POIs teach."""
+    c.loss.image_weight = 1.0
+    c.eval.features = ("image",)
+    c.embed.features = "image"
+    return c
+
+
 _SIZES = ("laptop", "paper", "released", "large_batch", "runlocal", "gpu", "pod")
 
 

@@ -1,7 +1,9 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from mmgr_jax import addresses, cli, run_settings
@@ -22,17 +24,34 @@ from the newest checkpoint. One model can be trained on several cities
   python -m mmgr_jax.main --config=configs/shanghai.py \\
       --config.corpus.records="('data/*/records',)"
   srun python -m mmgr_jax.main --config=configs/shanghai.py:large_batch
+  python -m mmgr_jax.main --config=configs/my_city.py --dry_run
+
+Before training, and with --dry_run alone, it looks at what would fail or disappoint
+later: blocks against folds, batch against regions, labels, POIs. --dry_run writes
+nothing and measures a few steps too: memory on this machine and hours of the run.
+Without labels it ends in embeddings and a map of their clusters.
 
 In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
 
 
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Check, and measure a few steps: memory and hours of the training; write nothing.",
+)
+
+
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
+    from mmgr_jax import preflight
     from mmgr_jax.data import opening
     from mmgr_jax.devices import distributed
 
+    if _DRY_RUN.value:
+        _rehearse(config)
+        return
     settings = read(CorpusSettings, config.corpus, "corpus")
     after = run_settings.read(config).after_training
     if after or not settings.records:
@@ -41,6 +60,8 @@ def main(config: ConfigDict) -> None:
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with opening.kept(settings, config.records.dir):
+        if after or not settings.records:
+            after = preflight.check(config)
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
         from mmgr_jax.evaluation.while_training import Evaluator
@@ -50,6 +71,19 @@ def main(config: ConfigDict) -> None:
         after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
         for name in after:
             distributed.by_first(after_training[name])(config)
+
+
+def _rehearse(config: ConfigDict) -> None:
+    """What is wrong, and what training would take; nothing is written."""
+    from data_prep import build
+    from mmgr_jax import preflight
+    from mmgr_jax.data import schema
+
+    if (Path(str(config.records.dir)) / schema.MANIFEST_FILE).exists():
+        manifest = schema.Manifest.load(config.records.dir)
+    else:
+        manifest = build.rehearse(config)
+    preflight.rehearse(config, manifest)
 
 
 def _session(settings: DistributedSettings) -> AbstractContextManager:
