@@ -211,9 +211,9 @@ def measured(config: ConfigDict, manifest: schema.Manifest) -> str:
     step_s = (time.perf_counter() - began) / _STEPS
     return (
         f"training: {step.total_steps:,} steps of {config.data.batch_size} regions, "
-        f"{step_s:.3g} s a step, {duration(step_s * step.total_steps)} in all, measured "
-        f"on {_STEPS} steps of random pixels; reading and looks at the features come on "
-        f"top. {_memory(compiled)}"
+        f"{step_s:.3g} s a step, {duration(step_s * step.total_steps)} in all, "
+        f"measured on {_STEPS} steps of random pixels; reading and looks at the "
+        f"features come on top. {_memory(compiled)}"
     )
 
 

@@ -100,8 +100,8 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "planning", "plan", "preflight", "data_prep.first_config", "views", "convert", "query", "main", "ablation",
-    "encoder", "workflow", "evaluation.transfer", "transfer",
+    "evaluation", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
 
