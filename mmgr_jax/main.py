@@ -35,23 +35,12 @@ In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
 
 
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run",
-    False,
-    "Check, and measure a few steps: memory and hours of the training; write nothing.",
-)
-
-
 def main(config: ConfigDict) -> None:
     """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
     from data_prep import build  # the one place where training meets preparation
-    from mmgr_jax import preflight
     from mmgr_jax.data import opening
     from mmgr_jax.devices import distributed
 
-    if _DRY_RUN.value:
-        _rehearse(config)
-        return
     settings = read(CorpusSettings, config.corpus, "corpus")
     after = run_settings.read(config).after_training
     if after or not settings.records:
@@ -60,7 +49,9 @@ def main(config: ConfigDict) -> None:
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with opening.kept(settings, config.records.dir):
-        if after or not settings.records:
+        from mmgr_jax import preflight
+
+        if not settings.records and not addresses.is_address(config.records.dir):
             after = preflight.check(config)
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
@@ -73,7 +64,7 @@ def main(config: ConfigDict) -> None:
             distributed.by_first(after_training[name])(config)
 
 
-def _rehearse(config: ConfigDict) -> None:
+def rehearse(config: ConfigDict) -> None:
     """What is wrong, and what training would take; nothing is written."""
     from data_prep import build
     from mmgr_jax import preflight
@@ -92,5 +83,20 @@ def _session(settings: DistributedSettings) -> AbstractContextManager:
     return distributed.session(settings)
 
 
+def command() -> None:
+    """Entry point of `python -m mmgr_jax.main`."""
+    dry_run = flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Check, and measure a few steps: memory and hours of the training; write "
+        "nothing.",
+    )
+
+    def run(config: ConfigDict) -> None:
+        (rehearse if dry_run.value else main)(config)
+
+    cli.run(run, USAGE, shortcuts=("workdir",), session=_session)
+
+
 if __name__ == "__main__":
-    cli.run(main, USAGE, shortcuts=("workdir",), session=_session)
+    command()
