@@ -53,11 +53,11 @@ def check(config: ConfigDict) -> tuple[str, ...]:
     Raises:
         InputError: If training or what comes after it would fail.
     """
-    found = findings(config, schema.Manifest.load(config.records.dir))
-    for sentence in found.warnings:
+    outcome = findings(config, schema.Manifest.load(config.records.dir))
+    for sentence in outcome.warnings:
         log.warning(sentence)
-    _refuse(found)
-    return found.after
+    _refuse(outcome)
+    return outcome.after
 
 
 def rehearse(config: ConfigDict, manifest: schema.Manifest) -> None:
@@ -70,14 +70,14 @@ def rehearse(config: ConfigDict, manifest: schema.Manifest) -> None:
     Raises:
         InputError: If training or what comes after it would fail.
     """
-    found = findings(config, manifest)
+    outcome = findings(config, manifest)
     print("\nbefore training")
-    for sentence in found.warnings:
+    for sentence in outcome.warnings:
         print(f"  warning: {sentence}")
-    if not found.faults:
+    if not outcome.faults:
         print(f"  {measured(config, manifest)}")
-        print(f"  afterwards: {', '.join(found.after) or 'nothing'}")
-    _refuse(found)
+        print(f"  afterwards: {', '.join(outcome.after) or 'nothing'}")
+    _refuse(outcome)
     print("dry run: nothing was written")
 
 
@@ -103,9 +103,9 @@ def findings(config: ConfigDict, manifest: schema.Manifest) -> Findings:
     return Findings(tuple(faults), tuple(warnings), after)
 
 
-def _refuse(found: Findings) -> None:
-    if found.faults:
-        raise InputError("\n  ".join(("before training:", *found.faults)))
+def _refuse(outcome: Findings) -> None:
+    if outcome.faults:
+        raise InputError("\n  ".join(("before training:", *outcome.faults)))
 
 
 def _batches(

@@ -56,7 +56,7 @@ def test_too_few_pois_blocks_batches_and_labels_name_their_remedy(config):
         "labels": {"population": {"regions without a value": 20}},
     }
     manifest = _manifest(config, report=report)
-    config.data.batch_size = 12
+    config.data.batch_size, config.eval.num_folds = 12, None
     found = preflight.findings(config, manifest)
     (fault,) = found.faults
     assert "config.blocks.size_m=64 makes 12" in fault
@@ -109,8 +109,9 @@ def test_a_city_of_images_alone_ends_in_a_map(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     config = common.image_only(toy_city.get_config("smoke"))
-    del config.labels
-    config.labels = {}
+    with config.labels.unlocked():
+        for name in list(config.labels):
+            del config.labels[name]
     build._generate(build.settings_lib.read(config).toy_city)
     config.toy_city, config.pois.path = None, None
     config.train.total = "2 steps"

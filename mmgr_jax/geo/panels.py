@@ -59,7 +59,7 @@ def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
     shown = []
     for cluster in members.values():
         count = int(cluster.max()) + 1
-        norm = BoundaryNorm(np.arange(count + 1), count)
+        norm = BoundaryNorm(np.arange(count + 1.0), count)
         cmap = ListedColormap(colormaps["tab20"](np.arange(count) % 20))
         shown.append(Panel(f"{count} clusters", cluster.astype(float), norm, cmap))
     return shown
