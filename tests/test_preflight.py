@@ -112,8 +112,7 @@ def test_a_city_of_images_alone_ends_in_a_map(tmp_path, monkeypatch):
     with config.labels.unlocked():
         for name in list(config.labels):
             del config.labels[name]
-    build._generate(build.settings_lib.read(config).toy_city)
-    config.toy_city, config.pois.path = None, None
+    config.pois.path = None
     config.train.total = "2 steps"
     build.ensure(config)
     manifest = schema.Manifest.load(config.records.dir)
