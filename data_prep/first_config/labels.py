@@ -202,36 +202,29 @@ def _sample(
     raster: rasterio.DatasetReader, band: int, extent_deg: faults.Bounds
 ) -> tuple[np.ndarray, float]:
     """Values of a band where the imagery lies, and the share that is missing."""
-    window = Window(0, 0, raster.width, raster.height)
+    left, top, right, bottom = 0, 0, raster.width, raster.height
     if raster.crs is not None:
-        own = raster.crs.to_wkt()
-        west, south, east, north = crs_lib.transform_bounds(
-            extent_deg, crs_lib.WGS84, own
-        )
-        corners = [
-            ~raster.transform @ (x, y) for x in (west, east) for y in (south, north)
-        ]
+        box = crs_lib.transform_bounds(extent_deg, crs_lib.WGS84, raster.crs.to_wkt())
+        corners = [~raster.transform @ (x, y) for x in box[::2] for y in box[1::2]]
         column, row = np.array(corners).T
-        box = (column.min(), row.min(), np.ptp(column), np.ptp(row))
-        if np.isfinite(box).all():
-            part = (
-                Window(*(float(side) for side in box)).round_offsets().round_lengths()
-            )
-            try:
-                window = window.intersection(part)
-            except rasterio.errors.WindowError:
-                return np.zeros(0), 0.0
-    height, width = (
-        min(int(side), _SAMPLE_PX) for side in (window.height, window.width)
-    )
-    if not height or not width:
+        if np.isfinite(corners).all():
+            left, right = (int(side) for side in _within(column, raster.width))
+            top, bottom = (int(side) for side in _within(row, raster.height))
+    if right <= left or bottom <= top:
         return np.zeros(0), 0.0
+    window = Window(left, top, right - left, bottom - top)
+    height, width = min(bottom - top, _SAMPLE_PX), min(right - left, _SAMPLE_PX)
     pixels = raster.read(
         band, window=window, masked=True, out_shape=(height, width)
     ).astype(float)
     kept = pixels.compressed()
     kept = kept[np.isfinite(kept)]
     return kept, 1 - len(kept) / pixels.size
+
+
+def _within(places: np.ndarray, length: int) -> np.ndarray:
+    """First and last pixel of some places, within a raster."""
+    return np.clip([np.floor(places.min()), np.ceil(places.max())], 0, length)
 
 
 # ---- tables ----
