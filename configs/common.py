@@ -20,14 +20,19 @@ from configs.labels import (
 from configs.recipes import (
     RECIPES,
     apply,
+    gpu,
+    image_only,
+    laptop,
     large_batch,
     nadir,
     paper,
     parse_variant,
     parse_variants,
+    pod,
     recommended,
     released,
     run_local,
+    with_size,
 )
 from data_prep.category_embedding.settings import CategoryVectorSettings
 from data_prep.imagery.settings import ImagerySettings
@@ -59,17 +64,22 @@ __all__ = [
     "class_label",
     "count_label",
     "density_label",
+    "gpu",
+    "image_only",
+    "laptop",
     "large_batch",
     "nadir",
     "paper",
     "paper_city",
     "parse_variant",
     "parse_variants",
+    "pod",
     "recommended",
     "released",
     "run_local",
     "scalar_label",
     "share_label",
+    "with_size",
 ]
 
 

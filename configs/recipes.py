@@ -156,6 +156,42 @@ def recommended(c: ConfigDict) -> ConfigDict:
     return c
 
 
+def laptop(c: ConfigDict) -> ConfigDict:
+    """Two cores, 8 GB and no GPU: `recommended`, small tiles and encoder, 24 epochs."""
+    shrink = 64 / c.regions.tile_size_px
+    c.workdir += "_laptop"
+    c.records.dir += "_laptop"
+    c.cpu_devices = 2
+    c.regions.gsd_m = c.regions.gsd_m / shrink  # the same ground
+    c.regions.tile_size_px = 64
+    recommended(c)
+    c.augment.size_px = 64
+    c.data.batch_size = 64
+    c.model.image_encoder = dict(name="resnet_small", width=24, stem="conv7s4")
+    c.optim.learning_rate = 1e-3
+    c.optim.schedule = "cosine"
+    c.optim.warmup = "2 epochs"
+    c.train.total = "24 epochs"
+    return c
+
+
+def gpu(c: ConfigDict) -> ConfigDict:
+    """One GPU with 24 GB or more: `recommended`, 256 regions a step in bfloat16."""
+    workdir = c.workdir
+    pod(c)
+    c.workdir = f"{workdir}_gpu"
+    c.data.batch_size = 256
+    return c
+
+
+def pod(c: ConfigDict) -> ConfigDict:
+    """Several accelerators: `recommended` and `large_batch`."""
+    workdir = c.workdir
+    large_batch(recommended(c))
+    c.workdir = f"{workdir}_pod"
+    return c
+
+
 def paper(c: ConfigDict) -> ConfigDict:
     """The method as Bai et al. (2023) mean it: what `base` holds."""
     return c
@@ -167,4 +203,23 @@ RECIPES = {
     "released": released,
     "large_batch": large_batch,
     "runlocal": run_local,
+    "laptop": laptop,
+    "gpu": gpu,
+    "pod": pod,
 }
+
+
+def image_only(c: ConfigDict) -> ConfigDict:
+    """Images alone: for cities without POIs, and to see what POIs teach."""
+    c.loss.image_weight = 1.0
+    c.eval.features = ("image",)
+    c.embed.features = "image"
+    return c
+
+
+_SIZES = ("laptop", "paper", "released", "large_batch", "runlocal", "gpu", "pod")
+
+
+def with_size(names: Sequence[str]) -> tuple[str, ...]:
+    """The variants, with `laptop` before them where none says for what machine."""
+    return tuple(names) if set(names) & set(_SIZES) else ("laptop", *names)

@@ -11,6 +11,8 @@ several are applied in order (`configs/shanghai.py:large_batch,runlocal`):
     released      with every habit of the released program that changes numbers
     large_batch   what we recommend for thousands of regions a step
     runlocal      a small encoder, tile and budget, to try one's own data on a laptop
+    laptop        all regions on two cores without a GPU: configs/my_city.py
+    gpu, pod      recommended for one GPU with 24 GB, and for several accelerators
 """
 
 from ml_collections import ConfigDict

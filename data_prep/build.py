@@ -85,7 +85,7 @@ def build(
         )
     records_dir = settings.records_dir
     if dry_run:
-        _dry_run(settings, workers)
+        rehearse(config, workers=workers)
         return records_dir
     if settings.toy_city and not _is_generated(settings):
         _generate(settings.toy_city)
@@ -253,8 +253,13 @@ def _write(
     return len(city.regions)
 
 
-def _dry_run(settings: PreparationSettings, workers: int) -> None:
-    """Prints what a build would do; a generated city goes to a scratch folder."""
+def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
+    """Prints what a build would do; a generated city goes to a scratch folder.
+
+    Returns:
+        The manifest of the records that a build would make, without their shards.
+    """
+    settings = settings_lib.read(config)
     records_dir = settings.records_dir
     with tempfile.TemporaryDirectory() as scratch:
         if settings.toy_city and not _is_generated(settings):
@@ -266,6 +271,8 @@ def _dry_run(settings: PreparationSettings, workers: int) -> None:
         with open_imagery(settings) as imagery:
             city = city_lib.gather(settings, imagery, workers)
             print(estimate.report(city, imagery, settings.records))
+            image_format = settings.records.image_format
+            return city_lib.manifest(city, image_format, sources={}, config={})
 
 
 def _generate(settings: ToyCitySettings) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from data_prep.category_embedding import vectors
 from data_prep.files import crs as crs_lib
 from data_prep.files import faults
@@ -38,3 +40,12 @@ def check(settings: PreparationSettings) -> None:
     for name, label in settings.labels.items():
         problems += labels.problems(name, label, extent_deg)
     faults.refuse(city.name, problems)
+    datum = settings.pois.datum
+    if datum != "wgs84" and middle_deg and not crs_lib.shifted_datums(*middle_deg):
+        logging.warning(
+            "config.pois.datum is %r, a datum of China's maps, and the imagery lies at "
+            "%.3f E, %.3f N, where none of them is shifted: it changes nothing there. "
+            "Is the imagery of this city? If so, say 'wgs84'.",
+            datum,
+            *middle_deg,
+        )

@@ -88,7 +88,9 @@ def gather(settings: PreparationSettings, imagery: Imagery, workers: int = 0) ->
     noted = {**regions.noted, **_overlapping(group)}
     logging.info("regions: %s", _kept(len(regions), regions.dropped, noted))
     area_deg = _extent_deg(regions, crs)
-    table = pois.read(settings.pois, city_crs=crs, area_deg=area_deg)
+    table = pois.none()
+    if settings.pois.path is not None:
+        table = pois.read(settings.pois, city_crs=crs, area_deg=area_deg)
     assignment = assign_lib.assign(table, regions)
     dropped = {**table.dropped, "outside every region": assignment.outside}
     inside = len(table) - assignment.outside
@@ -97,7 +99,7 @@ def gather(settings: PreparationSettings, imagery: Imagery, workers: int = 0) ->
         outside = np.ones(len(table), bool)
         outside[assignment.poi] = False
         logging.info("POIs outside: %s", pois.rows_in_words(table.row[outside]))
-    if not inside:
+    if not inside and len(table):
         raise InputError(_all_outside(settings.pois.path, table, regions))
     known, reports = _labels(settings.labels, regions, crs)
     splits = splits_lib.assign(

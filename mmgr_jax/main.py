@@ -1,7 +1,9 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from mmgr_jax import addresses, cli, run_settings
@@ -22,6 +24,12 @@ from the newest checkpoint. One model can be trained on several cities
   python -m mmgr_jax.main --config=configs/shanghai.py \\
       --config.corpus.records="('data/*/records',)"
   srun python -m mmgr_jax.main --config=configs/shanghai.py:large_batch
+  python -m mmgr_jax.main --config=configs/my_city.py --dry_run
+
+Before training, and with --dry_run alone, it looks at what would fail or disappoint
+later: blocks against folds, batch against regions, labels, POIs. --dry_run writes
+nothing and measures a few steps too: memory on this machine and hours of the run.
+Without labels it ends in embeddings and a map of their clusters.
 
 In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
@@ -41,6 +49,10 @@ def main(config: ConfigDict) -> None:
     distributed.barrier("records")
     # From here to the end nobody replaces the records.
     with opening.kept(settings, config.records.dir):
+        from mmgr_jax import preflight
+
+        if not settings.records and not addresses.is_address(config.records.dir):
+            after = preflight.check(config)
         from mmgr_jax.evaluation import mapping
         from mmgr_jax.evaluation import run as evaluation
         from mmgr_jax.evaluation.while_training import Evaluator
@@ -52,11 +64,39 @@ def main(config: ConfigDict) -> None:
             distributed.by_first(after_training[name])(config)
 
 
+def rehearse(config: ConfigDict) -> None:
+    """What is wrong, and what training would take; nothing is written."""
+    from data_prep import build
+    from mmgr_jax import preflight
+    from mmgr_jax.data import schema
+
+    if (Path(str(config.records.dir)) / schema.MANIFEST_FILE).exists():
+        manifest = schema.Manifest.load(config.records.dir)
+    else:
+        manifest = build.rehearse(config)
+    preflight.rehearse(config, manifest)
+
+
 def _session(settings: DistributedSettings) -> AbstractContextManager:
     from mmgr_jax.devices import distributed  # JAX: a mistyped flag is told without
 
     return distributed.session(settings)
 
 
+def command() -> None:
+    """Entry point of `python -m mmgr_jax.main`."""
+    dry_run = flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Check, and measure a few steps: memory and hours of the training; write "
+        "nothing.",
+    )
+
+    def run(config: ConfigDict) -> None:
+        (rehearse if dry_run.value else main)(config)
+
+    cli.run(run, USAGE, shortcuts=("workdir",), session=_session)
+
+
 if __name__ == "__main__":
-    cli.run(main, USAGE, shortcuts=("workdir",), session=_session)
+    command()

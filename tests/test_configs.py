@@ -14,6 +14,7 @@ from configs import (
     ablation,
     common,
     helsinki,
+    my_city,
     recipes,
     released_sample,
     santa_monica,
@@ -40,6 +41,8 @@ CONFIGS = {
     "toy_cities:tropic": toy_cities.get_config("tropic"),
     "shanghai": shanghai.get_config(),
     "wuhan": wuhan.get_config(),
+    "my_city": my_city.get_config(),
+    "my_city:gpu": my_city.get_config("gpu"),
     "released_sample": released_sample.get_config("released"),
     "santa_monica": santa_monica.get_config(),
     "santa_monica:osm_pois": santa_monica.get_config("osm_pois"),
@@ -171,6 +174,22 @@ def test_variants_compose_in_order():
     assert (config.data.batch_size, config.model.dtype) == (64, "bfloat16")
     assert config.workdir == "runs/shanghai_large_batch_runlocal"
     assert shanghai.get_config("runlocal,large_batch").data.batch_size == 4096
+
+
+def test_a_template_is_for_a_laptop_unless_a_variant_says_for_what():
+    plain = my_city.get_config()
+    assert plain.to_dict() == my_city.get_config("laptop").to_dict()
+    assert (plain.regions.tile_size_px, plain.data.batch_size) == (64, 64)
+    assert my_city.get_config("recommended").workdir == ("runs/my_city_laptop")
+    sides = {}
+    for name in ("paper", "gpu", "pod"):
+        config = my_city.get_config(name)
+        assert config.model.image_encoder.name == "resnet50", name
+        assert config.records.dir == "data/my_city/records"
+        sides[name] = config.regions.tile_size_px * config.regions.gsd_m
+    assert set(sides.values()) == {plain.regions.tile_size_px * plain.regions.gsd_m}
+    assert my_city.get_config("paper").readout.image == "pooled"
+    assert my_city.get_config("pod").data.batch_size == 4096
 
 
 def test_variants_of_a_city_and_recipes_compose_alike():

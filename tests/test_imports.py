@@ -85,8 +85,13 @@ ARROWS = {
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
     "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
+    "data_prep.first_config": "data disk data_prep.check data_prep.files "
+    "data_prep.imagery data_prep.labels data_prep.pois data_prep.regions "
+    "data_prep.splits",
+    "init": "endings data_prep.first_config",
     "encoder": "card data devices evaluation geo models store",
-    "main": "cli data devices evaluation train data_prep.build",
+    "preflight": "data devices evaluation.settings losses planning",
+    "main": "cli data devices evaluation preflight train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials train data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
     "evaluation.transfer": "data disk evaluation store evaluation.certainty "
@@ -98,8 +103,8 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "planning", "plan", "views", "convert", "query", "main", "ablation",
-    "encoder", "workflow", "evaluation.transfer", "transfer",
+    "evaluation", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
     if setting_problems := problems(settings):
         raise InputError("\n".join(setting_problems))
     names, dim, seed = poi_table.categories, settings.dim, settings.seed
-    if settings.method == "random":
+    if settings.method == "random" or not len(poi_table):  # nothing to learn from
         return Made(poi_table, plain.random(names, dim))
     if settings.method == "onehot":
         frequency = np.bincount(poi_table.category, minlength=len(names))

@@ -133,6 +133,19 @@ def in_degrees_by_mistake(
     return parse(crs).is_projected and on_earth
 
 
+def utm(lon_lat_deg: tuple[float, float]) -> str:
+    """The code of the UTM zone of a place on WGS84."""
+    lon_deg, lat_deg = lon_lat_deg
+    zone = int((lon_deg + 180) // 6) % 60 + 1
+    return f"EPSG:{(32600 if lat_deg >= 0 else 32700) + zone}"
+
+
+def shifted_datums(lon_deg: float, lat_deg: float) -> bool:
+    """Whether GCJ-02 and BD-09 are shifted there: in China, and in a box around it."""
+    west, east, south, north = _CHINA_DEG
+    return west <= lon_deg <= east and south <= lat_deg <= north
+
+
 def transform(
     x: Float[np.ndarray, " n"],
     y: Float[np.ndarray, " n"],
@@ -284,6 +297,4 @@ def _area_scale(crs: pyproj.CRS, lon_lat_deg: tuple[float, float]) -> float:
 def _utm_hint(lon_lat_deg: tuple[float, float] | None) -> str:
     if lon_lat_deg is None:
         return ", such as that of its UTM zone"
-    lon_deg, lat_deg = lon_lat_deg
-    zone = int((lon_deg + 180) // 6) % 60 + 1
-    return f", such as 'EPSG:{(32600 if lat_deg >= 0 else 32700) + zone}'"
+    return f", such as {utm(lon_lat_deg)!r}"

@@ -18,7 +18,9 @@ def problems(settings: PoiSettings) -> list[str]:
     path, crs = settings.path, settings.crs
     x_column, y_column = settings.x_column, settings.y_column
     problems = _setting_problems(settings)
-    if path is None or not Path(path).exists():
+    if path is None:
+        return problems
+    if not Path(path).exists():
         columns = (settings.category_column, settings.parent_column, x_column, y_column)
         wanted = ", ".join(repr(name) for name in columns if name)
         text = f"config.pois.path {path!r}: no such file. Wanted: {sources.WANTED}"

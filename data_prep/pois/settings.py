@@ -44,7 +44,8 @@ class PoiSettings(Section):
 
     Attributes:
         path: The file: GeoParquet, GeoPackage, GeoJSON, Shapefile, JSON lines, a CSV
-            (.csv, .tsv, .txt) or .osm.pbf.
+            (.csv, .tsv, .txt) or .osm.pbf; None: there are none, and images alone are
+            trained on, see `recipes.image_only`.
         format: "overture", "osm" (an extract, or a table with a column a tag) or
             "table"; None: "osm" for .pbf and .osm, else "table".
         layer: Layer of a GeoPackage; None: its only one.

@@ -18,6 +18,9 @@ from data_prep.pois.settings import PoiSettings
 from data_prep.pois.sources import source as sources
 from mmgr_jax.errors import InputError
 
+NO_POIS = "no POIs"
+"""The one category of a city without a file of POIs."""
+
 _ROWS_NAMED = 5
 
 _Column = Float[np.ndarray, " n"]
@@ -121,6 +124,14 @@ def read(
         row=table.index[fine],
         counted_as_other=int((unlisted & fine).sum()),
         name=None if name is None else name[fine].fillna("").to_numpy(object),
+    )
+
+
+def none() -> PoiTable:
+    """No POIs, of one category, so that there is a table of category vectors."""
+    place = np.zeros(0)
+    return PoiTable(
+        place, place, place.astype(np.int32), (NO_POIS,), (NO_POIS,), dropped={}
     )
 
 

@@ -53,6 +53,8 @@ def report(city: City, imagery: Imagery, settings: RecordSettings) -> str:
 
 
 def _poi_lines(city: City) -> list[str]:
+    if not len(city.pois):
+        return ["POIs: none, since config.pois.path is None: images alone"]
     counts = city.assignment.counts
     dropped = pois.counted(dict(city.report["POIs dropped"])) or "none"
     lines = [

@@ -74,7 +74,7 @@ def propose(
             taken as log(1 + value / median); shares as the mean over their classes.
         num_blocks: Blocks wanted at least.
     """
-    step_m = _spacing(centre_m)
+    step_m = spacing_m(centre_m)
     sample = np.random.default_rng(0).permutation(len(centre_m))[:_MAX_REGIONS]
     extent_m = np.ptp(centre_m, axis=0)
     num_bins = int(np.clip(np.hypot(*extent_m) / 2 / step_m, 1, _MAX_BINS))
@@ -166,7 +166,7 @@ def _standardised(label: Label, values: Values) -> Float[np.ndarray, "r k"]:
     return (x[:, varies] - x[known].mean(axis=0)[varies]) / deviation[varies]
 
 
-def _spacing(centre_m: np.ndarray) -> float:
+def spacing_m(centre_m: np.ndarray) -> float:
     """How far regions lie from their nearest neighbour, by the median."""
     if len(centre_m) < 2:
         return 1.0

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int32
 
 from data_prep.labels.known import Values
-from data_prep.splits import correlogram
+from data_prep.splits import blocks, correlogram
 from data_prep.splits.settings import BlockSettings
 from mmgr_jax.data import folds as folds_lib
 from mmgr_jax.data import schema
@@ -77,6 +77,10 @@ def assign(
         "random": [region_ids[index] for index in first],
     }
     folds, failures = _deal(names, num_folds)
+    if (failure := "no block split") in failures:
+        failures[failure] += _proposal(centre_m, num_folds)
+    for failure, reason in failures.items():
+        logging.warning("%s is stored: %s", failure, reason)
     report |= failures
     meanings = {
         kind: schema.SplitColumn(
@@ -101,9 +105,18 @@ def _deal(
         try:
             folds[kind] = deal(names[kind], num_folds=num_folds)
         except InputError as error:
-            logging.warning("no %s split is stored: %s", kind, error)
             failures[f"no {kind} split"] = str(error)
     return folds, failures
+
+
+def _proposal(centre_m: Float[np.ndarray, "r 2"], num_folds: int) -> str:
+    """A size of blocks that works, as a sentence; "" where none does."""
+    step_m = correlogram.spacing_m(centre_m)
+    size_m = blocks.fitting_size_m(centre_m, step_m, num_folds)
+    if size_m is None:
+        return ""
+    count = blocks.count(centre_m, size_m)
+    return f" config.blocks.size_m={size_m:g} would make {count} blocks."
 
 
 def _cells(

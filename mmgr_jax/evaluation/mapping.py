@@ -21,6 +21,7 @@ from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files, locks
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
+    clusters,
     feature_sets,
     inference,
     kept_heads,
@@ -117,7 +118,11 @@ def _embed(
         "software": f"mmgr-jax {__version__}",
     }
     table = folder / "embeddings.parquet"
-    mapped = _write(table, city, read, heads, fold, metadata)
+    unlabelled = not heads and not city.source.manifest.labels
+    members = clusters.cluster(read) if unlabelled else {}
+    mapped = _write(table, city, read, heads, fold, metadata, members)
+    if members:
+        _draw_clusters(folder, city, members)
     for task, (truth, prediction) in mapped.items():
         _draw(folder, city, task, heads[task].label, truth, prediction)
     what = "embeddings and predictions" if heads else "embeddings, and no predictions,"
@@ -132,6 +137,7 @@ def _write(
     heads: Mapping[str, predictors.Predictor],
     fold: np.ndarray | None,
     metadata: Mapping[str, Any],
+    members: Mapping[int, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
     """Writes the table, some regions at a time; truth and prediction of each task."""
     from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
@@ -144,7 +150,11 @@ def _write(
         for first in range(0, len(read), writers.ROW_GROUP_SIZE):
             rows = np.arange(first, min(first + writers.ROW_GROUP_SIZE, len(read)))
             part = slice(first, first + len(rows))
-            embeddings, columns = read.rows(rows), {}
+            embeddings = read.rows(rows)
+            columns = {
+                f"cluster_of_{count}": cluster[part]
+                for count, cluster in members.items()
+            }
             for task, predictor in heads.items():
                 own = predictor.predict(
                     embeddings, None if fold is None else fold[rows]
@@ -272,6 +282,21 @@ def _truth(
         return labels[task][1][part]
     shape = value.shape[:1] if label.kind == "class" else value.shape
     return np.full(shape, np.nan, np.float32)
+
+
+def _draw_clusters(
+    folder: Path, city: feature_sets.EvaluatedCity, members: Mapping[int, np.ndarray]
+) -> None:
+    from mmgr_jax.geo import maps
+
+    path = folder / "clusters.png"
+    maps.cluster_map(
+        path,
+        geometry_wkb=city.regions.geometry_wkb,
+        crs=city.source.manifest.crs,
+        members=members,
+    )
+    log.info("map of regions that look alike: %s", path)
 
 
 def _draw(

@@ -1,12 +1,12 @@
 """Printed maps of one task: how right it is, and how sure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyproj
 import shapely
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int32
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
@@ -23,6 +23,8 @@ from mmgr_jax.terminal import visible
 
 DPI = 150
 """Dots an inch; the figure is 13.1 inches wide."""
+
+CLUSTERS_UNIT = "regions that look alike"
 
 CASING = dict(edgecolors="#6e6e6e", linewidths=1.6)
 
@@ -133,6 +135,41 @@ def certainty_map(
     _draw_bar(figure, layout, shown[0], (0, 2))
     marginalia.draw_footer(paper, layout, system, label, unlike=unlike)
     _save(figure, path, f"{task}, certainty ({marginalia.crs_name(system)})")
+
+
+def cluster_map(
+    path: str | Path,
+    *,
+    geometry_wkb: Sequence[bytes],
+    crs: str,
+    members: Mapping[int, Int32[np.ndarray, " r"]],
+) -> None:
+    """Draws three numbers of clusters of the regions, coarse to fine, as a PNG.
+
+    A colour is a cluster of its own panel, 0 being the largest; that one panel's colour
+    stands in another too means nothing.
+
+    Args:
+        path: PNG to write; missing folders are made.
+        geometry_wkb: Polygons of the regions in `crs`.
+        crs: A projected CRS, such as "EPSG:32651".
+        members: Number of clusters -> the cluster of each region; three of them.
+
+    Raises:
+        InputError: If the CRS is not projected or a geometry is not a polygon.
+    """
+    path = Path(path)
+    shown = panels.clusters(members)
+    label = Label("scalar", CLUSTERS_UNIT)
+    system = _projected(path, crs)
+    figure, layout, paper = _printed(
+        path, geometry_wkb, system, marginalia.BAR_HEIGHT, shown, "clusters", label
+    )
+    for index, panel in enumerate(shown):
+        _draw_bar(figure, layout, panel, (index, index))
+    known = np.ones(len(geometry_wkb), bool)
+    marginalia.draw_footer(paper, layout, system, label, known)
+    _save(figure, path, f"clusters ({marginalia.crs_name(system)})")
 
 
 def _printed(

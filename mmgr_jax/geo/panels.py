@@ -1,6 +1,7 @@
 """The panels of printed maps: what is shown of each region, and in which colours."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -51,6 +52,17 @@ def numbers(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Pan
         Panel("Prediction", prediction, norm, cmap, label.unit),
         Panel("Error (prediction \N{MINUS SIGN} truth)", error, *diverging, label.unit),
     ]
+
+
+def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
+    """A panel for each number of clusters, whose numbers are names."""
+    shown = []
+    for cluster in members.values():
+        count = int(cluster.max()) + 1
+        norm = BoundaryNorm(np.arange(count + 1.0), count)
+        cmap = ListedColormap(colormaps["tab20"](np.arange(count) % 20))
+        shown.append(Panel(f"{count} clusters", cluster.astype(float), norm, cmap))
+    return shown
 
 
 def shares(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Panel]:

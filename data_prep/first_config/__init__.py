@@ -1,0 +1,1 @@
+"""The first config of a city, filled in by asking its files."""

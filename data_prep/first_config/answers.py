@@ -1,0 +1,64 @@
+"""What files answer to the questions of a config, and what only the user can."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_YEAR = re.compile(r"(?<!\d)(?:19[5-9]\d|20[0-4]\d)(?!\d)")
+_WORD = re.compile(r"[a-z]+|\d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The value of one setting.
+
+    Attributes:
+        value: What is written; the best guess where there is a question.
+        why: How the files say it, a few words; "": the template's comment stays.
+        ask: What only the user can know; None where the files answer.
+    """
+
+    value: Any
+    why: str = ""
+    ask: str | None = None
+
+
+class Written(str):
+    """A value that is written as it stands, such as "256 / 224"."""
+
+
+Answers = dict[str, Answer]
+"""Setting, such as "c.imagery.bands" -> its answer."""
+
+
+def questions(answers: Answers) -> list[tuple[str, str]]:
+    """Settings with a question, and the question."""
+    return [(key, answer.ask) for key, answer in answers.items() if answer.ask]
+
+
+def year_in(texts: Iterable[str]) -> int | None:
+    """The one year that names tell; None where there is none or several."""
+    years = {int(year) for text in texts for year in _YEAR.findall(text)}
+    return years.pop() if len(years) == 1 else None
+
+
+def words(name: str) -> list[str]:
+    """The words of a column's or file's name: "POI_Type2" -> ["poi", "type", "2"]."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return _WORD.findall(parted.casefold())
+
+
+def named(columns: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Columns whose names have one of some words, the earliest word first."""
+    ranked = []
+    for place, column in enumerate(columns):
+        of_name = words(column)
+        ranks = [rank for rank, word in enumerate(wanted) if word in of_name]
+        if ranks:
+            # Of two with the same word the plainer name: "category" before
+            # "category_code".
+            ranked.append((min(ranks), len(of_name), place, column))
+    return [column for *_, column in sorted(ranked)]

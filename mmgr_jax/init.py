@@ -1,0 +1,84 @@
+"""`python -m mmgr_jax.init`: the first config of a city, filled in from its files."""
+
+import sys
+
+from absl import app, flags
+
+from mmgr_jax import endings, terminal
+from mmgr_jax.errors import InputError
+
+USAGE = """Writes the first config of a city by asking its files.
+
+They say where they lie and in what CRS, which bands and what type of pixels, how fine
+they are, which columns hold coordinates and kinds of places, and what each label is;
+sizes of regions, blocks and batches follow. What files cannot say is marked in the
+config (# ASK: ...) and listed at the end. Nothing is written over.
+
+  python -m mmgr_jax.init --imagery="data/oulu/raw/ortho/*.tif" \\
+      --pois=data/oulu/raw/pois.csv \\
+      --labels=data/oulu/raw/population.tif --labels=data/oulu/raw/land_use.gpkg
+  python -m mmgr_jax.init --imagery=city.tif --name=oulu --out=configs/oulu.py
+
+Without --pois the config trains on images alone; without --labels it ends in embeddings
+and a map of their clusters. Then:
+
+  python -m data_prep.build --config=configs/oulu.py --dry_run   # what it would make
+  python -m mmgr_jax.main --config=configs/oulu.py               # the first map
+"""
+
+_IMAGERY = flags.DEFINE_string(
+    "imagery", None, "Imagery: a file, or a pattern of files in quotes."
+)
+_POIS = flags.DEFINE_string(
+    "pois", None, "Points of interest: a table, an extract .osm.pbf, or of Overture."
+)
+_LABELS = flags.DEFINE_multi_string(
+    "labels", [], "A raster or table with a label; may be given several times."
+)
+_NAME = flags.DEFINE_string(
+    "name", None, "Name of the city; by default that of the imagery's folder."
+)
+_OUT = flags.DEFINE_string("out", None, "The config; by default configs/NAME.py.")
+
+
+def main(argv: list[str]) -> None:
+    """Asks, writes and prints."""
+    from data_prep.first_config import command  # libraries load once flags are fine
+
+    if len(argv) > 1:
+        raise InputError(
+            f"unexpected argument {argv[1]!r}: a pattern stands in quotes, such as "
+            "--imagery='raw/*.tif', and options are given as --name=value."
+        )
+    if not _IMAGERY.value:
+        raise InputError(
+            "--imagery is missing: name a file or a pattern in quotes, such as "
+            "--imagery='data/oulu/raw/*.tif'. See --help."
+        )
+    print(
+        command.first_config(
+            _IMAGERY.value,
+            _POIS.value,
+            _LABELS.value,
+            name=_NAME.value,
+            out=_OUT.value,
+        )
+    )
+
+
+def _parse(argv: list[str]) -> list[str]:
+    app.define_help_flags()
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise InputError(f"{error} See --help.") from error
+
+
+if __name__ == "__main__":
+    terminal.guard_output()
+    sys.modules["__main__"].__doc__ = USAGE
+    try:
+        app.run(main, flags_parser=_parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(endings.INPUT)
