@@ -1,10 +1,8 @@
 """`python -m mmgr_jax.init`: the first config of a city, filled in from its files."""
 
-import sys
+from absl import flags
 
-from absl import app, flags
-
-from mmgr_jax import endings, terminal
+from mmgr_jax import cli
 from mmgr_jax.errors import InputError
 
 USAGE = """Writes the first config of a city by asking its files.
@@ -41,20 +39,15 @@ _NAME = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "The config; by default configs/NAME.py.")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Asks, writes and prints."""
-    from data_prep.first_config import command  # libraries load once flags are fine
-
-    if len(argv) > 1:
-        raise InputError(
-            f"unexpected argument {argv[1]!r}: a pattern stands in quotes, such as "
-            "--imagery='raw/*.tif', and options are given as --name=value."
-        )
     if not _IMAGERY.value:
         raise InputError(
             "--imagery is missing: name a file or a pattern in quotes, such as "
             "--imagery='data/oulu/raw/*.tif'. See --help."
         )
+    from data_prep.first_config import command  # libraries load once flags are fine
+
     print(
         command.first_config(
             _IMAGERY.value,
@@ -66,19 +59,5 @@ def main(argv: list[str]) -> None:
     )
 
 
-def _parse(argv: list[str]) -> list[str]:
-    app.define_help_flags()
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise InputError(f"{error} See --help.") from error
-
-
 if __name__ == "__main__":
-    terminal.guard_output()
-    sys.modules["__main__"].__doc__ = USAGE
-    try:
-        app.run(main, flags_parser=_parse)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(endings.INPUT)
+    cli.run_without_config(main, USAGE, (_IMAGERY, _POIS, _LABELS, _NAME, _OUT))

@@ -88,7 +88,7 @@ ARROWS = {
     "data_prep.first_config": "data disk data_prep.check data_prep.files "
     "data_prep.imagery data_prep.labels data_prep.pois data_prep.regions "
     "data_prep.splits",
-    "init": "endings data_prep.first_config",
+    "init": "cli data_prep.first_config",
     "encoder": "card data devices evaluation geo models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
