@@ -9,9 +9,11 @@ CACHE = Path(__file__).parents[1] / ".pytest_cache"
 sys.path.insert(0, str(Path(__file__).parent))  # helper modules beside the tests
 import processes  # noqa: E402
 
-# What is rewritten, checked or run by a process of its own is compiled once.
+# What is rewritten, checked or run by a process of its own is compiled once, and never
+# beside a config that a test writes, among files that it compares.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = f"{CACHE}/bytecode"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
