@@ -152,7 +152,7 @@ def test_a_section_must_be_named(words):
     )
     assert told.returncode == 2
     assert (
-        "is unknown; allowed: category_vectors, pois, labels, tiles, build, as"
+        "is unknown; allowed: category_vectors, pois, labels, tiles, build, alignment, as"
         in told.stderr
     )
 

@@ -113,6 +113,6 @@ def test_an_unfit_file_of_categories_is_explained(tmp_path, text, message):
     path = _list(tmp_path, text)
     given = dict(SETTINGS, categories=dict(path=path))
     found = checks.problems(read(PoiSettings, given, "pois"))
-    assert len(found) == 2
+    assert len(found) == 1
     with pytest.raises(InputError, match=message):
         raise InputError(found[0])
