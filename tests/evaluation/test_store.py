@@ -198,7 +198,7 @@ def _checkpoint(config):
     return identity.of_weights(encoder.variables)
 
 
-def test_embed_without_labels_and_heads_gives_embeddings_alone(tmp_path, caplog):
+def test_embed_without_labels_and_heads_gives_embeddings_and_clusters(tmp_path, caplog):
     records = tmp_path / "records"
     records.mkdir()
     config = config_of(write_records(records, labels={}), tmp_path)
@@ -206,10 +206,16 @@ def test_embed_without_labels_and_heads_gives_embeddings_alone(tmp_path, caplog)
     with caplog.at_level("INFO"):
         folder = mapping.embed(config)
     assert "embeddings alone" in caplog.text
-    assert [path.name for path in folder.iterdir()] == ["embeddings.parquet"]
+    assert {path.name for path in folder.iterdir()} == {
+        "embeddings.parquet",
+        "clusters.png",
+    }
     table = gpd.read_parquet(folder / "embeddings.parquet")
-    assert list(table) == ["region_id", "embedding", "geometry"]
+    clusters = [f"cluster_of_{count}" for count in (4, 8, 12)]
+    assert set(table) == {"region_id", "embedding", "geometry", *clusters}
     assert len(table) == 40
+    for count, name in zip((4, 8, 12), clusters, strict=True):
+        assert sorted(set(table[name])) == list(range(count))
 
 
 def test_two_processes_write_what_one_writes(records_dir, tmp_path):
