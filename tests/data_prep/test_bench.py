@@ -152,8 +152,8 @@ def test_a_section_must_be_named(words):
     )
     assert told.returncode == 2
     assert (
-        "is unknown; allowed: category_vectors, pois, labels, tiles, build, alignment, as"
-        in told.stderr
+        "is unknown; allowed: category_vectors, pois, labels, tiles, build, "
+        "alignment, as" in told.stderr
     )
 
 
