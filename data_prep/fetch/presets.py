@@ -14,7 +14,7 @@ from typing import Literal
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import nearest
 
-Kind = Literal["stac", "overture", "osm", "raster"]
+Kind = Literal["stac", "raster"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Preset:
     """A source.
 
     Attributes:
-        kind: "stac" (images), "overture" and "osm" (POIs), "raster" (labels).
+        kind: "stac" (images) or "raster" (labels).
         url: Its address; "{place}" and "{PLACE}" stand for what is
             written behind a colon, such as `worldpop:deu`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.

@@ -25,40 +25,11 @@ _KEPT_BLOCKS = 64
 _MOST_AT_ONCE = 32
 
 
-class RemoteFile(io.RawIOBase):
-    """Reads a file from its server, each block once; blocks stay in the cache.
+class _Placed(io.RawIOBase):
+    """A file of known size, and the place where its next reading begins."""
 
-    Attributes:
-        failure: What went wrong in a reading: libraries in C swallow exceptions.
-    """
-
-    def __init__(self, client: Client, address: str) -> None:
-        """Asks for size and version.
-
-        Raises:
-            Unavailable: If there is no such file, or the server gives no ranges.
-        """
-        self._client, self._address = client, address
-        self._entry = client.cache.entry(address)
-        self._about = self._version()
-        assert self._about.size is not None
-        self.size = self._about.size
-        self.failure: InputError | None = None
-        self._place = 0
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-
-    def _version(self) -> Version:
-        known = self._entry.about()
-        if self._client.offline and known is not None and known.size is not None:
-            return known
-        about, has_ranges = self._client.look(self._address)
-        if not has_ranges or about.size is None:
-            raise InputError(
-                f"{public(self._address)}: its server gives no parts of files, so no "
-                "windows can be read. Download it, and name the file here."
-            )
-        self._entry.describe(about, self._address)
-        return about
+    def __init__(self, size: int) -> None:
+        self.size, self._place = size, 0
 
     def readable(self) -> bool:
         """It is."""
@@ -77,6 +48,41 @@ class RemoteFile(io.RawIOBase):
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}
         self._place = max(0, start[whence] + offset)
         return self._place
+
+
+class RemoteFile(_Placed):
+    """Reads a file from its server, each block once; blocks stay in the cache.
+
+    Attributes:
+        failure: What went wrong in a reading: libraries in C swallow exceptions.
+    """
+
+    def __init__(self, client: Client, address: str) -> None:
+        """Asks for size and version.
+
+        Raises:
+            Unavailable: If there is no such file, or the server gives no ranges.
+        """
+        self._client, self._address = client, address
+        self._entry = client.cache.entry(address)
+        self._about = self._version()
+        assert self._about.size is not None
+        super().__init__(self._about.size)
+        self.failure: InputError | None = None
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    def _version(self) -> Version:
+        known = self._entry.about()
+        if self._client.offline and known is not None and known.size is not None:
+            return known
+        about, has_ranges = self._client.look(self._address)
+        if not has_ranges or about.size is None:
+            raise InputError(
+                f"{public(self._address)}: its server gives no parts of files, so no "
+                "windows can be read. Download it, and name the file here."
+            )
+        self._entry.describe(about, self._address)
+        return about
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes, fewer at the end of the file alone.
@@ -189,25 +195,12 @@ class RemoteRaster:
             raise self.file.failure
 
 
-class _Handle(io.RawIOBase):
+class _Handle(_Placed):
     """A place of its own in a file that several read."""
 
     def __init__(self, file: RemoteFile) -> None:
-        self._file, self._place = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._file.size}
-        self._place = max(0, start[whence] + offset)
-        return self._place
+        super().__init__(file.size)
+        self._file = file
 
     def read(self, size: int | None = -1) -> bytes:
         self._file.seek(self._place)
