@@ -17,8 +17,9 @@ FILES = [
 # Calls that open a text, and where their mode and encoding stand when not named.
 _WRITERS = {"write_text": (None, 1), "read_text": (None, 0)}
 _OPENERS = {"open": (0, 2), "fdopen": (1, 3), "NamedTemporaryFile": (0, 2)}
-# Modules whose `open` opens no text.
+# Modules, and a client of catalogues, whose `open` opens no text.
 _BINARY = {
+    "StacApi",
     "rasterio",
     "Image",
     "tarfile",

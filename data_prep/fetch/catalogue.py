@@ -127,7 +127,7 @@ def _input_error(error: BaseException | None) -> InputError | None:
 
 
 def _of_api(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.Item]:
-    import pystac_client
+    from pystac_client import Client as StacApi
     from pystac_client.stac_api_io import StacApiIO
 
     class ApiIo(StacApiIO):
@@ -156,7 +156,7 @@ def _of_api(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.
                 link["href"], link.get("method"), link.get("headers"), body
             )
 
-    api = pystac_client.Client.open(wanted.address, stac_io=ApiIo())
+    api = StacApi.open(wanted.address, stac_io=ApiIo())
     begin, end = wanted.begin, wanted.end
     period = f"{begin or '..'}/{end or '..'}" if begin or end else None
     matches = api.search(

@@ -230,7 +230,8 @@ class Client:
             entry.describe(about, address)
             total = about.size
             with refusals.explained(entry.folder):
-                file = entry.part.open("ab" if continues else "wb")
+                part = entry.part
+                file = part.open("ab") if continues else part.open("wb")
             name = public(address).rpartition("/")[2]
             meter = Meter(f"{name}, MB", round((total or 0) / 1e6))
             meter.add(have // 1_000_000 if continues else 0)

@@ -42,7 +42,7 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
         InputError: If it cannot be read whole, has no CRS or shows another place.
     """
     raster = RemoteRaster(client, address)
-    with formats.settings(), raster.reading(), raster.open() as source:
+    with formats.settings(), raster.reading(), raster.dataset() as source:
         formats.refuse_large_blocks(Path(raster.name), source)
         if source.crs is None or crs_lib.unusable(source.crs.to_wkt()):
             raise InputError(
@@ -80,7 +80,7 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
 def size(client: Client, address: str, area: FetchArea) -> str:
     """What `write_part` would bring, in words."""
     raster = RemoteRaster(client, address)
-    with formats.settings(), raster.reading(), raster.open() as source:
+    with formats.settings(), raster.reading(), raster.dataset() as source:
         window = _window(source, area, address)
         share = window.width * window.height / (source.width * source.height)
         return (

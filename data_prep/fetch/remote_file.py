@@ -163,7 +163,7 @@ class RemoteRaster:
         self.file = RemoteFile(client, address)
         self.name = public(address).partition("://")[2].partition("?")[0]
 
-    def open(self, **options: Any) -> rasterio.DatasetReader:
+    def dataset(self, **options: Any) -> rasterio.DatasetReader:
         """Opens it; within `formats.settings` and `reading`."""
         path = self.name.replace(":", "_")
 

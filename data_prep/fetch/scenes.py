@@ -191,7 +191,7 @@ class OpenScene:
         crs, gsd_m, corner_m = self._grid
         raster = RemoteRaster(client, address)
         with formats.settings(), raster.reading():
-            with raster.open() as source:
+            with raster.dataset() as source:
                 formats.refuse_large_blocks(Path(raster.name), source)
                 header = headers_lib.described(Path(raster.name), source)
             if problem := headers_lib.problem(header, bands):
@@ -203,10 +203,12 @@ class OpenScene:
                 0.0, -gsd_m, corner_m[1] - file.row_px * gsd_m,
             )  # fmt: skip
             if file.resampling is None:
-                source = reader.Reader(raster.open(), bands, None, header.white_is_zero)
+                source = reader.Reader(
+                    raster.dataset(), bands, None, header.white_is_zero
+                )
             else:
                 level = "NONE" if file.overview is None else f"{file.overview}only"
-                dataset: rasterio.DatasetReader = raster.open(OVERVIEW_LEVEL=level)
+                dataset: rasterio.DatasetReader = raster.dataset(OVERVIEW_LEVEL=level)
                 source = reader.warped(
                     dataset, file, bands, None, crs=crs, transform=transform
                 )
