@@ -113,13 +113,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             part = data[first : last + 1]
             end = first + len(part) - 1
             headers["Content-Range"] = f"bytes {first}-{end}/{len(data)}"
-            self._head(206, len(part), headers)
-            data = part
+            status, data = 206, part
         else:
-            self._head(200, len(data), headers)
-        if body:
-            data = data[: len(data) // 2] if fault in ("cut", "stall") else data
+            status = 200
+        size = len(data)
+        data = data[: size // 2] if fault in ("cut", "stall") else data
+        if body:  # counted before anything is sent: some do not wait for the body
             self.server.sent[path.name] = self.server.sent.get(path.name, 0) + len(data)
+        self._head(status, size, headers)
+        if body:
             self.wfile.write(data)
             self.wfile.flush()
             if fault == "stall":
