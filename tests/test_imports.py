@@ -59,8 +59,6 @@ ARROWS = {
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
-    "data_prep.fetch": "cli data disk data_prep.files data_prep.imagery "
-    "data_prep.running",
     "data_prep.sources": "data data_prep.files data_prep.imagery",
     "data_prep.comparison": "data_prep.sources",
     "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",
@@ -88,7 +86,9 @@ ARROWS = {
     "data_prep.first_config": "data disk data_prep.check data_prep.files "
     "data_prep.imagery data_prep.labels data_prep.pois data_prep.regions "
     "data_prep.splits",
-    "init": "cli data_prep.first_config",
+    "init": "cli devices data_prep.first_config",
+    "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
+    "data_prep.first_config data_prep.imagery data_prep.running",
     "encoder": "card data devices evaluation geo models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 from typing import Literal
 
 from mmgr_jax.errors import InputError
@@ -31,6 +32,7 @@ class Preset:
         year: Of the data; None: of each scene, or of the release.
         unit: Of numbers, "" where there are none.
         crs: Of the files; "" where each has its own.
+        reading: How `config.labels` reads it: its kind, what missing pixels mean.
         collections: Of a catalogue.
         assets: Files of a scene.
         sign: See `signing.SIGNERS`.
@@ -47,6 +49,7 @@ class Preset:
     crs: str = ""
     collections: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
+    reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
     checked: dt.date | None = None
 
@@ -90,6 +93,7 @@ PRESETS = {
         year=2020,
         unit="persons",
         crs="EPSG:4326",
+        reading={"kind": "count", "nodata": "zero"},
     ),
 }
 """By the name that `--imagery` and `--labels` have for them."""
