@@ -59,13 +59,13 @@ ARROWS = {
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
-    "data_prep.fetch": "cli data disk data_prep.files data_prep.imagery "
-    "data_prep.running",
     "data_prep.sources": "data data_prep.files data_prep.imagery",
     "data_prep.comparison": "data_prep.sources",
     "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",
     "data_prep.labels": "data data_prep.files data_prep.regions",
     "data_prep.pois": "data disk data_prep.files data_prep.regions",
+    "data_prep.fetch": "cli data disk data_prep.files data_prep.imagery data_prep.pois "
+    "data_prep.running",
     "data_prep.splits": "data data_prep.labels",
     "data_prep.city": "data data_prep.files data_prep.imagery data_prep.labels "
     "data_prep.pois data_prep.regions data_prep.running data_prep.splits",
