@@ -20,6 +20,8 @@ class Folder(http.server.ThreadingHTTPServer):
         etags: Whether it tells versions of a file apart.
         admits: Given path, query and headers of a question, whether it is answered;
             others get 403.
+        pages: Given path and query of a question, the bytes of a page that is no file,
+            such as a listing; None: there is none.
         gets: Name of a file -> how often it was asked for.
         sent: Name of a file -> bytes of it that were sent.
         queries: Those that came.
@@ -32,6 +34,7 @@ class Folder(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root, self.ranges, self.etags = root, True, False
         self.admits = lambda path, query, headers: True
+        self.pages = lambda path, query: None
         self.ended = threading.Event()
         self.lines = []
         self.faults, self.gets, self.sent, self.queries = {}, {}, {}, set()
@@ -93,9 +96,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             fault = 403
         if isinstance(fault, tuple):
             return self._head(fault[0], 0, fault[1])
-        if isinstance(fault, int) or not path.is_file():
+        page = self.server.pages(url.path, url.query)
+        if isinstance(fault, int) or (page is None and not path.is_file()):
             return self._head(fault or 404, 0)
-        data = path.read_bytes()
+        data = path.read_bytes() if page is None else page
         headers = {}
         if self.server.etags:
             headers["ETag"] = tag = f'"{zlib.crc32(data):x}"'

@@ -93,7 +93,7 @@ ARROWS = {
     "data_prep.splits",
     "init": "cli devices data_prep.first_config",
     "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
-    "data_prep.first_config data_prep.imagery data_prep.running",
+    "data_prep.first_config data_prep.imagery data_prep.pois data_prep.running",
     "encoder": "card data devices evaluation geo models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",

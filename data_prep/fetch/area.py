@@ -155,6 +155,34 @@ def of_place(name: str, geocoder: str, client: Client) -> FetchArea:
     )
 
 
+def with_margin(area: FetchArea, margin_m: float) -> BaseGeometry:
+    """The outline and what lies so many metres around it, in degrees.
+
+    Beyond 180 degrees it ends: the other side of the line is another area.
+
+    Raises:
+        InputError: If the margin is negative or no number.
+    """
+    if not (np.isfinite(margin_m) and margin_m >= 0):
+        raise InputError(
+            f"--poi_margin_m={margin_m:g}: wanted: a distance in metres, from 0."
+        )
+    if not margin_m:
+        return area.outline
+    west, south, east, north = area.bounds_deg
+    lon, lat = (west + east) / 2, (south + north) / 2
+    around = f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m"
+    wide = shapely.segmentize(area.in_crs(around).buffer(margin_m), 1000.0)
+    degrees = gpd.GeoSeries([wide], crs=around).to_crs(crs_lib.WGS84).to_numpy()[0]
+
+    def unwrapped(places: np.ndarray) -> np.ndarray:
+        turned = (places[:, 0] - lon + 180) % 360 - 180 + lon
+        return np.column_stack([turned, places[:, 1]])
+
+    outline = shapely.make_valid(shapely.transform(degrees, unwrapped))
+    return shapely.intersection(outline, shapely.box(-180, -90, 180, 90))
+
+
 def as_json(area: FetchArea) -> dict[str, Any]:
     """The outline as GeoJSON."""
     return dict(mapping(area.outline))

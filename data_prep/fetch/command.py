@@ -21,6 +21,7 @@ from data_prep.fetch import (
     imagery,
     labels,
     onward,
+    pois,
     presets,
     scenes,
     signing,
@@ -55,10 +56,11 @@ def fetch(request: Request) -> Path | None:
     """
     if not request.out:
         raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
-    if not (request.imagery or request.cog or request.labels):
+    if not (request.imagery or request.cog or request.pois or request.labels):
         raise InputError(
             "nothing is asked for: name --imagery=PRESET or an address of a STAC "
-            "catalogue, --cog=ADDRESS,... or --labels=NAME=ADDRESS. See --help."
+            "catalogue, --cog=ADDRESS,..., --pois=SOURCE or --labels=NAME=ADDRESS. See "
+            "--help."
         )
     if request.imagery and request.cog:
         raise InputError("--imagery and --cog: name one of both.")
@@ -72,6 +74,7 @@ def fetch(request: Request) -> Path | None:
     if request.dry_run:
         if has_images:
             _images(request, area, folder)
+        pois.fetch(request, area, folder, _client)
         for label in wanted:
             _raster(request, label, area, folder)
         return None
@@ -80,6 +83,7 @@ def fetch(request: Request) -> Path | None:
         lock = folder.with_name(f".{folder.name}.lock")
         with locks.held(lock, "fetching raw files", "name another --out"):
             parts: dict[str, Fetched | None] = {}
+            parts["pois"] = pois.fetch(request, area, folder, _client)
             for label in wanted:
                 parts[label[0]] = _raster(request, label, area, folder)
             if has_images:
@@ -124,6 +128,8 @@ def main() -> None:
 def _client(request: Request, preset: Preset | None, sign: str) -> Client:
     """Who asks: those hosts that the command or its preset names."""
     named = [*request.cog, *request.allow_hosts]
+    places = pois.source(request.pois)
+    named += places.named if places else []
     named += [place for _, place, preset in map(_label, request.labels) if not preset]
     named += [place for place in (request.imagery, request.geocoder) if _is_url(place)]
     known = [] if preset is None else [_host(preset.url), *preset.hosts]
@@ -263,7 +269,7 @@ def _label(text: str) -> tuple[str, str, Preset | None]:
             f"--labels={text}: wanted: NAME=ADDRESS or NAME=PRESET:PLACE, such as "
             "population=worldpop:deu."
         )
-    if name == "imagery":
+    if name in ("imagery", "pois"):
         raise InputError(f"--labels={text}: a label needs another name.")
     if _is_url(place):
         return name, place, None

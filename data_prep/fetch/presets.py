@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import nearest
 
-Kind = Literal["stac", "raster"]
+Kind = Literal["stac", "raster", "places", "extract"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +23,10 @@ class Preset:
     """A source.
 
     Attributes:
-        kind: "stac" (images) or "raster" (labels).
-        url: Its address; "{place}" and "{PLACE}" stand for what is
-            written behind a colon, such as `worldpop:deu`.
+        kind: "stac" (images), "raster" (labels), "places" (POIs in Overture's
+            GeoParquet) or "extract" (POIs of OpenStreetMap).
+        url: Its address, of places the folder of all releases; "{place}" and "{PLACE}"
+            stand for what is written behind a colon, such as `worldpop:deu`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.
         licence: As the publisher names it.
         source: To be named beside what is made of it.
@@ -36,6 +37,7 @@ class Preset:
         collections: Of a catalogue.
         assets: Files of a scene.
         sign: See `signing.SIGNERS`.
+        checksum: What is put behind the address of a file for that of its MD5.
         checked: When the address was seen to answer; None: not checked from here.
     """
 
@@ -51,6 +53,7 @@ class Preset:
     assets: tuple[str, ...] = ()
     reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
+    checksum: str = ""
     checked: dt.date | None = None
 
 
@@ -95,22 +98,40 @@ PRESETS = {
         crs="EPSG:4326",
         reading={"kind": "count", "nodata": "zero"},
     ),
+    "overture": Preset(
+        kind="places",
+        url="https://overturemaps-us-west-2.s3.us-west-2.amazonaws.com/release/",
+        hosts=(),
+        licence="CDLA-Permissive-2.0, Apache-2.0, CC0-1.0 (each row says its own)",
+        source="Overture Maps Foundation, overturemaps.org",
+        crs="EPSG:4326",
+    ),
+    "geofabrik": Preset(
+        kind="extract",
+        url="https://download.geofabrik.de/{place}-latest.osm.pbf",
+        hosts=(),
+        licence="ODbL 1.0",
+        source="OpenStreetMap contributors",
+        crs="EPSG:4326",
+        checksum=".md5",
+    ),
 }
-"""By the name that `--imagery` and `--labels` have for them."""
+"""By the name that `--imagery`, `--pois` and `--labels` have for them."""
 
 
-def preset(name: str, kind: Kind, key: str) -> Preset:
+def preset(name: str, kind: Kind | Sequence[Kind], key: str) -> Preset:
     """A source by name.
 
     Args:
         name: See `PRESETS`.
-        kind: What it must be.
+        kind: What it must be, or one of several.
         key: The flag that names it.
 
     Raises:
         InputError: If there is none of that kind.
     """
-    names = [one for one, source in PRESETS.items() if source.kind == kind]
+    kinds = (kind,) if isinstance(kind, str) else kind
+    names = [one for one, source in PRESETS.items() if source.kind in kinds]
     if name not in names:
         raise InputError(
             f"{key}={name}: is no address and no source that is known"

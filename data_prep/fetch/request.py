@@ -17,12 +17,13 @@ from mmgr_jax.addresses import SIGNED_URLS
 USAGE = f"""Fetches the raw files of an area from open sources, and writes their config.
 
 Images come from a STAC catalogue (a preset, or any address), or from GeoTIFFs that you
-name; only the windows of the area are read, onto one metric grid; labels from rasters,
-of which the part over the area is copied. What was stopped goes
-on when the command is given again; what came is kept in --cache, and --offline reads it
-there. --dry_run says sizes and times before anything large comes. Then the files are
-asked what they are, as by `python -m mmgr_jax.init`, and a config is written for this
-machine; --build goes on to its records.
+name; only the windows of the area are read, onto one metric grid. POIs come from
+Overture Places, of which only the row groups over the area are read, or from an extract
+of OpenStreetMap; labels from rasters, of which the part over the area is copied. What
+was stopped goes on when the command is given again; what came is kept in --cache, and
+--offline reads it there. --dry_run says sizes and times before anything large comes.
+Then the files are asked what they are, as by `python -m mmgr_jax.init`, and a config is
+written for this machine; --build goes on to its records.
 
 Only hosts that the command names are asked, or those of a preset it names; more by
 --allow_hosts. Proxies (HTTPS_PROXY), tokens ({TOKENS}: host=token) and
@@ -38,7 +39,7 @@ Usage:
         --geocoder=https://nominatim.openstreetmap.org/search --out=data/my_city/raw
     python -m data_prep.fetch --bbox=2.33,48.84,2.36,48.86 --out=data/my_city/raw \\
         --cog=https://example.org/ortho_1.tif,https://example.org/ortho_2.tif \\
-        --labels=population=worldpop:fra
+        --pois=overture --labels=population=worldpop:fra
 """
 
 
@@ -62,6 +63,8 @@ class Request:
     assets: Sequence[str] = ()
     bands: Sequence[int | str] = ImagerySettings.bands
     skip: Sequence[str] = ()
+    pois: str | None = None
+    poi_margin_m: float = 500.0
     labels: Sequence[str] = ()
     sign: str | None = None
     crs: str | None = None
@@ -92,6 +95,10 @@ _HELP = {
     "assets": "Files of a scene: one, or one for each of three bands.",
     "bands": "Red, green and blue in a file, counted from 1.",
     "skip": "Names of scenes to leave out.",
+    "pois": "POIs: overture, overture:RELEASE or the address of GeoParquet like it (a "
+    "file, or a folder that ends in /); geofabrik:REGION such as "
+    "geofabrik:europe/monaco, or osm=ADDRESS of an extract (.osm.pbf, or one here).",
+    "poi_margin_m": "POIs so far around the area come with it, metres.",
     "labels": "Rasters: NAME=ADDRESS of a GeoTIFF, or NAME=PRESET:PLACE, such as "
     "population=worldpop:deu; the part over the area, not resampled.",
     "sign": "Who signs addresses; by default as the preset says, else the environment.",

@@ -98,10 +98,21 @@ def header(path: str | Path) -> TableHeader:
         return TableHeader(
             *_columns(path, table.schema, {}), table.num_rows, _nested(table.schema)
         )
-    metadata = pq.read_metadata(path)
+    return header_of(path, pq.read_metadata(path))
+
+
+def header_of(path: str | Path, metadata: pq.FileMetaData) -> TableHeader:
+    """Columns, CRS and size of a Parquet file, by its foot.
+
+    Args:
+        path: What messages call it.
+        metadata: The foot.
+
+    Raises:
+        InputError: If a column stands twice, or its CRS is none.
+    """
     schema = metadata.schema.to_arrow_schema()
-    geo = _geo(schema)
-    columns, crs, has_geometry = _columns(path, schema, geo)
+    columns, crs, has_geometry = _columns(path, schema, _geo(schema))
     return TableHeader(columns, crs, has_geometry, metadata.num_rows, _nested(schema))
 
 

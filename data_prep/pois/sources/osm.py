@@ -33,7 +33,7 @@ CRS = "EPSG:4326"
 PARENT = "parent"
 COLUMNS = ("name", "category", PARENT)
 TWICE = "mapped twice"
-_TABLE = Path(__file__).with_name("osm_categories.csv")
+TABLE = Path(__file__).with_name("osm_categories.csv")
 _FIELDS = ("key", "value", "category", "parent")
 # Columns of tables with the name of an element, and such a name.
 _IDS = ("@id", "id")
@@ -90,7 +90,7 @@ def tags_advice(header: tables.TableHeader) -> str:
     shown = ", ".join(map(repr, tags[:_TAGS_SHOWN]))
     return (
         f" Its column(s) {shown} are tags of OpenStreetMap: set config.pois.format to "
-        f"'osm' to make categories of them by {_TABLE.name}."
+        f"'osm' to make categories of them by {TABLE.name}."
     )
 
 
@@ -117,7 +117,7 @@ def load(
     Raises:
         InputError: If a file is damaged or nothing in it is a POI.
     """
-    rules = read_rules(settings.table or _TABLE)
+    rules = read_rules(settings.table or TABLE)
     wanted = {key: tuple(of_key) for key, of_key in rules.items()}
     if is_extract(path):
         elements = osm_readers.READERS[settings.reader](path, wanted)
@@ -127,7 +127,7 @@ def load(
     if not len(pois):
         raise InputError(
             f"{path}: none of {len(elements):,} elements is a POI by "
-            f"{settings.table or _TABLE.name}. Is it an extract with points and "
+            f"{settings.table or TABLE.name}. Is it an extract with points and "
             "areas, and does config.pois.osm.table name the keys it uses?"
         )
     return pois, {TWICE: _within_same(pois)}
@@ -202,7 +202,7 @@ def _plain(cell: object) -> str:
 
 @functools.cache
 def _own_rules() -> dict[str, dict[str, Rule]]:
-    return read_rules(_TABLE)
+    return read_rules(TABLE)
 
 
 def _tagged(

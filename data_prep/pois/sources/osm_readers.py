@@ -26,6 +26,7 @@ _EXTENSION = "duckdb_extension_spatial"
 
 Wanted = Mapping[str, tuple[str, ...]]
 """Keys of tags and the values that matter; ("*",): all of them."""
+Box = tuple[float, float, float, float]
 
 
 def probe(path: str) -> None:
@@ -39,12 +40,16 @@ def probe(path: str) -> None:
         pyogrio.read_info(path, layer="points")
 
 
-def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
+def read_with_gdal(
+    path: str, wanted: Wanted, box_deg: Box | None = None
+) -> gpd.GeoDataFrame:
     """Elements that have any of some tags, with the driver that pyogrio brings.
 
     Args:
         path: A file .osm.pbf or .osm.
         wanted: The tags.
+        box_deg: West, south, east and north: elements elsewhere are left out, and
+            broken geometries with them; None: nowhere is.
 
     Returns:
         A row an element, named such as "way/17", with a column for each key and for
@@ -59,7 +64,7 @@ def read_with_gdal(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
         settings.write_text(_gdal_settings(tuple(wanted)), encoding="utf-8")
         for layer in _LAYERS:
             try:
-                parts.append(_gdal_layer(path, layer, wanted, settings))
+                parts.append(_gdal_layer(path, layer, wanted, settings, box_deg))
             except Exception as error:  # pyogrio's and GEOS's, and of texts
                 refusals.refuse_unreadable(Path(path), error)
                 raise _damaged(path, error) from error
@@ -129,7 +134,7 @@ def _gdal_settings(keys: tuple[str, ...]) -> str:
 
 
 def _gdal_layer(
-    path: str, layer: str, wanted: Wanted, settings: Path
+    path: str, layer: str, wanted: Wanted, settings: Path, box_deg: Box | None
 ) -> gpd.GeoDataFrame:
     with warnings.catch_warnings():
         # Of rings cut at the edge of an extract: they are counted where they fail.
@@ -138,6 +143,7 @@ def _gdal_layer(
             path,
             layer=layer,
             where=" OR ".join(_condition(*tag) for tag in wanted.items()),
+            bbox=box_deg,
             CONFIG_FILE=str(settings),
         )
         geometry = shapely.from_wkb(wkb, on_invalid="ignore")

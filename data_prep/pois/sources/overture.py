@@ -16,7 +16,7 @@ from mmgr_jax.errors import InputError
 NAME = "names.primary"
 
 # Basic categories come first: a few hundred that people would use, not two thousand.
-_CATEGORY = ("basic_category", "taxonomy.primary", "categories.primary")
+CATEGORY = ("basic_category", "taxonomy.primary", "categories.primary")
 _PARENT = "taxonomy.hierarchy[0]"
 
 
@@ -35,11 +35,11 @@ def columns(
         InputError: If none of the columns known for categories is there.
     """
     if category == "category":
-        present = [choice for choice in _CATEGORY if header.has(choice)]
+        present = [choice for choice in CATEGORY if header.has(choice)]
         if not present:
             raise InputError(
                 "config.pois.format is 'overture', but the file has none of "
-                f"{', '.join(_CATEGORY)}; its columns: {', '.join(header.columns)}. Is "
+                f"{', '.join(CATEGORY)}; its columns: {', '.join(header.columns)}. Is "
                 "it an extract of the theme places? Else set config.pois.format to "
                 "'table' and name config.pois.category_column."
             )

@@ -1,0 +1,249 @@
+"""GeoParquet on a server: which row groups lie over a box, and the rows in them.
+
+Arrow never gets the network: it reads through `RemoteFile`, so that what holds for
+every other byte (who is asked, patience, the cache, --offline) holds here.
+
+Reference: https://geoparquet.org/releases/v1.1.0/ ("covering" names the columns with
+the box of each row; where there is none, they are those of Overture, `bbox`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyproj
+from pyproj.exceptions import CRSError
+
+from data_prep.fetch.area import Degrees
+from data_prep.fetch.hosts import public
+from data_prep.fetch.http import Client
+from data_prep.fetch.remote_file import BLOCK_BYTES, RemoteFile
+from data_prep.files import arrow_files, table_formats
+from mmgr_jax.disk import files
+from mmgr_jax.errors import InputError
+
+BATCH_ROWS = 32_768
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+# Boxes of rows are of 32 bits, which at 180 degrees are 1.5e-5 degrees apart.
+_ROUNDED_DEG = 1e-4
+
+
+class RemoteParquet:
+    """A GeoParquet file on a server, its foot read.
+
+    Attributes:
+        name: Its address, without secrets.
+        header: Columns and rows, as the build sees them.
+        schema: Of all columns.
+        geometry: Name of the column with the geometries, as WKB in degrees.
+    """
+
+    def __init__(self, client: Client, address: str) -> None:
+        """Reads the foot.
+
+        Raises:
+            InputError: If there is no such file, it is damaged, its geometries are not
+                in degrees of longitude and latitude, or no column has their boxes.
+        """
+        self.file = RemoteFile(client, address)
+        self.name = public(address)
+        with self.reading():
+            handle = pa.PythonFile(self.file, mode="r")
+            self._file = pq.ParquetFile(handle, pre_buffer=False)
+            self._foot = self._file.metadata
+            self.schema = self._file.schema_arrow
+            self.header = arrow_files.header_of(self.name, self._foot)
+            self._leaves = {
+                self._foot.schema.column(index).path: index
+                for index in range(self._foot.num_columns)
+            }
+        self.geometry, about = self._geometry()
+        self._box = self._box_leaves(about)
+
+    def leaves(self, *tops: str) -> list[str]:
+        """Paths of all that is stored of some columns, such as "names.primary"."""
+        return [
+            path
+            for path in self._leaves
+            if any(path == top or path.startswith(f"{top}.") for top in tops)
+        ]
+
+    def groups_over(self, box_deg: Degrees) -> list[int]:
+        """Row groups that may have rows in a box, by their statistics."""
+        groups = range(self._foot.num_row_groups)
+        return [group for group in groups if self._touches(group, box_deg)]
+
+    @property
+    def num_groups(self) -> int:
+        """Number of row groups."""
+        return self._foot.num_row_groups
+
+    def rows_of(self, groups: Sequence[int]) -> int:
+        """Number of rows."""
+        return sum(self._foot.row_group(group).num_rows for group in groups)
+
+    def bytes_of(self, groups: Sequence[int], leaves: Sequence[str]) -> int:
+        """Bytes that come through the network for some leaves of some row groups.
+
+        More than is stored of them, since a file is read in blocks.
+        """
+        blocks: set[int] = set()
+        for group in groups:
+            for leaf in leaves:
+                chunk = self._foot.row_group(group).column(self._leaves[leaf])
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                    start = min(start, chunk.dictionary_page_offset)
+                end = min(start + chunk.total_compressed_size, self.file.size)
+                if 0 <= start < end:
+                    blocks.update(range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)))
+        return min(len(blocks) * BLOCK_BYTES, self.file.size)
+
+    def batches(self, group: int, leaves: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of a row group, some at a time.
+
+        Raises:
+            InputError: If they cannot be read, or unpack without end.
+        """
+        unpacked = sum(
+            self._foot.row_group(group)
+            .column(self._leaves[leaf])
+            .total_uncompressed_size
+            for leaf in leaves
+        )
+        if unpacked > table_formats.MAX_UNPACKED_BYTES:
+            raise InputError(
+                f"{self.name}: row group {group} unpacks to {unpacked / 2**30:.1f} "
+                f"GiB; at most {table_formats.MAX_UNPACKED_BYTES / 2**30:g} are read. "
+                "Take a copy with smaller row groups."
+            )
+        with self.reading():
+            yield from self._file.iter_batches(
+                BATCH_ROWS, row_groups=[group], columns=list(leaves), use_threads=False
+            )
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Says in one sentence what goes wrong with the file within it.
+
+        Raises:
+            InputError: Of the server, where it was its fault; else of the format.
+        """
+        self.file.failure = None
+        try:
+            yield
+        except (GeneratorExit, InputError):
+            raise
+        except Exception as error:  # Arrow's are of several kinds, and those of Python
+            if self.file.failure is not None:
+                raise self.file.failure from error
+            cause = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"{self.name}: cannot be read as Parquet ({cause.rstrip('.')}). Is it "
+                "truncated, or of another format? Take another source."
+            ) from error
+        if self.file.failure is not None:
+            raise self.file.failure
+
+    def _geometry(self) -> tuple[str, dict[str, Any]]:
+        """The column of geometries, and what the file says of it.
+
+        Raises:
+            InputError: If it is no GeoParquet 1.x, or not in degrees.
+        """
+        raw = (self.schema.metadata or {}).get(b"geo")
+        name, about, version = "", {}, ""
+        try:
+            if raw:
+                geo: Any = files.from_json(raw)
+                version, name = str(geo["version"]), str(geo["primary_column"])
+                about = dict(geo["columns"][name])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
+        encoding, crs = about.get("encoding"), about.get("crs", "OGC:CRS84")
+        problem = ""
+        if not raw:
+            problem = "is Parquet, but no GeoParquet: nothing says where its rows lie"
+        elif not version.startswith("1."):
+            problem = f"is GeoParquet {version[:20]}, and 1.0 and 1.1 are read"
+        elif encoding != "WKB" or name not in self.schema.names:
+            problem = f"has its geometries as {str(encoding)[:40]}, and WKB is read"
+        elif not _is_degrees(crs):
+            problem = "is in another CRS than longitude and latitude of WGS84"
+        if problem:
+            raise InputError(
+                f"{self.name}: {problem}. Wanted: GeoParquet as Overture Maps has it; "
+                "of another file make one, or give it to the config as it is."
+            )
+        return name, about
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.name}: what it says of its geometries is damaged "
+            f"({type(error).__name__}). Take another source."
+        )
+
+    def _box_leaves(self, about: dict[str, Any]) -> dict[str, int]:
+        """Places of the columns with the box of each row.
+
+        Raises:
+            InputError: If there are none.
+        """
+        try:
+            covering = dict(about.get("covering", {})).get("bbox", {})
+            parts = {side: covering.get(side, ("bbox", side)) for side in _SIDES}
+            paths = {side: ".".join(part) for side, part in parts.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
+        lacking = [path for path in paths.values() if path not in self._leaves]
+        if lacking:
+            raise InputError(
+                f"{self.name}: has no column {', '.join(lacking)}, by which the rows "
+                "of an area are known; its columns: "
+                f"{', '.join(self.header.columns[:20])}. Is it of an older schema? "
+                "Take a newer release."
+            )
+        return {side: self._leaves[path] for side, path in paths.items()}
+
+    def _touches(self, group: int, box_deg: Degrees) -> bool:
+        """Whether a row group may have rows in a box; True where nothing says."""
+        west, south, east, north = box_deg
+        ranges = {}
+        for side, leaf in self._box.items():
+            numbers = self._foot.row_group(group).column(leaf).statistics
+            if numbers is None or not numbers.has_min_max:
+                return True
+            ranges[side] = (float(numbers.min), float(numbers.max))
+        if not all(map(math.isfinite, sum(ranges.values(), ()))):
+            return True
+        return (
+            ranges["xmin"][0] <= east + _ROUNDED_DEG
+            and ranges["xmax"][1] >= west - _ROUNDED_DEG
+            and ranges["ymin"][0] <= north + _ROUNDED_DEG
+            and ranges["ymax"][1] >= south - _ROUNDED_DEG
+        )
+
+
+def metadata(geometry: str) -> dict[bytes, bytes]:
+    """What a file with points in degrees says of itself."""
+    about = {"encoding": "WKB", "geometry_types": []}
+    geo = {"version": "1.0.0", "primary_column": geometry, "columns": {geometry: about}}
+    return {b"geo": json.dumps(geo).encode()}
+
+
+def _is_degrees(crs: Any) -> bool:
+    """Whether a CRS is WGS84 in degrees; GeoParquet has longitude first always."""
+    try:
+        known = pyproj.CRS.from_user_input(crs) if crs else None
+    except CRSError:
+        return False
+    wanted = (pyproj.CRS("OGC:CRS84"), pyproj.CRS("EPSG:4326"))
+    return known is not None and any(
+        known.equals(one, ignore_axis_order=True) for one in wanted
+    )
