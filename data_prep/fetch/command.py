@@ -180,9 +180,11 @@ def _images(request: Request, area: FetchArea, folder: Path) -> Fetched | None:
         chosen = scenes.of_addresses(request.cog)
     elif state is not None:  # it goes on with what it chose
         chosen = imagery.scenes_of(state)
+        if any(scene.is_signed for scene in chosen):
+            listed = catalogue.search(client, _search(request, preset), area)
+            chosen = scenes.signed_anew(chosen, listed)
     else:
-        wanted = _search(request, preset)
-        chosen = catalogue.search(client, wanted, area)
+        chosen = catalogue.search(client, _search(request, preset), area)
         chosen = scenes.in_order(chosen, cast(scenes.Order, request.order))
     mosaic = imagery.Mosaic(client, chosen, bands, over)
     if request.dry_run or state is None:
