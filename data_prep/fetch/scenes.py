@@ -48,6 +48,7 @@ class Scene:
         source: Who made it.
         is_signed: Whether its catalogue signed its addresses; then they stand here
             without, and a later command asks for them anew.
+        max_zoom: Of a service of tiles the deepest level to ask for; None: it is files.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Scene:
     licence: str = ""
     source: str = ""
     is_signed: bool = False
+    max_zoom: int | None = None
 
     @property
     def footprint(self) -> BaseGeometry | None:
