@@ -228,9 +228,7 @@ def _elements(
     checksum = wanted.address + preset.checksum if preset and preset.checksum else ""
     extract = Extract(wanted.address, checksum)
     header = extract.header(client)
-    warning = osm.refuse_elsewhere(extract, header, outline)
-    if warning:
-        logging.warning("pois: %s %s", extract.name, warning)
+    osm.refuse_elsewhere(extract, header, outline)
     size, have = extract.size(client)
     logging.info(
         "pois: an extract of %.1f MB%s; %s to fetch",
@@ -241,6 +239,9 @@ def _elements(
     if dry_run:
         return None
     path_here = extract.file(client)
+    if header is None:  # its server gives no parts of files
+        header = osm.header_of(path_here)
+        osm.refuse_elsewhere(extract, header, outline)
     path = place / "osm.parquet"
     count, rows = osm.write_pois(extract, path_here, outline, path)
     time = header.time if header else None
