@@ -14,7 +14,7 @@ Sized for a laptop: two cores, 8 GB, no GPU. The toy city, 1,600 regions of the 
 tiles and epochs, takes four minutes there; `--dry_run` measures what yours takes.
 Variants for other machines, and those of configs/recipes.py, by commas:
 
-    laptop   64 px tiles, a small encoder, 24 epochs; the default
+    laptop   64 px tiles, a small encoder, 24 epochs; the default (`MACHINE`)
     gpu      one GPU with 24 GB: ResNet-50, 224 px, 256 regions a step, 120 epochs
     pod      several accelerators: the same with 4,096 regions a step
     paper    the paper's setting: 128 regions a step, 120 epochs; a GPU, too
@@ -29,12 +29,15 @@ from configs import common
 NAME = "my_city"  # letters, digits and _; names the folders of records and runs
 CRS = "EPSG:32635"  # a projected CRS in metres made for the place, such as its UTM zone
 RAW = f"data/{NAME}/raw"  # where the files below lie
+MACHINE = "laptop"  # or "gpu", "pod": the variant where none says for what machine
+LARGEST_BATCH = 4096  # regions a step at most; an eighth of all is plenty
 
 
 def get_config(variant: str | None = None) -> ConfigDict:
-    """My city for a laptop, or in variants."""
+    """My city for this machine, or in variants."""
     names = common.parse_variants(variant, VARIANTS)
-    c = common.apply(_sources(), common.with_size(names), VARIANTS)
+    c = common.apply(_sources(), common.with_size(names, MACHINE), VARIANTS)
+    c.data.batch_size = min(c.data.batch_size, LARGEST_BATCH)
     return c if c.pois.path else common.image_only(c)
 
 
@@ -102,8 +105,7 @@ def _sources() -> ConfigDict:
 def laptop(c: ConfigDict) -> None:
     """What suits two cores, 8 GB and no GPU."""
     common.laptop(c)
-    c.data.batch_size = 64  # regions a step; an eighth of all, or fewer
-    c.train.total = "24 epochs"
+    c.train.total = "24 epochs"  # the more the fewer regions
 
 
 VARIANTS = common.RECIPES | {"laptop": laptop}

@@ -220,6 +220,6 @@ def image_only(c: ConfigDict) -> ConfigDict:
 _SIZES = ("laptop", "paper", "released", "large_batch", "runlocal", "gpu", "pod")
 
 
-def with_size(names: Sequence[str]) -> tuple[str, ...]:
-    """The variants, with `laptop` before them where none says for what machine."""
-    return tuple(names) if set(names) & set(_SIZES) else ("laptop", *names)
+def with_size(names: Sequence[str], machine: str = "laptop") -> tuple[str, ...]:
+    """The variants, with `machine` before them where none says for what machine."""
+    return tuple(names) if set(names) & set(_SIZES) else (machine, *names)

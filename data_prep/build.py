@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +22,21 @@ from ml_collections import ConfigDict
 
 from data_prep import check as city_checks
 from data_prep import city as city_lib
-from data_prep import comparison, sources
+from data_prep import comparison, fitting, generated, sources
 from data_prep import settings as settings_lib
 from data_prep.category_embedding import command as vector_command
 from data_prep.category_embedding import vectors as vectors_lib
-from data_prep.files import disk
 from data_prep.imagery.mosaic import Imagery
 from data_prep.import_released import command as released_command
 from data_prep.records import estimate, runners, writer
 from data_prep.records.runners import Runner
 from data_prep.settings import PreparationSettings
-from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax import addresses, cli
 from mmgr_jax.data import contents, remote, schema, source, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 from mmgr_jax.terminal import duration
 
-_GENERATED_FILE = "generated.json"
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
 
 A stopped build goes on where it was when the command is given again. The bytes of the
@@ -87,8 +82,8 @@ def build(
     if dry_run:
         rehearse(config, workers=workers)
         return records_dir
-    if settings.toy_city and not _is_generated(settings):
-        _generate(settings.toy_city)
+    if settings.toy_city and not generated.is_generated(settings):
+        generated.generate(settings.toy_city)
     city_checks.check(settings)
     writer.refuse_foreign(records_dir)
     with writer.alone(records_dir):
@@ -135,13 +130,7 @@ def ensure(config: ConfigDict) -> Path:
     if not manifest.config:
         return records_dir
     differing = comparison.differing(manifest.config, settings)
-    cause = writer.misfit(
-        manifest,
-        records_dir,
-        _of_records(differing, manifest, settings),
-        lambda: _changed_sources(manifest, records_dir, settings),
-    )
-    if cause:
+    if cause := fitting.misfit(manifest, differing, settings):
         logging.info("%s: %s; building again", records_dir, cause)
         return make(config)
     if differing:
@@ -153,6 +142,29 @@ def ensure(config: ConfigDict) -> Path:
         vector_command.write_to_records(config)
     source.RecordSource(records_dir)  # one process reads what others find read
     return records_dir
+
+
+def foreseen(config: ConfigDict) -> schema.Manifest:
+    """The manifest of the records that `ensure` would end with; nothing is written.
+
+    Where they would be built, it prints what the build would do.
+
+    Raises:
+        InputError: As from `ensure`.
+    """
+    settings = settings_lib.read(config)
+    records_dir = settings.records_dir
+    if addresses.is_address(settings.records.dir):
+        return remote.manifest_of(str(settings.records.dir))
+    if not (records_dir / schema.MANIFEST_FILE).exists():
+        return rehearse(config)
+    manifest = schema.Manifest.load(records_dir)
+    differing = comparison.differing(manifest.config, settings)
+    cause = fitting.misfit(manifest, differing, settings) if manifest.config else None
+    if cause:
+        print(f"{records_dir}: {cause}; a run would build again:")
+        return rehearse(config)
+    return manifest
 
 
 def _copied(settings: PreparationSettings, address: str) -> Path:
@@ -262,10 +274,10 @@ def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
     settings = settings_lib.read(config)
     records_dir = settings.records_dir
     with tempfile.TemporaryDirectory() as scratch:
-        if settings.toy_city and not _is_generated(settings):
+        if settings.toy_city and not generated.is_generated(settings):
             settings = _moved(settings, settings.toy_city.out_dir, scratch)
             assert settings.toy_city is not None
-            _generate(settings.toy_city)
+            generated.generate(settings.toy_city)
         city_checks.check(settings)
         writer.refuse_foreign(records_dir)
         with open_imagery(settings) as imagery:
@@ -273,36 +285,6 @@ def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
             print(estimate.report(city, imagery, settings.records))
             image_format = settings.records.image_format
             return city_lib.manifest(city, image_format, sources={}, config={})
-
-
-def _generate(settings: ToyCitySettings) -> None:
-    """Makes the raw files of a generated city."""
-    from data_prep.toy_city import generator
-
-    logging.info("generating the raw files of a city in %s", settings.out_dir)
-    mark = Path(settings.out_dir) / _GENERATED_FILE
-    with disk.writing(mark.parent, "config.toy_city.out_dir"):
-        mark.unlink(missing_ok=True)
-        generator.generate(settings)
-        mark.write_text(_note(settings), encoding="utf-8")
-
-
-def _is_generated(settings: PreparationSettings) -> bool:
-    """Whether the raw files are there and were generated from these settings."""
-    assert settings.toy_city is not None
-    mark = Path(settings.toy_city.out_dir) / _GENERATED_FILE
-    if not all(sources.present(path) for path in sources.named(settings).values()):
-        return False
-    wanted = _note(settings.toy_city)
-    return mark.exists() and mark.read_text(encoding="utf-8") == wanted
-
-
-def _note(settings: ToyCitySettings) -> str:
-    """What lies beside generated files once they are complete."""
-    from data_prep.toy_city import generator
-
-    made_by = {"settings": settings.noted(), "generator": generator.VERSION}
-    return json.dumps(made_by, indent=2, sort_keys=True) + "\n"
 
 
 def _moved(
@@ -320,51 +302,6 @@ def _moved(
         return value
 
     return read(PreparationSettings, moved(dataclasses.asdict(settings)))
-
-
-def _of_records(
-    differing: Sequence[str], manifest: schema.Manifest, settings: PreparationSettings
-) -> list[str]:
-    """The settings among those that differ that take a whole build to follow.
-
-    Without its POIs only a build can tell what is missing, or generate it. And where
-    names part the categories, the vectors' settings decide what the records hold.
-    """
-    recipes = (manifest.config, comparison.comparable(settings))
-    by_names = any(
-        vectors_lib.reads_names(config.get(comparison.VECTORS, {}))
-        for config in recipes
-    )
-    if (
-        settings.released_sample
-        or by_names
-        or not sources.present(settings.pois.path or "")
-    ):
-        return list(differing)
-    return [name for name in differing if not name.startswith(comparison.VECTORS)]
-
-
-def _changed_sources(
-    manifest: schema.Manifest, records_dir: Path, settings: PreparationSettings
-) -> list[str]:
-    """Names of the sources that are others than the manifest has; none if all are gone.
-
-    Of a generated city, what would generate others counts too.
-    """
-    if settings.released_sample:
-        folders = released_command.present(settings.released_sample)
-        return sources.changed_since(manifest, folders, records_dir) if folders else []
-    paths = sources.named(settings).values()
-    if not any(sources.present(path) for path in paths):
-        logging.info("%s: the sources are not here; taken as it is", records_dir)
-        return []
-    if settings.toy_city and not _is_generated(settings):
-        return ["the generated city"]
-    try:
-        source_files = sources.files(settings)
-    except InputError:  # of a mosaic; a build says it with all else that is wrong
-        return ["a mosaic"]
-    return sources.changed_since(manifest, source_files, records_dir)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def main() -> None:
             "--imagery='data/oulu/raw/*.tif'. See --help."
         )
     from data_prep.first_config import command  # libraries load once flags are fine
+    from mmgr_jax.devices import machine
 
     print(
         command.first_config(
@@ -55,6 +56,7 @@ def main() -> None:
             _LABELS.value,
             name=_NAME.value,
             out=_OUT.value,
+            num_accelerators=machine.num_accelerators(),
         )
     )
 

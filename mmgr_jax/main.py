@@ -1,7 +1,6 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -68,13 +67,8 @@ def rehearse(config: ConfigDict) -> None:
     """What is wrong, and what training would take; nothing is written."""
     from data_prep import build
     from mmgr_jax import preflight
-    from mmgr_jax.data import schema
 
-    if (Path(str(config.records.dir)) / schema.MANIFEST_FILE).exists():
-        manifest = schema.Manifest.load(config.records.dir)
-    else:
-        manifest = build.rehearse(config)
-    preflight.rehearse(config, manifest)
+    preflight.rehearse(config, build.foreseen(config))
 
 
 def _session(settings: DistributedSettings) -> AbstractContextManager:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
+from mmgr_jax import addresses
 from mmgr_jax.data import remote
 from mmgr_jax.errors import InputError
 
@@ -72,13 +73,19 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
 
 
 def train_encoder(config: ConfigDict) -> Path:
-    """Trains to the end, from the newest checkpoint on; the folder of the run."""
+    """Trains to the end, from the newest checkpoint on; the folder of the run.
+
+    What would fail or disappoint later is looked at before, as by the main command.
+    """
+    from mmgr_jax import preflight
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation.while_training import Evaluator
     from mmgr_jax.train import loop
 
     remote.begin(config)
     compilation.use_cache(config.compilation_cache)
+    if not config.corpus.records and not addresses.is_address(config.records.dir):
+        preflight.check(config)
     return loop.train(config, Evaluator(config))
 
 

@@ -64,8 +64,6 @@ ARROWS = {
     "data_prep.regions": "data_prep.files data_prep.imagery data_prep.running",
     "data_prep.labels": "data data_prep.files data_prep.regions",
     "data_prep.pois": "data disk data_prep.files data_prep.regions",
-    "data_prep.fetch": "cli data disk data_prep.files data_prep.imagery data_prep.pois "
-    "data_prep.running",
     "data_prep.splits": "data data_prep.labels",
     "data_prep.city": "data data_prep.files data_prep.imagery data_prep.labels "
     "data_prep.pois data_prep.regions data_prep.running data_prep.splits",
@@ -79,20 +77,28 @@ ARROWS = {
     "data_prep.import_released": "cli data data_prep.files data_prep.pois "
     "data_prep.comparison data_prep.records data_prep.running data_prep.sources",
     "data_prep.toy_city": "disk data_prep.running",
+    "data_prep.generated": "data_prep.files data_prep.sources data_prep.toy_city",
+    "data_prep.fitting": "data data_prep.category_embedding data_prep.comparison "
+    "data_prep.generated data_prep.import_released data_prep.records "
+    "data_prep.sources",
     "data_prep.alignment": "data_prep.files data_prep.imagery data_prep.pois",
     "data_prep.validate": "cli data disk report data_prep.alignment data_prep.check "
     "data_prep.pois data_prep.running data_prep.sources",
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
-    "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
-    "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",
+    "data_prep.city data_prep.comparison data_prep.fitting "
+    "data_prep.generated data_prep.imagery data_prep.import_released "
+    "data_prep.records data_prep.sources",
     "data_prep.first_config": "data disk data_prep.check data_prep.files "
     "data_prep.imagery data_prep.labels data_prep.pois data_prep.regions "
     "data_prep.splits",
-    "init": "cli data_prep.first_config",
+    "init": "cli devices data_prep.first_config",
+    "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
+    "data_prep.first_config data_prep.imagery data_prep.pois data_prep.running",
     "encoder": "card data devices evaluation geo models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
-    "workflow": "data devices evaluation evaluation.trials train data_prep.build",
+    "workflow": "data devices evaluation evaluation.trials preflight train "
+    "data_prep.build",
     "ablation": "cli compare devices disk evaluation main",
     "evaluation.transfer": "data disk evaluation store evaluation.certainty "
     "evaluation.design evaluation.features evaluation.heads evaluation.settings "

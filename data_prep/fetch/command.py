@@ -1,8 +1,9 @@
-"""What `python -m data_prep.fetch` does: from an area to raw files, in order of events.
+"""What `python -m data_prep.fetch` does: from an area to a config, in order of events.
 
 1. Find the area.
 2. Choose scenes, and write their mosaic window by window.
 3. Write down whose the files are, beside them.
+4. Write the config of what came; go on to records where the command says so.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from data_prep.fetch import (
     grid,
     imagery,
     labels,
+    onward,
     pois,
     presets,
-    record,
     scenes,
     signing,
 )
@@ -32,6 +33,8 @@ from data_prep.fetch.hosts import Hosts, public
 from data_prep.fetch.http import Client
 from data_prep.fetch.presets import Preset
 from data_prep.fetch.request import Request
+from data_prep.files import fetched
+from data_prep.files.fetched import Fetched
 from mmgr_jax import cli
 from mmgr_jax.data import server
 from mmgr_jax.disk import files, locks, refusals
@@ -79,7 +82,7 @@ def fetch(request: Request) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
         with locks.held(lock, "fetching raw files", "name another --out"):
-            parts: dict[str, record.Fetched | None] = {}
+            parts: dict[str, Fetched | None] = {}
             parts["pois"] = pois.fetch(request, area, folder, _client)
             for label in wanted:
                 parts[label[0]] = _raster(request, label, area, folder)
@@ -90,9 +93,25 @@ def fetch(request: Request) -> Path | None:
                 "source": area.source,
                 "outline": area_lib.as_json(area),
             }
-            path = record.write(folder, about, parts)
+            path = fetched.write(folder, about, parts)
     logging.info("%s: whose the files are, and under which licence", path)
     return folder
+
+
+def fetch_and_go_on(request: Request) -> None:
+    """Fetches, writes the config of what came, and where asked for, builds by it.
+
+    Raises:
+        InputError: In one sentence, whatever is wrong.
+    """
+    if request.out:
+        onward.config_path(request)
+    folder = fetch(request)
+    if folder is None:
+        return
+    config = onward.write_config(request, folder)
+    if request.build:
+        onward.build_records(config)
 
 
 def main() -> None:
@@ -100,7 +119,8 @@ def main() -> None:
     holders = request_lib.flags_of()
 
     def command() -> None:
-        fetch(Request(**{name: holder.value for name, holder in holders.items()}))
+        fields = {name: holder.value for name, holder in holders.items()}
+        fetch_and_go_on(Request(**fields))
 
     cli.run_without_config(command, request_lib.USAGE, list(holders.values()))
 
@@ -144,7 +164,7 @@ def _area(request: Request, client: Client) -> FetchArea:
     return area_lib.of_place(str(request.place), request.geocoder, client)
 
 
-def _images(request: Request, area: FetchArea, folder: Path) -> record.Fetched | None:
+def _images(request: Request, area: FetchArea, folder: Path) -> Fetched | None:
     """Fetches the mosaic; says its size alone in a dry run."""
     preset = None
     if request.imagery and not _is_url(request.imagery):
@@ -208,7 +228,7 @@ def _described(
     over: grid.PixelGrid,
     preset: Preset | None,
     request: Request,
-) -> record.Fetched:
+) -> Fetched:
     windows = state["windows"]
     shown = {name for known in windows.values() for name in known["scenes"]}
     used = [scene for scene in mosaic.scenes if scene.name in shown]
@@ -216,7 +236,7 @@ def _described(
     licence, source = catalogue.collect_licences(used), catalogue.collect_sources(used)
     if preset is not None:
         licence, source = preset.licence, preset.source
-    return record.Fetched(
+    return Fetched(
         files={
             f"imagery/{name}.tif": {key: known[key] for key in ("sha256", "bytes")}
             for name, known in windows.items()
@@ -268,7 +288,7 @@ def _raster(
     label: tuple[str, str, Preset | None],
     area: FetchArea,
     folder: Path,
-) -> record.Fetched | None:
+) -> Fetched | None:
     """Fetches a raster of labels; says its size alone in a dry run."""
     name, address, preset = label
     client = _client(request, preset, request.sign or "environment")
@@ -279,15 +299,15 @@ def _raster(
     crs = labels.write_part(client, address, area, path)
     usual = preset or Preset("raster", address, (), "", "")
     logging.info("%s: %s", name, path)
-    return record.Fetched(
-        files=record.described(folder, path),
+    return Fetched(
+        files=fetched.described(folder, path),
         source=usual.source,
         licence=usual.licence,
         year=usual.year,
         unit=usual.unit,
         crs=crs,
         address=public(address),
-        details={},
+        details={"reading": dict(usual.reading)} if usual.reading else {},
     )
 
 

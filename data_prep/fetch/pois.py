@@ -21,14 +21,15 @@ from typing import Any, Literal
 from shapely.geometry.base import BaseGeometry
 
 from data_prep.fetch import area as area_lib
-from data_prep.fetch import osm, overture, presets, record
+from data_prep.fetch import osm, overture, presets
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
 from data_prep.fetch.osm import Extract
 from data_prep.fetch.presets import Preset
-from data_prep.fetch.record import Fetched
 from data_prep.fetch.request import Request
+from data_prep.files import fetched
+from data_prep.files.fetched import Fetched
 from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.terminal import duration
@@ -140,14 +141,14 @@ def fetch(
         logging.info("pois: %s, as fetched before", ", ".join(state["result"]["files"]))
         return Fetched(**state["result"])
     bring = _places if wanted.kind == "places" else _elements
-    fetched = bring(wanted, outline, client, place, state, dry_run)
-    if fetched is None:
+    result = bring(wanted, outline, client, place, state, dry_run)
+    if result is None:
         return None
-    fetched.details["margin_m"] = margin_m
-    state["result"] = dataclasses.asdict(fetched)
+    result.details["margin_m"] = margin_m
+    state["result"] = dataclasses.asdict(result)
     _write_state(place, state)
-    logging.info("pois: %s", ", ".join(fetched.files))
-    return fetched
+    logging.info("pois: %s", ", ".join(result.files))
+    return result
 
 
 def _places(
@@ -198,7 +199,7 @@ def _places(
     usual = wanted.preset or Preset("places", wanted.address, (), "", "")
     makers = [usual.source, *(name for name in datasets if name != "Overture")]
     return Fetched(
-        files=record.described(place.parent, path),
+        files=fetched.described(place.parent, path),
         source="; ".join(filter(None, makers)),
         licence=", ".join(licences) or usual.licence,
         year=int(release[:4]) if release else None,
@@ -246,7 +247,7 @@ def _elements(
     count, rows = osm.write_pois(extract, path_here, outline, path)
     time = header.time if header else None
     return Fetched(
-        files=record.described(place.parent, path),
+        files=fetched.described(place.parent, path),
         source=preset.source if preset else _MAPPERS,
         licence=_ODBL,
         year=None if time is None else time.year,

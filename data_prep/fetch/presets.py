@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mmgr_jax.errors import InputError
@@ -33,6 +33,7 @@ class Preset:
         year: Of the data; None: of each scene, or of the release.
         unit: Of numbers, "" where there are none.
         crs: Of the files; "" where each has its own.
+        reading: How `config.labels` reads it: its kind, what missing pixels mean.
         collections: Of a catalogue.
         assets: Files of a scene.
         sign: See `signing.SIGNERS`.
@@ -50,6 +51,7 @@ class Preset:
     crs: str = ""
     collections: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
+    reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
     checksum: str = ""
     checked: dt.date | None = None
@@ -94,6 +96,7 @@ PRESETS = {
         year=2020,
         unit="persons",
         crs="EPSG:4326",
+        reading={"kind": "count", "nodata": "zero"},
     ),
     "overture": Preset(
         kind="places",

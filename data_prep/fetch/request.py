@@ -14,7 +14,7 @@ from data_prep.imagery.settings import ImagerySettings
 from data_prep.regions.settings import RegionSettings
 from mmgr_jax.addresses import SIGNED_URLS
 
-USAGE = f"""Fetches the raw files of an area from open sources, for data_prep.build.
+USAGE = f"""Fetches the raw files of an area from open sources, and writes their config.
 
 Images come from a STAC catalogue (a preset, or any address), or from GeoTIFFs that you
 name; only the windows of the area are read, onto one metric grid. POIs come from
@@ -22,6 +22,8 @@ Overture Places, of which only the row groups over the area are read, or from an
 of OpenStreetMap; labels from rasters, of which the part over the area is copied. What
 was stopped goes on when the command is given again; what came is kept in --cache, and
 --offline reads it there. --dry_run says sizes and times before anything large comes.
+Then the files are asked what they are, as by `python -m mmgr_jax.init`, and a config is
+written for this machine; --build goes on to its records.
 
 Only hosts that the command names are asked, or those of a preset it names; more by
 --allow_hosts. Proxies (HTTPS_PROXY), tokens ({TOKENS}: host=token) and
@@ -46,6 +48,8 @@ class Request:
     """What a command asks for; `_HELP` says what each means."""
 
     out: str | None = None
+    config: str | None = None
+    build: bool = False
     bbox: str | None = None
     area: str | None = None
     place: str | None = None
@@ -74,6 +78,9 @@ class Request:
 _CATALOGUES = [name for name, one in presets.PRESETS.items() if one.kind == "stac"]
 _HELP = {
     "out": "Folder of the raw files, such as data/my_city/raw.",
+    "config": "The config to write of the files that came, by default configs/NAME.py "
+    "with NAME from --out. One that is there stays.",
+    "build": "Go on to records, where the config has no question left.",
     "bbox": "The area: W,S,E,N in degrees.",
     "area": "The area: a file of polygons (GeoPackage, GeoJSON, ...).",
     "place": "The area: a name that --geocoder knows.",

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from data_prep.files.fetched import SOURCES_FILE, Fetched
+
 _YEAR = re.compile(r"(?<!\d)(?:19[5-9]\d|20[0-4]\d)(?!\d)")
 _WORD = re.compile(r"[a-z]+|\d+")
 
@@ -37,6 +39,22 @@ Answers = dict[str, Answer]
 def questions(answers: Answers) -> list[tuple[str, str]]:
     """Settings with a question, and the question."""
     return [(key, answer.ask) for key, answer in answers.items() if answer.ask]
+
+
+def recorded(section: str, record: Fetched | None) -> Answers:
+    """Source, licence and year, where a record beside the files says them.
+
+    Args:
+        section: Such as "c.imagery".
+        record: From `data_prep.files.fetched`; None: there is none.
+    """
+    if record is None:
+        return {}
+    values = {"source": record.source, "licence": record.licence, "year": record.year}
+    why = f"by {SOURCES_FILE}"
+    return {
+        f"{section}.{key}": Answer(value, why) for key, value in values.items() if value
+    }
 
 
 def year_in(texts: Iterable[str]) -> int | None:

@@ -58,6 +58,7 @@ def first_config(
     *,
     name: str | None = None,
     out: str | None = None,
+    num_accelerators: int = 0,
 ) -> FirstConfig:
     """Writes the first config of a city.
 
@@ -67,13 +68,19 @@ def first_config(
         label_paths: Files of labels.
         name: Of the city; None: that of the folder with the imagery.
         out: Path of the config; None: configs/NAME.py.
+        num_accelerators: GPUs or TPU cores of the machine that will train.
 
     Raises:
         InputError: If the config is there already, or the imagery cannot be read.
     """
-    name = _checked_name(name or _name_of(image_pattern))
-    path = Path(out or f"{_CONFIGS}/{name}.py")
-    _refuse(path)
+    name = _checked_name(name or name_of(image_pattern))
+    path = Path(out or usual_path(name))
+    check_path(path)
+    if path.exists():
+        raise InputError(
+            f"{path}: is there already, and is not written over. Name another by "
+            "--out=configs/NAME.py or --name, or remove it."
+        )
     facts = imagery.ask(image_pattern)
     places = pois.none_given()
     if poi_path:
@@ -83,7 +90,8 @@ def first_config(
         taken = [label.name for label in known_labels]
         known_labels.append(labels.ask(label_path, facts.extent_deg, taken))
     chosen = sizes.choose(facts)
-    answers = facts.answers | places.answers | chosen.answers
+    machine = sizes.machine(num_accelerators)
+    answers = facts.answers | places.answers | chosen.answers | machine
     text = template.fill(
         template_path().read_text(encoding="utf-8"),
         name=name,
@@ -98,6 +106,11 @@ def first_config(
     summary = [facts.summary, places.summary]
     summary += [label.summary for label in known_labels] + [chosen.summary]
     return FirstConfig(path, tuple(summary), tuple(asked))
+
+
+def usual_path(name: str) -> Path:
+    """Where the config of a city lies."""
+    return Path(_CONFIGS) / f"{name}.py"
 
 
 def template_path() -> Path:
@@ -130,23 +143,27 @@ def _all_questions(
     return asked
 
 
-def _refuse(path: Path) -> None:
-    if path.exists():
-        raise InputError(
-            f"{path}: is there already, and is not written over. Name another by "
-            "--out=configs/NAME.py or --name, or remove it."
-        )
+def check_path(path: Path, key: str = "--out") -> None:
+    """Refuses a place where no config can be written.
+
+    Args:
+        path: Of the config.
+        key: The flag that names it.
+
+    Raises:
+        InputError: If it is no Python file, or in no folder.
+    """
     if path.suffix != ".py":
-        raise InputError(f"--out={path}: a config is a file that ends in .py.")
+        raise InputError(f"{key}={path}: a config is a file that ends in .py.")
     if not path.parent.is_dir():
         raise InputError(
-            f"--out={path}: there is no folder {path.parent}. Make it, or name "
-            "another file by --out."
+            f"{key}={path}: there is no folder {path.parent}. Make it, or name "
+            f"another file by {key}."
         )
 
 
-def _name_of(pattern: str) -> str:
-    """The folder that holds the files, such as oulu of "data/oulu/raw/*.tif"."""
+def name_of(pattern: str) -> str:
+    """The folder of a city's files, such as oulu of "data/oulu/raw/*.tif"."""
     parts = [part for part in Path(pattern).parts[:-1] if not set(part) & set("*?[")]
     for part in reversed(parts):
         if part.strip("/.").casefold() not in _NOT_NAMES:

@@ -9,8 +9,8 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from data_prep.files import crs as crs_lib
-from data_prep.files import faults
-from data_prep.first_config.answers import Answer, Answers, year_in
+from data_prep.files import faults, fetched
+from data_prep.first_config.answers import Answer, Answers, recorded, year_in
 from data_prep.imagery import check, headers, placement, stretch
 from data_prep.imagery.headers import ImageHeader
 from data_prep.imagery.settings import ImagerySettings
@@ -88,6 +88,7 @@ def ask(pattern: str) -> ImageryFacts:
     }
     if year := year_in(str(header.path) for header in found_files):
         answers["c.imagery.year"] = Answer(year, "by the files' names")
+    answers |= recorded("c.imagery", fetched.beside(pattern))
     files, _ = placement.place(found_files, crs.value, 1.0)
     gsd_m = min(file.gsd_m for file in files)
     covered = sum(

@@ -16,7 +16,8 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from data_prep.files import crs as crs_lib
-from data_prep.files import faults, formats
+from data_prep.files import faults, fetched, formats
+from data_prep.files.fetched import Fetched
 from data_prep.first_config import columns
 from data_prep.first_config.answers import named, words, year_in
 from data_prep.first_config.columns import OpenedTable
@@ -80,13 +81,20 @@ def ask(path: str, extent_deg: faults.Bounds, taken: Sequence[str] = ()) -> Labe
         taken: Names that other labels have.
     """
     name = _name(path, taken)
+    record = fetched.beside(path)
     try:
-        kind, given, questions = _content(path, extent_deg)
+        kind, given, questions = _content(path, extent_deg, record)
         settings = _settings(kind, path, given)
         problems = check.problems(name, settings, extent_deg)
     except InputError as error:
-        kind, given, questions, problems = "count", {"unit": "?"}, [], [str(error)]
-    given |= dict(year=year_in([Path(path).name]), source="", licence="")
+        kind, given, questions = "count", dict[str, Any](unit="?"), list[str]()
+        problems = [str(error)]
+    year = record.year if record else None
+    given |= dict(
+        year=year or year_in([Path(path).name]),
+        source=record.source if record else "",
+        licence=record.licence if record else "",
+    )
     asked = (*questions, *problems)
     summary = f"label {name}: {kind}, {_in_words(given)}"
     if problems:
@@ -117,13 +125,13 @@ def _name(path: str, taken: Sequence[str]) -> str:
 
 
 def _content(
-    path: str, extent_deg: faults.Bounds
+    path: str, extent_deg: faults.Bounds, record: Fetched | None
 ) -> tuple[LabelKind, dict[str, Any], list[str]]:
     """Kind, what is given beside, and questions."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file.")
     if _is_raster(path):
-        return _raster(path, extent_deg)
+        return _raster(path, extent_deg, record)
     return _table(columns.open_table(path))
 
 
@@ -160,7 +168,7 @@ def _numbers_asked(kind: str, unit: str) -> str:
 
 
 def _raster(
-    path: str, extent_deg: faults.Bounds
+    path: str, extent_deg: faults.Bounds, record: Fetched | None
 ) -> tuple[LabelKind, dict[str, Any], list[str]]:
     with (
         formats.settings(),
@@ -179,6 +187,9 @@ def _raster(
         is_palette = ColorInterp.palette in raster.colorinterp
     few = len(np.unique(values)) <= _MOST_CLASSES and np.all(values == np.round(values))
     kind, unit, is_sure = _kind_of_numbers([Path(path).stem, title], unit)
+    reading = record.details.get("reading", {}) if record else {}
+    if reading and record:
+        kind, unit, is_sure = reading["kind"], record.unit, True
     if is_palette or (few and len(values) > 500 and not is_sure):
         raise InputError(
             f"{path}: a raster of classes. Shares are taken of polygons: make some "
@@ -189,7 +200,9 @@ def _raster(
     if len(bands) > 1:
         given["band"] = band
         questions.append(f"{len(bands)} bands: which one is meant?")
-    if missing > 0.05:
+    if "nodata" in reading:
+        given["nodata"] = reading["nodata"]
+    elif missing > 0.05:
         given["nodata"] = "unknown"
         questions.append(
             f"{missing:.0%} of its pixels in the imagery's extent are missing. Does "

@@ -8,9 +8,16 @@ import numpy as np
 import pandas as pd
 
 from data_prep.files import crs as crs_lib
-from data_prep.files import faults
+from data_prep.files import faults, fetched
 from data_prep.first_config import columns
-from data_prep.first_config.answers import Answer, Answers, named, words, year_in
+from data_prep.first_config.answers import (
+    Answer,
+    Answers,
+    named,
+    recorded,
+    words,
+    year_in,
+)
 from data_prep.first_config.columns import OpenedTable
 from data_prep.pois import check
 from data_prep.pois import table as poi_table
@@ -58,6 +65,7 @@ def ask(path: str, crs: str, extent_deg: faults.Bounds) -> PoiFacts:
         return PoiFacts({"c.pois.path": Answer(path, ask=question)}, f"POIs: {error}")
     if year := year_in([path]):
         answers["c.pois.year"] = Answer(year, "by the file's name")
+    answers |= recorded("c.pois", fetched.beside(path))
     settings = PoiSettings(
         **{key.removeprefix("c.pois."): own.value for key, own in answers.items()}
     )

@@ -19,7 +19,7 @@ _LAPTOP_PX, _FULL_PX = 64, 224
 _SIDE_M = 224.0  # what 224 px of 1 m show
 _SMALLEST_M = 96.0
 _WANTED_REGIONS = 400
-_LARGEST_BATCH = 64
+_LAPTOP_BATCH = 64
 _WANTED_STEPS = 600
 _MIN_EPOCHS, _MAX_EPOCHS = 24, 120
 
@@ -29,7 +29,7 @@ class Sizes:
     """Sizes of regions, blocks and batches.
 
     Attributes:
-        answers: Of `c.regions`, `c.blocks`, `c.data` and `c.train`.
+        answers: Of `c.regions`, `c.blocks`, `c.train` and the batch.
         summary: All of it in a line.
     """
 
@@ -83,6 +83,21 @@ def choose(facts: ImageryFacts) -> Sizes:
     )
 
 
+def machine(num_accelerators: int) -> Answers:
+    """The variant for the machine that will train.
+
+    Args:
+        num_accelerators: Its GPUs or TPU cores.
+    """
+    names = {0: "laptop", 1: "gpu"}
+    why = f"{num_accelerators} accelerator(s)" if num_accelerators else "no accelerator"
+    return {
+        "MACHINE": Answer(
+            names.get(num_accelerators, "pod"), f"{why} here; or another variant"
+        )
+    }
+
+
 def region_side_m(gsd_m: float, area_m2: float) -> float:
     """Side of a region: near 224 m, smaller where the place is, never below pixels.
 
@@ -101,11 +116,11 @@ def region_side_m(gsd_m: float, area_m2: float) -> float:
 
 def _batches(count: int) -> Answers:
     """An eighth of the regions a step, and epochs for some hundred steps."""
-    batch_size = min(2 ** max(int(math.log2(max(count / 8, 2))), 1), _LARGEST_BATCH)
-    an_epoch = max(count // batch_size, 1)
+    largest = 2 ** max(int(math.log2(max(count / 8, 2))), 1)
+    an_epoch = max(count // min(largest, _LAPTOP_BATCH), 1)
     epochs = min(max(math.ceil(_WANTED_STEPS / an_epoch), _MIN_EPOCHS), _MAX_EPOCHS)
     return {
-        "c.data.batch_size": Answer(batch_size, f"of {count:,} regions"),
+        "LARGEST_BATCH": Answer(largest, f"regions a step at most, of {count:,}"),
         "c.train.total": Answer(
             f"{epochs} epochs", f"{an_epoch * epochs:,} steps or a little more"
         ),

@@ -12,7 +12,9 @@ from data_prep.first_config.answers import Answer, Answers, Written
 from data_prep.first_config.labels import LabelFacts
 
 _WIDTH = 88
-_LINE = re.compile(r"^( *)(NAME|CRS|c\.[\w.]+) = (.*?)(?:  # (.*))?$")
+_LINE = re.compile(
+    r"^( *)(NAME|CRS|MACHINE|LARGEST_BATCH|c\.[\w.]+) = (.*?)(?:  # (.*))?$"
+)
 _LABELS = re.compile(
     r"(    # ---- labels.*?----\n).*?(?=\n    # ---- blocks)", re.DOTALL
 )
@@ -26,8 +28,8 @@ What a build would do, what training would take, and the first map:
     python -m mmgr_jax.main --config={out} --dry_run
     python -m mmgr_jax.main --config={out}
 
-Sized for a laptop; variants for other machines, behind the path and a colon: gpu, pod,
-paper, and those of configs/recipes.py.
+Variants for other machines than `MACHINE`, behind the path and a colon: laptop, gpu,
+pod, paper, and those of configs/recipes.py.
 """'''
 _ASKS = """
 Lines under `# ASK:` hold a guess, or nothing: only you can say. Answer them first.

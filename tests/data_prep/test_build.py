@@ -91,6 +91,21 @@ def test_ensure_builds_again_for_other_settings(config, monkeypatch, caplog):
     assert schema.Manifest.load(folder).num_regions == 12
 
 
+def test_what_a_run_would_have_is_seen_before_it(config, capsys):
+    planned = build.foreseen(config)
+    assert not Path(str(config.records.dir)).exists()
+    build.ensure(config)
+    there = build.foreseen(config)
+    assert there == schema.Manifest.load(config.records.dir)
+    assert planned.num_regions == there.num_regions and planned.labels == there.labels
+    capsys.readouterr()
+    config.regions.poi_buffer_m = 20.0
+    assert build.foreseen(config).max_pois > there.max_pois
+    shown = capsys.readouterr().out
+    assert "made with other settings (regions.poi_buffer_m" in shown
+    assert schema.Manifest.load(config.records.dir) == there
+
+
 def test_ensure_builds_again_for_changed_sources(config, monkeypatch, caplog):
     build.ensure(config)
     calls = _count_builds(monkeypatch)

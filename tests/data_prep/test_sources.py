@@ -15,7 +15,7 @@ import shapely
 import small_city
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from data_prep import build, sources
+from data_prep import build, generated, sources
 from data_prep import settings as settings_lib
 from data_prep.files import side_files
 from data_prep.records import writer
@@ -290,7 +290,7 @@ def test_a_generated_city_that_was_edited_is_seen(config, monkeypatch, caplog):
     from data_prep.toy_city import generator
 
     config.toy_city = dict(out_dir=str(raw_of(config)), seed=3)
-    note = build._note(settings_lib.read(config).toy_city)
+    note = generated.note(settings_lib.read(config).toy_city)
     (raw_of(config) / "generated.json").write_text(note)
     monkeypatch.setattr(generator, "generate", None)
     build.ensure(config)

@@ -1,8 +1,9 @@
-"""`sources.json`: what lies beside it, whose it is, and under which licence."""
+"""`sources.json`: whose the files beside it are, under which licence, of which year."""
 
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
 SOURCES_FILE = "sources.json"
+_FOLDERS_UP = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +63,45 @@ def write(
         parts: "imagery", "pois" and labels by name.
     """
     path = folder / SOURCES_FILE
-    known: dict[str, Any] = {}
-    if path.exists():
-        try:
-            known = dict(files.from_json(path.read_bytes())["parts"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: is damaged. Remove it, and give the command again."
-            ) from error
-    known |= {name: dataclasses.asdict(part) for name, part in parts.items() if part}
+    known = read(folder) | {name: part for name, part in parts.items() if part}
+    text = {name: dataclasses.asdict(part) for name, part in known.items()}
     with refusals.explained(folder):
-        files.write_text(path, json.dumps({"area": area, "parts": known}, indent=1))
+        files.write_text(path, json.dumps({"area": area, "parts": text}, indent=1))
     return path
+
+
+def read(folder: Path) -> dict[str, Fetched]:
+    """What was fetched into a folder, by "imagery", "pois" and names of labels.
+
+    Raises:
+        InputError: If the record is damaged.
+    """
+    path = folder / SOURCES_FILE
+    if not path.is_file():
+        return {}
+    try:
+        parts = files.from_json(path.read_bytes())["parts"]
+        return {str(name): Fetched(**part) for name, part in parts.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: is damaged. Remove it, and give the command of `data_prep.fetch` "
+            "again."
+        ) from error
+
+
+def beside(pattern: str) -> Fetched | None:
+    """What the record beside some files says of them; None where there is none.
+
+    Args:
+        pattern: A file, or a pattern of files.
+
+    Raises:
+        InputError: If the record is damaged.
+    """
+    path = Path(pattern)
+    for folder in list(path.parents)[:_FOLDERS_UP]:
+        name = path.relative_to(folder).as_posix()
+        for part in read(folder).values():
+            if fnmatch.filter(part.files, name):
+                return part
+    return None

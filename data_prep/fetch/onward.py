@@ -1,0 +1,87 @@
+"""From fetched files to a config, and on to records where nothing is left to ask."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from data_prep import build
+from data_prep.fetch.request import Request
+from data_prep.files import fetched
+from data_prep.first_config import command as first_config
+from mmgr_jax.devices import machine
+from mmgr_jax.errors import InputError
+
+IMAGERY, POIS = "imagery", "pois"
+
+
+def config_path(request: Request) -> Path:
+    """Where the config goes.
+
+    Raises:
+        InputError: If none can be written there.
+    """
+    images = Path(str(request.out)) / IMAGERY / "*.tif"
+    name = first_config.name_of(str(images))
+    path = Path(request.config or first_config.usual_path(name))
+    first_config.check_path(path, "--config")
+    return path
+
+
+def write_config(request: Request, folder: Path) -> Path | None:
+    """Writes the config of what lies in a folder, where there is none yet.
+
+    Args:
+        request: What the command asked for.
+        folder: With the files, and the record of whose they are.
+
+    Returns:
+        The config, where a build can read it as it stands; None: not yet.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    parts = fetched.read(folder)
+    if IMAGERY not in parts:
+        logging.info("no config yet: it needs imagery (--imagery or --cog)")
+        return None
+    path = config_path(request)
+    if path.exists():
+        logging.info("%s: is there already, and stays as it is", path)
+        return path
+    written = first_config.first_config(
+        str(folder / IMAGERY / "*.tif"),
+        _files(folder, parts, POIS)[0] if POIS in parts else None,
+        [
+            file
+            for label in sorted(set(parts) - {IMAGERY, POIS})
+            for file in _files(folder, parts, label)
+        ],
+        name=first_config.name_of(str(folder / IMAGERY / "*.tif")),
+        out=str(path),
+        num_accelerators=machine.num_accelerators(),
+    )
+    print(written)
+    return None if written.questions else path
+
+
+def build_records(path: Path | None) -> None:
+    """Goes on to records.
+
+    Args:
+        path: The config; None: it is not there, or asks what only the user knows.
+
+    Raises:
+        InputError: If there is no config to build by, or the build cannot go on.
+    """
+    if path is None:
+        raise InputError(
+            "--build: the config is not ready: see above what is missing in it, then "
+            "`python -m data_prep.build --config=...`. What was fetched is kept."
+        )
+    text = path.read_text(encoding="utf-8")
+    build.ensure(first_config.loaded(text, path))
+
+
+def _files(folder: Path, parts: dict[str, fetched.Fetched], name: str) -> list[str]:
+    return [str(folder / file) for file in sorted(parts[name].files)]
