@@ -176,7 +176,7 @@ def write_pois(
     """
     rules = osm.read_rules(osm.TABLE)
     wanted = {key: tuple(values) for key, values in rules.items()}
-    elements = _over(extract, path_here, wanted, outline)
+    elements = over(extract, path_here, wanted, outline)
     count = len(osm.categorised(elements, rules))
     if not count:
         raise InputError(
@@ -191,7 +191,7 @@ def write_pois(
     return count, len(kept)
 
 
-def _over(
+def over(
     extract: Extract, path: Path, wanted: osm_readers.Wanted, outline: BaseGeometry
 ) -> gpd.GeoDataFrame:
     """Elements with any of some tags that touch an outline, each whole.

@@ -18,7 +18,10 @@ import shapely
 from poi_settings import SETTINGS
 
 from data_prep.fetch import command, osm, osm_header, presets
+from data_prep.fetch import land_use as land_use_lib
 from data_prep.fetch.request import Request
+from data_prep.labels import check as label_checks
+from data_prep.labels.settings import LabelSettings
 from data_prep.pois import check as checks
 from data_prep.pois import table as pois
 from data_prep.pois.settings import PoiSettings
@@ -338,6 +341,115 @@ def test_an_extract_that_lies_here(served, extract, tmp_path):
     with pytest.raises(InputError, match="gone.osm.pbf: no such file, and no address"):
         out = str(tmp_path / "other")
         command.fetch(request(served, tmp_path, pois="osm=gone.osm.pbf", out=out))
+
+
+# -- land use
+
+
+def square(first, lon, lat, side, **tags):
+    """Nodes and the way of a square."""
+    corners = [(0, 0), (0, side), (side, side), (side, 0)]
+    nodes = [
+        ("node", first + step, (round(lon + right, 7), round(lat + up, 7)), {})
+        for step, (right, up) in enumerate(corners)
+    ]
+    return nodes, ("way", first, [*range(first, first + 4), first], tags)
+
+
+@pytest.fixture(scope="module")
+def land(tmp_path_factory):
+    """A town with a wood and a pond in it, fields beside it, a quarry as a relation."""
+    squares = [
+        square(100, 24.40, 60.40, 0.10, landuse="residential"),
+        square(200, 24.44, 60.44, 0.02, landuse="forest"),
+        square(300, 24.45, 60.45, 0.005, landuse="basin"),
+        square(400, 24.45, 60.36, 0.06, landuse="farmland"),  # a part is the town's
+        square(500, 24.55, 60.55, 0.01, building="yes"),
+        square(600, 24.56, 60.42, 0.02),
+        square(700, 24.90, 60.90, 0.02, landuse="farmland"),  # far off
+    ]
+    quarry = dict(type="multipolygon", landuse="quarry")
+    elements = [node for nodes, _ in squares for node in nodes]
+    elements += [way for _, way in squares]
+    elements.append(("node", 1, (24.45, 60.45), dict(amenity="cafe")))
+    elements.append(("relation", 9, [("outer", 600)], quarry))
+    elements.sort(key=lambda one: ("node way relation".index(one[0]), one[1]))
+    path = tmp_path_factory.mktemp("land") / "land.osm.pbf"
+    osm_pbf.write(path, elements, box=EXTRACT_BOX, time=int(TIME.timestamp()))
+    return path
+
+
+def land_use(path, tmp_path):
+    asked = Request(
+        out=str(tmp_path / "raw"),
+        bbox=AREA,
+        pois=f"osm={path}",
+        labels=["land_use=osm"],
+        cache=str(tmp_path / "cache"),
+    )
+    return command.fetch(asked)
+
+
+def test_every_place_has_one_land_use_the_smaller_on_top(land, tmp_path):
+    folder = land_use(land, tmp_path)
+    path = folder / "labels/land_use.parquet"
+    table = gpd.read_parquet(path).set_index("id")
+    assert table["landuse"].to_dict() == {
+        "way/100": "residential",
+        "way/200": "forest",
+        "way/300": "basin",
+        "way/400": "farmland",
+        "relation/9": "quarry",
+    }
+    sizes = shapely.area(table.geometry.to_numpy())
+    assert dict(zip(table.index, np.round(sizes * 1e6).astype(int), strict=True)) == {
+        "way/300": 25,
+        "way/200": 400 - 25,
+        "way/400": 3600,  # smaller than the town, so on top of it
+        "way/100": 10_000 - 400 - 1000,
+        "relation/9": 400,
+    }
+    # No two share ground, and together they cover what the file covers.
+    assert sizes.sum() == pytest.approx(shapely.union_all(table.geometry).area)
+    parts = json.loads((folder / "sources.json").read_text())["parts"]
+    label = parts["land_use"]
+    assert label["licence"] == "ODbL 1.0" and label["year"] == 2026
+    assert label["details"]["classes"]["residential"] == 1
+    assert list(label["files"]) == ["labels/land_use.parquet"]
+    settings = LabelSettings(
+        kind="share",
+        path=str(path),
+        column="landuse",
+        classes=("residential", "forest", "basin", "farmland", "quarry"),
+    )
+    box = tuple(map(float, AREA.split(",")))
+    assert label_checks.problems("land_use", settings, box) == []
+
+
+def test_land_use_needs_an_extract(served, tmp_path):
+    with pytest.raises(InputError, match="land use comes of the extract"):
+        asked = request(served, tmp_path, pois=None, labels=["land_use=osm"])
+        command.fetch(asked)
+
+
+def test_an_area_without_land_use_is_told(extract, tmp_path):
+    (tmp_path / "a.osm.pbf").write_bytes(extract)
+    with pytest.raises(InputError, match="has no area with the key landuse"):
+        land_use(tmp_path / "a.osm.pbf", tmp_path)
+
+
+def test_outlines_that_cross_themselves_are_mended():
+    bow = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    inner = shapely.box(0.2, 0.9, 0.4, 1.1)
+    table = gpd.GeoDataFrame(
+        {"landuse": ["a", "b", "c"]},
+        geometry=[bow, inner, shapely.Point(0, 0)],
+        index=["way/1", "way/2", "node/3"],
+        crs="EPSG:4326",
+    )
+    made = land_use_lib._polygons("file", table).set_index("id")
+    assert sorted(made.index) == ["way/1", "way/2"] and made.is_valid.all()
+    assert shapely.area(made.geometry["way/1"]) == pytest.approx(2 - 0.04)
 
 
 # -- headers
