@@ -169,7 +169,7 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
                     )
                     target.write(_read(raster, source, place), window=strip)
                 target.scales, target.offsets = source.scales, source.offsets
-                target.descriptions = source.descriptions
+                target.descriptions, target.units = source.descriptions, source.units
         code = source.crs.to_authority()
     return ":".join(code) if code else crs_lib.parse(source.crs.to_wkt()).name
 

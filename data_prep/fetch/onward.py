@@ -23,8 +23,8 @@ def config_path(request: Request) -> Path:
     """
     images = Path(str(request.out)) / IMAGERY / "*.tif"
     name = first_config.name_of(str(images))
-    path = Path(request.config or first_config.usual_path(name))
-    first_config.check_path(path, "--config")
+    path = Path(request.write_config or first_config.usual_path(name))
+    first_config.check_path(path, "--write_config")
     return path
 
 

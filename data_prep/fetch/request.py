@@ -48,7 +48,7 @@ class Request:
     """What a command asks for; `_HELP` says what each means."""
 
     out: str | None = None
-    config: str | None = None
+    write_config: str | None = None
     build: bool = False
     bbox: str | None = None
     area: str | None = None
@@ -78,8 +78,8 @@ class Request:
 _CATALOGUES = [name for name, one in presets.PRESETS.items() if one.kind == "stac"]
 _HELP = {
     "out": "Folder of the raw files, such as data/my_city/raw.",
-    "config": "The config to write of the files that came, by default configs/NAME.py "
-    "with NAME from --out. One that is there stays.",
+    "write_config": "The config of what came, by default configs/NAME.py, by the "
+    "name in --out. One that is there stays.",
     "build": "Go on to records, where the config has no question left.",
     "bbox": "The area: W,S,E,N in degrees.",
     "area": "The area: a file of polygons (GeoPackage, GeoJSON, ...).",

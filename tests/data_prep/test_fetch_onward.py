@@ -119,8 +119,10 @@ def test_a_config_that_asks_is_not_built(served, tmp_path, capsys):
 
 
 def test_a_place_where_no_config_can_be_is_refused_before_anything_comes(served):
-    with pytest.raises(InputError, match="--config=elsewhere/a.py: there is no folder"):
-        command.fetch_and_go_on(request(served, config="elsewhere/a.py"))
+    with pytest.raises(
+        InputError, match="--write_config=elsewhere/a.py: there is no folder"
+    ):
+        command.fetch_and_go_on(request(served, write_config="elsewhere/a.py"))
     assert not served.gets
 
 
