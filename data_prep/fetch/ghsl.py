@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -80,7 +81,7 @@ def size(client: Client, url: str, area: FetchArea) -> str:
     return f"{len(bytes_of)} tile(s) ({', '.join(bytes_of) or 'none'}), {total:.0f} MB"
 
 
-def write_part(client: Client, url: str, area: FetchArea, path: Path) -> None:
+def write_part(client: Client, url: str, area: FetchArea, path: Path) -> str:
     """Writes the pixels over an area as one GeoTIFF, number by number.
 
     Args:
@@ -88,6 +89,9 @@ def write_part(client: Client, url: str, area: FetchArea, path: Path) -> None:
         url: Of a tile, with "{tile}" for its name.
         area: Where.
         path: The GeoTIFF to make.
+
+    Returns:
+        Its CRS.
 
     Raises:
         InputError: If a tile cannot be had, is damaged or lies elsewhere, or there is
@@ -109,29 +113,32 @@ def write_part(client: Client, url: str, area: FetchArea, path: Path) -> None:
             if pixels is None:
                 pixels = np.full((window.height, window.width), nodata, part.dtype)
             inside = _overlap(place, window)
-            row, column = (
-                inside.row_off - window.row_off,
-                inside.col_off - window.col_off,
-            )
+            row = inside.row_off - window.row_off
+            column = inside.col_off - window.col_off
             pixels[row : row + inside.height, column : column + inside.width] = part
     if pixels is None:
         raise InputError(
             f"{public(url)}: has no tile over {area.name}: it lies in the sea, or "
             "beyond the layer."
         )
-    profile = dict(
+    _write(path, pixels, nodata, window)
+    return CRS
+
+
+def _write(
+    path: Path, pixels: np.ndarray, nodata: float | None, window: Window
+) -> None:
+    """Writes pixels [h w] of a window of the world's grid."""
+    west = WEST_M + window.col_off * PIXEL_M
+    north = NORTH_M - window.row_off * PIXEL_M
+    profile: dict[str, Any] = dict(
         driver="GTiff",
         width=window.width,
         height=window.height,
         count=1,
         dtype=pixels.dtype.name,
         crs=CRS,
-        transform=from_origin(
-            WEST_M + window.col_off * PIXEL_M,
-            NORTH_M - window.row_off * PIXEL_M,
-            PIXEL_M,
-            PIXEL_M,
-        ),
+        transform=from_origin(west, north, PIXEL_M, PIXEL_M),
         nodata=nodata,
         compress="deflate",
         tiled=True,

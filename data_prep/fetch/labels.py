@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from data_prep.fetch import land_use, presets
+from data_prep.fetch import ghsl, land_use, presets
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
@@ -41,13 +41,16 @@ class AskedLabel:
 
     Attributes:
         name: Of the label.
-        address: Of a raster; "osm": land use of the extract that `--pois` names.
+        address: Of a raster, or of a tile with "{tile}" for its name; "osm": land use
+            of the extract that `--pois` names.
         preset: Which; None: an address of the command's own.
+        year: Of the data; None: that of the preset.
     """
 
     name: str
     address: str
     preset: Preset | None
+    year: int | None = None
 
     @property
     def named(self) -> list[str]:
@@ -72,7 +75,15 @@ def source(text: str) -> AskedLabel:
     if "://" in place or place == _OSM:
         return AskedLabel(name, place, None)
     known, _, inside = place.partition(":")
-    preset = presets.preset(known, "raster", "--labels")
+    preset = presets.preset(known, ("raster", "tiles"), "--labels")
+    if preset.kind == "tiles":
+        if inside not in ghsl.EPOCHS:
+            raise InputError(
+                f"--labels={text}: say which year behind a colon, such as "
+                f"{known}:2020; there are {', '.join(ghsl.EPOCHS)}."
+            )
+        url = preset.url.format(place=inside)
+        return AskedLabel(name, url, preset, int(inside))
     if not inside.isalnum():
         raise InputError(
             f"--labels={text}: say which place behind a colon, such as {known}:deu."
@@ -104,18 +115,21 @@ def fetch(
     if label.address == _OSM:
         return land_use.fetch(label.name, request, area, path, client_of)
     client = client_of(request, label.preset, request.sign or "environment")
+    is_tiles = label.preset is not None and label.preset.kind == "tiles"
     if request.dry_run:
-        logging.info("%s: %s", label.name, size(client, label.address, area))
+        text = (ghsl.size if is_tiles else size)(client, label.address, area)
+        logging.info("%s: %s", label.name, text)
         return None
     path = path.with_name(f"{path.name}.tif")
-    crs = write_part(client, label.address, area, path)
+    write = ghsl.write_part if is_tiles else write_part
+    crs = write(client, label.address, area, path)
     usual = label.preset or Preset("raster", label.address, (), "", "")
     logging.info("%s: %s", label.name, path)
     return Fetched(
         files=fetched.described(folder, path),
         source=usual.source,
         licence=usual.licence,
-        year=usual.year,
+        year=label.year or usual.year,
         unit=usual.unit,
         crs=crs,
         address=public(label.address),
