@@ -195,7 +195,6 @@ def _unpacked(archive: Path, address: str) -> Iterator[Path]:
             without end.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tile.tif"
         try:
             with zipfile.ZipFile(archive) as packed:
                 tiles = [
@@ -211,9 +210,7 @@ def _unpacked(archive: Path, address: str) -> Iterator[Path]:
                         f"{public(address)}: unpacks to {tiles[0].file_size:,} bytes, "
                         "more than a tile has. Take another source."
                     )
-                with packed.open(tiles[0]) as source, path.open("wb") as target:
-                    while block := source.read(1 << 22):
-                        target.write(block)
+                path = Path(packed.extract(tiles[0], folder))
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
             raise InputError(
                 f"{public(address)}: is no whole archive ({error}). Give the command "
