@@ -30,6 +30,7 @@ def test_a_licence_is_named_as_the_hub_knows_it(licence, expected):
         ("CC BY-NC-SA 4.0", "no commercial use. what is derived goes under"),
         ("CC BY 4.0", "credit whoever made it"),
         ("CC0-1.0", "nothing is asked for"),
+        ("CDLA-Permissive-2.0, Apache-2.0", "pass on. pass its text on with the data"),
         ("public domain, as cut CC BY 4.0", "say what was changed. nothing is asked"),
         ("Their Terms 2", "read its terms; this card does not know them"),
     ],

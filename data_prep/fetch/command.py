@@ -38,7 +38,7 @@ from data_prep.files import fetched
 from data_prep.files.fetched import Fetched
 from mmgr_jax import cli
 from mmgr_jax.data import server
-from mmgr_jax.disk import files, locks, refusals
+from mmgr_jax.disk import locks, refusals
 from mmgr_jax.errors import InputError
 from mmgr_jax.terminal import duration
 
@@ -65,7 +65,7 @@ def fetch(request: Request) -> Path | None:
         )
     if len(ways := _images_named(request)) > 1:
         raise InputError(f"{' and '.join(f'--{way}' for way in ways)}: name one.")
-    wanted = [_label(text) for text in request.labels]
+    wanted = [labels.source(text) for text in request.labels]
     folder = Path(request.out)
     client = _client(request, None, "environment")
     area = _area(request, client)
@@ -77,7 +77,7 @@ def fetch(request: Request) -> Path | None:
             _images(request, area, folder)
         pois.fetch(request, area, folder, _client)
         for label in wanted:
-            _raster(request, label, area, folder)
+            labels.fetch(label, request, area, folder, _client)
         return None
     with refusals.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,8 @@ def fetch(request: Request) -> Path | None:
             parts: dict[str, Fetched | None] = {}
             parts["pois"] = pois.fetch(request, area, folder, _client)
             for label in wanted:
-                parts[label[0]] = _raster(request, label, area, folder)
+                fetched_label = labels.fetch(label, request, area, folder, _client)
+                parts[label.name] = fetched_label
             if has_images:
                 parts["imagery"] = _images(request, area, folder)
             about = {
@@ -131,7 +132,7 @@ def _client(request: Request, preset: Preset | None, sign: str) -> Client:
     named = [*request.cog, *request.allow_hosts, *filter(None, [request.tiles])]
     places = pois.source(request.pois)
     named += places.named if places else []
-    named += [place for _, place, preset in map(_label, request.labels) if not preset]
+    named += [place for text in request.labels for place in labels.source(text).named]
     named += [place for place in (request.imagery, request.geocoder) if _is_url(place)]
     known = [] if preset is None else [_host(preset.url), *preset.hosts]
     if sign == "planetary_computer":
@@ -259,60 +260,6 @@ def _described(
             "years": sorted(years),
             "scenes": [scene.public() for scene in used],
         },
-    )
-
-
-def _label(text: str) -> tuple[str, str, Preset | None]:
-    """Name, address and preset of "NAME=ADDRESS" or "NAME=PRESET:PLACE".
-
-    Raises:
-        InputError: If it is neither.
-    """
-    name, mark, place = text.partition("=")
-    if not mark or not name or not place:
-        raise InputError(
-            f"--labels={text}: wanted: NAME=ADDRESS or NAME=PRESET:PLACE, such as "
-            "population=worldpop:deu."
-        )
-    if name in ("imagery", "pois"):
-        raise InputError(f"--labels={text}: a label needs another name.")
-    if _is_url(place):
-        return name, place, None
-    known, _, inside = place.partition(":")
-    preset = presets.preset(known, "raster", "--labels")
-    if not inside.isalnum():
-        raise InputError(
-            f"--labels={text}: say which place behind a colon, such as {known}:deu."
-        )
-    url = preset.url.format(place=inside.lower(), PLACE=inside.upper())
-    return name, url, preset
-
-
-def _raster(
-    request: Request,
-    label: tuple[str, str, Preset | None],
-    area: FetchArea,
-    folder: Path,
-) -> Fetched | None:
-    """Fetches a raster of labels; says its size alone in a dry run."""
-    name, address, preset = label
-    client = _client(request, preset, request.sign or "environment")
-    if request.dry_run:
-        logging.info("%s: %s", name, labels.size(client, address, area))
-        return None
-    path = folder / "labels" / f"{files.safe_name(name)}.tif"
-    crs = labels.write_part(client, address, area, path)
-    usual = preset or Preset("raster", address, (), "", "")
-    logging.info("%s: %s", name, path)
-    return Fetched(
-        files=fetched.described(folder, path),
-        source=usual.source,
-        licence=usual.licence,
-        year=usual.year,
-        unit=usual.unit,
-        crs=crs,
-        address=public(address),
-        details={"reading": dict(usual.reading)} if usual.reading else {},
     )
 
 

@@ -1,11 +1,15 @@
-"""Rasters of labels: the part over an area, number by number as its source has it.
+"""Labels of an area: the part of a raster over it, or land use of OpenStreetMap.
 
-Nothing is resampled: a count that is averaged or copied twice is another count.
+Of a raster nothing is resampled: a count that is averaged or copied twice is another
+count.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,124 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from data_prep.fetch import ghsl, land_use, presets
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
+from data_prep.fetch.presets import Preset
 from data_prep.fetch.remote_file import RemoteRaster
+from data_prep.fetch.request import Request
 from data_prep.files import crs as crs_lib
-from data_prep.files import formats
+from data_prep.files import fetched, formats
+from data_prep.files.fetched import Fetched
 from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
+_OSM = "osm"
 _MARGIN_PX = 1  # so that pixels which the edge cuts are whole
 _STRIP_PX = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class AskedLabel:
+    """What `--labels` names.
+
+    Attributes:
+        name: Of the label.
+        address: Of a raster, or of a tile with "{tile}" for its name; "osm": land use
+            of the extract that `--pois` names.
+        preset: Which; None: an address of the command's own.
+        year: Of the data; None: that of the preset.
+    """
+
+    name: str
+    address: str
+    preset: Preset | None
+    year: int | None = None
+
+    @property
+    def named(self) -> list[str]:
+        """Addresses that the command itself names."""
+        return [self.address] if self.preset is None and "://" in self.address else []
+
+
+def source(text: str) -> AskedLabel:
+    """What "NAME=ADDRESS", "NAME=PRESET:PLACE" or "NAME=osm" names.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    name, mark, place = text.partition("=")
+    if not mark or not name or not place:
+        raise InputError(
+            f"--labels={text}: wanted: NAME=ADDRESS or NAME=PRESET:PLACE, such as "
+            "population=worldpop:deu, or NAME=osm."
+        )
+    if name in ("imagery", "pois"):
+        raise InputError(f"--labels={text}: a label needs another name.")
+    if "://" in place or place == _OSM:
+        return AskedLabel(name, place, None)
+    known, _, inside = place.partition(":")
+    preset = presets.preset(known, ("raster", "tiles"), "--labels")
+    if preset.kind == "tiles":
+        if inside not in ghsl.EPOCHS:
+            raise InputError(
+                f"--labels={text}: say which year behind a colon, such as "
+                f"{known}:2020; there are {', '.join(ghsl.EPOCHS)}."
+            )
+        url = preset.url.format(place=inside)
+        return AskedLabel(name, url, preset, int(inside))
+    if not inside.isalnum():
+        raise InputError(
+            f"--labels={text}: say which place behind a colon, such as {known}:deu."
+        )
+    url = preset.url.format(place=inside.lower(), PLACE=inside.upper())
+    return AskedLabel(name, url, preset)
+
+
+def fetch(
+    label: AskedLabel,
+    request: Request,
+    area: FetchArea,
+    folder: Path,
+    client_of: Callable[[Request, Preset | None, str], Client],
+) -> Fetched | None:
+    """Fetches a label; says its size alone in a dry run.
+
+    Args:
+        label: Which.
+        request: The command.
+        area: Of what.
+        folder: Of the raw files.
+        client_of: Who asks, for a preset and a way to sign.
+
+    Raises:
+        InputError: If its source cannot be read, or does not show the area.
+    """
+    path = folder / "labels" / files.safe_name(label.name)
+    if label.address == _OSM:
+        return land_use.fetch(label.name, request, area, path, client_of)
+    client = client_of(request, label.preset, request.sign or "environment")
+    is_tiles = label.preset is not None and label.preset.kind == "tiles"
+    if request.dry_run:
+        text = (ghsl.size if is_tiles else size)(client, label.address, area)
+        logging.info("%s: %s", label.name, text)
+        return None
+    path = path.with_name(f"{path.name}.tif")
+    write = ghsl.write_part if is_tiles else write_part
+    crs = write(client, label.address, area, path)
+    usual = label.preset or Preset("raster", label.address, (), "", "")
+    logging.info("%s: %s", label.name, path)
+    return Fetched(
+        files=fetched.described(folder, path),
+        source=usual.source,
+        licence=usual.licence,
+        year=label.year or usual.year,
+        unit=usual.unit,
+        crs=crs,
+        address=public(label.address),
+        details={"reading": dict(usual.reading)} if usual.reading else {},
+    )
 
 
 def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str:

@@ -8,6 +8,7 @@ small tables, not ten copies of the country.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
 _MD5 = re.compile(r"\s*([0-9a-fA-F]{32})\b")
-_FULL_BOX_SHARE = 0.999
+_FULL_SHARE = 0.999
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +76,11 @@ class Extract:
             InputError: If there is no such file.
         """
         if self.is_here:
-            return osm_header.parse(_head(self._path_here()))
+            return header_of(self._path_here())
         entry = client.cache.entry(self.address)
-        for path in (entry.body, entry.part):
-            if path.exists() and path.stat().st_size >= osm_header.HEAD_BYTES:
-                return osm_header.parse(_head(path))
+        for path, least in ((entry.body, 0), (entry.part, osm_header.HEAD_BYTES)):
+            if path.exists() and path.stat().st_size >= least:
+                return header_of(path)
         try:
             last = osm_header.HEAD_BYTES - 1
             return osm_header.parse(client.part(self.address, 0, last, None))
@@ -117,24 +118,27 @@ class Extract:
         return path
 
 
+def header_of(path: Path) -> ExtractHeader | None:
+    """What the first bytes of a file here say."""
+    with path.open("rb") as file:
+        return osm_header.parse(file.read(osm_header.HEAD_BYTES))
+
+
 def refuse_elsewhere(
     extract: Extract, header: ExtractHeader | None, outline: BaseGeometry
-) -> str:
-    """Refuses an extract of another place; a warning where a part of the area lacks.
+) -> None:
+    """Refuses an extract of another place, warns where a part of the area lacks.
 
     Args:
         extract: Which one.
         header: What it says of itself.
         outline: The area, in degrees.
 
-    Returns:
-        The warning, or "".
-
     Raises:
         InputError: If its box and the area have nothing in common.
     """
     if header is None or header.box_deg is None:
-        return ""
+        return
     west, south, east, north = header.box_deg
     box = shapely.box(west, south, east, north)
     shown = f"{west:.2f},{south:.2f},{east:.2f},{north:.2f}"
@@ -144,9 +148,13 @@ def refuse_elsewhere(
             "the extract of its country or region."
         )
     share = box.intersection(outline).area / outline.area
-    if share >= _FULL_BOX_SHARE:
-        return ""
-    return f"covers {shown} alone, {share:.0%} of the area and its margin"
+    if share < _FULL_SHARE:
+        logging.warning(
+            "pois: %s covers %s alone, %.0f%% of the area and its margin",
+            extract.name,
+            shown,
+            100 * share,
+        )
 
 
 def write_pois(
@@ -168,7 +176,7 @@ def write_pois(
     """
     rules = osm.read_rules(osm.TABLE)
     wanted = {key: tuple(values) for key, values in rules.items()}
-    elements = _over(extract, path_here, wanted, outline)
+    elements = over(extract, path_here, wanted, outline)
     count = len(osm.categorised(elements, rules))
     if not count:
         raise InputError(
@@ -183,7 +191,7 @@ def write_pois(
     return count, len(kept)
 
 
-def _over(
+def over(
     extract: Extract, path: Path, wanted: osm_readers.Wanted, outline: BaseGeometry
 ) -> gpd.GeoDataFrame:
     """Elements with any of some tags that touch an outline, each whole.
@@ -201,8 +209,3 @@ def _over(
         raise InputError(text) from error
     shapely.prepare(outline)
     return elements[shapely.intersects(outline, elements.geometry.to_numpy())]
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(osm_header.HEAD_BYTES)

@@ -109,7 +109,7 @@ def choose(client: Client, address: str, release: str) -> dict[str, Any]:
     if release not in releases:
         raise InputError(
             f"--pois=overture:{release}: no such release is listed; there are "
-            f"{', '.join(list(releases)[-_SHOWN:])} (each is kept for about 60 days)."
+            f"{', '.join(list(releases)[-_SHOWN:])} (only the newest few are kept)."
         )
     places = parquets_in(client, listing.below(releases[release], PLACES))
     logging.info("pois: release %s of Overture Maps", release)

@@ -39,9 +39,9 @@ _OSM = "osm="
 _EXTRACTS = (".pbf", ".osm")
 _REGION = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
 _RELEASE = re.compile(r"\d{4}-\d{2}-\d{2}\.\d+")
-_CRS = "EPSG:4326"
-_ODBL = "ODbL 1.0"
-_MAPPERS = "OpenStreetMap contributors"
+CRS = "EPSG:4326"
+ODBL = "ODbL 1.0"
+MAPPERS = "OpenStreetMap contributors"
 _NAMES_SHOWN = 8
 
 
@@ -62,6 +62,12 @@ class PoiSource:
     address: str
     inside: str = ""
     preset: Preset | None = None
+
+    @property
+    def extract(self) -> Extract:
+        """The extract, where it is one."""
+        suffix = self.preset.checksum if self.preset else ""
+        return Extract(self.address, self.address + suffix if suffix else "")
 
     @property
     def named(self) -> list[str]:
@@ -204,7 +210,7 @@ def _places(
         licence=", ".join(licences) or usual.licence,
         year=int(release[:4]) if release else None,
         unit="",
-        crs=_CRS,
+        crs=CRS,
         address=public(wanted.address),
         details={
             "format": "overture",
@@ -225,13 +231,9 @@ def _elements(
     dry_run: bool,
 ) -> Fetched | None:
     del state
-    preset = wanted.preset
-    checksum = wanted.address + preset.checksum if preset and preset.checksum else ""
-    extract = Extract(wanted.address, checksum)
+    preset, extract = wanted.preset, wanted.extract
     header = extract.header(client)
-    warning = osm.refuse_elsewhere(extract, header, outline)
-    if warning:
-        logging.warning("pois: %s %s", extract.name, warning)
+    osm.refuse_elsewhere(extract, header, outline)
     size, have = extract.size(client)
     logging.info(
         "pois: an extract of %.1f MB%s; %s to fetch",
@@ -242,16 +244,19 @@ def _elements(
     if dry_run:
         return None
     path_here = extract.file(client)
+    if header is None:  # its server gives no parts of files
+        header = osm.header_of(path_here)
+        osm.refuse_elsewhere(extract, header, outline)
     path = place / "osm.parquet"
     count, rows = osm.write_pois(extract, path_here, outline, path)
     time = header.time if header else None
     return Fetched(
         files=fetched.described(place.parent, path),
-        source=preset.source if preset else _MAPPERS,
-        licence=_ODBL,
+        source=preset.source if preset else MAPPERS,
+        licence=ODBL,
         year=None if time is None else time.year,
         unit="",
-        crs=_CRS,
+        crs=CRS,
         address="" if extract.is_here else extract.name,
         details={
             "format": "osm",

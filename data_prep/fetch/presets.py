@@ -15,7 +15,7 @@ from typing import Literal
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import nearest
 
-Kind = Literal["stac", "raster", "places", "extract"]
+Kind = Literal["stac", "raster", "tiles", "places", "extract"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Preset:
     """A source.
 
     Attributes:
-        kind: "stac" (images), "raster" (labels), "places" (POIs in Overture's
-            GeoParquet) or "extract" (POIs of OpenStreetMap).
+        kind: "stac" (images), "raster" (labels), "tiles" (labels in GHSL's archives),
+            "places" (POIs in Overture's GeoParquet) or "extract" (of OpenStreetMap).
         url: Its address, of places the folder of all releases; "{place}" and "{PLACE}"
             stand for what is written behind a colon, such as `worldpop:deu`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.
@@ -96,6 +96,19 @@ PRESETS = {
         year=2020,
         unit="persons",
         crs="EPSG:4326",
+        reading={"kind": "count", "nodata": "zero"},
+    ),
+    "ghsl": Preset(
+        kind="tiles",
+        url="https://jeodpp.jrc.ec.europa.eu/ftp/jrc-opendata/GHSL/"
+        "GHS_POP_GLOBE_R2023A/GHS_POP_E{place}_GLOBE_R2023A_54009_100/V1-0/tiles/"
+        "GHS_POP_E{place}_GLOBE_R2023A_54009_100_V1_0_{{tile}}.zip",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="European Commission, Joint Research Centre: GHS-POP R2023A, "
+        "doi 10.2905/2FF68A52-5B5B-4A22-8F40-C41DA8332CFE",
+        unit="persons",
+        crs="ESRI:54009",
         reading={"kind": "count", "nodata": "zero"},
     ),
     "overture": Preset(

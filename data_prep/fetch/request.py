@@ -106,7 +106,8 @@ _HELP = {
     "geofabrik:europe/monaco, or osm=ADDRESS of an extract (.osm.pbf, or one here).",
     "poi_margin_m": "POIs so far around the area come with it, metres.",
     "labels": "Rasters: NAME=ADDRESS of a GeoTIFF, or NAME=PRESET:PLACE, such as "
-    "population=worldpop:deu; the part over the area, not resampled.",
+    "population=worldpop:deu; the part over the area, not resampled. NAME=osm: land "
+    "use of the extract that --pois names.",
     "sign": "Who signs addresses; by default as the preset says, else the environment.",
     "crs": "Metric CRS of the grid; by default the area's UTM zone.",
     "gsd_m": "Side of a pixel of the grid, metres.",

@@ -33,6 +33,10 @@ _TERMS = (
         "credit whoever made it, link the licence, and say what was changed.",
     ),
     (r"\b(mit|bsd|apache)\b", "keep its notice with what you pass on."),
+    (
+        r"\bcdla.?permissive",
+        "pass its text on with the data; what is made of them is free.",
+    ),
     (r"\bcc.?0|public domain", "nothing is asked for; naming the source is good use."),
 )
 """What a licence asks for, by how it may be written."""

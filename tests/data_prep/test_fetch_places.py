@@ -1,5 +1,6 @@
 """Overture Places of an area: from files on a server to what the build reads."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -26,6 +27,7 @@ from mmgr_jax.settings import read
 
 BOX = (2.30, 48.30, 2.36, 48.34)
 MARGIN_M = 500.0
+TABLE = "pois/overture.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +53,21 @@ def served(bucket, monkeypatch):
         yield server
 
 
+@pytest.fixture(scope="module")
+def expected(bucket, tmp_path_factory):
+    """The table of `BOX`, of a server that does not break."""
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        _serving(bucket, monkeypatch) as one,
+    ):
+        return command.fetch(request(one, tmp_path_factory.mktemp("expected"))) / TABLE
+
+
 @pytest.fixture
 def own(table, tmp_path, monkeypatch):
     """As `served`, with a folder that a test may change: one small file."""
-    places_world.write(tmp_path / "bucket", table.slice(0, 4_000), files=1)
+    small = table.slice(0, 4_000).drop_columns(["phones"])
+    places_world.write(tmp_path / "bucket", small, files=1)
     with _serving(tmp_path / "bucket", monkeypatch) as server:
         (server.path,) = (tmp_path / "bucket").rglob("*.parquet")
         inside = server.path.relative_to(tmp_path / "bucket").as_posix()
@@ -62,26 +75,15 @@ def own(table, tmp_path, monkeypatch):
         yield server
 
 
+@contextlib.contextmanager
 def _serving(root, monkeypatch):
-    return _Serving(root, monkeypatch)
-
-
-class _Serving:
-    def __init__(self, root, monkeypatch):
-        self._root, self._monkeypatch = root, monkeypatch
-
-    def __enter__(self):
-        self._monkeypatch.setattr(command, "_WAITS_S", (0.01, 0.01))
-        self._serving = http_folder.serving(self._root)
-        server = self._serving.__enter__()
-        server.etags, server.pages = True, places_world.bucket(self._root)
+    monkeypatch.setattr(command, "_WAITS_S", (0.01, 0.01))
+    with http_folder.serving(root) as server:
+        server.etags, server.pages = True, places_world.bucket(root)
         url = f"{server.address}/?list-type=2&prefix=release/&delimiter=/"
         preset = dataclasses.replace(presets.PRESETS["overture"], url=url)
-        self._monkeypatch.setitem(presets.PRESETS, "overture", preset)
-        return server
-
-    def __exit__(self, *error):
-        self._serving.__exit__(*error)
+        monkeypatch.setitem(presets.PRESETS, "overture", preset)
+        yield server
 
 
 def request(served, tmp_path, **changed):
@@ -106,7 +108,7 @@ def ids_within(table, box, margin_m):
     )[2]
     ids = np.array(table.column("id").to_pylist())
     # The nearest point of a box in degrees lies a bit off its clipped corner.
-    return set(ids[near <= margin_m - 1]), set(ids[near <= margin_m + 1])
+    return set(ids[near <= max(margin_m - 1, 0)]), set(ids[near <= margin_m + 1])
 
 
 def parts_of(folder):
@@ -118,10 +120,10 @@ def test_the_places_of_an_area_and_its_margin_and_no_others(
     served, table, tmp_path, margin_m
 ):
     folder = command.fetch(request(served, tmp_path, poi_margin_m=margin_m))
-    brought = gpd.read_parquet(folder / "pois/overture.parquet")
+    brought = gpd.read_parquet(folder / TABLE)
     surely, at_most = ids_within(table, BOX, margin_m)
     assert surely <= set(brought["id"]) <= at_most and brought["id"].is_unique
-    assert len(surely) >= 50
+    assert len(surely) >= 40
     assert list(brought.columns) == [
         "id", "names", "basic_category", "taxonomy", "confidence", "operating_status",
         "sources", "geometry",
@@ -137,27 +139,20 @@ def test_the_places_of_an_area_and_its_margin_and_no_others(
     ] * 2
 
 
-def test_the_build_reads_them_as_it_does_the_whole_release(
-    served, table, bucket, tmp_path
-):
-    folder = command.fetch(request(served, tmp_path))
-    path = folder / "pois/overture.parquet"
+def test_the_build_reads_them_as_it_does_the_whole_release(table, expected, tmp_path):
     settings = read(
-        PoiSettings, SETTINGS | dict(path=str(path), format="overture"), "pois"
+        PoiSettings, SETTINGS | dict(path=str(expected), format="overture"), "pois"
     )
     assert checks.problems(settings) == []
     brought = pois.read(settings, city_crs="EPSG:32631")
     whole = tmp_path / "whole.parquet"
-    pq.write_table(table, whole)
+    pq.write_table(table.slice(0, 6_000), whole)  # the others lie elsewhere
     settings = dataclasses.replace(settings, path=str(whole))
     all_of_them = pois.read(settings, city_crs="EPSG:32631")
     kept = np.isin(all_of_them.name, brought.name)
-    assert 50 < len(brought) == kept.sum() < 0.02 * len(all_of_them)
-    assert (
-        brought.categories
-        == all_of_them.categories
-        == ("bank", "cafe", "park", "school")
-    )
+    assert 50 < len(brought) == kept.sum() < 0.05 * len(all_of_them)
+    assert brought.categories == ("bank", "cafe", "park", "school")
+    assert brought.categories == all_of_them.categories
     assert brought.parents == all_of_them.parents
     order = np.argsort(brought.name), np.argsort(all_of_them.name[kept])
     for key in ("x_m", "y_m", "category"):
@@ -165,9 +160,9 @@ def test_the_build_reads_them_as_it_does_the_whole_release(
         np.testing.assert_array_equal(one[order[0]], other[order[1]])
 
 
-def test_sources_say_the_release_and_whose_each_row_is(served, table, tmp_path):
+def test_sources_say_the_release_and_whose_each_row_is(served, tmp_path):
     folder = command.fetch(request(served, tmp_path))
-    brought = gpd.read_parquet(folder / "pois/overture.parquet")
+    brought = gpd.read_parquet(folder / TABLE)
     about = parts_of(folder)["pois"]
     squares = sum(int(name[1:]) % 5 == 0 for name in brought["id"])
     assert about["details"] == {
@@ -220,17 +215,15 @@ def test_a_small_area_takes_few_bytes_of_large_files(served, bucket, tmp_path, c
 
 @pytest.mark.parametrize(
     "faults",
-    [["cut", None, 500], [None, None, "cut", 503, "other range"], [(429, {})]],
+    [["cut", None, 500], [None, None, "cut", 503], [None, "other range"], [(429, {})]],
 )
 def test_whatever_breaks_on_the_way_the_places_are_the_same(
-    served, bucket, tmp_path, faults
+    served, bucket, tmp_path, faults, expected
 ):
-    calm = command.fetch(request(served, tmp_path, out=str(tmp_path / "calm")))
     for path in bucket.rglob("2026-09-23.1/**/*.parquet"):
         served.faults[path.name] = list(faults)
-    rough = command.fetch(request(served, tmp_path, cache=str(tmp_path / "other")))
-    names = [folder / "pois/overture.parquet" for folder in (calm, rough)]
-    assert names[0].read_bytes() == names[1].read_bytes()
+    folder = command.fetch(request(served, tmp_path))
+    assert (folder / TABLE).read_bytes() == expected.read_bytes()
 
 
 def test_a_stopped_fetch_goes_on_with_its_release_and_its_blocks(
@@ -299,7 +292,7 @@ def test_a_release_is_named_or_the_newest_is_taken(served, tmp_path):
     older = request(served, tmp_path, pois="overture:2026-09-23.0", bbox="2,48,3,49")
     folder = command.fetch(older)
     assert parts_of(folder)["pois"]["details"]["release"] == "2026-09-23.0"
-    assert len(gpd.read_parquet(folder / "pois/overture.parquet")) == 10
+    assert len(gpd.read_parquet(folder / TABLE)) == 10
 
 
 def test_a_listing_of_many_pages_is_read_to_its_end(served, bucket, tmp_path):
@@ -412,7 +405,7 @@ def test_azure_lists_in_its_own_words(own, tmp_path):
     own.pages = answer
     address = f"{own.address}/release?restype=container&comp=list&prefix=x"
     folder = command.fetch(request(own, tmp_path, pois=address, bbox="2,48,3,49"))
-    assert len(gpd.read_parquet(folder / "pois/overture.parquet")) == 4_000
+    assert len(gpd.read_parquet(folder / TABLE)) == 4_000
 
 
 # -- files that are none
@@ -475,7 +468,7 @@ def test_a_covering_names_the_columns_of_the_box(own, tmp_path):
 
     _rewritten(own, renamed)
     folder = command.fetch(request(own, tmp_path, pois=own.file, bbox="2,48,3,49"))
-    assert len(gpd.read_parquet(folder / "pois/overture.parquet")) == 4_000
+    assert len(gpd.read_parquet(folder / TABLE)) == 4_000
 
 
 def test_row_groups_without_statistics_are_all_read(own, table, tmp_path):
@@ -490,7 +483,7 @@ def test_row_groups_without_statistics_are_all_read(own, table, tmp_path):
             own, tmp_path, pois=own.file, bbox=",".join(map(str, box)), poi_margin_m=0.0
         )
     )
-    brought = gpd.read_parquet(folder / "pois/overture.parquet")
+    brought = gpd.read_parquet(folder / TABLE)
     inside = points.x.between(box[0], box[2]) & points.y.between(box[1], box[3])
     assert len(brought) == inside.sum() > 0
 
@@ -547,7 +540,7 @@ def test_broken_geometries_are_counted_and_left_out(own, tmp_path, caplog):
         own, lambda t: broken(t).replace_schema_metadata({"geo": places_world.GEO})
     )
     folder = command.fetch(request(own, tmp_path, pois=own.file, bbox="2,48,3,49"))
-    assert len(gpd.read_parquet(folder / "pois/overture.parquet")) == 3_997
+    assert len(gpd.read_parquet(folder / TABLE)) == 3_997
     assert "3 place(s) without a readable geometry" in caplog.text
 
 
