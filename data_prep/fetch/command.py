@@ -25,6 +25,7 @@ from data_prep.fetch import (
     presets,
     scenes,
     signing,
+    tiles,
 )
 from data_prep.fetch import request as request_lib
 from data_prep.fetch.area import FetchArea
@@ -56,21 +57,21 @@ def fetch(request: Request) -> Path | None:
     """
     if not request.out:
         raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
-    if not (request.imagery or request.cog or request.pois or request.labels):
+    if not (_images_named(request) or request.pois or request.labels):
         raise InputError(
             "nothing is asked for: name --imagery=PRESET or an address of a STAC "
-            "catalogue, --cog=ADDRESS,..., --pois=SOURCE or --labels=NAME=ADDRESS. See "
-            "--help."
+            "catalogue, --cog=ADDRESS,..., --tiles=ADDRESS, --pois=SOURCE or "
+            "--labels=NAME=ADDRESS. See --help."
         )
-    if request.imagery and request.cog:
-        raise InputError("--imagery and --cog: name one of both.")
+    if len(ways := _images_named(request)) > 1:
+        raise InputError(f"{' and '.join(f'--{way}' for way in ways)}: name one.")
     wanted = [labels.source(text) for text in request.labels]
     folder = Path(request.out)
     client = _client(request, None, "environment")
     area = _area(request, client)
     west, south, east, north = area.bounds_deg
     logging.info("area: %.5f,%.5f,%.5f,%.5f (W,S,E,N)", west, south, east, north)
-    has_images = bool(request.imagery or request.cog)
+    has_images = bool(_images_named(request))
     if request.dry_run:
         if has_images:
             _images(request, area, folder)
@@ -128,7 +129,7 @@ def main() -> None:
 
 def _client(request: Request, preset: Preset | None, sign: str) -> Client:
     """Who asks: those hosts that the command or its preset names."""
-    named = [*request.cog, *request.allow_hosts]
+    named = [*request.cog, *request.allow_hosts, *filter(None, [request.tiles])]
     places = pois.source(request.pois)
     named += places.named if places else []
     named += [place for text in request.labels for place in labels.source(text).named]
@@ -179,11 +180,15 @@ def _images(request: Request, area: FetchArea, folder: Path) -> Fetched | None:
     state = imagery.read_state(place, question)
     if request.cog:
         chosen = scenes.of_addresses(request.cog)
+    elif request.tiles:
+        chosen = [tiles.scene_of(request.tiles, request.max_zoom)]
     elif state is not None:  # it goes on with what it chose
         chosen = imagery.scenes_of(state)
+        if any(scene.is_signed for scene in chosen):
+            listed = catalogue.search(client, _search(request, preset), area)
+            chosen = scenes.signed_anew(chosen, listed)
     else:
-        wanted = _search(request, preset)
-        chosen = catalogue.search(client, wanted, area)
+        chosen = catalogue.search(client, _search(request, preset), area)
         chosen = scenes.in_order(chosen, cast(scenes.Order, request.order))
     mosaic = imagery.Mosaic(client, chosen, bands, over)
     if request.dry_run or state is None:
@@ -248,7 +253,7 @@ def _described(
         year=max(years, default=None),
         unit="",
         crs=over.crs,
-        address=public(request.imagery or ""),
+        address=public(request.imagery or request.tiles or ""),
         details={
             "preset": request.imagery if preset else "",
             "gsd_m": over.gsd_m,
@@ -278,6 +283,9 @@ def _question(request: Request, over: grid.PixelGrid) -> dict[str, Any]:
     asked = {key: getattr(request, key) for key in (*keys, "skip")}
     asked["bands"] = _bands(request.bands)
     asked["imagery"] = public(request.imagery or "")
+    if request.tiles:
+        asked["tiles"] = public(request.tiles)
+        asked["max_zoom"] = request.max_zoom
     asked["cog"] = [public(place) for place in request.cog]
     place = {
         "crs": over.crs,
@@ -303,6 +311,11 @@ def _bands(texts: Sequence[int | str]) -> tuple[int, ...]:
             "1, for red, green and blue."
         )
     return bands
+
+
+def _images_named(request: Request) -> list[str]:
+    """The flags that say where images come from."""
+    return [name for name in ("imagery", "cog", "tiles") if getattr(request, name)]
 
 
 def _is_url(place: str | None) -> bool:

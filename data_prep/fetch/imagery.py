@@ -30,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 from data_prep.fetch.grid import PixelGrid
 from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import OpenScene, Scene
+from data_prep.fetch.tiles import OpenTiles
 from data_prep.files import crs as crs_lib
 from data_prep.running.progress import Meter
 from mmgr_jax.disk import files, refusals
@@ -79,7 +80,7 @@ class Mosaic:
         """
         self.scenes, self.grid = list(scenes), grid
         self._client, self._bands = client, tuple(bands)
-        self._open: OrderedDict[int, OpenScene] = OrderedDict()
+        self._open: OrderedDict[int, OpenScene | OpenTiles] = OrderedDict()
         self._boxes_m: dict[int, Any] = {}
 
     def estimate(self) -> MosaicSize:
@@ -246,20 +247,25 @@ class Mosaic:
             )
         return bool(self._boxes_m[index].intersects(box))
 
-    def _opened(self, index: int) -> OpenScene:
+    def _opened(self, index: int) -> OpenScene | OpenTiles:
         if index not in self._open:
             if len(self._open) >= _MOST_OPEN:
                 self._open.popitem(last=False)[1].close()
-            self._open[index] = OpenScene(
-                self._client,
-                self.scenes[index],
-                self._bands,
-                crs=self.grid.crs,
-                gsd_m=self.grid.gsd_m,
-                corner_m=self.grid.corner_m,
-            )
+            self._open[index] = self._newly_opened(self.scenes[index])
         self._open.move_to_end(index)
         return self._open[index]
+
+    def _newly_opened(self, scene: Scene) -> OpenScene | OpenTiles:
+        if scene.max_zoom is not None:
+            return OpenTiles(self._client, scene, self._bands, self.grid)
+        return OpenScene(
+            self._client,
+            scene,
+            self._bands,
+            crs=self.grid.crs,
+            gsd_m=self.grid.gsd_m,
+            corner_m=self.grid.corner_m,
+        )
 
 
 def read_state(folder: Path, question: dict[str, Any]) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def write_config(request: Request, folder: Path) -> Path | None:
     """
     parts = fetched.read(folder)
     if IMAGERY not in parts:
-        logging.info("no config yet: it needs imagery (--imagery or --cog)")
+        logging.info("no config yet: it needs imagery (--imagery, --cog or --tiles)")
         return None
     path = config_path(request)
     if path.exists():

@@ -10,6 +10,7 @@ from absl import flags
 
 from data_prep.fetch import presets, signing
 from data_prep.fetch.hosts import TOKENS
+from data_prep.fetch.tiles import MAX_ZOOM
 from data_prep.imagery.settings import ImagerySettings
 from data_prep.regions.settings import RegionSettings
 from mmgr_jax.addresses import SIGNED_URLS
@@ -56,6 +57,8 @@ class Request:
     geocoder: str | None = None
     imagery: str | None = None
     cog: Sequence[str] = ()
+    tiles: str | None = None
+    max_zoom: int = MAX_ZOOM
     collections: Sequence[str] = ()
     dates: str = ""
     max_cloud: float | None = None
@@ -88,6 +91,9 @@ _HELP = {
     "imagery": f"Images: one of {', '.join(_CATALOGUES)}; or the address of a STAC "
     "catalogue, collection, item or API.",
     "cog": "Images: addresses of GeoTIFFs, the first on top.",
+    "tiles": "Images: a service of tiles that you may use so, as an address with {z}, "
+    "{x} and {y}; the tiles of WMTS, too.",
+    "max_zoom": "Deepest level of --tiles.",
     "collections": "Of the catalogue; all where none is named.",
     "dates": "Days of the scenes: 2022, 2022-06 or 2022-05-01/2022-09-30.",
     "max_cloud": "Scenes with more clouds than this, in %, are left out.",
@@ -125,6 +131,8 @@ def flags_of() -> dict[str, flags.FlagHolder]:
             continue
         if str(field.type).startswith("Sequence"):
             define, default = flags.DEFINE_list, [str(part) for part in default]
+        elif field.type == "int":
+            define = flags.DEFINE_integer
         elif "float" in str(field.type):
             define = flags.DEFINE_float
         elif field.type == "bool":

@@ -46,6 +46,9 @@ class Scene:
         crs: What the catalogue says of its CRS, "" where it says nothing.
         licence: As the catalogue has it.
         source: Who made it.
+        is_signed: Whether its catalogue signed its addresses; then they stand here
+            without, and a later command asks for them anew.
+        max_zoom: Of a service of tiles the deepest level to ask for; None: it is files.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Scene:
     crs: str = ""
     licence: str = ""
     source: str = ""
+    is_signed: bool = False
+    max_zoom: int | None = None
 
     @property
     def footprint(self) -> BaseGeometry | None:
@@ -64,8 +69,26 @@ class Scene:
 
     def public(self) -> dict[str, Any]:
         """What may be written down."""
-        fields = dataclasses.asdict(self)
-        return fields | {"addresses": [public(place) for place in self.addresses]}
+        addresses = tuple(public(place) for place in self.addresses)
+        is_signed = self.is_signed or addresses != self.addresses
+        fields = dict(addresses=list(addresses), is_signed=is_signed)
+        return dataclasses.asdict(self) | fields
+
+
+def signed_anew(chosen: Sequence[Scene], listed: Sequence[Scene]) -> list[Scene]:
+    """Chosen scenes, with the addresses that their catalogue signs now.
+
+    Args:
+        chosen: By an earlier command.
+        listed: By the catalogue today; scenes that it has no more stay as they are.
+    """
+    today = {scene.name: scene.addresses for scene in listed}
+    return [
+        dataclasses.replace(scene, addresses=today.get(scene.name, scene.addresses))
+        if scene.is_signed
+        else scene
+        for scene in chosen
+    ]
 
 
 def in_order(scenes: Sequence[Scene], order: Order) -> list[Scene]:

@@ -172,6 +172,43 @@ def test_a_stopped_mosaic_goes_on_and_takes_nothing_half(
         command.fetch(request(served, tmp_path, gsd_m=2.0))
 
 
+def test_a_catalogue_that_signs_its_addresses_is_asked_anew(
+    world, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(command, "_WAITS_S", (0.01,))
+    root = tmp_path / "signing"
+    shutil.copytree(world, root)
+    signature = {}
+
+    def sign(server, number):
+        signature["now"] = f"sig=secret{number}"
+        for name in stac_world.SCENES:
+            href = f"{server.address}/files/{name}.tif?{signature['now']}"
+            stac_world.change_item(
+                root,
+                name,
+                lambda item, href=href: item["assets"]["visual"].update(href=href),
+            )
+
+    with http_folder.serving(root) as server:
+        server.etags = True
+        server.admits = lambda path, query, headers: (
+            not path.endswith(".tif") or query == signature["now"]
+        )
+        sign(server, 1)
+        asked = request(server, tmp_path, skip=["other"], gsd_m=2.0)
+        folder = command.fetch(asked)
+        (window,) = (folder / "imagery").glob("*.tif")
+        first = window.read_bytes()
+        window.unlink()
+        shutil.rmtree(tmp_path / "cache")
+        sign(server, 2)
+        command.fetch(asked)
+    assert window.read_bytes() == first
+    for path in [*folder.rglob("*.json"), *(tmp_path / "cache").rglob("about.json")]:
+        assert "secret" not in path.read_text(), path
+
+
 def test_the_cache_serves_without_a_server(served, tmp_path):
     command.fetch(request(served, tmp_path, gsd_m=4.0))
     served.gets.clear()

@@ -37,7 +37,7 @@ def test_pages_are_of_presets_and_in_the_list():
 def test_commands_of_the_pages_are_understood(page, monkeypatch):
     values = flags.FlagValues()
     monkeypatch.setattr(flags, "FLAGS", values)
-    for name in ("string", "list", "enum", "float", "bool"):
+    for name in ("string", "list", "enum", "float", "bool", "integer"):
         define = getattr(flags, f"DEFINE_{name}")
         monkeypatch.setattr(
             flags,
