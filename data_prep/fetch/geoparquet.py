@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pyproj
 from pyproj.exceptions import CRSError
 
+from data_prep.fetch import parquet_foot
 from data_prep.fetch.area import Degrees
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
@@ -54,15 +55,15 @@ class RemoteParquet:
         self.file = RemoteFile(client, address)
         self.name = public(address)
         with self.reading():
+            self._groups = parquet_foot.read(self.file, self.file.size)
             handle = pa.PythonFile(self.file, mode="r")
             self._file = pq.ParquetFile(handle, pre_buffer=False)
-            self._foot = self._file.metadata
+            foot = self._file.metadata
             self.schema = self._file.schema_arrow
-            self.header = arrow_files.header_of(self.name, self._foot)
-            self._leaves = {
-                self._foot.schema.column(index).path: index
-                for index in range(self._foot.num_columns)
-            }
+            self.header = arrow_files.header_of(self.name, foot)
+            columns = range(foot.num_columns)
+            self._leaves = [foot.schema.column(index).path for index in columns]
+            self._refuse_odd_groups()
         self.geometry, about = self._geometry()
         self._box = self._box_leaves(about)
 
@@ -76,17 +77,18 @@ class RemoteParquet:
 
     def groups_over(self, box_deg: Degrees) -> list[int]:
         """Row groups that may have rows in a box, by their statistics."""
-        groups = range(self._foot.num_row_groups)
-        return [group for group in groups if self._touches(group, box_deg)]
+        return [
+            group for group in range(self.num_groups) if self._touches(group, box_deg)
+        ]
 
     @property
     def num_groups(self) -> int:
         """Number of row groups."""
-        return self._foot.num_row_groups
+        return len(self._groups)
 
     def rows_of(self, groups: Sequence[int]) -> int:
         """Number of rows."""
-        return sum(self._foot.row_group(group).num_rows for group in groups)
+        return sum(self._groups[group].rows for group in groups)
 
     def bytes_of(self, groups: Sequence[int], leaves: Sequence[str]) -> int:
         """Bytes that come through the network for some leaves of some row groups.
@@ -96,13 +98,9 @@ class RemoteParquet:
         blocks: set[int] = set()
         for group in groups:
             for leaf in leaves:
-                chunk = self._foot.row_group(group).column(self._leaves[leaf])
-                start = chunk.data_page_offset
-                if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-                    start = min(start, chunk.dictionary_page_offset)
-                end = min(start + chunk.total_compressed_size, self.file.size)
-                if 0 <= start < end:
-                    blocks.update(range(start // BLOCK_BYTES, -(-end // BLOCK_BYTES)))
+                chunk = self._groups[group].chunks[leaf]
+                end = chunk.start + chunk.packed_bytes
+                blocks.update(range(chunk.start // BLOCK_BYTES, -(-end // BLOCK_BYTES)))
         return min(len(blocks) * BLOCK_BYTES, self.file.size)
 
     def batches(self, group: int, leaves: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -111,12 +109,8 @@ class RemoteParquet:
         Raises:
             InputError: If they cannot be read, or unpack without end.
         """
-        unpacked = sum(
-            self._foot.row_group(group)
-            .column(self._leaves[leaf])
-            .total_uncompressed_size
-            for leaf in leaves
-        )
+        chunks = self._groups[group].chunks
+        unpacked = sum(chunks[leaf].unpacked_bytes for leaf in leaves)
         if unpacked > table_formats.MAX_UNPACKED_BYTES:
             raise InputError(
                 f"{self.name}: row group {group} unpacks to {unpacked / 2**30:.1f} "
@@ -150,6 +144,18 @@ class RemoteParquet:
             ) from error
         if self.file.failure is not None:
             raise self.file.failure
+
+    def _refuse_odd_groups(self) -> None:
+        """Raises FootError where row groups lack columns, or lie beyond the file."""
+        for group in self._groups:
+            if set(group.chunks) != set(self._leaves) or group.rows < 0:
+                raise parquet_foot.FootError("its row groups are not of its columns")
+            for chunk in group.chunks.values():
+                end = chunk.start + chunk.packed_bytes
+                if min(chunk.packed_bytes, chunk.unpacked_bytes) < 0 or not (
+                    0 <= chunk.start <= end <= self.file.size
+                ):
+                    raise parquet_foot.FootError("its columns lie beyond its end")
 
     def _geometry(self) -> tuple[str, dict[str, Any]]:
         """The column of geometries, and what the file says of it.
@@ -189,8 +195,8 @@ class RemoteParquet:
             f"({type(error).__name__}). Take another source."
         )
 
-    def _box_leaves(self, about: dict[str, Any]) -> dict[str, int]:
-        """Places of the columns with the box of each row.
+    def _box_leaves(self, about: dict[str, Any]) -> dict[str, str]:
+        """Paths of the columns with the box of each row.
 
         Raises:
             InputError: If there are none.
@@ -209,19 +215,17 @@ class RemoteParquet:
                 f"{', '.join(self.header.columns[:20])}. Is it of an older schema? "
                 "Take a newer release."
             )
-        return {side: self._leaves[path] for side, path in paths.items()}
+        return paths
 
     def _touches(self, group: int, box_deg: Degrees) -> bool:
         """Whether a row group may have rows in a box; True where nothing says."""
         west, south, east, north = box_deg
         ranges = {}
         for side, leaf in self._box.items():
-            numbers = self._foot.row_group(group).column(leaf).statistics
-            if numbers is None or not numbers.has_min_max:
+            extremes = self._groups[group].chunks[leaf].extremes
+            if extremes is None or not all(map(math.isfinite, extremes)):
                 return True
-            ranges[side] = (float(numbers.min), float(numbers.max))
-        if not all(map(math.isfinite, sum(ranges.values(), ()))):
-            return True
+            ranges[side] = extremes
         return (
             ranges["xmin"][0] <= east + _ROUNDED_DEG
             and ranges["xmax"][1] >= west - _ROUNDED_DEG

@@ -233,10 +233,10 @@ class OverturePlaces:
         column = file.leaves(file.geometry)
         masks: list[Bool[np.ndarray, " n"]] = []
         for batch in file.batches(group, column):
-            geometry = shapely.from_wkb(
-                batch.column(0).to_numpy(zero_copy_only=False), on_invalid="ignore"
-            )
-            masks.append(shapely.intersects(self._outline, geometry))
+            values = batch.column(0).to_numpy(zero_copy_only=False)
+            with np.errstate(invalid="ignore"):  # of coordinates that are none
+                geometry = shapely.from_wkb(values, on_invalid="ignore")
+                masks.append(shapely.intersects(self._outline, geometry))
             count.read += len(geometry)
             count.broken += int(shapely.is_missing(geometry).sum())
         if not any(mask.any() for mask in masks):

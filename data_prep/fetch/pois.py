@@ -22,6 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from data_prep.fetch import area as area_lib
 from data_prep.fetch import osm, overture, presets
+from data_prep.fetch.answers import Unavailable
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
 from data_prep.fetch.http import Client
@@ -165,15 +166,7 @@ def _places(
     state: dict[str, Any],
     dry_run: bool,
 ) -> Fetched | None:
-    if wanted.preset is None:
-        release = "".join(_RELEASE.findall(wanted.address)[:1])
-        listed = overture.parquets_in(client, wanted.address)
-        chosen = {"release": release, "files": listed}
-    else:
-        chosen = state.get("chosen") or overture.choose(
-            client, wanted.address, wanted.inside
-        )
-    places = overture.OverturePlaces(client, chosen["files"], outline)
+    chosen, places = _opened(wanted, outline, client, place, state)
     size = places.size()
     total = "" if size.total_bytes is None else f" of {size.total_bytes / 1e6:,.0f} MB"
     logging.info(
@@ -220,6 +213,33 @@ def _places(
             "rows_by_licence": dict(count.licences.most_common()),
         },
     )
+
+
+def _opened(
+    wanted: PoiSource,
+    outline: BaseGeometry,
+    client: Client,
+    place: Path,
+    state: dict[str, Any],
+) -> tuple[dict[str, Any], overture.OverturePlaces]:
+    """The release with its files, and the places in them."""
+    if wanted.preset is None:
+        release = "".join(_RELEASE.findall(wanted.address)[:1])
+        listed = overture.parquets_in(client, wanted.address)
+        chosen = {"release": release, "files": listed}
+    else:
+        chosen = state.get("chosen") or overture.choose(
+            client, wanted.address, wanted.inside
+        )
+    try:
+        return chosen, overture.OverturePlaces(client, chosen["files"], outline)
+    except Unavailable as failure:
+        if failure.kind != "missing" or "chosen" not in state or client.offline:
+            raise
+        raise InputError(
+            f"{place}: goes on with release {chosen['release']}, which its server does "
+            "not have any more. Remove the folder, and give the command again."
+        ) from failure
 
 
 def _elements(

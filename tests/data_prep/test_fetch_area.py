@@ -79,6 +79,30 @@ def test_the_outlines_of_a_file(tmp_path):
         area_lib.of_file(path)
 
 
+@pytest.mark.parametrize(
+    ("box", "share"),
+    [
+        ("2.30,48.30,2.36,48.34", 1.0),
+        ("-70.02,-53.2,-69.9,-53.1", 1.0),
+        ("24.9,78.1,25.2,78.2", 1.0),
+        ("179.9,-17,180,-16.9", 0.9),  # the other side of the line is another area
+        ("-180,-17,-179.9,-16.9", 0.9),
+    ],
+)
+def test_a_margin_is_as_wide_in_all_directions(box, share):
+    area = area_lib.of_box(box)
+    wide = area_lib.with_margin(area, 1500.0)
+    crs = grid.over(area, None, 1.0).crs
+    metres = gpd.GeoSeries([area.outline], crs="EPSG:4326").to_crs(crs)
+    wanted = metres.buffer(1500.0).area[0]
+    got = gpd.GeoSeries([wide], crs="EPSG:4326").to_crs(crs).area[0]
+    assert share - 0.05 < got / wanted < share + 0.02
+    assert wide.covers(area.outline) and wide.is_valid
+    west, _, east, _ = wide.bounds
+    assert -180 <= west < east <= 180 and east - west < 1
+    assert area_lib.with_margin(area, 0.0) is area.outline
+
+
 class _Answers(http.server.BaseHTTPRequestHandler):
     """Answers by `server.answer(path, query, body)`; every question is noted."""
 

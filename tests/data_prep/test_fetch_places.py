@@ -244,6 +244,22 @@ def test_a_stopped_fetch_goes_on_with_its_release_and_its_blocks(
     assert not served.gets and parts_of(again) == parts_of(folder)
 
 
+def test_a_release_that_went_while_a_fetch_was_stopped_is_told(
+    own, tmp_path, monkeypatch
+):
+    asked = request(own, tmp_path, bbox="2,48,3,49")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(overture.OverturePlaces, "write", _stop)
+        command.fetch(asked)
+    newest = own.path.parents[2]
+    newest.rename(newest.with_name("2026-10-21.0"))
+    with pytest.raises(InputError, match="release 2026-09-23.1, which its server does"):
+        command.fetch(asked)
+    shutil.rmtree(tmp_path / "raw/pois")
+    folder = command.fetch(asked)
+    assert parts_of(folder)["pois"]["details"]["release"] == "2026-10-21.0"
+
+
 def _stop(*_):
     raise KeyboardInterrupt
 
