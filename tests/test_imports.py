@@ -33,7 +33,8 @@ ARROWS = {
     "augment": "models",
     "towers": "augment data devices disk models store",
     "train": "augment data devices disk losses models store towers",
-    "geo": "data disk",
+    "legend": "",
+    "geo": "data disk legend",
     "evaluation.settings": "",
     "evaluation.certainty": "evaluation.settings",
     "evaluation.design": "data evaluation.certainty",
@@ -42,7 +43,7 @@ ARROWS = {
     "evaluation.design evaluation.features evaluation.settings",
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
-    "report": "data evaluation.certainty evaluation.trials",
+    "report": "data legend evaluation.certainty evaluation.trials",
     "evaluation": "augment data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.settings evaluation.trials",
