@@ -105,7 +105,7 @@ def test_breaks_of_errors_mirror_around_zero():
     assert breaks.of_errors(100 * values)[3:] == (100, 500, 2000)
     assert breaks.of_errors([5.0, 5.0]) == breaks.of_errors([])
     assert breaks.of_errors([])[3:] == (0.05, 0.2, 1.0)
-    assert breaks.of_errors([0.0] * 99 + [7.3])[3:] == (0.2, 1.0, 5.0)
+    assert breaks.of_errors([0.0] * 99 + [7.3])[3:] == (0.5, 2.0, 10.0)
 
 
 def test_a_value_at_a_break_belongs_to_the_class_above():
