@@ -162,7 +162,7 @@ def _by_city(methods: Json, tested: Sequence[str]) -> Element:
         [html.left(method), *(number(cell["cities"][city][0]) for city in tested)]
         for method, cell in methods.items()
     ]
-    return html.table(["", *tested], rows)
+    return html.table(["method", *tested], rows, name="each city")
 
 
 def _differences(one: Json) -> Element:
@@ -176,7 +176,7 @@ def _differences(one: Json) -> Element:
         ]
         for cell in one["differences"]
     ]
-    header = ["", "beside", "labels of", "better by", "better in"]
+    header = ["method", "beside", "labels of", "better by", "better in"]
     return html.table(header, rows)
 
 
@@ -233,7 +233,9 @@ def _matrices(one: Json, content: Json) -> list[Content]:
             for name, row in zip(names, values, strict=True)
         ]
         title = f"Encoder: {method}"
-        parts.append(html.fold(title, html.table(["", *content["tested"]], rows)))
+        parts.append(
+            html.fold(title, html.table(["labels of", *content["tested"]], rows))
+        )
     return parts
 
 
@@ -250,7 +252,7 @@ def _cities(content: Json) -> Element:
     return html.tag(
         "section",
         html.tag("h2", "Cities", id_="cities"),
-        html.table(["", "regions", "blocks", "POI categories"], rows),
+        html.table(["city", "regions", "blocks", "POI categories"], rows),
         html.fold("Encoders, and the cities they were trained on",
                   html.tag("ul", encoders)),
     )  # fmt: skip
