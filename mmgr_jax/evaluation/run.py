@@ -26,15 +26,16 @@ from mmgr_jax.evaluation import (
     provenance,
     tuning,
 )
+from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import splits, targets
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
-from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
+from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
 from mmgr_jax.evaluation.trials.scores import Certainty
-from mmgr_jax.report import report, report_file, report_json
+from mmgr_jax.report import choice, report, report_file, report_json
 from mmgr_jax.report.page import standing
 from mmgr_jax.report.page.render import render
 from mmgr_jax.store import checkpoint
@@ -98,6 +99,7 @@ def _evaluate(
         fold=first.fold,
         features=made_by,
         checkpoint=bundle,
+        best=best_kinds(evaluated, sets.own),
     )
     references = _references(sets)
     content = {
@@ -153,6 +155,27 @@ def predictors_of(
         }
         for name, task in evaluated.tasks.items()
     }
+
+
+def best_kinds(evaluated: Report, own: Sequence[str]) -> dict[str, Kind]:
+    """Task -> the kind of features to map, see `report.choice`.
+
+    Args:
+        evaluated: Holds the scores.
+        own: Methods of the checkpoint.
+    """
+    best: dict[str, Kind] = {}
+    for name, task in evaluated.tasks.items():
+        head = task.headline
+        folds = {
+            method: [report_json.number(fold[head]) for fold in result.fold_metrics]
+            for method in own
+            if (result := task.main.get(method)) is not None
+        }
+        higher = head in metrics.HIGHER_IS_BETTER
+        method = choice.best(folds, higher=higher) or next(iter(folds))
+        best[name] = cast(Kind, method.split()[-1])
+    return best
 
 
 def labelled(
