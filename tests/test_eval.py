@@ -385,7 +385,10 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
     told = json.loads((tmp_path / "run/eval/report.json").read_text())
     assert told["regions"] is None
     assert "coordinates" not in told["methods"] and "mean" in told["methods"]
-    assert "Nobody knows where" in (tmp_path / "run/eval/report.html").read_text()
+    assert (
+        "do not say where these regions lie"
+        in (tmp_path / "run/eval/report.html").read_text()
+    )
     with pytest.raises(InputError, match="do not say where.*nothing to map"):
         mapping.embed(config)
 

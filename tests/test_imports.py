@@ -81,8 +81,9 @@ ARROWS = {
     "data_prep.comparison data_prep.records data_prep.running data_prep.sources",
     "data_prep.toy_city": "disk data_prep.running",
     "data_prep.alignment": "data_prep.files data_prep.imagery data_prep.pois",
-    "data_prep.validate": "cli data disk report data_prep.alignment data_prep.check "
-    "data_prep.pois data_prep.running data_prep.sources",
+    "data_prep.validate": "cli data disk legend report data_prep.alignment "
+    "data_prep.check data_prep.labels data_prep.pois data_prep.running "
+    "data_prep.sources",
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.files data_prep.imagery data_prep.import_released "
     "data_prep.comparison data_prep.records data_prep.sources data_prep.toy_city",

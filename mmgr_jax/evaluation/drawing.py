@@ -69,7 +69,8 @@ def task(
         task=name,
         about=about,
     )
-    if np.isfinite(truth).any():  # as in the report, which may hold some regions alone
+    if not label.classes and np.isfinite(truth).any():
+        # Of the same regions as in the report, which may not hold all.
         common["breaks"] = panels.Breaks.of(truth[report_json.drawn(len(truth))])
     drawn = []
     if np.isfinite(truth).any():
@@ -96,6 +97,7 @@ def about(
     value: Float[np.ndarray, "r ..."],
     *,
     chosen: bool,
+    split: str,
     out_of_fold: bool,
 ) -> tuple[str, ...]:
     """What a map is made of and how good it is, in two lines.
@@ -106,12 +108,13 @@ def about(
         truth: Known values, NaN elsewhere.
         value: Predictions.
         chosen: Whether the features were chosen by their scores on the other folds.
+        split: Kind of the split that the heads were trained under.
         out_of_fold: Whether no head has seen the regions that it predicts.
     """
     features = plain.features(f"{feature_sets.MAIN} {kind}")
     by = ", chosen by their scores on the other folds" if chosen else ""
     seen = (
-        "Out-of-fold: no region's own label or spatial block was seen."
+        f"Out-of-fold: {plain.OUT_OF_FOLD.get(split, 'no own label was seen')}."
         if out_of_fold
         else "The heads have learnt from other regions."
     )

@@ -159,6 +159,7 @@ def _embed(
         about = drawing.about(
             label, heads.kinds[task], truth, prediction.value,
             chosen=embed_settings.predict_from == kept_heads.BEST,
+            split=heads.predictors[task].heads[predictors.UNSEEN].split,
             out_of_fold=out_of_fold,
         )  # fmt: skip
         drawing.task(folder, city, task, label, truth, prediction, about)

@@ -137,7 +137,7 @@ def certainty_map(
     """
     path = Path(path)
     _check(path, geometry_wkb, label, low=low, high=high, prediction=prediction)
-    breaks = breaks or Breaks.of(prediction)
+    breaks = breaks or Breaks.of(prediction.ravel())
     shown = panels.certainty(prediction, low, high, level, label, breaks)
     system = _projected(path, crs)
     figure, layout, paper = _printed(

@@ -47,7 +47,7 @@ class Breaks:
     @classmethod
     def of(cls, known: Float[np.ndarray, " m"]) -> "Breaks":
         """Those of the known values of a label; NaN and infinite ones are left out."""
-        values = known.astype(np.float64).ravel().tolist()
+        values = known.astype(np.float64).tolist()
         return cls(breaks_lib.of_values(values), breaks_lib.of_errors(values))
 
 

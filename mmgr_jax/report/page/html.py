@@ -29,22 +29,23 @@ def table(
     header: Sequence[Content],
     rows: Iterable[Sequence[Content]],
     *,
+    name: str,
     kinds: Sequence[str] = (),
-    name: str = "table",
 ) -> Element:
     """A table; elements `td` and `th` are cells, other content gets one around it.
 
     Args:
         header: Content of the cells on top.
         rows: Content of the cells of each row.
-        kinds: Class of each row; () for none.
         name: What screen readers call it.
+        kinds: Class of each row; () for none.
     """
     body = [
         tag("tr", _cells("td", row), kind=kinds[index] if kinds else "")
         for index, row in enumerate(rows)
     ]
-    inner = tag("thead", tag("tr", _cells("th", header))), tag("tbody", body)
+    head = tag("thead", tag("tr", _cells("th", header))) if header else ""
+    inner = head, tag("tbody", body)
     return scrolled(tag("table", inner), name)
 
 
@@ -57,7 +58,9 @@ def scrolled(content: Content, name: str) -> Element:
 
 def _cells(name: str, row: Sequence[Content]) -> list[Element]:
     return [
-        cell if isinstance(cell, Element) and cell.tag == name else tag(name, cell)
+        cell
+        if isinstance(cell, Element) and cell.tag in ("td", "th")
+        else tag(name, cell)
         for cell in row
     ]
 

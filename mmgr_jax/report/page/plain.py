@@ -22,10 +22,14 @@ FEATURES = {
 }
 """Kind of features -> what they are made of."""
 
-OUT_OF_FOLD = (
-    "Each value is out-of-fold: the model that predicts a region saw no label of it or "
-    "of its spatial block."
-)
+OUT_OF_FOLD = {
+    "block": "the model that predicts a region saw no label of it or of its spatial "
+    "block",
+    "random": "the model that predicts a region saw no label of it, but labels of its "
+    "neighbours",
+    "city": "the model that predicts a region saw no label of its city",
+}
+"""Kind of split -> what was not seen."""
 
 FEWEST = 20
 """Regions that a statement about a part of a map needs."""
@@ -45,9 +49,11 @@ def what(name: str, task: Json, report: Json, method: str) -> str:
         "share": f"the class with the largest share ({_spoken(name)})",
         "class": f"the most probable class ({_spoken(name)})",
     }.get(label["kind"], f"the {_spoken(name)} ({label['unit']})")
+    unseen = OUT_OF_FOLD[next(iter(task["splits"]))]
     return (
         f"The map shows {shown} that a model predicts from {features(method)} for each "
-        f"of {data['num_regions']:,} regions of {data['city']}{year}. {OUT_OF_FOLD}"
+        f"of {data['num_regions']:,} regions of {data['city']}{year}. "
+        f"Each value is out-of-fold: {unseen}."
     )
 
 

@@ -89,11 +89,15 @@ th { color: var(--soft); font-weight: 600; white-space: normal; }
 th:first-child, td:first-child { text-align: left; }
 td small { display: block; color: var(--soft); font-size: 12px; }
 td.best { background: var(--best); }
-th.words, td.words { text-align: left; white-space: normal; min-width: 12ch; }
+th.words, td.words { text-align: left; white-space: normal; min-width: 14ch; }
+td.words:last-child { min-width: 26ch; }
 tr.ours td:first-child { font-weight: 600; }
 td.better { color: var(--better); } td.worse { color: var(--worse); }
 .pictures { display: grid; gap: 8px 20px; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(280px, 100%), 1fr)); }
+.tiles { display: grid; gap: 4px 14px; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+.tiles img { width: 100%; }
 figure { margin: 8px 0; min-width: 0; }
 figcaption { color: var(--soft); font-size: 14px; max-width: 62ch; }
 figcaption.title { color: var(--ink); font-weight: 600; margin-bottom: 4px; }

@@ -147,7 +147,7 @@ def _knowledge(one: Json) -> Element:
         ]
         rows.append([html.left(tiles), html.left(whose), *cells])
     header = ["tiles and POIs of the city", "labels", *kinds]
-    return html.table(header, rows)
+    return html.table(header, rows, name="what was seen")
 
 
 def _mean_cell(cell: Json | None) -> Element:
@@ -177,7 +177,7 @@ def _differences(one: Json) -> Element:
         for cell in one["differences"]
     ]
     header = ["method", "beside", "labels of", "better by", "better in"]
-    return html.table(header, rows)
+    return html.table(header, rows, name="paired differences")
 
 
 def _count(cities: Json) -> str:
@@ -234,7 +234,9 @@ def _matrices(one: Json, content: Json) -> list[Content]:
         ]
         title = f"Encoder: {method}"
         parts.append(
-            html.fold(title, html.table(["labels of", *content["tested"]], rows))
+            html.fold(
+                title, html.table(["labels of", *content["tested"]], rows, name=title)
+            )
         )
     return parts
 
@@ -249,10 +251,11 @@ def _cities(content: Json) -> Element:
         element("li", f"{name}: {', '.join(cities)}")
         for name, cities in content["encoders"].items()
     ]
+    header = ["city", "regions", "blocks", "POI categories"]
     return html.tag(
         "section",
         html.tag("h2", "Cities", id_="cities"),
-        html.table(["city", "regions", "blocks", "POI categories"], rows),
+        html.table(header, rows, name="cities"),
         html.fold("Encoders, and the cities they were trained on",
                   html.tag("ul", encoders)),
     )  # fmt: skip
