@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: ConfigDict) -> Report:
-    """Evaluates a checkpoint, prints a table and writes report and heads.
+    """Evaluates a checkpoint, prints a summary, writes report, table and heads.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
@@ -302,10 +302,12 @@ def _retrieval(
 
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
-    """Prints the table; writes it, the report and its page."""
+    """Writes the table, the report and its page; prints the first lines and paths."""
     text = report_file.text(content)
     files.write_text(folder / "report.json", text)
     files.write_text(folder / "report.html", render(json.loads(text)))
     files.write_text(folder / "metrics.txt", table + "\n")
-    print(table)
-    log.info("report: %s", folder / "report.html")
+    lines = [*map(visible, standing.lines(content)), ""]
+    lines.append(f"page to open: {folder / 'report.html'}")
+    lines.append(f"all metrics as a table: {folder / 'metrics.txt'}")
+    print("\n".join(lines))

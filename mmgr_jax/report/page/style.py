@@ -147,6 +147,7 @@ ul.standing li { margin: 5px 0; }
   .front svg.map { max-height: 40vh; }
   .front p { font-size: 16px; margin: 0 0 10px; }
   svg text, svg .name, svg .tick { font-size: 15px; }
+  svg.map .tick { font-size: 18px; }
 }
 @media print {
   @page { margin: 14mm; }
