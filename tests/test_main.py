@@ -83,7 +83,8 @@ def test_quiet_prints_results_only(finished):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("gdp: MMGR image ")
-    assert "\ngdp (" in result.stdout
+    assert "\nall metrics as a table: " in result.stdout
+    assert len(result.stdout.splitlines()) <= 10
     assert "features of" not in result.stdout
 
 
