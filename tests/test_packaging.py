@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgr_jax import command_line, config_files
+from mmgr_jax import __version__, command_line, config_files
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -131,6 +131,12 @@ def test_it_works_from_an_empty_folder(wheel, tmp_path):
     status, text = mmgr("main", "--config=town", "--dry_run")
     assert status == 0 and "training:" in text, text
     assert not list(folder.glob("site"))
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [__version__]
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_help_lists_every_command_and_each_has_a_module():
