@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import chex
+import forks
 import numpy as np
 import pytest
 import small_records
@@ -309,10 +310,7 @@ def test_the_command_trains_goes_on_evaluates_and_maps(cities, tmp_path):
     dataclasses.replace(manifest, config={}).save(cities / "bree/records")
 
     def main(*flags):
-        return subprocess.run(
-            _command(cities, tmp_path, *flags), cwd=ROOT, capture_output=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
-        )  # fmt: skip
+        return forks.run(*_command(cities, tmp_path, *flags)[1:])
 
     first = main("--config.train.total=2 steps", "--config.after_training=()")
     assert first.returncode == 0, first.stderr

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,12 +145,7 @@ def test_slow_tiles_are_shouted():
 
 @pytest.mark.parametrize("words", [[], ["bild"]])
 def test_a_section_must_be_named(words):
-    told = subprocess.run(
-        [sys.executable, "-m", "benchmarks.data_prep", *words],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    told = forks.run("-m", "benchmarks.data_prep", *words)
     assert told.returncode == 2
     assert (
         "is unknown; allowed: category_vectors, pois, labels, tiles, build, "
