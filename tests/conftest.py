@@ -1,11 +1,8 @@
 """Eight CPU devices, checked annotations, and a small city's records for every test."""
 
-import functools
 import os
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from unittest import mock
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache"
 
@@ -26,28 +23,10 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{CACHE}/xla")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+import checks  # noqa: E402
 import pytest  # noqa: E402
-from jaxtyping import _import_hook, install_import_hook  # noqa: E402
 
-
-class _Loader(_import_hook._JaxtypingLoader):
-    """Keeps bytecode apart for the module it loads, not for all that one imports.
-
-    So that libraries are not compiled once more for the tests.
-    """
-
-    def get_code(self, fullname):
-        name = functools.partial(
-            _import_hook._optimized_cache_from_source, self._typechecker.get_hash()
-        )
-        with mock.patch("importlib._bootstrap_external.cache_from_source", name):
-            return super().get_code(fullname)
-
-    exec_module = SourceFileLoader.exec_module
-
-
-_import_hook._JaxtypingLoader = _Loader
-install_import_hook(["mmgr_jax", "data_prep"], "beartype.beartype")
+checks.install(["mmgr_jax", "data_prep"])
 
 from small_records import config_of, write_records  # noqa: E402
 
