@@ -30,6 +30,20 @@ checks.install(["mmgr_jax", "data_prep"])
 
 from small_records import config_of, write_records  # noqa: E402
 
+LONGEST = (
+    "test_encoder", "test_eval", "test_main", "test_train", "test_streaming",
+    "test_convert", "test_store", "test_train_step", "test_toy_cities", "test_towers",
+    "test_corpus_run", "test_while_training", "test_fuzz", "test_pretrained_features",
+    "test_warm_start", "test_run_alone", "test_query", "test_readout", "test_identity",
+    "test_eval_protocols", "test_bench", "test_tower_table", "test_plan",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files of more than ten seconds begin: at the end no worker waits for another."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
 
 @pytest.fixture(scope="session")
 def records_dir(tmp_path_factory):
