@@ -24,6 +24,8 @@ def visible(text: str, keep: str = "") -> str:
         text: Whatever a file or a config says.
         keep: Characters to leave, such as the ends of lines.
     """
+    if not _ACTING.search(text):  # nearly always; and cheap where types are checked
+        return text
 
     def shown(match: re.Match[str]) -> str:
         character = match.group()
