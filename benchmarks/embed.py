@@ -62,6 +62,7 @@ def rows(options: argparse.Namespace) -> list[Row]:
             f"--config.records.dir={config.records.dir}",
             f"--workdir={config.workdir}",
             f"--config.embed.features={options.features}",
+            f"--config.embed.predict_from={options.features}",
         ]
         table = Path(config.workdir) / "maps/embeddings.parquet"
         return [_row(name, command, table) for name in ("encoded", "kept")]

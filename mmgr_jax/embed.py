@@ -16,6 +16,7 @@ Several processes share the encoding, each one a part of the regions.
   python -m mmgr_jax.embed --config=configs/toy_city.py
   python -m mmgr_jax.embed --config=... --checkpoint=runs/other
   python -m mmgr_jax.embed --config=... --config.embed.features=both
+  python -m mmgr_jax.embed --config=... --config.embed.predict_from=image
   python -m mmgr_jax.embed --config=... --config.embed.predictions=False
   python -m mmgr_jax.embed --config=configs/other_city.py --checkpoint=runs/toy_city \\
       --config.embed.heads=runs/toy_city/eval/heads
@@ -23,6 +24,8 @@ Several processes share the encoding, each one a part of the regions.
 In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limits of
 their 90 % intervals and a flag for regions unlike the training ones; for each task
 maps/<task>.png (truth, prediction, error) and maps/<task>_certainty.png (intervals).
+Embeddings are those of config.embed.features; predictions come from the features that
+predict a label best, or from those that config.embed.predict_from names.
 """
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ need no head. Every number has an interval over spatial blocks.
       --config.eval.other_records="('data/other_city/records',)"
 
 In the workdir: eval/report.html (open it by a double click), eval/report.json,
-eval/metrics.txt, and eval/heads, with which `mmgr_jax.embed` predicts.
+eval/metrics.txt (all tables), and eval/heads, with which `mmgr_jax.embed` predicts.
 """
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from mmgr_jax.evaluation import (
     provenance,
 )
 from mmgr_jax.evaluation import run as evaluation
+from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.report import report_file
 from mmgr_jax.store import checkpoint
@@ -205,6 +206,52 @@ def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp
     for column in ("population_pred", "population_low", "population_high"):
         np.testing.assert_allclose(stored[column], now[column], rtol=1e-4)
     assert (stored["population_unlike"] == now["population_unlike"]).all()
+
+
+def test_heads_know_which_features_to_map(evaluated, tmp_path):
+    """And those of an earlier version say that they do not."""
+    config, _ = evaluated
+    heads = pathlib.Path(config.workdir) / "eval/heads"
+    about = json.loads((heads / "about.json").read_text())
+    assert about["best"] == {"function": "image", "population": "image"}
+    found = kept_heads.load(heads, kept_heads.BEST, features=about["features"])
+    assert found.kinds == about.pop("best")
+    folder = shutil.copytree(heads, tmp_path / "heads")
+    del about["sealed"]
+    (folder / "about.json").write_text(json.dumps(about))
+    (folder / kept_heads.marks.MARK).unlink()
+    with pytest.raises(InputError, match="which features predict 'function' best"):
+        kept_heads.load(folder, kept_heads.BEST, features=about["features"])
+    kept_heads.load(folder, "image", features=about["features"])
+
+
+def test_a_map_says_its_features_and_its_score():
+    truth = np.array([1.0, 2.0, 4.0, np.nan])
+    value = np.array([1.0, 2.5, 5.0, 7.0])
+    first, second, third = drawing.about(
+        Label("count", "persons"), "both", truth, value, chosen=True, split="block",
+        out_of_fold=True,
+    )  # fmt: skip
+    assert first == (
+        "Predicted from imagery and points of interest (POIs) (MMGR both), chosen by "
+        "their scores on the other folds."
+    )
+    assert second.startswith("Out-of-fold: the model that predicts a region saw no ")
+    scale = metrics.median_positive(truth[:3])
+    score = metrics.scalar(truth[:3], value[:3], log_scale=scale)["r2_log"]
+    assert third == (
+        f"Score: R² of logarithms {score:.3f}; half of the regions are off by less "
+        "than 0.5 persons."
+    )
+    shares = np.array([[1.0, 0.0], [0.5, 0.5]])
+    _, *lines = drawing.about(
+        Label("share", "1", classes=("a", "b")), "image", shares, shares[::-1],
+        chosen=False, split="", out_of_fold=False,
+    )  # fmt: skip
+    assert lines == [
+        "The heads have learnt from other regions.",
+        "Score: L1 distance 1.000.",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def about(
     split: str,
     out_of_fold: bool,
 ) -> tuple[str, ...]:
-    """What a map is made of and how good it is, in two lines.
+    """What a map is made of and how good it is, a line each.
 
     Args:
         label: What is predicted.
@@ -118,7 +118,7 @@ def about(
         if out_of_fold
         else "The heads have learnt from other regions."
     )
-    return f"Predicted from {features}{by}.", f"{seen} {_score(label, truth, value)}"
+    return f"Predicted from {features}{by}.", seen, _score(label, truth, value)
 
 
 def _score(label: Label, truth: np.ndarray, value: np.ndarray) -> str:

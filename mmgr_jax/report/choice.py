@@ -14,8 +14,9 @@ def best(
     """The method to map.
 
     For each fold the method is chosen that has the best mean score on the other folds.
-    Where that is one method whatever the fold, no region's label has a say in the
-    features that its own prediction is made of. Where it is not, no method is clearly
+    Where that is one method whatever the fold, the score on a region's own fold has no
+    say in the features of its prediction (its label trains the heads of other folds, and
+    so is not wholly without). Where it is not, no method is clearly
     the best, and the first of `PREFERRED` that there is is mapped instead.
 
     Args:

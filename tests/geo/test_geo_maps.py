@@ -15,8 +15,8 @@ from PIL import Image
 from configs.common import FUNCTION_CLASSES
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.geo import maps, marginalia, sheet
-from mmgr_jax.legend import colours
+from mmgr_jax.geo import maps, marginalia, panels, sheet
+from mmgr_jax.legend import colours, printed
 
 DPI = maps.DPI
 STEP_M = 200.0
@@ -353,3 +353,35 @@ def test_a_map_of_classes_shows_the_most_probable(tmp_path):
         for region, index in enumerate(classes):
             found = _pixel(path, layout, panel, geometry[region].centroid)
             np.testing.assert_allclose(found, colors[index], atol=0.01)
+
+
+def test_one_label_has_one_legend_on_both_printed_maps(tmp_path, monkeypatch):
+    """Whatever the features predict; and both maps say what they are made of."""
+    figures = []
+    monkeypatch.setattr(maps, "_save", lambda figure, *_: figures.append(figure))
+    about = ("Predicted from imagery $x$.", "Out-of-fold: a score")
+    for seed, factor in ((0, 1.0), (1, 9.0)):
+        arguments = _arguments(_grid(10, 10), POPULATION, seed, about=about)
+        arguments["truth"] = _arguments(_grid(10, 10), POPULATION)["truth"]
+        value = arguments["prediction"] = factor * arguments["prediction"]
+        maps.task_map(tmp_path / "map.png", **arguments)
+        breaks = panels.Breaks.of(arguments.pop("truth"))
+        ends = dict(low=value / 3, high=value * 3, unlike=np.zeros(100, bool))
+        maps.certainty_map(
+            tmp_path / "map.png", level=0.9, breaks=breaks, **ends, **arguments
+        )
+    legends = [
+        [
+            [text.get_text().strip() for text in axes.get_xticklabels()]
+            for axes in figure.axes
+            if axes.images
+        ]
+        for figure in figures
+    ]
+    assert legends[0] == legends[2] and legends[1] == legends[3]
+    (values, errors), (ends,) = legends[:2]
+    assert values == ends == [printed.number(edge) for edge in breaks.values]
+    assert errors == [printed.number(edge) for edge in breaks.errors]
+    for figure in figures:
+        shown = "\n".join(text.get_text() for text in figure.findobj(Text))
+        assert all(line in shown for line in about)

@@ -77,15 +77,10 @@ def draw(
         element("rect", x=1.5, y=1.5, width=wide + 1, height=high + 1, class_="frame")
     )
     parts += _scale_bar(per_m, wide, high + 12)
-    picture = svg.chart(wide + 4, high + 32, parts, name=name)
-    return dataclasses.replace(
-        picture,
-        attributes={
-            **picture.attributes,
-            "class": "map",
-            "preserveAspectRatio": "xMinYMin",
-        },
-    )
+    return svg.chart(
+        wide + 4, high + 32, parts, name=name, class_="map",
+        preserveAspectRatio="xMinYMin",
+    )  # fmt: skip
 
 
 def _scale_bar(per_m: float, wide: float, top: float) -> list[Element]:

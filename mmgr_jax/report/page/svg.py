@@ -35,7 +35,12 @@ def told(words: str) -> Element:
 
 
 def chart(
-    width: Number, height: Number, parts: Iterable[Element], *, name: str
+    width: Number,
+    height: Number,
+    parts: Iterable[Element],
+    *,
+    name: str,
+    **attributes: str,
 ) -> Element:
     """A picture that shrinks with the page; `name` is read out by screen readers."""
     return element(
@@ -45,6 +50,7 @@ def chart(
         style=f"max-width:{width:.0f}px",
         role="img",
         aria_label=name,
+        **attributes,
     )
 
 
