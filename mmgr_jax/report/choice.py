@@ -15,9 +15,9 @@ def best(
 
     For each fold the method is chosen that has the best mean score on the other folds.
     Where that is one method whatever the fold, the score on a region's own fold has no
-    say in the features of its prediction (its label trains the heads of other folds, and
-    so is not wholly without). Where it is not, no method is clearly
-    the best, and the first of `PREFERRED` that there is is mapped instead.
+    say in the features of its prediction; its label has a little, as it trains the
+    heads of other folds. Where it is not, no method is clearly the best, and the first
+    of `PREFERRED` that there is is mapped instead.
 
     Args:
         folds: Method -> its score on each fold, None where not defined; names end in
