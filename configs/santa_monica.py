@@ -118,6 +118,6 @@ def _sources() -> ConfigDict:
         source="US Census through City of Santa Monica",
         licence="public domain",
     )
-    c.blocks.size_m = 1000.0  # labels resemble themselves for some 600 m
+    c.blocks.size_m = 1000.0  # regions up to some 600 m apart have similar labels
     c.blocks.buffer_m = 300.0  # nearer regions share POIs
     return c

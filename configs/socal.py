@@ -69,7 +69,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
         source="US Census, Thiessen cells of block-group centres",
         licence="public domain",
     )
-    c.blocks.size_m = 2000.0  # population resembles itself for 1.7 and 2.0 km
+    c.blocks.size_m = 2000.0  # population is alike up to 1.7 and 2.0 km
     c.blocks.buffer_m = 600.0  # nearer regions share POIs
     train_on_few_tiles(c, recommended="paper" not in names)
     c.data.batch_size = NUM_CHIPS[place] // 2  # two steps an epoch

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Int32, UInt8
 
 from data_prep.files import crs as crs_lib
 from data_prep.imagery.mosaic import Imagery
+from data_prep.labels import sentences
 from data_prep.labels.extraction import extract
 from data_prep.labels.known import Values
 from data_prep.labels.settings import LabelSettings
@@ -242,8 +243,7 @@ def _labels(
     for name, source in sources.items():
         values, reports[name] = extract(name, source, regions, crs)
         known[name] = (meaning(source), values)
-        shown = (f"{what} {number:,.6g}" for what, number in reports[name].items())
-        logging.info("label %s: %s", name, ", ".join(shown))
+        logging.info("label %s: %s", name, sentences.in_words(reports[name]))
     return known, reports
 
 

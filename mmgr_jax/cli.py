@@ -14,7 +14,15 @@ from typing import Any, cast
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mmgr_jax import endings, environment, parts, run_settings, settings, terminal
+from mmgr_jax import (
+    config_files,
+    endings,
+    environment,
+    parts,
+    run_settings,
+    settings,
+    terminal,
+)
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
@@ -107,6 +115,8 @@ def _run(
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; what the user mistyped becomes an `InputError`."""
     app.define_help_flags()
+    config_files.make_importable()
+    argv = [_with_path(argument) for argument in argv]
     try:
         rest = _flags(argv)
     except InputError:
@@ -127,6 +137,14 @@ def _parse(argv: list[str]) -> list[str]:
             "See --help."
         )
     return rest
+
+
+def _with_path(argument: str) -> str:
+    """An argument; where it names a config, by its path."""
+    flag, mark, name = argument.partition("=")
+    if flag.lstrip("-") != "config" or not mark:
+        return argument
+    return f"{flag}={config_files.resolved(name)}"
 
 
 def _flags(argv: list[str]) -> list[str]:

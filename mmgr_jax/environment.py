@@ -16,18 +16,20 @@ from mmgr_jax import endings
 from mmgr_jax.errors import InputError
 
 _FLAGS = "XLA_FLAGS"
+_SCRIPT = "mmgr"
 _PACKAGES = ("mmgr_jax", "data_prep", "benchmarks")
 _ASK = "from jaxlib import _jax; _jax.CompileOptions()"  # reads the flags
 
 
 def tell_failing_imports() -> None:
-    """Has what fails while `python -m` loads one of our commands end in a sentence.
+    """Has what fails while one of our commands is loaded end in a sentence.
 
     Elsewhere, such as in a notebook that imports the package, nothing is changed.
     """
     given = sys.orig_argv
     ours = [name for flag, name in zip(given, given[1:], strict=False) if flag == "-m"]
-    if ours and ours[0].partition(".")[0] in _PACKAGES:
+    is_script = os.path.basename(sys.argv[0] if sys.argv else "") == _SCRIPT
+    if is_script or (ours and ours[0].partition(".")[0] in _PACKAGES):
         sys.excepthook = _tell
 
 

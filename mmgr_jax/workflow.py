@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import addresses
+from mmgr_jax import addresses, config_files
 from mmgr_jax.data import remote
 from mmgr_jax.errors import InputError
 
@@ -29,14 +29,15 @@ def read_config(
     """The configuration of a file, as the commands read it.
 
     Args:
-        file: FILE.py or FILE.py:variant.
+        file: FILE.py or FILE.py:variant, or the name of a config that we ship.
         changes: Dotted key -> value, such as {"data.batch_size": 64}.
 
     Raises:
         InputError: If there is no such file, its `get_config` fails, or a key or the
             type of a value does not exist.
     """
-    path, _, variant = str(file).partition(":")
+    config_files.make_importable()
+    path, _, variant = config_files.resolved(str(file)).partition(":")
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file. Name a configuration, FILE.py.")
     try:

@@ -13,7 +13,7 @@ import processes  # noqa: E402
 # beside a config that a test writes, among files that it compares.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = f"{CACHE}/bytecode"
+sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{CACHE}/bytecode")
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -23,12 +23,26 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{CACHE}/xla")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+import checks  # noqa: E402
 import pytest  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook(["mmgr_jax", "data_prep"], "beartype.beartype")
+checks.install(["mmgr_jax", "data_prep"])
 
 from small_records import config_of, write_records  # noqa: E402
+
+LONGEST = (
+    "test_encoder", "test_eval", "test_main", "test_train", "test_streaming",
+    "test_convert", "test_store", "test_train_step", "test_toy_cities", "test_towers",
+    "test_corpus_run", "test_while_training", "test_fuzz", "test_pretrained_features",
+    "test_warm_start", "test_run_alone", "test_query", "test_readout", "test_identity",
+    "test_eval_protocols", "test_bench", "test_tower_table", "test_plan",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files of more than ten seconds begin: at the end no worker waits for another."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")

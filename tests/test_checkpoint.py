@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -384,9 +385,7 @@ def test_a_write_that_the_system_refuses_is_told(run):
     code = FULL.format(
         tests=str(Path(__file__).parent), root=str(bundles.Path.cwd()), run=str(run)
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200
-    )
+    found = forks.run("-c", code)
     assert "told: " in found.stdout, found.stderr[-2000:]
     assert "cannot be written" in found.stdout and "goes on" in found.stdout
     assert _contents(run) == before

@@ -8,22 +8,15 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
+import forks
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments, cwd=ROOT):
+def run(*arguments):
     """Runs a command as a user does."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return forks.run("-m", *arguments, timeout=120)
 
 
 TOY = "--config=configs/toy_city.py"
@@ -105,10 +98,7 @@ cli.run(command, "Fails.")
     ],
 )
 def test_what_the_system_refuses_ends_in_one_line(failing, message):
-    result = subprocess.run(
-        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    result = forks.run("-c", FAILING.format(failing=failing), TOY, jax=False)
     assert result.returncode == 2, result.stderr
     assert re.match(f"error: .*{message}", result.stderr), result.stderr
     assert "Traceback" not in result.stderr
@@ -369,17 +359,11 @@ def test_variables_of_jax_do_not_matter_where_jax_is_not_used():
 
 def test_an_interruption_has_its_own_status():
     failing = "raise KeyboardInterrupt"
-    result = subprocess.run(
-        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    result = forks.run("-c", FAILING.format(failing=failing), TOY, jax=False)
     assert result.returncode == 130 and result.stderr.startswith("interrupted")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():
     failing = "raise ZeroDivisionError"
-    result = subprocess.run(
-        [sys.executable, "-c", FAILING.format(failing=failing), TOY],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    result = forks.run("-c", FAILING.format(failing=failing), TOY, jax=False)
     assert result.returncode == 1 and "Traceback" in result.stderr

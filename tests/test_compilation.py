@@ -2,17 +2,14 @@
 
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import jax
 import jax.numpy as jnp
 from jax._src.lru_cache import LRUCache
 
 from mmgr_jax.devices import compilation, program_files
-
-ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import sys, jax, jax.numpy as jnp
@@ -31,13 +28,8 @@ print(folder, len(hits))
 
 def _run(where, **environment):
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_C")}
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, where],
-        env=kept | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    given = kept | environment
+    result = forks.run("-c", PROGRAM, where, env=given, jax=False)
     assert result.returncode == 0, result.stderr
     folder, hits = result.stdout.split()
     return folder, int(hits), result.stderr
@@ -87,12 +79,8 @@ def run_damaged(folder, seed, count):
     Returns:
         How often that was told, and how the process ended.
     """
-    result = subprocess.run(
-        [sys.executable, "-c", DAMAGED, str(folder), str(seed), str(count)],
-        env={k: v for k, v in os.environ.items() if not k.startswith("JAX_C")}
-        | {"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_C")}
+    result = forks.run("-c", DAMAGED, folder, seed, count, env=kept, jax=False)
     told = result.stderr.count("damaged, so this program is compiled again")
     return told, (result.returncode, result.stdout[-300:], result.stderr[-900:])
 

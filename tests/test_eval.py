@@ -20,6 +20,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
+    drawing,
     feature_sets,
     inference,
     kept_heads,
@@ -168,7 +169,7 @@ def test_no_name_of_a_task_leaves_its_folder(trained, tmp_path, monkeypatch, tas
     label = Label("count", "persons")
     city = feature_sets.EvaluatedCity.of(open_source(trained))
     folder = tmp_path / "in" / "maps"
-    mapping._draw(folder, city, task, label, np.zeros(2), said)
+    drawing.task(folder, city, task, label, np.zeros(2), said)
     heads = [kept_heads._place(folder, task, kind) for kind in ("both", "../image")]
     assert len({*drawn, *heads}) == 4
     for path in (*drawn, *heads):
@@ -220,10 +221,10 @@ def test_heads_of_other_weights_are_refused_and_of_a_copy_taken(
 ):
     config = evaluated[0].copy_and_resolve_references()
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
-    config.embed.features, config.workdir = "both", str(tmp_path / "run")
+    config.embed.predict_from, config.workdir = "both", str(tmp_path / "run")
     with pytest.raises(InputError, match="no head predicts .* from features 'both'"):
         mapping.embed(config)
-    config.embed.features, config.checkpoint = "image", str(other_weights)
+    config.embed.predict_from, config.checkpoint = "best", str(other_weights)
     with pytest.raises(
         InputError, match=r"read features of other weights .* than this"
     ):
@@ -384,7 +385,10 @@ def test_regions_without_a_place_get_a_random_split_and_no_map(
     told = json.loads((tmp_path / "run/eval/report.json").read_text())
     assert told["regions"] is None
     assert "coordinates" not in told["methods"] and "mean" in told["methods"]
-    assert "Nobody knows where" in (tmp_path / "run/eval/report.html").read_text()
+    assert (
+        "do not say where these regions lie"
+        in (tmp_path / "run/eval/report.html").read_text()
+    )
     with pytest.raises(InputError, match="do not say where.*nothing to map"):
         mapping.embed(config)
 

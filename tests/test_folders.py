@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 from mmgr_jax.disk import folders, locks, marks
@@ -181,9 +182,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_is_cleaned_up(tmp_path
         place = tmp_path / str(step) / "place"
         _fill(place)
         (place / "mine.txt").write_text("mine")
-        code = subprocess.run(
-            [sys.executable, "-c", KILLED, str(place), str(step)], timeout=60
-        ).returncode
+        code = forks.run("-c", KILLED, place, step, jax=False).returncode
         if place.is_dir():
             whole = {"a.txt", "below", "below/a.txt"}, {"b.txt"}
             assert _tree(place) - {"mine.txt"} in whole

@@ -17,8 +17,8 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
-    "addresses", "errors", "parts", "removed_settings", "run_settings", "settings",
-    "terminal", "typing",
+    "addresses", "config_files", "errors", "parts", "removed_settings", "run_settings",
+    "settings", "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",
@@ -26,6 +26,7 @@ ARROWS = {
     "environment": "endings",
     "data": "disk",
     "devices": "data disk endings",
+    "command_line": "",
     "cli": "data devices endings environment",
     "store": "data disk",
     "losses": "",
@@ -33,7 +34,8 @@ ARROWS = {
     "augment": "models",
     "towers": "augment data devices disk models store",
     "train": "augment data devices disk losses models store towers",
-    "geo": "data disk",
+    "legend": "",
+    "geo": "data disk legend",
     "evaluation.settings": "",
     "evaluation.certainty": "evaluation.settings",
     "evaluation.design": "data evaluation.certainty",
@@ -42,7 +44,7 @@ ARROWS = {
     "evaluation.design evaluation.features evaluation.settings",
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
-    "report": "data evaluation.certainty evaluation.trials",
+    "report": "data legend evaluation.certainty evaluation.trials",
     "evaluation": "augment data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.settings evaluation.trials",
@@ -82,8 +84,9 @@ ARROWS = {
     "data_prep.generated data_prep.import_released data_prep.records "
     "data_prep.sources",
     "data_prep.alignment": "data_prep.files data_prep.imagery data_prep.pois",
-    "data_prep.validate": "cli data disk report data_prep.alignment data_prep.check "
-    "data_prep.pois data_prep.running data_prep.sources",
+    "data_prep.validate": "cli data disk legend report data_prep.alignment "
+    "data_prep.check data_prep.labels data_prep.pois data_prep.running "
+    "data_prep.sources",
     "data_prep.build": "cli data data_prep.category_embedding data_prep.check "
     "data_prep.city data_prep.comparison data_prep.fitting "
     "data_prep.generated data_prep.imagery data_prep.import_released "

@@ -119,7 +119,7 @@ def test_stored_heads_say_what_the_report_says(config, city, evaluated, read, ki
 def test_maps_show_the_same_features_and_predictions(config, evaluated, read):
     _, report = evaluated
     again = config.copy_and_resolve_references()
-    again.embed.features = "all"
+    again.embed.features = again.embed.predict_from = "all"
     path = mapping.embed(again) / "embeddings.parquet"
     table = gpd.read_parquet(path)
     np.testing.assert_allclose(

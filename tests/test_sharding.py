@@ -2,10 +2,8 @@
 
 import dataclasses
 import os
-import subprocess
-import sys
-from pathlib import Path
 
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +20,6 @@ from mmgr_jax.models import mmgr, norm, resnet
 from mmgr_jax.models.settings import ModelSettings, Set2SetSettings
 from mmgr_jax.planning import hlo
 from mmgr_jax.train import step as train_step
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +180,7 @@ def test_a_cpu_is_parted_into_devices_unless_the_environment_says_how():
         "import jax; print(jax.device_count())"
     )
     for flags, expected in (("", "2"), (processes.devices_flag(3), "3")):
-        environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
-        told = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True,
-            text=True, check=True,
-        )  # fmt: skip
+        told = forks.run("-c", code, env=os.environ | {"XLA_FLAGS": flags})
         assert told.stdout.strip() == expected
     for wrong in (0, -1):
         with pytest.raises(InputError, match="config.cpu_devices="):

@@ -14,6 +14,7 @@ from data_prep import settings as settings_lib
 from data_prep.first_config import imagery, labels, pois, sizes, template
 from data_prep.first_config.answers import Answers, questions
 from data_prep.first_config.labels import LabelFacts
+from mmgr_jax import config_files
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
@@ -102,6 +103,7 @@ def first_config(
     asked = _all_questions(answers, known_labels)
     if not asked:
         asked = _unbuildable(text, path)
+    path.parent.mkdir(exist_ok=True)
     files.write_text(path, text)
     summary = [facts.summary, places.summary]
     summary += [label.summary for label in known_labels] + [chosen.summary]
@@ -115,11 +117,12 @@ def usual_path(name: str) -> Path:
 
 def template_path() -> Path:
     """Where the template lies: beside the other configs of the program."""
-    return Path(__file__).parents[2] / _CONFIGS / f"{TEMPLATE}.py"
+    return config_files.folder() / f"{TEMPLATE}.py"
 
 
 def loaded(text: str, path: Path) -> ConfigDict:
     """The config that a text gives."""
+    config_files.make_importable()
     namespace: dict = {"__name__": path.stem}
     exec(compile(text, str(path), "exec"), namespace)
     return namespace["get_config"]()
@@ -155,7 +158,7 @@ def check_path(path: Path, key: str = "--out") -> None:
     """
     if path.suffix != ".py":
         raise InputError(f"{key}={path}: a config is a file that ends in .py.")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and path.parent != Path(_CONFIGS):
         raise InputError(
             f"{key}={path}: there is no folder {path.parent}. Make it, or name "
             f"another file by {key}."

@@ -91,7 +91,7 @@ def propose(
             )
             ranges[name] = _reach(curve, distance_m)
     wanted_m = max(ranges.values(), default=2 * step_m)
-    reason = f"labels resemble themselves (correlation {THRESHOLD} or more) up to there"
+    reason = f"regions closer than that have similar labels (correlation {THRESHOLD} or more)"
     largest_m = float(np.sqrt(np.prod(np.maximum(extent_m, step_m)) / num_blocks))
     size_m = max(min(wanted_m, largest_m), 2 * step_m)
     if not ranges:

@@ -15,8 +15,8 @@ class BlockSettings(Section):
     """Spatial blocks, and the folds that they are dealt into.
 
     Attributes:
-        size_m: Side of a block in metres, or "auto": as far as labels resemble
-            themselves, see `correlogram.propose`.
+        size_m: Side of a block in metres, or "auto": the distance up to which
+            labels correlate, see `correlogram.propose`.
         num_folds: Number of folds, 3 or more; each is tested once.
         buffer_m: Regions this close to a tested one are left out of training.
     """

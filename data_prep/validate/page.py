@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from data_prep.alignment.doctor import Alignment
+from data_prep.labels import sentences
 from data_prep.pois import table as pois
 from data_prep.validate import pictures
 from data_prep.validate.content import Content
-from mmgr_jax.report.page import tree
+from mmgr_jax.report.page import html, tree
 from mmgr_jax.report.page.tree import Element, element
 from mmgr_jax.terminal import visible
 
 _TOP = 15
 _FILES = 5  # of one folder and ending that get a line each
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto;
-       padding: 0 1em; color: #222; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
-table { border-collapse: collapse; } td, th { padding: .2em .9em .2em 0;
-       text-align: left; vertical-align: top; border-bottom: 1px solid #ddd; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; } .bad { color: #a40000; } .good { color: #1a6b1a; }
-"""
+_SHOWN = "Grey: no POI. Darker colours: few. North is up"
+_BLOCKS = (
+    "Neighbouring regions of one colour are a block. Whole blocks are tested together, "
+    "so that no tested region lies beside one that was trained on"
+)
+_TILES = (
+    "Tiles spread over the city, all at one scale; yellow dots are POIs. Do roads and "
+    "roofs lie where the dots are?"
+)
 
 
 def text(content: Content) -> str:
@@ -41,59 +42,104 @@ def text(content: Content) -> str:
 
 
 def page(content: Content) -> str:
-    """A self-contained HTML page: faults, figures, maps, histograms, tiles."""
+    """A self-contained HTML page: a map and what to know, then faults and figures."""
     manifest = content.manifest
-    title = f"Records of {manifest.city}"
+    title = f"Records of {manifest.city}: are they fit to use?"
+    links = [("Figures", "figures"), ("Labels", "labels"), ("Tiles", "tiles"),
+             ("POI categories", "categories"), ("Sources", "sources")]  # fmt: skip
+    categories, heads = _categories(content)
+    pictured = [
+        _image(f"Distribution of {name}", pictures.label_histogram(content, name))
+        for name in manifest.labels
+    ]
     body: list[tree.Content] = [
         element("h1", title),
-        element("p", _summary(content)),
+        _front(content),
         _list("Errors", content.errors, "bad"),
         _list("Worth a look", content.warnings),
-        element("h2", "Figures"),
-        _table(_facts(content)),
-        _image("Regions", pictures.region_map(content)),
-        element("h2", "Labels"),
+        _heading("Figures"),
+        _table("figures", _facts(content)),
+        _image("Spatial blocks", pictures.block_map(content), _BLOCKS),
+        _heading("Labels"),
         _table(
+            "labels",
             _label_rows(content),
             ("label", "kind, unit", "known", "values", "from", "of the source"),
         ),
-        _image("", pictures.label_histograms(content)),
-        _image("Tiles with their POIs", pictures.tiles(content)),
-        element("h2", "POI categories"),
-        _table(*_categories(content)),
-        element("h2", "Sources"),
-        _table(_source_rows(manifest.sources)),
-    ]
-    return _document(title, body)
+        html.tag("div", pictured, kind="pictures"),
+        _heading("Tiles"),
+        html.paragraph(_TILES, "soft"),
+        html.tag("div", list(map(_tile, *zip(*pictures.tiles(content), strict=True))),
+                 kind="tiles"),
+        html.tag("h2", "POI categories", id_="categories"),
+        _table("POI categories", categories, heads),
+        _heading("Sources"),
+        _table("sources", _source_rows(manifest.sources), ("file", "size")),
+    ]  # fmt: skip
+    return html.document(title, links, body)
 
 
 def alignment_page(city: str, measured: Alignment) -> str:
     """A self-contained HTML page: what the alignment doctor says, and its surface."""
     title = f"POIs and imagery of {city}"
-    style = "bad" if measured.is_shifted else None
+    style = "bad" if measured.is_shifted else ""
+    explained = (
+        f"{measured.num_pois:,} POIs lie on imagery. They were moved by up to "
+        f"{measured.offsets_m[-1]:g} m in all directions; at each shift their "
+        "places were told from places elsewhere by colour, greenness, edges and "
+        "roughness of the imagery, learnt on half of the city's blocks and judged "
+        "on the other half. Where POIs lie right, one place stands out."
+    )
     body: list[tree.Content] = [
         element("h1", title),
-        element("p", measured.sentence(), class_=style),
-        _image("Agreement", pictures.alignment(measured)),
-        element(
-            "p",
-            f"{measured.num_pois:,} POIs lie on imagery. They were moved by up to "
-            f"{measured.offsets_m[-1]:g} m in all directions; at each shift their "
-            "places were told from places elsewhere by colour, greenness, edges and "
-            "roughness of the imagery, learnt on half of the city's blocks and judged "
-            "on the other half. Where POIs lie right, one place stands out.",
-        ),
+        html.paragraph(measured.sentence(), style),
+        _image("Agreement at each shift", pictures.alignment(measured)),
+        html.paragraph(explained),
     ]
-    return _document(title, body)
+    return html.document(title, (), body)
 
 
-def _document(title: str, body: list[tree.Content]) -> str:
+def _front(content: Content) -> Element:
+    """The map of POIs, and what the records are good for in three sentences."""
+    title = "POIs in each region"
+    paragraphs = [
+        html.tag("p", html.tag("strong", name), f" {words}")
+        for name, words in (
+            ("What this is.", _what(content)),
+            ("Is it fit?", _summary(content) + "."),
+            ("Where to look.", _look(content)),
+        )
+    ]
+    picture = _image(title, pictures.poi_map(content), _SHOWN)
+    return html.tag("section", picture, html.tag("div", paragraphs), kind="front")
+
+
+def _what(content: Content) -> str:
+    manifest = content.manifest
+    size = f" of {manifest.tile_size_m:g} m" if manifest.tile_size_m else ""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{element('title', title)}<style>{_STYLE}</style></head>"
-        f"{element('body', body)}</html>\n"
+        f"{manifest.city} was cut into {len(content.num_pois):,} regions, each with an "
+        f"image tile{size} and the {int(content.num_pois.sum()):,} points of interest "
+        "(POIs) at their places; models are trained and tested on these records."
     )
+
+
+def _look(content: Content) -> str:
+    if content.errors:
+        return "Do not use these records: the errors below say why."
+    none = float(np.mean(content.num_pois == 0))
+    start = f"{none:.0%} of the regions hold no POI (grey on the map)"
+    if content.warnings:
+        return f"{start}; {len(content.warnings)} warning(s) below want a look."
+    return f"{start}; compare tiles and POIs below with what you know of the city."
+
+
+def _heading(name: str) -> Element:
+    return html.tag("h2", name, id_=html.anchor(name))
+
+
+def _tile(name: str, num_pois: int, png: bytes) -> tree.Content:
+    return _image(f"{name}, {num_pois:,} POIs", png)
 
 
 def _summary(content: Content) -> str:
@@ -163,9 +209,9 @@ def _label_rows(content: Content) -> list[tuple[str, ...]]:
             for part in (meaning.source, meaning.year, meaning.licence)
             if part
         )
-        kind = f"{meaning.kind}, {meaning.unit}"
+        kind = meaning.kind if meaning.classes else f"{meaning.kind}, {meaning.unit}"
         report = content.manifest.report.get("labels", {}).get(name, {})
-        numbers = ", ".join(f"{what} {number:,.6g}" for what, number in report.items())
+        numbers = sentences.in_words(report)
         rows.append((name, kind, f"{known.mean():.1%}", shown, source, numbers))
     return rows
 
@@ -205,22 +251,31 @@ def _size(about: Mapping[str, Any]) -> str:
     return f"{size:,.1f} MiB, sha256 {about['sha256'][:12]}"
 
 
-def _list(title: str, lines: list[str], style: str | None = None) -> tree.Content:
+def _list(title: str, lines: list[str], style: str = "") -> tree.Content:
     if not lines:
-        return element("p", "No errors.", class_="good") if style == "bad" else ()
-    items = [element("li", line) for line in lines]
-    return element("h2", title, class_=style), element("ul", items)
+        return html.paragraph("No errors.", "good") if style == "bad" else ()
+    return html.tag("h2", title, kind=style), html.bullets(lines)
 
 
-def _table(rows: list[tuple[str, ...]], heads: tuple[str, ...] = ()) -> Element:
-    top = element("tr", [element("th", head) for head in heads])
-    body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
-    return element("table", top, body)
+def _table(
+    name: str, rows: Iterable[tuple[str, ...]], heads: tuple[str, ...] = ()
+) -> tree.Content:
+    rows = list(rows)
+    if not rows:
+        return html.paragraph("None.", "soft")
+    cells = [[html.left(cell) for cell in row] for row in rows]
+    if not heads:  # names and values: the name heads its row
+        cells = [
+            [element("th", row[0], scope="row"), *map(html.left, row[1:])]
+            for row in rows
+        ]
+    header = [element("th", head, class_="words") for head in heads]
+    return html.table(header, cells, name=name)
 
 
-def _image(title: str, png: bytes | None) -> tree.Content:
+def _image(title: str, png: bytes | None, caption: str = "") -> tree.Content:
     if png is None:
         return ()
     data = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    image = element("img", alt=title or "histograms", src=data)
-    return (element("h2", title), image) if title else image
+    words = f"{title}. {caption}".rstrip(". ") + "."
+    return html.figure(element("img", alt=title, src=data), words)

@@ -9,90 +9,108 @@ import shapely
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from data_prep.alignment.doctor import Alignment
 from data_prep.validate.content import SAMPLES, Content, ShownTile
 from mmgr_jax.data.schema import Label
+from mmgr_jax.legend import breaks, colours, printed
 from mmgr_jax.terminal import visible
 
 _DPI = 110
-_COLUMNS = 4
 _MAP_WIDTH_IN, _MAP_HEIGHT_IN = 4.6, (2.5, 7.0)  # of the axes; least and most height
 _NONE = "#dddddd"
 _INK = "#1f4e79"
 
 
-def region_map(content: Content) -> bytes | None:
-    """Where regions lie, and how many POIs each holds; None where nobody knows."""
+def poi_map(content: Content) -> bytes | None:
+    """How many POIs each region holds, in round classes; None where nobody knows."""
     if not content.manifest.crs:
         return None
-    figure = Figure(figsize=(11, _map_height_in(content)), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    has_area = shapely.area(content.geometry) > 0
-    outlines = [np.asarray(_exterior(g)) for g in content.geometry[has_area]]
+    figure, axes, has_area = _city(content)
     counts = content.num_pois[has_area].astype(float)
-    norm = LogNorm(1, max(counts.max(), 2))
-    left.set_title(f"POIs a region (grey: none, {np.mean(counts == 0):.0%})")
-    colours = ScalarMappable(norm, "viridis").to_rgba(np.maximum(counts, 1))
-    colours[counts == 0] = (*(int(_NONE[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1)
-    left.add_collection(PolyCollection(outlines, facecolors=colours))
-    bar = figure.colorbar(
-        ScalarMappable(norm, "viridis"), ax=left, label="POIs", shrink=0.8
-    )
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    right.set_title(
-        f"{len(np.unique(content.block_id)):,} spatial blocks of "
-        f"{content.manifest.block_size_m:g} m"
-    )
+    edges = breaks.of_values(counts[counts > 0].tolist())
+    shades = colours.ramp(colours.VALUES, len(edges) + 1)
+    place = np.array([breaks.place(count, edges) for count in counts.tolist()], int)
+    filled = [shades[at] for at in place.tolist()]
+    names = printed.classes(edges)
+    look = np.where(counts == 0, _NONE, np.array(filled, dtype=object)).tolist()
+    axes.add_collection(PolyCollection(_outlines(content, has_area), facecolors=look))
+    handles = [Patch(facecolor=_NONE, label="no POI")]
+    handles += [
+        Patch(facecolor=shade, label=name)
+        for shade, name in zip(shades, names, strict=True)
+    ]
+    axes.legend(
+        handles=handles, title="POIs in a region", ncols=3, fontsize=9,
+        title_fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12),
+        frameon=False,
+    )  # fmt: skip
+    _finish(axes, content)
+    return _png(figure)
+
+
+def block_map(content: Content) -> bytes | None:
+    """Spatial blocks, neighbours in other colours; None where nobody knows."""
+    if not content.manifest.crs:
+        return None
+    figure, axes, has_area = _city(content)
     # Neighbouring blocks differ in colour: a hash of the number, not its rank.
     shade = (content.block_id[has_area] * 2654435761 % 20) / 20
     hues = ScalarMappable(Normalize(0, 1), "tab20").to_rgba(shade)
-    right.add_collection(PolyCollection(outlines, facecolors=hues))
-    for axes in (left, right):
-        axes.autoscale_view()
-        axes.set_aspect("equal")
-        _plain(axes.set_xlabel(f"east, m ({content.manifest.crs})"))
-        axes.tick_params(labelsize=7)
-        axes.ticklabel_format(style="plain", useOffset=False)
-        axes.set_facecolor("#f7f7f7")
-        _few_ticks(axes)
-    left.set_ylabel("north, m")
+    axes.add_collection(PolyCollection(_outlines(content, has_area), facecolors=hues))
+    _finish(axes, content)
     return _png(figure)
 
 
-def label_histograms(content: Content) -> bytes | None:
-    """The distribution of each label; None where there is none."""
-    labels = content.manifest.labels
-    if not labels:
-        return None
-    rows = -(-len(labels) // 3)
-    figure = Figure(figsize=(11, 3.1 * rows), layout="constrained")
-    axes_of = figure.subplots(rows, 3, squeeze=False).reshape(-1)
-    for axes, (name, meaning) in zip(axes_of, labels.items(), strict=False):
-        _histogram(axes, name, meaning, content.labels[name])
-    for axes in axes_of[len(labels) :]:
-        axes.set_axis_off()
+def _city(content: Content) -> tuple[Figure, Axes, np.ndarray]:
+    """A figure as wide as a phone's screen, and which regions have an outline."""
+    figure = Figure(figsize=(5.4, _map_height_in(content)), layout="constrained")
+    return figure, figure.subplots(), shapely.area(content.geometry) > 0
+
+
+def _outlines(content: Content, has_area: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(_exterior(g)) for g in content.geometry[has_area]]
+
+
+def _finish(axes: Axes, content: Content) -> None:
+    axes.autoscale_view()
+    axes.set_aspect("equal")
+    _plain(axes.set_xlabel(f"east, m ({content.manifest.crs})"))
+    axes.set_ylabel("north, m")
+    axes.tick_params(labelsize=8)
+    axes.ticklabel_format(style="plain", useOffset=False)
+    axes.set_facecolor("#f7f7f7")
+    axes.locator_params(nbins=4)
+
+
+def label_histogram(content: Content, name: str) -> bytes:
+    """The distribution of a label."""
+    figure = Figure(figsize=(4.2, 3.1), layout="constrained")
+    meaning, values = content.manifest.labels[name], content.labels[name]
+    _histogram(figure.subplots(), name, meaning, values)
     return _png(figure)
 
 
-def tiles(content: Content) -> bytes:
-    """Tiles spread over the city, with their POIs at their places; all at one scale."""
-    rows = -(-len(content.samples) // _COLUMNS)
-    figure = Figure(figsize=(11, 2.95 * rows), layout="constrained")
-    axes_of = figure.subplots(rows, _COLUMNS, squeeze=False).reshape(-1)
+def tiles(content: Content) -> list[tuple[str, int, bytes]]:
+    """Tiles spread over the city, with their POIs at their places; all at one scale.
+
+    Returns:
+        Name, number of POIs and picture of each region.
+    """
     shown = content.samples[:SAMPLES]
     reach_m = _reach_m(shown, content.manifest.tile_size_m)
-    for axes, sample in zip(axes_of, shown, strict=False):
+    drawn = []
+    for sample in shown:
+        figure = Figure(figsize=(2.4, 2.4))
+        axes = figure.add_axes((0, 0, 1, 1))
         _tile(axes, sample, content.manifest.tile_size_m, reach_m)
-    for axes in axes_of[len(content.samples) :]:
-        axes.set_axis_off()
-    return _png(figure)
+        picture = _png(figure, whole=False)
+        drawn.append((sample.region_id, len(sample.category), picture))
+    return drawn
 
 
 def alignment(measured: Alignment) -> bytes | None:
@@ -159,7 +177,7 @@ def _map_height_in(content: Content) -> float:
     """Height of a figure whose axes are as wide and high as the city is."""
     west, south, east, north = shapely.total_bounds(content.geometry)
     high = _MAP_WIDTH_IN * (north - south) / max(east - west, 1e-9)
-    return float(np.clip(high, *_MAP_HEIGHT_IN)) + 0.9  # titles and ticks
+    return float(np.clip(high, *_MAP_HEIGHT_IN)) + 1.4  # ticks and legend
 
 
 def _reach_m(samples: list[ShownTile], tile_size_m: float) -> float:
@@ -180,8 +198,6 @@ def _tile(axes: Axes, sample: ShownTile, tile_size_m: float, reach_m: float) -> 
         axes.scatter(east, north, s=14, c="#ffd400", edgecolors="black", linewidths=0.5)
         axes.set_xlim(-reach_m, reach_m)
         axes.set_ylim(-reach_m, reach_m)
-    title = f"{sample.region_id}, {len(sample.category)} POIs"
-    _plain(axes.set_title(title, fontsize=9))
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -193,17 +209,15 @@ def _exterior(shape: shapely.Geometry) -> list[tuple[float, float]]:
     return list(largest.exterior.coords)
 
 
-def _few_ticks(axes: Axes) -> None:
-    axes.locator_params(nbins=4)
-
-
 def _plain(text: Text) -> None:
     """Somebody's words: a dollar is a dollar, a line is one line."""
     text.set_parse_math(False)
     text.set_text(visible(text.get_text()))
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, *, whole: bool = True) -> bytes:
+    """The figure; `whole`: with what lies beyond its edges, such as a legend."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    box = "tight" if whole else None
+    figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches=box, pad_inches=0.08)
     return buffer.getvalue()

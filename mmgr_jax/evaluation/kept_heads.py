@@ -16,7 +16,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -28,8 +28,11 @@ from mmgr_jax.evaluation.certainty import applicability
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import stored_heads
 from mmgr_jax.evaluation.predictors import UNSEEN, Predictor
+from mmgr_jax.evaluation.settings import Kind
 
 FOLDER = KIND = "heads"
+BEST = "best"
+"""In place of a kind of features: of each task that which predicts it best."""
 
 _ABOUT = "about.json"
 _FOLDS = "folds.npz"
@@ -44,12 +47,14 @@ class Heads:
 
     Attributes:
         predictors: Task -> predictor.
+        kinds: Task -> the kind of features that it reads.
         records: `RecordSource.identity` of the records they have learnt from.
         outline: Hash of the outline of each region of these [r], sorted.
         fold: Its fold [r].
     """
 
     predictors: Mapping[str, Predictor]
+    kinds: Mapping[str, Kind]
     records: Mapping[str, str]
     outline: UInt64[np.ndarray, " r"]
     fold: Int[np.ndarray, " r"]
@@ -89,6 +94,7 @@ def save(
     fold: Int[np.ndarray, " r"],
     features: Mapping[str, Any],
     checkpoint: Path,
+    best: Mapping[str, Kind],
 ) -> None:
     """Writes heads in place of older ones, which stay until these are whole.
 
@@ -99,6 +105,7 @@ def save(
         fold: Of each region, under the split that they were kept under [r].
         features: What they read: `identity.of_features`.
         checkpoint: Where its weights lay, for messages.
+        best: Task -> the kind of features that predicts it best.
     """
     with folders.replacing(
         folder, KIND, key="config.workdir", known=_as_before_marks, sums=True
@@ -119,6 +126,7 @@ def save(
             "records": dict(city.source.identity),
             "city": city.source.manifest.city,
             "tasks": {task: list(kinds) for task, kinds in predictors.items()},
+            "best": dict(best),
         }
         text = json.dumps(about, indent=1) + "\n"
         (new / _ABOUT).write_text(text, encoding="utf-8")
@@ -126,16 +134,16 @@ def save(
 
 def load(
     folder: Path,
-    kind: str,
+    kind: Kind | Literal["best"],
     *,
     features: Mapping[str, Any],
     tasks: Sequence[str] = (),
 ) -> Heads:
-    """The predictors of a kind of features.
+    """The predictors of a kind of features, or of the best kind for each task.
 
     Args:
         folder: As written by `save`, wherever it lies now.
-        kind: Of features.
+        kind: Of features; `BEST` for the one that predicts a task best.
         features: What they will be given: `identity.of_features`.
         tasks: Which; empty for all.
 
@@ -150,17 +158,35 @@ def load(
         )
     about = _about(folder)
     _refuse_other_features(folder, about, features)
-    predictors = {}
+    predictors, kinds = {}, {}
     for task in tasks or about["tasks"]:
-        if kind not in about["tasks"].get(task, ()):
+        kinds[task] = own = _best(folder, about, task) if kind == BEST else kind
+        if own not in about["tasks"].get(task, ()):
             raise InputError(
-                f"{folder}: no head predicts {task} from features {kind!r}; there are "
+                f"{folder}: no head predicts {task} from features {own!r}; there are "
                 f"{about['tasks']}. Evaluate with config.eval.tasks and "
                 "config.eval.features that hold them."
             )
-        predictors[task] = _load(_place(folder, task, kind))
+        predictors[task] = _load(_place(folder, task, own))
     with np.load(folder / _FOLDS) as stored:
-        return Heads(predictors, about["records"], stored["outline"], stored["fold"])
+        outline, fold = stored["outline"], stored["fold"]
+    return Heads(predictors, kinds, about["records"], outline, fold)
+
+
+def _best(folder: Path, about: Mapping[str, Any], task: str) -> Kind:
+    """The kind of features that predicts a task best.
+
+    Raises:
+        InputError: If heads of an earlier version do not say it, or have no such task.
+    """
+    best = about.get("best", {})
+    if task not in best:
+        raise InputError(
+            f"{folder}: these heads do not say which features predict {task!r} best; "
+            f"they know {about['tasks']}. Choose a kind by config.embed.predict_from, "
+            "or evaluate again (`python -m mmgr_jax.eval --config=...`)."
+        )
+    return best[task]
 
 
 def exists(folder: Path) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from mmgr_jax.data import schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed
-from mmgr_jax.disk import files, locks
+from mmgr_jax.disk import locks
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
     clusters,
+    drawing,
     feature_sets,
     inference,
     kept_heads,
@@ -42,6 +44,28 @@ FOLDER = "maps"
 _TELL_S = 10.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class MappedHeads:
+    """The heads that predict every region.
+
+    Attributes:
+        predictors: Task -> predictor.
+        kinds: Task -> the kind of features that it reads.
+        fold: Of each region, where the heads have seen some of them [r].
+    """
+
+    predictors: Mapping[str, predictors.Predictor] = dataclasses.field(
+        default_factory=dict
+    )
+    kinds: Mapping[str, Kind] = dataclasses.field(default_factory=dict)
+    fold: np.ndarray | None = None
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether every region is predicted by a head of another fold."""
+        return self.fold is not None and bool((self.fold != predictors.UNSEEN).all())
 
 
 def embed(config: ConfigDict, *, share: tuple[int, int] = (0, 1)) -> Path:
@@ -94,17 +118,24 @@ def _embed(
         )
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
-    read = readout.features(readout.encoded(encoder), embed_settings.features)
+    encoded = readout.encoded(encoder)
+    features_of = functools.cache(functools.partial(readout.features, encoded))
+    read = features_of(embed_settings.features)
     made_by = provenance.features(config, encoder)
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
-    heads, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
+    heads = _heads(
+        run.read(config), embed_settings, workdir, city, made_by, features_of
+    )
+    kinds = {kind: features_of(kind) for kind in set(heads.kinds.values())}
+    out_of_fold = heads.out_of_fold
 
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "model": checkpoint.load_metadata(bundle).config["model"],
         "features": embed_settings.features,
+        "predicted_from": dict(heads.kinds),
         "made_by": made_by,
         "records": dict(city.source.identity),
         "readout": dataclasses.asdict(readout.settings),
@@ -114,18 +145,27 @@ def _embed(
         "crs": city.source.manifest.crs,
         "city": city.source.manifest.city,
         "interval_level": predictors.LEVEL,
-        "out_of_fold": fold is not None and bool((fold != predictors.UNSEEN).all()),
+        "out_of_fold": out_of_fold,
         "software": f"mmgr-jax {__version__}",
     }
     table = folder / "embeddings.parquet"
-    unlabelled = not heads and not city.source.manifest.labels
+    unlabelled = not heads.predictors and not city.source.manifest.labels
     members = clusters.cluster(read) if unlabelled else {}
-    mapped = _write(table, city, read, heads, fold, metadata, members)
+    mapped = _write(table, city, read, heads, kinds, metadata, members)
     if members:
-        _draw_clusters(folder, city, members)
+        drawing.clusters(folder, city, members)
     for task, (truth, prediction) in mapped.items():
-        _draw(folder, city, task, heads[task].label, truth, prediction)
-    what = "embeddings and predictions" if heads else "embeddings, and no predictions,"
+        label = heads.predictors[task].label
+        about = drawing.about(
+            label, heads.kinds[task], truth, prediction.value,
+            chosen=embed_settings.predict_from == kept_heads.BEST,
+            split=heads.predictors[task].heads[predictors.UNSEEN].split,
+            out_of_fold=out_of_fold,
+        )  # fmt: skip
+        drawing.task(folder, city, task, label, truth, prediction, about)
+    what = "embeddings, and no predictions,"
+    if heads.predictors:
+        what = "embeddings and predictions"
     log.info("%s of %d regions: %s", what, len(read), table)
     return folder
 
@@ -134,8 +174,8 @@ def _write(
     path: Path,
     city: feature_sets.EvaluatedCity,
     read: Features,
-    heads: Mapping[str, predictors.Predictor],
-    fold: np.ndarray | None,
+    heads: MappedHeads,
+    kinds: Mapping[str, Features],
     metadata: Mapping[str, Any],
     members: Mapping[int, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
@@ -155,9 +195,14 @@ def _write(
                 f"cluster_of_{count}": cluster[part]
                 for count, cluster in members.items()
             }
-            for task, predictor in heads.items():
+            given = {
+                kind: embeddings if one is read else one.rows(rows)
+                for kind, one in kinds.items()
+            }
+            for task, predictor in heads.predictors.items():
                 own = predictor.predict(
-                    embeddings, None if fold is None else fold[rows]
+                    given[heads.kinds[task]],
+                    None if heads.fold is None else heads.fold[rows],
                 )
                 truth = _truth(task, predictor.label, labels, own.value, part)
                 columns |= writers.columns(task, predictor.label, truth, own.value)
@@ -172,7 +217,8 @@ def _write(
                 embeddings,
                 columns,
             )
-            store.release(read)
+            for one in (read, *kinds.values()):
+                store.release(one)
             if time.monotonic() - last > _TELL_S:
                 last = time.monotonic()
                 left_s = (last - started) / (first + len(rows)) * (len(read) - first)
@@ -199,9 +245,9 @@ def _heads(
     embed_settings: EmbedSettings,
     workdir: Path,
     city: feature_sets.EvaluatedCity,
-    features: Mapping[str, Any],
-    embeddings: Features,
-) -> tuple[Mapping[str, predictors.Predictor], np.ndarray | None]:
+    made_by: Mapping[str, Any],
+    features_of: Callable[[Kind], Features],
+) -> MappedHeads:
     """The heads, and the fold of each region that they have seen.
 
     Those of the workdir are trained anew where they are of other weights, of another
@@ -209,9 +255,11 @@ def _heads(
     such are refused.
     """
     if not embed_settings.predictions:
-        return {}, None
+        return MappedHeads()
     own = embed_settings.heads is None
     folder = Path(embed_settings.heads or workdir / run.FOLDER / kept_heads.FOLDER)
+    kind = embed_settings.predict_from
+    kinds = eval_settings.features if kind == kept_heads.BEST else (kind,)
     if own and not kept_heads.exists(folder):
         if not city.source.manifest.labels:
             log.info(
@@ -219,45 +267,45 @@ def _heads(
                 "config.embed.heads names those of another city",
                 folder,
             )
-            return {}, None
+            return MappedHeads()
         log.info("no heads in %s yet: they are trained now", folder)
-        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
+        return _trained_now(eval_settings, kinds, city, features_of)
     try:
         heads = kept_heads.load(
-            folder,
-            embed_settings.features,
-            features=features,
-            tasks=eval_settings.tasks,
+            folder, kind, features=made_by, tasks=eval_settings.tasks
         )
         heads.refuse_stale(city, folder)
     except InputError as error:
         if not own:
             raise
         log.warning("%s They are trained now, for these maps alone.", error)
-        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
+        return _trained_now(eval_settings, kinds, city, features_of)
     fold = heads.fold_of(city)
     if fold is None:
         log.info("the heads have learnt from other regions: none of these is theirs")
-    return heads.predictors, fold
+    return MappedHeads(heads.predictors, heads.kinds, fold)
 
 
 def _trained_now(
     eval_settings: EvalSettings,
-    kind: Kind,
+    kinds: Sequence[Kind],
     city: feature_sets.EvaluatedCity,
-    embeddings: Features,
-) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
+    features_of: Callable[[Kind], Features],
+) -> MappedHeads:
     split = _split(eval_settings, city)
-    method = f"{feature_sets.MAIN} {kind}"
+    methods = {f"{feature_sets.MAIN} {kind}": features_of(kind) for kind in kinds}
     report = tasks.evaluate(
-        {method: embeddings},
+        methods,
         run.labelled(city.source, city.regions),
         {"block": split},
         dataclasses.replace(eval_settings, protocols=eval_settings.protocols[:1]),
-        keep=(method,),
+        keep=tuple(methods),
     )
-    kept = run.predictors_of(report, {method: embeddings}, city, split)
-    return {task: kinds[kind] for task, kinds in kept.items()}, split.fold
+    kept = run.predictors_of(report, methods, city, split)
+    best = run.best_kinds(report, tuple(methods))
+    return MappedHeads(
+        {task: kept[task][kind] for task, kind in best.items()}, best, split.fold
+    )
 
 
 def _split(
@@ -282,54 +330,3 @@ def _truth(
         return labels[task][1][part]
     shape = value.shape[:1] if label.kind == "class" else value.shape
     return np.full(shape, np.nan, np.float32)
-
-
-def _draw_clusters(
-    folder: Path, city: feature_sets.EvaluatedCity, members: Mapping[int, np.ndarray]
-) -> None:
-    from mmgr_jax.geo import maps
-
-    path = folder / "clusters.png"
-    maps.cluster_map(
-        path,
-        geometry_wkb=city.regions.geometry_wkb,
-        crs=city.source.manifest.crs,
-        members=members,
-    )
-    log.info("map of regions that look alike: %s", path)
-
-
-def _draw(
-    folder: Path,
-    city: feature_sets.EvaluatedCity,
-    task: str,
-    label: Label,
-    truth: np.ndarray,
-    prediction: predictors.Prediction,
-) -> None:
-    from mmgr_jax.geo import maps
-
-    started = time.perf_counter()
-    common: dict[str, Any] = dict(
-        geometry_wkb=city.regions.geometry_wkb,
-        crs=city.source.manifest.crs,
-        prediction=prediction.value,
-        label=label,
-        task=task,
-    )
-    drawn = []
-    if np.isfinite(truth).any():
-        drawn.append(folder / f"{files.safe_name(task)}.png")
-        maps.task_map(drawn[-1], truth=truth, **common)
-    if label.kind != "class":  # its probabilities have no intervals
-        drawn.append(folder / f"{files.safe_name(task)}_certainty.png")
-        maps.certainty_map(
-            drawn[-1],
-            low=prediction.low,
-            high=prediction.high,
-            unlike=prediction.unlike,
-            level=predictors.LEVEL,
-            **common,
-        )
-    taken_s = time.perf_counter() - started
-    log.info("maps of %s: %s (%.1f s)", task, ", ".join(map(str, drawn)), taken_s)

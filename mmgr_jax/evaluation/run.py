@@ -26,15 +26,16 @@ from mmgr_jax.evaluation import (
     provenance,
     tuning,
 )
+from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import splits, targets
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
-from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
+from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
 from mmgr_jax.evaluation.trials.scores import Certainty
-from mmgr_jax.report import report, report_file, report_json
+from mmgr_jax.report import choice, report, report_file, report_json
 from mmgr_jax.report.page import standing
 from mmgr_jax.report.page.render import render
 from mmgr_jax.store import checkpoint
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: ConfigDict) -> Report:
-    """Evaluates a checkpoint, prints a table and writes report and heads.
+    """Evaluates a checkpoint, prints a summary, writes report, table and heads.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit.
@@ -98,6 +99,7 @@ def _evaluate(
         fold=first.fold,
         features=made_by,
         checkpoint=bundle,
+        best=best_kinds(evaluated, sets.own),
     )
     references = _references(sets)
     content = {
@@ -153,6 +155,27 @@ def predictors_of(
         }
         for name, task in evaluated.tasks.items()
     }
+
+
+def best_kinds(evaluated: Report, own: Sequence[str]) -> dict[str, Kind]:
+    """Task -> the kind of features to map, see `report.choice`.
+
+    Args:
+        evaluated: Holds the scores.
+        own: Methods of the checkpoint.
+    """
+    best: dict[str, Kind] = {}
+    for name, task in evaluated.tasks.items():
+        head = task.headline
+        folds = {
+            method: [report_json.number(fold[head]) for fold in result.fold_metrics]
+            for method in own
+            if (result := task.main.get(method)) is not None
+        }
+        higher = head in metrics.HIGHER_IS_BETTER
+        method = choice.best(folds, higher=higher) or next(iter(folds))
+        best[name] = cast(Kind, method.split()[-1])
+    return best
 
 
 def labelled(
@@ -279,10 +302,12 @@ def _retrieval(
 
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
-    """Prints the table; writes it, the report and its page."""
+    """Writes the table, the report and its page; prints the first lines and paths."""
     text = report_file.text(content)
     files.write_text(folder / "report.json", text)
     files.write_text(folder / "report.html", render(json.loads(text)))
     files.write_text(folder / "metrics.txt", table + "\n")
-    print(table)
-    log.info("report: %s", folder / "report.html")
+    lines = [*map(visible, standing.lines(content)), ""]
+    lines.append(f"page to open: {folder / 'report.html'}")
+    lines.append(f"all metrics as a table: {folder / 'metrics.txt'}")
+    print("\n".join(lines))

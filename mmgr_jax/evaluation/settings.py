@@ -156,11 +156,15 @@ class EmbedSettings(Section):
     """What `mmgr_jax.embed` writes.
 
     Attributes:
-        features: The kind of features that the mapped predictions come from.
+        features: The kind of features that are written as embeddings.
+        predict_from: The kind of features that predictions and maps come from; "best":
+            for each label those of `eval.features` that predict it best, chosen by
+            their scores on the other folds.
         heads: Folder `eval/heads` of another run; None: the workdir's.
         predictions: Whether heads predict, and maps are drawn; False: embeddings alone.
     """
 
     features: Kind = "image"
+    predict_from: Kind | Literal["best"] = "best"
     heads: str | None = None
     predictions: bool = True

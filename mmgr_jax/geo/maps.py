@@ -18,7 +18,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import marginalia, panels, sheet
-from mmgr_jax.geo.panels import Panel
+from mmgr_jax.geo.panels import Breaks, Panel
 from mmgr_jax.terminal import visible
 
 DPI = 150
@@ -38,14 +38,16 @@ def task_map(
     prediction: Float[np.ndarray, "r ..."],
     label: Label,
     task: str,
+    breaks: Breaks | None = None,
+    about: Sequence[str] = (),
 ) -> None:
     """Draws truth, prediction and error of one task as a PNG.
 
-    Numbers: truth and prediction share quantile breaks; the error, prediction minus
-    truth, has breaks mirrored around zero. Shares: the class with the largest share,
-    and the L1 distance between the distributions; classes likewise, with their
-    probabilities. Regions without a label are hatched. All panels have one scale, and
-    breaks are printed as used.
+    Numbers: truth and prediction share their breaks, which are round; the error,
+    prediction minus truth, has breaks mirrored around zero. Shares: the class with the
+    largest share, and the L1 distance between the distributions; classes likewise, with
+    their probabilities. Regions without a label are hatched. All panels have one scale,
+    and breaks are printed as used.
 
     Args:
         path: PNG to write; missing folders are made.
@@ -55,6 +57,8 @@ def task_map(
         prediction: Predictions of every region: [r], or [r k] for classes and shares.
         label: Kind, unit, classes, year and source of the truth.
         task: Name of the label.
+        breaks: Where colours of numbers change; None: those of the truth.
+        about: Lines below the title: what the prediction is made of, how good it is.
 
     Raises:
         InputError: If a prediction is missing, no label is known, shapes disagree,
@@ -74,11 +78,12 @@ def task_map(
         legend = panels.shown_classes(shown, label)
         key_height = max(marginalia.legend_height(legend), marginalia.BAR_HEIGHT)
     else:
-        shown, legend = panels.numbers(truth, prediction, label), {}
+        breaks = breaks or Breaks.of(truth)
+        shown, legend = panels.numbers(truth, prediction, label, breaks), {}
         key_height = marginalia.BAR_HEIGHT
     system = _projected(path, crs)
     figure, layout, paper = _printed(
-        path, geometry_wkb, system, key_height, shown, task, label
+        path, geometry_wkb, system, key_height, shown, task, label, about=about
     )
     if legend:
         marginalia.draw_legend(figure, layout, legend)
@@ -102,6 +107,8 @@ def certainty_map(
     level: float,
     label: Label,
     task: str,
+    breaks: Breaks | None = None,
+    about: Sequence[str] = (),
 ) -> None:
     """Draws a prediction between the ends of its intervals as a PNG.
 
@@ -120,6 +127,9 @@ def certainty_map(
         level: Of the intervals, in (0, 1).
         label: Kind, unit, classes and year.
         task: Name of the label.
+        breaks: As in `task_map`, so that colours mean the same; None: those of the
+            prediction.
+        about: As in `task_map`.
 
     Raises:
         InputError: If a prediction is missing, shapes disagree, the CRS is not
@@ -127,11 +137,13 @@ def certainty_map(
     """
     path = Path(path)
     _check(path, geometry_wkb, label, low=low, high=high, prediction=prediction)
-    shown = panels.certainty(prediction, low, high, level, label)
+    breaks = breaks or Breaks.of(prediction.ravel())
+    shown = panels.certainty(prediction, low, high, level, label, breaks)
     system = _projected(path, crs)
     figure, layout, paper = _printed(
-        path, geometry_wkb, system, marginalia.BAR_HEIGHT, shown, task, label, unlike
-    )
+        path, geometry_wkb, system, marginalia.BAR_HEIGHT, shown, task, label,
+        unlike=unlike, about=about,
+    )  # fmt: skip
     _draw_bar(figure, layout, shown[0], (0, 2))
     marginalia.draw_footer(paper, layout, system, label, unlike=unlike)
     _save(figure, path, f"{task}, certainty ({marginalia.crs_name(system)})")
@@ -180,17 +192,19 @@ def _printed(
     shown: list[Panel],
     task: str,
     label: Label,
+    *,
     unlike: Bool[np.ndarray, " r"] | None = None,
+    about: Sequence[str] = (),
 ) -> tuple[Figure, sheet.Sheet, Axes]:
     """A sheet with its title and panels, without keys."""
     geometry = shapely.from_wkb(geometry_wkb)
     outlines = _outlines(path, geometry)
-    layout = sheet.lay_out(geometry, system, key_height)
+    layout = sheet.lay_out(geometry, system, key_height, len(about))
     figure = Figure(figsize=(layout.width, layout.height))
     paper = sheet.add_axes(figure, layout)
     paper.set(xlim=(0, layout.width), ylim=(0, layout.height))
     paper.axis("off")
-    marginalia.draw_title(paper, layout, task, label)
+    marginalia.draw_title(paper, layout, task, label, about)
     for index, panel in enumerate(shown):
         axes = _draw_panel(figure, layout, index, panel, outlines)
         if unlike is not None and unlike.any():

@@ -1,7 +1,7 @@
 """What surrounds a printed map: title, colour bars, legend, scale bar, north arrow."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 from mmgr_jax.data.schema import Label
 from mmgr_jax.geo import symbols
 from mmgr_jax.geo.sheet import FOOTER, GAP, MARGIN, PANEL_WIDTH, Sheet, add_axes
+from mmgr_jax.legend import printed
 
 TEXT_SIZE = 10
 TITLE_SIZE = 14
@@ -25,14 +26,17 @@ LEGEND_CHARACTER = 0.078  # mean advance of a letter at TEXT_SIZE, generous
 DIGIT = 0.08  # advance of a digit at TEXT_SIZE - 1
 HALF_LABEL = 0.42  # half a scale bar that has room for a number in its middle
 SOURCE_CHARACTERS = 110  # what fits beside the scale bar
+ABOUT_CHARACTERS = 170  # a line of the width of the paper
 UNKNOWN = dict(facecolor="#e3e3e3", edgecolor="#8c8c8c", hatch="/////", linewidth=0)
 """How regions without a label look."""
 UNLIKE = dict(facecolor="none", edgecolor="#e8000b", hatch="xxxx", linewidth=0)
 """What lies over regions unlike the training ones."""
 
 
-def draw_title(paper: Axes, sheet: Sheet, task: str, label: Label) -> None:
-    """Name of the task, unit and year, at the top left."""
+def draw_title(
+    paper: Axes, sheet: Sheet, task: str, label: Label, about: Sequence[str]
+) -> None:
+    """Name of the task, unit and year, at the top left, and what the map is made of."""
     unit = {"share": "area shares", "class": "classes"}.get(label.kind, label.unit)
     year = f", {label.year}" if label.year else ""
     paper.text(
@@ -43,6 +47,15 @@ def draw_title(paper: Axes, sheet: Sheet, task: str, label: Label) -> None:
         fontweight="bold",
         va="top",
     )
+    if about:
+        paper.text(
+            MARGIN,
+            sheet.height - 0.5,
+            "\n".join(textwrap.shorten(line, ABOUT_CHARACTERS) for line in about),
+            fontsize=TEXT_SIZE,
+            va="top",
+            linespacing=1.4,
+        )
 
 
 def draw_bar(
@@ -54,24 +67,30 @@ def draw_bar(
     panels: tuple[int, int],
     unit: str,
 ) -> None:
-    """A colour bar under the panels `first .. last`, all breaks printed."""
+    """A colour bar under the panels `first .. last`, all breaks printed.
+
+    Classes at the ends that are open have no number beside them.
+    """
     first, last = panels
     left = sheet.left(first) + BAR_INSET
     width = sheet.left(last) + PANEL_WIDTH - BAR_INSET - left
     bottom = FOOTER + sheet.key_height - 0.3
     axes = add_axes(figure, sheet, left=left, bottom=bottom, width=width, height=0.16)
-    count = norm.N - 1
+    edges = norm.boundaries[np.isfinite(norm.boundaries)]
+    is_open = norm.extend == "both"
+    count = len(edges) + 1 if is_open else len(edges) - 1
     axes.imshow(
         cmap(np.arange(count))[None],
         extent=(0, count, 0, 1),
         aspect="auto",
         interpolation="nearest",
     )
-    power = symbols.power_of_thousand(norm.boundaries)
-    printed = [symbols.number(edge / 10.0**power) for edge in norm.boundaries]
-    if DIGIT * (max(map(len, printed)) + 1) > width / count:
-        printed[1::2] = [f"\n{text}" for text in printed[1::2]]  # two rows
-    axes.set_xticks(np.arange(count + 1), printed, fontsize=TEXT_SIZE - 1)
+    power = symbols.power_of_thousand(edges)
+    shown = [printed.number(float(f"{edge / 10.0**power:.6g}")) for edge in edges]
+    if DIGIT * (max(map(len, shown)) + 1) > width / count:
+        shown[1::2] = [f"\n{text}" for text in shown[1::2]]  # two rows
+    at = np.arange(len(edges)) + int(is_open)
+    axes.set_xticks(at, shown, fontsize=TEXT_SIZE - 1)
     axes.set_yticks([])
     axes.tick_params(axis="x", length=3, pad=2)
     axes.set_xlabel(symbols.with_power(unit, power), fontsize=TEXT_SIZE - 1, labelpad=1)
@@ -147,7 +166,7 @@ def draw_footer(
 
 def _draw_scale_bar(paper: Axes, sheet: Sheet, left: float, bottom: float) -> float:
     """Two halves, at most a third of a panel; returns the right end."""
-    length_m = symbols.scale_bar_m(PANEL_WIDTH / 3 / sheet.inches_per_m)
+    length_m = printed.scale_bar_m(PANEL_WIDTH / 3 / sheet.inches_per_m)
     half = length_m * sheet.inches_per_m / 2
     for index, color in enumerate(("black", "white")):
         paper.add_patch(
@@ -160,9 +179,9 @@ def _draw_scale_bar(paper: Axes, sheet: Sheet, left: float, bottom: float) -> fl
                 linewidth=0.8,
             )
         )
-    texts = {0.0: "0", 2 * half: symbols.length(length_m)}
+    texts = {0.0: "0", 2 * half: printed.length(length_m)}
     if half > HALF_LABEL:
-        texts[half] = symbols.length(length_m / 2)
+        texts[half] = printed.length(length_m / 2)
     for at, text in texts.items():
         paper.text(left + at, bottom + 0.1, text, fontsize=TEXT_SIZE - 1, ha="center")
     return left + 2 * half

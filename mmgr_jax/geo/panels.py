@@ -1,7 +1,7 @@
 """The panels of printed maps: what is shown of each region, and in which colours."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -9,11 +9,8 @@ from matplotlib import colormaps
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.geo import symbols
-
-CLASS_QUANTILES = np.linspace(0, 1, 8)
-ERROR_QUANTILES = np.array([0, 0.4, 0.7, 0.9, 1])
-"""Of |error|: the darkest colours are left to the worst tenth of the regions."""
+from mmgr_jax.legend import breaks as breaks_lib
+from mmgr_jax.legend import colours
 
 SHARE_ERROR_UNIT = "L1 distance (0 equal, 2 disjoint)"
 SHARE_TITLES = (
@@ -22,7 +19,6 @@ SHARE_TITLES = (
     "Error of the shares",
 )
 CLASS_TITLES = ("Truth", "Prediction: most probable", "Error of the probabilities")
-SHARE_BREAKS = np.linspace(0, 1, 11)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,21 +32,37 @@ class Panel:
     unit: str = ""
 
 
-def numbers(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Panel]:
+@dataclasses.dataclass(frozen=True)
+class Breaks:
+    """Where the colours of a label's maps change; see `mmgr_jax.legend.breaks`.
+
+    Attributes:
+        values: Of truth, prediction and the limits of intervals, in the label's unit.
+        errors: Of prediction minus truth.
+    """
+
+    values: tuple[float, ...]
+    errors: tuple[float, ...]
+
+    @classmethod
+    def of(cls, known: Float[np.ndarray, " m"]) -> "Breaks":
+        """Those of the known values of a label; NaN and infinite ones are left out."""
+        values = known.astype(np.float64).tolist()
+        return cls(breaks_lib.of_values(values), breaks_lib.of_errors(values))
+
+
+def numbers(
+    truth: np.ndarray, prediction: np.ndarray, label: Label, breaks: Breaks
+) -> list[Panel]:
     """Truth and prediction with the same breaks, and the signed error."""
     truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
+    same = _open_ended(breaks.values, colours.VALUES)
+    signed = _open_ended(breaks.errors, colours.ERRORS)
     error = prediction - truth
-    known = np.isfinite(truth)
-    pooled = np.concatenate([truth[known], prediction])
-    breaks = symbols.quantile_breaks(pooled, CLASS_QUANTILES)
-    norm, cmap = _classified(breaks, "viridis")
-    diverging = _classified(
-        symbols.symmetric_breaks(error[known], ERROR_QUANTILES), "RdBu_r"
-    )
     return [
-        Panel("Truth", truth, norm, cmap, label.unit),
-        Panel("Prediction", prediction, norm, cmap, label.unit),
-        Panel("Error (prediction \N{MINUS SIGN} truth)", error, *diverging, label.unit),
+        Panel("Truth", truth, *same, label.unit),
+        Panel("Prediction", prediction, *same, label.unit),
+        Panel("Error (prediction \N{MINUS SIGN} truth)", error, *signed, label.unit),
     ]
 
 
@@ -67,12 +79,12 @@ def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
 
 def shares(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Panel]:
     """The class with the largest share in truth and prediction, and the distance."""
-    cmap = ListedColormap(symbols.class_colors(label.classes))
+    cmap = ListedColormap(colours.of_classes(label.classes))
     norm = BoundaryNorm(np.arange(len(label.classes) + 1) - 0.5, cmap.N)
     known = np.isfinite(truth).all(axis=1)
     dominant = np.where(known, np.argmax(np.nan_to_num(truth), axis=1), np.nan)
     error = np.abs(prediction.astype(np.float64) - truth).sum(axis=1)
-    sequential = _classified(np.array(symbols.SHARE_ERROR_BREAKS), "magma_r")
+    sequential = _classified((0.0, *breaks_lib.SHARE_ERRORS, 2.0), colours.DISTANCES)
     titles = SHARE_TITLES if label.kind == "share" else CLASS_TITLES
     return [
         Panel(titles[0], dominant, norm, cmap),
@@ -87,6 +99,7 @@ def certainty(
     high: Float[np.ndarray, "r ..."],
     level: float,
     label: Label,
+    breaks: Breaks,
 ) -> list[Panel]:
     """A prediction between the ends of its intervals, all with the same breaks."""
     if label.classes:
@@ -95,12 +108,10 @@ def certainty(
             np.take_along_axis(values, largest, axis=1)[:, 0]
             for values in (prediction, low, high)
         )
-        norm, cmap = _classified(SHARE_BREAKS, "viridis")
+        norm, cmap = _classified((0.0, *breaks_lib.SHARES, 1.0), colours.VALUES)
         unit = "share of the class with the largest predicted share"
     else:
-        ends = np.concatenate([low, prediction, high]).astype(np.float64)
-        breaks = symbols.quantile_breaks(ends[np.isfinite(ends)], CLASS_QUANTILES)
-        norm, cmap = _classified(breaks, "viridis")
+        norm, cmap = _open_ended(breaks.values, colours.VALUES)
         unit = label.unit
     return [
         Panel(f"Low end of the {level:.0%} interval", low, norm, cmap, unit),
@@ -112,7 +123,7 @@ def certainty(
 def shown_classes(panels: list[Panel], label: Label) -> dict[str, str]:
     """Printed name -> colour of the classes that are largest somewhere."""
     seen = np.concatenate([panels[0].values, panels[1].values])
-    colors = symbols.class_colors(label.classes)
+    colors = colours.of_classes(label.classes)
     return {
         name.replace("_", " "): colors[index]
         for index, name in enumerate(label.classes)
@@ -127,9 +138,24 @@ def certain(index: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r 
     return shares
 
 
-def _classified(breaks: np.ndarray, name: str) -> tuple[BoundaryNorm, Colormap]:
-    count = len(breaks) - 1
-    # Away from both ends: pure black and white are for text and paper.
-    ends = (0.03, 0.97) if count > 1 else (0.5, 0.5)
-    cmap = ListedColormap(colormaps[name](np.linspace(*ends, count)))
-    return BoundaryNorm(breaks, count, clip=True), cmap
+def _classified(
+    edges: Sequence[float], anchors: Sequence[str]
+) -> tuple[BoundaryNorm, Colormap]:
+    """Classes between edges that enclose all values."""
+    count = len(edges) - 1
+    return (
+        BoundaryNorm(edges, count, clip=True),
+        ListedColormap(colours.ramp(anchors, count)),
+    )
+
+
+def _open_ended(
+    edges: Sequence[float], anchors: Sequence[str]
+) -> tuple[BoundaryNorm, Colormap]:
+    """Classes between edges, one below the first and one above the last."""
+    count = len(edges) + 1
+    # Matplotlib wants two edges: a second one above all values changes no colour.
+    given = edges if len(edges) > 1 else (*edges, np.inf)
+    norm = BoundaryNorm(given, len(given) + 1, extend="both")
+    shades = colours.ramp(anchors, count)
+    return norm, ListedColormap((*shades, *shades[-1:])[: len(given) + 1])

@@ -14,6 +14,7 @@ PANEL_HEIGHTS = (1.6, 6.4)  # whatever the shape of the city
 GAP = 0.25
 MARGIN = 0.3
 TITLE = 0.78  # title and panel titles
+LINE = 0.2  # a line below the title
 FOOTER = 0.6
 BLEED = 0.985  # share of a panel that the city may fill
 
@@ -28,6 +29,7 @@ class Sheet:
         inches_per_m: Scale of all panels.
         metre: Metres in one unit of the CRS.
         centre: Middle of each panel in the CRS.
+        num_lines: Lines below the title.
     """
 
     panel_height: float
@@ -35,6 +37,7 @@ class Sheet:
     inches_per_m: float
     metre: float
     centre: tuple[float, float]
+    num_lines: int = 0
 
     @property
     def width(self) -> float:
@@ -44,7 +47,8 @@ class Sheet:
     @property
     def height(self) -> float:
         """Height of the figure."""
-        return TITLE + self.panel_height + self.key_height + FOOTER
+        top = TITLE + LINE * self.num_lines
+        return top + self.panel_height + self.key_height + FOOTER
 
     def left(self, panel: int) -> float:
         """Left edge of a panel."""
@@ -59,7 +63,9 @@ class Sheet:
         return (x - half_width, x + half_width), (y - half_height, y + half_height)
 
 
-def lay_out(geometry: np.ndarray, crs: pyproj.CRS, key_height: float) -> Sheet:
+def lay_out(
+    geometry: np.ndarray, crs: pyproj.CRS, key_height: float, num_lines: int = 0
+) -> Sheet:
     """The sheet on which the regions fill the panels."""
     west, south, east, north = shapely.total_bounds(geometry).tolist()
     metre = crs.axis_info[0].unit_conversion_factor
@@ -71,6 +77,7 @@ def lay_out(geometry: np.ndarray, crs: pyproj.CRS, key_height: float) -> Sheet:
         inches_per_m=BLEED * min(PANEL_WIDTH / width_m, panel_height / height_m),
         metre=metre,
         centre=((west + east) / 2, (south + north) / 2),
+        num_lines=num_lines,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.certainty.intervals import Interval
 from mmgr_jax.evaluation.trials.results import Report, Result, Task
+from mmgr_jax.report.page import words
 from mmgr_jax.terminal import columns, visible
 
 SPLIT_TITLES = {
@@ -146,7 +147,7 @@ def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> li
 
 def _said(interval: Interval) -> str:
     if not interval.excludes_zero:
-        return "not told apart"
+        return words.UNCLEAR
     return "better" if interval.low > 0 else "worse"
 
 

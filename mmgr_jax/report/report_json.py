@@ -61,6 +61,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from mmgr_jax.evaluation.certainty import intervals
 from mmgr_jax.evaluation.trials.results import Report, Result, Task
@@ -109,9 +110,7 @@ def regions_json(
         methods: Whose predictions to keep.
     """
     count = len(region_ids)
-    chosen = np.arange(count)
-    if count > MOST_REGIONS:
-        chosen = np.sort(np.random.default_rng(0).permutation(count)[:MOST_REGIONS])
+    chosen = drawn(count)
     return {
         "region_id": [region_ids[index] for index in chosen.tolist()],
         "x_m": np.round(centre_m[chosen, 0], 1).tolist(),
@@ -131,6 +130,13 @@ def regions_json(
             for name, task in report.tasks.items()
         },
     }
+
+
+def drawn(count: int) -> Int[np.ndarray, " n"]:
+    """Regions that a report keeps: all, or a fixed random choice of `MOST_REGIONS`."""
+    if count <= MOST_REGIONS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).permutation(count)[:MOST_REGIONS])
 
 
 def finite(values: Mapping[str, float | int]) -> dict[str, float | None]:

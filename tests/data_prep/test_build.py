@@ -4,10 +4,9 @@ import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from data_prep.category_embedding import command, plain
 from data_prep.toy_city import generator
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
-
-ROOT = Path(build.__file__).parents[1]
 
 
 @pytest.fixture
@@ -387,12 +384,7 @@ def _command(tmp_path, config, *arguments):
     path = tmp_path / "small.py"
     here = str(Path(__file__).parent)
     path.write_text(CONFIG.format(folder=here, raw=str(_raw(config))))
-    return subprocess.run(
-        [sys.executable, "-m", "data_prep.build", f"--config={path}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return forks.run("-m", "data_prep.build", f"--config={path}", *arguments)
 
 
 def test_the_command_builds_and_says_so(config, tmp_path):

@@ -5,10 +5,9 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import geopandas as gpd
 import numpy as np
 import pyogrio
@@ -21,9 +20,6 @@ from data_prep.records import shards
 from mmgr_jax.data import schema
 from mmgr_jax.disk import folders
 from mmgr_jax.errors import InputError
-
-ROOT = Path(build.__file__).parents[1]
-
 
 # ---- what looks bad and is not ----
 
@@ -235,10 +231,7 @@ def _command(city, *options):
     path.write_text(
         CONFIG.format(here=str(Path(__file__).parent), folder=str(city.folder))
     )
-    command = [sys.executable, "-m", "data_prep.build", f"--config={path}", *options]
-    found = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
+    found = forks.run("-m", "data_prep.build", f"--config={path}", *options)
     path.unlink()
     return found
 

@@ -2,10 +2,9 @@ import dataclasses
 import hashlib
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -752,12 +751,7 @@ def _run(tmp_path, config, *arguments):
         f"def get_config():\n    return ConfigDict(json.loads({settings!r}))\n"
     )
     name = "data_prep.category_embedding"
-    return subprocess.run(
-        [sys.executable, "-m", name, f"--config={path}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return forks.run("-m", name, f"--config={path}", *arguments)
 
 
 def test_the_command_line_tells_the_seconds_of_each_stage(config, tmp_path):

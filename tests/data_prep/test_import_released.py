@@ -1,11 +1,11 @@
 import dataclasses
 import shutil
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import released_sample
@@ -26,7 +26,6 @@ from mmgr_jax.evaluation.features import features
 from mmgr_jax.geo import maps, writers
 
 torch = import_oracle("torch")
-ROOT = Path(build.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -465,12 +464,7 @@ def test_the_command_tells_what_it_found(config, tmp_path):
         "def get_config():\n"
         f"    return released_sample.describe({str(tmp_path / 'raw')!r})\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-m", "data_prep.import_released", f"--config={path}"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    result = forks.run("-m", "data_prep.import_released", f"--config={path}")
     assert result.returncode == 0, result.stderr
     for text in (
         "distinct vectors: 6",

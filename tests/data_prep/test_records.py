@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import shapely
@@ -137,12 +138,7 @@ print(len(source), source[4]["region_id"].decode(), source[4]["image"].shape)
 print(sorted(source[4]["poi"]), list(source[4]["label"]["zones"]))
 print(builder.info.version, "tensorflow" in sys.modules)
 """
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(finished[1])],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = forks.run("-c", script, finished[1])
     assert result.stdout.splitlines() == [
         "9 r0001c0001 (16, 16, 3)",
         "['category', 'edge_weight', 'edges', 'offset_m'] "

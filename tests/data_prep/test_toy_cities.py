@@ -6,10 +6,9 @@ A style changes the picture and the POI table, and neither labels nor regions.
 import dataclasses
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 
-ROOT = Path(__file__).parents[2]
 SEED, REGIONS = 5, (6, 8)
 GAIN, OFFSET = (0.8, 1.1, 1.2), (10.0, 0.0, -8.0)
 STYLES = {
@@ -283,9 +281,6 @@ def test_records_of_two_have_one_meaning_of_labels_and_two_lists(tmp_path, monke
 
 
 def test_the_command_refuses_an_unknown_variant_in_a_sentence():
-    ended = subprocess.run(
-        [sys.executable, "-m", "configs.toy_cities", "smok"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    ended = forks.run("-m", "configs.toy_cities", "smok", jax=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: variant 'smok' is unknown (did you mean")

@@ -7,6 +7,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ET
 
+import browser
 import numpy as np
 import pytest
 import shapely
@@ -17,6 +18,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from data_prep import build
+from data_prep.labels import sentences
 from data_prep.validate import command, content, page, pictures
 from mmgr_jax.data import schema, tiles
 from mmgr_jax.errors import InputError
@@ -161,10 +163,14 @@ def test_few_blocks_and_flat_labels_are_told(fit, tmp_path):
 def test_the_page_holds_its_pictures(fit):
     text = page.page(content.read(fit))
     pictures = re.findall(r"data:image/png;base64,([^\"]+)", text)
-    assert len(pictures) == 3
+    # Maps of POIs and blocks, a histogram a label, tiles; none wider than a screen.
+    assert len(pictures) == 2 + 2 + content.SAMPLES
     for picture in pictures:
         image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
-        assert image.shape[1] > 1000 and np.std(image[..., :3]) > 10
+        assert 200 < image.shape[1] < 700 and np.std(image[..., :3]) > 10
+    front = text.partition('class="front"')[2].partition("</section>")[0]
+    assert front.count("data:image") == 1 and "40 records read; fit" in front
+    assert "cut into 40 regions, each with an image tile of 64 m" in front
     assert "http" not in text.replace("http-equiv", "")
 
 
@@ -178,14 +184,16 @@ def test_the_page_tells_of_sources_folds_and_parents_what_there_is(fit):
     }
     manifest = dataclasses.replace(found.manifest, sources=sources, report=report)
     text = page.page(dataclasses.replace(found, manifest=manifest))
+    text = text.replace(' class="words"', "").replace(' scope="row"', "")
     assert "<td>raw/chips/*.tif</td><td>6 files, 6.0 MiB</td>" in text
     assert "<td>raw/pois.csv</td><td>1.0 MiB, sha256 000000000000</td>" in text
-    assert "<td>folds, block split</td><td>7, 5, 4 regions</td>" in text
-    assert "<td>outside every region 12,345.6</td>" in text
+    assert "<th>folds, block split</th><td>7, 5, 4 regions</td>" in text
+    assert "<td>outside every region: 12,345.6</td>" in text
     assert "<th>parent</th>" not in text  # each category is its own
     parents = ("food",) * len(manifest.categories)
     manifest = dataclasses.replace(manifest, category_parents=parents)
     text = page.page(dataclasses.replace(found, manifest=manifest))
+    text = text.replace(' class="words"', "")
     assert "<th>parent</th>" in text and "<td>food</td>" in text
 
 
@@ -222,7 +230,10 @@ def test_what_a_city_calls_things_stays_text(fit, tmp_path):
     made = page.page(changed)
     assert "<script" not in made and "\x1b" not in made
     tree = ET.fromstring(made[made.index("<body>") : made.rindex("</html>")])
-    allowed = set("body h1 h2 p ul li table tr th td img".split())
+    allowed = set(
+        "body nav main section div a strong figure figcaption h1 h2 p ul li table "
+        "thead tbody tr th td img".split()
+    )
     assert {item.tag for item in tree.iter()} == allowed
     texts = "\n".join(item.text or "" for item in tree.iter())
     for begins in ("city", "crs", "unit", "source", "error", "warning"):
@@ -244,6 +255,45 @@ def test_all_tiles_of_a_page_are_drawn_at_one_scale(fit):
     assert pictures._reach_m(samples[:1], size_m) == size_m / 2
     inside = [dataclasses.replace(samples[0], offset_m=here[1] / 4.1)]
     assert pictures._reach_m(inside, size_m) == size_m / 2
+
+
+def test_a_label_s_source_is_told_in_words():
+    report = {"regions without a value": 0, "mean covered share": 1, "total": 665578.4}
+    assert sentences.in_words(report) == (
+        "every region has a value; the source covers 100.0% of a region's area on "
+        "average; total: 665,578"
+    )
+    assert sentences.in_words({"regions without a value": 1200}) == (
+        "1,200 regions have no value"
+    )
+
+
+@pytest.mark.parametrize("size", browser.SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_the_page(chromium, written, size, scheme):
+    shown = browser.opened(chromium, written, size=size, scheme=scheme)
+    assert browser.severe(shown) == {}
+    width, _ = browser.SIZES[size]
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    shown.context.close()
+
+
+@pytest.fixture(scope="module")
+def written(fit, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "validation.html"
+    path.write_text(page.page(content.read(fit)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    browser.chromium()
+    with sync_playwright() as playwright:
+        launched = browser.launch(playwright)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

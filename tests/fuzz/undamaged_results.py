@@ -90,6 +90,7 @@ def heads(folder):
         fold=fold,
         features={"weights": "a"},
         checkpoint=folder,
+        best={"population": "image"},
     )
     for path in folder.iterdir():
         if path.is_file():

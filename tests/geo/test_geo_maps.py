@@ -15,7 +15,8 @@ from PIL import Image
 from configs.common import FUNCTION_CLASSES
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.geo import maps, marginalia, sheet, symbols
+from mmgr_jax.geo import maps, marginalia, sheet
+from mmgr_jax.legend import colours
 
 DPI = maps.DPI
 STEP_M = 200.0
@@ -82,7 +83,7 @@ def test_every_region_of_a_share_map_has_the_colour_of_its_class(tmp_path):
         centre = geometry[region].centroid
         for panel, values in enumerate((arguments["truth"], arguments["prediction"])):
             name = FUNCTION_CLASSES[values[region].argmax()]
-            expected = to_rgb(symbols.LAND_USE[name])
+            expected = to_rgb(colours.LAND_USE[name])
             found = _pixel(path, layout, panel, centre)
             np.testing.assert_allclose(found, expected, atol=0.01)
 
@@ -142,7 +143,7 @@ def test_triangles_with_classes_of_any_name(tmp_path):
     )
     maps.task_map(path, **arguments)
     layout = _layout(geometry, marginalia.BAR_HEIGHT)
-    colors = dict(zip(names, symbols.class_colors(names), strict=True))
+    colors = dict(zip(names, colours.of_classes(names), strict=True))
     # The far half of each square lies outside its triangle: paper.
     beside = shapely.Point(345_300, 3_450_300)
     np.testing.assert_allclose(_pixel(path, layout, 0, beside), 1.0)
@@ -347,7 +348,7 @@ def test_a_map_of_classes_shows_the_most_probable(tmp_path):
         ),
     )
     layout = _layout(geometry, marginalia.BAR_HEIGHT)
-    colors = [to_rgb(color) for color in symbols.class_colors(label.classes)]
+    colors = [to_rgb(color) for color in colours.of_classes(label.classes)]
     for panel, classes in ((0, (0, 1, 0)), (1, (0, 1, 1, 0))):
         for region, index in enumerate(classes):
             found = _pixel(path, layout, panel, geometry[region].centroid)

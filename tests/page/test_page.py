@@ -9,14 +9,26 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmgr_jax import page as page_command
 from mmgr_jax import terminal
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.baselines import BASELINES
-from mmgr_jax.report import report_file
-from mmgr_jax.report.page import charts, maps, standing, svg, tree, words
+from mmgr_jax.geo import panels
+from mmgr_jax.legend import colours, printed
+from mmgr_jax.report import choice, report_file
+from mmgr_jax.report.page import (
+    charts,
+    legends,
+    maps,
+    plain,
+    standing,
+    svg,
+    tree,
+    words,
+)
 from mmgr_jax.report.page.render import render
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -190,7 +202,7 @@ def test_links_lead_somewhere(parsed):
 def test_the_page_says_who_is_better_and_who_is_not(parsed):
     words_ = " ".join(parsed.text)
     assert "MMGR both: R² of log(1 + value / median) 0.600 [0.500, 0.700]." in words_
-    assert "Better than mean. Not told apart from poi counts." in words_
+    assert "Better than mean. No clear difference from poi counts." in words_
     assert "Better than mean. Worse than poi counts." in words_
     assert (
         "Without POIs (image features alone)" in words_
@@ -234,14 +246,14 @@ def test_the_first_lines_say_how_we_stand_and_hide_nothing(parsed):
     )
     assert second == (
         "function: MMGR both 0.400, poi counts 0.450 (L1 distance, lower is better); "
-        "not told apart: better by 0.050 [−0.050, 0.150], better in 52 of 100 "
+        "no clear difference (better by 0.050 [−0.050, 0.150]), better in 52 of 100 "
         "resamples of blocks. poi counts is the best baseline here: 'statistics and "
         "counts' was not run."
     )
     page = render(told)
-    heading, lines = page.index("</h1>"), page.index('<ul class="standing">')
-    assert lines == heading + len("</h1>")
-    assert page.index("worse by 0.300") < page.index('class="cards"')
+    front, lines = page.index('class="front"'), page.index('<ul class="standing">')
+    assert page.index("</h1>") + len("</h1>") == page.index('<section class="front"')
+    assert front < lines < page.index("worse by 0.300") < page.index('class="cards"')
 
 
 def test_the_whole_is_quoted_even_where_another_of_ours_scores_better():
@@ -268,11 +280,20 @@ def test_a_report_without_intervals_or_baselines_says_so():
     ("found", "said"),
     [
         ((0.02, 0.01, 0.03, 0.999), "better by 0.020 [0.010, 0.030], better in more "),
-        ((0.02, -0.01, 0.05, 0.9), "not told apart: better by 0.020 [−0.010, 0.050]"),
-        ((-0.02, -0.05, 0.01, 0.1), "not told apart: worse by 0.020 [−0.010, 0.050]"),
+        (
+            (0.02, -0.01, 0.05, 0.9),
+            "no clear difference (better by 0.020 [−0.010, 0.050])",
+        ),
+        (
+            (-0.02, -0.05, 0.01, 0.1),
+            "no clear difference (worse by 0.020 [−0.010, 0.050])",
+        ),
         ((-0.02, -0.03, -0.01, 0.0), "worse by 0.020 [0.010, 0.030], better in 0 of "),
-        ((0.0, -0.01, 0.01, 0.5), "not told apart: 0 [−0.010, 0.010], better in 50 "),
-        ((0.1, None, None, None), "no interval: better by 0.100"),
+        (
+            (0.0, -0.01, 0.01, 0.5),
+            "no clear difference (0 [−0.010, 0.010]), better in 50 ",
+        ),
+        ((0.1, None, None, None), "no interval (better by 0.100)"),
         ((None, None, None, None), "the difference is not defined"),
     ],
 )
@@ -292,7 +313,7 @@ def test_few_labels_have_a_line_a_column_and_a_difference(parsed):
         assert part.count(header) == 2, header  # of both tables
     assert "<small>[0.150, 0.450]</small>" in part and "±" not in part
     assert "How much better MMGR both is with as many labels" in part
-    assert '<td class="not">+0.050<small>[−0.050, 0.150]</small></td>' in part
+    assert '<td class="no">+0.050<small>[−0.050, 0.150]</small></td>' in part
     assert '<div class="key">' in part and "resample these choices" in part
 
 
@@ -300,7 +321,9 @@ def test_the_first_version_of_a_report_is_still_read():
     page = render(json.loads(json.dumps(first_version(), allow_nan=False)))
     assert "<th>10 % (10)</th>" in page and "± 0.050" in page
     assert "Mean and standard deviation over random choices of the labels." in page
-    assert "not told apart: better by 0.050 [−0.050, 0.150]. poi counts is the" in page
+    assert (
+        "no clear difference (better by 0.050 [−0.050, 0.150]). poi counts is" in page
+    )
 
 
 def test_limits_of_a_curve_lie_where_their_values_say():
@@ -336,8 +359,8 @@ def test_numbers_below_an_axis_do_not_run_into_each_other():
     [
         (0.1, 0.2, "better"),
         (-0.2, -0.1, "worse"),
-        (-0.1, 0.1, "not told apart"),
-        (0.0, 0.1, "not told apart"),
+        (-0.1, 0.1, "no clear difference"),
+        (0.0, 0.1, "no clear difference"),
         (None, None, "no interval"),
     ],
 )
@@ -406,25 +429,119 @@ def test_a_dot_lies_where_its_value_says():
     assert "not defined" in drawn
 
 
-def test_residuals_are_blue_where_too_low_and_red_where_too_high():
-    assert maps.diverging(0) == maps.DIVERGING[1]
-    assert maps.diverging(-2) == maps.DIVERGING[0]
-    assert maps.diverging(1) == maps.DIVERGING[2]
-    drawn = _drawn(
-        maps.residual_map, [0, 1, 2], [0, 0, 0], 1.0, [-5.0, None, 5.0], unit="m"
-    )
-    assert f'fill="{maps.DIVERGING[0]}"' in drawn and 'class="blank"' in drawn
+def test_errors_are_blue_where_too_low_and_red_where_too_high():
+    legend = legends.of_errors([0.0, 10.0, 20.0, None], "m")
+    low, right, high = legend.places([-50.0, 0.0, 50.0])
+    assert (low, high) == (0, len(legend.shades) - 1) and right == high / 2
+    assert legend.shades[low] == colours.ERRORS[0]
+    assert legend.shades[high] == colours.ERRORS[-1]
+    assert legend.shades[right] == colours.ERRORS[4]
+    assert legend.places([None]) == [None]
 
 
-def test_north_is_up():
-    drawn = _drawn(
-        maps.residual_map, [0.0, 0.0], [0.0, 10.0], 10.0, [1.0, -1.0], unit="m"
-    )
+def test_north_is_up_and_the_scale_bar_is_as_long_as_it_says():
+    squares = maps.Squares([0.0, 0.0, 990.0], [0.0, 990.0, 0.0], 10.0)
+    drawn = _drawn(maps.draw, squares, [0, 1, None], ["#000001", "#000002"], name="m")
     south, north = (
         float(re.search(rf'd="M[\d.]+ ([\d.]+)h[^"]*" fill="{colour}"', drawn).group(1))
-        for colour in (maps.DIVERGING[2], maps.DIVERGING[0])
+        for colour in ("#000001", "#000002")
     )
     assert north < south
+    assert 'class="blank"' in drawn and "200 m, north is up" in drawn
+    bar = float(re.search(r'd="M3 [\d.]+v6h([\d.]+)v-6"', drawn).group(1))
+    assert bar / (380 - 4) == pytest.approx(0.2, abs=0.001)
+
+
+def _legend_texts(page, part):
+    """The text of each legend of a part of the page, by the title of its map."""
+    section = page[page.index(f'<h2 id="{part}"') :]
+    section = section[: section.index("Compared with other methods")]
+    shown = {}
+    for figure in re.findall(r"<figure>(.*?)</figure>", section, re.DOTALL):
+        title = re.search(r'<figcaption class="title">(.*?)</figcaption>', figure)
+        if title:
+            shown.setdefault(title[1], set()).add(
+                tuple(re.findall(r"</svg>([^<]*)</li>", figure))
+            )
+    return shown
+
+
+def test_one_quantity_has_one_legend_on_every_map():
+    """Truth and prediction, by all features; and it is that of the printed maps."""
+    whole = report()
+    by_region = whole["regions"]["tasks"]["population"]
+    truth = [1.0, 30.0, None, 800.0]
+    by_region["truth"] = truth
+    by_region["predictions"]["MMGR image"] = [900.0, 5000.0, 0.0, 0.0]
+    shown = _legend_texts(render(whole), "population")
+    assert len(shown) == 3 and all(len(legends_) == 1 for legends_ in shown.values())
+    values, error = shown["Truth"].pop(), shown["Error: prediction minus truth"].pop()
+    unknown = (legends.UNKNOWN,)
+    assert shown["Prediction"].pop() == values[:-1] and values[-1:] == unknown
+    known = np.array([np.nan if value is None else value for value in truth])
+    printed_ = panels.Breaks.of(known)
+    assert values[:-1] == tuple(printed.classes(printed_.values))
+    assert error == (*printed.classes(printed_.errors), *unknown)
+    front = render(whole).partition('class="front"')[2].partition("</section>")[0]
+    assert tuple(re.findall(r"</svg>([^<]*)</li>", front)) == values[:-1]
+
+
+def test_the_first_screen_says_what_how_good_and_where_not():
+    whole = report()
+    count = 60
+    truth = [float(i % 20) * 10 for i in range(count)]
+    whole["regions"] |= {
+        "region_id": list(map(str, range(count))), "drawn_of": count,
+        "x_m": [64.0 * (i % 10) for i in range(count)],
+        "y_m": [64.0 * (i // 10) for i in range(count)],
+    }  # fmt: skip
+    off = [2.0 if value < 100 else 50.0 for value in truth]
+    whole["regions"]["tasks"] = {
+        "population": {
+            "truth": truth,
+            "predictions": {
+                "MMGR both": [t + d for t, d in zip(truth, off, strict=True)],
+                "MMGR image": [0.0] * count,
+            },
+        },
+        "function": {
+            "truth": [[1.0, 0.0]] * 45 + [[0.2, 0.8]] * 15,
+            "predictions": {"MMGR both": [[0.8, 0.2]] * 30 + [[0.4, 0.6]] * 30},
+        },
+    }
+    page = render(whole)
+    front = page.partition('class="front"')[2].partition("</section>")[0]
+    assert "the population (persons &lt;b&gt;) that a model predicts from" in front
+    assert "imagery and points of interest (POIs) (MMGR both)" in front
+    assert "out-of-fold" in front and "Out-of-fold score: R² of logarithms 0.6" in front
+    # Half are off by 2 or 50: the median of both is 26.
+    assert "Half of the regions are off by less than 26 persons" in front
+    assert "(the median, 95) half would be off by more than 50" in front
+    assert "half of these regions are off by more than 50" in front
+    # 45 of 60 are truly "a"; 30 are shown as "a", all rightly, and half of the others.
+    assert "largest share in 75 of 100 regions; always &#x27;a&#x27; would be" in page
+    assert "right in 75." in page
+    assert "where it shows &#x27;b c&#x27;: 50 of 100" in page
+
+
+def test_features_are_chosen_without_the_score_of_the_fold():
+    scores = {"MMGR image": [0.5, 0.5, 0.5], "MMGR all": [0.6, 0.6, None]}
+    assert choice.best(scores, higher=True) == "MMGR all"
+    assert choice.best(scores, higher=False) == "MMGR image"
+    # Better on one fold alone, and chosen for the others: no choice of all folds.
+    lucky = {"MMGR poi": [0.9, 0.5, 0.5], "MMGR both": [0.6, 0.6, 0.6]}
+    assert sum(lucky["MMGR poi"]) > sum(lucky["MMGR both"])
+    assert choice.best(lucky, higher=True) == "MMGR both"
+    assert choice.best({"MMGR poi": [None], "MMGR both": []}, higher=True) is None
+    assert choice.best({"a poi": [0.1], "a both": [0.2]}, higher=True) == "a both"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (1234, "1,200"), (37.4, "37"), (4.81, "4.8"),
+                        (0.0318, "0.032"), (-250.0, "−250")],
+)  # fmt: skip
+def test_a_number_as_one_says_it(value, text):
+    assert plain.rough(value) == text
 
 
 def test_a_page_is_made_anew_and_no_report_is_refused(tmp_path, capsys):

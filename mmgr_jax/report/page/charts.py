@@ -12,7 +12,10 @@ from mmgr_jax.report.page.tree import Element, element
 ROW = 24
 """Height of a line of a chart of methods, in pixels."""
 
-NAME_WIDTH = 190
+NAME_WIDTH = 178
+
+KEYS = 2
+"""Names of methods beside each other, above bars."""
 
 TICK_PX = 26
 """Room of a number below an axis."""
@@ -45,7 +48,7 @@ def intervals(
     *,
     name: str,
     zero: svg.Number | None = None,
-    width: svg.Number = 640,
+    width: svg.Number = 520,
 ) -> Element:
     """Methods below each other, each a dot with its interval.
 
@@ -253,7 +256,7 @@ def bars(
     groups: Mapping[str, Mapping[str, svg.Number | None]],
     *,
     name: str,
-    width: svg.Number = 640,
+    width: svg.Number = 520,
 ) -> Element:
     """Groups below each other, in each a bar for every method.
 
@@ -265,7 +268,7 @@ def bars(
     methods = list(next(iter(groups.values())))
     thick = 11
     step = thick * len(methods) + 12
-    top = 18 * math.ceil(len(methods) / 3) + 8
+    top = 20 * math.ceil(len(methods) / KEYS) + 8
     bottom = top + step * len(groups)
     values = [v for group in groups.values() for v in group.values() if v is not None]
     x = svg.scale(values, NAME_WIDTH, width - 50, include=(0.0,))
@@ -280,7 +283,7 @@ def bars(
         for t in x.ticks()
     ]
     for i, method in enumerate(methods):
-        at = (10.0 + 205 * (i % 3), 12.0 + 18 * (i // 3))
+        at = (10.0 + width / KEYS * (i % KEYS), 12.0 + 20 * (i // KEYS))
         box = element(
             "rect", x=at[0], y=at[1] - 9, width=11, height=11, fill=svg.COLOURS[i % 8]
         )

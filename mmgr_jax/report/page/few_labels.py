@@ -48,7 +48,7 @@ def section(task: Json) -> list[Content]:
             WITH_INTERVALS if banded else WITHOUT_INTERVALS,
             above=charts.key([one.name for one in series]),
         ),
-        html.table(["labels", *map(_number_of, points)], rows),
+        html.table(["labels", *map(_number_of, points)], rows, name="few labels"),
         *_differences(task, points),
     ]
 
@@ -107,7 +107,7 @@ def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
     )
     return [
         html.paragraph(explained, "soft"),
-        html.table(["than", *map(_number_of, points)], rows),
+        html.table(["than", *map(_number_of, points)], rows, name="differences"),
     ]
 
 

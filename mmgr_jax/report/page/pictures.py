@@ -1,95 +1,182 @@
-"""Scatter plots and maps of the predictions of one task."""
+"""Maps and scatter plots of the predictions of one task."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmgr_jax.report.page import charts, html, maps, words
-from mmgr_jax.report.page.tree import Content
+from mmgr_jax.report.page import charts, html, legends, maps, plain, words
+from mmgr_jax.report.page.legends import Legend
+from mmgr_jax.report.page.tree import Content, Element
 
 Json = Mapping[str, Any]
 MOST_CLASSES = 4
 """Scatter plots are of the classes with the largest shares."""
 
+DISTANCE = "L1 distance (0 equal, 2 disjoint)"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskMap:
+    """One map of a task.
+
+    Attributes:
+        title: What it shows.
+        classes: Class of each region, None where it is not known.
+        legend: What these say.
+    """
+
+    title: str
+    classes: Sequence[int | None]
+    legend: Legend
+
+    def draw(
+        self, name: str, regions: Json, *, caption: str = "", width: int = 380
+    ) -> Element:
+        """The map with its legend; a caption below, or else its title above."""
+        shown = () if self.legend.edges else {c for c in self.classes if c is not None}
+        key = self.legend.draw(some_unknown=None in self.classes, shown=shown)
+        picture = maps.draw(
+            maps.Squares.of(regions),
+            self.classes,
+            self.legend.shades,
+            name=f"map of {name}: {self.title}",
+            width=width,
+        )
+        if caption:
+            return html.figure(picture, caption, below=key)
+        title = html.tag("figcaption", self.title, kind="title")
+        return html.tag("figure", title, picture, key)
+
+
+def mapped(name: str, task: Json, regions: Json | None) -> str | None:
+    """The method whose predictions are mapped, of those that a report keeps."""
+    method = words.best(task)
+    kept = regions["tasks"][name]["predictions"] if regions else {}
+    return method if method in kept else next(iter(kept), None)
+
+
+def layers(name: str, task: Json, regions: Json, method: str) -> list[TaskMap]:
+    """Prediction, truth and error of a method; breaks follow from the truth alone."""
+    by_region = regions["tasks"][name]
+    truth, predicted = by_region["truth"], by_region["predictions"][method]
+    label = task["label"]
+    if label["classes"]:
+        kinds = legends.of_classes(label["classes"])
+        shown = "largest share" if label["kind"] == "share" else "most probable class"
+        layers_ = [
+            TaskMap(f"Prediction: {shown}", list(map(plain.largest, predicted)), kinds),
+            TaskMap(f"Truth: {shown}", list(map(plain.largest, truth)), kinds),
+        ]
+        distance = legends.of_distances(DISTANCE)
+        off = [_distance(*pair) for pair in zip(truth, predicted, strict=True)]
+        return [
+            *layers_,
+            TaskMap("Error of the shares", distance.places(off), distance),
+        ]
+    values = legends.of_values(truth, label["unit"])
+    errors = legends.of_errors(truth, label["unit"])
+    off = [
+        None if true is None else value - true
+        for true, value in zip(truth, predicted, strict=True)
+    ]
+    return [
+        TaskMap("Prediction", values.places(predicted), values),
+        TaskMap("Truth", values.places(truth), values),
+        TaskMap("Error: prediction minus truth", errors.places(off), errors),
+    ]
+
 
 def of_task(name: str, task: Json, regions: Json) -> list[Content]:
     """The pictures of every method whose predictions are there, the best one open."""
     by_region = regions["tasks"][name]
-    if task["label"]["kind"] == "class" or not by_region["predictions"]:
+    best = mapped(name, task, regions)
+    if best is None:
         return []
-    parts: list[Content] = [html.tag("h3", "Predictions and residuals")]
+    parts: list[Content] = [html.tag("h3", "Maps")]
     if len(regions["region_id"]) < regions["drawn_of"]:
         some = (
             f"{len(regions['region_id']):,} of {regions['drawn_of']:,} regions, "
             "chosen at random."
         )
         parts.append(html.paragraph(some, "soft"))
-    best = words.best(task)
-    for method in sorted(by_region["predictions"], key=lambda m: m != best):
-        draw = _shares if task["label"]["kind"] == "share" else _numbers
-        drawn = draw(
-            task, by_region["truth"], by_region["predictions"][method], regions
-        )
-        inner = html.tag("div", drawn, kind="pictures")
-        parts.append(html.fold(method, inner, shown=method == best))
+    parts.append(_maps(name, task, regions, best))
+    parts.append(html.paragraph(_about(task, best), "soft"))
+    scatter = _scatter(task, by_region, best)
+    if scatter:
+        parts.append(html.fold("Scatter plot, region by region", scatter))
+    for method in by_region["predictions"]:
+        if method != best:
+            drawn = (
+                _maps(name, task, regions, method),
+                _scatter(task, by_region, method),
+            )
+            score = plain.score(task, method)
+            parts.append(html.fold(f"Maps of {method}: {score}", drawn))
     return parts
 
 
-def _numbers(
-    task: Json, truth: Sequence, prediction: Sequence, regions: Json
-) -> list[Content]:
-    unit = task["label"]["unit"]
+def _about(task: Json, method: str) -> str:
+    """What the maps above are made of, by which score they were chosen."""
+    source = ", ".join(
+        filter(None, (task["label"]["source"], task["label"]["licence"]))
+    )
+    of_truth = f" Truth: {source}." if source else ""
+    return (
+        f"Features: {plain.features(method)}, chosen by their scores on the other "
+        f"folds. Score, out-of-fold: {plain.score(task, method)}.{of_truth}"
+    )
+
+
+def _maps(name: str, task: Json, regions: Json, method: str) -> Element:
+    drawn = [layer.draw(name, regions) for layer in layers(name, task, regions, method)]
+    return html.tag("div", drawn, kind="pictures")
+
+
+def _distance(true: Any, predicted: Sequence[float]) -> float | None:
+    """The L1 distance of predicted shares from the true ones, or from the class."""
+    if true is None or (isinstance(true, list) and None in true):
+        return None
+    if isinstance(true, list):
+        return sum(abs(a - b) for a, b in zip(true, predicted, strict=True))
+    shares = [float(index == int(true)) for index in range(len(predicted))]
+    return sum(abs(a - b) for a, b in zip(shares, predicted, strict=True))
+
+
+def _scatter(task: Json, by_region: Json, method: str) -> Content:
+    """Predictions over the truth; () for classes, which have no scale."""
+    truth, predicted = by_region["truth"], by_region["predictions"][method]
+    label = task["label"]
+    if label["kind"] == "class":
+        return ()
+    if label["kind"] == "share":
+        drawn = _scatter_of_shares(label["classes"], truth, predicted)
+        return html.tag("div", drawn, kind="pictures")
     known = [i for i, value in enumerate(truth) if value is not None]
-    residual = [
-        None if true is None else predicted - true
-        for true, predicted in zip(truth, prediction, strict=True)
-    ]
-    scatter = charts.scatter(
+    drawn = charts.scatter(
         [truth[i] for i in known],
-        [prediction[i] for i in known],
-        unit=unit,
+        [predicted[i] for i in known],
+        unit=label["unit"],
         log=task["headline"] == "r2_log",
     )
-    return [
-        html.figure(scatter, "Each region, predicted out of fold."),
-        html.figure(
-            maps.residual_map(*_places(regions), residual, unit=unit),
-            "Residuals; north is up.",
-        ),
-    ]
+    return html.figure(drawn, "Each region, predicted out-of-fold.")
 
 
-def _shares(
-    task: Json, truth: Sequence, prediction: Sequence, regions: Json
+def _scatter_of_shares(
+    classes: Sequence[str], truth: Sequence, predicted: Sequence
 ) -> list[Content]:
-    classes = task["label"]["classes"]
     known = [i for i, row in enumerate(truth) if None not in row]
     size = [sum(truth[i][k] for i in known) for k in range(len(classes))]
-    largest = sorted(range(len(size)), key=lambda k: -size[k])[:MOST_CLASSES]
-    pictures = [
+    return [
         html.figure(
             charts.scatter(
                 [truth[i][k] for i in known],
-                [prediction[i][k] for i in known],
+                [predicted[i][k] for i in known],
                 unit="share",
                 log=False,
             ),
             classes[k].replace("_", " "),
         )
-        for k in largest
+        for k in sorted(range(len(size)), key=lambda k: -size[k])[:MOST_CLASSES]
     ]
-    distance = [
-        None
-        if None in true
-        else sum(abs(a - b) for a, b in zip(true, predicted, strict=True))
-        for true, predicted in zip(truth, prediction, strict=True)
-    ]
-    drawn = maps.residual_map(
-        *_places(regions), distance, unit="L1 distance", one_sided=True
-    )
-    return [*pictures, html.figure(drawn, "Distance from the truth; north is up.")]
-
-
-def _places(regions: Json) -> tuple[Sequence[float], Sequence[float], float]:
-    return regions["x_m"], regions["y_m"], regions["side_m"]

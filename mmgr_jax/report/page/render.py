@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mmgr_jax.report.page import html, standing, task, words
+from mmgr_jax.report.page import front, html, standing, task, words
 from mmgr_jax.report.page.svg import number, percent
 from mmgr_jax.report.page.tree import Content, Element, element
 
 Json = Mapping[str, Any]
+TITLE = "{}: predicted maps, and how far to trust them"
 FEW_REGIONS = 500
 """Below this many labelled regions the page warns."""
 
@@ -26,7 +27,9 @@ def render(report: Json) -> str:
     parts: list[Content] = [_head(report), _warnings(report), _cards(report)]
     for name, task_report in report["tasks"].items():
         links.append((name, html.anchor(name)))
-        parts.append(task.section(name, task_report, report["regions"]))
+        opening = front.sentences(name, task_report, report)
+        section = task.section(name, task_report, report["regions"], opening)
+        parts.append(section)
     for name, section in (
         ("Embeddings", _embeddings),
         ("Cities", _cities),
@@ -38,7 +41,7 @@ def render(report: Json) -> str:
             links.append((name, html.anchor(name)))
             heading = html.tag("h2", name, id_=html.anchor(name))
             parts.append(html.tag("section", heading, content))
-    return html.document(f"{city}: what the embeddings are worth", links, parts)
+    return html.document(TITLE.format(city), links, parts)
 
 
 def _head(report: Json) -> list[Content]:
@@ -48,12 +51,14 @@ def _head(report: Json) -> list[Content]:
     checkpoint = "/".join(PurePath(report["checkpoint"]).parts[-3:])
     summary = (
         f"{data['num_regions']:,} regions in {data['num_blocks']} spatial blocks; "
-        f"checkpoint {checkpoint}; {created} UTC. Encoders saw tiles and "
-        "POIs of all regions and no label; every number is of regions whose labels no "
-        "head has seen."
+        f"checkpoint {checkpoint}; {created} UTC. The encoders were trained on imagery "
+        "and POIs of all regions, and on no label. Every score is of regions whose "
+        "labels the head that predicts them has not seen."
     )
     return [
-        html.tag("h1", f"{data['city']}: what the embeddings are worth"),
+        html.tag("h1", TITLE.format(data["city"])),
+        front.screen(report),
+        html.tag("h2", "How good, label by label", id_="labels"),
         html.bullets(standing.lines(report), "standing"),
         html.paragraph(summary, "soft"),
     ]
@@ -72,13 +77,13 @@ def _warnings(report: Json) -> list[Content]:
     )
     if fewest < FEW_REGIONS:
         warnings.append(
-            f"{fewest} labelled regions are few: a difference that is not told apart "
-            "here may well exist, and one that is may be of this sample."
+            f"{fewest} labelled regions are few: methods without a clear difference "
+            "here may well differ, and a clear one may come from this sample alone."
         )
     if "block" not in report["num_folds"] and "city" not in report["num_folds"]:
         warnings.append(
-            "Nobody knows where these regions lie, so the split is a random one and "
-            "the numbers flatter."
+            "The records do not say where these regions lie, so the split is random "
+            "and the scores are too optimistic."
         )
     warnings += report.get("differences", [])
     return [html.paragraph(line, "warn") for line in warnings]
@@ -107,8 +112,8 @@ def _embeddings(report: Json) -> list[Content]:
             [method, *(number(measures.get(name)) for name in names)]
             for method, measures in report["health"].items()
         ]
-        header = ["", *(words.HEALTH.get(name, name) for name in names)]
-        parts += [html.tag("h3", "Health"), html.table(header, rows)]
+        header = ["encoder", *(words.HEALTH.get(name, name) for name in names)]
+        parts += [html.tag("h3", "Health"), html.table(header, rows, name="health")]
     if report["retrieval"]:
         parts.append(html.tag("h3", "Finding a region by its other half"))
         parts.append(
@@ -146,7 +151,8 @@ def _retrieval(retrieval: Json) -> Element:
                 f"{scores['num_regions']:,}",
             ]
         )
-    return html.table(["", *(f"R@{k}" for k in ranks), "median rank", "regions"], rows)
+    header = ["direction", *(f"R@{k}" for k in ranks), "median rank", "regions"]
+    return html.table(header, rows, name="retrieval")
 
 
 def _cities(report: Json) -> list[Content]:
@@ -160,7 +166,7 @@ def _cities(report: Json) -> list[Content]:
     parts: list[Content] = [html.paragraph(explained, "soft")]
     for name, task_report in cities["tasks"].items():
         parts.append(html.tag("h3", name))
-        parts.append(task.section(f"{name}, across cities", task_report, None))
+        parts.append(task.section(f"{name}, across cities", task_report, None, ()))
         transfer = cities["transfer"].get(name, {})
         for method, rows in transfer.items():
             parts.append(_transfer(method, rows, cities["names"], task_report))
@@ -179,7 +185,10 @@ def _transfer(
         [name, *(number(value) for value in row)]
         for name, row in zip(names, rows, strict=True)
     ]
-    return [html.paragraph(title, "soft"), html.table(["", *names], body)]
+    return [
+        html.paragraph(title, "soft"),
+        html.table(["city", *names], body, name=title),
+    ]
 
 
 def _methods(report: Json) -> Element:
@@ -192,7 +201,7 @@ def _methods(report: Json) -> Element:
         for name, method in report["methods"].items()
     ]
     about = html.tag("th", "what it is", kind="words")
-    return html.table(["", "numbers a region", about], rows)
+    return html.table(["method", "numbers a region", about], rows, name="methods")
 
 
 def _settings(report: Json) -> list[Content]:
@@ -201,7 +210,7 @@ def _settings(report: Json) -> list[Content]:
 
     def folded(name: str, content: object) -> Element:
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        return html.fold(name, html.tag("pre", text))
+        return html.fold(name, html.preformatted(text, name))
 
     return [
         html.paragraph(versions, "soft"),

@@ -24,6 +24,15 @@ WITHOUT_NETWORK = (
 )
 """Baselines that can take its place, the best of them; so can a random encoder."""
 
+IN_WORDS = {
+    "statistics and counts": "image statistics and POI counts, no trained network",
+    "image statistics": "image statistics, no trained network",
+    "poi counts": "POI counts, no trained network",
+    "mean": "the mean of the training labels everywhere",
+    "neighbour average": "the mean of the nearest labels",
+}
+"""Baselines as a planner would call them."""
+
 PLAIN = {"r2_log": "R² of logarithms", "l1": "L1 distance"}
 """Headline metrics in fewer words than on the axes of charts."""
 
@@ -43,13 +52,12 @@ def of_task(name: str, task: Json) -> str:
     if method is None:
         return f"{name}: no features of MMGR were evaluated."
     head, methods = task["headline"], words.main(task)
-    measure = PLAIN.get(head) or words.metric(head, task["label"]["unit"])
     better = "higher" if head in words.HIGHER_IS_BETTER else "lower"
     ours = methods[method]["metrics"][head]
     if reference is None:
         return (
-            f"{name}: {method} {number(ours)} ({measure}, {better} is better); no "
-            "baseline was evaluated beside it."
+            f"{name}: {method} {number(ours)} ({measure(task)}, {better} is better); "
+            "no baseline was evaluated beside it."
         )
     theirs = methods[reference]["metrics"][head]
     instead = ""
@@ -57,9 +65,15 @@ def of_task(name: str, task: Json) -> str:
         instead = f" {reference} is the best baseline here: {REFERENCE!r} was not run."
     return (
         f"{name}: {method} {number(ours)}, {reference} {number(theirs)} "
-        f"({measure}, {better} is better); {_verdict(task, method, reference)}."
+        f"({measure(task)}, {better} is better); {_verdict(task, method, reference)}."
         + instead
     )
+
+
+def measure(task: Json) -> str:
+    """The headline metric in few words."""
+    head = task["headline"]
+    return PLAIN.get(head) or words.metric(head, task["label"]["unit"])
 
 
 def quoted(task: Json) -> str | None:
@@ -118,7 +132,7 @@ def comparison(
     size = f"{number(abs(estimate))} {words.interval(low, high)}".strip()
     phrase = f"{word} by {size}"
     if verdict not in ("better", "worse"):
-        phrase = f"{verdict}: {phrase}" if estimate else f"{verdict}: {size}"
+        phrase = f"{verdict} ({phrase if estimate else size})"
     if better is None:
         return phrase
     return f"{phrase}, better in {_of_hundred(better)} of 100 resamples of blocks"

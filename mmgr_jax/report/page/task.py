@@ -11,9 +11,20 @@ from mmgr_jax.report.page.tree import Content, Element
 
 Json = Mapping[str, Any]
 
+INTERVALS = "Bars: intervals over resampled spatial blocks, 95 % unless set otherwise."
 
-def section(name: str, task: Json, regions: Json | None) -> Element:
-    """All of one task: chart, tables, curves, scatter plots, maps, certainty."""
+
+def section(
+    name: str, task: Json, regions: Json | None, opening: Sequence[Element]
+) -> Element:
+    """All of one task: maps, comparisons, curves, certainty; long tables on demand.
+
+    Args:
+        name: Of the task.
+        task: Its results.
+        regions: Predictions of single regions; None where there are none to map.
+        opening: What stands before everything else.
+    """
     label = task["label"]
     year = f", {label['year']}" if label["year"] else ""
     measure = f"{len(label['classes'])} classes" if label["classes"] else label["unit"]
@@ -23,10 +34,13 @@ def section(name: str, task: Json, regions: Json | None) -> Element:
         + f"). {task['num_labelled']:,} of {task['num_regions']:,} regions have a "
         "label, and every region has a prediction."
     )
-    parts: list[Content] = [html.tag("h2", name, id_=html.anchor(name))]
+    parts: list[Content] = [html.tag("h2", name, id_=html.anchor(name)), *opening]
     parts += [html.paragraph(about, "soft")]
     if regions is None:  # the home city's sentences are the first of the page
         parts += [html.paragraph(standing.of_task(name, task))]
+    else:
+        parts += pictures.of_task(name, task, regions)
+    parts += [html.tag("h3", "Compared with other methods")]
     parts += [
         html.paragraph(" ".join(words.sentences(task, method)))
         for method in words.ours(task)
@@ -37,8 +51,6 @@ def section(name: str, task: Json, regions: Json | None) -> Element:
     parts += _differences(task)
     parts += _gaps(task)
     parts += few_labels.section(task)
-    if regions is not None:
-        parts += pictures.of_task(name, task, regions)
     parts += _classes(task)
     parts += _coverage(task)
     return html.tag("section", parts)
@@ -70,10 +82,8 @@ def _split(split: str, protocols: Json, task: Json) -> list[Content]:
         parts += [
             html.tag("h3", f"{split.capitalize()} split"),
             html.paragraph(f"{title.capitalize()}. Heads, {heads}.", "soft"),
-            html.figure(
-                charts.intervals(rows, name=named), "Bars: resampled spatial blocks."
-            ),
-            drawn,
+            html.figure(charts.intervals(rows, name=named), INTERVALS),
+            html.fold("All metrics as a table", drawn),
         ]
     return parts
 
@@ -82,7 +92,7 @@ def _table(methods: Json, own: Sequence[str], unit: str) -> Element:
     names = list(next(iter(methods.values()))["metrics"])
     best = {name: _best(name, methods) for name in names}
     moran = any(result["moran"] for result in methods.values())
-    header = [""] + [f"{words.short(n, unit)} {words.arrow(n)}" for n in names]
+    header = ["method"] + [f"{words.short(n, unit)} {words.arrow(n)}" for n in names]
     rows = []
     for method, result in methods.items():
         cells: list[Content] = [method]
@@ -95,7 +105,7 @@ def _table(methods: Json, own: Sequence[str], unit: str) -> Element:
         rows.append(cells + ([_moran(result["moran"])] if moran else []))
     header += ["Moran's I"] if moran else []
     kinds = ["ours" if method in own else "" for method in methods]
-    return html.table(header, rows, kinds=kinds)
+    return html.table(header, rows, kinds=kinds, name="metrics of each method")
 
 
 def _moran(moran: Json | None) -> Content:
@@ -134,13 +144,16 @@ def _differences(task: Json) -> list[Content]:
     ]
     explained = (
         "How much better the method is than the other, whatever the metric: above 0 "
-        "is better. Both are measured on the same resampled blocks; a difference whose "
-        "interval holds 0 is not one."
+        "is better. Both are measured on the same resampled blocks. Where the interval "
+        "holds 0, there is no clear difference."
     )
     return [
         html.tag("h3", "Paired differences"),
         html.paragraph(explained, "soft"),
-        html.fold(f"{len(rows)} comparisons", html.table(header, rows)),
+        html.fold(
+            f"{len(rows)} comparisons",
+            html.table(header, rows, name="paired differences"),
+        ),
     ]
 
 
@@ -154,10 +167,12 @@ def _gaps(task: Json) -> list[Content]:
     ]
     unit = task["label"]["unit"]
     explained = "How much better the random split makes each method look."
+    header = ["method", *(words.short(n, unit) for n in names)]
+    drawn = html.table(header, rows, name="optimism gap")
     return [
         html.tag("h3", "Optimism gap"),
         html.paragraph(explained, "soft"),
-        html.table(["", *(words.short(n, unit) for n in names)], rows),
+        html.fold("Gap of each metric", drawn),
     ]
 
 
@@ -201,7 +216,11 @@ def _coverage(task: Json) -> list[Content]:
     return [
         html.tag("h3", "Do the intervals hold?"),
         html.paragraph(explained, "soft"),
-        html.table(["", "promised", "held, of regions", "held, mean of blocks"], rows),
+        html.table(
+            ["method", "promised", "held, of regions", "held, mean of blocks"],
+            rows,
+            name="coverage of intervals",
+        ),
     ]
 
 

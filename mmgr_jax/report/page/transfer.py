@@ -147,7 +147,7 @@ def _knowledge(one: Json) -> Element:
         ]
         rows.append([html.left(tiles), html.left(whose), *cells])
     header = ["tiles and POIs of the city", "labels", *kinds]
-    return html.table(header, rows)
+    return html.table(header, rows, name="what was seen")
 
 
 def _mean_cell(cell: Json | None) -> Element:
@@ -162,7 +162,7 @@ def _by_city(methods: Json, tested: Sequence[str]) -> Element:
         [html.left(method), *(number(cell["cities"][city][0]) for city in tested)]
         for method, cell in methods.items()
     ]
-    return html.table(["", *tested], rows)
+    return html.table(["method", *tested], rows, name="each city")
 
 
 def _differences(one: Json) -> Element:
@@ -176,8 +176,8 @@ def _differences(one: Json) -> Element:
         ]
         for cell in one["differences"]
     ]
-    header = ["", "beside", "labels of", "better by", "better in"]
-    return html.table(header, rows)
+    header = ["method", "beside", "labels of", "better by", "better in"]
+    return html.table(header, rows, name="paired differences")
 
 
 def _count(cities: Json) -> str:
@@ -233,7 +233,11 @@ def _matrices(one: Json, content: Json) -> list[Content]:
             for name, row in zip(names, values, strict=True)
         ]
         title = f"Encoder: {method}"
-        parts.append(html.fold(title, html.table(["", *content["tested"]], rows)))
+        parts.append(
+            html.fold(
+                title, html.table(["labels of", *content["tested"]], rows, name=title)
+            )
+        )
     return parts
 
 
@@ -247,10 +251,11 @@ def _cities(content: Json) -> Element:
         element("li", f"{name}: {', '.join(cities)}")
         for name, cities in content["encoders"].items()
     ]
+    header = ["city", "regions", "blocks", "POI categories"]
     return html.tag(
         "section",
         html.tag("h2", "Cities", id_="cities"),
-        html.table(["", "regions", "blocks", "POI categories"], rows),
+        html.table(header, rows, name="cities"),
         html.fold("Encoders, and the cities they were trained on",
                   html.tag("ul", encoders)),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmgr_jax.report import choice
 from mmgr_jax.report.page.svg import Number, number
 
 METRICS = {
@@ -57,6 +58,10 @@ HEALTH = {
 }
 
 
+UNCLEAR = "no clear difference"
+"""Where the interval of a difference holds zero."""
+
+
 def metric(name: str, unit: str = "") -> str:
     """Name of a metric, with the label's unit where it has one."""
     named = METRICS.get(name, name.replace("_", " "))
@@ -89,15 +94,20 @@ def verdict(low: Number | None, high: Number | None) -> str:
         return "better"
     if high < 0:
         return "worse"
-    return "not told apart"
+    return UNCLEAR
 
 
 def best(task: Mapping[str, Any]) -> str | None:
-    """The method of the checkpoint with the best headline metric, if any has one."""
+    """The method of the checkpoint that is mapped: the best one by its headline metric.
+
+    See `mmgr_jax.report.choice`: no fold is judged by its own score.
+    """
     methods, head = main(task), task["headline"]
-    known = [m for m in ours(task) if methods[m]["metrics"][head] is not None]
-    sign = 1 if head in HIGHER_IS_BETTER else -1
-    return max(known, key=lambda m: sign * methods[m]["metrics"][head], default=None)
+    folds = {
+        method: [fold[head] for fold in methods[method]["folds"]]
+        for method in ours(task)
+    }
+    return choice.best(folds, higher=head in HIGHER_IS_BETTER)
 
 
 def ours(task: Mapping[str, Any]) -> list[str]:
@@ -118,10 +128,10 @@ def sentences(task: Mapping[str, Any], method: str) -> list[str]:
             by_verdict.setdefault(verdict(low, high), []).append(
                 difference["reference"]
             )
-    for words in ("better", "not told apart", "worse"):
+    for words, joint in (("better", "than"), (UNCLEAR, "from"), ("worse", "than")):
         if words in by_verdict:
-            joint = " from " if words.startswith("not") else " than "
-            lines.append(f"{words.capitalize()}{joint}{', '.join(by_verdict[words])}.")
+            others = ", ".join(by_verdict[words])
+            lines.append(f"{words.capitalize()} {joint} {others}.")
     return lines
 
 

@@ -1,0 +1,42 @@
+"""Numbers as legends and scale bars print them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def number(value: float | int) -> str:
+    """A break as printed: thousands apart, no exponent within 1e-4 .. 1e9."""
+    if value and not 1e-4 <= abs(value) < 1e9:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        text = f"{float(mantissa):g}e{int(exponent)}"
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.10g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def classes(edges: Sequence[float | int]) -> list[str]:
+    """What each class between breaks says, such as "20 to 50"; the ends are open.
+
+    Args:
+        edges: Increasing breaks, at least one.
+    """
+    numbers = [number(edge) for edge in edges]
+    between = [
+        f"{low} to {high}" for low, high in zip(numbers[:-1], numbers[1:], strict=True)
+    ]
+    return [f"below {numbers[0]}", *between, f"{numbers[-1]} or more"]
+
+
+def scale_bar_m(longest_m: float | int) -> float:
+    """The longest of 1, 2 or 5 times a power of ten that is not above `longest_m`."""
+    power = 10.0 ** math.floor(math.log10(longest_m))
+    return max(step * power for step in (1, 2, 5) if step * power <= longest_m)
+
+
+def length(metres: float | int) -> str:
+    """A length as printed, in km from 1,000 m on."""
+    return f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"
