@@ -199,6 +199,25 @@ def _degrees(table):
     return to_deg.transform(table.x_m, table.y_m)
 
 
+def test_an_outline_counts_not_the_box_around_it(extract, tmp_path):
+    path, triangle = (
+        tmp_path / "a.osm.pbf",
+        [(24.4, 60.4), (24.61, 60.4), (24.4, 60.61)],
+    )
+    path.write_bytes(extract)
+    outline = shapely.Polygon(triangle)
+    osm.write_pois(osm.Extract(str(path)), path, outline, tmp_path / "osm.parquet")
+    table = gpd.read_parquet(tmp_path / "osm.parquet")
+    assert table.intersects(outline).all()
+    cafes = [
+        number
+        for kind, number, place, tags in elements()
+        if kind == "node" and tags.get("amenity") == "cafe"
+        if outline.intersects(shapely.Point(place))
+    ]
+    assert (table["amenity"] == "cafe").sum() == len(cafes) == 15  # of 25
+
+
 def test_sources_say_whose_it_is_and_of_when(served, extract, tmp_path):
     folder = command.fetch(request(served, tmp_path))
     fetched = about(folder)

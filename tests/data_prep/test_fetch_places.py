@@ -139,6 +139,19 @@ def test_the_places_of_an_area_and_its_margin_and_no_others(
     ] * 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_place_of_any_box_is_missed(served, table, tmp_path, seed):
+    west, south = np.random.default_rng(seed).uniform((2, 48), (2.9, 48.9)).round(4)
+    side = (0.02, 0.1, 0.4, 0.9)[seed]
+    box = (west, south, west + side, south + side)
+    bbox = ",".join(f"{value:.4f}" for value in box)
+    folder = command.fetch(request(served, tmp_path, bbox=bbox, poi_margin_m=0.0))
+    points = gpd.GeoSeries.from_wkb(table.column("geometry").to_numpy())
+    inside = points.x.between(box[0], box[2]) & points.y.between(box[1], box[3])
+    wanted = np.array(table.column("id").to_pylist())[inside]
+    assert set(gpd.read_parquet(folder / TABLE)["id"]) == set(wanted)
+
+
 def test_the_build_reads_them_as_it_does_the_whole_release(table, expected, tmp_path):
     settings = read(
         PoiSettings, SETTINGS | dict(path=str(expected), format="overture"), "pois"
