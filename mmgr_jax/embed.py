@@ -22,8 +22,9 @@ Several processes share the encoding, each one a part of the regions.
       --config.embed.heads=runs/toy_city/eval/heads
 
 In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limits of
-their 90 % intervals and a flag for regions unlike the training ones; for each task
-maps/<task>.png (truth, prediction, error) and maps/<task>_certainty.png (intervals).
+their 90 % intervals and a flag for regions unlike the training ones; maps/columns.csv
+says what each of its columns is. For each task maps/<task>.png (truth, prediction,
+error) and maps/<task>_certainty.png (intervals).
 Embeddings are those of config.embed.features; predictions come from the features that
 predict a label best, or from those that config.embed.predict_from names.
 """

@@ -157,6 +157,8 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert (table["population_pred"] <= table["population_high"]).all()
     assert (table["function_low_forest"] <= table["function_pred_forest"]).all()
     assert not list(folder.glob("*.tmp*"))
+    described = pd.read_csv(folder / "columns.csv")
+    assert described["name"].tolist() == list(table.columns)
 
 
 @pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])

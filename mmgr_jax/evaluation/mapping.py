@@ -24,6 +24,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
     clusters,
     drawing,
+    exchange,
     feature_sets,
     inference,
     kept_heads,
@@ -180,7 +181,8 @@ def _write(
     members: Mapping[int, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
     """Writes the table, some regions at a time; truth and prediction of each task."""
-    from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
+    from mmgr_jax.geo import columns as columns_lib  # geopandas loads here alone
+    from mmgr_jax.geo import writers
 
     regions, labels = city.regions, run.labelled(city.source, city.regions)
     writers.refuse_repeated(path, regions.region_ids)
@@ -205,11 +207,9 @@ def _write(
                     None if heads.fold is None else heads.fold[rows],
                 )
                 truth = _truth(task, predictor.label, labels, own.value, part)
-                columns |= writers.columns(task, predictor.label, truth, own.value)
-                columns |= writers.interval_columns(
-                    task, predictor.label, own.low, own.high
+                columns |= columns_lib.of_task(
+                    exchange.mapped(task, predictor.label, truth, own)
                 )
-                columns[f"{task}_unlike"] = own.unlike
                 parts.setdefault(task, []).append((truth, own))
             table.add(
                 regions.region_ids[part],
@@ -224,6 +224,10 @@ def _write(
                 left_s = (last - started) / (first + len(rows)) * (len(read) - first)
                 log.info("%d of %d rows, about %s left", first, len(read),
                          duration(left_s))  # fmt: skip
+    described = [columns_lib.about_clusters(count) for count in members]
+    for task, predictor in heads.predictors.items():
+        described += columns_lib.about_task(task, predictor.label, predictors.LEVEL)
+    columns_lib.write_dictionary(path, described)
     return {task: _whole(some) for task, some in parts.items()}
 
 
