@@ -3,15 +3,82 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.evaluation import predictors
+from mmgr_jax.evaluation import drawing, feature_sets, predictors
 
 if TYPE_CHECKING:
     from mmgr_jax.geo.columns import Mapped
+
+GEOPACKAGE = "regions.gpkg"
+
+log = logging.getLogger(__name__)
+
+
+def refuse(
+    folder: Path, formats: Sequence[str], city: feature_sets.EvaluatedCity
+) -> None:
+    """Raises InputError, before anything is encoded, for what cannot be written."""
+    if "cog" in formats:
+        from mmgr_jax.geo import cog  # rasterio loads here alone
+
+        cog.grid(folder, city.regions.geometry_wkb, city.source.manifest.crs)
+
+
+def write(
+    folder: Path,
+    formats: Sequence[str],
+    city: feature_sets.EvaluatedCity,
+    mapped: Sequence[Mapped],
+    members: Mapping[int, np.ndarray],
+) -> None:
+    """Writes the files that `config.embed.formats` asks for.
+
+    Args:
+        folder: Of the maps.
+        formats: "gpkg": `regions.gpkg` and `styles/`; "cog": a `.tif` of each label.
+        city: Its regions.
+        mapped: What is known and predicted of each label; none without heads.
+        members: Number of clusters -> the cluster of each region.
+    """
+    regions, crs = city.regions, city.source.manifest.crs
+    path = folder / GEOPACKAGE
+    if "gpkg" in formats:
+        from mmgr_jax.geo import geopackage
+
+        written = geopackage.write(
+            path,
+            region_ids=regions.region_ids,
+            geometry_wkb=regions.geometry_wkb,
+            crs=crs,
+            mapped=mapped,
+            breaks={
+                one.task: drawing.breaks(one.label, one.truth, one.value)
+                for one in mapped
+            },
+            level=predictors.LEVEL,
+            members=members,
+        )
+        log.info("for QGIS: %s, with %d styles", path, len(written) - 1)
+    elif path.exists():
+        log.warning("%s is of an earlier run: config.embed.formats lacks 'gpkg'", path)
+    if "cog" not in formats:
+        return
+    if not mapped:
+        log.warning("no GeoTIFF: nothing is predicted, so there is nothing to hold")
+        return
+    from mmgr_jax.geo import cog
+
+    cells = cog.grid(folder, regions.geometry_wkb, crs)
+    for one in mapped:
+        for image in cog.write(folder, cells, one, predictors.LEVEL):
+            log.info("GeoTIFF of %s: %s", one.task, image)
 
 
 def mapped(

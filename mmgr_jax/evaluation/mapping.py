@@ -117,6 +117,7 @@ def _embed(
             f"{city.source.records_dir}: the records do not say where the regions lie, "
             "so there is nothing to map; those of the released sample never do."
         )
+    exchange.refuse(workdir / FOLDER, embed_settings.formats, city)
     encoder = inference.load_encoder(config, bundle, city.source)
     readout = feature_sets.Readout(config, city)
     encoded = readout.encoded(encoder)
@@ -164,6 +165,11 @@ def _embed(
             out_of_fold=out_of_fold,
         )  # fmt: skip
         drawing.task(folder, city, task, label, truth, prediction, about)
+    tables = [
+        exchange.mapped(task, heads.predictors[task].label, *known)
+        for task, known in mapped.items()
+    ]
+    exchange.write(folder, embed_settings.formats, city, tables, members)
     what = "embeddings, and no predictions,"
     if heads.predictors:
         what = "embeddings and predictions"

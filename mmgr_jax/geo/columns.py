@@ -194,11 +194,10 @@ def winning(label: Label, values: Float[np.ndarray, "r ..."]) -> np.ndarray:
         Text [r]; None where a value is unknown. Of equal shares it is the first.
     """
     known = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    filled = np.where(known[:, None] if values.ndim > 1 else known, values, 0)
+    filled = np.nan_to_num(values)
     index = filled.argmax(axis=1) if values.ndim > 1 else filled.astype(np.int64)
-    names = np.asarray(label.classes, object)[index]
-    names[~known] = None
-    return names
+    names = np.asarray((*label.classes, None), object)
+    return names[np.where(known, index, -1)]
 
 
 def write_dictionary(table: Path, described: Sequence[Column]) -> Path:

@@ -177,8 +177,9 @@ class TableWriter:
             return _to_degrees(self._crs).transform(x, y, errcheck=True)
         except ProjError as error:
             raise InputError(
-                f"{self._path}: no longitude and latitude follow from CRS {self._crs!r} "
-                f"({error}). Give a CRS that lies on the Earth as config.city.crs."
+                f"{self._path}: no longitude and latitude follow from CRS "
+                f"{self._crs!r} ({error}). Give a CRS that lies on the Earth as "
+                "config.city.crs."
             ) from error
 
     def finish(self) -> None:
