@@ -23,7 +23,12 @@ from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo.columns import RESERVED
 
-ROW_GROUP_SIZE = 8192  # 64 MiB of 2048-wide embeddings: what a reader must hold
+ROW_GROUP_SIZE = 8192
+"""Rows that a reader must hold at once, at most: 64 MiB of 2048-wide embeddings."""
+
+ROW_GROUP_BYTES = 128 * 2**20
+"""Of the embeddings of a row group, at most; wider ones have fewer rows."""
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -167,7 +172,10 @@ class TableWriter:
                 compression="zstd",
                 write_page_checksum=True,
             )
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_SIZE)
+        fitting = ROW_GROUP_BYTES // max(4 * self._width, 1)
+        self._writer.write_table(
+            rows, row_group_size=min(ROW_GROUP_SIZE, max(fitting, 1))
+        )
 
     def _middle(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Longitudes and latitudes of the centroids, in degrees (WGS 84)."""

@@ -91,6 +91,18 @@ def test_types_compression_and_metadata(table, tmp_path):
     }
 
 
+def test_row_groups_hold_so_many_bytes_at_most(table, tmp_path, monkeypatch):
+    path = tmp_path / "embeddings.parquet"
+    for most, rows in ((2**20, [30]), (12 * 16 * 4 + 5, [12, 12, 6]), (1, [1] * 30)):
+        monkeypatch.setattr(writers, "ROW_GROUP_BYTES", most)
+        writers.write_embeddings(path, **table)
+        written = parquet.ParquetFile(path).metadata
+        groups = [written.row_group(n) for n in range(written.num_row_groups)]
+        assert [group.num_rows for group in groups] == rows
+        frame = geopandas.read_parquet(path)
+        assert frame["region_id"].tolist() == table["region_ids"]
+
+
 def test_a_failed_write_leaves_the_old_file(table, tmp_path, monkeypatch):
     path = tmp_path / "embeddings.parquet"
     writers.write_embeddings(path, **table)
