@@ -35,7 +35,7 @@ NO_CLASS = 255
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
+class CellGrid:
     """A grid, north up, of which some cells are regions.
 
     Attributes:
@@ -61,7 +61,7 @@ class Grid:
         return band
 
 
-def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> Grid:
+def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> CellGrid:
     """The grid whose cells the regions are.
 
     Args:
@@ -103,13 +103,13 @@ def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> Grid:
     cell = (place[:, 1] * columns + place[:, 0]).astype(np.int64)
     if len(np.unique(cell)) < len(cell):
         raise InputError(f"{path}: two regions lie in one cell of a grid. {again}.")
-    return Grid(
+    return CellGrid(
         crs, float(origin[0]), float(origin[1]), (float(size[0]), float(size[1])),
         (int(rows), int(columns)), cell,
     )  # fmt: skip
 
 
-def write(folder: Path, cells: Grid, mapped: Mapped, level: float) -> list[Path]:
+def write(folder: Path, cells: CellGrid, mapped: Mapped, level: float) -> list[Path]:
     """Writes `<task>.tif` and, of shares and classes, `<task>_class.tif`.
 
     `<task>.tif` is float32 with a band for each number of `columns.of_task`, named as
@@ -149,7 +149,7 @@ def write(folder: Path, cells: Grid, mapped: Mapped, level: float) -> list[Path]
     return [path, _write_classes(folder / f"{name}_class.tif", cells, mapped)]
 
 
-def _write_classes(path: Path, cells: Grid, mapped: Mapped) -> Path:
+def _write_classes(path: Path, cells: CellGrid, mapped: Mapped) -> Path:
     """The predicted class of each region, coloured; returns the path."""
     classes = mapped.label.classes
     predicted = mapped.value.argmax(axis=1).astype(np.uint8)
@@ -171,7 +171,7 @@ def _write_classes(path: Path, cells: Grid, mapped: Mapped) -> Path:
 
 @contextlib.contextmanager
 def _writing(
-    path: Path, cells: Grid, count: int, dtype: str, nodata: float | int
+    path: Path, cells: CellGrid, count: int, dtype: str, nodata: float | int
 ) -> Iterator[DatasetWriter]:
     """An image to fill, which is made a COG at `path` in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,9 @@ def write(
         for one in mapped
         for style in qgis_styles.of_label(one.task, one.label, breaks[one.task], fields)
     ]
+    for count, cluster in members.items():
+        field = fields[f"cluster_of_{count}"]
+        styles.append(qgis_styles.of_clusters(field, int(cluster.max()) + 1))
     with files.replacing(path) as temporary:
         temporary.unlink()  # GDAL makes its own
         with warnings.catch_warnings():  # of the ending, which the final name has

@@ -8,10 +8,13 @@ our maps.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
+from matplotlib.colors import to_hex
+
 from mmgr_jax.data.schema import Label
+from mmgr_jax.geo import panels
 from mmgr_jax.geo.panels import CLASS_TITLES, SHARE_ERROR_UNIT, Breaks
 from mmgr_jax.legend import breaks as breaks_lib
 from mmgr_jax.legend import colours, printed
@@ -73,6 +76,19 @@ def of_label(
     return styles
 
 
+def of_clusters(field: str, count: int) -> Style:
+    """The style of a number of clusters, in the colours of the printed map.
+
+    Args:
+        field: Column of the layer with the cluster of each region.
+        count: How many there are.
+    """
+    shades = [to_hex(shade) for shade in panels.cluster_colours(count)]
+    values = {str(number): f"cluster {number}" for number in range(count)}
+    about = f"{count} clusters of regions that look alike"
+    return _categorised(field, about, values, shades, "integer")
+
+
 def _of_classes(task: str, label: Label, fields: dict[str, str]) -> list[Style]:
     titles = (
         ("class with the largest predicted share", "class with the largest known share")
@@ -80,7 +96,12 @@ def _of_classes(task: str, label: Label, fields: dict[str, str]) -> list[Style]:
         else ("most probable class", "known class")
     )
     styles = [
-        _categorised(fields[f"{task}_{suffix}_class"], f"{task}: {title}", label)
+        _categorised(
+            fields[f"{task}_{suffix}_class"],
+            f"{task}: {title}",
+            {visible(name): name.replace("_", " ") for name in label.classes},
+            colours.of_classes(label.classes),
+        )
         for suffix, title in zip(("pred", "true"), titles, strict=True)
     ]
     terms = []
@@ -133,17 +154,22 @@ def _graduated(
     return _finished(name, about, root, renderer, symbols)
 
 
-def _categorised(field: str, about: str, label: Label) -> Style:
-    """A colour a class."""
+def _categorised(
+    field: str,
+    about: str,
+    values: Mapping[str, str],
+    shades: Sequence[str],
+    kind: str = "string",
+) -> Style:
+    """A colour a value: `values` are those of the field and what the legend says."""
     root, renderer = _root("categorizedSymbol", field)
     categories = ElementTree.SubElement(renderer, "categories")
-    for index, name in enumerate(label.classes):
+    for index, (value, shown) in enumerate(values.items()):
         ElementTree.SubElement(
             categories, "category",
-            value=visible(name), type="string", render="true",
-            label=visible(name.replace("_", " ")), symbol=str(index),
+            value=value, type=kind, render="true", label=visible(shown),
+            symbol=str(index),
         )  # fmt: skip
-    shades = colours.of_classes(label.classes)
     return _finished(field, about, root, renderer, shades)
 
 

@@ -142,6 +142,7 @@ def test_titles_descriptions_and_styles_stand_in_the_file(written):
         "population_high_90", "population_error",
         "function_predicted_class", "function_known_class", "function_error",
         "kind_predicted_class", "kind_known_class", "kind_error",
+        "cluster_of_4",
     ]  # fmt: skip
 
 
@@ -189,7 +190,8 @@ def test_one_break_is_enough(tmp_path):
 def test_without_labels_there_are_regions_and_clusters(tmp_path):
     arguments = {**city(), "mapped": [], "breaks": {}}
     path = tmp_path / "regions.gpkg"
-    assert geopackage.write(path, **arguments) == [path]
+    style = tmp_path / "styles/cluster_of_4.qml"
+    assert geopackage.write(path, **arguments) == [path, style]
     frame = geopandas.read_file(path)
     assert list(frame.columns) == [
         "region_id", "lon_deg", "lat_deg", "cluster_of_4", "geometry",
@@ -269,6 +271,10 @@ def test_qgis_opens_it_styled_in_the_colours_of_the_printed_maps(written, tmp_pa
         kind, colours, _ = answer["styles"][style]
         assert kind == "graduatedSymbol"
         assert colours == list(expected[style].values())
+    panel = panels.clusters(arguments["members"])[0]
+    assert answer["styles"]["cluster_of_4"][2] == [
+        to_hex(panel.cmap(panel.norm(value))) for value in panel.values
+    ]
     population, function, kind = arguments["mapped"]
     drawn = {style: regions for style, (_, _, regions) in answer["styles"].items()}
     assert drawn["population_known"].index(None) == 3  # its only unknown value
