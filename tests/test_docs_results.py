@@ -75,7 +75,8 @@ def city(tmp_path_factory):
         members={},
     )
     for one in mapped:
-        cog.write(maps, cog.grid(maps, outlines, "EPSG:32651"), one, 0.9)
+        breaks = None if one.label.classes else Breaks.of(value)
+        cog.write(maps, cog.grid(maps, outlines, "EPSG:32651"), one, 0.9, breaks)
     return folder, value, shares, unlike, embeddings
 
 

@@ -77,8 +77,9 @@ def write(
 
     cells = cog.grid(folder, regions.geometry_wkb, crs)
     for one in mapped:
-        for image in cog.write(folder, cells, one, predictors.LEVEL):
-            log.info("GeoTIFF of %s: %s", one.task, image)
+        breaks = drawing.breaks(one.label, one.truth, one.value)
+        written = cog.write(folder, cells, one, predictors.LEVEL, breaks)
+        log.info("GeoTIFF of %s: %s", one.task, ", ".join(map(str, written)))
 
 
 def mapped(

@@ -20,7 +20,10 @@ from rasterio.transform import Affine
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import columns as columns_lib
+from mmgr_jax.geo import qgis_styles
 from mmgr_jax.geo.columns import Mapped
+from mmgr_jax.geo.panels import Breaks
+from mmgr_jax.legend import breaks as breaks_lib
 from mmgr_jax.legend import colours
 from mmgr_jax.terminal import visible
 
@@ -109,21 +112,30 @@ def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> CellGrid:
     )  # fmt: skip
 
 
-def write(folder: Path, cells: CellGrid, mapped: Mapped, level: float) -> list[Path]:
-    """Writes `<task>.tif` and, of shares and classes, `<task>_class.tif`.
+def write(
+    folder: Path,
+    cells: CellGrid,
+    mapped: Mapped,
+    level: float,
+    breaks: Breaks | None,
+) -> list[Path]:
+    """Writes `<task>.tif` and, of shares and classes, `<task>_predicted_class.tif`.
 
     `<task>.tif` is float32 with a band for each number of `columns.of_task`, named as
     in the GeoPackage, with its unit, and NaN where there is no region, no known value
     or no limit that can be promised; a last band is 1 where the region is unlike the
-    training ones. `<task>_class.tif` has the predicted class as a number from 0, with
-    the colours of our maps; its metadata says the name of each (`class_0`), and 255 is
-    no region. Of more than 255 classes there is none.
+    training ones. QGIS opens it by `<task>.qml` beside it, with the prediction in the
+    colours of our maps, of shares that of the first class; else it would take three
+    bands for red, green and blue. `<task>_predicted_class.tif` has the predicted class
+    as a number from 0, with the colours of our maps; its metadata says the name of each
+    (`class_0`), and 255 is no region. Of more than 255 classes there is none.
 
     Args:
         folder: Where the files go.
         cells: The grid.
         mapped: What is known and predicted.
         level: Of the intervals.
+        breaks: Where the colours of numbers change; None for shares and classes.
 
     Returns:
         The files written.
@@ -144,9 +156,14 @@ def write(folder: Path, cells: CellGrid, mapped: Mapped, level: float) -> list[P
             image.set_band_description(index, visible(column.readable))
             image.set_band_unit(index, visible(column.unit))
             image.update_tags(index, about=visible(column.about))
+    style = folder / f"{name}.qml"
+    shown = [column.name.startswith(f"{mapped.task}_pred") for column in described]
+    edges = breaks_lib.SHARES if breaks is None else breaks.values
+    files.write_text(style, qgis_styles.of_image(shown.index(True) + 1, edges))
     if not 0 < len(mapped.label.classes) <= NO_CLASS:
-        return [path]
-    return [path, _write_classes(folder / f"{name}_class.tif", cells, mapped)]
+        return [path, style]
+    classes = folder / f"{name}_predicted_class.tif"
+    return [path, style, _write_classes(classes, cells, mapped)]
 
 
 def _write_classes(path: Path, cells: CellGrid, mapped: Mapped) -> Path:

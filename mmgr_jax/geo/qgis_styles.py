@@ -1,4 +1,4 @@
-"""Styles of QGIS (.qml) for a layer of regions, in the colours of our maps.
+"""Styles of QGIS (.qml) for layers and images, in the colours of our maps.
 
 Classes of numbers are listed from high to low. QGIS takes the first class that holds a
 value and counts both limits in, so a value at a break falls into the class above, as on
@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
+import numpy as np
 from matplotlib.colors import to_hex
 
 from mmgr_jax.data.schema import Label
@@ -74,6 +75,37 @@ def of_label(
     edges = (-OPEN, *breaks.errors, OPEN)
     styles.append(_graduated(f"{task}_error", about, error, edges, colours.ERRORS))
     return styles
+
+
+def of_image(band: int, edges: Sequence[float]) -> str:
+    """The style of one band of a GeoTIFF of numbers, as text.
+
+    Args:
+        band: From 1.
+        edges: Where colours change.
+    """
+    root = ElementTree.Element("qgis", version=VERSION, styleCategories="Symbology")
+    renderer = ElementTree.SubElement(
+        ElementTree.SubElement(root, "pipe"), "rasterrenderer",
+        type="singlebandpseudocolor", band=str(band), opacity="1", alphaBand="-1",
+        classificationMin=repr(edges[0]), classificationMax=repr(edges[-1]),
+    )  # fmt: skip
+    shader = ElementTree.SubElement(
+        ElementTree.SubElement(renderer, "rastershader"), "colorrampshader",
+        colorRampType="DISCRETE", classificationMode="1", clip="0",
+        minimumValue=repr(edges[0]), maximumValue=repr(edges[-1]),
+    )  # fmt: skip
+    # QGIS counts the upper limit in: the last float32 below a break is that limit.
+    exact = np.asarray(edges, np.float32)
+    below = np.nextafter(exact, np.float32(-np.inf)).astype(float).tolist()
+    shades = colours.ramp(colours.VALUES, len(edges) + 1)
+    for limit, shade, shown in zip(
+        (*map(repr, below), "inf"), shades, printed.classes(edges), strict=True
+    ):
+        ElementTree.SubElement(
+            shader, "item", value=limit, color=shade, alpha="255", label=shown
+        )
+    return _text_of(root)
 
 
 def of_clusters(field: str, count: int) -> Style:
@@ -206,9 +238,12 @@ def _finished(
                 options, "Option", name=key, type="QString", value=value
             )
     ElementTree.SubElement(root, "layerGeometryType").text = "2"
+    return Style(name, about, _text_of(root))
+
+
+def _text_of(root: ElementTree.Element) -> str:
     ElementTree.indent(root)
-    text = _DOCTYPE + ElementTree.tostring(root, encoding="unicode") + "\n"
-    return Style(name, about, text)
+    return _DOCTYPE + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def _fill(shade: str) -> dict[str, str]:

@@ -1,14 +1,20 @@
 """Predictions as GeoTIFF: values at their places, and valid by rio-cogeo."""
 
+import dataclasses
+import json
+import subprocess
+
 import numpy as np
 import pytest
 import rasterio
 import shapely
+from matplotlib.colors import to_hex
 from rio_cogeo.cogeo import cog_validate
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.geo import cog, columns
+from mmgr_jax.geo import cog, columns, panels
+from mmgr_jax.geo.panels import Breaks
 from mmgr_jax.legend import colours
 
 CLASSES = ("water", "residential", "green_space")
@@ -39,14 +45,16 @@ def mapped(label, count, task="population", seed=0):
 def write(folder, label, outlines, **given):
     table = mapped(label, len(outlines), **given)
     grid = cog.grid(folder, list(shapely.to_wkb(outlines)), CRS)
-    return table, cog.write(folder, grid, table, 0.9)
+    breaks = None if label.classes else Breaks.of(table.truth)
+    return table, cog.write(folder, grid, table, 0.9, breaks)
 
 
 def test_every_value_lies_where_its_region_does(tmp_path):
     outlines, row, column = cells(9, 13)
     label = Label("count", "persons")
-    table, (path,) = write(tmp_path / "maps", label, outlines)
-    assert path.name == "population.tif" and list(path.parent.iterdir()) == [path]
+    table, (path, style) = write(tmp_path / "maps", label, outlines)
+    assert (path.name, style.name) == ("population.tif", "population.qml")
+    assert set(path.parent.iterdir()) == {path, style}
     with rasterio.open(path) as image:
         assert image.crs.to_epsg() == 32651 and np.isnan(image.nodata)
         assert image.shape == (9, 13) and image.res == (WIDTH, HEIGHT)
@@ -73,12 +81,16 @@ def test_every_value_lies_where_its_region_does(tmp_path):
     ("label", "names"),
     [
         (Label("density", "persons/km2"), ["a_task.tif"]),
-        (Label("share", "1", classes=CLASSES), ["a_task.tif", "a_task_class.tif"]),
+        (
+            Label("share", "1", classes=CLASSES),
+            ["a_task.tif", "a_task_predicted_class.tif"],
+        ),
     ],
 )
 def test_they_are_valid_with_overviews(label, names, tmp_path):
     outlines, _, _ = cells(530, 40, keep=0.5)  # two blocks high
     _, paths = write(tmp_path, label, outlines, task="a_task")
+    paths = [path for path in paths if path.suffix == ".tif"]
     assert [path.name for path in paths] == names
     for path in paths:
         assert cog_validate(path, strict=True, quiet=True) == (True, [], [])
@@ -90,7 +102,7 @@ def test_they_are_valid_with_overviews(label, names, tmp_path):
 def test_classes_are_numbers_with_names_and_colours(tmp_path):
     outlines, row, column = cells(9, 13)
     label = Label("share", "1", classes=CLASSES)
-    table, (numbers, path) = write(tmp_path, label, outlines, task="use")
+    table, (numbers, _, path) = write(tmp_path, label, outlines, task="use")
     with rasterio.open(path) as image:
         assert image.nodata == 255 and image.dtypes == ("uint8",)
         band, shades, tags = image.read(1), image.colormap(1), image.tags(1)
@@ -107,8 +119,9 @@ def test_classes_are_numbers_with_names_and_colours(tmp_path):
 def test_a_name_stays_in_its_folder(tmp_path):
     outlines, _, _ = cells(3, 3, keep=1)
     label = Label("count", "persons")
-    _, (path,) = write(tmp_path / "maps", label, outlines, task="../../escaped")
-    assert path.parent == tmp_path / "maps" and path.exists()
+    _, paths = write(tmp_path / "maps", label, outlines, task="../../escaped")
+    for path in paths:
+        assert path.parent == tmp_path / "maps" and path.exists()
 
 
 def test_one_region_is_a_grid(tmp_path):
@@ -160,3 +173,44 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path, Label("count", "persons"), outlines)
     assert not list(tmp_path.iterdir())
+
+
+IN_QGIS = """
+import json, sys
+from qgis.core import QgsApplication, QgsRasterLayer
+app = QgsApplication([], False)
+app.initQgis()
+layer = QgsRasterLayer(sys.argv[1], "image")
+renderer = layer.renderer()
+block = renderer.block(1, layer.extent(), layer.width(), layer.height())
+rows, columns = range(layer.height()), range(layer.width())
+numbers = [[block.color(row, column) & 0xFFFFFF for column in columns] for row in rows]
+colours = [["#%06x" % number for number in row] for row in numbers]
+print(json.dumps([renderer.type(), renderer.usesBands(), colours]))
+"""
+
+
+def test_qgis_draws_the_prediction_in_the_colours_of_the_printed_map(tmp_path):
+    python = "/usr/bin/python3"
+    asked = subprocess.run([python, "-c", "import qgis.core"], capture_output=True)
+    if asked.returncode:
+        pytest.skip("QGIS is not installed (Debian: python3-qgis)")
+    outlines, row, column = cells(9, 13)
+    label = Label("count", "persons")
+    table = mapped(label, len(outlines))
+    breaks = Breaks((2.0, 30.0, 100.0), (-1.0, 1.0))
+    values = np.resize([0, 2, 1.9999, 30, 99.5, 100, 1e6, -3], len(outlines))
+    table = dataclasses.replace(table, value=values)
+    grid = cog.grid(tmp_path, list(shapely.to_wkb(outlines)), CRS)
+    path, _ = cog.write(tmp_path, grid, table, 0.9, breaks)
+    done = subprocess.run(
+        [python, "-c", IN_QGIS, str(path)],
+        capture_output=True,
+        text=True,
+        env={"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path)},
+    )
+    kind, bands, drawn = json.loads(done.stdout.strip().splitlines()[-1])
+    assert (kind, bands) == ("singlebandpseudocolor", [2])
+    panel = panels.numbers(table.truth, values, label, breaks)[1]
+    expected = [to_hex(panel.cmap(panel.norm(value))) for value in values]
+    assert np.asarray(drawn)[row, column].tolist() == expected
