@@ -47,6 +47,8 @@ def write(
         mapped: What is known and predicted of each label; none without heads.
         members: Number of clusters -> the cluster of each region.
     """
+    for old in stale(folder, formats):
+        log.warning("%s is of an earlier run; config.embed.formats leaves it out", old)
     regions, crs = city.regions, city.source.manifest.crs
     path = folder / GEOPACKAGE
     if "gpkg" in formats:
@@ -66,8 +68,6 @@ def write(
             members=members,
         )
         log.info("for QGIS: %s, with %d styles", path, len(written) - 1)
-    elif path.exists():
-        log.warning("%s is of an earlier run: config.embed.formats lacks 'gpkg'", path)
     if "cog" not in formats:
         return
     if not mapped:
@@ -80,6 +80,13 @@ def write(
         breaks = drawing.breaks(one.label, one.truth, one.value)
         written = cog.write(folder, cells, one, predictors.LEVEL, breaks)
         log.info("GeoTIFF of %s: %s", one.task, ", ".join(map(str, written)))
+
+
+def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Files of an earlier run that stand beside newer predictions."""
+    names = {"gpkg": GEOPACKAGE, "cog": "*.tif"}
+    patterns = [name for kind, name in names.items() if kind not in formats]
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
 
 def mapped(
