@@ -24,15 +24,14 @@ def visible(text: str, keep: str = "") -> str:
         text: Whatever a file or a config says.
         keep: Characters to leave, such as the ends of lines.
     """
+    return _ACTING.sub(lambda match: _shown(match.group(), keep), text)
 
-    def shown(match: re.Match[str]) -> str:
-        character = match.group()
-        if character in keep:
-            return character
-        code = ord(character)
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
-    return _ACTING.sub(shown, text)
+def _shown(character: str, keep: str) -> str:
+    if character in keep:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def duration(seconds: float) -> str:

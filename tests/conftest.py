@@ -1,11 +1,8 @@
 """Eight CPU devices, checked annotations, and a small city's records for every test."""
 
-import functools
 import os
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from unittest import mock
 
 CACHE = Path(__file__).parents[1] / ".pytest_cache"
 
@@ -26,30 +23,26 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{CACHE}/xla")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+import checks  # noqa: E402
 import pytest  # noqa: E402
-from jaxtyping import _import_hook, install_import_hook  # noqa: E402
 
-
-class _Loader(_import_hook._JaxtypingLoader):
-    """Keeps bytecode apart for the module it loads, not for all that one imports.
-
-    So that libraries are not compiled once more for the tests.
-    """
-
-    def get_code(self, fullname):
-        name = functools.partial(
-            _import_hook._optimized_cache_from_source, self._typechecker.get_hash()
-        )
-        with mock.patch("importlib._bootstrap_external.cache_from_source", name):
-            return super().get_code(fullname)
-
-    exec_module = SourceFileLoader.exec_module
-
-
-_import_hook._JaxtypingLoader = _Loader
-install_import_hook(["mmgr_jax", "data_prep"], "beartype.beartype")
+checks.install(["mmgr_jax", "data_prep"])
 
 from small_records import config_of, write_records  # noqa: E402
+
+LONGEST = (
+    "test_encoder", "test_eval", "test_main", "test_train", "test_streaming",
+    "test_convert", "test_store", "test_train_step", "test_toy_cities", "test_towers",
+    "test_corpus_run", "test_while_training", "test_fuzz", "test_pretrained_features",
+    "test_warm_start", "test_run_alone", "test_query", "test_readout", "test_identity",
+    "test_eval_protocols", "test_bench", "test_tower_table", "test_plan",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files of more than ten seconds begin: at the end no worker waits for another."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")

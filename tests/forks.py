@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,43 +28,100 @@ IMPORTED = {
 }
 """Without JAX, and with it; a fork of the latter has JAX's settings of its parent."""
 
+CACHE = {
+    "JAX_COMPILATION_CACHE_DIR": str,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": float,
+}
+"""What a fork sets by itself where it is another than the tests'."""
+
 _servers = {}
 
 
 def run(*arguments, cwd=ROOT, env=None, jax=True, timeout=400):
-    """Runs `python *arguments`, which begin with -m or -c; waits for its end.
+    """Runs `python *arguments` and waits for its end.
 
     Args:
-        arguments: Of Python: `-m`, a module and its arguments, or `-c` and so on.
+        arguments: Of Python: `-m`, a module and its arguments, or `-c` and so on, or
+            the path of a script and so on.
         cwd: Folder it runs in.
         env: Its environment; None: that of the tests.
         jax: Whether JAX and what imports it are loaded before. Variables that JAX reads
-            as it is imported must then be those of the tests.
+            as it is imported must then be those of the tests, but for `CACHE`.
         timeout: Seconds after which it is ended, by SIGALRM.
 
     Returns:
         What `subprocess.run` would: `returncode`, and `stdout` and `stderr` as text.
     """
-    given = dict(os.environ if env is None else env)
-    jax_s = {key for key in {*given, *os.environ} if key.startswith("JAX_")}
-    changed = {key for key in jax_s if given.get(key) != os.environ.get(key)}
-    assert not (jax and changed), f"JAX would not read {changed}: give jax=False"
-    server = _server(jax)
     with TemporaryFile() as stdout, TemporaryFile() as stderr:
-        folder = f"/proc/{os.getpid()}/fd"
-        request = dict(
-            arguments=[str(argument) for argument in arguments],
-            cwd=str(cwd), env=given, timeout=timeout,
-            output=[f"{folder}/{file.fileno()}" for file in (stdout, stderr)],
-        )  # fmt: skip
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        status = json.loads(server.stdout.readline())
+        options = dict(cwd=cwd, env=env, jax=jax, timeout=timeout)
+        status = Process(arguments, stdout, stderr, **options).wait()
         texts = []
         for file in (stdout, stderr):
             file.seek(0)
             texts.append(file.read().decode())
     return subprocess.CompletedProcess(arguments, status, *texts)
+
+
+class Process:
+    """A program that runs beside the test; as `subprocess.Popen`, as far as it goes.
+
+    Attributes:
+        pid: Its number.
+        returncode: How it ended; None while that is not known.
+    """
+
+    def __init__(
+        self, arguments, stdout, stderr=None, *, cwd=ROOT, env=None, jax=True,
+        timeout=600, session=False,
+    ):  # fmt: skip
+        """Starts it, with its output in open files, in a session of its own if asked.
+
+        See `run` for the rest.
+        """
+        given = dict(os.environ if env is None else env)
+        read = {key for key in {*given, *os.environ} if key.startswith("JAX_")}
+        changed = {key for key in read if given.get(key) != os.environ.get(key)}
+        late = changed - set(CACHE)
+        assert not (jax and late), f"JAX would not read {late}: give jax=False"
+        self._server, self.returncode = _server(jax), None
+        self.pid = self._ask(
+            arguments=[str(argument) for argument in arguments],
+            cwd=str(cwd), env=given, timeout=timeout, session=session,
+            cache={key: given[key] for key in changed if jax},
+            output=[
+                f"/proc/{os.getpid()}/fd/{file.fileno()}"
+                for file in (stdout, stderr or stdout)
+            ],
+        )  # fmt: skip
+
+    def _ask(self, **request):
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
+
+    def poll(self):
+        """How it ended; None: not yet."""
+        if self.returncode is None:
+            self.returncode = self._ask(ended=self.pid)
+        return self.returncode
+
+    def wait(self, timeout=float("inf")):
+        """How it ended, a negative number by which signal; waits for that."""
+        begin = time.monotonic()
+        while self.poll() is None:
+            if time.monotonic() - begin > timeout:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        """Sends one, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """Ends it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 def _server(jax):
@@ -75,6 +133,7 @@ def _server(jax):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
+        server.stdout.readline()  # until then, programs would not have begun
     return server
 
 
@@ -86,24 +145,33 @@ def _end():
 
 
 def _serve():
-    """Forks for each line of stdin; returns, in each fork, what that line asks for."""
+    """Answers lines of stdin; returns, in each fork, what it is to become."""
     answers = os.fdopen(os.dup(1), "w")
+    print("ready", file=answers, flush=True)
     while line := sys.stdin.readline():
         request = json.loads(line)
-        fork = os.fork()
-        if not fork:
-            answers.close()
-            return request
-        _, status = os.waitpid(fork, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+        if "ended" in request:
+            pid, status = os.waitpid(request["ended"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            flags = os.O_WRONLY | os.O_APPEND
+            request["output"] = [os.open(path, flags) for path in request["output"]]
+            answer = os.fork()
+            if not answer:
+                answers.close()
+                return request
+            for file in request["output"]:
+                os.close(file)
+        print(json.dumps(answer), file=answers, flush=True)
     return None
 
 
 def _become(request):
     """Turns this process into the program that is asked for."""
+    if request["session"]:
+        os.setsid()
     signal.alarm(request["timeout"])
-    for number, path in enumerate(request["output"], 1):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for number, file in enumerate(request["output"], 1):
         os.dup2(file, number)
         os.close(file)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -111,12 +179,18 @@ def _become(request):
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    for key, value in request["cache"].items():
+        importlib.import_module("jax").config.update(key.lower(), CACHE[key](value))
     how, program, *arguments = request["arguments"]
     folders = request["env"].get("PYTHONPATH", "").split(os.pathsep)
-    first = request["cwd"] if how == "-m" else ""
+    if how not in ("-m", "-c"):
+        how, program, arguments = "script", how, [program, *arguments]
+    first = {"-m": request["cwd"], "-c": ""}.get(how, os.path.dirname(program))
     sys.path[0:1] = [first, *(folder for folder in folders if folder)]
-    sys.argv = [how, *arguments]
-    if how == "-m":
+    sys.argv = [program if how == "script" else how, *arguments]
+    if how == "script":
+        runpy.run_path(program, run_name="__main__")
+    elif how == "-m":
         sys.modules.pop(program, None)  # run as the main module, not imported
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:

@@ -6,7 +6,6 @@ Beside the helpers this file is what each process of a training run runs.
 import json
 import os
 import socket
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -63,22 +62,18 @@ def launch(script, workdir, given, *, count=2, devices=2):
 
     `script` gets `given`, a free port, how many they are and which one it is.
     """
+    import forks
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flags = f"{QUICK} {devices_flag(devices)}"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
+    environment = os.environ | {"XLA_FLAGS": flags}
     started = []
     for index in range(count):
+        arguments = script, json.dumps([*given, port, count, index])
         with output(workdir, index).open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, script, json.dumps([*given, port, count, index])],
-                env=environment,
-                cwd=ROOT,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        started.append(process)
+            started.append(forks.Process(arguments, file, env=environment))
     return started
 
 

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -272,7 +270,7 @@ def _command(cities, folder, *flags):
     records, tests = str(cities / "bree/records"), str(ROOT / "tests")
     file.write_text(CONFIG.format(tests=tests, records=records, folder=str(folder)))
     return [
-        sys.executable, "-m", "mmgr_jax.main", f"--config={file}",
+        "-m", "mmgr_jax.main", f"--config={file}",
         f"--config.corpus.records=('{cities}/*/records',)",
         "--config.corpus.categories=by_name", *flags,
     ]  # fmt: skip
@@ -282,8 +280,8 @@ def _command(cities, folder, *flags):
 def test_a_killed_run_goes_on_bit_for_bit(cities, tmp_path):
     flags = ["--config.train.total=12 steps", "--config.after_training=()"]
     command = _command(cities, tmp_path, *flags, "--config.train.save_every=1 steps")
-    options = dict(cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    process = subprocess.Popen(command, start_new_session=True, **options)
+    with (tmp_path / "output.txt").open("w") as output:
+        process = forks.Process(command, output, session=True)
     begin = time.monotonic()
     while not list((tmp_path / "run/checkpoints").glob("[3-9]")):
         assert process.poll() is None and time.monotonic() - begin < 300
@@ -292,7 +290,7 @@ def test_a_killed_run_goes_on_bit_for_bit(cities, tmp_path):
     process.wait()
     stopped = checkpoint.latest(tmp_path / "run")
     assert 3 <= int(stopped.name) < 12
-    subprocess.run(command, check=True, **options)
+    assert forks.run(*command).returncode == 0
 
     straight = _config(cities, tmp_path / "straight", "bree", steps=12)
     loop.train(straight)
@@ -310,7 +308,7 @@ def test_the_command_trains_goes_on_evaluates_and_maps(cities, tmp_path):
     dataclasses.replace(manifest, config={}).save(cities / "bree/records")
 
     def main(*flags):
-        return forks.run(*_command(cities, tmp_path, *flags)[1:])
+        return forks.run(*_command(cities, tmp_path, *flags))
 
     first = main("--config.train.total=2 steps", "--config.after_training=()")
     assert first.returncode == 0, first.stderr

@@ -5,10 +5,10 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("MMGR_KILLS", 20))
 STEPS = 24
 COMMAND = [
-    sys.executable, "-m", "mmgr_jax.main", f"--config={ROOT}/configs/toy_city.py:smoke",
+    "-m", "mmgr_jax.main", f"--config={ROOT}/configs/toy_city.py:smoke",
     f"--config.train.total={STEPS} steps", "--config.train.save_every=3 steps",
     "--config.eval.features=('image',)", "--config.eval.baselines=('mean',)",
     "--config.eval.curves.methods=()", "--config.eval.protocols=('linear',)",
@@ -35,18 +35,14 @@ RECORDS, RUN = Path("data/toy_city_smoke/records"), Path("runs/toy_city_smoke")
 def _start(folder, programs):
     """The command; what a kill leaves of its compiled programs is no other test's."""
     given = {
-        "PYTHONPATH": str(ROOT), "XLA_FLAGS": processes.QUICK,
+        "XLA_FLAGS": processes.QUICK,
         "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # each is needed many times
     }  # fmt: skip
-    return subprocess.Popen(
-        COMMAND,
-        cwd=folder,
-        env=os.environ | given,
-        stdout=(folder / "output.txt").open("a"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "output.txt").open("a") as output:
+        return forks.Process(
+            COMMAND, output, cwd=folder, env=os.environ | given, session=True
+        )
 
 
 def _rows(folder):

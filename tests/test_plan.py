@@ -4,10 +4,9 @@ import dataclasses
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import jax
 import processes
 import pytest
@@ -282,14 +281,9 @@ def _run(folder, *arguments, devices=8):
     libtpu wants a process of its own besides.
     """
     flags = f"{processes.QUICK} {processes.devices_flag(devices)}"
-    return subprocess.run(
-        [sys.executable, "-m", "mmgr_jax.plan", SMOKE, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": flags},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
+    environment = os.environ | {"XLA_FLAGS": flags}
+    given = ("-m", "mmgr_jax.plan", SMOKE, *arguments)
+    return forks.run(*given, cwd=folder, env=environment, timeout=1200)
 
 
 def test_a_plan_for_the_devices_here(tmp_path):

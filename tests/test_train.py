@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import chex
+import forks
 import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
@@ -43,8 +42,9 @@ def _start(workdir, records_dir):
     script = RUN.format(
         tests=str(ROOT / "tests"), workdir=str(workdir), records=str(records_dir)
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": processes.QUICK}
-    return subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
+    environment = os.environ | {"XLA_FLAGS": processes.QUICK}
+    with workdir.with_suffix(".txt").open("a") as output:
+        return forks.Process(("-c", script), output, env=environment)
 
 
 def _bundle(workdir, step):

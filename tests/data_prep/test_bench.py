@@ -50,19 +50,8 @@ def test_the_synthetic_city_has_a_tail_and_quarters(tmp_path):
 
 def test_the_command_measures_and_says_so(tmp_path):
     path = tmp_path / "bench.json"
-    told = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.data_prep",
-            "category_vectors",
-            "--num_pois=400",
-            f"--json={path}",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    words = ["category_vectors", "--num_pois=400", f"--json={path}"]
+    told = forks.run("-m", "benchmarks.data_prep", *words)
     assert told.returncode == 0, told.stderr
     assert "vectors of 400 POIs in 297 categories (synthetic_city, skip" in told.stdout
     assert "s is within 180 s" in told.stdout and "MiB is within 4,096" in told.stdout
