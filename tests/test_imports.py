@@ -113,6 +113,7 @@ ARROWS = {
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
     "evaluation", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "embed", "eval",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
