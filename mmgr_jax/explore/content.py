@@ -50,6 +50,7 @@ def of(city: ExploredCity) -> Content:
     arrays = {
         "embeddings": held.numbers,
         "embeddingScale": held.scale,
+        "weights": held.weights.astype(np.float32),
         "componentColours": held.colours,
         "centresDeg": outlines.in_degrees(city.centre_m, city.manifest.crs),
         "centresM": (city.centre_m - city.centre_m.min(axis=0)).astype(np.float32),
@@ -95,12 +96,17 @@ def of(city: ExploredCity) -> Content:
 
 def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
     manifest = city.manifest
+    ends = np.cumsum([size for _, size in held.groups]).tolist()
     return {
         "name": manifest.city,
         "crs": manifest.crs,
         "ids": city.region_ids,
         "features": city.kind,
         "numFeatures": city.features.num_features,
+        "groups": [
+            {"name": name, "start": end - size, "size": size}
+            for (name, size), end in zip(held.groups, ends, strict=True)
+        ],
         "explained": held.explained,
         "recall": {"depth": vectors.DEPTH, "value": held.recall},
         "level": predictors.LEVEL,

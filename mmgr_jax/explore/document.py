@@ -64,6 +64,15 @@ def write(content: Content) -> Iterator[str]:
     yield body
 
 
+def require_library() -> None:
+    """Refuses to go on without the map library.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    _library()
+
+
 @functools.cache
 def strings() -> Mapping[str, str]:
     """All that the page says, by name."""
@@ -130,7 +139,9 @@ def _script(entry: str) -> str:
 
 
 def _data(name: str, kind: str, text: str) -> str:
-    return f'<script type="{kind}" id="{name}">{_closed(text, name, "script")}</script>\n'
+    return (
+        f'<script type="{kind}" id="{name}">{_closed(text, name, "script")}</script>\n'
+    )
 
 
 def _closed(text: str, name: str, tag: str) -> str:

@@ -1,4 +1,4 @@
-"""Outlines of regions as a page draws them: rings and triangles, longitude, latitude."""
+"""Outlines of regions as a page draws them: rings and triangles in degrees."""
 
 from __future__ import annotations
 
@@ -46,13 +46,18 @@ def of(geometry_wkb: Sequence[bytes], crs: str) -> Outlines:
     """
     polygons = shapely.from_wkb(np.asarray(geometry_wkb, object))
     parts, part_region = shapely.get_parts(polygons, return_index=True)
-    shells, holes = shapely.get_exterior_ring(parts), shapely.get_num_interior_rings(parts)
+    shells, holes = (
+        shapely.get_exterior_ring(parts),
+        shapely.get_num_interior_rings(parts),
+    )
     rings, ring_part = shapely.get_rings(parts, return_index=True)
     assert len(rings) == len(shells) + holes.sum()
     first_of_part = np.r_[True, ring_part[1:] != ring_part[:-1]] if len(rings) else []
     coordinates, of_ring = shapely.get_coordinates(rings, return_index=True)
     # The last point repeats the first one.
-    last = np.r_[of_ring[1:] != of_ring[:-1], True] if len(of_ring) else np.zeros(0, bool)
+    last = (
+        np.r_[of_ring[1:] != of_ring[:-1], True] if len(of_ring) else np.zeros(0, bool)
+    )
     corners, of_ring = coordinates[~last], of_ring[~last]
     counts = np.bincount(of_ring, minlength=len(rings))
     region = part_region[ring_part]
@@ -67,7 +72,9 @@ def of(geometry_wkb: Sequence[bytes], crs: str) -> Outlines:
     )
 
 
-def in_degrees(places_m: Float[np.ndarray, "m 2"], crs: str) -> Int32[np.ndarray, "m 2"]:
+def in_degrees(
+    places_m: Float[np.ndarray, "m 2"], crs: str
+) -> Int32[np.ndarray, "m 2"]:
     """Places as longitude and latitude of WGS 84 in `UNITS_PER_DEG`."""
     to_deg = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon_deg, lat_deg = to_deg.transform(places_m[:, 0], places_m[:, 1])

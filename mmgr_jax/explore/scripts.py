@@ -1,8 +1,8 @@
 """Modules of JavaScript joined into one script, as a page without a server needs it.
 
 Browsers load no module from a file beside a page that lies on a disk. So each module
-becomes a function that returns its exports, and those it imports from come before it. The
-forms that this understands are few; page/README.md lists them. Anything else is refused.
+becomes a function that returns its exports, and those it imports from come before it.
+The forms that this understands are few: page/README.md lists them, others are refused.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_IMPORT = re.compile(
-    r'^import \{ ([\w$, ]+) \} from "\./([\w-]+)\.js";', re.MULTILINE
-)
+_IMPORT = re.compile(r'^import \{ ([\w$, ]+) \} from "\./([\w-]+)\.js";', re.MULTILINE)
 _EXPORT = re.compile(
     r"^export ((?:async )?function\*?|const|class) ([\w$]+)", re.MULTILINE
 )

@@ -9,8 +9,11 @@ from jaxtyping import Float, Int8, UInt8
 
 from mmgr_jax.evaluation.features.groups import Features
 
-MOST_NUMBERS = 256
-"""Of a region on the page; of more the first principal components are taken."""
+MOST_BYTES = 2**25
+"""Of all numbers on the page; of more the first principal components are taken."""
+
+LEAST_NUMBERS = 64
+"""Of a region, however many regions there are."""
 
 DEPTH = 20
 """Nearest regions by which the loss is measured."""
@@ -29,11 +32,13 @@ class Standardised:
         features: The features [r f].
         mean: Of each column.
         deviation: Likewise; infinite where a column is constant, which becomes 0.
+        weights: By which columns count in cosines, so that groups weigh alike.
     """
 
     features: Features
     mean: Float[np.ndarray, " f"]
     deviation: Float[np.ndarray, " f"]
+    weights: Float[np.ndarray, " f"]
 
     @classmethod
     def of(cls, features: Features) -> Standardised:
@@ -46,14 +51,19 @@ class Standardised:
         mean, square = sums / len(features)
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
         deviation[deviation <= _SPREAD] = np.inf
-        return cls(features, mean + shift, deviation)
+        return cls(features, mean + shift, deviation, features.weights())
 
     def rows(self, index: np.ndarray) -> Float[np.ndarray, "n f"]:
         """Some regions."""
         return (self.features.rows(index) - self.mean) / self.deviation
 
     def components(self, count: int) -> tuple[Float[np.ndarray, "f k"], float]:
-        """The first principal components, and their share of the variance."""
+        """The first principal components of weighted columns, and their variance.
+
+        Returns:
+            What standardised columns are multiplied by, and the share of the variance
+            that is kept.
+        """
         total = len(self.features)
         chosen = np.arange(total)
         if total > _FITTED:
@@ -62,14 +72,15 @@ class Standardised:
         width = self.features.num_features
         products = np.zeros((width, width))
         for rows in _slices(len(chosen)):
-            values = self.rows(chosen[rows])
+            values = self.rows(chosen[rows]) * self.weights
             products += values.T @ values
         variance, axes = np.linalg.eigh(products / len(chosen))
         axes = axes[:, ::-1][:, :count]
         largest = np.argmax(np.abs(axes), axis=0)
         axes *= np.sign(axes[largest, np.arange(axes.shape[1])])
         whole = max(float(variance.sum()), np.finfo(float).tiny)
-        return axes, float(variance[::-1][:count].sum()) / whole
+        kept = float(variance[::-1][:count].sum()) / whole
+        return self.weights[:, None] * axes, kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +90,19 @@ class Vectors:
     Attributes:
         numbers: Whole numbers [r d].
         scale: What they are multiplied by, a number a region.
+        weights: By which they count in cosines [d].
+        groups: Name and numbers of each group of features, in order.
         colours: Red, green and blue of the first three components [r 3].
         explained: Share of the variance that the d numbers keep; 1: no component was
             left out.
-        recall: Mean share of the `DEPTH` regions nearest by cosine among all the
-            features that are as near by these numbers.
+        recall: Mean share of the `DEPTH` regions nearest by the cosine of all features
+            that are among the `DEPTH` nearest by these numbers.
     """
 
     numbers: Int8[np.ndarray, "r d"]
     scale: Float[np.ndarray, " r"]
+    weights: Float[np.ndarray, " d"]
+    groups: tuple[tuple[str, int], ...]
     colours: UInt8[np.ndarray, "r 3"]
     explained: float
     recall: float
@@ -97,9 +112,12 @@ def of(features: Features) -> Vectors:
     """The features of a city for its page."""
     exact = Standardised.of(features)
     three, _ = exact.components(3)
+    most = max(MOST_BYTES // len(features), LEAST_NUMBERS)
     axes, explained = None, 1.0
-    if features.num_features > MOST_NUMBERS:
-        axes, explained = exact.components(MOST_NUMBERS)
+    weights, groups = exact.weights, features.groups
+    if features.num_features > most:
+        axes, explained = exact.components(most)
+        weights, groups = np.ones(most), (("components", most),)
     numbers, scales, first = [], [], []
     for rows in _slices(len(features)):
         values = exact.rows(rows)
@@ -111,9 +129,11 @@ def of(features: Features) -> Vectors:
     return Vectors(
         number,
         scale,
+        weights,
+        groups,
         as_colours(np.concatenate(first)),
         explained,
-        recall(exact, number),
+        recall(exact, number, weights),
     )
 
 
@@ -131,10 +151,19 @@ def quantised(
     return whole, scale
 
 
-def recall(exact: Standardised, numbers: Int8[np.ndarray, "r d"]) -> float:
+def recall(
+    exact: Standardised,
+    numbers: Int8[np.ndarray, "r d"],
+    weights: Float[np.ndarray, " d"],
+) -> float:
     """Mean share of each region's nearest ones that stay the nearest; see `Vectors`.
 
     Of many regions `_QUERIES` ask, the same each time; all are searched.
+
+    Args:
+        exact: The features.
+        numbers: What stands for them on the page; lengths of rows do not matter.
+        weights: By which they count.
     """
     total = len(numbers)
     depth = min(DEPTH, total - 1)
@@ -142,11 +171,12 @@ def recall(exact: Standardised, numbers: Int8[np.ndarray, "r d"]) -> float:
         return 1.0
     rng = np.random.default_rng(0)
     asked = np.sort(rng.choice(total, min(_QUERIES, total), replace=False))
-    asks = _unit(exact.rows(asked)), _unit(numbers[asked])
+    own = exact.weights
+    asks = _unit(exact.rows(asked) * own), _unit(numbers[asked] * weights)
     cosine = np.empty((2, len(asked), total), np.float32)
     for rows in _slices(total):
-        cosine[0][:, rows] = asks[0] @ _unit(exact.rows(rows)).T
-        cosine[1][:, rows] = asks[1] @ _unit(numbers[rows]).T
+        cosine[0][:, rows] = asks[0] @ _unit(exact.rows(rows) * own).T
+        cosine[1][:, rows] = asks[1] @ _unit(numbers[rows] * weights).T
     cosine[:, np.arange(len(asked)), asked] = -np.inf  # itself
     near = np.argpartition(-cosine, depth - 1, axis=2)[..., :depth]
     shares = [

@@ -19,6 +19,7 @@ export async function loadCity(about, text) {
     d,
     whole: array.embeddings,
     scale: array.embeddingScale,
+    weights: array.weights,
     componentColours: array.componentColours,
     centres: inDegrees(array.centresDeg, about.unitsPerDeg),
     centresM: array.centresM,

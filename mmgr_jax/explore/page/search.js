@@ -2,36 +2,40 @@
 
 const AWAY = 0.5; // what counterexamples weigh beside examples (Rocchio 1971)
 
-/** 1 over the length of each row [n]; 0 for rows of zeros. */
-export function inverseLengths(rows, n, d) {
+/** 1 over the length of each row [n], columns weighted; 0 for rows of zeros. */
+export function inverseLengths(rows, n, d, weights) {
   const inverse = new Float32Array(n);
+  const square = Float64Array.from(weights, (weight) => weight * weight);
   for (let i = 0, at = 0; i < n; i++) {
-    let square = 0;
-    for (let j = 0; j < d; j++, at++) square += rows[at] * rows[at];
-    inverse[i] = square > 0 ? 1 / Math.sqrt(square) : 0;
+    let sum = 0;
+    for (let j = 0; j < d; j++, at++) sum += rows[at] * rows[at] * square[j];
+    inverse[i] = sum > 0 ? 1 / Math.sqrt(sum) : 0;
   }
   return inverse;
 }
 
 /**
  * What is looked for [d]: the mean direction of the examples, less half of that of the
- * counterexamples, of length 1. Of one example alone it is that example's direction.
+ * counterexamples. Of one example alone it is that example's direction. It is what rows
+ * are multiplied by: of length 1, and its columns weighted twice.
  */
-export function direction(rows, inverse, d, positives, negatives) {
+export function direction(rows, inverse, d, weights, positives, negatives) {
   const wanted = new Float64Array(d);
-  const add = (chosen, weight) => {
+  const add = (chosen, share) => {
     for (const i of chosen) {
-      const factor = (weight * inverse[i]) / chosen.length;
-      for (let j = 0; j < d; j++) wanted[j] += rows[i * d + j] * factor;
+      const factor = (share * inverse[i]) / chosen.length;
+      for (let j = 0; j < d; j++) wanted[j] += rows[i * d + j] * weights[j] * factor;
     }
   };
   add(positives, 1);
   add(negatives, positives.length ? -AWAY : -1);
-  const length = Math.hypot(...wanted);
-  return Float32Array.from(wanted, (value) => (length > 0 ? value / length : 0));
+  let sum = 0;
+  for (let j = 0; j < d; j++) sum += wanted[j] * wanted[j];
+  const factor = sum > 0 ? 1 / Math.sqrt(sum) : 0;
+  return Float32Array.from(wanted, (value, j) => value * weights[j] * factor);
 }
 
-/** Cosine of each row with a direction of length 1 [n]. */
+/** Cosine of each row with what `direction` gave [n]. */
 export function cosines(rows, inverse, n, d, wanted) {
   const cosine = new Float32Array(n);
   const tail = d - (d % 4);

@@ -7,9 +7,10 @@ const held = {};
 
 const calls = {
   /** Takes the city's numbers; see page/README.md. */
-  hold({ n, d, embeddings, scale, ...rest }) {
+  hold({ n, d, embeddings, scale, weights, ...rest }) {
     const rows = scaledRows(embeddings, scale, n, d);
-    Object.assign(held, { n, d, embeddings: rows, inverse: inverseLengths(rows, n, d) });
+    const inverse = inverseLengths(rows, n, d, weights);
+    Object.assign(held, { n, d, embeddings: rows, weights, inverse });
     for (const name of ["image", "poi"]) {
       if (!rest[name]) continue;
       const p = rest[name].length / n;
@@ -21,8 +22,8 @@ const calls = {
 
   /** The regions nearest to examples: `order`, and the `cosine` of every region. */
   search({ positives, negatives, count, allowed }) {
-    const { n, d, embeddings, inverse } = held;
-    const wanted = direction(embeddings, inverse, d, positives, negatives);
+    const { n, d, embeddings, weights, inverse } = held;
+    const wanted = direction(embeddings, inverse, d, weights, positives, negatives);
     const cosine = cosines(embeddings, inverse, n, d, wanted);
     const order = largest(cosine, count, allowed, [...positives, ...negatives]);
     return { order, cosine };
