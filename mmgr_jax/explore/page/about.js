@@ -5,13 +5,17 @@ import { named, shown, word } from "./words.js";
 
 /** The line that is always in sight. */
 export function showOrigins(element, city) {
-  const parts = city.origins.map(({ what, source, licence, year }) => {
+  const parts = new Map(); // an origin -> what comes from it
+  for (const { what, source, licence, year } of city.origins) {
     const more = [licence, year].filter(Boolean).join(", ");
     const name = source || word("origins.unknown");
     const whole = more ? word("origins.more", { source: name, more }) : name;
-    return word("origins.one", { what: named(what), source: whole });
-  });
-  fill(element, parts.join(" · "));
+    parts.set(whole, [...(parts.get(whole) || []), named(what)]);
+  }
+  const lines = [...parts].map(([source, what]) =>
+    word("origins.one", { what: what.join(", "), source }),
+  );
+  fill(element, lines.join(" · "));
 }
 
 /** The panel "About". */

@@ -32,11 +32,19 @@ export function showCard(element, city, picture, region, act) {
       button("-", "card.minus"),
     ),
   );
+  // Folds stay as they were left; at first they are open where there is room.
+  const folded = (id, name, content) => {
+    const before = document.getElementById(id);
+    const open = before ? before.open : id === "card-values" && innerWidth > 760;
+    return node("details", { id, open }, node("summary", {}, word(name)), content);
+  };
   fill(
     element,
     node("div", { className: "top" }, tileOf(city, picture, region, TILE_PX), words),
-    Object.keys(city.tasks).length ? valueTable(city, region) : "",
-    pois.length ? poiTable(city, pois) : "",
+    Object.keys(city.tasks).length
+      ? folded("card-values", "card.values", valueTable(city, region))
+      : "",
+    pois.length ? folded("card-pois", "card.pois", poiTable(city, pois)) : "",
   );
 }
 
@@ -73,12 +81,7 @@ function poiTable(city, pois) {
       node("td", {}, shown(count)),
     ),
   );
-  return node(
-    "details",
-    {},
-    node("summary", {}, word("card.pois")),
-    table(["card.category", "card.number"], rows),
-  );
+  return table(["card.category", "card.number"], rows);
 }
 
 function table(heads, rows) {

@@ -85,7 +85,7 @@ function select(app, region, options) {
   app.selected = region;
   app.map.select(region, options);
   showCard(byId("card"), app.city, app.picture, region, (key) => app.act(key, region));
-  if (region >= 0) app.tell(announced(app.city, region));
+  fill(byId("said"), region < 0 ? "" : announced(app.city, region));
 }
 
 /** What a key or a button does with a region; whether it does anything. */
