@@ -186,8 +186,8 @@ def recall(
     return float(np.mean(shares))
 
 
-def as_colours(values: Float[np.ndarray, "r 3"]) -> UInt8[np.ndarray, "r 3"]:
-    """Three numbers a region as colours: alike where the numbers are alike.
+def as_colours(values: Float[np.ndarray, "r k"]) -> UInt8[np.ndarray, "r 3"]:
+    """Up to three numbers a region as colours: alike where the numbers are alike.
 
     The first becomes lightness, the others red-green and yellow-blue of OKLab
     (Ottosson 2020), between the 2nd and the 98th percentile of each.
@@ -196,6 +196,7 @@ def as_colours(values: Float[np.ndarray, "r 3"]) -> UInt8[np.ndarray, "r 3"]:
     low, high = np.quantile(values, [0.02, 0.98], axis=0)
     spread = np.where(high > low, high - low, 1.0)
     share = np.clip((values - low) / spread, 0, 1)
+    share[:, high <= low] = 0.5
     lightness = 0.4 + 0.5 * share[:, 0]
     green_red, blue_yellow = (share[:, 1:] - 0.5).T * 0.24
     lms = np.stack(

@@ -38,6 +38,7 @@ export function makeMap(maplibregl, container, city, picture, on) {
     attributionControl: false,
     keyboard: false,
     dragRotate: false,
+    boxZoom: false, // shift and a click add an example
     pitchWithRotate: false,
     touchPitch: false,
     renderWorldCopies: false,
