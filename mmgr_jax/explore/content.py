@@ -28,7 +28,7 @@ _SLACK_PX = 0.5  # as data_prep: a tile lies on whole pixels
 
 
 @dataclasses.dataclass(frozen=True)
-class Content:
+class PageContent:
     """What goes into the page.
 
     Attributes:
@@ -42,7 +42,7 @@ class Content:
     picture: bytes
 
 
-def of(city: ExploredCity) -> Content:
+def of(city: ExploredCity) -> PageContent:
     """Makes a city ready for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
@@ -91,7 +91,7 @@ def of(city: ExploredCity) -> Content:
         "clusters": [int(name[8:]) for name in arrays if name.startswith("clusters")],
         "unitsPerDeg": outlines.UNITS_PER_DEG,
     }
-    return Content(about, arrays, as_webp(laid.pixels))
+    return PageContent(about, arrays, as_webp(laid.pixels))
 
 
 def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:

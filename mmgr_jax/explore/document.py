@@ -23,7 +23,7 @@ import numpy as np
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.explore import scripts
-from mmgr_jax.explore.content import Content
+from mmgr_jax.explore.content import PageContent
 from mmgr_jax.terminal import visible
 
 FOLDER = Path(__file__).parent / "page"
@@ -33,7 +33,7 @@ _PLACE = re.compile(r"\{\{(\w[\w.]*)\}\}")
 _VERSION = re.compile(r"maplibre-gl-js/blob/v([\d.]+)/")
 
 
-def write(content: Content) -> Iterator[str]:
+def write(content: PageContent) -> Iterator[str]:
     """The text of the page, in parts: it may be large.
 
     Raises:
