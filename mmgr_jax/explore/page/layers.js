@@ -86,6 +86,30 @@ export function classified(n, value, scale, title, hatched = () => false) {
   return withHatches(painted, unknown, unlike);
 }
 
+/** A scale of quantiles, their breaks rounded, for numbers made on the page. */
+export function quantileScale(values, colours, unit) {
+  const sorted = Float64Array.from(values.filter(Number.isFinite)).sort();
+  const count = colours.length;
+  const at = (share) => sorted[Math.min(Math.floor(share * sorted.length), sorted.length - 1)];
+  const breaks = [];
+  for (let j = 0; j <= count; j++) {
+    const step = (how) => roundedTo(j < count ? at(j / count) : at(1), how);
+    const edge = j === 0 ? step(Math.floor) : j === count ? step(Math.ceil) : step(Math.round);
+    if (!breaks.length || edge > breaks[breaks.length - 1]) breaks.push(edge);
+  }
+  if (breaks.length < 2) breaks.push(breaks[0] + (Math.abs(breaks[0]) || 1));
+  const last = Math.max(breaks.length - 2, 1);
+  const own = breaks.slice(1).map((_, j) => colours[Math.round((j * (count - 1)) / last)]);
+  return { breaks, colours: own, unit };
+}
+
+/** A number to two digits. */
+function roundedTo(value, how) {
+  if (value === 0) return 0;
+  const power = 10 ** (1 - Math.floor(Math.log10(Math.abs(value))));
+  return Number((how(Number((value * power).toPrecision(12))) / power).toPrecision(12));
+}
+
 /** Paints classes: `index(i)` below the number of `names`, or NaN. */
 export function classes(n, index, names, colours, title, hatched = () => false) {
   const painted = empty(n, title);

@@ -7,6 +7,7 @@ import { byId, fill, node } from "./dom.js";
 import { startHelper } from "./helper.js";
 import { asks, layersOf, paint } from "./layers.js";
 import { showLegend } from "./legend.js";
+import { setUpLabel } from "./label_panel.js";
 import { makeMap } from "./map.js";
 import { loadPicture } from "./picture.js";
 import { setUpSimilar } from "./similar.js";
@@ -38,12 +39,12 @@ async function start() {
   await app.map.ready;
   app.select = (region, options = {}) => select(app, region, options);
   app.act = (key, region) => act(app, key, region);
-  app.layersChanged = () => fillLayers(app);
+  app.layersChanged = (show = null) => fillLayers(app, show);
   setUpSimilar(app);
+  setUpLabel(app);
   setUpLayers(app);
   showOrigins(byId("origins"), city);
   showAbout(byId("panel-about"), city);
-  fill(byId("panel-label"), node("p", { className: "soft" }, word("label.later")));
   select(app, -1, {});
   const pois = city.pois.count.reduce((sum, count) => sum + count, 0);
   const [regions, categories] = [city.n, city.categories.length].map(shown);
@@ -54,8 +55,8 @@ async function start() {
 
 /** Gives the embeddings to the helper, which alone computes with them. */
 async function holdCity({ city, helper }) {
-  const { n, d, whole, scale, weights, projections } = city;
-  const given = { n, d, embeddings: whole, scale, weights, ...projections };
+  const { n, d, whole, scale, weights, blocks, projections } = city;
+  const given = { n, d, embeddings: whole, scale, weights, blocks, ...projections };
   const views = [whole, scale, ...Object.values(projections || {})];
   await helper.ask("hold", given, views.map((view) => view.buffer));
   delete city.whole;
@@ -66,6 +67,11 @@ async function holdCity({ city, helper }) {
 function tryMap(app) {
   const on = {
     select: (region, options) => app.select(region, options),
+    click: (region) => {
+      if (app.label.active()) app.label.pick([region]);
+    },
+    brushing: () => app.label.brushing(),
+    brush: (regions) => app.label.pick(regions),
     act: (key, region) => app.act(key, region),
   };
   const { city, picture } = app;
@@ -90,6 +96,7 @@ function select(app, region, options) {
 
 /** What a key or a button does with a region; whether it does anything. */
 function act(app, key, region) {
+  if (app.label.act(key, region)) return true;
   if (key === "Enter" || key === " ") app.similar.find(region);
   else if (key === "+" || key === "-") app.similar.add(key, region);
   else return false;
@@ -116,10 +123,10 @@ function setUpLayers(app) {
   show(app);
 }
 
-/** The choices of layers; the chosen one stays where it is there. */
-function fillLayers(app) {
+/** The choices of layers; the chosen one stays where it is there, or `wanted` is shown. */
+function fillLayers(app, wanted = null) {
   const { city } = app;
-  const before = byId("layer").value;
+  const before = wanted ?? byId("layer").value;
   const extra = [...app.extra];
   app.painters = { ...Object.fromEntries(extra.map(({ id, paint }) => [id, paint])) };
   if (app.similar.cosine()) {

@@ -24,8 +24,10 @@ const MARKS = {
 /**
  * The map of a city in an element.
  *
- * `picture` is a canvas with the imagery. `on`: {select(region), act(key, region)}, called
- * where a region is clicked or reached by keys, and where a key is pressed on one.
+ * `picture` is a canvas with the imagery. `on`: {select(region), called where a region is
+ * clicked or reached by keys; click(region), where it is clicked without a key;
+ * act(key, region), where a key is pressed on one; brushing(), whether moving over the map
+ * draws; brush(regions), what was drawn over}.
  */
 export function makeMap(maplibregl, container, city, picture, on) {
   const [west, south, east, north] = city.basemap.bounds;
@@ -104,10 +106,13 @@ export function makeMap(maplibregl, container, city, picture, on) {
     const region = regionAt(city, lngLat.lng, lngLat.lat);
     if (region < 0) return;
     on.select(region);
+    if (on.brushing()) return; // it was drawn over
     if (originalEvent.shiftKey) on.act("+", region);
-    if (originalEvent.altKey) on.act("-", region);
+    else if (originalEvent.altKey) on.act("-", region);
+    else on.click(region);
   });
   addKeys(map, city, made, on);
+  addBrush(map, city, made, on);
   return made;
 }
 
@@ -135,6 +140,43 @@ function addKeys(map, city, made, on) {
     }
     event.preventDefault();
   });
+}
+
+/** Regions that the pointer is moved over while it is held, where `on.brushing()`. */
+function addBrush(map, city, made, on) {
+  const canvas = map.getCanvas();
+  let over = null;
+  const add = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const { lng, lat } = map.unproject([event.clientX - box.left, event.clientY - box.top]);
+    const region = regionAt(city, lng, lat);
+    if (region < 0 || over.has(region)) return;
+    over.add(region);
+    made.mark("result", [...over]);
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!on.brushing() || event.button !== 0) return;
+    map.dragPan.disable();
+    map.touchZoomRotate.disable();
+    canvas.setPointerCapture(event.pointerId);
+    over = new Set();
+    add(event);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (over) add(event);
+  });
+  const end = () => {
+    if (!over) return;
+    const regions = [...over];
+    over = null;
+    map.dragPan.enable();
+    map.touchZoomRotate.enable();
+    map.touchZoomRotate.disableRotation();
+    made.mark("result", []);
+    if (regions.length) on.brush(regions);
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
 }
 
 function addLayers(map, layer, picture, [west, south, east, north]) {
