@@ -79,7 +79,9 @@ def numbers_of(city):
 
 def classes_of(city):
     label = Label(kind="class", unit="1", classes=tuple("abcdefgh"[: city.k]))
-    return Target(label, city.classes.astype(float), np.ones(len(city.x), bool), log=False)
+    return Target(
+        label, city.classes.astype(float), np.ones(len(city.x), bool), log=False
+    )
 
 
 SIZES = [(5, 24), (23, 24), (24, 24), (25, 24), (60, 24), (20, 96), (1, 7), (2, 300)]
@@ -104,9 +106,7 @@ def test_groups_that_weigh_alike_are_those_of_pythons_head(node):
     given = city.given(values=city.number[city.rows], weights=weight)
     head = node("heads", "fitNumbers", given)
     found = node("heads", "predictNumbers", head, city.x, len(city.x))
-    wanted, _ = python_head(
-        city, numbers_of(city), (head["strength"],), weight=weight
-    )
+    wanted, _ = python_head(city, numbers_of(city), (head["strength"],), weight=weight)
     np.testing.assert_allclose(found["value"], wanted, rtol=1e-5)
 
 
@@ -230,7 +230,11 @@ def test_sets_of_classes_hold_the_truth_about_as_often_as_they_say(node):
 
 @pytest.mark.parametrize(
     ("rows", "why"),
-    [(range(4), "few labels"), (range(5), "one block"), (range(0, 35, 5), "few blocks")],
+    [
+        (range(4), "few labels"),
+        (range(5), "one block"),
+        (range(0, 35, 5), "few blocks"),
+    ],
 )
 def test_doubt_that_cannot_be_told_says_why(node, rows, why):
     city = make_city(10, 24)
