@@ -102,21 +102,6 @@ class ExploredCity:
         """What the records say of themselves."""
         return self.source.manifest
 
-    def origins(self) -> list[dict[str, str]]:
-        """Source, licence and year of imagery, POIs and each label."""
-        known = facts.of_manifest(self.manifest)
-        parts = {"imagery": known["imagery"], "POIs": known["pois"]}
-        parts |= known["labels"]
-        return [
-            {
-                "what": what,
-                "source": str(origin.get("source") or ""),
-                "licence": str(origin.get("licence") or ""),
-                "year": str(origin.get("year") or ""),
-            }
-            for what, origin in parts.items()
-        ]
-
     def tiles(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The tile of each region, in order."""
         for rows in self.source.parts():
@@ -145,6 +130,22 @@ def gather(config: ConfigDict) -> ExploredCity:
             )
         mapped = mapped_city.gather(config, embed, source, bundle, Path(run.workdir))
         return _explored(mapped, embed.features)
+
+
+def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:
+    """Source, licence and year of imagery, POIs and each label; "" where not said."""
+    known = facts.of_manifest(manifest)
+    parts = {"imagery": known["imagery"], "POIs": known["pois"], **known["labels"]}
+    return [
+        {
+            "what": what,
+            **{
+                name: str(origin.get(name) or "")
+                for name in ("source", "licence", "year")
+            },
+        }
+        for what, origin in parts.items()
+    ]
 
 
 def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:

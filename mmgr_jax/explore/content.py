@@ -14,7 +14,7 @@ from PIL import Image
 from mmgr_jax import __version__
 from mmgr_jax.evaluation import clusters, predictors
 from mmgr_jax.explore import outlines, scales, vectors
-from mmgr_jax.explore.city import ExploredCity, ExploredTask
+from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of
 from mmgr_jax.geo import basemap
 
 CLUSTERS = tuple(range(2, 13))
@@ -112,7 +112,7 @@ def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
         "level": predictors.LEVEL,
         "categories": list(manifest.categories),
         "parents": list(manifest.category_parents),
-        "origins": city.origins(),
+        "origins": origins_of(manifest),
         "tileSizeM": manifest.tile_size_m,
         "software": f"mmgr-jax {__version__}",
     }

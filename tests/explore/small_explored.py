@@ -1,6 +1,7 @@
 """A city to explore of forty regions, whose heads are drawn instead of trained."""
 
 import numpy as np
+from sklearn.linear_model import Ridge
 
 from mmgr_jax.data import schema
 from mmgr_jax.data.source import RecordSource
@@ -71,3 +72,22 @@ def _drawn(rng, label, truth):
     unlike = np.zeros(len(truth), bool)
     unlike[:2] = True
     return predictors.Prediction(value, value * 0.5, value * 1.5, unlike)
+
+
+def ridge_of(features, weights, rows, values, *, strength):
+    """What the head "linear" says of every region, by scikit-learn's ridge.
+
+    Columns are standardised by the labelled regions and weighted; values are
+    log(1 + value / median), standardised.
+    """
+    own = features[rows]
+    spread = own.std(axis=0)
+    inverse = np.where(spread > 1e-6, weights / np.where(spread > 0, spread, 1), 0)
+    scaled = (features - own.mean(axis=0)) * inverse
+    unit = np.median(values[values > 0])
+    target = np.log1p(values / unit)
+    middle, deviation = target.mean(), target.std()
+    ridge = Ridge(alpha=strength).fit(scaled[rows], (target - middle) / deviation)
+    predicted = ridge.predict(scaled) * deviation + middle
+    ceiling = np.log1p(2 * values.max() / unit)
+    return unit * np.expm1(np.clip(predicted, 0, ceiling))

@@ -62,6 +62,7 @@ def visit(opened):
         explored.map.whole(); for (const id of ["filter-category", "filter-task"]) {
         const field = document.getElementById(id); field.value = "";
         field.onchange(); } document.getElementById("filter-sight").checked = false;
+        if (explored.label.state.history) explored.label.end();
         explored.showTab("tab-layers"); }"""
     )
     return opened
@@ -306,6 +307,141 @@ def test_tabs_follow_arrow_keys(visit):
     assert visit.page.is_visible("#panel-layers")
 
 
+def _begin(visit, kind="class", classes="park\nharbour <b>", name="mine"):
+    """Begins to label, from nothing."""
+    visit.run("() => { explored.label.end(); explored.showTab('tab-label'); }")
+    visit.page.fill("#label-name", name)
+    visit.page.select_option("#label-kind", kind)
+    field = "#label-classes" if kind == "class" else "#label-unit"
+    visit.page.fill(field, classes)
+    visit.page.click("#label-begin")
+
+
+def _labels(visit):
+    """Region -> class or number, as the page has them once their map is made."""
+    return visit.run(
+        """async () => { await explored.label.mapped; const now =
+        explored.label.state.history.now; return Object.fromEntries(now.values); }"""
+    )
+
+
+def test_labels_by_clicks_keys_and_drawing_become_a_map(visit):
+    _begin(visit)
+    _click(visit, 0)
+    visit.page.check('[name="label-class"][value="1"]')
+    _click(visit, 20)
+    assert _labels(visit) == {"0": 0, "20": 1}
+    layer = visit.run("document.getElementById('layer').value")
+    assert layer == "page/label"  # the map shows itself when there is one
+    visit.page.focus("#map canvas")
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("1")
+    assert _labels(visit) == {"0": 0, "20": 1, "21": 0}
+    visit.page.keyboard.press("0")
+    assert _labels(visit) == {"0": 0, "20": 1}
+    visit.page.click("#label-undo")
+    assert _labels(visit) == {"0": 0, "20": 1, "21": 0}
+    visit.page.keyboard.press("Control+z")
+    visit.page.click("#label-redo")
+    assert _labels(visit) == {"0": 0, "20": 1, "21": 0}
+
+    visit.page.check('[name="label-class"][value="1"]')
+    visit.page.check("#label-brush")
+    places = visit.run(
+        """() => [32, 33, 34].map((region) => { const { city, map } = explored;
+        const { x, y } = map.map.project([city.centres[2 * region],
+          city.centres[2 * region + 1]]);
+        const box = map.map.getCanvas().getBoundingClientRect();
+        return [box.left + x, box.top + y]; })"""
+    )
+    middle = visit.run("explored.map.map.getCenter().lng")
+    visit.page.mouse.move(*places[0])
+    visit.page.mouse.down()
+    for place in places:
+        visit.page.mouse.move(*place, steps=3)
+    visit.page.mouse.up()
+    drawn = {"32": 1, "33": 1, "34": 1}
+    assert _labels(visit) == {"0": 0, "20": 1, "21": 0} | drawn
+    assert visit.run("explored.map.map.getCenter().lng") == middle
+    visit.page.click("#label-undo")  # one stroke is one step
+    assert _labels(visit) == {"0": 0, "20": 1, "21": 0}
+
+
+def test_the_map_of_labels_is_that_of_a_head_on_the_same_numbers(visit, city):
+    truth = city.tasks["population"].truth
+    rows = list(range(0, 40, 2))
+    _begin(visit, kind="number", classes="persons", name="people")
+    for row in rows:
+        visit.run(
+            "([row, value]) => { explored.label.state.value = value; "
+            "explored.label.pick([row]); }",
+            [row, float(truth[row])],
+        )
+    _labels(visit)
+    value = visit.run("[...explored.label.state.made.value]")
+    whole, scale = vectors.quantised(
+        vectors.Standardised.of(city.features).rows(np.arange(40))
+    )
+    head = small_explored.ridge_of(
+        whole * scale[:, None], city.features.weights(), rows, truth[rows],
+        strength=visit.run("explored.label.state.made.strength"),
+    )  # fmt: skip
+    np.testing.assert_allclose(value, head, rtol=1e-3)
+    assert "20 labels" in visit.text("#label-quality")
+    layers = visit.page.locator("#layer option").evaluate_all(
+        "(all) => all.map((item) => item.value)"
+    )
+    assert "page/label" in layers
+    for layer in {"page/label", "page/doubt"} & set(layers):
+        assert _show(visit, layer)["legend"]["unit"] == "persons"
+
+
+def test_labels_are_saved_and_read_back(visit, city, tmp_path):
+    _begin(visit, name="=mine")
+    for region, value in [(3, 0), (12, 1), (30, 1)]:
+        visit.run(
+            "([region, value]) => { explored.label.state.value = value; "
+            "explored.label.pick([region]); }",
+            [region, value],
+        )
+    before = _labels(visit)
+    with visit.page.expect_download() as download:
+        visit.page.click("#label-export")
+    saved = tmp_path / "labels.csv"
+    download.value.save_as(saved)
+    table = pd.read_csv(saved)
+    assert table["region_id"].tolist() == [city.region_ids[i] for i in (3, 12, 30)]
+    assert table["=mine"].tolist() == ["park", "harbour <b>", "harbour <b>"]
+    with visit.page.expect_download() as download:
+        visit.page.click("#label-export-map")
+    frame = gpd.read_file(download.value.path())
+    assert len(frame) == 40 and set(frame["=mine_prediction"]) <= set(table["=mine"])
+
+    visit.run("() => { explored.label.end(); }")
+    visit.page.set_input_files("#label-file", saved)
+    visit.page.wait_for_selector("#label-undo")
+    assert _labels(visit) == before
+    visit.run("() => { explored.label.end(); }")
+    other = tmp_path / "other.csv"
+    other.write_text("name,mine\nx,1\n")
+    visit.page.set_input_files("#label-file", other)
+    visit.page.wait_for_selector(".fault:not(:empty)")
+    assert "region_id" in visit.text(".fault")
+
+
+def test_what_to_label_next_is_unlabelled_and_chosen(visit):
+    _begin(visit)
+    _click(visit, 5)
+    visit.page.click("#label-next")
+    visit.page.wait_for_selector("#label-next-list li")
+    regions = visit.run("explored.label.state.next")
+    assert len(set(regions)) == 5 and 5 not in regions
+    assert visit.run("explored.selected") == regions[0]
+    visit.page.keyboard.press("Escape")
+    visit.run("() => { explored.label.act('2', explored.selected); }")
+    assert regions[0] not in visit.run("explored.label.state.next")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_screen_readers_phones_and_printers(browser, path, scheme):
     size = browser_lib.PHONE if scheme == "dark" else browser_lib.DESKTOP
@@ -321,6 +457,9 @@ def test_screen_readers_phones_and_printers(browser, path, scheme):
             if one["impact"] in ("serious", "critical")
         ]
         assert bad == [], tab
+        if tab == "label":
+            _begin(visit)
+            assert Axe().run(visit.page).violations_count == len(found)
         width = visit.run("document.documentElement.scrollWidth")
         assert width <= size["width"], tab
     box = visit.page.locator("#origins").bounding_box()
