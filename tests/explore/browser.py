@@ -81,3 +81,58 @@ class Visit:
     def _console(self, message):
         if "GPU stall" not in message.text:
             self.faults.append(message.text)
+
+
+def click(visit, region, modifiers=()):
+    """Clicks on the middle of a region."""
+    x, y = visit.run(
+        """(region) => { const { city, map } = explored;
+        const place = [city.centres[2 * region], city.centres[2 * region + 1]];
+        const { x, y } = map.map.project(place);
+        const box = map.map.getCanvas().getBoundingClientRect();
+        return [box.left + x, box.top + y]; }""",
+        region,
+    )
+    for modifier in modifiers:
+        visit.page.keyboard.down(modifier)
+    visit.page.mouse.click(x, y)
+    for modifier in modifiers:
+        visit.page.keyboard.up(modifier)
+
+
+def search(visit):
+    return visit.run(
+        """async () => { await explored.similar.searched;
+        const { state } = explored.similar;
+        return { ...state, cosine: [...(state.cosine || [])] }; }"""
+    )
+
+
+def show(visit, layer):
+    visit.run(
+        """(layer) => { const field = document.getElementById("layer");
+        field.value = layer; field.oninput(); }""",
+        layer,
+    )
+    return visit.run(
+        """() => ({ colours: [...explored.painted.colours],
+        hatch: [...explored.painted.hatch], legend: explored.painted.legend })"""
+    )
+
+
+def begin(visit, kind="class", classes="park\nharbour <b>", name="mine"):
+    """Begins to label, from nothing."""
+    visit.run("() => { explored.label.end(); explored.showTab('tab-label'); }")
+    visit.page.fill("#label-name", name)
+    visit.page.select_option("#label-kind", kind)
+    field = "#label-classes" if kind == "class" else "#label-unit"
+    visit.page.fill(field, classes)
+    visit.page.click("#label-begin")
+
+
+def labels(visit):
+    """Region -> class or number, as the page has them once their map is made."""
+    return visit.run(
+        """async () => { await explored.label.mapped; const now =
+        explored.label.state.history.now; return Object.fromEntries(now.values); }"""
+    )

@@ -4,12 +4,14 @@ import { poisOf } from "./city.js";
 import { fill, node } from "./dom.js";
 import { valuesOf } from "./layers.js";
 import { tileOf } from "./picture.js";
+import { whyFold } from "./why_fold.js";
 import { named, shown, word } from "./words.js";
 
 const TILE_PX = 96;
 
 /** Shows a region in the card; `act(key)` is called by its buttons. */
-export function showCard(element, city, picture, region, act) {
+export function showCard(element, app, region, act) {
+  const { city, picture } = app;
   if (region < 0) {
     fill(element, node("p", { className: "soft" }, word("card.none")));
     return;
@@ -45,6 +47,7 @@ export function showCard(element, city, picture, region, act) {
       ? folded("card-values", "card.values", valueTable(city, region))
       : "",
     pois.length ? folded("card-pois", "card.pois", poiTable(city, pois)) : "",
+    whyFold(app, region, Boolean(document.querySelector("#card-why[open]"))),
   );
 }
 

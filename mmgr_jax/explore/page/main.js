@@ -9,6 +9,7 @@ import { asks, layersOf, paint } from "./layers.js";
 import { showLegend } from "./legend.js";
 import { setUpLabel } from "./label_panel.js";
 import { makeMap } from "./map.js";
+import { setUpMix } from "./mix_panel.js";
 import { loadPicture } from "./picture.js";
 import { setUpSimilar } from "./similar.js";
 import { setUpTabs } from "./tabs.js";
@@ -34,7 +35,7 @@ async function start() {
   globalThis.explored = app; // for tests, and for who opens the console
   await holdCity(app);
   app.tell = (text) => fill(byId("status"), text);
-  app.showTab = setUpTabs(byId("tabs"));
+  app.showTab = setUpTabs(byId("tabs"), () => app.mix && app.mix.refresh());
   app.map = tryMap(app);
   await app.map.ready;
   app.select = (region, options = {}) => select(app, region, options);
@@ -42,6 +43,7 @@ async function start() {
   app.layersChanged = (show = null) => fillLayers(app, show);
   setUpSimilar(app);
   setUpLabel(app);
+  setUpMix(app);
   setUpLayers(app);
   showOrigins(byId("origins"), city);
   showAbout(byId("panel-about"), city);
@@ -55,8 +57,9 @@ async function start() {
 
 /** Gives the embeddings to the helper, which alone computes with them. */
 async function holdCity({ city, helper }) {
-  const { n, d, whole, scale, weights, blocks, projections } = city;
-  const given = { n, d, embeddings: whole, scale, weights, blocks, ...projections };
+  const { n, d, whole, scale, weights, blocks, groups, pois, categories, projections } = city;
+  const own = { n, d, weights, blocks, groups, pois, categories };
+  const given = { ...own, embeddings: whole, scale, ...projections };
   const views = [whole, scale, ...Object.values(projections || {})];
   await helper.ask("hold", given, views.map((view) => view.buffer));
   delete city.whole;
@@ -90,7 +93,8 @@ function tryMap(app) {
 function select(app, region, options) {
   app.selected = region;
   app.map.select(region, options);
-  showCard(byId("card"), app.city, app.picture, region, (key) => app.act(key, region));
+  showCard(byId("card"), app, region, (key) => app.act(key, region));
+  if (app.mix) app.mix.refresh();
   fill(byId("said"), region < 0 ? "" : announced(app.city, region));
 }
 

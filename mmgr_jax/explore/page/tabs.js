@@ -1,7 +1,7 @@
 // Tabs as screen readers know them: arrow keys change, one is in the tab order.
 
-/** Makes tabs of the buttons in an element; gives `show(id)`. */
-export function setUpTabs(element) {
+/** Makes tabs of the buttons in an element; gives `show(id)`. `changed()` is called after. */
+export function setUpTabs(element, changed) {
   const tabs = [...element.querySelectorAll('[role="tab"]')];
   const show = (chosen) => {
     for (const tab of tabs) {
@@ -10,6 +10,7 @@ export function setUpTabs(element) {
       tab.tabIndex = own ? 0 : -1;
       document.getElementById(tab.getAttribute("aria-controls")).hidden = !own;
     }
+    changed();
   };
   tabs.forEach((tab, at) => {
     tab.onclick = () => show(tab);

@@ -2,14 +2,17 @@
 
 import { scaledRows, unitRows } from "./arrays.js";
 import { fitClasses, fitNumbers, predictClasses, predictNumbers } from "./heads.js";
+import { fitCounts, picturesOfMix, poisOfPicture, regionsOfMix } from "./mixes.js";
 import { suggest } from "./suggest.js";
+import { whyClass, whyNumber } from "./why.js";
 import { inverseLengths, direction, cosines, largest } from "./search.js";
 
-const held = {};
+const held = { city: null, counts: null, heads: new Map() };
+const MOST_HEADS = 8;
 
 const calls = {
   /** Takes the city's numbers; see page/README.md. */
-  hold({ n, d, embeddings, scale, weights, blocks, ...rest }) {
+  hold({ n, d, embeddings, scale, weights, blocks, groups, pois, categories, ...rest }) {
     const rows = scaledRows(embeddings, scale, n, d);
     const inverse = inverseLengths(rows, n, d, weights);
     Object.assign(held, { n, d, embeddings: rows, weights, blocks, inverse });
@@ -19,6 +22,9 @@ const calls = {
       held[name] = unitRows(scaledRows(rest[name], rest[`${name}Scale`], n, p), n, p);
       held.p = p;
     }
+    const { image, poi, p } = held;
+    held.city = { n, pois, categories, blocks, projections: image ? { p, image, poi } : null };
+    held.groups = groups;
     return { n, d };
   },
 
@@ -50,6 +56,42 @@ const calls = {
     const missed = Float64Array.from(left, (value, i) => Math.abs(value - values[i])).sort();
     const middle = missed[missed.length >> 1];
     return { ...predictNumbers(head, x, n), left, missed: middle, why, level, strength };
+  },
+
+  /** What a prediction of a head owes to which features; heads are kept by `key`. */
+  why({ key, kind, rows, values, k, region }) {
+    const { d, embeddings: x, weights, blocks, groups, city } = held;
+    if (!held.heads.has(key)) {
+      const given = { x, d, rows, blocks, weights };
+      const head =
+        kind === "class" ? fitClasses({ ...given, classes: values, k }) : fitNumbers({ ...given, values });
+      if (held.heads.size >= MOST_HEADS) held.heads.delete(held.heads.keys().next().value);
+      held.heads.set(key, head);
+    }
+    const head = held.heads.get(key);
+    const own = x.subarray(region * d, (region + 1) * d);
+    const number = city.categories.length;
+    if (kind === "class") {
+      const best = predictClasses(head, own, 1).best[0];
+      return { best, parts: whyClass(head, x, region, best, groups, number) };
+    }
+    const value = predictNumbers(head, own, 1).value[0];
+    return { value, log: head.scale.log, parts: whyNumber(head, x, region, groups, number) };
+  },
+
+  /** POIs that the picture of a region suggests; see mixes.js. */
+  poisOfPicture({ region }) {
+    return poisOfPicture(held.city, region);
+  },
+
+  /** Pictures and regions that go with a mix: pairs [category, count]. */
+  mix({ mix, count, space }) {
+    const wanted = new Map(mix);
+    const regions = regionsOfMix(held.city, wanted, count);
+    if (!space) return { regions, pictures: null };
+    held.counts ??= fitCounts(held.city);
+    const { r2, cosine } = held.counts;
+    return { regions, r2, cosine, pictures: picturesOfMix(held.city, held.counts, wanted, count) };
   },
 
   /** Regions to label next; see suggest.js. */
