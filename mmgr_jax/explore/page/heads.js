@@ -158,9 +158,9 @@ export function predictNumbers(head, x, n) {
     const middle = restore(dot(kernel, 0, x, i * d, d) + bias);
     const centre = log ? Math.log1p(middle / unit) : middle;
     value[i] = middle;
-    const ends = [centre - head.radius, centre + head.radius];
-    low[i] = log ? unit * Math.expm1(Math.max(ends[0], 0)) : ends[0];
-    high[i] = log ? unit * Math.expm1(ends[1]) : ends[1];
+    const least = centre - head.radius, most = centre + head.radius;
+    low[i] = log ? unit * Math.expm1(Math.max(least, 0)) : least;
+    high[i] = log ? unit * Math.expm1(most) : most;
   }
   return { value, low, high };
 }
@@ -186,7 +186,10 @@ export function predictClasses(head, x, n) {
     dots(x, i * d, kernel, d, k, d, logits, 0);
     for (let c = 0; c < k; c++) {
       logits[c] += bias[c];
-      if (logits[c] > most) [most, best[i]] = [logits[c], c];
+      if (logits[c] > most) {
+        most = logits[c];
+        best[i] = c;
+      }
     }
     for (let c = 0; c < k; c++) {
       sum += Math.exp(logits[c] - most);
