@@ -98,9 +98,10 @@ def test_a_mix_finds_the_pictures_nearest_to_where_it_lies(node):
     logs = np.log1p([0, 2, 0, 0, 3, 5])
     wanted = found["lines"].reshape(P, C + 1) @ logs + found["bias"]
     np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), rtol=1e-9)
-    pictures = node("mixes", "picturesOfMix", city, vector, 6)
+    pictures = node("mixes", "picturesOfMix", city, found, mix, 6)
     cosine = city["projections"]["image"].astype(float) @ vector
     assert pictures["regions"] == np.argsort(-cosine)[:6].tolist()
+    assert node("mixes", "picturesAt", city, vector, 6) == pictures
 
 
 def test_a_mix_finds_the_regions_that_hold_its_like(node):

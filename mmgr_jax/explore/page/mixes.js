@@ -208,16 +208,28 @@ export function mixVector(map, mix) {
 }
 
 /**
- * Pictures that a mix of POIs suggests.
+ * Pictures nearest to a place in the shared space.
  * @param {Object} city
- * @param {ArrayLike<number>} vector Where the mix lies: by poi_encoder.encodeMix, exactly,
- *     or by `mixVector`, about.
+ * @param {ArrayLike<number>} vector Of length 1 [p]: where a mix lies by
+ *     poi_encoder.encodeMix, exactly, or by `mixVector`, about.
  * @param {number} [count]
- * @returns {{regions: number[], cosine: number[]}} The nearest pictures first.
+ * @returns {{regions: number[], cosine: number[]}} The nearest first.
  */
-export function picturesOfMix(city, vector, count = 20) {
+export function picturesAt(city, vector, count = 20) {
   const { p, image } = sharedSpace(city);
   return nearestRows(image, p, vector, count);
+}
+
+/**
+ * Pictures that a mix of POIs suggests, about: by a linear map.
+ * @param {Object} city
+ * @param {Object} map By `fitCounts`.
+ * @param {Map<number, number>} mix
+ * @param {number} [count]
+ * @returns {{regions: number[], cosine: number[]}} The nearest first.
+ */
+export function picturesOfMix(city, map, mix, count = 20) {
+  return picturesAt(city, mixVector(map, mix), count);
 }
 
 /**
