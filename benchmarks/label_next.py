@@ -1,6 +1,6 @@
 """What "label next" is worth: rules of the page beside labels drawn at random.
 
-    python -m benchmarks.label_next --workdir=runs/toy_city --records=data/toy_city/records
+    python -m benchmarks.label_next --workdir=runs/toy_city
 
 The page's own modules choose, fit and predict, run by Node. In each trial half of the
 spatial blocks, drawn anew, may be labelled; the regions of the others are tested. Every

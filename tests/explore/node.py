@@ -1,7 +1,7 @@
 """Functions of the page's modules, called from Python: Node runs them.
 
-Typed arrays travel as bytes, so that every digit comes through. Machines without Node skip
-the tests that need it; on CI that is a failure.
+Typed arrays travel as bytes, so that every digit comes through. Machines without Node
+skip the tests that need it; on CI that is a failure.
 """
 
 import base64
@@ -44,7 +44,8 @@ const plain = (key, value) => {
     return { $array: value.constructor.name, bytes: bytes.toString("base64") };
   }
   if (value instanceof Map) return { $map: [...value] };
-  if (typeof value === "number" && !Number.isFinite(value)) return { $number: `${value}` };
+  const isOdd = typeof value === "number" && !Number.isFinite(value);
+  if (isOdd) return { $number: `${value}` };
   return value === undefined ? null : value;
 };
 for await (const line of readline.createInterface({ input: process.stdin })) {

@@ -1,4 +1,4 @@
-"""Heads in the browser: equal to Python's, to scikit-learn's and to heads fitted anew."""
+"""Heads in the browser: equal to Python's, scikit-learn's and heads fitted anew."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ class City:
 
 
 def make_city(num_labels, num_features, *, n=300, k=4, side=5, seed=0):
-    """Correlated features, one of them constant; numbers and classes that follow them."""
+    """Correlated features, one constant; numbers and classes that follow them."""
     rng = np.random.default_rng(seed)
     mixed = rng.normal(size=(n, 12)) @ rng.normal(size=(12, num_features))
     x = (mixed + rng.normal(size=(n, num_features))).astype(np.float32)

@@ -101,6 +101,7 @@ def test_a_mix_finds_the_pictures_nearest_to_where_it_lies(node):
     pictures = node("mixes", "picturesOfMix", city, found, mix, 6)
     cosine = city["projections"]["image"].astype(float) @ vector
     assert pictures["regions"] == np.argsort(-cosine)[:6].tolist()
+    assert node("mixes", "picturesAt", city, vector, 6) == pictures
 
 
 def test_a_mix_finds_the_regions_that_hold_its_like(node):

@@ -158,9 +158,9 @@ export function predictNumbers(head, x, n) {
     const middle = restore(dot(kernel, 0, x, i * d, d) + bias);
     const centre = log ? Math.log1p(middle / unit) : middle;
     value[i] = middle;
-    const ends = [centre - head.radius, centre + head.radius];
-    low[i] = log ? unit * Math.expm1(Math.max(ends[0], 0)) : ends[0];
-    high[i] = log ? unit * Math.expm1(ends[1]) : ends[1];
+    const least = centre - head.radius, most = centre + head.radius;
+    low[i] = log ? unit * Math.expm1(Math.max(least, 0)) : least;
+    high[i] = log ? unit * Math.expm1(most) : most;
   }
   return { value, low, high };
 }
@@ -180,25 +180,34 @@ export function predictClasses(head, x, n) {
   const { k, d, kernel, bias } = head;
   const probability = new Float32Array(n * k), inSet = new Uint8Array(n * k);
   const best = new Int32Array(n), calibrated = new Float32Array(n), setSize = new Int32Array(n);
-  const logits = new Float64Array(k);
+  const logits = new Float64Array(k), soft = head.temperature !== 1;
+  const least = Math.exp(-head.radius);
   for (let i = 0; i < n; i++) {
-    let most = -Infinity, sum = 0, softened = 0;
+    let most = -Infinity, sum = 0, softened = 0, chosen = 0, size = 0;
     dots(x, i * d, kernel, d, k, d, logits, 0);
     for (let c = 0; c < k; c++) {
       logits[c] += bias[c];
-      if (logits[c] > most) [most, best[i]] = [logits[c], c];
+      if (logits[c] > most) {
+        most = logits[c];
+        chosen = c;
+      }
     }
     for (let c = 0; c < k; c++) {
-      sum += Math.exp(logits[c] - most);
-      softened += Math.exp((logits[c] - most) / head.temperature);
+      const above = logits[c] - most;
+      if (soft) softened += Math.exp(above / head.temperature);
+      sum += logits[c] = Math.exp(above);
     }
-    calibrated[i] = 1 / softened;
     for (let c = 0; c < k; c++) {
-      const log = logits[c] - most - Math.log(sum);
-      probability[i * k + c] = Math.exp(log);
-      const surprise = -Math.max(log, Math.log(UNSEEN_SHARE));
-      setSize[i] += inSet[i * k + c] = surprise <= head.radius ? 1 : 0;
+      const share = logits[c] / sum;
+      probability[i * k + c] = share;
+      if (Math.max(share, UNSEEN_SHARE) >= least) {
+        inSet[i * k + c] = 1;
+        size++;
+      }
     }
+    best[i] = chosen;
+    calibrated[i] = 1 / (soft ? softened : sum);
+    setSize[i] = size;
   }
   return { probability, best, calibrated, inSet, setSize };
 }

@@ -1,11 +1,13 @@
 // Pictures and POI sets that suggest each other, by the space that both share.
 //
 // A picture suggests POIs by the real POI sets that fit it best. A mix that no region has
-// goes through a linear map from counts to that space, an approximation of the POI encoder
-// whose error is measured on blocks that it was not fitted to.
+// is encoded by the POI encoder itself (poi_encoder.js). Encoders that read where POIs lie
+// cannot do that for a mix; a linear map from counts to that space stands in for them, and
+// says how good it is on blocks that it was not fitted to.
 
 import { coordinates, dot, standardisedRows, tridiagonalSolver } from "./linalg.js";
 import { partsByBlock } from "./doubt.js";
+import { mixLogs } from "./poi_encoder.js";
 import { drawn, randomNumbers } from "./suggest.js";
 
 /** Regions that a linear map is fitted to at most. */
@@ -199,29 +201,35 @@ function scores({ lines, bias }, logs, c, rows, truth, width) {
  * @returns {Float64Array} Of length 1 [p].
  */
 export function mixVector(map, mix) {
-  const c = map.lines.length / map.width, logs = new Float64Array(c);
-  let total = 0;
-  for (const [category, count] of mix) {
-    logs[category] = Math.log1p(count);
-    total += count;
-  }
-  logs[c - 1] = Math.log1p(total);
+  const c = map.lines.length / map.width, logs = mixLogs(c - 1, mix);
   const vector = map.bias.map((value, j) => value + dot(map.lines, j * c, logs, 0, c));
   const length = Math.sqrt(dot(vector, 0, vector, 0, vector.length)) || 1;
   return vector.map((value) => value / length);
 }
 
 /**
- * Pictures that a mix of POIs suggests.
+ * Pictures nearest to a place in the shared space.
+ * @param {Object} city
+ * @param {ArrayLike<number>} vector Of length 1 [p]: where a mix lies by
+ *     poi_encoder.encodeMix, exactly, or by `mixVector`, about.
+ * @param {number} [count]
+ * @returns {{regions: number[], cosine: number[]}} The nearest first.
+ */
+export function picturesAt(city, vector, count = 20) {
+  const { p, image } = sharedSpace(city);
+  return nearestRows(image, p, vector, count);
+}
+
+/**
+ * Pictures that a mix of POIs suggests, about: by a linear map.
  * @param {Object} city
  * @param {Object} map By `fitCounts`.
  * @param {Map<number, number>} mix
  * @param {number} [count]
- * @returns {{regions: number[], cosine: number[]}} The nearest pictures first.
+ * @returns {{regions: number[], cosine: number[]}} The nearest first.
  */
 export function picturesOfMix(city, map, mix, count = 20) {
-  const { p, image } = sharedSpace(city);
-  return nearestRows(image, p, mixVector(map, mix), count);
+  return picturesAt(city, mixVector(map, mix), count);
 }
 
 /**

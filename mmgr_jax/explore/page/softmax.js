@@ -12,6 +12,9 @@ export const UNSEEN_SHARE = 1e-6;
 /** No weaker penalty is tried after so many in a row that did worse than the best. */
 const PATIENCE = 2;
 
+/** Of more labels than these two parts in five choose the penalty: they are enough. */
+const MANY_LABELS = 150, PARTS_OF_MANY = 2;
+
 /** A fit ends when the next step promises to lower the loss by less than half of it. */
 const ROUGH = 1e-3, EXACT = 1e-10;
 
@@ -73,7 +76,9 @@ function cross(own, classes, k, part, parts, strengths) {
   const losses = new Float64Array(strengths.length).fill(NaN);
   const order = [...strengths.keys()].sort((a, b) => strengths[b] - strengths[a]);
   if (parts < 2) return { losses, best: order[0] };
-  const taught = Array.from({ length: parts }, (_, held) => {
+  const chooses = part.length > MANY_LABELS ? Math.min(parts, PARTS_OF_MANY) : parts;
+  const count = part.reduce((sum, own) => sum + (own < chooses ? 1 : 0), 0);
+  const taught = Array.from({ length: chooses }, (_, held) => {
     const train = [...part.keys()].filter((i) => part[i] !== held);
     const problem = subset(own, train, classes, k);
     return { problem, weights: start(problem) };
@@ -88,7 +93,7 @@ function cross(own, classes, k, part, parts, strengths) {
         if (part[i] === held) sum -= logShares(own, cell, i)[classes[i]];
       }
     });
-    losses[index] = sum / part.length;
+    losses[index] = sum / count;
     const better = !(losses[best] <= losses[index]) || index === best;
     worse = better ? 0 : worse + 1;
     if (better) best = index;

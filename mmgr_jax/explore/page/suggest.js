@@ -10,8 +10,9 @@ import { dot } from "./linalg.js";
 /** Rules by name; `suggest` takes the first where none is named. */
 export const RULES = ["reduction", "variance", "spread", "seeded", "typical", "random"];
 
-/** Penalty of a label's noise in parts of the mean squared length of a region. */
-export const NOISE = 0.3;
+/** Variance of a label's noise, where the mean squared length of a region is 1. Chosen on
+ * one generated city (docs/explore_labels.md): 0.03 to 0.3 did about as well. */
+export const NOISE = 0.1;
 
 /** Regions that a rule looks at: of more so many are drawn. */
 export const MOST_LOOKED_AT = 1000;

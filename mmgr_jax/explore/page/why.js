@@ -5,6 +5,7 @@
 // the same quality may divide the sum in another way.
 
 import { dot } from "./linalg.js";
+import { mixLogs, mixOf, setVector } from "./poi_encoder.js";
 
 /**
  * @typedef {Object} Contributions
@@ -116,4 +117,44 @@ export function throughCounts(map, kernel, logs, usual, whole) {
   }
   categories.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   return { categories, rest };
+}
+
+/**
+ * What a prediction would lose without the region's own POIs of one category: the set is
+ * encoded again without them. Nothing is approximated; what lies around stays as it is.
+ * @param {Object} city See README.md: embeddings, d, groups, mean, deviation, pois.
+ * @param {Object} weights See poi_encoder.js.
+ * @param {Float64Array} kernel Of the prediction's scale [d]: of a number `numberKernel`.
+ * @param {number} region
+ * @returns {{category: number, count: number, value: number}[]} The prediction with all
+ *     POIs less that without those of the category, on the scale of the kernel; the
+ *     largest difference first. [] where no group holds POIs, or there are none.
+ */
+export function withoutCategories(city, weights, kernel, region) {
+  const whole = mixOf(city, region), full = poiPart(city, weights, kernel, whole), rows = [];
+  for (const [category, count] of whole) {
+    const mix = new Map(whole);
+    mix.delete(category);
+    rows.push({ category, count, value: full - poiPart(city, weights, kernel, mix) });
+  }
+  return rows.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+}
+
+/** The kernel of a head for numbers, on the scale of its parts [d]. */
+export function numberKernel(head) {
+  return head.kernel.map((value) => value * head.scale.deviation);
+}
+
+/** What a kernel makes of the groups that a mix of POIs decides. */
+function poiPart(city, weights, kernel, mix) {
+  let sum = 0;
+  for (const { name, start, size } of city.groups) {
+    if (name !== "POI counts" && name !== "POI set") continue;
+    const raw = name === "POI set" ? setVector(weights, mix) : mixLogs(weights.c, mix);
+    for (let j = 0; j < size; j++) {
+      const deviation = city.deviation[start + j];
+      if (deviation > 0) sum += (kernel[start + j] * (raw[j] - city.mean[start + j])) / deviation;
+    }
+  }
+  return sum;
 }
