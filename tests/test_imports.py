@@ -56,6 +56,8 @@ ARROWS = {
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
+    "explore": "cli data devices disk evaluation geo store evaluation.features "
+    "evaluation.settings",
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
@@ -103,7 +105,7 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "evaluation", "explore.city", "explore.command", "planning", "plan", "preflight", "views", "convert", "query", "main",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 

@@ -19,21 +19,18 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files, locks
-from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import (
     clusters,
     feature_sets,
     inference,
-    kept_heads,
+    mapped_city,
     predictors,
-    provenance,
     readouts,
     run,
     store,
 )
 from mmgr_jax.evaluation.features.groups import Features
-from mmgr_jax.evaluation.settings import EmbedSettings, EvalSettings, Kind
-from mmgr_jax.evaluation.trials import tasks
+from mmgr_jax.evaluation.settings import EmbedSettings
 from mmgr_jax.store import checkpoint
 from mmgr_jax.terminal import duration
 
@@ -86,28 +83,16 @@ def _embed(
     bundle: Path,
     workdir: Path,
 ) -> Path:
-    city = feature_sets.EvaluatedCity.of(source)
-    if city.centre_m is None:
-        raise InputError(
-            f"{city.source.records_dir}: the records do not say where the regions lie, "
-            "so there is nothing to map; those of the released sample never do."
-        )
-    encoder = inference.load_encoder(config, bundle, city.source)
-    readout = feature_sets.Readout(config, city)
-    read = readout.features(readout.encoded(encoder), embed_settings.features)
-    made_by = provenance.features(config, encoder)
-    for sentence in provenance.told_apart(config, city, bundle):
-        log.warning(sentence)
-    heads, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
-
+    mapped = mapped_city.gather(config, embed_settings, source, bundle, workdir)
+    city, read, heads, fold = mapped.city, mapped.features, mapped.heads, mapped.fold
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "model": checkpoint.load_metadata(bundle).config["model"],
         "features": embed_settings.features,
-        "made_by": made_by,
+        "made_by": mapped.made_by,
         "records": dict(city.source.identity),
-        "readout": dataclasses.asdict(readout.settings),
+        "readout": dataclasses.asdict(mapped.readout),
         "groups": [list(group) for group in read.groups],
         "checkpoint": str(bundle),
         "created": datetime.datetime.now(datetime.UTC).isoformat(),
@@ -120,10 +105,10 @@ def _embed(
     table = folder / "embeddings.parquet"
     unlabelled = not heads and not city.source.manifest.labels
     members = clusters.cluster(read) if unlabelled else {}
-    mapped = _write(table, city, read, heads, fold, metadata, members)
+    drawn = _write(table, city, read, heads, fold, metadata, members)
     if members:
         _draw_clusters(folder, city, members)
-    for task, (truth, prediction) in mapped.items():
+    for task, (truth, prediction) in drawn.items():
         _draw(folder, city, task, heads[task].label, truth, prediction)
     what = "embeddings and predictions" if heads else "embeddings, and no predictions,"
     log.info("%s of %d regions: %s", what, len(read), table)
@@ -192,82 +177,6 @@ def _whole(
     }
     truth = np.concatenate([truth for truth, _ in parts])
     return truth, predictors.Prediction(**values)
-
-
-def _heads(
-    eval_settings: EvalSettings,
-    embed_settings: EmbedSettings,
-    workdir: Path,
-    city: feature_sets.EvaluatedCity,
-    features: Mapping[str, Any],
-    embeddings: Features,
-) -> tuple[Mapping[str, predictors.Predictor], np.ndarray | None]:
-    """The heads, and the fold of each region that they have seen.
-
-    Those of the workdir are trained anew where they are of other weights, of another
-    readout or of labels before the records changed; of a folder that the config names
-    such are refused.
-    """
-    if not embed_settings.predictions:
-        return {}, None
-    own = embed_settings.heads is None
-    folder = Path(embed_settings.heads or workdir / run.FOLDER / kept_heads.FOLDER)
-    if own and not kept_heads.exists(folder):
-        if not city.source.manifest.labels:
-            log.info(
-                "no labels, and no heads in %s: embeddings alone, no predictions; "
-                "config.embed.heads names those of another city",
-                folder,
-            )
-            return {}, None
-        log.info("no heads in %s yet: they are trained now", folder)
-        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
-    try:
-        heads = kept_heads.load(
-            folder,
-            embed_settings.features,
-            features=features,
-            tasks=eval_settings.tasks,
-        )
-        heads.refuse_stale(city, folder)
-    except InputError as error:
-        if not own:
-            raise
-        log.warning("%s They are trained now, for these maps alone.", error)
-        return _trained_now(eval_settings, embed_settings.features, city, embeddings)
-    fold = heads.fold_of(city)
-    if fold is None:
-        log.info("the heads have learnt from other regions: none of these is theirs")
-    return heads.predictors, fold
-
-
-def _trained_now(
-    eval_settings: EvalSettings,
-    kind: Kind,
-    city: feature_sets.EvaluatedCity,
-    embeddings: Features,
-) -> tuple[dict[str, predictors.Predictor], np.ndarray]:
-    split = _split(eval_settings, city)
-    method = f"{feature_sets.MAIN} {kind}"
-    report = tasks.evaluate(
-        {method: embeddings},
-        run.labelled(city.source, city.regions),
-        {"block": split},
-        dataclasses.replace(eval_settings, protocols=eval_settings.protocols[:1]),
-        keep=(method,),
-    )
-    kept = run.predictors_of(report, {method: embeddings}, city, split)
-    return {task: kinds[kind] for task, kinds in kept.items()}, split.fold
-
-
-def _split(
-    eval_settings: EvalSettings, city: feature_sets.EvaluatedCity
-) -> run.splits.Split:
-    """The split that the heads were kept under: the first of `eval.splits`."""
-    chosen = run.choose_splits(
-        eval_settings, city.source, city.regions, eval_settings.splits[:1]
-    )
-    return next(iter(chosen.values()))
 
 
 def _truth(
