@@ -56,7 +56,7 @@ ARROWS = {
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
-    "explore": "cli data devices disk evaluation geo store evaluation.features "
+    "explore": "cli data devices disk evaluation geo models store evaluation.features "
     "evaluation.settings",
     "data_prep.running": "",
     "data_prep.files": "data disk",
