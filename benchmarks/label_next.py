@@ -131,7 +131,7 @@ def trials(
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "about.json").write_text(json.dumps(about))
+        (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
         city.x.astype("<f4").tofile(folder / "x.f32")
         city.block.astype("<i4").tofile(folder / "blocks.i32")
         city.weights.astype("<f8").tofile(folder / "weights.f64")
@@ -139,10 +139,11 @@ def trials(
             values.astype("<f8").tofile(folder / f"truth_{place}.f64")
         modules = folder / "modules"
         shutil.copytree(MODULES, modules)
-        (modules / "package.json").write_text('{"type": "module"}')
+        package = modules / "package.json"
+        package.write_text('{"type": "module"}', encoding="utf-8")
         script = Path(__file__).with_suffix(".mjs")
         subprocess.run([node, script, folder, modules], check=True)
-        return json.loads((folder / "results.json").read_text())
+        return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def summary(

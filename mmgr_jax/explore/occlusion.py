@@ -71,10 +71,10 @@ def of_tiles(
     Raises:
         InputError: If there are more cells than pixels, or none.
     """
-    found = np.zeros((len(tiles), cells, cells, kernel.shape[1]))
+    losses = np.zeros((len(tiles), cells, cells, kernel.shape[1]))
     for number, tile in enumerate(tiles):
         parts = np.concatenate([tile[None], without_cells(tile, cells)])
         features = embed(parts).astype(np.float64)
         lost = (features[:1] - features[1:]) @ kernel
-        found[number] = lost.reshape(cells, cells, -1)
-    return found
+        losses[number] = lost.reshape(cells, cells, -1)
+    return losses

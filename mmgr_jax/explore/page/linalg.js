@@ -43,11 +43,11 @@ export function addScaled(c, a, i, b, j, n) {
  * Products of one row with k lines, four at a time: a row is read once for four of them.
  * @param {Float64Array|Float32Array} x
  * @param {number} i First place of the row in x.
- * @param {Float64Array} lines [k stride]
+ * @param {Float64Array|Float32Array} lines [k stride]
  * @param {number} stride
  * @param {number} k
  * @param {number} n Length of the row.
- * @param {Float64Array} out Gets the k products.
+ * @param {Float64Array|Float32Array} out Gets the k products.
  * @param {number} at From this place.
  */
 export function dots(x, i, lines, stride, k, n, out, at) {
