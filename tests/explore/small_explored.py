@@ -47,6 +47,7 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
         )
         for name, label in source.manifest.labels.items()
     }
+    tasks["zone"] = _zone(rng, count)
     return city.ExploredCity(
         source=source,
         region_ids=regions.region_ids,
@@ -65,8 +66,21 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
     )
 
 
+def _zone(rng, count):
+    """A label that is one class, not known everywhere, whose name is a path."""
+    label = schema.Label("class", "1", ("a/b", "c", "d"))
+    truth = rng.integers(0, 3, count).astype(np.float32)
+    truth[-3:] = np.nan
+    likely = rng.dirichlet(np.ones(3), count)
+    nothing = np.full(count, np.nan)
+    unlike = np.zeros(count, bool)
+    return city.ExploredTask(
+        label, truth, predictors.Prediction(likely, nothing, nothing, unlike)
+    )
+
+
 def _poi_weights(rng, c, width=3, p=8):
-    """Weights of a POI encoder, drawn; what is made of them test_poi_encoder.py says."""
+    """Weights of a POI encoder, drawn; test_poi_encoder.py has real ones."""
     shapes = {
         "vectors": (c, width),
         "kernelIh": (2 * width, 4 * width),

@@ -10,7 +10,7 @@ import shapely
 from axe_playwright_python.sync_playwright import Axe
 from sklearn.metrics.pairwise import cosine_similarity
 
-from mmgr_jax.explore import vectors
+from mmgr_jax.explore import content, document, vectors
 from mmgr_jax.geo import panels
 from tests.explore import browser as browser_lib
 from tests.explore import small_explored
@@ -22,6 +22,11 @@ def test_it_opens_from_the_disk_and_asks_nobody(opened, path):
     assert opened.asked == [path.as_uri()]
     assert opened.faults == []
     assert "40 regions" in opened.text("#facts")
+
+
+def test_the_same_city_gives_the_same_page(city):
+    pages = ["".join(document.write(content.of(city))) for _ in range(2)]
+    assert pages[0] == pages[1]
 
 
 def test_names_are_text(opened):
@@ -149,6 +154,20 @@ def test_layers_have_the_colours_of_the_printed_maps(visit, city):
         assert np.count_nonzero(own["hatch"]) == hatched
         assert len(own["legend"]["entries"]) == panel.cmap.N + bool(hatched)
         assert own["legend"]["unit"] == "<b>persons</b>"
+
+
+def test_classes_have_the_colours_of_the_printed_maps(visit, city):
+    task = city.tasks["zone"]
+    truth = panels.certain(task.truth.astype(float), 3)
+    shown = panels.shares(truth, task.prediction.value, task.label)
+    for part, panel in zip(("truth", "prediction", "error"), shown, strict=True):
+        own = browser_lib.show(visit, f"task/{part}/zone")
+        known = np.isfinite(panel.values)
+        expected = np.round(panel.cmap(panel.norm(panel.values)) * 255)
+        painted = np.array(own["colours"]).reshape(40, 4)
+        np.testing.assert_allclose(painted[known], expected[known], atol=1)
+        np.testing.assert_array_equal(np.array(own["hatch"]) == 2, ~known)
+    assert visit.text("#legend").startswith("zone: Error (distance of the prob")
 
 
 def test_every_layer_shows_something_and_has_a_legend(visit):

@@ -3,6 +3,22 @@
 import { word, shown, named, withUnit } from "./words.js";
 
 const NONE = [0, 0, 0, 0];
+
+/** Titles of layers that are called otherwise for shares and classes. */
+const TITLES = {
+  share: {
+    truth: "truthLargest",
+    prediction: "predictionLargest",
+    error: "errorShares",
+    width: "widthLargest",
+  },
+  class: {
+    prediction: "predictionProbable",
+    error: "errorProbabilities",
+    predictionShare: "predictionProbability",
+  },
+};
+
 export const PLAIN = 0;
 export const UNLIKE = 1; // hatched: a guess
 export const UNKNOWN = 2; // hatched without colour: not known
@@ -186,12 +202,8 @@ function cityLayers(city) {
   return layers;
 }
 
-function titleOf(part, task) {
-  const dominant = { truth: "layers.truthLargest", prediction: "layers.predictionLargest" };
-  if (task.classes.length && dominant[part]) return dominant[part];
-  if (task.classes.length && part === "error") return "layers.errorShares";
-  if (task.classes.length && part === "width") return "layers.widthLargest";
-  return `layers.${part}`;
+function titleOf(part, { kind }) {
+  return `layers.${(TITLES[kind] || {})[part] || part}`;
 }
 
 function paintTask(city, part, name, options) {
