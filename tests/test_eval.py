@@ -199,6 +199,7 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
         np.testing.assert_array_equal(counted, wanted)
         assert own.pois.total[region] == wanted.sum()
     assert [rows.shape for rows in own.projections] == 2 * [own.projections[0].shape]
+    assert own.poi_weights["c"] == 5
 
 
 @pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])

@@ -56,8 +56,8 @@ ARROWS = {
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
-    "explore": "cli data devices disk evaluation geo models store evaluation.features "
-    "evaluation.settings",
+    "explore": "cli data devices disk evaluation geo models store "
+    "evaluation.features evaluation.settings",
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",

@@ -43,6 +43,7 @@ class MappedCity:
 
     Attributes:
         city: The records.
+        encoder: What gives the features.
         encoded: What the encoder gives, of every kind.
         features: What heads are given.
         heads: Task -> its heads; empty where there are none.
@@ -52,6 +53,7 @@ class MappedCity:
     """
 
     city: feature_sets.EvaluatedCity
+    encoder: inference.InferenceEncoder
     encoded: readouts.Extracted
     features: Features
     heads: Mapping[str, predictors.Predictor]
@@ -94,7 +96,9 @@ def gather(
     for sentence in provenance.told_apart(config, city, bundle):
         log.warning(sentence)
     heads, fold = _heads(run.read(config), embed_settings, workdir, city, made_by, read)
-    return MappedCity(city, encoded, read, heads, fold, made_by, readout.settings)
+    return MappedCity(
+        city, encoder, encoded, read, heads, fold, made_by, readout.settings
+    )
 
 
 def _heads(

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,6 +21,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import mapped_city, predictors
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
+from mmgr_jax.explore import poi_weights
 from mmgr_jax.store import checkpoint
 
 MOST_REGIONS = 150_000
@@ -27,6 +29,7 @@ MOST_REGIONS = 150_000
 
 _ROWS = 8192
 _PROJECTIONS = ("image_projection", "poi_projection")
+_COMPARED = ("image_encoder", "image_head", "poi_encoder", "poi_head")
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +85,9 @@ class ExploredCity:
         features: Features of all regions.
         pois: Their POIs.
         projections: What the contrastive loss compares, of image and POIs [r p] each;
-            None where the encoder has none.
+            None where the encoder has none that was trained.
+        poi_weights: The POI encoder, as page/poi_encoder.js takes it; None where it
+            reads where POIs lie, or knows other categories.
         tasks: Label name -> truth and prediction.
     """
 
@@ -95,6 +100,7 @@ class ExploredCity:
     features: Features
     pois: PoiCounts
     projections: tuple[np.ndarray, np.ndarray] | None
+    poi_weights: Mapping[str, Any] | None
     tasks: Mapping[str, ExploredTask]
 
     @property
@@ -151,10 +157,13 @@ def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:
 def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
     city, regions = mapped.city, mapped.city.regions
     assert city.centre_m is not None  # `mapped_city.gather` refuses such
-    projections = None
-    if all(name in mapped.encoded for name in _PROJECTIONS):
+    projections, weights, encoder = None, None, mapped.encoder
+    trained = not encoder.parts or set(_COMPARED) <= set(encoder.parts)
+    if trained and set(_PROJECTIONS) <= set(mapped.encoded):
         image, poi = (mapped.encoded[name].values for name in _PROJECTIONS)
         projections = image, poi
+        if encoder.numbers(city.source.manifest.categories) is None:
+            weights = poi_weights.poi_weights(encoder.model, encoder.variables)
     labels = city.source.manifest.labels
     tasks = {
         name: ExploredTask(
@@ -176,6 +185,7 @@ def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
         features=mapped.features,
         pois=_count_pois(city.source),
         projections=projections,
+        poi_weights=weights,
         tasks=tasks,
     )
 

@@ -71,6 +71,10 @@ def of(city: ExploredCity) -> PageContent:
         for name, rows in zip(("Image", "Poi"), city.projections, strict=True):
             whole, scale = vectors.quantised(np.asarray(rows, np.float64))
             arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
+    if held.moments is not None:
+        arrays["mean"], arrays["deviation"] = held.moments.astype(np.float32)
+    sizes, own = _poi_encoder(city)
+    arrays |= own
     tasks = {}
     for number, (name, task) in enumerate(city.tasks.items()):
         tasks[name], own = _task(task, f"task{number}")
@@ -80,6 +84,7 @@ def of(city: ExploredCity) -> PageContent:
     about = {
         **_about(city, held),
         "tasks": tasks,
+        "poiEncoder": sizes,
         "density": scales.quantiles(density, "viridis", "POIs/km²"),
         "palettes": scales.palettes(),
         "basemap": {
@@ -116,6 +121,21 @@ def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
         "tileSizeM": manifest.tile_size_m,
         "software": f"mmgr-jax {__version__}",
     }
+
+
+def _poi_encoder(
+    city: ExploredCity,
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Sizes of the POI encoder, and its weights; None and nothing without one."""
+    if city.poi_weights is None:
+        return None, {}
+    given = {name: value for name, value in city.poi_weights.items()}
+    arrays = {
+        name: value for name, value in given.items() if isinstance(value, np.ndarray)
+    }
+    sizes = {name: value for name, value in given.items() if name not in arrays}
+    sizes["arrays"] = sorted(arrays)
+    return sizes, {f"poiEncoder-{name}": value for name, value in arrays.items()}
 
 
 def _task(

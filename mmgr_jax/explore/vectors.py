@@ -90,6 +90,8 @@ class Vectors:
     Attributes:
         numbers: Whole numbers [r d].
         scale: What they are multiplied by, a number a region.
+        moments: Mean and deviation of each raw feature [2 d], deviation 0 where it is
+            constant; None where the numbers are components.
         weights: By which they count in cosines [d].
         groups: Name and numbers of each group of features, in order.
         colours: Red, green and blue of the first three components [r 3].
@@ -101,6 +103,7 @@ class Vectors:
 
     numbers: Int8[np.ndarray, "r d"]
     scale: Float[np.ndarray, " r"]
+    moments: Float[np.ndarray, "2 d"] | None
     weights: Float[np.ndarray, " d"]
     groups: tuple[tuple[str, int], ...]
     colours: UInt8[np.ndarray, "r 3"]
@@ -115,9 +118,12 @@ def of(features: Features) -> Vectors:
     most = max(MOST_BYTES // len(features), LEAST_NUMBERS)
     axes, explained = None, 1.0
     weights, groups = exact.weights, features.groups
+    finite = np.where(np.isfinite(exact.deviation), exact.deviation, 0)
+    moments = np.stack([exact.mean, finite])
     if features.num_features > most:
         axes, explained = exact.components(most)
         weights, groups = np.ones(most), (("components", most),)
+        moments = None
     numbers, scales, first = [], [], []
     for rows in _slices(len(features)):
         values = exact.rows(rows)
@@ -129,6 +135,7 @@ def of(features: Features) -> Vectors:
     return Vectors(
         number,
         scale,
+        moments,
         weights,
         groups,
         as_colours(np.concatenate(first)),

@@ -60,8 +60,28 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
             rng.normal(size=(count, 8)).astype(np.float32),
             rng.normal(size=(count, 8)).astype(np.float32),
         ),
+        poi_weights=_poi_weights(rng, len(source.manifest.categories)),
         tasks=tasks,
     )
+
+
+def _poi_weights(rng, c, width=3, p=8):
+    """Weights of a POI encoder, drawn; what is made of them test_poi_encoder.py says."""
+    shapes = {
+        "vectors": (c, width),
+        "kernelIh": (2 * width, 4 * width),
+        "kernelHh": (width, 4 * width),
+        "biasIh": (4 * width,),
+        "biasHh": (4 * width,),
+        "empty": (2 * width,),
+        "kernel1": (2 * width + c + 1, p),
+        "bias1": (p,),
+        "kernel2": (p, p),
+        "bias2": (p,),
+    }
+    drawn = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    arrays = {name: values.astype(np.float32) for name, values in drawn.items()}
+    return {"c": c, "width": width, "steps": 2, "counts": True, **arrays}
 
 
 def _drawn(rng, label, truth):

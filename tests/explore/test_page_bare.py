@@ -52,6 +52,7 @@ def test_a_region_alone_without_labels_and_pois(opened, tmp_path):
         small_explored.explored(tmp_path),
         pois=city_lib.PoiCounts(np.zeros(2, int), np.zeros(0, int), np.zeros(0, int)),
         projections=None,
+        poi_weights=None,
     )
     visit = opened(city)
     _walk_through(visit)
@@ -79,8 +80,10 @@ def test_hexagons_with_a_hole_and_parts_are_clicked_where_they_lie(opened, recor
                 shapely.box(centre.x - 20, centre.y - 3, centre.x - 12, centre.y + 3)
             )
         shapes.append(hexagon.wkb)
-    visit = opened(dataclasses.replace(city, geometry_wkb=shapes))
+    visit = opened(dataclasses.replace(city, geometry_wkb=shapes, poi_weights=None))
     _walk_through(visit)
+    visit.run("async () => { await explored.mix.setMix(1, 2); }")
+    assert "an approximation" in visit.text("#mix-results")
     visit.run("() => { explored.select(-1); }")
     browser_lib.click(visit, 9)  # into its hole
     assert visit.run("explored.selected") == -1

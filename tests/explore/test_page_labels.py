@@ -149,6 +149,8 @@ def test_a_picture_suggests_pois_and_a_mix_suggests_pictures(visit, city):
     visit.page.select_option("#mix-category", "2")
     visit.page.click("#mix-add")
     visit.run("async () => { await explored.mix.mixed; }")
+    assert visit.run("explored.mix.state.result.exact")
+    assert "encoder reads the mix" in visit.text("#mix-results")
     regions = visit.run("explored.mix.state.result.regions.regions")
     first = regions[0]
     part = slice(city.pois.start[first], city.pois.start[first + 1])

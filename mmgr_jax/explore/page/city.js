@@ -20,6 +20,8 @@ export async function loadCity(about, text) {
     whole: array.embeddings,
     scale: array.embeddingScale,
     weights: array.weights,
+    mean: array.mean || null,
+    deviation: array.deviation || null,
     componentColours: array.componentColours,
     centres: inDegrees(array.centresDeg, about.unitsPerDeg),
     centresM: array.centresM,
@@ -40,8 +42,13 @@ export async function loadCity(about, text) {
     poiDensity: array.poiDensity,
     clusters: Object.fromEntries(about.clusters.map((k) => [k, array[`clusters${k}`]])),
     projections: null,
+    poiWeights: null,
     tasks: {},
   };
+  if (about.poiEncoder) {
+    const own = about.poiEncoder.arrays.map((name) => [name, array[`poiEncoder-${name}`]]);
+    city.poiWeights = { ...about.poiEncoder, ...Object.fromEntries(own) };
+  }
   if (array.projectionImage) {
     city.projections = {
       image: array.projectionImage,

@@ -2,7 +2,7 @@
 
 // As mmgr_jax/terminal.py: characters that act instead of being seen.
 const ACTING =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]/gu;
 
 /** A text whose unseen characters are shown by their numbers. */
 export function visible(text) {

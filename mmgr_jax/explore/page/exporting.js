@@ -68,6 +68,8 @@ function rounded(number, digits) {
 function cell(content) {
   if (content === null || content === undefined) return "";
   if (typeof content !== "string") return String(content);
-  const safe = /^[=+\-@\t\r]/.test(content) ? `'${content}` : content;
+  // As mmgr_jax/disk/files.py: "-12_34" and "+7" are names and stay.
+  const formula = /^[=@\t\r]/.test(content) || (/^[+-]/.test(content) && !/^[+-][\w.]*$/.test(content));
+  const safe = formula ? `'${content}` : content;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }

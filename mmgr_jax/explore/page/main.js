@@ -57,8 +57,9 @@ async function start() {
 
 /** Gives the embeddings to the helper, which alone computes with them. */
 async function holdCity({ city, helper }) {
-  const { n, d, whole, scale, weights, blocks, groups, pois, categories, projections } = city;
-  const own = { n, d, weights, blocks, groups, pois, categories };
+  const { n, d, whole, scale, weights, blocks, projections } = city;
+  const { groups, pois, categories, mean, deviation, poiWeights } = city;
+  const own = { n, d, weights, blocks, groups, pois, categories, mean, deviation, poiWeights };
   const given = { ...own, embeddings: whole, scale, ...projections };
   const views = [whole, scale, ...Object.values(projections || {})];
   await helper.ask("hold", given, views.map((view) => view.buffer));

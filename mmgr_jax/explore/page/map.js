@@ -32,31 +32,7 @@ const MARKS = {
 export function makeMap(maplibregl, container, city, picture, on) {
   const [west, south, east, north] = city.basemap.bounds;
   const bounds = [[west, south], [east, north]];
-  const map = new maplibregl.Map({
-    container,
-    style: { version: 8, sources: {}, layers: [] },
-    bounds,
-    fitBoundsOptions: { padding: 12 },
-    attributionControl: false,
-    keyboard: false,
-    dragRotate: false,
-    boxZoom: false, // shift and a click add an example
-    pitchWithRotate: false,
-    touchPitch: false,
-    renderWorldCopies: false,
-    maxZoom: 21,
-    fadeDuration: 0,
-    trackResize: true,
-    canvasContextAttributes: { preserveDrawingBuffer: true, antialias: false },
-    locale: {
-      "NavigationControl.ZoomIn": word("map.zoomIn"),
-      "NavigationControl.ZoomOut": word("map.zoomOut"),
-      "Map.Title": word("map.name"),
-    },
-  });
-  map.touchZoomRotate.disableRotation();
-  map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
-  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), "bottom-left");
+  const map = createMap(maplibregl, container, bounds);
   const layer = regionsLayer(city);
   const state = { selected: -1, marks: {}, examples: [] };
   const made = { map, layer, state };
@@ -114,6 +90,36 @@ export function makeMap(maplibregl, container, city, picture, on) {
   addKeys(map, city, made, on);
   addBrush(map, city, made, on);
   return made;
+}
+
+/** An empty map that shows some bounds, without keys of its own. */
+function createMap(maplibregl, container, bounds) {
+  const map = new maplibregl.Map({
+    container,
+    style: { version: 8, sources: {}, layers: [] },
+    bounds,
+    fitBoundsOptions: { padding: 12 },
+    attributionControl: false,
+    keyboard: false,
+    dragRotate: false,
+    boxZoom: false, // shift and a click add an example
+    pitchWithRotate: false,
+    touchPitch: false,
+    renderWorldCopies: false,
+    maxZoom: 21,
+    fadeDuration: 0,
+    trackResize: true,
+    canvasContextAttributes: { preserveDrawingBuffer: true, antialias: false },
+    locale: {
+      "NavigationControl.ZoomIn": word("map.zoomIn"),
+      "NavigationControl.ZoomOut": word("map.zoomOut"),
+      "Map.Title": word("map.name"),
+    },
+  });
+  map.touchZoomRotate.disableRotation();
+  map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
+  map.addControl(new maplibregl.ScaleControl({ unit: "metric" }), "bottom-left");
+  return map;
 }
 
 function addKeys(map, city, made, on) {

@@ -95,7 +95,7 @@ async function showSuggested(app, state) {
       {},
       node("th", { scope: "row" }, named(city.categories[category])),
       [percent(share), percent(cityShare), `×\u00a0${lift.toFixed(1)}`, String(here.get(category) || 0)].map(
-        (text) => node("td", {}, text),
+        (text) => node("td", { className: "number" }, text),
       ),
     ),
   );
@@ -149,11 +149,15 @@ async function showResults(app, state) {
   state.result = result;
   const parts = [];
   if (result.pictures) {
-    const cosine = result.cosine.toFixed(2);
-    const share = Math.round(result.r2 * 100);
+    const about = result.exact
+      ? word("mix.exact")
+      : word("mix.about", {
+          share: Math.round(result.r2 * 100),
+          cosine: result.cosine.toFixed(2),
+        });
     parts.push(
       node("h3", {}, word("mix.pictures")),
-      node("p", { className: "soft" }, word("mix.about", { share, cosine })),
+      node("p", { className: "soft" }, about),
       list(app, result.pictures.regions),
     );
   }

@@ -76,7 +76,7 @@ function labelsOf(city, task) {
 async function explained(app, task, key, region, content) {
   const { kind, classes, unit, rows, values } = task;
   const given = { key, kind, rows, values, k: classes.length, region };
-  const { parts, value, best, log } = await app.helper.ask("why", given);
+  const { parts, without, value, best, log } = await app.helper.ask("why", given);
   if (app.selected !== region) return;
   const what = kind === "class" ? named(classes[best]) : withUnit(value, unit);
   const effect = (number) => {
@@ -85,7 +85,7 @@ async function explained(app, task, key, region, content) {
     return kind === "number" ? `${sign}${withUnit(number, unit)}` : `${sign}${number.toFixed(2)}`;
   };
   const line = (name, number) =>
-    node("tr", {}, node("th", { scope: "row" }, name), node("td", {}, effect(number)));
+    node("tr", {}, node("th", { scope: "row" }, name), node("td", { className: "number" }, effect(number)));
   const largest = (items, count) =>
     [...items].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, count);
   const categories = largest(parts.categories, CATEGORIES).map((part) => {
@@ -103,6 +103,19 @@ async function explained(app, task, key, region, content) {
       node("thead", {}, node("tr", {}, heads)),
       node("tbody", {}, largest(parts.groups, 12).map((part) => line(part.name, part.value)), categories),
     ),
+    without && without.length
+      ? [
+          node("p", {}, word("why.withoutIntro")),
+          node(
+            "table",
+            {},
+            node("thead", {}, node("tr", {}, ["why.without", scale].map((name) =>
+              node("th", { scope: "col" }, word(name))))),
+            node("tbody", {}, without.slice(0, CATEGORIES).map(({ category, value: part }) =>
+              line(named(app.city.categories[category]), part))),
+          ),
+        ]
+      : "",
     node("p", { className: "soft" }, word("why.honest")),
   );
 }

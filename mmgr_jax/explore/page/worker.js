@@ -2,9 +2,10 @@
 
 import { scaledRows, unitRows } from "./arrays.js";
 import { fitClasses, fitNumbers, predictClasses, predictNumbers } from "./heads.js";
-import { fitCounts, picturesOfMix, poisOfPicture, regionsOfMix } from "./mixes.js";
+import { fitCounts, picturesAt, picturesOfMix, poisOfPicture, regionsOfMix } from "./mixes.js";
+import { encodeMix } from "./poi_encoder.js";
 import { suggest } from "./suggest.js";
-import { whyClass, whyNumber } from "./why.js";
+import { numberKernel, whyClass, whyNumber, withoutCategories } from "./why.js";
 import { inverseLengths, direction, cosines, largest } from "./search.js";
 
 const held = { city: null, counts: null, heads: new Map() };
@@ -12,7 +13,7 @@ const MOST_HEADS = 8;
 
 const calls = {
   /** Takes the city's numbers; see page/README.md. */
-  hold({ n, d, embeddings, scale, weights, blocks, groups, pois, categories, ...rest }) {
+  hold({ n, d, embeddings, scale, weights, blocks, poiWeights, ...rest }) {
     const rows = scaledRows(embeddings, scale, n, d);
     const inverse = inverseLengths(rows, n, d, weights);
     Object.assign(held, { n, d, embeddings: rows, weights, blocks, inverse });
@@ -23,8 +24,10 @@ const calls = {
       held.p = p;
     }
     const { image, poi, p } = held;
-    held.city = { n, pois, categories, blocks, projections: image ? { p, image, poi } : null };
-    held.groups = groups;
+    const { groups, pois, categories, mean, deviation } = rest;
+    const projections = image ? { p, image, poi } : null;
+    held.city = { n, d, embeddings: rows, groups, pois, categories, mean, deviation, blocks, projections };
+    held.poiWeights = poiWeights;
     return { n, d };
   },
 
@@ -60,7 +63,8 @@ const calls = {
 
   /** What a prediction of a head owes to which features; heads are kept by `key`. */
   why({ key, kind, rows, values, k, region }) {
-    const { d, embeddings: x, weights, blocks, groups, city } = held;
+    const { d, embeddings: x, weights, blocks, city } = held;
+    const { groups } = city;
     if (!held.heads.has(key)) {
       const given = { x, d, rows, blocks, weights };
       const head =
@@ -76,7 +80,12 @@ const calls = {
       return { best, parts: whyClass(head, x, region, best, groups, number) };
     }
     const value = predictNumbers(head, own, 1).value[0];
-    return { value, log: head.scale.log, parts: whyNumber(head, x, region, groups, number) };
+    const exact = held.poiWeights && city.mean;
+    const without = exact
+      ? withoutCategories(city, held.poiWeights, numberKernel(head), region)
+      : [];
+    const parts = whyNumber(head, x, region, groups, number);
+    return { value, log: head.scale.log, parts, without };
   },
 
   /** POIs that the picture of a region suggests; see mixes.js. */
@@ -89,9 +98,14 @@ const calls = {
     const wanted = new Map(mix);
     const regions = regionsOfMix(held.city, wanted, count);
     if (!space) return { regions, pictures: null };
+    if (held.poiWeights) {
+      const place = encodeMix(held.poiWeights, wanted);
+      return { regions, exact: true, pictures: picturesAt(held.city, place, count) };
+    }
     held.counts ??= fitCounts(held.city);
     const { r2, cosine } = held.counts;
-    return { regions, r2, cosine, pictures: picturesOfMix(held.city, held.counts, wanted, count) };
+    const pictures = picturesOfMix(held.city, held.counts, wanted, count);
+    return { regions, exact: false, r2, cosine, pictures };
   },
 
   /** Regions to label next; see suggest.js. */
