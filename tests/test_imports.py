@@ -105,7 +105,8 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "explore.city", "explore.command", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "evaluation", "explore.city", "explore.command", "planning", "plan", "preflight",
+    "views", "convert", "query", "main",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 
