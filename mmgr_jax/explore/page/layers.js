@@ -41,7 +41,7 @@ export function layersOf(city, extra) {
     if (task.classes.length && task.prediction) parts.push("predictionShare");
     const layers = parts.map((part) => ({
       id: `task/${part}/${name}`,
-      title: word(titleOf(part, task)),
+      title: `${named(name)}: ${word(titleOf(part, task))}`,
     }));
     groups.push({ title: named(name), layers });
   }
