@@ -187,7 +187,7 @@ def test_twins_are_found_in_a_city_of_the_same_encoder(visit, city, tmp_path):
     ]:
         visit.page.set_input_files("#twins-file", tmp_path / f"{name}.html")
         visit.page.wait_for_function(
-            "(said) => document.querySelector('#twins-said').textContent.includes(said)",
+            "(text) => document.querySelector('#twins-said').innerText.includes(text)",
             arg=sentence,
         )
         visit.run("async () => { await explored.twins.opened; }")
