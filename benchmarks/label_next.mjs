@@ -17,14 +17,21 @@ const truth = Object.fromEntries(
   about.tasks.map((task, i) => [task, new Float64Array(bytes(`truth_${i}.f64`))]));
 const n = blocks.length, d = weights.length;
 
-/** One region of each of some blocks, both drawn. */
+/** One region of each of some blocks, both drawn; a second where all blocks have one. */
 function oneABlock(pool, count, seed) {
   const random = randomNumbers(seed), byBlock = new Map();
   for (const region of pool) {
     if (!byBlock.has(blocks[region])) byBlock.set(blocks[region], []);
     byBlock.get(blocks[region]).push(region);
   }
-  return drawn([...byBlock.values()], count, random).map((block) => drawn(block, 1, random)[0]);
+  let left = drawn([...byBlock.values()], byBlock.size, random);
+  left = left.map((block) => drawn(block, block.length, random));
+  const chosen = [];
+  while (chosen.length < count && left.length) {
+    chosen.push(...left.slice(0, count - chosen.length).map((block) => block.pop()));
+    left = left.filter((block) => block.length);
+  }
+  return chosen;
 }
 
 function labels(way, pool, count, seed) {
