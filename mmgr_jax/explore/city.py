@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings, settings
-from mmgr_jax.data import facts, schema
+from mmgr_jax.data import contents, facts, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.disk import locks
@@ -82,6 +82,7 @@ class ExploredCity:
         block_id: Spatial block of each region [r].
         centre_m: Centres in metres of that CRS [r 2].
         kind: What the features are: `config.embed.features`.
+        made_by: A hash of what decides the features: cities with the same compare.
         features: Features of all regions.
         pois: Their POIs.
         projections: What the contrastive loss compares, of image and POIs [r p] each;
@@ -97,6 +98,7 @@ class ExploredCity:
     block_id: Int[np.ndarray, " r"]
     centre_m: Float[np.ndarray, "r 2"]
     kind: str
+    made_by: str
     features: Features
     pois: PoiCounts
     projections: tuple[np.ndarray, np.ndarray] | None
@@ -182,6 +184,7 @@ def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
         block_id=regions.block_id,
         centre_m=city.centre_m,
         kind=kind,
+        made_by=contents.of_value([kind, mapped.made_by])[:16],
         features=mapped.features,
         pois=_count_pois(city.source),
         projections=projections,

@@ -108,6 +108,7 @@ def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
         "crs": manifest.crs,
         "ids": city.region_ids,
         "features": city.kind,
+        "encoder": city.made_by,
         "numFeatures": city.features.num_features,
         "groups": [
             {"name": name, "start": end - size, "size": size}

@@ -55,6 +55,7 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
         block_id=regions.block_id,
         centre_m=evaluated.centre_m,
         kind="both",
+        made_by="the same",
         features=beside(noisy),
         pois=city._count_pois(source),
         projections=(

@@ -1,11 +1,14 @@
 """Labels on the page, in Chromium: given, mapped, saved, read back, explained."""
 
+import dataclasses
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 
-from mmgr_jax.explore import vectors
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.explore import content, document, vectors
 from tests.explore import browser as browser_lib
 from tests.explore import small_explored
 
@@ -160,6 +163,39 @@ def test_a_picture_suggests_pois_and_a_mix_suggests_pictures(visit, city):
     visit.page.locator("#mix-sliders input").fill("0")
     visit.run("async () => { await explored.mix.mixed; }")
     assert visit.page.locator("#mix-results li").count() == 0
+
+
+def test_twins_are_found_in_a_city_of_the_same_encoder(visit, city, tmp_path):
+    shift = dataclasses.replace(  # the same places, elsewhere in the space
+        city,
+        features=Features((city.features.values * 3 + 7,), city.features.groups),
+        region_ids=[f"twin of {name}" for name in city.region_ids],
+    )
+    for name, other in {
+        "twin": shift,
+        "stranger": dataclasses.replace(shift, made_by="another"),
+    }.items():
+        text = "".join(document.write(content.of(other)))
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8", newline="\n")
+    (tmp_path / "letter.html").write_text("<p>Dear reader</p>", encoding="utf-8")
+    visit.run("() => { explored.act('Enter', 11); explored.showTab('tab-similar'); }")
+    browser_lib.search(visit)
+    for name, sentence in [
+        ("letter", "letter.html is no page"),
+        ("stranger", "another encoder"),
+        ("twin", "40 regions"),
+    ]:
+        visit.page.set_input_files("#twins-file", tmp_path / f"{name}.html")
+        visit.page.wait_for_function(
+            "(text) => document.querySelector('#twins-said').innerText.includes(text)",
+            arg=sentence,
+        )
+        visit.run("async () => { await explored.twins.opened; }")
+    assert visit.run("explored.twins.order")[0] == REGION  # every twin is its own
+    assert visit.text("#twins li").startswith(f"twin of {city.region_ids[REGION]}")
+    visit.run("() => { explored.act('-', 11); }")
+    browser_lib.search(visit)
+    assert REGION not in visit.run("explored.twins.order")[:5]
 
 
 def test_parts_of_a_prediction_add_up_to_it(visit):

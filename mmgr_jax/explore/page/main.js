@@ -13,6 +13,7 @@ import { setUpMix } from "./mix_panel.js";
 import { loadPicture } from "./picture.js";
 import { setUpSimilar } from "./similar.js";
 import { setUpTabs } from "./tabs.js";
+import { setUpTwins } from "./twins.js";
 import { named, shown, useWords, word } from "./words.js";
 
 /** The text of a data element, which is let go of. */
@@ -41,6 +42,7 @@ async function start() {
   app.select = (region, options = {}) => select(app, region, options);
   app.act = (key, region) => act(app, key, region);
   app.layersChanged = (show = null) => fillLayers(app, show);
+  setUpTwins(app);
   setUpSimilar(app);
   setUpLabel(app);
   setUpMix(app);

@@ -96,6 +96,7 @@ async function run(app, state) {
   map.mark("result", state.order);
   showLists(app, state);
   app.layersChanged();
+  await app.twins.after(state);
 }
 
 function showLists(app, state) {

@@ -40,6 +40,21 @@ const calls = {
     return { order, cosine };
   },
 
+  /** Takes the numbers of another city that the same encoder read. */
+  holdOther({ n, d, embeddings, scale }) {
+    const rows = scaledRows(embeddings, scale, n, d);
+    held.other = { n, rows, inverse: inverseLengths(rows, n, d, held.weights) };
+    return { n };
+  },
+
+  /** The regions of the other city that are nearest to examples of this one. */
+  twins({ positives, negatives, count }) {
+    const { d, embeddings, weights, inverse, other } = held;
+    const wanted = direction(embeddings, inverse, d, weights, positives, negatives);
+    const cosine = cosines(other.rows, other.inverse, other.n, d, wanted);
+    return { order: largest(cosine, count, null, []), cosine };
+  },
+
   /** A head from labels, and what it says of every region; see heads.js. */
   label({ kind, rows, values, k }) {
     const { n, d, embeddings: x, weights, blocks } = held;
