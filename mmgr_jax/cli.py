@@ -43,6 +43,7 @@ SHORTCUTS = {
         "Run or checkpoint folder to load; short for --config.checkpoint.",
     ),
 }
+_HELP = {"-h", "-?", "-help", "--help", "-helpshort", "--helpshort"}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
 
 
@@ -67,6 +68,13 @@ def run(
     """
     listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
     _run(lambda: _call(command, session, cpu_devices), usage, listed)
+
+
+def session(settings: DistributedSettings) -> AbstractContextManager:
+    """What a command of one or several processes runs within; it loads JAX."""
+    from mmgr_jax.devices import distributed
+
+    return distributed.session(settings)
 
 
 def run_without_config(
@@ -115,6 +123,9 @@ def _run(
 def _parse(argv: list[str]) -> list[str]:
     """Parses flags; what the user mistyped becomes an `InputError`."""
     app.define_help_flags()
+    if _HELP & set(argv[1:]):  # absl's own would end as after an error
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit(0)
     config_files.make_importable()
     argv = [_with_path(argument) for argument in argv]
     try:

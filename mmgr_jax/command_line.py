@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("mmgr_jax.main", "the same as main"),
     "eval": ("mmgr_jax.eval", "what features are worth: heads, baselines, report"),
     "embed": ("mmgr_jax.embed", "embeddings as GeoParquet, predictions, maps"),
+    "explore": ("mmgr_jax.explore", "a page to click in: alike, label, map"),
     "query": ("mmgr_jax.query", "regions ranked by a text"),
     "views": ("mmgr_jax.views", "tiles beside the views that training makes of them"),
     "compare": ("mmgr_jax.compare", "several runs side by side"),

@@ -1,8 +1,9 @@
 """`python -m mmgr_jax.embed`: embeddings and predictions of every region, and maps."""
 
+from ml_collections import ConfigDict
+
 from mmgr_jax import cli
-from mmgr_jax.devices import distributed
-from mmgr_jax.evaluation import mapping
+from mmgr_jax.devices.settings import FOR_FEATURES
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 
@@ -32,11 +33,19 @@ Embeddings are those of config.embed.features; predictions come from the feature
 predict a label best, or from those that config.embed.predict_from names.
 """
 
+
+def main(config: ConfigDict) -> None:
+    """Embeds; libraries load once flags are fine."""
+    from mmgr_jax.evaluation import mapping
+
+    mapping.embed_together(config)
+
+
 if __name__ == "__main__":
     cli.run(
-        mapping.embed_together,
+        main,
         USAGE,
         shortcuts=("workdir", "checkpoint"),
-        session=distributed.session,
-        cpu_devices=distributed.FOR_FEATURES,
+        session=cli.session,
+        cpu_devices=FOR_FEATURES,
     )

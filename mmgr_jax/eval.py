@@ -1,8 +1,9 @@
 """`python -m mmgr_jax.eval`: what the embeddings are worth, from a checkpoint alone."""
 
+from ml_collections import ConfigDict
+
 from mmgr_jax import cli
-from mmgr_jax.devices import distributed
-from mmgr_jax.evaluation import run
+from mmgr_jax.devices.settings import FOR_FEATURES
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 
@@ -22,11 +23,20 @@ In the workdir: eval/report.html (open it by a double click), eval/report.json,
 eval/metrics.txt (all tables), and eval/heads, with which `mmgr_jax.embed` predicts.
 """
 
+
+def main(config: ConfigDict) -> None:
+    """Evaluates; libraries load once flags are fine."""
+    from mmgr_jax.devices import distributed
+    from mmgr_jax.evaluation import run
+
+    distributed.by_first(run.evaluate)(config)
+
+
 if __name__ == "__main__":
     cli.run(
-        distributed.by_first(run.evaluate),
+        main,
         USAGE,
         shortcuts=("workdir", "checkpoint"),
-        session=distributed.session,
-        cpu_devices=distributed.FOR_FEATURES,
+        session=cli.session,
+        cpu_devices=FOR_FEATURES,
     )

@@ -1,13 +1,10 @@
 """`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
 
-from contextlib import AbstractContextManager
-
 from absl import flags
 from ml_collections import ConfigDict
 
 from mmgr_jax import addresses, cli, run_settings
 from mmgr_jax.data.settings import CorpusSettings
-from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.settings import read
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
@@ -71,12 +68,6 @@ def rehearse(config: ConfigDict) -> None:
     preflight.rehearse(config, build.foreseen(config))
 
 
-def _session(settings: DistributedSettings) -> AbstractContextManager:
-    from mmgr_jax.devices import distributed  # JAX: a mistyped flag is told without
-
-    return distributed.session(settings)
-
-
 def command() -> None:
     """Entry point of `python -m mmgr_jax.main`."""
     dry_run = flags.DEFINE_bool(
@@ -89,7 +80,7 @@ def command() -> None:
     def run(config: ConfigDict) -> None:
         (rehearse if dry_run.value else main)(config)
 
-    cli.run(run, USAGE, shortcuts=("workdir",), session=_session)
+    cli.run(run, USAGE, shortcuts=("workdir",), session=cli.session)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from mmgr_jax import cli, run_settings
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.devices import distributed
+from mmgr_jax.devices.settings import FOR_FEATURES
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, readouts
 from mmgr_jax.store import checkpoint
@@ -345,8 +346,8 @@ def main() -> None:
         distributed.by_first(command),
         USAGE,
         shortcuts=("workdir", "checkpoint"),
-        session=distributed.session,
-        cpu_devices=distributed.FOR_FEATURES,
+        session=cli.session,
+        cpu_devices=FOR_FEATURES,
     )
 
 

@@ -68,6 +68,7 @@ def test_eval_without_a_checkpoint_says_how_to_train(records_dir, tmp_path):
 @pytest.mark.parametrize("module", ["main", "eval", "embed"])
 def test_help_teaches(module):
     result = run(f"mmgr_jax.{module}", "--help")
+    assert result.returncode == 0 and not result.stderr
     assert f"python -m mmgr_jax.{module} --config=configs/" in result.stdout
     assert "--config:" in result.stdout
 

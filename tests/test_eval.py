@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import random
+import re
 import shutil
 
 import geopandas as gpd
@@ -34,6 +35,8 @@ from mmgr_jax.evaluation import (
 from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.features import features
+from mmgr_jax.explore import city as explored
+from mmgr_jax.explore import command
 from mmgr_jax.report import report_file
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
@@ -198,6 +201,48 @@ def test_a_grid_is_asked_for_before_anything_is_encoded(trained, monkeypatch):
     monkeypatch.setattr(inference, "load_encoder", encode)
     with pytest.raises(InputError, match="regions are no grid of equal rectangles"):
         mapping.embed(config)
+
+
+def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
+    gathered = []
+    gather = explored.gather
+    monkeypatch.setattr(
+        explored,
+        "gather",
+        lambda config: gathered.append(gather(config)) or gathered[-1],
+    )
+    path = command.explore(trained, str(tmp_path / "new" / "city.html"))
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
+    assert re.findall(r'(?:src|href)="([^"]*)"', text.split("<script")[0]) == []
+
+    (own,) = gathered
+    embedded = gpd.read_parquet(mapping.embed(trained) / "embeddings.parquet")
+    assert own.region_ids == embedded["region_id"].tolist()
+    rows = np.stack(embedded["embedding"].to_numpy())
+    np.testing.assert_allclose(own.features.values, rows, rtol=1e-6)
+    task = own.tasks["population"]
+    for column, values in [
+        ("population_true", task.truth),
+        ("population_pred", task.prediction.value),
+        ("population_low", task.prediction.low),
+        ("population_high", task.prediction.high),
+        ("population_unlike", task.prediction.unlike),
+    ]:
+        expected = embedded[column].to_numpy(float)
+        np.testing.assert_allclose(np.asarray(values, float), expected, rtol=1e-4)
+
+    source = RecordSource(trained.records.dir)
+    for region in (0, 7, 21):
+        record = source[region]
+        wanted = np.bincount(record["poi/category"], minlength=5)
+        part = slice(own.pois.start[region], own.pois.start[region + 1])
+        counted = np.zeros(5, int)
+        counted[own.pois.category[part]] = own.pois.count[part]
+        np.testing.assert_array_equal(counted, wanted)
+        assert own.pois.total[region] == wanted.sum()
+    assert [rows.shape for rows in own.projections] == 2 * [own.projections[0].shape]
+    assert own.poi_weights["c"] == 5
 
 
 @pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])

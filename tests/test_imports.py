@@ -58,6 +58,8 @@ ARROWS = {
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
+    "explore": "cli data devices disk evaluation geo legend models store "
+    "evaluation.features evaluation.settings",
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",
@@ -112,7 +114,8 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "planning", "plan", "preflight", "views", "convert", "query", "main",
+    "evaluation", "explore.city", "explore.command", "planning", "plan", "preflight",
+    "views", "convert", "query", "main", "embed", "eval",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 

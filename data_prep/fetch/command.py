@@ -27,7 +27,6 @@ from data_prep.fetch import (
     signing,
     tiles,
 )
-from data_prep.fetch import request as request_lib
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.cache import Cache
 from data_prep.fetch.hosts import Hosts, public
@@ -36,7 +35,6 @@ from data_prep.fetch.presets import Preset
 from data_prep.fetch.request import Request
 from data_prep.files import fetched
 from data_prep.files.fetched import Fetched
-from mmgr_jax import cli
 from mmgr_jax.data import server
 from mmgr_jax.disk import locks, refusals
 from mmgr_jax.errors import InputError
@@ -114,17 +112,6 @@ def fetch_and_go_on(request: Request) -> None:
     config = onward.write_config(request, folder)
     if request.build:
         onward.build_records(config)
-
-
-def main() -> None:
-    """Entry point of `python -m data_prep.fetch`."""
-    holders = request_lib.flags_of()
-
-    def command() -> None:
-        fields = {name: holder.value for name, holder in holders.items()}
-        fetch_and_go_on(Request(**fields))
-
-    cli.run_without_config(command, request_lib.USAGE, list(holders.values()))
 
 
 def _client(request: Request, preset: Preset | None, sign: str) -> Client:

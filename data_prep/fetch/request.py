@@ -10,7 +10,6 @@ from absl import flags
 
 from data_prep.fetch import presets, signing
 from data_prep.fetch.hosts import TOKENS
-from data_prep.fetch.tiles import MAX_ZOOM
 from data_prep.imagery.settings import ImagerySettings
 from data_prep.regions.settings import RegionSettings
 from mmgr_jax.addresses import SIGNED_URLS
@@ -58,7 +57,7 @@ class Request:
     imagery: str | None = None
     cog: Sequence[str] = ()
     tiles: str | None = None
-    max_zoom: int = MAX_ZOOM
+    max_zoom: int = 22  # many services end at 19 (0.3 m at the equator) or 20
     collections: Sequence[str] = ()
     dates: str = ""
     max_cloud: float | None = None

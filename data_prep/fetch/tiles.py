@@ -28,9 +28,6 @@ from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import Scene
 from mmgr_jax.errors import InputError
 
-MAX_ZOOM = 22
-"""Usual deepest level; many services end at 19 (0.3 m at the equator) or 20."""
-
 _CRS = "EPSG:3857"
 _HALF_M = math.pi * 6_378_137.0  # from the middle to the edge of the square world
 _SIDES_PX = (256, 512, 1024)

@@ -35,9 +35,6 @@ _LEAVING_MS = 3000
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _DEVICE_COUNT = "xla_force_host_platform_device_count"
 
-FOR_FEATURES = min(os.cpu_count() or 1, 2)
-"""CPU devices where the config says nothing and nothing is trained."""
-
 log = logging.getLogger(__name__)
 
 

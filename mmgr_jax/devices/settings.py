@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from mmgr_jax.settings import Section
 
 if TYPE_CHECKING:
     import annotated_types as at
+
+
+FOR_FEATURES = min(os.cpu_count() or 1, 2)
+"""CPU devices where the config says nothing and nothing is trained."""
 
 
 @dataclasses.dataclass(frozen=True)

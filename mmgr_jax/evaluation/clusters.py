@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int32
 from scipy.cluster import vq
@@ -17,7 +19,9 @@ _SPREAD = 1e-6
 _ROUNDS = 50
 
 
-def cluster(features: Features) -> dict[int, Int32[np.ndarray, " r"]]:
+def cluster(
+    features: Features, counts: Sequence[int] = COUNTS
+) -> dict[int, Int32[np.ndarray, " r"]]:
     """Number of clusters -> the cluster of each region, the largest being 0.
 
     Columns are standardised, so that no unit weighs more than another, and k-means
@@ -26,6 +30,7 @@ def cluster(features: Features) -> dict[int, Int32[np.ndarray, " r"]]:
 
     Args:
         features: Of every region.
+        counts: Numbers of clusters.
     """
     number = len(features)
     rng = np.random.default_rng(0)
@@ -37,7 +42,7 @@ def cluster(features: Features) -> dict[int, Int32[np.ndarray, " r"]]:
     scale = np.where(spread > _SPREAD, spread, np.inf)
     fitted = (fitted - mean) / scale
     members = {}
-    for count in COUNTS:
+    for count in counts:
         wanted = max(min(count, number // 2), 1)
         centres, _ = vq.kmeans2(
             fitted, wanted, iter=_ROUNDS, minit="++", missing="warn", rng=rng

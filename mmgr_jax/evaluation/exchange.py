@@ -25,7 +25,7 @@ def refuse(
     folder: Path, formats: Sequence[str], city: feature_sets.EvaluatedCity
 ) -> None:
     """Raises InputError, before anything is encoded, for what cannot be written."""
-    if "cog" in formats:
+    if "cog" in formats and city.centre_m is not None:
         from mmgr_jax.geo import cog  # rasterio loads here alone
 
         cog.grid(folder, city.regions.geometry_wkb, city.source.manifest.crs)

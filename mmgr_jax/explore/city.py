@@ -1,0 +1,228 @@
+"""What the page shows of a city: from its records, its features and its heads."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from mmgr_jax import run_settings, settings
+from mmgr_jax.data import contents, facts, schema
+from mmgr_jax.data.schema import Label
+from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.disk import locks
+from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import mapped_city, predictors
+from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.settings import EmbedSettings
+from mmgr_jax.explore import poi_weights
+from mmgr_jax.store import checkpoint
+
+MOST_REGIONS = 150_000
+"""Of a page: with more it would be larger than browsers open at ease."""
+
+_ROWS = 8192
+_PROJECTIONS = ("image_projection", "poi_projection")
+_COMPARED = ("image_encoder", "image_head", "poi_encoder", "poi_head")
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PoiCounts:
+    """POIs of each region by category, sparse.
+
+    Attributes:
+        start: The pairs of region i are those from start[i] below start[i + 1]
+            [r + 1].
+        category: Index of a category [m], ascending within a region.
+        count: Its POIs [m].
+    """
+
+    start: Int[np.ndarray, " r1"]
+    category: Int[np.ndarray, " m"]
+    count: Int[np.ndarray, " m"]
+
+    @property
+    def total(self) -> Int[np.ndarray, " r"]:
+        """POIs of each region."""
+        sums = np.concatenate([[0], np.cumsum(self.count)])
+        return sums[self.start[1:]] - sums[self.start[:-1]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExploredTask:
+    """A label, and what heads predict of it.
+
+    Attributes:
+        label: Its meaning.
+        truth: [r] or shares [r k], NaN where unknown; None where the records have none.
+        prediction: Out of fold where heads have seen the region; None without heads.
+    """
+
+    label: Label
+    truth: Float[np.ndarray, "r ..."] | None
+    prediction: predictors.Prediction | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ExploredCity:
+    """A city with all that the page shows of it.
+
+    Attributes:
+        source: Its records.
+        region_ids: Stable names, r of them.
+        geometry_wkb: Outlines in the CRS of the records.
+        block_id: Spatial block of each region [r].
+        centre_m: Centres in metres of that CRS [r 2].
+        kind: What the features are: `config.embed.features`.
+        made_by: A hash of what decides the features: cities with the same compare.
+        features: Features of all regions.
+        pois: Their POIs.
+        projections: What the contrastive loss compares, of image and POIs [r p] each;
+            None where the encoder has none that was trained.
+        poi_weights: The POI encoder, as page/poi_encoder.js takes it; None where it
+            reads where POIs lie, or knows other categories.
+        tasks: Label name -> truth and prediction.
+    """
+
+    source: RecordSource
+    region_ids: list[str]
+    geometry_wkb: list[bytes]
+    block_id: Int[np.ndarray, " r"]
+    centre_m: Float[np.ndarray, "r 2"]
+    kind: str
+    made_by: str
+    features: Features
+    pois: PoiCounts
+    projections: tuple[np.ndarray, np.ndarray] | None
+    poi_weights: Mapping[str, Any] | None
+    tasks: Mapping[str, ExploredTask]
+
+    @property
+    def manifest(self) -> schema.Manifest:
+        """What the records say of themselves."""
+        return self.source.manifest
+
+    def tiles(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """The tile of each region, in order."""
+        for rows in self.source.parts():
+            for record in self.source.read(rows, image=True):
+                yield record["image"]
+
+
+def gather(config: ConfigDict) -> ExploredCity:
+    """Everything the page shows; what is missing is made: features, heads.
+
+    Raises:
+        InputError: If records or checkpoint are missing or do not fit, nobody knows
+            where regions lie, or there are too many for one page.
+    """
+    embed = settings.read(EmbedSettings, config.embed, "embed")
+    run = run_settings.read(config)
+    with (  # a training or a build beside this takes neither away
+        locks.kept(Path(config.records.dir) / schema.MANIFEST_FILE),
+        checkpoint.held(run.to_load) as bundle,
+    ):
+        source = open_source(config)
+        if len(source) > MOST_REGIONS:
+            raise InputError(
+                f"{source.place}: {len(source)} regions; allowed on a page: "
+                f"{MOST_REGIONS} at most. Build records of a part of the city."
+            )
+        mapped = mapped_city.gather(config, embed, source, bundle, Path(run.workdir))
+        return _explored(mapped, embed.features)
+
+
+def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:
+    """Source, licence and year of imagery, POIs and each label; "" where not said."""
+    known = facts.of_manifest(manifest)
+    parts = {"imagery": known["imagery"], "POIs": known["pois"], **known["labels"]}
+    return [
+        {
+            "what": what,
+            **{
+                name: str(origin.get(name) or "")
+                for name in ("source", "licence", "year")
+            },
+        }
+        for what, origin in parts.items()
+    ]
+
+
+def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
+    city, regions = mapped.city, mapped.city.regions
+    assert city.centre_m is not None  # `mapped_city.gather` refuses such
+    projections, weights, encoder = None, None, mapped.encoder
+    trained = not encoder.parts or set(_COMPARED) <= set(encoder.parts)
+    if trained and set(_PROJECTIONS) <= set(mapped.encoded):
+        image, poi = (mapped.encoded[name].values for name in _PROJECTIONS)
+        projections = image, poi
+        if encoder.numbers(city.source.manifest.categories) is None:
+            weights = poi_weights.poi_weights(encoder.model, encoder.variables)
+    labels = city.source.manifest.labels
+    tasks = {
+        name: ExploredTask(
+            labels[name], regions.labels[name], _predicted(mapped, name, labels[name])
+        )
+        for name in labels
+    }
+    for name, head in mapped.heads.predictors.items():  # of another city's labels
+        if name not in tasks:
+            predicted = _predicted(mapped, name, head.label)
+            tasks[name] = ExploredTask(head.label, None, predicted)
+    return ExploredCity(
+        source=city.source,
+        region_ids=regions.region_ids,
+        geometry_wkb=regions.geometry_wkb,
+        block_id=regions.block_id,
+        centre_m=city.centre_m,
+        kind=kind,
+        made_by=contents.of_value([kind, mapped.made_by])[:16],
+        features=mapped.features,
+        pois=_count_pois(city.source),
+        projections=projections,
+        poi_weights=weights,
+        tasks=tasks,
+    )
+
+
+def _predicted(
+    mapped: mapped_city.MappedCity, task: str, label: Label
+) -> predictors.Prediction | None:
+    """The prediction of all regions; None where no head is of this task and kind."""
+    head = mapped.heads.predictors.get(task)
+    if head is None or head.label.kind != label.kind:
+        return None
+    features, seen = mapped.read_by_heads[mapped.heads.kinds[task]], mapped.heads.fold
+    parts = []
+    for first in range(0, len(features), _ROWS):
+        rows = np.arange(first, min(first + _ROWS, len(features)))
+        fold = None if seen is None else seen[rows]
+        parts.append(head.predict(features.rows(rows), fold))
+    names = [field.name for field in dataclasses.fields(predictors.Prediction)]
+    return predictors.Prediction(
+        **{name: np.concatenate([getattr(part, name) for part in parts])
+           for name in names}
+    )  # fmt: skip
+
+
+def _count_pois(source: RecordSource) -> PoiCounts:
+    start, category, count = [0], [], []
+    for rows in source.parts():
+        for record in source.read(rows):
+            own, number = np.unique(record["poi/category"], return_counts=True)
+            category.append(own)
+            count.append(number)
+            start.append(start[-1] + len(own))
+    return PoiCounts(
+        np.array(start),
+        np.concatenate([np.zeros(0, np.int64), *category]).astype(np.int64),
+        np.concatenate([np.zeros(0, np.int64), *count]).astype(np.int64),
+    )

@@ -1,0 +1,181 @@
+"""The page itself: one HTML file with everything in it, which asks nobody for more.
+
+What a city's records say goes in as JSON and as numbers, never as markup. The
+Content-Security-Policy names the page's own scripts and styles by their hashes: nothing
+else runs, whatever a category or a label is called, and nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import hashlib
+import html
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgr_jax.errors import InputError
+from mmgr_jax.explore import scripts
+from mmgr_jax.explore.content import PageContent
+from mmgr_jax.terminal import visible
+
+FOLDER = Path(__file__).parent / "page"
+LIBRARY = "maplibre"
+
+_PLACE = re.compile(r"\{\{(\w[\w.]*)\}\}")
+_VERSION = re.compile(r"maplibre-gl-js/blob/v([\d.]+)/")
+
+
+def write(content: PageContent) -> Iterator[str]:
+    """The text of the page, in parts: it may be large.
+
+    Raises:
+        InputError: If the map library is not installed.
+    """
+    words = strings()
+    library, library_style = _library()
+    version = _VERSION.search(library[:400])
+    about = {
+        **content.about,
+        "strings": words,
+        "library": f"MapLibre GL JS {version.group(1) if version else ''}".strip(),
+        "arrays": {
+            name: {"type": values.dtype.name, "shape": list(values.shape)}
+            for name, values in content.arrays.items()
+        },
+    }
+    run = [library, _script("main")]
+    styles = [library_style, (FOLDER / "style.css").read_text(encoding="utf-8")]
+    head, body = _shell(words, content.about["name"], policy(run, styles), styles)
+    yield head
+    yield _data("city", "application/json", as_json(about))
+    yield _data("worker", "text/plain", _script("worker"))
+    yield _data("basemap", "text/plain", base64.b64encode(content.picture).decode())
+    for name, values in content.arrays.items():
+        yield _data(f"array-{name}", "text/plain", packed(values))
+    yield from (f"<script>{script}</script>\n" for script in run)
+    yield body
+
+
+def require_library() -> None:
+    """Refuses to go on without the map library.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    _library()
+
+
+@functools.cache
+def strings() -> Mapping[str, str]:
+    """All that the page says, by name."""
+    return json.loads((FOLDER / "strings.json").read_text(encoding="utf-8"))
+
+
+def policy(run: list[str], styles: list[str]) -> str:
+    """The Content-Security-Policy of a page with these scripts and styles."""
+    # Workers and pictures are made by the page itself: blobs.
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(map(_hash, run))}",
+            f"style-src {' '.join(map(_hash, styles))}",
+            "img-src data: blob:",
+            "worker-src blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def as_json(value: Any) -> str:
+    """JSON that ends no element of HTML, and of ASCII alone."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def packed(values: np.ndarray) -> str:
+    """Numbers as text: little-endian, compressed by gzip, base64."""
+    stored = np.ascontiguousarray(values)
+    if stored.dtype.byteorder == ">":
+        stored = stored.astype(stored.dtype.newbyteorder("<"))
+    compressed = gzip.compress(stored.tobytes(), compresslevel=6, mtime=0)
+    return base64.b64encode(compressed).decode()
+
+
+def _shell(
+    words: Mapping[str, str], city: str, csp: str, styles: list[str]
+) -> tuple[str, str]:
+    """What stands before and behind the data."""
+    text = (FOLDER / "page.html").read_text(encoding="utf-8")
+    given = {**words, "city": visible(city), "policy": csp}
+    unknown = set(_PLACE.findall(text)) - set(given) - {"styles", "data"}
+    assert not unknown, unknown
+
+    def put(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in ("styles", "data"):
+            return match.group()
+        return html.escape(given[name])
+
+    text = _PLACE.sub(put, text)
+    inlined = "\n".join(f"<style>{style}</style>" for style in styles)
+    head, body = text.split("{{data}}")
+    return head.replace("{{styles}}", inlined), body
+
+
+def _script(entry: str) -> str:
+    modules = {
+        path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js")
+    }
+    return _closed(scripts.joined(modules, entry), f"{entry}.js", "script")
+
+
+def _data(name: str, kind: str, text: str) -> str:
+    return (
+        f'<script type="{kind}" id="{name}">{_closed(text, name, "script")}</script>\n'
+    )
+
+
+def _closed(text: str, name: str, tag: str) -> str:
+    """A text that stays within its element."""
+    if re.search(rf"</{tag}|<!--", text, flags=re.IGNORECASE):
+        raise ValueError(f"{name}: holds </{tag} or <!--, which would end it early")
+    return text
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _library() -> tuple[str, str]:
+    """Script and style of MapLibre GL JS, as a package carries them."""
+    found_spec = importlib.util.find_spec(LIBRARY)
+    folders = list(found_spec.submodule_search_locations or []) if found_spec else []
+    for folder in folders:
+        script, style = (
+            Path(folder) / "srcjs" / f"maplibre-gl.{kind}" for kind in ("js", "css")
+        )
+        if script.exists() and style.exists():
+            text = script.read_text(encoding="utf-8")
+            return (
+                _closed(_without_map(text), script.name, "script"),
+                _closed(style.read_text(encoding="utf-8"), style.name, "style"),
+            )
+    raise InputError(
+        "the page needs MapLibre GL JS, which the Python package `maplibre` carries; "
+        "install it with `pip install -r requirements-explore.txt`."
+    )
+
+
+def _without_map(text: str) -> str:
+    """A script without the address of its source map, which nobody should load."""
+    return re.sub(r"//# sourceMappingURL=\S+\s*$", "", text)

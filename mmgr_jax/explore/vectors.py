@@ -1,0 +1,242 @@
+"""Features as the page holds them: standardised, few enough, a byte a number."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int8, UInt8
+
+from mmgr_jax.evaluation.features.groups import Features
+
+MOST_BYTES = 2**25
+"""Of all numbers on the page; of more the first principal components are taken."""
+
+LEAST_NUMBERS = 64
+"""Of a region, however many regions there are."""
+
+DEPTH = 20
+"""Nearest regions by which the loss is measured."""
+
+_ROWS = 8192
+_FITTED = 20_000  # regions that components are fitted to
+_QUERIES = 200
+_SPREAD = 1e-6  # as clusters.py: a column that differs less says nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardised:
+    """Features whose columns have mean 0 and deviation 1, made as they are read.
+
+    Attributes:
+        features: The features [r f].
+        mean: Of each column.
+        deviation: Likewise; infinite where a column is constant, which becomes 0.
+        weights: By which columns count in cosines, so that groups weigh alike.
+    """
+
+    features: Features
+    mean: Float[np.ndarray, " f"]
+    deviation: Float[np.ndarray, " f"]
+    weights: Float[np.ndarray, " f"]
+
+    @classmethod
+    def of(cls, features: Features) -> Standardised:
+        """Measures the columns, some regions at a time."""
+        sums = np.zeros((2, features.num_features))
+        shift = features.rows(np.arange(1))[0].astype(np.float64)
+        for rows in _slices(len(features)):
+            values = features.rows(rows) - shift
+            sums += values.sum(axis=0), np.square(values).sum(axis=0)
+        mean, square = sums / len(features)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        deviation[deviation <= _SPREAD] = np.inf
+        return cls(features, mean + shift, deviation, features.weights())
+
+    def rows(self, index: np.ndarray) -> Float[np.ndarray, "n f"]:
+        """Some regions."""
+        return (self.features.rows(index) - self.mean) / self.deviation
+
+    def components(self, count: int) -> tuple[Float[np.ndarray, "f k"], float]:
+        """The first principal components of weighted columns, and their variance.
+
+        Returns:
+            What standardised columns are multiplied by, and the share of the variance
+            that is kept.
+        """
+        total = len(self.features)
+        chosen = np.arange(total)
+        if total > _FITTED:
+            rng = np.random.default_rng(0)
+            chosen = np.sort(rng.choice(total, _FITTED, replace=False))
+        width = self.features.num_features
+        products = np.zeros((width, width))
+        for rows in _slices(len(chosen)):
+            values = self.rows(chosen[rows]) * self.weights
+            products += values.T @ values
+        variance, axes = np.linalg.eigh(products / len(chosen))
+        axes = axes[:, ::-1][:, :count]
+        largest = np.argmax(np.abs(axes), axis=0)
+        axes *= np.sign(axes[largest, np.arange(axes.shape[1])])
+        whole = max(float(variance.sum()), np.finfo(float).tiny)
+        kept = float(variance[::-1][:count].sum()) / whole
+        return self.weights[:, None] * axes, kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """What the page computes with.
+
+    Attributes:
+        numbers: Whole numbers [r d].
+        scale: What they are multiplied by, a number a region.
+        moments: Mean and deviation of each raw feature [2 d], deviation 0 where it is
+            constant; None where the numbers are components.
+        weights: By which they count in cosines [d].
+        groups: Name and numbers of each group of features, in order.
+        colours: Red, green and blue of the first three components [r 3].
+        explained: Share of the variance that the d numbers keep; 1: no component was
+            left out.
+        recall: Mean share of the `DEPTH` regions nearest by the cosine of all features
+            that are among the `DEPTH` nearest by these numbers.
+    """
+
+    numbers: Int8[np.ndarray, "r d"]
+    scale: Float[np.ndarray, " r"]
+    moments: Float[np.ndarray, "2 d"] | None
+    weights: Float[np.ndarray, " d"]
+    groups: tuple[tuple[str, int], ...]
+    colours: UInt8[np.ndarray, "r 3"]
+    explained: float
+    recall: float
+
+
+def of(features: Features) -> Vectors:
+    """The features of a city for its page."""
+    exact = Standardised.of(features)
+    three, _ = exact.components(3)
+    most = max(MOST_BYTES // len(features), LEAST_NUMBERS)
+    axes, explained = None, 1.0
+    weights, groups = exact.weights, features.groups
+    finite = np.where(np.isfinite(exact.deviation), exact.deviation, 0)
+    moments = np.stack([exact.mean, finite])
+    if features.num_features > most:
+        axes, explained = exact.components(most)
+        weights, groups = np.ones(most), (("components", most),)
+        moments = None
+    numbers, scales, first = [], [], []
+    for rows in _slices(len(features)):
+        values = exact.rows(rows)
+        first.append(values @ three)
+        whole, scale = quantised(values if axes is None else values @ axes)
+        numbers.append(whole)
+        scales.append(scale)
+    number, scale = np.concatenate(numbers), np.concatenate(scales)
+    return Vectors(
+        number,
+        scale,
+        moments,
+        weights,
+        groups,
+        as_colours(np.concatenate(first)),
+        explained,
+        recall(exact, number, weights),
+    )
+
+
+def quantised(
+    values: Float[np.ndarray, "n d"],
+) -> tuple[Int8[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+    """Rows as whole numbers from -127 to 127, and what each is multiplied by.
+
+    Args:
+        values: Finite rows; one of zeros has the scale 0.
+    """
+    scale = (np.abs(values).max(axis=1, initial=0.0) / 127).astype(np.float32)
+    divisor = np.where(scale > 0, scale, 1.0)[:, None]
+    whole = np.clip(np.round(values / divisor), -127, 127).astype(np.int8)
+    return whole, scale
+
+
+def recall(
+    exact: Standardised,
+    numbers: Int8[np.ndarray, "r d"],
+    weights: Float[np.ndarray, " d"],
+) -> float:
+    """Mean share of each region's nearest ones that stay the nearest; see `Vectors`.
+
+    Of many regions `_QUERIES` ask, the same each time; all are searched.
+
+    Args:
+        exact: The features.
+        numbers: What stands for them on the page; lengths of rows do not matter.
+        weights: By which they count.
+    """
+    total = len(numbers)
+    depth = min(DEPTH, total - 1)
+    if depth < 1:
+        return 1.0
+    rng = np.random.default_rng(0)
+    asked = np.sort(rng.choice(total, min(_QUERIES, total), replace=False))
+    own = exact.weights
+    asks = _unit(exact.rows(asked) * own), _unit(numbers[asked] * weights)
+    cosine = np.empty((2, len(asked), total), np.float32)
+    for rows in _slices(total):
+        cosine[0][:, rows] = asks[0] @ _unit(exact.rows(rows) * own).T
+        cosine[1][:, rows] = asks[1] @ _unit(numbers[rows] * weights).T
+    cosine[:, np.arange(len(asked)), asked] = -np.inf  # itself
+    near = np.argpartition(-cosine, depth - 1, axis=2)[..., :depth]
+    shares = [
+        len(np.intersect1d(first, second)) / depth
+        for first, second in zip(*near, strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def as_colours(values: Float[np.ndarray, "r k"]) -> UInt8[np.ndarray, "r 3"]:
+    """Up to three numbers a region as colours: alike where the numbers are alike.
+
+    The first becomes lightness, the others red-green and yellow-blue of OKLab
+    (Ottosson 2020), between the 2nd and the 98th percentile of each.
+    """
+    values = np.pad(values, ((0, 0), (0, 3 - values.shape[1])))
+    low, high = np.quantile(values, [0.02, 0.98], axis=0)
+    spread = np.where(high > low, high - low, 1.0)
+    share = np.clip((values - low) / spread, 0, 1)
+    share[:, high <= low] = 0.5
+    lightness = 0.4 + 0.5 * share[:, 0]
+    green_red, blue_yellow = (share[:, 1:] - 0.5).T * 0.24
+    lms = np.stack(
+        [
+            lightness + 0.3963377774 * green_red + 0.2158037573 * blue_yellow,
+            lightness - 0.1055613458 * green_red - 0.0638541728 * blue_yellow,
+            lightness - 0.0894841775 * green_red - 1.2914855480 * blue_yellow,
+        ],
+        axis=1,
+    )
+    linear = lms**3 @ _TO_LINEAR_RGB.T
+    linear = np.clip(linear, 0, 1)
+    gamma = np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    )
+    return np.round(gamma * 255).astype(np.uint8)
+
+
+_TO_LINEAR_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+"""From the cube of OKLab's cone responses to linear sRGB."""
+
+
+def _slices(total: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(total), max(-(-total // _ROWS), 1))
+
+
+def _unit(rows: np.ndarray) -> Float[np.ndarray, "n d"]:
+    rows = np.asarray(rows, np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
