@@ -133,6 +133,7 @@ def _of_classes(task: str, label: Label, fields: dict[str, str]) -> list[Style]:
             f"{task}: {title}",
             {visible(name): name.replace("_", " ") for name in label.classes},
             colours.of_classes(label.classes),
+            "string",
         )
         for suffix, title in zip(("pred", "true"), titles, strict=True)
     ]
@@ -191,7 +192,7 @@ def _categorised(
     about: str,
     values: Mapping[str, str],
     shades: Sequence[str],
-    kind: str = "string",
+    kind: str,
 ) -> Style:
     """A colour a value: `values` are those of the field and what the legend says."""
     root, renderer = _root("categorizedSymbol", field)

@@ -192,7 +192,7 @@ def test_without_labels_there_are_regions_and_clusters(tmp_path):
     path = tmp_path / "regions.gpkg"
     style = tmp_path / "styles/cluster_of_4.qml"
     assert geopackage.write(path, **arguments) == [path, style]
-    frame = geopandas.read_file(path)
+    frame = geopandas.read_file(path, layer="regions")
     assert list(frame.columns) == [
         "region_id", "lon_deg", "lat_deg", "cluster_of_4", "geometry",
     ]  # fmt: skip
