@@ -19,12 +19,16 @@ Several processes share the encoding, each one a part of the regions.
   python -m mmgr_jax.embed --config=... --config.embed.features=both
   python -m mmgr_jax.embed --config=... --config.embed.predict_from=image
   python -m mmgr_jax.embed --config=... --config.embed.predictions=False
+  python -m mmgr_jax.embed --config=... --config.embed.formats="('gpkg','cog')"
   python -m mmgr_jax.embed --config=configs/other_city.py --checkpoint=runs/toy_city \\
       --config.embed.heads=runs/toy_city/eval/heads
 
 In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limits of
-their 90 % intervals and a flag for regions unlike the training ones; for each task
-maps/<task>.png (truth, prediction, error) and maps/<task>_certainty.png (intervals).
+their 90 % intervals and a flag for regions unlike the training ones; maps/columns.csv
+says what each of its columns is. For each task maps/<task>.png (truth, prediction,
+error) and maps/<task>_certainty.png (intervals). On request (config.embed.formats)
+maps/regions.gpkg with styles for QGIS, and maps/<task>.tif where regions are a grid;
+docs/use_results.md says how other programs read all this.
 Embeddings are those of config.embed.features; predictions come from the features that
 predict a label best, or from those that config.embed.predict_from names.
 """

@@ -13,6 +13,9 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+import shapely
+import shapely.affinity
 from small_records import write_records
 
 from mmgr_jax import compare
@@ -142,7 +145,9 @@ def test_the_random_encoder_is_not_the_trained_one(trained):
 
 
 def test_embed_writes_a_table_and_a_map_of_each_task(trained):
-    folder = mapping.embed(trained)
+    config = trained.copy_and_resolve_references()
+    config.embed.formats = ("gpkg", "cog")
+    folder = mapping.embed(config)
     table = gpd.read_parquet(folder / "embeddings.parquet")
     assert len(table) == 40 and table.crs == "EPSG:32651"
     assert table["region_id"].is_unique
@@ -160,6 +165,42 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert (table["population_pred"] <= table["population_high"]).all()
     assert (table["function_low_forest"] <= table["function_pred_forest"]).all()
     assert not list(folder.glob("*.tmp*"))
+    described = pd.read_csv(folder / "columns.csv")
+    assert described["name"].tolist() == [
+        *table.columns[:-1], "bbox", "geometry",
+    ]  # fmt: skip
+
+    layer = gpd.read_file(folder / "regions.gpkg", layer="regions")
+    assert layer["region_id"].tolist() == table["region_id"].tolist()
+    assert layer["function_known_class"].tolist() == list(table["function_true_class"])
+    assert (folder / "styles/function_predicted_class.qml").exists()
+    with rasterio.open(folder / "population.tif") as image:
+        places = table.centroid.get_coordinates().to_numpy()
+        sampled = np.stack([*image.sample(places)])
+    np.testing.assert_array_equal(sampled[:, 1], table["population_pred"])
+
+
+def test_a_grid_is_asked_for_before_anything_is_encoded(trained, monkeypatch):
+    config = trained.copy_and_resolve_references()
+    config.embed.formats = ("cog",)
+    read = feature_sets.EvaluatedCity.of
+
+    def rotated(source):
+        city = read(source)
+        outlines = shapely.from_wkb(city.regions.geometry_wkb)
+        turned = [shapely.affinity.rotate(outline, 30) for outline in outlines]
+        regions = dataclasses.replace(
+            city.regions, geometry_wkb=[shapely.to_wkb(one) for one in turned]
+        )
+        return dataclasses.replace(city, regions=regions)
+
+    def encode(*_, **__):
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr(feature_sets.EvaluatedCity, "of", rotated)
+    monkeypatch.setattr(inference, "load_encoder", encode)
+    with pytest.raises(InputError, match="regions are no grid of equal rectangles"):
+        mapping.embed(config)
 
 
 def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,9 @@ from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.trials.results import HEADLINES
 from mmgr_jax.report import report_json
 from mmgr_jax.report.page import plain, standing
+
+if TYPE_CHECKING:
+    from mmgr_jax.geo.panels import Breaks
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ def task(
         prediction: Of every region.
         about: Lines below the title; see `about`.
     """
-    from mmgr_jax.geo import maps, panels
+    from mmgr_jax.geo import maps
 
     started = time.perf_counter()
     common: dict[str, Any] = dict(
@@ -69,9 +72,7 @@ def task(
         task=name,
         about=about,
     )
-    if not label.classes and np.isfinite(truth).any():
-        # Of the same regions as in the report, which may not hold all.
-        common["breaks"] = panels.Breaks.of(truth[report_json.drawn(len(truth))])
+    common["breaks"] = breaks(label, truth, prediction.value)
     drawn = []
     if np.isfinite(truth).any():
         drawn.append(folder / f"{files.safe_name(name)}.png")
@@ -88,6 +89,26 @@ def task(
         )
     taken_s = time.perf_counter() - started
     log.info("maps of %s: %s (%.1f s)", name, ", ".join(map(str, drawn)), taken_s)
+
+
+def breaks(
+    label: Label, truth: Float[np.ndarray, "r ..."], value: Float[np.ndarray, "r ..."]
+) -> Breaks | None:
+    """Where the colours of a label's maps change; None for shares and classes.
+
+    Args:
+        label: What is mapped.
+        truth: Known values, NaN elsewhere.
+        value: Predictions, whose breaks they are where no value is known.
+    """
+    from mmgr_jax.geo.panels import Breaks
+
+    if label.classes:
+        return None
+    if not np.isfinite(truth).any():
+        return Breaks.of(value.ravel())
+    # Of the same regions as in the report, which may not hold all.
+    return Breaks.of(truth[report_json.drawn(len(truth))])
 
 
 def about(

@@ -22,6 +22,8 @@ from mmgr_jax.disk import locks
 from mmgr_jax.evaluation import (
     clusters,
     drawing,
+    exchange,
+    feature_sets,
     inference,
     kept_heads,
     mapped_city,
@@ -83,6 +85,9 @@ def _embed(
     bundle: Path,
     workdir: Path,
 ) -> Path:
+    if embed_settings.formats:  # so that hours of encoding do not end in a refusal
+        given = feature_sets.EvaluatedCity.of(source)
+        exchange.refuse(workdir / FOLDER, embed_settings.formats, given)
     mapped = mapped_city.gather(config, embed_settings, source, bundle, workdir)
     city, read, heads = mapped.city, mapped.features, mapped.heads
     folder = workdir / FOLDER
@@ -118,6 +123,11 @@ def _embed(
             out_of_fold=heads.out_of_fold,
         )  # fmt: skip
         drawing.task(folder, city, task, label, truth, prediction, about)
+    tables = [
+        exchange.mapped(task, heads.predictors[task].label, *known)
+        for task, known in drawn.items()
+    ]
+    exchange.write(folder, embed_settings.formats, city, tables, members)
     what = "embeddings, and no predictions,"
     if heads.predictors:
         what = "embeddings and predictions"
@@ -132,7 +142,8 @@ def _write(
     members: Mapping[int, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
     """Writes the table, some regions at a time; truth and prediction of each task."""
-    from mmgr_jax.geo import writers  # rasterio and geopandas load here alone
+    from mmgr_jax.geo import columns as columns_lib  # geopandas loads here alone
+    from mmgr_jax.geo import writers
 
     city, read, heads = mapped.city, mapped.features, mapped.heads
     kinds = mapped.read_by_heads
@@ -159,11 +170,9 @@ def _write(
                     None if heads.fold is None else heads.fold[rows],
                 )
                 truth = _truth(task, predictor.label, labels, own.value, part)
-                columns |= writers.columns(task, predictor.label, truth, own.value)
-                columns |= writers.interval_columns(
-                    task, predictor.label, own.low, own.high
+                columns |= columns_lib.of_task(
+                    exchange.mapped(task, predictor.label, truth, own)
                 )
-                columns[f"{task}_unlike"] = own.unlike
                 parts.setdefault(task, []).append((truth, own))
             table.add(
                 regions.region_ids[part],
@@ -178,6 +187,10 @@ def _write(
                 left_s = (last - started) / (first + len(rows)) * (len(read) - first)
                 log.info("%d of %d rows, about %s left", first, len(read),
                          duration(left_s))  # fmt: skip
+    described = [columns_lib.about_clusters(count) for count in members]
+    for task, predictor in heads.predictors.items():
+        described += columns_lib.about_task(task, predictor.label, predictors.LEVEL)
+    columns_lib.write_dictionary(path, described)
     return {task: _whole(some) for task, some in parts.items()}
 
 

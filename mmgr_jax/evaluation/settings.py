@@ -162,9 +162,13 @@ class EmbedSettings(Section):
             their scores on the other folds.
         heads: Folder `eval/heads` of another run; None: the workdir's.
         predictions: Whether heads predict, and maps are drawn; False: embeddings alone.
+        formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
+            with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
+            grid. Embeddings stand in embeddings.parquet alone.
     """
 
     features: Kind = "image"
     predict_from: Kind | Literal["best"] = "best"
     heads: str | None = None
     predictions: bool = True
+    formats: tuple[Literal["gpkg", "cog"], ...] = ()

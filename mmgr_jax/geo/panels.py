@@ -72,9 +72,14 @@ def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
     for cluster in members.values():
         count = int(cluster.max()) + 1
         norm = BoundaryNorm(np.arange(count + 1.0), count)
-        cmap = ListedColormap(colormaps["tab20"](np.arange(count) % 20))
+        cmap = ListedColormap(cluster_colours(count))
         shown.append(Panel(f"{count} clusters", cluster.astype(float), norm, cmap))
     return shown
+
+
+def cluster_colours(count: int) -> Float[np.ndarray, "k 4"]:
+    """A colour a cluster: red, green, blue and opacity in 0 to 1."""
+    return colormaps["tab20"](np.arange(count) % 20)
 
 
 def shares(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Panel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -15,15 +16,19 @@ import pyproj
 import shapely
 from jaxtyping import Float
 from pyarrow import parquet
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from mmgr_jax.data import seals
-from mmgr_jax.data.schema import Label
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.geo.columns import RESERVED
 
-RESERVED = ("region_id", "geometry", "bbox", "embedding")
-ROW_GROUP_SIZE = 8192  # 64 MiB of 2048-wide embeddings: what a reader must hold
+ROW_GROUP_SIZE = 8192
+"""Rows that a reader must hold at once, at most: 64 MiB of 2048-wide embeddings."""
+
+ROW_GROUP_BYTES = 128 * 2**20
+"""Of the embeddings of a row group, at most; wider ones have fewer rows."""
+
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -37,7 +42,7 @@ def write_embeddings(
     columns: Mapping[str, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Writes one row a region: id, geometry, box, embedding and further columns.
+    """Writes one row a region: id, middle, further columns, embedding, box, outline.
 
     The file is GeoParquet 1.1 with ZSTD compression: `geometry` as WKB, `bbox` as
     its covering, so that readers can skip what lies elsewhere, and `embedding` as a
@@ -53,8 +58,8 @@ def write_embeddings(
         geometry_wkb: Polygons in `crs`.
         crs: Anything pyproj understands, such as "EPSG:32651".
         embeddings: One finite vector a region.
-        columns: Name -> r values, such as the function `columns` gives; NaN
-            becomes null.
+        columns: Name -> r values, such as `columns.of_task` gives; NaN becomes
+            null.
         metadata: Where the vectors come from, such as model, checkpoint, date and
             source; must be JSON.
 
@@ -147,10 +152,13 @@ class TableWriter:
         vectors = pa.FixedSizeListArray.from_arrays(
             pa.array(embeddings.astype(np.float32).ravel()), self._width
         )
+        longitude, latitude = self._middle(geometry)
         corners = [pa.array(bounds[:, index]) for index in range(4)]
         rows = pa.table(
             {
                 "region_id": pa.array(region_ids, pa.string()),
+                "lon_deg": pa.array(longitude),
+                "lat_deg": pa.array(latitude),
                 **{name: pa.array(v, from_pandas=True) for name, v in columns.items()},
                 "embedding": vectors,
                 "bbox": pa.StructArray.from_arrays(corners, CORNERS),
@@ -164,7 +172,23 @@ class TableWriter:
                 compression="zstd",
                 write_page_checksum=True,
             )
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_SIZE)
+        fitting = ROW_GROUP_BYTES // max(4 * self._width, 1)
+        self._writer.write_table(
+            rows, row_group_size=min(ROW_GROUP_SIZE, max(fitting, 1))
+        )
+
+    def _middle(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Longitudes and latitudes of the centroids, in degrees (WGS 84)."""
+        centroid = shapely.centroid(geometry)
+        x, y = shapely.get_x(centroid), shapely.get_y(centroid)
+        try:
+            return _to_degrees(self._crs).transform(x, y, errcheck=True)
+        except ProjError as error:
+            raise InputError(
+                f"{self._path}: no longitude and latitude follow from CRS "
+                f"{self._crs!r} ({error}). Give a CRS that lies on the Earth as "
+                "config.city.crs."
+            ) from error
 
     def finish(self) -> None:
         """Says what all rows are; to be called once, after the last ones."""
@@ -214,49 +238,6 @@ def refuse_repeated(path: str | Path, region_ids: Sequence[str]) -> None:
         )
 
 
-def columns(
-    task: str,
-    label: Label,
-    truth: Float[np.ndarray, "r ..."],
-    prediction: Float[np.ndarray, "r ..."],
-) -> dict[str, np.ndarray]:
-    """Columns of one task: `<task>_true` and `<task>_pred`, by class for shares.
-
-    Returns:
-        float32 [r] each: `population_true`, `population_pred`, or
-        `function_true_residential`, `function_pred_residential` and so on. Of a label
-        that is a class, the number of the true one and the probability of each.
-    """
-    return _named(task, label, "true", truth) | _named(task, label, "pred", prediction)
-
-
-def interval_columns(
-    task: str,
-    label: Label,
-    low: Float[np.ndarray, "r ..."],
-    high: Float[np.ndarray, "r ..."],
-) -> dict[str, np.ndarray]:
-    """Columns of intervals: `<task>_low` and `<task>_high`, by class for shares.
-
-    None for a label that is a class: probabilities say how sure they are.
-    """
-    if label.kind == "class":
-        return {}
-    return _named(task, label, "low", low) | _named(task, label, "high", high)
-
-
-def _named(
-    task: str, label: Label, suffix: str, values: Float[np.ndarray, "r ..."]
-) -> dict[str, np.ndarray]:
-    values = values.astype(np.float32)
-    if values.ndim == 1:
-        return {f"{task}_{suffix}": values}
-    return {
-        f"{task}_{suffix}_{name}": values[:, index]
-        for index, name in enumerate(label.classes)
-    }
-
-
 def _check(
     path: Path,
     region_ids: Sequence[str],
@@ -270,7 +251,7 @@ def _check(
         if np.ndim(values) != 1:
             raise InputError(
                 f"{path}: column {name} has shape {np.shape(values)}; give one value "
-                "a region, such as `columns` makes of shares"
+                "a region, such as `columns.of_task` makes of shares"
             )
     broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(broken):
@@ -293,6 +274,11 @@ def _check_lengths(path: Path, rows: int, given: Mapping[str, Sized]) -> None:
                 f"{path}: {name} has {len(values)} rows for {rows} regions; give one "
                 "a region"
             )
+
+
+@functools.cache
+def _to_degrees(crs: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
 
 def _projjson(path: Path, crs: str) -> dict[str, Any]:

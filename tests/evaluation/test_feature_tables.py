@@ -60,6 +60,14 @@ def test_no_flipped_bit_of_our_own_table_changes_a_feature(tmp_path, features):
     assert refused > 5
 
 
+def test_a_table_of_an_older_version_without_places_is_read(tmp_path, features):
+    path = _embeddings(tmp_path / "embeddings.parquet", features)
+    table = parquet.read_table(path).drop_columns(["lon_deg", "lat_deg"])
+    parquet.write_table(table, path)
+    found = feature_tables.read("ours", str(path), REGION_IDS)
+    np.testing.assert_array_equal(found, features)
+
+
 @pytest.mark.parametrize("inputs", ["one", "other"])
 def test_our_own_table_says_what_made_it(tmp_path, features, caplog, inputs):
     path = tmp_path / "embeddings.parquet"

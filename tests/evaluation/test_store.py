@@ -207,12 +207,14 @@ def test_embed_without_labels_and_heads_gives_embeddings_and_clusters(tmp_path, 
         folder = mapping.embed(config)
     assert "embeddings alone" in caplog.text
     assert {path.name for path in folder.iterdir()} == {
+        "columns.csv",
         "embeddings.parquet",
         "clusters.png",
     }
     table = gpd.read_parquet(folder / "embeddings.parquet")
     clusters = [f"cluster_of_{count}" for count in (4, 8, 12)]
-    assert set(table) == {"region_id", "embedding", "geometry", *clusters}
+    own = {"region_id", "lon_deg", "lat_deg", "embedding", "geometry"}
+    assert set(table) == own | set(clusters)
     assert len(table) == 40
     for count, name in zip((4, 8, 12), clusters, strict=True):
         assert sorted(set(table[name])) == list(range(count))

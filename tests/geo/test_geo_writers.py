@@ -9,7 +9,6 @@ import pytest
 import shapely
 from pyarrow import parquet
 
-from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
 from mmgr_jax.geo import writers
 
@@ -92,6 +91,18 @@ def test_types_compression_and_metadata(table, tmp_path):
     }
 
 
+def test_row_groups_hold_so_many_bytes_at_most(table, tmp_path, monkeypatch):
+    path = tmp_path / "embeddings.parquet"
+    for most, rows in ((2**20, [30]), (12 * 16 * 4 + 5, [12, 12, 6]), (1, [1] * 30)):
+        monkeypatch.setattr(writers, "ROW_GROUP_BYTES", most)
+        writers.write_embeddings(path, **table)
+        written = parquet.ParquetFile(path).metadata
+        groups = [written.row_group(n) for n in range(written.num_row_groups)]
+        assert [group.num_rows for group in groups] == rows
+        frame = geopandas.read_parquet(path)
+        assert frame["region_id"].tolist() == table["region_ids"]
+
+
 def test_a_failed_write_leaves_the_old_file(table, tmp_path, monkeypatch):
     path = tmp_path / "embeddings.parquet"
     writers.write_embeddings(path, **table)
@@ -107,23 +118,20 @@ def test_a_failed_write_leaves_the_old_file(table, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_columns_of_numbers_and_of_shares():
-    values = np.array([1.0, np.nan]), np.array([2.0, 3.0])
-    columns = writers.columns("population", Label("count", "persons"), *values)
-    assert {name: column.tolist()[0] for name, column in columns.items()} == {
-        "population_true": 1,
-        "population_pred": 2,
-    }
-    label = Label("share", "1", classes=("water", "residential"))
-    truth, prediction = np.array([[0.2, 0.8]]), np.array([[0.3, 0.7]])
-    columns = writers.columns("function", label, truth, prediction)
-    assert {name: column.tolist() for name, column in columns.items()} == {
-        "function_true_water": [np.float32(0.2)],
-        "function_true_residential": [np.float32(0.8)],
-        "function_pred_water": [np.float32(0.3)],
-        "function_pred_residential": [np.float32(0.7)],
-    }
-    assert all(column.dtype == np.float32 for column in columns.values())
+def test_longitude_and_latitude_are_those_of_pyproj(table, tmp_path):
+    path = tmp_path / "embeddings.parquet"
+    writers.write_embeddings(path, **table)
+    frame = geopandas.read_parquet(path)
+    middle = frame.geometry.centroid.to_crs("EPSG:4326")
+    np.testing.assert_allclose(frame["lon_deg"], middle.x, atol=1e-9)
+    np.testing.assert_allclose(frame["lat_deg"], middle.y, atol=1e-9)
+    assert frame["lon_deg"][0] == pytest.approx(121.38, abs=0.01)  # 155 km west of 123
+
+
+def test_a_plan_without_a_place_on_earth_is_refused(table, tmp_path):
+    table["crs"] = 'LOCAL_CS["a site",UNIT["metre",1]]'
+    with pytest.raises(InputError, match="no longitude and latitude follow from CRS"):
+        writers.write_embeddings(tmp_path / "embeddings.parquet", **table)
 
 
 @pytest.mark.parametrize(

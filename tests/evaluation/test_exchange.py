@@ -1,0 +1,22 @@
+"""Files for other programs: which of them are of an earlier run."""
+
+import pytest
+
+from mmgr_jax.evaluation import exchange
+
+
+@pytest.mark.parametrize(
+    ("formats", "old"),
+    [
+        ((), ["a.tif", "a_predicted_class.tif", "regions.gpkg"]),
+        (("gpkg",), ["a.tif", "a_predicted_class.tif"]),
+        (("cog",), ["regions.gpkg"]),
+        (("cog", "gpkg"), []),
+    ],
+)
+def test_files_that_nobody_asked_for_again_are_of_an_earlier_run(
+    tmp_path, formats, old
+):
+    for name in ("a.tif", "a_predicted_class.tif", "regions.gpkg", "a.png", "a.qml"):
+        (tmp_path / name).touch()
+    assert [path.name for path in exchange.stale(tmp_path, formats)] == old
