@@ -1,25 +1,46 @@
 """A browser without a window, and axe in it: what readers of a page would meet."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-CHROMIUM = "/usr/bin/chromium"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-)  # fmt: skip
+    "--no-sandbox",  # tests may run as root, in a container
+    "--use-angle=swiftshader",  # WebGL without a graphics card
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+)
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 SEVERE = ("serious", "critical")
 
 
 def chromium():
-    """The browser's file; without one tests fail in CI and are left out elsewhere."""
-    found = shutil.which("chromium") or shutil.which(CHROMIUM)
-    if found is None and os.environ.get("CI") == "true":
+    """The browser's path; without one tests fail in CI and are left out elsewhere."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI") == "true":
         pytest.fail("Chromium is missing: apt-get install chromium", pytrace=False)
-    return found or pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return pytest.skip("no Chromium on this machine: apt-get install chromium")
+
+
+@contextlib.contextmanager
+def started():
+    """A browser with a profile of its own."""
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 def axe():
@@ -28,11 +49,6 @@ def axe():
 
     folder = Path(axe_playwright_python.__file__).parent
     return (folder / "axe.min.js").read_text(encoding="utf-8")
-
-
-def launch(playwright):
-    """A browser with a profile of its own."""
-    return playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
 
 
 def opened(browser, path, *, size="desktop", scheme="light"):

@@ -23,6 +23,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{CACHE}/xla")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
+import browser as browser_lib  # noqa: E402
 import checks  # noqa: E402
 import pytest  # noqa: E402
 
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(items):
     """Files of more than ten seconds begin: at the end no worker waits for another."""
     place = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium; there is one of it, as Playwright wants."""
+    with browser_lib.started() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ def test_one_command_from_nothing_to_a_table_and_maps(finished):
     for task in tasks:
         assert (workdir / f"maps/{task}.png").stat().st_size > 20_000
     assert (workdir / "maps/embeddings.parquet").exists()
-    for told in ("regions", "left", "loss", "block split", "maps"):
+    words = "regions", "left", "loss", "page to open: ", "as a table: ", "maps"
+    for told in words:
         assert told in result.stdout
     assert "Traceback" not in result.stderr
 

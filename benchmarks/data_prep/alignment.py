@@ -16,7 +16,8 @@ from data_prep.pois import table
 SHIFTS_M = (0.0, 30.0, 100.0, 450.0)
 NUM_POIS = 2_000  # of a trial, drawn anew
 _NEAR_M = 15.0  # what is found is right to so many metres
-_CHINESE = "EPSG:32651"  # the same metres in a zone where GCJ-02 has a meaning
+_CHINESE = "EPSG:32651"  # the same metres, moved to where GCJ-02 has a meaning
+_CHINESE_M = (350_000.0, 3_450_000.0)
 
 
 def rows(config: ConfigDict, trials: int) -> list[dict[str, Any]]:
@@ -37,7 +38,8 @@ def rows(config: ConfigDict, trials: int) -> list[dict[str, Any]]:
     with Imagery(settings.imagery, crs=crs, gsd_m=gsd_m) as imagery:
         seen = ground.read(imagery, points, gsd_m)
     rng = np.random.default_rng(0)
-    official = doctor.datums(points, _CHINESE, "wgs84")
+    moved = points - points.mean(axis=0) + _CHINESE_M
+    official = doctor.datums(moved, _CHINESE, "wgs84")
     kinds: list[tuple[str, float | None]] = [(f"{m:g} m", m) for m in SHIFTS_M]
     kinds += [("GCJ-02", None), ("POIs anywhere", 0.0)]
     made = []

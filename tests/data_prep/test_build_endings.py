@@ -42,7 +42,7 @@ def test_polygons_that_cross_themselves_are_repaired_and_counted(city, caplog):
     city.zones([shapely.Polygon(bow_tie), *small_city.zone_table().geometry])
     manifest = _manifest(city, caplog)
     assert manifest.report["labels"]["zones"]["polygons repaired"] == 1
-    assert re.search(r"label zones: .*polygons repaired 1", caplog.text)
+    assert re.search(r"label zones: .*polygons repaired: 1", caplog.text)
 
 
 def test_geometries_of_several_kinds_and_rows_without_are_counted(city, caplog):

@@ -1,44 +1,7 @@
 """Chromium without a window, which opens pages from the disk with the network off."""
 
-import contextlib
-import os
-import shutil
-
-import pytest
-from playwright.sync_api import sync_playwright
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox",  # tests may run as root, in a container
-    "--use-angle=swiftshader",  # WebGL without a graphics card
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-)
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
-
-
-def find():
-    """The browser's path; without one the test is skipped, on CI it fails."""
-    for name in NAMES:
-        if path := shutil.which(name):
-            return path
-    if os.environ.get("CI") == "true":
-        pytest.fail("the tests of the page take Chromium: apt-get install chromium")
-    pytest.skip("Chromium is not installed")
-
-
-@contextlib.contextmanager
-def started():
-    """A browser."""
-    path = find()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 class Visit:

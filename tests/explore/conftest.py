@@ -39,12 +39,6 @@ def path(city, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with browser_lib.started() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="session")
 def opened(browser, path):
     visit = browser_lib.Visit(browser, path)
     yield visit

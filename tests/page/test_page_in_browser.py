@@ -47,17 +47,6 @@ def test_colours_are_the_same_variables_in_light_and_dark():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    browser_lib.chromium()
-    with sync_playwright() as playwright:
-        launched = browser_lib.launch(playwright)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """The page of a report with names that would like to run."""
     whole = json.loads(json.dumps(report()))
