@@ -15,6 +15,12 @@ from mmgr_jax.errors import InputError
 
 FAULT, INPUT, INTERRUPTED = 1, 2, 130
 
+_OPTIONAL = {
+    "requests": "fetch", "urllib3": "fetch", "pystac": "fetch",
+    "pystac_client": "fetch",
+}  # fmt: skip
+"""Packages that a command needs while it is loaded -> the extra that brings them."""
+
 _BACKENDS = "jax/_src/xla_bridge.py"
 _VARIABLES = "jax/_src/config.py"
 _CONFIGS = "ml_collections/config_dict/config_dict.py"
@@ -32,6 +38,12 @@ def sentence(error: BaseException) -> str | None:
             "again: training goes on from its newest checkpoint. MMGR_TRACEBACK=1 "
             "shows what was done."
         )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if extra := _OPTIONAL.get(error.name.partition(".")[0]):
+            return (
+                f"the package {error.name} is not installed: `pip install -r "
+                f"requirements-{extra}.txt`, or `pip install 'mmgr-jax[{extra}]'`."
+            )
     if isinstance(error, OSError):
         place = error.filename2 or error.filename or "a file"
         cause = os.strerror(error.errno) if error.errno else _first_line(error)

@@ -368,3 +368,18 @@ def test_a_fault_of_the_program_keeps_its_traceback():
     failing = "raise ZeroDivisionError"
     result = forks.run("-c", FAILING.format(failing=failing), TOY, jax=False)
     assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+def test_a_command_whose_library_is_missing_names_the_extra(tmp_path):
+    """In a process of its own, which has not loaded it."""
+    script = (
+        "import runpy, sys; sys.modules['requests'] = None;"
+        "sys.argv = ['mmgr', 'fetch', '--help'];"
+        "from mmgr_jax import command_line; command_line.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 2
+    assert "pip install 'mmgr-jax[fetch]'" in result.stderr
+    assert "Traceback" not in result.stderr
