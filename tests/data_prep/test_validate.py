@@ -7,7 +7,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ET
 
-import browser
+import browser as browser_lib
 import numpy as np
 import pytest
 import shapely
@@ -268,12 +268,12 @@ def test_a_label_s_source_is_told_in_words():
     )
 
 
-@pytest.mark.parametrize("size", browser.SIZES)
+@pytest.mark.parametrize("size", browser_lib.SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_the_page(chromium, written, size, scheme):
-    shown = browser.opened(chromium, written, size=size, scheme=scheme)
-    assert browser.severe(shown) == {}
-    width, _ = browser.SIZES[size]
+def test_axe_finds_nothing_serious_on_the_page(browser, written, size, scheme):
+    shown = browser_lib.opened(browser, written, size=size, scheme=scheme)
+    assert browser_lib.severe(shown) == {}
+    width, _ = browser_lib.SIZES[size]
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     shown.context.close()
 
@@ -283,17 +283,6 @@ def written(fit, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "validation.html"
     path.write_text(page.page(content.read(fit)), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    browser.chromium()
-    with sync_playwright() as playwright:
-        launched = browser.launch(playwright)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
