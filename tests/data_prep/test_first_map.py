@@ -30,6 +30,7 @@ from mmgr_jax.data import schema
 ROOT = Path(__file__).parents[2]
 SIDE = int(os.environ.get("MMGR_FIRST_MAP", "8"))
 SHORTER = ("--config.train.total=6 epochs", "--config.eval.curves.methods=()")
+REGION_M = 128.0  # of the generated city; the config may choose larger ones
 MOST_S = 600
 GEO = '{"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": '
 GEO += '{"encoding": "WKB", "geometry_types": ["Point"]}}}'
@@ -115,7 +116,8 @@ def test_two_commands_go_from_a_box_to_the_first_map(world, tmp_path):
     fetched_s = time.monotonic() - start
     manifest = schema.Manifest.load(next(tmp_path.glob("data/town/records*")))
     assert set(manifest.labels) == {"population", "gdp"} and manifest.max_pois > 0
-    assert manifest.num_regions >= 0.6 * SIDE**2
+    fitting = (SIDE * REGION_M / manifest.tile_size_m) ** 2
+    assert manifest.num_regions >= 0.6 * fitting
     changes = () if "MMGR_FIRST_MAP" in os.environ else SHORTER
     shown = run(tmp_path, "mmgr_jax.main", "--config=configs/town.py", *changes)
     seconds = time.monotonic() - start
