@@ -27,6 +27,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
+from data_prep.fetch import asked
 from data_prep.fetch.grid import PixelGrid
 from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import OpenScene, Scene
@@ -274,23 +275,7 @@ def read_state(folder: Path, question: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         InputError: If it asked for something else.
     """
-    try:
-        state: Any = files.from_json((folder / STATE_FILE).read_bytes())
-        asked = state["question"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{folder / STATE_FILE}: is damaged. Remove {folder}, and give the command "
-            "again."
-        ) from error
-    if asked != question:
-        names = [key for key in question if asked.get(key) != question[key]]
-        raise InputError(
-            f"{folder}: holds images that were fetched with another "
-            f"{', '.join(names) or 'question'}. Name another --out, or remove it."
-        )
-    return state
+    return asked.read_state(folder / STATE_FILE, question, "images")
 
 
 def is_done(folder: Path, name: str, state: dict[str, Any]) -> bool:

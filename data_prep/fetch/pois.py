@@ -10,7 +10,6 @@ alone that is there as it was written.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import re
@@ -21,7 +20,7 @@ from typing import Any, Literal
 from shapely.geometry.base import BaseGeometry
 
 from data_prep.fetch import area as area_lib
-from data_prep.fetch import osm, overture, presets
+from data_prep.fetch import asked, osm, overture, presets
 from data_prep.fetch.answers import Unavailable
 from data_prep.fetch.area import FetchArea
 from data_prep.fetch.hosts import public
@@ -143,7 +142,9 @@ def fetch(
         "poi_margin_m": margin_m,
         "area": area.outline.wkt,
     }
-    state = _read_state(place, question) or {"question": question}
+    state = asked.read_state(place / STATE_FILE, question, "POIs") or {
+        "question": question
+    }
     if _is_done(folder, state):
         logging.info("pois: %s, as fetched before", ", ".join(state["result"]["files"]))
         return Fetched(**state["result"])
@@ -283,7 +284,7 @@ def _elements(
             "data_time": None if time is None else time.isoformat(),
             "rows": rows,
             "pois": count,
-            "extract": {"bytes": size, "sha256": _sha256(path_here)},
+            "extract": {"bytes": size, "sha256": fetched.sha256(path_here)},
         },
     )
 
@@ -293,31 +294,6 @@ def _amount(client: Client, count: int) -> str:
     received, seconds = client.received
     time = f" ({duration(count * seconds / received)})" if received and count else ""
     return f"{count / 1e6:,.1f} MB{time}"
-
-
-def _read_state(place: Path, question: dict[str, Any]) -> dict[str, Any] | None:
-    """What an earlier command did there; None: there was none.
-
-    Raises:
-        InputError: If it asked for something else.
-    """
-    path = place / STATE_FILE
-    try:
-        state: Any = files.from_json(path.read_bytes())
-        asked = dict(state["question"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: is damaged. Remove {place}, and give the command again."
-        ) from error
-    if asked != question:
-        names = [key for key in question if asked.get(key) != question[key]]
-        raise InputError(
-            f"{place}: holds POIs that were fetched with another "
-            f"{', '.join(names) or 'question'}. Name another --out, or remove it."
-        )
-    return state
 
 
 def _write_state(place: Path, state: dict[str, Any]) -> None:
@@ -330,11 +306,6 @@ def _is_done(folder: Path, state: dict[str, Any]) -> bool:
     known = state.get("result", {}).get("files", {})
     for name, about in known.items():
         path = folder / name
-        if not path.is_file() or _sha256(path) != about["sha256"]:
+        if not path.is_file() or fetched.sha256(path) != about["sha256"]:
             return False
     return bool(known)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -44,12 +44,14 @@ class Fetched:
 
 def described(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
     """Name, SHA-256 and size of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    known = {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+    known = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return {path.relative_to(folder).as_posix(): known}
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(
