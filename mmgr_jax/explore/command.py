@@ -25,6 +25,11 @@ docs/explore.md has the details. It needs `pip install -r requirements-explore.t
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+  python -m mmgr_jax.explore --config=... --occlusion=200
+
+--occlusion also says what predictions lose where a part of the tile is painted over or
+a category of POIs is left out: of so many regions, of "all", or of "ids:ID,ID". Each is
+read some thirty times.
 """
 
 NAME = "explore.html"
@@ -32,12 +37,16 @@ NAME = "explore.html"
 log = logging.getLogger(__name__)
 
 
-def explore(config: ConfigDict, out: str | None = None) -> Path:
+def explore(
+    config: ConfigDict, out: str | None = None, occlusion: str | None = None
+) -> Path:
     """Writes the page of a city.
 
     Args:
         config: Of the city.
         out: A file ending in .html; None: `explore.html` in the workdir.
+        occlusion: Regions whose predictions are made again without parts of them; see
+            `readings.chosen`. None: none are.
 
     Returns:
         The file.
@@ -51,7 +60,7 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
         raise InputError(f"--out={out!r}; allowed: a file ending in .html.")
     path = Path(out or Path(run_settings.read(config).workdir) / NAME)
     document.require_library()
-    made = content.of(city.gather(config))
+    made = content.of(city.gather(config, occlusion))
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.replacing(path) as temporary,
@@ -70,8 +79,14 @@ def main() -> None:
     """Entry point of `python -m mmgr_jax.explore`."""
     out = flags.DEFINE_string("out", None, "The page: a file ending in .html.")
 
+    occlusion = flags.DEFINE_string(
+        "occlusion",
+        None,
+        "Regions read again without parts of them: all, a number, or ids:ID,ID.",
+    )
+
     def command(config: ConfigDict) -> None:
-        explore(config, out.value)
+        explore(config, out.value, occlusion.value)
 
     cli.run(
         distributed.by_first(command),
