@@ -241,10 +241,12 @@ def test_what_a_prediction_loses_is_shown_as_it_was_computed(visit, city):
     np.testing.assert_allclose(numbers, wanted, rtol=6e-3)
     painted = visit.run(
         """() => { const canvas = document.querySelector("canvas.heat");
-        const { width } = canvas, data = canvas.getContext("2d");
-        return [...Array(16).keys()].map((i) => [...data.getImageData(
-          ((i % 4) + 0.5) * width / 4, (Math.floor(i / 4) + 0.5) * width / 4, 1, 1)
-          .data.slice(0, 3)]); }"""
+        const { width } = canvas;
+        const { data } = canvas.getContext("2d").getImageData(0, 0, width, width);
+        return [...Array(16).keys()].map((i) => {
+          const [x, y] = [i % 4, Math.floor(i / 4)].map((cell) =>
+            Math.floor((cell + 0.5) * width / 4));
+          return [...data.slice(4 * (y * width + x)).slice(0, 3)]; }); }"""
     )
     red, _, blue = np.array(painted, float).reshape(4, 4, 3).transpose(2, 0, 1)
     strong = np.abs(cells) > 0.5 * np.abs(cells).max()
