@@ -45,9 +45,6 @@ KINDS = {"image": "image_projection", "poi": "poi_projection"}
 
 COLUMNS = ("text", "rank", "region_id", "cosine", "num_pois", "main_categories")
 ENDINGS = (".parquet", ".csv")
-TEMPERATURE = 0.1
-"""Of the softmax over cosines by which the nearest categories share the POIs."""
-
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +71,7 @@ def rank(
     queries: Sequence[str],
     *,
     by: str = "image",
-    nearest: int = 5,
+    nearest: int = texts.NEAREST,
 ) -> list[Ranking]:
     """Ranks the regions by each of some texts.
 
@@ -144,8 +141,8 @@ def as_pois(
 ) -> list[tuple[int, int]]:
     """A text as POIs: the categories nearest to it share them.
 
-    The shares are a softmax of the cosines over `TEMPERATURE`; numbers are rounded so
-    that they sum up (largest remainders), and categories left with none are left out.
+    The shares are a softmax of the cosines over `texts.TEMPERATURE`; numbers are rounded
+    so that they sum up (largest remainders), and categories left with none are left out.
 
     Args:
         vector: The text's vector in the space of the table.
@@ -158,7 +155,7 @@ def as_pois(
     """
     cosine = _unit(table) @ _unit(vector[None])[0]
     chosen = np.argsort(-cosine, kind="stable")[:nearest]
-    share = np.exp((cosine[chosen] - cosine[chosen[0]]) / TEMPERATURE)
+    share = np.exp((cosine[chosen] - cosine[chosen[0]]) / texts.TEMPERATURE)
     wanted = number * share / share.sum()
     counts = np.floor(wanted).astype(int)
     rest = np.argsort(counts - wanted, kind="stable")[: number - counts.sum()]
@@ -197,7 +194,7 @@ def query(
     *,
     top: int,
     by: str = "image",
-    nearest: int = 5,
+    nearest: int = texts.NEAREST,
     out: str | None = None,
 ) -> list[Ranking]:
     """Ranks the regions, prints the first ones, and writes all of them.
@@ -329,7 +326,9 @@ def main() -> None:
     by = flags.DEFINE_enum(
         "by", "image", list(KINDS), "Compare the text with regions' tiles or POIs."
     )
-    nearest = flags.DEFINE_integer("nearest", 5, "Categories a text may turn into.")
+    nearest = flags.DEFINE_integer(
+        "nearest", texts.NEAREST, "Categories a text may turn into."
+    )
     out = flags.DEFINE_string("out", None, "File for all regions: .parquet or .csv.")
 
     def command(config: ConfigDict) -> None:

@@ -21,7 +21,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import mapped_city, predictors
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
-from mmgr_jax.explore import occlusion, parts, poi_weights, readings
+from mmgr_jax.explore import occlusion, parts, poi_weights, readings, words
 from mmgr_jax.store import checkpoint
 
 MOST_REGIONS = 150_000
@@ -95,6 +95,7 @@ class ExploredCity:
         tasks: Label name -> truth and prediction.
         occlusion: What predictions of some regions lose without parts of them; None
             where nobody asked.
+        words: What mixes may be named by; None without category vectors from texts.
     """
 
     source: RecordSource
@@ -110,6 +111,7 @@ class ExploredCity:
     poi_weights: Mapping[str, Any] | None
     tasks: Mapping[str, ExploredTask]
     occlusion: occlusion.Occlusion | None = None
+    words: words.Words | None = None
 
     @property
     def manifest(self) -> schema.Manifest:
@@ -198,6 +200,9 @@ def _explored(
     lost = None
     if occluded is not None:
         lost = occlusion.of_city(mapped, occluded)
+    pois = _count_pois(city.source)
+    held = pois.total[pois.total > 0]
+    typical = int(np.ceil(np.median(held))) if len(held) else 0
     return ExploredCity(
         source=city.source,
         region_ids=regions.region_ids,
@@ -207,11 +212,12 @@ def _explored(
         kind=kind,
         made_by=contents.of_value([kind, mapped.made_by])[:16],
         features=mapped.features,
-        pois=_count_pois(city.source),
+        pois=pois,
         projections=projections,
         poi_weights=weights,
         tasks=tasks,
         occlusion=lost,
+        words=words.of_city(city.source, typical),
     )
 
 
