@@ -13,7 +13,7 @@ from mmgr_jax.devices import distributed
 from mmgr_jax.devices.settings import FOR_FEATURES
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.explore import city, content, document
+from mmgr_jax.explore import change, city, content, document
 
 USAGE = """Writes one HTML page over a city's embeddings.
 
@@ -25,6 +25,11 @@ docs/explore.md has the details. It needs `pip install -r requirements-explore.t
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+
+What changed since an earlier year, whose records the same encoder reads:
+
+  python -m mmgr_jax.explore --config=later.py --before=data/earlier/records
+  python -m mmgr_jax.explore ... --before=... --unchanged=known.csv
 """
 
 NAME = "explore.html"
@@ -32,15 +37,23 @@ NAME = "explore.html"
 log = logging.getLogger(__name__)
 
 
-def explore(config: ConfigDict, out: str | None = None) -> Path:
+def explore(
+    config: ConfigDict,
+    out: str | None = None,
+    before: str | None = None,
+    unchanged: str | None = None,
+) -> Path:
     """Writes the page of a city.
 
     Args:
         config: Of the city.
         out: A file ending in .html; None: `explore.html` in the workdir.
+        before: Records folder of an earlier year; None: no change is shown.
+        unchanged: A CSV with the column `region_id`: regions that are believed to be
+            unchanged since then; None: nobody says.
 
     Returns:
-        The file.
+        The file. With `before` a GeoParquet file of the change lies beside it.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
@@ -51,7 +64,8 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
         raise InputError(f"--out={out!r}; allowed: a file ending in .html.")
     path = Path(out or Path(run_settings.read(config).workdir) / NAME)
     document.require_library()
-    made = content.of(city.gather(config))
+    gathered = city.gather(config, before, unchanged)
+    made = content.of(gathered)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.replacing(path) as temporary,
@@ -63,15 +77,25 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
         "page of %d regions, %.1f MB: %s (open it by a double click)",
         len(made.about["ids"]), path.stat().st_size / 1e6, path,
     )  # fmt: skip
+    if gathered.since is not None:
+        table = path.with_name(f"{path.stem}_change.parquet")
+        change.write_table(table, gathered)
+        log.info("what changed, for other programs: %s", table)
     return path
 
 
 def main() -> None:
     """Entry point of `python -m mmgr_jax.explore`."""
     out = flags.DEFINE_string("out", None, "The page: a file ending in .html.")
+    before = flags.DEFINE_string(
+        "before", None, "Records folder of an earlier year: what changed since then."
+    )
+    unchanged = flags.DEFINE_string(
+        "unchanged", None, "A CSV with region_id: regions that did not change since."
+    )
 
     def command(config: ConfigDict) -> None:
-        explore(config, out.value)
+        explore(config, out.value, before.value, unchanged.value)
 
     cli.run(
         distributed.by_first(command),
