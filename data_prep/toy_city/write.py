@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import geopandas as gpd
 import numpy as np
@@ -67,6 +67,7 @@ def _entries(folder: Path) -> Collection[str]:
     return own if left or any(path.exists() for path in proofs) else ()
 
 
+@runtime_checkable
 class Painter(Protocol):
     """Paints the mosaic of an area."""
 
