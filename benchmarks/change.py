@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of this section."""
     parser.add_argument("--encoder", help="run or encoder to read the tiles, too")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(11, 31)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(17, 37)))
     parser.add_argument("--regions", type=int, default=20, help="a side of a city")
     parser.add_argument("--cache", type=Path, help="folder that keeps painted tiles")
 
@@ -114,7 +114,7 @@ def _ways(
 def plain_distance(
     earlier: np.ndarray, later: np.ndarray, *, common: bool
 ) -> Float[np.ndarray, " r"]:
-    """Distances of standardised features, by the first year's moments or by each own."""
+    """Distances of features that are standardised by the first year, or by each own."""
     moments = [(part.mean(axis=0), part.std(axis=0)) for part in (earlier, later)]
     if common:
         moments[1] = moments[0]
@@ -156,7 +156,9 @@ def _row(
 ) -> dict[str, Any]:
     mean = figures.mean(axis=0)
     error = figures.std(axis=0, ddof=1) / np.sqrt(trials) if trials > 1 else mean * 0
-    row: dict[str, Any] = dict(zip(("features", "second year", "method"), key))
+    row: dict[str, Any] = dict(
+        zip(("features", "second year", "method"), key, strict=True)
+    )
     row |= {"cities": trials, "AUC": round(float(mean[0]), 3)}
     for number, level in enumerate(LEVELS):
         wrong, recall = mean[1 + 2 * number], mean[2 + 2 * number]
@@ -184,7 +186,8 @@ def _painted(
     }
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, share=second.share_of_regions, **tiles)
+        held: dict[str, Any] = {"share": second.share_of_regions, **tiles}
+        np.savez(path, **held)
     return second.share_of_regions, tiles
 
 

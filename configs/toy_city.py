@@ -20,7 +20,6 @@ from configs import common
 from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.parts import section
 
-
 LATER: dict[str, Any] = dict(
     rebuilt_share=0.04,
     flight=1,
@@ -66,8 +65,8 @@ def smoke(c: ConfigDict) -> None:
 
 def later(c: ConfigDict) -> None:
     """The year of a later state; the rest is `LATER`."""
-    for section in (c.imagery, c.pois, *c.labels.values()):
-        section.year = 2031
+    for source in (c.imagery, c.pois, *c.labels.values()):
+        source.year = 2031
 
 
 VARIANTS = common.RECIPES | {

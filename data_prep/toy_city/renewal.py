@@ -108,9 +108,11 @@ def painter(city: GeneratedCity, settings: ToyCitySettings) -> Painter:
             new, sensing=old.sensing, dates=old.dates, textures=old.textures
         )
         made = _Renewed(old, new, city.rebuilt)
-    return _Shifted(made, settings.imagery_shift_m) if any(
-        settings.imagery_shift_m
-    ) else made
+    return (
+        _Shifted(made, settings.imagery_shift_m)
+        if any(settings.imagery_shift_m)
+        else made
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,16 +162,16 @@ def _joined_uses(old: Uses, new: Uses, rebuilt: np.ndarray) -> Uses:
 
 
 def _joined_built(old: Built, new: Built, rebuilt: np.ndarray) -> Built:
-    roofs, slots = zip(
-        _kept_roofs(old, ~rebuilt), _kept_roofs(new, rebuilt), strict=True
-    )
+    old_roofs, old_slots = _kept_roofs(old, ~rebuilt)
+    new_roofs, new_slots = _kept_roofs(new, rebuilt)
     lots = [
         part.take(np.flatnonzero(kept[part.block]))
         for part, kept in ((old.open_lots, ~rebuilt), (new.open_lots, rebuilt))
     ]
-    first = len(roofs[0].block)
-    moved = dataclasses.replace(slots[1], building=slots[1].building + first)
-    return Built(_beside(roofs), _beside(lots), _beside([slots[0], moved]))
+    building = new_slots.building + len(old_roofs.block)
+    moved = dataclasses.replace(new_slots, building=building)
+    roofs, slots = _beside([old_roofs, new_roofs]), _beside([old_slots, moved])
+    return Built(roofs, _beside(lots), slots)
 
 
 def _kept_roofs(built: Built, kept: np.ndarray) -> tuple[Footprints, Slots]:

@@ -71,9 +71,9 @@ def match(earlier: Place, later: Place) -> Pairs:
     both = shapely.area(first[old]) + shapely.area(second[new]) - shared
     share = shared / np.maximum(both, np.finfo(float).tiny)
     names = [np.asarray(place.region_ids, object) for place in (earlier, later)]
-    same = names[0][old] == names[1][new]
+    same = np.equal(names[0][old], names[1][new]).astype(bool)
     kept = share >= SHARED
-    old, new, share, same = (values[kept] for values in (old, new, share, same))
+    old, new, share, same = old[kept], new[kept], share[kept], same[kept]
     order = np.lexsort((-share, ~same))  # the best ones first
     order = order[_first_of(new[order])]
     order = order[_first_of(old[order])]

@@ -145,7 +145,9 @@ def _named(
                 )
             wanted = {row[ID_COLUMN] for row in table}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV in UTF-8: {error}.") from error
+        raise InputError(
+            f"{path}: cannot be read as a CSV in UTF-8: {error}."
+        ) from error
     here = np.isin(np.asarray(region_ids, object)[matched.later], list(wanted))
     log.info(
         "%s: %d of its %d regions are in both years", path, here.sum(), len(wanted)

@@ -15,6 +15,7 @@ from data_prep.toy_city.city import make_city
 from data_prep.toy_city.generator import generate
 from data_prep.toy_city.settings import LATER, PoiHabitSettings, ToyCitySettings
 from mmgr_jax.errors import InputError
+from mmgr_jax.settings import read
 
 SEED, REGIONS, SHARE = 5, (6, 8), 0.3
 
@@ -107,7 +108,7 @@ def test_a_plain_city_is_described_as_before_there_were_years():
     later = ToyCitySettings("city", rebuilt_share=0.1, flight=2)
     assert later.noted() == plain.noted() | {"rebuilt_share": 0.1, "flight": 2}
     with pytest.raises(InputError, match="rebuilt_share=1.5"):
-        ToyCitySettings("city", rebuilt_share=1.5)
+        read(ToyCitySettings, dict(out_dir="city", rebuilt_share=1.5), "toy_city")
 
 
 def test_the_config_of_a_later_year_differs_where_it_should():

@@ -115,7 +115,7 @@ def test_p_values_of_named_pairs_by_hand():
 def test_p_values_of_a_symmetric_null_are_uniform():
     values = np.random.default_rng(0).normal(size=4001)
     for own in (
-        change.by_mirror(values),
+        change.by_mirror(values, wider=1.0),
         change.by_readings(values, 3 + 2 * np.random.default_rng(1).normal(size=4001)),
     ):
         assert stats.kstest(own, "uniform").statistic < 0.05

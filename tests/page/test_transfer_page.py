@@ -1,4 +1,4 @@
-"""The page of a transfer study: a map first, readable for all, hostile names as text."""
+"""The page of a transfer study: a map first, readable for all, names as text."""
 
 import itertools
 import json
@@ -26,7 +26,8 @@ def _mean(values):
 
 def _label(kind, unit, headline, classes=()):
     results = {
-        labels: {method: _mean(SCORES) for method in METHODS} for labels in (OTHERS, OWN)
+        labels: {method: _mean(SCORES) for method in METHODS}
+        for labels in (OTHERS, OWN)
     }
     difference = {"labels": OTHERS, "method": "never seen both"}
     return {

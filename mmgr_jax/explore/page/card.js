@@ -38,7 +38,8 @@ export function showCard(element, app, region, act) {
   // Folds stay as they were left; at first they are open where there is room.
   const folded = (id, name, content) => {
     const before = document.getElementById(id);
-    const open = before ? before.open : ["card-change", "card-values"].includes(id) && innerWidth > 760;
+    const first = id === "card-change" || (id === "card-values" && innerWidth > 760);
+    const open = before ? before.open : first;
     return node("details", { id, open }, node("summary", {}, word(name)), content);
   };
   fill(

@@ -62,6 +62,7 @@ export function setUpChange(app, picture) {
     facts(change).map((text) => node("p", { className: "soft" }, text)),
   );
   refresh(app);
+  app.layersChanged("change/found");
 }
 
 /** The two pictures of a region, the earlier one first, and how much it changed. */
@@ -96,7 +97,7 @@ function refresh(app) {
   // The surest first; of those that are as sure the most distant.
   const rank = (i) => (Number.isNaN(p[i]) ? 2 : p[i]);
   change.order = known.sort((a, b) => rank(a) - rank(b) || factor[b] - factor[a]).slice(0, change.count);
-  const wrong = shown(changed.length * change.level);
+  const wrong = shown(Math.ceil(changed.length * change.level));
   const values = { changed: shown(changed.length), all: shown(known.length), wrong, level: percent(change.level) };
   fill(byId("change-said"), word(changed.length ? "change.found" : "change.nothing", values));
   fill(byId("changes"), change.order.map((region) => item(app, region)));

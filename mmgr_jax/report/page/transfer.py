@@ -93,7 +93,7 @@ def _comparison(cell: Json) -> str:
             f"neither clearly better nor worse ({number(cell['mean'])} {limits}) than"
         )
     kind = verdict.split()[0]
-    return f"{kind} by {number(abs(cell['mean']))} ({limits}) than"
+    return f"{kind} by {number(abs(cell['mean']))} {limits} than"
 
 
 def _label(name: str, one: Json, content: Json) -> Element:

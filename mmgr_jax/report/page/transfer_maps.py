@@ -61,12 +61,15 @@ def of_label(name: str, content: Json) -> list[Content]:
         ]
         parts.append(html.tag("h3", f"{city}: {_score(one, method, city)}"))
         if (held := len(regions[city]["x_m"])) < regions[city]["drawn_of"]:
-            some = f"{held:,} of {regions[city]['drawn_of']:,} regions, drawn at random."
+            some = (
+                f"{held:,} of {regions[city]['drawn_of']:,} regions, drawn at random."
+            )
             parts.append(html.paragraph(some, "soft"))
         parts.append(html.tag("div", drawn, kind="pictures"))
     about = (
-        f"Predicted from {plain.features(method)} by heads of the other cities. Neither "
-        "they nor the encoder have met the city. Colours mean the same on all of them."
+        f"Predicted from {plain.features(method)} by heads of the other cities. "
+        "Neither they nor the encoder have met the city. Colours mean the same on all "
+        "maps."
     )
     return [
         html.fold(
