@@ -34,6 +34,7 @@ class Preset:
         unit: Of numbers, "" where there are none.
         crs: Of the files; "" where each has its own.
         reading: How `config.labels` reads it: its kind, what missing pixels mean.
+        bands: Of a raster with a band a year: the year behind a colon -> its band.
         collections: Of a catalogue.
         assets: Files of a scene.
         sign: See `signing.SIGNERS`.
@@ -52,6 +53,7 @@ class Preset:
     collections: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
     reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    bands: Mapping[str, int] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
     checksum: str = ""
     checked: dt.date | None = None
@@ -110,6 +112,19 @@ PRESETS = {
         unit="persons",
         crs="ESRI:54009",
         reading={"kind": "count", "nodata": "zero"},
+    ),
+    "kummu": Preset(
+        kind="raster",
+        url="https://zenodo.org/records/13943886/files/"
+        "rast_gdpTot_1990_2020_30arcsec.tif",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="Kummu et al. (2025), gridded GDP (PPP) 1990-2022, "
+        "doi 10.1038/s41597-025-04487-x",
+        unit="USD (PPP, 2017)",
+        crs="EPSG:4326",
+        reading={"kind": "count", "nodata": "zero"},
+        bands={str(year): band for band, year in enumerate(range(1990, 2021, 5), 1)},
     ),
     "overture": Preset(
         kind="places",
