@@ -209,16 +209,25 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
         explored,
         "gather",
-        lambda config: gathered.append(gather(config)) or gathered[-1],
+        lambda *given: gathered.append(gather(*given)) or gathered[-1],
     )
-    path = command.explore(trained, str(tmp_path / "new" / "city.html"))
+    before = tmp_path / "before"
+    before.mkdir()
+    write_records(before, light=lambda tile: tile // 2)
+    out = str(tmp_path / "new" / "city.html")
+    path = command.explore(trained, out, str(before))
     text = path.read_text(encoding="utf-8")
+    assert 'id="basemap-before"' in text
+    table = gpd.read_parquet(tmp_path / "new" / "city_change.parquet")
+    assert table["change_factor"].notna().all()
+    assert table["change_p_value"].between(0, 1).all()
     assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
     assert re.findall(r'(?:src|href)="([^"]*)"', text.split("<script")[0]) == []
 
     (own,) = gathered
     embedded = gpd.read_parquet(mapping.embed(trained) / "embeddings.parquet")
     assert own.region_ids == embedded["region_id"].tolist()
+    assert own.region_ids == table["region_id"].tolist()
     rows = np.stack(embedded["embedding"].to_numpy())
     np.testing.assert_allclose(own.features.values, rows, rtol=1e-6)
     task = own.tasks["population"]
