@@ -68,8 +68,8 @@ def _entries(folder: Path) -> Collection[str]:
 
 
 @runtime_checkable
-class Painter(Protocol):
-    """Paints the mosaic of an area."""
+class PaintedMosaic(Protocol):
+    """A mosaic of an area that is painted window by window."""
 
     @property
     def area(self) -> Area:
@@ -81,7 +81,7 @@ class Painter(Protocol):
         ...
 
 
-def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:
+def write_imagery(path: Path, painter: PaintedMosaic, overlay: Overlay) -> None:
     """Paints the mosaic into a tiled GeoTIFF and adds its blocks to the overlay."""
     area = painter.area
     profile: dict[str, Any] = dict(
