@@ -53,6 +53,7 @@ def run(
     shortcuts: tuple[str, ...] = (),
     session: Callable[..., AbstractContextManager] | None = None,
     cpu_devices: int = 1,
+    loads_jax: bool = False,
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
@@ -65,9 +66,10 @@ def run(
         shortcuts: Which of `SHORTCUTS` the command has a use for.
         session: What the command runs within, given the section `distributed`.
         cpu_devices: Parts of the CPU where the config says nothing.
+        loads_jax: Whether it needs JAX, as what runs within a session always does.
     """
     listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
-    _run(lambda: _call(command, session, cpu_devices), usage, listed)
+    _run(lambda: _call(command, session, cpu_devices, loads_jax), usage, listed)
 
 
 def session(settings: DistributedSettings) -> AbstractContextManager:
@@ -214,14 +216,15 @@ def _in_file(error: BaseException) -> str | None:
 def _call(
     command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
-    cpu_devices: int = 1,
+    cpu_devices: int,
+    loads_jax: bool,
 ) -> None:
     _begin_log()
     config = _config()
     from mmgr_jax.data import remote  # NumPy: a mistyped flag is told without
 
     remote.begin(config)
-    if session or "jax" in sys.modules:
+    if session or loads_jax:
         environment.refuse_unknown_flags()
     with _within(session, config, cpu_devices) if session else nullcontext():
         command(config)

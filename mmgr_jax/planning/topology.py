@@ -14,9 +14,7 @@ from jax.sharding import Mesh
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-
-HERE = "here"
-EXAMPLES = ("v4:2x2x1", "v5e:2x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
+from mmgr_jax.planning.names import HERE, TPU_SLICES
 
 # libtpu looks for the machine it runs on; compiling needs none.
 _NO_MACHINE = {
@@ -68,7 +66,7 @@ def _tpu_devices(topology: str, num_slices: int) -> Sequence[Any]:
         raise InputError(
             f"--topology={topology!r}: libtpu describes no such slice "
             f"({_first_line(error)}). Write a generation and the shape of a slice, "
-            f"such as {', '.join(EXAMPLES)}, or {HERE!r} for the devices at hand."
+            f"such as {', '.join(TPU_SLICES)}, or {HERE!r} for the devices at hand."
         ) from error
     return list(described.devices)
 
