@@ -12,6 +12,7 @@ import traceback
 
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 FAULT, INPUT, INTERRUPTED = 1, 2, 130
 
@@ -40,10 +41,7 @@ def sentence(error: BaseException) -> str | None:
         )
     if isinstance(error, ModuleNotFoundError) and error.name:
         if extra := _OPTIONAL.get(error.name.partition(".")[0]):
-            return (
-                f"the package {error.name} is not installed: `pip install -r "
-                f"requirements-{extra}.txt`, or `pip install 'mmgr-jax[{extra}]'`."
-            )
+            return f"the package {error.name} is not installed: {install(extra)}."
     if isinstance(error, OSError):
         place = error.filename2 or error.filename or "a file"
         cause = os.strerror(error.errno) if error.errno else _first_line(error)

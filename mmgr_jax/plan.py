@@ -15,8 +15,8 @@ USAGE = """Compiles the training step for a machine that need not be there.
 Says whether the step fits into each chip's memory, which micro-batch does, what one
 view costs, what the chips tell each other, and how long the run would take at best;
 besides how often it shows each city of a corpus, what the records take, and what
-reading costs each host. Records need not exist. TPU slices need jax[tpu], see
-requirements-plan.txt; compiling takes minutes and a few GB of memory.
+reading costs each host. Records need not exist. TPU slices need jax[tpu]
+(docs/cloud.md); compiling takes minutes and a few GB of memory.
 
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\

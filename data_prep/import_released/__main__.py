@@ -3,10 +3,12 @@
 from ml_collections import ConfigDict
 
 from mmgr_jax import cli
+from mmgr_jax.extras import install
 
-_USAGE = """Takes the folders of the released MMGR sample over as records.
+_USAGE = f"""Takes the folders of the released MMGR sample over as records.
 
-Needs PyTorch, which reads the sample's tensors: pip install -r requirements-convert.txt
+Needs PyTorch, which reads the sample's tensors:
+{install("torch")}.
 
 The sample does not say where POIs and regions lie, so maps of the records cannot be
 drawn, and splits by block are random splits.

@@ -16,6 +16,7 @@ from data_prep.records.names import RUNNERS
 from data_prep.records.shards import Encode, Shard
 from data_prep.running import processes, progress
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 Runner = Callable[[Encode, Sequence[Shard]], None]
 
@@ -108,7 +109,8 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            "--runner=beam needs Apache Beam: pip install -r requirements-beam.txt"
+            f"--runner=beam needs Apache Beam, which is not installed: "
+            f"{install('beam')}."
         ) from error
 
     def run(encode: Encode, todo: Sequence[Shard]) -> None:

@@ -34,7 +34,7 @@ FILE.md: what the weights were trained on, under which licences, and how they di
       --to_image=image.safetensors --to_poi=poi.tar
 
 .safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
-(requirements-convert.txt). A file does not say which mean and deviation its weights
+(the extra `torch`). A file does not say which mean and deviation its weights
 want: config.model.image_encoder.pixels does, for ViTs.
 """
 

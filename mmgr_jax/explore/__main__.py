@@ -5,13 +5,15 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli
 from mmgr_jax.devices.settings import FOR_FEATURES
+from mmgr_jax.extras import install
 
-USAGE = """Writes one HTML page over a city's embeddings.
+USAGE = f"""Writes one HTML page over a city's embeddings.
 
 It opens by a double click, with the network off: imagery, regions, labels, predictions
 with their intervals, groups of alike regions, and a search for what is alike. Features
 and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`; what is missing is made.
-docs/explore.md has the details. It needs `pip install -r requirements-explore.txt`.
+docs/explore.md has the details. It needs the library of the map:
+{install("explore")}.
 
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
