@@ -45,6 +45,14 @@ SHORTCUTS = {
 }
 _HELP = {"-h", "-?", "-help", "--help", "-helpshort", "--helpshort"}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
+_VERBOSE = flags.DEFINE_bool(
+    "verbose",
+    False,
+    "Print when and where each line was written, what libraries log, and the traceback "
+    "of an error.",
+)
+_LIBRARIES = ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib")
+"""Their own lines are for --verbose."""
 
 
 def run(
@@ -68,7 +76,7 @@ def run(
         cpu_devices: Parts of the CPU where the config says nothing.
         loads_jax: Whether it needs JAX, as what runs within a session always does.
     """
-    listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
+    listed = (_CONFIG, _QUIET, _VERBOSE, *(SHORTCUTS[name] for name in shortcuts))
     _run(lambda: _call(command, session, cpu_devices, loads_jax), usage, listed)
 
 
@@ -96,7 +104,7 @@ def run_without_config(
         _begin_log()
         command()
 
-    _run(call, usage, (*listed, _QUIET))
+    _run(call, usage, (*listed, _QUIET, _VERBOSE))
 
 
 def _run(
@@ -116,7 +124,7 @@ def _run(
         message = endings.sentence(error)
         if message is None:
             raise
-        if os.environ.get("MMGR_TRACEBACK"):
+        if os.environ.get("MMGR_TRACEBACK") or flags.FLAGS["verbose"].value:
             traceback.print_exc()
         print(f"error: {message}", file=sys.stderr)
         sys.exit(endings.INPUT)
@@ -231,13 +239,19 @@ def _call(
 
 
 def _begin_log() -> None:
+    """Has log lines printed as --quiet and --verbose say.
+
+    Raises:
+        InputError: If both are given.
+    """
+    if _QUIET.value and _VERBOSE.value:
+        raise InputError("--quiet and --verbose: give one of them.")
     level = logging.WARNING if _QUIET.value else logging.INFO
-    logging.basicConfig(
-        level=level, format="%(message)s", stream=sys.stdout, force=True
-    )
+    line = "%(asctime)s %(name)s: %(message)s" if _VERBOSE.value else "%(message)s"
+    logging.basicConfig(level=level, format=line, stream=sys.stdout, force=True)
     logging.getLogger().setLevel(level)
-    for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(level if _VERBOSE.value else logging.ERROR)
 
 
 def _within(
