@@ -2,8 +2,8 @@
 
 0: done. 2: something that a user, a file or the machine can cause, in one sentence.
 130: interrupted by Ctrl-C. 143: asked to stop (SIGTERM), and what was done is saved.
-1: a fault of this program, with its traceback. --verbose, or MMGR_TRACEBACK=1, shows that of
-others.
+1: a fault of this program, with its traceback. --verbose, or MMGR_TRACEBACK=1, shows
+that of others, too.
 """
 
 from __future__ import annotations
