@@ -250,6 +250,8 @@ def _begin_log() -> None:
     line = "%(asctime)s %(name)s: %(message)s" if _VERBOSE.value else "%(message)s"
     logging.basicConfig(level=level, format=line, stream=sys.stdout, force=True)
     logging.getLogger().setLevel(level)
+    if not _QUIET.value and isinstance(sys.stdout, terminal.Outlet):
+        sys.stdout.show_pulse()
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(level if _VERBOSE.value else logging.ERROR)
 
