@@ -103,7 +103,7 @@ ARROWS = {
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials preflight train "
-    "data_prep.build",
+    "data_prep.build data_prep.first_config",
     "ablation": "cli compare devices disk evaluation main",
     "evaluation.transfer": "data disk evaluation store evaluation.certainty "
     "evaluation.design evaluation.features evaluation.heads evaluation.settings "

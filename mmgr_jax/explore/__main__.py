@@ -18,18 +18,30 @@ docs/explore.md has the details. It needs the library of the map:
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+
+What changed since an earlier year, whose records the same encoder reads:
+
+  python -m mmgr_jax.explore --config=later.py --before=data/earlier/records
+  python -m mmgr_jax.explore ... --before=... --unchanged=known.csv
 """
 
 
 def main() -> None:
     """Entry point of `python -m mmgr_jax.explore`."""
     out = flags.DEFINE_string("out", None, "The page: a file ending in .html.")
+    before = flags.DEFINE_string(
+        "before", None, "Records folder of an earlier year: what changed since then."
+    )
+    unchanged = flags.DEFINE_string(
+        "unchanged", None, "A CSV with region_id: regions that did not change since."
+    )
 
     def make(config: ConfigDict) -> None:
         from mmgr_jax.devices import distributed  # libraries load once flags are fine
         from mmgr_jax.explore import command
 
-        distributed.by_first(command.explore)(config, out.value)
+        explore = distributed.by_first(command.explore)
+        explore(config, out.value, before.value, unchanged.value)
 
     cli.run(
         make,

@@ -10,22 +10,30 @@ from ml_collections import ConfigDict
 from mmgr_jax import run_settings
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.explore import city, content, document
+from mmgr_jax.explore import change, city, content, document
 
 NAME = "explore.html"
 
 log = logging.getLogger(__name__)
 
 
-def explore(config: ConfigDict, out: str | None = None) -> Path:
+def explore(
+    config: ConfigDict,
+    out: str | None = None,
+    before: str | None = None,
+    unchanged: str | None = None,
+) -> Path:
     """Writes the page of a city.
 
     Args:
         config: Of the city.
         out: A file ending in .html; None: `explore.html` in the workdir.
+        before: Records folder of an earlier year; None: no change is shown.
+        unchanged: A CSV with the column `region_id`: regions that are believed to be
+            unchanged since then; None: nobody says.
 
     Returns:
-        The file.
+        The file. With `before` a GeoParquet file of the change lies beside it.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
@@ -36,7 +44,8 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
         raise InputError(f"--out={out!r}; allowed: a file ending in .html.")
     path = Path(out or Path(run_settings.read(config).workdir) / NAME)
     document.require_library()
-    made = content.of(city.gather(config))
+    gathered = city.gather(config, before, unchanged)
+    made = content.of(gathered)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.replacing(path) as temporary,
@@ -48,4 +57,8 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
         "page of %d regions, %.1f MB: %s (open it by a double click)",
         len(made.about["ids"]), path.stat().st_size / 1e6, path,
     )  # fmt: skip
+    if gathered.since is not None:
+        table = path.with_name(f"{path.stem}_change.parquet")
+        change.write_table(table, gathered)
+        log.info("what changed, for other programs: %s", table)
     return path

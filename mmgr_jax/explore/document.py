@@ -59,6 +59,9 @@ def write(content: PageContent) -> Iterator[str]:
     yield _data("city", "application/json", as_json(about))
     yield _data("worker", "text/plain", _script("worker"))
     yield _data("basemap", "text/plain", base64.b64encode(content.picture).decode())
+    if content.picture_before is not None:
+        before = base64.b64encode(content.picture_before).decode()
+        yield _data("basemap-before", "text/plain", before)
     for name, values in content.arrays.items():
         yield _data(f"array-{name}", "text/plain", packed(values))
     yield from (f"<script>{script}</script>\n" for script in run)
