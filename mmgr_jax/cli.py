@@ -224,8 +224,8 @@ def _in_file(error: BaseException) -> str | None:
 def _call(
     command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
-    cpu_devices: int,
-    loads_jax: bool,
+    cpu_devices: int = 1,
+    loads_jax: bool = False,
 ) -> None:
     _begin_log()
     config = _config()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -44,9 +42,6 @@ class Pulse:
             return
         self._send, self._last = send, time.monotonic()
         threading.Thread(target=self._watch, name="pulse", daemon=True).start()
-        atexit.register(self._stop)
-        # A fork has no such thread, and nobody who would give it the lock.
-        os.register_at_fork(after_in_child=self._forget)
 
     @contextlib.contextmanager
     def interrupted_by(self, text: str) -> Iterator[None]:
@@ -57,6 +52,17 @@ class Pulse:
             self._last = time.monotonic()
             if text:
                 self._at_line_start = text.endswith("\n")
+
+    def stop(self) -> None:
+        """Takes the line away, and shows no other."""
+        with self._lock:
+            self._take_away()
+            self._send = None
+
+    def forget(self) -> None:
+        """For a fork, which has no such thread, and nobody to give it the lock."""
+        self._lock = threading.RLock()
+        self._send, self._shown = None, 0
 
     def _watch(self) -> None:
         shown = 0
@@ -78,12 +84,3 @@ class Pulse:
         if self._shown and self._send is not None:
             self._send(f"\r{' ' * self._shown}\r")
             self._shown = 0
-
-    def _stop(self) -> None:
-        with self._lock:
-            self._take_away()
-            self._send = None
-
-    def _forget(self) -> None:
-        self._lock = threading.RLock()
-        self._send, self._shown = None, 0

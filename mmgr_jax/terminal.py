@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
@@ -136,7 +137,11 @@ class Outlet:
 
 def guard_output() -> None:
     """Makes `Outlet`s of standard output and error, once."""
+    if isinstance(sys.stdout, Outlet):
+        return
     pulse = Pulse()
+    atexit.register(pulse.stop)  # after those of libraries, which come later
+    os.register_at_fork(after_in_child=pulse.forget)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, Outlet):

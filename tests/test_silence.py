@@ -83,8 +83,10 @@ def test_no_command_is_silent_for_long(tmp_path):
     for arguments in commands:
         status, quiet, text = silences.run("-m", *arguments, cwd=tmp_path, env=env)
         assert status == 0, (arguments, text)
-        longest = max(quiet, key=lambda silence: silence.wall_s)
-        assert longest.wall_s < LONGEST_S, (arguments, longest)
+        # Where others take the processors, the clock says nothing of the command.
+        busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+        seconds = [silence.work_s if busy else silence.wall_s for silence in quiet]
+        assert max(seconds) < LONGEST_S, (arguments, quiet[seconds.index(max(seconds))])
         last = [line for line in seen(text) if line][-10:]
         if arguments[0] != "mmgr_jax.plan":  # which writes nothing
             assert any(
