@@ -45,7 +45,8 @@ ARROWS = {
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
     "report": "data legend evaluation.certainty evaluation.trials",
-    "evaluation": "augment data devices disk geo models report store towers "
+    "card": "report store",
+    "evaluation": "augment card data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.settings evaluation.trials",
     "planning": "data devices losses models store train",
@@ -53,7 +54,6 @@ ARROWS = {
     "page": "disk report",
     "compare": "report",
     "views": "augment cli data models",
-    "card": "report store",
     "convert": "card cli disk models store",
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
