@@ -43,6 +43,12 @@ FILE.md: what the weights were trained on, under which licences, and how they di
   python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
       --to_image=image.safetensors --to_poi=poi.tar
 
+Out as a folder that says what it is: both sides as model.safetensors, for
+`mmgr_jax.load` on other machines, with a card and an item for STAC catalogues.
+
+  python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
+      --to_folder=shanghai_encoder --licence=CC-BY-4.0
+
 .safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
 (requirements-convert.txt). A file does not say which mean and deviation its weights
 want: config.model.image_encoder.pixels does, for ViTs.
@@ -176,6 +182,22 @@ def give_out(
         log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
 
 
+def save(config: ConfigDict, folder: str, licence: str = "") -> Path:
+    """Writes the encoder of a checkpoint as a folder; see `Encoder.save`.
+
+    Args:
+        config: `checkpoint` or `workdir` says which.
+        folder: Folder to make, or to replace where it holds such an encoder.
+        licence: Under which others may use it.
+    """
+    from mmgr_jax import encoder  # evaluation loads here alone
+
+    loaded = encoder.load(run_settings.read(config).to_load)
+    written = loaded.save(folder, licence=licence)
+    log.info("%s: %s", written, ", ".join(sorted(p.name for p in written.iterdir())))
+    return written
+
+
 def _write_card(
     path: str, metadata: checkpoint.Metadata, bundle: Path, variables: Tree
 ) -> None:
@@ -234,23 +256,30 @@ def main() -> None:
         "image_names", "torchvision", IMAGE_NAMES, "Names in the file of --to_image."
     )
 
+    folder = text("to_folder", None, "Folder for the encoder of --checkpoint.")
+    licence = text("licence", "", "Under which others may use that of --to_folder.")
+
     def command(config: ConfigDict) -> None:
         coming, going = (
             from_image.value or from_poi.value,
-            to_image.value or to_poi.value,
+            to_image.value or to_poi.value or folder.value,
         )
         if bool(coming) == bool(going):
             raise InputError(
                 "say what to convert: --from_image or --from_poi with --out to bring "
-                "weights in, --to_image or --to_poi to give them out. See --help."
+                "weights in, --to_image, --to_poi or --to_folder to give them out. See "
+                "--help."
             )
         if going:
-            give_out(
-                config,
-                to_image=to_image.value,
-                to_poi=to_poi.value,
-                image_names=names.value,
-            )
+            if folder.value:
+                save(config, folder.value, licence.value)
+            if to_image.value or to_poi.value:
+                give_out(
+                    config,
+                    to_image=to_image.value,
+                    to_poi=to_poi.value,
+                    image_names=names.value,
+                )
             return
         if not out.value:
             raise InputError("--out is missing: name a folder for what is brought in.")

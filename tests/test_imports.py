@@ -54,7 +54,6 @@ ARROWS = {
     "page": "disk report",
     "compare": "report",
     "views": "augment cli data models",
-    "convert": "card cli disk models store",
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
@@ -100,6 +99,7 @@ ARROWS = {
     "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
     "data_prep.first_config data_prep.imagery data_prep.pois data_prep.running",
     "encoder": "card data devices evaluation geo models store",
+    "convert": "card cli disk encoder models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials preflight train "

@@ -15,7 +15,10 @@ from typing import Any
 from mmgr_jax import __version__
 from mmgr_jax.store.exported import About
 
-EXTENSION = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
+MLM, EO, PROCESSING = (
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("mlm/v1.5.2", "eo/v1.1.0", "processing/v1.2.0")
+)
 
 BANDS = ("red", "green", "blue")
 
@@ -67,7 +70,6 @@ def item(
         "created": created,
         "title": "Encoder of regions",
         "description": _description(about),
-        "bands": [{"name": name} for name in BANDS],
         "mlm:name": f"MMGR encoder {weights[:8]}".strip(),
         "mlm:architecture": " and ".join(_parts(about)),
         "mlm:tasks": ["similarity-search"],
@@ -76,6 +78,7 @@ def item(
         "mlm:output": _outputs(widths or {}),
         "processing:software": {"mmgr-jax": __version__},
     }
+    model = _weights(about, href, artifact)
     version = _VERSION.match(importlib.metadata.version("flax"))
     if version:
         properties["mlm:framework_version"] = version[0]
@@ -88,34 +91,37 @@ def item(
         properties["license"] = about.licence
     return {
         "type": "Feature",
-        "stac_version": "1.1.0",
+        "stac_version": "1.0.0",
         "stac_extensions": [
-            EXTENSION,
-            "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+            MLM,
+            PROCESSING,
+            *([EO] if "eo:bands" in model else []),
         ],
         "id": f"mmgr-encoder-{weights[:16]}".strip("-"),
         "geometry": None,
         "properties": properties,
         "links": [],
-        "assets": _assets(href, artifact, beside or {}),
+        "assets": {"model": model}
+        | {
+            name: {"href": f"./{name}", "type": kind, "roles": ["metadata"]}
+            for name, kind in (beside or {}).items()
+        },
     }
 
 
-def _assets(
-    href: str, artifact: str, beside: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    weights = {
+def _weights(about: About, href: str, artifact: str) -> dict[str, Any]:
+    """The asset: it describes the bands, too, that the input names."""
+    model: dict[str, Any] = {
         "href": href,
         "title": "Weights",
         "roles": ["mlm:model", "mlm:weights", "data"],
         "mlm:artifact_type": artifact,
     }
     if artifact == SAFETENSORS:
-        weights["type"] = "application/octet-stream; application=safetensors"
-    return {"model": weights} | {
-        name: {"href": f"./{name}", "type": kind, "roles": ["metadata"]}
-        for name, kind in beside.items()
-    }
+        model["type"] = "application/octet-stream; application=safetensors"
+    if about.model["image_encoder"]["name"] != TABLE:
+        model["eo:bands"] = [{"name": one, "common_name": one} for one in BANDS]
+    return model
 
 
 def _parts(about: About) -> list[str]:

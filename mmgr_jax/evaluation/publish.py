@@ -147,6 +147,7 @@ def _projector(
         columns |= {
             name: values[rows].tolist()
             for name, values in columns_lib.of_task(one).items()
+            if not name.startswith((f"{one.task}_low", f"{one.task}_high"))
         }
     tiles = None if mapped.encoder.model.reads_table else _tiles(city.source, rows)
     return projector.write(folder, mapped.features.rows(rows), columns, tiles)

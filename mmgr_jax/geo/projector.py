@@ -97,7 +97,7 @@ def _table(columns: Mapping[str, Sequence[Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.6g}" if np.isfinite(value) else ""
-    return "" if value is None else " ".join(visible(str(value)).split())
+    return "" if value is None else visible(" ".join(str(value).split()))
 
 
 def _draw(path: Path, tiles: Iterator[UInt8[np.ndarray, "h w 3"]], count: int) -> int:
@@ -110,5 +110,5 @@ def _draw(path: Path, tiles: Iterator[UInt8[np.ndarray, "h w 3"]], count: int) -
         row, column = divmod(index, per_row)
         small = Image.fromarray(tile).resize((side, side), Image.Resampling.BOX)
         sprite.paste(small, (column * side, row * side))
-    sprite.save(path, optimize=True)
+    sprite.save(path)
     return side
