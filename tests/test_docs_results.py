@@ -102,11 +102,13 @@ def test_python_reads_table_layer_and_image(city, monkeypatch):
             exec(compile(block, str(PAGE), "exec"), names)
     np.testing.assert_array_equal(names["embeddings"], embeddings)
     assert printed.getvalue().startswith(f"{COUNT} (24, 8) ")
-    assert float(printed.getvalue().split()[-1]) == pytest.approx(
+    assert float(printed.getvalue().splitlines()[0].split()[-1]) == pytest.approx(
         value[~unlike].sum(), rel=1e-6
     )
     assert len(names["part"]) == COUNT / 2 and len(names["layer"]) == COUNT
     assert names["unit"] == "persons"
+    place = names["item"].assets["embeddings"].get_absolute_href()
+    assert Path(place) == folder / "runs/my_city/maps/embeddings.parquet"
     expected = np.float32(value).reshape(ROWS, COLUMNS)[::-1]  # north is up
     np.testing.assert_array_equal(names["predicted"], expected)
 
