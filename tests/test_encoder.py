@@ -17,7 +17,7 @@ import small_records
 import stac_schemas
 
 import mmgr_jax
-from mmgr_jax import convert
+from mmgr_jax.convert import weights
 from mmgr_jax.data.source import open_source
 from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
@@ -98,7 +98,7 @@ def test_records_are_embedded_as_for_maps(run, tmp_path):
 
 def test_a_saved_encoder_needs_no_run(run, tmp_path):
     config, source, encoded = run
-    folder = convert.save(config, str(tmp_path / "saved"), "CC0-1.0")
+    folder = weights.save(config, str(tmp_path / "saved"), "CC0-1.0")
     elsewhere = tmp_path / "elsewhere"
     shutil.move(folder, elsewhere)
     encoder = mmgr_jax.load(elsewhere)
@@ -245,6 +245,11 @@ def test_other_categories_are_refused(run, tmp_path):
     encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=about)
     with pytest.raises(InputError, match="has 1 POI categories that are none of the 5"):
         encoder.embed_records(other)
+    found = encoder.embed_records(other, features="poi", unknown="leave out")
+    wanted = encoder.embed_pois(_tables(run[1]), unknown="leave out")
+    np.testing.assert_allclose(np.stack(found.embedding), wanted, atol=2e-5)
+    with pytest.raises(InputError, match="allowed: refuse, leave out"):
+        encoder.embed_records(other, unknown="ignore")
 
 
 @pytest.mark.parametrize("run", ["set2set"], indirect=True)
