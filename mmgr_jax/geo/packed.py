@@ -115,7 +115,8 @@ class Recall:
             alike = np.concatenate([self._alike[place], alike], axis=1)
             numbers = np.broadcast_to(rows, (len(self._rows), len(rows)))
             numbers = np.concatenate([self._nearest[place], numbers], axis=1)
-            best = np.argsort(-alike, axis=1, kind="stable")[:, :NEIGHBOURS]
+            best = np.argpartition(-alike, min(NEIGHBOURS, alike.shape[1]) - 1, axis=1)
+            best = best[:, :NEIGHBOURS]
             self._alike[place] = np.take_along_axis(alike, best, axis=1)
             self._nearest[place] = np.take_along_axis(numbers, best, axis=1)
 
