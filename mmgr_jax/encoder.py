@@ -304,8 +304,13 @@ class Encoder:
             groups = jax.eval_shape(self._image[0], (self.variables, palette), image)
             widths["image"] = sum(one.shape[-1] for one in groups.values())
         if not self.model.poi_encoder.reads_edges:
-            empty = self._sets([[]] * self._mesh.size, None, "refuse")
-            groups = jax.eval_shape(self._pois[0], self.variables, empty)
+            size, slots = self._mesh.size, pipeline.POI_SLOT_MULTIPLE
+            sets = {
+                "poi_category": jax.ShapeDtypeStruct((size, slots), np.int32),
+                "poi_offset_m": jax.ShapeDtypeStruct((size, slots, 2), np.float32),
+                "poi_mask": jax.ShapeDtypeStruct((size, slots), bool),
+            }
+            groups = jax.eval_shape(self._pois[0], self.variables, sets)
             widths["poi"] = sum(one.shape[-1] for one in groups.values())
         return widths
 
