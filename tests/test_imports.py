@@ -45,7 +45,8 @@ ARROWS = {
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
     "report": "data legend evaluation.certainty evaluation.trials",
-    "evaluation": "augment data devices disk geo models report store towers "
+    "card": "report store",
+    "evaluation": "augment card data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.settings evaluation.trials",
     "planning": "data devices losses models store train",
@@ -53,8 +54,6 @@ ARROWS = {
     "page": "disk report",
     "compare": "report",
     "views": "augment cli data models",
-    "card": "report store",
-    "convert": "card cli disk models store",
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
@@ -100,6 +99,7 @@ ARROWS = {
     "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
     "data_prep.first_config data_prep.imagery data_prep.pois data_prep.running",
     "encoder": "card data devices evaluation geo models store",
+    "convert": "card cli disk encoder models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials preflight train "
