@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, run_settings, settings
-from mmgr_jax.data import schema
+from mmgr_jax.data import facts, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed
@@ -92,6 +92,7 @@ def _embed(
     city, read, heads = mapped.city, mapped.features, mapped.heads
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    known = facts.of_manifest(city.source.manifest)
     metadata = {
         "model": checkpoint.load_metadata(bundle).config["model"],
         "features": embed_settings.features,
@@ -104,6 +105,7 @@ def _embed(
         "created": datetime.datetime.now(datetime.UTC).isoformat(),
         "crs": city.source.manifest.crs,
         "city": city.source.manifest.city,
+        "sources": {name: known[name] for name in ("imagery", "pois", "labels")},
         "interval_level": predictors.LEVEL,
         "out_of_fold": heads.out_of_fold,
         "software": f"mmgr-jax {__version__}",
