@@ -12,11 +12,8 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli, compare
 from mmgr_jax import main as main_lib
-from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import feature_sets
-from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.terminal import visible
 
 USAGE = """Trains a city's variants and compares them under one evaluation.
@@ -43,6 +40,10 @@ def run(config: ConfigDict) -> None:
     Raises:
         InputError: If a variant names an unknown key, or the first is not "MMGR".
     """
+    from mmgr_jax.devices import distributed  # libraries load once flags are fine
+    from mmgr_jax.evaluation import feature_sets
+    from mmgr_jax.evaluation import run as evaluation
+
     variants = list(config.ablation.variants)
     if not variants or variants[0][0] != feature_sets.MAIN:
         raise InputError(
@@ -107,4 +108,4 @@ def _compare(workdir: Path, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(run, USAGE, shortcuts=("workdir",), session=distributed.session)
+    cli.run(run, USAGE, shortcuts=("workdir",), session=cli.session)

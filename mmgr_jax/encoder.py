@@ -183,6 +183,7 @@ class Encoder:
         records_dir: str | Path,
         *,
         features: feature_sets.Kind = "image",
+        unknown: str = "refuse",
         batch_size: int = 64,
         num_threads: int = 8,
     ) -> GeoDataFrame:
@@ -191,6 +192,8 @@ class Encoder:
         Args:
             records_dir: As `data_prep.build` wrote it.
             features: A kind of features, such as "image", "poi" or "both".
+            unknown: One of `UNKNOWN`: what becomes of POIs whose category the encoder
+                does not know.
             batch_size: Regions at a time.
             num_threads: Threads that read.
 
@@ -206,14 +209,16 @@ class Encoder:
         if features not in feature_sets.KINDS:
             allowed = ", ".join(feature_sets.KINDS)
             raise InputError(f"features={features!r} is unknown; allowed: {allowed}.")
+        _check_unknown(unknown)
         source = RecordSource(records_dir)
         numbers = corpus.numbers_in(source.manifest.categories, self.about.categories)
-        if numbers is not None and (numbers < 0).any():
+        if unknown == "refuse" and numbers is not None and (numbers < 0).any():
             raise InputError(
                 f"{records_dir}: has {(numbers < 0).sum()} POI categories that are "
                 f"none of the {len(self.about.categories)} the encoder was trained "
                 "with. Build the records with the encoder's list "
-                "(config.pois.categories)."
+                "(config.pois.categories), or leave these POIs out by "
+                'unknown="leave out".'
             )
         city = feature_sets.EvaluatedCity.of(source)
         config = ConfigDict(
@@ -365,8 +370,7 @@ class Encoder:
         self, places: Places, centre_m: np.ndarray | None, unknown: str
     ) -> dict[str, np.ndarray]:
         """Padded POI sets, as batches have them."""
-        if unknown not in UNKNOWN:
-            raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
+        _check_unknown(unknown)
         if self.model.poi_encoder.reads_edges:
             raise InputError(
                 "this POI encoder reads the graph of a region's POIs, which records "
@@ -426,6 +430,11 @@ class Encoder:
                 "leaves such POIs out."
             )
         return numbers, known
+
+
+def _check_unknown(unknown: str) -> None:
+    if unknown not in UNKNOWN:
+        raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
 
 
 def _model(about: About) -> mmgr.MMGR:

@@ -8,7 +8,7 @@ which the tests run, stand in docs/python.md.
 from __future__ import annotations
 
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,44 @@ from mmgr_jax.data import remote
 from mmgr_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from data_prep.first_config.command import FirstConfig
     from mmgr_jax.evaluation.trials.results import Report
+
+
+def first_config(
+    imagery: str | Path,
+    pois: str | Path | None = None,
+    labels: Sequence[str | Path] = (),
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+) -> FirstConfig:
+    """Writes the first config of a city by asking its files; print what it returns.
+
+    Args:
+        imagery: A file, or a pattern such as "raw/sheets/*.tif".
+        pois: A table of points of interest; None: train on images alone.
+        labels: Rasters or tables with a label.
+        name: Of the city; None: that of the folder with the imagery.
+        out: The config; None: configs/NAME.py.
+
+    Returns:
+        The path of the config, what the files say, and what is left to answer.
+
+    Raises:
+        InputError: If the config is there already, or a file cannot be read.
+    """
+    from data_prep.first_config import command
+    from mmgr_jax.devices import machine
+
+    return command.first_config(
+        str(imagery),
+        None if pois is None else str(pois),
+        [str(path) for path in labels],
+        name=name,
+        out=None if out is None else str(out),
+        num_accelerators=machine.num_accelerators(),
+    )
 
 
 def read_config(

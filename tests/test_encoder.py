@@ -229,6 +229,11 @@ def test_other_categories_are_refused(run, tmp_path):
     encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=about)
     with pytest.raises(InputError, match="has 1 POI categories that are none of the 5"):
         encoder.embed_records(other)
+    found = encoder.embed_records(other, features="poi", unknown="leave out")
+    wanted = encoder.embed_pois(_tables(run[1]), unknown="leave out")
+    np.testing.assert_allclose(np.stack(found.embedding), wanted, atol=2e-5)
+    with pytest.raises(InputError, match="allowed: refuse, leave out"):
+        encoder.embed_records(other, unknown="ignore")
 
 
 @pytest.mark.parametrize("run", ["set2set"], indirect=True)

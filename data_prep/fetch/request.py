@@ -92,7 +92,7 @@ _HELP = {
     "cog": "Images: addresses of GeoTIFFs, the first on top.",
     "tiles": "Images: a service of tiles that you may use so, as an address with {z}, "
     "{x} and {y}; the tiles of WMTS, too.",
-    "max_zoom": "Deepest level of --tiles.",
+    "max_zoom": "Deepest level of --tiles, or of a preset that is a service of tiles.",
     "collections": "Of the catalogue; all where none is named.",
     "dates": "Days of the scenes: 2022, 2022-06 or 2022-05-01/2022-09-30.",
     "max_cloud": "Scenes with more clouds than this, in %, are left out.",

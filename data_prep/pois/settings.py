@@ -29,7 +29,7 @@ class OsmSettings(Section):
     """How extracts of OpenStreetMap become POIs.
 
     Attributes:
-        reader: "gdal" comes with pyogrio; "quackosm" (requirements-osm.txt) is made for
+        reader: "gdal" comes with pyogrio; "quackosm" (the extra `osm`) is made for
             whole countries, and leaves out ways that the edge of an extract cuts.
         table: A CSV with columns key, value, category and parent; None: ours.
     """

@@ -20,7 +20,7 @@ from data_prep import build
 from data_prep.toy_city import taxonomies
 from data_prep.toy_city.categories import CATEGORIES
 from data_prep.toy_city.generator import generate
-from data_prep.toy_city.settings import STYLE, ToyCitySettings
+from data_prep.toy_city.settings import LATER, STYLE, ToyCitySettings
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
@@ -87,7 +87,7 @@ def test_a_style_changes_its_own_file_alone(folders):
 def test_a_plain_city_is_described_as_before_there_were_styles():
     plain = ToyCitySettings("city")
     fields = {field.name for field in dataclasses.fields(plain)}
-    assert plain.style() == {} and plain.noted().keys() == fields - set(STYLE)
+    assert plain.style() == {} and plain.noted().keys() == fields - {*STYLE, *LATER}
     styled = dataclasses.replace(plain, taxonomy="survey", haze=0.2)
     assert styled.style() == {"taxonomy": "survey"}
     assert styled.difficulties() == {"haze": 0.2}
