@@ -72,7 +72,7 @@ def make_layers(
     built: Built,
     sun: Sun,
     palette: PaletteSettings,
-    flight: int = 0,
+    flight: int,
 ) -> list[Layer]:
     """All layers, the lowest first; on another flight other cars are in the streets."""
     rng = random_stream(seed, "layers")

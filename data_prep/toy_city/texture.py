@@ -47,7 +47,7 @@ def tiled(
     return texture[np.ix_(rows % TEXTURE_SIZE_PX, columns % TEXTURE_SIZE_PX)]
 
 
-def make_textures(seed: int, gsd_m: float, flight: int = 0) -> Textures:
+def make_textures(seed: int, gsd_m: float, flight: int) -> Textures:
     """Draws the textures; light and grain of the sensor are those of a flight."""
     rng = random_stream(seed, "texture")
 

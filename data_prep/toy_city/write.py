@@ -68,7 +68,7 @@ def _entries(folder: Path) -> Collection[str]:
 
 
 @runtime_checkable
-class Painter(Protocol):
+class MosaicPainter(Protocol):
     """Paints the mosaic of an area."""
 
     @property
@@ -81,7 +81,7 @@ class Painter(Protocol):
         ...
 
 
-def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:
+def write_imagery(path: Path, painter: MosaicPainter, overlay: Overlay) -> None:
     """Paints the mosaic into a tiled GeoTIFF and adds its blocks to the overlay."""
     area = painter.area
     profile: dict[str, Any] = dict(
