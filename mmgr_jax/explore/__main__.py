@@ -9,10 +9,10 @@ from mmgr_jax.extras import install
 
 USAGE = f"""Writes one HTML page over a city's embeddings.
 
-It opens by a double click, with the network off: imagery, regions, labels, predictions
-with their intervals, groups of alike regions, and a search for what is alike. Features
-and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`; what is missing is made.
-docs/explore.md has the details. It needs the library of the map:
+It opens by a double click and needs no network. It shows imagery, regions, labels,
+predictions with their intervals, groups of similar regions, and a search for regions
+that are alike. Features and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`;
+missing ones are made. Details: docs/explore.md. It needs the library of the map:
 {install("explore")}.
 
   python -m mmgr_jax.explore --config=configs/toy_city.py
