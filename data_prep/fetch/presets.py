@@ -15,7 +15,7 @@ from typing import Literal
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import nearest
 
-Kind = Literal["stac", "raster", "tiles", "places", "extract"]
+Kind = Literal["stac", "service", "raster", "tiles", "places", "extract"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Preset:
     """A source.
 
     Attributes:
-        kind: "stac" (images), "raster" (labels), "tiles" (labels in GHSL's archives),
-            "places" (POIs in Overture's GeoParquet) or "extract" (of OpenStreetMap).
+        kind: "stac" or "service" (images, of a catalogue or as tiles for maps),
+            "raster" (labels), "tiles" (labels in GHSL's archives), "places" (POIs in
+            Overture's GeoParquet) or "extract" (of OpenStreetMap).
         url: Its address, of places the folder of all releases; "{place}" and "{PLACE}"
-            stand for what is written behind a colon, such as `worldpop:deu`.
+            stand for what is written behind a colon, such as `worldpop:deu`; of a
+            service that of a tile, see `tiles.scene_of`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.
         licence: As the publisher names it.
         source: To be named beside what is made of it.
@@ -37,6 +39,7 @@ class Preset:
         bands: Of a raster with a band a year: the year behind a colon -> its band.
         collections: Of a catalogue.
         assets: Files of a scene.
+        max_zoom: Deepest level of a service.
         sign: See `signing.SIGNERS`.
         checksum: What is put behind the address of a file for that of its MD5.
         checked: When the address was seen to answer; None: not checked from here.
@@ -52,6 +55,7 @@ class Preset:
     crs: str = ""
     collections: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
+    max_zoom: int = 0
     reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
     bands: Mapping[str, int] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
@@ -87,6 +91,37 @@ PRESETS = {
         source="OpenAerialMap contributors",
         collections=("openaerialmap",),
         assets=("visual",),
+    ),
+    "pdok": Preset(
+        kind="service",
+        url="https://service.pdok.nl/hwh/luchtfotorgb/wmts/v1_0/Actueel_orthoHR/"
+        "EPSG:3857/{z}/{x}/{y}.jpeg",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="Beeldmateriaal Nederland, through PDOK",
+        crs="EPSG:3857",
+        max_zoom=19,
+    ),
+    "swisstopo": Preset(
+        kind="service",
+        url="https://wmts.geo.admin.ch/1.0.0/ch.swisstopo.swissimage/default/current/"
+        "3857/{z}/{x}/{y}.jpeg",
+        hosts=(),
+        licence="free use with the source named (swisstopo, OGD)",
+        source="Federal Office of Topography swisstopo, SWISSIMAGE",
+        crs="EPSG:3857",
+        max_zoom=19,
+    ),
+    "ign": Preset(
+        kind="service",
+        url="https://data.geopf.fr/wmts?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0"
+        "&LAYER=ORTHOIMAGERY.ORTHOPHOTOS&STYLE=normal&FORMAT=image/jpeg"
+        "&TILEMATRIXSET=PM&TILEMATRIX={z}&TILEROW={y}&TILECOL={x}",
+        hosts=(),
+        licence="Licence Ouverte 2.0",
+        source="IGN, BD ORTHO",
+        crs="EPSG:3857",
+        max_zoom=19,
     ),
     "worldpop": Preset(
         kind="raster",

@@ -22,7 +22,7 @@ from data_prep.toy_city.overlay import region_area_m2
 from data_prep.toy_city.paint import Window
 from data_prep.toy_city.places import Places, make_places
 from data_prep.toy_city.settings import PoiHabitSettings, ToyCitySettings
-from data_prep.toy_city.write import PaintedMosaic
+from data_prep.toy_city.write import MosaicPainter
 from data_prep.toy_city.zoning import ZONE, Uses
 
 COLUMN = "rebuilt_share"
@@ -99,9 +99,9 @@ def renew(city: GeneratedCity, share: float, habits: PoiHabitSettings) -> Renewe
     )
 
 
-def painter(city: GeneratedCity, settings: ToyCitySettings) -> PaintedMosaic:
+def painter(city: GeneratedCity, settings: ToyCitySettings) -> MosaicPainter:
     """What paints a city as it stands: old and new blocks, by the same light."""
-    made: PaintedMosaic = city.painter(settings)
+    made: MosaicPainter = city.painter(settings)
     if isinstance(city, RenewedCity):
         old, new = (one.painter(settings) for one in (city.before, city.after))
         new = dataclasses.replace(
@@ -117,8 +117,8 @@ def painter(city: GeneratedCity, settings: ToyCitySettings) -> PaintedMosaic:
 
 @dataclasses.dataclass(frozen=True)
 class _Renewed:
-    old: PaintedMosaic
-    new: PaintedMosaic
+    old: MosaicPainter
+    new: MosaicPainter
     rebuilt: Bool[np.ndarray, " m"]
 
     @property
@@ -136,7 +136,7 @@ class _Renewed:
 
 @dataclasses.dataclass(frozen=True)
 class _Shifted:
-    exact: PaintedMosaic
+    exact: MosaicPainter
     shift_m: tuple[float, float]
 
     @property

@@ -68,8 +68,8 @@ def _entries(folder: Path) -> Collection[str]:
 
 
 @runtime_checkable
-class PaintedMosaic(Protocol):
-    """A mosaic of an area that is painted window by window."""
+class MosaicPainter(Protocol):
+    """Paints the mosaic of an area."""
 
     @property
     def area(self) -> Area:
@@ -81,7 +81,7 @@ class PaintedMosaic(Protocol):
         ...
 
 
-def write_imagery(path: Path, painter: PaintedMosaic, overlay: Overlay) -> None:
+def write_imagery(path: Path, painter: MosaicPainter, overlay: Overlay) -> None:
     """Paints the mosaic into a tiled GeoTIFF and adds its blocks to the overlay."""
     area = painter.area
     profile: dict[str, Any] = dict(

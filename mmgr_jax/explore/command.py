@@ -1,36 +1,16 @@
-"""`python -m mmgr_jax.explore`: a page over a city's embeddings."""
+"""What `python -m mmgr_jax.explore` does: a page over a city's embeddings."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
-from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, run_settings
-from mmgr_jax.devices import distributed
-from mmgr_jax.devices.settings import FOR_FEATURES
+from mmgr_jax import run_settings
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.explore import change, city, content, document
-
-USAGE = """Writes one HTML page over a city's embeddings.
-
-It opens by a double click, with the network off: imagery, regions, labels, predictions
-with their intervals, groups of alike regions, and a search for what is alike. Features
-and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`; what is missing is made.
-docs/explore.md has the details. It needs `pip install -r requirements-explore.txt`.
-
-  python -m mmgr_jax.explore --config=configs/toy_city.py
-  python -m mmgr_jax.explore --config=... --out=city.html
-  python -m mmgr_jax.explore --config=... --config.embed.features=both
-
-What changed since an earlier year, whose records the same encoder reads:
-
-  python -m mmgr_jax.explore --config=later.py --before=data/earlier/records
-  python -m mmgr_jax.explore ... --before=... --unchanged=known.csv
-"""
 
 NAME = "explore.html"
 
@@ -82,25 +62,3 @@ def explore(
         change.write_table(table, gathered)
         log.info("what changed, for other programs: %s", table)
     return path
-
-
-def main() -> None:
-    """Entry point of `python -m mmgr_jax.explore`."""
-    out = flags.DEFINE_string("out", None, "The page: a file ending in .html.")
-    before = flags.DEFINE_string(
-        "before", None, "Records folder of an earlier year: what changed since then."
-    )
-    unchanged = flags.DEFINE_string(
-        "unchanged", None, "A CSV with region_id: regions that did not change since."
-    )
-
-    def command(config: ConfigDict) -> None:
-        explore(config, out.value, before.value, unchanged.value)
-
-    cli.run(
-        distributed.by_first(command),
-        USAGE,
-        shortcuts=("workdir", "checkpoint"),
-        session=cli.session,
-        cpu_devices=FOR_FEATURES,
-    )

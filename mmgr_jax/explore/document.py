@@ -24,6 +24,7 @@ import numpy as np
 from mmgr_jax.errors import InputError
 from mmgr_jax.explore import scripts
 from mmgr_jax.explore.content import PageContent
+from mmgr_jax.extras import install
 from mmgr_jax.terminal import visible
 
 FOLDER = Path(__file__).parent / "page"
@@ -174,8 +175,8 @@ def _library() -> tuple[str, str]:
                 _closed(style.read_text(encoding="utf-8"), style.name, "style"),
             )
     raise InputError(
-        "the page needs MapLibre GL JS, which the Python package `maplibre` carries; "
-        "install it with `pip install -r requirements-explore.txt`."
+        "the page needs MapLibre GL JS, which the Python package `maplibre` carries: "
+        f"{install('explore')}."
     )
 
 

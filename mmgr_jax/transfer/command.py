@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.transfer`: what a model of many cities is worth in another."""
+"""What a model of many cities is worth in another that nobody labelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, cli
+from mmgr_jax import __version__
 from mmgr_jax import main as main_lib
 from mmgr_jax.data import opening
 from mmgr_jax.data.settings import CorpusSettings
@@ -26,21 +26,6 @@ from mmgr_jax.evaluation.transfer.settings import TransferSettings
 from mmgr_jax.report import report_file, report_json, transfer_table
 from mmgr_jax.report.page import transfer as page
 from mmgr_jax.settings import read
-
-USAGE = """Leaves each city of a corpus out in turn: neither encoder nor heads know it.
-
-Trains an encoder of all cities, one without each city, each city's own and some of few
-cities; carries heads of the other cities to the tested one, with none, few and all of
-its labels; beside them image statistics and POI counts whose heads come from the same
-cities. What is trained stays: repeat the command to go on. It says its length first.
-
-  python -m configs.toy_cities
-  python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities
-  python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities \\
-      --config.transfer.tested="('slate','tropic')"
-
-In the workdir: transfer.html, transfer.txt, transfer.json, and the runs in encoders/.
-"""
 
 PAGE = "transfer"
 
@@ -179,7 +164,3 @@ def _write(workdir: Path, content: dict[str, Any]) -> None:
     files.write_text(workdir / f"{PAGE}.html", page.render(json.loads(text)))
     print(table)
     log.info("report: %s", workdir / f"{PAGE}.html")
-
-
-if __name__ == "__main__":
-    cli.run(run, USAGE, shortcuts=("workdir",), session=distributed.session)
