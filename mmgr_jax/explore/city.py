@@ -18,7 +18,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.disk import locks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import mapped_city, predictors
+from mmgr_jax.evaluation import mapped_city, predictors, two_years
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
 from mmgr_jax.explore import occlusion, parts, poi_weights, readings, words
@@ -93,6 +93,7 @@ class ExploredCity:
         poi_weights: The POI encoder, as page/poi_encoder.js takes it; None where it
             reads where POIs lie, or knows other categories.
         tasks: Label name -> truth and prediction.
+        since: What changed since an earlier year; None where none was named.
         occlusion: What predictions of some regions lose without parts of them; None
             where nobody asked.
         words: What mixes may be named by; None without category vectors from texts.
@@ -110,6 +111,7 @@ class ExploredCity:
     projections: tuple[np.ndarray, np.ndarray] | None
     poi_weights: Mapping[str, Any] | None
     tasks: Mapping[str, ExploredTask]
+    since: two_years.TwoYears | None = None
     occlusion: occlusion.Occlusion | None = None
     words: words.Words | None = None
 
@@ -120,23 +122,41 @@ class ExploredCity:
 
     def tiles(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The tile of each region, in order."""
-        for rows in self.source.parts():
-            for record in self.source.read(rows, image=True):
-                yield record["image"]
+        return tiles_of(self.source)
 
 
-def gather(config: ConfigDict, occluded: str | None = None) -> ExploredCity:
+def tiles_of(source: RecordSource) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The tile of each region of some records, in order."""
+    for rows in source.parts():
+        for record in source.read(rows, image=True):
+            yield record["image"]
+
+
+def gather(
+    config: ConfigDict,
+    before: str | None = None,
+    unchanged: str | None = None,
+    occluded: str | None = None,
+) -> ExploredCity:
     """Everything the page shows; what is missing is made: features, heads.
 
     Args:
         config: Of the city.
+        before: Records of an earlier year, read by the same encoder; None: no change.
+        unchanged: A CSV of regions believed to be unchanged; None: nobody says.
         occluded: Regions that are read again without parts of them; see
             `readings.chosen`. None: none are.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
-            where regions lie, or there are too many for one page.
+            where regions lie, or there are too many for one page; or as
+            `two_years.compare` says.
     """
+    if unchanged is not None and before is None:
+        raise InputError(
+            "--unchanged names regions that did not change since an earlier year; "
+            "--before=RECORDS_FOLDER names that year."
+        )
     embed = settings.read(EmbedSettings, config.embed, "embed")
     run = run_settings.read(config)
     with (  # a training or a build beside this takes neither away
@@ -153,7 +173,12 @@ def gather(config: ConfigDict, occluded: str | None = None) -> ExploredCity:
         regions = None
         if occluded is not None:
             regions = readings.chosen(occluded, mapped.city.regions.region_ids)
-        return _explored(mapped, embed.features, regions)
+        explored = _explored(mapped, embed.features, regions)
+        if before is None:
+            return explored
+        earlier = RecordSource(before)
+        since = two_years.compare(config, mapped, earlier, unchanged)
+        return dataclasses.replace(explored, since=since)
 
 
 def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:

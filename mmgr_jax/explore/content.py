@@ -13,9 +13,10 @@ from PIL import Image
 
 from mmgr_jax import __version__
 from mmgr_jax.data import texts
+from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import clusters, predictors
-from mmgr_jax.explore import outlines, scales, vectors
-from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of
+from mmgr_jax.explore import change, outlines, scales, vectors
+from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of, tiles_of
 from mmgr_jax.geo import basemap
 from mmgr_jax.legend import colours
 
@@ -37,18 +38,20 @@ class PageContent:
         about: Everything but large arrays; becomes JSON.
         arrays: Name -> numbers; row-major, little-endian.
         picture: The basemap, a WebP.
+        picture_before: That of an earlier year; None where none was named.
     """
 
     about: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
     picture: bytes
+    picture_before: bytes | None = None
 
 
 def of(city: ExploredCity) -> PageContent:
     """Makes a city ready for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
-    laid = _basemap(city, lines)
+    laid = laid_out(city.source, lines.bounds_m)
     arrays = {
         "embeddings": held.numbers,
         "embeddingScale": held.scale,
@@ -94,16 +97,18 @@ def of(city: ExploredCity) -> PageContent:
         "words": vocabulary,
         "density": scales.quantiles(density, colours.VALUES, "POIs/km²"),
         "palettes": scales.palettes(),
-        "basemap": {
-            "bounds": laid.bounds_deg,
-            "gsdM": laid.gsd_m,
-            "width": laid.pixels.shape[1],
-            "height": laid.pixels.shape[0],
-        },
+        "basemap": size_of(laid),
         "clusters": [int(name[8:]) for name in arrays if name.startswith("clusters")],
         "unitsPerDeg": outlines.UNITS_PER_DEG,
     }
-    return PageContent(about, arrays, as_webp(laid.pixels))
+    if city.since is None:
+        return PageContent(about, arrays, as_webp(laid.pixels))
+    shown = outlines.of(city.since.geometry_wkb, city.since.source.manifest.crs)
+    before = laid_out(city.since.source, shown.bounds_m)
+    about["change"], own = change.of(city, city.since, size_of(before))
+    return PageContent(
+        about, arrays | own, as_webp(laid.pixels), as_webp(before.pixels)
+    )
 
 
 def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
@@ -250,15 +255,34 @@ def as_webp(pixels: UInt8[np.ndarray, "h w 4"]) -> bytes:
     return stream.getvalue()
 
 
-def _basemap(city: ExploredCity, lines: outlines.Outlines) -> basemap.Basemap:
-    manifest = city.manifest
+def size_of(laid: basemap.Basemap) -> dict[str, Any]:
+    """Where a picture lies, and how large it is."""
+    height, width = laid.pixels.shape[:2]
+    return {
+        "bounds": laid.bounds_deg,
+        "gsdM": laid.gsd_m,
+        "width": width,
+        "height": height,
+    }
+
+
+def laid_out(
+    source: RecordSource, bounds_m: Float[np.ndarray, "r 4"]
+) -> basemap.Basemap:
+    """The tiles of some records as one picture.
+
+    Args:
+        source: The records.
+        bounds_m: West, south, east and north of each region in their CRS.
+    """
+    manifest = source.manifest
     gsd_m = manifest.tile_size_m / manifest.tile_size_px
-    boxes = _tile_boxes(lines.bounds_m, gsd_m, manifest.tile_size_px)
+    boxes = _tile_boxes(bounds_m, gsd_m, manifest.tile_size_px)
     extent = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
     west, south, east, north = map(float, extent)
 
     def placed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield from zip(boxes, city.tiles(), strict=True)
+        yield from zip(boxes, tiles_of(source), strict=True)
 
     return basemap.stitch(
         placed(),

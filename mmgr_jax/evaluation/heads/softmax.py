@@ -6,10 +6,10 @@ regions, as scikit-learn does, and intercepts are free.
 
 A rotation of the features changes nothing, so each subset is turned to its principal
 axes once, where the Hessian is nearly diagonal. The strengths are compared along the
-largest of these, from the strongest to the weakest, each from where the one before
-ended; roughly at first, and nearer if it may win: the weakest are the slowest, and
-hardly ever chosen. The head of the strength that wins is then fitted along all axes,
-until its gradient vanishes. Arrays are [j k n]: the regions vectorise.
+largest of these, from the strongest to the weakest, each from where the last one ended;
+roughly at first, and nearer if it may win: the weakest are the slowest, and hardly ever
+chosen. The head of the strength that wins is then fitted along all axes, until its
+gradient vanishes. Arrays are [j k n]: the regions vectorise.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ PATIENCE = 2
 best."""
 
 ROUGH, CLOSE = 1e-2, 1e-4
-"""While strengths are compared, a fit ends when another step promises to lower the
-loss, summed over the regions, by less than half of this: first roughly, then nearer
-where the strength may win."""
+"""While strengths are compared, a fit ends when another step promises to lower the sum
+of the losses by less than half of this: first roughly, then nearer where it may win."""
 
 SUMMED = 1280
 """Of more regions than these the sum may miss as much more."""

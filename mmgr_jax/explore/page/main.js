@@ -2,6 +2,7 @@
 
 import { showAbout, showOrigins } from "./about.js";
 import { announced, showCard } from "./card.js";
+import { addChangeTab, setUpChange } from "./change.js";
 import { loadCity } from "./city.js";
 import { byId, fill, node } from "./dom.js";
 import { startHelper } from "./helper.js";
@@ -33,6 +34,7 @@ async function start() {
     loadPicture(taken("basemap"), about.basemap),
   ]);
   const app = { city, picture, helper, extra: [], painters: {} };
+  if (city.change) addChangeTab();
   globalThis.explored = app; // for tests, and for who opens the console
   await holdCity(app);
   app.tell = (text) => fill(byId("status"), text);
@@ -47,6 +49,9 @@ async function start() {
   setUpLabel(app);
   setUpMix(app);
   setUpLayers(app);
+  if (city.change) {
+    setUpChange(app, await loadPicture(taken("basemap-before"), city.change.basemap));
+  }
   showOrigins(byId("origins"), city);
   showAbout(byId("panel-about"), city);
   select(app, -1, {});
@@ -135,7 +140,8 @@ function fillLayers(app, wanted = null) {
   const { city } = app;
   const before = wanted ?? byId("layer").value;
   const extra = [...app.extra];
-  app.painters = { ...Object.fromEntries(extra.map(({ id, paint }) => [id, paint])) };
+  const own = Object.fromEntries(extra.map(({ id, paint }) => [id, paint]));
+  app.painters = { ...own, ...(app.change ? app.change.painters : {}) };
   if (app.similar.cosine()) {
     extra.unshift({ id: "page/similarity", title: word("layers.similarity") });
     app.painters["page/similarity"] = app.similar.paint;
