@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from small_records import write_records
 
-from mmgr_jax import query
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.explore import words
+from mmgr_jax.query import ranking as query
 
 pytest.importorskip("wordllama")
 
