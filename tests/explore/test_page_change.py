@@ -140,5 +140,4 @@ def test_screen_readers_and_phones(browser, page_path, scheme):
     ]
     assert bad == []
     assert visit.run("document.documentElement.scrollWidth") <= size["width"]
-    visit.page.screenshot(path=f"/work/tmp/c/change_{scheme}.png")
     visit.close()
