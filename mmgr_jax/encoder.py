@@ -11,6 +11,7 @@ It needs neither records nor a config file, and reads no imagery itself.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
-from mmgr_jax.card import card, evaluated, example
+from mmgr_jax.card import card, evaluated, example, stac_item
 from mmgr_jax.data import corpus, pipeline
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.source import RecordSource
@@ -258,6 +259,8 @@ class Encoder:
         `model.safetensors`, `model.json` and a card, `README.md`. The card says what
         is known about the training, its sources and their licences, and gives the
         scores from the report of the run's evaluation.
+        `stac_item.json` is the card for catalogues: STAC with the Machine Learning
+        Model extension.
 
         Args:
             folder: Folder to make, or to replace if it holds such an encoder.
@@ -273,9 +276,50 @@ class Encoder:
         pois = self.model.poi_encoder
         reads = ("graph" if pois.reads_edges else "places") if pois.context else "names"
         written = card.text(about, example.of_saved(about, reads))
-        return exported.save(folder, about, jax.device_get(self.variables), written)
+        return exported.save(
+            folder, about, jax.device_get(self.variables), written, self._item(about)
+        )
 
     # ---- how ----
+
+    def _item(self, about: About) -> str:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+        return stac_item.text(
+            about,
+            href=f"./{exported.ARRAYS}",
+            artifact=stac_item.SAFETENSORS,
+            created=now.replace("+00:00", "Z"),
+            widths=self._widths(),
+            num_parameters=count,
+            beside={exported.ABOUT: "application/json", exported.CARD: "text/markdown"},
+        )
+
+    def _widths(self) -> dict[str, int]:
+        """Lengths of the embeddings of tiles and POI sets, as far as they can be had.
+
+        Nothing is computed.
+        """
+        widths = {}
+        if not self.model.reads_table:
+            side = self.about.tile_size_px or self.about.size_px
+            shape = (self._mesh.size, side, side, 3)
+            image = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+            palette = None
+            if self.about.normalise == "city":
+                palette = jax.ShapeDtypeStruct((1, 2, 3), np.float32)
+            groups = jax.eval_shape(self._image[0], (self.variables, palette), image)
+            widths["image"] = sum(one.shape[-1] for one in groups.values())
+        if not self.model.poi_encoder.reads_edges:
+            size, slots = self._mesh.size, pipeline.POI_SLOT_MULTIPLE
+            sets = {
+                "poi_category": jax.ShapeDtypeStruct((size, slots), np.int32),
+                "poi_offset_m": jax.ShapeDtypeStruct((size, slots, 2), np.float32),
+                "poi_mask": jax.ShapeDtypeStruct((size, slots), bool),
+            }
+            groups = jax.eval_shape(self._pois[0], self.variables, sets)
+            widths["poi"] = sum(one.shape[-1] for one in groups.values())
+        return widths
 
     @functools.cached_property
     def _mesh(self) -> jax.sharding.Mesh:

@@ -35,6 +35,12 @@ scores.
   python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
       --to_image=image.safetensors --to_poi=poi.tar
 
+Out as a folder that says what it is: both sides as model.safetensors, for
+`mmgr_jax.load` on other machines, with a card and an item for STAC catalogues.
+
+  python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
+      --to_folder=shanghai_encoder --licence=CC-BY-4.0
+
 .safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
 (the extra `torch`). A file does not say which mean and deviation its weights
 expect. For ViTs say it by config.model.image_encoder.pixels.
@@ -57,28 +63,34 @@ def main() -> None:
     names = flags.DEFINE_enum(
         "image_names", "torchvision", IMAGE_NAMES, "Names in the file of --to_image."
     )
+    folder = text("to_folder", None, "Folder for the encoder of --checkpoint.")
+    licence = text("licence", "", "Under which others may use that of --to_folder.")
 
     def command(config: ConfigDict) -> None:
         coming, going = (
             from_image.value or from_poi.value,
-            to_image.value or to_poi.value,
+            to_image.value or to_poi.value or folder.value,
         )
         if bool(coming) == bool(going):
             raise InputError(
                 "say what to convert: --from_image or --from_poi with --out to bring "
-                "weights in, --to_image or --to_poi to give them out. See --help."
+                "weights in, --to_image, --to_poi or --to_folder to give them out. See "
+                "--help."
             )
         if not (going or out.value):
             raise InputError("--out is missing: name a folder for what is brought in.")
         from mmgr_jax.convert import weights  # libraries load once flags are fine
 
-        if going:
+        if folder.value:
+            weights.save(config, folder.value, licence.value)
+        if to_image.value or to_poi.value:
             weights.give_out(
                 config,
                 to_image=to_image.value,
                 to_poi=to_poi.value,
                 image_names=names.value,
             )
+        if going:
             return
         assert out.value
         weights.bring_in(

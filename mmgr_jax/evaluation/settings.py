@@ -165,13 +165,17 @@ class EmbedSettings(Section):
             their scores on the other folds.
         heads: Folder `eval/heads` of another run; None: the workdir's.
         predictions: Whether heads predict and maps are drawn; False: only embeddings.
+        dtype: How embeddings.parquet stores vectors. "int8" takes a quarter of the
+            bytes; its header holds the scales, and the measured loss.
         formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
             with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
-            grid. Embeddings stand in embeddings.parquet alone.
+            grid, "stac" a catalogue of the files, "projector" points and tiles for
+            TensorBoard's projector.
     """
 
     features: Kind = "image"
     predict_from: Kind | Literal["best"] = "best"
     heads: str | None = None
     predictions: bool = True
-    formats: tuple[Literal["gpkg", "cog"], ...] = ()
+    dtype: Literal["float32", "int8"] = "float32"
+    formats: tuple[Literal["gpkg", "cog", "stac", "projector"], ...] = ()
