@@ -1,5 +1,6 @@
 """Evaluation and maps from a checkpoint alone."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -16,8 +17,12 @@ import pytest
 import rasterio
 import shapely
 import shapely.affinity
+import stac_schemas
+from PIL import Image
+from pyarrow import parquet
 from small_records import write_records
 
+import mmgr_jax
 from mmgr_jax import compare
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
@@ -28,6 +33,7 @@ from mmgr_jax.evaluation import (
     feature_sets,
     inference,
     kept_heads,
+    mapped_city,
     mapping,
     predictors,
     provenance,
@@ -36,7 +42,7 @@ from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.explore import city as explored
-from mmgr_jax.explore import command
+from mmgr_jax.explore import command, readings
 from mmgr_jax.report import report_file
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
@@ -50,6 +56,12 @@ METHODS = BASELINES | {
     for encoder in ("MMGR", "random")
     for kind in ("image", "poi", "both")
 }
+
+
+def in_order(folder):
+    """The table of embeddings, its rows in the order of the records."""
+    table = gpd.read_parquet(folder / "embeddings.parquet")
+    return table.sort_values("row", ignore_index=True)
 
 
 def _copy_records(records_dir, folder, **changed):
@@ -146,9 +158,11 @@ def test_the_random_encoder_is_not_the_trained_one(trained):
 
 def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     config = trained.copy_and_resolve_references()
-    config.embed.formats = ("gpkg", "cog")
+    config.embed.formats = ("gpkg", "cog", "stac", "projector")
     folder = mapping.embed(config)
-    table = gpd.read_parquet(folder / "embeddings.parquet")
+    rows = parquet.read_table(folder / "embeddings.parquet")["row"].to_pylist()
+    assert sorted(rows) == list(range(40)) != rows  # by place, along a curve
+    table = in_order(folder)
     assert len(table) == 40 and table.crs == "EPSG:32651"
     assert table["region_id"].is_unique
     source = open_source(trained)
@@ -178,6 +192,21 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
         places = table.centroid.get_coordinates().to_numpy()
         sampled = np.stack([*image.sample(places)])
     np.testing.assert_array_equal(sampled[:, 1], table["population_pred"])
+
+    (item,) = stac_schemas.check(folder / "collection.json").get_items()
+    for asset in item.assets.values():
+        assert pathlib.Path(asset.get_absolute_href()).exists()
+    assert "uncertainty" in item.assets["population.tif"].roles
+    model = stac_schemas.check(folder / "encoder.json").assets["model"]
+    assert pathlib.Path(model.get_absolute_href()) == pathlib.Path(bundle).resolve()
+    vectors = np.loadtxt(folder / "projector/tensors.tsv", delimiter="\t")
+    np.testing.assert_allclose(vectors, learnt, rtol=1e-4, atol=1e-5)
+    known = pd.read_csv(folder / "projector/metadata.tsv", sep="\t")
+    assert known["region_id"].tolist() == table["region_id"].tolist()
+    tile = np.asarray(Image.open(folder / "projector/sprite.png"))[:64, :64]
+    np.testing.assert_allclose(
+        tile.mean(axis=(0, 1)), source[0]["image"].mean(axis=(0, 1)), atol=1
+    )
 
 
 def test_a_grid_is_asked_for_before_anything_is_encoded(trained, monkeypatch):
@@ -209,16 +238,25 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
         explored,
         "gather",
-        lambda config: gathered.append(gather(config)) or gathered[-1],
+        lambda *given: gathered.append(gather(*given)) or gathered[-1],
     )
-    path = command.explore(trained, str(tmp_path / "new" / "city.html"))
+    before = tmp_path / "before"
+    before.mkdir()
+    write_records(before, light=lambda tile: tile // 2)
+    out = str(tmp_path / "new" / "city.html")
+    path = command.explore(trained, out, str(before))
     text = path.read_text(encoding="utf-8")
+    assert 'id="basemap-before"' in text
+    table = gpd.read_parquet(tmp_path / "new" / "city_change.parquet")
+    assert table["change_factor"].notna().all()
+    assert table["change_p_value"].between(0, 1).all()
     assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
     assert re.findall(r'(?:src|href)="([^"]*)"', text.split("<script")[0]) == []
 
     (own,) = gathered
-    embedded = gpd.read_parquet(mapping.embed(trained) / "embeddings.parquet")
+    embedded = in_order(mapping.embed(trained))
     assert own.region_ids == embedded["region_id"].tolist()
+    assert own.region_ids == table["region_id"].tolist()
     rows = np.stack(embedded["embedding"].to_numpy())
     np.testing.assert_allclose(own.features.values, rows, rtol=1e-6)
     task = own.tasks["population"]
@@ -243,6 +281,58 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
         assert own.pois.total[region] == wanted.sum()
     assert [rows.shape for rows in own.projections] == 2 * [own.projections[0].shape]
     assert own.poi_weights["c"] == 5
+
+
+def test_predictions_without_parts_are_those_of_what_is_left(trained, monkeypatch):
+    """The door for other programs embeds the same tiles and sets on its own way."""
+    config = copy.deepcopy(trained)
+    config.embed.predict_from = "both"
+    kept = []
+    gather = mapped_city.gather
+    monkeypatch.setattr(
+        explored.mapped_city,
+        "gather",
+        lambda *given: kept.append(gather(*given)) or kept[-1],
+    )
+    own = explored.gather(config, "ids:r0001c0002,r0003c0003")
+    (mapped,) = kept
+    lost, heads = own.occlusion, mapped.heads
+    assert [own.region_ids[i] for i in lost.region] == ["r0001c0002", "r0003c0003"]
+    encoder, source = mmgr_jax.load(trained.workdir), RecordSource(config.records.dir)
+    names = source.manifest.categories
+
+    def predicted(task, region, tile, category):
+        tiles = encoder.embed_tiles(tile[None])
+        sets = encoder.embed_pois([[names[index] for index in category]])
+        both = np.concatenate([tiles, sets], axis=1)
+        return heads.predictors[task].predict(both, heads.fold[[region]]).value[0]
+
+    for place, region in enumerate(lost.region.tolist()):
+        record = source[region]
+        tile, category = record["image"], record["poi/category"]
+        for task, losses in lost.tasks.items():
+            whole = np.ravel(predicted(task, region, tile, category))
+            shown = int(np.argmax(whole))
+            assert shown == losses.shown[place]
+            for cell in (0, 6, 15):
+                painted = readings.without_cell(tile, cell)
+                left = np.ravel(predicted(task, region, painted, category))
+                wanted = whole[shown] - left[shown]
+                found = losses.by_cell[place].ravel()[cell]
+                assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4 * whole[shown])
+            for at in range(lost.start[place], lost.start[place + 1]):
+                rest = category[category != lost.category[at]]
+                left = np.ravel(predicted(task, region, tile, rest))
+                wanted = whole[shown] - left[shown]
+                found = losses.by_category[at]
+                assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4 * whole[shown])
+        assert lost.start[place + 1] - lost.start[place] == len(np.unique(category))
+    value = own.tasks["population"].prediction.value
+    parts = own.tasks["population"].parts
+    total = parts.baseline + parts.by_group.sum(axis=1)
+    restored = parts.units * np.expm1(np.maximum(total, 0))
+    inside = restored <= value.max()
+    np.testing.assert_allclose(restored[inside], value[inside], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])
@@ -278,7 +368,7 @@ def evaluated(trained, tmp_path_factory):
 def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp_path):
     config, report = evaluated
     assert kept_heads.exists(pathlib.Path(config.workdir) / "eval/heads")
-    stored = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    stored = in_order(mapping.embed(config))
     said = report.predictions["population"]["MMGR image"]
     np.testing.assert_allclose(stored["population_pred"], said, rtol=1e-4)
     shares = report.predictions["function"]["MMGR image"]
@@ -288,7 +378,7 @@ def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp
     # Heads trained on the spot are the same ones.
     alone = config.copy_and_resolve_references()
     alone.workdir = str(tmp_path / "run")
-    now = gpd.read_parquet(mapping.embed(alone) / "embeddings.parquet")
+    now = in_order(mapping.embed(alone))
     for column in ("population_pred", "population_low", "population_high"):
         np.testing.assert_allclose(stored[column], now[column], rtol=1e-4)
     assert (stored["population_unlike"] == now["population_unlike"]).all()
@@ -390,7 +480,7 @@ def test_maps_of_new_weights_beside_old_heads_are_of_heads_trained_anew(
             shutil.copytree(old, tmp_path / name / "eval")
         with caplog.at_level("WARNING"):
             folder = mapping.embed(config)
-        tables.append(gpd.read_parquet(folder / "embeddings.parquet"))
+        tables.append(in_order(folder))
     assert "read features of other weights" in caplog.text
     assert caplog.text.count("They are trained now, for these maps alone") == 1
     np.testing.assert_allclose(
@@ -493,7 +583,7 @@ def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tm
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     other = _copy_records(records_dir, tmp_path / "other", crs="EPSG:32650")
     config.records.dir, config.workdir = str(other), str(tmp_path / "elsewhere")
-    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    table = in_order(mapping.embed(config))
     about = json.loads((pathlib.Path(config.embed.heads) / "about.json").read_text())
     found = kept_heads.load(
         pathlib.Path(config.embed.heads), "image", features=about["features"]

@@ -144,6 +144,22 @@ def give_out(
         log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
 
 
+def save(config: ConfigDict, folder: str, licence: str = "") -> Path:
+    """Writes the encoder of a checkpoint as a folder; see `Encoder.save`.
+
+    Args:
+        config: `checkpoint` or `workdir` says which.
+        folder: Folder to make, or to replace where it holds such an encoder.
+        licence: Under which others may use it.
+    """
+    from mmgr_jax import encoder  # evaluation loads here alone
+
+    loaded = encoder.load(run_settings.read(config).to_load)
+    written = loaded.save(folder, licence=licence)
+    log.info("%s: %s", written, ", ".join(sorted(p.name for p in written.iterdir())))
+    return written
+
+
 def _write_card(
     path: str, metadata: checkpoint.Metadata, bundle: Path, variables: Tree
 ) -> None:

@@ -84,7 +84,8 @@ def write(
 
 def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
     """Files of an earlier run that stand beside newer predictions."""
-    names = {"gpkg": GEOPACKAGE, "cog": "*.tif"}
+    names = {"gpkg": GEOPACKAGE, "cog": "*.tif", "stac": "collection.json"}
+    names |= {"projector": "projector"}
     patterns = [name for kind, name in names.items() if kind not in formats]
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 
