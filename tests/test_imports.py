@@ -58,7 +58,7 @@ ARROWS = {
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
     "explore": "cli data devices disk evaluation geo legend models store "
-    "evaluation.features evaluation.settings",
+    "evaluation.features evaluation.heads evaluation.settings",
     "data_prep.running": "",
     "data_prep.files": "data disk",
     "data_prep.imagery": "data_prep.files",

@@ -71,7 +71,7 @@ class ExploredTask:
     label: Label
     truth: Float[np.ndarray, "r ..."] | None
     prediction: predictors.Prediction | None
-    parts: parts.Parts | None = None
+    parts: parts.PredictionParts | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _explored(
 
 def _parts(
     mapped: mapped_city.MappedCity, task: str, label: Label
-) -> parts.Parts | None:
+) -> parts.PredictionParts | None:
     """Parts of a label's predictions; None where there are none, or too many."""
     head = mapped.heads.predictors.get(task)
     if head is None or head.label.kind != label.kind:

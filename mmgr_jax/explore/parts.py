@@ -28,7 +28,7 @@ _ROWS = 8192
 
 
 @dataclasses.dataclass(frozen=True)
-class Parts:
+class PredictionParts:
     """Parts of every region's prediction of one label.
 
     On the scale that is regressed: log(1 + value / unit) where `units` are given, so
@@ -65,7 +65,7 @@ def of_task(
     features: Features,
     fold: Int[np.ndarray, " r"] | None,
     num_categories: int,
-) -> Parts | None:
+) -> PredictionParts | None:
     """Parts of the predictions of all regions.
 
     Args:
@@ -84,7 +84,7 @@ def of_task(
     mean = _mean(features)
     places = _Places.of(features.groups, num_categories)
     named = min(NAMED, len(places.counts))
-    parts = Parts(
+    parts = PredictionParts(
         tuple(name for name, _ in features.groups),
         np.zeros(total),
         np.zeros((total, len(features.groups))),
@@ -102,7 +102,7 @@ def of_task(
 
 
 def _fill(
-    parts: Parts,
+    parts: PredictionParts,
     head: Head,
     x: Float[np.ndarray, "n f"],
     mean: Float[np.ndarray, " f"],
