@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ NAMED = 150
 READINGS = 2
 
 Tiles = UInt8[np.ndarray, "r h w 3"]
+Key = tuple[str, str, str]
+"""Features, second year, method."""
 
 log = logging.getLogger(__name__)
 
@@ -71,23 +73,28 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     }
     if options.encoder:
         encoders["MMGR image"] = mmgr_jax.load(options.encoder).embed_tiles
-    results: dict[tuple[str, str, str], list[list[float]]] = {}
+    results: dict[Key, list[list[float]]] = {}
     for number, seed in enumerate(options.seeds, start=1):
         log.info("city %d of %d", number, len(options.seeds))
-        share, tiles = _painted(seed, options.regions, options.cache)
-        rng = np.random.default_rng([seed, 1])
-        again = [change.read_again(tiles["first"], rng) for _ in range(READINGS)]
-        for name, embed in encoders.items():
-            earlier, *moved = (embed(part) for part in (tiles["first"], *again))
-            for year in YEARS:
-                for way, figures in _ways(
-                    earlier, embed(tiles[year]), moved, share, rng
-                ):
-                    results.setdefault((name, year, way), []).append(figures)
-    return [
-        _row(key, np.array(figures), len(options.seeds))
-        for key, figures in results.items()
-    ]
+        for key, figures in of_city(seed, options, encoders):
+            results.setdefault(key, []).append(figures)
+    return [row(key, np.array(figures)) for key, figures in results.items()]
+
+
+def of_city(
+    seed: int,
+    options: argparse.Namespace,
+    encoders: Mapping[str, Callable[[Tiles], np.ndarray]],
+) -> Iterator[tuple[Key, list[float]]]:
+    """Features, second year and method -> figures of one city; see `_figures`."""
+    share, tiles = _painted(seed, options.regions, options.cache)
+    rng = np.random.default_rng([seed, 1])
+    again = [change.read_again(tiles["first"], rng) for _ in range(READINGS)]
+    for name, embed in encoders.items():
+        earlier, *moved = (embed(part) for part in (tiles["first"], *again))
+        for year in YEARS:
+            for way, figures in _ways(earlier, embed(tiles[year]), moved, share, rng):
+                yield (name, year, way), figures
 
 
 def _ways(
@@ -151,20 +158,20 @@ def _figures(
     return figures
 
 
-def _row(
-    key: tuple[str, str, str], figures: Float[np.ndarray, "t m"], trials: int
-) -> dict[str, Any]:
+def row(key: Key, figures: Float[np.ndarray, "t m"]) -> dict[str, Any]:
+    """A line of the table, from the figures of all cities."""
+    trials = len(figures)
     mean = figures.mean(axis=0)
     error = figures.std(axis=0, ddof=1) / np.sqrt(trials) if trials > 1 else mean * 0
-    row: dict[str, Any] = dict(
+    line: dict[str, Any] = dict(
         zip(("features", "second year", "method"), key, strict=True)
     )
-    row |= {"cities": trials, "AUC": round(float(mean[0]), 3)}
+    line |= {"cities": trials, "AUC": round(float(mean[0]), 3)}
     for number, level in enumerate(LEVELS):
         wrong, recall = mean[1 + 2 * number], mean[2 + 2 * number]
-        row[f"wrong at {level:g}"] = f"{wrong:.3f} ± {2 * error[1 + 2 * number]:.3f}"
-        row[f"recall at {level:g}"] = round(float(recall), 2)
-    return row
+        line[f"wrong at {level:g}"] = f"{wrong:.3f} ± {2 * error[1 + 2 * number]:.3f}"
+        line[f"recall at {level:g}"] = round(float(recall), 2)
+    return line
 
 
 def _painted(

@@ -35,8 +35,8 @@ if TYPE_CHECKING:  # --help shall not wait for the libraries of rasters and tabl
 
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
 
-A stopped build goes on where it was when the command is given again. The bytes of the
-records do not depend on who writes them: threads, processes or Apache Beam.
+If a build was stopped, give the command again: it continues. The records have the same
+bytes whether threads, processes or Apache Beam wrote them.
 
 Usage:
     python -m data_prep.build --config=configs/toy_city.py

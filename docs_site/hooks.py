@@ -63,6 +63,11 @@ def on_page_markdown(
     return linked(markdown, f"docs/{page.file.src_uri}")
 
 
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+    """Gives the search, which is a dialog on phones, its name for screen readers."""
+    return output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+
+
 def linked(text: str, name: str) -> str:
     """A text of the repository with links that hold on the site.
 

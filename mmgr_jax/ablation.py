@@ -18,9 +18,10 @@ from mmgr_jax.terminal import visible
 
 USAGE = """Trains a city's variants and compares them under one evaluation.
 
-Both losses together (MMGR), the images' own (lambda = 1) and the one between images
-and POIs (lambda = 0), for each seed; beside them a random encoder, imported weights
-where there are some, and the baselines. Trained variants are not trained again.
+The variants are both losses together (MMGR), only the loss between views of an image
+(lambda = 1), and only the loss between images and POIs (lambda = 0), for each seed.
+They are compared with a random encoder, with imported weights if there are any, and
+with the baselines. Variants that are already trained are not trained again.
 
   python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city
   python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city \\
@@ -28,7 +29,7 @@ where there are some, and the baselines. Trained variants are not trained again.
   python -m mmgr_jax.ablation --config=configs/ablation.py:shanghai \\
       --config.eval.imported=runs/imagenet
 
-In the workdir: seed0/eval/report.html and so on, and over_seeds.txt.
+It writes to the workdir: seed0/eval/report.html and so on, and over_seeds.txt.
 """
 
 log = logging.getLogger(__name__)

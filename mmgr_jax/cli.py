@@ -224,8 +224,8 @@ def _in_file(error: BaseException) -> str | None:
 def _call(
     command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
-    cpu_devices: int,
-    loads_jax: bool,
+    cpu_devices: int = 1,
+    loads_jax: bool = False,
 ) -> None:
     _begin_log()
     config = _config()
@@ -250,6 +250,8 @@ def _begin_log() -> None:
     line = "%(asctime)s %(name)s: %(message)s" if _VERBOSE.value else "%(message)s"
     logging.basicConfig(level=level, format=line, stream=sys.stdout, force=True)
     logging.getLogger().setLevel(level)
+    if not _QUIET.value and isinstance(sys.stdout, terminal.Outlet):
+        sys.stdout.show_pulse()
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(level if _VERBOSE.value else logging.ERROR)
 

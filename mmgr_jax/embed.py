@@ -7,12 +7,12 @@ from mmgr_jax.devices.settings import FOR_FEATURES
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 
-The heads are those of the evaluation (`eval/heads` in the workdir); where it has not
-been done, they are trained now. Regions that the heads have seen are predicted out of
-fold: each by a head that has seen neither it nor its spatial block. Without labels and
-heads it writes embeddings alone. Features are kept in the workdir's folder `features`:
-after `mmgr_jax.eval` nothing is encoded again, and a run that was cut off goes on.
-Several processes share the encoding, each one a part of the regions.
+The heads are those of the evaluation (`eval/heads` in the workdir). If there are none,
+they are trained now. Regions with labels are predicted out of fold: each by a head that
+has seen neither it nor its spatial block. Without labels and heads it writes embeddings
+only. Features are kept in the workdir's folder `features`: after `mmgr_jax.eval`
+nothing is encoded again, and a run that was stopped continues. Several processes share
+the encoding; each takes a part of the regions.
 
   python -m mmgr_jax.embed --config=configs/toy_city.py
   python -m mmgr_jax.embed --config=... --checkpoint=runs/other

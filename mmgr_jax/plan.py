@@ -10,13 +10,13 @@ from mmgr_jax import cli, settings
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.planning.names import HERE, TPU_SLICES
 
-USAGE = """Compiles the training step for a machine that need not be there.
+USAGE = """Compiles the training step for a machine that you do not have.
 
-Says whether the step fits into each chip's memory, which micro-batch does, what one
-view costs, what the chips tell each other, and how long the run would take at best;
-besides how often it shows each city of a corpus, what the records take, and what
-reading costs each host. Records need not exist. TPU slices need jax[tpu]
-(docs/cloud.md); compiling takes minutes and a few GB of memory.
+It says whether the step fits into the memory of each chip, which micro-batch fits, what
+one view costs, what the chips send to each other, and how long the run would take at
+best. It also says how often each city of a corpus is shown, how much disk the records
+need, and what reading costs each host. You need no records. TPU slices need jax[tpu]
+(docs/cloud.md). Compiling takes minutes and a few GB of memory.
 
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\

@@ -1,5 +1,6 @@
 """Evaluation and maps from a checkpoint alone."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -21,6 +22,7 @@ from PIL import Image
 from pyarrow import parquet
 from small_records import write_records
 
+import mmgr_jax
 from mmgr_jax import compare
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
@@ -31,6 +33,7 @@ from mmgr_jax.evaluation import (
     feature_sets,
     inference,
     kept_heads,
+    mapped_city,
     mapping,
     predictors,
     provenance,
@@ -39,7 +42,7 @@ from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.explore import city as explored
-from mmgr_jax.explore import command
+from mmgr_jax.explore import command, readings
 from mmgr_jax.report import report_file
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
@@ -235,16 +238,25 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(
         explored,
         "gather",
-        lambda config: gathered.append(gather(config)) or gathered[-1],
+        lambda *given: gathered.append(gather(*given)) or gathered[-1],
     )
-    path = command.explore(trained, str(tmp_path / "new" / "city.html"))
+    before = tmp_path / "before"
+    before.mkdir()
+    write_records(before, light=lambda tile: tile // 2)
+    out = str(tmp_path / "new" / "city.html")
+    path = command.explore(trained, out, str(before))
     text = path.read_text(encoding="utf-8")
+    assert 'id="basemap-before"' in text
+    table = gpd.read_parquet(tmp_path / "new" / "city_change.parquet")
+    assert table["change_factor"].notna().all()
+    assert table["change_p_value"].between(0, 1).all()
     assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
     assert re.findall(r'(?:src|href)="([^"]*)"', text.split("<script")[0]) == []
 
     (own,) = gathered
     embedded = in_order(mapping.embed(trained))
     assert own.region_ids == embedded["region_id"].tolist()
+    assert own.region_ids == table["region_id"].tolist()
     rows = np.stack(embedded["embedding"].to_numpy())
     np.testing.assert_allclose(own.features.values, rows, rtol=1e-6)
     task = own.tasks["population"]
@@ -269,6 +281,58 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
         assert own.pois.total[region] == wanted.sum()
     assert [rows.shape for rows in own.projections] == 2 * [own.projections[0].shape]
     assert own.poi_weights["c"] == 5
+
+
+def test_predictions_without_parts_are_those_of_what_is_left(trained, monkeypatch):
+    """The door for other programs embeds the same tiles and sets on its own way."""
+    config = copy.deepcopy(trained)
+    config.embed.predict_from = "both"
+    kept = []
+    gather = mapped_city.gather
+    monkeypatch.setattr(
+        explored.mapped_city,
+        "gather",
+        lambda *given: kept.append(gather(*given)) or kept[-1],
+    )
+    own = explored.gather(config, "ids:r0001c0002,r0003c0003")
+    (mapped,) = kept
+    lost, heads = own.occlusion, mapped.heads
+    assert [own.region_ids[i] for i in lost.region] == ["r0001c0002", "r0003c0003"]
+    encoder, source = mmgr_jax.load(trained.workdir), RecordSource(config.records.dir)
+    names = source.manifest.categories
+
+    def predicted(task, region, tile, category):
+        tiles = encoder.embed_tiles(tile[None])
+        sets = encoder.embed_pois([[names[index] for index in category]])
+        both = np.concatenate([tiles, sets], axis=1)
+        return heads.predictors[task].predict(both, heads.fold[[region]]).value[0]
+
+    for place, region in enumerate(lost.region.tolist()):
+        record = source[region]
+        tile, category = record["image"], record["poi/category"]
+        for task, losses in lost.tasks.items():
+            whole = np.ravel(predicted(task, region, tile, category))
+            shown = int(np.argmax(whole))
+            assert shown == losses.shown[place]
+            for cell in (0, 6, 15):
+                painted = readings.without_cell(tile, cell)
+                left = np.ravel(predicted(task, region, painted, category))
+                wanted = whole[shown] - left[shown]
+                found = losses.by_cell[place].ravel()[cell]
+                assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4 * whole[shown])
+            for at in range(lost.start[place], lost.start[place + 1]):
+                rest = category[category != lost.category[at]]
+                left = np.ravel(predicted(task, region, tile, rest))
+                wanted = whole[shown] - left[shown]
+                found = losses.by_category[at]
+                assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4 * whole[shown])
+        assert lost.start[place + 1] - lost.start[place] == len(np.unique(category))
+    value = own.tasks["population"].prediction.value
+    parts = own.tasks["population"].parts
+    total = parts.baseline + parts.by_group.sum(axis=1)
+    restored = parts.units * np.expm1(np.maximum(total, 0))
+    inside = restored <= value.max()
+    np.testing.assert_allclose(restored[inside], value[inside], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["../../../escaped", "a/b", "..", "x" * 300])

@@ -154,7 +154,9 @@ def test_it_works_from_an_empty_folder(wheel, tmp_path):
 def test_the_citation_is_of_this_version():
     text = (ROOT / "CITATION.cff").read_text()
     assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [__version__]
-    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    (released,) = re.findall(r"^date-released: (.*)$", text, re.MULTILINE)
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{__version__}] - {released}" in changes
 
 
 def test_help_lists_every_command_and_each_has_a_module():

@@ -6,10 +6,10 @@ from mmgr_jax import cli
 
 _USAGE = """Makes the vectors of a city's POI categories from its POI table.
 
-A build makes them, too. This command makes them anew for records there are, or sends
-them to a file of their own. Beside them category_neighbours.txt shows the nearest
-categories of each. The records remember the settings: mmgr_jax.main keeps the vectors
-when it is given the same, and makes them again, saying so, when it is given others.
+A build makes them, too. This command makes them again for existing records, or writes
+them to another file. category_neighbours.txt beside them lists the nearest categories
+of each category. The records store the settings. With the same settings mmgr_jax.main
+keeps the vectors; with others it makes them again, and says so.
 
 Usage:
     python -m data_prep.category_embedding --config=configs/toy_city.py

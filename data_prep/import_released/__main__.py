@@ -5,9 +5,9 @@ from ml_collections import ConfigDict
 from mmgr_jax import cli
 from mmgr_jax.extras import install
 
-_USAGE = f"""Takes the folders of the released MMGR sample over as records.
+_USAGE = f"""Makes records of the folders of the released MMGR sample.
 
-Needs PyTorch, which reads the sample's tensors:
+It needs PyTorch to read the sample's tensors:
 {install("torch")}.
 
 The sample does not say where POIs and regions lie, so maps of the records cannot be

@@ -5,18 +5,19 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli
 
-_USAGE = """Checks a city's sources, and its records where there are any.
+_USAGE = """Checks a city's sources, and its records if there are any.
 
-Prints what is wrong and where, and writes a page to look at: maps of regions and POIs,
-distributions of the labels, tiles with their POIs. Exit status 0: fit; 2: not fit.
+It prints what is wrong and where, and writes a page to look at: maps of regions and
+POIs, distributions of the labels, tiles with their POIs. Exit status 0: no errors; 2:
+errors.
 
 Usage:
     python -m data_prep.validate --config=configs/toy_city.py
     python -m data_prep.validate --config=configs/shanghai.py --html=/tmp/shanghai.html
     python -m data_prep.validate --config=configs/shanghai.py --alignment
 
---alignment moves the POIs about, up to 600 m, and says whether they fit the imagery
-better elsewhere, and whether a datum explains it: alignment.html beside the records.
+--alignment shifts the POIs by up to 600 m. It says whether they fit the imagery better
+elsewhere, and whether a datum explains it: alignment.html beside the records.
 """
 
 

@@ -9,10 +9,11 @@ from mmgr_jax.errors import InputError
 
 USAGE = """Converts weights between PyTorch files and checkpoints.
 
-In: an image encoder, or the two files of the released MMGR; --config names the
-architecture. ResNet-18 and ResNet-50 as torchvision or timm write them, ViT-S/16 and
-ViT-B/16 as timm does, DINOv2 and DINOv3 as timm, transformers or Meta do. Weights are
-never downloaded: docs/towers.md says where they are and under which licence.
+From PyTorch files: an image encoder, or the two files of the released MMGR. --config
+names the architecture: ResNet-18 and ResNet-50 as torchvision or timm write them,
+ViT-S/16 and ViT-B/16 as timm does, DINOv2 and DINOv3 as timm, transformers or Meta do.
+Weights are never downloaded: docs/towers.md says where to get them and under which
+licence.
 
   python -m mmgr_jax.convert --config=configs/shanghai.py \\
       --from_image=resnet50.pth --out=weights/resnet50
@@ -22,13 +23,14 @@ never downloaded: docs/towers.md says where they are and under which licence.
   python -m mmgr_jax.convert --config=configs/shanghai.py:released \\
       --from_image=image.tar --from_poi=poi.tar --out=weights/released
 
-What comes out is a checkpoint that holds those parts. Train from it with
+The result is a checkpoint that holds those parts. Train from it with
 `mmgr_jax.main --config.init.checkpoint=weights/resnet50`, or evaluate it as it is with
 `mmgr_jax.eval --checkpoint=weights/resnet50`.
 
-Out: the image encoder under the names of torchvision or timm, the POI side as the
-released program has it; both load with strict=True. Beside each file lies its card,
-FILE.md: what the weights were trained on, under which licences, and how they did.
+To PyTorch files: the image encoder under the names of torchvision or timm, the POI side
+as in the released program. Both load with strict=True. Beside each file lies its card,
+FILE.md. It says what the weights were trained on, under which licences, and their
+scores.
 
   python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
       --to_image=image.safetensors --to_poi=poi.tar
@@ -41,7 +43,7 @@ Out as a folder that says what it is: both sides as model.safetensors, for
 
 .safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
 (the extra `torch`). A file does not say which mean and deviation its weights
-want: config.model.image_encoder.pixels does, for ViTs.
+expect. For ViTs say it by config.model.image_encoder.pixels.
 """
 
 

@@ -307,9 +307,9 @@ def _check(
             )
     if not any((values != again[0]).any() for values in again[1:]):
         raise InputError(
-            "change: features stay the same when pictures are shifted, so they do not "
-            "come from these pictures. Take an encoder that reads them, not a table "
-            "(config.model.image_encoder)."
+            "change: features stay the same when pictures are shifted, so they are "
+            "read from a table, or kept by a locked encoder. Take one that reads "
+            "pictures (config.model.image_encoder)."
         )
     if unchanged is not None and unchanged.sum() < NAMED:
         raise InputError(

@@ -87,6 +87,20 @@ class Predictor:
         low, high = self._limits(value)
         return Prediction(value, low, high, unlike)
 
+    def values(
+        self, features: Float[np.ndarray, "r f"], fold: Int[np.ndarray, " r"]
+    ) -> Float[np.ndarray, "r ..."]:
+        """Predictions alone, each by the head of its fold; see `predict`."""
+        value = None
+        for number in np.unique(fold).tolist():
+            rows = fold == number
+            predicted = self.heads[number].predict(features[rows])
+            if value is None:
+                value = np.full((len(features), *predicted.shape[1:]), np.nan)
+            value[rows] = predicted
+        assert value is not None
+        return value
+
     def _out_of_fold(
         self, features: np.ndarray, fold: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -9,15 +9,20 @@ from mmgr_jax.extras import install
 
 USAGE = f"""Writes one HTML page over a city's embeddings.
 
-It opens by a double click, with the network off: imagery, regions, labels, predictions
-with their intervals, groups of alike regions, and a search for what is alike. Features
-and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`; what is missing is made.
-docs/explore.md has the details. It needs the library of the map:
+It opens by a double click and needs no network. It shows imagery, regions, labels,
+predictions with their intervals, groups of similar regions, and a search for regions
+that are alike. Features and heads are those of `mmgr_jax.eval` and `mmgr_jax.embed`;
+missing ones are made. Details: docs/explore.md. It needs the library of the map:
 {install("explore")}.
 
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+  python -m mmgr_jax.explore --config=... --occlusion=200
+
+--occlusion also says what predictions lose where a part of the tile is painted over or
+a category of POIs is left out: of so many regions, of "all", or of "ids:ID,ID". Each is
+read some thirty times.
 
 What changed since an earlier year, whose records the same encoder reads:
 
@@ -35,13 +40,18 @@ def main() -> None:
     unchanged = flags.DEFINE_string(
         "unchanged", None, "A CSV with region_id: regions that did not change since."
     )
+    occlusion = flags.DEFINE_string(
+        "occlusion",
+        None,
+        "Regions read again without parts of them: all, a number, or ids:ID,ID.",
+    )
 
     def make(config: ConfigDict) -> None:
         from mmgr_jax.devices import distributed  # libraries load once flags are fine
         from mmgr_jax.explore import command
 
         explore = distributed.by_first(command.explore)
-        explore(config, out.value, before.value, unchanged.value)
+        explore(config, out.value, before.value, unchanged.value, occlusion.value)
 
     cli.run(
         make,

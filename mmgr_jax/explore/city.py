@@ -21,7 +21,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import mapped_city, predictors, two_years
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
-from mmgr_jax.explore import poi_weights
+from mmgr_jax.explore import occlusion, parts, poi_weights, readings
 from mmgr_jax.store import checkpoint
 
 MOST_REGIONS = 150_000
@@ -64,11 +64,14 @@ class ExploredTask:
         label: Its meaning.
         truth: [r] or shares [r k], NaN where unknown; None where the records have none.
         prediction: Out of fold where heads have seen the region; None without heads.
+        parts: What the prediction is the sum of; None where the head is not linear, or
+            the city is large.
     """
 
     label: Label
     truth: Float[np.ndarray, "r ..."] | None
     prediction: predictors.Prediction | None
+    parts: parts.Parts | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,8 @@ class ExploredCity:
             reads where POIs lie, or knows other categories.
         tasks: Label name -> truth and prediction.
         since: What changed since an earlier year; None where none was named.
+        occlusion: What predictions of some regions lose without parts of them; None
+            where nobody asked.
     """
 
     source: RecordSource
@@ -106,6 +111,7 @@ class ExploredCity:
     poi_weights: Mapping[str, Any] | None
     tasks: Mapping[str, ExploredTask]
     since: two_years.TwoYears | None = None
+    occlusion: occlusion.Occlusion | None = None
 
     @property
     def manifest(self) -> schema.Manifest:
@@ -125,7 +131,10 @@ def tiles_of(source: RecordSource) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def gather(
-    config: ConfigDict, before: str | None = None, unchanged: str | None = None
+    config: ConfigDict,
+    before: str | None = None,
+    unchanged: str | None = None,
+    occluded: str | None = None,
 ) -> ExploredCity:
     """Everything the page shows; what is missing is made: features, heads.
 
@@ -133,6 +142,8 @@ def gather(
         config: Of the city.
         before: Records of an earlier year, read by the same encoder; None: no change.
         unchanged: A CSV of regions believed to be unchanged; None: nobody says.
+        occluded: Regions that are read again without parts of them; see
+            `readings.chosen`. None: none are.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
@@ -157,7 +168,10 @@ def gather(
                 f"{MOST_REGIONS} at most. Build records of a part of the city."
             )
         mapped = mapped_city.gather(config, embed, source, bundle, Path(run.workdir))
-        explored = _explored(mapped, embed.features)
+        regions = None
+        if occluded is not None:
+            regions = readings.chosen(occluded, mapped.city.regions.region_ids)
+        explored = _explored(mapped, embed.features, regions)
         if before is None:
             return explored
         earlier = RecordSource(before)
@@ -181,7 +195,9 @@ def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:
     ]
 
 
-def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
+def _explored(
+    mapped: mapped_city.MappedCity, kind: str, occluded: np.ndarray | None
+) -> ExploredCity:
     city, regions = mapped.city, mapped.city.regions
     assert city.centre_m is not None  # `mapped_city.gather` refuses such
     projections, weights, encoder = None, None, mapped.encoder
@@ -192,16 +208,21 @@ def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
         if encoder.numbers(city.source.manifest.categories) is None:
             weights = poi_weights.poi_weights(encoder.model, encoder.variables)
     labels = city.source.manifest.labels
+    known = dict(labels)
+    for name, head in mapped.heads.predictors.items():  # of another city's labels
+        known.setdefault(name, head.label)
     tasks = {
         name: ExploredTask(
-            labels[name], regions.labels[name], _predicted(mapped, name, labels[name])
+            label,
+            regions.labels.get(name),
+            _predicted(mapped, name, label),
+            _parts(mapped, name, label),
         )
-        for name in labels
+        for name, label in known.items()
     }
-    for name, head in mapped.heads.predictors.items():  # of another city's labels
-        if name not in tasks:
-            predicted = _predicted(mapped, name, head.label)
-            tasks[name] = ExploredTask(head.label, None, predicted)
+    lost = None
+    if occluded is not None:
+        lost = occlusion.of_city(mapped, occluded)
     return ExploredCity(
         source=city.source,
         region_ids=regions.region_ids,
@@ -215,7 +236,22 @@ def _explored(mapped: mapped_city.MappedCity, kind: str) -> ExploredCity:
         projections=projections,
         poi_weights=weights,
         tasks=tasks,
+        occlusion=lost,
     )
+
+
+def _parts(
+    mapped: mapped_city.MappedCity, task: str, label: Label
+) -> parts.Parts | None:
+    """Parts of a label's predictions; None where there are none, or too many."""
+    head = mapped.heads.predictors.get(task)
+    if head is None or head.label.kind != label.kind:
+        return None
+    read = mapped.read_by_heads[mapped.heads.kinds[task]]
+    if parts.num_bytes(read, len(mapped.heads.predictors)) > parts.MOST_BYTES:
+        return None
+    categories = len(mapped.city.source.manifest.categories)
+    return parts.of_task(head, read, mapped.heads.fold, categories)
 
 
 def _predicted(

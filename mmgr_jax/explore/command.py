@@ -22,6 +22,7 @@ def explore(
     out: str | None = None,
     before: str | None = None,
     unchanged: str | None = None,
+    occlusion: str | None = None,
 ) -> Path:
     """Writes the page of a city.
 
@@ -31,6 +32,8 @@ def explore(
         before: Records folder of an earlier year; None: no change is shown.
         unchanged: A CSV with the column `region_id`: regions that are believed to be
             unchanged since then; None: nobody says.
+        occlusion: Regions whose predictions are made again without parts of them; see
+            `readings.chosen`. None: none are.
 
     Returns:
         The file. With `before` a GeoParquet file of the change lies beside it.
@@ -44,7 +47,7 @@ def explore(
         raise InputError(f"--out={out!r}; allowed: a file ending in .html.")
     path = Path(out or Path(run_settings.read(config).workdir) / NAME)
     document.require_library()
-    gathered = city.gather(config, before, unchanged)
+    gathered = city.gather(config, before, unchanged, occlusion)
     made = content.of(gathered)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -83,12 +83,14 @@ def of(city: ExploredCity) -> PageContent:
     for number, (name, task) in enumerate(city.tasks.items()):
         tasks[name], own = _task(task, f"task{number}")
         arrays |= own
+    arrays |= _occlusion(city)
     density = city.pois.total / np.maximum(lines.area_m2 / 1e6, 1e-12)
     arrays["poiDensity"] = density.astype(np.float32)
     about = {
         **_about(city, held),
         "tasks": tasks,
         "poiEncoder": sizes,
+        "occlusion": _about_occlusion(city),
         "density": scales.quantiles(density, colours.VALUES, "POIs/km²"),
         "palettes": scales.palettes(),
         "basemap": size_of(laid),
@@ -157,7 +159,16 @@ def _task(
         arrays["Unlike"] = task.prediction.unlike
         if label.kind != "class":
             arrays["Low"], arrays["High"] = task.prediction.low, task.prediction.high
-    types = {"Unlike": np.uint8}
+    types = {"Unlike": np.uint8, "PartCategory": np.int32}
+    if (own := task.parts) is not None:
+        arrays |= {
+            "Baseline": own.baseline,
+            "Parts": own.by_group,
+            "PartCategory": own.category,
+            "PartCategories": own.by_category,
+        }
+        if own.units is not None:
+            arrays["Units"] = own.units
     about = {
         "array": name,
         "kind": label.kind,
@@ -167,11 +178,48 @@ def _task(
         "source": label.source,
         "licence": label.licence,
         "scales": scales.of_task(task),
+        "parts": None if own is None else list(own.groups),
     }
     return about, {
         f"{name}{part}": values.astype(types.get(part, np.float32))
         for part, values in arrays.items()
     }
+
+
+def _about_occlusion(city: ExploredCity) -> dict[str, Any] | None:
+    """What there is of occlusion, by label; None where nobody asked for it."""
+    lost = city.occlusion
+    if lost is None:
+        return None
+    return {
+        "cells": lost.cells,
+        "tasks": {
+            name: {
+                "image": own.by_cell is not None,
+                "pois": own.by_category is not None,
+            }
+            for name, own in lost.tasks.items()
+        },
+    }
+
+
+def _occlusion(city: ExploredCity) -> dict[str, np.ndarray]:
+    lost = city.occlusion
+    if lost is None:
+        return {}
+    arrays: dict[str, np.ndarray] = {
+        "occludedRegion": lost.region.astype(np.uint32),
+        "occludedStart": lost.start.astype(np.uint32),
+        "occludedCategory": lost.category.astype(np.uint32),
+    }
+    names = list(city.tasks)
+    for task, own in lost.tasks.items():
+        name = f"task{names.index(task)}"
+        arrays[f"{name}OccludedClass"] = own.shown.astype(np.uint32)
+        for part, values in (("Cells", own.by_cell), ("Pois", own.by_category)):
+            if values is not None:
+                arrays[f"{name}Occluded{part}"] = values.astype(np.float32)
+    return arrays
 
 
 def as_webp(pixels: UInt8[np.ndarray, "h w 4"]) -> bytes:

@@ -9,17 +9,17 @@ from mmgr_jax.query.kinds import KINDS
 
 USAGE = """Ranks a city's regions by a text, such as "university campus".
 
-The categories nearest to the text make a set of POIs; the trained POI encoder and its
-projection head take it to where tiles and POI sets meet; regions are ranked by cosine,
-of their tiles or of their own POIs. The records' category vectors must have been made
-with --config.category_vectors.method=text; nothing leaves this machine. docs/text.md
-has the details.
+The categories nearest to the text make a set of POIs. The trained POI encoder and its
+projection head turn this set into a vector. Regions are ranked by the cosine between it
+and their tiles, or their own POIs. The records' category vectors must have been made
+with --config.category_vectors.method=text. Nothing leaves this machine. Details:
+docs/text.md.
 
   python -m mmgr_jax.query --config=... --text="university campus"
   python -m mmgr_jax.query --config=... --text=harbour --text=allotments --top=10
   python -m mmgr_jax.query --config=... --text=harbour --by=poi --out=harbour.parquet
 
---out writes all regions: GeoParquet by the ending .parquet, else .csv.
+--out writes all regions: as GeoParquet if its name ends in .parquet, else as .csv.
 """
 
 

@@ -4,19 +4,22 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli
 
-USAGE = """Leaves each city of a corpus out in turn: neither encoder nor heads know it.
+USAGE = """Measures how well a model works in a city that it has not seen.
 
-Trains an encoder of all cities, one without each city, each city's own and some of few
-cities; carries heads of the other cities to the tested one, with none, few and all of
-its labels; beside them image statistics and POI counts whose heads come from the same
-cities. What is trained stays: repeat the command to go on. It says its length first.
+It leaves out each city of a corpus in turn. It trains an encoder of all cities, one
+without each city, one of each city alone and some of few cities. Then heads of the
+other cities predict the tested one, with no, few and all of its labels. Image
+statistics and POI counts, with heads from the same cities, are beside them. It says
+first how long it takes. If it was stopped, repeat the command: nothing is trained
+twice.
 
   python -m configs.toy_cities
   python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities
   python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities \\
       --config.transfer.tested="('slate','tropic')"
 
-In the workdir: transfer.html, transfer.txt, transfer.json, and the runs in encoders/.
+It writes to the workdir: transfer.html, transfer.txt, transfer.json, and the runs in
+encoders/.
 """
 
 

@@ -7,8 +7,8 @@ from mmgr_jax import cli
 
 USAGE = """Draws tiles beside the random views that training makes of them.
 
-Look at it before a long run: are the crops large enough to recognise a place, do the
-colours stay plausible, is north still north where it should be?
+Look at them before a long run. Are the crops large enough to recognise a place? Do the
+colours stay plausible? Is north still up where it should be?
 
   python -m mmgr_jax.views --config=configs/toy_city.py --out=views.png
   python -m mmgr_jax.views --config=... --rows=12 --config.augment.hue=0.05

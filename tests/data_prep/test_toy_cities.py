@@ -40,7 +40,7 @@ STYLES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, textures_once):
     """The same city in each of `STYLES`."""
     root = tmp_path_factory.mktemp("toy")
     for name, style in STYLES.items():
@@ -206,7 +206,7 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def eight(tmp_path_factory):
+def eight(tmp_path_factory, textures_once):
     """Every city of the list, small, and a plain one of the same seed."""
     root = tmp_path_factory.mktemp("eight")
     for name, city in toy_cities.CITIES.items():

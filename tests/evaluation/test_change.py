@@ -29,7 +29,7 @@ def years(seed, *, n=300, changed=0.1, season=0.0, shift=0.3):
     later = reading() + season * np.outer(kind, np.eye(12)[4])
     moved = rng.uniform(size=n) < changed
     step = rng.normal(size=(moved.sum(), 12))
-    later[moved] += 4 * step / np.linalg.norm(step, axis=1, keepdims=True)
+    later[moved] += 9 * step / np.linalg.norm(step, axis=1, keepdims=True)
     later = later * 1.7 + 5  # another sensor
     return reading(), later, [reading(), reading()], moved
 

@@ -6,8 +6,13 @@ from sklearn.linear_model import Ridge
 from mmgr_jax.data import schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import predictors, readouts
+from mmgr_jax.evaluation.certainty import applicability
+from mmgr_jax.evaluation.design.grid import Cell
+from mmgr_jax.evaluation.design.targets import TargetScale
 from mmgr_jax.evaluation.features.groups import Features, beside
-from mmgr_jax.explore import city
+from mmgr_jax.evaluation.heads.head import Head
+from mmgr_jax.explore import city, occlusion
+from mmgr_jax.explore import parts as parts_lib
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 CATEGORIES = ("bank", f"cafe{HOSTILE}", "</script><script>document.title=2</script>",
@@ -48,6 +53,11 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
         for name, label in source.manifest.labels.items()
     }
     tasks["zone"] = _zone(rng, count)
+    features = beside(noisy)
+    if "population" in tasks:
+        label, truth = tasks["population"].label, regions.labels["population"]
+        tasks["population"] = linear_task(label, truth, features)
+    pois = city._count_pois(source)
     return city.ExploredCity(
         source=source,
         region_ids=regions.region_ids,
@@ -56,15 +66,66 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
         centre_m=evaluated.centre_m,
         kind="both",
         made_by="the same",
-        features=beside(noisy),
-        pois=city._count_pois(source),
+        features=features,
+        pois=pois,
         projections=(
             rng.normal(size=(count, 8)).astype(np.float32),
             rng.normal(size=(count, 8)).astype(np.float32),
         ),
         poi_weights=_poi_weights(rng, len(source.manifest.categories)),
         tasks=tasks,
+        occlusion=_lost(rng, pois, tasks),
     )
+
+
+def linear_task(label, truth, features, categories=0):
+    """A number whose heads are drawn, two of them, each for half of the regions."""
+    rng = np.random.default_rng(7)
+    width, count = features.num_features, len(features)
+    fold = np.arange(count) % 2
+    heads = {
+        number: Head(
+            "linear",
+            {"kernel": rng.normal(0, 0.1, (width, 1)), "bias": np.array([0.3])},
+            np.zeros(width),
+            np.ones(width),
+            TargetScale(True, unit, 1e9, 2.0, 0.7),
+            Cell(number, 1.0, 0),
+            1.0,
+            label=label,
+        )
+        for number, unit in ((0, 30.0), (1, 40.0), (predictors.UNSEEN, 50.0))
+    }
+    predictor = predictors.Predictor(
+        heads,
+        np.array(0.5),
+        35.0,
+        applicability.fit(features.values, fold),
+        fold,
+    )
+    value = predictor.values(features.values, fold)
+    prediction = predictors.Prediction(
+        value, value * 0.5, value * 1.5, np.arange(count) < 2
+    )
+    parts = parts_lib.of_task(predictor, features, fold, categories)
+    return city.ExploredTask(label, truth, prediction, parts)
+
+
+def _lost(rng, pois, tasks):
+    """What two regions lose; of the shares nothing of the tile."""
+    region = np.array([3, 11])
+    sizes = [pois.start[i + 1] - pois.start[i] for i in region]
+    own = [pois.category[pois.start[i] : pois.start[i + 1]] for i in region]
+    number = sum(sizes)
+    lost = {
+        "population": occlusion.OccludedTask(
+            np.zeros(2, int), rng.normal(size=(2, 4, 4)), rng.normal(size=number)
+        ),
+        "function": occlusion.OccludedTask(np.array([0, 1]), None, None),
+    }
+    lost = {name: task for name, task in lost.items() if name in tasks}
+    start = np.cumsum([0, *sizes])
+    return occlusion.Occlusion(region, 4, start, np.concatenate(own), lost)
 
 
 def _zone(rng, count):

@@ -17,6 +17,8 @@ def test_what_cannot_be_shown_is_refused(small_config, tmp_path, monkeypatch):
     out = str(tmp_path / "city.html")
     with pytest.raises(InputError, match="checkpoint"):
         command.explore(small_config, out)
+    with pytest.raises(InputError, match="--before=RECORDS_FOLDER names that year"):
+        command.explore(small_config, out, unchanged="known.csv")
     monkeypatch.setattr("mmgr_jax.explore.document.LIBRARY", "no_such_library")
     with pytest.raises(InputError, match="requirements-explore.txt"):
         command.explore(small_config, out)

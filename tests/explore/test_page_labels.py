@@ -198,20 +198,61 @@ def test_twins_are_found_in_a_city_of_the_same_encoder(visit, city, tmp_path):
     assert REGION not in visit.run("explored.twins.order")[:5]
 
 
-def test_parts_of_a_prediction_add_up_to_it(visit):
+def test_parts_of_a_prediction_add_up_to_it(visit, city):
     visit.run("() => { explored.select(11); }")
     visit.page.click("#card-why summary")
     visit.page.wait_for_selector("#card-why table")
-    said = visit.run(
-        """async () => { const { city, helper, whyTask } = explored;
-        return helper.ask("why", { key: whyTask, kind: "number", region: 11 }); }"""
-    )
-    parts = said["parts"]
-    total = parts["baseline"] + sum(group["value"] for group in parts["groups"])
-    assert total == pytest.approx(parts["sum"])
-    assert [group["name"] for group in parts["groups"]] == ["image", "poi"]
+    assert "has not seen this region" in visit.text("#card-why")
+    factors = visit.page.locator("#card-why tbody td").all_inner_texts()
+    task = city.tasks["population"]
+    baseline, parts = task.parts.baseline[REGION], task.parts.by_group[REGION]
+    value, unit = task.prediction.value[REGION], task.parts.units[REGION]
+    assert unit * np.expm1(baseline + parts.sum()) == pytest.approx(value)
+    largest = parts[np.argsort(-np.abs(parts))]
+    shown = [float(text.removeprefix("×\u00a0")) for text in factors]
+    np.testing.assert_allclose(shown, np.exp(largest), rtol=5e-3)
+
+    visit.page.select_option("#why-task", "city/function")  # its heads are not linear
+    visit.page.wait_for_selector("#card-why table:has-text('odds')")
     assert "40 labelled regions" in visit.text("#card-why")
-    visit.page.select_option("#why-task", "city/function")
-    visit.page.wait_for_selector("#card-why table")
-    assert "odds" in visit.text("#card-why")
+    said = visit.run(
+        """async () => { const { helper, whyTask } = explored; return helper.ask("why",
+        { key: whyTask, kind: "class", region: 11, k: 3 }); }"""
+    )
+    own = said["parts"]
+    total = own["baseline"] + sum(group["value"] for group in own["groups"])
+    assert total == pytest.approx(own["sum"])
+    assert [group["name"] for group in own["groups"]] == ["image", "poi"]
     visit.page.click("#card-why summary")
+
+
+def test_what_a_prediction_loses_is_shown_as_it_was_computed(visit, city):
+    visit.run("() => { explored.select(11); }")
+    visit.page.click("#card-occlusion summary")
+    lost = city.occlusion.tasks["population"]
+    cells, own = lost.by_cell[1], lost.by_category[city.occlusion.start[1] :]
+    row, column = np.unravel_index(np.argmax(np.abs(cells)), cells.shape)
+    text = visit.text("#card-occlusion")
+    assert f"row {row + 1}, column {column + 1}" in text
+    assert "<b>persons</b>" in text  # a unit is text
+    shown = visit.page.locator("#card-occlusion tbody td").all_inner_texts()
+    numbers = [float(t.split()[0].replace("\u2212", "-")) for t in shown]
+    wanted = -own[np.argsort(-np.abs(own))]
+    np.testing.assert_allclose(numbers, wanted, rtol=6e-3)
+    painted = visit.run(
+        """() => { const canvas = document.querySelector("canvas.heat");
+        const { width } = canvas;
+        const { data } = canvas.getContext("2d").getImageData(0, 0, width, width);
+        return [...Array(16).keys()].map((i) => {
+          const [x, y] = [i % 4, Math.floor(i / 4)].map((cell) =>
+            Math.floor((cell + 0.5) * width / 4));
+          return [...data.slice(4 * (y * width + x)).slice(0, 3)]; }); }"""
+    )
+    red, _, blue = np.array(painted, float).reshape(4, 4, 3).transpose(2, 0, 1)
+    strong = np.abs(cells) > 0.5 * np.abs(cells).max()
+    assert ((red > blue) == (cells > 0))[strong].all()
+    visit.page.select_option("#occlusion-task", "function")
+    assert "Of the tile nothing" in visit.text("#card-occlusion")
+    visit.run("() => { explored.select(12); }")
+    assert "--occlusion=all" in visit.text("#card-occlusion")
+    visit.page.click("#card-occlusion summary")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import spatial
 
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.features.tile_statistics import image_statistics
@@ -53,16 +53,16 @@ class Baseline:
 
     sentence: str
     features: Callable[[Inputs], Features] | None = None
-    of_rows: Callable[[RecordSource, Sequence[int]], Features] | None = None
+    of_rows: Callable[[RegionSource, Sequence[int]], Features] | None = None
     parts: tuple[str, ...] = ()
     needs: str = ""
 
 
-def _counts_of_rows(source: RecordSource, rows: Sequence[int]) -> Features:
+def _counts_of_rows(source: RegionSource, rows: Sequence[int]) -> Features:
     return Features.of("POI counts", log_counts(category_counts(source, rows)))
 
 
-def _statistics_of_rows(source: RecordSource, rows: Sequence[int]) -> Features:
+def _statistics_of_rows(source: RegionSource, rows: Sequence[int]) -> Features:
     return Features.of("image statistics", statistics_of_tiles(source, rows))
 
 
@@ -123,7 +123,7 @@ def trend_surface(centre_m: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r m"
 
 
 def category_counts(
-    source: RecordSource, rows: Sequence[int] | None = None
+    source: RegionSource, rows: Sequence[int] | None = None
 ) -> Float[np.ndarray, "r k"]:
     """POIs of each category in each region, of some regions or of all."""
     rows = range(len(source)) if rows is None else rows
@@ -156,7 +156,7 @@ def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
 
 
 def statistics_of_tiles(
-    source: RecordSource, rows: Sequence[int] | None = None
+    source: RegionSource, rows: Sequence[int] | None = None
 ) -> Float[np.ndarray, "r m"]:
     """Statistics of tiles, a thread for each core; see `tile_statistics`."""
     rows = range(len(source)) if rows is None else rows

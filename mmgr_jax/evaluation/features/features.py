@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mmgr_jax.data import pipeline
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.source import RegionSource
 from mmgr_jax.evaluation.features.groups import Features, beside
 
 KINDS = ("image", "poi", "image_projection", "poi_projection")
@@ -45,7 +45,7 @@ class RegionTable:
 
 
 def read_regions(
-    source: RecordSource, regions: Int[np.ndarray, " r"] | None = None
+    source: RegionSource, regions: Int[np.ndarray, " r"] | None = None
 ) -> RegionTable:
     """Everything but tiles and POIs, of some regions, by their index, or of all."""
     chosen = np.arange(len(source)) if regions is None else regions
@@ -71,7 +71,7 @@ def read_regions(
 
 def in_batches(
     encode: Callable[[pipeline.Batch], Encoded],
-    source: RecordSource,
+    source: RegionSource,
     *,
     batch_size: int,
     num_threads: int,
@@ -106,7 +106,7 @@ def in_batches(
 
 
 def extract(
-    encode: Callable[[pipeline.Batch], Encoded], source: RecordSource, **options: Any
+    encode: Callable[[pipeline.Batch], Encoded], source: RegionSource, **options: Any
 ) -> dict[str, Features]:
     """Features of regions of each of `KINDS`, in memory; a `store` has whole cities.
 

@@ -4,6 +4,7 @@ import { changeOf } from "./change.js";
 import { poisOf } from "./city.js";
 import { fill, node } from "./dom.js";
 import { valuesOf } from "./layers.js";
+import { occlusionFold } from "./occlusion_fold.js";
 import { tileOf } from "./picture.js";
 import { whyFold } from "./why_fold.js";
 import { named, shown, word } from "./words.js";
@@ -51,6 +52,7 @@ export function showCard(element, app, region, act) {
       : "",
     pois.length ? folded("card-pois", "card.pois", poiTable(city, pois)) : "",
     whyFold(app, region, Boolean(document.querySelector("#card-why[open]"))),
+    occlusionFold(app, region, Boolean(document.querySelector("#card-occlusion[open]"))),
   );
 }
 

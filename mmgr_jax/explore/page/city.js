@@ -72,10 +72,40 @@ export async function loadCity(about, text) {
       low: part("Low"),
       high: part("High"),
       unlike: part("Unlike"),
+      made: task.parts ? partsOf(task.parts, part) : null,
     };
   }
+  city.occluded = about.occlusion ? occludedOf(about, array) : null;
   city.boxes = boxesOf(city);
   return city;
+}
+
+/** What the predictions of a task are the sum of; see README.md. */
+function partsOf(groups, part) {
+  return {
+    groups,
+    baseline: part("Baseline"),
+    byGroup: part("Parts"),
+    units: part("Units"),
+    category: part("PartCategory"),
+    byCategory: part("PartCategories"),
+  };
+}
+
+/** What predictions of some regions lose without parts of them; see README.md. */
+function occludedOf({ occlusion, tasks }, array) {
+  const own = Object.entries(occlusion.tasks).map(([name, parts]) => {
+    const part = (kind) => array[`${tasks[name].array}Occluded${kind}`] || null;
+    const values = { shown: part("Class"), byCell: part("Cells"), byCategory: part("Pois") };
+    return [name, { ...parts, ...values }];
+  });
+  return {
+    cells: occlusion.cells,
+    place: new Map([...array.occludedRegion].map((region, place) => [region, place])),
+    start: array.occludedStart,
+    category: array.occludedCategory,
+    tasks: Object.fromEntries(own),
+  };
 }
 
 /** POIs of a region by category, the commonest first: [{category, count}]. */

@@ -53,9 +53,26 @@ function tasksOf({ city, label }) {
     ([, a], [, b]) => Number(a.classes.length > 0) - Number(b.classes.length > 0),
   );
   for (const [name, task] of numbersFirst) {
-    if (task.truth) tasks.set(`city/${name}`, { title: named(name), ...labelsOf(city, task) });
+    const known = { title: named(name), name };
+    if (task.made) tasks.set(`shown/${name}`, known);
+    else if (task.truth) tasks.set(`city/${name}`, { ...known, ...labelsOf(city, task) });
   }
   return tasks;
+}
+
+/** Parts of the prediction that is shown, as Python counted them; null where it did not. */
+export function partsShown(city, task, region) {
+  if (!task.made || !task.prediction) return null;
+  const { groups, baseline, byGroup, units, category, byCategory } = task.made;
+  const g = groups.length, t = category.length / city.n;
+  const own = groups.map((name, i) => ({ name, value: byGroup[region * g + i] }));
+  const c = city.categories.length;
+  const categories = Array.from({ length: t }, (_, i) => {
+    const j = category[region * t + i];
+    return { category: j < c ? j : -1, value: byCategory[region * t + i] };
+  });
+  const sum = own.reduce((total, { value }) => total + value, baseline[region]);
+  return { groups: own, categories, sum, unit: units ? units[region] : null };
 }
 
 function labelsOf(city, task) {
@@ -74,48 +91,71 @@ function labelsOf(city, task) {
 }
 
 async function explained(app, task, key, region, content) {
+  if (key.startsWith("shown/")) return explainShown(app, task.name, region, content);
   const { kind, classes, unit, rows, values } = task;
   const given = { key, kind, rows, values, k: classes.length, region };
   const { parts, without, value, best, log } = await app.helper.ask("why", given);
-  if (app.selected !== region) return;
+  if (app.selected !== region) return null;
   const what = kind === "class" ? named(classes[best]) : withUnit(value, unit);
-  const effect = (number) => {
-    if (kind === "number" && log) return `×\u00a0${shown(Math.exp(number))}`;
-    const sign = number > 0 ? "+" : "";
-    return kind === "number" ? `${sign}${withUnit(number, unit)}` : `${sign}${number.toFixed(2)}`;
-  };
-  const line = (name, number) =>
-    node("tr", {}, node("th", { scope: "row" }, name), node("td", { className: "number" }, effect(number)));
-  const largest = (items, count) =>
-    [...items].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, count);
-  const categories = largest(parts.categories, CATEGORIES).map((part) => {
-    const name = part.category < 0 ? word("why.allPois") : named(app.city.categories[part.category]);
-    return line(word("why.category", { name }), part.value);
-  });
   const scale = kind === "class" ? "why.logOdds" : log ? "why.factor" : "why.sum";
-  const heads = ["why.part", scale].map((name) => node("th", { scope: "col" }, word(name)));
+  const effect = effectOn(scale, unit);
+  const intro = word("why.says", { what, count: rows.length });
+  const lists = partTables(app.city, parts, scale, effect);
+  const more = without && without.length ? withoutTable(app.city, without, scale, effect) : "";
+  fill(content, node("p", {}, intro), lists, more, node("p", { className: "soft" }, word("why.honest")));
+  return null;
+}
+
+function explainShown(app, name, region, content) {
+  const { city } = app, task = city.tasks[name], k = task.classes.length;
+  const parts = partsShown(city, task, region);
+  const scale = k ? "why.logOdds" : parts.unit === null ? "why.sum" : "why.factor";
+  const value = task.prediction[region];
+  const what = k ? named(task.classes[largestOf(task.prediction, region * k, k)]) : withUnit(value, task.unit);
+  const added = parts.unit === null ? parts.sum : parts.unit * Math.expm1(parts.sum);
+  const clipped = !k && Math.abs(added - value) > 1e-3 * (Math.abs(value) + (parts.unit || 1e-9));
+  const sum = word("why.clipped", { what: withUnit(added, task.unit) });
   fill(
     content,
-    node("p", {}, word("why.says", { what, count: rows.length })),
-    node(
-      "table",
-      {},
-      node("thead", {}, node("tr", {}, heads)),
-      node("tbody", {}, largest(parts.groups, 12).map((part) => line(part.name, part.value)), categories),
-    ),
-    without && without.length
-      ? [
-          node("p", {}, word("why.withoutIntro")),
-          node(
-            "table",
-            {},
-            node("thead", {}, node("tr", {}, ["why.without", scale].map((name) =>
-              node("th", { scope: "col" }, word(name))))),
-            node("tbody", {}, without.slice(0, CATEGORIES).map(({ category, value: part }) =>
-              line(named(app.city.categories[category]), part))),
-          ),
-        ]
-      : "",
+    node("p", {}, word("why.shown", { what })),
+    partTables(city, parts, scale, effectOn(scale, task.unit)),
+    clipped ? node("p", {}, sum) : "",
     node("p", { className: "soft" }, word("why.honest")),
   );
+  return null;
+}
+
+/** How a part is written. */
+function effectOn(scale, unit) {
+  if (scale === "why.factor") return (number) => `×\u00a0${shown(Math.exp(number))}`;
+  const sign = (number) => (number > 0 ? "+" : "");
+  if (scale === "why.sum") return (number) => `${sign(number)}${withUnit(number, unit)}`;
+  return (number) => `${sign(number)}${number.toFixed(2)}`;
+}
+
+const largest = (items, count) =>
+  [...items].sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, count);
+
+function line(name, text) {
+  return node("tr", {}, node("th", { scope: "row" }, name), node("td", { className: "number" }, text));
+}
+
+function table(names, rows) {
+  const heads = names.map((name) => node("th", { scope: "col" }, word(name)));
+  return node("table", {}, node("thead", {}, node("tr", {}, heads)), node("tbody", {}, rows));
+}
+
+function partTables(city, parts, scale, effect) {
+  const categories = largest(parts.categories, CATEGORIES).map(({ category, value }) => {
+    const name = category < 0 ? word("why.allPois") : named(city.categories[category]);
+    return line(word("why.category", { name }), effect(value));
+  });
+  const groups = largest(parts.groups, 12).map(({ name, value }) => line(name, effect(value)));
+  return table(["why.part", scale], [groups, categories].flat());
+}
+
+function withoutTable(city, without, scale, effect) {
+  const rows = without.slice(0, CATEGORIES).map(({ category, value }) =>
+    line(named(city.categories[category]), effect(value)));
+  return [node("p", {}, word("why.withoutIntro")), table(["why.without", scale], rows)];
 }
