@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -33,7 +33,15 @@ MODELS = {
 }
 """Sentence encoders, by the name of their package, and how each is installed."""
 
+NEAREST = 5
+"""Categories that a text may turn into, where nobody says otherwise."""
+
+TEMPERATURE = 0.1
+"""Of the softmax over cosines by which the nearest categories share the POIs."""
+
 _Embed = Callable[[list[str]], np.ndarray]
+
+_BEGINS_WORD = "\u2581"  # SentencePiece's mark of a piece with a space before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +234,39 @@ def _is_installed(model: str) -> bool:
     return True
 
 
+def is_installed(model: str) -> bool:
+    """Whether one of `MODELS` is here."""
+    return _is_installed(model)
+
+
+def whole_words() -> list[str]:
+    """Words that are one piece of wordllama's table, about the commonest first."""
+    order = _wordllama_model().tokenizer.get_vocab()
+    pieces = sorted(order, key=order.__getitem__)
+    words = [piece[1:] for piece in pieces if piece.startswith(_BEGINS_WORD)]
+    return [w for w in words if w.isascii() and w.isalpha()]
+
+
+def word_sums(words: Sequence[str]) -> Float32[np.ndarray, "w m"]:
+    """Of each word the sum of its pieces' vectors in wordllama's table.
+
+    A phrase's vector points where the sum over its words does, spaces between them.
+    """
+    model = _wordllama_model()
+    sums = [
+        model.embedding[model.tokenizer.encode(word, add_special_tokens=False).ids]
+        for word in words
+    ]
+    empty = np.zeros((0, model.embedding.shape[1]), np.float32)
+    return np.stack([own.sum(axis=0) for own in sums]) if sums else empty
+
+
 def _wordllama() -> _Embed:
+    return cast(_Embed, _wordllama_model().embed)  # by default an array
+
+
+@functools.cache
+def _wordllama_model() -> Any:
     with _root_logger_as_it_is():  # importing it would set one up
         import wordllama
 
@@ -234,13 +274,12 @@ def _wordllama() -> _Embed:
     # wheel has, and downloads it; as "cache" that folder is found.
     folder = Path(wordllama.__file__).parent
     try:
-        model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+        return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
     except FileNotFoundError as error:
         raise InputError(
             f"{folder}: this wordllama carries no table or tokenizer ({error}). "
             f"Install the version that we name: {MODELS['wordllama']}."
         ) from error
-    return cast(_Embed, model.embed)  # with `return_np`, its default, an array
 
 
 def _sentence_transformers(folder: str | None) -> _Embed:

@@ -21,7 +21,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import mapped_city, predictors, two_years
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
-from mmgr_jax.explore import occlusion, parts, poi_weights, readings
+from mmgr_jax.explore import occlusion, parts, poi_weights, readings, words
 from mmgr_jax.store import checkpoint
 
 MOST_REGIONS = 150_000
@@ -96,6 +96,7 @@ class ExploredCity:
         since: What changed since an earlier year; None where none was named.
         occlusion: What predictions of some regions lose without parts of them; None
             where nobody asked.
+        words: What mixes may be named by; None without category vectors from texts.
     """
 
     source: RecordSource
@@ -112,6 +113,7 @@ class ExploredCity:
     tasks: Mapping[str, ExploredTask]
     since: two_years.TwoYears | None = None
     occlusion: occlusion.Occlusion | None = None
+    words: words.Words | None = None
 
     @property
     def manifest(self) -> schema.Manifest:
@@ -223,6 +225,9 @@ def _explored(
     lost = None
     if occluded is not None:
         lost = occlusion.of_city(mapped, occluded)
+    pois = _count_pois(city.source)
+    held = pois.total[pois.total > 0]
+    typical = int(np.ceil(np.median(held))) if len(held) else 0
     return ExploredCity(
         source=city.source,
         region_ids=regions.region_ids,
@@ -232,11 +237,12 @@ def _explored(
         kind=kind,
         made_by=contents.of_value([kind, mapped.made_by])[:16],
         features=mapped.features,
-        pois=_count_pois(city.source),
+        pois=pois,
         projections=projections,
         poi_weights=weights,
         tasks=tasks,
         occlusion=lost,
+        words=words.of_city(city.source, typical),
     )
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mmgr_jax import __version__
+from mmgr_jax.data import texts
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import clusters, predictors
 from mmgr_jax.explore import change, outlines, scales, vectors
@@ -84,6 +85,8 @@ def of(city: ExploredCity) -> PageContent:
         tasks[name], own = _task(task, f"task{number}")
         arrays |= own
     arrays |= _occlusion(city)
+    vocabulary, own = _words(city)
+    arrays |= own
     density = city.pois.total / np.maximum(lines.area_m2 / 1e6, 1e-12)
     arrays["poiDensity"] = density.astype(np.float32)
     about = {
@@ -91,6 +94,7 @@ def of(city: ExploredCity) -> PageContent:
         "tasks": tasks,
         "poiEncoder": sizes,
         "occlusion": _about_occlusion(city),
+        "words": vocabulary,
         "density": scales.quantiles(density, colours.VALUES, "POIs/km²"),
         "palettes": scales.palettes(),
         "basemap": size_of(laid),
@@ -183,6 +187,28 @@ def _task(
     return about, {
         f"{name}{part}": values.astype(types.get(part, np.float32))
         for part, values in arrays.items()
+    }
+
+
+def _words(
+    city: ExploredCity,
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """What turns texts into mixes; None and nothing without."""
+    own = city.words
+    if own is None:
+        return None, {}
+    about = {
+        "list": own.words,
+        "number": own.number_of_pois,
+        "nearest": texts.NEAREST,
+        "temperature": texts.TEMPERATURE,
+    }
+    return about, {
+        "wordNumbers": own.numbers,
+        "wordScale": own.scale.astype(np.float32),
+        "wordMean": own.mean.astype(np.float32),
+        "wordComponents": own.components.astype(np.float32),
+        "wordTable": own.table.astype(np.float32),
     }
 
 

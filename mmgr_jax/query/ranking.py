@@ -25,9 +25,6 @@ from mmgr_jax.typing import PoiSets, Tree
 
 COLUMNS = ("text", "rank", "region_id", "cosine", "num_pois", "main_categories")
 ENDINGS = (".parquet", ".csv")
-TEMPERATURE = 0.1
-"""Of the softmax over cosines by which the nearest categories share the POIs."""
-
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +51,7 @@ def rank(
     queries: Sequence[str],
     *,
     by: str = "image",
-    nearest: int = 5,
+    nearest: int = texts.NEAREST,
 ) -> list[Ranking]:
     """Ranks the regions by each of some texts.
 
@@ -124,8 +121,9 @@ def as_pois(
 ) -> list[tuple[int, int]]:
     """A text as POIs: the categories nearest to it share them.
 
-    The shares are a softmax of the cosines over `TEMPERATURE`; numbers are rounded so
-    that they sum up (largest remainders), and categories left with none are left out.
+    The shares are a softmax of the cosines over `texts.TEMPERATURE`; numbers are
+    rounded so that they sum up (largest remainders), and categories left with none are
+    left out.
 
     Args:
         vector: The text's vector in the space of the table.
@@ -138,7 +136,7 @@ def as_pois(
     """
     cosine = _unit(table) @ _unit(vector[None])[0]
     chosen = np.argsort(-cosine, kind="stable")[:nearest]
-    share = np.exp((cosine[chosen] - cosine[chosen[0]]) / TEMPERATURE)
+    share = np.exp((cosine[chosen] - cosine[chosen[0]]) / texts.TEMPERATURE)
     wanted = number * share / share.sum()
     counts = np.floor(wanted).astype(int)
     rest = np.argsort(counts - wanted, kind="stable")[: number - counts.sum()]
@@ -177,7 +175,7 @@ def query(
     *,
     top: int,
     by: str = "image",
-    nearest: int = 5,
+    nearest: int = texts.NEAREST,
     out: str | None = None,
 ) -> list[Ranking]:
     """Ranks the regions, prints the first ones, and writes all of them.

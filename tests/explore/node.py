@@ -22,6 +22,7 @@ TYPES = {
     "Float64Array": "<f8",
     "Float32Array": "<f4",
     "Int32Array": "<i4",
+    "Int16Array": "<i2",
     "Uint32Array": "<u4",
     "Uint16Array": "<u2",
     "Uint8Array": "u1",
@@ -29,8 +30,8 @@ TYPES = {
 
 SERVER = """
 import readline from "node:readline";
-const TYPES = { Float64Array, Float32Array, Int32Array, Uint32Array, Uint16Array,
-  Uint8Array };
+const TYPES = { Float64Array, Float32Array, Int32Array, Int16Array, Uint32Array,
+  Uint16Array, Uint8Array };
 const revive = (key, value) => {
   if (value && value.$array) {
     const bytes = Uint8Array.from(Buffer.from(value.bytes, "base64"));

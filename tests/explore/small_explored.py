@@ -13,6 +13,7 @@ from mmgr_jax.evaluation.features.groups import Features, beside
 from mmgr_jax.evaluation.heads.head import Head
 from mmgr_jax.explore import city, occlusion
 from mmgr_jax.explore import parts as parts_lib
+from mmgr_jax.explore import words as words_lib
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 CATEGORIES = ("bank", f"cafe{HOSTILE}", "</script><script>document.title=2</script>",
@@ -75,6 +76,22 @@ def explored(records_dir, *, num_features=(24, 6), seed=0):
         poi_weights=_poi_weights(rng, len(source.manifest.categories)),
         tasks=tasks,
         occlusion=_lost(rng, pois, tasks),
+        words=_words(len(source.manifest.categories)),
+    )
+
+
+def _words(categories):
+    """A vocabulary whose words are categories of their own."""
+    axes = np.eye(categories)
+    names = [f"word{chr(97 + index)}" for index in range(categories)]
+    return words_lib.Words(
+        names,
+        np.round(32767 * axes).astype(np.int16),
+        np.full(categories, 1 / 32767),
+        np.zeros(categories),
+        axes,
+        axes,
+        6,
     )
 
 

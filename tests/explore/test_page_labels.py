@@ -165,6 +165,22 @@ def test_a_picture_suggests_pois_and_a_mix_suggests_pictures(visit, city):
     assert visit.page.locator("#mix-results li").count() == 0
 
 
+def test_words_become_a_mix(visit):
+    visit.run("() => { explored.showTab('tab-mix'); explored.mix.clear(); }")
+    visit.page.fill("#mix-words", "Wordc and worde <b>")
+    visit.page.press("#mix-words", "Enter")
+    visit.run("async () => { await explored.mix.mixed; }")
+    assert visit.run("[...explored.mix.state.mix]") == [[2, 3], [4, 3]]
+    assert "words of this page: and, b." in visit.text("#mix-words-said")
+    assert visit.page.locator("#mix-sliders input").count() == 2
+    assert visit.page.locator("#mix-results canvas.tile").count() >= 12
+    visit.page.fill("#mix-words", "zzz")
+    visit.page.press("#mix-words", "Enter")
+    assert "words of this page: zzz" in visit.text("#mix-words-said")
+    assert visit.page.locator("#mix-sliders input").count() == 2  # the mix stays
+    visit.run("() => { explored.mix.clear(); }")
+
+
 def test_twins_are_found_in_a_city_of_the_same_encoder(visit, city, tmp_path):
     shift = dataclasses.replace(  # the same places, elsewhere in the space
         city,

@@ -14,7 +14,6 @@ gradient vanishes. Arrays are [j k n]: the regions vectorise.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from jaxtyping import Float
 from scipy import special
 
 from mmgr_jax.evaluation.certainty import metrics
-from mmgr_jax.evaluation.heads import lbfgs, moments, subsets
+from mmgr_jax.evaluation.heads import cross_entropy, lbfgs, moments, subsets
 from mmgr_jax.evaluation.heads.fits import Problem
 
 RANK_TOLERANCE = 1e-10
@@ -311,7 +310,9 @@ def _fit(
         promise: What ends the fit, see `ROUGH`; None: its gradient, see `FLAT`.
     """
     penalty = strength * (np.arange(z.shape[1]) > 0)
-    losses = _Losses(z, target, np.sum(target, axis=1, keepdims=True), penalty)
+    losses = cross_entropy.CrossEntropies(
+        z, target, np.sum(target, axis=1, keepdims=True), penalty
+    )
     _, shares = losses.loss(losses.predict(weights), weights)
     squares = (z * z).swapaxes(1, 2)
     floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
@@ -327,57 +328,3 @@ def _fit(
         flat=flat if promise is None else None,
     )
     return fitted
-
-
-@dataclasses.dataclass(frozen=True)
-class _Losses:
-    """Penalised cross entropies of j cells, for `lbfgs.minimise`.
-
-    Attributes:
-        z: Coordinates [j q n].
-        target: Shares [j k n].
-        mass: Their sum, [j 1 n]: 1, and 0 for padding.
-        penalty: Strength of each coordinate, [q] or [j 1 q].
-    """
-
-    z: np.ndarray
-    target: np.ndarray
-    mass: np.ndarray
-    penalty: np.ndarray
-
-    def of(self, rows: np.ndarray) -> _Losses:
-        penalty = self.penalty if self.penalty.ndim == 1 else self.penalty[rows]
-        z, target, mass = (
-            lbfgs.some(part, rows) for part in (self.z, self.target, self.mass)
-        )
-        return _Losses(z, target, mass, penalty)
-
-    def predict(self, weights: np.ndarray) -> np.ndarray:
-        return weights @ self.z
-
-    def loss(
-        self, logits: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses [j] and shares [j k n], 0 for padding."""
-        largest = np.max(logits, axis=1, keepdims=True)
-        shares = np.exp(logits - largest)
-        sums = np.sum(shares, axis=1, keepdims=True)
-        shares *= self.mass / sums
-        fit = _dot(self.mass, largest + np.log(sums)) - _dot(self.target, logits)
-        return fit + 0.5 * _dot(self.penalty * weights, weights), shares
-
-    def gradient(self, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        of_fit = (shares - self.target) @ self.z.swapaxes(1, 2)
-        return of_fit + self.penalty * weights
-
-    def bend(
-        self, shares: np.ndarray, turn: np.ndarray, direction: np.ndarray
-    ) -> np.ndarray:
-        centred = turn - np.sum(shares * turn, axis=1, keepdims=True)
-        of_fit = _dot(shares * centred, centred)
-        return of_fit + _dot(self.penalty * direction, direction)
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sums of products of each cell, [j]."""
-    return np.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))

@@ -75,9 +75,18 @@ export async function loadCity(about, text) {
       made: task.parts ? partsOf(task.parts, part) : null,
     };
   }
+  city.words = about.words ? wordsOf(about.words, array) : null;
   city.occluded = about.occlusion ? occludedOf(about, array) : null;
   city.boxes = boxesOf(city);
   return city;
+}
+
+/** The vocabulary that mixes are named by; see word_mix.js. */
+function wordsOf({ list, ...about }, array) {
+  const place = new Map(list.map((word, row) => [word, row]));
+  const [numbers, scale] = [array.wordNumbers, array.wordScale];
+  const [mean, components, table] = [array.wordMean, array.wordComponents, array.wordTable];
+  return { ...about, place, numbers, scale, mean, components, table };
 }
 
 /** What the predictions of a task are the sum of; see README.md. */

@@ -3,6 +3,7 @@
 import { poisOf } from "./city.js";
 import { byId, fill, node } from "./dom.js";
 import { tileOf } from "./picture.js";
+import { wordsAsMix } from "./word_mix.js";
 import { named, shown, word } from "./words.js";
 
 const SUGGESTED = 12; // categories of a picture
@@ -29,6 +30,7 @@ export function setUpMix(app) {
     node("div", { id: "mix-suggested" }),
     node("h2", {}, word("mix.mix")),
     node("p", { className: "soft" }, word("mix.intro")),
+    city.words ? wordsField(app, panel) : "",
     node("label", { className: "field" }, node("span", {}, word("mix.category")), choice),
     node(
       "div",
@@ -61,6 +63,33 @@ export function setUpMix(app) {
   panel.refresh();
   changed(app, panel);
   return panel;
+}
+
+/** Where a text becomes a mix. */
+function wordsField(app, panel) {
+  const { city } = app;
+  const input = node("input", { type: "text", id: "mix-words", autocomplete: "off", maxLength: 200 });
+  const answer = node("p", { className: "soft", id: "mix-words-said", "aria-live": "polite" });
+  const ask = (event) => {
+    event.preventDefault();
+    const { mix, unknown } = wordsAsMix(city.words, input.value);
+    const names = mix.map(([category, count]) => `${named(city.categories[category])} ${count}`);
+    const parts = [];
+    if (mix.length) parts.push(word("mix.words.asked", { names: names.join(", ") }));
+    if (unknown.length) parts.push(word("mix.words.unknown", { words: unknown.join(", ") }));
+    if (!mix.length && !unknown.length) parts.push(word("mix.words.none"));
+    fill(answer, parts.join(" "));
+    if (!mix.length) return;
+    panel.state.mix = new Map(mix);
+    changed(app, panel);
+  };
+  return node(
+    "form",
+    { id: "mix-words-form", onsubmit: ask },
+    node("label", { className: "field" }, node("span", {}, word("mix.words")), input),
+    node("div", { className: "buttons" }, node("button", { type: "submit" }, word("mix.words.ask"))),
+    answer,
+  );
 }
 
 /** Takes the POIs of the chosen region as the mix. */
@@ -121,7 +150,7 @@ function showSliders(app, panel) {
     const input = node("input", {
       type: "range",
       min: "0",
-      max: String(MOST),
+      max: String(Math.max(MOST, count)),
       value: String(count),
       "data-category": String(category),
       oninput: () => fill(output, input.value),

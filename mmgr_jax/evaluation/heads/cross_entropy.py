@@ -1,0 +1,67 @@
+"""The losses of softmax regressions, many side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mmgr_jax.evaluation.heads import lbfgs
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropies:
+    """Penalised cross entropies of j cells, for `lbfgs.minimise`.
+
+    Attributes:
+        z: Coordinates [j q n].
+        target: Shares [j k n].
+        mass: Their sum, [j 1 n]: 1, and 0 for padding.
+        penalty: Strength of each coordinate, [q] or [j 1 q].
+    """
+
+    z: np.ndarray
+    target: np.ndarray
+    mass: np.ndarray
+    penalty: np.ndarray
+
+    def of(self, rows: np.ndarray) -> CrossEntropies:
+        """Those of some cells."""
+        penalty = self.penalty if self.penalty.ndim == 1 else self.penalty[rows]
+        z, target, mass = (
+            lbfgs.some(part, rows) for part in (self.z, self.target, self.mass)
+        )
+        return CrossEntropies(z, target, mass, penalty)
+
+    def predict(self, weights: np.ndarray) -> np.ndarray:
+        """Logits [j k n]."""
+        return weights @ self.z
+
+    def loss(
+        self, logits: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Losses [j] and shares [j k n], 0 for padding."""
+        largest = np.max(logits, axis=1, keepdims=True)
+        shares = np.exp(logits - largest)
+        sums = np.sum(shares, axis=1, keepdims=True)
+        shares *= self.mass / sums
+        fit = _dot(self.mass, largest + np.log(sums)) - _dot(self.target, logits)
+        return fit + 0.5 * _dot(self.penalty * weights, weights), shares
+
+    def gradient(self, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """By the weights [j k q]."""
+        of_fit = (shares - self.target) @ self.z.swapaxes(1, 2)
+        return of_fit + self.penalty * weights
+
+    def bend(
+        self, shares: np.ndarray, turn: np.ndarray, direction: np.ndarray
+    ) -> np.ndarray:
+        """Second derivatives [j] along a direction whose logits are `turn`."""
+        centred = turn - np.sum(shares * turn, axis=1, keepdims=True)
+        of_fit = _dot(shares * centred, centred)
+        return of_fit + _dot(self.penalty * direction, direction)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sums of products of each cell, [j]."""
+    return np.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))

@@ -1,0 +1,108 @@
+"""Words for mixes: what turns a text into POIs without a text model on the page.
+
+The vector of a phrase points where the sum of its words' vectors does, so a vocabulary
+is enough: the words of the categories' own phrases, the commonest words, and those that
+are most like a category. The page then does what `python -m mmgr_jax.query` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from mmgr_jax.data import texts
+from mmgr_jax.data.source import RecordSource
+
+MODEL = "wordllama"
+"""The one whose vectors of words add up to that of a phrase."""
+
+MOST_WORDS = 2000
+"""Most like a category; with the commonest 1.5 MB."""
+
+COMMONEST = 1200
+"""Words that are there whatever they mean, such as "and"."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A vocabulary, and how its vectors compare with categories.
+
+    Attributes:
+        words: In small letters [w].
+        numbers: Their vectors, whole numbers [w m].
+        scale: What they are multiplied by [w].
+        mean: Subtracted from the unit vector of a phrase [m].
+        components: Then multiplied [d m].
+        table: Vectors of the categories, of length 1 [k d].
+        number_of_pois: POIs that a text becomes.
+    """
+
+    words: list[str]
+    numbers: Int16[np.ndarray, "w m"]
+    scale: Float[np.ndarray, " w"]
+    mean: Float[np.ndarray, " m"]
+    components: Float[np.ndarray, "d m"]
+    table: Float[np.ndarray, "k d"]
+    number_of_pois: int
+
+
+def of_city(source: RecordSource, typical: int) -> Words | None:
+    """The vocabulary of a city.
+
+    Args:
+        source: Its records.
+        typical: POIs of the median region that has any.
+
+    Returns:
+        None where category vectors were not made from texts by `MODEL`, or that is not
+        installed; the log says so where they were.
+    """
+    if not (Path(source.records_dir) / texts.FILE).exists() or not typical:
+        return None
+    space, vectors = texts.TextSpace.load(source.records_dir), source.category_vectors()
+    if space.model != MODEL or not texts.is_installed(MODEL):
+        log.warning(
+            "mixes take no words: the category vectors are texts by %s, and the page "
+            "needs %s (`%s`)",
+            space.model, MODEL, texts.MODELS[MODEL],
+        )  # fmt: skip
+        return None
+    if (len(space.phrases), len(space.components)) != vectors.shape:
+        return None  # other vectors were put in their place
+    words = _vocabulary(space)
+    sums = texts.word_sums(words).astype(np.float64)
+    scale = np.abs(sums).max(axis=1) / 32767
+    scale = np.where(scale > 0, scale, 1.0)
+    return Words(
+        words,
+        np.round(sums / scale[:, None]).astype(np.int16),
+        scale,
+        space.mean,
+        space.components,
+        _unit(vectors.astype(np.float64)),
+        typical,
+    )
+
+
+def _vocabulary(space: texts.TextSpace) -> list[str]:
+    own = [word.lower() for phrase in space.phrases for word in _WORD.findall(phrase)]
+    small = [word for word in texts.whole_words() if word.islower()]
+    phrases = _unit(texts.load(MODEL)(space.phrases))
+    like = np.max(_unit(texts.word_sums(small)) @ phrases.T, axis=1)
+    nearest = np.argsort(-like, kind="stable")[:MOST_WORDS]
+    chosen = [*own, *small[:COMMONEST], *(small[place] for place in nearest)]
+    return list(dict.fromkeys(chosen))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1.0)
