@@ -26,6 +26,7 @@ from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import GeneratedCity, make_city
 from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.evaluation import change
+from mmgr_jax.evaluation.certainty import discoveries
 from mmgr_jax.evaluation.features.tile_statistics import image_statistics
 
 ABOUT = __doc__
@@ -139,7 +140,7 @@ def normal_null(
     value = np.log(distance)
     low, middle = np.quantile(value, [0.25, 0.5])
     p_value = stats.norm.sf((value - middle) / ((middle - low) / 0.6745))
-    return distance, change.adjusted(p_value)
+    return distance, discoveries.adjusted(p_value)
 
 
 def _figures(

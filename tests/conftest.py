@@ -43,7 +43,7 @@ LONGEST_SLOW = (
     "test_multi_process", "test_on_gpu", "test_notebooks", "test_crashes",
     "test_corpus_run", "test_packaging", "test_transfer", "test_damage",
     "test_bench_input", "test_train", "test_convert", "test_first_map",
-    "test_page_large", "test_fuzz", "test_main", "test_ablation", "test_beam_dask",
+    "test_page_large", "test_fuzz", "test_ablation", "test_beam_dask",
 )  # fmt: skip
 
 

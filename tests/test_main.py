@@ -66,7 +66,6 @@ def test_repeating_the_command_neither_builds_nor_trains_again(finished):
     assert manifest.stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
 def test_quiet_prints_results_only(finished):
     folder, _ = finished
     result = run(

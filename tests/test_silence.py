@@ -69,10 +69,8 @@ def test_no_command_is_silent_for_long(tmp_path):
     """The toy city's small variant, from nothing to its pages."""
     toy = "--config=toy_city:smoke"
     commands = [
-        ("mmgr_jax.main", toy),
+        ("mmgr_jax.main", toy),  # builds, trains, evaluates, embeds
         ("data_prep.validate", toy),
-        ("mmgr_jax.eval", toy),
-        ("mmgr_jax.embed", toy),
         ("mmgr_jax.views", toy),
         ("mmgr_jax.explore", toy),
         ("mmgr_jax.plan", toy, "--topology=here"),

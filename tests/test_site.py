@@ -107,7 +107,8 @@ def test_the_search_works_on_a_page_that_lies_on_a_disk(browser, site, size):
     if size == "phone":
         page.click("label.md-header__button[for=__search]")
     page.wait_for_selector("iframe", state="attached")  # the search has begun
-    page.fill(".md-search__input", "conformal")
+    page.click(".md-search__input")
+    page.keyboard.type("conformal")
     page.wait_for_selector(".md-search-result__item", state="attached")
     assert "evaluation.html" in page.inner_html(".md-search-result__list")
     page.context.close()

@@ -31,6 +31,10 @@ TABLE = "table"
 # As semver.org has it, which the extension asks for.
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
+# Settings by a city's name in other letters are on the card, and not here: the
+# extension takes no such keys.
+_KEY = re.compile(r"[0-9a-zA-Z_.-]+")
+
 
 def text(about: About, **given: Any) -> str:
     """`item` as the text of a file."""
@@ -84,9 +88,10 @@ def item(
         properties["mlm:framework_version"] = version[0]
     if num_parameters is not None:
         properties["mlm:total_parameters"] = num_parameters
-    settings = about.trained_on.get("settings")
+    settings = about.trained_on.get("settings") or {}
+    settings = {key: value for key, value in settings.items() if _KEY.fullmatch(key)}
     if settings:
-        properties["mlm:hyperparameters"] = dict(settings)
+        properties["mlm:hyperparameters"] = settings
     if about.licence:
         properties["license"] = about.licence
     return {

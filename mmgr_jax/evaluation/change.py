@@ -34,6 +34,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation.certainty import discoveries
 
 FEWEST = 40
 """Regions without which nobody knows what is usual."""
@@ -49,11 +50,7 @@ CONTRAST, BRIGHTNESS, COLOUR, NOISE = 0.07, 0.05, 0.02, 2.0
 """Light of a reading: factors of contrast, brightness and of each channel, drawn within
 so much of 1; deviation of noise, in levels of 255."""
 
-WIDER = 1.15
-"""How much further unchanged pairs lie above their middle than below: 1.1 to 1.4 times
-in ten generated cities."""
-
-# Chosen on these ten cities; docs/change.md has twenty others.
+# Chosen on ten generated cities; docs/change.md has twenty others.
 _COMPONENTS = 30  # by which regions are alike
 _LANDMARKS = 500  # regions by which a smooth function of them is given
 _NOISE_OF_CHANGE = 0.3  # of the regression of differences
@@ -127,18 +124,19 @@ def measure(
     middle = float(np.median(surprise))
     factor = np.exp(surprise - middle)
     if unchanged is not None:
-        p_value = by_named(surprise, surprise[unchanged])
+        p_value = discoveries.by_named(surprise, surprise[unchanged])
         p_value[unchanged] = np.nan
-        return Change(factor, p_value, adjusted(p_value), "named")
+        return Change(factor, p_value, discoveries.adjusted(p_value), "named")
     own = alike.rows(drawn)
     readings = [
         length - own.predict(length[:, None], _NOISE_OF_DISTANCE)[:, 0]
         for length in (_log_length(move @ whiten) for move in moved)
     ]
     p_value = np.maximum(
-        by_mirror(surprise), by_readings(surprise, np.concatenate(readings))
+        discoveries.by_mirror(surprise),
+        discoveries.by_readings(surprise, np.concatenate(readings)),
     )
-    return Change(factor, p_value, adjusted(p_value), "half")
+    return Change(factor, p_value, discoveries.adjusted(p_value), "half")
 
 
 def read_again(
@@ -172,63 +170,6 @@ def read_again(
         light += rng.normal(0, NOISE, light.shape)
         changed[number] = np.clip(np.round(light), 0, 255)
     return changed
-
-
-def by_named(
-    values: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"]
-) -> Float[np.ndarray, " n"]:
-    """P values beside pairs known to be unchanged: valid if these are like the others.
-
-    Args:
-        values: Of the pairs to be tested.
-        unchanged: Of those that are known.
-    """
-    known = np.sort(unchanged)
-    as_large = len(known) - np.searchsorted(known, values, side="left")
-    return (1 + as_large) / (1 + len(known))
-
-
-def by_mirror(
-    values: Float[np.ndarray, " n"], *, wider: float = WIDER
-) -> Float[np.ndarray, " n"]:
-    """P values beside the lower half, mirrored at the median.
-
-    Where some pairs changed, the median lies too high and the half is too wide: fewer
-    are called changed, not more.
-
-    Args:
-        values: Of the pairs.
-        wider: By which the mirrored half is stretched.
-    """
-    above = values - np.median(values)
-    below = -above[above < 0]
-    return by_named(above, np.concatenate([wider * below, -below]))
-
-
-def by_readings(
-    values: Float[np.ndarray, " n"], readings: Float[np.ndarray, " m"]
-) -> Float[np.ndarray, " n"]:
-    """P values beside readings of the same pictures, which two years differ more than.
-
-    Both are compared by how far they are above their own median, in units of how far
-    the lowest eighth is below it.
-
-    Args:
-        values: Of the pairs.
-        readings: Of pictures read again.
-    """
-    return by_named(*(_from_middle(part) for part in (values, readings)))
-
-
-def adjusted(p_value: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Q values by Benjamini and Hochberg; NaN where there is no p value."""
-    tested = np.flatnonzero(np.isfinite(p_value))
-    order = tested[np.argsort(p_value[tested], kind="stable")]
-    rank = np.arange(1, len(order) + 1)
-    rates = p_value[order] * len(order) / rank
-    q_value = np.full(len(p_value), np.nan)
-    q_value[order] = np.minimum(np.minimum.accumulate(rates[::-1])[::-1], 1)
-    return q_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,11 +288,6 @@ def _whitening(
 
 def _log_length(rows: Float[np.ndarray, "n f"]) -> Float[np.ndarray, " n"]:
     return np.log(np.linalg.norm(rows, axis=1) + _TINY)
-
-
-def _from_middle(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    low, middle = np.quantile(values, [0.125, 0.5])
-    return (values - middle) / max(float(middle - low), _TINY)
 
 
 def _squared_distances(

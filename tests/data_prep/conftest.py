@@ -24,17 +24,17 @@ def good_city(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def textures_once():
-    """Textures of a seed are drawn once: they take half of the time of a small city.
+    """The same textures are drawn once: they take half of the time of a small city.
 
-    They are the same for a seed whatever the options; nobody may write to them.
+    What is drawn hangs on the arguments alone; nobody may write to it.
     """
     from data_prep.toy_city import texture
 
     draw = texture.make_textures
 
     @functools.lru_cache(maxsize=2)
-    def drawn(seed, gsd_m):
-        textures = draw(seed, gsd_m)
+    def drawn(*given):
+        textures = draw(*given)
         for field in dataclasses.fields(textures):
             getattr(textures, field.name).flags.writeable = False
         return textures

@@ -7,6 +7,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import change
+from mmgr_jax.evaluation.certainty import discoveries
 
 LEVEL = 0.1
 
@@ -98,25 +99,29 @@ def test_named_pairs_are_not_tested():
 def test_q_values_are_those_of_scipy():
     p_value = np.random.default_rng(0).uniform(size=50) ** 2
     expected = stats.false_discovery_control(p_value, method="bh")
-    np.testing.assert_allclose(change.adjusted(p_value), expected)
+    np.testing.assert_allclose(discoveries.adjusted(p_value), expected)
     holes = np.insert(p_value, [3, 20], np.nan)
-    own = change.adjusted(holes)
+    own = discoveries.adjusted(holes)
     assert np.isnan(own[[3, 21]]).all()
     np.testing.assert_allclose(np.delete(own, [3, 21]), expected)
-    assert len(change.adjusted(np.zeros(0))) == 0
-    assert np.isnan(change.adjusted(np.full(3, np.nan))).all()
+    assert len(discoveries.adjusted(np.zeros(0))) == 0
+    assert np.isnan(discoveries.adjusted(np.full(3, np.nan))).all()
 
 
 def test_p_values_of_named_pairs_by_hand():
-    own = change.by_named(np.array([0.0, 2.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0]))
+    own = discoveries.by_named(
+        np.array([0.0, 2.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0])
+    )
     np.testing.assert_allclose(own, [4 / 4, 3 / 4, 2 / 4, 1 / 4])
 
 
 def test_p_values_of_a_symmetric_null_are_uniform():
     values = np.random.default_rng(0).normal(size=4001)
     for own in (
-        change.by_mirror(values, wider=1.0),
-        change.by_readings(values, 3 + 2 * np.random.default_rng(1).normal(size=4001)),
+        discoveries.by_mirror(values, wider=1.0),
+        discoveries.by_readings(
+            values, 3 + 2 * np.random.default_rng(1).normal(size=4001)
+        ),
     ):
         assert stats.kstest(own, "uniform").statistic < 0.05
 

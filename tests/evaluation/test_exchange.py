@@ -8,10 +8,13 @@ from mmgr_jax.evaluation import exchange
 @pytest.mark.parametrize(
     ("formats", "old"),
     [
-        ((), ["a.tif", "a_predicted_class.tif", "regions.gpkg"]),
-        (("gpkg",), ["a.tif", "a_predicted_class.tif"]),
-        (("cog",), ["regions.gpkg"]),
-        (("cog", "gpkg"), []),
+        (
+            ("stac",),
+            ["a.tif", "a_predicted_class.tif", "projector", "regions.gpkg"],
+        ),
+        (("gpkg", "stac", "projector"), ["a.tif", "a_predicted_class.tif"]),
+        (("cog", "projector"), ["collection.json", "regions.gpkg"]),
+        (("cog", "gpkg", "stac", "projector"), []),
     ],
 )
 def test_files_that_nobody_asked_for_again_are_of_an_earlier_run(
@@ -19,4 +22,6 @@ def test_files_that_nobody_asked_for_again_are_of_an_earlier_run(
 ):
     for name in ("a.tif", "a_predicted_class.tif", "regions.gpkg", "a.png", "a.qml"):
         (tmp_path / name).touch()
+    (tmp_path / "collection.json").touch()
+    (tmp_path / "projector").mkdir()
     assert [path.name for path in exchange.stale(tmp_path, formats)] == old

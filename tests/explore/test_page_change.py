@@ -12,6 +12,7 @@ from small_records import write_records
 
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import change, pairs, two_years
+from mmgr_jax.evaluation.certainty import discoveries
 from mmgr_jax.explore import change as change_page
 from mmgr_jax.explore import content, document
 from tests.explore import browser as browser_lib
@@ -34,7 +35,7 @@ def two(city, tmp_path_factory):
     factor[CHANGED] = [3.5, 2.4, 1.9]
     same = np.arange(39)
     matched = pairs.Pairs(same, same, 39, (1, 1))
-    measured = change.Change(factor, p_value, change.adjusted(p_value), "half")
+    measured = change.Change(factor, p_value, discoveries.adjusted(p_value), "half")
     outlines = list(city.geometry_wkb)
     since = two_years.TwoYears(before, outlines, matched, measured, 0)
     return dataclasses.replace(city, since=since)
@@ -140,5 +141,4 @@ def test_screen_readers_and_phones(browser, page_path, scheme):
     ]
     assert bad == []
     assert visit.run("document.documentElement.scrollWidth") <= size["width"]
-    visit.page.screenshot(path=f"/work/tmp/c/change_{scheme}.png")
     visit.close()
