@@ -27,7 +27,8 @@ In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limit
 their 90 % intervals and a flag for regions unlike the training ones; maps/columns.csv
 says what each of its columns is. For each task maps/<task>.png (truth, prediction,
 error) and maps/<task>_certainty.png (intervals). On request (config.embed.formats)
-maps/regions.gpkg with styles for QGIS, and maps/<task>.tif where regions are a grid;
+maps/regions.gpkg with styles for QGIS, maps/<task>.tif where regions are a grid, and
+maps/regions.pmtiles, vector tiles for web maps;
 docs/use_results.md says how other programs read all this.
 Embeddings are those of config.embed.features; predictions come from the features that
 predict a label best, or from those that config.embed.predict_from names.

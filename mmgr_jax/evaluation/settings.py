@@ -164,11 +164,11 @@ class EmbedSettings(Section):
         predictions: Whether heads predict, and maps are drawn; False: embeddings alone.
         formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
             with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
-            grid. Embeddings stand in embeddings.parquet alone.
+            grid, "pmtiles" vector tiles for web maps. Embeddings stand in embeddings.parquet alone.
     """
 
     features: Kind = "image"
     predict_from: Kind | Literal["best"] = "best"
     heads: str | None = None
     predictions: bool = True
-    formats: tuple[Literal["gpkg", "cog"], ...] = ()
+    formats: tuple[Literal["gpkg", "cog", "pmtiles"], ...] = ()
