@@ -13,7 +13,7 @@ from mmgr_jax.devices import distributed
 from mmgr_jax.devices.settings import FOR_FEATURES
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.explore import city, content, document
+from mmgr_jax.explore import city, content, document, serve, server
 
 USAGE = """Writes one HTML page over a city's embeddings.
 
@@ -25,6 +25,11 @@ docs/explore.md has the details. It needs `pip install -r requirements-explore.t
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+  python -m mmgr_jax.explore --config=... --serve
+
+--serve writes no file but opens the page by a small server, up to 1,000,000 regions; it
+listens on this machine alone. --host and --port name another place: then a token in its
+address keeps strangers out.
 """
 
 NAME = "explore.html"
@@ -69,9 +74,19 @@ def explore(config: ConfigDict, out: str | None = None) -> Path:
 def main() -> None:
     """Entry point of `python -m mmgr_jax.explore`."""
     out = flags.DEFINE_string("out", None, "The page: a file ending in .html.")
+    serves = flags.DEFINE_bool("serve", False, "Whether a server answers the page.")
+    host = flags.DEFINE_string("host", server.HOST, "What the server listens on.")
+    port = flags.DEFINE_integer(
+        "port", server.PORT, "Of the server; 0: any that is free.", 0, 65535
+    )
 
     def command(config: ConfigDict) -> None:
-        explore(config, out.value)
+        if not serves.value:
+            explore(config, out.value)
+        elif out.value is not None:
+            raise InputError("--out and --serve: give one of them.")
+        else:
+            serve.serve(config, host.value, port.value)
 
     cli.run(
         distributed.by_first(command),

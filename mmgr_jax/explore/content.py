@@ -47,31 +47,54 @@ def of(city: ExploredCity) -> PageContent:
     """Makes a city ready for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
-    laid = _basemap(city, lines)
+    laid = lay(city, lines)
     arrays = {
         "embeddings": held.numbers,
         "embeddingScale": held.scale,
+        "points": lines.points,
+        "rings": lines.rings.astype(np.uint32),
+        "ringRegion": lines.region.astype(np.uint32),
+        "ringHole": lines.hole.astype(np.uint8),
+        "triangles": lines.triangles.astype(np.uint32),
+    }
+    if city.projections is not None:
+        for name, rows in zip(("Image", "Poi"), city.projections, strict=True):
+            whole, scale = vectors.quantised(np.asarray(rows, np.float64))
+            arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
+    about, shared = described(city, lines, held)
+    about["basemap"] = {
+        "bounds": laid.bounds_deg,
+        "gsdM": laid.gsd_m,
+        "width": laid.pixels.shape[1],
+        "height": laid.pixels.shape[0],
+    }
+    return PageContent(about, arrays | shared, as_webp(laid.pixels))
+
+
+def described(
+    city: ExploredCity,
+    lines: outlines.Outlines,
+    held: vectors.Vectors | vectors.MappedVectors,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a page says of a city in whatever way it gets its numbers.
+
+    Returns:
+        The JSON, but for `basemap`, and the arrays, but for embeddings, projections
+        and outlines.
+    """
+    arrays = {
         "weights": held.weights.astype(np.float32),
         "componentColours": held.colours,
         "centresDeg": outlines.in_degrees(city.centre_m, city.manifest.crs),
         "centresM": (city.centre_m - city.centre_m.min(axis=0)).astype(np.float32),
         "areasM2": lines.area_m2.astype(np.float32),
         "blocks": city.block_id.astype(np.int32),
-        "points": lines.points,
-        "rings": lines.rings.astype(np.uint32),
-        "ringRegion": lines.region.astype(np.uint32),
-        "ringHole": lines.hole.astype(np.uint8),
-        "triangles": lines.triangles.astype(np.uint32),
         "poiStart": city.pois.start.astype(np.uint32),
         "poiCategory": city.pois.category.astype(np.uint32),
         "poiCount": city.pois.count.astype(np.uint32),
     }
     for number, member in clusters.cluster(city.features, CLUSTERS).items():
         arrays[f"clusters{number}"] = member.astype(np.uint8)
-    if city.projections is not None:
-        for name, rows in zip(("Image", "Poi"), city.projections, strict=True):
-            whole, scale = vectors.quantised(np.asarray(rows, np.float64))
-            arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
     if held.moments is not None:
         arrays["mean"], arrays["deviation"] = held.moments.astype(np.float32)
     sizes, own = _poi_encoder(city)
@@ -88,19 +111,16 @@ def of(city: ExploredCity) -> PageContent:
         "poiEncoder": sizes,
         "density": scales.quantiles(density, colours.VALUES, "POIs/km²"),
         "palettes": scales.palettes(),
-        "basemap": {
-            "bounds": laid.bounds_deg,
-            "gsdM": laid.gsd_m,
-            "width": laid.pixels.shape[1],
-            "height": laid.pixels.shape[0],
-        },
         "clusters": [int(name[8:]) for name in arrays if name.startswith("clusters")],
         "unitsPerDeg": outlines.UNITS_PER_DEG,
+        "shape": [len(city.region_ids), len(held.weights)],
     }
-    return PageContent(about, arrays, as_webp(laid.pixels))
+    return about, arrays
 
 
-def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
+def _about(
+    city: ExploredCity, held: vectors.Vectors | vectors.MappedVectors
+) -> dict[str, Any]:
     manifest = city.manifest
     ends = np.cumsum([size for _, size in held.groups]).tolist()
     return {
@@ -176,7 +196,8 @@ def as_webp(pixels: UInt8[np.ndarray, "h w 4"]) -> bytes:
     return stream.getvalue()
 
 
-def _basemap(city: ExploredCity, lines: outlines.Outlines) -> basemap.Basemap:
+def lay(city: ExploredCity, lines: outlines.Outlines) -> basemap.Basemap:
+    """The tiles of a city as one picture."""
     manifest = city.manifest
     gsd_m = manifest.tile_size_m / manifest.tile_size_px
     boxes = _tile_boxes(lines.bounds_m, gsd_m, manifest.tile_size_px)

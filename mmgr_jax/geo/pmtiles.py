@@ -12,6 +12,7 @@ import gzip
 import html
 import importlib.util
 import logging
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,30 @@ def write(
     city = _City.of(path, geometry_wkb, crs, columns)
     with files.replacing(path) as temporary:
         return _write(temporary, city, name, attribution)
+
+
+class Archive:
+    """An archive that is read, mapped into memory.
+
+    Attributes:
+        data: All its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens a file that `write` has made."""
+        from pmtiles import reader
+
+        with path.open("rb") as stream:
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self.data = memoryview(mapped)
+        self._reader = reader.Reader(lambda first, size: mapped[first : first + size])
+
+    def tile(self, zoom: int, x: int, y: int) -> bytes | None:
+        """A tile, compressed by gzip; None where there is none."""
+        across = 2**zoom if zoom <= MOST_ZOOM else 0
+        if not (0 <= x < across and 0 <= y < across):
+            return None
+        return self._reader.get(zoom, x, y)
 
 
 @dataclasses.dataclass(frozen=True)
