@@ -10,6 +10,7 @@ import { showLegend } from "./legend.js";
 import { setUpLabel } from "./label_panel.js";
 import { makeMap } from "./map.js";
 import { setUpMix } from "./mix_panel.js";
+import { NO_ANSWER } from "./remote.js";
 import { setUpSimilar } from "./similar.js";
 import { loadAll, taken } from "./source.js";
 import { setUpTabs } from "./tabs.js";
@@ -24,6 +25,7 @@ async function start() {
   await holdCity(app);
   app.tell = (text) => fill(byId("status"), text);
   app.showTab = setUpTabs(byId("tabs"), () => app.mix && app.mix.refresh());
+  if (city.remote) sayWhenServerEnds(app);
   app.map = tryMap(app);
   await app.map.ready;
   app.select = (region, options = {}) => select(app, region, options);
@@ -59,6 +61,15 @@ async function holdCity({ city, helper }) {
   delete city.whole;
   delete city.scale;
   return null;
+}
+
+/** Whatever was asked of a server that is no more, its user hears of it. */
+function sayWhenServerEnds(app) {
+  addEventListener("unhandledrejection", (event) => {
+    if (!String(event.reason && event.reason.message).startsWith(NO_ANSWER)) return;
+    app.tell(word("status.noAnswer"));
+    event.preventDefault();
+  });
 }
 
 /** The map; where WebGL is missing, something that takes the same calls. */

@@ -2,10 +2,16 @@
 
 const BINARY = "application/octet-stream";
 
+/** What errors begin with where nobody answers. */
+export const NO_ANSWER = "no answer";
+
 /** Asks the server at an address that ends in a slash. */
 export function remoteOf(address) {
   const answered = async (path, given) => {
-    const response = await fetch(address + path, { ...given, credentials: "omit" });
+    const asked = fetch(address + path, { ...given, credentials: "omit" });
+    const response = await asked.catch((error) => {
+      throw new Error(`${NO_ANSWER}: ${error.message}`);
+    });
     if (!response.ok) throw new Error(`${path}: ${(await response.text()).trim()}`);
     return response;
   };

@@ -29,6 +29,7 @@ async function inlined() {
 }
 
 async function served() {
+  taken("served");
   const remote = remoteOf(new URL(".", document.baseURI).href);
   const about = await remote.json("city.json");
   useWords(about.strings);
