@@ -75,8 +75,15 @@ def described(
     city: ExploredCity,
     lines: outlines.Outlines,
     held: vectors.Vectors | vectors.MappedVectors,
+    members: Mapping[int, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a page says of a city in whatever way it gets its numbers.
+
+    Args:
+        city: The city.
+        lines: Its outlines.
+        held: Its embeddings.
+        members: Number of clusters -> the cluster of each region, where they are known.
 
     Returns:
         The JSON, but for `basemap`, and the arrays, but for embeddings, projections
@@ -93,7 +100,9 @@ def described(
         "poiCategory": city.pois.category.astype(np.uint32),
         "poiCount": city.pois.count.astype(np.uint32),
     }
-    for number, member in clusters.cluster(city.features, CLUSTERS).items():
+    if members is None:
+        members = clusters.cluster(city.features, CLUSTERS)
+    for number, member in members.items():
         arrays[f"clusters{number}"] = member.astype(np.uint8)
     if held.moments is not None:
         arrays["mean"], arrays["deviation"] = held.moments.astype(np.float32)

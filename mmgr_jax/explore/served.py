@@ -24,6 +24,7 @@ from PIL import Image
 
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.evaluation import clusters
 from mmgr_jax.explore import content, document, outlines, vectors
 from mmgr_jax.explore.city import ExploredCity
 from mmgr_jax.geo import pmtiles
@@ -37,7 +38,8 @@ MOST_ASKED = 4096
 MOST_VECTORS = 64
 """Vectors that all embeddings are multiplied by at once: classes of a head, at most."""
 
-_TILES, _PICTURE, _KEPT = "regions.pmtiles", "basemap.webp", "kept.json"
+_TILES, _PICTURE, _CLUSTERS = "regions.pmtiles", "basemap.webp", "clusters.npy"
+_KEPT = "kept.json"
 _LAZY = ("clusters", "componentColours", "poiDensity")
 _SMALL = ("poiCategory", "poiCount")
 _ROWS = 65536
@@ -132,7 +134,7 @@ class ServedCity:
 
 
 def prepare(city: ExploredCity, workdir: Path) -> ServedCity:
-    """Makes a city ready to be served; tiles and basemap are kept for the next time.
+    """Makes a city ready; tiles, basemap and groups are kept for the next time.
 
     Args:
         city: The city.
@@ -155,14 +157,17 @@ def prepare(city: ExploredCity, workdir: Path) -> ServedCity:
         outlined.hexdigest(),
         lambda path: _write_tiles(path, city),
     )
-    laid = kept.made(
-        _PICTURE,
-        f"{outlined.hexdigest()} {json.dumps(dict(city.source.identity))}",
-        lambda path: _write_picture(path, city, lines),
+    records = f"{outlined.hexdigest()} {json.dumps(dict(city.source.identity))}"
+    laid = kept.made(_PICTURE, records, lambda path: _write_picture(path, city, lines))
+    grouped = kept.made(
+        _CLUSTERS,
+        f"{records} {city.made_by}",
+        lambda path: _write_clusters(path, city),
     )
+    members = dict(zip(grouped["counts"], np.load(folder / _CLUSTERS), strict=True))
     held = vectors.mapped(city.features, folder / "embeddings.npy")
     matrices = {"embeddings": held.numbers, **_projections(city, folder)}
-    about, arrays = content.described(city, lines, held)
+    about, arrays = content.described(city, lines, held, members)
     for name in _SMALL:
         arrays[name] = _small(arrays[name])
     arrays["inverse"] = held.inverse
@@ -253,6 +258,14 @@ def _write_picture(
         "width": laid.pixels.shape[1],
         "height": laid.pixels.shape[0],
     }
+
+
+def _write_clusters(path: Path, city: ExploredCity) -> dict[str, Any]:
+    log.info("groups of alike regions are made")
+    members = clusters.cluster(city.features, content.CLUSTERS)
+    with files.replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.stack(list(members.values())).astype(np.uint8))
+    return {"counts": list(members)}
 
 
 def _projections(city: ExploredCity, folder: Path) -> dict[str, np.ndarray]:

@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenTiles:
     """What an archive holds.
 
     Attributes:
@@ -92,7 +92,7 @@ def write(
     columns: Mapping[str, np.ndarray],
     name: str,
     attribution: str = "",
-) -> Written:
+) -> WrittenTiles:
     """Writes a PMTiles archive (version 3) of Mapbox Vector Tiles.
 
     A region's feature has its index as id and its columns as attributes. A cell has the
@@ -207,7 +207,7 @@ def _mercator(places_deg: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m 2"]:
     return np.stack([(lon + 180) / 360, (1 - y / np.pi) / 2], axis=1)
 
 
-def _write(path: Path, city: _City, name: str, attribution: str) -> Written:
+def _write(path: Path, city: _City, name: str, attribution: str) -> WrittenTiles:
     from pmtiles import tile as container
     from pmtiles.writer import Writer
 
@@ -235,7 +235,7 @@ def _write(path: Path, city: _City, name: str, attribution: str) -> Written:
         }  # fmt: skip
         zooms = (min_zoom, region_zoom, zoom - 1)
         writer.finalize(header, _metadata(city, zooms, name, attribution))
-    return Written(*zooms, num_tiles, largest)
+    return WrittenTiles(*zooms, num_tiles, largest)
 
 
 def _metadata(
@@ -256,8 +256,8 @@ def _metadata(
         layers.append(
             {"id": CELLS, "fields": cells, "minzoom": lowest, "maxzoom": first - 1}
         )
-    said = {"attribution": html.escape(attribution)} if attribution else {}
-    return {"name": name, "type": "overlay", "vector_layers": layers, **said}
+    origin = {"attribution": html.escape(attribution)} if attribution else {}
+    return {"name": name, "type": "overlay", "vector_layers": layers, **origin}
 
 
 def _regions_fit(city: _City, zoom: int) -> bool:

@@ -164,7 +164,9 @@ def test_a_range_is_that_part_of_the_whole(server, prepared, asked, first, last)
     assert headers["Content-Length"] == str(len(body))
 
 
-@pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=-0", "bytes=9999999-9999999"])
+@pytest.mark.parametrize(
+    "asked", ["bytes=999999999-", "bytes=-0", "bytes=9999999-9999999"]
+)
 def test_a_range_behind_the_end_is_told(server, prepared, asked):
     status, headers, _ = ask(server, "/regions.pmtiles", Range=asked)
     assert status == 416
@@ -307,13 +309,21 @@ def test_beyond_this_machine_every_address_has_a_token(prepared, answering):
     own = answering(prepared, host="0.0.0.0")
     assert len(own.token) >= 32 and own.url.endswith(f"/{own.token}/")
     here = dict(Host=f"192.168.7.7:{own.server_port}")
-    for path in ("", "city.json", "array/centresM", "tiles/0/0/0.mvt", "picture/0.webp"):
+    for path in (
+        "",
+        "city.json",
+        "array/centresM",
+        "tiles/0/0/0.mvt",
+        "picture/0.webp",
+    ):
         for wrong in ("/", f"/{own.token[:-1]}/", f"/{own.token}x/", "/x/"):
             assert ask(own, wrong + path, **here)[0] == 403, wrong + path
         assert ask(own, f"/{own.token}/{path}", **here)[0] in (200, 204)
     assert ask(own, f"/{own.token}", **here)[0] == 403
     assert ask(own, f"/{own.token}/city.json", Host="evil.example")[0] == 403
-    assert ask(own, "/values", "POST", b"", Content_Type=BINARY["Content-Type"])[0] == 403
+    assert (
+        ask(own, "/values", "POST", b"", Content_Type=BINARY["Content-Type"])[0] == 403
+    )
 
 
 def test_a_place_where_nobody_can_listen_is_refused(prepared, server):
@@ -336,6 +346,7 @@ def test_what_is_made_of_the_same_is_kept(city, prepared, tmp_path, monkeypatch)
     served.prepare(city, tmp_path)
     monkeypatch.setattr(served, "_write_tiles", None)
     monkeypatch.setattr(served, "_write_picture", None)
+    monkeypatch.setattr(served, "_write_clusters", None)
     again = served.prepare(city, tmp_path)
     assert again.about == prepared.about and again.picture == prepared.picture
     assert bytes(again.tiles.data) == bytes(prepared.tiles.data)
@@ -344,7 +355,11 @@ def test_what_is_made_of_the_same_is_kept(city, prepared, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("count", "is_served", "message"),
     [
-        (150_001, False, "150,001 regions; .* 150,000 at most. Use --serve, .* 1,000,000"),
+        (
+            150_001,
+            False,
+            "150,001 regions; .* 150,000 at most. Use --serve, .* 1,000,000",
+        ),
         (1_000_001, False, "1,000,001 regions; .* 150,000 at most. Build records"),
         (1_000_001, True, "1,000,001 regions; .* 1,000,000 at most. Build records"),
     ],

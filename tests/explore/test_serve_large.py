@@ -40,9 +40,7 @@ def _large(folder, side):
     hidden = rng.normal(size=(number, 24)).astype(np.float32)
     mixing = rng.normal(size=(24, NUM_FEATURES)).astype(np.float32)
     path = folder / "features.npy"
-    written = np.lib.format.open_memmap(
-        path, "w+", np.float32, (number, NUM_FEATURES)
-    )
+    written = np.lib.format.open_memmap(path, "w+", np.float32, (number, NUM_FEATURES))
     for first in range(0, number, 20_000):
         part = hidden[first : first + 20_000] @ mixing
         noise = rng.standard_normal(part.shape, np.float32)
@@ -53,7 +51,9 @@ def _large(folder, side):
     unlike = np.zeros(number, bool)
     predicted = predictors.Prediction(truth * 1.1, truth * 0.5, truth * 2, unlike)
     label = small.tasks["population"].label
-    given = {field.name: getattr(small, field.name) for field in dataclasses.fields(small)}
+    given = {
+        field.name: getattr(small, field.name) for field in dataclasses.fields(small)
+    }
     changed = {
         "region_ids": [f"r{index}" for index in range(number)],
         "geometry_wkb": shapely.to_wkb(boxes).tolist(),
@@ -61,7 +61,9 @@ def _large(folder, side):
         "centre_m": np.stack([west + 32, north - 32], axis=1),
         "features": Features.of("image", np.asarray(np.load(path, mmap_mode="r"))),
         "pois": city.PoiCounts(
-            np.arange(number + 1), rng.integers(0, 5, number), rng.integers(1, 4, number)
+            np.arange(number + 1),
+            rng.integers(0, 5, number),
+            rng.integers(1, 4, number),
         ),
         "projections": None,
         "poi_weights": None,
@@ -121,6 +123,7 @@ def test_a_large_city_is_served(browser, answering, tmp_path, monkeypatch, side)
 
     timed(served, "_write_tiles")
     timed(served, "_write_picture")
+    timed(served, "_write_clusters")
     timed(served.vectors, "mapped")
     timed(content, "described")
     large = _large(tmp_path, side)

@@ -45,7 +45,7 @@ export function showAbout(element, city) {
         })
       : "",
     served
-      ? [paragraph("about.picturesServed", { gsd: shown(city.basemap.gsdM) }), otherwise(city)]
+      ? [paragraph("about.picturesServed", { gsd: shown(city.basemap.gsdM) }), ...otherwise(city)]
       : paragraph("about.pictures", { gsd: shown(city.basemap.gsdM) }),
     node("h2", {}, word("about.keys")),
     paragraph("map.keys"),
