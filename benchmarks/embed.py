@@ -79,7 +79,8 @@ def write_table(folder: str, num_rows: int, width: int) -> None:
         for first in range(0, num_rows, writers.ROW_GROUP_SIZE):
             index = np.arange(first, min(first + writers.ROW_GROUP_SIZE, num_rows))
             values = rng.normal(size=(len(index), width)).astype(np.float32)
-            table.add([f"r{k:08d}" for k in index], _outlines(index), values, {})
+            ids = [f"r{k:08d}" for k in index]
+            table.add(index, ids, _outlines(index), values, {})
 
 
 def _row(name: str, command: Sequence[str], table: Path) -> Row:

@@ -87,8 +87,12 @@ def read(workdir: Path, records: Path, tasks: Sequence[str]) -> City:
             f"{path} is missing. Write it with `python -m mmgr_jax.embed --config=...`."
         )
     table = pq.read_table(path)
+    if "row" in table.column_names:  # its rows are ordered by place
+        table = table.sort_by("row")
     metadata = json.loads(table.schema.metadata[b"emb"])
     values = np.stack(table["embedding"].to_numpy())
+    values = values * np.float32(metadata.get("scale", 1))
+    values += np.float32(metadata.get("offset", 0))
     parts = Features(
         (values,), tuple((name, size) for name, size in metadata["groups"])
     )

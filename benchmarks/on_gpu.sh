@@ -16,6 +16,7 @@ out=${1:-on_gpu}
 only=" ${*:2} "  # sections to run; all where there are none
 python=${PYTHON:-python}
 budget=${BUDGET_S:-460}  # seconds for all of it
+least=${LEAST_S:-10}     # seconds that a section is begun with
 mkdir -p "$out" || exit 2
 rm -f "$out"/*.json "$out"/*.txt
 # A program that one section has compiled the next one finds.
@@ -29,7 +30,7 @@ section() {
   local name=$1 most=$2 left=$((budget - SECONDS)) start=$SECONDS status=0
   shift 2
   if [ "$only" != "  " ] && [[ "$only" != *" $name "* ]]; then return; fi
-  if [ "$left" -lt 10 ]; then
+  if [ "$left" -lt "$least" ]; then
     failures+=("$name: not begun, the $budget s of all sections were used up")
     return
   fi

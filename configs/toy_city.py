@@ -7,6 +7,8 @@ Variants, beside those of configs/shanghai.py:
     paper        the paper's views, POI encoder and features instead
     image_only   the intra-modal loss alone (lambda = 1), to see what POIs teach
     smoke        a few regions and steps, for tests
+    later        the same city five years on: some blocks rebuilt, another flight,
+                 another season and sun; records and runs in folders of their own
 """
 
 from collections.abc import Sequence
@@ -18,12 +20,26 @@ from configs import common
 from data_prep.toy_city.settings import ToyCitySettings
 from mmgr_jax.parts import section
 
+LATER: dict[str, Any] = dict(
+    rebuilt_share=0.04,
+    flight=1,
+    imagery_shift_m=(0.8, -0.6),
+    season=0.2,
+    haze=0.05,
+    sun_azimuth_deg=160.0,
+    sun_elevation_deg=60.0,
+)
+"""What is other five years on."""
+
 
 def get_config(variant: str | None = None) -> ConfigDict:
     """The toy city, optionally in variants."""
     names = common.parse_variants(variant, VARIANTS)
     name = "toy_city_smoke" if "smoke" in names else "toy_city"
-    return generated(name, name, ToyCitySettings(f"data/{name}/raw"), names)
+    if "later" not in names:
+        return generated(name, name, ToyCitySettings(f"data/{name}/raw"), names)
+    name += "_later"
+    return generated(name, name, ToyCitySettings(f"data/{name}/raw", **LATER), names)
 
 
 def paper(c: ConfigDict) -> None:
@@ -47,7 +63,18 @@ def smoke(c: ConfigDict) -> None:
     c.train.log_every = "1 steps"
 
 
-VARIANTS = common.RECIPES | {"paper": paper, "image_only": image_only, "smoke": smoke}
+def later(c: ConfigDict) -> None:
+    """The year of a later state; the rest is `LATER`."""
+    for source in (c.imagery, c.pois, *c.labels.values()):
+        source.year = 2031
+
+
+VARIANTS = common.RECIPES | {
+    "paper": paper,
+    "image_only": image_only,
+    "smoke": smoke,
+    "later": later,
+}
 
 
 def generated(

@@ -15,38 +15,34 @@ import logging
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_prep import check as city_checks
-from data_prep import city as city_lib
-from data_prep import comparison, fitting, generated, sources
 from data_prep import settings as settings_lib
-from data_prep.category_embedding import command as vector_command
-from data_prep.category_embedding import vectors as vectors_lib
-from data_prep.imagery.mosaic import Imagery
-from data_prep.import_released import command as released_command
-from data_prep.records import estimate, runners, writer
-from data_prep.records.runners import Runner
+from data_prep.records.names import RUNNERS
 from data_prep.settings import PreparationSettings
 from mmgr_jax import addresses, cli
-from mmgr_jax.data import contents, remote, schema, source, texts
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 from mmgr_jax.terminal import duration
 
+if TYPE_CHECKING:  # --help shall not wait for the libraries of rasters and tables
+    from data_prep.imagery.mosaic import Imagery
+    from data_prep.records.runners import Runner
+    from mmgr_jax.data import contents, schema
+
 _USAGE = """Builds a city's records from its imagery, POIs and labels.
 
-A stopped build goes on where it was when the command is given again. The bytes of the
-records do not depend on who writes them: threads, processes or Apache Beam.
+If a build was stopped, give the command again: it continues. The records have the same
+bytes whether threads, processes or Apache Beam wrote them.
 
 Usage:
     python -m data_prep.build --config=configs/toy_city.py
     python -m data_prep.build --config=configs/shanghai.py --dry_run
     python -m data_prep.build --config=configs/shanghai.py --workers=8
-    python -m data_prep.build --config=configs/shanghai.py --runner=beam \
+    python -m data_prep.build --config=configs/shanghai.py --runner=beam \\
         --beam_runner=FlinkRunner --beam_options=--flink_master=localhost:8081
 """
 
@@ -72,6 +68,10 @@ def build(
     Raises:
         InputError: Naming everything that is wrong with the sources and settings.
     """
+    from data_prep import check, comparison, generated, sources
+    from data_prep.records import runners, writer
+    from mmgr_jax.data import contents
+
     settings = settings_lib.read(config)
     if settings.released_sample:
         raise InputError(
@@ -84,7 +84,7 @@ def build(
         return records_dir
     if settings.toy_city and not generated.is_generated(settings):
         generated.generate(settings.toy_city)
-    city_checks.check(settings)
+    check.check(settings)
     writer.refuse_foreign(records_dir)
     with writer.alone(records_dir):
         start = time.monotonic()
@@ -119,6 +119,11 @@ def ensure(config: ConfigDict) -> Path:
         InputError: If the records are missing or do not fit, and cannot be built; or
             somebody changed them.
     """
+    from data_prep import comparison, fitting
+    from data_prep.category_embedding import command as vector_command
+    from data_prep.import_released import command as released_command
+    from mmgr_jax.data import schema, source
+
     settings = settings_lib.read(config)
     if addresses.is_address(settings.records.dir):
         return _copied(settings, str(settings.records.dir))
@@ -152,6 +157,9 @@ def foreseen(config: ConfigDict) -> schema.Manifest:
     Raises:
         InputError: As from `ensure`.
     """
+    from data_prep import comparison, fitting
+    from mmgr_jax.data import remote, schema
+
     settings = settings_lib.read(config)
     records_dir = settings.records_dir
     if addresses.is_address(settings.records.dir):
@@ -173,6 +181,9 @@ def _copied(settings: PreparationSettings, address: str) -> Path:
     Raises:
         InputError: If other settings made them.
     """
+    from data_prep import comparison
+    from mmgr_jax.data import remote, source
+
     manifest = remote.manifest_of(address)
     if manifest.config and (names := comparison.differing(manifest.config, settings)):
         raise InputError(
@@ -185,6 +196,8 @@ def _copied(settings: PreparationSettings, address: str) -> Path:
 
 def open_imagery(settings: PreparationSettings) -> Imagery:
     """The imagery of a config on the pixel grid of its regions."""
+    from data_prep.imagery.mosaic import Imagery
+
     crs, gsd_m = settings.city.crs, settings.regions.gsd_m
     return Imagery(settings.imagery, crs=crs, gsd_m=gsd_m)
 
@@ -202,7 +215,7 @@ def main() -> None:
         0,
         "Processes that look for regions and write shards; 0 chooses by their number.",
     )
-    runner = flags.DEFINE_enum("runner", "local", runners.NAMES, "Who writes shards.")
+    runner = flags.DEFINE_enum("runner", "local", RUNNERS, "Who writes shards.")
     beam_runner = flags.DEFINE_string(
         "beam_runner", None, "Apache Beam's name of its engine, such as DaskRunner."
     )
@@ -211,6 +224,8 @@ def main() -> None:
     )
 
     def command(config: ConfigDict) -> None:
+        from data_prep.records import runners
+
         run = runners.make(
             runner.value,
             workers=workers.value,
@@ -231,6 +246,11 @@ def _write(
     workers: int,
 ) -> int:
     """Writes the records of checked sources, described before; their number."""
+    from data_prep import city as city_lib
+    from data_prep import comparison, sources
+    from data_prep.category_embedding import vectors as vectors_lib
+    from data_prep.records import writer
+    from mmgr_jax.data import texts
 
     def check() -> None:
         sources.refuse_changed(described, sources.files(settings), stamps)
@@ -271,6 +291,10 @@ def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
     Returns:
         The manifest of the records that a build would make, without their shards.
     """
+    from data_prep import check, generated
+    from data_prep import city as city_lib
+    from data_prep.records import estimate, writer
+
     settings = settings_lib.read(config)
     records_dir = settings.records_dir
     with tempfile.TemporaryDirectory() as scratch:
@@ -278,7 +302,7 @@ def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
             settings = _moved(settings, settings.toy_city.out_dir, scratch)
             assert settings.toy_city is not None
             generated.generate(settings.toy_city)
-        city_checks.check(settings)
+        check.check(settings)
         writer.refuse_foreign(records_dir)
         with open_imagery(settings) as imagery:
             city = city_lib.gather(settings, imagery, workers)

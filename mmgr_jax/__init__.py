@@ -5,8 +5,9 @@
     encoder.embed_pois([["cafe", "bank"], []])  # a POI set a region -> float32 [n q]
     encoder.embed_records("data/toy_city/records")  # -> GeoDataFrame
 
-`read_config`, `build_records`, `train_encoder`, `evaluate` and `map_city` are the
-commands as functions. docs/python.md says more.
+`first_config`, `read_config`, `build_records`, `train_encoder`, `evaluate` and
+`map_city` are the commands as functions; `label_next` says which regions to label.
+docs/python.md says more.
 """
 
 import importlib
@@ -21,6 +22,8 @@ _WHERE = {
     "load": "encoder",
     "InputError": "errors",
     "PixelStatistics": "data.pixels",
+    "label_next": "evaluation.design.next_labels",
+    "first_config": "workflow",
     "read_config": "workflow",
     "build_records": "workflow",
     "train_encoder": "workflow",
@@ -33,6 +36,8 @@ __all__ = [
     "PixelStatistics",
     "build_records",
     "evaluate",
+    "first_config",
+    "label_next",
     "load",
     "map_city",
     "read_config",
@@ -44,8 +49,10 @@ if TYPE_CHECKING:
     from mmgr_jax.encoder import Encoder as Encoder
     from mmgr_jax.encoder import load as load
     from mmgr_jax.errors import InputError as InputError
+    from mmgr_jax.evaluation.design.next_labels import label_next as label_next
     from mmgr_jax.workflow import build_records as build_records
     from mmgr_jax.workflow import evaluate as evaluate
+    from mmgr_jax.workflow import first_config as first_config
     from mmgr_jax.workflow import map_city as map_city
     from mmgr_jax.workflow import read_config as read_config
     from mmgr_jax.workflow import train_encoder as train_encoder

@@ -12,18 +12,16 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli, compare
 from mmgr_jax import main as main_lib
-from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import feature_sets
-from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.terminal import visible
 
 USAGE = """Trains a city's variants and compares them under one evaluation.
 
-Both losses together (MMGR), the images' own (lambda = 1) and the one between images
-and POIs (lambda = 0), for each seed; beside them a random encoder, imported weights
-where there are some, and the baselines. Trained variants are not trained again.
+The variants are both losses together (MMGR), only the loss between views of an image
+(lambda = 1), and only the loss between images and POIs (lambda = 0), for each seed.
+They are compared with a random encoder, with imported weights if there are any, and
+with the baselines. Variants that are already trained are not trained again.
 
   python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city
   python -m mmgr_jax.ablation --config=configs/ablation.py:toy_city \\
@@ -31,7 +29,7 @@ where there are some, and the baselines. Trained variants are not trained again.
   python -m mmgr_jax.ablation --config=configs/ablation.py:shanghai \\
       --config.eval.imported=runs/imagenet
 
-In the workdir: seed0/eval/report.html and so on, and over_seeds.txt.
+It writes to the workdir: seed0/eval/report.html and so on, and over_seeds.txt.
 """
 
 log = logging.getLogger(__name__)
@@ -43,6 +41,10 @@ def run(config: ConfigDict) -> None:
     Raises:
         InputError: If a variant names an unknown key, or the first is not "MMGR".
     """
+    from mmgr_jax.devices import distributed  # libraries load once flags are fine
+    from mmgr_jax.evaluation import feature_sets
+    from mmgr_jax.evaluation import run as evaluation
+
     variants = list(config.ablation.variants)
     if not variants or variants[0][0] != feature_sets.MAIN:
         raise InputError(
@@ -107,4 +109,4 @@ def _compare(workdir: Path, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(run, USAGE, shortcuts=("workdir",), session=distributed.session)
+    cli.run(run, USAGE, shortcuts=("workdir",), session=cli.session)

@@ -45,6 +45,14 @@ SHORTCUTS = {
 }
 _HELP = {"-h", "-?", "-help", "--help", "-helpshort", "--helpshort"}
 _QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
+_VERBOSE = flags.DEFINE_bool(
+    "verbose",
+    False,
+    "Print when and where each line was written, what libraries log, and the traceback "
+    "of an error.",
+)
+_LIBRARIES = ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib")
+"""Their own lines are for --verbose."""
 
 
 def run(
@@ -53,6 +61,7 @@ def run(
     shortcuts: tuple[str, ...] = (),
     session: Callable[..., AbstractContextManager] | None = None,
     cpu_devices: int = 1,
+    loads_jax: bool = False,
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
@@ -65,9 +74,10 @@ def run(
         shortcuts: Which of `SHORTCUTS` the command has a use for.
         session: What the command runs within, given the section `distributed`.
         cpu_devices: Parts of the CPU where the config says nothing.
+        loads_jax: Whether it needs JAX, as what runs within a session always does.
     """
-    listed = (_CONFIG, _QUIET, *(SHORTCUTS[name] for name in shortcuts))
-    _run(lambda: _call(command, session, cpu_devices), usage, listed)
+    listed = (_CONFIG, _QUIET, _VERBOSE, *(SHORTCUTS[name] for name in shortcuts))
+    _run(lambda: _call(command, session, cpu_devices, loads_jax), usage, listed)
 
 
 def session(settings: DistributedSettings) -> AbstractContextManager:
@@ -94,7 +104,7 @@ def run_without_config(
         _begin_log()
         command()
 
-    _run(call, usage, (*listed, _QUIET))
+    _run(call, usage, (*listed, _QUIET, _VERBOSE))
 
 
 def _run(
@@ -114,7 +124,7 @@ def _run(
         message = endings.sentence(error)
         if message is None:
             raise
-        if os.environ.get("MMGR_TRACEBACK"):
+        if os.environ.get("MMGR_TRACEBACK") or flags.FLAGS["verbose"].value:
             traceback.print_exc()
         print(f"error: {message}", file=sys.stderr)
         sys.exit(endings.INPUT)
@@ -215,26 +225,35 @@ def _call(
     command: Callable[[ConfigDict], object],
     session: Callable[..., AbstractContextManager] | None,
     cpu_devices: int = 1,
+    loads_jax: bool = False,
 ) -> None:
     _begin_log()
     config = _config()
     from mmgr_jax.data import remote  # NumPy: a mistyped flag is told without
 
     remote.begin(config)
-    if session or "jax" in sys.modules:
+    if session or loads_jax:
         environment.refuse_unknown_flags()
     with _within(session, config, cpu_devices) if session else nullcontext():
         command(config)
 
 
 def _begin_log() -> None:
+    """Has log lines printed as --quiet and --verbose say.
+
+    Raises:
+        InputError: If both are given.
+    """
+    if _QUIET.value and _VERBOSE.value:
+        raise InputError("--quiet and --verbose: give one of them.")
     level = logging.WARNING if _QUIET.value else logging.INFO
-    logging.basicConfig(
-        level=level, format="%(message)s", stream=sys.stdout, force=True
-    )
+    line = "%(asctime)s %(name)s: %(message)s" if _VERBOSE.value else "%(message)s"
+    logging.basicConfig(level=level, format=line, stream=sys.stdout, force=True)
     logging.getLogger().setLevel(level)
-    for noisy in ("absl", "jax", "orbax", "rasterio", "pyogrio", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    if not _QUIET.value and isinstance(sys.stdout, terminal.Outlet):
+        sys.stdout.show_pulse()
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(level if _VERBOSE.value else logging.ERROR)
 
 
 def _within(

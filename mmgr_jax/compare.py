@@ -11,11 +11,11 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.report import report_file
 from mmgr_jax.terminal import columns
 
-USAGE = """Puts evaluated runs side by side.
+USAGE = """Shows evaluated runs side by side.
 
-Each argument is a group of runs: a workdir, or a quoted glob over the workdirs of
-several seeds. Numbers are the mean and the standard deviation over the runs of a
-group, under the block split.
+Each argument is a group of runs: a workdir, or a pattern in quotes that matches the
+workdirs of several seeds. Numbers are the mean and the standard deviation over the runs
+of a group, under the block split.
 
   python -m mmgr_jax.compare 'runs/toy_city_seed*' 'runs/toy_city_image_only_seed*'
 """

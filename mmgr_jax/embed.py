@@ -7,12 +7,12 @@ from mmgr_jax.devices.settings import FOR_FEATURES
 
 USAGE = """Writes embeddings and predictions of every region, and a map of each task.
 
-The heads are those of the evaluation (`eval/heads` in the workdir); where it has not
-been done, they are trained now. Regions that the heads have seen are predicted out of
-fold: each by a head that has seen neither it nor its spatial block. Without labels and
-heads it writes embeddings alone. Features are kept in the workdir's folder `features`:
-after `mmgr_jax.eval` nothing is encoded again, and a run that was cut off goes on.
-Several processes share the encoding, each one a part of the regions.
+The heads are those of the evaluation (`eval/heads` in the workdir). If there are none,
+they are trained now. Regions with labels are predicted out of fold: each by a head that
+has seen neither it nor its spatial block. Without labels and heads it writes embeddings
+only. Features are kept in the workdir's folder `features`: after `mmgr_jax.eval`
+nothing is encoded again, and a run that was stopped continues. Several processes share
+the encoding; each takes a part of the regions.
 
   python -m mmgr_jax.embed --config=configs/toy_city.py
   python -m mmgr_jax.embed --config=... --checkpoint=runs/other
@@ -27,8 +27,9 @@ In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limit
 their 90 % intervals and a flag for regions unlike the training ones; maps/columns.csv
 says what each of its columns is. For each task maps/<task>.png (truth, prediction,
 error) and maps/<task>_certainty.png (intervals). On request (config.embed.formats)
-maps/regions.gpkg with styles for QGIS, maps/<task>.tif where regions are a grid, and
-maps/regions.pmtiles, vector tiles for web maps;
+maps/regions.gpkg with styles for QGIS, maps/<task>.tif where regions are a grid,
+maps/regions.pmtiles, vector tiles for web maps, a STAC collection (stac), and a folder
+for TensorBoard's projector (projector);
 docs/use_results.md says how other programs read all this.
 Embeddings are those of config.embed.features; predictions come from the features that
 predict a label best, or from those that config.embed.predict_from names.

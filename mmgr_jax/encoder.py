@@ -11,6 +11,7 @@ It needs neither records nor a config file, and reads no imagery itself.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from jaxtyping import Float, Float32
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
-from mmgr_jax.card import card, evaluated, example
+from mmgr_jax.card import card, evaluated, example, stac_item
 from mmgr_jax.data import corpus, pipeline
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.source import RecordSource
@@ -85,10 +86,10 @@ class Encoder:
     """A trained encoder.
 
     Attributes:
-        about: What it is, what it wants and what made it.
+        about: What it is, what it expects and what made it.
         model: The Flax module.
         variables: Its parameters and batch statistics, on the devices.
-        bundle: The checkpoint it was read from; None of a saved encoder.
+        bundle: The checkpoint it was read from; None for a saved encoder.
     """
 
     about: About
@@ -103,18 +104,21 @@ class Encoder:
         pixels: PixelStatistics | None = None,
         batch_size: int = 64,
     ) -> Float[np.ndarray, "n f"]:
-        """Features of tiles: what heads and maps are given of an image.
+        """Features of tiles: the image features that heads and maps use.
 
         Args:
-            tiles: uint8 [n h w 3], red, green, blue: whole tiles from above of
-                `about.tile_size_m` metres a side, resized to what the encoder takes.
-            pixels: Mean and deviation of the pixels of the city that the tiles are of,
-                where `about.normalise` is "city": `PixelStatistics.of` all its tiles,
-                not these few, or what its records' manifest says.
+            tiles: uint8 [n h w 3], red, green, blue: whole tiles, seen from above,
+                with sides of `about.tile_size_m` metres. They are resized.
+            pixels: Only if `about.normalise` is "city": mean and deviation of the
+                pixels of the tiles' city, by `PixelStatistics.of` all its tiles, or
+                from the manifest of its records.
             batch_size: Tiles at a time.
 
+        Returns:
+            float32 [n f].
+
         Raises:
-            InputError: If these are no tiles, or the encoder reads none; if `pixels`
+            InputError: If these are not tiles, or the encoder reads none; if `pixels`
                 is missing, or has no effect.
         """
         tiles, palette = self._checked(tiles), self._palette(pixels)
@@ -129,17 +133,20 @@ class Encoder:
         unknown: str = "refuse",
         batch_size: int = 256,
     ) -> Float[np.ndarray, "n q"]:
-        """Features of POI sets, one set a region; a set may be empty.
+        """Features of POI sets, one set for each region; a set may be empty.
 
         Args:
             places: The sets; see `Places`.
             centre_m: Centres of the regions, in the CRS of GeoDataFrames.
-            unknown: One of `UNKNOWN`.
+            unknown: "refuse", or "leave out" POIs of unknown categories.
             batch_size: Sets at a time.
 
+        Returns:
+            float32 [n q].
+
         Raises:
-            InputError: If a category is unknown, or the encoder reads where POIs lie
-                and nobody says so.
+            InputError: If a category is unknown, or the encoder needs the positions of
+                POIs and they are missing.
         """
         sets = self._sets(places, centre_m, unknown)
         encode = functools.partial(self._pois[0], self.variables)
@@ -152,9 +159,9 @@ class Encoder:
         pixels: PixelStatistics | None = None,
         batch_size: int = 64,
     ) -> Float[np.ndarray, "n p"]:
-        """Where tiles lie in the space that they share with POI sets, of length 1.
+        """Vectors of length 1 of tiles, in the space that they share with POI sets.
 
-        The cosine of a tile and a POI set is their product.
+        The product of a tile's and a POI set's vector is their cosine.
 
         Args:
             tiles: As for `embed_tiles`.
@@ -173,7 +180,7 @@ class Encoder:
         unknown: str = "refuse",
         batch_size: int = 256,
     ) -> Float[np.ndarray, "n p"]:
-        """Where POI sets lie in that space, of length 1; see `embed_pois`."""
+        """Vectors of length 1 of POI sets, in that space; see `embed_pois`."""
         sets = self._sets(places, centre_m, unknown)
         encode = functools.partial(self._pois[1], self.variables)
         return _unit(self._in_batches(encode, sets, batch_size))
@@ -183,19 +190,22 @@ class Encoder:
         records_dir: str | Path,
         *,
         features: feature_sets.Kind = "image",
+        unknown: str = "refuse",
         batch_size: int = 64,
         num_threads: int = 8,
     ) -> GeoDataFrame:
-        """Embeddings of every region of a records folder, with what surrounds it.
+        """Embeddings of every region of a records folder, with its surroundings.
 
         Args:
             records_dir: As `data_prep.build` wrote it.
             features: A kind of features, such as "image", "poi" or "both".
+            unknown: "refuse", or "leave out" POIs whose category the encoder does not
+                know.
             batch_size: Regions at a time.
             num_threads: Threads that read.
 
         Returns:
-            `region_id`, `embedding` (a float32 array a row) and `geometry`.
+            `region_id`, `embedding` (a float32 array in each row) and `geometry`.
 
         Raises:
             InputError: If the records are damaged, or have POI categories that the
@@ -206,14 +216,16 @@ class Encoder:
         if features not in feature_sets.KINDS:
             allowed = ", ".join(feature_sets.KINDS)
             raise InputError(f"features={features!r} is unknown; allowed: {allowed}.")
+        _check_unknown(unknown)
         source = RecordSource(records_dir)
         numbers = corpus.numbers_in(source.manifest.categories, self.about.categories)
-        if numbers is not None and (numbers < 0).any():
+        if unknown == "refuse" and numbers is not None and (numbers < 0).any():
             raise InputError(
                 f"{records_dir}: has {(numbers < 0).sum()} POI categories that are "
                 f"none of the {len(self.about.categories)} the encoder was trained "
                 "with. Build the records with the encoder's list "
-                "(config.pois.categories)."
+                "(config.pois.categories), or leave these POIs out by "
+                'unknown="leave out".'
             )
         city = feature_sets.EvaluatedCity.of(source)
         config = ConfigDict(
@@ -241,16 +253,18 @@ class Encoder:
         )
 
     def save(self, folder: str | Path, *, licence: str = "") -> Path:
-        """Writes the encoder as one folder that says what it is; returns the folder.
+        """Writes the encoder as one folder, and returns its path.
 
         `mmgr_jax.load` opens it on another machine, without the run. It holds
-        `model.safetensors`, `model.json` and a card, `README.md`, that says what is
-        known of the training, its sources and their licences, and what the report of
-        the run's evaluation found of these weights.
+        `model.safetensors`, `model.json` and a card, `README.md`. The card says what
+        is known about the training, its sources and their licences, and gives the
+        scores from the report of the run's evaluation.
+        `stac_item.json` is the card for catalogues: STAC with the Machine Learning
+        Model extension.
 
         Args:
-            folder: Folder to make, or to replace where it holds such an encoder.
-            licence: Under which others may use it.
+            folder: Folder to make, or to replace if it holds such an encoder.
+            licence: Licence under which others may use it.
 
         Raises:
             InputError: If the folder holds something else, or cannot be written to; or
@@ -262,9 +276,50 @@ class Encoder:
         pois = self.model.poi_encoder
         reads = ("graph" if pois.reads_edges else "places") if pois.context else "names"
         written = card.text(about, example.of_saved(about, reads))
-        return exported.save(folder, about, jax.device_get(self.variables), written)
+        return exported.save(
+            folder, about, jax.device_get(self.variables), written, self._item(about)
+        )
 
     # ---- how ----
+
+    def _item(self, about: About) -> str:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+        return stac_item.text(
+            about,
+            href=f"./{exported.ARRAYS}",
+            artifact=stac_item.SAFETENSORS,
+            created=now.replace("+00:00", "Z"),
+            widths=self._widths(),
+            num_parameters=count,
+            beside={exported.ABOUT: "application/json", exported.CARD: "text/markdown"},
+        )
+
+    def _widths(self) -> dict[str, int]:
+        """Lengths of the embeddings of tiles and POI sets, as far as they can be had.
+
+        Nothing is computed.
+        """
+        widths = {}
+        if not self.model.reads_table:
+            side = self.about.tile_size_px or self.about.size_px
+            shape = (self._mesh.size, side, side, 3)
+            image = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
+            palette = None
+            if self.about.normalise == "city":
+                palette = jax.ShapeDtypeStruct((1, 2, 3), np.float32)
+            groups = jax.eval_shape(self._image[0], (self.variables, palette), image)
+            widths["image"] = sum(one.shape[-1] for one in groups.values())
+        if not self.model.poi_encoder.reads_edges:
+            size, slots = self._mesh.size, pipeline.POI_SLOT_MULTIPLE
+            sets = {
+                "poi_category": jax.ShapeDtypeStruct((size, slots), np.int32),
+                "poi_offset_m": jax.ShapeDtypeStruct((size, slots, 2), np.float32),
+                "poi_mask": jax.ShapeDtypeStruct((size, slots), bool),
+            }
+            groups = jax.eval_shape(self._pois[0], self.variables, sets)
+            widths["poi"] = sum(one.shape[-1] for one in groups.values())
+        return widths
 
     @functools.cached_property
     def _mesh(self) -> jax.sharding.Mesh:
@@ -365,8 +420,7 @@ class Encoder:
         self, places: Places, centre_m: np.ndarray | None, unknown: str
     ) -> dict[str, np.ndarray]:
         """Padded POI sets, as batches have them."""
-        if unknown not in UNKNOWN:
-            raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
+        _check_unknown(unknown)
         if self.model.poi_encoder.reads_edges:
             raise InputError(
                 "this POI encoder reads the graph of a region's POIs, which records "
@@ -426,6 +480,11 @@ class Encoder:
                 "leaves such POIs out."
             )
         return numbers, known
+
+
+def _check_unknown(unknown: str) -> None:
+    if unknown not in UNKNOWN:
+        raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
 
 
 def _model(about: About) -> mmgr.MMGR:

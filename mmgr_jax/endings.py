@@ -2,7 +2,8 @@
 
 0: done. 2: something that a user, a file or the machine can cause, in one sentence.
 130: interrupted by Ctrl-C. 143: asked to stop (SIGTERM), and what was done is saved.
-1: a fault of this program, with its traceback. MMGR_TRACEBACK=1 shows that of others.
+1: a fault of this program, with its traceback. --verbose, or MMGR_TRACEBACK=1, shows
+that of others, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import traceback
 
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 FAULT, INPUT, INTERRUPTED = 1, 2, 130
 
@@ -40,10 +42,7 @@ def sentence(error: BaseException) -> str | None:
         )
     if isinstance(error, ModuleNotFoundError) and error.name:
         if extra := _OPTIONAL.get(error.name.partition(".")[0]):
-            return (
-                f"the package {error.name} is not installed: `pip install -r "
-                f"requirements-{extra}.txt`, or `pip install 'mmgr-jax[{extra}]'`."
-            )
+            return f"the package {error.name} is not installed: {install(extra)}."
     if isinstance(error, OSError):
         place = error.filename2 or error.filename or "a file"
         cause = os.strerror(error.errno) if error.errno else _first_line(error)

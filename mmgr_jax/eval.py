@@ -7,9 +7,10 @@ from mmgr_jax.devices.settings import FOR_FEATURES
 
 USAGE = """Evaluates a checkpoint's features under spatial cross-validation.
 
-Small heads predict every label of the city; beside the checkpoint stand the same heads
-on a random encoder, on coordinates, POI counts and image statistics, and rules that
-need no head. Every number has an interval over spatial blocks.
+Small models, called heads, predict every label of the city. The report compares them
+with the same heads on a random encoder, on coordinates, POI counts and image
+statistics, and with rules that need no head. Every score has an interval over spatial
+blocks.
 
   python -m mmgr_jax.eval --config=configs/toy_city.py
   python -m mmgr_jax.eval --config=configs/toy_city.py --checkpoint=runs/other
@@ -19,8 +20,9 @@ need no head. Every number has an interval over spatial blocks.
   python -m mmgr_jax.eval --config=... \\
       --config.eval.other_records="('data/other_city/records',)"
 
-In the workdir: eval/report.html (open it by a double click), eval/report.json,
-eval/metrics.txt (all tables), and eval/heads, with which `mmgr_jax.embed` predicts.
+It writes to the workdir: eval/report.html (open it by a double click),
+eval/report.json, eval/metrics.txt (all tables), and eval/heads, with which
+`mmgr_jax.embed` predicts.
 """
 
 

@@ -5,20 +5,21 @@ from absl import flags
 from mmgr_jax import cli
 from mmgr_jax.errors import InputError
 
-USAGE = """Writes the first config of a city by asking its files.
+USAGE = """Writes the first config of a city from its files.
 
-They say where they lie and in what CRS, which bands and what type of pixels, how fine
-they are, which columns hold coordinates and kinds of places, and what each label is;
-sizes of regions, blocks and batches follow. What files cannot say is marked in the
-config (# ASK: ...) and listed at the end. Nothing is written over.
+The files say where they lie and in which CRS, which bands and type of pixels they have,
+how fine they are, which columns hold coordinates and kinds of places, and what each
+label is. Sizes of regions, blocks and batches follow from that. What the files do not
+say is marked in the config (# ASK: ...) and listed at the end. No existing file is
+overwritten.
 
   python -m mmgr_jax.init --imagery="data/oulu/raw/ortho/*.tif" \\
       --pois=data/oulu/raw/pois.csv \\
       --labels=data/oulu/raw/population.tif --labels=data/oulu/raw/land_use.gpkg
   python -m mmgr_jax.init --imagery=city.tif --name=oulu --out=configs/oulu.py
 
-Without --pois the config trains on images alone; without --labels it ends in embeddings
-and a map of their clusters. Then:
+Without --pois the config trains on images only. Without --labels a run ends in
+embeddings and a map of their clusters. Then:
 
   python -m data_prep.build --config=configs/oulu.py --dry_run   # what it would make
   python -m mmgr_jax.main --config=configs/oulu.py               # the first map

@@ -9,10 +9,10 @@ from mmgr_jax.settings import read
 
 USAGE = """Pre-trains region embeddings from imagery and points of interest.
 
-Builds the records first where they are missing, trains with both contrastive losses,
-then evaluates the features and draws the maps. Running the same command again continues
-from the newest checkpoint. One model can be trained on several cities
-(docs/many_cities.md); then the config's own is built, evaluated and mapped.
+It builds the records if they are missing, trains with both contrastive losses,
+evaluates the features and draws the maps. If the run was stopped, give the same command
+again: it continues from the newest checkpoint. One model can be trained on several
+cities (docs/many_cities.md). Then the config's own city is built, evaluated and mapped.
 
   python -m mmgr_jax.main --config=configs/toy_city.py
   python -m mmgr_jax.main --config=configs/shanghai.py --workdir=runs/first
@@ -22,12 +22,12 @@ from the newest checkpoint. One model can be trained on several cities
   srun python -m mmgr_jax.main --config=configs/shanghai.py:large_batch
   python -m mmgr_jax.main --config=configs/my_city.py --dry_run
 
-Before training, and with --dry_run alone, it looks at what would fail or disappoint
-later: blocks against folds, batch against regions, labels, POIs. --dry_run writes
-nothing and measures a few steps too: memory on this machine and hours of the run.
-Without labels it ends in embeddings and a map of their clusters.
+Before training it checks what would fail or disappoint later: enough blocks for the
+folds, enough regions for a batch, labels, POIs. --dry_run does only this, and measures
+a few steps: memory on this machine and hours of the run. It writes nothing. Without
+labels a run ends in embeddings and a map of their clusters.
 
-In the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
+It writes to the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and maps/.
 """
 
 

@@ -8,18 +8,18 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import cli, settings
 from mmgr_jax.devices.settings import MeshSettings
-from mmgr_jax.planning import planner, records, report, topology
+from mmgr_jax.planning.names import HERE, TPU_SLICES
 
-USAGE = """Compiles the training step for a machine that need not be there.
+USAGE = """Compiles the training step for a machine that you do not have.
 
-Says whether the step fits into each chip's memory, which micro-batch does, what one
-view costs, what the chips tell each other, and how long the run would take at best;
-besides how often it shows each city of a corpus, what the records take, and what
-reading costs each host. Records need not exist. TPU slices need jax[tpu], see
-requirements-plan.txt; compiling takes minutes and a few GB of memory.
+It says whether the step fits into the memory of each chip, which micro-batch fits, what
+one view costs, what the chips send to each other, and how long the run would take at
+best. It also says how often each city of a corpus is shown, how much disk the records
+need, and what reading costs each host. You need no records. TPU slices need jax[tpu]
+(docs/cloud.md). Compiling takes minutes and a few GB of memory.
 
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch --topology=v5e:16x16
-  python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \
+  python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\
       --topology=v5e:16x16 --num_slices=2
   python -m mmgr_jax.plan --config=configs/toy_city.py --topology=here --json
   python -m mmgr_jax.plan --config=configs/shanghai.py:large_batch \\
@@ -29,8 +29,8 @@ requirements-plan.txt; compiling takes minutes and a few GB of memory.
 
 _TOPOLOGY = flags.DEFINE_string(
     "topology",
-    topology.HERE,
-    "A TPU slice, such as " + ", ".join(topology.EXAMPLES) + "; or the devices here.",
+    HERE,
+    "A TPU slice, such as " + ", ".join(TPU_SLICES) + "; or the devices here.",
 )
 _NUM_SLICES = flags.DEFINE_integer(
     "num_slices", 1, "Slices of that shape that train together.", lower_bound=1
@@ -72,6 +72,8 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object and nothing else
 
 def main(config: ConfigDict) -> None:
     """Plans and prints."""
+    from mmgr_jax.planning import planner, records, report, topology  # they load JAX
+
     if _JSON.value:
         logging.getLogger().setLevel(logging.WARNING)
     shown = records.records_of(
@@ -104,4 +106,4 @@ def main(config: ConfigDict) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, USAGE)
+    cli.run(main, USAGE, loads_jax=True)

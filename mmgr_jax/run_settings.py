@@ -18,7 +18,7 @@ class RunSettings(settings.Section):
 
     Attributes:
         workdir: Folder of checkpoints, logs and results.
-        seed: Of initial parameters and of the order of regions and views.
+        seed: Decides the initial parameters, and the order of regions and views.
         checkpoint: Run or checkpoint folder that eval, embed and query load; None: that
             of the workdir.
         after_training: What `mmgr_jax.main` runs at the end.
@@ -26,10 +26,9 @@ class RunSettings(settings.Section):
             `compilation.use_cache`.
         records_cache: Folder that keeps copies of records on object storage; see
             docs/many_cities.md.
-        cpu_devices: Parts of the CPU that share a batch; see
-            `distributed.use_cpu_devices`. Small networks gain by one a core. None: one
-            where something is trained, two where features alone are made (eval, embed,
-            query).
+        cpu_devices: Number of parts of the CPU that share a batch. Small networks
+            become faster with one for each core. None: one for training, two if only
+            features are computed (eval, embed, query).
         profile: First and last step to trace, such as "10:20"; None: none. See
             docs/input.md.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
 from collections.abc import Sequence
 from io import TextIOBase
+
+from mmgr_jax.pulse import Pulse
 
 _ACTING = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
@@ -69,21 +72,36 @@ class Outlet:
     the work.
     """
 
-    def __init__(self, stream: TextIOBase | None) -> None:
-        """Takes the stream; None where the process was started without."""
+    def __init__(self, stream: TextIOBase | None, pulse: Pulse | None = None) -> None:
+        """Takes the stream; None where the process was started without.
+
+        Args:
+            stream: The stream.
+            pulse: What shows, in the same terminal, that silent work goes on.
+        """
         self._stream = stream
+        self._pulse = pulse or Pulse()
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Writes a text."""
+        with self._pulse.interrupted_by(text):
+            self._send(visible(text, keep="\n\r\t"))
+        return len(text)
+
+    def show_pulse(self) -> None:
+        """From here on shows that silent work goes on, where somebody is watching."""
+        if self.isatty():
+            self._pulse.start(self._send)
+
+    def _send(self, text: str) -> None:
         if self._stream is not None:
             try:
-                self._stream.write(visible(text, keep="\n\r\t"))
+                self._stream.write(text)
             except OSError as error:
                 self._close(error)
-        return len(text)
 
     def flush(self) -> None:
         """Sends on what was written."""
@@ -119,7 +137,12 @@ class Outlet:
 
 def guard_output() -> None:
     """Makes `Outlet`s of standard output and error, once."""
+    if isinstance(sys.stdout, Outlet):
+        return
+    pulse = Pulse()
+    atexit.register(pulse.stop)  # after those of libraries, which come later
+    os.register_at_fork(after_in_child=pulse.forget)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, Outlet):
-            setattr(sys, name, Outlet(stream))
+            setattr(sys, name, Outlet(stream, pulse))

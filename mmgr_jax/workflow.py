@@ -1,14 +1,14 @@
 """The commands as functions, for notebooks and programs.
 
-Each does what the command of the same work does, and raises `InputError` where the
-command would end with a sentence. Several processes are for the commands. Examples,
-which the tests run, stand in docs/python.md.
+Each does the same as a command. It raises `InputError` if the command would end with
+one sentence. For runs of several processes use the commands. docs/python.md has
+examples, which the tests run.
 """
 
 from __future__ import annotations
 
 import runpy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,44 @@ from mmgr_jax.data import remote
 from mmgr_jax.errors import InputError
 
 if TYPE_CHECKING:
+    from data_prep.first_config.command import FirstConfig
     from mmgr_jax.evaluation.trials.results import Report
+
+
+def first_config(
+    imagery: str | Path,
+    pois: str | Path | None = None,
+    labels: Sequence[str | Path] = (),
+    *,
+    name: str | None = None,
+    out: str | Path | None = None,
+) -> FirstConfig:
+    """Writes the first config of a city from its files; print what it returns.
+
+    Args:
+        imagery: A file, or a pattern such as "raw/sheets/*.tif".
+        pois: A table of points of interest; None: train on images alone.
+        labels: Rasters or tables with a label.
+        name: Name of the city; None: that of the folder with the imagery.
+        out: Path of the config; None: configs/NAME.py.
+
+    Returns:
+        The path of the config, what the files say, and the questions that are left.
+
+    Raises:
+        InputError: If the config exists already, or a file cannot be read.
+    """
+    from data_prep.first_config import command
+    from mmgr_jax.devices import machine
+
+    return command.first_config(
+        str(imagery),
+        None if pois is None else str(pois),
+        [str(path) for path in labels],
+        name=name,
+        out=None if out is None else str(out),
+        num_accelerators=machine.num_accelerators(),
+    )
 
 
 def read_config(
@@ -29,7 +66,7 @@ def read_config(
     """The configuration of a file, as the commands read it.
 
     Args:
-        file: FILE.py or FILE.py:variant, or the name of a config that we ship.
+        file: FILE.py or FILE.py:variant, or the name of a shipped config.
         changes: Dotted key -> value, such as {"data.batch_size": 64}.
 
     Raises:
@@ -61,11 +98,14 @@ def read_config(
 
 
 def build_records(config: ConfigDict, *, again: bool = False) -> Path:
-    """The records of a city, built where there are none that fit; their folder.
+    """Builds the records of a city, unless there are some that fit.
 
     Args:
-        config: The city.
-        again: Build even where they fit.
+        config: The city's configuration.
+        again: Build them even if they fit.
+
+    Returns:
+        The records folder.
     """
     from data_prep import build
 
@@ -74,9 +114,12 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
 
 
 def train_encoder(config: ConfigDict) -> Path:
-    """Trains to the end, from the newest checkpoint on; the folder of the run.
+    """Trains to the end, from the newest checkpoint if there is one.
 
-    What would fail or disappoint later is looked at before, as by the main command.
+    First it checks what would fail or disappoint later, as the main command does.
+
+    Returns:
+        The folder of the run.
     """
     from mmgr_jax import preflight
     from mmgr_jax.devices import compilation
@@ -91,7 +134,7 @@ def train_encoder(config: ConfigDict) -> Path:
 
 
 def evaluate(config: ConfigDict) -> Report:
-    """Evaluates a checkpoint, prints a table, writes report and heads."""
+    """Evaluates a checkpoint, prints a table, and writes report and heads."""
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation import run
 
@@ -101,7 +144,11 @@ def evaluate(config: ConfigDict) -> Report:
 
 
 def map_city(config: ConfigDict) -> Path:
-    """Writes embeddings, predictions and maps of every region; their folder."""
+    """Writes embeddings, predictions and maps of every region.
+
+    Returns:
+        The folder of the maps.
+    """
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation import mapping
 

@@ -1,5 +1,6 @@
 """Eight CPU devices, checked annotations, and a small city's records for every test."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -38,11 +39,29 @@ LONGEST = (
     "test_warm_start", "test_run_alone", "test_query", "test_readout", "test_identity",
     "test_eval_protocols", "test_bench", "test_tower_table", "test_plan",
 )  # fmt: skip
+LONGEST_SLOW = (
+    "test_multi_process", "test_on_gpu", "test_notebooks", "test_crashes",
+    "test_corpus_run", "test_packaging", "test_transfer", "test_damage",
+    "test_bench_input", "test_train", "test_convert", "test_first_map",
+    "test_page_large", "test_fuzz", "test_main", "test_ablation", "test_beam_dask",
+)  # fmt: skip
 
 
-def pytest_collection_modifyitems(items):
+def pytest_ignore_collect(collection_path, config):
+    """With `-m slow`, files without such tests are not even loaded."""
+    if config.option.markexpr == "slow" and collection_path.suffix == ".py":
+        return "mark.slow" not in collection_path.read_text("utf-8") or None
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: the garbage collector need not look at it again."""
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(config, items):
     """Files of more than ten seconds begin: at the end no worker waits for another."""
-    place = {name: index for index, name in enumerate(LONGEST)}
+    longest = LONGEST_SLOW if config.option.markexpr == "slow" else LONGEST
+    place = {name: index for index, name in enumerate(longest)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 

@@ -24,8 +24,12 @@ from tempfile import TemporaryFile
 ROOT = Path(__file__).parents[1]
 IMPORTED = {
     False: ("numpy", "pydantic", "configs.common", "mmgr_jax.cli"),
-    True: ("mmgr_jax.train.loop", "mmgr_jax.evaluation.mapping", "data_prep.build"),
-}
+    True: (
+        "mmgr_jax.train.loop", "mmgr_jax.evaluation.mapping", "data_prep.build",
+        "data_prep.check", "data_prep.city", "data_prep.fitting",
+        "data_prep.records.estimate",
+    ),
+}  # fmt: skip
 """Without JAX, and with it; a fork of the latter has JAX's settings of its parent."""
 
 CACHE = {

@@ -21,10 +21,11 @@ from small_records import CATEGORIES
 
 from data_prep import build
 from data_prep.validate import command as validation
-from mmgr_jax import compare, page, query
+from mmgr_jax import compare, page
 from mmgr_jax.data import folds, schema, texts
 from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import mapping, run
+from mmgr_jax.query import ranking as query
 from mmgr_jax.store import checkpoint
 from mmgr_jax.train import loop
 

@@ -364,6 +364,58 @@ def test_an_interruption_has_its_own_status():
     assert result.returncode == 130 and result.stderr.startswith("interrupted")
 
 
+SPEAKING = """
+import logging
+from mmgr_jax import cli
+
+def command(config):
+    logging.getLogger("mmgr_jax.x").info("how far it is")
+    logging.getLogger("orbax").info("what a library says")
+    logging.getLogger("orbax").error("what is wrong")
+    print("a result")
+    if config.seed:
+        open(".")
+
+cli.run(command, "Speaks.")
+"""
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--quiet", ["what is wrong", "a result"]),
+        ("--noquiet", ["how far it is", "what is wrong", "a result"]),
+        (
+            "--verbose",
+            [
+                "mmgr_jax.x: how far it is", "orbax: what a library says",
+                "orbax: what is wrong", "a result",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_how_much_is_said(flag, words):
+    result = forks.run("-c", SPEAKING, TOY, flag, jax=False)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(words), lines
+    for line, end in zip(lines, words, strict=True):
+        assert line.endswith(end)
+        dated = re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", line)
+        assert bool(dated) == (flag == "--verbose" and end != "a result")
+
+
+def test_verbose_shows_where_an_error_comes_from_and_quiet_contradicts_it():
+    given = (TOY, "--config.seed=1", "--verbose")
+    result = forks.run("-c", SPEAKING, *given, jax=False)
+    assert result.returncode == 2 and "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: .: Is a directory")
+    result = forks.run("-c", SPEAKING, *given, "--quiet", jax=False)
+    assert result.stderr.splitlines()[-1] == (
+        "error: --quiet and --verbose: give one of them."
+    )
+
+
 def test_a_fault_of_the_program_keeps_its_traceback():
     failing = "raise ZeroDivisionError"
     result = forks.run("-c", FAILING.format(failing=failing), TOY, jax=False)

@@ -11,8 +11,8 @@ from oracles import import_oracle, import_timm, import_torchvision
 from small_model import D, K
 
 from configs import toy_city
-from mmgr_jax import convert
 from mmgr_jax.augment.views import plain_view
+from mmgr_jax.convert import weights as convert
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference

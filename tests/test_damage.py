@@ -2,7 +2,8 @@
 
 A command may refuse a damaged file in a sentence, tell of it and take an older whole
 state or make it anew, or find the same as without the damage. It must never find
-anything else, nor end in a traceback. The table of docs/robustness.md is the output of
+anything else, nor end in a traceback. The table of docs/notes/robustness.md is the
+output of
 
     python -m pytest -n0 -s -m slow tests/test_damage.py
 

@@ -8,12 +8,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import duckdb
+import geopandas
 import numpy as np
 import pytest
 import shapely
 
 from mmgr_jax.data.schema import Label
-from mmgr_jax.geo import cog, columns, geopackage, writers
+from mmgr_jax.geo import cog, columns, geopackage, stac, writers
 from mmgr_jax.geo.panels import Breaks
 
 PAGE = Path(__file__).parents[1] / "docs" / "use_results.md"
@@ -58,8 +59,11 @@ def city(tmp_path_factory):
         crs="EPSG:32651",
         embeddings=embeddings,
         columns={k: v for one in mapped for k, v in columns.of_task(one).items()},
-        metadata={},
-    )
+        metadata={
+            "city": "my_city", "features": "image", "readout": {}, "groups": [],
+            "made_by": {}, "interval_level": 0.9, "created": "2026-11-28T00:00:00Z",
+        },
+    )  # fmt: skip
     columns.write_dictionary(
         table,
         [c for one in mapped for c in columns.about_task(one.task, one.label, 0.9)],
@@ -74,6 +78,15 @@ def city(tmp_path_factory):
         level=0.9,
         members={},
     )
+    origin = stac.Origin(
+        facts={"tile_size_m": 1.0, "imagery": {}, "pois": {}, "labels": {}},
+        layout=stac.layout({}, 8),
+        source_href="./manifest.json",
+        model={},
+        software={"mmgr-jax": "0"},
+    )
+    described = [c for m in mapped for c in columns.about_task(m.task, m.label, 0.9)]
+    stac.write(table, origin, described, [], uncertain=True)
     for one in mapped:
         breaks = None if one.label.classes else Breaks.of(value)
         cog.write(maps, cog.grid(maps, outlines, "EPSG:32651"), one, 0.9, breaks)
@@ -89,20 +102,64 @@ def test_python_reads_table_layer_and_image(city, monkeypatch):
             exec(compile(block, str(PAGE), "exec"), names)
     np.testing.assert_array_equal(names["embeddings"], embeddings)
     assert printed.getvalue().startswith(f"{COUNT} (24, 8) ")
-    assert float(printed.getvalue().split()[-1]) == pytest.approx(
+    assert float(printed.getvalue().splitlines()[0].split()[-1]) == pytest.approx(
         value[~unlike].sum(), rel=1e-6
     )
     assert len(names["part"]) == COUNT / 2 and len(names["layer"]) == COUNT
     assert names["unit"] == "persons"
+    place = names["item"].assets["embeddings"].get_absolute_href()
+    assert Path(place) == folder / "runs/my_city/maps/embeddings.parquet"
     expected = np.float32(value).reshape(ROWS, COLUMNS)[::-1]  # north is up
     np.testing.assert_array_equal(names["predicted"], expected)
+
+
+def test_int8_reads_back_by_the_lines_of_the_page(tmp_path, monkeypatch):
+    maps = tmp_path / "runs/my_city/maps"
+    values = np.random.default_rng(1).normal(size=(COUNT, 8)).astype(np.float32)
+    writers.write_embeddings(
+        maps / "embeddings.parquet",
+        region_ids=[f"r{index}" for index in range(COUNT)],
+        geometry_wkb=[shapely.box(0, 0, 1, 1).wkb] * COUNT,
+        crs="EPSG:32651",
+        embeddings=values,
+        columns={},
+        metadata={},
+        packed=True,
+    )
+    (block,) = (block for block in blocks("python") if "offset" in block)
+    table = geopandas.read_parquet(maps / "embeddings.parquet")
+    stored = np.stack(table["embedding"].to_numpy())
+    names = {"maps": maps, "np": np, "embeddings": stored}
+    exec(compile(block, str(PAGE), "exec"), names)
+    np.testing.assert_allclose(names["embeddings"], values, atol=0.02)
+    assert stored.dtype == np.int8 and np.abs(stored).max() == 127
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in blocks("sql") if "offset" in block)
+    rows = duckdb.connect().sql(block).fetchall()
+    unpacked = np.array([vector for _, vector in rows])
+    np.testing.assert_allclose(unpacked, names["embeddings"], atol=1e-5)
+
+
+def test_r_reads_the_geopackage(city):
+    if not shutil.which("Rscript"):
+        pytest.skip("R is not installed (Debian: r-base-core r-cran-sf)")
+    (block,) = (block for block in blocks("r") if "library(sf)" in block)
+    program = f"{block}\ncat(nrow(regions), sum(regions$population_predicted))"
+    done = subprocess.run(
+        ["Rscript", "-e", program], cwd=city[0], capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    count, total = done.stdout.split()[-2:]
+    assert (int(count), float(total)) == (COUNT, pytest.approx(city[1].sum(), rel=1e-4))
 
 
 def test_duckdb_answers_every_query(city, monkeypatch):
     folder, value, shares, unlike, embeddings = city
     monkeypatch.chdir(folder)
     first, by_class, alike, names = (
-        duckdb.connect().sql(block).fetchall() for block in blocks("sql")
+        duckdb.connect().sql(block).fetchall()
+        for block in blocks("sql")
+        if "offset" not in block
     )
     order = [f"r{index:02d}" for index in np.argsort(-value) if not unlike[index]]
     assert [row[0] for row in first] == order[:10]

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_records
+import stac_schemas
 
 import mmgr_jax
+from mmgr_jax.convert import weights
 from mmgr_jax.data.source import open_source
 from mmgr_jax.disk import marks
 from mmgr_jax.errors import InputError
@@ -41,6 +43,12 @@ def run(request, tmp_path_factory):
     encoder = inference.load_encoder(config, latest(config.workdir), source)
     readout = feature_sets.Readout(config, feature_sets.EvaluatedCity.of(source))
     return config, source, readout.encoded(encoder)
+
+
+def in_order(folder):
+    """The table of embeddings, its rows in the order of the records."""
+    table = gpd.read_parquet(folder / "embeddings.parquet")
+    return table.sort_values("row", ignore_index=True)
 
 
 def _tables(source):
@@ -78,7 +86,7 @@ def test_records_are_embedded_as_for_maps(run, tmp_path):
     config = config.copy_and_resolve_references()
     config.embed.features = "both"
     config.readout.surroundings_m = (100.0,)
-    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    table = in_order(mapping.embed(config))
     stored = mmgr_jax.load(config.workdir)
     stored.about.readout["surroundings_m"] = (100.0,)
     found = stored.embed_records(source.records_dir, features="both")
@@ -90,7 +98,7 @@ def test_records_are_embedded_as_for_maps(run, tmp_path):
 
 def test_a_saved_encoder_needs_no_run(run, tmp_path):
     config, source, encoded = run
-    folder = mmgr_jax.load(config.workdir).save(tmp_path / "saved", licence="CC0-1.0")
+    folder = weights.save(config, str(tmp_path / "saved"), "CC0-1.0")
     elsewhere = tmp_path / "elsewhere"
     shutil.move(folder, elsewhere)
     encoder = mmgr_jax.load(elsewhere)
@@ -102,6 +110,14 @@ def test_a_saved_encoder_needs_no_run(run, tmp_path):
     assert sizes == (small_records.TILE_SIZE_PX, small_records.TILE_SIZE_M, 32)
     assert about.trained_on["identity"]["records"] == dict(source.identity)
     assert about.weights == mmgr_jax.load(config.workdir).about.weights
+    item = stac_schemas.check(elsewhere / "stac_item.json")
+    shapes = {
+        one["name"]: one["result"]["shape"] for one in item.properties["mlm:output"]
+    }
+    assert shapes["poi_embedding"] == [-1, found.shape[1]]
+    assert shapes["image_embedding"] == [-1, encoded["image"].num_features]
+    for asset in item.assets.values():
+        assert (elsewhere / asset.href).exists()
 
 
 def test_a_card_of_one_city_loads_what_it_lies_beside(run, tmp_path, monkeypatch):
@@ -229,6 +245,11 @@ def test_other_categories_are_refused(run, tmp_path):
     encoder = mmgr_jax.encoder.dataclasses.replace(encoder, about=about)
     with pytest.raises(InputError, match="has 1 POI categories that are none of the 5"):
         encoder.embed_records(other)
+    found = encoder.embed_records(other, features="poi", unknown="leave out")
+    wanted = encoder.embed_pois(_tables(run[1]), unknown="leave out")
+    np.testing.assert_allclose(np.stack(found.embedding), wanted, atol=2e-5)
+    with pytest.raises(InputError, match="allowed: refuse, leave out"):
+        encoder.embed_records(other, unknown="ignore")
 
 
 @pytest.mark.parametrize("run", ["set2set"], indirect=True)

@@ -16,6 +16,9 @@ import pytest
 import rasterio
 import shapely
 import shapely.affinity
+import stac_schemas
+from PIL import Image
+from pyarrow import parquet
 from small_records import write_records
 
 from mmgr_jax import compare
@@ -50,6 +53,12 @@ METHODS = BASELINES | {
     for encoder in ("MMGR", "random")
     for kind in ("image", "poi", "both")
 }
+
+
+def in_order(folder):
+    """The table of embeddings, its rows in the order of the records."""
+    table = gpd.read_parquet(folder / "embeddings.parquet")
+    return table.sort_values("row", ignore_index=True)
 
 
 def _copy_records(records_dir, folder, **changed):
@@ -146,9 +155,11 @@ def test_the_random_encoder_is_not_the_trained_one(trained):
 
 def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     config = trained.copy_and_resolve_references()
-    config.embed.formats = ("gpkg", "cog", "pmtiles")
+    config.embed.formats = ("gpkg", "cog", "pmtiles", "stac", "projector")
     folder = mapping.embed(config)
-    table = gpd.read_parquet(folder / "embeddings.parquet")
+    rows = parquet.read_table(folder / "embeddings.parquet")["row"].to_pylist()
+    assert sorted(rows) == list(range(40)) != rows  # by place, along a curve
+    table = in_order(folder)
     assert len(table) == 40 and table.crs == "EPSG:32651"
     assert table["region_id"].is_unique
     source = open_source(trained)
@@ -179,6 +190,21 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
         places = table.centroid.get_coordinates().to_numpy()
         sampled = np.stack([*image.sample(places)])
     np.testing.assert_array_equal(sampled[:, 1], table["population_pred"])
+
+    (item,) = stac_schemas.check(folder / "collection.json").get_items()
+    for asset in item.assets.values():
+        assert pathlib.Path(asset.get_absolute_href()).exists()
+    assert "uncertainty" in item.assets["population.tif"].roles
+    model = stac_schemas.check(folder / "encoder.json").assets["model"]
+    assert pathlib.Path(model.get_absolute_href()) == pathlib.Path(bundle).resolve()
+    vectors = np.loadtxt(folder / "projector/tensors.tsv", delimiter="\t")
+    np.testing.assert_allclose(vectors, learnt, rtol=1e-4, atol=1e-5)
+    known = pd.read_csv(folder / "projector/metadata.tsv", sep="\t")
+    assert known["region_id"].tolist() == table["region_id"].tolist()
+    tile = np.asarray(Image.open(folder / "projector/sprite.png"))[:64, :64]
+    np.testing.assert_allclose(
+        tile.mean(axis=(0, 1)), source[0]["image"].mean(axis=(0, 1)), atol=1
+    )
 
 
 def test_a_grid_is_asked_for_before_anything_is_encoded(trained, monkeypatch):
@@ -218,7 +244,7 @@ def test_explore_shows_what_embed_writes(trained, tmp_path, monkeypatch):
     assert re.findall(r'(?:src|href)="([^"]*)"', text.split("<script")[0]) == []
 
     (own,) = gathered
-    embedded = gpd.read_parquet(mapping.embed(trained) / "embeddings.parquet")
+    embedded = in_order(mapping.embed(trained))
     assert own.region_ids == embedded["region_id"].tolist()
     rows = np.stack(embedded["embedding"].to_numpy())
     np.testing.assert_allclose(own.features.values, rows, rtol=1e-6)
@@ -279,7 +305,7 @@ def evaluated(trained, tmp_path_factory):
 def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp_path):
     config, report = evaluated
     assert kept_heads.exists(pathlib.Path(config.workdir) / "eval/heads")
-    stored = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    stored = in_order(mapping.embed(config))
     said = report.predictions["population"]["MMGR image"]
     np.testing.assert_allclose(stored["population_pred"], said, rtol=1e-4)
     shares = report.predictions["function"]["MMGR image"]
@@ -289,7 +315,7 @@ def test_embed_predicts_with_the_heads_of_the_evaluation(trained, evaluated, tmp
     # Heads trained on the spot are the same ones.
     alone = config.copy_and_resolve_references()
     alone.workdir = str(tmp_path / "run")
-    now = gpd.read_parquet(mapping.embed(alone) / "embeddings.parquet")
+    now = in_order(mapping.embed(alone))
     for column in ("population_pred", "population_low", "population_high"):
         np.testing.assert_allclose(stored[column], now[column], rtol=1e-4)
     assert (stored["population_unlike"] == now["population_unlike"]).all()
@@ -391,7 +417,7 @@ def test_maps_of_new_weights_beside_old_heads_are_of_heads_trained_anew(
             shutil.copytree(old, tmp_path / name / "eval")
         with caplog.at_level("WARNING"):
             folder = mapping.embed(config)
-        tables.append(gpd.read_parquet(folder / "embeddings.parquet"))
+        tables.append(in_order(folder))
     assert "read features of other weights" in caplog.text
     assert caplog.text.count("They are trained now, for these maps alone") == 1
     np.testing.assert_allclose(
@@ -494,7 +520,7 @@ def test_heads_predict_a_city_without_labels(trained, evaluated, records_dir, tm
     config.embed.heads = str(pathlib.Path(config.workdir) / "eval/heads")
     other = _copy_records(records_dir, tmp_path / "other", crs="EPSG:32650")
     config.records.dir, config.workdir = str(other), str(tmp_path / "elsewhere")
-    table = gpd.read_parquet(mapping.embed(config) / "embeddings.parquet")
+    table = in_order(mapping.embed(config))
     about = json.loads((pathlib.Path(config.embed.heads) / "about.json").read_text())
     found = kept_heads.load(
         pathlib.Path(config.embed.heads), "image", features=about["features"]

@@ -447,7 +447,7 @@ RECORDS_CHANGED = {
 
 
 def test_no_change_between_two_starts_is_silent(small_config, records_dir, tmp_path):
-    """All of the above at once and counted, for the table of docs/robustness.md."""
+    """All of the above at once and counted, for docs/notes/robustness.md."""
     free = small_config.copy_and_resolve_references()
     free.optim.schedule, free.optim.warmup = "constant", "0 steps"
     counts = {"refused by key": 0, "written into the history": 0}

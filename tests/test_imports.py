@@ -17,8 +17,8 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
-    "addresses", "config_files", "errors", "parts", "removed_settings", "run_settings",
-    "settings", "terminal", "typing",
+    "addresses", "config_files", "errors", "extras", "parts", "pulse",
+    "removed_settings", "run_settings", "settings", "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",
@@ -45,7 +45,8 @@ ARROWS = {
     "evaluation.trials": "data evaluation.certainty evaluation.design "
     "evaluation.features evaluation.heads evaluation.settings",
     "report": "data legend evaluation.certainty evaluation.trials",
-    "evaluation": "augment data devices disk geo models report store towers "
+    "card": "report store",
+    "evaluation": "augment card data devices disk geo models report store towers "
     "evaluation.certainty evaluation.design evaluation.features evaluation.heads "
     "evaluation.settings evaluation.trials",
     "planning": "data devices losses models store train",
@@ -53,8 +54,6 @@ ARROWS = {
     "page": "disk report",
     "compare": "report",
     "views": "augment cli data models",
-    "card": "report store",
-    "convert": "card cli disk models store",
     "query": "cli data devices evaluation geo store",
     "eval": "cli devices evaluation",
     "embed": "cli devices evaluation",
@@ -100,10 +99,11 @@ ARROWS = {
     "data_prep.fetch": "cli data devices disk data_prep.build data_prep.files "
     "data_prep.first_config data_prep.imagery data_prep.pois data_prep.running",
     "encoder": "card data devices evaluation geo models store",
+    "convert": "card cli disk encoder models store",
     "preflight": "data devices evaluation.settings losses planning",
     "main": "cli data devices evaluation preflight train data_prep.build",
     "workflow": "data devices evaluation evaluation.trials preflight train "
-    "data_prep.build",
+    "data_prep.build data_prep.first_config",
     "ablation": "cli compare devices disk evaluation main",
     "evaluation.transfer": "data disk evaluation store evaluation.certainty "
     "evaluation.design evaluation.features evaluation.heads evaluation.settings "
@@ -114,8 +114,9 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "explore.city", "explore.command", "explore.serve", "planning", "plan",
-    "preflight", "views", "convert", "query", "main", "embed", "eval",
+    "evaluation", "explore.__main__", "explore.city", "explore.command",
+    "explore.serve", "planning", "plan", "preflight", "views", "convert", "query",
+    "main", "embed", "eval",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mmgr_jax import __version__, command_line, config_files
+from mmgr_jax import __version__, command_line, config_files, endings
+from mmgr_jax.extras import install
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,6 +40,23 @@ def test_extras_are_the_requirements_files():
     assert {files.get(name, name) for name in extras} == optional - {
         "benchmarks", "dev",
     }  # fmt: skip
+
+
+def test_how_to_install_is_said_in_one_place_and_for_extras_there_are():
+    """So that it is true for who has the wheel, and for who has a checkout."""
+    extras, elsewhere = set(), []
+    for folder in ("mmgr_jax", "data_prep"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            extras |= set(re.findall(r"\binstall\(['\"](\w+)['\"]\)", text))
+            if "requirements-" in text and path.name != "extras.py":
+                elsewhere.append(path.name)
+    assert elsewhere == []
+    assert extras >= {"fetch", "explore", "remote", "text", "torch", "osm", "beam"}
+    for extra in extras | set(endings._OPTIONAL.values()):
+        assert extra in PROJECT["optional-dependencies"]
+        file = re.search(r"-r (\S+\.txt)", install(extra))
+        assert file and (ROOT / file[1]).exists()
 
 
 def tracked(*folders):
@@ -136,7 +154,9 @@ def test_it_works_from_an_empty_folder(wheel, tmp_path):
 def test_the_citation_is_of_this_version():
     text = (ROOT / "CITATION.cff").read_text()
     assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [__version__]
-    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    (released,) = re.findall(r"^date-released: (.*)$", text, re.MULTILINE)
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{__version__}] - {released}" in changes
 
 
 def test_help_lists_every_command_and_each_has_a_module():

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from small_records import CATEGORIES, config_of
 
-from mmgr_jax import query
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.geo import rows
+from mmgr_jax.query import ranking as query
 from mmgr_jax.train import loop
 
 AXES = np.eye(5, 16)

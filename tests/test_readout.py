@@ -121,7 +121,7 @@ def test_maps_show_the_same_features_and_predictions(config, evaluated, read):
     again = config.copy_and_resolve_references()
     again.embed.features = again.embed.predict_from = "all"
     path = mapping.embed(again) / "embeddings.parquet"
-    table = gpd.read_parquet(path)
+    table = gpd.read_parquet(path).sort_values("row", ignore_index=True)
     np.testing.assert_allclose(
         np.stack(table["embedding"]), read["all"].values, rtol=1e-4, atol=1e-5
     )
@@ -130,6 +130,9 @@ def test_maps_show_the_same_features_and_predictions(config, evaluated, read):
     told = json.loads(parquet.read_schema(path).metadata[b"emb"])
     assert told["groups"] == [list(group) for group in read["all"].groups]
     assert told["readout"]["surroundings_m"] == [65.0]
+    assert set(told["sources"]) == {"imagery", "pois", "labels"}
+    assert set(told["sources"]["labels"]) == {"function", "population"}
+    assert {"source", "licence", "year"} <= set(told["sources"]["imagery"])
 
 
 @pytest.mark.parametrize(

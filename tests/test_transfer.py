@@ -8,7 +8,6 @@ import small_records
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from mmgr_jax import transfer
 from mmgr_jax.data.corpus import Renumbered
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
@@ -21,6 +20,7 @@ from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.transfer import encoders, heads, library, study
 from mmgr_jax.evaluation.transfer.settings import TransferSettings
 from mmgr_jax.report import transfer_table
+from mmgr_jax.transfer import command as transfer
 
 NAMES = ["alba", "bree", "cori", "dover"]
 PLAIN = Label("scalar", "m")

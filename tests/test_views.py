@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgr_jax import views
 from mmgr_jax.augment.views import plain_view
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
+from mmgr_jax.views import sheet as views
 
 
 def test_the_sheet_shows_tiles_and_their_views(small_config, tmp_path, monkeypatch):

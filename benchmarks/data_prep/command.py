@@ -60,7 +60,7 @@ alignment
     Shifts the POIs of a city, whose imagery and POIs are there, by 30, 100 and 450 m in
     random directions, as GCJ-02 would, and not at all, each --trials times with other
     2,000 POIs; puts them anywhere; and counts what `data_prep.validate --alignment`
-    says.
+    says. With --encoder=RUN that encoder's features stand beside the statistics.
 
 Usage:
     python -m benchmarks.data_prep alignment --config=configs/toy_cities.py:harbour
@@ -75,8 +75,9 @@ def main() -> None:
     """Entry point of `python -m benchmarks.data_prep`."""
     path = flags.DEFINE_string("json", None, "File for the result as JSON.")
     num_pois = flags.DEFINE_integer(
-        "num_pois", synthetic.NUM_POIS, "POIs of the synthetic city.", lower_bound=2
-    )
+        "num_pois", synthetic.NUM_POIS, "POIs of the synthetic city; of a trial of "
+        f"alignment, by default {alignment.NUM_POIS:,}.", lower_bound=2
+    )  # fmt: skip
     num_tiles = flags.DEFINE_integer(
         "num_tiles", tiles.NUM_TILES, "Tiles read of each image.", lower_bound=2
     )
@@ -88,6 +89,9 @@ def main() -> None:
     )
     trials = flags.DEFINE_integer(
         "trials", 20, "Shifts of each kind that alignment looks for.", lower_bound=1
+    )
+    encoder = flags.DEFINE_string(
+        "encoder", "", "Run of an encoder that alignment reads the imagery by, too."
     )
     flags.FLAGS.set_default("config", synthetic.__file__)
     section = _take_section(sys.argv)
@@ -104,7 +108,8 @@ def main() -> None:
             result = tiles.bench(num_tiles.value)
             told = tiles.table(result)
         elif section == "alignment":
-            result = alignment.rows(config, trials.value)
+            shifted = num_pois.value if num_pois.present else alignment.NUM_POIS
+            result = alignment.rows(config, trials.value, shifted, encoder.value)
             told = table.table(result)
         elif section in SECTIONS:
             result = _rows(section)

@@ -25,7 +25,6 @@ from data_prep.pois import table as pois
 from data_prep.pois.table import PoiTable
 from data_prep.records import writer
 from data_prep.settings import PreparationSettings
-from mmgr_jax import cli
 from mmgr_jax.data import schema, texts
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -44,25 +43,6 @@ class _Made:
     recipe: Mapping[str, Any]
     neighbours: str
     separation: str
-
-
-_USAGE = """Makes the vectors of a city's POI categories from its POI table.
-
-A build makes them, too. This command makes them anew for records there are, or sends
-them to a file of their own. Beside them category_neighbours.txt shows the nearest
-categories of each. The records remember the settings: mmgr_jax.main keeps the vectors
-when it is given the same, and makes them again, saying so, when it is given others.
-
-Usage:
-    python -m data_prep.category_embedding --config=configs/toy_city.py
-    python -m data_prep.category_embedding --config=configs/shanghai.py \\
-        --config.category_vectors.out=vectors.npy
-    python -m data_prep.category_embedding --config=configs/shanghai.py \\
-        --config.category_vectors.method=table \\
-        --config.category_vectors.table.path=my_vectors.csv
-    python -m data_prep.category_embedding --config=configs/helsinki.py \\
-        --config.category_vectors.method=text
-"""
 
 
 def write(config: ConfigDict) -> Path:
@@ -128,11 +108,6 @@ def write_to_records(config: ConfigDict) -> Path:
         tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
         _declare(manifest, folder, made.recipe, changed=tables)
     return path
-
-
-def main() -> None:
-    """Entry point of `python -m data_prep.category_embedding`."""
-    cli.run(write, _USAGE)
 
 
 def _read_pois(settings: PreparationSettings) -> PoiTable:

@@ -56,14 +56,14 @@ class TextSettings(Section):
     Attributes:
         model: "wordllama": a table of word vectors, averaged, which its package
             carries. "sentence-transformers": whatever model lies in a folder.
-        folder: The model's folder; of "sentence-transformers".
+        folder: The model's folder, for "sentence-transformers".
         template: With `{name}`, the words of the name's finest level, and `{parent}`,
             those of the levels above it and of the first-level category.
-        template_alone: With `{name}`; of categories without any of these.
-        phrases: CSV with columns "category" and "phrase", of categories with a phrase
+        template_alone: With `{name}`; for categories that have no parent.
+        phrases: CSV with columns "category" and "phrase", for categories with a phrase
             of their own; None: there are none.
-        names_per_category: Finer categories by the names of POIs: at most so many of
-            each; 0: names of POIs are not read.
+        names_per_category: Divide each category into at most this many by the names of
+            its POIs; 0: names are not read.
     """
 
     model: Literal["wordllama", "sentence-transformers"] = "wordllama"
@@ -79,8 +79,8 @@ class CategoryVectorSettings(Section):
     """One vector for each category of a city's POIs.
 
     Attributes:
-        method: "skipgram": from which categories stand near each other (Huang et al.
-            2022). "random": unit vectors that hang on the category's name alone.
+        method: "skipgram": learnt from which categories lie near each other (Huang et
+            al. 2022). "random": unit vectors that depend only on the category's name.
             "onehot": see `plain.onehot`. "table": read from a file. "text": from the
             words of the names, see `text.make`.
         dim: Length of a vector; "table" has as many numbers as the file has columns.

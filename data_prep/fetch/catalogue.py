@@ -21,6 +21,7 @@ from data_prep.fetch.http import Client
 from data_prep.fetch.scenes import Scene
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 if TYPE_CHECKING:
     import pystac
@@ -67,7 +68,7 @@ def search(client: Client, wanted: Search, area: FetchArea) -> list[Scene]:
     except ImportError as error:
         raise InputError(
             "reading STAC catalogues needs pystac-client, which is not installed: "
-            "`pip install -r requirements-fetch.txt`."
+            f"{install('fetch')}."
         ) from error
     scenes: dict[str, Scene] = {}
     collections: dict[str, pystac.Collection | None] = {}

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,18 +158,23 @@ def _images(request: Request, area: FetchArea, folder: Path) -> Fetched | None:
     """Fetches the mosaic; says its size alone in a dry run."""
     preset = None
     if request.imagery and not _is_url(request.imagery):
-        preset = presets.preset(request.imagery, "stac", "--imagery")
+        preset = presets.preset(request.imagery, ("stac", "service"), "--imagery")
     sign = request.sign or (preset.sign if preset else "environment")
     client = _client(request, preset, sign)
     over = grid.over(area, request.crs, request.gsd_m)
     bands = _bands(request.bands)
     place = folder / "imagery"
-    question = _question(request, over)
+    service = request.tiles
+    if preset is not None and preset.kind == "service":
+        service = preset.url
+        most = min(request.max_zoom, preset.max_zoom)
+        request = dataclasses.replace(request, max_zoom=most)
+    question = _question(request, over, service)
     state = imagery.read_state(place, question)
     if request.cog:
         chosen = scenes.of_addresses(request.cog)
-    elif request.tiles:
-        chosen = [tiles.scene_of(request.tiles, request.max_zoom)]
+    elif service:
+        chosen = [tiles.scene_of(service, request.max_zoom)]
     elif state is not None:  # it goes on with what it chose
         chosen = imagery.scenes_of(state)
         if any(scene.is_signed for scene in chosen):
@@ -264,14 +270,16 @@ def _search(request: Request, preset: Preset | None) -> catalogue.Search:
     )
 
 
-def _question(request: Request, over: grid.PixelGrid) -> dict[str, Any]:
+def _question(
+    request: Request, over: grid.PixelGrid, service: str | None
+) -> dict[str, Any]:
     """What tells one mosaic from another."""
     keys = ("imagery", "collections", "dates", "max_cloud", "order", "assets", "bands")
     asked = {key: getattr(request, key) for key in (*keys, "skip")}
     asked["bands"] = _bands(request.bands)
     asked["imagery"] = public(request.imagery or "")
-    if request.tiles:
-        asked["tiles"] = public(request.tiles)
+    if service:
+        asked["tiles"] = public(service)
         asked["max_zoom"] = request.max_zoom
     asked["cog"] = [public(place) for place in request.cog]
     place = {

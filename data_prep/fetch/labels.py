@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ class AskedLabel:
             of the extract that `--pois` names.
         preset: Which; None: an address of the command's own.
         year: Of the data; None: that of the preset.
+        band: Of the raster, counted from 1; None: all.
     """
 
     name: str
     address: str
     preset: Preset | None
     year: int | None = None
+    band: int | None = None
 
     @property
     def named(self) -> list[str]:
@@ -76,14 +78,15 @@ def source(text: str) -> AskedLabel:
         return AskedLabel(name, place, None)
     known, _, inside = place.partition(":")
     preset = presets.preset(known, ("raster", "tiles"), "--labels")
-    if preset.kind == "tiles":
-        if inside not in ghsl.EPOCHS:
+    years = ghsl.EPOCHS if preset.kind == "tiles" else tuple(preset.bands)
+    if years:
+        if inside not in years:
             raise InputError(
                 f"--labels={text}: say which year behind a colon, such as "
-                f"{known}:2020; there are {', '.join(ghsl.EPOCHS)}."
+                f"{known}:2020; there are {', '.join(years)}."
             )
-        url = preset.url.format(place=inside)
-        return AskedLabel(name, url, preset, int(inside))
+        url, band = preset.url.format(place=inside), preset.bands.get(inside)
+        return AskedLabel(name, url, preset, int(inside), band)
     if not inside.isalnum():
         raise InputError(
             f"--labels={text}: say which place behind a colon, such as {known}:deu."
@@ -121,8 +124,10 @@ def fetch(
         logging.info("%s: %s", label.name, text)
         return None
     path = path.with_name(f"{path.name}.tif")
-    write = ghsl.write_part if is_tiles else write_part
-    crs = write(client, label.address, area, path)
+    if is_tiles:
+        crs = ghsl.write_part(client, label.address, area, path)
+    else:
+        crs = write_part(client, label.address, area, path, label.band)
     usual = label.preset or Preset("raster", label.address, (), "", "")
     logging.info("%s: %s", label.name, path)
     return Fetched(
@@ -137,7 +142,9 @@ def fetch(
     )
 
 
-def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str:
+def write_part(
+    client: Client, address: str, area: FetchArea, path: Path, band: int | None = None
+) -> str:
     """Writes the part of a raster over an area; nodata, type and grid stay.
 
     Args:
@@ -145,14 +152,16 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
         address: Of a GeoTIFF.
         area: Where.
         path: The GeoTIFF to make.
+        band: The one that is meant, counted from 1; None: all.
 
     Returns:
         Its CRS as text.
 
     Raises:
-        InputError: If it cannot be read whole, has no CRS or shows another place.
+        InputError: If it cannot be read whole, has no CRS or no such band, or shows
+            another place.
     """
-    raster = RemoteRaster(client, address)
+    raster = RemoteRaster(client, address, whole=True)
     with formats.settings(), raster.reading(), raster.dataset() as source:
         formats.refuse_large_blocks(Path(raster.name), source)
         if source.crs is None or crs_lib.unusable(source.crs.to_wkt()):
@@ -160,12 +169,18 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
                 f"{public(address)}: names no CRS that says where it lies, so no part "
                 "of it can be chosen."
             )
+        if band is not None and band > source.count:
+            raise InputError(
+                f"{public(address)}: has {source.count} band(s), and number {band} is "
+                "meant. Its publisher changed it; take another source."
+            )
+        bands = list(source.indexes) if band is None else [band]
         window = _window(source, area, address)
         profile: dict[str, Any] = dict(
             driver="GTiff",
             width=window.width,
             height=window.height,
-            count=source.count,
+            count=len(bands),
             dtype=source.dtypes[0],
             crs=source.crs,
             transform=source.window_transform(window),
@@ -181,15 +196,23 @@ def write_part(client: Client, address: str, area: FetchArea, path: Path) -> str
                     place = Window(
                         window.col_off, window.row_off + row, window.width, height
                     )
-                    target.write(_read(raster, source, place), window=strip)
-                target.scales, target.offsets = source.scales, source.offsets
-                target.descriptions, target.units = source.descriptions, source.units
+                    target.write(_read(raster, source, place, bands), window=strip)
+                for name in ("scales", "offsets", "descriptions", "units"):
+                    of_bands = [getattr(source, name)[one - 1] for one in bands]
+                    setattr(target, name, tuple(of_bands))
         code = source.crs.to_authority()
     return ":".join(code) if code else crs_lib.parse(source.crs.to_wkt()).name
 
 
 def size(client: Client, address: str, area: FetchArea) -> str:
     """What `write_part` would bring, in words."""
+    if not client.offline:
+        about, has_ranges = client.look(address)
+        if not has_ranges:
+            return (
+                f"{(about.size or 0) / 1e6:,.1f} MB, the whole file, as its server "
+                "gives no parts of it"
+            )
     raster = RemoteRaster(client, address)
     with formats.settings(), raster.reading(), raster.dataset() as source:
         window = _window(source, area, address)
@@ -201,11 +224,14 @@ def size(client: Client, address: str, area: FetchArea) -> str:
 
 
 def _read(
-    raster: RemoteRaster, source: rasterio.DatasetReader, window: Window
+    raster: RemoteRaster,
+    source: rasterio.DatasetReader,
+    window: Window,
+    bands: Sequence[int],
 ) -> np.ndarray:
-    """All bands of a window, or an error: never what a broken line left."""
+    """Bands of a window, or an error: never what a broken line left."""
     with raster.reading():
-        return source.read(window=window)
+        return source.read(list(bands), window=window)
 
 
 def _window(source: rasterio.DatasetReader, area: FetchArea, address: str) -> Window:

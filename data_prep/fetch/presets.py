@@ -15,7 +15,7 @@ from typing import Literal
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import nearest
 
-Kind = Literal["stac", "raster", "tiles", "places", "extract"]
+Kind = Literal["stac", "service", "raster", "tiles", "places", "extract"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Preset:
     """A source.
 
     Attributes:
-        kind: "stac" (images), "raster" (labels), "tiles" (labels in GHSL's archives),
-            "places" (POIs in Overture's GeoParquet) or "extract" (of OpenStreetMap).
+        kind: "stac" or "service" (images, of a catalogue or as tiles for maps),
+            "raster" (labels), "tiles" (labels in GHSL's archives), "places" (POIs in
+            Overture's GeoParquet) or "extract" (of OpenStreetMap).
         url: Its address, of places the folder of all releases; "{place}" and "{PLACE}"
-            stand for what is written behind a colon, such as `worldpop:deu`.
+            stand for what is written behind a colon, such as `worldpop:deu`; of a
+            service that of a tile, see `tiles.scene_of`.
         hosts: Where its files lie, beside its own host; ".host" is all below it.
         licence: As the publisher names it.
         source: To be named beside what is made of it.
@@ -34,8 +36,10 @@ class Preset:
         unit: Of numbers, "" where there are none.
         crs: Of the files; "" where each has its own.
         reading: How `config.labels` reads it: its kind, what missing pixels mean.
+        bands: Of a raster with a band a year: the year behind a colon -> its band.
         collections: Of a catalogue.
         assets: Files of a scene.
+        max_zoom: Deepest level of a service.
         sign: See `signing.SIGNERS`.
         checksum: What is put behind the address of a file for that of its MD5.
         checked: When the address was seen to answer; None: not checked from here.
@@ -51,7 +55,9 @@ class Preset:
     crs: str = ""
     collections: tuple[str, ...] = ()
     assets: tuple[str, ...] = ()
+    max_zoom: int = 0
     reading: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    bands: Mapping[str, int] = dataclasses.field(default_factory=dict)
     sign: str = "environment"
     checksum: str = ""
     checked: dt.date | None = None
@@ -86,6 +92,37 @@ PRESETS = {
         collections=("openaerialmap",),
         assets=("visual",),
     ),
+    "pdok": Preset(
+        kind="service",
+        url="https://service.pdok.nl/hwh/luchtfotorgb/wmts/v1_0/Actueel_orthoHR/"
+        "EPSG:3857/{z}/{x}/{y}.jpeg",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="Beeldmateriaal Nederland, through PDOK",
+        crs="EPSG:3857",
+        max_zoom=19,
+    ),
+    "swisstopo": Preset(
+        kind="service",
+        url="https://wmts.geo.admin.ch/1.0.0/ch.swisstopo.swissimage/default/current/"
+        "3857/{z}/{x}/{y}.jpeg",
+        hosts=(),
+        licence="free use with the source named (swisstopo, OGD)",
+        source="Federal Office of Topography swisstopo, SWISSIMAGE",
+        crs="EPSG:3857",
+        max_zoom=19,
+    ),
+    "ign": Preset(
+        kind="service",
+        url="https://data.geopf.fr/wmts?SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0"
+        "&LAYER=ORTHOIMAGERY.ORTHOPHOTOS&STYLE=normal&FORMAT=image/jpeg"
+        "&TILEMATRIXSET=PM&TILEMATRIX={z}&TILEROW={y}&TILECOL={x}",
+        hosts=(),
+        licence="Licence Ouverte 2.0",
+        source="IGN, BD ORTHO",
+        crs="EPSG:3857",
+        max_zoom=19,
+    ),
     "worldpop": Preset(
         kind="raster",
         url="https://data.worldpop.org/GIS/Population/Global_2000_2020/2020/{PLACE}/"
@@ -110,6 +147,19 @@ PRESETS = {
         unit="persons",
         crs="ESRI:54009",
         reading={"kind": "count", "nodata": "zero"},
+    ),
+    "kummu": Preset(
+        kind="raster",
+        url="https://zenodo.org/records/13943886/files/"
+        "rast_gdpTot_1990_2020_30arcsec.tif",
+        hosts=(),
+        licence="CC BY 4.0",
+        source="Kummu et al. (2025), gridded GDP (PPP) 1990-2022, "
+        "doi 10.1038/s41597-025-04487-x",
+        unit="USD (PPP, 2017)",
+        crs="EPSG:4326",
+        reading={"kind": "count", "nodata": "zero"},
+        bands={str(year): band for band, year in enumerate(range(1990, 2021, 5), 1)},
     ),
     "overture": Preset(
         kind="places",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import rasterio
@@ -21,8 +23,13 @@ from data_prep.files import formats
 from mmgr_jax.errors import InputError
 
 BLOCK_BYTES = 256 * 1024
+MOST_WHOLE_BYTES = 4 * 2**30
+"""A file that its server gives only whole is fetched up to this size."""
+
 _KEPT_BLOCKS = 64
 _MOST_AT_ONCE = 32
+
+log = logging.getLogger(__name__)
 
 
 class _Placed(io.RawIOBase):
@@ -57,12 +64,21 @@ class RemoteFile(_Placed):
         failure: What went wrong in a reading: libraries in C swallow exceptions.
     """
 
-    def __init__(self, client: Client, address: str) -> None:
+    def __init__(self, client: Client, address: str, *, whole: bool = False) -> None:
         """Asks for size and version.
 
+        Args:
+            client: Who asks.
+            address: Of the file.
+            whole: Fetch all of it, up to `MOST_WHOLE_BYTES`, into the cache where the
+                server gives no parts of files.
+
         Raises:
-            Unavailable: If there is no such file, or the server gives no ranges.
+            Unavailable: If there is no such file.
+            InputError: If the server gives no parts of it.
         """
+        self._may_come_whole = whole
+        self._whole: Path | None = None
         self._client, self._address = client, address
         self._entry = client.cache.entry(address)
         self._about = self._version()
@@ -74,15 +90,27 @@ class RemoteFile(_Placed):
     def _version(self) -> Version:
         known = self._entry.about()
         if self._client.offline and known is not None and known.size is not None:
+            self._whole = self._entry.body if self._entry.body.is_file() else None
             return known
         about, has_ranges = self._client.look(self._address)
         if not has_ranges or about.size is None:
-            raise InputError(
-                f"{public(self._address)}: its server gives no parts of files, so no "
-                "windows can be read. Download it, and name the file here."
-            )
+            return self._fetched_whole(about.size)
         self._entry.describe(about, self._address)
         return about
+
+    def _fetched_whole(self, size: int | None) -> Version:
+        name = public(self._address)
+        if not self._may_come_whole or size is None or size > MOST_WHOLE_BYTES:
+            raise InputError(
+                f"{name}: its server gives no parts of files, so no windows can be "
+                "read. Download it, and name the file here."
+            )
+        log.info(
+            "%s: its server gives no parts of files, so all %.0f MB of it come",
+            name, size / 1e6,
+        )  # fmt: skip
+        self._whole = self._client.file(self._address)
+        return Version(size=self._whole.stat().st_size)
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes, fewer at the end of the file alone.
@@ -94,6 +122,12 @@ class RemoteFile(_Placed):
         end = min(end, self.size)
         if end <= self._place:
             return b""
+        if self._whole is not None:
+            with self._whole.open("rb") as file:
+                file.seek(self._place)
+                data = file.read(end - self._place)
+            self._place = end
+            return data
         first, last = self._place // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         try:
             data = b"".join(self._range(first, last))
@@ -154,13 +188,18 @@ class RemoteFile(_Placed):
 class RemoteRaster:
     """A GeoTIFF on a server, opened by GDAL on our own connections."""
 
-    def __init__(self, client: Client, address: str) -> None:
+    def __init__(self, client: Client, address: str, *, whole: bool = False) -> None:
         """Asks for size and version; opens nothing yet.
+
+        Args:
+            client: Who asks.
+            address: Of the GeoTIFF.
+            whole: As for `RemoteFile`.
 
         Raises:
             Unavailable: If there is no such file.
         """
-        self.file = RemoteFile(client, address)
+        self.file = RemoteFile(client, address, whole=whole)
         self.name = public(address).partition("://")[2].partition("?")[0]
 
     def dataset(self, **options: Any) -> rasterio.DatasetReader:

@@ -17,18 +17,18 @@ from mmgr_jax.addresses import SIGNED_URLS
 USAGE = f"""Fetches the raw files of an area from open sources, and writes their config.
 
 Images come from a STAC catalogue (a preset, or any address), or from GeoTIFFs that you
-name; only the windows of the area are read, onto one metric grid. POIs come from
+name. Only the windows of the area are read, onto one metric grid. POIs come from
 Overture Places, of which only the row groups over the area are read, or from an extract
-of OpenStreetMap; labels from rasters, of which the part over the area is copied. What
-was stopped goes on when the command is given again; what came is kept in --cache, and
---offline reads it there. --dry_run says sizes and times before anything large comes.
-Then the files are asked what they are, as by `python -m mmgr_jax.init`, and a config is
-written for this machine; --build goes on to its records.
+of OpenStreetMap. Labels come from rasters, of which the part over the area is copied.
+If the command was stopped, give it again: it continues. Downloads are kept in --cache,
+and --offline reads only from there. --dry_run says sizes and times before anything
+large is fetched. At the end the files are read, as by `python -m mmgr_jax.init`, and a
+config is written for this machine. With --build its records are built, too.
 
-Only hosts that the command names are asked, or those of a preset it names; more by
---allow_hosts. Proxies (HTTPS_PROXY), tokens ({TOKENS}: host=token) and
-signed addresses ({SIGNED_URLS}) come from the environment and are not written
-down. Beside the files, sources.json says whose they are and under which licence.
+Only hosts that the command or its presets name are contacted; --allow_hosts adds
+others. Proxies (HTTPS_PROXY), tokens ({TOKENS}: host=token) and signed addresses
+({SIGNED_URLS}) come from the environment and are never stored. Beside the files,
+sources.json says whose they are and under which licence.
 
 Usage:
     python -m data_prep.fetch --bbox=-118.50,34.00,-118.46,34.03 --imagery=naip \\
@@ -92,7 +92,7 @@ _HELP = {
     "cog": "Images: addresses of GeoTIFFs, the first on top.",
     "tiles": "Images: a service of tiles that you may use so, as an address with {z}, "
     "{x} and {y}; the tiles of WMTS, too.",
-    "max_zoom": "Deepest level of --tiles.",
+    "max_zoom": "Deepest level of --tiles, or of a preset that is a service of tiles.",
     "collections": "Of the catalogue; all where none is named.",
     "dates": "Days of the scenes: 2022, 2022-06 or 2022-05-01/2022-09-30.",
     "max_cloud": "Scenes with more clouds than this, in %, are left out.",

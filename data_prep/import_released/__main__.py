@@ -1,6 +1,29 @@
-"""Entry point of `python -m data_prep.import_released`."""
+"""`python -m data_prep.import_released`: a released sample to records."""
 
-from data_prep.import_released import command
+from ml_collections import ConfigDict
+
+from mmgr_jax import cli
+from mmgr_jax.extras import install
+
+_USAGE = f"""Makes records of the folders of the released MMGR sample.
+
+It needs PyTorch to read the sample's tensors:
+{install("torch")}.
+
+The sample does not say where POIs and regions lie, so maps of the records cannot be
+drawn, and splits by block are random splits.
+
+Usage:
+    python -m data_prep.import_released --config=configs/released_sample.py
+"""
+
+
+def main(config: ConfigDict) -> None:
+    """Does it; libraries load once flags are fine."""
+    from data_prep.import_released import command
+
+    command.import_records(config)
+
 
 if __name__ == "__main__":
-    command.main()
+    cli.run(main, _USAGE)

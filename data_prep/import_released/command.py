@@ -22,7 +22,6 @@ from data_prep.import_released.sample import ReleasedSample
 from data_prep.import_released.settings import ReleasedSettings
 from data_prep.records import runners, writer
 from data_prep.running import threads
-from mmgr_jax import cli
 from mmgr_jax.data import contents, schema, tiles
 from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.errors import InputError
@@ -37,17 +36,6 @@ _UNKNOWN = (
     "how large a tile is on the ground",
 )
 """What the records do not know, in words."""
-
-_USAGE = """Takes the folders of the released MMGR sample over as records.
-
-Needs PyTorch, which reads the sample's tensors: pip install -r requirements-convert.txt
-
-The sample does not say where POIs and regions lie, so maps of the records cannot be
-drawn, and splits by block are random splits.
-
-Usage:
-    python -m data_prep.import_released --config=configs/released_sample.py
-"""
 
 
 def import_records(config: ConfigDict) -> Path:
@@ -108,11 +96,6 @@ def present(released: ReleasedSettings) -> dict[str, Path]:
     """Folders whose content decides the records, by what they hold."""
     folders = sample.folders(released.dir)
     return {f"released.{kind}/{path.name}": path for kind, path in folders.items()}
-
-
-def main() -> None:
-    """Entry point of `python -m data_prep.import_released`."""
-    cli.run(import_records, _USAGE)
 
 
 def _tell(content: ReleasedSample) -> None:

@@ -18,6 +18,7 @@ from data_prep.files import faults as faults_lib
 from data_prep.pois import graph
 from data_prep.running import progress
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 LAYOUT = {
     "images": ("sub_*_img", ".png"),
@@ -276,7 +277,7 @@ def _loader() -> Callable[[Path], Any]:
     except ImportError as error:
         raise InputError(
             "the released .tensor files are PyTorch's, which is not installed: "
-            "`pip install -r requirements-convert.txt`. The records need it no more."
+            f"{install('torch')}. The records need it no more."
         ) from error
 
     def load(path: Path) -> Any:

@@ -45,24 +45,24 @@ class LabelSettings(Section):
         path: The raster, vector file or table.
         unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
         band: Band of the raster, counted from 1; None: its only one.
-        column: Column with the number or the class; "*": of a count, each polygon or
-            point is one.
-        id_column: Column of a table with the ids of the regions. The shares of a table
-            stand in one column a class, its classes by name in `column`.
+        column: Column with the number or the class; "*" for a count: each polygon or
+            point counts as one.
+        id_column: Column of a table with the ids of the regions. For shares, a table
+            has one column for each class, whose names stand in `column`.
         x_column: Column with longitude or easting of points in a table without
             geometries; None: the file has geometries.
         y_column: Column with latitude or northing.
         crs: CRS of these coordinates, such as "EPSG:4326".
         encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
         separator: Between the fields of a CSV; None: comma, in .tsv a tab.
-        folders: Where a mosaic may name files, beside its own folder.
+        folders: Further folders in which a mosaic may name files.
         classes: Names of the classes, in the order they are stored.
-        mapping: Pairs of what the file says and the class that is meant; None for the
-            class leaves such land out. Without pairs the file says the classes.
-        nodata: What missing pixels, polygons and cells mean inside the extent of the
-            file: "unknown", or "zero" (in WorldPop nobody lives there).
-        min_known: A region of whose area less than this share, above 0 and at most 1,
-            is known has no value.
+        mapping: Pairs of a value in the file and your class; None as the class leaves
+            such land out. Without pairs the values of the file are the classes.
+        nodata: What missing pixels, polygons and cells mean within the extent of the
+            file: "unknown", or "zero" (as in WorldPop, where nobody lives there).
+        min_known: A region has no value if less than this share of its area is known;
+            above 0, at most 1.
         uncovered: What land without a polygon means for shares: "ignore" (shares are
             of the covered part) or "class:NAME" (it belongs to that class).
         year: Reference year of the source.

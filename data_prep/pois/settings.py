@@ -17,7 +17,8 @@ class CategoryListSettings(Section):
 
     Attributes:
         path: A CSV with a column "category" and, if wanted, "parent".
-        unknown: Which of them takes the POIs of other categories; None: left out.
+        unknown: The category that takes POIs of categories which are not in the list;
+            None: they are left out.
     """
 
     path: str | None = None
@@ -29,7 +30,7 @@ class OsmSettings(Section):
     """How extracts of OpenStreetMap become POIs.
 
     Attributes:
-        reader: "gdal" comes with pyogrio; "quackosm" (requirements-osm.txt) is made for
+        reader: "gdal" comes with pyogrio; "quackosm" (the extra `osm`) is made for
             whole countries, and leaves out ways that the edge of an extract cuts.
         table: A CSV with columns key, value, category and parent; None: ours.
     """
@@ -54,19 +55,20 @@ class PoiSettings(Section):
         separator: Between the fields of a CSV, such as ";"; None: comma, in .tsv a tab.
         decimal: Mark in numbers written as text.
         crs: CRS of the coordinates; None where the file says it itself.
-        datum: Datum of the coordinates: AMap and Tencent deliver "gcj02", Baidu "bd09".
+        datum: Datum of the coordinates: AMap and Tencent use "gcj02", Baidu "bd09".
         category_column: Column with the category of a POI, or a path within one, such
             as "categories.primary" and "taxonomy.hierarchy[0]". "category" also
             stands for what `format` calls so.
         parent_column: Column or path with the first-level category; None: that of
             `format`, or none.
-        name_column: Column or path with the name; it tells duplicates from neighbours.
-        x_column: Column with longitude or easting; None where there are geometries.
-        y_column: Column with latitude or northing; None where there are geometries.
+        name_column: Column or path with the name; it helps to distinguish duplicates
+            from neighbours.
+        x_column: Column with longitude or easting; None if there are geometries.
+        y_column: Column with latitude or northing; None if there are geometries.
         categories: The list of categories that cities share.
         osm: How extracts of OpenStreetMap are read.
-        source: Who made the data; known by itself where they are an extract of
-            OpenStreetMap, as is the licence. Cards of models name both.
+        source: Who made the data. For an extract of OpenStreetMap this and the licence
+            are known. Cards of models name both.
         licence: Licence of the data.
         year: Of the data.
     """

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from data_prep.records import shards
+from data_prep.records.names import RUNNERS
 from data_prep.records.shards import Encode, Shard
 from data_prep.running import processes, progress
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 Runner = Callable[[Encode, Sequence[Shard]], None]
 
-NAMES = ("local", "beam")
 _DASK = "DaskRunner"
 _FULL_NAME = {_DASK: "apache_beam.runners.dask.dask_runner.DaskRunner"}
 """Of engines that Beam has and does not list."""
@@ -47,8 +48,8 @@ def make(
         InputError: If the name or the number is not allowed, options are given to
             another runner than theirs, or Beam is not installed.
     """
-    if name not in NAMES:
-        raise InputError(f"--runner={name} is unknown; allowed: {', '.join(NAMES)}.")
+    if name not in RUNNERS:
+        raise InputError(f"--runner={name} is unknown; allowed: {', '.join(RUNNERS)}.")
     if workers < 0:
         raise InputError(f"--workers={workers}; allowed: 1 or more, or 0 to choose.")
     if name == "local" and (beam_options or beam_runner):
@@ -108,7 +109,8 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError(
-            "--runner=beam needs Apache Beam: pip install -r requirements-beam.txt"
+            f"--runner=beam needs Apache Beam, which is not installed: "
+            f"{install('beam')}."
         ) from error
 
     def run(encode: Encode, todo: Sequence[Shard]) -> None:

@@ -15,10 +15,10 @@ class RecordSettings(Section):
     """The records of a city.
 
     Attributes:
-        dir: Their folder, or an address such as "gs://bucket/NAME/records", where they
-            are read and not built; None: `data/NAME/records`.
-        num_shards: Number of shards; no more than regions are made.
-        image_format: Encoding of the tiles; docs/input.md says which suits whom.
+        dir: Their folder, or an address such as "gs://bucket/NAME/records", from which
+            they are only read; None: `data/NAME/records`.
+        num_shards: Number of shards, at most one for each region.
+        image_format: Encoding of the tiles; docs/input.md says which to choose.
         image_quality: Of "jpeg" and "webp", 1 to 100. None: 95 for JPEG; lossless for
             WebP.
     """

@@ -35,9 +35,9 @@ class PolygonSettings(Section):
         id_column: Column with a unique id; None: ids are hashes of the outlines.
         encoding: Of a Shapefile or GeoJSON, such as "gb18030"; None: what the file
             says.
-        fit: What becomes of a polygon larger than the tile: "refuse" it with an
-            error, or "scale": its tile shows twice, three times ... the ground with
-            as many pixels, by averaging, so its gsd is another than its neighbours'.
+        fit: What to do with a polygon larger than the tile. "refuse": an error.
+            "scale": its tile shows two, three or more times the ground with as many
+            pixels, by averaging, so its resolution differs from its neighbours'.
     """
 
     path: str | None = None
@@ -56,10 +56,10 @@ class RegionSettings(Section):
         tile_size_px: Side of a tile in pixels, at least 8.
         gsd_m: Ground sampling distance: side of a pixel of a tile in metres.
         min_coverage: Share of a region's pixels that must hold imagery.
-        max_blank_share: Share of a tile's pixels that one colour may fill; 1.0 for
-            any, which saves reading the tiles once more.
+        max_blank_share: Share of a tile's pixels that one colour may fill; with 1.0
+            tiles are not checked, which is faster.
         poi_buffer_m: POIs this far outside a region still belong to it.
-        mask_outside: Of "h3" and "polygons": whether pixels outside the region become
+        mask_outside: For "h3" and "polygons": whether pixels outside the region become
             black.
         max_regions: Stop after this many regions; None for no limit.
         h3: Of kind "h3".

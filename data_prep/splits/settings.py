@@ -18,7 +18,8 @@ class BlockSettings(Section):
         size_m: Side of a block in metres, or "auto": the distance up to which
             labels correlate, see `correlogram.propose`.
         num_folds: Number of folds, 3 or more; each is tested once.
-        buffer_m: Regions this close to a tested one are left out of training.
+        buffer_m: Regions within this distance of a tested one, in metres, are left out
+            of training.
     """
 
     size_m: Annotated[float, at.Gt(0)] | Literal["auto"] = 2000.0

@@ -44,11 +44,17 @@ class GeneratedCity:
         return paint.Painter(
             area,
             scene.make_layers(
-                seed, self.layout, self.uses, self.built, sun, settings.palette
+                seed,
+                self.layout,
+                self.uses,
+                self.built,
+                sun,
+                settings.palette,
+                settings.flight,
             ),
             blocks.polygon,
             scene.make_grain(seed, blocks, self.uses),
-            texture.make_textures(seed, area.gsd_m),
+            texture.make_textures(seed, area.gsd_m, settings.flight),
             sensing.make_sensing(area, seed, settings),
             season.make_dates(area, seed, settings.season, settings.season_strips_m),
         )

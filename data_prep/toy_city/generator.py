@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from data_prep.toy_city import taxonomies, truth, write
+from data_prep.toy_city import renewal, taxonomies, truth, write
 from data_prep.toy_city.area import make_area
 from data_prep.toy_city.city import GeneratedCity, make_city
 from data_prep.toy_city.difficulty import listed
@@ -38,6 +38,8 @@ def generate(settings: ToyCitySettings) -> None:
     )
     with write.new_folder(Path(settings.out_dir)) as folder:
         city = make_city(area, settings.seed, settings.poi_habits)
+        if settings.rebuilt_share > 0:
+            city = renewal.renew(city, settings.rebuilt_share, settings.poi_habits)
         _write(folder, city, settings)
     _log.info("toy city: complete in %s", settings.out_dir)
 
@@ -47,7 +49,8 @@ def _write(folder: Path, city: GeneratedCity, settings: ToyCitySettings) -> None
     area, blocks, uses = city.area, city.layout.blocks, city.uses
     pois = listed(city.places, settings, city.seed)
     overlay = Overlay(area, len(uses.zone))
-    write.write_imagery(folder / write.IMAGERY_FILE, city.painter(settings), overlay)
+    painter = renewal.painter(city, settings)
+    write.write_imagery(folder / write.IMAGERY_FILE, painter, overlay)
     _log.info("toy city: %d by %d pixels painted", *area.shape_px)
     names = taxonomies.names(settings.taxonomy, pois.category, pois.variety)
     write.write_places(folder / write.POIS_FILE, area, pois, names)
@@ -57,6 +60,8 @@ def _write(folder: Path, city: GeneratedCity, settings: ToyCitySettings) -> None
     table = truth.region_table(
         area, overlay, blocks, uses, city.built, city.places, rasters
     )
+    if isinstance(city, renewal.RenewedCity):
+        table[renewal.COLUMN] = city.share_of_regions
     described = truth.describe(area, settings)
     facts = {**described, **truth.summary(table, rasters)}
     write.write_truth(folder, table, facts)

@@ -72,8 +72,9 @@ def make_layers(
     built: Built,
     sun: Sun,
     palette: PaletteSettings,
+    flight: int,
 ) -> list[Layer]:
-    """All layers, the lowest first."""
+    """All layers, the lowest first; on another flight other cars are in the streets."""
     rng = random_stream(seed, "layers")
     blocks = layout.blocks
     paving = np.array(palette.paving)
@@ -88,12 +89,22 @@ def make_layers(
         layer(blocks.polygon, *_ground(rng, uses, seed, palette)),
         *ground.parks(rng, blocks, uses, palette),
         *ground.open_lots(rng, built.open_lots, uses, palette),
-        *ground.cars(rng, layout),
+        *_cars(rng, layout, seed, flight),
         *ground.trees(rng, layout, uses, sun, seed, palette),
         *ground.greenhouses(rng, blocks, uses),
         roofs.shadows(built.roofs, sun),
         *roofs.roof_layers(rng, built, uses, sun, palette),
     ]
+
+
+def _cars(
+    rng: np.random.Generator, layout: StreetLayout, seed: int, flight: int
+) -> list[Layer]:
+    """Cars; those of the first flight are drawn anyway, so that the rest stays."""
+    first = ground.cars(rng, layout)
+    if flight == 0:
+        return first
+    return ground.cars(random_stream(seed, f"cars of flight {flight}"), layout)
 
 
 def make_grain(seed: int, blocks: Blocks, uses: Uses) -> Grain:

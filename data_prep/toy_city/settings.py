@@ -19,6 +19,7 @@ MIN_STRIP_M = 32.0
 """A strip of imagery is wider than what lies in it."""
 
 _Shift = Annotated[float, at.Ge(-2000), at.Le(2000)]
+_Registration = Annotated[float, at.Ge(-50), at.Le(50)]
 _Level = Annotated[int, at.Ge(1), at.Le(255)]
 _Factor = Annotated[float, at.Ge(0.25), at.Le(4)]
 _Offset = Annotated[float, at.Ge(-128), at.Le(128)]
@@ -26,6 +27,9 @@ _Bands = tuple[_Factor, _Factor, _Factor]
 
 STYLE = ("crs", "palette", "poi_habits", "taxonomy")
 """Settings by which cities differ as places do; beside them difficulties are errors."""
+
+LATER = ("rebuilt_share", "flight", "imagery_shift_m")
+"""Settings of a later year of the same city."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,8 @@ class PoiHabitSettings(Section):
 class ToyCitySettings(Section):
     """A city to generate; its difficulties, from `sensor_noise` on, are neutral here.
 
-    Labels, zones and regions are the same under all difficulties and styles.
+    Labels, zones and regions are the same under all difficulties and styles. The same
+    seed with a `rebuilt_share` is the same city in a later year.
 
     Attributes:
         out_dir: Folder to make. An earlier generated city there is replaced; files of
@@ -112,6 +117,9 @@ class ToyCitySettings(Section):
         palette: Colours of its materials, and the sensor's.
         poi_habits: How many places it has and which it maps.
         taxonomy: What its categories are called; see docs/toy_city.md.
+        rebuilt_share: Share of the blocks that were torn down, built or given another
+            use since the year without it. `truth.parquet` says how much of each region
+            they take.
         sensor_noise: Deviation of white noise, in levels of 255, in every channel
             on its own. It comes on top of the 2 levels of grain that every city has.
         haze: Mean optical depth of the haze in green light, 0 to 1.
@@ -123,6 +131,10 @@ class ToyCitySettings(Section):
         poi_shift_m: Offset of all POIs, east and north, as by a mistaken datum.
         poi_scatter_m: Deviation of every POI's own error, east and north alike.
         poi_missing: Share of the POIs that the table lacks, drawn at random.
+        flight: Another number, another flight over the same city: other cars stand in
+            the streets, and the sensor's grain is another.
+        imagery_shift_m: Offset of the imagery, east and north, as two flights are never
+            registered exactly. The picture is resampled.
     """
 
     out_dir: str
@@ -136,6 +148,7 @@ class ToyCitySettings(Section):
     taxonomy: Literal["plain", "street_map", "directory", "registry", "survey"] = (
         "plain"
     )
+    rebuilt_share: Annotated[float, at.Ge(0), at.Le(0.9)] = 0.0
     sensor_noise: Annotated[float, at.Ge(0), at.Le(64)] = 0.0
     haze: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
     season: Annotated[float, at.Ge(0), at.Le(1)] = 0.0
@@ -145,6 +158,8 @@ class ToyCitySettings(Section):
     poi_shift_m: tuple[_Shift, _Shift] = (0.0, 0.0)
     poi_scatter_m: Annotated[float, at.Ge(0), at.Le(2000)] = 0.0
     poi_missing: Annotated[float, at.Ge(0), at.Le(0.99)] = 0.0
+    flight: Annotated[int, at.Ge(0)] = 0
+    imagery_shift_m: tuple[_Registration, _Registration] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         """Checks what bounds cannot say.
@@ -175,12 +190,14 @@ class ToyCitySettings(Section):
         return self._changed(STYLE)
 
     def noted(self) -> dict[str, Any]:
-        """All settings, of `STYLE` those of `style` alone.
+        """All settings, of `STYLE` and `LATER` those that are not the plain city's.
 
-        So a plain city is described as it was before there were styles.
+        So a plain city is described as it was before there were styles and years.
         """
         every = dataclasses.asdict(self)
-        return {name: every[name] for name in every if name not in STYLE} | self.style()
+        named = (*STYLE, *LATER)
+        plain = {name: every[name] for name in every if name not in named}
+        return plain | self._changed(named)
 
     def _changed(self, names: Iterable[str]) -> dict[str, Any]:
         """Settings other than the default, as plain values."""

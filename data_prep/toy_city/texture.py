@@ -47,8 +47,8 @@ def tiled(
     return texture[np.ix_(rows % TEXTURE_SIZE_PX, columns % TEXTURE_SIZE_PX)]
 
 
-def make_textures(seed: int, gsd_m: float) -> Textures:
-    """Draws the textures."""
+def make_textures(seed: int, gsd_m: float, flight: int) -> Textures:
+    """Draws the textures; light and grain of the sensor are those of a flight."""
     rng = random_stream(seed, "texture")
 
     def smooth(scale_m: float) -> Texture:
@@ -59,9 +59,17 @@ def make_textures(seed: int, gsd_m: float) -> Textures:
     height = _standard(smooth(CANOPY_M))
     lit = height + 0.8 * _standard(np.roll(height, (1, -1), (0, 1)) - height)
     patches = _standard(smooth(PATCH_M)) + 0.5 * _standard(smooth(gsd_m * 1.2))
-    return Textures(
+    textures = Textures(
         canopy=_standard(lit),
         patches=_standard(patches),
+        light=_standard(smooth(LIGHT_M)),
+        sensor=_standard(smooth(gsd_m * 0.9)),
+    )
+    if flight == 0:
+        return textures
+    rng = random_stream(seed, f"texture of flight {flight}")
+    return dataclasses.replace(
+        textures,
         light=_standard(smooth(LIGHT_M)),
         sensor=_standard(smooth(gsd_m * 0.9)),
     )

@@ -187,4 +187,6 @@ def describe(area: Area, settings: ToyCitySettings) -> dict[str, Any]:
     changed = settings.difficulties()
     difficulties = {"difficulties": changed} if changed else {}
     style = {"style": settings.style()} if settings.style() else {}
-    return {"seed": settings.seed, **dataclasses.asdict(area), **difficulties, **style}
+    later = {"rebuilt_share": settings.rebuilt_share} if settings.rebuilt_share else {}
+    facts = {"seed": settings.seed, **dataclasses.asdict(area)}
+    return {**facts, **difficulties, **style, **later}

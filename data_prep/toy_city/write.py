@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import geopandas as gpd
 import numpy as np
@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from data_prep.toy_city.area import Area
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.overlay import LABEL_PIXEL_M, Overlay
-from data_prep.toy_city.paint import Painter
+from data_prep.toy_city.paint import Window as Painted
 from data_prep.toy_city.places import Places
 from data_prep.toy_city.zoning import ZONES, Uses
 from mmgr_jax.disk import folders
@@ -67,7 +67,21 @@ def _entries(folder: Path) -> Collection[str]:
     return own if left or any(path.exists() for path in proofs) else ()
 
 
-def write_imagery(path: Path, painter: Painter, overlay: Overlay) -> None:
+@runtime_checkable
+class MosaicPainter(Protocol):
+    """Paints the mosaic of an area."""
+
+    @property
+    def area(self) -> Area:
+        """The mosaic's rectangle."""
+        ...
+
+    def windows(self) -> Iterator[Painted]:
+        """Windows from the north-west, row by row."""
+        ...
+
+
+def write_imagery(path: Path, painter: MosaicPainter, overlay: Overlay) -> None:
     """Paints the mosaic into a tiled GeoTIFF and adds its blocks to the overlay."""
     area = painter.area
     profile: dict[str, Any] = dict(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from data_prep import check as city_checks
@@ -15,24 +14,9 @@ from data_prep.alignment import doctor
 from data_prep.settings import PreparationSettings
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
-from mmgr_jax import cli
 from mmgr_jax.data import schema
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-
-_USAGE = """Checks a city's sources, and its records where there are any.
-
-Prints what is wrong and where, and writes a page to look at: maps of regions and POIs,
-distributions of the labels, tiles with their POIs. Exit status 0: fit; 2: not fit.
-
-Usage:
-    python -m data_prep.validate --config=configs/toy_city.py
-    python -m data_prep.validate --config=configs/shanghai.py --html=/tmp/shanghai.html
-    python -m data_prep.validate --config=configs/shanghai.py --alignment
-
---alignment moves the POIs about, up to 600 m, and says whether they fit the imagery
-better elsewhere, and whether a datum explains it: alignment.html beside the records.
-"""
 
 
 def validate(config: ConfigDict, html: str | None = None) -> Path | None:
@@ -93,25 +77,6 @@ def check_alignment(config: ConfigDict) -> Path:
         raise InputError(measured.sentence())
     print(measured.sentence())
     return path
-
-
-def main() -> None:
-    """Entry point of `python -m data_prep.validate`."""
-    html = flags.DEFINE_string(
-        "html", None, "Where the page goes; by default beside the records folder."
-    )
-
-    alignment = flags.DEFINE_bool(
-        "alignment", False, "Check the places of POIs against the imagery instead."
-    )
-
-    def command(config: ConfigDict) -> None:
-        if alignment.value:
-            check_alignment(config)
-        else:
-            validate(config, html.value)
-
-    cli.run(command, _USAGE)
 
 
 def _check_sources(settings: PreparationSettings, has_records: bool) -> None:

@@ -32,11 +32,11 @@ class AugmentSettings(Section):
         vertical_flip: Flip half of the views top to bottom.
         quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
             has no upright; the released code has neither this nor vertical flips.
-        normalise: By whose mean and deviation red, green and blue are normalised:
-            "encoder" (those that the image encoder's pixels are made for, the same
-            everywhere) or "city" (those of all tiles of the records that a tile is
-            of, so that a city is not known by its light). A checkpoint's encoder
-            keeps to what it was trained with: docs/many_cities.md.
+        normalise: Whose mean and deviation normalise red, green and blue. "encoder":
+            those for which the image encoder was made, the same everywhere. "city":
+            those of all tiles of the records, so that a city cannot be recognised by
+            its light. A checkpoint keeps the way in which it was trained:
+            docs/many_cities.md.
     """
 
     size_px: Annotated[int, at.Ge(1)] = 224

@@ -31,14 +31,15 @@ def by_block(
 ) -> Int[np.ndarray, " r"]:
     """Folds of about equal size that keep the regions of a block together.
 
-    Blocks go, the largest first and equals by the hash of their names, each to the
-    fold that is smallest so far. The answer hangs on the blocks and the seed, not on
-    the order of the regions; regions that are added may move blocks.
+    Blocks are taken in order of size, the largest first, and equal ones by the hash of
+    their names. Each goes to the fold that is smallest so far. The result depends on
+    the blocks and the seed, not on the order of the regions. If regions are added,
+    blocks may move.
 
     Args:
         block: Name of the block of each region [r].
         num_folds: Number of folds, at least `MIN_FOLDS`.
-        seed: Another seed deals otherwise.
+        seed: Another seed gives another distribution.
 
     Returns:
         Fold of each region, from 0; every fold has at least one.
@@ -69,15 +70,15 @@ def by_block(
 def by_hash(
     names: Sequence[str], *, num_folds: int, seed: int = 0
 ) -> Int[np.ndarray, " r"]:
-    """Folds by the hash of each region's name alone, whatever lies beside it.
+    """Folds by the hash of each region's name, without regard to its neighbours.
 
-    Regions that are added move no other, unless there are so few that the hashes leave
-    a fold empty: then the names are dealt out in the order of their hashes.
+    Added regions do not move others. Only if there are so few regions that a fold would
+    be empty, the names are distributed in the order of their hashes.
 
     Args:
         names: Name of each region [r]; regions of one name stay together.
         num_folds: Number of folds, at least `MIN_FOLDS`.
-        seed: Another seed deals otherwise.
+        seed: Another seed gives another distribution.
 
     Returns:
         Fold of each region, from 0; every fold has at least one.

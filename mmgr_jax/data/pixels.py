@@ -17,11 +17,11 @@ Bands = tuple[float, float, float]
 
 @dataclasses.dataclass(frozen=True)
 class PixelStatistics:
-    """Of all pixels of all tiles of a records folder, as they are decoded.
+    """Mean and deviation of all pixels of all tiles of a records folder.
 
     Attributes:
-        mean: Of each band; black is 0 and white 1.
-        deviation: Of each band, likewise: the square root of the mean square.
+        mean: Mean of each band; black is 0 and white 1.
+        deviation: Standard deviation of each band, on the same scale.
     """
 
     mean: Bands
@@ -29,7 +29,7 @@ class PixelStatistics:
 
     @classmethod
     def of(cls, tiles: UInt8[np.ndarray, "n h w 3"]) -> PixelStatistics:
-        """Of some tiles, n >= 1: those of a whole city, not a handful."""
+        """Statistics of tiles [n h w 3], n >= 1; give all tiles of a city."""
         return PixelSums.over(map(PixelSums.of, tiles)).statistics()
 
     @property
@@ -40,7 +40,7 @@ class PixelStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class PixelSums:
-    """Whole numbers, so that their sums do not hang on how tiles were shared out.
+    """Whole numbers, so that sums do not depend on the distribution of tiles.
 
     Attributes:
         count: Pixels.

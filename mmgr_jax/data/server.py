@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from mmgr_jax.addresses import SIGNED_URLS, is_address
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 T = TypeVar("T")
 
@@ -228,8 +229,8 @@ def _opened(address: str) -> tuple[Any, str]:
         wanted = f"{client} (and fsspec)" if client else "another library"
         raise InputError(
             f"{address}: reading {protocol}:// needs {wanted}, which is not installed: "
-            "`pip install -r requirements-remote.txt` brings s3fs for s3://, gcsfs for "
-            "gs:// and aiohttp for https://. Or mount the bucket and name the folder."
+            f"{install('remote')} brings s3fs for s3://, gcsfs for gs:// and aiohttp "
+            "for https://. Or mount the bucket and name the folder."
         ) from error
     except Exception as error:
         cause = _cause(error)

@@ -17,18 +17,19 @@ class DataSettings(Section):
 
     Attributes:
         batch_size: Regions a step, over all devices.
-        max_pois: POI slots a region; a region with more shows a random choice of this
-            many, drawn anew each epoch. None takes the fullest region.
+        max_pois: POI slots for each region. If a region has more POIs, a random choice
+            of this many is shown, drawn again each epoch. None: as many as the fullest
+            region has.
         num_threads: Threads that read and decode.
-        short_batch: What becomes of the regions of an epoch that fill no whole batch.
-            "drop": they wait for another epoch's draw, as released. "fill": their
-            batch is filled with regions the epoch has shown before, which
-            `example_mask` keeps out of the losses; so every region counts once.
-        cache_mib: Decoded tiles stay in memory when all of them fit in this many MiB;
+        short_batch: What to do with the last regions of an epoch, which do not fill a
+            batch. "drop": they wait for another epoch, as released. "fill": their batch
+            is filled with regions that were already shown, which the losses ignore; so
+            every region counts once.
+        cache_mib: Decoded tiles stay in memory if all of them fit into this many MiB;
             otherwise none does.
-        device_resident: Whether all tiles lie in the memory of every device. "auto":
-            where they take at most a quarter of it; on a CPU, whose memory is the
-            host's, that is "off": `cache_mib` does the same there.
+        device_resident: Whether all tiles stay in the memory of every device. "auto":
+            if they take at most a quarter of it; on a CPU this is "off", because
+            `cache_mib` does the same there.
     """
 
     batch_size: Annotated[int, at.Ge(1)] = 128
@@ -45,20 +46,20 @@ class CorpusSettings(Section):
 
     Attributes:
         records: Folders of records, patterns such as "data/*/records", or addresses
-            such as "gs://bucket/*/records"; empty: `config.records.dir` alone.
-        weights: One for each entry of `records`, of every city that it names; empty:
-            1 each.
-        evenness: How far a city's size is left out of account: its share of what is
-            shown goes with weight x size ** (1 - evenness). 0: every region is shown
-            as often; 1: every city is.
+            such as "gs://bucket/*/records"; empty: only `config.records.dir`.
+        weights: A number for each entry of `records`, which holds for every city that
+            it names; empty: 1 each.
+        evenness: How much small cities are favoured: the share of a city is
+            proportional to weight x size ** (1 - evenness). 0: every region is shown
+            equally often; 1: every city is.
         categories: "same": the cities must have one list of POI categories.
             "by_name": the model has every name that any city has; one name is one
             category in all of them.
         batches: "mixed": a batch has regions of all cities, by their shares. "city":
             each batch is of one city.
-        unknown_categories: When an encoder reads other records than it was trained on,
-            categories are found by name. "refuse" stops where the records name some
-            that it has not learnt; "drop" leaves those POIs out and tells how many.
+        unknown_categories: What to do if an encoder reads records with POI categories
+            that it has not learnt (categories are matched by name). "refuse": stop.
+            "drop": leave out these POIs, and say how many.
     """
 
     records: tuple[str, ...] = ()

@@ -24,12 +24,12 @@ from mmgr_jax.data import arrays, schema
 from mmgr_jax.data.names import one_form
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 FILE = schema.CATEGORY_TEXT_FILE
-REQUIREMENTS = "requirements-text.txt"
 MODELS = {
-    "wordllama": f"pip install -r {REQUIREMENTS}",
-    "sentence-transformers": 'pip install "sentence-transformers>=5,<6"',
+    "wordllama": install("text"),
+    "sentence-transformers": "`pip install 'sentence-transformers>=5,<6'`",
 }
 """Sentence encoders, by the name of their package, and how each is installed."""
 
@@ -188,7 +188,7 @@ def load(model: str, folder: str | None = None) -> SentenceEncoder:
         raise InputError(
             f"config.category_vectors.text.model is {model!r}, whose package is there "
             f"but cannot be imported ({_first_line(error)}). Install it in an "
-            f"environment of its own: `{MODELS[model]}`."
+            f"environment of its own: {MODELS[model]}."
         ) from error
     return SentenceEncoder(model, importlib.metadata.version(model), embed)
 
@@ -202,7 +202,7 @@ def problems(model: str, folder: str | None) -> list[str]:
     faults = []
     if not _is_installed(model):
         faults.append(
-            f"{key}.model is {model!r}, which is not installed: `{MODELS[model]}`."
+            f"{key}.model is {model!r}, which is not installed: {MODELS[model]}."
         )
     if model == "wordllama" and folder:
         faults.append(
@@ -238,8 +238,7 @@ def _wordllama() -> _Embed:
     except FileNotFoundError as error:
         raise InputError(
             f"{folder}: this wordllama carries no table or tokenizer ({error}). "
-            f"Install the version that {REQUIREMENTS} names: "
-            f"`{MODELS['wordllama']}`."
+            f"Install the version that we name: {MODELS['wordllama']}."
         ) from error
     return cast(_Embed, model.embed)  # with `return_np`, its default, an array
 

@@ -22,8 +22,8 @@ class MeshSettings(Section):
 
     Attributes:
         data: Number of groups of devices, -1 for as many as there are.
-        fsdp: Devices of a group, next to each other: they share the state of which
-            each group holds one. All of them take rows of their own of a batch.
+        fsdp: Number of neighbouring devices in a group. A group holds the state once,
+            divided among them. Every device takes its own rows of a batch.
     """
 
     data: int = -1
@@ -35,13 +35,13 @@ class ShardingSettings(Section):
     """Where each array of the state lies.
 
     Attributes:
-        rules: Pairs (regular expression, "fsdp" or "whole"). The first expression
-            found in an array's path, such as "opt_state/0/mu/image_encoder/..."
-            decides. "fsdp" splits the longest side that the axis divides, the last of
-            several; where it divides none, and where no rule is found, an array is
-            whole on every device.
-        min_size: Arrays of fewer numbers are whole: an exchange costs more than they
-            weigh.
+        rules: Pairs (regular expression, "fsdp" or "whole"). The first expression that
+            matches a part of an array's path, such as
+            "opt_state/0/mu/image_encoder/...", decides. "fsdp" divides the longest side
+            that the axis divides evenly, the last of several. If there is none, or no
+            rule matches, the array is whole on every device.
+        min_size: Arrays with fewer numbers stay whole, because an exchange costs more
+            than they take.
     """
 
     rules: tuple[tuple[str, Literal["fsdp", "whole"]], ...] = (
@@ -55,16 +55,16 @@ class DistributedSettings(Section):
     """Processes that train as one.
 
     Attributes:
-        mode: "auto": joins where settings or environment (Cloud TPU, SLURM, Open MPI)
-            tell of several processes. "on": joins, by what
-            `jax.distributed.initialize` finds. "off": stays alone.
-        coordinator: HOST:PORT of process 0, reachable from all, the port free there.
-            Needed, with the next two, where no environment tells.
+        mode: "auto": join other processes if settings or environment (Cloud TPU, SLURM,
+            Open MPI) say that there are several. "on": join, by what
+            `jax.distributed.initialize` detects. "off": stay alone.
+        coordinator: HOST:PORT of process 0, reachable from all; the port must be free.
+            Needed, like the next two, if the environment does not say it.
         num_processes: How many processes there are.
         process_id: Which one this is, from 0.
         join_timeout_s: Seconds to wait for the others at the start.
-        heartbeat_timeout_s: Seconds without a sign of life after which a process is
-            taken for dead, and the others end.
+        heartbeat_timeout_s: If a process is silent for this many seconds, it counts as
+            dead, and the others end.
     """
 
     mode: Literal["auto", "on", "off"] = "auto"

@@ -114,6 +114,7 @@ def _write_tiles(
 def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
     """Files of an earlier run that stand beside newer predictions."""
     names = {"gpkg": GEOPACKAGE, "cog": "*.tif", "pmtiles": TILES}
+    names |= {"stac": "collection.json", "projector": "projector"}
     patterns = [name for kind, name in names.items() if kind not in formats]
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 

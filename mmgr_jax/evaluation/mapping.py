@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, run_settings, settings
-from mmgr_jax.data import schema
+from mmgr_jax.data import facts, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed
@@ -28,10 +28,12 @@ from mmgr_jax.evaluation import (
     kept_heads,
     mapped_city,
     predictors,
+    publish,
     readouts,
     run,
     store,
 )
+from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
 from mmgr_jax.store import checkpoint
 from mmgr_jax.terminal import duration
@@ -92,6 +94,7 @@ def _embed(
     city, read, heads = mapped.city, mapped.features, mapped.heads
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    known = facts.of_manifest(city.source.manifest)
     metadata = {
         "model": checkpoint.load_metadata(bundle).config["model"],
         "features": embed_settings.features,
@@ -104,6 +107,7 @@ def _embed(
         "created": datetime.datetime.now(datetime.UTC).isoformat(),
         "crs": city.source.manifest.crs,
         "city": city.source.manifest.city,
+        "sources": {name: known[name] for name in ("imagery", "pois", "labels")},
         "interval_level": predictors.LEVEL,
         "out_of_fold": heads.out_of_fold,
         "software": f"mmgr-jax {__version__}",
@@ -111,7 +115,7 @@ def _embed(
     table = folder / "embeddings.parquet"
     unlabelled = not heads.predictors and not city.source.manifest.labels
     members = clusters.cluster(read) if unlabelled else {}
-    drawn = _write(table, mapped, metadata, members)
+    drawn = _write(table, mapped, metadata, members, embed_settings.dtype)
     if members:
         drawing.clusters(folder, city, members)
     for task, (truth, prediction) in drawn.items():
@@ -128,6 +132,7 @@ def _embed(
         for task, known in drawn.items()
     ]
     exchange.write(folder, embed_settings.formats, city, tables, members)
+    publish.write(table, embed_settings.formats, mapped, tables, members, metadata)
     what = "embeddings, and no predictions,"
     if heads.predictors:
         what = "embeddings and predictions"
@@ -140,24 +145,30 @@ def _write(
     mapped: mapped_city.MappedCity,
     metadata: Mapping[str, Any],
     members: Mapping[int, np.ndarray],
+    dtype: str,
 ) -> dict[str, tuple[np.ndarray, predictors.Prediction]]:
     """Writes the table, some regions at a time; truth and prediction of each task."""
     from mmgr_jax.geo import columns as columns_lib  # geopandas loads here alone
-    from mmgr_jax.geo import writers
+    from mmgr_jax.geo import packed, spatial_order, writers
 
     city, read, heads = mapped.city, mapped.features, mapped.heads
     kinds = mapped.read_by_heads
     regions, labels = city.regions, run.labelled(city.source, city.regions)
     writers.refuse_repeated(path, regions.region_ids)
     parts: dict[str, list[tuple[np.ndarray, predictors.Prediction]]] = {}
+    assert city.centre_m is not None  # `mapped_city.gather` refuses such records
+    order = spatial_order.along_hilbert(city.centre_m)
+    recall = None
+    if dtype == "int8":
+        log.info("int8: reading all features for their scales")
+        recall = packed.measured(_read(read, order), read.rows)
     crs, started, last = city.source.manifest.crs, time.monotonic(), time.monotonic()
-    with writers.writing(path, crs=crs, metadata=metadata) as table:
+    with writers.writing(path, crs=crs, metadata=metadata, recall=recall) as table:
         for first in range(0, len(read), writers.ROW_GROUP_SIZE):
-            rows = np.arange(first, min(first + writers.ROW_GROUP_SIZE, len(read)))
-            part = slice(first, first + len(rows))
+            rows = order[first : first + writers.ROW_GROUP_SIZE]
             embeddings = read.rows(rows)
             columns = {
-                f"cluster_of_{count}": cluster[part]
+                f"cluster_of_{count}": cluster[rows]
                 for count, cluster in members.items()
             }
             given = {
@@ -169,14 +180,15 @@ def _write(
                     given[heads.kinds[task]],
                     None if heads.fold is None else heads.fold[rows],
                 )
-                truth = _truth(task, predictor.label, labels, own.value, part)
+                truth = _truth(task, predictor.label, labels, own.value, rows)
                 columns |= columns_lib.of_task(
                     exchange.mapped(task, predictor.label, truth, own)
                 )
                 parts.setdefault(task, []).append((truth, own))
             table.add(
-                regions.region_ids[part],
-                regions.geometry_wkb[part],
+                rows,
+                [regions.region_ids[row] for row in rows],
+                [regions.geometry_wkb[row] for row in rows],
                 embeddings,
                 columns,
             )
@@ -191,19 +203,29 @@ def _write(
     for task, predictor in heads.predictors.items():
         described += columns_lib.about_task(task, predictor.label, predictors.LEVEL)
     columns_lib.write_dictionary(path, described)
-    return {task: _whole(some) for task, some in parts.items()}
+    place = np.argsort(order)  # of each region in the table
+    return {task: _whole(some, place) for task, some in parts.items()}
+
+
+def _read(read: Features, order: np.ndarray) -> Iterator[np.ndarray]:
+    """All features, some rows at a time."""
+    from mmgr_jax.geo import writers
+
+    for first in range(0, len(order), writers.ROW_GROUP_SIZE):
+        yield read.rows(order[first : first + writers.ROW_GROUP_SIZE])
+        store.release(read)
 
 
 def _whole(
-    parts: Sequence[tuple[np.ndarray, predictors.Prediction]],
+    parts: Sequence[tuple[np.ndarray, predictors.Prediction]], place: np.ndarray
 ) -> tuple[np.ndarray, predictors.Prediction]:
-    """Truth and prediction of all regions."""
+    """Truth and prediction of all regions, in the order of the records."""
     fields = [field.name for field in dataclasses.fields(predictors.Prediction)]
     values = {
-        name: np.concatenate([getattr(prediction, name) for _, prediction in parts])
+        name: np.concatenate([getattr(one, name) for _, one in parts])[place]
         for name in fields
     }
-    truth = np.concatenate([truth for truth, _ in parts])
+    truth = np.concatenate([truth for truth, _ in parts])[place]
     return truth, predictors.Prediction(**values)
 
 
@@ -212,10 +234,10 @@ def _truth(
     label: Label,
     labels: Mapping[str, tuple[Label, np.ndarray]],
     value: np.ndarray,
-    part: slice,
+    rows: np.ndarray,
 ) -> np.ndarray:
     """The known values of a task; none where this city has no such label."""
     if task in labels and labels[task][0].kind == label.kind:
-        return labels[task][1][part]
+        return labels[task][1][rows]
     shape = value.shape[:1] if label.kind == "class" else value.shape
     return np.full(shape, np.nan, np.float32)

@@ -6,18 +6,18 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import Int, UInt64
 from ml_collections import ConfigDict
 from scipy import sparse
 
 from mmgr_jax import __version__, settings
-from mmgr_jax.data import contents
+from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import memory
 from mmgr_jax.evaluation import inference, store
@@ -121,6 +121,37 @@ def encoded(
 
     kept.fill(ENCODED, make, share=share)
     return kept.read(ENCODED)
+
+
+def altered(
+    config: ConfigDict,
+    encoder: inference.InferenceEncoder,
+    source: RecordSource,
+    alter: Callable[[np.ndarray], np.ndarray],
+    regions: Int[np.ndarray, " n"],
+) -> Extracted:
+    """What an encoder gives of regions whose tiles are other ones, in memory.
+
+    Args:
+        config: Says how many regions are encoded at a time.
+        encoder: The encoder.
+        source: The records.
+        alter: Tiles uint8 [b h w 3] -> the tiles that are encoded.
+        regions: Which, ascending.
+    """
+    encoder = encoder.of_city(source)
+
+    def encode(batch: pipeline.Batch) -> features.Encoded:
+        return encoder.encode({**batch, "image": alter(batch["image"])})
+
+    return features.extract(
+        encode,
+        source,
+        batch_size=_batch_size(config.data.batch_size, encoder, source),
+        num_threads=config.data.num_threads,
+        edges=encoder.reads_edges,
+        regions=regions,
+    )
 
 
 class Readout:

@@ -34,8 +34,8 @@ class ReadoutSettings(Section):
     Attributes:
         image: What is read of images: "pooled" is the feature of the paper, "stages"
             mean and deviation of every stage's map.
-        surroundings_m: Growing outer radii in metres of rings of neighbours whose mean
-            features stand beside a region's own, such as (200.0,); () for none.
+        surroundings_m: Outer radii of rings of neighbours, growing, in metres, such as
+            (200.0,). Their mean features are added to those of the region; () for none.
         groups: Whether heads penalise every column alike ("columns"), or every group of
             features ("alike").
     """
@@ -50,7 +50,8 @@ class CertaintySettings(Section):
     """Intervals of an evaluation.
 
     Attributes:
-        num_resamples: Of spatial blocks, for intervals; 0: no intervals.
+        num_resamples: Number of resamples of spatial blocks for intervals; 0: no
+            intervals.
         level: Of the intervals, such as 0.95.
     """
 
@@ -63,14 +64,14 @@ class CurveSettings(Section):
     """Label-efficiency curves, by the first protocol of an evaluation.
 
     Attributes:
-        methods: Whose, of those that there are; (): none.
-        num_labels: Numbers of labels in all: from 2, one to learn from and one to
+        methods: Methods that get a label curve; (): none.
+        num_labels: Numbers of labels, from 2: at least one to learn from and one to
             choose by.
-        num_draws: Random choices of each number of labels up to 25; half as many of
-            larger numbers, whose choices differ less and take longer.
-        fractions: Parts of all labels, such as (0.1, 0.5, 1.0), in place of numbers or
-            beside them.
-        num_seeds: Random choices of each fraction.
+        num_draws: Number of random choices for each number of labels up to 25; half as
+            many above, because larger choices differ less and take longer.
+        fractions: Parts of all labels, such as (0.1, 0.5, 1.0), instead of numbers or
+            in addition.
+        num_seeds: Number of random choices for each fraction.
     """
 
     methods: tuple[str, ...] = ("MMGR both", "MMGR image", "statistics and counts")
@@ -101,18 +102,20 @@ class EvalSettings(Section):
 
     Attributes:
         features: Kinds of features of the checkpoint.
-        protocols: What learns on them; the numbers of the first are the ones to quote.
-        baselines: What stands beside. Weights trained elsewhere come by `imported`.
-        checkpoints: Pairs (name, run or checkpoint folder) to put beside.
-        imported: Likewise: a folder of weights by `mmgr_jax.convert`; None: none.
-        tables: Pairs (name, file of features by region id): likewise.
+        protocols: Which heads learn on the features; quote the numbers of the first.
+        baselines: Simple methods to compare with. Weights trained elsewhere come by
+            `imported`.
+        checkpoints: Pairs (name, run or checkpoint folder) to compare with.
+        imported: A folder of weights by `mmgr_jax.convert` to compare with; None: none.
+        tables: Pairs (name, file of features by region id) to compare with.
         tasks: Label names; (): every label of the records.
         splits: "block" keeps whole spatial blocks together. "random" ignores them, so
-            that neighbours of a tested region are trained on: its scores flatter. The
-            first is the one to quote.
-        num_folds: None: as the records have it (`blocks.num_folds`).
-        buffer_m: Regions this close to a tested one, in metres, neither train nor
-            choose, under "block"; None: as the records have it (`blocks.buffer_m`).
+            neighbours of a tested region are in the training data, and scores are too
+            good. Quote the first.
+        num_folds: None: as in the records (`blocks.num_folds`).
+        buffer_m: Under "block", regions within this distance of a tested one, in
+            metres, neither train nor choose; None: as in the records
+            (`blocks.buffer_m`).
         seed: Another number than 0 deals the folds anew.
         other_records: Records folders or addresses of other cities: each city is left
             out in turn.
@@ -161,14 +164,18 @@ class EmbedSettings(Section):
             for each label those of `eval.features` that predict it best, chosen by
             their scores on the other folds.
         heads: Folder `eval/heads` of another run; None: the workdir's.
-        predictions: Whether heads predict, and maps are drawn; False: embeddings alone.
+        predictions: Whether heads predict and maps are drawn; False: only embeddings.
+        dtype: How embeddings.parquet stores vectors. "int8" takes a quarter of the
+            bytes; its header holds the scales, and the measured loss.
         formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
             with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
-            grid, "pmtiles" vector tiles for web maps. Embeddings stand in embeddings.parquet alone.
+            grid, "pmtiles" vector tiles for web maps, "stac" a catalogue of the files,
+            "projector" points and tiles for TensorBoard's projector.
     """
 
     features: Kind = "image"
     predict_from: Kind | Literal["best"] = "best"
     heads: str | None = None
     predictions: bool = True
-    formats: tuple[Literal["gpkg", "cog", "pmtiles"], ...] = ()
+    dtype: Literal["float32", "int8"] = "float32"
+    formats: tuple[Literal["gpkg", "cog", "pmtiles", "stac", "projector"], ...] = ()

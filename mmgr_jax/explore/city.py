@@ -18,7 +18,7 @@ from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.disk import locks
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import mapped_city, predictors
+from mmgr_jax.evaluation import mapped_city, predictors, two_years
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.settings import EmbedSettings
 from mmgr_jax.explore import poi_weights
@@ -93,6 +93,7 @@ class ExploredCity:
         poi_weights: The POI encoder, as page/poi_encoder.js takes it; None where it
             reads where POIs lie, or knows other categories.
         tasks: Label name -> truth and prediction.
+        since: What changed since an earlier year; None where none was named.
     """
 
     source: RecordSource
@@ -107,6 +108,7 @@ class ExploredCity:
     projections: tuple[np.ndarray, np.ndarray] | None
     poi_weights: Mapping[str, Any] | None
     tasks: Mapping[str, ExploredTask]
+    since: two_years.TwoYears | None = None
 
     @property
     def manifest(self) -> schema.Manifest:
@@ -119,22 +121,41 @@ class ExploredCity:
 
     def tiles(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The tile of each region, in order."""
-        for rows in self.source.parts():
-            for record in self.source.read(rows, image=True):
-                yield record["image"]
+        return tiles_of(self.source)
 
 
-def gather(config: ConfigDict, *, served: bool = False) -> ExploredCity:
+def tiles_of(source: RecordSource) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The tile of each region of some records, in order."""
+    for rows in source.parts():
+        for record in source.read(rows, image=True):
+            yield record["image"]
+
+
+def gather(
+    config: ConfigDict,
+    before: str | None = None,
+    unchanged: str | None = None,
+    *,
+    served: bool = False,
+) -> ExploredCity:
     """Everything the page shows; what is missing is made: features, heads.
 
     Args:
         config: Of the city.
+        before: Records of an earlier year, read by the same encoder; None: no change.
+        unchanged: A CSV of regions believed to be unchanged; None: nobody says.
         served: Whether a server will answer the page, which then holds more regions.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
-            where regions lie, or there are too many for one page.
+            where regions lie, or there are too many for one page; or as
+            `two_years.compare` says.
     """
+    if unchanged is not None and before is None:
+        raise InputError(
+            "--unchanged names regions that did not change since an earlier year; "
+            "--before=RECORDS_FOLDER names that year."
+        )
     embed = settings.read(EmbedSettings, config.embed, "embed")
     run = run_settings.read(config)
     with (  # a training or a build beside this takes neither away
@@ -144,7 +165,12 @@ def gather(config: ConfigDict, *, served: bool = False) -> ExploredCity:
         source = open_source(config)
         refuse_many(source.place, len(source), served=served)
         mapped = mapped_city.gather(config, embed, source, bundle, Path(run.workdir))
-        return _explored(mapped, embed.features)
+        explored = _explored(mapped, embed.features)
+        if before is None:
+            return explored
+        earlier = RecordSource(before)
+        since = two_years.compare(config, mapped, earlier, unchanged)
+        return dataclasses.replace(explored, since=since)
 
 
 def refuse_many(place: str, count: int, *, served: bool) -> None:

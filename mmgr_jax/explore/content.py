@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mmgr_jax import __version__
+from mmgr_jax.data import schema
 from mmgr_jax.evaluation import clusters, predictors
-from mmgr_jax.explore import outlines, scales, vectors
-from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of
+from mmgr_jax.explore import change, outlines, scales, vectors
+from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of, tiles_of
 from mmgr_jax.geo import basemap
 from mmgr_jax.legend import colours
 
@@ -36,18 +37,20 @@ class PageContent:
         about: Everything but large arrays; becomes JSON.
         arrays: Name -> numbers; row-major, little-endian.
         picture: The basemap, a WebP.
+        picture_before: That of an earlier year; None where none was named.
     """
 
     about: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
     picture: bytes
+    picture_before: bytes | None = None
 
 
 def of(city: ExploredCity) -> PageContent:
     """Makes a city ready for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
-    laid = lay(city, lines)
+    laid = laid_out(city.manifest, lines.bounds_m, city.tiles())
     arrays = {
         "embeddings": held.numbers,
         "embeddingScale": held.scale,
@@ -62,13 +65,17 @@ def of(city: ExploredCity) -> PageContent:
             whole, scale = vectors.quantised(np.asarray(rows, np.float64))
             arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
     about, shared = described(city, lines, held)
-    about["basemap"] = {
-        "bounds": laid.bounds_deg,
-        "gsdM": laid.gsd_m,
-        "width": laid.pixels.shape[1],
-        "height": laid.pixels.shape[0],
-    }
-    return PageContent(about, arrays | shared, as_webp(laid.pixels))
+    about["basemap"] = size_of(laid)
+    arrays |= shared
+    if city.since is None:
+        return PageContent(about, arrays, as_webp(laid.pixels))
+    shown = outlines.of(city.since.geometry_wkb, city.since.source.manifest.crs)
+    source = city.since.source
+    before = laid_out(source.manifest, shown.bounds_m, tiles_of(source))
+    about["change"], own = change.of(city, city.since, size_of(before))
+    return PageContent(
+        about, arrays | own, as_webp(laid.pixels), as_webp(before.pixels)
+    )
 
 
 def described(
@@ -205,16 +212,36 @@ def as_webp(pixels: UInt8[np.ndarray, "h w 4"]) -> bytes:
     return stream.getvalue()
 
 
-def lay(city: ExploredCity, lines: outlines.Outlines) -> basemap.Basemap:
-    """The tiles of a city as one picture."""
-    manifest = city.manifest
+def size_of(laid: basemap.Basemap) -> dict[str, Any]:
+    """Where a picture lies, and how large it is."""
+    height, width = laid.pixels.shape[:2]
+    return {
+        "bounds": laid.bounds_deg,
+        "gsdM": laid.gsd_m,
+        "width": width,
+        "height": height,
+    }
+
+
+def laid_out(
+    manifest: schema.Manifest,
+    bounds_m: Float[np.ndarray, "r 4"],
+    tiles: Iterable[UInt8[np.ndarray, "h w 3"]],
+) -> basemap.Basemap:
+    """The tiles of some records as one picture.
+
+    Args:
+        manifest: Of the records.
+        bounds_m: West, south, east and north of each region in their CRS.
+        tiles: Of each region, in order.
+    """
     gsd_m = manifest.tile_size_m / manifest.tile_size_px
-    boxes = _tile_boxes(lines.bounds_m, gsd_m, manifest.tile_size_px)
+    boxes = _tile_boxes(bounds_m, gsd_m, manifest.tile_size_px)
     extent = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
     west, south, east, north = map(float, extent)
 
     def placed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield from zip(boxes, city.tiles(), strict=True)
+        yield from zip(boxes, tiles, strict=True)
 
     return basemap.stitch(
         placed(),

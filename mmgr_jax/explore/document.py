@@ -24,6 +24,7 @@ import numpy as np
 from mmgr_jax.errors import InputError
 from mmgr_jax.explore import scripts
 from mmgr_jax.explore.content import PageContent
+from mmgr_jax.extras import install
 from mmgr_jax.terminal import visible
 
 FOLDER = Path(__file__).parent / "page"
@@ -46,6 +47,9 @@ def write(content: PageContent) -> Iterator[str]:
     yield _data("city", "application/json", as_json(about))
     yield _data("worker", "text/plain", _script("worker"))
     yield _data("basemap", "text/plain", base64.b64encode(content.picture).decode())
+    if content.picture_before is not None:
+        before = base64.b64encode(content.picture_before).decode()
+        yield _data("basemap-before", "text/plain", before)
     for name, values in content.arrays.items():
         yield _data(f"array-{name}", "text/plain", packed(values))
     yield from (f"<script>{script}</script>\n" for script in run)
@@ -204,8 +208,8 @@ def _library() -> tuple[str, str]:
                 _closed(style.read_text(encoding="utf-8"), style.name, "style"),
             )
     raise InputError(
-        "the page needs MapLibre GL JS, which the Python package `maplibre` carries; "
-        "install it with `pip install -r requirements-explore.txt`."
+        "the page needs MapLibre GL JS, which the Python package `maplibre` carries: "
+        f"{install('explore')}."
     )
 
 

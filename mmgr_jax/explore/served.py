@@ -249,15 +249,10 @@ def _write_picture(
     path: Path, city: ExploredCity, lines: outlines.Outlines
 ) -> dict[str, Any]:
     log.info("imagery of %d regions is read", len(city.region_ids))
-    laid = content.lay(city, lines)
+    laid = content.laid_out(city.manifest, lines.bounds_m, city.tiles())
     with files.replacing(path) as temporary:
         temporary.write_bytes(content.as_webp(laid.pixels))
-    return {
-        "bounds": list(laid.bounds_deg),
-        "gsdM": laid.gsd_m,
-        "width": laid.pixels.shape[1],
-        "height": laid.pixels.shape[0],
-    }
+    return content.size_of(laid)
 
 
 def _write_clusters(path: Path, city: ExploredCity) -> dict[str, Any]:

@@ -25,8 +25,6 @@ from mmgr_jax.explore.access import Refusal
 from mmgr_jax.explore.served import ServedCity
 from mmgr_jax.terminal import visible
 
-HOST, PORT = "127.0.0.1", 8420
-
 MOST_BODY = 4 * 2**20
 """Bytes of a request: 64 vectors of 16,384 numbers."""
 
@@ -55,7 +53,9 @@ class CityServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, city: ServedCity, host: str = HOST, port: int = PORT) -> None:
+    def __init__(
+        self, city: ServedCity, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         """Listens.
 
         Args:

@@ -78,11 +78,19 @@ OWN = (
     Column("region_id", "Name of the region, as in the records."),
     Column("lon_deg", "Longitude of the region's centroid, WGS 84.", "degrees"),
     Column("lat_deg", "Latitude of the region's centroid, WGS 84.", "degrees"),
+    Column(
+        "row", "Number of the region in the records, from 0; rows are ordered by place."
+    ),
     Column("embedding", "Vector of the region, made by the encoder of the run."),
     Column("bbox", "Box around the region, in the unit of the table's CRS."),
     Column("geometry", "Outline of the region, in the table's CRS."),
 )
 """Columns of every table of embeddings; the others stand behind `lat_deg`."""
+
+_PACKED = (
+    "Stored as whole numbers: number * scale + offset, one of each a dimension, which "
+    "stand under `emb` in the file's metadata."
+)
 
 RESERVED = tuple(column.name for column in OWN)
 
@@ -219,9 +227,11 @@ def write_dictionary(table: Path, described: Sequence[Column]) -> Path:
     writer.writerow(DICTIONARY)
     for field in parquet.read_schema(table):
         column = about[field.name]
+        if column.name == "embedding" and type_name(field.type).endswith("int8"):
+            column = dataclasses.replace(column, about=f"{column.about} {_PACKED}")
         label = column.label or Label("", "")
         row = [
-            field.name, _type(field.type), column.unit, column.about, column.task,
+            field.name, type_name(field.type), column.unit, column.about, column.task,
             "" if label.year is None else str(label.year), label.source, label.licence,
         ]  # fmt: skip
         writer.writerow([files.no_formula(cell) for cell in row])
@@ -230,11 +240,12 @@ def write_dictionary(table: Path, described: Sequence[Column]) -> Path:
     return path
 
 
-def _type(kind: pa.DataType) -> str:
+def type_name(kind: pa.DataType) -> str:
+    """The type of a column, in words."""
     if pa.types.is_fixed_size_list(kind):
-        return f"{kind.list_size} {_type(kind.value_type)}"
+        return f"{kind.list_size} {type_name(kind.value_type)}"
     if pa.types.is_struct(kind):
-        return ", ".join(f"{field.name} {_type(field.type)}" for field in kind)
+        return ", ".join(f"{field.name} {type_name(field.type)}" for field in kind)
     return _TYPES.get(str(kind), str(kind))
 
 

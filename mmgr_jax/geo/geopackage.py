@@ -89,35 +89,9 @@ def write(
     Raises:
         InputError: If there are more columns than a GeoPackage holds.
     """
-    values: dict[str, np.ndarray] = {
-        f"cluster_of_{count}": cluster for count, cluster in members.items()
-    }
-    described = [columns_lib.about_clusters(count) for count in members]
-    for one in mapped:
-        values |= columns_lib.of_task(one)
-        described += columns_lib.about_task(one.task, one.label, level)
-    if len(values) > MOST_COLUMNS:
-        raise InputError(
-            f"{path}: {len(values)} columns, and a GeoPackage holds {MOST_COLUMNS:,}. "
-            "Leave 'gpkg' out of config.embed.formats; embeddings.parquet has them all."
-        )
-    own = columns_lib.OWN[:3]
-    described = [
-        dataclasses.replace(column, readable=name)
-        for column, name in zip(
-            (*own, *described), _readable((*own, *described)), strict=True
-        )
-    ]
+    values, described = _columns(path, mapped, level, members)
     frame = _frame(region_ids, geometry_wkb, crs, values, described)
-    fields = {column.name: column.readable for column in described}
-    styles = [
-        style
-        for one in mapped
-        for style in qgis_styles.of_label(one.task, one.label, breaks[one.task], fields)
-    ]
-    for count, cluster in members.items():
-        field = fields[f"cluster_of_{count}"]
-        styles.append(qgis_styles.of_clusters(field, int(cluster.max()) + 1))
+    styles = _styles(mapped, breaks, members, described)
     with files.replacing(path) as temporary:
         temporary.unlink()  # GDAL makes its own
         with warnings.catch_warnings():  # of the ending, which the final name has
@@ -135,6 +109,49 @@ def write(
         written.append(path.parent / STYLES / f"{name}.qml")
         files.write_text(written[-1], style.qml)
     return written
+
+
+def _columns(
+    path: Path,
+    mapped: Sequence[Mapped],
+    level: float,
+    members: Mapping[int, np.ndarray],
+) -> tuple[dict[str, np.ndarray], list[Column]]:
+    """Values by the names of the table, and columns by names for people."""
+    values: dict[str, np.ndarray] = {
+        f"cluster_of_{count}": cluster for count, cluster in members.items()
+    }
+    described = [*columns_lib.OWN[:3], *map(columns_lib.about_clusters, members)]
+    for one in mapped:
+        values |= columns_lib.of_task(one)
+        described += columns_lib.about_task(one.task, one.label, level)
+    if len(values) > MOST_COLUMNS:
+        raise InputError(
+            f"{path}: {len(values)} columns, and a GeoPackage holds {MOST_COLUMNS:,}. "
+            "Leave 'gpkg' out of config.embed.formats; embeddings.parquet has them all."
+        )
+    return values, [
+        dataclasses.replace(column, readable=name)
+        for column, name in zip(described, _readable(described), strict=True)
+    ]
+
+
+def _styles(
+    mapped: Sequence[Mapped],
+    breaks: Mapping[str, Breaks | None],
+    members: Mapping[int, np.ndarray],
+    described: Sequence[Column],
+) -> list[qgis_styles.Style]:
+    fields = {column.name: column.readable for column in described}
+    styles = [
+        style
+        for one in mapped
+        for style in qgis_styles.of_label(one.task, one.label, breaks[one.task], fields)
+    ]
+    for count, cluster in members.items():
+        field = fields[f"cluster_of_{count}"]
+        styles.append(qgis_styles.of_clusters(field, int(cluster.max()) + 1))
+    return styles
 
 
 def _readable(described: Sequence[Column]) -> list[str]:

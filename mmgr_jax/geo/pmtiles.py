@@ -25,6 +25,7 @@ from pyproj.exceptions import CRSError
 
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 from mmgr_jax.geo import vector_tiles
 from mmgr_jax.geo.vector_tiles import BUFFER, EXTENT, TileLayer
 
@@ -80,7 +81,7 @@ def require_packages() -> None:
     if missing:
         raise InputError(
             f"vector tiles need the Python packages {' and '.join(missing)}; install "
-            "them with `pip install -r requirements-explore.txt`."
+            f"them with {install('explore')}."
         )
 
 

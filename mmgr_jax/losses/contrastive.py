@@ -105,7 +105,7 @@ def mmgr_loss(
 
 
 def _tile(mesh: Mesh | None) -> int:
-    """Regions along a side of a tile that suit the devices (docs/performance.md)."""
+    """Regions along a side of a tile that suit devices: docs/notes/performance.md."""
     platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
     return 4096 if platform == "gpu" else 512
 

@@ -21,20 +21,22 @@ class LossSettings(Section):
         temperature: Tau of both losses; 0.5 as released.
         image_weight: Lambda, the share of the image-image loss; 0.5 as released, 1 is
             image only.
-        symmetric: Let view 2 meet the POIs too and average the two losses. The
-            released code compares view 1 alone with the POIs.
-        empty_sets: "excluded": two regions without POIs are not each other's negatives
-            wherever a POI row is involved. "repel": they are, as released.
-        negatives: "all": every other region of a batch. "city": those of a region's own
-            city, where records of several are trained on; with one city the same.
-        implementation: Equal results, other costs. "gathered": similarities in tiles,
-            the other devices' vectors by one all-gather. "ring": the same in tiles
-            that pass from device to device, for batches near a million. "dense": the
-            formula as it stands, with all similarities in memory; the oracle.
+        symmetric: Compare both views with the POIs, and average the two losses. The
+            released code compares only view 1.
+        empty_sets: "excluded": two regions without POIs are not negatives of each other
+            if a POI row is involved. "repel": they are, as released.
+        negatives: "all": every other region of a batch. "city": only those of the
+            region's own city, for records of several cities.
+        implementation: All give equal results at different costs. "gathered":
+            similarities in tiles, the other devices' vectors by one all-gather. "ring":
+            the same in tiles that pass from device to device, for batches near a
+            million. "dense": the plain formula with all similarities in memory, as a
+            reference.
         matmul_dtype: Type of the factors of similarities; norms, sums and logarithms
             are float32. "dense" is always float32.
-        tile: Regions along each side of a tile of similarities, at most. None: 512, and
-            4096 on GPUs, where small tiles take longer to start than to compute.
+        tile: Largest number of regions along each side of a tile of similarities. None:
+            512, and 4096 on GPUs, where small tiles take longer to start than to
+            compute.
     """
 
     temperature: Annotated[float, at.Gt(0)] = 0.5

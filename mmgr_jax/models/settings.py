@@ -22,13 +22,13 @@ class PoiEncoderSettings(Section):
     Attributes:
         name: A key of `POI_ENCODERS`.
         vectors: Of the categories. "frozen": the table of the records, never changed
-            (as released). "tuned": that table, trained further. "scratch": drawn from
-            N(0, 1) and trained; the table of the records is not used.
-        empty: The vector of a set without POIs. "learnt": a parameter. "constant":
-            whatever the pool makes of nothing, as released.
-        counts: Put the log counts of each category beside the pooled vector. A pool
-            that weighs its members to a sum of one tells which POIs there are, and
-            forgets how many.
+            (as released). "tuned": that table, trained further. "scratch": random and
+            trained; the table of the records is not used.
+        empty: The vector of a set without POIs. "learnt": a parameter. "constant": what
+            the pooling gives for an empty set, as released.
+        counts: Add the logarithm of the count of each category to the pooled vector.
+            Pooling with weights that sum to one shows which POIs there are, but not how
+            many.
     """
 
     name: PoiEncoderName = "set2set"
@@ -118,12 +118,12 @@ class ModelSettings(Section):
             tower.
         poi_encoder: The POI encoder.
         projection_dim: Length p of both projections.
-        batch_statistics: How the two views meet BatchNorm in training. "per_view", as
-            released: two passes, each with its own statistics, and the running
-            statistics move twice a step. "joint": one pass over both, one statistic
-            and one move; what a large batch makes cheaper and no worse.
-        batch_norm: Whose rows BatchNorm takes its statistics from in training:
-            "global", "local" (each device's) or "group:k" devices; a ViT has none.
+        batch_statistics: How BatchNorm sees the two views in training. "per_view", as
+            released: two passes, each with its own statistics; the running statistics
+            move twice a step. "joint": one pass over both, and one move, which is
+            cheaper and no worse for large batches.
+        batch_norm: Rows from which BatchNorm takes its statistics in training: "global"
+            (all devices), "local" (each device) or "group:k" devices; a ViT has none.
         learn_temperature: Train the temperature of the losses, from the configured one.
         dtype: Type of the image side; the POI side computes in float32.
     """

@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 from mmgr_jax.models.weights import StateDict
 
 SAFETENSORS = ".safetensors"
@@ -166,9 +167,8 @@ def _import_torch(path: Path) -> ModuleType:
         import torch
     except ImportError as error:
         raise InputError(
-            f"{path}: {path.suffix} files need torch, which is not installed. Install "
-            "it with `pip install -r requirements-convert.txt`, or use a "
-            f"{SAFETENSORS} file, which needs none."
+            f"{path}: {path.suffix} files need torch, which is not installed: "
+            f"{install('torch')}. Or use a {SAFETENSORS} file, which needs none."
         ) from error
     return torch
 

@@ -14,9 +14,8 @@ from jax.sharding import Mesh
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-
-HERE = "here"
-EXAMPLES = ("v4:2x2x1", "v5e:2x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
+from mmgr_jax.extras import install
+from mmgr_jax.planning.names import HERE, TPU_SLICES
 
 # libtpu looks for the machine it runs on; compiling needs none.
 _NO_MACHINE = {
@@ -52,9 +51,9 @@ def _tpu_devices(topology: str, num_slices: int) -> Sequence[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
             f"--topology={topology}: compiling for TPUs needs jax[tpu], which is not "
-            "installed. In its own virtual environment: `python -m venv .venv_plan && "
-            ".venv_plan/bin/pip install -r requirements-plan.txt`, then "
-            "`.venv_plan/bin/python -m mmgr_jax.plan ...`; or take --topology=here."
+            "installed. Make a virtual environment of its own (`python -m venv "
+            f".venv_plan && . .venv_plan/bin/activate`), give {install('plan')} there "
+            "and the command again; or take --topology=here."
         )
     for name, value in _NO_MACHINE.items():
         os.environ.setdefault(name, value)
@@ -68,7 +67,7 @@ def _tpu_devices(topology: str, num_slices: int) -> Sequence[Any]:
         raise InputError(
             f"--topology={topology!r}: libtpu describes no such slice "
             f"({_first_line(error)}). Write a generation and the shape of a slice, "
-            f"such as {', '.join(EXAMPLES)}, or {HERE!r} for the devices at hand."
+            f"such as {', '.join(TPU_SLICES)}, or {HERE!r} for the devices at hand."
         ) from error
     return list(described.devices)
 

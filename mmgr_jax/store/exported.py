@@ -3,6 +3,7 @@
 model.safetensors      parameters and batch statistics, named by their path
 model.json             what it is; see `About`
 README.md              the same for people; see `mmgr_jax.card`
+stac_item.json         the same for catalogues; see `mmgr_jax.card.stac_item`
 written_by_mmgr.json   checksums of the first two: a card may be edited
 """
 
@@ -33,6 +34,7 @@ READ = (1, FORMAT)
 """Formats that are read; the first does not say `normalise`."""
 
 ARRAYS, ABOUT, CARD = "model.safetensors", "model.json", "README.md"
+ITEM = "stac_item.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,9 @@ def is_there(folder: str | Path) -> bool:
     return (Path(folder) / ABOUT).exists()
 
 
-def save(folder: str | Path, about: About, variables: Tree, card: str) -> Path:
+def save(
+    folder: str | Path, about: About, variables: Tree, card: str, item: str
+) -> Path:
     """Writes an encoder in place of what the folder held; see `Encoder.save`.
 
     Args:
@@ -116,12 +120,13 @@ def save(folder: str | Path, about: About, variables: Tree, card: str) -> Path:
         about: What the encoder is.
         variables: Its arrays.
         card: The text of README.md.
+        item: The text of stac_item.json.
     """
     flat = traverse_util.flatten_dict(dict(variables), sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
     text = {"format": FORMAT, "software": f"mmgr-jax {__version__}"}
     with folders.replacing(
-        Path(folder), KIND, key="folder", sums=True, unsealed=(CARD,)
+        Path(folder), KIND, key="folder", sums=True, unsealed=(CARD, ITEM)
     ) as new:
         safetensors.numpy.save_file(arrays, new / ARRAYS)
         whole = json.dumps(
@@ -129,6 +134,7 @@ def save(folder: str | Path, about: About, variables: Tree, card: str) -> Path:
         )
         (new / ABOUT).write_text(whole + "\n", encoding="utf-8")
         (new / CARD).write_text(card, encoding="utf-8")
+        (new / ITEM).write_text(item, encoding="utf-8")
     return Path(folder)
 
 

@@ -78,6 +78,7 @@ _ABSENT = {
     "model.poi_encoder.counts": False,
     "optim.decay_factor": 0.1,
     "train.evaluate_every": None,
+    "train.gradient_dtype": "float32",
 }
 """What settings were before checkpoints said them, or no longer do."""
 

@@ -16,9 +16,9 @@ class InitSettings(Section):
     """Weights to begin with, in the place of random ones.
 
     Attributes:
-        checkpoint: A run or a checkpoint, or what `python -m mmgr_jax.convert` wrote;
-            None: everything is random.
-        parts: Those to take of it; () takes all that it has.
+        checkpoint: A run, a checkpoint, or what `python -m mmgr_jax.convert` wrote;
+            None: begin with random weights.
+        parts: Parts to take from it; (): all that it has.
     """
 
     checkpoint: str | None = None

@@ -39,7 +39,7 @@ class OptimSettings(Section):
         weight_decay: For "adamw" and "lars", on weights of two or more dimensions:
             biases, scales, the temperature and `optim.NEVER_DECAYED` are left alone;
             LARS does not adapt their rates either.
-        batch_scaling: What the batch does to the rate: "none", or `learning_rate` is
+        batch_scaling: How the rate depends on the batch. "none"; or `learning_rate` is
             meant for `optim.REFERENCE_BATCH` regions and grows with the square root of
             the batch ("sqrt", usual for Adam) or with the batch ("linear", usual for
             LARS).
@@ -63,13 +63,13 @@ class TrainSettings(Section):
     Attributes:
         total: Length of the run.
         microbatch_size: Regions encoded at a time, over all devices; None: a batch.
-        gradient_dtype: Type that gradients are summed over devices in; "bfloat16"
-            halves what travels. Parameters and optimiser are float32.
-        log_every: Between two log lines.
-        save_every: Between two checkpoints.
-        evaluate_every: Between two looks at the features by nearest neighbours, on
+        gradient_dtype: Type in which gradients are summed over devices; "bfloat16"
+            halves the data that is sent. Parameters and optimiser are float32.
+        log_every: Distance between two log lines, as a duration.
+        save_every: Distance between two checkpoints.
+        evaluate_every: Distance between two short evaluations by nearest neighbours, on
             validation folds; see `evaluation.while_training`. None: never.
-        keep: Newest checkpoints kept.
+        keep: Number of newest checkpoints that are kept.
     """
 
     total: str = "120 epochs"

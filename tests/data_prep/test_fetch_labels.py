@@ -1,5 +1,6 @@
 """Rasters of labels: the part over an area, against rasterio's own windows."""
 
+import dataclasses
 import json
 import logging
 
@@ -10,7 +11,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from data_prep.fetch import command
+from data_prep.fetch import command, labels, presets
 from data_prep.fetch.request import Request
 from mmgr_jax.errors import InputError
 
@@ -86,6 +87,60 @@ def test_another_grid_is_kept_as_well(served, tmp_path):
         assert part.width > 100 and part.res == (100, 100)
 
 
+def test_a_server_without_parts_gives_the_whole_raster(served, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    served.ranges = False
+    command.fetch(request(served, tmp_path, dry_run=True))
+    assert "the whole file" in caplog.text and not list(tmp_path.glob("cache/*/body"))
+    folder = command.fetch(request(served, tmp_path))
+    assert "gives no parts of files, so all" in caplog.text
+    parts = served.sent["people.tif"]
+    offline = dict(out=str(tmp_path / "again"), offline=True)
+    again = command.fetch(request(served, tmp_path, **offline))
+    assert served.sent["people.tif"] == parts
+    served.ranges = True
+    fresh = dict(out=str(tmp_path / "parts"), cache=str(tmp_path / "other"))
+    apart = command.fetch(request(served, tmp_path, **fresh))
+    pixels = []
+    for one in (folder, again, apart):
+        with rasterio.open(one / "labels/population.tif") as part:
+            pixels.append(part.read())
+    np.testing.assert_array_equal(pixels[0], pixels[2])
+    np.testing.assert_array_equal(pixels[1], pixels[2])
+
+
+def test_of_a_preset_with_a_band_a_year_that_band_comes(served, tmp_path, monkeypatch):
+    path = served.root / "gdp.tif"
+    numbers = np.arange(7 * 900, dtype=np.float64).reshape(7, 30, 30)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=30, height=30, count=7, dtype="float64",
+        crs="EPSG:4326", transform=from_origin(2.2, 48.9, 1 / 120, 1 / 120),
+    ) as file:  # fmt: skip
+        file.write(numbers)
+        file.descriptions = tuple(f"gdp_{year}" for year in range(1990, 2021, 5))
+    here = dataclasses.replace(
+        presets.PRESETS["kummu"], url=f"{served.address}/gdp.tif"
+    )
+    monkeypatch.setitem(presets.PRESETS, "kummu", here)
+    asked = labels.source("gdp=kummu:2015")
+    assert (asked.year, asked.band) == (2015, 6)
+    # An address of this machine must stand in the command itself.
+    command_labels = [f"gdp={served.address}/gdp.tif"]
+    monkeypatch.setattr(
+        labels, "source", lambda text: dataclasses.replace(asked, preset=None)
+    )
+    folder = command.fetch(request(served, tmp_path, labels=command_labels))
+    with rasterio.open(folder / "labels/gdp.tif") as part:
+        assert part.count == 1 and part.descriptions == ("gdp_2015",)
+        row, column = (round(x) for x in (~part.transform * (2.2, 48.9))[::-1])
+        whole = numbers[5, -row:, -column:][: part.height, : part.width]
+        np.testing.assert_array_equal(part.read(1), whole)
+    beyond = dataclasses.replace(asked, preset=None, band=8)
+    monkeypatch.setattr(labels, "source", lambda text: beyond)
+    with pytest.raises(InputError, match=r"has 7 band\(s\), and number 8 is meant"):
+        command.fetch(request(served, tmp_path, labels=command_labels))
+
+
 def test_a_dry_run_says_how_much(served, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     command.fetch(request(served, tmp_path, dry_run=True))
@@ -100,6 +155,8 @@ def test_a_dry_run_says_how_much(served, tmp_path, caplog):
         (dict(labels=["population"]), "wanted: NAME=ADDRESS or NAME=PRESET:PLACE"),
         (dict(labels=["population=wordpop:deu"]), "did you mean 'worldpop'"),
         (dict(labels=["population=worldpop"]), "say which place behind a colon"),
+        (dict(labels=["gdp=kummu"]), "which year behind a colon, such as kummu:2020"),
+        (dict(labels=["gdp=kummu:2021"]), "there are 1990, 1995, .*, 2020"),
         (dict(labels=["population=worldpop:../x"]), "say which place behind a colon"),
     ],
 )

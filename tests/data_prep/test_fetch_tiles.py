@@ -1,6 +1,8 @@
 """Services of tiles, against one reprojection of all their tiles by rasterio."""
 
+import dataclasses
 import io
+import json
 import math
 
 import http_folder
@@ -14,7 +16,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import reproject, transform_bounds
 from test_fetch_imagery import mosaic
 
-from data_prep.fetch import command, grid, tiles
+from data_prep.fetch import command, grid, presets, tiles
 from mmgr_jax.errors import InputError
 
 HALF_M = math.pi * 6378137
@@ -198,3 +200,27 @@ def test_tiles_of_512_pixels_are_of_the_level_above(served, tmp_path, world):
     assert asked == {16, 15}  # 1.57 m on the ground at level 16 of 256 pixels
     with rasterio.open(next((tmp_path / "raw/imagery").glob("*.tif"))) as file:
         assert file.read().max() == 0 and file.dataset_mask()[100:150, 100:150].all()
+
+
+def test_a_service_by_name_brings_its_licence_and_ends_at_its_level(
+    served, tmp_path, monkeypatch, world
+):
+    here = dataclasses.replace(
+        presets.PRESETS["pdok"],
+        url=f"{served.address}/{{z}}/{{x}}/{{y}}.png",
+        max_zoom=ZOOM,
+    )
+    monkeypatch.setitem(presets.PRESETS, "pdok", here)
+    asked = dict(imagery="pdok", tiles=None, max_zoom=22, gsd_m=1.0)
+    folder = command.fetch(
+        request(served, tmp_path, allow_hosts=[served.address], **asked)
+    )
+    plain = command.fetch(
+        request(served, tmp_path, gsd_m=1.0, out=str(tmp_path / "plain"))
+    )
+    for one, other in zip(mosaic(folder / "imagery"), mosaic(plain / "imagery"),
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    part = json.loads((folder / "sources.json").read_text())["parts"]["imagery"]
+    assert part["licence"] == "CC BY 4.0" and "PDOK" in part["source"]
+    assert part["details"]["preset"] == "pdok" and part["address"] == "pdok"

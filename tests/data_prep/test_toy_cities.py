@@ -20,7 +20,7 @@ from data_prep import build
 from data_prep.toy_city import taxonomies
 from data_prep.toy_city.categories import CATEGORIES
 from data_prep.toy_city.generator import generate
-from data_prep.toy_city.settings import STYLE, ToyCitySettings
+from data_prep.toy_city.settings import LATER, STYLE, ToyCitySettings
 from mmgr_jax.data import schema
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
@@ -40,7 +40,7 @@ STYLES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, textures_once):
     """The same city in each of `STYLES`."""
     root = tmp_path_factory.mktemp("toy")
     for name, style in STYLES.items():
@@ -87,7 +87,7 @@ def test_a_style_changes_its_own_file_alone(folders):
 def test_a_plain_city_is_described_as_before_there_were_styles():
     plain = ToyCitySettings("city")
     fields = {field.name for field in dataclasses.fields(plain)}
-    assert plain.style() == {} and plain.noted().keys() == fields - set(STYLE)
+    assert plain.style() == {} and plain.noted().keys() == fields - {*STYLE, *LATER}
     styled = dataclasses.replace(plain, taxonomy="survey", haze=0.2)
     assert styled.style() == {"taxonomy": "survey"}
     assert styled.difficulties() == {"haze": 0.2}
@@ -206,7 +206,7 @@ def test_unknown_names_are_refused_with_the_nearest(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def eight(tmp_path_factory):
+def eight(tmp_path_factory, textures_once):
     """Every city of the list, small, and a plain one of the same seed."""
     root = tmp_path_factory.mktemp("eight")
     for name, city in toy_cities.CITIES.items():

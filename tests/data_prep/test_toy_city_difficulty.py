@@ -57,7 +57,7 @@ HARD = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, textures_once):
     """The same city without options and under each of `HARD`."""
     root = tmp_path_factory.mktemp("toy")
     for name, options in {"plain": {}, **HARD}.items():

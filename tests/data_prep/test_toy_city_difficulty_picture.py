@@ -22,7 +22,7 @@ def city():
 
 
 @pytest.fixture(scope="module")
-def paint(city):
+def paint(city, textures_once):
     """Paints the whole city, without its wedge, as float [h w 3]."""
 
     def painted(**options):

@@ -1,4 +1,4 @@
-"""What docs/toy_city.md says of the generated city holds, and its ceilings too.
+"""What docs/toy_city.md and its notes say holds, and the ceilings too.
 
 By default in a small city; `pytest -m slow -rP` on this file does the same in the
 default one and prints the figures.

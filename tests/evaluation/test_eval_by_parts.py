@@ -98,7 +98,7 @@ def test_a_softmax_of_few_labels_is_chosen_by_the_losses_of_all_its_parts(num_la
             losses[best], rel=0.01
         )
         told = sklearn_heads.softmax(x, shares, parts >= 0, strengths[best])
-        np.testing.assert_allclose(fits.prediction[index], told, atol=1e-4)
+        np.testing.assert_allclose(fits.prediction[index], told, atol=1e-5)
 
 
 def test_labels_are_as_many_as_asked_for_and_none_is_tested_or_near():

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from mmgr_jax.evaluation.design import grid
-from mmgr_jax.evaluation.heads import linear, protocols
+from mmgr_jax.evaluation.heads import linear, protocols, softmax
 
 STRENGTHS = (1.0, 30.0, 1e3)
 
@@ -68,8 +68,20 @@ def test_a_softmax_is_that_of_both_parts(kind, num_features):
     for index in (0, 3, len(cells.cells) - 1):
         both = cells.train[index] | cells.validation[index]
         told = sklearn_heads.softmax(x, target.shares(), both, fits.chosen[index])
-        np.testing.assert_allclose(fits.prediction[index], told, atol=1e-4)
+        np.testing.assert_allclose(fits.prediction[index], told, atol=1e-5)
         assert np.abs(told - before.prediction[index]).max() > 1e-2
+
+
+def test_a_softmax_of_many_axes_leaves_none_out(monkeypatch):
+    x, target, cells = _made("share", 60)
+    monkeypatch.setattr(softmax, "MOST_AXES", 12)
+    fits = linear.fit(x, target, cells, strengths=STRENGTHS, refit=True)
+    both = cells.train[0] | cells.validation[0]
+    own = sklearn_heads.softmax(x, target.shares(), both, fits.chosen[0])
+    np.testing.assert_allclose(fits.prediction[0], own, atol=1e-5)
+    monkeypatch.setattr(softmax, "MANY", 10)  # of more regions some are left out
+    fewer = linear.fit(x, target, cells, strengths=STRENGTHS, refit=True)
+    assert np.abs(fewer.prediction[0] - own).max() > 1e-3
 
 
 def test_a_class_that_validation_alone_has_is_learnt_in_the_end():
@@ -88,7 +100,7 @@ def test_a_class_that_validation_alone_has_is_learnt_in_the_end():
     assert before[:, 3].max() < 1e-4 < 0.05 < after[:, 3].mean()
     both = train | validation
     told = sklearn_heads.softmax(x, changed.shares(), both, 30.0)
-    np.testing.assert_allclose(after, told, atol=1e-4)
+    np.testing.assert_allclose(after, told, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["count", "share"])

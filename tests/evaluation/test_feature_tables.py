@@ -62,7 +62,7 @@ def test_no_flipped_bit_of_our_own_table_changes_a_feature(tmp_path, features):
 
 def test_a_table_of_an_older_version_without_places_is_read(tmp_path, features):
     path = _embeddings(tmp_path / "embeddings.parquet", features)
-    table = parquet.read_table(path).drop_columns(["lon_deg", "lat_deg"])
+    table = parquet.read_table(path).drop_columns(["lon_deg", "lat_deg", "row"])
     parquet.write_table(table, path)
     found = feature_tables.read("ours", str(path), REGION_IDS)
     np.testing.assert_array_equal(found, features)

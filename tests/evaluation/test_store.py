@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import processes
 import pytest
+from pyarrow import parquet
 from small_records import config_of, write_records
 
 from mmgr_jax.data.source import RecordSource
@@ -202,6 +203,7 @@ def test_embed_without_labels_and_heads_gives_embeddings_and_clusters(tmp_path, 
     records = tmp_path / "records"
     records.mkdir()
     config = config_of(write_records(records, labels={}), tmp_path)
+    config.embed.dtype = "int8"
     _checkpoint(config)
     with caplog.at_level("INFO"):
         folder = mapping.embed(config)
@@ -213,7 +215,12 @@ def test_embed_without_labels_and_heads_gives_embeddings_and_clusters(tmp_path, 
     }
     table = gpd.read_parquet(folder / "embeddings.parquet")
     clusters = [f"cluster_of_{count}" for count in (4, 8, 12)]
-    own = {"region_id", "lon_deg", "lat_deg", "embedding", "geometry"}
+    assert table["embedding"][0].dtype == np.int8
+    about = json.loads(
+        parquet.read_schema(folder / "embeddings.parquet").metadata[b"emb"]
+    )
+    assert 0.8 < about["recall_of_20_nearest"] <= 1
+    own = {"region_id", "lon_deg", "lat_deg", "row", "embedding", "geometry"}
     assert set(table) == own | set(clusters)
     assert len(table) == 40
     for count, name in zip((4, 8, 12), clusters, strict=True):

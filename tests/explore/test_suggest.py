@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mmgr_jax import label_next
 from tests.explore.node import NodeError
 
 
@@ -54,6 +55,14 @@ def test_each_choice_lowers_the_variance_most(node, labelled, weights):
         }
         assert after[choice] <= min(after.values()) * (1 + 1e-6)
         known.append(choice)
+
+
+@pytest.mark.parametrize("labelled", [[], [0, 7, 21]])
+def test_python_chooses_as_the_page(node, labelled):
+    x = make_rows()
+    x = ((x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-9)).astype(np.float32)
+    chosen = ask(node, x, "reduction", labelled=labelled, count=8)["regions"]
+    assert label_next(x, labelled, count=8).tolist() == chosen
 
 
 def test_the_score_is_what_the_variance_falls_by(node):

@@ -48,6 +48,7 @@ def test_geopandas_reads_back_every_value(table, tmp_path):
     )
     for name, values in table["columns"].items():
         np.testing.assert_array_equal(frame[name].to_numpy(), values)
+    assert frame["row"].tolist() == list(range(NUM_REGIONS))
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 

@@ -197,7 +197,7 @@ def test_mmgr_without_batch_statistics():
 
 @pytest.mark.parametrize("tokens", [197, 198])
 def test_fused_attention_lowers_for_gpus_at_any_number_of_tokens(tokens, monkeypatch):
-    """On this CPU: that it is cuDNN's. Its numbers want a GPU (docs/performance.md)."""
+    """On this CPU: that it is cuDNN's. Its numbers want a GPU: notes/performance.md."""
     private = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
     monkeypatch.setattr(private, "check_cudnn_version", lambda: 91300)
     monkeypatch.setattr(private, "check_compute_capability", lambda least: True)

@@ -18,6 +18,7 @@ import shapely
 from data_prep.files import table_formats
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
+from mmgr_jax.extras import install
 
 _CRS = "EPSG:4326"
 # Layers of GDAL's driver that hold single things, and the kind of their elements.
@@ -85,8 +86,8 @@ def read_with_quackosm(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
         import quackosm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            f"config.pois.osm.reader is 'quackosm': {error}. Run `pip install -r "
-            "requirements-osm.txt`, or choose 'gdal', which needs nothing more."
+            f"config.pois.osm.reader is 'quackosm': {error}. Install it by "
+            f"{install('osm')}, or choose 'gdal', which needs nothing more."
         ) from error
     try:
         if util.find_spec(_EXTENSION):  # else DuckDB asks its server for it

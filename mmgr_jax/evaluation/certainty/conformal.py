@@ -4,19 +4,21 @@ A score says how far a prediction was from the truth of a region that its head h
 seen: out-of-fold, on the scale of the head. The radius is a quantile of these scores,
 and an interval is all values whose score is within the radius.
 
-Regions of a block err alike, so that r regions do not place a quantile as well as r
-independent ones would. How alike they err is measured, and the quantile is taken as
-far out as split conformal takes it for the number of independent regions that they are
-worth (`effective_number`): somewhere between the number of blocks, where all regions
-of a block err the same, and r, where each errs by itself. Each block weighs the same.
+Regions of a block have similar errors, so r regions locate a quantile less exactly than
+r independent ones. The similarity is measured. The quantile is taken as far out as
+split conformal takes it for the number of independent regions that they are worth
+(`effective_number`). It lies between the number of blocks (all regions of a block have
+the same error) and r (all errors are independent). Each block has the same weight.
 
 Mean coverage of regions of blocks that no head had seen, in 200 simulated cities of 16
 regions a block whose errors reach 0.5 to 3 regions far, for a level of 90 %:
+
     blocks   regions as if independent   blocks alone    here
         12                  89 to 90 %     95 to 97 %   90 to 91 %
         20                        90 %     94 to 95 %   90 to 92 %
         40                        90 %           92 %   90 to 91 %
         70                        90 %     91 to 92 %   90 to 91 %
+
 "Blocks alone" is the hierarchical quantile (one more block that may score anything),
 which promises its level whatever the distribution, at this price. The largest score of
 each block instead, which promises whole blocks at once, held 97 to 99 % of regions.

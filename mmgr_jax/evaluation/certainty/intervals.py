@@ -1,13 +1,14 @@
 """How sure a metric is: resamples of whole spatial blocks, differences, seeds.
 
-Neighbouring regions err alike, so that a thousand of them do not say what a thousand
-independent ones would. Blocks are resampled instead, each with all its regions. The
-intervals tell what another sample of blocks of this city would have changed; the
-heads are not fitted again, so how much these hang on their training regions, or on
-the seed of the pre-training (`spread`), is not part of it.
+Neighbouring regions have similar errors, so a thousand of them tell less than a
+thousand independent ones. Therefore whole blocks are resampled, each with all its
+regions. The intervals say what another sample of blocks of this city would change. The
+heads are not fitted again. So the intervals do not include how much results depend on
+the training regions, or on the seed of the pre-training (`spread`).
 
-Plain percentiles are too narrow where blocks are few, so they are taken further out
-(`widened`). 95 % intervals of a mean, simulated in 1,000 cities, held it in
+Plain percentiles are too narrow if there are few blocks, so they are taken further out
+(`widened`). 95 % intervals of a mean, simulated in 1,000 cities, contained it in
+
     blocks   normal: plain  widened   exponential: plain  widened
          4           79 %     87 %                 74 %     82 %
          6           86 %     93 %                 82 %     89 %

@@ -111,6 +111,7 @@ def minimise(
     *,
     least: float,
     max_steps: int,
+    flat: float | Float[np.ndarray, " j"] | None = None,
 ) -> tuple[Float[np.ndarray, "j k q"], Int[np.ndarray, " j"]]:
     """Weights of the least losses.
 
@@ -122,11 +123,14 @@ def minimise(
         least: A problem ends when its next step promises to lower its loss by less
             than half of this.
         max_steps: Where to stop in any case.
+        flat: Instead a problem ends when the length of its gradient by the weights
+            that are not fixed is at most this.
 
     Returns:
         The weights, and the number of steps of each problem.
     """
     count, size = len(weights), weights[0].size
+    limit = np.broadcast_to(np.nan if flat is None else flat, count)
     best, steps = weights.copy(), np.zeros(count, int)
     point = _Point.of(losses, weights, losses.predict(weights))
     state = _State(
@@ -140,7 +144,10 @@ def minimise(
     for step in range(max_steps):
         way = -_inverse_hessian(state, step)
         promise = -np.vecdot(state.gradient, way)
-        state = state._replace(active=state.active & (promise > least))
+        going = promise > least
+        if flat is not None:
+            going = _steepness(state) > limit[state.place]
+        state = state._replace(active=state.active & going)
         if not state.active.any():
             break
         if state.active.mean() <= CROWDED:
@@ -165,6 +172,15 @@ def _gradient(losses: Losses, point: _Point, scale: np.ndarray) -> np.ndarray:
     """By the scaled weights, [p d]."""
     gradient = losses.gradient(point.at, point.weights) * scale
     return gradient.reshape(len(gradient), -1)
+
+
+def _steepness(state: _State) -> np.ndarray:
+    """Length of the gradient by the weights as they are, [p]."""
+    scale = state.scale.reshape(len(state.scale), -1)
+    raw = np.divide(
+        state.gradient, scale, out=np.zeros_like(state.gradient), where=scale > 0
+    )
+    return np.linalg.norm(raw, axis=1)
 
 
 def _search(

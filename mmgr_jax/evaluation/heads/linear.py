@@ -61,7 +61,8 @@ def fit(
         mean, inverse = np.zeros((len(best), length)), np.ones((len(best), length))
         return outputs, losses, tried[best], weights, mean, inverse
 
-    axes = min(length, softmax.MOST_AXES)
+    often = int(np.max(np.sum(grid.train | grid.validation, axis=1), initial=0))
+    axes = min(length, often if often <= softmax.MANY else softmax.MOST_AXES)
     return fit_cells(
         "linear",
         solve,

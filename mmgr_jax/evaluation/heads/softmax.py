@@ -5,10 +5,11 @@ one, which is KL(t || p) up to a constant; the penalty is taken over the sum ove
 regions, as scikit-learn does, and intercepts are free.
 
 A rotation of the features changes nothing, so each subset is turned to its principal
-axes once, where the Hessian is nearly diagonal. The strengths are fitted from the
-strongest to the weakest, each from where the one before ended; roughly at first, and to
-the end if it may win: the weakest are the slowest, and hardly ever chosen. Arrays are
-[j k n]: the regions vectorise.
+axes once, where the Hessian is nearly diagonal. The strengths are compared along the
+largest of these, from the strongest to the weakest, each from where the last one ended;
+roughly at first, and nearer if it may win: the weakest are the slowest, and hardly ever
+chosen. The head of the strength that wins is then fitted along all axes, until its
+gradient vanishes. Arrays are [j k n]: the regions vectorise.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ RANK_TOLERANCE = 1e-10
 """Principal axes with less than this part of the largest variance are dropped."""
 
 MOST_AXES = 384
-"""And all but the largest of them: with 1,078 features of 800 regions the fit takes two
-thirds of the time, and the L1 distance of functions is 0.3259 where it was 0.3257."""
+"""And all but the largest of them while strengths are compared, and for heads of more
+than `MANY` regions."""
+
+MANY = 20_000
+"""Of more regions all axes would take gigabytes."""
 
 SMALLEST_SHARE = 1e-4
 """Bounds the starting share and the curvature of classes that hardly occur."""
@@ -42,17 +46,24 @@ PATIENCE = 2
 """No weaker strength is tried after so many in a row that validated worse than the
 best."""
 
-ROUGH, EXACT = 1e-2, 1e-9
-"""A fit ends when another step promises to lower the loss, summed over the regions, by
-less than half of this. First roughly; to the end where the strength may win."""
+ROUGH, CLOSE = 1e-2, 1e-4
+"""While strengths are compared, a fit ends when another step promises to lower the sum
+of the losses by less than half of this: first roughly, then nearer where it may win."""
 
-MANY = 1280
+SUMMED = 1280
 """Of more regions than these the sum may miss as much more."""
+
+FLAT = 1e-6
+"""A head is fitted until its gradient, summed over the regions, is no longer than this
+times the strength: its weights along the axes are then within 1e-6 of the optimum's."""
+
+MOST_FLAT = 1e-4
+"""Nor longer than this: intercepts are not penalised."""
 
 ROUGHNESS = 0.01
 """How far a rough validation loss may be off, as a part of it."""
 
-MAX_STEPS = 500
+MAX_STEPS = 5000
 
 NEVER = -1e9
 """The intercept of a class that the training regions never had, while they are fitted:
@@ -69,10 +80,31 @@ def solve(
     """The softmax regressions of all cells, each with its best strength.
 
     As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
-    rough where a strength could not win, NaN where `PATIENCE` left it out.
+    rough where a strength could not win, NaN where `PATIENCE` left it out. Of several
+    strengths without `refit` the losses are what is wanted: the lines are those that
+    lost them.
     """
     cells = list(problem.cells())
-    rotated = _rotated(table, cells, weight)
+    lines, losses, best = _compared(table, cells, strengths, weight)
+    if refit:
+        cells = [cell.together() for cell in cells]
+    if refit or len(strengths) == 1:
+        lines = _converged(table, cells, strengths[best], weight, lines)
+    return *lines, losses, best
+
+
+_Lines = tuple[np.ndarray, np.ndarray]
+"""Kernel [j k f] and bias [j k] on features as they are."""
+
+
+def _compared(
+    table: subsets.FeatureRows,
+    cells: Sequence[Problem],
+    strengths: np.ndarray,
+    weight: np.ndarray | None,
+) -> tuple[_Lines, np.ndarray, np.ndarray]:
+    """The lines of the best strength, about; losses [j a], index of the best [j]."""
+    rotated = _rotated(table, cells, weight, most=MOST_AXES)
     z, chosen_z = (_stacked(part) for part in list(zip(*rotated, strict=True))[:2])
     target = _stacked([cell.target.T for cell in cells])
     truth = _stacked([cell.truth.T for cell in cells])
@@ -84,20 +116,29 @@ def solve(
         return -np.sum(truth[rows] * log_shares, axis=(1, 2)) / count[rows]
 
     weights, losses, best = _best_of_path(z, target, strengths, validate)
-    kernel, bias = _restored(weights, rotated)
-    if refit:
-        cells = [cell.together() for cell in cells]
-        del z, chosen_z
-        rotated = _rotated(table, cells, weight, chooses=False)
-        z = _stacked([cell.train for cell in rotated])
-        target = _stacked([cell.target.T for cell in cells])
-        seen = np.sum(target, axis=2) > 0
-        start = _start(z, target, seen)
-        _carry(kernel, rotated, start)
-        weights = _fit(z, target, strengths[best][:, None, None], start, EXACT)
-        weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
-        kernel, bias = _restored(weights, rotated)
-    return kernel, bias, losses, best
+    return _restored(weights, rotated), losses, best
+
+
+def _converged(
+    table: subsets.FeatureRows,
+    cells: Sequence[Problem],
+    strengths: np.ndarray,
+    weight: np.ndarray | None,
+    lines: _Lines,
+) -> _Lines:
+    """The lines of each cell's own strength [j], from lines that are near."""
+    large = max(len(cell.target) for cell in cells) > MANY
+    rotated = _rotated(
+        table, cells, weight, most=MOST_AXES if large else None, chooses=False
+    )
+    z = _stacked([cell.train for cell in rotated])
+    target = _stacked([cell.target.T for cell in cells])
+    seen = np.sum(target, axis=2) > 0
+    start = _start(z, target, seen)
+    _carry(lines, rotated, start)
+    weights = _fit(z, target, strengths[:, None, None], start, None)
+    weights[:, :, 0] = np.where(seen, weights[:, :, 0], np.log(UNSEEN_SHARE))
+    return _restored(weights, rotated)
 
 
 class _Rotated(NamedTuple):
@@ -118,10 +159,8 @@ class _Rotated(NamedTuple):
     inverse: np.ndarray
 
 
-def _restored(
-    weights: np.ndarray, rotated: Sequence[_Rotated]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [j k f] and bias [j k] on features as they are."""
+def _restored(weights: np.ndarray, rotated: Sequence[_Rotated]) -> _Lines:
+    """Lines of weights along the axes."""
     kernel, bias = [], []
     for own, (_, _, axes, mean, inverse) in zip(weights, rotated, strict=True):
         kernel.append(own[:, 1 : 1 + axes.shape[1]] @ axes.T * inverse)
@@ -129,13 +168,18 @@ def _restored(
     return np.stack(kernel), np.stack(bias)
 
 
-def _carry(kernel: np.ndarray, rotated: Sequence[_Rotated], start: np.ndarray) -> None:
-    """Puts kernels [j k f] into weights [j k q] along other axes, as a beginning."""
-    for own, weights, (_, _, axes, _, inverse) in zip(
-        kernel, start, rotated, strict=True
+def _carry(lines: _Lines, rotated: Sequence[_Rotated], start: np.ndarray) -> None:
+    """Puts lines into weights [j k q] along other axes, as a beginning.
+
+    Classes that they have not seen keep the intercept that they have there.
+    """
+    for kernel, bias, weights, (_, _, axes, mean, inverse) in zip(
+        *lines, start, rotated, strict=True
     ):
-        scaled = own / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
+        scaled = kernel / np.where(inverse > 0, inverse, 1.0) * (inverse > 0)
         weights[:, 1 : 1 + axes.shape[1]] = scaled @ axes
+        known = kernel.any(axis=1)
+        weights[known, 0] = (bias + kernel @ mean)[known]
 
 
 def _rotated(
@@ -143,9 +187,10 @@ def _rotated(
     cells: Sequence[Problem],
     weight: np.ndarray | None,
     *,
+    most: int | None,
     chooses: bool = True,
 ) -> list[_Rotated]:
-    """The cells along their principal axes; their validation parts where wanted."""
+    """The cells along `most` of their axes; their validation parts where wanted."""
     sums = None
     if any(len(cell.target) >= table.num_features for cell in cells):
         members = moments.members(table, [cell.train.index for cell in cells])
@@ -155,11 +200,11 @@ def _rotated(
         if sums is not None and len(cell.target) >= table.num_features:
             part = sums.of(number)
             mean, inverse = part.mean, part.inverse(weight)
-            _, axes = _largest(part.scatter * inverse * inverse[:, None])
+            _, axes = _largest(part.scatter * inverse * inverse[:, None], most)
         else:
             x = table.rows(cell.train.index)
             x, mean, inverse = subsets.standardised(x, cell.train.present, weight)
-            energy, vectors = _largest(x @ x.T)
+            energy, vectors = _largest(x @ x.T, most)
             axes = x.T @ (vectors / np.sqrt(energy))
         both = (
             cell.train.index,
@@ -184,11 +229,12 @@ def _along(
     return z
 
 
-def _largest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest eigenvalues [q], with their vectors [m q]."""
+def _largest(gram: np.ndarray, most: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The `most` largest eigenvalues [q], or all, with their vectors [m q]."""
     energy, vectors = np.linalg.eigh(gram)
     kept = energy > RANK_TOLERANCE * max(energy.max(), 1.0)
-    kept[: max(len(kept) - MOST_AXES, 0)] = False  # ascending
+    if most is not None:
+        kept[: max(len(kept) - most, 0)] = False  # ascending
     return energy[kept], vectors[:, kept]
 
 
@@ -218,7 +264,7 @@ def _best_of_path(
     worse = np.zeros(len(z), int)
     for index in order:
         wanted = np.flatnonzero(worse < PATIENCE)
-        for promise in (ROUGH, EXACT):
+        for promise in (ROUGH, CLOSE):
             if not len(wanted):
                 break
             weights[wanted] = _fit(
@@ -253,7 +299,7 @@ def _fit(
     target: np.ndarray,
     strength: float | np.ndarray,
     weights: np.ndarray,
-    promise: float,
+    promise: float | None,
 ) -> np.ndarray:
     """Weights [j k q] of the least penalised loss.
 
@@ -262,7 +308,7 @@ def _fit(
         target: Shares [j k n]; 0 for padding, where z is 0 too.
         strength: L2 strength, one for all or each cell's own [j 1 1].
         weights: Where to start.
-        promise: What ends the fit, see `EXACT`.
+        promise: What ends the fit, see `ROUGH`; None: its gradient, see `FLAT`.
     """
     penalty = strength * (np.arange(z.shape[1]) > 0)
     losses = _Losses(z, target, np.sum(target, axis=1, keepdims=True), penalty)
@@ -271,12 +317,14 @@ def _fit(
     floor = SMALLEST_SHARE * np.sum(squares, axis=1, keepdims=True)
     curvature = np.maximum((shares * (1 - shares)) @ squares, floor) + penalty
     most = float(losses.mass.sum(axis=(1, 2)).max())
+    flat = np.minimum(FLAT * np.ravel(strength), MOST_FLAT)
     fitted, _ = lbfgs.minimise(
         losses,
         weights,
         1 / np.sqrt(curvature),
-        least=promise * max(most / MANY, 1.0),
+        least=(promise or 0.0) * max(most / SUMMED, 1.0),
         max_steps=MAX_STEPS,
+        flat=flat if promise is None else None,
     )
     return fitted
 

@@ -1,5 +1,6 @@
 // The chosen region: its picture, its labels and predictions, its POIs.
 
+import { changeOf } from "./change.js";
 import { poisOf } from "./city.js";
 import { fill, node } from "./dom.js";
 import { valuesOf } from "./layers.js";
@@ -37,12 +38,14 @@ export function showCard(element, app, region, act) {
   // Folds stay as they were left; at first they are open where there is room.
   const folded = (id, name, content) => {
     const before = document.getElementById(id);
-    const open = before ? before.open : id === "card-values" && innerWidth > 760;
+    const first = id === "card-change" || (id === "card-values" && innerWidth > 760);
+    const open = before ? before.open : first;
     return node("details", { id, open }, node("summary", {}, word(name)), content);
   };
   fill(
     element,
     node("div", { className: "top" }, tileOf(city, picture, region, TILE_PX), words),
+    app.change ? folded("card-change", "change.card", changeOf(app, region, TILE_PX)) : "",
     Object.keys(city.tasks).length
       ? folded("card-values", "card.values", valueTable(city, region))
       : "",

@@ -67,11 +67,16 @@ function assembled(about, array) {
     clusters: Object.fromEntries(about.clusters.map((k) => [k, array[`clusters${k}`]])),
     projections: null,
     poiWeights: null,
+    change: null,
     tasks: {},
   };
   if (about.poiEncoder) {
     const own = about.poiEncoder.arrays.map((name) => [name, array[`poiEncoder-${name}`]]);
     city.poiWeights = { ...about.poiEncoder, ...Object.fromEntries(own) };
+  }
+  if (about.change) {
+    const [factor, p, q] = [array.changeFactor, array.changeP, array.changeQ];
+    city.change = { ...about.change, factor, p, q };
   }
   if (array.projectionImage) {
     city.projections = {

@@ -4,7 +4,7 @@
 // is negative; classes a softmax regression. Given the same labels and penalty both are
 // Python's head "linear" (mmgr_jax/evaluation/heads).
 
-import { dot, dots } from "./linalg.js";
+import { dot, products } from "./products.js";
 import { LEVEL, members, partsByBlock, radius, whyNoInterval } from "./doubt.js";
 import { ridge } from "./ridge.js";
 import { UNSEEN_SHARE, softmax } from "./softmax.js";
@@ -182,11 +182,11 @@ export function predictClasses(head, x, n) {
   const best = new Int32Array(n), calibrated = new Float32Array(n), setSize = new Int32Array(n);
   const logits = new Float64Array(k), soft = head.temperature !== 1;
   const least = Math.exp(-head.radius);
+  products(x, n, d, kernel, d, k, probability);
   for (let i = 0; i < n; i++) {
     let most = -Infinity, sum = 0, softened = 0, chosen = 0, size = 0;
-    dots(x, i * d, kernel, d, k, d, logits, 0);
     for (let c = 0; c < k; c++) {
-      logits[c] += bias[c];
+      logits[c] = probability[i * k + c] + bias[c];
       if (logits[c] > most) {
         most = logits[c];
         chosen = c;

@@ -29,6 +29,13 @@ export const UNKNOWN = 2; // hatched without colour: not known
  */
 export function layersOf(city, extra) {
   const groups = [{ title: word("layers.city"), layers: cityLayers(city) }];
+  if (city.change) {
+    const layers = [
+      { id: "change/factor", title: word("change.factor") },
+      { id: "change/found", title: word("change.foundLayer") },
+    ];
+    groups.push({ title: word("change.layers", { city: city.change.name }), layers });
+  }
   for (const [name, task] of Object.entries(city.tasks)) {
     const { scales } = task;
     const parts = [];

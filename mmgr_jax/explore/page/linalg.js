@@ -5,83 +5,7 @@
 // these coordinates every penalty costs one pass over a tridiagonal matrix: no eigenvalues
 // are needed, nor a new factorisation for each penalty.
 
-/**
- * Dot product of two stretches.
- * @param {Float64Array} a
- * @param {number} i First place in a.
- * @param {Float64Array|Float32Array} b
- * @param {number} j First place in b.
- * @param {number} n Length.
- * @returns {number}
- */
-export function dot(a, i, b, j, n) {
-  let s0 = 0, s1 = 0, s2 = 0, s3 = 0, t = 0;
-  for (; t + 3 < n; t += 4) {
-    s0 += a[i + t] * b[j + t];
-    s1 += a[i + t + 1] * b[j + t + 1];
-    s2 += a[i + t + 2] * b[j + t + 2];
-    s3 += a[i + t + 3] * b[j + t + 3];
-  }
-  for (; t < n; t++) s0 += a[i + t] * b[j + t];
-  return s0 + s1 + s2 + s3;
-}
-
-/**
- * b[j + t] += c * a[i + t].
- * @param {number} c
- * @param {Float64Array} a
- * @param {number} i
- * @param {Float64Array} b
- * @param {number} j
- * @param {number} n
- */
-export function addScaled(c, a, i, b, j, n) {
-  for (let t = 0; t < n; t++) b[j + t] += c * a[i + t];
-}
-
-/**
- * Products of one row with k lines, four at a time: a row is read once for four of them.
- * @param {Float64Array|Float32Array} x
- * @param {number} i First place of the row in x.
- * @param {Float64Array|Float32Array} lines [k stride]
- * @param {number} stride
- * @param {number} k
- * @param {number} n Length of the row.
- * @param {Float64Array|Float32Array} out Gets the k products.
- * @param {number} at From this place.
- */
-export function dots(x, i, lines, stride, k, n, out, at) {
-  let c = 0;
-  for (; c + 3 < k; c += 4) {
-    const a = c * stride, b = a + stride, e = b + stride, f = e + stride;
-    let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-    for (let t = 0; t < n; t++) {
-      const value = x[i + t];
-      s0 += value * lines[a + t];
-      s1 += value * lines[b + t];
-      s2 += value * lines[e + t];
-      s3 += value * lines[f + t];
-    }
-    out[at + c] = s0, out[at + c + 1] = s1, out[at + c + 2] = s2, out[at + c + 3] = s3;
-  }
-  for (; c < k; c++) out[at + c] = dot(lines, c * stride, x, i, n);
-}
-
-/**
- * b[j + t] += c[0] * a[i[0] + t] + ... + c[3] * a[i[3] + t].
- * @param {ArrayLike<number>} c Four factors.
- * @param {Float64Array} a
- * @param {ArrayLike<number>} i Four places.
- * @param {Float64Array} b
- * @param {number} j
- * @param {number} n
- */
-export function addFour(c, a, i, b, j, n) {
-  const [c0, c1, c2, c3] = c, [i0, i1, i2, i3] = i;
-  for (let t = 0; t < n; t++) {
-    b[j + t] += c0 * a[i0 + t] + c1 * a[i1 + t] + c2 * a[i2 + t] + c3 * a[i3 + t];
-  }
-}
+import { addScaled, dot, products } from "./products.js";
 
 /** A column whose deviation is below this part of its size counts as constant. */
 export const CONSTANT = 1e-6;
@@ -120,30 +44,28 @@ export function standardisedRows(x, d, rows, weights = null) {
   return { z, mean, inverse };
 }
 
-/** Z Z' [m m] of Z [m d]. */
+/** Z Z' [m m] of Z [m d]: four columns of its lower triangle at a time. */
 function rowGram(z, m, d) {
-  const gram = new Float64Array(m * m);
-  for (let i = 0; i < m; i++) {
-    for (let j = 0; j <= i; j++) {
-      gram[i * m + j] = gram[j * m + i] = dot(z, i * d, z, j * d, d);
+  const gram = new Float64Array(m * m), part = new Float64Array(4 * m);
+  for (let j = 0; j < m; j += 4) {
+    const width = Math.min(4, m - j);
+    products(z.subarray(j * d), m - j, d, z.subarray(j * d), d, width, part);
+    for (let i = j; i < m; i++) {
+      for (let c = 0; c < width; c++) {
+        gram[i * m + j + c] = gram[(j + c) * m + i] = part[(i - j) * width + c];
+      }
     }
   }
   return gram;
 }
 
-/** Z' Z [d d] of Z [m d]. */
-function columnGram(z, m, d) {
-  const gram = new Float64Array(d * d);
+/** The transpose [d m] of Z [m d]. */
+function transposed(z, m, d) {
+  const turned = new Float64Array(d * m);
   for (let i = 0; i < m; i++) {
-    for (let j = 0; j < d; j++) {
-      const value = z[i * d + j];
-      if (value !== 0) addScaled(value, z, i * d, gram, j * d, j + 1);
-    }
+    for (let j = 0; j < d; j++) turned[j * m + i] = z[i * d + j];
   }
-  for (let j = 0; j < d; j++) {
-    for (let t = 0; t < j; t++) gram[t * d + j] = gram[j * d + t];
-  }
-  return gram;
+  return turned;
 }
 
 /**
@@ -156,66 +78,108 @@ function columnGram(z, m, d) {
 export function tridiagonal(a, n) {
   const diagonal = new Float64Array(n), off = new Float64Array(Math.max(n - 1, 0));
   const v = new Float64Array(n * n), tau = new Float64Array(n);
-  const w = new Float64Array(n);
-  for (let k = 0; k + 1 < n; k++) {
-    const at = k * n;
+  const none = new Float64Array(n), w = new Float64Array(n), p = new Float64Array(n);
+  let before = none; // the reflection that the matrix still lacks, with w
+  for (let k = 0; k < n; k++) {
+    for (let i = k; i < n; i++) a[i * n + k] -= before[i] * w[k] + w[i] * before[k];
+    diagonal[k] = a[k * n + k];
+    if (k + 1 === n) break;
+    const own = v.subarray(k * n, (k + 1) * n);
     let square = 0;
     for (let i = k + 1; i < n; i++) {
-      v[at + i] = a[i * n + k];
-      square += v[at + i] * v[at + i];
+      own[i] = a[i * n + k];
+      square += own[i] * own[i];
     }
-    const size = Math.sqrt(square), head = v[at + k + 1];
+    const size = Math.sqrt(square), head = own[k + 1];
     const end = head > 0 ? -size : size;
     off[k] = end;
-    if (size === 0) continue;
-    v[at + k + 1] = head - end;
-    tau[k] = 1 / (size * (size + Math.abs(head)));
-    reflect(a, n, k + 1, v, at, tau[k], w);
+    if (size > 0) {
+      own[k + 1] = head - end;
+      tau[k] = 1 / (size * (size + Math.abs(head)));
+    }
+    reflectAndMultiply(a, n, k + 1, before, w, own, p);
+    let along = 0;
+    for (let i = k + 1; i < n; i++) along += (p[i] *= tau[k]) * own[i];
+    for (let i = k + 1; i < n; i++) w[i] = p[i] - 0.5 * tau[k] * along * own[i];
+    before = own;
   }
-  for (let i = 0; i < n; i++) diagonal[i] = a[i * n + i];
   return { q: reflections(v, tau, n), diagonal, off };
 }
 
-/** A -> H A H in the lower triangle of rows and columns from `first`, H = 1 - tau v v'. */
-function reflect(a, n, first, v, at, tau, w) {
-  w.fill(0);
-  for (let i = first; i < n; i++) {
-    const row = i * n, vi = v[at + i];
-    let sum = a[row + i] * vi;
-    for (let j = first; j < i; j++) {
-      sum += a[row + j] * v[at + j];
-      w[j] += a[row + j] * vi;
-    }
-    w[i] += sum;
+/**
+ * In one pass over the lower triangle of rows and columns from `first`, two rows at a
+ * time: A -= before w' + w before', then p = A v.
+ */
+function reflectAndMultiply(a, n, first, before, w, v, p) {
+  p.fill(0, first);
+  let i = first;
+  if ((n - first) % 2) {
+    const at = i * n + i, value = (a[at] -= 2 * before[i] * w[i]);
+    p[i] = value * v[i];
+    i++;
   }
-  let along = 0;
-  for (let i = first; i < n; i++) along += (w[i] *= tau) * v[at + i];
-  for (let i = first; i < n; i++) w[i] -= 0.5 * tau * along * v[at + i];
-  for (let i = first; i < n; i++) {
-    const row = i * n, vi = v[at + i], wi = w[i];
-    for (let j = first; j <= i; j++) a[row + j] -= vi * w[j] + wi * v[at + j];
+  for (; i < n; i += 2) {
+    const one = i * n, two = one + n;
+    const b1 = before[i], w1 = w[i], v1 = v[i], b2 = before[i + 1], w2 = w[i + 1], v2 = v[i + 1];
+    let s1 = 0, s2 = 0;
+    for (let j = first; j < i; j++) {
+      const wj = w[j], bj = before[j], vj = v[j];
+      const x = a[one + j] - b1 * wj - w1 * bj, y = a[two + j] - b2 * wj - w2 * bj;
+      a[one + j] = x, a[two + j] = y;
+      s1 += x * vj, s2 += y * vj;
+      p[j] += x * v1 + y * v2;
+    }
+    const x = (a[one + i] -= 2 * b1 * w1), y = (a[two + i] -= b2 * w1 + w2 * b1);
+    const z = (a[two + i + 1] -= 2 * b2 * w2);
+    p[i] += s1 + x * v1 + y * v2;
+    p[i + 1] += s2 + y * v1 + z * v2;
   }
 }
 
-/** The product of all reflections, [n n]. */
+/** The product of all reflections, [n n]; two of them at a time. */
 function reflections(v, tau, n) {
-  const q = new Float64Array(n * n), s = new Float64Array(n);
+  const q = new Float64Array(n * n), s = new Float64Array(2 * n);
   for (let i = 0; i < n; i++) q[i * n + i] = 1;
-  for (let k = n - 2; k >= 0; k--) {
-    if (tau[k] === 0) continue;
-    const first = k + 1, count = n - first;
-    s.fill(0);
-    let i = first;
-    for (; i + 3 < n; i += 4) {
-      const at = i * n + first, four = [at, at + n, at + 2 * n, at + 3 * n];
-      addFour(v.subarray(k * n + i, k * n + i + 4), q, four, s, first, count);
+  let k = n - 2;
+  for (; k >= 0; k -= 2) {
+    const lower = Math.max(k - 1, 0), one = k * n, two = lower * n;
+    const [t1, t2] = [tau[k], lower < k ? tau[lower] : 0];
+    const first = lower + 1;
+    let both = 0;
+    for (let i = first; i < n; i++) both += v[one + i] * v[two + i];
+    sumsOfRows(q, v, one, two, first, n, s);
+    for (let j = first; j < n; j++) {
+      s[j] *= t1;
+      s[n + j] = t2 * (s[n + j] - both * s[j]);
     }
-    for (; i < n; i++) addScaled(v[k * n + i], q, i * n + first, s, first, count);
-    for (i = first; i < n; i++) {
-      addScaled(-tau[k] * v[k * n + i], s, first, q, i * n + first, count);
+    for (let i = first; i < n; i++) {
+      const a = v[one + i], b = v[two + i], at = i * n;
+      for (let j = first; j < n; j++) q[at + j] -= a * s[j] + b * s[n + j];
     }
   }
   return q;
+}
+
+/** Sums of rows of Q from `first`, weighted by two vectors: s [2 n], four rows at a time. */
+function sumsOfRows(q, v, one, two, first, n, s) {
+  s.fill(0);
+  let i = first;
+  for (; i + 3 < n; i += 4) {
+    const at = i * n, b = at + n, c = b + n, d = c + n;
+    const v0 = v[one + i], v1 = v[one + i + 1], v2 = v[one + i + 2], v3 = v[one + i + 3];
+    const u0 = v[two + i], u1 = v[two + i + 1], u2 = v[two + i + 2], u3 = v[two + i + 3];
+    for (let j = first; j < n; j++) {
+      const w = q[at + j], x = q[b + j], y = q[c + j], z = q[d + j];
+      s[j] += v0 * w + v1 * x + v2 * y + v3 * z;
+      s[n + j] += u0 * w + u1 * x + u2 * y + u3 * z;
+    }
+  }
+  for (; i < n; i++) {
+    for (let j = first; j < n; j++) {
+      s[j] += v[one + i] * q[i * n + j];
+      s[n + j] += v[two + i] * q[i * n + j];
+    }
+  }
 }
 
 /**
@@ -231,11 +195,10 @@ function reflections(v, tau, n) {
  */
 export function coordinates(z, m, d) {
   if (d <= m) {
-    const { q, diagonal, off } = tridiagonal(columnGram(z, m, d), d);
+    const gram = rowGram(transposed(z, m, d), d, m);
+    const { q, diagonal, off } = tridiagonal(gram, d);
     const u = new Float64Array(m * d);
-    for (let i = 0; i < m; i++) {
-      for (let j = 0; j < d; j++) addScaled(z[i * d + j], q, j * d, u, i * d, d);
-    }
+    products(z, m, d, transposed(q, d, d), d, d, u);
     const back = (w) => Float64Array.from({ length: d }, (_, j) => dot(q, j * d, w, 0, d));
     return { u, s: d, diagonal, off, back, lift: 0 };
   }

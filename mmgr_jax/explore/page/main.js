@@ -2,6 +2,7 @@
 
 import { showAbout, showOrigins } from "./about.js";
 import { announced, showCard } from "./card.js";
+import { addChangeTab, setUpChange } from "./change.js";
 import { byId, fill, node } from "./dom.js";
 import { after, arraysOf, load, need } from "./fetching.js";
 import { startHelper } from "./helper.js";
@@ -10,6 +11,7 @@ import { showLegend } from "./legend.js";
 import { setUpLabel } from "./label_panel.js";
 import { makeMap } from "./map.js";
 import { setUpMix } from "./mix_panel.js";
+import { loadPicture } from "./picture.js";
 import { NO_ANSWER } from "./remote.js";
 import { setUpSimilar } from "./similar.js";
 import { loadAll, taken } from "./source.js";
@@ -21,6 +23,7 @@ async function start() {
   const helper = startHelper(taken("worker"));
   const [city, picture] = await loadAll();
   const app = { city, picture, helper, extra: [], painters: {} };
+  if (city.change) addChangeTab();
   globalThis.explored = app; // for tests, and for who opens the console
   await holdCity(app);
   app.tell = (text) => fill(byId("status"), text);
@@ -36,6 +39,9 @@ async function start() {
   setUpLabel(app);
   setUpMix(app);
   setUpLayers(app);
+  if (city.change) {
+    setUpChange(app, await loadPicture(taken("basemap-before"), city.change.basemap));
+  }
   showOrigins(byId("origins"), city);
   showAbout(byId("panel-about"), city);
   select(app, -1, {});
@@ -141,7 +147,8 @@ function fillLayers(app, wanted = null) {
   const { city } = app;
   const before = wanted ?? byId("layer").value;
   const extra = [...app.extra];
-  app.painters = { ...Object.fromEntries(extra.map(({ id, paint }) => [id, paint])) };
+  const own = Object.fromEntries(extra.map(({ id, paint }) => [id, paint]));
+  app.painters = { ...own, ...(app.change ? app.change.painters : {}) };
   if (app.similar.cosine()) {
     extra.unshift({ id: "page/similarity", title: word("layers.similarity") });
     app.painters["page/similarity"] = app.similar.paint;

@@ -5,7 +5,8 @@
 // cannot do that for a mix; a linear map from counts to that space stands in for them, and
 // says how good it is on blocks that it was not fitted to.
 
-import { coordinates, dot, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { coordinates, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { dot } from "./products.js";
 import { partsByBlock } from "./doubt.js";
 import { mixLogs } from "./poi_encoder.js";
 import { largest } from "./search.js";

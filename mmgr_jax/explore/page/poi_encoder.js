@@ -3,7 +3,7 @@
 // Of encoders that read which POIs there are and not where: Set2Set, with or without
 // counts. mmgr_jax/explore/poi_weights.py says which these are and writes the weights.
 
-import { addScaled, dot } from "./linalg.js";
+import { addScaled, dot } from "./products.js";
 
 /**
  * @typedef {Object} PoiWeights

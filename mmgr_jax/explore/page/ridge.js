@@ -5,7 +5,8 @@
 // from the head with it, in closed form and exactly, as long as features are standardised
 // once, by all labelled regions.
 
-import { coordinates, dot, solvePositive, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { coordinates, solvePositive, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { dot } from "./products.js";
 import { members } from "./doubt.js";
 
 /**

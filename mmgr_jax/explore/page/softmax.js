@@ -4,7 +4,8 @@
 // Python's heads and scikit-learn do. Limited-memory BFGS in tridiagonal coordinates (see
 // linalg.js), where the curvature of a ridge of the same penalty is its starting point.
 
-import { addFour, addScaled, coordinates, dot, dots, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { coordinates, standardisedRows, tridiagonalSolver } from "./linalg.js";
+import { addProducts, addScaled, dot, products } from "./products.js";
 
 /** About what is told of a class that no label shows. */
 export const UNSEEN_SHARE = 1e-6;
@@ -12,11 +13,13 @@ export const UNSEEN_SHARE = 1e-6;
 /** No weaker penalty is tried after so many in a row that did worse than the best. */
 const PATIENCE = 2;
 
-/** Of more labels than these two parts in five choose the penalty: they are enough. */
-const MANY_LABELS = 150, PARTS_OF_MANY = 2;
+/** Of more labels than these two parts in five choose the penalty, without patience: they
+ * are enough. */
+const MANY_LABELS = 150, PARTS_OF_MANY = 2, PATIENCE_OF_MANY = 1;
 
-/** A fit ends when the next step promises to lower the loss by less than half of it. */
-const ROUGH = 1e-3, EXACT = 1e-10;
+/** A fit ends when the next step promises to lower the loss by less than half of it: while
+ * penalties are compared, of labels left out, and of the map. */
+const ROUGH = 1e-3, ROUGH_OF_MANY = 1e-2, EXACT = 1e-9;
 
 const MEMORY = 20, MAX_STEPS = 2000, MAX_HALVINGS = 25;
 
@@ -52,12 +55,11 @@ export function softmax(x, d, rows, classes, k, part, strengths, weights = null)
   const { z, mean, inverse } = standardisedRows(x, d, rows, weights);
   const own = coordinates(z, m, d);
   const parts = m ? 1 + part.reduce((most, value) => Math.max(most, value), 0) : 0;
-  const { losses, best } = cross(own, classes, k, part, parts, strengths);
-  const all = [...Array(m).keys()];
-  const problem = subset(own, all, classes, k);
+  const { losses, best, taught } = cross(own, classes, k, part, parts, strengths);
+  const problem = subset(own, [...Array(m).keys()], classes, k);
   const promise = EXACT * Math.min(strengths[best], 1);
-  const fit = minimise(problem, strengths[best], start(problem), promise);
-  const left = outOfPart(own, classes, k, part, parts, strengths[best], fit);
+  const fit = minimise(problem, strengths[best], middle(problem, taught), promise);
+  const left = outOfPart(own, classes, k, part, parts, strengths[best], fit, taught);
   const kernel = new Float64Array(k * d), bias = new Float64Array(k);
   for (let c = 0; c < k; c++) {
     const line = own.back(fit.subarray(c * (own.s + 1), c * (own.s + 1) + own.s));
@@ -71,24 +73,25 @@ function intercept(problem, weights, c) {
   return problem.seen[c] ? weights[c * (problem.s + 1) + problem.s] : Math.log(UNSEEN_SHARE);
 }
 
-/** Losses by each strength [a], and the index of the least. */
+/** Losses by each strength [a], the index of the least, and the fits that have it. */
 function cross(own, classes, k, part, parts, strengths) {
   const losses = new Float64Array(strengths.length).fill(NaN);
   const order = [...strengths.keys()].sort((a, b) => strengths[b] - strengths[a]);
-  if (parts < 2) return { losses, best: order[0] };
-  const chooses = part.length > MANY_LABELS ? Math.min(parts, PARTS_OF_MANY) : parts;
+  if (parts < 2) return { losses, best: order[0], taught: [] };
+  const many = part.length > MANY_LABELS;
+  const chooses = many ? Math.min(parts, PARTS_OF_MANY) : parts;
+  const patience = many ? PATIENCE_OF_MANY : PATIENCE, promise = many ? ROUGH_OF_MANY : ROUGH;
   const count = part.reduce((sum, own) => sum + (own < chooses ? 1 : 0), 0);
   const taught = Array.from({ length: chooses }, (_, held) => {
-    const train = [...part.keys()].filter((i) => part[i] !== held);
-    const problem = subset(own, train, classes, k);
-    return { problem, weights: start(problem) };
+    const problem = without(own, classes, k, part, held);
+    return { problem, weights: start(problem), chosen: null };
   });
   let best = order[0], worse = 0;
   for (const index of order) {
-    if (worse >= PATIENCE) break;
+    if (worse >= patience) break;
     let sum = 0;
     taught.forEach((cell, held) => {
-      cell.weights = minimise(cell.problem, strengths[index], cell.weights, ROUGH);
+      cell.weights = minimise(cell.problem, strengths[index], cell.weights, promise);
       for (let i = 0; i < part.length; i++) {
         if (part[i] === held) sum -= logShares(own, cell, i)[classes[i]];
       }
@@ -96,18 +99,25 @@ function cross(own, classes, k, part, parts, strengths) {
     losses[index] = sum / count;
     const better = !(losses[best] <= losses[index]) || index === best;
     worse = better ? 0 : worse + 1;
+    if (better) for (const cell of taught) cell.chosen = cell.weights;
     if (better) best = index;
   }
-  return { losses, best };
+  return { losses, best, taught };
+}
+
+/** The labels outside a part. */
+function without(own, classes, k, part, held) {
+  return subset(own, [...part.keys()].filter((i) => part[i] !== held), classes, k);
 }
 
 /** Log-probabilities of each label by the head of the other parts [m k]. */
-function outOfPart(own, classes, k, part, parts, strength, whole) {
+function outOfPart(own, classes, k, part, parts, strength, whole, taught) {
   const left = new Float64Array(part.length * k).fill(NaN);
   for (let held = 0; held < parts && parts > 1; held++) {
-    const train = [...part.keys()].filter((i) => part[i] !== held);
-    const problem = subset(own, train, classes, k);
-    const weights = minimise(problem, strength, warm(problem, whole), ROUGH);
+    const known = taught[held];
+    const problem = known ? known.problem : without(own, classes, k, part, held);
+    const from = known ? known.chosen : warm(problem, whole);
+    const weights = minimise(problem, strength, from, ROUGH);
     for (let i = 0; i < part.length; i++) {
       if (part[i] === held) left.set(logShares(own, { problem, weights }, i), i * k);
     }
@@ -152,6 +162,20 @@ function start({ s, k, m, counts }) {
   return weights;
 }
 
+/** The mean of what some of the labels taught, as a beginning for all. */
+function middle(problem, taught) {
+  const weights = start(problem), width = problem.s + 1;
+  for (let c = 0; c < problem.k; c++) {
+    const seen = taught.filter((cell) => cell.problem.seen[c]);
+    if (!seen.length) continue;
+    weights.fill(0, c * width, (c + 1) * width);
+    for (const { chosen } of seen) {
+      addScaled(1 / seen.length, chosen, c * width, weights, c * width, width);
+    }
+  }
+  return weights;
+}
+
 /** Weights of all labels as a beginning for some of them; 0 for what these do not show. */
 function warm(problem, whole) {
   const weights = whole.slice(), width = problem.s + 1;
@@ -161,53 +185,50 @@ function warm(problem, whole) {
   return weights;
 }
 
-/** Logits [m k] of weights [k s + 1]; -Infinity for classes that no label shows. */
-function logitsAt({ u, s, k, m, places, seen }, weights, without = -Infinity) {
-  const logits = new Float64Array(m * k);
-  for (let i = 0; i < m; i++) {
-    dots(u, places[i] * s, weights, s + 1, k, s, logits, i * k);
+/** Logits [m k] of weights [k s + 1]; `absent` for classes that no label shows. */
+function logitsAt({ u, s, k, places, seen }, weights, absent, logits) {
+  products(u, places, s, weights, s + 1, k, logits);
+  for (let at = 0; at < logits.length; at += k) {
     for (let c = 0; c < k; c++) {
-      const at = i * k + c;
-      logits[at] = seen[c] ? logits[at] + weights[c * (s + 1) + s] : without;
+      logits[at + c] = seen[c] ? logits[at + c] + weights[c * (s + 1) + s] : absent;
     }
   }
-  return logits;
 }
 
-/** Loss at logits, with the shares [m k] there. */
-function lossAt({ s, k, m, truth }, logits, weights, strength) {
-  const shares = new Float64Array(m * k);
+/** A place of a fit: room for weights, logits, shares and gradient. */
+function place({ m, k }, size) {
+  const [weights, gradient] = [new Float64Array(size), new Float64Array(size)];
+  return { weights, gradient, logits: new Float64Array(m * k), shares: new Float64Array(m * k), loss: 0 };
+}
+
+/** Sets loss and shares of a place by its logits and weights. */
+function weigh({ s, k, m, truth }, here, strength) {
+  const { logits, shares, weights } = here;
   let loss = 0;
-  for (let i = 0; i < m; i++) {
-    const log = logSum(logits, i * k, k);
-    loss += log - logits[i * k + truth[i]];
-    for (let c = 0; c < k; c++) shares[i * k + c] = Math.exp(logits[i * k + c] - log);
+  for (let i = 0, at = 0; i < m; i++, at += k) {
+    let most = -Infinity, sum = 0;
+    for (let c = 0; c < k; c++) if (logits[at + c] > most) most = logits[at + c];
+    for (let c = 0; c < k; c++) sum += shares[at + c] = Math.exp(logits[at + c] - most);
+    loss += most + Math.log(sum) - logits[at + truth[i]];
+    for (let c = 0; c < k; c++) shares[at + c] /= sum;
   }
-  for (let c = 0; c < k; c++) {
-    const at = c * (s + 1);
+  for (let at = 0; at < k * (s + 1); at += s + 1) {
     loss += 0.5 * strength * dot(weights, at, weights, at, s);
   }
-  return { loss, shares };
+  here.loss = loss;
 }
 
-function gradientAt({ u, s, k, m, places, truth, seen }, shares, weights, strength) {
-  const gradient = new Float64Array(weights.length), off = new Float64Array(m);
+/** Sets the gradient of a place; `off` [m k] is room. */
+function slope({ u, s, k, m, places, truth }, { shares, weights, gradient }, strength, off) {
+  off.set(shares);
+  for (let i = 0; i < m; i++) off[i * k + truth[i]] -= 1;
+  gradient.fill(0);
+  addProducts(off, u, places, s, gradient, s + 1, k);
   for (let c = 0; c < k; c++) {
-    if (!seen[c]) continue;
     const at = c * (s + 1);
-    for (let i = 0; i < m; i++) {
-      off[i] = shares[i * k + c] - (truth[i] === c ? 1 : 0);
-      gradient[at + s] += off[i];
-    }
-    let i = 0;
-    for (; i + 3 < m; i += 4) {
-      const four = [places[i] * s, places[i + 1] * s, places[i + 2] * s, places[i + 3] * s];
-      addFour(off.subarray(i, i + 4), u, four, gradient, at, s);
-    }
-    for (; i < m; i++) addScaled(off[i], u, places[i] * s, gradient, at, s);
+    for (let i = 0; i < m; i++) gradient[at + s] += off[i * k + c];
     addScaled(strength, weights, at, gradient, at, s);
   }
-  return gradient;
 }
 
 /** Second derivative along a direction whose logits are `turn`. */
@@ -245,56 +266,65 @@ function preconditioner({ s, k, m, diagonal, off }, shares, strength) {
 
 /** Weights [k s + 1] of the least loss. */
 function minimise(problem, strength, from, promise) {
-  const size = from.length;
-  let memory = [], fresh = true;
-  let weights = from.slice();
-  let logits = logitsAt(problem, weights);
-  let { loss, shares } = lossAt(problem, logits, weights, strength);
-  let gradient = gradientAt(problem, shares, weights, strength);
-  let soften = preconditioner(problem, shares, strength);
+  const size = from.length, room = problem.m * problem.k;
+  const way = new Float64Array(size), turn = new Float64Array(room), off = new Float64Array(room);
+  let memory = [], fresh = true, here = place(problem, size), next = place(problem, size);
+  here.weights.set(from);
+  logitsAt(problem, here.weights, -Infinity, here.logits);
+  weigh(problem, here, strength);
+  slope(problem, here, strength, off);
+  let soften = preconditioner(problem, here.shares, strength);
   for (let step = 0; step < MAX_STEPS; step++) {
-    const way = descent(gradient, memory, soften);
-    const gain = -dot(gradient, 0, way, 0, size);
+    descent(here.gradient, memory, soften, way);
+    const gain = -dot(here.gradient, 0, way, 0, size);
     if (!(gain > promise)) {
       if (fresh) break;
       // Classes that come apart leave less curvature than there was, and more to gain.
-      soften = preconditioner(problem, shares, strength);
+      soften = preconditioner(problem, here.shares, strength);
       [memory, fresh] = [[], true];
       continue;
     }
     fresh = false;
-    const turn = logitsAt(problem, way, 0);
-    const bend = bendAt(problem, shares, turn, way, strength);
-    let length = bend > 0 ? gain / bend : 1, next = null;
-    for (let halving = 0; halving < MAX_HALVINGS && next === null; halving++, length /= 2) {
-      const there = weights.map((weight, i) => weight + length * way[i]);
-      const ahead = logits.map((logit, i) => logit + length * turn[i]);
-      const reached = lossAt(problem, ahead, there, strength);
-      if (reached.loss <= loss - 1e-4 * length * gain + 1e-13 * Math.abs(loss)) {
-        next = { there, ahead, ...reached };
-      }
-    }
-    if (next === null) break;
-    const newGradient = gradientAt(problem, next.shares, next.there, strength);
-    remember(memory, next.there.map((w, i) => w - weights[i]),
-      newGradient.map((g, i) => g - gradient[i]));
-    ({ there: weights, ahead: logits, loss, shares } = next);
-    gradient = newGradient;
+    logitsAt(problem, way, 0, turn);
+    if (!search(problem, strength, here, way, turn, gain, next)) break;
+    slope(problem, next, strength, off);
+    remember(memory, here, next);
+    [here, next] = [next, here];
   }
-  return weights;
+  return here.weights;
 }
 
-function remember(memory, move, change) {
-  const curvature = dot(move, 0, change, 0, move.length);
-  if (!(curvature > 0)) return;
-  memory.push({ move, change, curvature });
-  if (memory.length > MEMORY) memory.shift();
+/** Goes from `here` along a way whose logits are `turn` to `next`; false: nowhere. */
+function search(problem, strength, here, way, turn, gain, next) {
+  const bend = bendAt(problem, here.shares, turn, way, strength);
+  let length = bend > 0 ? gain / bend : 1;
+  for (let halving = 0; halving < MAX_HALVINGS; halving++, length /= 2) {
+    for (let i = 0; i < way.length; i++) next.weights[i] = here.weights[i] + length * way[i];
+    for (let i = 0; i < turn.length; i++) next.logits[i] = here.logits[i] + length * turn[i];
+    weigh(problem, next, strength);
+    if (next.loss <= here.loss - 1e-4 * length * gain + 1e-13 * Math.abs(here.loss)) return true;
+  }
+  return false;
+}
+
+/** Keeps the last changes of weights and gradient, in the room of the oldest. */
+function remember(memory, here, next) {
+  const size = here.weights.length, full = memory.length >= MEMORY;
+  const { move, change } = full
+    ? memory.shift()
+    : { move: new Float64Array(size), change: new Float64Array(size) };
+  for (let i = 0; i < size; i++) {
+    move[i] = next.weights[i] - here.weights[i];
+    change[i] = next.gradient[i] - here.gradient[i];
+  }
+  const curvature = dot(move, 0, change, 0, size);
+  if (curvature > 0) memory.push({ move, change, curvature });
 }
 
 /** The two loops of L-BFGS: minus the inverse Hessian, about, times the gradient. */
-function descent(gradient, memory, soften) {
-  const way = gradient.map((value) => -value), size = way.length;
-  const alphas = memory.map(() => 0);
+function descent(gradient, memory, soften, way) {
+  const size = way.length, alphas = new Float64Array(memory.length);
+  for (let i = 0; i < size; i++) way[i] = -gradient[i];
   for (let i = memory.length - 1; i >= 0; i--) {
     const { move, change, curvature } = memory[i];
     alphas[i] = dot(move, 0, way, 0, size) / curvature;
@@ -305,5 +335,4 @@ function descent(gradient, memory, soften) {
     const beta = dot(change, 0, way, 0, size) / curvature;
     addScaled(alphas[i] - beta, move, 0, way, 0, size);
   });
-  return way;
 }

@@ -5,7 +5,7 @@
 // after another, each where it lowers the mean variance over the city most ("variance
 // reduction", uncertainty and coverage in one), or by simpler rules to compare with.
 
-import { dot, dots } from "./linalg.js";
+import { dot, products } from "./products.js";
 
 /** Rules by name; `suggest` takes the first where none is named. */
 export const RULES = ["reduction", "variance", "spread", "seeded", "typical", "random"];
@@ -141,14 +141,14 @@ function byVariance({ candidates, city, labelled, d }, count, noise, reduce) {
   points.set(labelled, candidates.length);
   const p = points.length / d, q = reduce ? city.length / d : 0;
   const cross = new Float32Array(p * q), variance = new Float64Array(p), taken = [];
+  products(points, p, d, city, d, q, cross);
   for (let i = 0; i < p; i++) {
     variance[i] = 1 + dot(points, i * d, points, i * d, d);
-    dots(points, i * d, city, d, q, d, cross, i * q);
     for (let j = 0; j < q; j++) cross[i * q + j] += 1;
   }
   const take = (i) => {
     const own = new Float64Array(p), size = Math.sqrt(Math.max(variance[i], 0) + noise);
-    dots(points, i * d, points, d, p, d, own, 0);
+    products(points, p, d, points.subarray(i * d, (i + 1) * d), d, 1, own);
     for (let j = 0; j < p; j++) own[j] += 1;
     for (const before of taken) for (let j = 0; j < p; j++) own[j] -= before[i] * before[j];
     const withCity = Float64Array.from(cross.subarray(i * q, (i + 1) * q), (value) => value / size);

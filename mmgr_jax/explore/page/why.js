@@ -4,7 +4,7 @@
 // this head reads where, not what causes what: features go together, and another head of
 // the same quality may divide the sum in another way.
 
-import { dot } from "./linalg.js";
+import { dot } from "./products.js";
 import { mixLogs, mixOf, setVector } from "./poi_encoder.js";
 
 /**

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmgr_jax.report.page import charts, html, words
+from mmgr_jax.report.page import charts, html, transfer_maps, words
 from mmgr_jax.report.page.svg import number
 from mmgr_jax.report.page.tree import Content, Element, element
 from mmgr_jax.report.transfer_table import OTHERS, OWN, useless
@@ -51,6 +51,8 @@ def _head(content: Json) -> list[Content]:
     )
     return [
         html.tag("h1", TITLE),
+        transfer_maps.screen(content),
+        html.tag("h2", "How good, label by label", id_="labels"),
         html.bullets(lines, "standing"),
         html.paragraph(summary, "soft"),
     ]
@@ -65,10 +67,7 @@ def _standing(name: str, one: Json) -> str:
         for cell in one["differences"]
         if cell["labels"] == OTHERS
     }
-    method = next(
-        (m for m in reversed(one["results"][OTHERS]) if m.startswith("never seen ")),
-        None,
-    )
+    method = transfer_maps.carried(one)
     plain = by_pair.get((method, "statistics and counts"))
     if method is None or plain is None:
         return ""
@@ -94,7 +93,7 @@ def _comparison(cell: Json) -> str:
             f"neither clearly better nor worse ({number(cell['mean'])} {limits}) than"
         )
     kind = verdict.split()[0]
-    return f"{kind} by {number(abs(cell['mean']))} ({limits}) than"
+    return f"{kind} by {number(abs(cell['mean']))} {limits} than"
 
 
 def _label(name: str, one: Json, content: Json) -> Element:
@@ -103,6 +102,7 @@ def _label(name: str, one: Json, content: Json) -> Element:
     parts: list[Content] = [
         html.tag("h2", name, id_=html.anchor(name)),
         html.paragraph(f"{metric} {words.arrow(one['headline'])}", "soft"),
+        *transfer_maps.of_label(name, content),
         html.tag("h3", "Tiles seen or not, labels seen or not"),
         _knowledge(one),
     ]

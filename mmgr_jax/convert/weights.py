@@ -1,15 +1,15 @@
-"""`python -m mmgr_jax.convert`: weights in from PyTorch files, and out to them."""
+"""Weights in from PyTorch files, and out to them."""
 
 import dataclasses
 import logging
 from pathlib import Path
 
 import jax
-from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, cli, run_settings, settings
+from mmgr_jax import __version__, run_settings, settings
 from mmgr_jax.card import card, evaluated, example
+from mmgr_jax.convert.names import IMAGE_NAMES
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError, check_choice
 from mmgr_jax.models import layouts, mmgr, parts, start, torch_files
@@ -17,40 +17,8 @@ from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, exported, identity
 from mmgr_jax.typing import Tree
 
-USAGE = """Converts weights between PyTorch files and checkpoints.
-
-In: an image encoder, or the two files of the released MMGR; --config names the
-architecture. ResNet-18 and ResNet-50 as torchvision or timm write them, ViT-S/16 and
-ViT-B/16 as timm does, DINOv2 and DINOv3 as timm, transformers or Meta do. Weights are
-never downloaded: docs/towers.md says where they are and under which licence.
-
-  python -m mmgr_jax.convert --config=configs/shanghai.py \\
-      --from_image=resnet50.pth --out=weights/resnet50
-  python -m mmgr_jax.convert --config=configs/shanghai.py \\
-      --config.model.image_encoder.name=dinov3_vits16 \\
-      --from_image=model.safetensors --out=weights/dinov3_vits16
-  python -m mmgr_jax.convert --config=configs/shanghai.py:released \\
-      --from_image=image.tar --from_poi=poi.tar --out=weights/released
-
-What comes out is a checkpoint that holds those parts. Train from it with
-`mmgr_jax.main --config.init.checkpoint=weights/resnet50`, or evaluate it as it is with
-`mmgr_jax.eval --checkpoint=weights/resnet50`.
-
-Out: the image encoder under the names of torchvision or timm, the POI side as the
-released program has it; both load with strict=True. Beside each file lies its card,
-FILE.md: what the weights were trained on, under which licences, and how they did.
-
-  python -m mmgr_jax.convert --config=configs/shanghai.py --checkpoint=runs/shanghai \\
-      --to_image=image.safetensors --to_poi=poi.tar
-
-.safetensors files need nothing else; .pth, .pt, .tar and .bin files need torch
-(requirements-convert.txt). A file does not say which mean and deviation its weights
-want: config.model.image_encoder.pixels does, for ViTs.
-"""
-
 IMAGE_SIDE = ("image_encoder", "image_head")
 POI_SIDE = ("poi_encoder", "poi_head")
-IMAGE_NAMES = ("torchvision", "released")
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +144,22 @@ def give_out(
         log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
 
 
+def save(config: ConfigDict, folder: str, licence: str = "") -> Path:
+    """Writes the encoder of a checkpoint as a folder; see `Encoder.save`.
+
+    Args:
+        config: `checkpoint` or `workdir` says which.
+        folder: Folder to make, or to replace where it holds such an encoder.
+        licence: Under which others may use it.
+    """
+    from mmgr_jax import encoder  # evaluation loads here alone
+
+    loaded = encoder.load(run_settings.read(config).to_load)
+    written = loaded.save(folder, licence=licence)
+    log.info("%s: %s", written, ", ".join(sorted(p.name for p in written.iterdir())))
+    return written
+
+
 def _write_card(
     path: str, metadata: checkpoint.Metadata, bundle: Path, variables: Tree
 ) -> None:
@@ -215,55 +199,3 @@ def _refuse_absent(bundle: Path, variables: Tree, wanted: tuple[str, ...]) -> No
             f"{bundle}: holds {', '.join(variables['params'])}, and no "
             f"{' and no '.join(absent)}. Name a checkpoint of a training run."
         )
-
-
-def main() -> None:
-    """Entry point of `python -m mmgr_jax.convert`."""
-    text = flags.DEFINE_string
-    from_image = text("from_image", None, "Weights of the image encoder to bring in.")
-    from_poi = text("from_poi", None, "Released POI weights to bring in.")
-    out = text("out", None, "Folder for what is brought in.")
-    resample = flags.DEFINE_bool(
-        "resample_positions",
-        False,
-        "Fit a ViT's positions to config.augment.size_px by bicubic resampling.",
-    )
-    to_image = text("to_image", None, "File for the image encoder of --checkpoint.")
-    to_poi = text("to_poi", None, "File for the POI side of --checkpoint.")
-    names = flags.DEFINE_enum(
-        "image_names", "torchvision", IMAGE_NAMES, "Names in the file of --to_image."
-    )
-
-    def command(config: ConfigDict) -> None:
-        coming, going = (
-            from_image.value or from_poi.value,
-            to_image.value or to_poi.value,
-        )
-        if bool(coming) == bool(going):
-            raise InputError(
-                "say what to convert: --from_image or --from_poi with --out to bring "
-                "weights in, --to_image or --to_poi to give them out. See --help."
-            )
-        if going:
-            give_out(
-                config,
-                to_image=to_image.value,
-                to_poi=to_poi.value,
-                image_names=names.value,
-            )
-            return
-        if not out.value:
-            raise InputError("--out is missing: name a folder for what is brought in.")
-        bring_in(
-            config,
-            out.value,
-            from_image=from_image.value,
-            from_poi=from_poi.value,
-            resample_positions=resample.value,
-        )
-
-    cli.run(command, USAGE, shortcuts=("workdir", "checkpoint"))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.views`: a contact sheet of the views that training sees."""
+"""A contact sheet of the views that training sees."""
 
 import functools
 import logging
@@ -6,27 +6,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from absl import flags
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, run_settings, settings
+from mmgr_jax import run_settings, settings
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import two_views
 from mmgr_jax.data import corpus
 from mmgr_jax.data.source import open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
-
-USAGE = """Draws tiles beside the random views that training makes of them.
-
-Look at it before a long run: are the crops large enough to recognise a place, do the
-colours stay plausible, is north still north where it should be?
-
-  python -m mmgr_jax.views --config=configs/toy_city.py --out=views.png
-  python -m mmgr_jax.views --config=... --rows=12 --config.augment.hue=0.05
-"""
 
 PAIRS = 3  # of views a tile
 CELL_INCHES = 1.25
@@ -144,18 +134,3 @@ def settings_line(augment: AugmentSettings) -> str:
         f"{augment.grey_probability:g}; {', '.join(turns) or 'no flips'}. "
         "Each pair is what one training step would compare."
     )
-
-
-def main() -> None:
-    """Entry point of `python -m mmgr_jax.views`."""
-    out = flags.DEFINE_string("out", "views.png", "The picture to write.")
-    rows = flags.DEFINE_integer("rows", 6, "Regions to show.")
-    cli.run(lambda config: _command(config, out.value, rows.value), USAGE)
-
-
-def _command(config: ConfigDict, out: str, rows: int) -> None:
-    draw_views(config, out, rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,19 @@
-"""`python -m mmgr_jax.transfer`: what a model of many cities is worth in another."""
+"""What a model of many cities is worth in another that nobody labelled."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, cli
+from mmgr_jax import __version__
 from mmgr_jax import main as main_lib
 from mmgr_jax.data import opening
 from mmgr_jax.data.settings import CorpusSettings
@@ -22,24 +23,9 @@ from mmgr_jax.disk import files
 from mmgr_jax.evaluation import run as evaluation
 from mmgr_jax.evaluation.transfer import encoders, study, summary, trial
 from mmgr_jax.evaluation.transfer.settings import TransferSettings
-from mmgr_jax.report import report_file, transfer_table
+from mmgr_jax.report import report_file, report_json, transfer_table
 from mmgr_jax.report.page import transfer as page
 from mmgr_jax.settings import read
-
-USAGE = """Leaves each city of a corpus out in turn: neither encoder nor heads know it.
-
-Trains an encoder of all cities, one without each city, each city's own and some of few
-cities; carries heads of the other cities to the tested one, with none, few and all of
-its labels; beside them image statistics and POI counts whose heads come from the same
-cities. What is trained stays: repeat the command to go on. It says its length first.
-
-  python -m configs.toy_cities
-  python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities
-  python -m mmgr_jax.transfer --config=configs/transfer.py:toy_cities \\
-      --config.transfer.tested="('slate','tropic')"
-
-In the workdir: transfer.html, transfer.txt, transfer.json, and the runs in encoders/.
-"""
 
 PAGE = "transfer"
 
@@ -118,6 +104,7 @@ def _test(
         "settings": dataclasses.asdict(settings),
         "readout": config.readout.to_dict(),
         "labels": summary.of(opened, trials),
+        "regions": _regions(opened, trials),
     }
     _write(Path(config.workdir), content)
 
@@ -132,6 +119,43 @@ def _city(source: RecordSource, one: trial.StudiedCity) -> dict[str, Any]:
     }
 
 
+def _regions(
+    opened: trial.Study, trials: Mapping[str, Mapping[str, trial.CityResult]]
+) -> dict[str, Any]:
+    """What is mapped of tested cities: truth, and what other cities' heads say.
+
+    {city: {x_m, y_m, side_m, drawn_of, tasks {label: {truth, predictions}}}}, as in
+    `report.report_json`; cities of which nobody knows where regions lie are left out.
+    """
+    mapped = {}
+    for name, results in trials.items():
+        city = opened.cities[name].city
+        if city.centre_m is None:
+            continue
+        chosen = report_json.drawn(len(city.centre_m))
+        tasks = {}
+        for label, result in results.items():
+            others = result.results[trial.OTHERS]
+            kept = [m for m in others if m.startswith(f"{encoders.UNSEEN} ")][-1:]
+            tasks[label] = {
+                "truth": report_json.rounded(
+                    np.asarray(opened.targets[label][name].values)[chosen]
+                ),
+                "predictions": {
+                    method: report_json.rounded(others[method].prediction[chosen])
+                    for method in kept
+                },
+            }
+        mapped[name] = {
+            "x_m": np.round(city.centre_m[chosen, 0], 1).tolist(),
+            "y_m": np.round(city.centre_m[chosen, 1], 1).tolist(),
+            "side_m": city.source.manifest.tile_size_m,
+            "drawn_of": len(city.centre_m),
+            "tasks": tasks,
+        }
+    return mapped
+
+
 def _write(workdir: Path, content: dict[str, Any]) -> None:
     text = report_file.text(content)
     table = transfer_table.table(content)
@@ -140,7 +164,3 @@ def _write(workdir: Path, content: dict[str, Any]) -> None:
     files.write_text(workdir / f"{PAGE}.html", page.render(json.loads(text)))
     print(table)
     log.info("report: %s", workdir / f"{PAGE}.html")
-
-
-if __name__ == "__main__":
-    cli.run(run, USAGE, shortcuts=("workdir",), session=distributed.session)

@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.query`: regions ranked by what a text says."""
+"""Regions ranked by what a text says: from a text to POIs to a cosine."""
 
 from __future__ import annotations
 
@@ -11,37 +11,17 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, run_settings
+from mmgr_jax import run_settings
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
-from mmgr_jax.devices import distributed
-from mmgr_jax.devices.settings import FOR_FEATURES
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, readouts
+from mmgr_jax.query.kinds import KINDS
 from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import PoiSets, Tree
-
-USAGE = """Ranks a city's regions by a text, such as "university campus".
-
-The categories nearest to the text make a set of POIs; the trained POI encoder and its
-projection head take it to where tiles and POI sets meet; regions are ranked by cosine,
-of their tiles or of their own POIs. The records' category vectors must have been made
-with --config.category_vectors.method=text; nothing leaves this machine. docs/text.md
-has the details.
-
-  python -m mmgr_jax.query --config=... --text="university campus"
-  python -m mmgr_jax.query --config=... --text=harbour --text=allotments --top=10
-  python -m mmgr_jax.query --config=... --text=harbour --by=poi --out=harbour.parquet
-
---out writes all regions: GeoParquet by the ending .parquet, else .csv.
-"""
-
-KINDS = {"image": "image_projection", "poi": "poi_projection"}
-"""What of a region is compared with the text."""
 
 COLUMNS = ("text", "rank", "region_id", "cosine", "num_pois", "main_categories")
 ENDINGS = (".parquet", ".csv")
@@ -320,36 +300,3 @@ def _refuse_senseless(
             raise InputError(f"--{name}={value}; allowed: 1 or more.")
     if out is not None and not out.endswith(ENDINGS):
         raise InputError(f"--out={out!r}; allowed: a file ending in .parquet or .csv.")
-
-
-def main() -> None:
-    """Entry point of `python -m mmgr_jax.query`."""
-    text = flags.DEFINE_multi_string("text", [], "What to look for; may be repeated.")
-    top = flags.DEFINE_integer("top", 20, "Regions printed for each text.")
-    by = flags.DEFINE_enum(
-        "by", "image", list(KINDS), "Compare the text with regions' tiles or POIs."
-    )
-    nearest = flags.DEFINE_integer("nearest", 5, "Categories a text may turn into.")
-    out = flags.DEFINE_string("out", None, "File for all regions: .parquet or .csv.")
-
-    def command(config: ConfigDict) -> None:
-        query(
-            config,
-            text.value,
-            top=top.value,
-            by=by.value,
-            nearest=nearest.value,
-            out=out.value,
-        )
-
-    cli.run(
-        distributed.by_first(command),
-        USAGE,
-        shortcuts=("workdir", "checkpoint"),
-        session=cli.session,
-        cpu_devices=FOR_FEATURES,
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,3 @@
+"""Who can write the shards, by the names of the command line."""
+
+RUNNERS = ("local", "beam")

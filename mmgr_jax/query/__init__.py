@@ -1,0 +1,1 @@
+"""Regions ranked by a text."""

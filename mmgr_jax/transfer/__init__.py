@@ -1,0 +1,1 @@
+"""Encoders and heads of some cities, tested in another."""

@@ -1,0 +1,1 @@
+"""Tiles beside the views that training makes of them."""
