@@ -332,11 +332,16 @@ def test_a_place_where_nobody_can_listen_is_refused(prepared, server):
             type(server)(prepared, host, port)
 
 
-def test_it_ends_by_control_c(prepared, answering, caplog):
-    own = type(answering(prepared))(prepared, port=0)
+def test_it_ends_by_control_c(prepared, server, caplog):
+    own = type(server)(prepared)
+    # Shells start what runs in the background with this signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
-    with caplog.at_level("INFO"):
-        serve.answer(own)
+    try:
+        with caplog.at_level("INFO"):
+            serve.answer(own)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert own.url in caplog.text and "has ended" in caplog.text
     with pytest.raises(OSError):
         ask(own, "/")
