@@ -27,8 +27,9 @@ In the workdir: maps/embeddings.parquet (GeoParquet) with predictions, the limit
 their 90 % intervals and a flag for regions unlike the training ones; maps/columns.csv
 says what each of its columns is. For each task maps/<task>.png (truth, prediction,
 error) and maps/<task>_certainty.png (intervals). On request (config.embed.formats)
-maps/regions.gpkg with styles for QGIS, maps/<task>.tif where regions are a grid, a STAC
-collection (stac), and a folder for TensorBoard's projector (projector);
+maps/regions.gpkg with styles for QGIS, maps/<task>.tif where regions are a grid,
+maps/regions.pmtiles, vector tiles for web maps, a STAC collection (stac), and a folder
+for TensorBoard's projector (projector);
 docs/use_results.md says how other programs read all this.
 Embeddings are those of config.embed.features; predictions come from the features that
 predict a label best, or from those that config.embed.predict_from names.

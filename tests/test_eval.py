@@ -158,7 +158,7 @@ def test_the_random_encoder_is_not_the_trained_one(trained):
 
 def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     config = trained.copy_and_resolve_references()
-    config.embed.formats = ("gpkg", "cog", "stac", "projector")
+    config.embed.formats = ("gpkg", "cog", "pmtiles", "stac", "projector")
     folder = mapping.embed(config)
     rows = parquet.read_table(folder / "embeddings.parquet")["row"].to_pylist()
     assert sorted(rows) == list(range(40)) != rows  # by place, along a curve
@@ -188,6 +188,7 @@ def test_embed_writes_a_table_and_a_map_of_each_task(trained):
     assert layer["region_id"].tolist() == table["region_id"].tolist()
     assert layer["function_known_class"].tolist() == list(table["function_true_class"])
     assert (folder / "styles/function_predicted_class.qml").exists()
+    assert (folder / "regions.pmtiles").read_bytes()[:8] == b"PMTiles\3"
     with rasterio.open(folder / "population.tif") as image:
         places = table.centroid.get_coordinates().to_numpy()
         sampled = np.stack([*image.sample(places)])

@@ -114,8 +114,9 @@ ARROWS = {
 # Rooms, and single files, to which settings come as a ConfigDict.
 SEES_CONFIGS = (
     "cli", "parts", "run_settings", "settings", "data.source", "data.remote", "train",
-    "evaluation", "explore.__main__", "explore.city", "explore.command", "planning",
-    "plan", "preflight", "views", "convert", "query", "main", "embed", "eval",
+    "evaluation", "explore.__main__", "explore.city", "explore.command",
+    "explore.serve", "planning", "plan", "preflight", "views", "convert", "query",
+    "main", "embed", "eval",
     "ablation", "encoder", "workflow", "evaluation.transfer", "transfer",
 )  # fmt: skip
 

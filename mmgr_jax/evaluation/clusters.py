@@ -41,27 +41,31 @@ def cluster(
     mean, spread = fitted.mean(axis=0), fitted.std(axis=0)
     scale = np.where(spread > _SPREAD, spread, np.inf)
     fitted = (fitted - mean) / scale
-    members = {}
+    centres = []
     for count in counts:
         wanted = max(min(count, number // 2), 1)
-        centres, _ = vq.kmeans2(
+        centre, _ = vq.kmeans2(
             fitted, wanted, iter=_ROUNDS, minit="++", missing="warn", rng=rng
         )
-        members[count] = _by_size(_nearest(features, centres, mean, scale))
-    return members
+        centres.append(centre)
+    nearest = _nearest(features, centres, mean, scale)
+    return dict(zip(counts, map(_by_size, nearest), strict=True))
 
 
 def _nearest(
     features: Features,
-    centres: Float[np.ndarray, "k f"],
+    centres: Sequence[Float[np.ndarray, "_ f"]],
     mean: Float[np.ndarray, " f"],
     scale: Float[np.ndarray, " f"],
-) -> np.ndarray:
-    parts = []
+) -> list[Int32[np.ndarray, " r"]]:
+    """The nearest of some centres of each region, for each lot of them."""
+    nearest = [np.empty(len(features), np.int32) for _ in centres]
     for first in range(0, len(features), _ROWS):
         rows = np.arange(first, min(first + _ROWS, len(features)))
-        parts.append(vq.vq((features.rows(rows) - mean) / scale, centres)[0])
-    return np.concatenate(parts)
+        values = (features.rows(rows) - mean) / scale
+        for own, lot in zip(nearest, centres, strict=True):
+            own[rows] = vq.vq(values, lot)[0]
+    return nearest
 
 
 def _by_size(member: np.ndarray) -> Int32[np.ndarray, " r"]:

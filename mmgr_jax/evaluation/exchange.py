@@ -16,7 +16,7 @@ from mmgr_jax.evaluation import drawing, feature_sets, predictors
 if TYPE_CHECKING:
     from mmgr_jax.geo.columns import Mapped
 
-GEOPACKAGE = "regions.gpkg"
+GEOPACKAGE, TILES = "regions.gpkg", "regions.pmtiles"
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,10 @@ def refuse(
         from mmgr_jax.geo import cog  # rasterio loads here alone
 
         cog.grid(folder, city.regions.geometry_wkb, city.source.manifest.crs)
+    if "pmtiles" in formats:
+        from mmgr_jax.geo import pmtiles
+
+        pmtiles.require_packages()
 
 
 def write(
@@ -42,7 +46,8 @@ def write(
 
     Args:
         folder: Of the maps.
-        formats: "gpkg": `regions.gpkg` and `styles/`; "cog": a `.tif` of each label.
+        formats: "gpkg": `regions.gpkg` and `styles/`; "cog": a `.tif` of each label;
+            "pmtiles": `regions.pmtiles`.
         city: Its regions.
         mapped: What is known and predicted of each label; none without heads.
         members: Number of clusters -> the cluster of each region.
@@ -68,6 +73,8 @@ def write(
             members=members,
         )
         log.info("for QGIS: %s, with %d styles", path, len(written) - 1)
+    if "pmtiles" in formats:
+        _write_tiles(folder / TILES, city, mapped)
     if "cog" not in formats:
         return
     if not mapped:
@@ -82,10 +89,32 @@ def write(
         log.info("GeoTIFF of %s: %s", one.task, ", ".join(map(str, written)))
 
 
+def _write_tiles(
+    path: Path, city: feature_sets.EvaluatedCity, mapped: Sequence[Mapped]
+) -> None:
+    from mmgr_jax.geo import columns, pmtiles
+
+    values = {"region_id": np.array(city.regions.region_ids, object)}
+    for one in mapped:
+        values |= columns.of_task(one)
+    manifest = city.source.manifest
+    written = pmtiles.write(
+        path,
+        geometry_wkb=city.regions.geometry_wkb,
+        crs=manifest.crs,
+        columns=values,
+        name=manifest.city,
+    )
+    log.info(
+        "vector tiles: %s, regions from zoom %d on, squares from %d",
+        path, written.region_zoom, written.min_zoom,
+    )  # fmt: skip
+
+
 def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
     """Files of an earlier run that stand beside newer predictions."""
-    names = {"gpkg": GEOPACKAGE, "cog": "*.tif", "stac": "collection.json"}
-    names |= {"projector": "projector"}
+    names = {"gpkg": GEOPACKAGE, "cog": "*.tif", "pmtiles": TILES}
+    names |= {"stac": "collection.json", "projector": "projector"}
     patterns = [name for kind, name in names.items() if kind not in formats]
     return sorted(path for pattern in patterns for path in folder.glob(pattern))
 

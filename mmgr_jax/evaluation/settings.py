@@ -169,8 +169,8 @@ class EmbedSettings(Section):
             bytes; its header holds the scales, and the measured loss.
         formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
             with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
-            grid, "stac" a catalogue of the files, "projector" points and tiles for
-            TensorBoard's projector.
+            grid, "pmtiles" vector tiles for web maps, "stac" a catalogue of the files,
+            "projector" points and tiles for TensorBoard's projector.
     """
 
     features: Kind = "image"
@@ -178,4 +178,4 @@ class EmbedSettings(Section):
     heads: str | None = None
     predictions: bool = True
     dtype: Literal["float32", "int8"] = "float32"
-    formats: tuple[Literal["gpkg", "cog", "stac", "projector"], ...] = ()
+    formats: tuple[Literal["gpkg", "cog", "pmtiles", "stac", "projector"], ...] = ()

@@ -18,7 +18,12 @@ missing ones are made. Details: docs/explore.md. It needs the library of the map
   python -m mmgr_jax.explore --config=configs/toy_city.py
   python -m mmgr_jax.explore --config=... --out=city.html
   python -m mmgr_jax.explore --config=... --config.embed.features=both
+  python -m mmgr_jax.explore --config=... --serve
   python -m mmgr_jax.explore --config=... --occlusion=200
+
+--serve writes no file. A small server answers the page, for up to 1,000,000 regions. It
+can be reached from this machine only. --host and --port name another place; then the
+address holds a random token, without which nothing is answered.
 
 --occlusion also says what predictions lose where a part of the tile is painted over or
 a category of POIs is left out: of so many regions, of "all", or of "ids:ID,ID". Each is
@@ -45,11 +50,24 @@ def main() -> None:
         None,
         "Regions read again without parts of them: all, a number, or ids:ID,ID.",
     )
+    serves = flags.DEFINE_bool("serve", False, "Whether a server answers the page.")
+    host = flags.DEFINE_string("host", "127.0.0.1", "What the server listens on.")
+    port = flags.DEFINE_integer(
+        "port", 8420, "Of the server; 0: any that is free.", 0, 65535
+    )
 
     def make(config: ConfigDict) -> None:
         from mmgr_jax.devices import distributed  # libraries load once flags are fine
-        from mmgr_jax.explore import command
+        from mmgr_jax.errors import InputError
+        from mmgr_jax.explore import command, serve
 
+        if serves.value:
+            of_files = {"out": out, "before": before, "unchanged": unchanged}
+            for name, flag in (of_files | {"occlusion": occlusion}).items():
+                if flag.value is not None:
+                    raise InputError(f"--{name} and --serve: give one of them.")
+            distributed.by_first(serve.serve)(config, host.value, port.value)
+            return
         explore = distributed.by_first(command.explore)
         explore(config, out.value, before.value, unchanged.value, occlusion.value)
 

@@ -27,6 +27,9 @@ from mmgr_jax.store import checkpoint
 MOST_REGIONS = 150_000
 """Of a page: with more it would be larger than browsers open at ease."""
 
+MOST_SERVED = 1_000_000
+"""Of a page that a server stands behind."""
+
 _ROWS = 8192
 _PROJECTIONS = ("image_projection", "poi_projection")
 _COMPARED = ("image_encoder", "image_head", "poi_encoder", "poi_head")
@@ -120,6 +123,10 @@ class ExploredCity:
         """What the records say of themselves."""
         return self.source.manifest
 
+    def tile(self, region: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The tile of a region."""
+        return self.source.read([region], image=True)[0]["image"]
+
     def tiles(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The tile of each region, in order."""
         return tiles_of(self.source)
@@ -137,6 +144,8 @@ def gather(
     before: str | None = None,
     unchanged: str | None = None,
     occluded: str | None = None,
+    *,
+    served: bool = False,
 ) -> ExploredCity:
     """Everything the page shows; what is missing is made: features, heads.
 
@@ -146,6 +155,7 @@ def gather(
         unchanged: A CSV of regions believed to be unchanged; None: nobody says.
         occluded: Regions that are read again without parts of them; see
             `readings.chosen`. None: none are.
+        served: Whether a server will answer the page, which then holds more regions.
 
     Raises:
         InputError: If records or checkpoint are missing or do not fit, nobody knows
@@ -164,11 +174,7 @@ def gather(
         checkpoint.held(run.to_load) as bundle,
     ):
         source = open_source(config)
-        if len(source) > MOST_REGIONS:
-            raise InputError(
-                f"{source.place}: {len(source)} regions; allowed on a page: "
-                f"{MOST_REGIONS} at most. Build records of a part of the city."
-            )
+        refuse_many(source.place, len(source), served=served)
         mapped = mapped_city.gather(config, embed, source, bundle, Path(run.workdir))
         regions = None
         if occluded is not None:
@@ -179,6 +185,19 @@ def gather(
         earlier = RecordSource(before)
         since = two_years.compare(config, mapped, earlier, unchanged)
         return dataclasses.replace(explored, since=since)
+
+
+def refuse_many(place: str, count: int, *, served: bool) -> None:
+    """Raises InputError where a city has more regions than its page holds."""
+    most = MOST_SERVED if served else MOST_REGIONS
+    if count <= most:
+        return
+    further = f"Use --serve, which holds {MOST_SERVED:,}, or build"
+    raise InputError(
+        f"{place}: {count:,} regions; allowed on a page: {most:,} at most. "
+        f"{'Build' if served or count > MOST_SERVED else further} records of a part of "
+        "the city."
+    )
 
 
 def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:

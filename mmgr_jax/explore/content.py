@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mmgr_jax import __version__
-from mmgr_jax.data import texts
-from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data import schema, texts
 from mmgr_jax.evaluation import clusters, predictors
 from mmgr_jax.explore import change, outlines, scales, vectors
 from mmgr_jax.explore.city import ExploredCity, ExploredTask, origins_of, tiles_of
@@ -51,31 +50,69 @@ def of(city: ExploredCity) -> PageContent:
     """Makes a city ready for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
-    laid = laid_out(city.source, lines.bounds_m)
+    laid = laid_out(city.manifest, lines.bounds_m, city.tiles())
     arrays = {
         "embeddings": held.numbers,
         "embeddingScale": held.scale,
+        "points": lines.points,
+        "rings": lines.rings.astype(np.uint32),
+        "ringRegion": lines.region.astype(np.uint32),
+        "ringHole": lines.hole.astype(np.uint8),
+        "triangles": lines.triangles.astype(np.uint32),
+    }
+    if city.projections is not None:
+        for name, rows in zip(("Image", "Poi"), city.projections, strict=True):
+            whole, scale = vectors.quantised(np.asarray(rows, np.float64))
+            arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
+    about, shared = described(city, lines, held)
+    about["basemap"] = size_of(laid)
+    about["occlusion"] = _about_occlusion(city)
+    about["words"], own = _words(city)
+    arrays |= shared | own | _occlusion(city)
+    if city.since is None:
+        return PageContent(about, arrays, as_webp(laid.pixels))
+    shown = outlines.of(city.since.geometry_wkb, city.since.source.manifest.crs)
+    source = city.since.source
+    before = laid_out(source.manifest, shown.bounds_m, tiles_of(source))
+    about["change"], own = change.of(city, city.since, size_of(before))
+    return PageContent(
+        about, arrays | own, as_webp(laid.pixels), as_webp(before.pixels)
+    )
+
+
+def described(
+    city: ExploredCity,
+    lines: outlines.Outlines,
+    held: vectors.Vectors | vectors.MappedVectors,
+    members: Mapping[int, np.ndarray] | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a page says of a city in whatever way it gets its numbers.
+
+    Args:
+        city: The city.
+        lines: Its outlines.
+        held: Its embeddings.
+        members: Number of clusters -> the cluster of each region, where they are known.
+
+    Returns:
+        The JSON, but for `basemap`, and the arrays, but for embeddings, projections
+        and outlines.
+    """
+    arrays = {
         "weights": held.weights.astype(np.float32),
         "componentColours": held.colours,
         "centresDeg": outlines.in_degrees(city.centre_m, city.manifest.crs),
         "centresM": (city.centre_m - city.centre_m.min(axis=0)).astype(np.float32),
         "areasM2": lines.area_m2.astype(np.float32),
         "blocks": city.block_id.astype(np.int32),
-        "points": lines.points,
-        "rings": lines.rings.astype(np.uint32),
-        "ringRegion": lines.region.astype(np.uint32),
-        "ringHole": lines.hole.astype(np.uint8),
-        "triangles": lines.triangles.astype(np.uint32),
         "poiStart": city.pois.start.astype(np.uint32),
         "poiCategory": city.pois.category.astype(np.uint32),
         "poiCount": city.pois.count.astype(np.uint32),
     }
-    for number, member in clusters.cluster(city.features, CLUSTERS).items():
+    if members is None:
+        members = clusters.cluster(city.features, CLUSTERS)
+    for number, member in members.items():
         arrays[f"clusters{number}"] = member.astype(np.uint8)
-    if city.projections is not None:
-        for name, rows in zip(("Image", "Poi"), city.projections, strict=True):
-            whole, scale = vectors.quantised(np.asarray(rows, np.float64))
-            arrays |= {f"projection{name}": whole, f"projection{name}Scale": scale}
     if held.moments is not None:
         arrays["mean"], arrays["deviation"] = held.moments.astype(np.float32)
     sizes, own = _poi_encoder(city)
@@ -84,34 +121,24 @@ def of(city: ExploredCity) -> PageContent:
     for number, (name, task) in enumerate(city.tasks.items()):
         tasks[name], own = _task(task, f"task{number}")
         arrays |= own
-    arrays |= _occlusion(city)
-    vocabulary, own = _words(city)
-    arrays |= own
     density = city.pois.total / np.maximum(lines.area_m2 / 1e6, 1e-12)
     arrays["poiDensity"] = density.astype(np.float32)
     about = {
         **_about(city, held),
         "tasks": tasks,
         "poiEncoder": sizes,
-        "occlusion": _about_occlusion(city),
-        "words": vocabulary,
         "density": scales.quantiles(density, colours.VALUES, "POIs/km²"),
         "palettes": scales.palettes(),
-        "basemap": size_of(laid),
         "clusters": [int(name[8:]) for name in arrays if name.startswith("clusters")],
         "unitsPerDeg": outlines.UNITS_PER_DEG,
+        "shape": [len(city.region_ids), len(held.weights)],
     }
-    if city.since is None:
-        return PageContent(about, arrays, as_webp(laid.pixels))
-    shown = outlines.of(city.since.geometry_wkb, city.since.source.manifest.crs)
-    before = laid_out(city.since.source, shown.bounds_m)
-    about["change"], own = change.of(city, city.since, size_of(before))
-    return PageContent(
-        about, arrays | own, as_webp(laid.pixels), as_webp(before.pixels)
-    )
+    return about, arrays
 
 
-def _about(city: ExploredCity, held: vectors.Vectors) -> dict[str, Any]:
+def _about(
+    city: ExploredCity, held: vectors.Vectors | vectors.MappedVectors
+) -> dict[str, Any]:
     manifest = city.manifest
     ends = np.cumsum([size for _, size in held.groups]).tolist()
     return {
@@ -267,22 +294,24 @@ def size_of(laid: basemap.Basemap) -> dict[str, Any]:
 
 
 def laid_out(
-    source: RecordSource, bounds_m: Float[np.ndarray, "r 4"]
+    manifest: schema.Manifest,
+    bounds_m: Float[np.ndarray, "r 4"],
+    tiles: Iterable[UInt8[np.ndarray, "h w 3"]],
 ) -> basemap.Basemap:
     """The tiles of some records as one picture.
 
     Args:
-        source: The records.
+        manifest: Of the records.
         bounds_m: West, south, east and north of each region in their CRS.
+        tiles: Of each region, in order.
     """
-    manifest = source.manifest
     gsd_m = manifest.tile_size_m / manifest.tile_size_px
     boxes = _tile_boxes(bounds_m, gsd_m, manifest.tile_size_px)
     extent = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
     west, south, east, north = map(float, extent)
 
     def placed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield from zip(boxes, tiles_of(source), strict=True)
+        yield from zip(boxes, tiles, strict=True)
 
     return basemap.stitch(
         placed(),

@@ -40,22 +40,10 @@ def write(content: PageContent) -> Iterator[str]:
     Raises:
         InputError: If the map library is not installed.
     """
-    words = strings()
-    library, library_style = _library()
-    version = _VERSION.search(library[:400])
-    about = {
-        **content.about,
-        "strings": words,
-        "library": f"MapLibre GL JS {version.group(1) if version else ''}".strip(),
-        "arrays": {
-            name: {"type": values.dtype.name, "shape": list(values.shape)}
-            for name, values in content.arrays.items()
-        },
-    }
-    run = [library, _script("main")]
-    styles = [library_style, (FOLDER / "style.css").read_text(encoding="utf-8")]
-    head, body = _shell(words, content.about["name"], policy(run, styles), styles)
+    run, styles = _run_and_styles()
+    head, body = _shell(strings(), content.about["name"], policy(run, styles), styles)
     yield head
+    about = described(content.about, content.arrays)
     yield _data("city", "application/json", as_json(about))
     yield _data("worker", "text/plain", _script("worker"))
     yield _data("basemap", "text/plain", base64.b64encode(content.picture).decode())
@@ -66,6 +54,44 @@ def write(content: PageContent) -> Iterator[str]:
         yield _data(f"array-{name}", "text/plain", packed(values))
     yield from (f"<script>{script}</script>\n" for script in run)
     yield body
+
+
+def served(city: str) -> tuple[str, str]:
+    """The page that asks a server for all that it shows.
+
+    Args:
+        city: Name of the city.
+
+    Returns:
+        Its text, and its Content-Security-Policy.
+    """
+    run, styles = _run_and_styles()
+    rules = f"{policy(run, styles)}; connect-src 'self'"
+    head, body = _shell(strings(), city, rules, styles)
+    parts = [
+        head,
+        _data("served", "text/plain", "yes"),
+        _data("worker", "text/plain", _script("worker")),
+        *(f"<script>{script}</script>\n" for script in run),
+        body,
+    ]
+    return "".join(parts), rules
+
+
+def described(
+    about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The JSON of a city, with sentences and what its arrays are."""
+    version = _VERSION.search(_library()[0][:400])
+    return {
+        **about,
+        "strings": strings(),
+        "library": f"MapLibre GL JS {version.group(1) if version else ''}".strip(),
+        "arrays": {
+            name: {"type": values.dtype.name, "shape": list(values.shape)}
+            for name, values in arrays.items()
+        },
+    }
 
 
 def require_library() -> None:
@@ -133,6 +159,13 @@ def _shell(
     inlined = "\n".join(f"<style>{style}</style>" for style in styles)
     head, body = text.split("{{data}}")
     return head.replace("{{styles}}", inlined), body
+
+
+def _run_and_styles() -> tuple[list[str], list[str]]:
+    """Scripts and styles of the page, in order."""
+    library, library_style = _library()
+    styles = [library_style, (FOLDER / "style.css").read_text(encoding="utf-8")]
+    return [library, _script("main")], styles
 
 
 def _script(entry: str) -> str:

@@ -23,7 +23,8 @@ class Outlines:
         rings: First point of each ring, and the number of points [q + 1].
         region: Region of each ring [q], ascending.
         hole: Whether a ring is a hole of the shell before it [q].
-        triangles: Points of the triangles that fill the polygons [t 3].
+        triangles: Points of the triangles that fill the polygons [t 3]; none where they
+            were not asked for.
         area_m2: Areas in the CRS of the records [r].
         bounds_m: West, south, east and north of each in that CRS [r 4].
     """
@@ -37,12 +38,13 @@ class Outlines:
     bounds_m: Float[np.ndarray, "r 4"]
 
 
-def of(geometry_wkb: Sequence[bytes], crs: str) -> Outlines:
+def of(geometry_wkb: Sequence[bytes], crs: str, *, filled: bool = True) -> Outlines:
     """Takes polygons apart.
 
     Args:
         geometry_wkb: Polygons or multipolygons in `crs`.
         crs: CRS in metres.
+        filled: Whether triangles are made.
     """
     polygons = shapely.from_wkb(np.asarray(geometry_wkb, object))
     parts, part_region = shapely.get_parts(polygons, return_index=True)
@@ -66,7 +68,9 @@ def of(geometry_wkb: Sequence[bytes], crs: str) -> Outlines:
         rings=np.concatenate([[0], np.cumsum(counts)]),
         region=region,
         hole=~np.asarray(first_of_part, bool),
-        triangles=_triangles(parts, part_region, corners, region[of_ring]),
+        triangles=_triangles(parts, part_region, corners, region[of_ring])
+        if filled
+        else np.zeros((0, 3), int),
         area_m2=shapely.area(polygons),
         bounds_m=shapely.bounds(polygons),
     )

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int8, UInt8
+from jaxtyping import Float, Int8, Num, UInt8
 
+from mmgr_jax.disk import files
 from mmgr_jax.evaluation.features.groups import Features
 
 MOST_BYTES = 2**25
 """Of all numbers on the page; of more the first principal components are taken."""
+
+MOST_FILE_BYTES = 2**30
+"""Of the numbers that a server maps into memory, four bytes each: all of them are read
+at every search, a tenth of a second a core for so many."""
 
 LEAST_NUMBERS = 64
 """Of a region, however many regions there are."""
@@ -21,6 +28,7 @@ DEPTH = 20
 _ROWS = 8192
 _FITTED = 20_000  # regions that components are fitted to
 _QUERIES = 200
+_COSINES = 3e7  # of all queries together: 240 MB
 _SPREAD = 1e-6  # as clusters.py: a column that differs less says nothing
 
 
@@ -111,36 +119,111 @@ class Vectors:
     recall: float
 
 
+@dataclasses.dataclass(frozen=True)
+class MappedVectors:
+    """What a server computes with; the other attributes are those of `Vectors`.
+
+    Attributes:
+        numbers: A file [r d] that is mapped into memory.
+        inverse: 1 over the length of each weighted row; 0 for a row of zeros.
+    """
+
+    numbers: Float[np.ndarray, "r d"]
+    inverse: Float[np.ndarray, " r"]
+    moments: Float[np.ndarray, "2 d"] | None
+    weights: Float[np.ndarray, " d"]
+    groups: tuple[tuple[str, int], ...]
+    colours: UInt8[np.ndarray, "r 3"]
+    explained: float
+    recall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Space:
+    """Which numbers stand for features: standardised columns, or components."""
+
+    exact: Standardised
+    axes: Float[np.ndarray, "f d"] | None
+    explained: float
+    weights: Float[np.ndarray, " d"]
+    groups: tuple[tuple[str, int], ...]
+    moments: Float[np.ndarray, "2 d"] | None
+    three: Float[np.ndarray, "f k"]
+
+    @classmethod
+    def of(cls, features: Features, most: int) -> _Space:
+        """With `most` numbers a region at most."""
+        exact = Standardised.of(features)
+        three, _ = exact.components(3)
+        if features.num_features > most:
+            axes, explained = exact.components(most)
+            groups = (("components", most),)
+            return cls(exact, axes, explained, np.ones(most), groups, None, three)
+        finite = np.where(np.isfinite(exact.deviation), exact.deviation, 0)
+        moments = np.stack([exact.mean, finite])
+        return cls(exact, None, 1.0, exact.weights, features.groups, moments, three)
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some regions at a time: which, their numbers, their first components."""
+        for rows in _slices(len(self.exact.features)):
+            values = self.exact.rows(rows)
+            own = values if self.axes is None else values @ self.axes
+            yield rows, own, values @ self.three
+
+
 def of(features: Features) -> Vectors:
     """The features of a city for its page."""
-    exact = Standardised.of(features)
-    three, _ = exact.components(3)
-    most = max(MOST_BYTES // len(features), LEAST_NUMBERS)
-    axes, explained = None, 1.0
-    weights, groups = exact.weights, features.groups
-    finite = np.where(np.isfinite(exact.deviation), exact.deviation, 0)
-    moments = np.stack([exact.mean, finite])
-    if features.num_features > most:
-        axes, explained = exact.components(most)
-        weights, groups = np.ones(most), (("components", most),)
-        moments = None
+    space = _Space.of(features, max(MOST_BYTES // len(features), LEAST_NUMBERS))
     numbers, scales, first = [], [], []
-    for rows in _slices(len(features)):
-        values = exact.rows(rows)
-        first.append(values @ three)
-        whole, scale = quantised(values if axes is None else values @ axes)
+    for _, values, components in space.parts():
+        first.append(components)
+        whole, scale = quantised(values)
         numbers.append(whole)
         scales.append(scale)
     number, scale = np.concatenate(numbers), np.concatenate(scales)
     return Vectors(
         number,
         scale,
-        moments,
-        weights,
-        groups,
+        space.moments,
+        space.weights,
+        space.groups,
         as_colours(np.concatenate(first)),
-        explained,
-        recall(exact, number, weights),
+        space.explained,
+        recall(space.exact, number, space.weights),
+    )
+
+
+def mapped(features: Features, path: Path) -> MappedVectors:
+    """The features of a city for a server.
+
+    Args:
+        features: Of all regions.
+        path: A file to write, ending in .npy.
+    """
+    most = max(MOST_FILE_BYTES // (4 * len(features)), LEAST_NUMBERS)
+    space = _Space.of(features, most)
+    shape = (len(features), len(space.weights))
+    lengths, first = [], []
+    with files.replacing(path) as temporary:
+        written = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        for rows, values, components in space.parts():
+            written[rows] = values
+            first.append(components)
+            lengths.append(np.linalg.norm(values * space.weights, axis=1))
+        written.flush()
+    length = np.concatenate(lengths)
+    inverse = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+    numbers = np.asarray(np.load(path, mmap_mode="r"))
+    whole = space.axes is None
+    return MappedVectors(
+        numbers,
+        inverse.astype(np.float32),
+        space.moments,
+        space.weights,
+        space.groups,
+        as_colours(np.concatenate(first)),
+        space.explained,
+        1.0 if whole else recall(space.exact, numbers, space.weights),
     )
 
 
@@ -160,7 +243,7 @@ def quantised(
 
 def recall(
     exact: Standardised,
-    numbers: Int8[np.ndarray, "r d"],
+    numbers: Num[np.ndarray, "r d"],
     weights: Float[np.ndarray, " d"],
 ) -> float:
     """Mean share of each region's nearest ones that stay the nearest; see `Vectors`.
@@ -177,7 +260,8 @@ def recall(
     if depth < 1:
         return 1.0
     rng = np.random.default_rng(0)
-    asked = np.sort(rng.choice(total, min(_QUERIES, total), replace=False))
+    queries = min(_QUERIES, total, max(int(_COSINES / total), 1))
+    asked = np.sort(rng.choice(total, queries, replace=False))
     own = exact.weights
     asks = _unit(exact.rows(asked) * own), _unit(numbers[asked] * weights)
     cosine = np.empty((2, len(asked), total), np.float32)

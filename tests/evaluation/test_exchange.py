@@ -10,17 +10,27 @@ from mmgr_jax.evaluation import exchange
     [
         (
             ("stac",),
-            ["a.tif", "a_predicted_class.tif", "projector", "regions.gpkg"],
+            [
+                "a.tif",
+                "a_predicted_class.tif",
+                "projector",
+                "regions.gpkg",
+                "regions.pmtiles",
+            ],
         ),
-        (("gpkg", "stac", "projector"), ["a.tif", "a_predicted_class.tif"]),
-        (("cog", "projector"), ["collection.json", "regions.gpkg"]),
-        (("cog", "gpkg", "stac", "projector"), []),
+        (
+            ("gpkg", "stac", "projector"),
+            ["a.tif", "a_predicted_class.tif", "regions.pmtiles"],
+        ),
+        (("cog", "projector", "pmtiles"), ["collection.json", "regions.gpkg"]),
+        (("cog", "gpkg", "stac", "projector", "pmtiles"), []),
     ],
 )
 def test_files_that_nobody_asked_for_again_are_of_an_earlier_run(
     tmp_path, formats, old
 ):
-    for name in ("a.tif", "a_predicted_class.tif", "regions.gpkg", "a.png", "a.qml"):
+    for name in ("a.tif", "a_predicted_class.tif", "regions.gpkg", "regions.pmtiles",
+                 "a.png", "a.qml"):  # fmt: skip
         (tmp_path / name).touch()
     (tmp_path / "collection.json").touch()
     (tmp_path / "projector").mkdir()

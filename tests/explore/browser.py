@@ -5,7 +5,9 @@ PHONE = {"width": 360, "height": 740}
 
 
 class Visit:
-    """A page that was opened from the disk, and what happened meanwhile.
+    """A page that was opened, and what happened meanwhile.
+
+    `path` is a file, which is opened with the network off, or the address of a server.
 
     Attributes:
         page: The page.
@@ -15,14 +17,18 @@ class Visit:
 
     def __init__(self, browser, path, *, size=DESKTOP, scheme="light"):
         self.asked, self.faults = [], []
+        served = isinstance(path, str)
         self.context = browser.new_context(
-            viewport=size, color_scheme=scheme, offline=True, accept_downloads=True
+            viewport=size,
+            color_scheme=scheme,
+            offline=not served,
+            accept_downloads=True,
         )
         self.page = self.context.new_page()
         self.page.on("request", self._request)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._console)
-        self.page.goto(path.as_uri())
+        self.page.goto(path if served else path.as_uri())
         self.page.wait_for_selector("html[data-ready]", state="attached", timeout=60000)
         assert self.run("document.documentElement.dataset.ready") == "yes", self.faults
 
@@ -73,8 +79,8 @@ def search(visit):
 
 def show(visit, layer):
     visit.run(
-        """(layer) => { const field = document.getElementById("layer");
-        field.value = layer; field.oninput(); }""",
+        """async (layer) => { const field = document.getElementById("layer");
+        field.value = layer; field.oninput(); await explored.shown; }""",
         layer,
     )
     return visit.run(

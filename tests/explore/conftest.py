@@ -1,9 +1,12 @@
 """What tests of the page share."""
 
+import threading
+
 import pytest
 from small_records import write_records
 
-from mmgr_jax.explore import content, document
+from mmgr_jax.explore import content, document, served
+from mmgr_jax.explore.server import CityServer
 from tests.explore import browser as browser_lib
 from tests.explore import node as node_lib
 from tests.explore import small_explored
@@ -36,6 +39,34 @@ def path(city, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "explore.html"
     path.write_text("".join(document.write(made)), encoding="utf-8", newline="\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def prepared(city, tmp_path_factory):
+    """The same city as a server holds it."""
+    return served.prepare(city, tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def answering():
+    """Starts servers of cities, which run until the tests end."""
+    servers = []
+
+    def started(prepared, **given):
+        servers.append(CityServer(prepared, port=0, **given))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1]
+
+    yield started
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="session")
+def server(prepared, answering):
+    """A server of the city, for this machine alone."""
+    return answering(prepared)
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ export function showOrigins(element, city) {
 export function showAbout(element, city) {
   const paragraph = (name, values) => node("p", {}, word(name, values));
   const percent = (share) => (share * 100).toFixed(1);
-  const { recall } = city;
+  const { recall, served } = city;
   fill(
     element,
     node("h2", {}, word("about.what")),
-    paragraph("about.page", {
+    paragraph(served ? "about.pageServed" : "about.page", {
       city: city.name,
       regions: shown(city.n),
       features: city.features,
@@ -34,7 +34,9 @@ export function showAbout(element, city) {
       software: city.software,
     }),
     paragraph("about.trust"),
-    paragraph("about.similar", { depth: recall.depth, recall: percent(recall.value) }),
+    served && city.explained === 1
+      ? paragraph("about.similarServed")
+      : paragraph("about.similar", { depth: recall.depth, recall: percent(recall.value) }),
     city.explained < 1
       ? paragraph("about.components", {
           numbers: shown(city.d),
@@ -42,13 +44,25 @@ export function showAbout(element, city) {
           explained: percent(city.explained),
         })
       : "",
-    paragraph("about.pictures", { gsd: shown(city.basemap.gsdM) }),
+    served
+      ? [paragraph("about.picturesServed", { gsd: shown(city.basemap.gsdM) }), ...otherwise(city)]
+      : paragraph("about.pictures", { gsd: shown(city.basemap.gsdM) }),
     node("h2", {}, word("about.keys")),
     paragraph("map.keys"),
     node("h2", {}, word("about.sources")),
     sources(city),
     paragraph("about.library", { library: city.library }),
   );
+}
+
+/** What a served page does otherwise than one in a file, or not at all. */
+function otherwise(city) {
+  const lines = ["about.servedSquares", "about.servedMap", "about.servedYears"];
+  if (city.served.spaceWidth && !city.poiWeights) lines.push("about.servedMixes");
+  return [
+    node("h2", {}, word("about.served")),
+    node("ul", {}, lines.map((name) => node("li", {}, word(name)))),
+  ];
 }
 
 function sources(city) {

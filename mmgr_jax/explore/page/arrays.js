@@ -1,9 +1,10 @@
 // Numbers out of text: base64, gzip, and whole numbers with a scale a row.
 
-const TYPES = {
+export const TYPES = {
   int8: Int8Array,
   uint8: Uint8Array,
   int16: Int16Array,
+  uint16: Uint16Array,
   int32: Int32Array,
   uint32: Uint32Array,
   float32: Float32Array,

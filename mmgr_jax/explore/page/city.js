@@ -1,18 +1,42 @@
 // The city as page/README.md has it, from the JSON and the arrays of the page.
 
-import { unpacked } from "./arrays.js";
+import { TYPES, unpacked } from "./arrays.js";
+import { after, need } from "./fetching.js";
 
 /**
  * The city. `about` is the JSON; `text(name)` gives the text of an array, which is not
  * needed a second time.
  */
 export async function loadCity(about, text) {
+  return assembled(about, await arraysBy(about, (name, { type }) => unpacked(text(name), type)));
+}
+
+/**
+ * The city that a server holds. `bytes(name)` gives the bytes of an array; large ones that
+ * are not always shown stay empty until `fetching.load` and `need` fill them.
+ */
+export async function cityOf(about, bytes, remote) {
+  const lazy = new Map();
+  const array = await arraysBy(about, async (name, { type, shape }) => {
+    if (!about.served.lazy.includes(name)) return new TYPES[type](await bytes(name));
+    const own = new TYPES[type](shape.reduce((size, length) => size * length, 1));
+    lazy.set(name, { array: own, whole: false, asked: null });
+    return own;
+  });
+  const city = assembled(about, array);
+  const projections = about.served.spaceWidth ? {} : null; // the server has them
+  const own = { remote, lazy, shapes: new Map(), inverse: array.inverse, projections };
+  return Object.assign(city, own);
+}
+
+async function arraysBy(about, read) {
   const names = Object.keys(about.arrays);
-  const values = await Promise.all(
-    names.map((name) => unpacked(text(name), about.arrays[name].type)),
-  );
-  const array = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-  const [n, d] = about.arrays.embeddings.shape;
+  const values = await Promise.all(names.map((name) => read(name, about.arrays[name])));
+  return Object.fromEntries(names.map((name, i) => [name, values[i]]));
+}
+
+function assembled(about, array) {
+  const [n, d] = about.shape || about.arrays.embeddings.shape; // of older pages
   const city = {
     ...about,
     n,
@@ -27,7 +51,7 @@ export async function loadCity(about, text) {
     centresM: array.centresM,
     areasM2: array.areasM2,
     blocks: array.blocks,
-    outlines: {
+    outlines: about.served ? null : {
       points: inDegrees(array.points, about.unitsPerDeg),
       rings: array.rings,
       region: array.ringRegion,
@@ -77,7 +101,9 @@ export async function loadCity(about, text) {
   }
   city.words = about.words ? wordsOf(about.words, array) : null;
   city.occluded = about.occlusion ? occludedOf(about, array) : null;
-  city.boxes = boxesOf(city);
+  city.boxes = about.served
+    ? { box: inDegrees(array.boxes, about.unitsPerDeg), firstRing: null }
+    : boxesOf(city);
   return city;
 }
 
@@ -127,8 +153,12 @@ export function poisOf(city, region) {
   return pairs.sort((a, b) => b.count - a.count || a.category - b.category);
 }
 
-/** Rings of a region: polygons, each a shell and its holes, of [lon, lat]. */
+/**
+ * Rings of a region: polygons, each a shell and its holes, of [lon, lat]. A served page
+ * asks for them first (fetching.need).
+ */
 export function polygonsOf(city, region) {
+  if (city.shapes) return city.shapes.get(region) || [];
   const { rings, hole, points } = city.outlines;
   const polygons = [];
   for (let ring = city.boxes.firstRing[region]; ring < city.boxes.firstRing[region + 1]; ring++) {
@@ -143,15 +173,20 @@ export function polygonsOf(city, region) {
   return polygons;
 }
 
-/** The region at a place, the last one where several lie; -1 where none does. */
+/**
+ * The region at a place, the last one where several lie; -1 where none does. A promise of
+ * it where outlines are asked for.
+ */
 export function regionAt(city, lon, lat) {
   const { box } = city.boxes;
+  const boxed = [];
   for (let i = city.n - 1; i >= 0; i--) {
     if (lon < box[4 * i] || lat < box[4 * i + 1]) continue;
     if (lon > box[4 * i + 2] || lat > box[4 * i + 3]) continue;
-    if (polygonsOf(city, i).some((rings) => inside(rings, lon, lat))) return i;
+    boxed.push(i);
   }
-  return -1;
+  const holds = (i) => polygonsOf(city, i).some((rings) => inside(rings, lon, lat));
+  return after(need(city, boxed), () => boxed.find(holds) ?? -1);
 }
 
 /**

@@ -1,6 +1,7 @@
 // Which regions may be listed: those in sight, with POIs of a category, of a label.
 
 import { byId, fill, node } from "./dom.js";
+import { arraysOfTask } from "./fetching.js";
 import { largestOf } from "./layers.js";
 import { named, word } from "./words.js";
 
@@ -50,6 +51,12 @@ export function allowed(city, inSight) {
   return Uint8Array.from({ length: city.n }, (_, i) => Number(tests.every((test) => test(i))));
 }
 
+/** Names of the arrays that the filters read. */
+export function arraysAsked(city) {
+  const { task, name } = chosen(city);
+  return task ? arraysOfTask(city, name) : [];
+}
+
 function labelTest(city) {
   const { task, part } = chosen(city);
   if (!task) return null;
@@ -69,7 +76,8 @@ function labelTest(city) {
 
 function chosen(city) {
   const [part, ...name] = byId("filter-task").value.split("/");
-  return { part, task: part ? city.tasks[name.join("/")] : null };
+  const whole = name.join("/");
+  return { part, name: whole, task: part ? city.tasks[whole] : null };
 }
 
 function hasCategory(city, wanted) {

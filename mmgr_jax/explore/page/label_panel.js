@@ -1,7 +1,7 @@
 // The panel "Label": examples by clicks, keys or drawing, and the map that follows.
 
 import { byId, download, fill, node } from "./dom.js";
-import { asGeoJson } from "./exporting.js";
+import { asCsv, asGeoJson } from "./exporting.js";
 import { classColours, layersOfMap } from "./label_layers.js";
 import { faultOf, showStart } from "./label_start.js";
 import { asArrays, changed, redone, toCsv, undone, withLabels } from "./labels.js";
@@ -154,7 +154,8 @@ function showWork(app, panel) {
       "div",
       { className: "buttons" },
       button("label-export", "label.export", () => saveLabels(app, panel)),
-      button("label-export-map", "label.exportMap", () => saveMap(app, panel)),
+      button("label-export-map", app.city.remote ? "label.exportTable" : "label.exportMap", () =>
+        saveMap(app, panel)),
       button("label-again", "label.again", () => {
         if (state.saved || confirm(word("label.sure"))) panel.end();
       }),
@@ -294,14 +295,17 @@ function saveMap(app, panel) {
     kind === "class"
       ? { prediction: (i) => classes[made.best[i]], probability: (i) => made.calibrated[i] }
       : { prediction: (i) => made.value[i], low: (i) => made.low[i], high: (i) => made.high[i] };
-  const names = ["region_id", task, ...Object.keys(columns).map((name) => `${task}_${name}`)];
+  const places = city.remote ? ["lon_deg", "lat_deg"] : []; // instead of outlines
+  const names = ["region_id", task, ...places, ...Object.keys(columns).map((name) => `${task}_${name}`)];
   const finite = (value) => (typeof value === "number" && !Number.isFinite(value) ? null : value);
   const rows = regions.map((i) => [
     city.ids[i],
     label(i),
+    ...places.map((_, j) => Number(city.centres[2 * i + j].toFixed(6))),
     ...Object.values(columns).map((column) => finite(column(i))),
   ]);
-  const text = asGeoJson(city, regions, { names, rows });
-  download(`${task}_map.geojson`, "application/geo+json", text);
-  app.tell(word("status.exported", { count: shown(city.n), file: `${task}_map.geojson` }));
+  const file = `${task}_map.${city.remote ? "csv" : "geojson"}`;
+  if (city.remote) download(file, "text/csv", asCsv({ names, rows }));
+  else download(file, "application/geo+json", asGeoJson(city, regions, { names, rows }));
+  app.tell(word("status.exported", { count: shown(city.n), file }));
 }

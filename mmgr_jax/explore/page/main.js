@@ -3,8 +3,8 @@
 import { showAbout, showOrigins } from "./about.js";
 import { announced, showCard } from "./card.js";
 import { addChangeTab, setUpChange } from "./change.js";
-import { loadCity } from "./city.js";
 import { byId, fill, node } from "./dom.js";
+import { after, arraysOf, load, need } from "./fetching.js";
 import { startHelper } from "./helper.js";
 import { asks, layersOf, paint } from "./layers.js";
 import { showLegend } from "./legend.js";
@@ -12,33 +12,23 @@ import { setUpLabel } from "./label_panel.js";
 import { makeMap } from "./map.js";
 import { setUpMix } from "./mix_panel.js";
 import { loadPicture } from "./picture.js";
+import { NO_ANSWER } from "./remote.js";
 import { setUpSimilar } from "./similar.js";
+import { loadAll, taken } from "./source.js";
 import { setUpTabs } from "./tabs.js";
 import { setUpTwins } from "./twins.js";
-import { named, shown, useWords, word } from "./words.js";
-
-/** The text of a data element, which is let go of. */
-function taken(id) {
-  const element = byId(id);
-  const text = element.textContent;
-  element.remove();
-  return text;
-}
+import { named, shown, word } from "./words.js";
 
 async function start() {
-  const about = JSON.parse(taken("city"));
-  useWords(about.strings);
   const helper = startHelper(taken("worker"));
-  const [city, picture] = await Promise.all([
-    loadCity(about, (name) => taken(`array-${name}`)),
-    loadPicture(taken("basemap"), about.basemap),
-  ]);
+  const [city, picture] = await loadAll();
   const app = { city, picture, helper, extra: [], painters: {} };
   if (city.change) addChangeTab();
   globalThis.explored = app; // for tests, and for who opens the console
   await holdCity(app);
   app.tell = (text) => fill(byId("status"), text);
   app.showTab = setUpTabs(byId("tabs"), () => app.mix && app.mix.refresh());
+  if (city.remote) sayWhenServerEnds(app);
   app.map = tryMap(app);
   await app.map.ready;
   app.select = (region, options = {}) => select(app, region, options);
@@ -67,11 +57,25 @@ async function holdCity({ city, helper }) {
   const { n, d, whole, scale, weights, blocks, projections } = city;
   const { groups, pois, categories, mean, deviation, poiWeights } = city;
   const own = { n, d, weights, blocks, groups, pois, categories, mean, deviation, poiWeights };
+  if (city.remote) {
+    const { served, inverse, remote: { address } } = city;
+    return helper.ask("holdServed", { ...own, ...served, address, inverse });
+  }
   const given = { ...own, embeddings: whole, scale, ...projections };
   const views = [whole, scale, ...Object.values(projections || {})];
   await helper.ask("hold", given, views.map((view) => view.buffer));
   delete city.whole;
   delete city.scale;
+  return null;
+}
+
+/** Whatever was asked of a server that is no more, its user hears of it. */
+function sayWhenServerEnds(app) {
+  addEventListener("unhandledrejection", (event) => {
+    if (!String(event.reason && event.reason.message).startsWith(NO_ANSWER)) return;
+    app.tell(word("status.noAnswer"));
+    event.preventDefault();
+  });
 }
 
 /** The map; where WebGL is missing, something that takes the same calls. */
@@ -101,9 +105,12 @@ function tryMap(app) {
 function select(app, region, options) {
   app.selected = region;
   app.map.select(region, options);
-  showCard(byId("card"), app, region, (key) => app.act(key, region));
-  if (app.mix) app.mix.refresh();
-  fill(byId("said"), region < 0 ? "" : announced(app.city, region));
+  after(need(app.city, region < 0 ? [] : [region]), () => {
+    if (app.selected !== region) return; // another meanwhile
+    showCard(byId("card"), app, region, (key) => app.act(key, region));
+    if (app.mix) app.mix.refresh();
+    fill(byId("said"), region < 0 ? "" : announced(app.city, region));
+  });
 }
 
 /** What a key or a button does with a region; whether it does anything. */
@@ -168,13 +175,21 @@ function show(app) {
   }
   const number = Number(byId("clusters").value);
   fill(byId("clusters-shown"), String(number));
+  const folds = id.startsWith("task/") && !id.startsWith("task/truth");
+  fill(byId("layer-note"), folds ? word("layers.outOfFold") : "");
+  const ticket = (app.showing = {});
+  app.shown = after(load(city, arraysOf(city, id, number)), () => {
+    if (app.showing === ticket) paintLayer(app, id, number);
+  });
+}
+
+function paintLayer(app, id, number) {
+  const { city } = app;
   const classIndex = Number(byId("class").value);
   const painted = paint(city, id, { clusters: number, classIndex, extra: app.painters });
   app.painted = painted;
   app.map.show(painted);
   showLegend(byId("legend"), painted.legend);
-  const folds = id.startsWith("task/") && !id.startsWith("task/truth");
-  fill(byId("layer-note"), folds ? word("layers.outOfFold") : "");
 }
 
 start().catch((error) => {

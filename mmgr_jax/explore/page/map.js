@@ -1,7 +1,9 @@
 // The map: imagery, regions over it, outlines of those that are chosen, and its keys.
 
 import { neighbour, polygonsOf, regionAt } from "./city.js";
+import { after, need } from "./fetching.js";
 import { regionsLayer } from "./regions_layer.js";
+import { tiledRegions } from "./tiles_layer.js";
 import { word } from "./words.js";
 
 const ARROWS = {
@@ -33,7 +35,7 @@ export function makeMap(maplibregl, container, city, picture, on) {
   const [west, south, east, north] = city.basemap.bounds;
   const bounds = [[west, south], [east, north]];
   const map = createMap(maplibregl, container, bounds);
-  const layer = regionsLayer(city);
+  const layer = city.remote ? tiledRegions(city) : regionsLayer(city);
   const state = { selected: -1, marks: {}, examples: [] };
   const made = { map, layer, state };
 
@@ -53,7 +55,10 @@ export function makeMap(maplibregl, container, city, picture, on) {
   };
   made.mark = (kind, regions) => {
     state.marks[kind] = regions;
-    map.getSource(`mark-${kind}`).setData(asLines(city, regions));
+    after(need(city, regions), () => {
+      if (state.marks[kind] !== regions) return; // others meanwhile
+      map.getSource(`mark-${kind}`).setData(asLines(city, regions));
+    });
   };
   made.examples = (points) => {
     map.getSource("examples").setData({
@@ -72,14 +77,19 @@ export function makeMap(maplibregl, container, city, picture, on) {
   };
   made.inSight = () => {
     const sight = map.getBounds();
+    const [west, south, east, north] = [sight.getWest(), sight.getSouth(), sight.getEast(), sight.getNorth()];
     const allowed = new Uint8Array(city.n);
-    for (let i = 0; i < city.n; i++) allowed[i] = sight.contains(centreOf(city, i)) ? 1 : 0;
+    for (let i = 0; i < city.n; i++) {
+      const [lon, lat] = [city.centres[2 * i], city.centres[2 * i + 1]];
+      allowed[i] = lon >= west && lon <= east && lat >= south && lat <= north ? 1 : 0;
+    }
     return allowed;
   };
   made.whole = () => map.fitBounds(bounds, { padding: 12, animate: false });
 
-  map.on("click", ({ lngLat, originalEvent }) => {
-    const region = regionAt(city, lngLat.lng, lngLat.lat);
+  map.on("click", async ({ lngLat, originalEvent }) => {
+    const clicked = regionAt(city, lngLat.lng, lngLat.lat);
+    const region = city.remote ? await clicked : clicked;
     if (region < 0) return;
     on.select(region);
     if (on.brushing()) return; // it was drawn over
@@ -152,13 +162,19 @@ function addKeys(map, city, made, on) {
 function addBrush(map, city, made, on) {
   const canvas = map.getCanvas();
   let over = null;
+  let waits = [];
   const add = (event) => {
     const box = canvas.getBoundingClientRect();
     const { lng, lat } = map.unproject([event.clientX - box.left, event.clientY - box.top]);
+    const own = over;
+    const take = (region) => {
+      if (region < 0 || own.has(region)) return;
+      own.add(region);
+      if (own === over) made.mark("result", [...own]);
+    };
     const region = regionAt(city, lng, lat);
-    if (region < 0 || over.has(region)) return;
-    over.add(region);
-    made.mark("result", [...over]);
+    if (city.remote) waits.push(Promise.resolve(region).then(take));
+    else take(region);
   };
   canvas.addEventListener("pointerdown", (event) => {
     if (!on.brushing() || event.button !== 0) return;
@@ -173,13 +189,15 @@ function addBrush(map, city, made, on) {
   });
   const end = () => {
     if (!over) return;
-    const regions = [...over];
-    over = null;
+    const [own, waited] = [over, waits];
+    [over, waits] = [null, []];
     map.dragPan.enable();
     map.touchZoomRotate.enable();
     map.touchZoomRotate.disableRotation();
-    made.mark("result", []);
-    if (regions.length) on.brush(regions);
+    after(waited.length ? Promise.all(waited) : null, () => {
+      made.mark("result", []);
+      if (own.size) on.brush([...own]);
+    });
   };
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
@@ -198,7 +216,8 @@ function addLayers(map, layer, picture, [west, south, east, north]) {
     source: "imagery",
     paint: { "raster-fade-duration": 0 },
   });
-  map.addLayer(layer);
+  if (layer.addTo) layer.addTo(map);
+  else map.addLayer(layer);
   for (const [kind, { colour, under, width, dash }] of Object.entries(MARKS)) {
     map.addSource(`mark-${kind}`, { type: "geojson", data: asLines(null, []) });
     const add = (id, paint) =>

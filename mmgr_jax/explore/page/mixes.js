@@ -9,6 +9,7 @@ import { coordinates, standardisedRows, tridiagonalSolver } from "./linalg.js";
 import { dot } from "./products.js";
 import { partsByBlock } from "./doubt.js";
 import { mixLogs } from "./poi_encoder.js";
+import { largest } from "./search.js";
 import { drawn, randomNumbers } from "./suggest.js";
 
 /** Regions that a linear map is fitted to at most. */
@@ -31,13 +32,12 @@ const HELD_OUT_PARTS = 4;
  * @returns {{regions: number[], cosine: number[]}}
  */
 export function nearestRows(rows, p, vector, count, allowed = () => true) {
-  const point = Float64Array.from(vector), found = [];
-  for (let i = 0; i < rows.length / p; i++) {
-    if (allowed(i)) found.push([dot(point, 0, rows, i * p, p), i]);
+  const point = Float64Array.from(vector), cosine = new Float64Array(rows.length / p);
+  for (let i = 0; i < cosine.length; i++) {
+    cosine[i] = allowed(i) ? dot(point, 0, rows, i * p, p) : NaN;
   }
-  found.sort((a, b) => b[0] - a[0] || a[1] - b[1]);
-  const best = found.slice(0, count);
-  return { regions: best.map(([, i]) => i), cosine: best.map(([value]) => value) };
+  const regions = largest(cosine, count, null, []);
+  return { regions, cosine: regions.map((i) => cosine[i]) };
 }
 
 /**

@@ -6,8 +6,13 @@ import { mercator } from "./regions_layer.js";
 import { word } from "./words.js";
 
 /** A canvas with the picture of a WebP in base64. */
-export async function loadPicture(text, { width, height }) {
-  const image = await createImageBitmap(new Blob([fromBase64(text)], { type: "image/webp" }));
+export async function loadPicture(text, size) {
+  return drawnPicture(new Blob([fromBase64(text)], { type: "image/webp" }), size);
+}
+
+/** A canvas with a picture. */
+export async function drawnPicture(blob, { width, height }) {
+  const image = await createImageBitmap(blob);
   const canvas = node("canvas", { width, height });
   canvas.getContext("2d").drawImage(image, 0, 0);
   image.close();
@@ -37,5 +42,17 @@ export function tileOf(city, picture, region, size) {
   const drawn = canvas.getContext("2d");
   drawn.imageSmoothingQuality = "high";
   drawn.drawImage(picture, x, y, side, side, 0, 0, canvas.width, canvas.height);
+  if (city.remote) sharpen(city, region, canvas);
   return canvas;
+}
+
+/** Draws the tile itself over what was cut from the picture of a large city. */
+async function sharpen(city, region, canvas) {
+  try {
+    const image = await createImageBitmap(await city.remote.blob(`picture/${region}.webp`));
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    image.close();
+  } catch (error) {
+    console.warn(error); // the coarse one stays
+  }
 }

@@ -16,6 +16,8 @@ void main() {
   v_hatch = a_hatch;
 }`;
 
+const UNIFORMS = ["matrix", "opacity", "pixel"];
+
 const FRAGMENT = `#version 300 es
 precision highp float;
 uniform float u_opacity;
@@ -34,6 +36,9 @@ void main() {
   float alpha = own.a * u_opacity;
   colour = vec4(own.rgb * alpha, alpha);
 }`;
+
+/** What other layers of regions draw with, too. */
+export const SHADERS = { fragment: FRAGMENT };
 
 /** Web Mercator from 0 to 1, as the map has it. */
 export function mercator(lon, lat) {
@@ -75,7 +80,7 @@ export function regionsLayer(city) {
     },
     onAdd(_, context) {
       gl = context;
-      parts = build(gl, places);
+      parts = builtProgram(gl, VERTEX, FRAGMENT, { a_place: [places, 2] }, UNIFORMS);
       stale = true;
     },
     render(_, { defaultProjectionData }) {
@@ -111,7 +116,7 @@ function regionOfTriangles({ outlines: { points, rings, region, triangles } }) {
 }
 
 /** A matrix that moves by `origin` first, in double precision. */
-function moved(matrix, [x, y]) {
+export function moved(matrix, [x, y]) {
   const result = Float64Array.from(matrix);
   for (let row = 0; row < 4; row++) {
     result[12 + row] = matrix[row] * x + matrix[4 + row] * y + matrix[12 + row];
@@ -119,9 +124,13 @@ function moved(matrix, [x, y]) {
   return Float32Array.from(result);
 }
 
-function build(gl, places) {
+/**
+ * A program with its buffers: `fixed` ones, name -> [numbers, how many a corner], colours
+ * and hatches; and where its `uniforms` are.
+ */
+export function builtProgram(gl, vertex, fragment, fixed, uniforms) {
   const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+  for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, text);
     gl.compileShader(shader);
@@ -141,8 +150,10 @@ function build(gl, places) {
     gl.vertexAttribPointer(at, size, type, normalised, 0, 0);
     return made;
   };
-  buffer("a_place", 2, gl.FLOAT, false);
-  gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
+  for (const [name, [numbers, size]] of Object.entries(fixed)) {
+    buffer(name, size, gl.FLOAT, false);
+    gl.bufferData(gl.ARRAY_BUFFER, numbers, gl.STATIC_DRAW);
+  }
   const parts = {
     program,
     array,
@@ -150,7 +161,7 @@ function build(gl, places) {
     hatch: buffer("a_hatch", 1, gl.UNSIGNED_BYTE, false),
   };
   gl.bindVertexArray(null);
-  for (const name of ["matrix", "opacity", "pixel"]) {
+  for (const name of uniforms) {
     parts[name] = gl.getUniformLocation(program, `u_${name}`);
   }
   return parts;

@@ -3,7 +3,8 @@
 import { poisOf } from "./city.js";
 import { byId, download, fill, node } from "./dom.js";
 import { asCsv, asGeoJson, tableOf } from "./exporting.js";
-import { allowed, setUpFilters } from "./filters.js";
+import { load, need } from "./fetching.js";
+import { allowed, arraysAsked, setUpFilters } from "./filters.js";
 import { classified, valuesOf } from "./layers.js";
 import { tileOf } from "./picture.js";
 import { named, shown, word } from "./words.js";
@@ -78,6 +79,8 @@ async function run(app, state) {
     app.tell("");
   } else {
     const count = Number(byId("count").value);
+    const loading = load(city, arraysAsked(city));
+    if (loading) await loading;
     const given = allowed(city, map.inSight);
     const { order, cosine } = await helper.ask("search", {
       positives,
@@ -85,6 +88,8 @@ async function run(app, state) {
       count,
       allowed: given,
     });
+    const waits = need(city, [...positives, ...negatives, ...order]);
+    if (waits) await waits;
     if (state.ticket !== ticket) return; // a later search has begun
     state.order = order;
     state.cosine = cosine;
@@ -186,6 +191,11 @@ function values(city, region) {
 
 function exported(app, state, kind) {
   const { city } = app;
+  const waits = need(city, state.order);
+  if (waits) {
+    waits.then(() => exported(app, state, kind));
+    return;
+  }
   const table = tableOf(city, state.order, state.cosine);
   const file = `similar.${kind}`;
   if (kind === "csv") download(file, "text/csv", asCsv(table));

@@ -1,6 +1,7 @@
 // What a prediction owes to image, POIs and categories: exact parts of a linear head.
 
 import { fill, node } from "./dom.js";
+import { arraysOfTask, load } from "./fetching.js";
 import { largestOf } from "./layers.js";
 import { asArrays } from "./labels.js";
 import { named, shown, withUnit, word } from "./words.js";
@@ -23,7 +24,9 @@ export function whyFold(app, region, open) {
   const explain = async () => {
     app.whyTask = choice.value;
     fill(content, node("p", { className: "soft" }, word("why.working")));
-    app.explained = explained(app, tasks.get(choice.value), choice.value, region, content);
+    const { labels, ...task } = tasks.get(choice.value);
+    app.explained = Promise.resolve(labels()).then((known) =>
+      explained(app, { ...task, ...known }, choice.value, region, content));
     await app.explained;
   };
   const fold = node(
@@ -46,16 +49,21 @@ function tasksOf({ city, label }) {
   if (own) {
     const { rows, values } = asArrays(own);
     const { kind, classes, unit } = own;
-    const known = { title: named(own.task), kind, classes, unit, rows, values };
+    const labels = () => ({ kind, classes, unit, rows, values });
+    const known = { title: named(own.task), labels };
     tasks.set(`page/${own.task}/${label.state.history.past.length}`, known);
   }
   const numbersFirst = Object.entries(city.tasks).sort(
     ([, a], [, b]) => Number(a.classes.length > 0) - Number(b.classes.length > 0),
   );
   for (const [name, task] of numbersFirst) {
+    const labels = async () => {
+      await load(city, arraysOfTask(city, name));
+      return labelsOf(city, task);
+    };
     const known = { title: named(name), name };
-    if (task.made) tasks.set(`shown/${name}`, known);
-    else if (task.truth) tasks.set(`city/${name}`, { ...known, ...labelsOf(city, task) });
+    if (task.made) tasks.set(`shown/${name}`, { ...known, labels: () => ({}) });
+    else if (task.truth) tasks.set(`city/${name}`, { ...known, labels });
   }
   return tasks;
 }
