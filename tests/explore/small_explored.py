@@ -130,15 +130,18 @@ def linear_task(label, truth, features, categories=0):
 
 def _lost(rng, pois, tasks):
     """What two regions lose; of the shares nothing of the tile."""
-    region = np.array([3, 11])
+    count = len(pois.start) - 1
+    region = np.unique(np.minimum([3, 11], count - 1))
     sizes = [pois.start[i + 1] - pois.start[i] for i in region]
     own = [pois.category[pois.start[i] : pois.start[i + 1]] for i in region]
     number = sum(sizes)
     lost = {
         "population": occlusion.OccludedTask(
-            np.zeros(2, int), rng.normal(size=(2, 4, 4)), rng.normal(size=number)
+            np.zeros(len(region), int),
+            rng.normal(size=(len(region), 4, 4)),
+            rng.normal(size=number),
         ),
-        "function": occlusion.OccludedTask(np.array([0, 1]), None, None),
+        "function": occlusion.OccludedTask(np.arange(len(region)), None, None),
     }
     lost = {name: task for name, task in lost.items() if name in tasks}
     start = np.cumsum([0, *sizes])
