@@ -295,7 +295,7 @@ def test_predictions_without_parts_are_those_of_what_is_left(trained, monkeypatc
         "gather",
         lambda *given: kept.append(gather(*given)) or kept[-1],
     )
-    own = explored.gather(config, "ids:r0001c0002,r0003c0003")
+    own = explored.gather(config, occluded="ids:r0001c0002,r0003c0003")
     (mapped,) = kept
     lost, heads = own.occlusion, mapped.heads
     assert [own.region_ids[i] for i in lost.region] == ["r0001c0002", "r0003c0003"]

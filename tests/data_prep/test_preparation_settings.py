@@ -18,7 +18,7 @@ from data_prep.files import crs
 from data_prep.pois.settings import OsmSettings, PoiSettings
 from data_prep.pois.sources import osm_readers
 from data_prep.records.settings import RecordSettings
-from data_prep.toy_city.settings import STYLE
+from data_prep.toy_city.settings import LATER, STYLE
 from mmgr_jax.data import texts, tiles
 from mmgr_jax.errors import InputError
 
@@ -72,7 +72,7 @@ def test_what_a_manifest_keeps_of_a_build_is_what_it_always_was():
     settings = settings_lib.read(config)
     names = "city toy_city imagery pois labels regions blocks records".split()
     wanted = _of_manifest(config, names)
-    for name in STYLE:  # of a plain city it says nothing, as before there were styles
+    for name in (*STYLE, *LATER):  # of a plain city it says nothing, as before
         del wanted["toy_city"][name]
     wanted["category_vectors"] = dict(method="random", dim=64)
     assert comparison.comparable(settings) == wanted

@@ -8,8 +8,8 @@ A rotation of the features changes nothing, so each subset is turned to its prin
 axes once, where the Hessian is nearly diagonal. The strengths are compared along the
 largest of these, from the strongest to the weakest, each from where the last one ended;
 roughly at first, and nearer if it may win: the weakest are the slowest, and hardly ever
-chosen. The head of the strength that wins is then fitted along all axes, until its
-gradient vanishes. Arrays are [j k n]: the regions vectorise.
+chosen. Where heads are fitted again, that of the strength that wins is fitted along all
+axes, until its gradient vanishes. Arrays are [j k n]: the regions vectorise.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ PATIENCE = 2
 """No weaker strength is tried after so many in a row that validated worse than the
 best."""
 
-ROUGH, CLOSE = 1e-2, 1e-4
+ROUGH, CLOSE, EXACT = 1e-2, 1e-4, 1e-9
 """While strengths are compared, a fit ends when another step promises to lower the sum
-of the losses by less than half of this: first roughly, then nearer where it may win."""
+of the losses by less than half of this: first roughly, then nearer where it may win, or
+to the end where these lines are the heads."""
 
 SUMMED = 1280
 """Of more regions than these the sum may miss as much more."""
@@ -79,15 +80,15 @@ def solve(
     """The softmax regressions of all cells, each with its best strength.
 
     As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
-    rough where a strength could not win, NaN where `PATIENCE` left it out. Of several
-    strengths without `refit` the losses are what is wanted: the lines are those that
-    lost them.
+    rough where a strength could not win, NaN where `PATIENCE` left it out.
     """
     cells = list(problem.cells())
-    lines, losses, best = _compared(table, cells, strengths, weight)
+    fitted_again = refit or len(strengths) == 1
+    near = CLOSE if fitted_again else EXACT
+    lines, losses, best = _compared(table, cells, strengths, weight, near)
     if refit:
         cells = [cell.together() for cell in cells]
-    if refit or len(strengths) == 1:
+    if fitted_again:
         lines = _converged(table, cells, strengths[best], weight, lines)
     return *lines, losses, best
 
@@ -101,6 +102,7 @@ def _compared(
     cells: Sequence[Problem],
     strengths: np.ndarray,
     weight: np.ndarray | None,
+    near: float,
 ) -> tuple[_Lines, np.ndarray, np.ndarray]:
     """The lines of the best strength, about; losses [j a], index of the best [j]."""
     rotated = _rotated(table, cells, weight, most=MOST_AXES)
@@ -114,7 +116,7 @@ def _compared(
         log_shares = np.maximum(log_shares, np.log(UNSEEN_SHARE))
         return -np.sum(truth[rows] * log_shares, axis=(1, 2)) / count[rows]
 
-    weights, losses, best = _best_of_path(z, target, strengths, validate)
+    weights, losses, best = _best_of_path(z, target, strengths, validate, near)
     return _restored(weights, rotated), losses, best
 
 
@@ -253,6 +255,7 @@ def _best_of_path(
     target: np.ndarray,
     strengths: np.ndarray,
     validate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    near: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights [j k q] of the best strength, losses [j a], its index [j]."""
     seen = np.sum(target, axis=2) > 0
@@ -263,7 +266,7 @@ def _best_of_path(
     worse = np.zeros(len(z), int)
     for index in order:
         wanted = np.flatnonzero(worse < PATIENCE)
-        for promise in (ROUGH, CLOSE):
+        for promise in (ROUGH, near):
             if not len(wanted):
                 break
             weights[wanted] = _fit(
