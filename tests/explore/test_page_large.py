@@ -60,6 +60,7 @@ def large(tmp_path_factory):
                 np.arange(number + 1), rng.integers(0, 5, number), count
             ),
             "projections": None,
+            "occlusion": None,
             "tasks": {"population": city.ExploredTask(label, truth, predicted)},
         }
     )
