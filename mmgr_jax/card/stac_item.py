@@ -97,11 +97,7 @@ def item(
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": [
-            MLM,
-            PROCESSING,
-            *([EO] if "eo:bands" in model else []),
-        ],
+        "stac_extensions": [MLM, PROCESSING, *([EO] if "eo:bands" in model else [])],
         "id": f"mmgr-encoder-{weights[:16]}".strip("-"),
         "geometry": None,
         "properties": properties,

@@ -83,7 +83,7 @@ def of(city: ExploredCity) -> PageContent:
 def described(
     city: ExploredCity,
     lines: outlines.Outlines,
-    held: vectors.Vectors | vectors.MappedVectors,
+    held: vectors.PageVectors,
     members: Mapping[int, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a page says of a city in whatever way it gets its numbers.
@@ -136,9 +136,7 @@ def described(
     return about, arrays
 
 
-def _about(
-    city: ExploredCity, held: vectors.Vectors | vectors.MappedVectors
-) -> dict[str, Any]:
+def _about(city: ExploredCity, held: vectors.PageVectors) -> dict[str, Any]:
     manifest = city.manifest
     ends = np.cumsum([size for _, size in held.groups]).tolist()
     return {

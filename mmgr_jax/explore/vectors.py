@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int8, Num, UInt8
@@ -92,12 +93,10 @@ class Standardised:
 
 
 @dataclasses.dataclass(frozen=True)
-class Vectors:
-    """What the page computes with.
+class PageVectors:
+    """What a page says of the numbers that it computes with, wherever they are.
 
     Attributes:
-        numbers: Whole numbers [r d].
-        scale: What they are multiplied by, a number a region.
         moments: Mean and deviation of each raw feature [2 d], deviation 0 where it is
             constant; None where the numbers are components.
         weights: By which they count in cosines [d].
@@ -109,8 +108,6 @@ class Vectors:
             that are among the `DEPTH` nearest by these numbers.
     """
 
-    numbers: Int8[np.ndarray, "r d"]
-    scale: Float[np.ndarray, " r"]
     moments: Float[np.ndarray, "2 d"] | None
     weights: Float[np.ndarray, " d"]
     groups: tuple[tuple[str, int], ...]
@@ -120,8 +117,21 @@ class Vectors:
 
 
 @dataclasses.dataclass(frozen=True)
-class MappedVectors:
-    """What a server computes with; the other attributes are those of `Vectors`.
+class Vectors(PageVectors):
+    """Numbers that the page holds.
+
+    Attributes:
+        numbers: Whole numbers [r d].
+        scale: What they are multiplied by, a number a region.
+    """
+
+    numbers: Int8[np.ndarray, "r d"]
+    scale: Float[np.ndarray, " r"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MappedVectors(PageVectors):
+    """Numbers that a server computes with.
 
     Attributes:
         numbers: A file [r d] that is mapped into memory.
@@ -130,12 +140,6 @@ class MappedVectors:
 
     numbers: Float[np.ndarray, "r d"]
     inverse: Float[np.ndarray, " r"]
-    moments: Float[np.ndarray, "2 d"] | None
-    weights: Float[np.ndarray, " d"]
-    groups: tuple[tuple[str, int], ...]
-    colours: UInt8[np.ndarray, "r 3"]
-    explained: float
-    recall: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +153,16 @@ class _Space:
     groups: tuple[tuple[str, int], ...]
     moments: Float[np.ndarray, "2 d"] | None
     three: Float[np.ndarray, "f k"]
+
+    def described(self, components: Sequence[np.ndarray]) -> dict[str, Any]:
+        """What `PageVectors` says of it but for recall; `components` [n 3] in parts."""
+        return {
+            "moments": self.moments,
+            "weights": self.weights,
+            "groups": self.groups,
+            "colours": as_colours(np.concatenate(components)),
+            "explained": self.explained,
+        }
 
     @classmethod
     def of(cls, features: Features, most: int) -> _Space:
@@ -182,14 +196,10 @@ def of(features: Features) -> Vectors:
         scales.append(scale)
     number, scale = np.concatenate(numbers), np.concatenate(scales)
     return Vectors(
-        number,
-        scale,
-        space.moments,
-        space.weights,
-        space.groups,
-        as_colours(np.concatenate(first)),
-        space.explained,
-        recall(space.exact, number, space.weights),
+        numbers=number,
+        scale=scale,
+        recall=recall(space.exact, number, space.weights),
+        **space.described(first),
     )
 
 
@@ -216,14 +226,10 @@ def mapped(features: Features, path: Path) -> MappedVectors:
     numbers = np.asarray(np.load(path, mmap_mode="r"))
     whole = space.axes is None
     return MappedVectors(
-        numbers,
-        inverse.astype(np.float32),
-        space.moments,
-        space.weights,
-        space.groups,
-        as_colours(np.concatenate(first)),
-        space.explained,
-        1.0 if whole else recall(space.exact, numbers, space.weights),
+        numbers=numbers,
+        inverse=inverse.astype(np.float32),
+        recall=1.0 if whole else recall(space.exact, numbers, space.weights),
+        **space.described(first),
     )
 
 
