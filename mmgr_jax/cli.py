@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import re
@@ -118,6 +120,7 @@ def _run(
 ) -> None:
     """Parses the flags and calls; `listed` stand in --help beside the command's own."""
     terminal.guard_output()
+    atexit.register(gc.freeze)  # else Python looks for cycles for a second at the end
     sys.modules["__main__"].__doc__ = usage
     for flag in listed:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])

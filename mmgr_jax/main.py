@@ -80,7 +80,7 @@ def command() -> None:
     )
 
     def run(config: ConfigDict) -> None:
-        with summary.together():
+        with summary.together(logged=True):
             (rehearse if dry_run.value else main)(config)
 
     cli.run(run, USAGE, shortcuts=("workdir",), session=cli.session)

@@ -19,11 +19,18 @@ MOST_LINES = 10
 log = logging.getLogger(__name__)
 
 
+class _Held:
+    """Ends that wait for others."""
+
+    def __init__(self, logged: bool) -> None:
+        self.logged, self.figures, self.paths = logged, list[str](), dict[str, str]()
+
+
 class _Ending:
     """What is known of the end of this process's command."""
 
     paths_alone = False
-    held: tuple[list[str], dict[str, str]] | None = None
+    held: _Held | None = None
 
 
 def print_paths_alone(alone: bool) -> None:
@@ -40,12 +47,12 @@ def end(figures: Sequence[str], paths: Mapping[str, str | Path]) -> None:
         paths: What a file is for -> the file or folder that was written.
     """
     named = {what: str(path) for what, path in paths.items()}
-    if _Ending.held is not None:
-        for what, path in named.items():
-            log.info("%s: %s", what, path)
-        held_figures, held_paths = _Ending.held
-        held_figures += figures
-        held_paths |= named
+    if (held := _Ending.held) is not None:
+        if held.logged:
+            for what, path in named.items():
+                log.info("%s: %s", what, path)
+        held.figures += figures
+        held.paths |= named
         return
     text = list(named.values()) if _Ending.paths_alone else lines(figures, named)
     if text:
@@ -67,17 +74,21 @@ def _first(texts: Sequence[str], most: int, where: str) -> Sequence[str]:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Makes one end of all that end within; also where the last of them fails."""
+def together(*, logged: bool = False) -> Iterator[None]:
+    """Makes one end of all that end within; also where the last of them fails.
+
+    Args:
+        logged: Whether files are named as they come, too: what follows takes long.
+    """
     if _Ending.held is not None:  # a part itself
         yield
         return
-    held = _Ending.held = ([], {})
+    held = _Ending.held = _Held(logged)
     try:
         yield
     finally:
         _Ending.held = None
-        end(*held)
+        end(held.figures, held.paths)
 
 
 @contextlib.contextmanager
@@ -86,7 +97,7 @@ def parts() -> Iterator[None]:
 
     Where one fails, the lines above the error say what is done.
     """
-    before, _Ending.held = _Ending.held, ([], {})
+    before, _Ending.held = _Ending.held, _Held(logged=True)
     try:
         yield
     finally:
