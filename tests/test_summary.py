@@ -1,5 +1,8 @@
 """The end of a command: at most ten lines, and with --quiet the paths alone."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from mmgr_jax import summary
@@ -55,3 +58,39 @@ def test_quiet_leaves_the_paths(capsys):
     assert capsys.readouterr().out == "a b.html\nc.txt\n"
     summary.end(["nothing was written"], {})
     assert not capsys.readouterr().out
+
+
+ROOT = Path(__file__).parents[1]
+ANSWERS = {
+    "mmgr_jax/command_line.py", "mmgr_jax/compare.py", "mmgr_jax/page.py",
+    "mmgr_jax/plan.py", "mmgr_jax/preflight.py", "mmgr_jax/query/ranking.py",
+    "data_prep/build.py", "data_prep/toy_city/ceilings.py",
+}  # fmt: skip
+"""What prints by itself: answers of commands that write no file, of dry runs, too."""
+
+ENDS = {
+    "mmgr_jax/main.py", "mmgr_jax/evaluation/run.py", "mmgr_jax/evaluation/mapping.py",
+    "mmgr_jax/explore/command.py", "mmgr_jax/query/ranking.py",
+    "mmgr_jax/views/sheet.py", "mmgr_jax/ablation.py", "mmgr_jax/transfer/command.py",
+    "mmgr_jax/convert/weights.py", "mmgr_jax/init.py", "data_prep/fetch/command.py",
+    "data_prep/fetch/onward.py", "data_prep/build.py", "data_prep/validate/command.py",
+    "data_prep/import_released/__main__.py",
+    "data_prep/category_embedding/command.py",
+}  # fmt: skip
+"""Where commands that write files end."""
+
+
+def test_no_command_has_an_end_of_its_own():
+    printing, ending = set(), set()
+    for package in ("mmgr_jax", "data_prep"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                name, called = path.relative_to(ROOT).as_posix(), ast.unparse(node)
+                if called.startswith("print(") and "sys.stderr" not in called:
+                    printing.add(name)
+                elif called.startswith("summary.end("):
+                    ending.add(name)
+    assert printing - {"mmgr_jax/summary.py"} == ANSWERS
+    assert ending == ENDS
