@@ -294,8 +294,6 @@ def _curves(
     judges: Mapping[str, Judge],
 ) -> Mapping[str, Mapping[str, Sequence[Point]]]:
     """Task -> method -> label-efficiency curve, which ends at what was found."""
-    seconds = [sum(job.seconds for job, _ in jobs) for jobs in lines.values()]
-    progress = WorkProgress("label curves", seconds)
     drawn: dict[str, dict[str, Sequence[Point]]] = {name: {} for name in results}
     for (name, method), fitted in _fitted_lines(lines):
         kind, by_protocol = next(iter(results[name].items()))
@@ -308,7 +306,6 @@ def _curves(
             full.grid,
             constant=full.method is None,
         )
-        progress.step(f"{name}, {method}")
     return drawn
 
 
@@ -320,14 +317,19 @@ def _fitted_lines(
     Heads with few labels are fitted sooner than they are measured, and each of their
     draws predicts all regions: of a large city all curves would not fit into memory.
     """
-    waiting = list(lines)
+    seconds = [job.seconds for jobs in lines.values() for job, _ in jobs]
+    progress, waiting = WorkProgress("label curves", seconds), list(lines)
     while waiting:
         sizes = [sum(job.predicted_bytes for job, _ in lines[key]) for key in waiting]
         count = max(int(np.searchsorted(np.cumsum(sizes), MOST_BYTES)), 1)
         now, waiting = waiting[:count], waiting[count:]
         fits = fit_all([job for key in now for job, _ in lines[key]])
         for key in now:
-            yield key, [(job.grid, parts, next(fits)) for job, parts in lines[key]]
+            fitted = []
+            for job, parts in lines[key]:
+                fitted.append((job.grid, parts, next(fits)))
+                progress.step(", ".join(key))
+            yield key, fitted
 
 
 def head_name(protocol: str, target: Target) -> str:
