@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -140,4 +141,7 @@ def _documented(kind: type) -> tuple[str, dict[str, str]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        "python -m configs.settings_page", description=__doc__
+    ).parse_args()
     PAGE.write_text(text(), encoding="utf-8")
