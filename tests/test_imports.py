@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
     "addresses", "config_files", "cores", "errors", "extras", "parts", "pulse",
-    "removed_settings", "run_settings", "settings", "terminal", "typing",
+    "removed_settings", "run_settings", "settings", "summary", "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",
