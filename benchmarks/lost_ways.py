@@ -24,6 +24,7 @@ from mmgr_jax.data.source import open_source
 from mmgr_jax.evaluation import feature_sets, inference
 from mmgr_jax.evaluation.features import groups
 from mmgr_jax.evaluation.features.features import Encoded
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.losses import contrastive
 from mmgr_jax.models import mmgr, poi
 from mmgr_jax.train import experiment, step
@@ -384,10 +385,14 @@ def _predict_beside(
 def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:
     """Changes what heads are given of trained and of random encoders alike."""
 
-    def changed(load: Callable[..., inference.InferenceEncoder]) -> Any:
-        def loaded(*given: Any, **named: Any) -> inference.InferenceEncoder:
-            found = load(*given, **named)
-            return dataclasses.replace(found, encode=partial(read, found.encode))
+    def changed(load: Callable[..., InferenceEncoder]) -> Any:
+        def loaded(*given: Any, **named: Any) -> InferenceEncoder:
+            encoder = load(*given, **named)
+
+            def run(variables: Any, batch: Batch) -> Encoded:
+                return read(partial(encoder.run, variables), batch)
+
+            return dataclasses.replace(encoder, run=run)
 
         return loaded
 

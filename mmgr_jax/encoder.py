@@ -29,7 +29,7 @@ from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation import feature_sets, inference_encoder
 from mmgr_jax.evaluation.compiled import CompiledModel, Palette
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.models.settings import ModelSettings
@@ -219,7 +219,7 @@ class Encoder:
             }
         )
         readout = feature_sets.Readout(config, city)
-        whole = inference.encoder(
+        whole = inference_encoder.encoder(
             self.model,
             self.variables,
             self._compiled.mesh,

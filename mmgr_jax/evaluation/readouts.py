@@ -20,10 +20,11 @@ from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import memory
-from mmgr_jax.evaluation import inference, store
+from mmgr_jax.evaluation import store
 from mmgr_jax.evaluation.certainty import places
 from mmgr_jax.evaluation.features import baselines, features
 from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import Kind, ReadoutSettings
 from mmgr_jax.store import identity
 
@@ -89,7 +90,7 @@ class EvaluatedCity:
 
 def encoded(
     config: ConfigDict,
-    encoder: inference.InferenceEncoder,
+    encoder: InferenceEncoder,
     source: RecordSource,
     *,
     share: tuple[int, int] = (0, 1),
@@ -125,7 +126,7 @@ def encoded(
 
 def altered(
     config: ConfigDict,
-    encoder: inference.InferenceEncoder,
+    encoder: InferenceEncoder,
     source: RecordSource,
     alter: Callable[[np.ndarray], np.ndarray],
     regions: Int[np.ndarray, " n"],
@@ -169,7 +170,7 @@ class Readout:
         self._surroundings = Surroundings(city.centre_m, self._radii_m)
         self._plain: dict[str, Features] = {}
 
-    def encoded(self, encoder: inference.InferenceEncoder) -> Extracted:
+    def encoded(self, encoder: InferenceEncoder) -> Extracted:
         """What an encoder gives of every region, without surroundings."""
         return encoded(self._config, encoder, self._city.source)
 
@@ -303,9 +304,7 @@ def _store(
         return None
 
 
-def _batch_size(
-    wanted: int, encoder: inference.InferenceEncoder, source: RecordSource
-) -> int:
+def _batch_size(wanted: int, encoder: InferenceEncoder, source: RecordSource) -> int:
     """Regions at a time: as configured, where there are as many and memory for them."""
     size = min(wanted, len(source))
     if jax.default_backend() == "cpu":

@@ -19,6 +19,7 @@ from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, readouts
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.query.kinds import KINDS
 from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import PoiSets, Tree
@@ -248,7 +249,7 @@ def _write(
 
 
 def _projections(
-    encoder: inference.InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
+    encoder: InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
 ) -> Float[np.ndarray, "t p"]:
     """POI projections of sets given as categories and numbers.
 
