@@ -23,7 +23,7 @@ from mmgr_jax.devices import memory
 from mmgr_jax.evaluation import store
 from mmgr_jax.evaluation.certainty import places
 from mmgr_jax.evaluation.features import baselines, features
-from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside, joined
 from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import Kind, ReadoutSettings
 from mmgr_jax.store import identity
@@ -243,7 +243,7 @@ class Readout:
                 )
                 for part in parts
             ]
-        added = dataclasses.replace(_joined(columns), rings=rings)
+        added = dataclasses.replace(joined(columns), rings=rings)
         if self.settings.groups == "columns":
             return dataclasses.replace(
                 added, groups=(("features", added.num_features),)
@@ -323,12 +323,4 @@ def _centres_m(regions: features.RegionTable) -> np.ndarray:
             places.centres_m(outlines[first : first + _OUTLINES])
             for first in range(0, max(len(outlines), 1), _OUTLINES)
         ]
-    )
-
-
-def _joined(parts: Sequence[Features]) -> Features:
-    """Columns side by side; their store, which no other process can have, is left."""
-    return Features(
-        tuple(column for part in parts for column in part.parts),
-        tuple(group for part in parts for group in part.groups),
     )
