@@ -31,10 +31,11 @@ def screen(content: Json) -> Content:
     if method is None or city is None:
         return ()
     prediction, _ = _layers(name, one, regions, city, method)
-    middle = f", in the middle of {len(regions)} tested cities"
+    several = len(regions) > 1
+    middle = f", in the middle of {len(regions)} tested cities" if several else ""
     caption = (
-        f"{city}: {plain.spoken(name)}, {prediction.title.lower()}, by a model of the other "
-        f"cities. {_score(one, method, city)}{middle if len(regions) > 1 else ''}."
+        f"{city}: {plain.spoken(name)}, {prediction.title.lower()}, by a model of the "
+        f"other cities. {_score(one, method, city)}{middle}."
     )
     picture = prediction.draw(
         f"{name} of {city}", regions[city], caption=caption, width=front.WIDTH
