@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings
-from mmgr_jax.data import schema, texts
+from mmgr_jax.data import record_format, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.data.unit_vectors import unit_rows
 from mmgr_jax.errors import InputError
@@ -277,7 +277,7 @@ def _projections(
     return np.asarray(jax.jit(project)(encoder.variables, pois), np.float32)
 
 
-def _records(source: RecordSource) -> Iterator[schema.Record]:
+def _records(source: RecordSource) -> Iterator[record_format.Record]:
     """All regions in order, without their tiles."""
     for rows in source.parts():
         yield from source.read(rows)

@@ -16,7 +16,7 @@ from data_prep.category_embedding import plain
 from data_prep.pois import graph
 from data_prep.records import shards, writer
 from data_prep.running import threads
-from mmgr_jax.data import schema
+from mmgr_jax.data import record_format, schema
 from mmgr_jax.errors import InputError
 
 
@@ -31,7 +31,10 @@ def _read(folder):
     manifest = schema.Manifest.load(folder)
     paths = [str(path) for path in manifest.shard_paths(folder)]
     source = ArrayRecordDataSource(paths)
-    return [schema.deserialize(source[i], manifest.layout) for i in range(len(source))]
+    return [
+        record_format.deserialize(source[i], manifest.layout)
+        for i in range(len(source))
+    ]
 
 
 def _hashes(folder):
