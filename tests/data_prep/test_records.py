@@ -172,7 +172,7 @@ def test_unfit_vectors_fail_before_any_record_is_written(finished, tmp_path):
 
 def test_bytes_do_not_depend_on_process_or_threads(finished, tmp_path, monkeypatch):
     config, folder = finished
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(threads.cores, "count", lambda: 1)
     config = config.copy_and_resolve_references()
     config.records.dir = str(tmp_path / "one_thread")
     assert _hashes(build.build(config)) == _hashes(folder)
