@@ -22,7 +22,11 @@ def run(folder, *arguments):
 def finished(tmp_path_factory):
     """A folder in which the main command has run from nothing to the maps."""
     folder = tmp_path_factory.mktemp("user")
-    result = run(folder, "mmgr_jax.main", SMOKE, "--config.eval.curves.methods=()")
+    # Few heads: tests/test_eval.py has them all.
+    result = run(
+        folder, "mmgr_jax.main", SMOKE, "--config.eval.curves.methods=()",
+        "--config.eval.features=('both',)", "--config.eval.baselines=('mean',)",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder, result
 
