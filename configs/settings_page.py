@@ -83,7 +83,7 @@ def _section(kind: Any, key: str, values: Mapping[str, Any] | ConfigDict) -> lis
         cells = (
             f"`{field.name}`",
             words(hints[field.name]),
-            "to be given" if value is dataclasses.MISSING else f"`{_plain(value)!r}`",
+            "required" if value is dataclasses.MISSING else f"`{_plain(value)!r}`",
             meanings[field.name],
         )
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 
-from absl import logging
+log = logging.getLogger(__name__)
 
 
 def count() -> int:
@@ -27,7 +28,7 @@ def can_share_work() -> bool:
     try:
         multiprocessing.get_context("spawn").Lock()
     except (ImportError, OSError) as error:
-        logging.warning(
+        log.warning(
             "one process does all the work, which takes longer: this system lets no "
             "processes work together (%s). On Linux, /dev/shm must be writable.",
             getattr(error, "strerror", None) or error,

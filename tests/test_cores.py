@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from absl import logging
 
 from data_prep.running import processes
 from mmgr_jax import cores
@@ -24,22 +23,20 @@ def test_only_cores_that_the_process_may_use_count():
 
 
 @pytest.fixture
-def warnings(monkeypatch):
+def warnings(monkeypatch, caplog):
     """What is logged where the system has no semaphores."""
-    lines = []
 
     def no_lock(context):
         raise PermissionError(13, "Permission denied")
 
     context = type(multiprocessing.get_context("spawn"))
     monkeypatch.setattr(context, "Lock", no_lock)
-    monkeypatch.setattr(logging, "warning", lambda text, *a: lines.append(text % a))
-    return lines
+    return caplog
 
 
 def test_it_is_said_why_one_process_works_alone(warnings):
     assert not cores.can_share_work()
-    assert "(Permission denied). On Linux, /dev/shm" in warnings[0]
+    assert "(Permission denied). On Linux, /dev/shm" in warnings.messages[0]
 
 
 def test_this_process_does_the_work_of_the_others(warnings):
@@ -51,7 +48,7 @@ def test_this_process_does_the_work_of_the_others(warnings):
         (1, 12),
         (2, 13),
     ]
-    assert len(warnings) == 1
+    assert len(warnings.messages) == 1
 
 
 def test_elsewhere_processes_share_work():

@@ -136,6 +136,7 @@ def test_a_run_tells_its_cities(cities, tmp_path, caplog):
     assert "alba: 24 regions, 50.0% of all shown, 0.2 times each" in caplog.text
 
 
+@pytest.mark.slow
 def test_going_on_equals_never_having_stopped(cities, trained, tmp_path):
     loop.train(_config(cities, tmp_path, steps=2))
     loop.train(_config(cities, tmp_path, steps=4))

@@ -63,8 +63,8 @@ class LabelSettings(Section):
         mapping: Pairs (value in the file, your class). With None as the class, such
             land is left out. (): the values of the file are the classes.
         nodata: Meaning of missing pixels, polygons and cells within the extent of the
-            file. "unknown". "zero": for instance in WorldPop, where nobody lives in
-            such places.
+            file. "unknown": no value is known there. "zero": the value is 0, as in
+            WorldPop, where nobody lives there.
         min_known: A region has no value if less than this share of its area is known;
             above 0, at most 1.
         uncovered: Meaning of land without a polygon, for shares. "ignore": shares are
