@@ -24,7 +24,8 @@ from mmgr_jax import settings
 from mmgr_jax.card import card, evaluated, example, stac_item
 from mmgr_jax.data import corpus, pipeline, poi_sets
 from mmgr_jax.data.pixels import PixelStatistics
-from mmgr_jax.data.poi_sets import Places
+from mmgr_jax.data.poi_sets import UNKNOWN as UNKNOWN
+from mmgr_jax.data.poi_sets import Places as Places
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.data.unit_vectors import unit_rows
 from mmgr_jax.devices import sharding

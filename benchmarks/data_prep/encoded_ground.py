@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +21,15 @@ from mmgr_jax.models.resnet import ResNet
 _STRIDE_M = 16.0  # between windows
 _MOST = 24  # principal components: as many numbers as the statistics are, and some
 _STAGES = ("layer1_0", "layer2_0")  # maps of 4 and 8 pixels: fine enough for 30 m
+
+
+class _Picture(NamedTuple):
+    """All of a city's imagery at once."""
+
+    tile: UInt8[np.ndarray, "h w 3"]
+    valid: Bool[np.ndarray, "h w"]
+    corner_m: tuple[float, float]
+    gsd_m: float
 
 
 def read(imagery: Imagery, run: str | Path, gsd_m: float) -> dict[str, Ground]:
@@ -44,28 +54,22 @@ def read(imagery: Imagery, run: str | Path, gsd_m: float) -> dict[str, Ground]:
     size_px = int(max(east - west, north - south) / gsd_m)
     bounds_m = (west, north - size_px * gsd_m, west + size_px * gsd_m, north)
     tile, valid = imagery.read_tile(bounds_m, size_px)
-    corner = west, north
+    picture = _Picture(tile, valid, (west, north), gsd_m)
     return {
-        "windows": _of_windows(encoder, tile, valid, corner, gsd_m),
-        "early maps": _of_maps(encoder, tile, valid, corner, gsd_m),
+        "windows": _of_windows(encoder, picture),
+        "early maps": _of_maps(encoder, picture),
     }
 
 
-def _of_windows(
-    encoder: Encoder,
-    tile: UInt8[np.ndarray, "h w 3"],
-    valid: Bool[np.ndarray, "h w"],
-    corner_m: tuple[float, float],
-    gsd_m: float,
-) -> Ground:
+def _of_windows(encoder: Encoder, picture: _Picture) -> Ground:
     """Features of a whole tile around every `_STRIDE_M`."""
-    half, step = encoder.about.size_px // 2, round(_STRIDE_M / gsd_m)
-    padded = np.pad(tile, ((half, half), (half, half), (0, 0)), mode="reflect")
-    middle = np.arange(step // 2, len(tile), step)
-    inside = valid[np.ix_(middle, middle)]
+    half, step = encoder.about.size_px // 2, round(_STRIDE_M / picture.gsd_m)
+    padded = np.pad(picture.tile, ((half, half), (half, half), (0, 0)), mode="reflect")
+    middle = np.arange(step // 2, len(picture.tile), step)
+    inside = picture.valid[np.ix_(middle, middle)]
     pixels = None
     if encoder.about.normalise == "city":
-        pixels = PixelStatistics.of(tile[valid].reshape(-1, 1, 1, 3))
+        pixels = PixelStatistics.of(picture.tile[picture.valid].reshape(-1, 1, 1, 3))
     rows = []
     for row, center in enumerate(middle):
         columns = middle[inside[row]]
@@ -77,23 +81,20 @@ def _of_windows(
             rows.append(
                 encoder.embed_tiles(np.stack(tiles), pixels=pixels, batch_size=256)
             )
-    return _ground(np.concatenate(rows), inside, corner_m, step * gsd_m)
+    return _ground(np.concatenate(rows), inside, picture.corner_m, step * picture.gsd_m)
 
 
-def _of_maps(
-    encoder: Encoder,
-    tile: UInt8[np.ndarray, "h w 3"],
-    valid: Bool[np.ndarray, "h w"],
-    corner_m: tuple[float, float],
-    gsd_m: float,
-) -> Ground:
+def _of_maps(encoder: Encoder, picture: _Picture) -> Ground:
     """Maps of the first two stages, over all of the city at once."""
-    image = tile.astype(np.float32) / 255
+    image = picture.tile.astype(np.float32) / 255
     model = encoder.model.image_encoder
     mean, deviation = np.array(model.pixel_mean), np.array(model.pixel_std)
     if encoder.about.normalise == "city":
-        mean, deviation = image[valid].mean(axis=0), image[valid].std(axis=0)
-    image = np.where(valid[..., None], (image - mean) / deviation, 0)
+        mean, deviation = (
+            image[picture.valid].mean(axis=0),
+            image[picture.valid].std(axis=0),
+        )
+    image = np.where(picture.valid[..., None], (image - mean) / deviation, 0)
     variables = {
         kind: part["image_encoder"]
         for kind, part in encoder.variables.items()
@@ -116,10 +117,10 @@ def _of_maps(
         for one in maps
     ]
     joined = np.concatenate([one[:side, :side] for one in fine], axis=2)
-    step = round(len(tile) / side)
-    middle = (np.arange(side) * step + step // 2).clip(0, len(tile) - 1)
-    inside = valid[np.ix_(middle, middle)]
-    return _ground(joined[inside], inside, corner_m, step * gsd_m)
+    step = round(len(picture.tile) / side)
+    middle = (np.arange(side) * step + step // 2).clip(0, len(picture.tile) - 1)
+    inside = picture.valid[np.ix_(middle, middle)]
+    return _ground(joined[inside], inside, picture.corner_m, step * picture.gsd_m)
 
 
 def _ground(

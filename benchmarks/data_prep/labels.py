@@ -12,10 +12,9 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
+from benchmarks.data_prep import squares
 from data_prep.labels import extraction
 from data_prep.labels.settings import LabelSettings
-from data_prep.regions import grid
-from data_prep.regions.regions import Regions
 
 NUM_REGIONS = 10_000
 LIMIT_S = 20.0
@@ -38,7 +37,7 @@ def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
     Returns:
         A row a label: `label`, `source`, `regions`, `seconds` and `limit_s`.
     """
-    regions = _grid(round(num_regions**0.5))
+    regions = squares.regions(round(num_regions**0.5), _CORNER_M, _REGION_M)
     side_m = _REGION_M * len(regions) ** 0.5
     people = str(raster(folder, side_m, _PIXEL_M, _CORNER_M))
     blocks = str(zones(folder, side_m, _NUM_ZONES, _CORNER_M))
@@ -64,18 +63,6 @@ def rows(folder: Path, num_regions: int = NUM_REGIONS) -> list[dict[str, Any]]:
             }
         )
     return measured
-
-
-def _grid(side: int) -> Regions:
-    row, column = np.indices((side, side)).reshape(2, -1)
-    return Regions(
-        ids=[f"r{r:04d}c{c:04d}" for r, c in zip(row, column, strict=True)],
-        bounds_m=grid.squares_m(row, column, _CORNER_M, _REGION_M),
-        coverage=np.ones(len(row)),
-        tile_size_px=224,
-        tile_size_m=_REGION_M,
-        disjoint=True,
-    )
 
 
 def raster(

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.data_prep import squares
 from data_prep.pois import graph
 from data_prep.pois.assign import assign
 from data_prep.pois.table import PoiTable
-from data_prep.regions import grid
-from data_prep.regions.regions import Regions
 
 NUM_POIS = 300_000
 SIDE = 100  # regions along a side: a city of 25 by 25 km
@@ -38,7 +37,7 @@ def rows(num_pois: int = NUM_POIS, side: int = SIDE) -> list[dict[str, Any]]:
     table = _pois(num_pois, side)
     measured = []
     for buffer_m in _BUFFERS_M:
-        regions = _regions(side, buffer_m)
+        regions = squares.regions(side, _CORNER_M, _REGION_M, poi_buffer_m=buffer_m)
         start = time.perf_counter()
         found = assign(table, regions)
         middle = time.perf_counter()
@@ -85,16 +84,3 @@ def _pois(num_pois: int, side: int) -> PoiTable:
     category = np.zeros(num_pois, np.int32)
     x_m, y_m = place_m.T.copy()
     return PoiTable(x_m, y_m, category, ("place",), ("place",), {})
-
-
-def _regions(side: int, buffer_m: float) -> Regions:
-    row, column = np.indices((side, side)).reshape(2, -1)
-    return Regions(
-        ids=[f"r{r:04d}c{c:04d}" for r, c in zip(row, column, strict=True)],
-        bounds_m=grid.squares_m(row, column, _CORNER_M, _REGION_M),
-        coverage=np.ones(len(row)),
-        tile_size_px=224,
-        tile_size_m=_REGION_M,
-        poi_buffer_m=buffer_m,
-        disjoint=True,
-    )

@@ -12,12 +12,11 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
-from pyproj.exceptions import CRSError
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
-from mmgr_jax.geo import marginalia, panels, sheet
+from mmgr_jax.geo import marginalia, panels, sheet, systems
 from mmgr_jax.geo.panels import Breaks, Panel
 from mmgr_jax.terminal import visible
 
@@ -310,10 +309,7 @@ def _check(
 
 
 def _projected(path: Path, crs: str) -> pyproj.CRS:
-    try:
-        system = pyproj.CRS.from_user_input(crs)
-    except CRSError as error:
-        raise InputError(f"{path}: CRS {crs!r} is unknown ({error}).") from error
+    system = systems.known(path, crs)
     if not system.is_projected:
         raise InputError(
             f"{path}: CRS {crs!r} counts in degrees, so a scale bar would be wrong. "

@@ -21,12 +21,11 @@ import numpy as np
 import pyproj
 import shapely
 from jaxtyping import Float, Int
-from pyproj.exceptions import CRSError
 
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.extras import install
-from mmgr_jax.geo import vector_tiles
+from mmgr_jax.geo import systems, vector_tiles
 from mmgr_jax.geo.vector_tiles import BUFFER, EXTENT, TileLayer
 
 REGIONS, CELLS = "regions", "cells"
@@ -166,13 +165,8 @@ class _City:
         crs: str,
         columns: Mapping[str, np.ndarray],
     ) -> _City:
-        try:
-            to_deg = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-        except CRSError as error:
-            raise InputError(
-                f"{path}: CRS {crs!r} is unknown ({error}). Give a code such as "
-                '"EPSG:32651" as config.city.crs.'
-            ) from error
+        system = systems.known(path, crs)
+        to_deg = pyproj.Transformer.from_crs(system, "OGC:CRS84", always_xy=True)
         given = shapely.from_wkb(np.asarray(geometry_wkb, object))
         polygons = shapely.transform(
             given, lambda xy: np.stack(to_deg.transform(*xy.T), axis=1)

@@ -16,11 +16,12 @@ import pyproj
 import shapely
 from jaxtyping import Float, Int
 from pyarrow import parquet
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import ProjError
 
 from mmgr_jax.data import seals
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
+from mmgr_jax.geo import systems
 from mmgr_jax.geo.columns import RESERVED
 from mmgr_jax.geo.packed import NEIGHBOURS, Recall, measured
 
@@ -111,7 +112,7 @@ def writing(
     """
     path = Path(path)
     _json(path, metadata)
-    projjson = _projjson(path, crs)
+    projjson = systems.known(path, crs).to_json_dict()
     with files.replacing(path) as temporary:
         table = TableWriter(path, temporary, crs, projjson, metadata, recall)
         try:
@@ -315,16 +316,6 @@ def _check_lengths(path: Path, rows: int, given: Mapping[str, Sized]) -> None:
 @functools.cache
 def _to_degrees(crs: str) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-
-
-def _projjson(path: Path, crs: str) -> dict[str, Any]:
-    try:
-        return pyproj.CRS.from_user_input(crs).to_json_dict()
-    except CRSError as error:
-        raise InputError(
-            f"{path}: CRS {crs!r} is unknown ({error}). Give a code such as "
-            '"EPSG:32651" as config.city.crs.'
-        ) from error
 
 
 def _json(path: Path, metadata: Mapping[str, Any]) -> str:

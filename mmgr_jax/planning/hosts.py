@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from jax.sharding import Mesh
+
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.devices import tiles
+from mmgr_jax.planning.chips import Chip
 from mmgr_jax.planning.records import Records
 
 TILES_PER_CORE_S = {"raw": 3633.0, "png": 628.0, "webp": 692.0, "jpeg": 1329.0}
@@ -38,6 +41,32 @@ class HostInput:
     kept: str
     tiles_bytes: int
     batches_bytes: int
+
+
+def of_mesh(
+    mesh: Mesh,
+    chip: Chip | None,
+    records: Records,
+    data: DataSettings,
+    *,
+    regions_per_s: float,
+) -> HostInput:
+    """What reading costs each host of a mesh; see `of_host`.
+
+    Args:
+        mesh: The devices.
+        chip: What is known of one; None: nothing.
+        records: As for `of_host`.
+        data: As for `of_host`.
+        regions_per_s: As for `of_host`.
+    """
+    return of_host(
+        records,
+        data,
+        regions_per_s=regions_per_s,
+        num_hosts=len({device.process_index for device in mesh.devices.flat}),
+        device_bytes=chip and chip.memory_bytes,
+    )
 
 
 def of_host(

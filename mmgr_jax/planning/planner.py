@@ -218,7 +218,9 @@ def plan(
         guess = estimate.estimate(
             work, exchanges, chip, batch_size=batch_size, total_steps=total_steps
         )
-    host = guess and _host(records, training, guess.tiles_per_s, mesh, chip)
+    host = guess and hosts.of_mesh(
+        mesh, chip, records, training.data, regions_per_s=guess.tiles_per_s
+    )
     return Plan(
         topology=topology,
         num_devices=mesh.devices.size,
@@ -240,22 +242,6 @@ def plan(
         total_steps=total_steps,
         length=Length.of(records, training, total_steps),
         host=host,
-    )
-
-
-def _host(
-    records: Records,
-    training: TrainingSettings,
-    regions_per_s: float,
-    mesh: Mesh,
-    chip: chips.Chip | None,
-) -> hosts.HostInput:
-    return hosts.of_host(
-        records,
-        training.data,
-        regions_per_s=regions_per_s,
-        num_hosts=len({device.process_index for device in mesh.devices.flat}),
-        device_bytes=chip and chip.memory_bytes,
     )
 
 

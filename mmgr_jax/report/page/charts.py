@@ -68,14 +68,7 @@ def intervals(
     x = svg.scale(
         values, NAME_WIDTH, width - 20, include=() if zero is None else (zero,)
     )
-    parts = [
-        element("line", x1=x(t), x2=x(t), y1=8.0, y2=float(bottom), class_="grid")
-        for t in x.ticks()
-    ]
-    parts += [
-        svg.label(x(t), bottom + 15, svg.tick(t), class_="tick middle")
-        for t in x.ticks()
-    ]
+    parts = _grid(x, 8.0, bottom)
     if zero is not None:
         at = x(zero)
         parts.append(
@@ -89,6 +82,21 @@ def intervals(
         )
     )
     return svg.chart(width, bottom + 42, parts, name=name)
+
+
+def _grid(x: svg.Axis, top: svg.Number, bottom: svg.Number) -> list[Element]:
+    """Lines down a chart at the ticks of its horizontal axis, and their numbers."""
+    lines = [
+        element(
+            "line", x1=x(t), x2=x(t), y1=float(top), y2=float(bottom), class_="grid"
+        )
+        for t in x.ticks()
+    ]
+    numbers = [
+        svg.label(x(t), bottom + 15, svg.tick(t), class_="tick middle")
+        for t in x.ticks()
+    ]
+    return lines + numbers
 
 
 def _interval(row: Row, y: svg.Number, x: svg.Axis) -> list[Element]:
@@ -272,16 +280,7 @@ def bars(
     bottom = top + step * len(groups)
     values = [v for group in groups.values() for v in group.values() if v is not None]
     x = svg.scale(values, NAME_WIDTH, width - 50, include=(0.0,))
-    parts = [
-        element(
-            "line", x1=x(t), x2=x(t), y1=float(top), y2=float(bottom), class_="grid"
-        )
-        for t in x.ticks()
-    ]
-    parts += [
-        svg.label(x(t), bottom + 15, svg.tick(t), class_="tick middle")
-        for t in x.ticks()
-    ]
+    parts = _grid(x, top, bottom)
     for i, method in enumerate(methods):
         at = (10.0 + width / KEYS * (i % KEYS), 12.0 + 20 * (i // KEYS))
         box = element(
