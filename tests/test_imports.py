@@ -18,8 +18,8 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
-    "addresses", "config_files", "errors", "extras", "parts", "pulse",
-    "removed_settings", "run_settings", "settings", "terminal", "typing",
+    "addresses", "config_files", "cores", "errors", "extras", "parts", "pulse",
+    "removed_settings", "run_settings", "settings", "summary", "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",

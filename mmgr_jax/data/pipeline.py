@@ -11,7 +11,7 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
-from mmgr_jax.data import order, schema
+from mmgr_jax.data import order, record_format
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.order import Row
 from mmgr_jax.data.settings import DataSettings
@@ -179,8 +179,12 @@ def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
 
 def poi_slots(source: RegionSource, max_pois: int | None) -> int:
     """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
-    most = max_pois or max(source.manifest.max_pois, 1)
-    return -(-most // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
+    return rounded_slots(max_pois or source.manifest.max_pois)
+
+
+def rounded_slots(most: int) -> int:
+    """POI slots that hold so many POIs, one multiple at least."""
+    return -(-max(most, 1) // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 
 
 def fitting_slots(source: RegionSource, most: int) -> int:
@@ -216,7 +220,7 @@ class _Reader:
         side = self._source.manifest.tile_size_px
         tiles = np.empty((len(rows), side, side, 3), np.uint8) if self._images else None
 
-        def read(part: slice) -> list[schema.Record]:
+        def read(part: slice) -> list[record_format.Record]:
             into = None if tiles is None else tiles[part]
             return self._source.read([row[0] for row in rows[part]], into=into)
 
@@ -254,7 +258,7 @@ class _Reader:
         self,
         batch: Batch,
         rows: Sequence[Row],
-        records: Sequence[schema.Record],
+        records: Sequence[record_format.Record],
         slots: int,
         part: slice,
     ) -> None:
@@ -276,7 +280,7 @@ def _generator(state: dict[str, np.ndarray]) -> np.random.Generator:
 
 
 def pad_pois(
-    record: schema.Record,
+    record: record_format.Record,
     num_slots: int,
     draw: Callable[[], np.random.Generator] | None,
     *,
@@ -315,7 +319,7 @@ def pad_pois(
 
 
 def _pad_edges(
-    record: schema.Record, chosen: np.ndarray, num_slots: int
+    record: record_format.Record, chosen: np.ndarray, num_slots: int
 ) -> dict[str, np.ndarray]:
     """The edges between chosen POIs, renumbered to their slots."""
     slot = np.full(len(record["poi/category"]), -1, np.int32)

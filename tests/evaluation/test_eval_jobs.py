@@ -12,7 +12,7 @@ from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
 from mmgr_jax.evaluation.settings import EvalSettings
-from mmgr_jax.evaluation.trials import tasks
+from mmgr_jax.evaluation.trials import trial_plan
 
 NUM_REGIONS = 60
 
@@ -48,7 +48,7 @@ def asked(methods, labels):
             cells.full if method == "image" else (),
         )
         for target in labels.values()
-        for protocol, method in tasks.pairs(methods, ("linear", "knn"), target)
+        for protocol, method in trial_plan.pairs(methods, ("linear", "knn"), target)
     ]  # fmt: skip
 
 
@@ -66,6 +66,13 @@ def test_processes_find_what_is_found_here(asked, monkeypatch):
             for name, leaf in ours.heads[index].weights.items():
                 weights = theirs.heads[index].weights[name]
                 np.testing.assert_allclose(weights, leaf, rtol=1e-6, atol=1e-9)
+
+
+def test_heads_are_fitted_here_where_processes_cannot_share(asked, monkeypatch):
+    monkeypatch.setattr(jobs, "WORTH_S", 0.0)
+    monkeypatch.setattr(jobs.cores, "can_share_work", lambda: False)
+    monkeypatch.setattr(jobs.joblib, "Parallel", None)  # would raise
+    assert len(list(jobs.fit_all(asked))) == 8
 
 
 def test_an_error_of_a_process_is_the_error_of_the_caller(asked, monkeypatch):
@@ -88,15 +95,15 @@ def test_few_heads_stay_here(asked, monkeypatch):
 def test_splits_for_comparison_have_kept_methods_and_rules(methods, labels):
     more = dict(methods, other=methods["image"])
     target = labels["population"]
-    first = {method for _, method in tasks.pairs(more, ("linear",), target)}
-    later = tasks.pairs(more, ("linear",), target, only=("image",))
+    first = {method for _, method in trial_plan.pairs(more, ("linear",), target)}
+    later = trial_plan.pairs(more, ("linear",), target, only=("image",))
     assert {method for _, method in later} == {"image", "mean"}
     assert first == set(more)
 
 
 def test_released_heads_are_for_numbers_alone(methods, labels):
     population, function = (
-        tasks.pairs(methods, ("linear", "released"), labels[name])
+        trial_plan.pairs(methods, ("linear", "released"), labels[name])
         for name in ("population", "function")
     )
     assert ("released", "image") in population
