@@ -33,17 +33,20 @@ checks.install(["mmgr_jax", "data_prep"])
 from small_records import config_of, write_records  # noqa: E402
 
 LONGEST = (
-    "test_encoder", "test_eval", "test_main", "test_train", "test_streaming",
-    "test_convert", "test_store", "test_train_step", "test_toy_cities", "test_towers",
-    "test_corpus_run", "test_while_training", "test_fuzz", "test_pretrained_features",
-    "test_warm_start", "test_run_alone", "test_query", "test_readout", "test_identity",
-    "test_eval_protocols", "test_bench", "test_tower_table", "test_plan",
+    "test_main", "test_streaming", "test_encoder", "test_eval", "test_train_step",
+    "test_convert", "test_towers", "test_poi", "test_fuzz", "test_warm_start",
+    "test_run_alone", "test_corpus_run", "test_train", "test_learning",
+    "test_pipeline", "test_losses", "test_released", "test_eval_protocols",
+    "test_query", "test_while_training", "test_resnet", "test_store", "test_dino",
+    "test_readout", "test_identity", "test_toy_cities", "test_tower_table",
+    "test_plan", "test_bench",
 )  # fmt: skip
 LONGEST_SLOW = (
     "test_multi_process", "test_on_gpu", "test_notebooks", "test_crashes",
     "test_corpus_run", "test_packaging", "test_transfer", "test_damage",
     "test_bench_input", "test_train", "test_convert", "test_first_map",
-    "test_page_large", "test_fuzz", "test_ablation", "test_beam_dask",
+    "test_page_large", "test_fuzz", "test_ablation", "test_beam_dask", "test_store",
+    "test_streaming", "test_toy_cities",
 )  # fmt: skip
 
 

@@ -117,6 +117,7 @@ def config_of(records_dir, folder):
     config.data.batch_size = 16
     config.data.num_threads = 2
     config.augment.size_px = 32
+    config.model.poi_encoder.steps = 2  # programs of half the size
     config.mesh.data = 1
     config.train.total = "4 steps"
     config.train.save_every = "2 steps"

@@ -42,8 +42,10 @@ def run(request, tmp_path_factory):
     records.mkdir()
     small_records.write_records(records)
     config = small_records.config_of(records, folder)
-    config.model.poi_encoder.name = request.param
     if request.param == "attention":
+        own = {**config.model.poi_encoder, "name": "attention"}
+        own.pop("steps")
+        config.model.poi_encoder = own
         fresh = experiment.build(config)
         state = jax.device_get(fresh.init())
         variables = {"params": state.params, "batch_stats": state.batch_stats}

@@ -132,8 +132,18 @@ def test_more_edges_than_a_delaunay_graph_has_are_refused():
         pipeline.pad_pois(record, 9, None, edges=True)
 
 
-@pytest.mark.parametrize("max_pois", [None, 8])
-@pytest.mark.parametrize("image_format", tiles.FORMATS)
+@pytest.mark.parametrize(  # the two do not meet: each value of each by default
+    ("image_format", "max_pois"),
+    [
+        ("png", None),
+        *((image_format, 8) for image_format in tiles.FORMATS),
+        *(
+            pytest.param(image_format, None, marks=pytest.mark.slow)
+            for image_format in tiles.FORMATS
+            if image_format != "png"
+        ),
+    ],
+)
 def test_batches_are_those_of_a_plain_chain(tmp_path, max_pois, image_format):
     """As Grain's own operations give them, one region after the other."""
     folder = small_records.write_records(tmp_path, image_format=image_format)
