@@ -46,7 +46,7 @@ def validate(config: ConfigDict, html: str | None = None) -> Path | None:
     path = Path(html) if html else records_dir.with_name("validation.html")
     files.write_text(path, page.page(content))
     print(page.text(content))
-    print(f"to look at: {path}")
+    print(f"page to open: {path}")
     if content.errors:
         raise InputError(
             f"{records_dir}: {len(content.errors)} error(s), listed above. Remove the "
@@ -72,7 +72,7 @@ def check_alignment(config: ConfigDict) -> Path:
     measured = doctor.measure(settings)
     path = settings.records_dir.with_name("alignment.html")
     files.write_text(path, page.alignment_page(settings.city.name, measured))
-    print(f"to look at: {path}")
+    print(f"page to open: {path}")
     if measured.is_shifted:
         raise InputError(measured.sentence())
     print(measured.sentence())
@@ -86,10 +86,12 @@ def _check_sources(settings: PreparationSettings, has_records: bool) -> None:
         return
     present = [sources.present(path) for path in sources.named(settings).values()]
     if has_records and not any(present):
-        logging.info("sources: none of them is here any more; checking records alone")
+        logging.info(
+            "sources: none of them is here any more; only the records are checked"
+        )
         return
     if settings.toy_city and not all(present):
         logging.info("sources: not generated yet; the build does that")
         return
     city_checks.check(settings)
-    logging.info("sources: fit")
+    logging.info("sources: no errors")

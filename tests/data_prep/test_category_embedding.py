@@ -507,7 +507,7 @@ def test_a_users_table_is_put_in_the_order_of_the_categories(tmp_path, suffix):
             {},
             "several rows .*'park'",
         ),
-        (dict(v=["1", "2", "3", "?"]), {}, "column.* 'v' hold something else"),
+        (dict(v=["1", "2", "3", "?"]), {}, "column.* 'v' hold values that are not"),
         (dict(v=[1, None, 3, 4]), {}, "'cafe' has nan in column 'v'"),
         (dict(v=[1, 2, 3, np.inf]), {}, "'school' has inf in column 'v'"),
     ],

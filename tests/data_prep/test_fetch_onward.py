@@ -109,9 +109,9 @@ def test_one_command_goes_from_a_box_to_records(served, tmp_path, capsys):
 def test_a_config_that_asks_is_not_built(served, tmp_path, capsys):
     served.faults.clear()
     address = f"{served.address}/files/nwh_ppp_2020.tif"
-    with pytest.raises(InputError, match="--build: the config is not ready"):
+    with pytest.raises(InputError, match="--build: the config has open questions"):
         command.fetch_and_go_on(request(served, labels=[f"people={address}"]))
-    assert 'missing. Does that mean none there (nodata="zero"' in (
+    assert 'missing. Does missing mean zero there (nodata="zero"' in (
         " ".join(capsys.readouterr().out.split())
     )
     assert (tmp_path / "data/nowhere/raw/labels/people.tif").is_file()
