@@ -133,11 +133,11 @@ def join_options(
     if settings.mode == "off":
         raise InputError(
             "config.distributed.mode='off', but config.distributed names other "
-            f"processes ({_settings(given)}). Take one of them back."
+            f"processes ({_settings(given)}). Remove one of the two."
         )
     if missing:
         raise InputError(
-            f"config.distributed is given by half: {_settings(given)}, but not "
+            f"config.distributed is incomplete: {_settings(given)}, but not "
             f"{', '.join(missing)}. Give coordinator (HOST:PORT of process 0), "
             "num_processes and process_id, or none of them."
         )
@@ -263,10 +263,10 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
         if not blind:
             return ""
         return (
-            f"{key} {folder}: what process 0 writes there is not seen by process "
-            f"{', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All processes "
-            "need one folder that they share, such as one on a network disk, by the "
-            "same name."
+            f"{key} {folder}: files that process 0 writes there are not seen by "
+            f"process {', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All "
+            "processes need one folder that they share, such as one on a network "
+            "disk, under the same path."
         )
 
     mark = folder / judged("", leave_mark)
