@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import step, turns
 from benchmarks.table import Row
+
+if TYPE_CHECKING:  # --help shall not wait for it
+    import numpy as np
 
 ABOUT = """Two random views of every tile: crop, flip, colours, grey, normalised.
 
@@ -81,6 +82,8 @@ def _to_pil(found: Mapping[str, turns.Found], name: str) -> Row:
 
 def tiles(batch: int, size: int) -> np.ndarray:
     """Tiles [b h w 3] uint8, smooth enough for colours to mean something."""
+    import numpy as np
+
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (batch, size // 8 + 1, size // 8 + 1, 3), np.uint8)
     return coarse.repeat(8, 1).repeat(8, 2)[:, :size, :size].copy()

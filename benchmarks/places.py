@@ -13,10 +13,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import pooled, processes
+from benchmarks import processes, ways
 from configs import santa_monica, socal
 
 FOLDER = "runs/representation/places"
@@ -63,7 +62,7 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether its result is there."""
-        return (self.folder / pooled.FILE).exists()
+        return (self.folder / ways.RESULT).exists()
 
     @property
     def spec(self) -> str:
@@ -121,6 +120,7 @@ def run(num_processes: int) -> None:
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
+    from benchmarks import pooled  # it loads libraries
     from mmgr_jax import settings
     from mmgr_jax.devices import compilation, distributed
     from mmgr_jax.devices.settings import DistributedSettings
@@ -149,10 +149,12 @@ def one(job: Job) -> None:
 
 def table(jobs: list[Job]) -> str:
     """Each method on each place, the mean over the repeats, in Markdown."""
+    from benchmarks import pooled  # it loads libraries
+
     by_place: dict[str, list[Path]] = {}
     for job in jobs:
         if job.done:
-            by_place.setdefault(job.place, []).append(job.folder / pooled.FILE)
+            by_place.setdefault(job.place, []).append(job.folder / ways.RESULT)
     columns = [
         (place, task)
         for place, paths in by_place.items()
@@ -172,6 +174,8 @@ def table(jobs: list[Job]) -> str:
 
 def _cell(paths: list[Path], task: str, method: str) -> str:
     """The metric, and by how much it is better than the tower alone."""
+    from benchmarks import pooled  # it loads libraries
+
     own = pooled.measured({0: paths}, task, method)
     if own is None:
         return ""
@@ -182,6 +186,10 @@ def _cell(paths: list[Path], task: str, method: str) -> str:
 
 def _better(paths: list[Path], task: str, method: str) -> str:
     """Mean and deviation of the difference in the repeats, above 0 for better."""
+    import numpy as np
+
+    from benchmarks import pooled  # it loads libraries
+
     sign = -1 if METRICS[task] == "l1" else 1
     each = []
     for path in paths:
@@ -202,7 +210,7 @@ def _train(config: ConfigDict, job: Job, name: str) -> str:
 
 def _prepare(place: str) -> None:
     """Records and the tower's features of them."""
-    from benchmarks import pretrained_features
+    from benchmarks.measured import pretrained_features
     from data_prep import build
 
     config = on_tower(place)

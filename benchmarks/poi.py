@@ -6,13 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks import turns
 from benchmarks.table import Row
 from mmgr_jax.models.settings import PoiEncoderName, PoiEncoderSettings
+
+if TYPE_CHECKING:  # --help shall not wait for it
+    import numpy as np
 
 ABOUT = """The POI encoders: category vectors, pooled; forward and gradient.
 
@@ -66,6 +67,8 @@ def rows(options: argparse.Namespace) -> list[Row]:
 
 def counts(batch: int, slots: int) -> np.ndarray:
     """POIs of each region [b]: most have few, one has all slots, as in cities."""
+    import numpy as np
+
     rng = np.random.default_rng(0)
     found = np.clip(rng.lognormal(np.log(slots / 4), 1.0, batch), 1, slots)
     found[0] = slots
@@ -74,10 +77,13 @@ def counts(batch: int, slots: int) -> np.ndarray:
 
 def categories(batch: int, slots: int) -> np.ndarray:
     """Category ids [b n], any where there is no POI."""
+    import numpy as np
+
     return np.random.default_rng(1).integers(0, NUM_CATEGORIES, (batch, slots))
 
 
 def _torch_geometric(batch: int, slots: int, threads: int) -> turns.Way:
+    import numpy as np
     import torch
     from torch_geometric.nn.aggr import Set2Set
 
@@ -106,6 +112,7 @@ def _torch_geometric(batch: int, slots: int, threads: int) -> turns.Way:
 def _ours(name: PoiEncoderName, batch: int, slots: int) -> turns.Way:
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from mmgr_jax.models import poi
     from mmgr_jax.typing import PoiSets

@@ -13,7 +13,6 @@ from benchmarks import ways
 from mmgr_jax.evaluation.certainty import intervals
 from mmgr_jax.evaluation.trials.results import Report
 
-FILE = "result.npz"
 METRICS = {"function": "l1", "gdp": "r2_log", "population": "r2_log"}
 REFERENCE = "statistics and counts"
 
@@ -62,10 +61,10 @@ def save(folder: Path, found: Report) -> None:
                     name = f"{task}|{method}|{point.num_labels:g}"
                     mean = point.metrics[metric].mean
                     arrays[name] = np.append(mean, point.samples[metric])
-    temporary = folder / f".{FILE}"
+    temporary = folder / f".{ways.RESULT}"
     with temporary.open("wb") as out:
         np.savez_compressed(out, **cast(dict[str, Any], arrays))
-    temporary.rename(folder / FILE)
+    temporary.rename(folder / ways.RESULT)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -98,7 +97,7 @@ def tables(part: str, jobs: Sequence[Any]) -> str:
     groups: dict[str, dict[str, dict[int, list[Path]]]] = {}
     for job in done:
         city = groups.setdefault(job.harder, {}).setdefault(job.way, {})
-        city.setdefault(job.city, []).append(job.folder / FILE)
+        city.setdefault(job.city, []).append(job.folder / ways.RESULT)
     lines = []
     for harder, by_way in groups.items():
         if harder:

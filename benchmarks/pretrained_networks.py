@@ -7,14 +7,15 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from mmgr_jax.errors import InputError
 
-Maps = list[torch.Tensor]
+if TYPE_CHECKING:  # --help shall not wait for it
+    import torch
+    from torch import nn
+
+Maps: TypeAlias = "list[torch.Tensor]"
 """Feature maps [b c h w] of a network's stages, from fine to coarse."""
 
 
@@ -67,7 +68,7 @@ def _mobilenet_v2() -> Callable[[torch.Tensor], Maps]:
     # The last block of each resolution: 112, 56, 28 and 14 px, before the 7 px at the
     # end.
     ends = [network.features[index] for index in (1, 3, 6, 13)]
-    return _stages(cast(nn.Sequential, network.features), ends)
+    return _stages(cast("nn.Sequential", network.features), ends)
 
 
 def _efficientnet_lite0() -> Callable[[torch.Tensor], Maps]:
@@ -112,6 +113,8 @@ def _folder(module: str) -> Path:
 
 def _fill(network: nn.Module, path: Path) -> None:
     """Puts stored tensors into a network that is never trained again."""
+    import torch
+
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network.eval()
 
@@ -120,6 +123,8 @@ def _stages(
     run: Callable[[torch.Tensor], torch.Tensor], ends: Sequence[nn.Module]
 ) -> Callable[[torch.Tensor], Maps]:
     """What `run` returns, after what the modules `ends` return on the way."""
+    import torch
+
     caught: Maps = []
 
     def catch(module: nn.Module, given: Any, output: torch.Tensor) -> None:

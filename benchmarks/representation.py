@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import places, pooled, processes, ways
+from benchmarks import places, processes, ways
 
 USAGE = """Trains and evaluates all ways of the study: tables. All parts, or one:
 
@@ -59,7 +59,7 @@ class Job:
     @property
     def done(self) -> bool:
         """Whether its result is there."""
-        return (self.folder / pooled.FILE).exists()
+        return (self.folder / ways.RESULT).exists()
 
     @property
     def with_baselines(self) -> bool:
@@ -111,11 +111,14 @@ def run(
     first = [job for job in left if not ways.WAYS[job.way].trained]
     for stage in (first, [job for job in left if job not in first]):
         processes.together("benchmarks.representation", stage, num_processes)
+    from benchmarks import pooled  # it loads NumPy
+
     processes.write(Path(ways.FOLDER) / f"{part}.md", pooled.tables(part, everything))
 
 
 def one(job: Job) -> None:
     """Trains and evaluates; in a process of its own, on one device."""
+    from benchmarks import pooled  # libraries load once flags are fine
     from mmgr_jax import settings
     from mmgr_jax.devices import compilation, distributed
     from mmgr_jax.devices.settings import DistributedSettings
@@ -169,7 +172,9 @@ def _records(city: int, harder: str) -> None:
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=USAGE, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m benchmarks.representation",
+        description=USAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--part", choices=PARTS, help="all by default")
     parser.add_argument("--ways", default="", help="names, by commas; all by default")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from benchmarks import table
@@ -24,4 +24,9 @@ def text(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(text(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.summary",
+        description="Prints the results in a folder, one below another.",
+    )
+    parser.add_argument("folder", type=Path, help="with what --json has written")
+    print(text(parser.parse_args().folder))

@@ -37,6 +37,9 @@ HARDER: Mapping[str, Mapping[str, Any]] = {
 """Name of a difficulty -> settings of section `toy_city`; see docs/toy_city.md."""
 
 FOLDER = "runs/representation"
+RESULT = "result.npz"
+"""What a job leaves in its folder."""
+
 
 Changes = Mapping[str, Any]
 """Key of the config, such as "loss.temperature" -> value."""

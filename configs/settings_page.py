@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -23,12 +24,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 HEAD = """# Settings
 
-Every setting of a config with its type, default and meaning. A line
-`c.section.name = value` in a config sets one, and `--config.section.name=value` at the
-command does for one run. A wrong name, type or value is refused at its line.
+Every setting of a config, with its type, default and meaning. To set one, write a line
+`c.section.name = value` in the config, or give `--config.section.name=value` with a
+command for this run only. A wrong name, type or value is refused, and the error names
+the line of the config. A *duration* is a text such as "120 epochs", "500 steps",
+"1e6 examples" or "10 percent".
 
-Made of the dataclasses beside the code that reads them by
-`python -m configs.settings_page`; change them there.
+`python -m configs.settings_page` makes this page from the settings classes, which stand
+beside the code that reads them. Change the texts there.
 """
 
 TYPES = {
@@ -80,7 +83,7 @@ def _section(kind: Any, key: str, values: Mapping[str, Any] | ConfigDict) -> lis
         cells = (
             f"`{field.name}`",
             words(hints[field.name]),
-            "to be given" if value is dataclasses.MISSING else f"`{_plain(value)!r}`",
+            "required" if value is dataclasses.MISSING else f"`{_plain(value)!r}`",
             meanings[field.name],
         )
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
@@ -138,4 +141,7 @@ def _documented(kind: type) -> tuple[str, dict[str, str]]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        "python -m configs.settings_page", description=__doc__
+    ).parse_args()
     PAGE.write_text(text(), encoding="utf-8")

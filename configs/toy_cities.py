@@ -13,6 +13,7 @@ which categories are mapped; and in what the categories are called. Labels have 
 names, units and classes in all. docs/toy_city.md has a table and a picture.
 """
 
+import argparse
 import dataclasses
 import sys
 
@@ -224,9 +225,20 @@ def main(variants: str = "") -> None:
         print(f"{folder}: complete", flush=True)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Entry point of `python -m configs.toy_cities`."""
+    parser = argparse.ArgumentParser(
+        "python -m configs.toy_cities",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("variants", nargs="?", default="", help="such as smoke")
     try:
-        main(*sys.argv[1:2])
+        main(parser.parse_args().variants)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    command()

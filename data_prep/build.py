@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from data_prep import settings as settings_lib
 from data_prep.records.names import RUNNERS
 from data_prep.settings import PreparationSettings
-from mmgr_jax import addresses, cli
+from mmgr_jax import addresses, cli, summary
 from mmgr_jax.errors import InputError
 from mmgr_jax.settings import read
 from mmgr_jax.terminal import duration
@@ -231,6 +231,7 @@ def main() -> None:
 
     def command(config: ConfigDict) -> None:
         from data_prep.records import runners
+        from mmgr_jax.data import schema
 
         run = runners.make(
             runner.value,
@@ -238,7 +239,11 @@ def main() -> None:
             beam_runner=beam_runner.value,
             beam_options=beam_options.value,
         )
-        build(config, dry_run=dry_run.value, run=run, workers=workers.value)
+        dry = dry_run.value
+        folder = build(config, dry_run=dry, run=run, workers=workers.value)
+        if not dry:
+            count = schema.Manifest.load(folder).num_regions
+            summary.end([f"{count:,} regions"], {"records": folder})
 
     cli.run(command, _USAGE)
 

@@ -25,11 +25,11 @@ from mmgr_jax.settings import Section
 
 @dataclasses.dataclass(frozen=True)
 class CitySettings(Section):
-    """What the city is called, and where it lies.
+    """The name of the city, and its coordinate reference system.
 
     Attributes:
-        name: Short name of the study area; names its folders and shards.
-        crs: Metric CRS of regions, tiles and offsets, such as "EPSG:32651".
+        name: Short name of the study area; its folders and files are named after it.
+        crs: CRS in metres for regions, tiles and distances, such as "EPSG:32651".
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli, compare
+from mmgr_jax import cli, compare, summary
 from mmgr_jax import main as main_lib
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -52,24 +52,25 @@ def run(config: ConfigDict) -> None:
             f"({feature_sets.MAIN!r}, ()), what the others are compared with."
         )
     folders = []
-    for seed in config.ablation.seeds:
-        folder = Path(config.workdir) / f"seed{seed}"
-        folders.append(folder)
-        trained = {}
-        for name, changes in variants:
-            log.info("variant %s, seed %d", name, seed)
-            one = variant(config, changes, seed)
-            one.workdir = str(folder / name.replace(" ", "_"))
-            main_lib.main(one)
-            trained[name] = one.workdir
-        together = variant(config, variants[0][1], seed)
-        together.workdir = str(folder)
-        together.checkpoint = trained.pop(feature_sets.MAIN)
-        together.eval.checkpoints = (
-            *config.eval.checkpoints,
-            *trained.items(),
-        )
-        distributed.by_first(evaluation.evaluate)(together)
+    with summary.parts():
+        for seed in config.ablation.seeds:
+            folder = Path(config.workdir) / f"seed{seed}"
+            folders.append(folder)
+            trained = {}
+            for name, changes in variants:
+                log.info("variant %s, seed %d", name, seed)
+                one = variant(config, changes, seed)
+                one.workdir = str(folder / name.replace(" ", "_"))
+                main_lib.main(one)
+                trained[name] = one.workdir
+            together = variant(config, variants[0][1], seed)
+            together.workdir = str(folder)
+            together.checkpoint = trained.pop(feature_sets.MAIN)
+            together.eval.checkpoints = (
+                *config.eval.checkpoints,
+                *trained.items(),
+            )
+            distributed.by_first(evaluation.evaluate)(together)
     if distributed.is_first():
         _compare(Path(config.workdir), folders)
 
@@ -99,13 +100,15 @@ def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
 
 
 def _compare(workdir: Path, folders: list[Path]) -> None:
-    """Prints and writes mean and deviation over the seeds."""
+    """Writes mean and deviation over the seeds; ends in the main ones."""
     reports = [report for folder in folders for report in compare.load(str(folder))]
     table = compare.table({"seeds": reports})
     path = workdir / "over_seeds.txt"
     files.write_text(path, visible(table, keep="\n") + "\n")
-    print(table)
-    log.info("over %d seeds: %s", len(folders), path)
+    pages = {
+        f"page of {folder.name}": folder / "eval" / "report.html" for folder in folders
+    }
+    summary.end(compare.headlines(reports), {**pages, "all seeds as a table": path})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import re
@@ -21,6 +23,7 @@ from mmgr_jax import (
     parts,
     run_settings,
     settings,
+    summary,
     terminal,
 )
 from mmgr_jax.devices.settings import DistributedSettings
@@ -44,7 +47,12 @@ SHORTCUTS = {
     ),
 }
 _HELP = {"-h", "-?", "-help", "--help", "-helpshort", "--helpshort"}
-_QUIET = flags.DEFINE_bool("quiet", False, "Print warnings and results only.")
+_QUIET = flags.DEFINE_bool(
+    "quiet",
+    False,
+    "Print the paths of the files that were written, one a line; without files the "
+    "answer alone.",
+)
 _VERBOSE = flags.DEFINE_bool(
     "verbose",
     False,
@@ -112,6 +120,7 @@ def _run(
 ) -> None:
     """Parses the flags and calls; `listed` stand in --help beside the command's own."""
     terminal.guard_output()
+    atexit.register(gc.freeze)  # else Python looks for cycles for a second at the end
     sys.modules["__main__"].__doc__ = usage
     for flag in listed:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
@@ -241,6 +250,8 @@ def _call(
 def _begin_log() -> None:
     """Has log lines printed as --quiet and --verbose say.
 
+    With --quiet standard output is for paths: warnings go to standard error.
+
     Raises:
         InputError: If both are given.
     """
@@ -248,7 +259,9 @@ def _begin_log() -> None:
         raise InputError("--quiet and --verbose: give one of them.")
     level = logging.WARNING if _QUIET.value else logging.INFO
     line = "%(asctime)s %(name)s: %(message)s" if _VERBOSE.value else "%(message)s"
-    logging.basicConfig(level=level, format=line, stream=sys.stdout, force=True)
+    stream = sys.stderr if _QUIET.value else sys.stdout
+    logging.basicConfig(level=level, format=line, stream=stream, force=True)
+    summary.print_paths_alone(_QUIET.value)
     logging.getLogger().setLevel(level)
     if not _QUIET.value and isinstance(sys.stdout, terminal.Outlet):
         sys.stdout.show_pulse()

@@ -68,7 +68,7 @@ def usage() -> str:
         "",
         "  mmgr COMMAND --config=FILE [--config.KEY=VALUE ...]",
         "  mmgr COMMAND --help",
-        "  mmgr COMMAND ... --quiet      warnings and results alone",
+        "  mmgr COMMAND ... --quiet      the paths of the files written alone",
         "  mmgr COMMAND ... --verbose    with times, libraries' own lines, tracebacks",
         "",
         *(f"  {name:20}{text}" for name, (_, text) in COMMANDS.items()),

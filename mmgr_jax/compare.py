@@ -91,6 +91,33 @@ def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
         return _table(groups)
 
 
+def headlines(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each task: what its methods reach, as a mean over runs.
+
+    Args:
+        runs: Reports of one group.
+
+    Returns:
+        The metric to quote of features of image and POIs together, or of all methods
+        where none are, under the first split and protocol.
+    """
+    lines = []
+    for name, task in runs[0]["tasks"].items():
+        split = next(iter(task["splits"]))
+        protocol = next(iter(task["splits"][split]))
+        results = [_results(run, name, split, protocol) for run in runs]
+        shared = [m for m in results[0] if all(m in result for result in results)]
+        metric = task["headline"]
+        cells = [
+            f"{method} {_cell([one[method]['metrics'].get(metric) for one in results])}"
+            for method in [m for m in shared if m.endswith(" both")] or shared
+        ]
+        lines.append(
+            f"{name}: {', '.join(cells)} ({metric}, {split} split, {len(runs)} run(s))"
+        )
+    return lines
+
+
 def _table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     first = next(iter(groups.values()))[0]
     parts = [

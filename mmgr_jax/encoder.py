@@ -11,46 +11,34 @@ It needs neither records nor a config file, and reads no imagery itself.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import difflib
 import functools
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from mmgr_jax import settings
 from mmgr_jax.card import card, evaluated, example, stac_item
-from mmgr_jax.data import corpus, pipeline
+from mmgr_jax.data import corpus, pipeline, poi_sets
 from mmgr_jax.data.pixels import PixelStatistics
+from mmgr_jax.data.poi_sets import Places
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation.compiled import CompiledModel, Palette
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.models.settings import ModelSettings
 from mmgr_jax.store import checkpoint, exported, identity
 from mmgr_jax.store.exported import About
-from mmgr_jax.typing import Batch, PoiSets, Tree
+from mmgr_jax.typing import Tree
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-
-_Given = tuple[Tree, jax.Array | None]
-"""Variables, and mean and deviation of the city of all tiles."""
-
-UNKNOWN = ("refuse", "leave out")
-"""What becomes of POIs whose category the encoder does not know."""
-
-Places = Sequence[Any]
-"""For each region its POIs: a sequence of category names (or their numbers); or a table
-with the column `category` and either `east_m` and `north_m`, metres from the region's
-centre, or, as a GeoDataFrame in a CRS of metres, points."""
 
 
 def load(path: str | Path) -> Encoder:
@@ -122,8 +110,7 @@ class Encoder:
                 is missing, or has no effect.
         """
         tiles, palette = self._checked(tiles), self._palette(pixels)
-        encode = functools.partial(self._image[0], (self.variables, palette))
-        return self._in_batches(encode, {"image": tiles}, batch_size)
+        return self._compiled.embed_tiles(tiles, palette, batch_size)
 
     def embed_pois(
         self,
@@ -149,8 +136,7 @@ class Encoder:
                 POIs and they are missing.
         """
         sets = self._sets(places, centre_m, unknown)
-        encode = functools.partial(self._pois[0], self.variables)
-        return self._in_batches(encode, sets, batch_size)
+        return self._compiled.embed_pois(sets, batch_size)
 
     def project_tiles(
         self,
@@ -169,8 +155,7 @@ class Encoder:
             batch_size: Tiles at a time.
         """
         tiles, palette = self._checked(tiles), self._palette(pixels)
-        encode = functools.partial(self._image[1], (self.variables, palette))
-        return _unit(self._in_batches(encode, {"image": tiles}, batch_size))
+        return _unit(self._compiled.project_tiles(tiles, palette, batch_size))
 
     def project_pois(
         self,
@@ -182,8 +167,7 @@ class Encoder:
     ) -> Float[np.ndarray, "n p"]:
         """Vectors of length 1 of POI sets, in that space; see `embed_pois`."""
         sets = self._sets(places, centre_m, unknown)
-        encode = functools.partial(self._pois[1], self.variables)
-        return _unit(self._in_batches(encode, sets, batch_size))
+        return _unit(self._compiled.project_pois(sets, batch_size))
 
     def embed_records(
         self,
@@ -216,7 +200,7 @@ class Encoder:
         if features not in feature_sets.KINDS:
             allowed = ", ".join(feature_sets.KINDS)
             raise InputError(f"features={features!r} is unknown; allowed: {allowed}.")
-        _check_unknown(unknown)
+        poi_sets.check_unknown(unknown)
         source = RecordSource(records_dir)
         numbers = corpus.numbers_in(source.manifest.categories, self.about.categories)
         if unknown == "refuse" and numbers is not None and (numbers < 0).any():
@@ -238,7 +222,7 @@ class Encoder:
         whole = inference.encoder(
             self.model,
             self.variables,
-            self._mesh,
+            self._compiled.mesh,
             "encoder",
             size_px=self.about.size_px,
             normalise=self.about.normalise,
@@ -276,24 +260,13 @@ class Encoder:
         pois = self.model.poi_encoder
         reads = ("graph" if pois.reads_edges else "places") if pois.context else "names"
         written = card.text(about, example.of_saved(about, reads))
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+        item = stac_item.of_saved(about, widths=self._widths(), num_parameters=count)
         return exported.save(
-            folder, about, jax.device_get(self.variables), written, self._item(about)
+            folder, about, jax.device_get(self.variables), written, item
         )
 
     # ---- how ----
-
-    def _item(self, about: About) -> str:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        count = sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
-        return stac_item.text(
-            about,
-            href=f"./{exported.ARRAYS}",
-            artifact=stac_item.SAFETENSORS,
-            created=now.replace("+00:00", "Z"),
-            widths=self._widths(),
-            num_parameters=count,
-            beside={exported.ABOUT: "application/json", exported.CARD: "text/markdown"},
-        )
 
     def _widths(self) -> dict[str, int]:
         """Lengths of the embeddings of tiles and POI sets, as far as they can be had.
@@ -303,89 +276,20 @@ class Encoder:
         widths = {}
         if not self.model.reads_table:
             side = self.about.tile_size_px or self.about.size_px
-            shape = (self._mesh.size, side, side, 3)
-            image = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
-            palette = None
-            if self.about.normalise == "city":
-                palette = jax.ShapeDtypeStruct((1, 2, 3), np.float32)
-            groups = jax.eval_shape(self._image[0], (self.variables, palette), image)
-            widths["image"] = sum(one.shape[-1] for one in groups.values())
+            by_city = self.about.normalise == "city"
+            widths["image"] = self._compiled.image_width(side, by_city=by_city)
         if not self.model.poi_encoder.reads_edges:
-            size, slots = self._mesh.size, pipeline.POI_SLOT_MULTIPLE
-            sets = {
-                "poi_category": jax.ShapeDtypeStruct((size, slots), np.int32),
-                "poi_offset_m": jax.ShapeDtypeStruct((size, slots, 2), np.float32),
-                "poi_mask": jax.ShapeDtypeStruct((size, slots), bool),
-            }
-            groups = jax.eval_shape(self._pois[0], self.variables, sets)
-            widths["poi"] = sum(one.shape[-1] for one in groups.values())
+            widths["poi"] = self._compiled.poi_width()
         return widths
 
     @functools.cached_property
-    def _mesh(self) -> jax.sharding.Mesh:
-        return sharding.local_mesh(MeshSettings())
-
-    @functools.cached_property
-    def _image(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """((variables, palette), batch) -> features by group; and -> projections."""
-        read = functools.partial(
-            inference.read_image,
+    def _compiled(self) -> CompiledModel:
+        return CompiledModel(
+            self.model,
+            self.variables,
             size_px=self.about.size_px,
             every_stage=self.about.readout["image"] == "stages",
         )
-
-        def embed(given: _Given, batch: Batch) -> dict[str, jax.Array]:
-            variables, palette = given
-            pooled, groups = read(self.model, variables, batch["image"], palette)
-            if self.model.learning.locked:
-                adapter = self._apply(variables, pooled, method="adapt_image")
-                groups |= {"adapter": adapter}
-            return groups
-
-        def project(given: _Given, batch: Batch) -> dict[str, jax.Array]:
-            variables, palette = given
-            pooled, _ = read(self.model, variables, batch["image"], palette)
-            return {"": self._apply(variables, pooled, method="project_image")}
-
-        return self._jitted(embed), self._jitted(project)
-
-    @functools.cached_property
-    def _pois(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """The same of POI sets."""
-
-        def embed(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            pois = PoiSets.of(batch)
-            return self._apply(variables, pois, apart=True, method="encode_pois")
-
-        def project(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
-            pooled = self._apply(variables, PoiSets.of(batch), method="encode_pois")
-            return {"": self._apply(variables, pooled, method="project_pois")}
-
-        return self._jitted(embed), self._jitted(project)
-
-    def _apply(self, variables: Tree, *inputs: Any, **options: Any) -> Any:
-        return self.model.apply(variables, *inputs, **options)
-
-    def _jitted(self, encode: Callable[..., Any]) -> Callable[..., Any]:
-        whole, rows = sharding.replicated(self._mesh), sharding.split(self._mesh)
-        return jax.jit(encode, in_shardings=(whole, rows), out_shardings=whole)
-
-    def _in_batches(
-        self,
-        encode: Callable[[Mapping[str, jax.Array]], Mapping[str, jax.Array]],
-        inputs: Mapping[str, np.ndarray],
-        batch_size: int,
-    ) -> np.ndarray:
-        """Groups side by side of all rows, some rows at a time."""
-        count, devices = len(next(iter(inputs.values()))), self._mesh.size
-        size = -(-min(batch_size, max(count, 1)) // devices) * devices
-        chunks = []
-        for first in range(0, max(count, 1), size):
-            batch = {name: _filled(rows, first, size) for name, rows in inputs.items()}
-            groups = encode(sharding.put_batch(batch, self._mesh))
-            rows = [np.asarray(group, np.float32) for group in groups.values()]
-            chunks.append(np.concatenate(rows, axis=1)[: max(count - first, 0)])
-        return np.concatenate(chunks)
 
     def _checked(self, tiles: np.ndarray) -> np.ndarray:
         tiles = np.asarray(tiles)
@@ -401,9 +305,7 @@ class Encoder:
             )
         return tiles
 
-    def _palette(
-        self, pixels: PixelStatistics | None
-    ) -> Float32[np.ndarray, "1 2 3"] | None:
+    def _palette(self, pixels: PixelStatistics | None) -> Palette:
         if (pixels is not None) == (self.about.normalise == "city"):
             return None if pixels is None else pixels.palette[None]
         if pixels is not None:
@@ -418,73 +320,19 @@ class Encoder:
 
     def _sets(
         self, places: Places, centre_m: np.ndarray | None, unknown: str
-    ) -> dict[str, np.ndarray]:
-        """Padded POI sets, as batches have them."""
-        _check_unknown(unknown)
+    ) -> pipeline.Batch:
         if self.model.poi_encoder.reads_edges:
             raise InputError(
                 "this POI encoder reads the graph of a region's POIs, which records "
                 "hold; call embed_records."
             )
-        reads_places = self.model.poi_encoder.context is not None
-        if centre_m is not None and len(centre_m) != len(places):
-            raise InputError(
-                f"centre_m has {len(centre_m)} rows for {len(places)} regions."
-            )
-        sets = []
-        for region, pois in enumerate(places):
-            names = _names(pois, region)
-            category, known = self._numbers(names, region, unknown)
-            offset_m = np.zeros((len(names), 2), np.float32)
-            if reads_places:
-                centre = None if centre_m is None else centre_m[region]
-                offset_m = _offset_m(pois, region, centre)
-            sets.append((category[known], offset_m[known]))
-        most = max([len(category) for category, _ in sets], default=0)
-        slots = -(-max(most, 1) // pipeline.POI_SLOT_MULTIPLE)
-        slots *= pipeline.POI_SLOT_MULTIPLE
-        padded = {
-            "poi_category": np.zeros((len(sets), slots), np.int32),
-            "poi_offset_m": np.zeros((len(sets), slots, 2), np.float32),
-            "poi_mask": np.zeros((len(sets), slots), bool),
-        }
-        for row, (category, offset_m) in enumerate(sets):
-            padded["poi_category"][row, : len(category)] = category
-            padded["poi_offset_m"][row, : len(category)] = offset_m
-            padded["poi_mask"][row, : len(category)] = True
-        return padded
-
-    @functools.cached_property
-    def _number(self) -> Mapping[str, int]:
-        return {name: index for index, name in enumerate(self.about.categories)}
-
-    def _numbers(
-        self, names: Sequence[Any], region: int, unknown: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of categories, and which of them the encoder knows."""
-        count = len(self.about.categories)
-        numbers = np.full(len(names), -1, np.int64)
-        for place, name in enumerate(names):
-            if isinstance(name, int | np.integer) and not isinstance(name, bool):
-                numbers[place] = name if 0 <= name < count else -1
-            else:
-                numbers[place] = self._number.get(str(name), -1)
-        known = numbers >= 0
-        if unknown == "refuse" and not known.all():
-            name = names[int(np.argmin(known))]
-            near = difflib.get_close_matches(str(name), self.about.categories, n=1)
-            raise InputError(
-                f"region {region}: the encoder knows no category {name!r}"
-                + (f" (did you mean {near[0]!r}?)" if near else "")
-                + f"; it has {count}, see about.categories. unknown='leave out' "
-                "leaves such POIs out."
-            )
-        return numbers, known
-
-
-def _check_unknown(unknown: str) -> None:
-    if unknown not in UNKNOWN:
-        raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
+        return poi_sets.padded(
+            places,
+            self.about.categories,
+            unknown=unknown,
+            reads_places=self.model.poi_encoder.context is not None,
+            centre_m=centre_m,
+        )
 
 
 def _model(about: About) -> mmgr.MMGR:
@@ -507,43 +355,6 @@ def _abstract(model: mmgr.MMGR, about: About) -> Tree:
     )
     layout = sharding.replicated(sharding.local_mesh(MeshSettings()))
     return checkpoint.abstract_like(shapes, layout)
-
-
-def _filled(rows: np.ndarray, start: int, size: int) -> np.ndarray:
-    """Rows from `start` on, zeros behind the last."""
-    part = rows[start : start + size]
-    return np.concatenate(
-        [part, np.zeros((size - len(part), *rows.shape[1:]), rows.dtype)]
-    )
-
-
-def _names(pois: Any, region: int) -> Sequence[Any]:
-    """The categories of a region's POIs."""
-    columns = getattr(pois, "columns", None)
-    if columns is None:
-        return list(pois)
-    if "category" not in columns:
-        raise InputError(
-            f"region {region}: its table has no column 'category'; its columns: "
-            f"{', '.join(map(str, columns))}."
-        )
-    return pois["category"].tolist()
-
-
-def _offset_m(pois: Any, region: int, centre_m: np.ndarray | None) -> np.ndarray:
-    """Metres east and north of the region's centre [n 2]."""
-    columns = getattr(pois, "columns", ())
-    if {"east_m", "north_m"} <= set(columns):
-        return pois[["east_m", "north_m"]].to_numpy(np.float32)
-    crs = getattr(pois, "crs", None)
-    if centre_m is None or crs is None or not crs.is_projected:
-        raise InputError(
-            f"region {region}: this POI encoder reads where POIs lie. Give tables with "
-            "the columns category, east_m and north_m, or GeoDataFrames in a CRS of "
-            "metres together with centre_m."
-        )
-    place_m = np.stack([pois.geometry.x, pois.geometry.y], axis=1)
-    return (place_m - np.asarray(centre_m)).astype(np.float32)
 
 
 def _unit(rows: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:

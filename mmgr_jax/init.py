@@ -1,8 +1,10 @@
 """`python -m mmgr_jax.init`: the first config of a city, filled in from its files."""
 
+import logging
+
 from absl import flags
 
-from mmgr_jax import cli
+from mmgr_jax import cli, summary
 from mmgr_jax.errors import InputError
 
 USAGE = """Writes the first config of a city from its files.
@@ -41,7 +43,7 @@ _OUT = flags.DEFINE_string("out", None, "The config; by default configs/NAME.py.
 
 
 def main() -> None:
-    """Asks, writes and prints."""
+    """Asks, writes, and says what is left to the user."""
     if not _IMAGERY.value:
         raise InputError(
             "--imagery is missing: name a file or a pattern in quotes, such as "
@@ -50,16 +52,16 @@ def main() -> None:
     from data_prep.first_config import command  # libraries load once flags are fine
     from mmgr_jax.devices import machine
 
-    print(
-        command.first_config(
-            _IMAGERY.value,
-            _POIS.value,
-            _LABELS.value,
-            name=_NAME.value,
-            out=_OUT.value,
-            num_accelerators=machine.num_accelerators(),
-        )
+    written = command.first_config(
+        _IMAGERY.value,
+        _POIS.value,
+        _LABELS.value,
+        name=_NAME.value,
+        out=_OUT.value,
+        num_accelerators=machine.num_accelerators(),
     )
+    logging.info("%s", written.page())
+    summary.end(written.onward(), {"written": written.path})
 
 
 if __name__ == "__main__":

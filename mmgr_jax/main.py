@@ -3,7 +3,7 @@
 from absl import flags
 from ml_collections import ConfigDict
 
-from mmgr_jax import addresses, cli, run_settings
+from mmgr_jax import addresses, cli, run_settings, summary
 from mmgr_jax.data.settings import CorpusSettings
 from mmgr_jax.settings import read
 
@@ -54,7 +54,9 @@ def main(config: ConfigDict) -> None:
         from mmgr_jax.evaluation.while_training import Evaluator
         from mmgr_jax.train import loop
 
-        loop.train(config, Evaluator(config))
+        workdir = loop.train(config, Evaluator(config))
+        if distributed.is_first():
+            summary.end([], {"run": workdir})
         after_training = {"eval": evaluation.evaluate, "embed": mapping.embed}
         for name in after:
             distributed.by_first(after_training[name])(config)
@@ -78,7 +80,8 @@ def command() -> None:
     )
 
     def run(config: ConfigDict) -> None:
-        (rehearse if dry_run.value else main)(config)
+        with summary.together(logged=True):
+            (rehearse if dry_run.value else main)(config)
 
     cli.run(run, USAGE, shortcuts=("workdir",), session=cli.session)
 

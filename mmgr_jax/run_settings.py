@@ -19,18 +19,18 @@ class RunSettings(settings.Section):
     Attributes:
         workdir: Folder of checkpoints, logs and results.
         seed: Decides the initial parameters, and the order of regions and views.
-        checkpoint: Run or checkpoint folder that eval, embed and query load; None: that
-            of the workdir.
+        checkpoint: Folder of a run or checkpoint that eval, embed and query load; None:
+            the newest checkpoint in the workdir.
         after_training: What `mmgr_jax.main` runs at the end.
-        compilation_cache: "auto", "off", or a folder that keeps compiled programs; see
-            `compilation.use_cache`.
+        compilation_cache: Folder that keeps compiled programs for the next run; "auto":
+            below `~/.cache/mmgr_jax`; "off": none. See docs/input.md.
         records_cache: Folder that keeps copies of records on object storage; see
             docs/many_cities.md.
         cpu_devices: Number of parts of the CPU that share a batch. Small networks
-            become faster with one for each core. None: one for training, two if only
-            features are computed (eval, embed, query).
-        profile: First and last step to trace, such as "10:20"; None: none. See
-            docs/input.md.
+            become faster with one part for each core. None: one part for training, two
+            for commands that only compute features (eval, embed, query).
+        profile: First and last step of a profile of the run, such as "10:20"; None: no
+            profile. See docs/input.md.
     """
 
     workdir: str

@@ -3,11 +3,15 @@
 import dataclasses
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+_PULSE = re.compile(rb"(\r( *|  \.\.\. still at it, \d+ s *))+")
+"""What `mmgr_jax.pulse` writes into a terminal while a command says nothing itself."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -28,8 +32,16 @@ class Silence:
     after: str
 
 
-def run(*arguments, cwd, env=None, timeout=3600):
+def run(*arguments, cwd, env=None, timeout=3600, pulse=True):
     """Runs `python *arguments` in a terminal of its own.
+
+    Args:
+        arguments: Of Python.
+        cwd: Folder to run it in.
+        env: Its environment; None for this one.
+        timeout: Seconds until it is ended.
+        pulse: Whether the line that work goes on ends a silence, as for somebody at a
+            terminal; without it silences are those of a log file.
 
     Returns:
         Its exit status, all its silences, and what it wrote.
@@ -57,6 +69,8 @@ def run(*arguments, cwd, env=None, timeout=3600):
                 chunk = os.read(master, 65536)
             except OSError:  # Linux: the other end is closed
                 chunk = b""
+            if not pulse and _PULSE.fullmatch(chunk):
+                continue
             spent = _work_s(process.pid) or work
             lines = b"".join(parts[-3:]).decode(errors="replace").splitlines()
             silences.append(Silence(now - at, spent - work, lines[-1] if lines else ""))
@@ -83,7 +97,9 @@ def _work_s(session):
 
 
 if __name__ == "__main__":
-    status, silences, _ = run(*sys.argv[1:], cwd=Path.cwd())
+    words = sys.argv[1:]
+    in_a_log = words[:1] == ["--log"]
+    status, silences, _ = run(*words[in_a_log:], cwd=Path.cwd(), pulse=not in_a_log)
     print(f"exit status {status}; the longest silences:")
     for silence in sorted(silences, key=lambda s: -s.wall_s)[:12]:
         times = f"{silence.wall_s:7.1f} s, work {silence.work_s:6.1f} s"

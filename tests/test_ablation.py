@@ -40,7 +40,15 @@ def test_variants_stand_in_one_report(small, tmp_path, capsys):
     assert report["training_seed"] == 3
     assert report["checkpoint"].endswith("run/seed3/MMGR/checkpoints/2")
     assert "inter only both" in (tmp_path / "run/over_seeds.txt").read_text()
-    assert "seeds (1)" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("population: MMGR both ")
+    assert "inter only both " in printed[0] and printed[0].endswith(
+        "block split, 1 run(s))"
+    )
+    assert printed[1:] == [
+        f"page of seed3: {tmp_path}/run/seed3/eval/report.html",
+        f"all seeds as a table: {tmp_path}/run/over_seeds.txt",
+    ]
 
 
 def test_a_variant_changes_what_it_names_and_the_seed(small):

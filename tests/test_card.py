@@ -1,6 +1,7 @@
 """Parts of a card by themselves; tests of encoders and of corpora read whole ones."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -86,10 +87,10 @@ def test_text_of_sources_stays_text():
 def item_of(about, folder, artifact=stac_item.SAFETENSORS, **given):
     path = folder / "stac_item.json"
     created = "2026-11-28T00:00:00Z"
-    text = stac_item.text(
+    item = stac_item.item(
         about, href="./model.safetensors", artifact=artifact, created=created, **given
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(json.dumps(item), encoding="utf-8")
     return stac_schemas.check(path)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import pytest
 
-from benchmarks.checkpoint import _Rows
+from benchmarks.measured.checkpoint import _Rows
 from mmgr_jax.disk import checksums, marks
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import bundles, checkpoint

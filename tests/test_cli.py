@@ -366,13 +366,14 @@ def test_an_interruption_has_its_own_status():
 
 SPEAKING = """
 import logging
-from mmgr_jax import cli
+from mmgr_jax import cli, summary
 
 def command(config):
     logging.getLogger("mmgr_jax.x").info("how far it is")
     logging.getLogger("orbax").info("what a library says")
     logging.getLogger("orbax").error("what is wrong")
     print("a result")
+    summary.end(["how good it is"], {"page to open": "run/page.html"})
     if config.seed:
         open(".")
 
@@ -380,16 +381,22 @@ cli.run(command, "Speaks.")
 """
 
 
+ENDED = ["how good it is", "page to open: run/page.html"]
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
-        ("--quiet", ["what is wrong", "a result"]),
-        ("--noquiet", ["how far it is", "what is wrong", "a result"]),
+        ("--quiet", ["a result", "run/page.html"]),
+        (
+            "--noquiet",
+            ["how far it is", "what is wrong", "a result", *ENDED],
+        ),
         (
             "--verbose",
             [
                 "mmgr_jax.x: how far it is", "orbax: what a library says",
-                "orbax: what is wrong", "a result",
+                "orbax: what is wrong", "a result", *ENDED,
             ],
         ),
     ],
@@ -402,7 +409,10 @@ def test_how_much_is_said(flag, words):
     for line, end in zip(lines, words, strict=True):
         assert line.endswith(end)
         dated = re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", line)
-        assert bool(dated) == (flag == "--verbose" and end != "a result")
+        logged = flag == "--verbose" and end not in ("a result", *ENDED)
+        assert bool(dated) == logged
+    if flag == "--quiet":
+        assert result.stderr == "what is wrong\n"
 
 
 def test_verbose_shows_where_an_error_comes_from_and_quiet_contradicts_it():

@@ -52,6 +52,11 @@ CONFIGS = {
 } | {f"shanghai:{recipe}": shanghai.get_config(recipe) for recipe in common.RECIPES}
 
 
+def slow(name):
+    """Variants, and cities whose model is that of another one here."""
+    return ":" in name or name in ("wuhan", "santa_monica")
+
+
 def _abstract_batch(config, num_slots=16):
     b, side = config.data.batch_size, config.regions.tile_size_px
     shapes = {
@@ -67,7 +72,7 @@ def _abstract_batch(config, num_slots=16):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if ":" in name else [])
+        pytest.param(name, marks=[pytest.mark.slow] if slow(name) else [])
         for name in CONFIGS
     ],
 )

@@ -68,9 +68,10 @@ def assert_close(ours, theirs):
     ("name", "suffix"),
     [
         ("resnet18", ".pth"),
-        pytest.param("vit_small16", ".safetensors", marks=pytest.mark.slow),
+        ("vit_small16", ".safetensors"),
     ],
 )
+@pytest.mark.slow
 def test_weights_come_in_and_go_out_with_their_features(
     name, suffix, tmp_path, records_dir
 ):

@@ -139,6 +139,7 @@ def test_a_run_tells_its_cities(cities, tmp_path, caplog):
     )
 
 
+@pytest.mark.slow
 def test_going_on_equals_never_having_stopped(cities, trained, tmp_path):
     loop.train(_config(cities, tmp_path, steps=2))
     loop.train(_config(cities, tmp_path, steps=4))

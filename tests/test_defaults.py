@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 
 import pytest
 from all_sections import ROOMS, ROOT, sections
@@ -34,6 +35,11 @@ def _settings():
     return found
 
 
+@functools.cache
+def _names_of_sections():
+    return {kind.__name__ for kind in sections()}
+
+
 def _elsewhere(tree):
     """(where, name, default) of parameters, and of fields that are in no section."""
     for node in ast.walk(tree):
@@ -47,7 +53,7 @@ def _elsewhere(tree):
                 if default is not None:
                     yield f"{node.name}:{default.lineno}", argument.arg, default
         if isinstance(node, ast.ClassDef):
-            if node.name in {kind.__name__ for kind in sections()}:
+            if node.name in _names_of_sections():
                 continue
             for line in node.body:
                 if isinstance(line, ast.AnnAssign) and line.value is not None:

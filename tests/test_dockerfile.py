@@ -1,9 +1,11 @@
 """The Dockerfile: linted, and what it copies, installs and names is there.
 
-No image is built here, which needs a registry: what each of its commands does is tried
-where that can be done without one.
+An image is built on request alone, since that loads gigabytes and takes minutes:
+`MMGR_IMAGE=docker python -m pytest -m slow tests/test_dockerfile.py` (or `podman`, or
+`buildah`).
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -92,6 +94,32 @@ def test_it_installs_the_libraries_that_wheels_want_of_the_system():
         BRINGS[name] for name in BRINGS if re.search(rf"\b{re.escape(name)}", TEXT)
     }
     assert wanted - brought - ALWAYS == installed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not os.environ.get("MMGR_IMAGE"), reason="set MMGR_IMAGE=docker: it loads gigabytes"
+)
+def test_the_image_is_built_and_runs_as_any_user_without_a_network(tmp_path):
+    program, tag = os.environ["MMGR_IMAGE"], "mmgr-test"
+    subprocess.run([program, "build", "-t", tag, "."], cwd=ROOT, check=True)
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.chown(work, 4321, 4321)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    options = ["--user=4321:4321", f"--volume={work}:/work"]
+    if program == "buildah":  # it neither reads an entry point nor closes the network
+        start = [program, "from", "--pull-never", tag]
+        container = subprocess.check_output(start, text=True).strip()
+        mmgr = [program, "run", *options, container, "--", "mmgr"]
+    else:
+        closed = ["--rm", "--network=none", "--read-only", "--tmpfs=/tmp"]
+        mmgr = [program, "run", *closed, *options, tag]
+    subprocess.run([*mmgr, "main", "--config=toy_city:smoke"], check=True)
+    report = work / "runs/toy_city_smoke/eval/report.html"
+    assert report.stat().st_uid == 4321 and "gdp" in report.read_text()
+    assert {path.stat().st_uid for path in work.rglob("*")} == {4321}
 
 
 def _required():

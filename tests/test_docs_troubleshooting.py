@@ -1,6 +1,7 @@
 """The messages of docs/troubleshooting.md are those that the program gives."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -22,7 +23,13 @@ def template(node):
     return ANYTHING
 
 
+@functools.cache
 def templates():
+    """All texts of the program, once."""
+    return frozenset(_templates())
+
+
+def _templates():
     """All texts of the program but docstrings, which nobody is shown."""
     for folder in ("mmgr_jax", "data_prep"):
         for path in (ROOT / folder).rglob("*.py"):

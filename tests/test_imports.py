@@ -1,6 +1,7 @@
 """The house as drawn: imports point down, and the heavy ones stay in their rooms."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ FILES = sorted((ROOT / "mmgr_jax").rglob("*.py")) + sorted(
 # the `settings` of rooms of data_prep, which see the ground alone. Rooms of mmgr_jax
 # stand by their own names, a file at the top is a room by itself.
 GROUND = (
-    "addresses", "config_files", "errors", "extras", "parts", "pulse",
-    "removed_settings", "run_settings", "settings", "terminal", "typing",
+    "addresses", "config_files", "cores", "errors", "extras", "parts", "pulse",
+    "removed_settings", "run_settings", "settings", "summary", "terminal", "typing",
 )  # fmt: skip
 ARROWS = {
     "disk": "",
@@ -125,8 +126,13 @@ def _module(path):
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
+@functools.cache
 def _imports(path, *, top_level_only=False, types=True):
     """Absolute names of what a file imports; `types`: also for annotations alone."""
+    return tuple(_imported(path, top_level_only, types))
+
+
+def _imported(path, top_level_only, types):
     tree = ast.parse(path.read_text())
     if not types:
         tree.body = [node for node in tree.body if not _is_for_types(node)]
@@ -292,15 +298,34 @@ def test_nothing_imports_tensorflow():
             assert name.split(".")[0] != "tensorflow", path
 
 
-def test_no_city_is_named_in_the_code():
-    """Cities live in configs/; comments may tell where a figure was measured."""
+VAGUE = {"of", "told", "said", "found"}
+
+
+@pytest.fixture(scope="module")
+def walked():
+    """All names in the code, its public classes, and where a name is vague."""
+    names, classes, vague = set(), [], []
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [getattr(node, key, "") for key in ("id", "arg", "attr", "name")]
+            names |= {getattr(node, key, "") for key in ("id", "arg", "attr", "name")}
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                names += [node.value] if len(node.value) < 40 else []
-            for name in filter(None, names):
-                assert not {"shanghai", "wuhan"} & set(str(name).lower().split("_"))
+                names |= {node.value} if len(node.value) < 40 else set()
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.append(node.name)
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            if (stored and node.id in VAGUE) or (
+                isinstance(node, ast.arg) and node.arg in VAGUE
+            ):
+                vague.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    return names - {"", None}, classes, vague
+
+
+def test_no_city_is_named_in_the_code(walked):
+    """Cities live in configs/; comments may tell where a figure was measured."""
+    names, _, _ = walked
+    assert len(names) > 1000
+    for name in names:
+        assert not {"shanghai", "wuhan"} & set(str(name).lower().split("_")), name
 
 
 def test_private_interfaces_of_jax_stand_in_one_file():
@@ -308,27 +333,12 @@ def test_private_interfaces_of_jax_stand_in_one_file():
     assert using == ["private.py"]
 
 
-def test_no_two_public_classes_have_one_name():
-    names = [
-        node.name
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-    ]
+def test_no_two_public_classes_have_one_name(walked):
+    _, names, _ = walked
+    assert len(names) > 100
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 
-VAGUE = {"of", "told", "said", "found"}
-
-
-def test_variables_are_named_by_what_they_hold():
-    vague = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-        and node.id in VAGUE
-        or isinstance(node, ast.arg)
-        and node.arg in VAGUE
-    ]
+def test_variables_are_named_by_what_they_hold(walked):
+    _, _, vague = walked
     assert vague == []

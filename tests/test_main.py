@@ -22,7 +22,11 @@ def run(folder, *arguments):
 def finished(tmp_path_factory):
     """A folder in which the main command has run from nothing to the maps."""
     folder = tmp_path_factory.mktemp("user")
-    result = run(folder, "mmgr_jax.main", SMOKE, "--config.eval.curves.methods=()")
+    # Few heads: tests/test_eval.py has them all.
+    result = run(
+        folder, "mmgr_jax.main", SMOKE, "--config.eval.curves.methods=()",
+        "--config.eval.features=('both',)", "--config.eval.baselines=('mean',)",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -66,17 +70,28 @@ def test_repeating_the_command_neither_builds_nor_trains_again(finished):
     assert manifest.stat().st_mtime_ns == before
 
 
-def test_quiet_prints_results_only(finished):
+def test_the_last_lines_are_figures_and_paths(finished):
+    folder, result = finished
+    last = result.stdout.splitlines()[-9:]
+    assert [line.partition(":")[0] for line in last] == [
+        "function", "gdp", "population", "embeddings and predictions of 64 regions",
+        "run", "page to open", "all metrics as a table", "table", "maps",
+    ]  # fmt: skip
+    for line in last[4:]:
+        assert (folder / line.partition(": ")[2]).exists(), line
+
+
+def test_quiet_prints_paths_only(finished):
     folder, _ = finished
     result = run(
         folder, "mmgr_jax.eval", SMOKE, "--quiet", "--config.eval.features=('image',)",
         "--config.eval.tasks=('gdp',)", "--config.eval.curves.methods=()",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("gdp: MMGR image ")
-    assert "\nall metrics as a table: " in result.stdout
-    assert len(result.stdout.splitlines()) <= 10
-    assert "features of" not in result.stdout
+    files = [
+        f"runs/toy_city_smoke/eval/{name}" for name in ("report.html", "metrics.txt")
+    ]
+    assert result.stdout.splitlines() == files
 
 
 def test_a_city_without_its_sources_says_exactly_what_is_wanted(tmp_path):

@@ -8,12 +8,13 @@ from ml_collections import ConfigDict
 from oracles import import_timm, import_torchvision
 from small_records import write_records
 
+from benchmarks.pretrained_features import READOUTS
 from mmgr_jax.data import feature_tables
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
 torch = pytest.importorskip("torch")
-pretrained_features = pytest.importorskip("benchmarks.pretrained_features")
+pretrained_features = pytest.importorskip("benchmarks.measured.pretrained_features")
 NETWORKS = pretrained_features.NETWORKS
 
 CHANNELS = {
@@ -121,7 +122,7 @@ def test_whole_tiles_are_resized():
     np.testing.assert_allclose(found, expected.permute(0, 2, 3, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("readout", pretrained_features.READOUTS)
+@pytest.mark.parametrize("readout", READOUTS)
 def test_a_table_of_all_regions_is_written_and_read(readout, records, tmp_path):
     version = _installed("mobilenet_v2")
     config = ConfigDict(dict(city=dict(name="small"), records=dict(dir=str(records))))

@@ -36,7 +36,9 @@ def dense_of(b, **options):
 
 @pytest.mark.parametrize("negatives", NEGATIVES)
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize(
+    "temperature", [0.05, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("tile", [5, pytest.param(64, marks=pytest.mark.slow)])
 def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric, negatives):
     """23 regions: no multiple of a tile of 5, less than one of 64."""
@@ -49,7 +51,7 @@ def test_tiles_equal_dense_on_one_device(tile, temperature, symmetric, negatives
 @pytest.mark.parametrize("implementation", ["gathered", "ring"])
 @pytest.mark.parametrize(
     ("data", "fsdp"),
-    [(2, 1), pytest.param(4, 1, marks=pytest.mark.slow), (8, 1), (2, 4)],
+    [*(pytest.param(n, 1, marks=pytest.mark.slow) for n in (2, 4)), (8, 1), (2, 4)],
 )
 def test_devices_equal_dense(data, fsdp, implementation, negatives):
     mesh = sharding.make_mesh(MeshSettings(data=data, fsdp=fsdp))

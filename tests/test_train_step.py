@@ -117,7 +117,9 @@ def test_micro_batches_keep_the_negatives_of_the_whole_batch_in_a_city(transform
     assert loss < loss_of_all - 0.1  # fewer negatives
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(  # those of float32 are above those of the whole batch, too
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"]
+)
 def test_gradients_are_summed_over_devices_in_the_type_asked_for(transformer, dtype):
     model, (loss, gradient, _) = transformer
     step, given = prepared(model, 4, gradient_dtype=dtype)

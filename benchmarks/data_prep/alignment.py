@@ -15,14 +15,13 @@ from data_prep.imagery.mosaic import Imagery
 from data_prep.pois import table
 
 SHIFTS_M = (0.0, 30.0, 100.0, 450.0)
-NUM_POIS = 2_000  # of a trial, drawn anew
 _NEAR_M = 15.0  # what is found is right to so many metres
 _CHINESE = "EPSG:32651"  # the same metres, moved to where GCJ-02 has a meaning
 _CHINESE_M = (350_000.0, 3_450_000.0)
 
 
 def rows(
-    config: ConfigDict, trials: int, num_pois: int = NUM_POIS, run: str = ""
+    config: ConfigDict, trials: int, num_pois: int, run: str = ""
 ) -> list[dict[str, Any]]:
     """A row each kind of shift.
 

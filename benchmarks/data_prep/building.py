@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import growth
-from benchmarks.data_prep import sparse_city
 
 REGIONS = (1600, 6400, 25600)
 
@@ -84,6 +83,8 @@ def _line(name: str, cells: Sequence[str]) -> str:
 
 def _one(num_regions: int, workers: int) -> dict[str, Any]:
     """The row of one size; its files are gone afterwards."""
+    from benchmarks.data_prep import sparse_city  # it loads libraries
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         config = sparse_city.write(folder, num_regions)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from configs import common
@@ -45,6 +44,8 @@ def write(path: Path, num_pois: int, seed: int = 0) -> None:
         num_pois: Rows; with `NUM_CATEGORIES` or more, no category is without a POI.
         seed: Seed of the city.
     """
+    import numpy as np  # --help shall not wait for it
+
     rng = np.random.default_rng(seed)
     parent_of = np.sort(rng.integers(0, NUM_PARENTS, NUM_CATEGORIES))
     share = (1.0 + rng.permutation(NUM_CATEGORIES)) ** -_TAIL

@@ -25,6 +25,7 @@ from data_prep.pois import table as pois
 from data_prep.pois.table import PoiTable
 from data_prep.records import writer
 from data_prep.settings import PreparationSettings
+from mmgr_jax import summary
 from mmgr_jax.data import schema, texts
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -61,7 +62,7 @@ def write(config: ConfigDict) -> Path:
     settings = settings_lib.read(config)
     out = settings.category_vectors.out
     if out is None:
-        return write_to_records(config)
+        return _end(*_write_to_records(settings))
     if not out.endswith(".npy") or Path(out).name == schema.CATEGORY_VECTORS_FILE:
         raise InputError(
             f"config.category_vectors.out is {out!r}; allowed: a file name that ends "
@@ -71,7 +72,7 @@ def write(config: ConfigDict) -> Path:
     with stage("total"):
         made = _make(settings, _read_pois(settings))
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    return _save(made, Path(out))
+    return _end(made, _save(made, Path(out)))
 
 
 def write_to_records(config: ConfigDict) -> Path:
@@ -89,7 +90,12 @@ def write_to_records(config: ConfigDict) -> Path:
         InputError: If POIs or settings are unfit, there are no records, or they were
             imported or have other categories than the POIs.
     """
-    settings = settings_lib.read(config)
+    made, path = _write_to_records(settings_lib.read(config))
+    logging.info("%s: %s", path, _figures(made))
+    return path
+
+
+def _write_to_records(settings: PreparationSettings) -> tuple[_Made, Path]:
     folder = settings.records_dir
     manifest = schema.Manifest.load(folder)
     if comparison.is_imported(manifest.config):
@@ -108,7 +114,19 @@ def write_to_records(config: ConfigDict) -> Path:
         path = _save(made, folder / schema.CATEGORY_VECTORS_FILE)
         tables = (schema.CATEGORY_VECTORS_FILE, texts.FILE)
         _declare(manifest, folder, made.recipe, changed=tables)
+    return made, path
+
+
+def _end(made: _Made, path: Path) -> Path:
+    """The end of the command."""
+    beside = path.with_name(NEIGHBOURS_FILE)
+    summary.end([_figures(made)], {"vectors": path, "to look at": beside})
     return path
+
+
+def _figures(made: _Made) -> str:
+    k, d = made.vectors.shape
+    return f"{k} categories, {d} numbers each; {made.separation}"
 
 
 def _read_pois(settings: PreparationSettings) -> PoiTable:
@@ -145,7 +163,7 @@ def _make(settings: PreparationSettings, table: PoiTable) -> _Made:
 
 
 def _save(made: _Made, path: Path) -> Path:
-    """Writes the vectors, with what belongs beside them, and says so."""
+    """Writes the vectors, with what belongs beside them."""
     beside = path.with_name(NEIGHBOURS_FILE)
     listing = visible(made.neighbours, keep="\n").encode()
     _replace(beside, lambda file: file.write(listing))
@@ -156,11 +174,6 @@ def _save(made: _Made, path: Path) -> Path:
         content = made.space.to_bytes()
         _replace(space, lambda file: file.write(content))
     _replace(path, lambda file: np.save(file, made.vectors))
-    k, d = made.vectors.shape
-    print(
-        f"{path}: {k} categories, {d} numbers each; {made.separation}; nearest "
-        f"categories: {beside}"
-    )
     return path
 
 

@@ -13,17 +13,18 @@ from mmgr_jax.settings import Section
 
 @dataclasses.dataclass(frozen=True)
 class WalkSettings(Section):
-    """How POIs are walked, for "skipgram".
+    """Random walks from POI to POI, for "skipgram".
 
     Attributes:
-        length: POIs on a walk, its first one included; 10 in the paper.
-        region_size_m: Side of the square regions of the region factor, cut from the
+        length: Number of POIs on a walk, with the first one; 10 in the paper.
+        region_size_m: Side of the square regions for `region_factor`, counted from the
             origin of the city's CRS; None: no region factor.
-        region_factor: What the weight of an edge between two regions is multiplied by;
-            0.4 in the paper.
-        return_bias: 1/p of node2vec, see `walks.chances`; 1 without bias, 2 in the
-            paper.
-        outward_bias: 1/q of node2vec; 1 without bias, 2 in the paper.
+        region_factor: The weight of an edge between two of these regions is multiplied
+            by this; 0.4 in the paper.
+        return_bias: 1/p of node2vec: factor on the weight of a step back to the POI
+            before; 1: no bias, 2 in the paper.
+        outward_bias: 1/q of node2vec: factor on the weight of a step to a POI that is
+            no neighbour of the POI before; 1: no bias, 2 in the paper.
     """
 
     length: Annotated[int, at.Ge(2)] = 10
@@ -35,13 +36,13 @@ class WalkSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class TableSettings(Section):
-    """Which file is read, for "table".
+    """The file of vectors, for "table".
 
     Attributes:
         path: CSV or Parquet.
-        category_column: Column with the name of the category, each once.
-        columns: The columns of the vector in their order; (): all columns but that of
-            the category, which must then be numbers.
+        category_column: Column with the name of the category; each name stands once.
+        columns: Columns with the numbers of the vector, in order; (): all columns but
+            that of the category; they must be numbers.
     """
 
     path: str | None = None
@@ -51,19 +52,20 @@ class TableSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class TextSettings(Section):
-    """Which encoder reads which words, for "text"; see docs/text.md.
+    """The text encoder and the words that it reads, for "text"; see docs/text.md.
 
     Attributes:
-        model: "wordllama": a table of word vectors, averaged, which its package
-            carries. "sentence-transformers": whatever model lies in a folder.
+        model: "wordllama": the mean of word vectors, which come with its package.
+            "sentence-transformers": the model in `folder`.
         folder: The model's folder, for "sentence-transformers".
-        template: With `{name}`, the words of the name's finest level, and `{parent}`,
-            those of the levels above it and of the first-level category.
-        template_alone: With `{name}`; for categories that have no parent.
-        phrases: CSV with columns "category" and "phrase", for categories with a phrase
-            of their own; None: there are none.
-        names_per_category: Divide each category into at most this many by the names of
-            its POIs; 0: names are not read.
+        template: Text of a category. `{name}` stands for the words of the name's finest
+            level, `{parent}` for those of the levels above it and of the first-level
+            category.
+        template_alone: Text of a category without a parent, with `{name}`.
+        phrases: CSV with columns "category" and "phrase": texts that replace those of
+            the templates; None: no such file.
+        names_per_category: Divide each category into at most this many finer ones, by
+            the names of its POIs; 0: names are not read.
     """
 
     model: Literal["wordllama", "sentence-transformers"] = "wordllama"
@@ -79,14 +81,16 @@ class CategoryVectorSettings(Section):
     """One vector for each category of a city's POIs.
 
     Attributes:
-        method: "skipgram": learnt from which categories lie near each other (Huang et
+        method: "skipgram": similar for categories that lie near similar ones (Huang et
             al. 2022). "random": unit vectors that depend only on the category's name.
-            "onehot": see `plain.onehot`. "table": read from a file. "text": from the
-            words of the names, see `text.make`.
-        dim: Length of a vector; "table" has as many numbers as the file has columns.
-        seed: Seed of training and clusters of names; 0 or more.
-        out: File for the vectors alone, ending in .npy; None: the records folder's own
-            table.
+            "onehot": one axis for each category; if there are more categories than
+            axes, the rarest share the last axis. "table": read from a file. "text":
+            from the words of the category names; see docs/text.md.
+        dim: Length of a vector. For "table", the file decides.
+        seed: Random seed of the training of vectors and of the clusters of names; 0 or
+            more.
+        out: File for the vectors alone, ending in .npy; None: the table in the records
+            folder.
         walks: Of "skipgram".
         table: Of "table".
         text: Of "text".

@@ -36,6 +36,7 @@ from data_prep.fetch.presets import Preset
 from data_prep.fetch.request import Request
 from data_prep.files import fetched
 from data_prep.files.fetched import Fetched
+from mmgr_jax import summary
 from mmgr_jax.data import server
 from mmgr_jax.disk import locks, refusals
 from mmgr_jax.errors import InputError
@@ -97,8 +98,14 @@ def fetch(request: Request) -> Path | None:
                 "outline": area_lib.as_json(area),
             }
             path = fetched.write(folder, about, parts)
-    logging.info("%s: sources and licences of the files", path)
+    figures = [_figure(name, part) for name, part in parts.items() if part]
+    summary.end(figures, {"files": folder, "sources and licences": path})
     return folder
+
+
+def _figure(name: str, part: Fetched) -> str:
+    size_mb = sum(known["bytes"] for known in part.files.values()) / 1e6
+    return f"{name}: {len(part.files)} file(s), {size_mb:,.1f} MB"
 
 
 def fetch_and_go_on(request: Request) -> None:
@@ -109,12 +116,13 @@ def fetch_and_go_on(request: Request) -> None:
     """
     if request.out:
         onward.config_path(request)
-    folder = fetch(request)
-    if folder is None:
-        return
-    config = onward.write_config(request, folder)
-    if request.build:
-        onward.build_records(config)
+    with summary.together():
+        folder = fetch(request)
+        if folder is None:
+            return
+        config = onward.write_config(request, folder)
+        if request.build:
+            onward.build_records(config)
 
 
 def _client(request: Request, preset: Preset | None, sign: str) -> Client:

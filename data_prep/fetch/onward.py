@@ -9,6 +9,7 @@ from data_prep import build
 from data_prep.fetch.request import Request
 from data_prep.files import fetched
 from data_prep.first_config import command as first_config
+from mmgr_jax import summary
 from mmgr_jax.devices import machine
 from mmgr_jax.errors import InputError
 
@@ -61,7 +62,8 @@ def write_config(request: Request, folder: Path) -> Path | None:
         out=str(path),
         num_accelerators=machine.num_accelerators(),
     )
-    print(written)
+    logging.info("%s", written.page())
+    summary.end(written.onward(), {"written": path})
     return None if written.questions else path
 
 
@@ -81,7 +83,7 @@ def build_records(path: Path | None) -> None:
             "kept."
         )
     text = path.read_text(encoding="utf-8")
-    build.ensure(first_config.loaded(text, path))
+    summary.end([], {"records": build.ensure(first_config.loaded(text, path))})
 
 
 def _files(folder: Path, parts: dict[str, fetched.Fetched], name: str) -> list[str]:

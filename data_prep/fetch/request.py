@@ -32,12 +32,12 @@ sources.json says whose they are and under which licence.
 
 Usage:
     python -m data_prep.fetch --bbox=-118.50,34.00,-118.46,34.03 --imagery=naip \\
-        --dates=2022 --out=data/my_city/raw --dry_run
-    python -m data_prep.fetch --area=district.gpkg --out=data/my_city/raw \\
+        --dates=2022 --out=data/town/raw --dry_run
+    python -m data_prep.fetch --area=district.gpkg --out=data/town/raw \\
         --imagery=https://example.org/stac/catalog.json --allow_hosts=files.example.org
     python -m data_prep.fetch --place="Santa Monica, California" --imagery=naip \\
-        --geocoder=https://nominatim.openstreetmap.org/search --out=data/my_city/raw
-    python -m data_prep.fetch --bbox=2.33,48.84,2.36,48.86 --out=data/my_city/raw \\
+        --geocoder=https://nominatim.openstreetmap.org/search --out=data/town/raw
+    python -m data_prep.fetch --bbox=2.33,48.84,2.36,48.86 --out=data/town/raw \\
         --cog=https://example.org/ortho_1.tif,https://example.org/ortho_2.tif \\
         --pois=overture --labels=population=worldpop:fra
 """
@@ -79,7 +79,7 @@ class Request:
 
 _CATALOGUES = [name for name, one in presets.PRESETS.items() if one.kind == "stac"]
 _HELP = {
-    "out": "Folder of the raw files, such as data/my_city/raw.",
+    "out": "Folder of the raw files, such as data/town/raw.",
     "write_config": "The config to write; by default configs/NAME.py, with the name "
     "in --out. An existing file is kept.",
     "build": "Also build the records, if the config has no open question.",

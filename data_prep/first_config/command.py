@@ -39,17 +39,26 @@ class FirstConfig:
 
     def __str__(self) -> str:
         """A page for the user."""
-        lines = [*self.summary, "", f"written: {self.path}"]
+        return "\n".join([self.page(), "", f"written: {self.path}", "", *self.onward()])
+
+    def page(self) -> str:
+        """What the files say, and what is left to the user."""
+        lines = [*self.summary]
         if self.questions:
             lines += ["", f"{len(self.questions)} question(s), marked `# ASK:` there:"]
             lines += [
                 f"  {number}. {key}: {text}"
                 for number, (key, text) in enumerate(self.questions, 1)
             ]
-        lines += ["", "next:"]
-        lines += [f"  python -m data_prep.build --config={self.path} --dry_run"]
-        lines += [f"  python -m mmgr_jax.main --config={self.path}"]
         return "\n".join(lines)
+
+    def onward(self) -> list[str]:
+        """The commands that come next."""
+        return [
+            "next:",
+            f"  python -m data_prep.build --config={self.path} --dry_run",
+            f"  python -m mmgr_jax.main --config={self.path}",
+        ]
 
 
 def first_config(

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import cli
+from mmgr_jax import cli, summary
 from mmgr_jax.extras import install
 
 _USAGE = f"""Makes records of the folders of the released MMGR sample.
@@ -21,8 +21,11 @@ Usage:
 def main(config: ConfigDict) -> None:
     """Does it; libraries load once flags are fine."""
     from data_prep.import_released import command
+    from mmgr_jax.data import schema
 
-    command.import_records(config)
+    folder = command.import_records(config)
+    count = schema.Manifest.load(folder).num_regions
+    summary.end([f"{count:,} regions"], {"records": folder})
 
 
 if __name__ == "__main__":

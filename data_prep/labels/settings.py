@@ -30,7 +30,7 @@ FUNCTION_CLASSES = (
 
 @dataclasses.dataclass(frozen=True)
 class LabelSettings(Section):
-    """Where one label comes from, and how it is read.
+    """Source of one label, and how it is read.
 
     The file is a raster, or polygons where `column` names one of their columns, or a
     table of regions where `id_column` names the column with their ids. A count may
@@ -38,33 +38,37 @@ class LabelSettings(Section):
     holds a point gets its number.
 
     Attributes:
-        kind: "count" (totals: summed over a region; the total of the source is
-            preserved), "density" or "scalar" (averaged over a region, by area),
-            "share" (a class for every place, taken as area shares of a region) or
-            "class" (the class with the largest share, or the one a table gives).
+        kind: "count": numbers that are summed over a region, such as inhabitants; the
+            total of the source is kept. "density", "scalar": numbers that are averaged
+            over a region by area. "share": the area share of each class in a region.
+            "class": the class with the largest area share, or the class that a table
+            gives.
         path: The raster, vector file or table.
-        unit: Unit of the stored number, such as "persons"; "1" for shares and classes.
+        unit: Unit of the numbers, such as "persons"; "1" for shares and classes.
         band: Band of the raster, counted from 1; None: its only one.
-        column: Column with the number or the class; "*" for a count: each polygon or
+        column: Column with the number or the class. "*" for a count: each polygon or
             point counts as one.
-        id_column: Column of a table with the ids of the regions. For shares, a table
-            has one column for each class, whose names stand in `column`.
+        id_column: Column of a table with the ids of the regions; None: the label is no
+            table of regions. For shares, a table has one column for each class;
+            `column` names them.
         x_column: Column with longitude or easting of points in a table without
             geometries; None: the file has geometries.
         y_column: Column with latitude or northing.
         crs: CRS of these coordinates, such as "EPSG:4326".
-        encoding: Of a CSV, Shapefile or GeoJSON; None: UTF-8, or what the .cpg says.
-        separator: Between the fields of a CSV; None: comma, in .tsv a tab.
-        folders: Further folders in which a mosaic may name files.
-        classes: Names of the classes, in the order they are stored.
-        mapping: Pairs of a value in the file and your class; None as the class leaves
-            such land out. Without pairs the values of the file are the classes.
-        nodata: What missing pixels, polygons and cells mean within the extent of the
-            file: "unknown", or "zero" (as in WorldPop, where nobody lives there).
+        encoding: Character encoding of a CSV, Shapefile or GeoJSON; None: UTF-8, or
+            what the .cpg file says.
+        separator: Character between the fields of a CSV; None: a comma, in .tsv a tab.
+        folders: Further folders in which the files of a mosaic may be.
+        classes: Names of the classes, in the order in which they are stored.
+        mapping: Pairs (value in the file, your class). With None as the class, such
+            land is left out. (): the values of the file are the classes.
+        nodata: Meaning of missing pixels, polygons and cells within the extent of the
+            file. "unknown": no value is known there. "zero": the value is 0, as in
+            WorldPop, where nobody lives there.
         min_known: A region has no value if less than this share of its area is known;
             above 0, at most 1.
-        uncovered: What land without a polygon means for shares: "ignore" (shares are
-            of the covered part) or "class:NAME" (it belongs to that class).
+        uncovered: Meaning of land without a polygon, for shares. "ignore": shares are
+            of the covered part. "class:NAME": it belongs to that class.
         year: Reference year of the source.
         source: Who made the data.
         licence: Licence of the data.

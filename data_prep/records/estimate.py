@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
@@ -12,6 +11,7 @@ from data_prep.imagery.mosaic import Imagery
 from data_prep.pois import table as pois
 from data_prep.records import writer
 from data_prep.records.settings import RecordSettings
+from mmgr_jax import cores
 from mmgr_jax.terminal import duration
 
 _SAMPLE = 64
@@ -134,5 +134,5 @@ def _cost_line(city: City, imagery: Imagery, settings: RecordSettings) -> str:
     mebibytes = (np.mean(sizes) * count + _SHARD_BYTES * num_shards) / 2**20
     return (
         f"a build would write about {mebibytes:,.1f} MiB in {num_shards} shards, in "
-        f"about {duration(seconds)} on {os.cpu_count()} cores"
+        f"about {duration(seconds)} on {cores.count()} cores"
     )

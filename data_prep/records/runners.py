@@ -7,7 +7,6 @@ makes the same records, and a stopped build goes on under any of them.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from data_prep.records import shards
 from data_prep.records.names import RUNNERS
 from data_prep.records.shards import Encode, Shard
 from data_prep.running import processes, progress
+from mmgr_jax import cores
 from mmgr_jax.errors import InputError
 from mmgr_jax.extras import install
 
@@ -139,7 +139,7 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
 
 
 def _sensible(regions: int) -> int:
-    return (os.cpu_count() or 1) if regions >= _WORTH_PROCESSES else 1
+    return cores.count() if regions >= _WORTH_PROCESSES else 1
 
 
 def _write(encode: Encode, shard: Shard) -> None:

@@ -12,15 +12,16 @@ from mmgr_jax.settings import Section
 
 @dataclasses.dataclass(frozen=True)
 class RecordSettings(Section):
-    """The records of a city.
+    """Where the records of a city are, and how their tiles are stored.
 
     Attributes:
-        dir: Their folder, or an address such as "gs://bucket/NAME/records", from which
-            they are only read; None: `data/NAME/records`.
-        num_shards: Number of shards, at most one for each region.
-        image_format: Encoding of the tiles; docs/input.md says which to choose.
-        image_quality: Of "jpeg" and "webp", 1 to 100. None: 95 for JPEG; lossless for
-            WebP.
+        dir: Folder of the records; None: `data/NAME/records`. An address such as
+            "gs://bucket/NAME/records" is read, never written.
+        num_shards: Number of files (shards) into which the regions are divided, at most
+            one for each region.
+        image_format: Image format of the tiles; docs/input.md says which to choose.
+        image_quality: Quality of "jpeg" and "webp", 1 to 100; None: 95 for JPEG,
+            lossless WebP.
     """
 
     dir: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
@@ -21,6 +20,7 @@ from data_prep.regions import tiles
 from data_prep.regions.regions import Regions
 from data_prep.regions.settings import RegionSettings
 from data_prep.running import processes, progress
+from mmgr_jax import cores
 from mmgr_jax.errors import InputError
 
 _TOGETHER = 512  # candidates looked at between two looks at the clock
@@ -168,7 +168,7 @@ def _in_any_order(
     for index, part in enumerate(parts):
         elapsed_s = time.monotonic() - start
         left = len(parts) - index
-        count = min(workers or os.cpu_count() or 1, left)
+        count = min(workers or cores.count(), left)
         if count > 1 and elapsed_s >= _ALONE_S and elapsed_s * left >= _ALONE_S * index:
             logging.info("%d processes look at the others", count)
             for done, seen in processes.as_done(_look, places, parts[index:], count):

@@ -15,10 +15,10 @@ class H3Settings(Section):
     """Which H3 cells are regions.
 
     Attributes:
-        resolution: H3 resolution, 0 to 15. Cells of 10 are about 150 m across, of 9
-            about 400 m, of 8 about 1.1 km.
-        containment: "overlap" for every cell that a file touches, "center" for those
-            whose centre lies in a file.
+        resolution: H3 resolution, 0 to 15. Cells of resolution 10 are about 150 m wide,
+            of 9 about 400 m, of 8 about 1.1 km.
+        containment: "overlap": every cell that touches an image file. "center": cells
+            whose centre is inside an image file.
     """
 
     resolution: int = 10
@@ -27,17 +27,17 @@ class H3Settings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class PolygonSettings(Section):
-    """Which file's polygons are regions.
+    """The file whose polygons are the regions.
 
     Attributes:
         path: GeoParquet, GeoPackage, GeoJSON or a Shapefile.
         layer: Layer of a GeoPackage; None: its only one.
         id_column: Column with a unique id; None: ids are hashes of the outlines.
-        encoding: Of a Shapefile or GeoJSON, such as "gb18030"; None: what the file
-            says.
-        fit: What to do with a polygon larger than the tile. "refuse": an error.
-            "scale": its tile shows two, three or more times the ground with as many
-            pixels, by averaging, so its resolution differs from its neighbours'.
+        encoding: Character encoding of a Shapefile or GeoJSON, such as "gb18030"; None:
+            the one that the file names.
+        fit: What to do with a polygon that is larger than a tile. "refuse": an error.
+            "scale": its pixels are two, three or more times as large, by averaging, so
+            its tile has another resolution than others.
     """
 
     path: str | None = None
@@ -49,19 +49,21 @@ class PolygonSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class RegionSettings(Section):
-    """What a region is, and the tile that shows it.
+    """The regions of a city, and their tiles.
 
     Attributes:
-        kind: "grid" (square cells), "h3", "polygons", or "chips" (one region a file).
+        kind: "grid": square cells. "h3": cells of the H3 grid. "polygons": polygons of
+            a file. "chips": each image file is a region.
         tile_size_px: Side of a tile in pixels, at least 8.
         gsd_m: Ground sampling distance: side of a pixel of a tile in metres.
         min_coverage: Share of a region's pixels that must hold imagery.
-        max_blank_share: Share of a tile's pixels that one colour may fill; with 1.0
+        max_blank_share: Largest share of a tile's pixels that may have one colour; 1.0:
             tiles are not checked, which is faster.
-        poi_buffer_m: POIs this far outside a region still belong to it.
-        mask_outside: For "h3" and "polygons": whether pixels outside the region become
-            black.
-        max_regions: Stop after this many regions; None for no limit.
+        poi_buffer_m: POIs up to this distance outside a region still belong to it, in
+            metres.
+        mask_outside: For "h3" and "polygons": whether pixels outside the region are
+            made black.
+        max_regions: Stop after this many regions; None: no limit.
         h3: Of kind "h3".
         polygons: Of kind "polygons".
     """

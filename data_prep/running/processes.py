@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from mmgr_jax import cores
 from mmgr_jax.errors import InputError
 
 _Shared = TypeVar("_Shared")
@@ -26,6 +27,7 @@ def as_done(
     """Yields the place of each item and `work(shared, item)`, whichever is done first.
 
     What is not begun when the caller stops asking, or when a call fails, is not done.
+    Where the system allows no processes that work together, this one does the work.
 
     Args:
         work: A function of a module, so that other processes find it.
@@ -36,6 +38,9 @@ def as_done(
     Raises:
         InputError: If a process dies.
     """
+    if not cores.can_share_work():
+        yield from ((i, work(shared, item)) for i, item in enumerate(items))
+        return
     # Fresh processes: GDAL's and JAX's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, _start, (shared,)) as pool:

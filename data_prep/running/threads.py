@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from mmgr_jax import cores
 
 _AHEAD = 4  # items a thread, so that a slow one stops no other
 _Result = TypeVar("_Result")
@@ -22,7 +23,7 @@ def in_order(
             lock, as the codecs of images do.
         arguments: Drawn one by one by the calling thread, a few items ahead.
     """
-    workers = os.cpu_count() or 1
+    workers = cores.count()
     pending: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in arguments:

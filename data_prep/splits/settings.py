@@ -12,11 +12,11 @@ from mmgr_jax.settings import Section
 
 @dataclasses.dataclass(frozen=True)
 class BlockSettings(Section):
-    """Spatial blocks, and the folds that they are dealt into.
+    """Spatial blocks, and the folds to which they are assigned.
 
     Attributes:
-        size_m: Side of a block in metres, or "auto": the distance up to which
-            labels correlate, see `correlogram.propose`.
+        size_m: Side of a block in metres. "auto": the distance up to which the labels
+            are spatially correlated, measured on them.
         num_folds: Number of folds, 3 or more; each is tested once.
         buffer_m: Regions within this distance of a tested one, in metres, are left out
             of training.

@@ -10,14 +10,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from data_prep.toy_city import truth
 from mmgr_jax.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCOPES = ("all", "built")
-KNOWN = tuple(truth.KNOWN["gdp"])
+COLUMNS = {
+    "gdp": {
+        "all_latents": "gdp_without_noise",
+        "image_visible": "gdp_image_visible",
+        "image_plain": "gdp_image_plain",
+    },
+    "population": {"all_latents": "population_without_noise"},
+}
+"""Of each label the columns of the truth that stand for what one knows."""
+
+KNOWN = tuple(COLUMNS["gdp"])
 """What may be known of a region: all latents; all that the picture shows; what it shows
 plainly. The noise is never known."""
 
@@ -46,9 +57,11 @@ def ceilings(
             raise InputError(
                 f"{name} is {value!r}; give one of {', '.join(map(repr, allowed))}."
             )
+    from data_prep.toy_city import truth  # it loads libraries
+
     table = _read(Path(truth_dir))
     highest = {}
-    for label in truth.KNOWN:
+    for label in COLUMNS:
         by_known = truth.ceilings(table, label)[scope]
         plain = known not in by_known  # of this label the picture hides nothing
         highest[label] = float(by_known["all_latents" if plain else known])
@@ -63,6 +76,8 @@ def _read(truth_dir: Path) -> pd.DataFrame:
             "as data/toy_city/raw/truth, or generate one by `python -m "
             "data_prep.build --config=configs/toy_city.py`."
         )
+    import pandas as pd
+
     return pd.read_parquet(path)
 
 

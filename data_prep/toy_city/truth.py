@@ -14,6 +14,7 @@ from jaxtyping import Float
 from data_prep.toy_city import economy
 from data_prep.toy_city.area import Area, Points
 from data_prep.toy_city.buildings import Built
+from data_prep.toy_city.ceilings import COLUMNS
 from data_prep.toy_city.layout import Blocks
 from data_prep.toy_city.overlay import Overlay, region_area_m2
 from data_prep.toy_city.places import Places
@@ -31,15 +32,6 @@ VISIBILITY = {
     "specialisation": {"image": "none", "pois": "loud"},
     "noise": {"image": "none", "pois": "none"},
     "population_noise": {"image": "none", "pois": "none"},
-}
-# What one knows, the most first: the columns that stand for it.
-KNOWN = {
-    "gdp": {
-        "all_latents": "gdp_without_noise",
-        "image_visible": "gdp_image_visible",
-        "image_plain": "gdp_image_plain",
-    },
-    "population": {"all_latents": "population_without_noise"},
 }
 
 
@@ -131,13 +123,13 @@ def summary(
             "log_gdp_by_log_floor_value": economy.FLOOR_EXPONENT,
             "log_population_by_noise": economy.POPULATION_BY_NOISE,
         },
-        "log_scale": {label: log_scale(table[label]) for label in KNOWN},
-        "ceiling_r2_log": {label: ceilings(table, label) for label in KNOWN},
+        "log_scale": {label: log_scale(table[label]) for label in COLUMNS},
+        "ceiling_r2_log": {label: ceilings(table, label) for label in COLUMNS},
         "log_gdp_variance_shares_built": variance_shares(table[table["built"]]),
         "region_count": len(table),
         "built_region_count": int(table["built"].sum()),
         "region_count_without_places": int((table["places"] == 0).sum()),
-        "totals": {name: float(rasters[name].sum()) for name in KNOWN},
+        "totals": {name: float(rasters[name].sum()) for name in COLUMNS},
     }
 
 
@@ -157,7 +149,7 @@ def ceilings(table: pd.DataFrame, label: str) -> dict[str, dict[str, float]]:
     return {
         scope: {
             known: np.corrcoef(np.log1p(rows[[label, column]].T / scale))[0, 1] ** 2
-            for known, column in KNOWN[label].items()
+            for known, column in COLUMNS[label].items()
         }
         for scope, rows in scopes.items()
     }

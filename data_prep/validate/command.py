@@ -14,6 +14,7 @@ from data_prep.alignment import doctor
 from data_prep.settings import PreparationSettings
 from data_prep.validate import content as content_lib
 from data_prep.validate import page
+from mmgr_jax import summary
 from mmgr_jax.data import schema
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
@@ -37,16 +38,19 @@ def validate(config: ConfigDict, html: str | None = None) -> Path | None:
     has_records = (records_dir / schema.MANIFEST_FILE).exists()
     _check_sources(settings, has_records)
     if not has_records:
-        print(
+        sentence = (
             f"no records in {records_dir} yet: build them with "
             "`python -m data_prep.build --config=...`"
         )
+        summary.end([sentence], {})
         return None
     content = content_lib.read(records_dir)
     path = Path(html) if html else records_dir.with_name("validation.html")
     files.write_text(path, page.page(content))
-    print(page.text(content))
-    print(f"page to open: {path}")
+    level = logging.ERROR if content.errors else logging.INFO
+    first, *details = page.text(content).splitlines()
+    logging.log(level, "\n".join(details))
+    summary.end([first], {"to look at": path})
     if content.errors:
         raise InputError(
             f"{records_dir}: {len(content.errors)} error(s), listed above. Remove the "
@@ -72,10 +76,10 @@ def check_alignment(config: ConfigDict) -> Path:
     measured = doctor.measure(settings)
     path = settings.records_dir.with_name("alignment.html")
     files.write_text(path, page.alignment_page(settings.city.name, measured))
-    print(f"page to open: {path}")
+    figures = [] if measured.is_shifted else [measured.sentence()]
+    summary.end(figures, {"to look at": path})
     if measured.is_shifted:
         raise InputError(measured.sentence())
-    print(measured.sentence())
     return path
 
 

@@ -23,20 +23,21 @@ class AugmentSettings(Section):
         crop_area: Range of the crop's share of the tile's area, in (0, 1].
         crop_ratio: Range of the crop's width over height, drawn log-uniformly.
         jitter_probability: Share of views with colour jitter.
-        brightness: Factor in 1 +- brightness; likewise contrast and saturation.
-        contrast: See brightness.
-        saturation: See brightness.
-        hue: Largest turn of the colour circle, in [0, 0.5].
+        brightness: Brightness is multiplied by a random factor from 1 - this to 1 +
+            this.
+        contrast: The same, for contrast.
+        saturation: The same, for saturation.
+        hue: Largest shift of the hue, as a part of the colour circle, in [0, 0.5].
         grey_probability: Share of views turned grey.
         horizontal_flip: Flip half of the views left to right.
         vertical_flip: Flip half of the views top to bottom.
-        quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Overhead imagery
-            has no upright; the released code has neither this nor vertical flips.
-        normalise: Whose mean and deviation normalise red, green and blue. "encoder":
-            those for which the image encoder was made, the same everywhere. "city":
-            those of all tiles of the records, so that a city cannot be recognised by
-            its light. A checkpoint keeps the way in which it was trained:
-            docs/many_cities.md.
+        quarter_turns: Turn each view by 0, 90, 180 or 270 degrees. Seen from above, no
+            direction is up. The released code has neither this nor vertical flips.
+        normalise: Which mean and standard deviation normalise red, green and blue.
+            "encoder": those that the image encoder expects, the same for all cities.
+            "city": those of all tiles of the records, so that a city cannot be
+            recognised by its light. A checkpoint keeps the choice with which it was
+            trained; see docs/many_cities.md.
     """
 
     size_px: Annotated[int, at.Ge(1)] = 224

@@ -6,6 +6,7 @@ extension): what the model takes and gives, and which file holds its weights.
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import json
 import re
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmgr_jax import __version__
+from mmgr_jax.store import exported
 from mmgr_jax.store.exported import About
 
 MLM, EO, PROCESSING = (
@@ -36,9 +38,25 @@ _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _KEY = re.compile(r"[0-9a-zA-Z_.-]+")
 
 
-def text(about: About, **given: Any) -> str:
-    """`item` as the text of a file."""
-    return json.dumps(item(about, **given), indent=1, ensure_ascii=False) + "\n"
+def of_saved(about: About, *, widths: Mapping[str, int], num_parameters: int) -> str:
+    """The item beside the arrays that `exported.save` writes, as the text of a file.
+
+    Args:
+        about: The encoder.
+        widths: As for `item`.
+        num_parameters: As for `item`.
+    """
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    made = item(
+        about,
+        href=f"./{exported.ARRAYS}",
+        artifact=SAFETENSORS,
+        created=now.replace("+00:00", "Z"),
+        widths=widths,
+        num_parameters=num_parameters,
+        beside={exported.ABOUT: "application/json", exported.CARD: "text/markdown"},
+    )
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def item(

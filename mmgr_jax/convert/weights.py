@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, run_settings, settings
+from mmgr_jax import __version__, run_settings, settings, summary
 from mmgr_jax.card import card, evaluated, example
 from mmgr_jax.convert.names import IMAGE_NAMES
 from mmgr_jax.disk import files
@@ -79,12 +79,8 @@ def bring_in(
         parts=held,
     )
     bundle = checkpoint.save_model(out, variables, metadata)
-    log.info(
-        "%s: %s (%d numbers)",
-        bundle,
-        ", ".join(held),
-        sum(leaf.size for leaf in jax.tree.leaves(variables)),
-    )
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    summary.end([f"{', '.join(held)} ({numbers:,} numbers)"], {"checkpoint": bundle})
     return bundle
 
 
@@ -126,6 +122,8 @@ def give_out(
         "checkpoint": str(bundle),
         "software": f"mmgr-jax {__version__}",
     }
+    figures: list[str] = []
+    paths: dict[str, str | Path] = {}
     if to_image:
         released = image_names == "released"
         _refuse_absent(bundle, variables, IMAGE_SIDE if released else IMAGE_SIDE[:1])
@@ -134,14 +132,17 @@ def give_out(
         else:
             state_dict = parts.image_encoder_to_torch(variables)
         torch_files.write_state_dict(to_image, state_dict, about)
-        _write_card(to_image, metadata, bundle, variables)
-        log.info("%s: image encoder, %d arrays", to_image, len(state_dict))
+        card_of_image = _write_card(to_image, metadata, bundle, variables)
+        figures.append(f"image encoder: {len(state_dict)} arrays")
+        paths |= {"image encoder": to_image, "its card": card_of_image}
     if to_poi:
         _refuse_absent(bundle, variables, POI_SIDE)
         state_dict = parts.parts_to_released(variables, POI_SIDE)
         torch_files.write_state_dict(to_poi, state_dict, about)
-        _write_card(to_poi, metadata, bundle, variables)
-        log.info("%s: POI encoder, %d arrays", to_poi, len(state_dict))
+        card_of_pois = _write_card(to_poi, metadata, bundle, variables)
+        figures.append(f"POI encoder: {len(state_dict)} arrays")
+        paths |= {"POI encoder": to_poi, "the POI encoder's card": card_of_pois}
+    summary.end(figures, paths)
 
 
 def save(config: ConfigDict, folder: str, licence: str = "") -> Path:
@@ -156,19 +157,22 @@ def save(config: ConfigDict, folder: str, licence: str = "") -> Path:
 
     loaded = encoder.load(run_settings.read(config).to_load)
     written = loaded.save(folder, licence=licence)
-    log.info("%s: %s", written, ", ".join(sorted(p.name for p in written.iterdir())))
+    names = ", ".join(sorted(path.name for path in written.iterdir()))
+    summary.end([f"encoder: {names}"], {"folder": written})
     return written
 
 
 def _write_card(
     path: str, metadata: checkpoint.Metadata, bundle: Path, variables: Tree
-) -> None:
+) -> Path:
     """What is known of the weights in a file, beside it."""
     about = exported.about_checkpoint(metadata, bundle)
     about = dataclasses.replace(about, weights=identity.of_weights(variables))
     about = evaluated.with_evaluation(about, bundle)
     written = card.text(about, example.of_file(Path(path).name))
-    files.write_text(Path(f"{path}.md"), written)
+    beside = Path(f"{path}.md")
+    files.write_text(beside, written)
+    return beside
 
 
 def _shapes(config: ConfigDict) -> Tree:

@@ -179,8 +179,12 @@ def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
 
 def poi_slots(source: RegionSource, max_pois: int | None) -> int:
     """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
-    most = max_pois or max(source.manifest.max_pois, 1)
-    return -(-most // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
+    return rounded_slots(max_pois or source.manifest.max_pois)
+
+
+def rounded_slots(most: int) -> int:
+    """POI slots that hold so many POIs, one multiple at least."""
+    return -(-max(most, 1) // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 
 
 def fitting_slots(source: RegionSource, most: int) -> int:

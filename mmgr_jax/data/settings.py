@@ -16,19 +16,19 @@ class DataSettings(Section):
     """How records become batches.
 
     Attributes:
-        batch_size: Regions a step, over all devices.
-        max_pois: POI slots for each region. If a region has more POIs, a random choice
-            of this many is shown, drawn again each epoch. None: as many as the fullest
-            region has.
+        batch_size: Number of regions in a batch, over all devices together.
+        max_pois: Largest number of POIs that are shown of a region. If it has more, a
+            random choice is drawn anew each epoch. None: as many as the region with the
+            most POIs has.
         num_threads: Threads that read and decode.
-        short_batch: What to do with the last regions of an epoch, which do not fill a
-            batch. "drop": they wait for another epoch, as released. "fill": their batch
-            is filled with regions that were already shown, which the losses ignore; so
-            every region counts once.
+        short_batch: What to do with the last regions of an epoch if they do not fill a
+            batch. "drop": they are not shown in this epoch (as in the released
+            program). "fill": the batch is filled with regions that were already shown,
+            which the losses ignore, so every region counts once.
         cache_mib: Decoded tiles stay in memory if all of them fit into this many MiB;
             otherwise none does.
         device_resident: Whether all tiles stay in the memory of every device. "auto":
-            if they take at most a quarter of it; on a CPU this is "off", because
+            if they take at most a quarter of it. On a CPU "auto" means "off", because
             `cache_mib` does the same there.
     """
 
@@ -47,19 +47,19 @@ class CorpusSettings(Section):
     Attributes:
         records: Folders of records, patterns such as "data/*/records", or addresses
             such as "gs://bucket/*/records"; empty: only `config.records.dir`.
-        weights: A number for each entry of `records`, which holds for every city that
-            it names; empty: 1 each.
-        evenness: How much small cities are favoured: the share of a city is
-            proportional to weight x size ** (1 - evenness). 0: every region is shown
-            equally often; 1: every city is.
-        categories: "same": the cities must have one list of POI categories.
-            "by_name": the model has every name that any city has; one name is one
+        weights: A weight for each entry of `records`; all cities that the entry names
+            have this weight. Empty: 1 each.
+        evenness: How much small cities are favoured. The share of a city is
+            proportional to weight x size ** (1 - evenness), where size is its number of
+            regions. 0: every region is shown equally often. 1: every city is.
+        categories: "same": all cities must have the same list of POI categories.
+            "by_name": the model has the categories of all cities; a name is the same
             category in all of them.
         batches: "mixed": a batch has regions of all cities, by their shares. "city":
-            each batch is of one city.
-        unknown_categories: What to do if an encoder reads records with POI categories
-            that it has not learnt (categories are matched by name). "refuse": stop.
-            "drop": leave out these POIs, and say how many.
+            all regions of a batch are of one city.
+        unknown_categories: What to do if records have POI categories that the encoder
+            has not learnt (categories are matched by name). "refuse": stop. "drop":
+            leave out these POIs, and log their number.
     """
 
     records: tuple[str, ...] = ()

@@ -18,12 +18,13 @@ FOR_FEATURES = min(os.cpu_count() or 1, 2)
 
 @dataclasses.dataclass(frozen=True)
 class MeshSettings(Section):
-    """Devices that train together.
+    """How the devices that train together are arranged; see docs/large_batches.md.
 
     Attributes:
-        data: Number of groups of devices, -1 for as many as there are.
-        fsdp: Number of neighbouring devices in a group. A group holds the state once,
-            divided among them. Every device takes its own rows of a batch.
+        data: Number of groups of devices; -1: as many as the devices allow.
+        fsdp: Number of devices in a group. The devices of a group hold one copy of the
+            state (parameters and optimiser), divided among them. Every device takes its
+            own rows of a batch.
     """
 
     data: int = -1
@@ -32,16 +33,17 @@ class MeshSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ShardingSettings(Section):
-    """Where each array of the state lies.
+    """Which arrays of the state are divided among the devices of a group.
 
     Attributes:
         rules: Pairs (regular expression, "fsdp" or "whole"). The first expression that
             matches a part of an array's path, such as
-            "opt_state/0/mu/image_encoder/...", decides. "fsdp" divides the longest side
-            that the axis divides evenly, the last of several. If there is none, or no
-            rule matches, the array is whole on every device.
-        min_size: Arrays with fewer numbers stay whole, because an exchange costs more
-            than they take.
+            "opt_state/0/mu/image_encoder/...", decides. "fsdp" divides the array along
+            its longest dimension that is a multiple of `mesh.fsdp` (the last one, if
+            several are equally long). If there is no such dimension, or no rule
+            matches, every device holds the whole array.
+        min_size: Arrays with fewer numbers are not divided, because the exchange would
+            cost more than it saves.
     """
 
     rules: tuple[tuple[str, Literal["fsdp", "whole"]], ...] = (
@@ -52,19 +54,20 @@ class ShardingSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class DistributedSettings(Section):
-    """Processes that train as one.
+    """How several processes join to train one model; see docs/cloud.md.
 
     Attributes:
-        mode: "auto": join other processes if settings or environment (Cloud TPU, SLURM,
-            Open MPI) say that there are several. "on": join, by what
-            `jax.distributed.initialize` detects. "off": stay alone.
-        coordinator: HOST:PORT of process 0, reachable from all; the port must be free.
-            Needed, like the next two, if the environment does not say it.
-        num_processes: How many processes there are.
-        process_id: Which one this is, from 0.
+        mode: "auto": join other processes if the settings or the environment (Cloud
+            TPU, SLURM, Open MPI) say that there are several. "on": join those that
+            `jax.distributed.initialize` finds. "off": do not join.
+        coordinator: HOST:PORT of process 0, which all processes can reach; the port
+            must be free. This and the next two are needed if the environment does not
+            say them.
+        num_processes: Number of processes.
+        process_id: Number of this process, from 0.
         join_timeout_s: Seconds to wait for the others at the start.
         heartbeat_timeout_s: If a process is silent for this many seconds, it counts as
-            dead, and the others end.
+            dead, and the others stop.
     """
 
     mode: Literal["auto", "on", "off"] = "auto"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__, run_settings, settings
+from mmgr_jax import __version__, run_settings, settings, summary
 from mmgr_jax.data import facts, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource
@@ -136,7 +136,8 @@ def _embed(
     what = "embeddings, and no predictions,"
     if heads.predictors:
         what = "embeddings and predictions"
-    log.info("%s of %d regions: %s", what, len(read), table)
+    paths = {"table": table, "maps": folder} if drawn or members else {"table": table}
+    summary.end([f"{what} of {len(read)} regions"], paths)
     return folder
 
 

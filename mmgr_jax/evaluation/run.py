@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import run_settings, settings
+from mmgr_jax import run_settings, settings, summary
 from mmgr_jax.data import folds, schema
 from mmgr_jax.data.schema import Label
 from mmgr_jax.data.source import RecordSource, open_source
@@ -302,12 +302,13 @@ def _retrieval(
 
 
 def _write(folder: Path, content: Mapping[str, Any], table: str) -> None:
-    """Writes the table, the report and its page; prints the first lines and paths."""
+    """Writes the table, the report and its page; ends in the first lines and paths."""
     text = report_file.text(content)
     files.write_text(folder / "report.json", text)
     files.write_text(folder / "report.html", render(json.loads(text)))
     files.write_text(folder / "metrics.txt", table + "\n")
-    lines = [*map(visible, standing.lines(content)), ""]
-    lines.append(f"page to open: {folder / 'report.html'}")
-    lines.append(f"all metrics as a table: {folder / 'metrics.txt'}")
-    print("\n".join(lines))
+    paths = {
+        "page to open": folder / "report.html",
+        "all metrics as a table": folder / "metrics.txt",
+    }
+    summary.end(standing.lines(content), paths)

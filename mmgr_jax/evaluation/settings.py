@@ -29,15 +29,17 @@ Strength = Annotated[float, at.Gt(0)]
 
 @dataclasses.dataclass(frozen=True)
 class ReadoutSettings(Section):
-    """What heads and maps are given of a region.
+    """Which features of a region heads and maps use.
 
     Attributes:
-        image: What is read of images: "pooled" is the feature of the paper, "stages"
-            mean and deviation of every stage's map.
-        surroundings_m: Outer radii of rings of neighbours, growing, in metres, such as
-            (200.0,). Their mean features are added to those of the region; () for none.
-        groups: Whether heads penalise every column alike ("columns"), or every group of
-            features ("alike").
+        image: Which features of the image encoder. "pooled": the feature of the paper.
+            "stages": mean and standard deviation of the feature map of every stage.
+        surroundings_m: Outer radii of rings around the region, in metres and
+            increasing, such as (200.0,). The mean features of the regions in each ring
+            become further columns; (): no rings.
+        groups: How the L2 penalty of heads is distributed. "columns": equally over all
+            columns. "alike": equally over the groups of features, however many columns
+            a group has.
     """
 
     image: Literal["pooled", "stages"] = "pooled"
@@ -47,12 +49,12 @@ class ReadoutSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class CertaintySettings(Section):
-    """Intervals of an evaluation.
+    """Confidence intervals of an evaluation.
 
     Attributes:
-        num_resamples: Number of resamples of spatial blocks for intervals; 0: no
-            intervals.
-        level: Of the intervals, such as 0.95.
+        num_resamples: Number of times that spatial blocks are resampled (block
+            bootstrap); 0: no intervals.
+        level: Confidence level of the intervals, such as 0.95.
     """
 
     num_resamples: Annotated[int, at.Ge(0)] = 1000
@@ -61,17 +63,17 @@ class CertaintySettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class CurveSettings(Section):
-    """Label-efficiency curves, by the first protocol of an evaluation.
+    """Label curves: scores with few labels, by the first protocol of `eval`.
 
     Attributes:
         methods: Methods that get a label curve; (): none.
-        num_labels: Numbers of labels, from 2: at least one to learn from and one to
-            choose by.
-        num_draws: Number of random choices for each number of labels up to 25; half as
-            many above, because larger choices differ less and take longer.
-        fractions: Parts of all labels, such as (0.1, 0.5, 1.0), instead of numbers or
-            in addition.
-        num_seeds: Number of random choices for each fraction.
+        num_labels: Numbers of labels, from 2: at least one for training and one to
+            choose the setting of the head.
+        num_draws: How often labels are drawn at random for each number up to 25. Above
+            25, half as often, because larger samples differ less and take longer.
+        fractions: Fractions of all labels, such as (0.1, 0.5, 1.0), instead of numbers
+            or in addition.
+        num_seeds: How often labels are drawn at random for each fraction.
     """
 
     methods: tuple[str, ...] = ("MMGR both", "MMGR image", "statistics and counts")
@@ -83,12 +85,13 @@ class CurveSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneSettings(Section):
-    """The protocol "finetune": the whole image encoder learns with a linear head.
+    """The protocol "finetune": the whole image encoder is trained with a linear head.
 
     Attributes:
-        learning_rate: Of the head; AdamW.
-        batch_size: Regions a step. The regions left over wait for another epoch.
-        max_epochs: Most epochs.
+        learning_rate: Learning rate of the head; the optimiser is AdamW.
+        batch_size: Regions in a batch. Regions that do not fill the last batch of an
+            epoch are not shown in this epoch.
+        max_epochs: Largest number of epochs.
     """
 
     learning_rate: Annotated[float, at.Gt(0)] = 1e-3
@@ -101,24 +104,27 @@ class EvalSettings(Section):
     """What `mmgr_jax.eval` compares, and how.
 
     Attributes:
-        features: Kinds of features of the checkpoint.
-        protocols: Which heads learn on the features; quote the numbers of the first.
-        baselines: Simple methods to compare with. Weights trained elsewhere come by
-            `imported`.
-        checkpoints: Pairs (name, run or checkpoint folder) to compare with.
-        imported: A folder of weights by `mmgr_jax.convert` to compare with; None: none.
-        tables: Pairs (name, file of features by region id) to compare with.
-        tasks: Label names; (): every label of the records.
+        features: Kinds of features of the checkpoint; see docs/evaluation.md.
+        protocols: Kinds of heads that are trained on the features; quote the numbers of
+            the first.
+        baselines: Simple methods to compare with.
+        checkpoints: Other checkpoints to compare with: pairs (name, folder of a run or
+            checkpoint).
+        imported: Imported weights to compare with: a folder that `mmgr_jax.convert`
+            wrote; None: none.
+        tables: Features of your own to compare with: pairs (name, file with a row for
+            each region id).
+        tasks: Names of the labels to evaluate; (): every label of the records.
         splits: "block" keeps whole spatial blocks together. "random" ignores them, so
             neighbours of a tested region are in the training data, and scores are too
             good. Quote the first.
-        num_folds: None: as in the records (`blocks.num_folds`).
+        num_folds: Number of folds; None: as in the records (`blocks.num_folds`).
         buffer_m: Under "block", regions within this distance of a tested one, in
-            metres, neither train nor choose; None: as in the records
-            (`blocks.buffer_m`).
-        seed: Another number than 0 deals the folds anew.
-        other_records: Records folders or addresses of other cities: each city is left
-            out in turn.
+            metres, are used neither for training nor for validation; None: as in the
+            records (`blocks.buffer_m`).
+        seed: 0: the folds of the records. Another number assigns blocks to folds anew.
+        other_records: Folders or addresses of the records of other cities. Each city in
+            turn is tested with heads of the others.
         strengths: L2 strengths that "linear" chooses from.
         certainty: Intervals.
         curves: Label-efficiency curves.
@@ -159,18 +165,19 @@ class EmbedSettings(Section):
     """What `mmgr_jax.embed` writes.
 
     Attributes:
-        features: The kind of features that are written as embeddings.
-        predict_from: The kind of features that predictions and maps come from; "best":
-            for each label those of `eval.features` that predict it best, chosen by
-            their scores on the other folds.
-        heads: Folder `eval/heads` of another run; None: the workdir's.
-        predictions: Whether heads predict and maps are drawn; False: only embeddings.
-        dtype: How embeddings.parquet stores vectors. "int8" takes a quarter of the
-            bytes; its header holds the scales, and the measured loss.
-        formats: Further files of predictions for other programs: "gpkg" is a GeoPackage
-            with styles for QGIS, "cog" a GeoTIFF of each label where regions are a
-            grid, "pmtiles" vector tiles for web maps, "stac" a catalogue of the files,
-            "projector" points and tiles for TensorBoard's projector.
+        features: Kind of features that are written as embeddings.
+        predict_from: Kind of features that heads and maps use. "best": for each label,
+            the kind in `eval.features` that predicts it best, chosen by the scores on
+            the other folds.
+        heads: Folder `eval/heads` of another run; None: that of the workdir.
+        predictions: Whether to predict labels and draw maps; False: only embeddings.
+        dtype: Number type of the vectors in embeddings.parquet. "int8" takes a quarter
+            of the bytes; the file's header holds the scales and the measured loss of
+            precision.
+        formats: Further files of predictions for other programs: "gpkg": a GeoPackage
+            with styles for QGIS. "cog": a GeoTIFF for each label, if regions are a
+            grid. "pmtiles": vector tiles for web maps. "stac": a catalogue of the
+            files. "projector": points and tiles for TensorBoard's projector.
     """
 
     features: Kind = "image"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from mmgr_jax import run_settings
+from mmgr_jax import run_settings, summary
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.explore import change, city, content, document
@@ -47,8 +47,11 @@ def explore(
         raise InputError(f"--out={out!r}; allowed: a file ending in .html.")
     path = Path(out or Path(run_settings.read(config).workdir) / NAME)
     document.require_library()
+    log.info("reading regions, features and predictions ...")
     gathered = city.gather(config, before, unchanged, occlusion)
+    log.info("drawing the city and its groups of similar regions ...")
     made = content.of(gathered)
+    log.info("writing the page ...")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         files.replacing(path) as temporary,
@@ -56,12 +59,12 @@ def explore(
     ):
         for part in document.write(made):
             stream.write(part)
-    log.info(
-        "page of %d regions, %.1f MB: %s (open it by a double click)",
-        len(made.about["ids"]), path.stat().st_size / 1e6, path,
-    )  # fmt: skip
+    paths = {"page to open by a double click": path}
     if gathered.since is not None:
         table = path.with_name(f"{path.stem}_change.parquet")
         change.write_table(table, gathered)
-        log.info("what changed, for other programs: %s", table)
+        paths["what changed, for other programs"] = table
+    size_mb = path.stat().st_size / 1e6
+    figures = [f"page of {len(made.about['ids'])} regions, {size_mb:.1f} MB"]
+    summary.end(figures, paths)
     return path

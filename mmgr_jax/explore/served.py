@@ -11,7 +11,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from mmgr_jax import cores
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import clusters
@@ -331,7 +331,7 @@ def _ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1)
+    return ThreadPoolExecutor(cores.count())
 
 
 def refuse_regions(regions: np.ndarray, count: int) -> None:

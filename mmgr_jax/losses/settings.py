@@ -18,24 +18,26 @@ class LossSettings(Section):
     """What the contrastive losses compare, and how they are computed.
 
     Attributes:
-        temperature: Tau of both losses; 0.5 as released.
-        image_weight: Lambda, the share of the image-image loss; 0.5 as released, 1 is
-            image only.
+        temperature: Temperature (tau) of both losses; 0.5 in the released program.
+        image_weight: Weight of the loss between two views of a tile (lambda); the loss
+            between image and POIs has the rest. 0.5 in the released program; 1: POIs
+            are not used.
         symmetric: Compare both views with the POIs, and average the two losses. The
             released code compares only view 1.
         empty_sets: "excluded": two regions without POIs are not negatives of each other
-            if a POI row is involved. "repel": they are, as released.
-        negatives: "all": every other region of a batch. "city": only those of the
-            region's own city, for records of several cities.
-        implementation: All give equal results at different costs. "gathered":
-            similarities in tiles, the other devices' vectors by one all-gather. "ring":
-            the same in tiles that pass from device to device, for batches near a
-            million. "dense": the plain formula with all similarities in memory, as a
-            reference.
-        matmul_dtype: Type of the factors of similarities; norms, sums and logarithms
-            are float32. "dense" is always float32.
-        tile: Largest number of regions along each side of a tile of similarities. None:
-            512, and 4096 on GPUs, where small tiles take longer to start than to
+            where their POI vectors are compared. "repel": they are, as in the released
+            program.
+        negatives: Regions that a region is compared with. "all": all others of the
+            batch. "city": only those of its own city.
+        implementation: Way to compute the losses; all give equal results. "gathered":
+            each device gets the vectors of all others at once, and computes
+            similarities in parts. "ring": the vectors pass from device to device; for
+            batches near a million regions. "dense": all similarities in memory, as a
+            reference for tests.
+        matmul_dtype: Number type of the vectors that are multiplied for similarities.
+            Norms, sums and logarithms are float32. "dense" is always float32.
+        tile: Largest number of regions on each side of a part of the similarities.
+            None: 512, and 4096 on GPUs, where small parts take longer to start than to
             compute.
     """
 

@@ -17,17 +17,17 @@ BatchStatistics = Literal["per_view", "joint"]
 
 @dataclasses.dataclass(frozen=True)
 class PoiEncoderSettings(Section):
-    """What every POI encoder can be told; its own options are in a class of its name.
+    """Settings that all POI encoders share; those of each encoder follow below.
 
     Attributes:
-        name: A key of `POI_ENCODERS`.
-        vectors: Of the categories. "frozen": the table of the records, never changed
-            (as released). "tuned": that table, trained further. "scratch": random and
-            trained; the table of the records is not used.
+        name: Which POI encoder; see docs/method.md.
+        vectors: Category vectors. "frozen": those of the records, never changed (as in
+            the released program). "tuned": those of the records, trained further.
+            "scratch": random ones, trained; those of the records are not used.
         empty: The vector of a set without POIs. "learnt": a parameter. "constant": what
-            the pooling gives for an empty set, as released.
+            the pooling gives for an empty set (as in the released program).
         counts: Add the logarithm of the count of each category to the pooled vector.
-            Pooling with weights that sum to one shows which POIs there are, but not how
+            Pooling alone is a weighted mean: it shows which POIs there are, but not how
             many.
     """
 
@@ -49,7 +49,7 @@ class PoiEncoderSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Set2SetSettings(PoiEncoderSettings):
-    """The released encoder: Set2Set reads the categories; where they are is not seen.
+    """Set2Set over the category vectors, as released; it does not see positions.
 
     Attributes:
         steps: Steps of the LSTM that reads a set.
@@ -61,14 +61,14 @@ class Set2SetSettings(PoiEncoderSettings):
 
 @dataclasses.dataclass(frozen=True)
 class GcnSet2SetSettings(PoiEncoderSettings):
-    """Convolution over the Delaunay graph, then Set2Set: which POIs stand together.
+    """Convolution over the Delaunay graph, then Set2Set: sees which POIs are near.
 
     The released model is named for a graph convolution and loads the edges, but has
     no such layer.
 
     Attributes:
-        layers: Of the convolution.
-        steps: As for Set2Set.
+        layers: Number of layers of the graph convolution.
+        steps: Steps of the LSTM that reads a set.
     """
 
     name: Literal["gcn_set2set"] = "gcn_set2set"
@@ -78,18 +78,18 @@ class GcnSet2SetSettings(PoiEncoderSettings):
 
 @dataclasses.dataclass(frozen=True)
 class AttentionSettings(PoiEncoderSettings):
-    """Attention pooling of categories and positions: which POIs stand where.
+    """Attention pooling of categories and positions: sees which POIs are where.
 
     Positions are east and north on the ground. Views that are flipped or turned
     (`config.augment`) no longer show east and north, so only distances from the centre
     can be learnt from those.
 
     Attributes:
-        heads: Of the attention.
-        seeds: Learnt queries that read a set.
-        shortest_wavelength_m: Of the sines that tell positions; 64.0 and 2048.0 suit
-            regions of up to 1 km.
-        longest_wavelength_m: Of these sines; no shorter than the shortest.
+        heads: Number of heads of the attention.
+        seeds: Number of learnt queries (seeds) that read a set.
+        shortest_wavelength_m: Shortest wavelength of the sines that encode positions.
+            64.0 with a longest one of 2048.0 suits regions of up to 1 km.
+        longest_wavelength_m: Longest wavelength of these sines; at least the shortest.
     """
 
     name: Literal["attention"] = "attention"
@@ -104,28 +104,30 @@ POI_ENCODERS: Mapping[str, type[PoiEncoderSettings]] = {
     "gcn_set2set": GcnSet2SetSettings,
     "attention": AttentionSettings,
 }
-"""Name of a POI encoder -> what it can be told."""
+"""Name of a POI encoder -> its settings."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings(Section):
-    """Both encoders and the space in which they meet.
+    """The encoders of images and POIs, and their projections.
 
     Attributes:
-        image_encoder: `name` of an image encoder, what of it learns (`train`, one of
-            `learning.FORMS`; without it all), and its keyword arguments; see
-            docs/towers.md. `path` is that of a table, `kept_views` those of a locked
-            tower.
+        image_encoder: `name` of an image encoder; `train`, the part of it that is
+            trained ("all", "none", "last:K" or "decay:F"; without it "all"); and
+            further keys of that encoder. All are explained in docs/towers.md.
         poi_encoder: The POI encoder.
-        projection_dim: Length p of both projections.
-        batch_statistics: How BatchNorm sees the two views in training. "per_view", as
-            released: two passes, each with its own statistics; the running statistics
-            move twice a step. "joint": one pass over both, and one move, which is
-            cheaper and no worse for large batches.
-        batch_norm: Rows from which BatchNorm takes its statistics in training: "global"
-            (all devices), "local" (each device) or "group:k" devices; a ViT has none.
-        learn_temperature: Train the temperature of the losses, from the configured one.
-        dtype: Type of the image side; the POI side computes in float32.
+        projection_dim: Length of both projections.
+        batch_statistics: How BatchNorm treats the two views in training. "per_view" (as
+            in the released program): two passes, each with its own statistics; the
+            running statistics are updated twice a step. "joint": one pass over both
+            views and one update, which is cheaper, and no worse for large batches.
+        batch_norm: Regions from which BatchNorm takes its statistics in training: those
+            of all devices ("global"), of each device ("local") or of each k
+            neighbouring devices ("group:k"). A ViT has no BatchNorm.
+        learn_temperature: Train the temperature of the losses, beginning with
+            `loss.temperature`.
+        dtype: Number type in which images are encoded; POIs are always encoded in
+            float32.
     """
 
     image_encoder: Mapping[str, Any] = dataclasses.field(

@@ -88,8 +88,7 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.S
 
 def num_slots(config: ConfigDict, records: Records) -> int:
     """POI slots of a batch, as `pipeline.poi_slots` rounds them."""
-    most = config.data.max_pois or records.max_pois
-    return -(-most // pipeline.POI_SLOT_MULTIPLE) * pipeline.POI_SLOT_MULTIPLE
+    return pipeline.rounded_slots(config.data.max_pois or records.max_pois)
 
 
 def batch_shapes(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from mmgr_jax import run_settings
+from mmgr_jax import run_settings, summary
 from mmgr_jax.data import schema, texts
 from mmgr_jax.data.source import RecordSource, open_source
 from mmgr_jax.errors import InputError
@@ -245,7 +245,8 @@ def _write(
     columns = {name: [row[name] for row in table] for name in COLUMNS}
     geometry = [row["geometry"] for row in table]
     rows.write(path, columns, geometry, source.manifest.crs)
-    print(f"\n{path}: {len(table)} rows, every region for each text")
+    figure = f"{len(table)} rows, every region for each text"
+    summary.end([figure], {"table": path})
 
 
 def _projections(

@@ -10,6 +10,9 @@ from mmgr_jax.terminal import columns, visible
 OTHERS, OWN = "other cities", "own city"
 """Whose labels heads have; see `evaluation.transfer.trial`."""
 
+PLAIN = "statistics and counts"
+"""Features without a network, to stand beside."""
+
 HEADINGS = {
     OTHERS: "heads of the other cities, with no label of the tested one",
     OWN: "heads of the tested city's own other blocks",
@@ -28,6 +31,24 @@ def table(content: Mapping[str, Any]) -> str:
         for name, one in content["labels"].items()
     ]
     return "\n\n".join(parts)
+
+
+def first_lines(content: Mapping[str, Any]) -> list[str]:
+    """A line for each label: an encoder that never saw the city, and its rivals.
+
+    Args:
+        content: See `table`.
+    """
+    lines = []
+    for name, one in content["labels"].items():
+        methods = one["results"][OTHERS]
+        whole = [m for m in methods if m.endswith(" both") or m == PLAIN]
+        cells = [f"{m} {_number(methods[m]['mean'])}" for m in whole or methods]
+        lines.append(
+            f"{name}: {', '.join(cells)} ({one['headline']}, mean of "
+            f"{len(content['tested'])} cities, no label of the tested one)"
+        )
+    return lines
 
 
 def useless(one: Mapping[str, Any]) -> str:

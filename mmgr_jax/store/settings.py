@@ -13,12 +13,12 @@ Part = Literal["image_encoder", "image_head", "poi_encoder", "poi_head"]
 
 @dataclasses.dataclass(frozen=True)
 class InitSettings(Section):
-    """Weights to begin with, in the place of random ones.
+    """Weights with which training begins, instead of random ones.
 
     Attributes:
-        checkpoint: A run, a checkpoint, or what `python -m mmgr_jax.convert` wrote;
-            None: begin with random weights.
-        parts: Parts to take from it; (): all that it has.
+        checkpoint: Folder of a run or checkpoint, or one that `python -m
+            mmgr_jax.convert` wrote; None: begin with random weights.
+        parts: Parts of the model to take from it; (): all that it has.
     """
 
     checkpoint: str | None = None

@@ -29,20 +29,23 @@ class OptimSettings(Section):
     Attributes:
         name: "adam" (the paper), "adamw", "lars" (momentum 0.9, trust coefficient
             0.001, as SimCLR; for batches of thousands) or "sgd" (momentum 0.9).
-        learning_rate: Peak rate.
-        schedule: "constant"; "step", which falls to a tenth at each of `decay_at` for
-            good (the paper as meant); "step_slipping", as released: a tenth for the
-            one epoch that begins at each of `decay_at`, then the rate jumps back; or
-            "cosine" down to zero.
-        warmup: Linear rise from zero, as a duration.
-        decay_at: Durations from the start, for both kinds of steps.
-        weight_decay: For "adamw" and "lars", on weights of two or more dimensions:
-            biases, scales, the temperature and `optim.NEVER_DECAYED` are left alone;
-            LARS does not adapt their rates either.
-        batch_scaling: How the rate depends on the batch. "none"; or `learning_rate` is
-            meant for `optim.REFERENCE_BATCH` regions and grows with the square root of
-            the batch ("sqrt", usual for Adam) or with the batch ("linear", usual for
-            LARS).
+        learning_rate: Largest learning rate of the schedule.
+        schedule: How the rate changes. "constant". "step": it falls to a tenth at each
+            time of `decay_at` and stays there (as the paper describes it).
+            "step_slipping": it falls to a tenth for one epoch at each time of
+            `decay_at`, then jumps back (as in the released program). "cosine": down to
+            zero.
+        warmup: Duration of a linear rise of the rate from zero, such as "10 epochs",
+            "500 steps", "1e6 examples" or "10 percent".
+        decay_at: Times at which the rate falls, as durations from the start; for "step"
+            and "step_slipping".
+        weight_decay: Weight decay, for "adamw" and "lars". Not applied to biases,
+            scales, the temperature, category vectors, and the tokens and positions of a
+            ViT; LARS does not adapt their rates either.
+        batch_scaling: How the rate grows with the batch size. "none": not at all.
+            "sqrt" (usual for Adam): `learning_rate` holds for batches of 256 regions,
+            and grows with the square root of the batch size. "linear" (usual for LARS):
+            the same, in proportion to the batch size.
     """
 
     name: Literal["adam", "adamw", "lars", "sgd"] = "adam"
@@ -56,19 +59,21 @@ class OptimSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings(Section):
-    """Length of a training, and what is told and kept of it.
+    """Length of a training run, and when it logs, saves and evaluates.
 
     Durations are strings, as in `OptimSettings`.
 
     Attributes:
-        total: Length of the run.
-        microbatch_size: Regions encoded at a time, over all devices; None: a batch.
-        gradient_dtype: Type in which gradients are summed over devices; "bfloat16"
-            halves the data that is sent. Parameters and optimiser are float32.
-        log_every: Distance between two log lines, as a duration.
-        save_every: Distance between two checkpoints.
-        evaluate_every: Distance between two short evaluations by nearest neighbours, on
-            validation folds; see `evaluation.while_training`. None: never.
+        total: Length of the run, such as "120 epochs", "500 steps" or "1e6 examples".
+        microbatch_size: Number of regions that are encoded at a time, over all devices
+            together; None: the whole batch. Smaller numbers need less memory.
+        gradient_dtype: Number type in which gradients are summed over devices;
+            "bfloat16" halves the data that is sent. Parameters and optimiser are always
+            float32.
+        log_every: Duration between two lines of the log.
+        save_every: Duration between two checkpoints.
+        evaluate_every: Duration between two short evaluations by nearest neighbours, on
+            validation folds; see docs/design.md. None: never.
         keep: Number of newest checkpoints that are kept.
     """
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from mmgr_jax import __version__
+from mmgr_jax import __version__, summary
 from mmgr_jax import main as main_lib
 from mmgr_jax.data import opening
 from mmgr_jax.data.settings import CorpusSettings
@@ -21,7 +21,8 @@ from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import distributed
 from mmgr_jax.disk import files
 from mmgr_jax.evaluation import run as evaluation
-from mmgr_jax.evaluation.transfer import encoders, study, summary, trial
+from mmgr_jax.evaluation.transfer import encoders, study, trial
+from mmgr_jax.evaluation.transfer import summary as numbers
 from mmgr_jax.evaluation.transfer.settings import TransferSettings
 from mmgr_jax.report import report_file, report_json, transfer_table
 from mmgr_jax.report.page import transfer as page
@@ -59,7 +60,8 @@ def run(config: ConfigDict) -> None:
                 "encoder %d of %d, %s: %s",
                 number, len(trained), one.folder, ", ".join(one.cities),
             )  # fmt: skip
-            main_lib.main(_of(config, one, [folders[city] for city in one.cities]))
+            with summary.parts():
+                main_lib.main(_of(config, one, [folders[city] for city in one.cities]))
         if distributed.is_first():
             by_name = {source.manifest.city: source for source in sources}
             _test(config, settings, by_name, tested, trained)
@@ -103,7 +105,7 @@ def _test(
         "encoders": {one.folder: list(one.cities) for one in trained},
         "settings": dataclasses.asdict(settings),
         "readout": config.readout.to_dict(),
-        "labels": summary.of(opened, trials),
+        "labels": numbers.of(opened, trials),
         "regions": _regions(opened, trials),
     }
     _write(Path(config.workdir), content)
@@ -162,5 +164,8 @@ def _write(workdir: Path, content: dict[str, Any]) -> None:
     files.write_text(workdir / f"{PAGE}.json", text)
     files.write_text(workdir / f"{PAGE}.txt", table + "\n")
     files.write_text(workdir / f"{PAGE}.html", page.render(json.loads(text)))
-    print(table)
-    log.info("report: %s", workdir / f"{PAGE}.html")
+    paths = {
+        "page to open": workdir / f"{PAGE}.html",
+        "all metrics as a table": workdir / f"{PAGE}.txt",
+    }
+    summary.end(transfer_table.first_lines(content), paths)

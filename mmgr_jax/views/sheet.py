@@ -1,7 +1,6 @@
 """A contact sheet of the views that training sees."""
 
 import functools
-import logging
 from pathlib import Path
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mmgr_jax import run_settings, settings
+from mmgr_jax import run_settings, settings, summary
 from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.augment.views import two_views
 from mmgr_jax.data import corpus
@@ -24,8 +23,6 @@ LEFT_INCHES = 0.95  # room for the names of the regions
 TITLE_INCHES = 0.75
 FOOT_INCHES = 0.75
 GAP_INCHES = 0.05
-
-log = logging.getLogger(__name__)
 
 
 def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
@@ -66,7 +63,8 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
-    log.info("%d tiles with %d pairs of views each: %s", rows, PAIRS, out)
+    figure = f"{rows} tiles with {PAIRS} pairs of views each"
+    summary.end([figure], {"picture to open": out})
     return out
 
 

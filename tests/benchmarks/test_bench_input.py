@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from benchmarks import checkpoint, input, records, startup, table
+from benchmarks.measured import input as measured
 from mmgr_jax.data.source import RecordSource
 
 
@@ -15,8 +16,8 @@ def _options(section, *flags):
 
 
 def test_input_tells_size_speed_and_loss_of_each_format(monkeypatch):
-    monkeypatch.setattr(input, "_RECORDS", 32)
-    monkeypatch.setattr(input, "_STEPS", 3)
+    monkeypatch.setattr(measured, "_RECORDS", 32)
+    monkeypatch.setattr(measured, "_STEPS", 3)
     flags = ("--tiles=8", "--size=32", "--rounds=1", "--threads=2", "--no-peer")
     rows = {row["format"]: row for row in input.rows(_options(input, *flags))}
     assert rows["raw"]["size_ratio"] == 1
@@ -36,7 +37,7 @@ def test_made_tiles_are_stored_as_real_ones_are(tmp_path):
     for name, ratio in (("png", 0.65), ("jpeg", 0.25)):
         folder = records.write(tmp_path / name, images, name, None)
         assert len(RecordSource(folder)) == 4
-        stored = sum(len(input.tiles.encode(image, name, None)) for image in images)
+        stored = sum(len(measured.tiles.encode(image, name, None)) for image in images)
         assert stored / images.nbytes == pytest.approx(ratio, rel=0.2)
 
 

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from benchmarks import probe
+from mmgr_jax.evaluation.heads.protocols import STRENGTHS
 
 
 def test_both_sides_choose_and_predict_alike():
@@ -19,4 +20,4 @@ def test_both_sides_choose_and_predict_alike():
     assert row["ratio"] == pytest.approx(row["sklearn_s"] / row["ours_s"])
     cpu_ratio = row["sklearn_cpu_s"] / row["ours_cpu_s"]
     assert row["cpu_ratio"] == pytest.approx(cpu_ratio)
-    assert row["heads"] % len(probe.STRENGTHS) == 0
+    assert row["heads"] % len(STRENGTHS) == 0

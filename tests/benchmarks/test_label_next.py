@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import label_next
+from benchmarks.measured import label_next
 
 RANDOM = {"name": "random", "rule": "random", "draws": 3}
 CHOSEN = {"name": "chosen", "rule": "reduction", "draws": 1, "options": {"noise": 0.1}}

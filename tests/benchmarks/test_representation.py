@@ -118,7 +118,7 @@ def test_ways_are_compared_from_the_same_seeds(tmp_path):
                 arrays[f"{task}|MMGR {kind}|all"] = level + noise
                 arrays[f"{task}|MMGR {kind}|all|blocks"] = np.array(20)
         job.folder.mkdir(parents=True)
-        np.savez(job.folder / pooled.FILE, **arrays)
+        np.savez(job.folder / ways.RESULT, **arrays)
     row = next(
         line
         for line in pooled.tables("development", jobs).splitlines()

@@ -761,12 +761,14 @@ def test_the_command_line_tells_the_seconds_of_each_stage(config, tmp_path):
     assert told.returncode == 0, told.stderr
     for stage in ("POIs", "network", "walks", "training", "total"):
         assert any(line.startswith(stage) for line in told.stdout.splitlines()), stage
-    result = told.stdout.splitlines()[-1]
-    assert result.startswith(f"{tmp_path}/own.npy: 3 categories, 64 numbers each; mean")
+    figures, *files = told.stdout.splitlines()[-3:]
+    assert figures.startswith("3 categories, 64 numbers each; mean")
+    written = [f"{tmp_path}/{name}" for name in ("own.npy", "category_neighbours.txt")]
+    assert files == [f"vectors: {written[0]}", f"to look at: {written[1]}"]
     first = (tmp_path / "own.npy").read_bytes()
     quiet = _run(tmp_path, config, out, "--quiet")
-    warning, last = quiet.stdout.splitlines()
-    assert warning.startswith("category vectors: no two of the 3") and last == result
+    assert quiet.stdout.splitlines() == written
+    assert quiet.stderr.startswith("category vectors: no two of the 3")
     assert (tmp_path / "own.npy").read_bytes() == first  # in another process
     wrong = _run(tmp_path, config, out, "--config.pois.parent_column=group")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: ")

@@ -1,5 +1,7 @@
 """One command from a box to records: files, what is known of them, config, build."""
 
+import re
+
 import http_folder
 import numpy as np
 import pystac
@@ -83,7 +85,15 @@ def request(server, **changed):
 def test_one_command_goes_from_a_box_to_records(served, tmp_path, capsys):
     command.fetch_and_go_on(request(served))
     path = tmp_path / "configs/nowhere.py"
-    assert "written: configs/nowhere.py" in capsys.readouterr().out
+    ended = capsys.readouterr().out.splitlines()
+    assert any(
+        re.fullmatch(r"imagery: 1 file\(s\), \d+\.\d MB", line) for line in ended
+    )
+    assert ended[-4:] == [
+        "files: data/nowhere/raw",
+        "whose they are, and licences: data/nowhere/raw/sources.json",
+        "written: configs/nowhere.py", "records: data/nowhere/records_laptop",
+    ]  # fmt: skip
     text = path.read_text()
     config = first_config.loaded(text, path)
     assert "ASK" not in text and config.city.crs == stac_world.CRS
@@ -106,13 +116,14 @@ def test_one_command_goes_from_a_box_to_records(served, tmp_path, capsys):
     assert "scene.tif" not in served.gets
 
 
-def test_a_config_that_asks_is_not_built(served, tmp_path, capsys):
+def test_a_config_that_asks_is_not_built(served, tmp_path, caplog):
+    caplog.set_level("INFO")
     served.faults.clear()
     address = f"{served.address}/files/nwh_ppp_2020.tif"
     with pytest.raises(InputError, match="--build: the config has open questions"):
         command.fetch_and_go_on(request(served, labels=[f"people={address}"]))
     assert 'missing. Does missing mean zero there (nodata="zero"' in (
-        " ".join(capsys.readouterr().out.split())
+        " ".join(caplog.text.split())
     )
     assert (tmp_path / "data/nowhere/raw/labels/people.tif").is_file()
     assert not (tmp_path / "data/nowhere/records").exists()

@@ -256,6 +256,7 @@ def test_the_extract_of_helsinki_reads():
     importlib.util.find_spec("quackosm") is None,
     reason="QuackOSM is not installed (requirements-osm.txt)",
 )
+@pytest.mark.slow
 def test_quackosm_finds_the_same_pois():
     path = _real("helsinki/Helsinki.osm.pbf")
     gdal, _ = osm.load(path, OsmSettings("gdal"))

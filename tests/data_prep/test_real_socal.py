@@ -50,7 +50,9 @@ def _points_near(raw, geometry, buffer_m):
     return np.array([(points.distance(one) <= buffer_m).sum() for one in geometry])
 
 
-@pytest.mark.parametrize("place", socal.NUM_CHIPS)
+@pytest.mark.parametrize(
+    "place", ["riverside", pytest.param("palm_springs", marks=pytest.mark.slow)]
+)
 def test_people_and_points_are_those_of_another_overlay(place, raw, work):
     config = socal.get_config(place)
     config.category_vectors.method = "random"

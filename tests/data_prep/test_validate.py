@@ -268,8 +268,15 @@ def test_a_label_s_source_is_told_in_words():
     )
 
 
-@pytest.mark.parametrize("size", browser_lib.SIZES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [  # by default each size and each scheme once
+        ("desktop", "light"),
+        ("phone", "dark"),
+        pytest.param("desktop", "dark", marks=pytest.mark.slow),
+        pytest.param("phone", "light", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing_serious_on_the_page(browser, written, size, scheme):
     shown = browser_lib.opened(browser, written, size=size, scheme=scheme)
     assert browser_lib.severe(shown) == {}

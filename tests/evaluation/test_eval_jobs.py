@@ -68,6 +68,13 @@ def test_processes_find_what_is_found_here(asked, monkeypatch):
                 np.testing.assert_allclose(weights, leaf, rtol=1e-6, atol=1e-9)
 
 
+def test_heads_are_fitted_here_where_processes_cannot_share(asked, monkeypatch):
+    monkeypatch.setattr(jobs, "WORTH_S", 0.0)
+    monkeypatch.setattr(jobs.cores, "can_share_work", lambda: False)
+    monkeypatch.setattr(jobs.joblib, "Parallel", None)  # would raise
+    assert len(list(jobs.fit_all(asked))) == 8
+
+
 def test_an_error_of_a_process_is_the_error_of_the_caller(asked, monkeypatch):
     none = dataclasses.replace(asked[0].settings, strengths=())
     wrong = [dataclasses.replace(job, settings=none) for job in asked]

@@ -1,5 +1,7 @@
 """The protocols: each learns something, predicts everybody, and its head repeats it."""
 
+import itertools
+
 import numpy as np
 import pytest
 import small_labels
@@ -39,8 +41,16 @@ def _mean(target, cells):
     return told[:, 0] if target.is_number else told
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("protocol", ["linear", "mlp", "knn"])
+@pytest.mark.parametrize(
+    ("protocol", "kind"),
+    [
+        *itertools.product(("linear", "knn"), KINDS),
+        ("mlp", "count"),
+        ("mlp", "class"),
+        pytest.param("mlp", "scalar", marks=pytest.mark.slow),
+        pytest.param("mlp", "share", marks=pytest.mark.slow),
+    ],
+)
 def test_each_learns_something_and_its_heads_say_the_same(protocol, kind):
     x, target, cells, fits = _fit(protocol, kind, keep=(0, 8))
     assert len(fits.prediction) == len(cells.cells) == len(fits.chosen)

@@ -227,6 +227,7 @@ def test_embed_without_labels_and_heads_gives_embeddings_and_clusters(tmp_path, 
         assert sorted(set(table[name])) == list(range(count))
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(records_dir, tmp_path):
     tables = []
     for name in ("one", "two"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import small_labels
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
+from small_records import config_of
 
 from mmgr_jax import settings
 from mmgr_jax.data.source import RecordSource
@@ -26,11 +28,23 @@ def _rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 
 
+def _looking(config):
+    config.train.total, config.train.log_every = "4 steps", "3 steps"
+    config.train.evaluate_every = "2 steps"
+    return config
+
+
 @pytest.fixture
 def config(small_config):
-    small_config.train.total, small_config.train.log_every = "4 steps", "3 steps"
-    small_config.train.evaluate_every = "2 steps"
-    return small_config
+    return _looking(small_config)
+
+
+@pytest.fixture(scope="module")
+def looked(records_dir, tmp_path_factory):
+    """The config of a finished run that looked at its features."""
+    config = _looking(config_of(records_dir, tmp_path_factory.mktemp("looked")))
+    loop.train(config, while_training.Evaluator(config))
+    return config
 
 
 def test_a_score_is_that_of_neighbours_by_scikit_learn():
@@ -64,9 +78,9 @@ def test_shares_and_classes_are_scored_as_such(kind, metric, better):
     assert name == metric and better * (score - blind) > 0
 
 
-def test_a_run_tells_it_beside_the_losses_and_learns_the_same(config, tmp_path):
-    told = _rows(loop.train(config, while_training.Evaluator(config)))
-    config.workdir, config.train.evaluate_every = str(tmp_path / "plain"), None
+def test_a_run_tells_it_beside_the_losses_and_learns_the_same(looked, config):
+    told = _rows(Path(looked.workdir))
+    config.train.evaluate_every = None
     plain = _rows(loop.train(config, while_training.Evaluator(config)))
     assert [row["step"] for row in told] == [1, 2, 3, 4]
     assert [row["step"] for row in plain] == [1, 3, 4]
@@ -79,12 +93,12 @@ def test_a_run_tells_it_beside_the_losses_and_learns_the_same(config, tmp_path):
     assert not any(name.startswith("validation/") for row in plain for name in row)
 
 
-def test_it_is_what_the_checkpoint_gives(config):
-    workdir = loop.train(config, while_training.Evaluator(config))
-    source = RecordSource(config.records.dir)
-    encoder = inference.load_encoder(config, checkpoint.latest(workdir), source)
-    again = while_training.Evaluator(config)(source, encoder.variables)
-    told = _rows(workdir)[-1]
+def test_it_is_what_the_checkpoint_gives(looked):
+    source = RecordSource(looked.records.dir)
+    bundle = checkpoint.latest(looked.workdir)
+    encoder = inference.load_encoder(looked, bundle, source)
+    again = while_training.Evaluator(looked)(source, encoder.variables)
+    told = _rows(Path(looked.workdir))[-1]
     assert again and again == {name: told[f"validation/{name}"] for name in again}
 
 

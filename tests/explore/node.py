@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import label_next
+from benchmarks.measured import label_next
 
 PAGE = Path(__file__).parents[2] / "mmgr_jax" / "explore" / "page"
 

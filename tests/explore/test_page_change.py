@@ -128,7 +128,9 @@ def test_other_programs_read_a_table(two, tmp_path):
     assert np.isnan(frame["change_factor"][ALONE]) and len(frame) == 40
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(  # test_page.py has both
+    "scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)]
+)
 def test_screen_readers_and_phones(browser, page_path, scheme):
     size = browser_lib.PHONE if scheme == "dark" else browser_lib.DESKTOP
     visit = browser_lib.Visit(browser, page_path, size=size, scheme=scheme)

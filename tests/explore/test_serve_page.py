@@ -333,7 +333,9 @@ def test_a_page_of_another_site_cannot_read_it(browser, server, answering, prepa
     visit.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(  # test_page.py has both
+    "scheme", ["dark", pytest.param("light", marks=pytest.mark.slow)]
+)
 def test_screen_readers_and_phones(browser, hostile, scheme):
     size = browser_lib.PHONE if scheme == "dark" else browser_lib.DESKTOP
     visit = browser_lib.Visit(browser, hostile.url, size=size, scheme=scheme)

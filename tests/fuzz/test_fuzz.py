@@ -17,7 +17,7 @@ import pytest
 
 WORKER = Path(__file__).with_name("worker.py")
 SEED = int(os.environ.get("MMGR_SEED", np.random.SeedSequence().entropy % 2**32))
-FEW, MANY = 4, int(os.environ.get("MMGR_FUZZ", 50))
+FEW, MANY = 2, int(os.environ.get("MMGR_FUZZ", 50))
 FINE = ("result", "refused")
 ENVIRONMENT = {  # no threads beside each other, and nothing kept between runs
     "OPENBLAS_NUM_THREADS": "1",

@@ -59,7 +59,12 @@ def path(tmp_path_factory):
     return path
 
 
-LOOKS = list(itertools.product(browser_lib.SIZES, ("light", "dark")))
+LOOKS = [  # by default each size and each scheme once
+    ("desktop", "light"),
+    ("phone", "dark"),
+    pytest.param("desktop", "dark", marks=pytest.mark.slow),
+    pytest.param("phone", "light", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)

@@ -1,6 +1,5 @@
 """The page of a transfer study: a map first, readable for all, names as text."""
 
-import itertools
 import json
 
 import browser as browser_lib
@@ -100,7 +99,12 @@ def path(tmp_path_factory):
     return path
 
 
-LOOKS = list(itertools.product(browser_lib.SIZES, ("light", "dark")))
+LOOKS = [  # by default each size and each scheme once
+    ("desktop", "light"),
+    ("phone", "dark"),
+    pytest.param("desktop", "dark", marks=pytest.mark.slow),
+    pytest.param("phone", "light", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)

@@ -7,7 +7,6 @@ predicts labels by itself. None reads a label that it is tested on.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import spatial
 
+from mmgr_jax import cores
 from mmgr_jax.data.source import RecordSource, RegionSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.features.groups import Features
@@ -165,7 +165,7 @@ def statistics_of_tiles(
         records = source.read(rows[first : first + BATCH], image=True)
         return image_statistics(np.stack([record["image"] for record in records]))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.count()) as pool:
         return np.concatenate(list(pool.map(of_batch, range(0, len(rows), BATCH))))
 
 

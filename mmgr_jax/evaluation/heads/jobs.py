@@ -9,6 +9,7 @@ from typing import cast
 import joblib
 import numpy as np
 
+from mmgr_jax import cores
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
@@ -128,9 +129,9 @@ def fit_all(jobs: Sequence[Job]) -> Iterator[Fits]:
     shareable = [numbers for numbers in work if jobs[numbers[0]].in_numpy]
     elsewhere: Iterator[list[Fits]] = iter(())
     seconds = sum(jobs[number].seconds for numbers in shareable for number in numbers)
-    if shared := seconds > WORTH_S:
-        cores = min(joblib.cpu_count(), MOST_PROCESSES)
-        with joblib.parallel_config("loky", n_jobs=cores, inner_max_num_threads=1):
+    if shared := seconds > WORTH_S and cores.can_share_work():
+        count = min(cores.count(), MOST_PROCESSES)
+        with joblib.parallel_config("loky", n_jobs=count, inner_max_num_threads=1):
             elsewhere = cast(  # joblib returns what `return_as` says
                 Iterator[list[Fits]],
                 joblib.Parallel(return_as="generator")(

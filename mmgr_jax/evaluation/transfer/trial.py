@@ -22,6 +22,7 @@ from mmgr_jax.evaluation.transfer import heads
 from mmgr_jax.evaluation.transfer.library import RANDOM, Library, side_by_side
 from mmgr_jax.evaluation.transfer.settings import TransferSettings
 from mmgr_jax.evaluation.trials import curves
+from mmgr_jax.evaluation.trials.progress import WorkProgress
 from mmgr_jax.evaluation.trials.results import Point, Result
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 
@@ -236,10 +237,13 @@ def _carried(
     study: Study, tested: str, tried: Sequence[Method]
 ) -> Iterator[tuple[tuple[str, Method], Fits]]:
     keys = [(label, one) for label in study.targets for one in tried if one.teachers]
-    fitted = jobs.fit_all(
-        [carried_job(study, label, one, one.teachers, tested) for label, one in keys]
-    )
-    yield from zip(keys, fitted, strict=True)
+    wanted = [
+        carried_job(study, label, one, one.teachers, tested) for label, one in keys
+    ]
+    progress = WorkProgress("heads of other cities", [job.seconds for job in wanted])
+    for (label, one), fits in zip(keys, jobs.fit_all(wanted), strict=True):
+        yield (label, one), fits
+        progress.step(f"{label}, {one.name}")
 
 
 def _within(
@@ -247,8 +251,11 @@ def _within(
 ) -> Iterator[tuple[tuple[str, Method], grid_lib.Grid, Fits]]:
     keys = [(label, one) for label in study.targets for one in tried]
     wanted = [own_job(study, label, one, tested) for label, one in keys]
-    for key, job, fits in zip(keys, wanted, jobs.fit_all(wanted), strict=True):
-        yield key, job.grid, fits
+    progress = WorkProgress("heads of its own", [job.seconds for job in wanted])
+    fitted = jobs.fit_all(wanted)
+    for (label, one), job, fits in zip(keys, wanted, fitted, strict=True):
+        yield (label, one), job.grid, fits
+        progress.step(f"{label}, {one.name}")
 
 
 def _few(
@@ -283,6 +290,8 @@ def _few(
                         for part in wanted
                     ]  # fmt: skip
                     work.append((label, one, use, cells, missed, each))
+    sizes = [sum(job.seconds for job in each) for *_, each in work]
+    progress = WorkProgress("few labels", sizes)
     fitted = jobs.fit_all([job for *_, each in work for job in each])
     for label, one, use, cells, missed, each in work:
         fits = [next(fitted) for _ in each]
@@ -298,4 +307,5 @@ def _few(
         points[label][one.name][use].append(
             curves.point(None, number, measured, judge.resampled(drawn), full)
         )
+        progress.step(f"{label}, {one.name}, {number:.0f} labels, {use}")
     return {label: points.get(label, {}) for label in study.targets}
