@@ -228,6 +228,6 @@ def test_a_folder_that_is_another_on_each_machine_is_told_by_both(port, tmp_path
     assert codes == [2, 2], said
     for index, text in enumerate(said):
         assert f"error: process {index} of 2: config.workdir" in text
-        assert "is not seen by process 1. All processes need one folder" in text
+        assert "are not seen by process 1. All processes need one folder" in text
         assert "Traceback" not in text
     assert os.listdir(tmp_path / "a") == os.listdir(tmp_path / "b") == []

@@ -91,7 +91,7 @@ def test_one_command_goes_from_a_box_to_records(served, tmp_path, capsys):
     )
     assert ended[-4:] == [
         "files: data/nowhere/raw",
-        "whose they are, and licences: data/nowhere/raw/sources.json",
+        "sources and licences: data/nowhere/raw/sources.json",
         "written: configs/nowhere.py", "records: data/nowhere/records_laptop",
     ]  # fmt: skip
     text = path.read_text()

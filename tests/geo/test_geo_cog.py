@@ -144,9 +144,9 @@ def move(x, y):
     [
         (changed(4, move(1.0, 0)), "regions are not a grid .* that of row 4 is no "
                                    "cell"),
-        (changed(4, lambda box: box.buffer(1)), "row 4 is no cell of 128 by 64"),
-        (changed(3, lambda box: shapely.Polygon(box.exterior.coords[:3])), "of row 3"),
-        (changed(3, lambda _: shapely.Polygon()), "that of row 3 is no cell"),
+        (changed(4, lambda box: box.buffer(1)), "row 4 is not a cell of 128 by 64"),
+        (changed(3, lambda box: shapely.Polygon(box.exterior.coords[:3])), "in row 3"),
+        (changed(3, lambda _: shapely.Polygon()), "in row 3 is not a cell"),
         (np.array([cells(2, 2)[0][0]] * 2), "two regions lie in one cell"),
         (changed(0, move(WIDTH * 1e6, HEIGHT * 1e6)), "cells, more than 250,000,000"),
     ],
