@@ -7,7 +7,6 @@ that the table can be made again.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,22 +18,17 @@ import numpy as np
 import shapely
 from ml_collections import ConfigDict
 
+from benchmarks import program_changes as changes
+from benchmarks.program_changes import Encode
 from mmgr_jax.data.pipeline import Batch
 from mmgr_jax.data.source import open_source
-from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation import feature_sets
 from mmgr_jax.evaluation.features import groups
 from mmgr_jax.evaluation.features.features import Encoded
 from mmgr_jax.losses import contrastive
 from mmgr_jax.models import mmgr, poi
-from mmgr_jax.train import experiment, step
-from mmgr_jax.train import loop as train
 from mmgr_jax.typing import Batch as OnDevices
 from mmgr_jax.typing import PoiSets
-
-Change = Callable[[jax.Array, jax.Array], jax.Array]
-"""(views [v b s s 3], key) -> views."""
-
-Encode = Callable[[Batch], Encoded]
 
 NEAR_M = 200.0
 GRID = 8  # cells along a side of a view that are hidden or predicted
@@ -49,7 +43,7 @@ def noise(config: ConfigDict) -> None:
         most = jax.random.uniform(strength, (*views.shape[:2], 1, 1, 1)) * 0.2
         return views + most * jax.random.normal(draw, views.shape)
 
-    _change_views(add)
+    changes.change_views(add)
 
 
 def blur(config: ConfigDict) -> None:
@@ -61,19 +55,19 @@ def blur(config: ConfigDict) -> None:
         chosen = jax.random.bernoulli(key, 0.5, (*views.shape[:2], 1, 1, 1))
         return jnp.where(chosen, blurred, views)
 
-    _change_views(smooth)
+    changes.change_views(smooth)
 
 
 def erasing(config: ConfigDict) -> None:
     """A quarter of the cells of every view hidden."""
     del config
-    _change_views(partial(_hidden, share=0.25))
+    changes.change_views(partial(_hidden, share=0.25))
 
 
 def two_scales(config: ConfigDict) -> None:
     """View 2 is of the tile and its eight neighbours, at a third of the scale."""
     wide = _wide_tiles(config)
-    _second_tiles(lambda index: wide[index])
+    changes.second_tiles(lambda index: wide[index])
 
 
 def shifted(config: ConfigDict) -> None:
@@ -90,7 +84,7 @@ def shifted(config: ConfigDict) -> None:
             ]
         )
 
-    _second_tiles(moved)
+    changes.second_tiles(moved)
 
 
 def masked_modelling(config: ConfigDict) -> None:
@@ -107,7 +101,7 @@ def masked_modelling(config: ConfigDict) -> None:
         key = jax.random.key(jnp.sum(jnp.abs(views) * 1e3).astype(jnp.uint32))
         return _hidden(views, key, share=0.4)
 
-    _predict_beside(size, target, weight=0.5, before=hide)
+    changes.predict_beside(size, target, weight=0.5, before=hide)
 
 
 def counts_from_images(config: ConfigDict) -> None:
@@ -118,7 +112,7 @@ def counts_from_images(config: ConfigDict) -> None:
         counts = poi.log_counts(PoiSets.of(batch), k)
         return jnp.broadcast_to(counts, (len(views), *counts.shape))
 
-    _predict_beside(k + 1, target, weight=1.0)
+    changes.predict_beside(k + 1, target, weight=1.0)
 
 
 def pois_dropped(config: ConfigDict) -> None:
@@ -131,7 +125,7 @@ def pois_dropped(config: ConfigDict) -> None:
         kept = np.where(kept.any(axis=1, keepdims=True), kept, mask)
         return {**batch, "poi_mask": kept}
 
-    _change_batches(thin)
+    changes.change_batches(thin)
 
 
 def no_near_negatives(config: ConfigDict) -> None:
@@ -141,8 +135,8 @@ def no_near_negatives(config: ConfigDict) -> None:
     def locate(batch: Batch) -> Batch:
         return {**batch, "centre_m": centre_m[batch["region_index"]]}
 
-    _change_batches(locate)
-    _more_outputs("centre_m")
+    changes.change_batches(locate)
+    changes.more_outputs("centre_m")
 
     def loss(
         z_image: jax.Array, z_poi: jax.Array, centre_m: jax.Array, **options: Any
@@ -220,7 +214,7 @@ def turned(config: ConfigDict) -> None:
         )
         return {**every[0], "image": image}
 
-    _change_reading(read)
+    changes.change_reading(read)
 
 
 def wide_view(config: ConfigDict) -> None:
@@ -233,7 +227,7 @@ def wide_view(config: ConfigDict) -> None:
         around = {f"wide {group}": values for group, values in far.items()}
         return {**near, "image": {**near["image"], **around}}
 
-    _change_reading(read)
+    changes.change_reading(read)
 
 
 def projections(config: ConfigDict) -> None:
@@ -266,15 +260,6 @@ def _weighted(
     return (1 - weight) * inter + weight * intra, parts
 
 
-def _change_views(change: Change) -> None:
-    made = step.two_views
-
-    def views(image: jax.Array, key: jax.Array, *given: Any, **named: Any) -> jax.Array:
-        return change(made(image, key, *given, **named), jax.random.fold_in(key, 7))
-
-    step.two_views = views
-
-
 def _hidden(views: jax.Array, key: jax.Array, share: float) -> jax.Array:
     """Views with that share of their cells at the mean colour."""
     hidden = jax.random.bernoulli(key, share, (*views.shape[:2], GRID, GRID, 1))
@@ -292,107 +277,6 @@ def _binomial(views: jax.Array, axis: int) -> jax.Array:
         jax.lax.slice_in_dim(wide, start, start + size, axis=axis) for start in range(3)
     )
     return (before + 2 * here + after) / 4
-
-
-def _change_batches(change: Callable[[Batch], Batch]) -> None:
-    """Changes the batches of the host before they are sent."""
-    build = experiment.build
-
-    def changed(config: ConfigDict) -> experiment.Experiment:
-        run = build(config)
-        put = run.put
-        assert put is not None  # no tower is locked here
-        return dataclasses.replace(run, put=lambda batch: put(change(batch)))
-
-    train.experiment.build = changed
-
-
-def _more_outputs(*names: str) -> None:
-    """Hands some arrays of a batch to the loss."""
-    apply = step.apply
-
-    def with_more(
-        model: mmgr.MMGR, params: Any, stats: Any, batch: OnDevices, views: jax.Array
-    ) -> tuple[dict[str, jax.Array], Any]:
-        outputs, stats = apply(model, params, stats, batch, views)
-        return {**outputs, **{name: batch[name] for name in names}}, stats
-
-    step.apply = with_more
-
-
-def _second_tiles(tiles: Callable[[np.ndarray], np.ndarray]) -> None:
-    """View 2 is made of other tiles, given by the numbers of the regions."""
-
-    def beside(batch: Batch) -> Batch:
-        both = [batch["image"], tiles(batch["region_index"])]
-        return {**batch, "image": np.concatenate(both, axis=-1)}
-
-    made = step.two_views
-
-    def views(image: jax.Array, *given: Any, **named: Any) -> jax.Array:
-        first = made(image[..., :3], *given, **named)
-        second = made(image[..., 3:], *given, **named)
-        return jnp.stack([first[0], second[1]])
-
-    _change_batches(beside)
-    step.two_views = views
-
-
-def _predict_beside(
-    size: int,
-    target_of: Callable[[OnDevices, jax.Array], jax.Array],
-    weight: float,
-    before: Callable[[jax.Array], jax.Array] = lambda views: views,
-) -> None:
-    """A linear prediction from the pooled image feature, squared error, beside all."""
-    setup, apply, contrast = mmgr.MMGR.setup, step.apply, contrastive.mmgr_loss
-
-    def with_layer(self: mmgr.MMGR) -> None:
-        setup(self)
-        self.beside = nn.Dense(size)
-
-    def call(
-        self: mmgr.MMGR, views: jax.Array, pois: PoiSets, train: bool
-    ) -> dict[str, jax.Array]:
-        features = jnp.stack([self.encode_image(view, train) for view in views])
-        return {
-            "z_image": self.project_image(features),
-            "z_poi": self.project_pois(self.encode_pois(pois, train)),
-            "predicted": self.beside(features),
-        }
-
-    def with_target(
-        model: mmgr.MMGR, params: Any, stats: Any, batch: OnDevices, views: jax.Array
-    ) -> tuple[dict[str, jax.Array], Any]:
-        target = target_of(batch, views)
-        outputs, stats = apply(model, params, stats, batch, before(views))
-        return {**outputs, "target": target}, stats
-
-    def loss(
-        predicted: jax.Array, target: jax.Array, **given: Any
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        total, parts = contrast(**given)
-        error = jnp.mean((predicted - target) ** 2, axis=(0, 2))
-        valid = given["example_mask"]
-        beside = jnp.sum(jnp.where(valid, error, 0.0)) / jnp.maximum(valid.sum(), 1)
-        return total + weight * beside, {**parts, "loss_beside": beside}
-
-    mmgr.MMGR.setup, mmgr.MMGR.__call__ = with_layer, call
-    step.apply, contrastive.mmgr_loss = with_target, loss
-
-
-def _change_reading(read: Callable[[Encode, Batch], Encoded]) -> None:
-    """Changes what heads are given of trained and of random encoders alike."""
-
-    def changed(load: Callable[..., inference.InferenceEncoder]) -> Any:
-        def loaded(*given: Any, **named: Any) -> inference.InferenceEncoder:
-            found = load(*given, **named)
-            return dataclasses.replace(found, encode=partial(read, found.encode))
-
-        return loaded
-
-    inference.load_encoder = changed(inference.load_encoder)
-    inference.random_encoder = changed(inference.random_encoder)
 
 
 def _turns(tiles: np.ndarray) -> list[np.ndarray]:

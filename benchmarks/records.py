@@ -8,7 +8,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import UInt8
 
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import record_format, schema, tiles
 
 _SLOPE = 1.4
 """Amplitude falls with frequency to this power."""
@@ -50,7 +50,7 @@ def write(
     stored = [tiles.encode(image, image_format, quality) for image in images]
     count = count or len(stored)
     labels = {"population": schema.Label("count", "persons")}
-    layout = schema.RecordLayout(len(images[0]), labels, image_format)
+    layout = record_format.RecordLayout(len(images[0]), labels, image_format)
     folder.mkdir(parents=True)
     writer = ArrayRecordWriter(
         str(folder / schema.shard_name("bench", 0, 1)), "group_size:1,uncompressed"
@@ -70,7 +70,7 @@ def write(
             "block_id": index,
             "label/population": rng.lognormal(3),
         }
-        writer.write(schema.serialize(record, layout))
+        writer.write(record_format.serialize(record, layout))
     writer.close()
     vectors = rng.normal(size=(len(_CATEGORIES), 64)).astype(np.float32)
     np.save(folder / schema.CATEGORY_VECTORS_FILE, vectors)

@@ -30,7 +30,7 @@ from data_prep.running import threads
 from data_prep.settings import PreparationSettings
 from data_prep.splits import splits as splits_lib
 from data_prep.splits.splits import Splits
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import record_format, schema, tiles
 from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.errors import InputError
 
@@ -183,7 +183,7 @@ def encoded(
 
     Tiles are read here and encoded by threads, a few tiles ahead.
     """
-    layout = schema.RecordLayout(
+    layout = record_format.RecordLayout(
         city.regions.tile_size_px, city.meanings, tile_writer.image_format
     )
 
@@ -215,12 +215,12 @@ def _encode(
     city: City,
     region: int,
     tile: UInt8[np.ndarray, "h w 3"],
-    layout: schema.RecordLayout,
+    layout: record_format.RecordLayout,
     tile_writer: tiles.TileWriter,
 ) -> tuple[bytes, PixelSums]:
     category, offset_m, edges, weights = region_graph(city, region)
     image, pixels = tile_writer.measured(tile)
-    record: schema.Record = {
+    record: record_format.Record = {
         "region_id": city.regions.ids[region],
         "image": image,
         "poi/category": category,
@@ -232,7 +232,7 @@ def _encode(
     }
     for name, values in city.labels.items():
         record[f"label/{name}"] = values[region]
-    return schema.serialize(record, layout), pixels
+    return record_format.serialize(record, layout), pixels
 
 
 def _labels(

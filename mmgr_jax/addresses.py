@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from mmgr_jax.errors import InputError
@@ -15,6 +16,20 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 def is_address(place: object) -> bool:
     """Whether this names a folder on object storage, and no path."""
     return isinstance(place, str) and bool(_SCHEME.match(place))
+
+
+def signed_query(address: str) -> str:
+    """The query that the environment has for what lies below an address; "" for none.
+
+    Args:
+        address: Of a file or folder, without a query.
+    """
+    for signed in os.environ.get(SIGNED_URLS, "").split():
+        prefix, mark, query = signed.partition("?")
+        prefix = prefix.rstrip("/")
+        if mark and (address == prefix or address.startswith(f"{prefix}/")):
+            return query
+    return ""
 
 
 def checked(address: str, key: str = "config.records.dir") -> str:

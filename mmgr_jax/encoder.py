@@ -26,10 +26,11 @@ from mmgr_jax.data import corpus, pipeline, poi_sets
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.poi_sets import Places
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.unit_vectors import unit_rows
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation import feature_sets, inference_encoder
 from mmgr_jax.evaluation.compiled import CompiledModel, Palette
 from mmgr_jax.models import mmgr, start
 from mmgr_jax.models.settings import ModelSettings
@@ -155,7 +156,7 @@ class Encoder:
             batch_size: Tiles at a time.
         """
         tiles, palette = self._checked(tiles), self._palette(pixels)
-        return _unit(self._compiled.project_tiles(tiles, palette, batch_size))
+        return unit_rows(self._compiled.project_tiles(tiles, palette, batch_size))
 
     def project_pois(
         self,
@@ -167,7 +168,7 @@ class Encoder:
     ) -> Float[np.ndarray, "n p"]:
         """Vectors of length 1 of POI sets, in that space; see `embed_pois`."""
         sets = self._sets(places, centre_m, unknown)
-        return _unit(self._compiled.project_pois(sets, batch_size))
+        return unit_rows(self._compiled.project_pois(sets, batch_size))
 
     def embed_records(
         self,
@@ -219,7 +220,7 @@ class Encoder:
             }
         )
         readout = feature_sets.Readout(config, city)
-        whole = inference.encoder(
+        whole = inference_encoder.encoder(
             self.model,
             self.variables,
             self._compiled.mesh,
@@ -355,8 +356,3 @@ def _abstract(model: mmgr.MMGR, about: About) -> Tree:
     )
     layout = sharding.replicated(sharding.local_mesh(MeshSettings()))
     return checkpoint.abstract_like(shapes, layout)
-
-
-def _unit(rows: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n p"]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

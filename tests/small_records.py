@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from array_record.python import array_record_module
 
-from mmgr_jax.data import pixels, schema, seals, tiles
+from mmgr_jax.data import pixels, record_format, schema, seals, tiles
 
 TILE_SIZE_PX = 32
 TILE_SIZE_M = 64.0
@@ -42,8 +42,8 @@ def write_records(
         for row in range(rows)
         for column in range(columns)
     ]
-    layout = schema.RecordLayout(TILE_SIZE_PX, labels, image_format)
-    examples = [schema.serialize(record, layout) for record in records]
+    layout = record_format.RecordLayout(TILE_SIZE_PX, labels, image_format)
+    examples = [record_format.serialize(record, layout) for record in records]
     inputs = [seals.input_number(of, place) for place, of in enumerate(examples)]
     parts = np.array_split(np.arange(len(records)), num_shards)
     for index, part in enumerate(parts):

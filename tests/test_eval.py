@@ -696,7 +696,7 @@ def test_other_checkpoints_stand_beside_under_their_names(trained, tmp_path):
     assert main["older image"].metrics == main["MMGR image"].metrics
     assert main["imported image"].metrics == main["MMGR image"].metrics
     config.eval.checkpoints = (("MMGR", trained.workdir),)
-    with pytest.raises(InputError, match="'MMGR' is taken"):
+    with pytest.raises(InputError, match="'MMGR' is in use"):
         evaluation.evaluate(config)
 
 

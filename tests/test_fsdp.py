@@ -15,7 +15,7 @@ from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings, ShardingSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import checkpoint
-from mmgr_jax.train import experiment
+from mmgr_jax.train import experiment, run_step
 from mmgr_jax.train.settings import TrainingSettings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,7 +25,7 @@ REWRITE = "MMGR_REWRITE_GOLDEN"
 def abstract_state(config, mesh):
     """Shapes and layouts of a config's state; nothing is computed."""
     metadata = checkpoint.Metadata({}, tuple(map(str, range(400))), 64)
-    step = experiment.build_step(
+    step = run_step.build(
         TrainingSettings.of(config), mesh, metadata, steps_per_epoch=200, num_slots=256
     )
     state = jax.eval_shape(step.init)

@@ -15,7 +15,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from small_records import CATEGORIES, write_records
 
-from mmgr_jax.data import contents, schema, seals
+from mmgr_jax.data import contents, record_format, schema, seals
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import arrays, checkpoint, identity
@@ -261,11 +261,11 @@ def rebuilt(records_dir, tmp_path, edit=None, **options):
 
 def _changed(field, value):
     def edit(examples, layout):
-        record = schema.deserialize(examples[3], layout, image=False)
-        raw = schema.Example.FromString(examples[3])
+        record = record_format.deserialize(examples[3], layout, image=False)
+        raw = record_format.Example.FromString(examples[3])
         record["image"] = raw.features.feature["image"].bytes_list.value[0]
         record[field] = value(record[field])
-        return [*examples[:3], schema.serialize(record, layout), *examples[4:]]
+        return [*examples[:3], record_format.serialize(record, layout), *examples[4:]]
 
     return edit
 
@@ -275,9 +275,9 @@ def _swapped(examples, _):
 
 
 def _tile(image):
-    image = np.array(schema.tiles.decode(image, "png", 32))
+    image = np.array(record_format.tiles.decode(image, "png", 32))
     image[0, 0] += 1
-    return schema.tiles.encode(image, "png")
+    return record_format.tiles.encode(image, "png")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from processes import SAVE_EVERY, TOTAL, configure, output, start
 
 from mmgr_jax import settings
-from mmgr_jax.devices import distributed
+from mmgr_jax.devices import joining
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.while_training import Evaluator
@@ -242,7 +242,7 @@ NONE = dict.fromkeys(GIVEN)
 )
 def test_who_joins(mode, given, environment, expected):
     given = DistributedSettings(mode=mode, **given)
-    options = distributed.join_options(given, environment)
+    options = joining.options(given, environment)
     assert options == expected
 
 
@@ -266,4 +266,4 @@ def test_settings_that_contradict_each_other_are_refused(mode, changed, message)
     with pytest.raises(InputError, match=message):
         given = {"mode": mode} | GIVEN | changed
         read = settings.read(DistributedSettings, given, "distributed")
-        distributed.join_options(read, {})
+        joining.options(read, {})

@@ -462,7 +462,7 @@ def test_a_corpus_that_is_not_there_is_planned_by_numbers(smoke):
     assert found.host.read_mb_per_s == pytest.approx(4000 * a_region / 1e6)
     text = report.page(found)
     assert "978 steps: 2 epochs of 489" in text
-    assert "and 92 more, their regions 2.0 to 2.0 times each" in text
+    assert "and 92 more, their regions shown 2.0 to 2.0 times each" in text
     assert "each of 2 hosts\n  4,000 tiles/s: 3.0 cores" in text
     config.data.cache_mib = 200_000
     found = planner.plan_by_rate(config, shown, regions_per_s=8000.0, num_hosts=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmgr_jax.devices import distributed, roll_call
+from mmgr_jax.devices import joining, roll_call
 from mmgr_jax.devices.settings import DistributedSettings
 from mmgr_jax.errors import InputError
 
@@ -173,14 +173,14 @@ def test_a_process_that_died_while_waiting_may_come_again(port):
 def test_addresses_that_are_none_are_refused(coordinator, told):
     given = dict(coordinator=coordinator, num_processes=2, process_id=0)
     with pytest.raises(InputError, match=told):
-        distributed.join_options(DistributedSettings(**given), {})
+        joining.options(DistributedSettings(**given), {})
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "", "2.5"])
 @pytest.mark.parametrize("name", ["SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"])
 def test_a_launcher_that_says_no_number_is_named(name, value):
     with pytest.raises(InputError, match=f"variable {name}={value!r} is no number"):
-        distributed.join_options(DistributedSettings(), {name: value})
+        joining.options(DistributedSettings(), {name: value})
 
 
 MEETING = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import record_format, schema, tiles
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
@@ -35,10 +35,12 @@ def test_a_record_comes_back_as_it_went(count):
         "gdp": schema.Label("count", "million CNY"),
         "function": schema.Label("share", "1", ("water", "forest")),
     }
-    layout = schema.RecordLayout(16, labels, "png")
+    layout = record_format.RecordLayout(16, labels, "png")
     record = _record(count)
     encoded = {**record, "image": tiles.encode(record["image"], "png")}
-    decoded = schema.deserialize(schema.serialize(encoded, layout), layout)
+    decoded = record_format.deserialize(
+        record_format.serialize(encoded, layout), layout
+    )
     assert decoded.keys() == record.keys()
     for name, value in record.items():
         np.testing.assert_array_equal(decoded[name], value)
@@ -49,11 +51,11 @@ def test_a_record_comes_back_as_it_went(count):
 @pytest.mark.parametrize("count", [0, 5])
 def test_tfds_writes_the_same_bytes_and_reads_the_same_values(count, image_format):
     labels = {"gdp": schema.Label("count", "million CNY")}
-    layout = schema.RecordLayout(16, labels, image_format)
+    layout = record_format.RecordLayout(16, labels, image_format)
     record = _record(count)
     del record["label/function"]
     stored = tiles.encode(record["image"], image_format)
-    ours = schema.serialize({**record, "image": stored}, layout)
+    ours = record_format.serialize({**record, "image": stored}, layout)
     nested = {"label": {"gdp": record["label/gdp"]}, "poi": {}}
     for name, value in record.items():
         group, _, leaf = name.partition("/")
@@ -69,7 +71,7 @@ def test_tfds_writes_the_same_bytes_and_reads_the_same_values(count, image_forma
     if image_format in ("webp", "raw"):
         assert read["image"] == stored
     else:
-        decoded = schema.deserialize(ours, layout)["image"]
+        decoded = record_format.deserialize(ours, layout)["image"]
         np.testing.assert_array_equal(read["image"], decoded)
     np.testing.assert_array_equal(read["poi"]["offset_m"], record["poi/offset_m"])
 

@@ -18,7 +18,7 @@ from benchmarks import growth, records
 from benchmarks.table import Row
 from configs import toy_city
 from data_prep.records import runners, writer
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import record_format, schema, tiles
 from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.evaluation import inference
@@ -127,7 +127,7 @@ class _Encode:
     stored: tuple[tuple[bytes, PixelSums], ...]
 
     def __call__(self, regions: Sequence[int]) -> Iterator[tuple[bytes, PixelSums]]:
-        layout = schema.RecordLayout(_SIDE_PX, {}, "png")
+        layout = record_format.RecordLayout(_SIDE_PX, {}, "png")
         for index, outline in zip(regions, _outlines(np.array(regions)), strict=True):
             category, offset_m = _pois(index)
             image, pixels = self.stored[index % len(self.stored)]
@@ -141,7 +141,7 @@ class _Encode:
                 "geometry": outline,
                 "block_id": np.int32(index // 16),
             }
-            yield schema.serialize(record, layout), pixels
+            yield record_format.serialize(record, layout), pixels
 
 
 def _pois(index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -122,28 +122,21 @@ class RemoteParquet:
                 BATCH_ROWS, row_groups=[group], columns=list(leaves), use_threads=False
             )
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> contextlib.AbstractContextManager[None]:
         """Says in one sentence what goes wrong with the file within it.
 
         Raises:
             InputError: Of the server, where it was its fault; else of the format.
         """
-        self.file.failure = None
-        try:
-            yield
-        except (GeneratorExit, InputError):
-            raise
-        except Exception as error:  # Arrow's are of several kinds, and those of Python
-            if self.file.failure is not None:
-                raise self.file.failure from error
-            cause = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputError(
-                f"{self.name}: cannot be read as Parquet ({cause.rstrip('.')}). Is it "
-                "truncated, or of another format? Take another source."
-            ) from error
-        if self.file.failure is not None:
-            raise self.file.failure
+        # Arrow's errors are of several kinds, and those of Python.
+        return self.file.explained((Exception,), self._unreadable)
+
+    def _unreadable(self, error: BaseException) -> InputError:
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        return InputError(
+            f"{self.name}: cannot be read as Parquet ({cause.rstrip('.')}). Is it "
+            "truncated, or of another format? Take another source."
+        )
 
     def _refuse_odd_groups(self) -> None:
         """Raises FootError where row groups lack columns, or lie beyond the file."""

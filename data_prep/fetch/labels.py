@@ -243,7 +243,7 @@ def _window(source: rasterio.DatasetReader, area: FetchArea, address: str) -> Wi
     """
     outline = area.in_crs(source.crs.to_wkt())
     west, south, east, north = outline.bounds
-    corners = [~source.transform * (x, y) for x in (west, east) for y in (south, north)]
+    corners = [~source.transform @ (x, y) for x in (west, east) for y in (south, north)]
     columns, rows = zip(*corners, strict=True)
     left = max(math.floor(min(columns)) - _MARGIN_PX, 0)
     top = max(math.floor(min(rows)) - _MARGIN_PX, 0)

@@ -10,7 +10,7 @@ import contextlib
 import io
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,31 @@ class RemoteFile(_Placed):
         super().__init__(self._about.size)
         self.failure: InputError | None = None
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+
+    @contextlib.contextmanager
+    def explained(
+        self,
+        damaged: tuple[type[Exception], ...],
+        sentence: Callable[[Exception], InputError],
+    ) -> Iterator[None]:
+        """Raises what went wrong in the readings within it, whatever a library made.
+
+        Args:
+            damaged: What the library raises where the content is damaged.
+            sentence: What to say of it.
+
+        Raises:
+            InputError: Of the server, where it was its fault; else the sentence.
+        """
+        self.failure = None
+        try:
+            yield
+        except InputError:
+            raise
+        except damaged as error:
+            raise self.failure or sentence(error) from error
+        if self.failure is not None:  # the library went on with what it had
+            raise self.failure
 
     def _version(self) -> Version:
         known = self._entry.about()
@@ -213,25 +238,19 @@ class RemoteRaster:
 
         return rasterio.open(path, driver="GTiff", opener=handle, **options)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> contextlib.AbstractContextManager[None]:
         """Says in one sentence what goes wrong with the file within it.
 
         Raises:
             InputError: Of the server, where it was its fault; else of the format.
         """
-        self.file.failure = None
-        try:
-            yield
-        except formats.DAMAGED as error:
-            if self.file.failure is not None:
-                raise self.file.failure from error
-            raise InputError(
-                f"{self.name}: cannot be read as a GeoTIFF ({_first(error)}). Is it "
-                "damaged, or of another format? Leave it out with --skip."
-            ) from error
-        if self.file.failure is not None:  # GDAL went on with what it had
-            raise self.file.failure
+        return self.file.explained(formats.DAMAGED, self._damaged)
+
+    def _damaged(self, error: BaseException) -> InputError:
+        return InputError(
+            f"{self.name}: cannot be read as a GeoTIFF ({_first(error)}). Is it "
+            "damaged, or of another format? Leave it out with --skip."
+        )
 
 
 class _Handle(_Placed):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from data_prep.fetch.hosts import Signer, public
 from data_prep.fetch.http import Client
-from mmgr_jax.addresses import SIGNED_URLS
+from mmgr_jax.addresses import signed_query
 from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
@@ -29,12 +29,10 @@ class FromEnvironment:
     def signed(self, address: str, *, anew: bool) -> str:
         """The address with the query that the environment has for it."""
         del anew
-        for pair in os.environ.get(SIGNED_URLS, "").split():
-            prefix, mark, query = pair.partition("?")
-            prefix = prefix.rstrip("/")
-            if mark and (address == prefix or address.startswith(f"{prefix}/")):
-                return f"{address}{'&' if '?' in address else '?'}{query}"
-        return address
+        query = signed_query(address)
+        if not query:
+            return address
+        return f"{address}{'&' if '?' in address else '?'}{query}"
 
 
 class PlanetaryComputer:

@@ -160,6 +160,11 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
         table = table.reset_index()
     unnamed = [name for name in table if _ROW_NUMBERS.fullmatch(str(name))]
     table = table.drop(columns=unnamed).reset_index(drop=True)
+    return in_one_form(table)
+
+
+def in_one_form(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns have names in one form, but for that of its geometries."""
     kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
     return table.rename(
         columns=lambda name: name if name == kept else one_form(str(name))

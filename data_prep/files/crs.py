@@ -8,6 +8,7 @@ declares it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import pyproj
@@ -250,11 +251,7 @@ def gcj02_to_wgs84(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Deg
     The shift changes by about 1 % of a displacement, so five rounds leave less than
     a millimetre; the usual one-step inverse leaves a metre or two.
     """
-    lon, lat = lon_deg, lat_deg
-    for _ in range(5):
-        forward_lon, forward_lat = wgs84_to_gcj02(lon, lat)
-        lon, lat = lon + (lon_deg - forward_lon), lat + (lat_deg - forward_lat)
-    return lon, lat
+    return _inverse(wgs84_to_gcj02, lon_deg, lat_deg, start=(lon_deg, lat_deg))
 
 
 def gcj02_to_bd09(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
@@ -267,9 +264,21 @@ def gcj02_to_bd09(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degr
 
 def bd09_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
     """GCJ-02 coordinates of BD-09 ones, by fixed-point iteration."""
-    lon, lat = lon_deg - 0.0065, lat_deg - 0.006
+    start = lon_deg - 0.0065, lat_deg - 0.006
+    return _inverse(gcj02_to_bd09, lon_deg, lat_deg, start=start)
+
+
+def _inverse(
+    forward: Callable[[_Degrees, _Degrees], tuple[_Degrees, _Degrees]],
+    lon_deg: _Degrees,
+    lat_deg: _Degrees,
+    *,
+    start: tuple[_Degrees, _Degrees],
+) -> tuple[_Degrees, _Degrees]:
+    """What a shift of coordinates was made of, by five rounds of iteration."""
+    lon, lat = start
     for _ in range(5):
-        forward_lon, forward_lat = gcj02_to_bd09(lon, lat)
+        forward_lon, forward_lat = forward(lon, lat)
         lon, lat = lon + (lon_deg - forward_lon), lat + (lat_deg - forward_lat)
     return lon, lat
 

@@ -282,10 +282,7 @@ def _load_layer(path: str | Path, layer: str | None, text: Text) -> pd.DataFrame
             table = gpd.read_file(path, layer=chosen, encoding=text.encoding)
     except UnicodeError as error:
         raise _undecodable(path, text, error) from error
-    kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
-    return table.rename(
-        columns=lambda name: name if name == kept else one_form(str(name))
-    )
+    return arrow_files.in_one_form(table)
 
 
 def _undecodable(path: str | Path, text: Text, error: UnicodeError) -> InputError:

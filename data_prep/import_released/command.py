@@ -22,7 +22,7 @@ from data_prep.import_released.sample import ReleasedSample
 from data_prep.import_released.settings import ReleasedSettings
 from data_prep.records import runners, writer
 from data_prep.running import threads
-from mmgr_jax.data import contents, schema, tiles
+from mmgr_jax.data import contents, record_format, schema, tiles
 from mmgr_jax.data.pixels import PixelSums
 from mmgr_jax.errors import InputError
 
@@ -139,7 +139,9 @@ def _encoded(
     regions: Sequence[int],
 ) -> Iterator[tuple[bytes, PixelSums]]:
     """Serialised records of some regions and sums of their pixels, in their order."""
-    layout = schema.RecordLayout(content.tile_size_px, labels, tile_writer.image_format)
+    layout = record_format.RecordLayout(
+        content.tile_size_px, labels, tile_writer.image_format
+    )
     names = list(content.images)
     block_id = _block_ids(names)
 
@@ -147,7 +149,7 @@ def _encoded(
         name = names[region]
         category, edges = content.pois.category[region], content.pois.edges[region]
         image, pixels = tile_writer.measured(sample.tile(content.images[name]))
-        record: schema.Record = {
+        record: record_format.Record = {
             "region_id": name,
             "image": image,
             "poi/category": category,
@@ -158,7 +160,7 @@ def _encoded(
             "block_id": np.int32(block_id[name]),
             f"label/{_POPULATION}": content.population[region],
         }
-        return schema.serialize(record, layout), pixels
+        return record_format.serialize(record, layout), pixels
 
     return threads.in_order(encode, ((region,) for region in regions))
 

@@ -106,11 +106,18 @@ def write(
         manifest.save(partial)
     put_in_place(partial, records_dir)
     if stamps is not None:
-        for path, sha256 in zip(
-            manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
-        ):
-            stamps.remember(path.name, path, sha256, contents.size_and_times(path))
-        stamps.save()
+        _remember(stamps, manifest, records_dir)
+
+
+def _remember(
+    stamps: contents.Stamps, manifest: schema.Manifest, records_dir: Path
+) -> None:
+    """What shards hold, so that they need not be read again to know it."""
+    for path, sha256 in zip(
+        manifest.shard_paths(records_dir), manifest.shard_sha256, strict=True
+    ):
+        stamps.remember(path.name, path, sha256, contents.size_and_times(path))
+    stamps.save()
 
 
 def finish(records_dir: Path, fingerprint: str) -> bool:

@@ -56,7 +56,7 @@ class RegionSettings(Section):
             a file. "chips": each image file is a region.
         tile_size_px: Side of a tile in pixels, at least 8.
         gsd_m: Ground sampling distance: side of a pixel of a tile in metres.
-        min_coverage: Share of a region's pixels that must hold imagery.
+        min_coverage: Share of a region's pixels that must have imagery.
         max_blank_share: Largest share of a tile's pixels that may have one colour; 1.0:
             tiles are not checked, which is faster.
         poi_buffer_m: POIs up to this distance outside a region still belong to it, in

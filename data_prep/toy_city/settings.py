@@ -34,13 +34,13 @@ LATER = ("rebuilt_share", "flight", "imagery_shift_m")
 
 @dataclasses.dataclass(frozen=True)
 class PaletteSettings(Section):
-    """Of what colour a city's materials are, and what its sensor makes of their light.
+    """Colours of the materials of a city, and how its sensor changes them.
 
     Labels, zones, regions, places and truth are the same under all palettes.
 
     Attributes:
-        roofs_rgb: Colours of roofs, all as common, but for those of sheds.
-        vegetation: Factors of red, green and blue of all that grows.
+        roofs_rgb: Colours of roofs, all equally common; sheds have other colours.
+        vegetation: Factors on red, green and blue of all plants.
         soil: The same of bare ground: wasteland, tracks, paths, fields without crops.
         paving: The same of streets, kerbs, lots and paved yards.
         water: The same of water.
@@ -67,11 +67,11 @@ class PaletteSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class PoiHabitSettings(Section):
-    """How many places a use of land draws in a city, and which of them it maps.
+    """How many POIs each land use has in a city, and which are in the table.
 
     Attributes:
-        places: Class of the label function -> factor of the number of its places;
-            those left out have 1.
+        places: Class of the label function -> factor on the number of its POIs; other
+            classes have 1.
         unmapped: Categories or first levels, by their names in the taxonomy "plain",
             of which the POI table holds nothing.
     """
@@ -98,43 +98,45 @@ class PoiHabitSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class ToyCitySettings(Section):
-    """A city to generate; its difficulties, from `sensor_noise` on, are neutral here.
+    """A city to generate; the difficulties, from `sensor_noise` on, are off by default.
 
     Labels, zones and regions are the same under all difficulties and styles. The same
     seed with a `rebuilt_share` is the same city in a later year.
 
     Attributes:
-        out_dir: Folder to make. An earlier generated city there is replaced; files of
-            yours beside it stay.
-        seed: Another seed, another city.
+        out_dir: Folder for the city. An earlier generated city there is replaced; your
+            own files in it stay.
+        seed: Random seed; another seed gives another city.
         size_regions: Whole regions from north to south and from west to east. The
             first lies in the mosaic's north-west corner; the mosaic reaches a little
             further to the south and east.
         region_size_m: Side of a region in metres.
         gsd_m: Side of a pixel in metres.
-        crs: A registered projected CRS in metres; the city lies in the middle of where
-            it is used.
-        palette: Colours of its materials, and the sensor's.
-        poi_habits: How many places it has and which it maps.
-        taxonomy: What its categories are called; see docs/toy_city.md.
-        rebuilt_share: Share of the blocks that were torn down, built or given another
-            use since the year without it. `truth.parquet` says how much of each region
-            they take.
-        sensor_noise: Deviation of white noise, in levels of 255, in every channel
-            on its own. It comes on top of the 2 levels of grain that every city has.
+        crs: A registered projected CRS in metres; the city is placed in the middle of
+            the area where this CRS is used.
+        palette: Colours of the materials, and of the sensor.
+        poi_habits: How many POIs the city has, and which are in the table.
+        taxonomy: Names of the categories; see docs/toy_city.md.
+        rebuilt_share: Share of the street blocks that were torn down, rebuilt or given
+            another use, compared with the city without this setting. `truth.parquet`
+            says how much of each region was rebuilt.
+        sensor_noise: Standard deviation of white noise, in levels of 255, independent
+            in each channel. It is added to the 2 levels of grain that every city has.
         haze: Mean optical depth of the haze in green light, 0 to 1.
         season: From summer (0) to late autumn (1).
-        season_strips_m: Width of image strips, each taken at a date of its own between
-            summer and `season`; 0 for one date.
-        sun_azimuth_deg: Where the sun stands, clockwise from north.
-        sun_elevation_deg: Its height above the horizon, 15 to 90.
-        poi_shift_m: Offset of all POIs, east and north, as by a mistaken datum.
-        poi_scatter_m: Deviation of every POI's own error, east and north alike.
-        poi_missing: Share of the POIs that the table lacks, drawn at random.
-        flight: Another number, another flight over the same city: other cars stand in
-            the streets, and the sensor's grain is another.
-        imagery_shift_m: Offset of the imagery, east and north, as two flights are never
-            registered exactly. The picture is resampled.
+        season_strips_m: Width of image strips, each with its own date between summer
+            and `season`; 0: one date.
+        sun_azimuth_deg: Direction of the sun, clockwise from north.
+        sun_elevation_deg: Height of the sun above the horizon, 15 to 90.
+        poi_shift_m: Offset of all POIs, east and north, as with a wrong datum.
+        poi_scatter_m: Standard deviation of each POI's own error, to the east and to
+            the north.
+        poi_missing: Share of the POIs, drawn at random, that are missing from the
+            table.
+        flight: Another number is another flight over the same city, with other cars in
+            the streets, other light and other sensor grain.
+        imagery_shift_m: Offset of the imagery, east and north, by resampling, because
+            two flights never fit exactly.
     """
 
     out_dir: str

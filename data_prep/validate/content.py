@@ -14,7 +14,7 @@ import shapely
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep.running import progress
-from mmgr_jax.data import arrays, schema
+from mmgr_jax.data import arrays, record_format, schema
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
@@ -157,7 +157,7 @@ def read(records_dir: Path) -> Content:
 
 def _records(
     manifest: schema.Manifest, records_dir: Path, faults: _Faults
-) -> Iterator[tuple[int, schema.Record]]:
+) -> Iterator[tuple[int, record_format.Record]]:
     """Place in the city and content of every record that can be read."""
     layout = manifest.layout
     place = 0
@@ -175,7 +175,7 @@ def _records(
             faults.add(f"other than the {length} records of the manifest", str(path))
         for index in range(min(stored, length)):
             try:
-                yield place + index, schema.deserialize(source[index], layout)
+                yield place + index, record_format.deserialize(source[index], layout)
             except Exception as error:  # three libraries, each with errors of its own
                 refusals.refuse_unreadable(path, error)
                 name = f"{path.name} record {index} ({_first_line(error)})"
@@ -184,7 +184,7 @@ def _records(
 
 
 def _check(
-    record: schema.Record, manifest: schema.Manifest, faults: _Faults
+    record: record_format.Record, manifest: schema.Manifest, faults: _Faults
 ) -> shapely.Geometry | None:
     """Notes what is wrong with a record; returns its outline, None of unreadable."""
     name = record["region_id"]

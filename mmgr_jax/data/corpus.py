@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from mmgr_jax.data import contents, misfits, schema
+from mmgr_jax.data import contents, misfits, record_format, schema
 from mmgr_jax.data.pixels import PixelStatistics
 from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.source import RecordSource, RegionSource
@@ -120,11 +120,11 @@ class Corpus(RegionSource):
         *,
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         """See `RegionSource.read`; POI categories are numbered as in `manifest`."""
         region = np.asarray(indices, np.int64)
         owner = self.city_index(region)
-        records: list[schema.Record] = [{}] * len(region)
+        records: list[record_format.Record] = [{}] * len(region)
         for city in np.unique(owner).tolist():
             rows = np.flatnonzero(owner == city).tolist()
             own = (region[rows] - self.starts[city]).tolist()
@@ -198,15 +198,15 @@ class Renumbered(RecordSource):
         *,
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         """See `RegionSource.read`."""
         records = super().read(indices, image=image, into=into)
         return _renumbered(records, self._numbers)
 
 
 def _renumbered(
-    records: list[schema.Record], numbers: np.ndarray | None
-) -> list[schema.Record]:
+    records: list[record_format.Record], numbers: np.ndarray | None
+) -> list[record_format.Record]:
     """The records with other numbers of POI categories; None: as they are."""
     if numbers is None:
         return records

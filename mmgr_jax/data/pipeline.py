@@ -11,7 +11,7 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
-from mmgr_jax.data import order, schema
+from mmgr_jax.data import order, record_format
 from mmgr_jax.data.corpus import Corpus
 from mmgr_jax.data.order import Row
 from mmgr_jax.data.settings import DataSettings
@@ -220,7 +220,7 @@ class _Reader:
         side = self._source.manifest.tile_size_px
         tiles = np.empty((len(rows), side, side, 3), np.uint8) if self._images else None
 
-        def read(part: slice) -> list[schema.Record]:
+        def read(part: slice) -> list[record_format.Record]:
             into = None if tiles is None else tiles[part]
             return self._source.read([row[0] for row in rows[part]], into=into)
 
@@ -258,7 +258,7 @@ class _Reader:
         self,
         batch: Batch,
         rows: Sequence[Row],
-        records: Sequence[schema.Record],
+        records: Sequence[record_format.Record],
         slots: int,
         part: slice,
     ) -> None:
@@ -280,7 +280,7 @@ def _generator(state: dict[str, np.ndarray]) -> np.random.Generator:
 
 
 def pad_pois(
-    record: schema.Record,
+    record: record_format.Record,
     num_slots: int,
     draw: Callable[[], np.random.Generator] | None,
     *,
@@ -319,7 +319,7 @@ def pad_pois(
 
 
 def _pad_edges(
-    record: schema.Record, chosen: np.ndarray, num_slots: int
+    record: record_format.Record, chosen: np.ndarray, num_slots: int
 ) -> dict[str, np.ndarray]:
     """The edges between chosen POIs, renumbered to their slots."""
     slot = np.full(len(record["poi/category"]), -1, np.int32)

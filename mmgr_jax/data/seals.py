@@ -101,7 +101,7 @@ def input_number(example: bytes, place: int) -> int:
     its records lie in.
 
     Args:
-        example: What `schema.serialize` gave.
+        example: What `record_format.serialize` gave.
         place: Of the record, from 0.
     """
     feature = Example.FromString(example).features.feature

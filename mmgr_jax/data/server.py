@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from mmgr_jax.addresses import SIGNED_URLS, is_address
+from mmgr_jax.addresses import is_address, signed_query
 from mmgr_jax.errors import InputError
 from mmgr_jax.extras import install
 
@@ -81,7 +81,8 @@ class Server:
         self.address, self.stopped = address, threading.Event()
         self._waits_s = WAITS_S if waits_s is None else waits_s
         self._files, self._root = _opened(address)
-        self._query = _query(address)
+        query = signed_query(address)
+        self._query = f"?{query}" if query else ""
 
     def read(self, name: str) -> bytes:
         """A small file.
@@ -238,16 +239,6 @@ def _opened(address: str) -> tuple[Any, str]:
         f"{address}: cannot be opened ({cause}). Addresses begin with gs://, s3:// or "
         "https://."
     )
-
-
-def _query(address: str) -> str:
-    """What the environment says is to be put behind an address; "" for nothing."""
-    for signed in os.environ.get(SIGNED_URLS, "").split():
-        prefix, mark, query = signed.partition("?")
-        prefix = prefix.rstrip("/")
-        if mark and (address == prefix or address.startswith(f"{prefix}/")):
-            return f"?{query}"
-    return ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

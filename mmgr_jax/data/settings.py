@@ -18,7 +18,7 @@ class DataSettings(Section):
     Attributes:
         batch_size: Number of regions in a batch, over all devices together.
         max_pois: Largest number of POIs that are shown of a region. If it has more, a
-            random choice is drawn anew each epoch. None: as many as the region with the
+            random choice is drawn in each epoch. None: as many as the region with the
             most POIs has.
         num_threads: Threads that read and decode.
         short_batch: What to do with the last regions of an epoch if they do not fill a

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from mmgr_jax import addresses, settings
-from mmgr_jax.data import arrays, contents, remote, schema
+from mmgr_jax.data import arrays, contents, record_format, remote, schema
 from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
@@ -39,8 +39,8 @@ class RegionSource(abc.ABC):
         """Number of regions."""
         return self.manifest.num_regions
 
-    def __getitem__(self, index: int) -> schema.Record:
-        """The region at `index`, decoded; see `schema.RecordLayout`. Not to be changed.
+    def __getitem__(self, index: int) -> record_format.Record:
+        """The region at `index`, decoded; see `RecordLayout`. Not to be changed.
 
         Raises:
             InputError: If the stored bytes are damaged.
@@ -74,7 +74,7 @@ class RegionSource(abc.ABC):
         *,
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         """Several regions by one reading; not to be changed.
 
         Args:
@@ -135,7 +135,7 @@ class RecordSource(RegionSource):
         self._examples = array_record_data_source.ArrayRecordDataSource(
             [str(path) for path in self._paths]
         )
-        self._cache: dict[int, schema.Record] | None = None
+        self._cache: dict[int, record_format.Record] | None = None
         if self.tiles_bytes <= cache_mib * 2**20:
             self.keep()
 
@@ -187,7 +187,7 @@ class RecordSource(RegionSource):
         *,
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         """See `RegionSource.read`."""
         if self._cache is not None:
             return self._read_cached(indices, image, into)
@@ -199,7 +199,7 @@ class RecordSource(RegionSource):
         indices: Sequence[int],
         image: bool,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         cache = self._cache
         assert cache is not None
         new = [index for index in dict.fromkeys(indices) if index not in cache]
@@ -212,7 +212,7 @@ class RecordSource(RegionSource):
 
     def _read(
         self, indices: Sequence[int], wanted: Sequence[np.ndarray | bool]
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         if not indices:
             return []
         try:
@@ -232,9 +232,9 @@ class RecordSource(RegionSource):
 
     def _decode(
         self, index: int, example: bytes, image: np.ndarray | bool
-    ) -> schema.Record:
+    ) -> record_format.Record:
         try:
-            return schema.deserialize(example, self._layout, image=image)
+            return record_format.deserialize(example, self._layout, image=image)
         except Exception as error:  # two libraries, each with errors of its own
             raise self._damaged(index, error) from error
 

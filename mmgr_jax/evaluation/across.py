@@ -12,11 +12,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmgr_jax.evaluation import cities as cities_lib
-from mmgr_jax.evaluation import feature_sets, inference
+from mmgr_jax.evaluation import feature_sets
 from mmgr_jax.evaluation.design import grid, targets
 from mmgr_jax.evaluation.design.splits import Split, by_city
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import jobs, protocols
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
@@ -37,7 +38,7 @@ APART_M = 1e7
 def compare(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.InferenceEncoder],
+    encoders: Mapping[str, InferenceEncoder],
     home: EvaluatedCity,
     others: Sequence[EvaluatedCity],
     splits: Sequence[Split],

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from mmgr_jax.data import pipeline
 from mmgr_jax.devices import sharding
 from mmgr_jax.devices.settings import MeshSettings
-from mmgr_jax.evaluation import inference
+from mmgr_jax.evaluation.inference_encoder import read_image
 from mmgr_jax.models import mmgr
 from mmgr_jax.typing import Batch, PoiSets, Tree
 
@@ -100,7 +100,9 @@ class CompiledModel:
     def _image(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """((variables, palette), batch) -> features by group; and -> projections."""
         read = functools.partial(
-            inference.read_image, size_px=self.size_px, every_stage=self.every_stage
+            read_image,
+            size_px=self.size_px,
+            every_stage=self.every_stage,
         )
 
         def embed(given: _Given, batch: Batch) -> dict[str, jax.Array]:

@@ -23,6 +23,7 @@ from mmgr_jax.evaluation.certainty import checks
 from mmgr_jax.evaluation.features import baselines, health, retrieval
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.readouts import KINDS, EvaluatedCity, Extracted, Readout
 from mmgr_jax.evaluation.settings import EvalSettings, Kind
 from mmgr_jax.store import checkpoint
@@ -64,7 +65,7 @@ class FeatureSets:
 
 def encoders(
     config: ConfigDict, eval_settings: EvalSettings, source: RecordSource, bundle: Path
-) -> dict[str, inference.InferenceEncoder]:
+) -> dict[str, InferenceEncoder]:
     """The encoders to compare: the checkpoint's, those beside it, and a random one.
 
     Args:
@@ -103,7 +104,7 @@ def encoders(
 def gather(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    loaded: Mapping[str, inference.InferenceEncoder],
+    loaded: Mapping[str, InferenceEncoder],
     city: EvaluatedCity,
 ) -> FeatureSets:
     """Features of all regions by every encoder and baseline that is asked for.
@@ -203,9 +204,7 @@ def _health(encoded: Extracted, there: np.ndarray) -> dict[str, float]:
     return values
 
 
-def _kinds_of(
-    encoder: inference.InferenceEncoder, kinds: Sequence[Kind]
-) -> tuple[Kind, ...]:
+def _kinds_of(encoder: InferenceEncoder, kinds: Sequence[Kind]) -> tuple[Kind, ...]:
     """Weights of images alone have nothing to say of POIs."""
     if encoder.parts and not any(part.startswith("poi") for part in encoder.parts):
         return tuple(kind for kind in kinds if kind.startswith("image"))

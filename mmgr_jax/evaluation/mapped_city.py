@@ -27,6 +27,7 @@ from mmgr_jax.evaluation import (
     run,
 )
 from mmgr_jax.evaluation.features.groups import Features
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import (
     EmbedSettings,
     EvalSettings,
@@ -76,7 +77,7 @@ class MappedCity:
     """
 
     city: feature_sets.EvaluatedCity
-    encoder: inference.InferenceEncoder
+    encoder: InferenceEncoder
     encoded: readouts.Extracted
     features: Features
     heads: MappedHeads

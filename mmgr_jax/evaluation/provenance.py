@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents, schema
-from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import EvalSettings, ReadoutSettings
 from mmgr_jax.report import report_json
 from mmgr_jax.store import checkpoint, identity
@@ -29,7 +29,7 @@ def of(
     eval_settings: EvalSettings,
     city: EvaluatedCity,
     bundle: Path,
-    encoders: Mapping[str, inference.InferenceEncoder],
+    encoders: Mapping[str, InferenceEncoder],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a report says of its origin; see `report.report_json`.
@@ -90,7 +90,7 @@ def of(
     }
 
 
-def features(config: ConfigDict, encoder: inference.InferenceEncoder) -> dict[str, Any]:
+def features(config: ConfigDict, encoder: InferenceEncoder) -> dict[str, Any]:
     """What decides the features that an encoder gives, whatever region it looks at.
 
     Args:

@@ -20,10 +20,11 @@ from mmgr_jax import __version__, settings
 from mmgr_jax.data import contents, pipeline
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.devices import memory
-from mmgr_jax.evaluation import inference, store
+from mmgr_jax.evaluation import store
 from mmgr_jax.evaluation.certainty import places
 from mmgr_jax.evaluation.features import baselines, features
-from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside
+from mmgr_jax.evaluation.features.groups import Features, Surroundings, beside, joined
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import Kind, ReadoutSettings
 from mmgr_jax.store import identity
 
@@ -89,7 +90,7 @@ class EvaluatedCity:
 
 def encoded(
     config: ConfigDict,
-    encoder: inference.InferenceEncoder,
+    encoder: InferenceEncoder,
     source: RecordSource,
     *,
     share: tuple[int, int] = (0, 1),
@@ -125,7 +126,7 @@ def encoded(
 
 def altered(
     config: ConfigDict,
-    encoder: inference.InferenceEncoder,
+    encoder: InferenceEncoder,
     source: RecordSource,
     alter: Callable[[np.ndarray], np.ndarray],
     regions: Int[np.ndarray, " n"],
@@ -169,7 +170,7 @@ class Readout:
         self._surroundings = Surroundings(city.centre_m, self._radii_m)
         self._plain: dict[str, Features] = {}
 
-    def encoded(self, encoder: inference.InferenceEncoder) -> Extracted:
+    def encoded(self, encoder: InferenceEncoder) -> Extracted:
         """What an encoder gives of every region, without surroundings."""
         return encoded(self._config, encoder, self._city.source)
 
@@ -242,7 +243,7 @@ class Readout:
                 )
                 for part in parts
             ]
-        added = dataclasses.replace(_joined(columns), rings=rings)
+        added = dataclasses.replace(joined(columns), rings=rings)
         if self.settings.groups == "columns":
             return dataclasses.replace(
                 added, groups=(("features", added.num_features),)
@@ -303,9 +304,7 @@ def _store(
         return None
 
 
-def _batch_size(
-    wanted: int, encoder: inference.InferenceEncoder, source: RecordSource
-) -> int:
+def _batch_size(wanted: int, encoder: InferenceEncoder, source: RecordSource) -> int:
     """Regions at a time: as configured, where there are as many and memory for them."""
     size = min(wanted, len(source))
     if jax.default_backend() == "cpu":
@@ -324,12 +323,4 @@ def _centres_m(regions: features.RegionTable) -> np.ndarray:
             places.centres_m(outlines[first : first + _OUTLINES])
             for first in range(0, max(len(outlines), 1), _OUTLINES)
         ]
-    )
-
-
-def _joined(parts: Sequence[Features]) -> Features:
-    """Columns side by side; their store, which no other process can have, is left."""
-    return Features(
-        tuple(column for part in parts for column in part.parts),
-        tuple(group for part in parts for group in part.groups),
     )

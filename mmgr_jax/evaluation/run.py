@@ -20,7 +20,6 @@ from mmgr_jax.disk import files, locks
 from mmgr_jax.evaluation import (
     across,
     feature_sets,
-    inference,
     kept_heads,
     predictors,
     provenance,
@@ -31,6 +30,7 @@ from mmgr_jax.evaluation.design import splits, targets
 from mmgr_jax.evaluation.features import features
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings, Kind
 from mmgr_jax.evaluation.trials import tasks
 from mmgr_jax.evaluation.trials.results import Report
@@ -216,7 +216,7 @@ def choose_splits(
 def _across(
     config: ConfigDict,
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.InferenceEncoder],
+    encoders: Mapping[str, InferenceEncoder],
     home: feature_sets.EvaluatedCity,
 ) -> tuple[dict[str, Any], str]:
     others = [

@@ -122,7 +122,8 @@ class EvalSettings(Section):
         buffer_m: Under "block", regions within this distance of a tested one, in
             metres, are used neither for training nor for validation; None: as in the
             records (`blocks.buffer_m`).
-        seed: 0: the folds of the records. Another number assigns blocks to folds anew.
+        seed: 0: the folds of the records. Another number assigns blocks to folds in
+            another way.
         other_records: Folders or addresses of the records of other cities. Each city in
             turn is tested with heads of the others.
         strengths: L2 strengths that "linear" chooses from.

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.design import grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.feature_sets import EvaluatedCity
 from mmgr_jax.evaluation.heads import finetune, jobs, protocols
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.settings import EvalSettings
 from mmgr_jax.models.mmgr import MMGR
 from mmgr_jax.typing import Tree
@@ -22,7 +22,7 @@ from mmgr_jax.typing import Tree
 
 def tuners(
     eval_settings: EvalSettings,
-    encoders: Mapping[str, inference.InferenceEncoder],
+    encoders: Mapping[str, InferenceEncoder],
     city: EvaluatedCity,
     methods: Sequence[str],
 ) -> dict[str, jobs.Tuner]:
@@ -54,7 +54,7 @@ def tuners(
 
 def _tune(
     eval_settings: EvalSettings,
-    encoder: inference.InferenceEncoder,
+    encoder: InferenceEncoder,
     palette: np.ndarray | None,
     tiles: np.ndarray,
     target: Target,

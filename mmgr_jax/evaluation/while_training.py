@@ -23,6 +23,7 @@ from mmgr_jax.evaluation.certainty import metrics
 from mmgr_jax.evaluation.design import grid, splits, targets
 from mmgr_jax.evaluation.features import features, groups
 from mmgr_jax.evaluation.heads import knn
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import Tree
 
@@ -85,7 +86,7 @@ class _Prepared:
 
     source: RecordSource
     chosen: np.ndarray
-    encoder: Callable[[Tree], inference.InferenceEncoder]
+    encoder: Callable[[Tree], InferenceEncoder]
     targets: Mapping[str, targets.Target]
     split: splits.Split
     options: Mapping[str, Any]

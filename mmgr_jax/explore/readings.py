@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from mmgr_jax.data import schema
+from mmgr_jax.data import record_format
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.errors import InputError
 
@@ -70,7 +70,7 @@ class Readings(RegionSource):
         *,
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
-    ) -> list[schema.Record]:
+    ) -> list[record_format.Record]:
         """See `RegionSource.read`."""
         asked = [self._readings[index] for index in indices]
         regions = list(dict.fromkeys(reading.region for reading in asked))
@@ -163,7 +163,9 @@ def without_cell(
     return painted
 
 
-def without_category(record: schema.Record, category: int) -> schema.Record:
+def without_category(
+    record: record_format.Record, category: int
+) -> record_format.Record:
     """A region without its POIs of a category, and without their edges."""
     kept = record["poi/category"] != category
     place = np.cumsum(kept) - 1

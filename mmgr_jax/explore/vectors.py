@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int8, Num, UInt8
 
+from mmgr_jax.data.unit_vectors import unit_rows
 from mmgr_jax.disk import files
 from mmgr_jax.evaluation.features.groups import Features
 
@@ -269,11 +270,11 @@ def recall(
     queries = min(_QUERIES, total, max(int(_COSINES / total), 1))
     asked = np.sort(rng.choice(total, queries, replace=False))
     own = exact.weights
-    asks = _unit(exact.rows(asked) * own), _unit(numbers[asked] * weights)
+    asks = _unit32(exact.rows(asked) * own), _unit32(numbers[asked] * weights)
     cosine = np.empty((2, len(asked), total), np.float32)
     for rows in _slices(total):
-        cosine[0][:, rows] = asks[0] @ _unit(exact.rows(rows) * own).T
-        cosine[1][:, rows] = asks[1] @ _unit(numbers[rows] * weights).T
+        cosine[0][:, rows] = asks[0] @ _unit32(exact.rows(rows) * own).T
+        cosine[1][:, rows] = asks[1] @ _unit32(numbers[rows] * weights).T
     cosine[:, np.arange(len(asked)), asked] = -np.inf  # itself
     near = np.argpartition(-cosine, depth - 1, axis=2)[..., :depth]
     shares = [
@@ -326,7 +327,5 @@ def _slices(total: int) -> list[np.ndarray]:
     return np.array_split(np.arange(total), max(-(-total // _ROWS), 1))
 
 
-def _unit(rows: np.ndarray) -> Float[np.ndarray, "n d"]:
-    rows = np.asarray(rows, np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+def _unit32(rows: np.ndarray) -> Float[np.ndarray, "n d"]:
+    return unit_rows(np.asarray(rows, np.float32))

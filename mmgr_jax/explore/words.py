@@ -17,6 +17,7 @@ from jaxtyping import Float, Int16
 
 from mmgr_jax.data import texts
 from mmgr_jax.data.source import RecordSource
+from mmgr_jax.data.unit_vectors import unit_rows
 
 MODEL = "wordllama"
 """The one whose vectors of words add up to that of a phrase."""
@@ -88,7 +89,7 @@ def of_city(source: RecordSource, typical: int) -> Words | None:
         scale,
         space.mean,
         space.components,
-        _unit(vectors.astype(np.float64)),
+        unit_rows(vectors.astype(np.float64)),
         typical,
     )
 
@@ -96,13 +97,8 @@ def of_city(source: RecordSource, typical: int) -> Words | None:
 def _vocabulary(space: texts.TextSpace) -> list[str]:
     own = [word.lower() for phrase in space.phrases for word in _WORD.findall(phrase)]
     small = [word for word in texts.whole_words() if word.islower()]
-    phrases = _unit(texts.load(MODEL)(space.phrases))
-    like = np.max(_unit(texts.word_sums(small)) @ phrases.T, axis=1)
+    phrases = unit_rows(texts.load(MODEL)(space.phrases))
+    like = np.max(unit_rows(texts.word_sums(small)) @ phrases.T, axis=1)
     nearest = np.argsort(-like, kind="stable")[:MOST_WORDS]
     chosen = [*own, *small[:COMMONEST], *(small[place] for place in nearest)]
     return list(dict.fromkeys(chosen))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int8
 
+from mmgr_jax.data.unit_vectors import unit_rows
+
 NEIGHBOURS = 20
 """Of how many nearest regions the loss is measured."""
 
@@ -90,7 +92,7 @@ class Recall:
         """
         self.packing, self._rows = packing, rows
         packed = packing.unpack(packing.pack(vectors))
-        self._asking = (_unit(vectors), _unit(packed))
+        self._asking = (_unit32(vectors), _unit32(packed))
         nothing = np.full((len(rows), 0), -np.inf, np.float32)
         self._alike = [nothing, nothing]
         self._nearest = [nothing.astype(np.int64)] * 2
@@ -110,7 +112,7 @@ class Recall:
         """
         given = (vectors, self.packing.unpack(stored))
         for place, (asking, part) in enumerate(zip(self._asking, given, strict=True)):
-            alike = asking @ _unit(part).T
+            alike = asking @ _unit32(part).T
             alike[self._rows[:, None] == rows] = -np.inf  # nobody is its own neighbour
             alike = np.concatenate([self._alike[place], alike], axis=1)
             numbers = np.broadcast_to(rows, (len(self._rows), len(rows)))
@@ -159,7 +161,5 @@ def _queries(count: int) -> Int[np.ndarray, " q"]:
     return np.sort(chosen)
 
 
-def _unit(vectors: Float[np.ndarray, "n f"]) -> Float32[np.ndarray, "n f"]:
-    vectors = vectors.astype(np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+def _unit32(vectors: Float[np.ndarray, "n f"]) -> Float32[np.ndarray, "n f"]:
+    return unit_rows(vectors.astype(np.float32))

@@ -70,17 +70,7 @@ def mmgr_loss(
     pairs = INTER_PAIRS[: 2 if settings.symmetric else 1] + INTRA_PAIRS
     if settings.implementation == "dense":
         sets = [*z_image, z_poi]
-        values = [
-            nt_xent(
-                sets[a],
-                sets[b],
-                temperature=tau,
-                example_mask=example_mask,
-                b_empty=poi_empty if b == POIS else None,
-                city=city,
-            )
-            for a, b in pairs
-        ]
+        values = _dense(pairs, sets, tau, example_mask, poi_empty, city)
     else:
         values = _streamed(
             pairs,
@@ -102,6 +92,28 @@ def mmgr_loss(
     if temperature_factor is not None:
         parts["temperature"] = tau
     return loss, parts
+
+
+def _dense(
+    pairs: Sequence[streaming.Pair],
+    sets: Sequence[Float[Array, "b p"]],
+    tau: Scalar,
+    example_mask: ExampleMask | None,
+    poi_empty: ExampleMask | None,
+    city: Int[Array, " b"] | None,
+) -> list[Scalar]:
+    """NT-Xent of each pair of sets, each by all similarities at once."""
+    return [
+        nt_xent(
+            sets[a],
+            sets[b],
+            temperature=tau,
+            example_mask=example_mask,
+            b_empty=poi_empty if b == POIS else None,
+            city=city,
+        )
+        for a, b in pairs
+    ]
 
 
 def _tile(mesh: Mesh | None) -> int:

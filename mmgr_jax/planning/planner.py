@@ -23,7 +23,7 @@ from mmgr_jax.planning import (
     traffic,
 )
 from mmgr_jax.planning.records import Records
-from mmgr_jax.train import experiment
+from mmgr_jax.train import run_step
 from mmgr_jax.train.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def plan_by_rate(
     """
     training = TrainingSettings.of(config)
     data = training.data
-    total_steps = experiment.total_steps(
+    total_steps = run_step.total_steps(
         training, records.steps_per_epoch(training.corpus, data)
     )
     return RatePlan(
@@ -218,13 +218,7 @@ def plan(
         guess = estimate.estimate(
             work, exchanges, chip, batch_size=batch_size, total_steps=total_steps
         )
-    host = guess and hosts.of_host(
-        records,
-        training.data,
-        regions_per_s=guess.tiles_per_s,
-        num_hosts=len({device.process_index for device in mesh.devices.flat}),
-        device_bytes=chip and chip.memory_bytes,
-    )
+    host = guess and _host(records, training, guess.tiles_per_s, mesh, chip)
     return Plan(
         topology=topology,
         num_devices=mesh.devices.size,
@@ -246,6 +240,22 @@ def plan(
         total_steps=total_steps,
         length=Length.of(records, training, total_steps),
         host=host,
+    )
+
+
+def _host(
+    records: Records,
+    training: TrainingSettings,
+    regions_per_s: float,
+    mesh: Mesh,
+    chip: chips.Chip | None,
+) -> hosts.HostInput:
+    return hosts.of_host(
+        records,
+        training.data,
+        regions_per_s=regions_per_s,
+        num_hosts=len({device.process_index for device in mesh.devices.flat}),
+        device_bytes=chip and chip.memory_bytes,
     )
 
 

@@ -18,7 +18,7 @@ from mmgr_jax.models import start
 from mmgr_jax.planning import traffic
 from mmgr_jax.planning.records import Records
 from mmgr_jax.store import checkpoint
-from mmgr_jax.train import experiment
+from mmgr_jax.train import run_step
 from mmgr_jax.train.settings import TrainingSettings
 
 # The compiler refuses early where temporaries alone are too much, and late elsewhere.
@@ -58,7 +58,7 @@ class Program:
     text: str
 
 
-def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.Step:
+def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> run_step.Step:
     """The step that `train` would run on this mesh.
 
     Raises:
@@ -77,7 +77,7 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> experiment.S
         category_dim=records.category_dim,
     )
     settings = TrainingSettings.of(config)
-    return experiment.build_step(
+    return run_step.build(
         settings,
         mesh,
         metadata,

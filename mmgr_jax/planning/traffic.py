@@ -42,14 +42,7 @@ def hbm_bytes(text: str) -> int:
     Args:
         text: HLO after optimisation.
     """
-    bodies, entry = hlo.computations(text)
-    times = hlo.rounds(bodies, entry)
-    inside = set(_INSIDE.findall(text))  # of a fusion: never leaves the chip
-    return sum(
-        times[name] * sum(_instruction_bytes(lines))
-        for name, lines in bodies.items()
-        if times[name] and name not in inside
-    )
+    return sum(times * sum(_instruction_bytes(lines)) for times, lines in _run(text))
 
 
 def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
@@ -64,13 +57,8 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
         text: HLO after optimisation.
         rows: Regions that a device encodes at a time.
     """
-    bodies, entry = hlo.computations(text)
-    times = hlo.rounds(bodies, entry)
-    inside = set(_INSIDE.findall(text))
     shapes = set()
-    for name, lines in bodies.items():
-        if not times[name] or name in inside:
-            continue
+    for _, lines in _run(text):
         for match in filter(None, map(_INSTRUCTION.match, lines)):
             for dtype, sides, layout in _ARRAY.findall(match[2]):
                 shape = tuple(int(side) for side in sides.split(",") if side)
@@ -87,6 +75,19 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
                 ):
                     shapes.add(shape)
     return sorted(shapes)
+
+
+def _run(text: str) -> Iterator[tuple[int, list[str]]]:
+    """How often each computation is run, and its lines; but for what is in a fusion.
+
+    That never leaves the chip.
+    """
+    bodies, entry = hlo.computations(text)
+    times = hlo.rounds(bodies, entry)
+    inside = set(_INSIDE.findall(text))
+    for name, lines in bodies.items():
+        if times[name] and name not in inside:
+            yield times[name], lines
 
 
 def _instruction_bytes(lines: list[str]) -> Iterator[int]:

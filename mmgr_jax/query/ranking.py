@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from mmgr_jax import run_settings, summary
-from mmgr_jax.data import schema, texts
+from mmgr_jax.data import record_format, texts
 from mmgr_jax.data.source import RecordSource, open_source
+from mmgr_jax.data.unit_vectors import unit_rows
 from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation import inference, readouts
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.query.kinds import KINDS
 from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import PoiSets, Tree
@@ -104,7 +106,7 @@ def rank(
     names = source.manifest.categories
     rankings = []
     for text, pois, row in zip(
-        queries, sets, _unit(asked) @ _unit(regions).T, strict=True
+        queries, sets, _unit64(asked) @ _unit64(regions).T, strict=True
     ):
         order = np.argsort(-row, kind="stable")
         counts = tuple((names[index], int(count)) for index, count in pois)
@@ -134,7 +136,7 @@ def as_pois(
     Returns:
         Pairs (category, number of its POIs), the nearest category first.
     """
-    cosine = _unit(table) @ _unit(vector[None])[0]
+    cosine = _unit64(table) @ _unit64(vector[None])[0]
     chosen = np.argsort(-cosine, kind="stable")[:nearest]
     share = np.exp((cosine[chosen] - cosine[chosen[0]]) / texts.TEMPERATURE)
     wanted = number * share / share.sum()
@@ -250,7 +252,7 @@ def _write(
 
 
 def _projections(
-    encoder: inference.InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
+    encoder: InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
 ) -> Float[np.ndarray, "t p"]:
     """POI projections of sets given as categories and numbers.
 
@@ -277,17 +279,10 @@ def _projections(
     return np.asarray(jax.jit(project)(encoder.variables, pois), np.float32)
 
 
-def _records(source: RecordSource) -> Iterator[schema.Record]:
+def _records(source: RecordSource) -> Iterator[record_format.Record]:
     """All regions in order, without their tiles."""
     for rows in source.parts():
         yield from source.read(rows)
-
-
-def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows of length 1; rows of zeros stay."""
-    rows = np.asarray(rows, np.float64)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
 
 def _refuse_senseless(
@@ -300,3 +295,7 @@ def _refuse_senseless(
             raise InputError(f"--{name}={value}; allowed: 1 or more.")
     if out is not None and not out.endswith(ENDINGS):
         raise InputError(f"--out={out!r}; allowed: a file ending in .parquet or .csv.")
+
+
+def _unit64(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    return unit_rows(np.asarray(rows, np.float64))

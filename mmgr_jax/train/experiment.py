@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from mmgr_jax.data import corpus, facts, opening, pipeline
 from mmgr_jax.data.corpus import Corpus
+from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.source import RegionSource
 from mmgr_jax.devices import distributed, sharding, tiles
 from mmgr_jax.errors import InputError
@@ -26,7 +27,7 @@ from mmgr_jax.models import mmgr, start
 from mmgr_jax.store import checkpoint, identity, warm_start
 from mmgr_jax.store.state import TrainState
 from mmgr_jax.towers import locked, towers
-from mmgr_jax.train import agreement, durations, optim
+from mmgr_jax.train import agreement, run_step
 from mmgr_jax.train import step as train_step
 from mmgr_jax.train.settings import TrainingSettings
 from mmgr_jax.typing import Batch
@@ -121,29 +122,6 @@ class Experiment:
         return dataclasses.replace(self, put=towers.put(kept, self.mesh))
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """The part of a run that needs no records: what is compiled, and for how long.
-
-    Attributes:
-        model: The model.
-        abstract: Shapes, types and layout of the state.
-        init: () -> the state before the first step, jitted, laid out on the mesh.
-        run: (state, batch, key) -> (state, metrics), jitted; gives the old state away.
-        learning_rate: Step -> rate.
-        to_steps: (duration, config key) -> steps.
-        total_steps: Length of the run.
-    """
-
-    model: mmgr.MMGR
-    abstract: TrainState
-    init: Callable[[], TrainState]
-    run: Callable[..., tuple[TrainState, train_step.Metrics]]
-    learning_rate: optax.Schedule
-    to_steps: Callable[[str, str], int]
-    total_steps: int
-
-
 def build(config: ConfigDict) -> Experiment:
     """The run a config describes, with nothing trained yet.
 
@@ -165,7 +143,7 @@ def build(config: ConfigDict) -> Experiment:
         category_dim=vectors.shape[1],
         cities=facts.of_source(source),
     )
-    step = build_step(
+    step = run_step.build(
         settings,
         mesh,
         metadata,
@@ -175,53 +153,34 @@ def build(config: ConfigDict) -> Experiment:
         table_features=table,
         palettes=corpus.palettes(source, settings.augment.normalise),
     )
-    metadata = dataclasses.replace(
-        metadata,
-        identity=identity.of_run(
-            source.identity,
-            table=table,
-            total_steps=step.total_steps,
-            corpus=source.members if isinstance(source, Corpus) else None,
-            pixels=_pixels(source, settings.augment.normalise),
-        ),
-    )
-    tower = locked.locked_tower(
-        step.model,
-        source,
-        table,
-        options=settings.model.image_encoder,
-        augment=settings.augment,
-        data=data,
-        mesh=settings.mesh,
-        seed=settings.seed,
-        workdir=Path(config.workdir),
-    )
+    named = _identity(settings, source, table, step.total_steps)
+    metadata = dataclasses.replace(metadata, identity=named)
+    workdir = Path(config.workdir)
+    tower = _tower(settings, workdir, step.model, source, table)
     resident = tower is None and tiles.wanted(data.device_resident, source, mesh)
-    put = functools.partial(sharding.put_batch, mesh=mesh)
-    if resident:
-        put = tiles.put(source, mesh, data.num_threads)
+    put = None
+    if tower is None:
+        put = _put(source, mesh, data, resident=resident)
     whole = sharding.replicated(mesh)
     step_key = jax.jit(lambda: start.keys(settings.seed)[1], out_shardings=whole)()
     run = distributed.together(step.run)
     to_steps, train = step.to_steps, settings.train
     return Experiment(
         settings=settings,
-        workdir=Path(config.workdir),
+        workdir=workdir,
         source=source,
         mesh=mesh,
         metadata=metadata,
         abstract=step.abstract,
         init=lambda: _warm(settings, metadata, distributed.together(step.init)()),
-        batches=lambda: pipeline.training_batches(
+        batches=functools.partial(
+            _batches,
             source,
-            data,
-            seed=settings.seed,
+            settings,
             images=not resident and tower is None,
             edges=step.model.poi_encoder.reads_edges,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
         ),
-        put=put if tower is None else None,
+        put=put,
         step=lambda state, batch: run(state, batch, step_key),
         learning_rate=step.learning_rate,
         total_steps=step.total_steps,
@@ -233,86 +192,65 @@ def build(config: ConfigDict) -> Experiment:
     )
 
 
-def build_step(
+def _tower(
     settings: TrainingSettings,
-    mesh: jax.sharding.Mesh,
-    metadata: checkpoint.Metadata,
-    *,
-    steps_per_epoch: int,
-    num_slots: int,
-    category_vectors: np.ndarray | None = None,
-    table_features: np.ndarray | None = None,
-    palettes: np.ndarray | None = None,
-) -> Step:
-    """The training step on a mesh, which may be of devices not at hand.
-
-    Args:
-        settings: Of the run.
-        mesh: The devices.
-        metadata: Gives the size of the category table.
-        steps_per_epoch: Batches of an epoch.
-        num_slots: POI slots of a batch.
-        category_vectors: As for `start.build_model`.
-        table_features: As for `start.build_model`.
-        palettes: As for `train_step.make_train_step`; None, too, where shapes and
-            times alone are of interest.
-
-    Raises:
-        InputError: If a setting does not fit.
-    """
-    to_steps = _to_steps(settings, steps_per_epoch)
-    total_steps = to_steps.keywords["total_steps"]
-    batch_size, train = settings.data.batch_size, settings.train
-    tx, rate = optim.build(
-        settings.optim,
-        batch_size=batch_size,
-        total_steps=total_steps,
-        to_steps=to_steps,
-    )
-    model = start.build_model(
-        settings.model,
-        metadata,
-        category_vectors,
-        num_devices=mesh.size,
-        table_features=table_features,
-    )
-    locked.check(
-        settings.model.image_encoder,
-        locked=model.learning.locked,
-        image_weight=settings.loss.image_weight,
-        normalise=settings.augment.normalise,
-    )
-    if model.learning.decay < 1:
-        tx = optim.scaled_by_part(tx, model.learning.factors_of_all)
-    step = train_step.make_train_step(
+    workdir: Path,
+    model: mmgr.MMGR,
+    source: RegionSource,
+    table: np.ndarray | None,
+) -> towers.Tower | None:
+    """The image encoder where it is locked."""
+    return locked.locked_tower(
         model,
-        tx,
+        source,
+        table,
+        options=settings.model.image_encoder,
         augment=settings.augment,
-        loss=settings.loss,
-        gradient_dtype=train.gradient_dtype,
-        microbatches=sharding.microbatches(mesh, batch_size, train.microbatch_size),
-        mesh=mesh,
-        palettes=palettes,
+        data=settings.data,
+        mesh=settings.mesh,
+        seed=settings.seed,
+        workdir=workdir,
     )
-    init_key, _ = start.keys(settings.seed)
 
-    def init() -> TrainState:
-        return train_step.init_state(
-            model, tx, init_key, num_slots, settings.augment.size_px
-        )
 
-    shapes = jax.eval_shape(init)
-    layout = sharding.lay_out(shapes, mesh, settings.sharding)
-    abstract = checkpoint.abstract_like(shapes, layout)
-    whole, rows = sharding.replicated(mesh), sharding.split(mesh)
-    run = jax.jit(
-        step,
-        in_shardings=(layout, rows, whole),
-        out_shardings=(layout, whole),
-        donate_argnums=0,
+def _put(
+    source: RegionSource, mesh: jax.sharding.Mesh, data: DataSettings, *, resident: bool
+) -> Callable[[pipeline.Batch], dict[str, jax.Array]]:
+    """Host batch -> global batch; `resident`: all tiles lie on the devices."""
+    if resident:
+        return tiles.put(source, mesh, data.num_threads)
+    return functools.partial(sharding.put_batch, mesh=mesh)
+
+
+def _batches(
+    source: RegionSource, settings: TrainingSettings, *, images: bool, edges: bool
+) -> pipeline.TrainingBatches:
+    """This process's iterator over training batches."""
+    return pipeline.training_batches(
+        source,
+        settings.data,
+        seed=settings.seed,
+        images=images,
+        edges=edges,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
-    first = start.jit_init(init, layout)
-    return Step(model, abstract, first, run, rate, to_steps, total_steps)
+
+
+def _identity(
+    settings: TrainingSettings,
+    source: RegionSource,
+    table: np.ndarray | None,
+    num_steps: int,
+) -> dict[str, Any]:
+    """What a checkpoint says of the records and the length of its run."""
+    return identity.of_run(
+        source.identity,
+        table=table,
+        total_steps=num_steps,
+        corpus=source.members if isinstance(source, Corpus) else None,
+        pixels=_pixels(source, settings.augment.normalise),
+    )
 
 
 def _pixels(source: RegionSource, normalise: str) -> dict[str, Any] | None:
@@ -325,34 +263,6 @@ def _pixels(source: RegionSource, normalise: str) -> dict[str, Any] | None:
 
 def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | None:
     return max(to_steps(duration, "train.evaluate_every"), 1) if duration else None
-
-
-def total_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
-    """Length of a run.
-
-    Raises:
-        InputError: If it is no duration, or less than a step.
-    """
-    return _to_steps(settings, steps_per_epoch).keywords["total_steps"]
-
-
-def _to_steps(
-    settings: TrainingSettings, steps_per_epoch: int
-) -> functools.partial[int]:
-    """(duration, key) -> steps, for this run's batches and length."""
-    batch_size, total = settings.data.batch_size, settings.train.total
-    to_steps = functools.partial(
-        durations.to_steps,
-        batch_size=batch_size,
-        steps_per_epoch=steps_per_epoch,
-    )
-    total_steps = to_steps(total, "train.total")
-    if total_steps < 1:
-        raise InputError(
-            f"config.train.total={total!r} is less than one step of "
-            f"config.data.batch_size={batch_size} regions."
-        )
-    return functools.partial(to_steps, total_steps=total_steps)
 
 
 def _warm(

@@ -539,7 +539,10 @@ def test_no_table_at_all_is_explained(tmp_path):
         (dict(walks=dict(length=1)), "walks.length=1; allowed: greater than or equ"),
         (dict(walks=dict(region_factor=0.0)), "walks.region_factor=0.0; allowed: gr"),
         (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
-        (dict(walks=dict(per_poi=3)), "walks.per_poi went: vectors are learnt from"),
+        (
+            dict(walks=dict(per_poi=3)),
+            "walks.per_poi was removed: vectors are learnt from",
+        ),
         (dict(skipgram=dict(negatives="all")), "skipgram went: negatives, weight of"),
     ],
 )

@@ -81,7 +81,7 @@ def test_another_grid_is_kept_as_well(served, tmp_path):
         rasterio.open(folder / "labels/people.tif") as part,
         rasterio.open(path) as whole,
     ):
-        column, row = ~whole.transform * (part.transform.c, part.transform.f)
+        column, row = ~whole.transform @ (part.transform.c, part.transform.f)
         window = Window(round(column), round(row), part.width, part.height)
         np.testing.assert_array_equal(part.read(), whole.read(window=window))
         assert part.width > 100 and part.res == (100, 100)
@@ -132,7 +132,7 @@ def test_of_a_preset_with_a_band_a_year_that_band_comes(served, tmp_path, monkey
     folder = command.fetch(request(served, tmp_path, labels=command_labels))
     with rasterio.open(folder / "labels/gdp.tif") as part:
         assert part.count == 1 and part.descriptions == ("gdp_2015",)
-        row, column = (round(x) for x in (~part.transform * (2.2, 48.9))[::-1])
+        row, column = (round(x) for x in (~part.transform @ (2.2, 48.9))[::-1])
         whole = numbers[5, -row:, -column:][: part.height, : part.width]
         np.testing.assert_array_equal(part.read(1), whole)
     beyond = dataclasses.replace(asked, preset=None, band=8)

@@ -22,7 +22,7 @@ from data_prep.pois import table as pois
 from data_prep.pois.settings import PoiSettings
 from data_prep.records import runners
 from data_prep.validate import content
-from mmgr_jax.data import schema
+from mmgr_jax.data import record_format, schema
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 UTM_11 = "EPSG:26911"
@@ -71,7 +71,7 @@ def _records(folder):
     for path in manifest.shard_paths(folder):
         source = ArrayRecordDataSource([str(path)])
         for index in range(len(source)):
-            yield schema.deserialize(source[index], layout)
+            yield record_format.deserialize(source[index], layout)
 
 
 def _hashes(folder):

@@ -16,7 +16,7 @@ from data_prep.category_embedding import plain
 from data_prep.pois import graph
 from data_prep.records import shards, writer
 from data_prep.running import threads
-from mmgr_jax.data import schema
+from mmgr_jax.data import record_format, schema
 from mmgr_jax.errors import InputError
 
 
@@ -31,7 +31,10 @@ def _read(folder):
     manifest = schema.Manifest.load(folder)
     paths = [str(path) for path in manifest.shard_paths(folder)]
     source = ArrayRecordDataSource(paths)
-    return [schema.deserialize(source[i], manifest.layout) for i in range(len(source))]
+    return [
+        record_format.deserialize(source[i], manifest.layout)
+        for i in range(len(source))
+    ]
 
 
 def _hashes(folder):
@@ -169,7 +172,7 @@ def test_unfit_vectors_fail_before_any_record_is_written(finished, tmp_path):
 
 def test_bytes_do_not_depend_on_process_or_threads(finished, tmp_path, monkeypatch):
     config, folder = finished
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(threads.cores, "count", lambda: 1)
     config = config.copy_and_resolve_references()
     config.records.dir = str(tmp_path / "one_thread")
     assert _hashes(build.build(config)) == _hashes(folder)

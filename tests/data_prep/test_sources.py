@@ -19,7 +19,7 @@ from data_prep import build, generated, sources
 from data_prep import settings as settings_lib
 from data_prep.files import side_files
 from data_prep.records import writer
-from mmgr_jax.data import contents, schema
+from mmgr_jax.data import contents, record_format, schema
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
@@ -225,7 +225,9 @@ def test_a_corrected_world_file_moves_the_tiles(config, caplog):
     examples = ArrayRecordDataSource(list(map(str, manifest.shard_paths(folder))))
     west = [
         shapely.from_wkb(
-            schema.deserialize(examples[i], manifest.layout, image=False)["geometry"]
+            record_format.deserialize(examples[i], manifest.layout, image=False)[
+                "geometry"
+            ]
         ).bounds[0]
         for i in range(len(examples))
     ]

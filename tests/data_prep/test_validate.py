@@ -20,7 +20,7 @@ from PIL import Image
 from data_prep import build
 from data_prep.labels import sentences
 from data_prep.validate import command, content, page, pictures
-from mmgr_jax.data import schema, tiles
+from mmgr_jax.data import record_format, schema, tiles
 from mmgr_jax.errors import InputError
 
 
@@ -38,11 +38,11 @@ def changed(fit, tmp_path, change, rows=(3,)):
     source = ArrayRecordDataSource([str(path)])
     examples = []
     for index in range(len(source)):
-        record = schema.deserialize(source[index], layout)
+        record = record_format.deserialize(source[index], layout)
         if index in rows:
             change(record)
         record["image"] = tiles.encode(np.asarray(record["image"]), "png")
-        examples.append(schema.serialize(record, layout))
+        examples.append(record_format.serialize(record, layout))
     writer = ArrayRecordWriter(str(path), "group_size:1")
     for example in examples:
         writer.write(example)

@@ -12,7 +12,7 @@ from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import jobs
 from mmgr_jax.evaluation.settings import EvalSettings
-from mmgr_jax.evaluation.trials import tasks
+from mmgr_jax.evaluation.trials import trial_plan
 
 NUM_REGIONS = 60
 
@@ -48,7 +48,7 @@ def asked(methods, labels):
             cells.full if method == "image" else (),
         )
         for target in labels.values()
-        for protocol, method in tasks.pairs(methods, ("linear", "knn"), target)
+        for protocol, method in trial_plan.pairs(methods, ("linear", "knn"), target)
     ]  # fmt: skip
 
 
@@ -95,15 +95,15 @@ def test_few_heads_stay_here(asked, monkeypatch):
 def test_splits_for_comparison_have_kept_methods_and_rules(methods, labels):
     more = dict(methods, other=methods["image"])
     target = labels["population"]
-    first = {method for _, method in tasks.pairs(more, ("linear",), target)}
-    later = tasks.pairs(more, ("linear",), target, only=("image",))
+    first = {method for _, method in trial_plan.pairs(more, ("linear",), target)}
+    later = trial_plan.pairs(more, ("linear",), target, only=("image",))
     assert {method for _, method in later} == {"image", "mean"}
     assert first == set(more)
 
 
 def test_released_heads_are_for_numbers_alone(methods, labels):
     population, function = (
-        tasks.pairs(methods, ("linear", "released"), labels[name])
+        trial_plan.pairs(methods, ("linear", "released"), labels[name])
         for name in ("population", "function")
     )
     assert ("released", "image") in population

@@ -106,8 +106,11 @@ def beside(parts: Sequence[Features]) -> Features:
     Args:
         parts: One or more, of the same regions, without rings.
     """
-    if len(parts) == 1:
-        return parts[0]
+    return parts[0] if len(parts) == 1 else joined(parts)
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """The same, without the store of a single one, which no other process can have."""
     return Features(
         tuple(columns for part in parts for columns in part.parts),
         tuple(group for part in parts for group in part.groups),

@@ -101,13 +101,8 @@ def finetune(
     start = _State(params, variables["batch_stats"], tx.init(params))
     predictions, losses, chosen = [], [], []
     for index, cell in enumerate(grid.cells):
-        train, scale = grid.train[index], None
-        if target.is_number:
-            scale = TargetScale.of(target.values[train], log=target.log)
-            known = np.where(target.known, target.values, 0.0)
-            truth = scale.regressed(known)[:, None]
-        else:
-            truth = target.shares()
+        train = grid.train[index]
+        truth, scale = _truth(target, train)
         key = jax.random.fold_in(jax.random.key(seed), cell.seed)
         state, loss, epoch = _fit_cell(
             program,
@@ -129,6 +124,17 @@ def finetune(
         )
     # No heads: one alone is of no use without its encoder.
     return Fits(tuple(predictions), tuple(chosen), np.asarray(losses), {})
+
+
+def _truth(
+    target: Target, train: np.ndarray
+) -> tuple[Float[np.ndarray, "r k"], TargetScale | None]:
+    """What is learnt of every region, and the scale of numbers, by training regions."""
+    if not target.is_number:
+        return target.shares(), None
+    scale = TargetScale.of(target.values[train], log=target.log)
+    known = np.where(target.known, target.values, 0.0)
+    return scale.regressed(known)[:, None], scale
 
 
 def _optimiser(learning_rate: float) -> optax.GradientTransformation:

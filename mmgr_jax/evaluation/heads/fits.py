@@ -157,20 +157,10 @@ def fit_cells(
         bytes_a_cell: What a cell takes beside that.
         raw: Regress numbers as they are.
     """
-    numbers: list[TargetScale] = []
-    if target.is_number:
-        known = np.where(target.known, target.values, 0.0)
-        numbers = [
-            TargetScale() if raw else TargetScale.of(known[train], log=target.log)
-            for train in (grid.train if grid.scaled_by is None else grid.scaled_by)
-        ]
-    scales: Sequence[TargetScale | None] = numbers or [None] * len(grid.cells)
+    scales = _scales(target, grid, raw)
 
     def truth(rows: subsets.Rows, cells: Sequence[int]) -> np.ndarray:
-        if not target.is_number:
-            return rows.take(target.shares())
-        own = [numbers[cell].regressed(known) for cell in cells]
-        return rows.take_own(np.stack(own))[:, :, None]
+        return _truth(target, rows, [scales[cell] for cell in cells])
 
     predictions, losses, settings = {}, {}, {}
     heads: dict[int, Head] = {}
@@ -204,3 +194,25 @@ def fit_cells(
         np.stack([losses[cell] for cell in order]),
         heads,
     )
+
+
+def _scales(target: Target, grid: Grid, raw: bool) -> list[TargetScale | None]:
+    """The scale of each cell's numbers, by those it learns from; None of classes."""
+    if not target.is_number:
+        return [None] * len(grid.cells)
+    if raw:
+        return [TargetScale() for _ in grid.cells]
+    known = np.where(target.known, target.values, 0.0)
+    by = grid.train if grid.scaled_by is None else grid.scaled_by
+    return [TargetScale.of(known[train], log=target.log) for train in by]
+
+
+def _truth(
+    target: Target, rows: subsets.Rows, scales: Sequence[TargetScale | None]
+) -> np.ndarray:
+    """The truth of some regions of each cell, on its scale [j n k]."""
+    if not target.is_number:
+        return rows.take(target.shares())
+    known = np.where(target.known, target.values, 0.0)
+    own = [scale.regressed(known) for scale in scales if scale is not None]
+    return rows.take_own(np.stack(own))[:, :, None]

@@ -13,6 +13,7 @@ from mmgr_jax.evaluation import inference
 from mmgr_jax.evaluation.cities import alike
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets
+from mmgr_jax.evaluation.inference_encoder import InferenceEncoder
 from mmgr_jax.evaluation.readouts import EvaluatedCity, Extracted, Readout
 from mmgr_jax.evaluation.settings import Kind
 from mmgr_jax.evaluation.transfer.encoders import TrainedOn
@@ -70,7 +71,7 @@ class Library:
         return Readout(self._at(folder), self._counted[city])
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  one at a time in memory
-    def _encoder(self, trained: TrainedOn) -> inference.InferenceEncoder:
+    def _encoder(self, trained: TrainedOn) -> InferenceEncoder:
         config = self._at(self.run(trained))
         config.corpus.unknown_categories = "drop"  # said when the cities are opened
         if trained is RANDOM:

@@ -16,19 +16,20 @@ class TransferSettings(Section):
 
     Attributes:
         tested: Names of the cities that are left out, each in turn; (): all of them.
-        num_cities: Numbers of other cities that encoders are trained on, beside one of
-            all others and one of all cities; with 1 there is also one of each tested
-            city alone.
-        num_labels: Numbers of labels of the tested city that adapt the heads of the
-            others; (): none.
-        num_draws: Random choices of each number of labels.
-        standardise: By what features are standardised for heads of other cities:
-            "all", mean and deviation of the cities with labels; "city", each city's
-            own, which takes a city's light away, and with it how dense or rich it is.
-        factors: (city, label, factor): its values are multiplied by that and are then
-            in the unit of the same label elsewhere.
-        years: Whether a label of another year is the same label: "same" leaves labels
-            out whose years differ, "any" does not look.
+        num_cities: Numbers of other cities on which further encoders are trained. An
+            encoder of all others and one of all cities are always trained. With 1,
+            there is also an encoder of each tested city alone.
+        num_labels: Numbers of labels of the tested city with which the heads of the
+            others are adapted; (): none.
+        num_draws: How often labels are drawn at random for each number.
+        standardise: How features are standardised for heads of other cities. "all": by
+            the mean and standard deviation of all cities with labels. "city": by those
+            of each city, which removes the light of a city, but also how dense or rich
+            it is.
+        factors: (city, label, factor): the values of this label are multiplied by the
+            factor, so that they have the same unit as in other cities.
+        years: Whether labels of different years are compared. "same": labels whose
+            years differ are left out. "any": years are ignored.
     """
 
     tested: tuple[str, ...] = ()

@@ -13,27 +13,31 @@ of a label are a `Task`, and all tasks are the `Report`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from mmgr_jax.data.schema import Label
 from mmgr_jax.errors import InputError
-from mmgr_jax.evaluation.design import grid, targets
+from mmgr_jax.evaluation.design import targets
 from mmgr_jax.evaluation.design.splits import Split
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.heads import subsets
 from mmgr_jax.evaluation.heads.head import Head
-from mmgr_jax.evaluation.heads.jobs import Job, Method, Tuner, fit_all
-from mmgr_jax.evaluation.heads.protocols import FROM_A_LIST
+from mmgr_jax.evaluation.heads.jobs import Method, Tuner, fit_all
 from mmgr_jax.evaluation.settings import CurveSettings, EvalSettings
 from mmgr_jax.evaluation.trials import curves
 from mmgr_jax.evaluation.trials.progress import WorkProgress
 from mmgr_jax.evaluation.trials.results import Point, Report, Result, Task
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
+from mmgr_jax.evaluation.trials.trial_plan import (
+    FewLabels,
+    Line,
+    MeasuredJobs,
+    TrialPlan,
+)
 
 HEADS = {
     "knn": "nearest training regions by cosine",
@@ -43,24 +47,17 @@ HEADS = {
 }
 """Heads in words, but for those that hang on the task."""
 
-NUMBERS_ONLY = ("released",)
-"""Protocols that neither shares nor classes have."""
-
 MOST_BYTES = 2**28
 """Of predictions of curves that may wait until they are measured."""
 
 JUDGING_S = 0.1
 """What judging a prediction takes, about, beside fitting its heads."""
 
-Trials = dict[tuple[str, str, str, str], tuple[Judge, Sequence[Job]]]
+Trials = dict[tuple[str, str, str, str], MeasuredJobs]
 """(task, split, protocol, method) -> what measures it, and what has to be fitted."""
 
-Lines = dict[tuple[str, str], Sequence[tuple[Job, tuple[float | None, ...]]]]
-"""(task, method) -> what its label-efficiency curve needs: jobs with few labels, and
-the fractions that each is for; see `curves.grids`."""
-
-FewLabels = Sequence[tuple[grid.Grid, tuple[float | None, ...]]]
-"""What `curves.grids` gives."""
+Lines = dict[tuple[str, str], Line]
+"""(task, method) -> what its label-efficiency curve needs."""
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
 """`[task][split][protocol][method]`."""
@@ -105,127 +102,45 @@ def evaluate(
             does not sum to one where it must, features do not cover every region with
             finite numbers, or a round has no labelled region in some role.
     """
-    names = _task_names(eval_settings.tasks, labels)
-    if not given_splits:
-        raise InputError("evaluate: given_splits is empty; give at least one")
-    first, *_ = given_splits
-    num_regions = len(given_splits[first].fold)
-    _check_methods(methods, num_regions)
-    checked = {n: targets.check(n, *labels[n], num_regions) for n in names}
-    for kind, split in given_splits.items():
-        for name, target in checked.items():
-            _check_rounds(name, target, split, kind)
-
-    tuners, protocols = tuners or {}, eval_settings.protocols
-    keep_by = [protocol for protocol in protocols if protocol != "finetune"][:1]
+    checked = _checked(eval_settings.tasks, methods, labels, given_splits)
+    first = next(iter(given_splits.values()))
+    plan = TrialPlan(methods, given_splits, eval_settings, tuners or {}, keep)
     judges: dict[str, Judge] = {}
     trials: Trials = {}
-    lines: Lines = {}
-    few: dict[bytes, FewLabels] = {}  # labels known for the same regions share them
     for name, target in checked.items():
-        judges[name] = Judge(target, given_splits[first].fold, certainty)
-        job = partial(_job, methods, target, eval_settings, tuners)
-        for kind, split in given_splits.items():
-            cells = grid.cells(split, target.known, fractions=(1.0,))
-            tried, only = (protocols, ()) if kind == first else (protocols[:1], keep)
-            for protocol, method in pairs(
-                methods, tried, target, tuned=tuners, only=only
-            ):
-                main = kind == first and protocol == protocols[0]
-                judge = judges[name] if main else Judge(target, split.fold, None)
-                kept = kind == first and protocol in keep_by and method in keep
-                jobs = _with_whole(job(protocol, method, cells), split, kept=kept)
-                trials[name, kind, protocol, method] = judge, jobs
-        if label_curves is not None:
-            protocol, _ = pairs(methods, protocols, target, tuned=tuners)[0]
-            known = target.known.tobytes()
-            if known not in few:
-                few[known] = curves.grids(
-                    given_splits[first], label_curves, target.known
-                )
-            for method in label_curves.methods:
-                lines[name, method] = [
-                    (_choosing(job(protocol, method, cells)), fractions)
-                    for cells, fractions in few[known]
-                ]
+        judges[name] = Judge(target, first.fold, certainty)
+        for (kind, protocol, method), jobs in plan.trials(judges[name]):
+            trials[name, kind, protocol, method] = jobs
+    lines = {} if label_curves is None else _lines(plan, checked, first, label_curves)
     results, kept_heads = _results(trials)
     drawn = _curves(lines, trials, results, judges)
-    evaluated = {}
-    for name, judge in judges.items():
-        task = _task(judge, protocols, results[name])
-        evaluated[name] = dataclasses.replace(
-            task, curves=drawn[name], kept=kept_heads[name]
+    evaluated = {
+        name: dataclasses.replace(
+            _task(judge, eval_settings.protocols, results[name]),
+            curves=drawn[name],
+            kept=kept_heads[name],
         )
+        for name, judge in judges.items()
+    }
     num_folds = {kind: split.num_folds for kind, split in given_splits.items()}
     return Report(tasks=evaluated, num_folds=num_folds, seed=eval_settings.seed)
 
 
-def pairs(
-    methods: Mapping[str, Method],
-    protocols: Sequence[str],
-    target: Target,
-    *,
-    tuned: Collection[str] = (),
-    only: Collection[str] = (),
-) -> list[tuple[str, str]]:
-    """(protocol, method) of all that is tried on a target under a split.
-
-    Args:
-        methods: Name -> what predicts.
-        protocols: Those to try: splits after the first are there for comparison, and
-            one protocol is enough for them.
-        target: What to predict.
-        tuned: Methods whose encoders can be trained too.
-        only: Methods to try beside the rules; () for all.
-    """
-    return [
-        (protocol, name)
-        for protocol in protocols
-        if not target.label.classes or protocol not in NUMBERS_ONLY
-        for name, method in methods.items()
-        if not isinstance(method, Features)
-        or ((protocol != "finetune" or name in tuned) and (not only or name in only))
-    ]
-
-
-def _job(
-    methods: Mapping[str, Method],
-    target: Target,
-    settings: EvalSettings,
-    tuners: Mapping[str, Tuner],
-    protocol: str,
-    method: str,
-    cells: grid.Grid,
-) -> Job:
-    tuner = tuners.get(method) if protocol == "finetune" else None
-    return Job(
-        protocol, methods[method], target, cells.predicting(), settings, tuner=tuner
-    )
-
-
-def _with_whole(job: Job, split: Split, *, kept: bool) -> list[Job]:
-    """The heads of all folds; then, where they are kept, one for other regions."""
-    jobs = [job]
-    if kept:
-        whole = grid.whole(split, job.target.known).predicting()
-        jobs = [
-            dataclasses.replace(job, keep=job.grid.full),
-            dataclasses.replace(job, grid=whole, keep=(0,)),
-        ]
-    if job.protocol == "linear" and job.target.is_number and job.reads:
-        # Cheap enough that every fold chooses once; softmax is not.
-        jobs = [
-            dataclasses.replace(each, grid=each.grid.with_folds_as_parts(split.fold))
-            for each in jobs
-        ]
-    return jobs
-
-
-def _choosing(job: Job) -> Job:
-    """What does not choose from a list has a cell for each part of few labels."""
-    if job.grid.parts is None or (job.protocol in FROM_A_LIST and job.reads):
-        return job
-    return dataclasses.replace(job, grid=job.grid.by_parts())
+def _lines(
+    plan: TrialPlan,
+    checked: Mapping[str, Target],
+    split: Split,
+    label_curves: CurveSettings,
+) -> Lines:
+    lines: Lines = {}
+    few: dict[bytes, FewLabels] = {}  # labels known for the same regions share them
+    for name, target in checked.items():
+        known = target.known.tobytes()
+        if known not in few:
+            few[known] = curves.grids(split, label_curves, target.known)
+        for method in label_curves.methods:
+            lines[name, method] = plan.line(target, method, few[known])
+    return lines
 
 
 def _task(
@@ -354,6 +269,25 @@ def _task_names(tasks: Sequence[str], labels: Mapping[str, tuple]) -> tuple[str,
             "leave it empty for all."
         )
     return tuple(tasks) or tuple(labels)
+
+
+def _checked(
+    tasks: Sequence[str],
+    methods: Mapping[str, Method],
+    labels: Mapping[str, tuple[Label, Float[np.ndarray, " *r"]]],
+    splits: Mapping[str, Split],
+) -> dict[str, Target]:
+    """The target of each task, where methods and splits fit it."""
+    names = _task_names(tasks, labels)
+    if not splits:
+        raise InputError("evaluate: given_splits is empty; give at least one")
+    num_regions = len(next(iter(splits.values())).fold)
+    _check_methods(methods, num_regions)
+    checked = {n: targets.check(n, *labels[n], num_regions) for n in names}
+    for kind, split in splits.items():
+        for name, target in checked.items():
+            _check_rounds(name, target, split, kind)
+    return checked
 
 
 def _check_rounds(name: str, target: Target, split: Split, kind: str) -> None:

@@ -2,7 +2,7 @@
 
 import { fromBase64 } from "./arrays.js";
 import { node } from "./dom.js";
-import { mercator } from "./regions_layer.js";
+import { mercator } from "./vertices_layer.js";
 import { word } from "./words.js";
 
 /** A canvas with the picture of a WebP in base64. */

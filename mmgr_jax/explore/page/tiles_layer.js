@@ -4,27 +4,10 @@
 // Colours are the page's own, region by region: the tiles hold outlines and numbers of
 // regions. They are set where the map looks.
 
-import { SHADERS, builtProgram, mercator, moved } from "./regions_layer.js";
-
-const VERTEX = `#version 300 es
-uniform mat4 u_matrix;
-uniform float u_scale;
-in vec2 a_place;
-in float a_size;
-in vec4 a_colour;
-in float a_hatch;
-out vec4 v_colour;
-flat out float v_hatch;
-void main() {
-  gl_Position = u_matrix * vec4(a_place, 0.0, 1.0);
-  gl_PointSize = max(a_size * u_scale, 1.0);
-  v_colour = a_colour;
-  v_hatch = a_hatch;
-}`;
+import { mercator, verticesLayer } from "./vertices_layer.js";
 
 const SOURCE = "region-tiles";
 const LAYER = "regions"; // of the tiles; see mmgr_jax/geo/pmtiles.py
-const TILE_PX = 512;
 const HATCHES = { unlike: 1, unknown: 2 };
 const MOST_SET = 60000; // regions whose colours the map keeps
 const MARGIN = 0.25; // of the map's size, beyond its edge
@@ -32,13 +15,13 @@ const MARGIN = 0.25; // of the map's size, beyond its edge
 /** The layers; the same calls as `regionsLayer`, and `addTo(map)`. */
 export function tiledRegions(city) {
   const { n } = city;
-  const shown = { colours: new Uint8Array(4 * n), hatch: new Uint8Array(n), opacity: 0.75 };
+  const shown = { colours: new Uint8Array(4 * n), hatch: new Uint8Array(n) };
   const squares = squaresLayer(city, shown);
   const layer = { id: "regions", map: null, set: new Set() };
   Object.defineProperty(layer, "opacity", {
-    get: () => shown.opacity,
+    get: () => squares.opacity,
     set: (opacity) => {
-      shown.opacity = opacity;
+      squares.opacity = opacity;
       if (layer.map) setOpacity(layer.map, opacity);
     },
   });
@@ -55,7 +38,7 @@ export function tiledRegions(city) {
     layer.map = map;
     map.addLayer(squares);
     addTiles(map, city);
-    setOpacity(map, shown.opacity);
+    setOpacity(map, squares.opacity);
     map.on("move", () => colourInSight(city, layer, shown));
     colourInSight(city, layer, shown);
   };
@@ -126,7 +109,7 @@ function colourInSight(city, layer, { colours, hatch }) {
   return undefined;
 }
 
-/** Stripes as regions_layer.js draws them, as a picture that repeats. */
+/** Stripes as vertices_layer.js draws them, as a picture that repeats. */
 function hatchImage(kind) {
   const size = 14;
   const data = new Uint8Array(4 * size * size);
@@ -142,7 +125,7 @@ function hatchImage(kind) {
 }
 
 /** All regions as squares, while the map is so far away that they are no more. */
-function squaresLayer(city, shown) {
+function squaresLayer(city, { colours, hatch }) {
   const { n } = city;
   const { box } = city.boxes;
   const origin = mercator(box[0], box[1]);
@@ -154,41 +137,6 @@ function squaresLayer(city, shown) {
     places.set([(west + east) / 2 - origin[0], (south + north) / 2 - origin[1]], 2 * i);
     sizes[i] = Math.max(east - west, south - north);
   }
-  let gl = null;
-  let map = null;
-  let parts = null;
-  const layer = {
-    id: "region-squares",
-    type: "custom",
-    renderingMode: "2d",
-    stale: true,
-    onAdd(own, context) {
-      [map, gl] = [own, context];
-      parts = builtProgram(gl, VERTEX, SHADERS.fragment, { a_place: [places, 2], a_size: [sizes, 1] },
-        ["matrix", "scale", "opacity", "pixel"]);
-      layer.stale = true;
-    },
-    render(_, { defaultProjectionData }) {
-      if (map.getZoom() >= city.served.regionZoom) return;
-      if (layer.stale) {
-        gl.bindBuffer(gl.ARRAY_BUFFER, parts.colours);
-        gl.bufferData(gl.ARRAY_BUFFER, shown.colours, gl.DYNAMIC_DRAW);
-        gl.bindBuffer(gl.ARRAY_BUFFER, parts.hatch);
-        gl.bufferData(gl.ARRAY_BUFFER, shown.hatch, gl.DYNAMIC_DRAW);
-        layer.stale = false;
-      }
-      const ratio = globalThis.devicePixelRatio || 1;
-      gl.useProgram(parts.program);
-      gl.bindVertexArray(parts.array);
-      gl.uniformMatrix4fv(parts.matrix, false, moved(defaultProjectionData.mainMatrix, origin));
-      gl.uniform1f(parts.scale, TILE_PX * 2 ** map.getZoom() * ratio);
-      gl.uniform1f(parts.opacity, shown.opacity);
-      gl.uniform1f(parts.pixel, ratio);
-      gl.enable(gl.BLEND);
-      gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-      gl.drawArrays(gl.POINTS, 0, n);
-      gl.bindVertexArray(null);
-    },
-  };
-  return layer;
+  const below = city.served.regionZoom;
+  return verticesLayer("region-squares", { origin, places, sizes, colours, hatch, below });
 }

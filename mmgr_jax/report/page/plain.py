@@ -41,18 +41,23 @@ def features(method: str) -> str:
     return f"{FEATURES[kind]} ({method})" if kind in FEATURES else method
 
 
+def shown(name: str, label: Json) -> str:
+    """What a map of a label shows."""
+    return {
+        "share": f"the class with the largest share ({spoken(name)})",
+        "class": f"the most probable class ({spoken(name)})",
+    }.get(label["kind"], f"the {spoken(name)} ({label['unit']})")
+
+
 def what(name: str, task: Json, report: Json, method: str) -> str:
     """What the map shows, of what it is made, and that no label was seen."""
     label, data = task["label"], report["data"]
     year = f" in {label['year']}" if label["year"] else ""
-    shown = {
-        "share": f"the class with the largest share ({_spoken(name)})",
-        "class": f"the most probable class ({_spoken(name)})",
-    }.get(label["kind"], f"the {_spoken(name)} ({label['unit']})")
     unseen = OUT_OF_FOLD[next(iter(task["splits"]))]
     return (
-        f"The map shows {shown} that a model predicts from {features(method)} for each "
-        f"of {data['num_regions']:,} regions of {data['city']}{year}. "
+        f"The map shows {shown(name, label)} that a model predicts from "
+        f"{features(method)} for each of {data['num_regions']:,} regions of "
+        f"{data['city']}{year}. "
         f"Each value is out-of-fold: {unseen}."
     )
 
@@ -104,7 +109,8 @@ def score(task: Json, method: str) -> str:
     return f"{measure} {number(result['metrics'][head])} {limits}".strip()
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
+    """The name of a label or class, as it is read."""
     return name.replace("_", " ")
 
 
@@ -134,7 +140,7 @@ def _classes_good(task: Json, known: Sequence[tuple[int, int]], method: str) -> 
     named = "the class that truly has the largest share" if share else "the true class"
     sentence = (
         f"The map shows {named} in {_hundred(right)} of 100 regions; always "
-        f"{_spoken(classes[usual])!r} would be right in "
+        f"{spoken(classes[usual])!r} would be right in "
         f"{_hundred(truths.count(usual) / len(truths))}."
     )
     if not share:
@@ -182,7 +188,7 @@ def _worst_class(task: Json, known: Sequence[tuple[int, int]]) -> str:
     if not large:
         return f"Only {len(known)} regions have a label, so these figures are rough."
     worst = max(large, key=lambda c: large[c])
-    named = _spoken(task["label"]["classes"][worst])
+    named = spoken(task["label"]["classes"][worst])
     return (
         f"Trust it least where it shows {named!r}: {_hundred(large[worst])} of 100 of "
         "these regions truly belong to another class."

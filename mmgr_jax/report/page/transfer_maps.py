@@ -31,10 +31,11 @@ def screen(content: Json) -> Content:
     if method is None or city is None:
         return ()
     prediction, _ = _layers(name, one, regions, city, method)
-    middle = f", in the middle of {len(regions)} tested cities"
+    several = len(regions) > 1
+    middle = f", in the middle of {len(regions)} tested cities" if several else ""
     caption = (
-        f"{city}: {_spoken(name)}, {prediction.title.lower()}, by a model of the other "
-        f"cities. {_score(one, method, city)}{middle if len(regions) > 1 else ''}."
+        f"{city}: {plain.spoken(name)}, {prediction.title.lower()}, by a model of the "
+        f"other cities. {_score(one, method, city)}{middle}."
     )
     picture = prediction.draw(
         f"{name} of {city}", regions[city], caption=caption, width=front.WIDTH
@@ -90,15 +91,11 @@ def carried(one: Json) -> str | None:
 def _sentences(name: str, content: Json, city: str, method: str) -> Iterator[Content]:
     one, regions = content["labels"][name], content["regions"][city]
     label, others = one["label"], len(content["cities"]) - 1
-    shown = {
-        "share": f"the class with the largest share ({_spoken(name)})",
-        "class": f"the most probable class ({_spoken(name)})",
-    }.get(label["kind"], f"the {_spoken(name)} ({label['unit']})")
     year = f" in {label['year']}" if label["year"] else ""
     many = "another city" if others == 1 else f"{others} other cities"
     what = (
-        f"The map shows {shown} that a model of {many} predicts from "
-        f"{plain.features(method)} for each of {regions['drawn_of']:,} regions of "
+        f"The map shows {plain.shown(name, label)} that a model of {many} predicts "
+        f"from {plain.features(method)} for each of {regions['drawn_of']:,} regions of "
         f"{city}{year}. It has seen no picture, no POI and no label of {city}."
     )
     by_region = regions["tasks"][name]
@@ -150,7 +147,3 @@ def _score(one: Json, method: str, city: str) -> str:
     unit = one["label"]["unit"]
     measure = words.short(one["headline"], unit)
     return f"{measure} {number(value)} {words.interval(low, high)}".strip()
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")
