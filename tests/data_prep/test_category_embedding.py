@@ -541,9 +541,12 @@ def test_no_table_at_all_is_explained(tmp_path):
         (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
         (
             dict(walks=dict(per_poi=3)),
-            "walks.per_poi was removed: vectors are learnt from",
+            "walks.per_poi was removed: vectors are",
         ),
-        (dict(skipgram=dict(negatives="all")), "skipgram went: negatives, weight of"),
+        (
+            dict(skipgram=dict(negatives="all")),
+            "skipgram was removed: negatives",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(wrong, told):

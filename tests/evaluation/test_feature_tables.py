@@ -79,9 +79,7 @@ def test_our_own_table_says_what_made_it(tmp_path, features, caplog, inputs):
     _embeddings(path, features, made)
     with caplog.at_level(logging.INFO):
         feature_tables.read("a", str(path), REGION_IDS, records={"inputs": inputs})
-    assert (
-        "by the weights 0123456789ab, which were in runs/x/checkpoints/4" in caplog.text
-    )
+    assert "the weights 0123456789ab, which were in runs/x/checkpoints/4" in caplog.text
     told = "made from other tiles or POIs than these records hold" in caplog.text
     assert told == (inputs == "other")
 

@@ -142,8 +142,7 @@ def move(x, y):
 @pytest.mark.parametrize(
     ("outlines", "message"),
     [
-        (changed(4, move(1.0, 0)), "regions are not a grid .* that of row 4 is no "
-                                   "cell"),
+        (changed(4, move(1.0, 0)), "regions are not a grid .* in row 4 is not a c"),
         (changed(4, lambda box: box.buffer(1)), "row 4 is not a cell of 128 by 64"),
         (changed(3, lambda box: shapely.Polygon(box.exterior.coords[:3])), "in row 3"),
         (changed(3, lambda _: shapely.Polygon()), "in row 3 is not a cell"),
