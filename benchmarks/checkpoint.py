@@ -9,11 +9,12 @@ from benchmarks.table import Row
 
 ABOUT = """Checkpoints: a state of parameters and Adam's two moments.
 
-Ours blocks while the state is copied and is written while training goes on; blocks_s
-is the time of the call, save_s until the bundle is whole on disk. Beside it the same
-state by Orbax alone as its guide has it (StandardCheckpointer, which writes while
-others go on, too), and the same arrays by numpy.savez, which blocks to the end. Ratios
-are of the others' seconds to ours. Rounds in turns, medians.
+Ours blocks training while the state is copied, and writes it while training goes on.
+blocks_s is the time of the call, save_s the time until the checkpoint is complete on
+disk. The same state is also saved by Orbax alone as its guide shows
+(StandardCheckpointer, which writes in the background, too), and by numpy.savez, which
+blocks until the end. Ratios are the seconds of the others divided by ours. All run in
+turns; medians are shown.
 """
 
 

@@ -39,7 +39,10 @@ SECTIONS = {
     "startup": "imports, compilation, the first step; with a warm cache",
     "evaluation": "everything behind the features, from 1,600 regions to 102,400",
     "embed": "a city embedded as a user does it: seconds, memory at the peak",
-    "change": "rebuilt blocks of generated cities, found and made up",
+    "change": (
+        "change between years: rebuilt blocks of generated cities that are "
+        "found, and false ones"
+    ),
     "probe": "the heads of the evaluation, beside scikit-learn",
 }
 

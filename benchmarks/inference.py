@@ -21,8 +21,8 @@ Images are given, normalised. Ours on one device and, on a CPU, on two, which ha
 batch, beside PyTorch, channels last: eager, with BatchNorm folded into the
 convolutions, and by torch.compile (which wants a C++ compiler), as it is and frozen.
 Each lives in a process of its own and they run in turns; a figure is the median of the
-rounds. In bfloat16 ours also tells how far its features are from those in float32: the
-length of the difference over that of the feature, at worst of all images.
+rounds. In bfloat16 a row also says how far our features are from those in float32: the
+length of the difference divided by that of the feature, for the worst image.
 """
 COMPILED = ("compiled", "frozen")
 FORMS = ("eager", "folded", *COMPILED)

@@ -16,7 +16,7 @@ decoding and padding to a batch in memory, in any number of threads; and tiles a
 of the clock on all cores of this machine. The released loader decodes PNG by Pillow
 and makes its two views by torchvision on the host, where ours are made on the device;
 it has one thread of torch, as each worker of a loader has.
-Loss is told as the signal-to-noise ratio of the pixels and the largest error of 255.
+Loss is given as the signal-to-noise ratio of the pixels and their largest error of 255.
 Tiles are made, with the spectrum of photographs, or those of a records folder.
 """
 

@@ -14,9 +14,10 @@ from mmgr_jax.settings import FloatName
 ABOUT = """The ResNet-50 training step of section `step`, ours, at growing batches.
 
 Each batch is compiled and stepped in a process of its own; the first that fails, for
-want of memory say, ends the series, and its row tells why. planned_gib is what the
-compiler sets aside, peak_gib what the device has given out, limit_gib what it can. The
-last row is a straight line through the last two plans: how many regions would fit.
+example because memory is short, ends the series, and its row says why. planned_gib is
+what the compiler sets aside, peak_gib what the device has given out, limit_gib what it
+can give. The last row follows a straight line through the last two plans: how many
+regions would fit.
 """
 
 

@@ -17,17 +17,18 @@ from mmgr_jax.settings import FloatName
 
 ABOUT = """Both contrastive losses, forward and backward.
 
-Seconds and peak memory of the released formula in PyTorch (similarities by
-broadcasting), of the same in PyTorch by one matrix product, of optax's ntxent, of the
-dense formula under jit and of ours in tiles, in turns, each time in a process of its
-own. The released formula shows what users of it gain, the product and jit what is left
-beside who writes it well. Where there is a GPU PyTorch takes it, too; memory is then
-PyTorch's highest on the device, and of a compiled program what it sets aside. A way
-that fails, for want of memory say, has a row that tells so. With
---devices instead: ours over so many
-devices made of this machine's cores, where dividing the same work should cost no time
-and memory should fall. With --topology: what the compiler plans for TPUs one need not
-have (pip install -r requirements-plan.txt).
+Compares seconds and peak memory of five ways: the released formula in PyTorch
+(similarities by broadcasting), the same formula in PyTorch by one matrix product,
+optax's ntxent, the dense formula under jit, and ours in tiles. They run in turns, each
+time in a process of its own. The released formula shows what its users gain; the
+matrix product and jit show what is gained over code that is written well. If there is
+a GPU, PyTorch uses it, too. Memory is then PyTorch's peak on the device, and for a
+compiled program what it sets aside. A way that fails, for example because memory is
+short, has a row that says so.
+With --devices: ours over this many devices made of this machine's cores. The same work,
+divided, should take no more time and less memory on each.
+With --topology: what the compiler plans for TPUs that you do not have
+(pip install -r requirements-plan.txt).
 """
 
 LENGTH = 128  # of a projection

@@ -16,13 +16,14 @@ from benchmarks.table import Row
 
 ABOUT = """From starting a process to the end of its first training step.
 
-Each start is a process of its own, as a user begins it; the first finds no compiled
-program on disk. The second goes on from the checkpoint of the first, and finds its
-programs; the last goes on too, and must do without them. compile_s
-is what compiling, or loading, took of it; cold_share is the time from the end of the
-imports to the first step over the compilation of the cold start; processor_s counts
-that time on all cores, and tells more on a busy machine. The other rows are the imports
-of each command, with the number of modules.
+Each start is a process of its own, as a user starts it. The first finds no compiled
+program on disk and compiles all. The second continues from the checkpoint of the first
+and reads the programs that the first one compiled. The last continues, too, but without
+compiled programs. compile_s is the time for compiling or reading them. cold_share is
+the time from the end of the imports to the first step, divided by the time that
+compiling takes in the first start. processor_s is the same time summed over all cores;
+on a busy machine it is the better measure. The other rows are the imports of each
+command, with the number of modules.
 """
 COMMANDS = (
     "mmgr_jax.main",

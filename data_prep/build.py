@@ -75,8 +75,8 @@ def build(
     settings = settings_lib.read(config)
     if settings.released_sample:
         raise InputError(
-            "config.released_sample is set, so there is nothing to build: take the "
-            "sample over with `python -m data_prep.import_released --config=...`."
+            "config.released_sample is set, so there is nothing to build: import the "
+            "sample with `python -m data_prep.import_released --config=...`."
         )
     records_dir = settings.records_dir
     if dry_run:
@@ -170,7 +170,7 @@ def foreseen(config: ConfigDict) -> schema.Manifest:
     differing = comparison.differing(manifest.config, settings)
     cause = fitting.misfit(manifest, differing, settings) if manifest.config else None
     if cause:
-        print(f"{records_dir}: {cause}; a run would build again:")
+        print(f"{records_dir}: {cause}, so a build would make these records again:")
         return rehearse(config)
     return manifest
 
@@ -213,9 +213,15 @@ def main() -> None:
     workers = flags.DEFINE_integer(
         "workers",
         0,
-        "Processes that look for regions and write shards; 0 chooses by their number.",
+        "Number of processes that look for regions and write shards; 0: chosen by "
+        "the number of regions.",
     )
-    runner = flags.DEFINE_enum("runner", "local", RUNNERS, "Who writes shards.")
+    runner = flags.DEFINE_enum(
+        "runner",
+        "local",
+        RUNNERS,
+        "What writes the shards: processes of this machine (local), or Apache Beam.",
+    )
     beam_runner = flags.DEFINE_string(
         "beam_runner", None, "Apache Beam's name of its engine, such as DaskRunner."
     )

@@ -43,9 +43,9 @@ def check(settings: PreparationSettings) -> None:
     datum = settings.pois.datum
     if datum != "wgs84" and middle_deg and not crs_lib.shifted_datums(*middle_deg):
         logging.warning(
-            "config.pois.datum is %r, a datum of China's maps, and the imagery lies at "
-            "%.3f E, %.3f N, where none of them is shifted: it changes nothing there. "
-            "Is the imagery of this city? If so, say 'wgs84'.",
+            "config.pois.datum is %r, a datum of Chinese maps, but the imagery lies "
+            "at %.3f E, %.3f N, outside China, where this datum shifts nothing. "
+            "Check that the imagery shows this city; if it does, set 'wgs84'.",
             datum,
             *middle_deg,
         )

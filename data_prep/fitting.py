@@ -67,7 +67,10 @@ def _changed_sources(
         return sources.changed_since(manifest, folders, records_dir) if folders else []
     paths = sources.named(settings).values()
     if not any(sources.present(path) for path in paths):
-        logging.info("%s: the sources are not here; taken as it is", records_dir)
+        logging.info(
+            "%s: the sources are not here, so the records are used as they are",
+            records_dir,
+        )
         return []
     if settings.toy_city and not generated.is_generated(settings):
         return ["the generated city"]

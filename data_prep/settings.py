@@ -74,9 +74,9 @@ class PreparationSettings(Section):
         if addresses.is_address(self.records.dir):
             address = addresses.checked(str(self.records.dir))
             raise InputError(
-                f"config.records.dir={address}: records on object storage are read "
-                "there and built elsewhere. Name a folder, and copy all of it when it "
-                "is finished, manifest.json last."
+                f"config.records.dir={address}: records can be read from object "
+                "storage, but not built there. Name a local folder, and copy all of "
+                "it when it is finished, manifest.json last."
             )
         return Path(self.records.dir or f"data/{self.city.name}/records")
 

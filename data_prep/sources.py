@@ -163,7 +163,7 @@ def refuse_changed(
     if names := changed(described, source_files, stamps):
         raise InputError(
             f"{', '.join(names[:3])}: changed while the records were made from it. "
-            "Give the command again when nobody writes to it."
+            "Give the command again when no program writes to it."
         )
 
 

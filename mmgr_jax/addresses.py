@@ -47,11 +47,13 @@ def checked(address: str, key: str = "config.records.dir") -> str:
     signed = bool(mark) if scheme.startswith("http") else "=" in query
     if signed or "@" in rest.partition("/")[0]:
         raise InputError(
-            f"{key}: an address with a password, or with a query behind it (a signed "
-            "one), would be written into checkpoints and reports. Name it without, and "
-            f"give the whole signed address of the folder in {SIGNED_URLS} (several "
-            "separated by spaces)."
+            f"{key}: this address holds a password or a query (as signed addresses "
+            "do), which would be written into checkpoints and reports. Name it "
+            "without these, and give the whole signed address of the folder in "
+            f"{SIGNED_URLS} (several separated by spaces)."
         )
     if scheme == "file" or "::" in address:
-        raise InputError(f"{key}={address!r}: name the folder itself.")
+        raise InputError(
+            f"{key}={address!r}: name the folder by its path, or by its own address."
+        )
     return address.rstrip("/")

@@ -108,7 +108,7 @@ def run_without_config(
 
     def call() -> None:
         if flags.FLAGS["config"].present:
-            raise InputError("--config: this command reads none. See --help.")
+            raise InputError("--config: this command reads no config. See --help.")
         _begin_log()
         command()
 

@@ -9,26 +9,32 @@ from mmgr_jax import __version__
 from mmgr_jax.settings import nearest
 
 COMMANDS = {
-    "init": ("mmgr_jax.init", "the first config of a city, by asking its files"),
+    "init": ("mmgr_jax.init", "writes the first config of a city from its files"),
     "fetch": ("data_prep.fetch", "imagery, POIs and labels of an area, and a config"),
-    "build": ("data_prep.build", "raw files to records"),
+    "build": ("data_prep.build", "makes records from raw files"),
     "validate": ("data_prep.validate", "checks sources and records; a page to look at"),
-    "main": ("mmgr_jax.main", "all of it: records, training, evaluation, maps"),
+    "main": ("mmgr_jax.main", "all steps: records, training, evaluation, maps"),
     "train": ("mmgr_jax.main", "the same as main"),
     "eval": ("mmgr_jax.eval", "what features are worth: heads, baselines, report"),
     "embed": ("mmgr_jax.embed", "embeddings as GeoParquet, predictions, maps"),
-    "explore": ("mmgr_jax.explore", "a page to click in: alike, label, map"),
+    "explore": (
+        "mmgr_jax.explore",
+        "an interactive page: similar regions, labels, a map",
+    ),
     "query": ("mmgr_jax.query", "regions ranked by a text"),
     "views": ("mmgr_jax.views", "tiles beside the views that training makes of them"),
     "compare": ("mmgr_jax.compare", "several runs side by side"),
-    "ablation": ("mmgr_jax.ablation", "what each of both losses is worth"),
-    "transfer": ("mmgr_jax.transfer", "what a model of many cities is worth elsewhere"),
-    "convert": ("mmgr_jax.convert", "weights of others in, encoders out"),
+    "ablation": ("mmgr_jax.ablation", "trains with each loss alone, and compares"),
+    "transfer": (
+        "mmgr_jax.transfer",
+        "tests a model of many cities in a city it has not seen",
+    ),
+    "convert": ("mmgr_jax.convert", "reads weights of PyTorch files, writes encoders"),
     "plan": ("mmgr_jax.plan", "memory and hours of a training on other machines"),
     "import_released": ("data_prep.import_released", "the released sample to records"),
     "category_embedding": (
         "data_prep.category_embedding",
-        "vectors of POI categories anew",
+        "makes the vectors of POI categories again",
     ),
 }
 """Name -> its module, and what it does."""

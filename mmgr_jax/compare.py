@@ -125,7 +125,7 @@ def _table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
         for name, task in first["tasks"].items()
     ]
     notes = [
-        f"{group}: evaluated on other records than the first ({', '.join(other)})"
+        f"{group}: evaluated on other records than the first group ({', '.join(other)})"
         for group, runs in groups.items()
         if (other := other_records(first, runs[0]))
     ]
@@ -144,7 +144,7 @@ def _task_lines(
     for group, runs in groups.items():
         results = [_results(run, task, split, protocol) for run in runs]
         if not all(results):
-            absent.append(f"{group}: not evaluated so")
+            absent.append(f"{group}: no such evaluation")
             continue
         for method in (m for m in results[0] if all(m in result for result in results)):
             cells = [

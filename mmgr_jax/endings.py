@@ -38,7 +38,7 @@ def sentence(error: BaseException) -> str | None:
             "--config.train.microbatch_size, --config.data.batch_size or "
             "--config.data.cache_mib, or a machine with more, and give the command "
             "again: training goes on from its newest checkpoint. MMGR_TRACEBACK=1 "
-            "shows what was done."
+            "shows what the program was doing."
         )
     if isinstance(error, ModuleNotFoundError) and error.name:
         if extra := _OPTIONAL.get(error.name.partition(".")[0]):
@@ -48,7 +48,7 @@ def sentence(error: BaseException) -> str | None:
         cause = os.strerror(error.errno) if error.errno else _first_line(error)
         return (
             f"{place}: {cause}. {refusals.remedy(error)}, and give the command again. "
-            "MMGR_TRACEBACK=1 shows what was done there."
+            "MMGR_TRACEBACK=1 shows what the program was doing there."
         )
     if _raised_in(error, _BACKENDS):
         platforms = os.environ.get("JAX_PLATFORMS", "")

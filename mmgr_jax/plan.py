@@ -38,30 +38,33 @@ _NUM_SLICES = flags.DEFINE_integer(
 _DCN = flags.DEFINE_float(
     "dcn_gbit_per_s",
     25.0,
-    "Network between slices: a chip's share of its host's, Gbit/s each way.",
+    "Network between slices: the rate that one chip gets, Gbit/s each way.",
     lower_bound=1e-3,
 )
 _NUM_REGIONS = flags.DEFINE_integer(
     "num_regions", 20_000, "Regions, where there are no records.", lower_bound=1
 )
 _MAX_POIS = flags.DEFINE_integer(
-    "max_pois", 256, "POIs of the fullest region, likewise.", lower_bound=1
+    "max_pois",
+    256,
+    "POIs of the fullest region, where there are no records.",
+    lower_bound=1,
 )
 _NUM_CATEGORIES = flags.DEFINE_integer(
-    "num_categories", 400, "POI categories, likewise.", lower_bound=1
+    "num_categories", 400, "POI categories, where there are no records.", lower_bound=1
 )
 _NUM_CITIES = flags.DEFINE_integer(
     "num_cities",
     None,
-    "Plan for a corpus of so many cities of one size, whatever records there are; "
-    "--num_regions is of all together.",
+    "Plan for a corpus of this many cities of equal size, even where there are "
+    "records; --num_regions counts the regions of all cities together.",
     lower_bound=1,
 )
 _REGIONS_PER_S = flags.DEFINE_float(
     "regions_per_s",
     None,
-    "Regions a second of all devices, where somebody has measured it: hours and input "
-    "are of this rate, and nothing is compiled.",
+    "Measured rate of all devices together, regions a second: hours and input are "
+    "computed from it, and nothing is compiled.",
     lower_bound=1e-9,
 )
 _NUM_HOSTS = flags.DEFINE_integer(

@@ -131,10 +131,11 @@ def _pois(manifest: schema.Manifest, loss: LossSettings) -> tuple[list[str], lis
             return [], []
         return [
             "the regions hold no POI, and "
-            f"config.loss.image_weight={loss.image_weight:g} leaves the rest of the "
-            "loss to them. Train on images alone, with --config.loss.image_weight=1.0 "
-            "(common.image_only(c) in a config leaves them out of evaluation and maps, "
-            "too); or name a file of POIs in config.pois.path."
+            f"config.loss.image_weight={loss.image_weight:g} gives the rest of the "
+            "loss to POIs. Train on images alone, with "
+            "--config.loss.image_weight=1.0 (common.image_only(c) in a config leaves "
+            "them out of evaluation and maps, too); or name a file of POIs in "
+            "config.pois.path."
         ], []
     inside = manifest.report.get("POIs inside")
     if inside is None:  # records of another maker
@@ -142,10 +143,10 @@ def _pois(manifest: schema.Manifest, loss: LossSettings) -> tuple[list[str], lis
     warnings = []
     if inside * _REGIONS_A_POI < manifest.num_regions:
         warnings.append(
-            f"{inside} POIs for {manifest.num_regions} regions teach next to nothing. "
-            "Take a fuller source (an OpenStreetMap extract, Overture Places), larger "
-            "regions or config.regions.poi_buffer_m, or train on images alone with "
-            "--config.loss.image_weight=1.0."
+            f"{inside} POIs for {manifest.num_regions} regions are too few to learn "
+            "from. Take a fuller source (an OpenStreetMap extract, Overture Places), "
+            "larger regions or config.regions.poi_buffer_m, or train on images alone "
+            "with --config.loss.image_weight=1.0."
         )
     outside = manifest.report.get("POIs dropped", {}).get("outside every region", 0)
     if outside > _OUTSIDE * (outside + inside):
@@ -212,8 +213,8 @@ def measured(config: ConfigDict, manifest: schema.Manifest) -> str:
     return (
         f"training: {step.total_steps:,} steps of {config.data.batch_size} regions, "
         f"{step_s:.3g} s a step, {duration(step_s * step.total_steps)} in all, "
-        f"measured on {_STEPS} steps of random pixels; reading and looks at the "
-        f"features come on top. {_memory(compiled)}"
+        f"measured on {_STEPS} steps of random pixels; reading the data and "
+        f"evaluating features while training take more time. {_memory(compiled)}"
     )
 
 

@@ -75,7 +75,7 @@ class Pulse:
                     shown = 0
                 elif number != shown and self._at_line_start and self._send:
                     shown = number
-                    text = f"  ... still at it, {silent_s:.0f} s"
+                    text = f"  ... still working, {silent_s:.0f} s"
                     self._send(f"\r{text.ljust(self._shown)}")
                     self._shown = len(text)
                     sys.stdout.flush()

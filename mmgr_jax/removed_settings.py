@@ -34,5 +34,5 @@ def answer(key: str) -> str | None:
     """The sentence for a setting that went; None for any other key."""
     for removed, reason in REMOVED.items():
         if key == removed or key.startswith(f"{removed}."):
-            return f"config.{removed} went: {reason}. Delete the setting."
+            return f"config.{removed} was removed: {reason}. Delete the setting."
     return None

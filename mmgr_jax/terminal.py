@@ -130,7 +130,7 @@ class Outlet:
         if not isinstance(error, BrokenPipeError) and stream is not sys.__stderr__:
             print(
                 f"warning: the output cannot be written ({error.strerror}); the work "
-                "goes on without telling.",
+                "continues without messages.",
                 file=sys.stderr,
             )
 

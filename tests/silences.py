@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-_PULSE = re.compile(rb"(\r( *|  \.\.\. still at it, \d+ s *))+")
+_PULSE = re.compile(rb"(\r( *|  \.\.\. still working, \d+ s *))+")
 """What `mmgr_jax.pulse` writes into a terminal while a command says nothing itself."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -32,7 +32,7 @@ TOY = "--config=configs/toy_city.py"
         ([TOY, "--config.data.batch_size=many"], "batch_size=many"),
         (
             [TOY, "--config.category_vectors.walks.per_poi=3"],
-            "config.category_vectors.walks.per_poi went: vectors are learnt",
+            "config.category_vectors.walks.per_poi was removed: vectors are learnt",
         ),
         ([TOY + ":big"], "variant 'big' is unknown; allowed: paper, recommended"),
         (["--config=configs/gotham.py"], "configs/gotham.py: this file cannot be read"),
@@ -169,8 +169,8 @@ WRONG = {
     "readout.image = 'poled'": "config.readout.image='poled'; allowed: 'pooled' or 'st",
     "eval.protocols = ('svm',)": "config.eval.protocols=('svm',); allowed: 'linear', ",
     "eval.certainty.level = 1.5": "config.eval.certainty.level=1.5; allowed: less than",
-    "category_vectors.walks.per_poi = 3": "category_vectors.walks.per_poi went: vect",
-    "category_vectors.skipgram.num_steps = 9": "category_vectors.skipgram went: nega",
+    "category_vectors.walks.per_poi = 3": "category_vectors.walks.per_poi was removed",
+    "category_vectors.skipgram.num_steps = 9": "category_vectors.skipgram was removed",
     "train.keep = 0": "config.train.keep=0; allowed: greater than or equal to 1.",
 }
 """Keys, types, choices and bounds, each twice and more."""

@@ -241,7 +241,7 @@ def test_categories_are_joined_by_their_names(folders, tmp_path):
 
 def test_vectors_that_differ_are_told(folders, caplog):
     _corpus(folders).category_vectors()
-    assert "corpus: 5 of 5 POI categories have other vectors" in caplog.text
+    assert "corpus: 5 of 5 POI categories have different vectors" in caplog.text
 
 
 def test_the_identity_hangs_on_every_city(folders, tmp_path):

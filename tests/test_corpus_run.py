@@ -133,7 +133,10 @@ def test_a_run_tells_its_cities(cities, tmp_path, caplog):
     loop.train(config)
     assert "alba, bree: 48 regions, batches of 8" in caplog.text
     assert "corpus of 2 cities, 48 regions, batches of all cities:" in caplog.text
-    assert "alba: 24 regions, 50.0% of all shown, 0.2 times each" in caplog.text
+    assert (
+        "alba: 24 regions, 50.0% of all regions shown, each shown 0.2 times"
+        in caplog.text
+    )
 
 
 @pytest.mark.slow
@@ -221,7 +224,7 @@ def test_categories_that_nobody_taught_are_refused_or_left_out(
     pois = [record["poi/category"] for record in source.read(range(len(source)))]
     lost = [np.isin(category, (1, 3)) for category in pois]
     count, total = sum(map(sum, lost)), sum(map(len, lost))
-    match = rf"names 2 that are none of them, with {count} of its {total} POIs: \w+ \("
+    match = rf"has 2 others, with {count} of its {total} POIs: \w+ \("
     with pytest.raises(InputError, match=match):
         inference.load_encoder(config, bundle, source)
     config.corpus.unknown_categories = "drop"

@@ -229,7 +229,7 @@ def test_a_grid_is_asked_for_before_anything_is_encoded(trained, monkeypatch):
 
     monkeypatch.setattr(feature_sets.EvaluatedCity, "of", rotated)
     monkeypatch.setattr(inference, "load_encoder", encode)
-    with pytest.raises(InputError, match="regions are no grid of equal rectangles"):
+    with pytest.raises(InputError, match="regions are not a grid of equal rectangles"):
         mapping.embed(config)
 
 
@@ -696,7 +696,7 @@ def test_other_checkpoints_stand_beside_under_their_names(trained, tmp_path):
     assert main["older image"].metrics == main["MMGR image"].metrics
     assert main["imported image"].metrics == main["MMGR image"].metrics
     config.eval.checkpoints = (("MMGR", trained.workdir),)
-    with pytest.raises(InputError, match="'MMGR' is taken"):
+    with pytest.raises(InputError, match="'MMGR' is in use"):
         evaluation.evaluate(config)
 
 
@@ -789,7 +789,7 @@ def test_compare_puts_no_other_split_or_task_beside_the_first(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("1.5") == len(compare.HEADLINE["other"])
     for name in ("random", "without"):
-        assert f"{name}: not evaluated so" in printed
+        assert f"{name}: no such evaluation" in printed
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"tasks": 3}', "[" * 100_000, "", "{"])

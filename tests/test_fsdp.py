@@ -136,7 +136,7 @@ def test_a_rule_decides_for_the_arrays_it_is_found_in(records_dir):
             {"rules": (("^params", "split"),)},
             "sharding.rules=.*; allowed: 'fsdp' or 'whole'",
         ),
-        ({"rules": (("^parms/", "fsdp"),)}, "'^parms/' is in the path of no parameter"),
+        ({"rules": (("^parms/", "fsdp"),)}, "'^parms/' matches no path of a parameter"),
         ({"rules": (("(", "fsdp"),)}, r"'\(' is no regular expression"),
     ],
 )
@@ -149,5 +149,5 @@ def test_rules_that_say_nothing_are_refused(changed, message, records_dir):
 
 @pytest.mark.parametrize(("data", "fsdp"), [(3, 3), (-1, 3), (2, 0)])
 def test_groups_that_do_not_fit_are_refused(data, fsdp):
-    with pytest.raises(InputError, match=f"fsdp={fsdp}, but 8 devices are at hand"):
+    with pytest.raises(InputError, match=f"fsdp={fsdp}, but 8 devices are available"):
         sharding.make_mesh(MeshSettings(data=data, fsdp=fsdp))

@@ -251,7 +251,12 @@ def test_who_joins(mode, given, environment, expected):
     [
         ("later", {}, "distributed.mode='later'; allowed: 'auto', 'on' or 'off'"),
         ("off", {}, r"mode='off', but .*coordinator='10.0.0.1:8476'"),
-        ("auto", {"process_id": None}, r"by half: .*num_processes=2, but not process_"),
+        (
+            "auto",
+            {"process_id": None},
+            r"incomplete: .*num_processes=2, but not "
+            r"process_",
+        ),
         ("auto", {"coordinator": "10.0.0.1"}, "'10.0.0.1' is not HOST:PORT"),
         ("auto", {"num_processes": 0}, "num_processes=0 must be at least 1"),
         ("auto", {"process_id": 2}, "process_id=2: 2 processes are numbered 0 to 1"),

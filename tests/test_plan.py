@@ -413,7 +413,7 @@ def test_indivisible_batches_and_parts_name_sizes_that_fit(smoke):
     with pytest.raises(InputError, match="over 8 devices. Take 32 or 40"):
         _plan(config)
     config.data.batch_size, config.train.microbatch_size = 64, 24
-    with pytest.raises(InputError, match="Near it fit: 8, 16, 32"):
+    with pytest.raises(InputError, match="The nearest that do: 8, 16, 32"):
         _plan(config)
     config.data.batch_size, config.train.microbatch_size = 8192, None
     with pytest.raises(InputError, match="exceeds the 4096 regions"):
@@ -462,7 +462,7 @@ def test_a_corpus_that_is_not_there_is_planned_by_numbers(smoke):
     assert found.host.read_mb_per_s == pytest.approx(4000 * a_region / 1e6)
     text = report.page(found)
     assert "978 steps: 2 epochs of 489" in text
-    assert "and 92 more, their regions 2.0 to 2.0 times each" in text
+    assert "and 92 more, their regions shown 2.0 to 2.0 times each" in text
     assert "each of 2 hosts\n  4,000 tiles/s: 3.0 cores" in text
     config.data.cache_mib = 200_000
     found = planner.plan_by_rate(config, shown, regions_per_s=8000.0, num_hosts=2)
@@ -488,4 +488,4 @@ def test_the_records_of_a_corpus_are_told_by_its_manifests(smoke, tmp_path):
     assert shown.stored_bytes == sum(shards)
     found = planner.plan_by_rate(config, shown, regions_per_s=100.0, num_hosts=1)
     assert found.length.steps_per_epoch == 8
-    assert "bree: 32 regions, 75.0% of all shown" in found.length.shown
+    assert "bree: 32 regions, 75.0% of all regions shown" in found.length.shown

@@ -190,7 +190,7 @@ def test_texts_that_a_spreadsheet_would_run_do_not(records_dir, tmp_path, caplog
     assert told["region_id"].tolist() == ["'=1+1", ids[1]]
     assert told["text"].tolist() == ["-a", "'+b(1)"]
     assert told["rank"].tolist() == [1, -2]
-    assert "2 texts begin like a formula" in caplog.text
+    assert "2 texts begin like a spreadsheet formula" in caplog.text
     as_they_are = gpd.read_parquet(tmp_path / "told.parquet")
     assert as_they_are["region_id"].tolist() == columns["region_id"]
 

@@ -208,7 +208,8 @@ def test_the_table_is_a_method_of_the_report(evaluated):
 def test_names_that_are_taken_are_refused(config, city, name):
     own = config.copy_and_resolve_references()
     own.eval.tables = ((name, config.eval.tables[0][1]),)
-    with pytest.raises(InputError, match=f"tables: '{name}' is taken; give another"):
+    match = f"tables: the name '{name}' is in use; give another"
+    with pytest.raises(InputError, match=match):
         feature_sets.gather(own, evaluation.read(own), {}, city)
 
 

@@ -60,7 +60,7 @@ def test_whoever_is_missing_is_named_to_all_who_came(port):
     told = call(port, [0, 2], of=4, timeout_s=1.5)
     assert time.monotonic() - began < 10
     assert told[0] == told[1]
-    assert "after 2 s processes 1, 3 of 4 had not come to 127.0.0.1" in told[0]
+    assert "after 2 s processes 1, 3 of 4 had not connected to 127.0.0.1" in told[0]
 
 
 def test_without_process_0_the_others_say_so(port):
@@ -83,7 +83,7 @@ def test_two_first_processes_of_one_machine_are_told_at_once(port):
     assert any(
         "process 0 cannot listen at this port (another program" in t for t in told
     )
-    assert any("process 1 of 2 had not come" in t for t in told)
+    assert any("process 1 of 2 had not connected" in t for t in told)
 
 
 def test_another_number_of_processes_is_told_to_all(port):
@@ -96,7 +96,7 @@ def test_a_wrong_port_is_told_by_both_sides(port):
         probe.bind(("127.0.0.1", 0))
         other = probe.getsockname()[1]
     told = call(port, [0, 1], ports={1: other}, timeout_s=1.0)
-    assert "process 1 of 2 had not come" in told[0]
+    assert "process 1 of 2 had not connected" in told[0]
     assert f"{other}: process 0 has not answered process 1" in told[1]
 
 
@@ -228,6 +228,6 @@ def test_a_folder_that_is_another_on_each_machine_is_told_by_both(port, tmp_path
     assert codes == [2, 2], said
     for index, text in enumerate(said):
         assert f"error: process {index} of 2: config.workdir" in text
-        assert "is not seen by process 1. All processes need one folder" in text
+        assert "are not seen by process 1. All processes need one folder" in text
         assert "Traceback" not in text
     assert os.listdir(tmp_path / "a") == os.listdir(tmp_path / "b") == []

@@ -68,7 +68,7 @@ def test_several_processes_take_equally_many_devices():
         (0, 0), (0, 1), (1, 4), (1, 5),
     ]  # fmt: skip
     with pytest.raises(
-        InputError, match="8 devices are at hand in 2 processes. Take a multiple of 2"
+        InputError, match="8 devices are available in 2 processes. Take a multiple of 2"
     ):
         sharding.make_mesh(MeshSettings(data=3), devices)
 
@@ -89,7 +89,7 @@ def test_parts_of_a_batch_are_checked_with_it():
     sharding.check_batch(mesh, 64, 16)
     with pytest.raises(InputError, match="over 4 devices. Take 60 or 64"):
         sharding.check_batch(mesh, 62)
-    with pytest.raises(InputError, match="microbatch_size=24 does not part"):
+    with pytest.raises(InputError, match="microbatch_size=24 does not divide"):
         sharding.check_batch(mesh, 64, 24)
 
 

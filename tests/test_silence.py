@@ -49,7 +49,7 @@ def seen(text):
 def test_a_line_says_that_work_goes_on_and_leaves_no_trace():
     status, _, text = silences.run("-c", WORKING, cwd=ROOT, timeout=100)
     assert status == 0, text
-    assert len(re.findall(r"still at it, \d+ s", text)) >= 4
+    assert len(re.findall(r"still working, \d+ s", text)) >= 4
     assert "open: \r" not in text and "open: closed" in text
     assert seen(text) == [
         "first", "second", "open: closed", "of a fork", "an error", "",

@@ -102,7 +102,7 @@ def test_the_heads_learn_and_the_checkpoint_s_own_scale_counts(on_table, tmp_pat
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (dict(train="all"), 'numbers in a file do not learn.*train="none"'),
+        (dict(train="all"), 'numbers in a file are not trained.*train="none"'),
         (dict(kept_views=2), "kept_views=2, but a table has one row a region"),
         (dict(width=8), "a table has no width"),
         (dict(path=""), r"image_encoder.path is missing: name the file"),

@@ -282,7 +282,8 @@ def test_a_loss_that_is_no_number_stops_the_run(small_config):
     small_config.optim.schedule = "constant"
     small_config.optim.warmup = "0 steps"
     with pytest.raises(
-        InputError, match="step 2: no longer a number .*with the regions r0"
+        InputError,
+        match="the loss or gradient is no longer a number .*with the regions r0",
     ):
         loop.train(small_config)
     assert checkpoint.Checkpoints(small_config.workdir, keep=2).latest_step is None

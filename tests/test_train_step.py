@@ -176,5 +176,5 @@ def test_sizes_that_do_not_part_a_batch_are_refused_with_some_that_do():
     assert sharding.microbatches(mesh, 64, None) == 1
     assert sharding.microbatches(mesh, 64, 16) == 4
     for size in (24, 2, 128):
-        with pytest.raises(InputError, match=f"microbatch_size={size} does not part"):
+        with pytest.raises(InputError, match=f"microbatch_size={size} does not divide"):
             sharding.microbatches(mesh, 64, size)

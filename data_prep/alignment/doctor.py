@@ -83,16 +83,16 @@ class Alignment:
             why = f"{self.num_pois:,} POIs lie on imagery"
             if self.num_pois >= LEAST_POIS:
                 why += (
-                    f" and fit it at some shift {self.stands_out:.1f} deviations better"
-                    f" than at others (wanted: {_SEEN:g})"
+                    f" and fit it at the best shift {self.stands_out:.1f} standard "
+                    f"deviations better than at the others (needed: {_SEEN:g})"
                 )
             return (
-                f"alignment: cannot tell. {why}. More POIs on imagery, or larger "
-                f"pieces of it, may tell (at least {LEAST_POIS} POIs)."
+                f"alignment: cannot tell. {why}. More POIs on imagery (at least "
+                f"{LEAST_POIS}), or a larger connected area of imagery, may help."
             )
         if not self.is_shifted:
             return (
-                f"alignment: POIs fit the imagery where they are, to "
+                "alignment: POIs fit the imagery where they are, within "
                 f"{max(_SURE_M, 3 * self.error_m):.0f} m."
             )
         east, north = self.shift_m
@@ -101,8 +101,8 @@ class Alignment:
         seen = f"alignment: POIs fit the imagery best moved {moved}"
         if self.datum is not None:
             return (
-                f"{seen}, as they would be if their datum were {self.datum!r}, not "
-                f"{self.declared!r}. Set config.pois.datum={self.datum!r}."
+                f"{seen}. POIs with the datum {self.datum!r} look so if they are "
+                f"declared as {self.declared!r}. Set config.pois.datum={self.datum!r}."
             )
         return (
             f"{seen} (standard error {self.error_m:.0f} m), which no known datum "

@@ -100,10 +100,11 @@ def _write_to_records(settings: PreparationSettings) -> tuple[_Made, Path]:
     manifest = schema.Manifest.load(folder)
     if comparison.is_imported(manifest.config):
         raise InputError(
-            f"{folder}: these records were imported with vectors of their own, and "
-            "without the places of their POIs, from which others could be learnt. "
-            "Build records from your own POIs with `python -m data_prep.build`, or "
-            "write the vectors elsewhere with --config.category_vectors.out=FILE.npy."
+            f"{folder}: these records were imported with their own vectors and "
+            "without the places of their POIs, so no new vectors can be learnt from "
+            "them. Build records from your own POIs with `python -m "
+            "data_prep.build`, or write the vectors elsewhere with "
+            "--config.category_vectors.out=FILE.npy."
         )
     with stage("total"):
         made = _make(settings, _read_pois(settings))
@@ -211,9 +212,9 @@ def _refuse_other_categories(
     raise InputError(
         f"{records_dir}: its records were made from other categories than "
         f"config.pois.path has now ({'; '.join(differences) or 'the order differs'}), "
-        "so the rows of a new table would not be theirs. Build the records again with "
-        "`python -m data_prep.build --config=...`, or write the vectors elsewhere with "
-        "--config.category_vectors.out=FILE.npy."
+        "so the rows of a new table would not match them. Build the records again "
+        "with `python -m data_prep.build --config=...`, or write the vectors "
+        "elsewhere with --config.category_vectors.out=FILE.npy."
     )
 
 

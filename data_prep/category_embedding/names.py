@@ -135,8 +135,9 @@ def _refuse_repeated(categories: Sequence[str]) -> None:
     for name in categories:
         if name in seen:
             raise InputError(
-                f"the category {name!r} is also what POIs of another category and name "
-                "would be called. Rename it in the file of POIs, or set "
+                f"the category {name!r} exists already, and names_per_category would "
+                "give the same name to a part of another category. Rename it in the "
+                "file of POIs, or set "
                 "config.category_vectors.text.names_per_category to 0."
             )
         seen.add(name)

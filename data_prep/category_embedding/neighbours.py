@@ -59,7 +59,7 @@ def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> s
     cosines = [
         f"{name} {mean:.3f}" for name, mean in means.items() if not math.isnan(mean)
     ]
-    return f"mean cosine: {', '.join(cosines) or 'of no pair'}"
+    return f"mean cosine: {', '.join(cosines) or 'no pairs'}"
 
 
 def mean_cosines(

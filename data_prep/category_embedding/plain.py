@@ -15,7 +15,9 @@ from data_prep.category_embedding.settings import TableSettings
 from data_prep.files import cells, faults, tables
 from mmgr_jax.errors import InputError
 
-_WANTED = "CSV or Parquet with a column of category names and one column a dimension"
+_WANTED = (
+    "CSV or Parquet with a column of category names and one column for each dimension"
+)
 _TABLE = "config.category_vectors.table"
 
 
@@ -135,7 +137,8 @@ def _refuse_unfit_names(
     twice = wanted[wanted.duplicated()].unique().tolist()
     if twice:
         raise InputError(
-            f"{path}: has several rows for {faults.names(twice)}. Keep one a category."
+            f"{path}: has several rows for {faults.names(twice)}. Keep one row for "
+            "each category."
         )
 
 
@@ -148,8 +151,9 @@ def _numbers(path: str | None, table: pd.DataFrame) -> pd.DataFrame:
             text.append(str(name))
     if text:
         raise InputError(
-            f"{path}: column(s) {faults.names(text)} hold something else than numbers. "
-            f"Correct them, or name the columns of the vector in {_TABLE}.columns."
+            f"{path}: column(s) {faults.names(text)} hold values that are not "
+            "numbers. Correct them, or name the columns of the vector in "
+            f"{_TABLE}.columns."
         )
     return pd.DataFrame(numbers)
 
@@ -166,5 +170,5 @@ def _refuse_gaps(
         raise InputError(
             f"{path}: {categories[row]!r} has {vectors[row, column]} in column "
             f"{columns[column]!r}, and {len(gaps) - 1} more such cell(s) follow. "
-            "Allowed: finite numbers."
+            "Allowed: finite numbers; correct these cells."
         )

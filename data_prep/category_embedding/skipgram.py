@@ -114,7 +114,7 @@ def train(
     )
     loss, _, _ = loss_and_gradient(target, context, draws)
     untrained = (1 + NUM_NEGATIVES) * math.log(2)
-    logging.info("skip-gram loss %.4f; of zero vectors %.4f", loss, untrained)
+    logging.info("skip-gram loss %.4f (with vectors of zeros: %.4f)", loss, untrained)
     length = math.sqrt(np.mean(np.sum(target**2, axis=1)))
     return (target / length).astype(np.float32)
 
@@ -219,6 +219,6 @@ def _refuse_one_category(group: Int[np.ndarray, " k"]) -> None:
     if len(group) < 2:
         raise InputError(
             f"config.pois.category_column: {len(group)} category, but skip-gram needs "
-            "2 or more to tell apart. Name a column with finer categories, or set "
+            "2 or more. Name a column with finer categories, or set "
             "config.category_vectors.method to 'random'."
         )

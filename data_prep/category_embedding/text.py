@@ -83,8 +83,9 @@ def fit(
     if not rank:
         raise InputError(
             f"config.category_vectors.method is 'text', but {len(units)} categories "
-            "have one phrase, so nothing tells them apart. Name a column with other "
-            "categories in config.pois.category_column, or set method to 'random'."
+            "all have the same phrase, so their vectors would be equal. Name a "
+            "column with other categories in config.pois.category_column, or set "
+            "method to 'random'."
         )
     used = min(rank, dim)
     axes = axes[:used]
@@ -93,8 +94,8 @@ def fit(
     components[:used] = axes * np.sign(largest)
     kept = float(np.sum(size[:used] ** 2))
     logging.info(
-        "text: %d of %d numbers in use, which hold %.0f %% of what tells %d phrases "
-        "apart",
+        "text: %d of %d dimensions used; they hold %.0f %% of the variance of %d "
+        "phrases",
         used,
         dim,
         100 * kept / float(np.sum(size**2)),
@@ -147,7 +148,7 @@ def problems(settings: TextSettings) -> list[str]:
         if not has_name:
             allowed = " and ".join(f"{{{name}}}" for name in fields)
             problems.append(
-                f"text.{key} is {template!r}; wanted: words around {allowed}."
+                f"text.{key} is {template!r}; allowed: a text that contains {allowed}."
             )
     if settings.phrases is not None:
         try:
@@ -189,7 +190,7 @@ def _own(path: str | None) -> dict[str, str]:
     twice = pairs["category"][pairs["category"].duplicated()].unique().tolist()
     if twice:
         raise InputError(
-            f"{path}: has several phrases for {faults.names(twice)}. Keep one a "
-            f"category ({key})."
+            f"{path}: has several phrases for {faults.names(twice)}. Keep one for "
+            f"each category ({key})."
         )
     return {name: phrase for name, phrase in pairs.itertuples(index=False) if phrase}

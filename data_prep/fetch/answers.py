@@ -116,10 +116,10 @@ def check(address: str, path: Path, checksum: Checksum | None) -> str:
         if digest != checksum.value.lower():
             path.unlink()
             raise Unavailable(
-                f"{public(address)}: holds other bytes than its source says "
-                f"({checksum.kind} {digest[:12]}..., not {checksum.value[:12]}...), so "
-                "it was removed. Give the command again; if that stays, tell its "
-                "publisher.",
+                f"{public(address)}: its checksum is not the one that its source "
+                f"names ({checksum.kind} {digest[:12]}..., not "
+                f"{checksum.value[:12]}...), so the file was removed. Give the "
+                "command again; if it fails again, tell its publisher.",
                 "refused",
             )
     return digests["sha256"].hexdigest()
@@ -134,7 +134,7 @@ def sentence(address: str, failure: server.ServerError) -> str:
         "refused": "Correct the address, or take another source",
         "unreachable": "Give the command again later: it goes on from here",
     }[failure.kind]
-    return f"{public(address)}: cannot be had ({failure.cause}). {remedy}."
+    return f"{public(address)}: cannot be fetched ({failure.cause}). {remedy}."
 
 
 def cause_of(error: Exception, patience_s: float) -> str:

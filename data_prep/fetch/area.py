@@ -133,13 +133,13 @@ def of_place(name: str, geocoder: str, client: Client) -> FetchArea:
         places: list[Any] = files.from_json(answer)["features"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{public(geocoder)}: its answer is no GeoJSON; --geocoder names a search "
-            "as Nominatim has it, ending in /search."
+            f"{public(geocoder)}: its answer is not GeoJSON; give --geocoder the "
+            "address of a Nominatim search, which ends in /search."
         ) from error
     if not places:
         raise InputError(
-            f"--place={name}: {public(geocoder)} knows no such place; try its country "
-            "with it, or give --bbox=W,S,E,N."
+            f"--place={name}: {public(geocoder)} finds no such place; add its "
+            "country, or give --bbox=W,S,E,N."
         )
     best = places[0]
     label = str(best.get("properties", {}).get("display_name", name))
@@ -207,8 +207,8 @@ def _box(bounds: Sequence[float], name: str) -> BaseGeometry:
         wrong = "its south lies north of its north: the order is W,S,E,N"
     elif west > east and west - east > 180:
         wrong = (
-            "it crosses 180 degrees: fetch both sides by themselves, into two folders "
-            "that one config may name"
+            "it crosses 180 degrees: fetch each side separately, into two folders; "
+            "one config may name both"
         )
     elif west > east:
         wrong = "its west lies east of its east: the order is W,S,E,N"

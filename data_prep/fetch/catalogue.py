@@ -77,8 +77,8 @@ def search(client: Client, wanted: Search, area: FetchArea) -> list[Scene]:
         count += 1
         if count > _MOST_ITEMS:
             raise InputError(
-                f"{public(wanted.address)}: has more than {_MOST_ITEMS:,} scenes "
-                "there; name --collections, or fewer days by --dates."
+                f"{public(wanted.address)}: has more than {_MOST_ITEMS:,} scenes in "
+                "the area; name --collections, or fewer days by --dates."
             )
         if item.id not in wanted.skip and _fits(item, wanted, area):
             whole = collections.get(item.collection_id or "")
@@ -114,7 +114,7 @@ def _items(client: Client, wanted: Search, area: FetchArea) -> Iterator[pystac.I
                 raise inner from error
             cause = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise InputError(
-                f"{public(wanted.address)}: is no STAC catalogue that can be read "
+                f"{public(wanted.address)}: cannot be read as a STAC catalogue "
                 f"({cause}). Name the address of catalog.json, of a collection, or of "
                 "an API."
             ) from error
@@ -298,9 +298,8 @@ def _address(item: pystac.Item, asset: pystac.Asset) -> str:
     address = asset.get_absolute_href() or asset.href
     if not address.startswith(("https://", "http://")):
         raise InputError(
-            f"{item.id}: its file is {public(address)}; files are fetched by https:// "
-            "alone. Many catalogues name such an address as an alternate; take one of "
-            "those, or another source."
+            f"{item.id}: its file is {public(address)}; only https:// is allowed. "
+            "Name a catalogue with https:// addresses, or another source."
         )
     return address
 
@@ -334,8 +333,8 @@ def _json(text: bytes, address: str) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise InputError(
-            f"{public(address)}: is no STAC catalogue (no JSON). Name the address of "
-            "catalog.json, of a collection, or of an API."
+            f"{public(address)}: is not a STAC catalogue (its answer is not JSON). "
+            "Name the address of catalog.json, of a collection, or of an API."
         )
     return document
 

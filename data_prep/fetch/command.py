@@ -59,12 +59,14 @@ def fetch(request: Request) -> Path | None:
         raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
     if not (_images_named(request) or request.pois or request.labels):
         raise InputError(
-            "nothing is asked for: name --imagery=PRESET or an address of a STAC "
-            "catalogue, --cog=ADDRESS,..., --tiles=ADDRESS, --pois=SOURCE or "
+            "there is nothing to fetch: name --imagery=PRESET or an address of a "
+            "STAC catalogue, --cog=ADDRESS,..., --tiles=ADDRESS, --pois=SOURCE or "
             "--labels=NAME=ADDRESS. See --help."
         )
     if len(ways := _images_named(request)) > 1:
-        raise InputError(f"{' and '.join(f'--{way}' for way in ways)}: name one.")
+        raise InputError(
+            f"{' and '.join(f'--{way}' for way in ways)}: name only one of them."
+        )
     wanted = [labels.source(text) for text in request.labels]
     folder = Path(request.out)
     client = _client(request, None, "environment")
@@ -97,7 +99,7 @@ def fetch(request: Request) -> Path | None:
             }
             path = fetched.write(folder, about, parts)
     figures = [_figure(name, part) for name, part in parts.items() if part]
-    summary.end(figures, {"files": folder, "whose they are, and licences": path})
+    summary.end(figures, {"files": folder, "sources and licences": path})
     return folder
 
 
@@ -209,8 +211,8 @@ def _say(mosaic: imagery.Mosaic, client: Client, over: grid.PixelGrid) -> None:
     count, seconds = client.received
     rate = count / max(seconds, 1e-9)
     logging.info(
-        "imagery: %d scene(s), of which %d show; %s x %s pixels of %g m in %s, in %d "
-        "window(s)",
+        "imagery: %d scene(s), of which %d are visible; %s x %s pixels of %g m in "
+        "%s, in %d window(s)",
         len(mosaic.scenes),
         estimate.scenes,
         f"{over.width_px:,}",
@@ -220,10 +222,10 @@ def _say(mosaic: imagery.Mosaic, client: Client, over: grid.PixelGrid) -> None:
         estimate.windows,
     )
     logging.info(
-        "imagery: about %.0f MB to read (%s at the %.1f MB/s of what came so far), at "
-        "most %.0f MB to write",
+        "imagery: about %.0f MB to read (%s at %.1f MB/s, the rate so far), at most "
+        "%.0f MB to write",
         estimate.bytes_to_read / 1e6,
-        duration(estimate.bytes_to_read / rate) if rate else "nothing came yet",
+        duration(estimate.bytes_to_read / rate) if rate else "time not known yet",
         rate / 1e6,
         estimate.bytes_to_write / 1e6,
     )

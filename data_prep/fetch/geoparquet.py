@@ -142,7 +142,9 @@ class RemoteParquet:
         """Raises FootError where row groups lack columns, or lie beyond the file."""
         for group in self._groups:
             if set(group.chunks) != set(self._leaves) or group.rows < 0:
-                raise parquet_foot.FootError("its row groups are not of its columns")
+                raise parquet_foot.FootError(
+                    "its row groups have other columns than its header"
+                )
             for chunk in group.chunks.values():
                 end = chunk.start + chunk.packed_bytes
                 if min(chunk.packed_bytes, chunk.unpacked_bytes) < 0 or not (
@@ -168,23 +170,26 @@ class RemoteParquet:
         encoding, crs = about.get("encoding"), about.get("crs", "OGC:CRS84")
         problem = ""
         if not raw:
-            problem = "is Parquet, but no GeoParquet: nothing says where its rows lie"
+            problem = "is Parquet, but not GeoParquet: nothing says where its rows lie"
         elif not version.startswith("1."):
-            problem = f"is GeoParquet {version[:20]}, and 1.0 and 1.1 are read"
+            problem = f"is GeoParquet {version[:20]}, but only 1.0 and 1.1 are read"
         elif encoding != "WKB" or name not in self.schema.names:
-            problem = f"has its geometries as {str(encoding)[:40]}, and WKB is read"
+            problem = (
+                f"stores its geometries as {str(encoding)[:40]}, but only WKB is read"
+            )
         elif not _is_degrees(crs):
             problem = "is in another CRS than longitude and latitude of WGS84"
         if problem:
             raise InputError(
-                f"{self.name}: {problem}. Wanted: GeoParquet as Overture Maps has it; "
-                "of another file make one, or give it to the config as it is."
+                f"{self.name}: {problem}. Wanted: GeoParquet as Overture Maps writes "
+                "it. Convert the file, or name it in the config as it is "
+                "(config.pois.path)."
             )
         return name, about
 
     def _damaged(self, error: Exception) -> InputError:
         return InputError(
-            f"{self.name}: what it says of its geometries is damaged "
+            f"{self.name}: its metadata about geometries is damaged "
             f"({type(error).__name__}). Take another source."
         )
 
@@ -203,8 +208,8 @@ class RemoteParquet:
         lacking = [path for path in paths.values() if path not in self._leaves]
         if lacking:
             raise InputError(
-                f"{self.name}: has no column {', '.join(lacking)}, by which the rows "
-                "of an area are known; its columns: "
+                f"{self.name}: has no column {', '.join(lacking)}, which is needed to "
+                "find the rows of an area; its columns: "
                 f"{', '.join(self.header.columns[:20])}. Is it of an older schema? "
                 "Take a newer release."
             )

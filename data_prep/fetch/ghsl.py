@@ -118,8 +118,8 @@ def write_part(client: Client, url: str, area: FetchArea, path: Path) -> str:
             pixels[row : row + inside.height, column : column + inside.width] = part
     if pixels is None:
         raise InputError(
-            f"{public(url)}: has no tile over {area.name}: it lies in the sea, or "
-            "beyond the layer."
+            f"{public(url)}: has no tile over {area.name}: the area lies in the sea, "
+            "or outside the layer. Take another area or source."
         )
     _write(path, pixels, nodata, window)
     return CRS
@@ -156,7 +156,9 @@ def _window(area: FetchArea) -> Window:
     """
     west, south, east, north = area.in_crs(CRS).bounds
     if not np.isfinite([west, south, east, north]).all():
-        raise InputError(f"{area.name}: does not lie on the grid of GHSL ({CRS}).")
+        raise InputError(
+            f"{area.name}: lies outside the grid of GHSL ({CRS}). Take another source."
+        )
     left = math.floor((west - WEST_M) / PIXEL_M) - _MARGIN_PX
     right = math.ceil((east - WEST_M) / PIXEL_M) + _MARGIN_PX
     top = math.floor((NORTH_M - north) / PIXEL_M) - _MARGIN_PX
@@ -202,8 +204,8 @@ def _unpacked(archive: Path, address: str) -> Iterator[Path]:
                 ]
                 if len(tiles) != 1:
                     raise InputError(
-                        f"{public(address)}: holds {len(tiles)} GeoTIFFs; a tile is "
-                        "one. Take another source."
+                        f"{public(address)}: holds {len(tiles)} GeoTIFFs, but a tile "
+                        "is a single one. Take another source."
                     )
                 if tiles[0].file_size > table_formats.MAX_UNPACKED_BYTES:
                     raise InputError(
@@ -213,8 +215,8 @@ def _unpacked(archive: Path, address: str) -> Iterator[Path]:
                 path = Path(packed.extract(tiles[0], folder))
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
             raise InputError(
-                f"{public(address)}: is no whole archive ({error}). Give the command "
-                "again; it is fetched anew."
+                f"{public(address)}: is not a complete archive ({error}). Give the "
+                "command again; it is fetched anew."
             ) from error
         yield path
 

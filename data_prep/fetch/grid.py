@@ -107,7 +107,8 @@ def over(area: FetchArea, crs: str | None, gsd_m: float) -> PixelGrid:
     bounds = outline.bounds
     if not np.isfinite(bounds).all():
         raise InputError(
-            f"{area.name}: lies where {crs} has no coordinates; see --crs."
+            f"{area.name}: lies where {crs} has no coordinates; name another CRS by "
+            "--crs."
         )
     left, bottom = (math.floor(side / gsd_m) for side in bounds[:2])
     right, top = (math.ceil(side / gsd_m) for side in bounds[2:])

@@ -93,13 +93,14 @@ class Hosts:
         is_local = host.name == "localhost" or _is_local(host.name)
         if (is_local and not is_named) or (moved and (is_local or _resolves(host))):
             raise InputError(
-                f"{shown}{by}: lies in the local network, where no redirect, "
-                "catalogue or preset may lead. Name the address itself if you mean it."
+                f"{shown}{by}: lies in the local network, to which no redirect, "
+                "catalogue or preset may lead. Give this address yourself if you "
+                "mean it."
             )
         if host.scheme != "https" and not (host.is_loopback and is_named):
             raise InputError(
-                f"{shown}{by}: only https:// is asked; http:// serves a server of this "
-                "machine alone, named with its port."
+                f"{shown}{by}: only https:// is allowed; http:// works only for a "
+                "server on this machine, named with its port."
             )
         if not (host.name in self._names or self._below(host.name)):
             raise InputError(
@@ -120,8 +121,9 @@ class Hosts:
         """
         if _is_local(number) and (name.lower(), port) not in self._named:
             raise InputError(
-                f"{name}: its name leads to {number}, in the local network, where no "
-                "catalogue or preset may lead. Name the address itself if you mean it."
+                f"{name}: its name leads to {number} in the local network, to which "
+                "no catalogue or preset may lead. Give this address yourself if you "
+                "mean it."
             )
 
     def _below(self, name: str) -> bool:
@@ -143,13 +145,13 @@ def parsed(address: str) -> Host:
         parts, port = urlsplit(""), None
     if parts.scheme not in _PORTS or not parts.hostname or port is None:
         raise InputError(
-            f"{public(address)!r}: is no address that is fetched; it begins with "
-            "https:// and names a host."
+            f"{public(address)!r}: cannot be fetched; give an address that begins "
+            "with https:// and names a host."
         )
     if "@" in parts.netloc:
         raise InputError(
-            f"{public(address)}: holds a name or password. Put a token into {TOKENS} "
-            "(host=token) and name the address without."
+            f"{public(address)}: holds a user name or password. Put a token into "
+            f"{TOKENS} (host=token), and give the address without them."
         )
     return Host(parts.hostname.lower(), port, parts.scheme)
 

@@ -140,7 +140,9 @@ class Client:
                     cause = "it was changed on its server while it was read"
                     raise server.ServerError("refused", cause)
                 if response.status_code != 206 or span is None:
-                    raise server.ServerError("refused", "its server gives no ranges")
+                    raise server.ServerError(
+                        "refused", "its server does not send parts of files"
+                    )
                 end = last if about.size is None else min(last, about.size - 1)
                 if span != (first, end):
                     cause = f"it sends bytes {span} in place of {(first, end)}"
@@ -266,7 +268,9 @@ class Client:
             server.ServerError: If it is none.
         """
         if self.offline:
-            raise server.ServerError("missing", "--offline, and it is not in the cache")
+            raise server.ServerError(
+                "missing", "--offline is set, and it is not in the cache"
+            )
         method = "GET" if body is None else "POST"
         start = time.monotonic()
         response = self._asked(address, headers, method, body, anew=False)
@@ -327,7 +331,7 @@ class Client:
         """The body; urllib3 tells where it is shorter than its Content-Length."""
         packed = response.headers.get("Content-Encoding", "identity")
         if packed != "identity" and not unpack:  # ranges would be of other bytes
-            raise server.ServerError("refused", f"its server packs it ({packed})")
+            raise server.ServerError("refused", f"its server compresses it ({packed})")
         count = 0
         for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=unpack):
             count += len(chunk)

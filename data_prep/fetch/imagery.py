@@ -146,7 +146,7 @@ class Mosaic:
         finally:
             self.close()
         logging.info(
-            "imagery: %d window(s), %d of them now, in %.0f s",
+            "imagery: %d window(s), %d of them fetched now, in %.0f s",
             len(windows),
             done,
             time.monotonic() - start,
@@ -180,9 +180,9 @@ class Mosaic:
                 pixels = np.zeros(part.shape, self._opened(index).dtype)
             if self._opened(index).dtype != pixels.dtype.name:
                 raise InputError(
-                    f"{scene.name}: its pixels are {part.dtype}, those of "
-                    f"{', '.join(shown)} {pixels.dtype}; one mosaic has one type. "
-                    f"Leave it out with --skip={scene.name}."
+                    f"{scene.name}: its pixels are {part.dtype}, but those of "
+                    f"{', '.join(shown)} are {pixels.dtype}; all files of a mosaic "
+                    f"need one type. Leave it out with --skip={scene.name}."
                 )
             if there.any():
                 pixels[:, there] = part[:, there]

@@ -82,14 +82,14 @@ def source(text: str) -> AskedLabel:
     if years:
         if inside not in years:
             raise InputError(
-                f"--labels={text}: say which year behind a colon, such as "
-                f"{known}:2020; there are {', '.join(years)}."
+                f"--labels={text}: give the year after a colon, such as {known}:2020; "
+                f"there are {', '.join(years)}."
             )
         url, band = preset.url.format(place=inside), preset.bands.get(inside)
         return AskedLabel(name, url, preset, int(inside), band)
     if not inside.isalnum():
         raise InputError(
-            f"--labels={text}: say which place behind a colon, such as {known}:deu."
+            f"--labels={text}: give the place after a colon, such as {known}:deu."
         )
     url = preset.url.format(place=inside.lower(), PLACE=inside.upper())
     return AskedLabel(name, url, preset)
@@ -166,13 +166,14 @@ def write_part(
         formats.refuse_large_blocks(Path(raster.name), source)
         if source.crs is None or crs_lib.unusable(source.crs.to_wkt()):
             raise InputError(
-                f"{public(address)}: names no CRS that says where it lies, so no part "
-                "of it can be chosen."
+                f"{public(address)}: names no CRS, so nobody knows where it lies. "
+                "Take another source, or download it, write its CRS into it and name "
+                "it in the config."
             )
         if band is not None and band > source.count:
             raise InputError(
-                f"{public(address)}: has {source.count} band(s), and number {band} is "
-                "meant. Its publisher changed it; take another source."
+                f"{public(address)}: has {source.count} band(s), but band {band} is "
+                "needed. Its publisher changed it; take another source."
             )
         bands = list(source.indexes) if band is None else [band]
         window = _window(source, area, address)
@@ -211,7 +212,7 @@ def size(client: Client, address: str, area: FetchArea) -> str:
         if not has_ranges:
             return (
                 f"{(about.size or 0) / 1e6:,.1f} MB, the whole file, as its server "
-                "gives no parts of it"
+                "does not send parts of it"
             )
     raster = RemoteRaster(client, address)
     with formats.settings(), raster.reading(), raster.dataset() as source:

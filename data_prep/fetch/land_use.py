@@ -52,12 +52,12 @@ def fetch(
     places = pois.source(request.pois)
     if places is None or places.kind != "extract":
         raise InputError(
-            f"--labels={name}=osm: land use comes of the extract of OpenStreetMap that "
+            f"--labels={name}=osm: land use comes from the OpenStreetMap extract that "
             "--pois names: add --pois=geofabrik:REGION or --pois=osm=FILE."
         )
     extract = places.extract
     if request.dry_run:
-        logging.info("%s: of %s, as the POIs", name, extract.name)
+        logging.info("%s: from %s, as the POIs", name, extract.name)
         return None
     client = client_of(request, places.preset, request.sign or "environment")
     here = extract.file(client)
@@ -66,7 +66,7 @@ def fetch(
     if not len(table):
         raise InputError(
             f"{extract.name}: has no area with the key {KEY} over the area. Leave the "
-            "label out, or take land use of another source."
+            "label out, or take land use from another source."
         )
     path = stem.with_name(f"{stem.name}.parquet")
     with refusals.explained(path.parent), files.replacing(path) as temporary:

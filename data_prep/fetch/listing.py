@@ -119,8 +119,8 @@ def _listed(client: Client, address: str) -> list[Listed]:
         new = {one.address: one for one in page if one.address not in names}
         if number >= _MOST_PAGES or (number and not new):
             raise InputError(
-                f"{public(address)}: its listing does not go on: page {number + 1} "
-                "names nothing new. Name the file itself."
+                f"{public(address)}: its listing cannot be followed: page "
+                f"{number + 1} names nothing new. Name the file itself."
             )
         names |= new
     return sorted(names.values(), key=lambda one: one.address)
@@ -225,10 +225,10 @@ def _xml(data: bytes, kind: str, address: str) -> ElementTree.Element:
         for part in root.iter():
             part.tag = str(part.tag).rpartition("}")[2]
         if root.tag != kind:
-            raise ElementTree.ParseError(f"it is a {root.tag[:40]}")
+            raise ElementTree.ParseError(f"it is an XML document <{root.tag[:40]}>")
     except ElementTree.ParseError as error:
         raise InputError(
-            f"{public(address)}: is no listing of files ({error}; wanted: {kind}). "
+            f"{public(address)}: is not a listing of files ({error}; wanted: {kind}). "
             "Name the file itself, or a folder that ends in /."
         ) from error
     return root

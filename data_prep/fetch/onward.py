@@ -48,7 +48,7 @@ def write_config(request: Request, folder: Path) -> Path | None:
         return None
     path = config_path(request)
     if path.exists():
-        logging.info("%s: is there already, and stays as it is", path)
+        logging.info("%s: exists already and is not changed", path)
         return path
     written = first_config.first_config(
         str(folder / IMAGERY / "*.tif"),
@@ -78,8 +78,9 @@ def build_records(path: Path | None) -> None:
     """
     if path is None:
         raise InputError(
-            "--build: the config is not ready: see above what is missing in it, then "
-            "`python -m data_prep.build --config=...`. What was fetched is kept."
+            "--build: the config has open questions, listed above; answer them, then "
+            "run `python -m data_prep.build --config=...`. The fetched files are "
+            "kept."
         )
     text = path.read_text(encoding="utf-8")
     summary.end([], {"records": build.ensure(first_config.loaded(text, path))})

@@ -113,7 +113,8 @@ class Extract:
         path = Path(self.address)
         if not path.is_file():
             raise InputError(
-                f"--pois=osm={self.address}: no such file, and no address."
+                f"--pois=osm={self.address}: is neither a file nor an address; name "
+                "an .osm.pbf file or its address."
             )
         return path
 
@@ -150,7 +151,7 @@ def refuse_elsewhere(
     share = box.intersection(outline).area / outline.area
     if share < _FULL_SHARE:
         logging.warning(
-            "pois: %s covers %s alone, %.0f%% of the area and its margin",
+            "pois: %s covers only %s, %.0f%% of the area and its margin",
             extract.name,
             shown,
             100 * share,
@@ -181,8 +182,8 @@ def write_pois(
     if not count:
         raise InputError(
             f"{extract.name}: none of its {len(elements):,} element(s) with tags over "
-            f"the area is a POI by {osm.TABLE.name}. Take another extract "
-            "(--pois=geofabrik:...), another source, or a larger area."
+            f"the area is a POI by the rules of {osm.TABLE.name}. Take another "
+            "extract (--pois=geofabrik:...), another source, or a larger area."
         )
     kept = elements.dropna(axis="columns", how="all")
     kept.insert(0, "id", kept.index.astype(str))

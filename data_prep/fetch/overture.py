@@ -104,7 +104,10 @@ def choose(client: Client, address: str, release: str) -> dict[str, Any]:
     """
     releases = _releases(client, address)
     if not releases:
-        raise InputError(f"{public(address)}: lists no release of Overture Maps.")
+        raise InputError(
+            f"{public(address)}: lists no release of Overture Maps. Give "
+            "the command again later, or take another source."
+        )
     release = release or list(releases)[-1]
     if release not in releases:
         raise InputError(
@@ -155,7 +158,7 @@ class OverturePlaces:
         self._files: list[tuple[RemoteParquet, list[int]]] = []
         sizes = [one["size"] for one in places]
         self._total = None if None in sizes else sum(sizes)
-        meter = Meter("feet of files", len(places))
+        meter = Meter("footers of files", len(places))
         for one in places:
             file = RemoteParquet(client, one["address"])
             _refuse_no_category(file)
@@ -221,8 +224,8 @@ class OverturePlaces:
                     except (pa.ArrowInvalid, ValueError, NotImplementedError) as error:
                         raise InputError(
                             f"{file.name}: its columns are {_shown(table.schema)}, "
-                            f"those of the files before {_shown(schema)}; one "
-                            "release has one schema. Name a single file."
+                            f"but those of the files before it are {_shown(schema)}; "
+                            "one release has one schema. Name a single file."
                         ) from error
                 meter.add()
 

@@ -77,13 +77,13 @@ def read(file: io.RawIOBase | io.BytesIO, size: int) -> list[ParquetGroup]:
     if magic != MAGIC:
         raise FootError("it does not end as Parquet does")
     if length > min(size - _TAIL_BYTES, _MOST_BYTES):
-        raise FootError(f"its foot has {length:,} bytes")
+        raise FootError(f"its footer has {length:,} bytes")
     file.seek(size - _TAIL_BYTES - length)
     try:
         about = _Reader(file.read(length) or b"").struct()
         return [_group(group) for group in about[_GROUPS]]
     except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise FootError(f"its foot is damaged ({type(error).__name__})") from error
+        raise FootError(f"its footer is damaged ({type(error).__name__})") from error
 
 
 def _group(group: dict[int, Any]) -> ParquetGroup:
@@ -122,7 +122,7 @@ class _Reader:
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """Fields by their number."""
         if depth > _DEEPEST:
-            raise FootError("its foot is nested too deep")
+            raise FootError("its footer is nested too deep")
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
@@ -158,12 +158,12 @@ class _Reader:
                 self._value(kinds >> 4, depth + 1)
                 self._value(kinds & 15, depth + 1)
             return None
-        raise FootError("its foot holds what Parquet does not")
+        raise FootError("its footer holds what Parquet does not allow")
 
     def _refuse_more(self, count: int) -> None:
         """Each of so many values has a byte at least."""
         if count > len(self._data) - self._place:
-            raise FootError("its foot is cut")
+            raise FootError("its footer is cut short")
 
     def _byte(self) -> int:
         self._place += 1
@@ -182,7 +182,7 @@ class _Reader:
             if byte < 128:
                 return number
             shift += 7
-        raise FootError("its foot has a number without end")
+        raise FootError("its footer holds a number that does not end")
 
     def _signed(self) -> int:
         number = self._varint()

@@ -78,5 +78,5 @@ class Patience:
         wait_s *= random.uniform(0.75, 1.25)
         if isinstance(failure, answers.Busy):
             wait_s = max(wait_s, failure.wait_s)
-        log.info("%s: %s; again in %.1f s", public(address), failure, wait_s)
+        log.info("%s: %s; trying again in %.1f s", public(address), failure, wait_s)
         time.sleep(wait_s)

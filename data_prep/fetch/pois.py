@@ -103,7 +103,7 @@ def source(text: str | None) -> PoiSource | None:
         return PoiSource(text, "places", preset.url, inside, preset)
     if not _REGION.fullmatch(inside):
         raise InputError(
-            f"--pois={text}: wanted: the region as its publisher's addresses have it, "
+            f"--pois={text}: wanted: a region as the publisher's addresses name it, "
             f"such as {name}:europe/monaco."
         )
     address = preset.url.format(place=inside)
@@ -238,8 +238,8 @@ def _opened(
         if failure.kind != "missing" or "chosen" not in state or client.offline:
             raise
         raise InputError(
-            f"{place}: goes on with release {chosen['release']}, which its server does "
-            "not have any more. Remove the folder, and give the command again."
+            f"{place}: continues with release {chosen['release']}, which its server "
+            "no longer has. Remove the folder, and give the command again."
         ) from failure
 
 

@@ -197,7 +197,7 @@ def preset(name: str, kind: Kind | Sequence[Kind], key: str) -> Preset:
     names = [one for one, source in PRESETS.items() if source.kind in kinds]
     if name not in names:
         raise InputError(
-            f"{key}={name}: is no address and no source that is known"
-            f"{nearest(name, names)}; known: {', '.join(names)}."
+            f"{key}={name}: is neither an address nor a known "
+            f"source{nearest(name, names)}; known: {', '.join(names)}."
         )
     return PRESETS[name]

@@ -127,11 +127,11 @@ class RemoteFile(_Placed):
         name = public(self._address)
         if not self._may_come_whole or size is None or size > MOST_WHOLE_BYTES:
             raise InputError(
-                f"{name}: its server gives no parts of files, so no windows can be "
-                "read. Download it, and name the file here."
+                f"{name}: its server does not send parts of files, so no windows can "
+                "be read. Download it, and name the downloaded file."
             )
         log.info(
-            "%s: its server gives no parts of files, so all %.0f MB of it come",
+            "%s: its server does not send parts of files, so all %.0f MB are fetched",
             name, size / 1e6,
         )  # fmt: skip
         self._whole = self._client.file(self._address)

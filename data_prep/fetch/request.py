@@ -80,40 +80,48 @@ class Request:
 _CATALOGUES = [name for name, one in presets.PRESETS.items() if one.kind == "stac"]
 _HELP = {
     "out": "Folder of the raw files, such as data/town/raw.",
-    "write_config": "The config of what came, by default configs/NAME.py, by the "
-    "name in --out. One that is there stays.",
-    "build": "Go on to records, where the config has no question left.",
+    "write_config": "The config to write; by default configs/NAME.py, with the name "
+    "in --out. An existing file is kept.",
+    "build": "Also build the records, if the config has no open question.",
     "bbox": "The area: W,S,E,N in degrees.",
     "area": "The area: a file of polygons (GeoPackage, GeoJSON, ...).",
     "place": "The area: a name that --geocoder knows.",
-    "geocoder": "Address of a search as Nominatim has it.",
+    "geocoder": "Address of a Nominatim search.",
     "imagery": f"Images: one of {', '.join(_CATALOGUES)}; or the address of a STAC "
     "catalogue, collection, item or API.",
     "cog": "Images: addresses of GeoTIFFs, the first on top.",
-    "tiles": "Images: a service of tiles that you may use so, as an address with {z}, "
-    "{x} and {y}; the tiles of WMTS, too.",
-    "max_zoom": "Deepest level of --tiles, or of a preset that is a service of tiles.",
-    "collections": "Of the catalogue; all where none is named.",
+    "tiles": "Images: a tile service that you are allowed to use, as an address with "
+    "{z}, {x} and {y}; WMTS tiles work, too.",
+    "max_zoom": "Finest zoom level of --tiles, or of a preset that is a tile service.",
+    "collections": "Collections of the catalogue to use; by default all.",
     "dates": "Days of the scenes: 2022, 2022-06 or 2022-05-01/2022-09-30.",
     "max_cloud": "Scenes with more clouds than this, in %, are left out.",
-    "order": "Which scenes are on top.",
-    "assets": "Files of a scene: one, or one for each of three bands.",
+    "order": "Which scenes lie on top.",
+    "assets": "Files (assets) of a scene: one, or one for each of three bands.",
     "bands": "Red, green and blue in a file, counted from 1.",
     "skip": "Names of scenes to leave out.",
-    "pois": "POIs: overture, overture:RELEASE or the address of GeoParquet like it (a "
-    "file, or a folder that ends in /); geofabrik:REGION such as "
-    "geofabrik:europe/monaco, or osm=ADDRESS of an extract (.osm.pbf, or one here).",
-    "poi_margin_m": "POIs so far around the area come with it, metres.",
+    "pois": "POIs: overture, overture:RELEASE or the address of GeoParquet like it "
+    "(a file, or a folder that ends in /); geofabrik:REGION such as "
+    "geofabrik:europe/monaco, or osm=ADDRESS of an extract (.osm.pbf), or "
+    "osm=FILE.",
+    "poi_margin_m": (
+        "POIs up to this distance outside the area are fetched, too; in metres."
+    ),
     "labels": "Rasters: NAME=ADDRESS of a GeoTIFF, or NAME=PRESET:PLACE, such as "
-    "population=worldpop:deu; the part over the area, not resampled. NAME=osm: land "
-    "use of the extract that --pois names.",
-    "sign": "Who signs addresses; by default as the preset says, else the environment.",
+    "population=worldpop:deu; the part over the area, not resampled. "
+    "NAME=osm: land use from the extract that --pois names.",
+    "sign": (
+        "What signs addresses; by default as the preset says, else from the "
+        "environment."
+    ),
     "crs": "Metric CRS of the grid; by default the area's UTM zone.",
-    "gsd_m": "Side of a pixel of the grid, metres.",
-    "allow_hosts": "Further hosts to ask; .example.org is all below it.",
-    "cache": "Where what comes is kept.",
-    "offline": "Ask nobody; read the cache.",
-    "dry_run": "Say sizes and times; fetch nothing large.",
+    "gsd_m": "Side of a pixel of the grid, in metres.",
+    "allow_hosts": (
+        "More hosts that may be contacted; .example.org means all hosts below it."
+    ),
+    "cache": "Folder where downloads are kept.",
+    "offline": "Contact no host; read only the cache.",
+    "dry_run": "Print sizes and times; fetch nothing large.",
 }
 _CHOICES = {"order": ["newest", "clearest"], "sign": list(signing.SIGNERS)}
 

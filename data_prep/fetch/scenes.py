@@ -268,7 +268,7 @@ def _refuse_elsewhere(scene: Scene, header: ImageHeader) -> None:
     """
     if scene.crs and not crs_lib.same(scene.crs, str(header.crs)):
         logging.warning(
-            "%s: its catalogue says %s, the file itself %s; the file's is taken",
+            "%s: its catalogue says %s, the file itself %s; the file's is used",
             header.path,
             scene.crs,
             crs_lib.parse(str(header.crs)).name,
@@ -286,6 +286,6 @@ def _refuse_elsewhere(scene: Scene, header: ImageHeader) -> None:
         ]
         raise InputError(
             f"{header.path}: lies by its own CRS at {places[0]} (W, S, E, N), by its "
-            f"catalogue at {places[1]}: one of both is wrong. Leave it out with "
+            f"catalogue at {places[1]}: one of the two is wrong. Leave it out with "
             f"--skip={scene.name}, and tell its publisher."
         )

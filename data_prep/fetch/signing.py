@@ -76,8 +76,9 @@ class PlanetaryComputer:
             return str(answer["token"]), expiry.timestamp()
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{public(address)}: its answer is no token; --sign=planetary_computer "
-                "expects `token` and `msft:expiry`."
+                f"{public(address)}: its answer holds no token (`token` and "
+                "`msft:expiry`). Give the command again later, or take another "
+                "source."
             ) from error
 
 

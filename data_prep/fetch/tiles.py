@@ -57,8 +57,8 @@ def scene_of(template: str, max_zoom: int) -> Scene:
     if unknown:
         raise InputError(
             f"--tiles={public(template)}: has {unknown[0]}; allowed are "
-            f"{', '.join(_FIELDS)}. Write one value in place of any other, such as one "
-            "of several host names, or EPSG:3857's matrix set."
+            f"{', '.join(_FIELDS)}. Replace any other field by its value, such as one "
+            "of several host names, or the matrix set of EPSG:3857."
         )
     given = {_FIELDS[field].strip("-") for field in fields}
     if given != {"x", "y", "z"}:
@@ -91,7 +91,10 @@ class OpenTiles:
             InputError: If the service shows nothing there, or no pictures.
         """
         if max(bands) > 3:
-            raise InputError(f"--bands={bands}: tiles have red, green and blue alone.")
+            raise InputError(
+                f"--bands={bands}: tiles have only red, green and blue. "
+                "Leave --bands out."
+            )
         assert scene.max_zoom is not None
         self.scene, self._client, self._grid = scene, client, grid
         self._bands = [band - 1 for band in bands]
@@ -108,14 +111,14 @@ class OpenTiles:
         if not seen:
             raise InputError(
                 f"{public(self._template)}: has no tile of level {self._zoom} in the "
-                f"middle of the area. Where it has no level so fine, give --max_zoom="
-                f"{self._zoom - 1} or less; else take another source."
+                "middle of the area. If it has no level so fine, give "
+                f"--max_zoom={self._zoom - 1} or less; else take another source."
             )
         side = self._pixels(seen[0]).shape[1]
         if side not in _SIDES_PX:
             raise InputError(
-                f"{public(self._template)}: its tiles have {side} pixels a side; read "
-                f"are {', '.join(map(str, _SIDES_PX))}."
+                f"{public(self._template)}: its tiles have {side} pixels a side; "
+                f"allowed: {', '.join(map(str, _SIDES_PX))}."
             )
         self._side_px = side
         self._zoom = self._fitting(scene.max_zoom)
@@ -166,8 +169,8 @@ class OpenTiles:
                     pixels = self._pixels(data)
                     if pixels.shape != (4, side, side):
                         raise InputError(
-                            f"{public(self._address(column, row, self._zoom))}: is not "
-                            f"of {side} x {side} pixels as the others are. Take "
+                            f"{public(self._address(column, row, self._zoom))}: is "
+                            f"not of {side} x {side} pixels, but the others are. Take "
                             "another source."
                         )
                     source[:, top : top + side, left : left + side] = pixels
@@ -228,9 +231,9 @@ class OpenTiles:
                     pixels = np.asarray(image.convert("RGBA"))
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise InputError(
-                f"{public(self._template)}: sends what is no {', '.join(_FORMATS)} "
-                f"({data[:40]!r}). Look at one tile in a browser: a service that wants "
-                "a key answers with a text."
+                f"{public(self._template)}: sends something that is not "
+                f"{', '.join(_FORMATS)} ({data[:40]!r}). Look at one tile in a "
+                "browser: a service that needs a key often answers with a text."
             ) from error
         if not pixels.size:
             raise InputError(

@@ -190,8 +190,8 @@ def _columns(
         wkt = pyproj.CRS.from_user_input(crs).to_wkt() if crs else None
     except CRSError as error:
         raise InputError(
-            f"{path}: its CRS is none that is known ({str(error)[:80]}). Write the "
-            f"right one into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
+            f"{path}: its CRS is unknown ({str(error)[:80]}). Write the right one "
+            f"into the file, with `ogr2ogr -a_srs EPSG:... OUT {path}`."
         ) from error
     return tuple(names), wkt, True
 

@@ -126,7 +126,7 @@ def tell_alike(names: Iterable[str], what: str) -> None:
         )
         more = len(groups) - _NAMES_SHOWN
         logging.warning(
-            "%s: %d group(s) of names differ by case, width or space alone and count "
+            "%s: %d group(s) of names differ only in case, width or spaces and count "
             "as different: %s%s",
             what,
             len(groups),
@@ -141,8 +141,9 @@ def _whole(column: pd.Series, what: str) -> pd.Series:
         return column
     if (there.abs() >= _EXACT).any():
         raise InputError(
-            f"{what} holds whole numbers as decimal ones, such as {there.max():.17g}, "
-            "which are too long to be exact. Save the column as text."
+            f"{what} holds whole numbers stored as decimals, such as "
+            f"{there.max():.17g}, which are too large to be exact. Save the column as "
+            "text."
         )
     return column.astype("Int64")
 

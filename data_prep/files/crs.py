@@ -69,7 +69,7 @@ def unusable(crs: CrsLike) -> str | None:
         except ProjError:
             pass
     return (
-        f"names the CRS {parsed.name!r} ({parsed.type_name}), which says nothing of "
+        f"names the CRS {parsed.name!r} ({parsed.type_name}), which does not say "
         "where on Earth its coordinates lie."
     )
 
@@ -194,7 +194,7 @@ def _transformer(source: CrsLike, target: CrsLike) -> pyproj.Transformer:
         return pyproj.Transformer.from_crs(parse(source), parse(target), always_xy=True)
     except ProjError as error:
         raise InputError(
-            f"no coordinate can be brought from the CRS {parse(source).name!r} to "
+            f"no coordinate can be transformed from the CRS {parse(source).name!r} to "
             f"{parse(target).name!r}. Write the right CRS into the file that names it."
         ) from error
 

@@ -105,8 +105,8 @@ def refuse_repeated(path: str | Path, header: Sequence[str]) -> None:
     repeated = [name for name, count in Counter(header).items() if count > 1 and name]
     if repeated:
         raise InputError(
-            f"{path}: column {', '.join(map(repr, repeated))} stands there more than "
-            "once; rename or delete one of them."
+            f"{path}: column {', '.join(map(repr, repeated))} occurs more than once; "
+            "rename or delete one of them."
         )
 
 
@@ -125,9 +125,10 @@ def _records(path: str | Path, text: Text) -> Iterator[tuple[int, list[str]]]:
         raise encodings.undecodable(path, text.encoding, text.key) from error
     except csv.Error as error:
         raise InputError(
-            f"{path}: the row that begins in line {begins} cannot be taken apart "
-            f"({error}). A field that begins with a double quote ends with one, and "
-            'a quote within it stands twice, as in "5"" pipe"; correct it.'
+            f"{path}: the row that begins in line {begins} cannot be split "
+            f"into fields ({error}). A field that begins with a double quote must end "
+            'with one, and a quote within it is written twice, as in "5"" pipe"; '
+            "correct it."
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(

@@ -50,7 +50,7 @@ def unwritable(
         remedy = f"Get the right to write there, or name another folder in {key}"
     return InputError(
         f"{place}: cannot be written ({cause}). {remedy}, and give the command again: "
-        "in the same folder it goes on with what is finished."
+        "in the same folder it continues from what is finished."
     )
 
 

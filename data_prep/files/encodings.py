@@ -33,8 +33,8 @@ def problem(encoding: str | None, key: str | None) -> str | None:
             b"a".decode(encoding or DEFAULT)  # codecs such as "hex" make no text
     except LookupError:
         return (
-            f"{key}.encoding is {encoding!r}, which is none that Python knows; "
-            f"allowed: such as 'utf-8', {', '.join(map(repr, _LIKELY))}."
+            f"{key}.encoding is {encoding!r}, which Python does not know; allowed: a "
+            f"name such as 'utf-8', {', '.join(map(repr, _LIKELY))}."
         )
     return None
 
@@ -63,8 +63,8 @@ def undecodable(path: str | Path, encoding: str | None, key: str | None) -> Inpu
         place = f"its beginning ({error})"
     return InputError(
         f"{path}: {place} is not in {_said(encoding, key)}. {_remedy(key)}; the whole "
-        f"file can be read in {_listed(fitting([content]))}: look which of them shows "
-        "the names as they should be."
+        f"file can be read in {_listed(fitting([content]))}: choose the one that "
+        "shows the names correctly."
     )
 
 
@@ -79,8 +79,8 @@ def unstated(path: str | Path, texts: list[bytes], key: str | None) -> InputErro
     shown = _listed(fitting(texts), texts)
     return InputError(
         f"{path}: nothing in it or beside it (a .cpg file) says in which encoding its "
-        f"names are. {_remedy(key)}; they can be read in {shown}: take the one that "
-        "shows them as they should be."
+        f"names are. {_remedy(key)}; they can be read in {shown}: choose the one that "
+        "shows them correctly."
     )
 
 

@@ -109,9 +109,9 @@ def check_raster(path: Path, folders: Sequence[Path] = (), key: str = "") -> str
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{path}: names {missing[0]}{more}, which is not there. Copy what it names "
-            "to where it looks for it, or make it again of the files there are, with "
-            "`gdalbuildvrt`."
+            f"{path}: names {missing[0]}{more}, which is not there. Copy the files "
+            "that it names to these places, or make the mosaic again from the files "
+            "that exist, with `gdalbuildvrt`."
         )
     return driver
 
@@ -264,8 +264,8 @@ def _container(path: Path) -> str:
     listed = ", ".join(names) if names else "see `gdalinfo FILE`"
     crs = "" if has_crs else " -a_srs EPSG:4326"
     return (
-        f"{path}: is a container (NetCDF or HDF5) of variables: {listed}. Take one "
-        f"out: `gdal_translate NETCDF:{path}:{names[0] if names else 'NAME'}{crs} "
+        f"{path}: is a container (NetCDF or HDF5) of variables: {listed}. Extract "
+        f"one: `gdal_translate NETCDF:{path}:{names[0] if names else 'NAME'}{crs} "
         f"{path.with_suffix('.tif')}` (-a_srs says its CRS where it names none), and "
         "name the GeoTIFF and its band."
     )
@@ -286,8 +286,8 @@ def _refuse_elsewhere(
     listed = ", ".join(sorted({str(folder) for folder in folders}))
     raise InputError(
         f"{whole}: names {member}, which lies in none of the folders of the config "
-        f"({listed}). What a file names elsewhere is not read, nor is anything from "
-        f"the network.{more}"
+        f"({listed}). Files elsewhere are not read, nor is anything from the "
+        f"network.{more}"
     )
 
 

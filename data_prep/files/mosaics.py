@@ -45,7 +45,7 @@ def members(path: Path) -> list[Path]:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         raise InputError(
-            f"{path}: is no whole VRT mosaic ({error}). Make it again with "
+            f"{path}: is not a complete VRT mosaic ({error}). Make it again with "
             "`gdalbuildvrt`."
         ) from error
     if root.tag != "VRTDataset" or root.get("subClass") not in _DATASETS:
@@ -73,7 +73,7 @@ def beside(path: Path) -> list[Path]:
         if not any(word in content for word in words):
             return []
         raise InputError(
-            f"{side}: is no whole XML ({error}). Correct it or remove it."
+            f"{side}: is not complete XML ({error}). Correct it or remove it."
         ) from error
 
 
@@ -105,6 +105,7 @@ def _named(root: ElementTree.Element, folder: Path) -> list[Path]:
 
 def _refused(path: Path, what: str) -> InputError:
     return InputError(
-        f"{path}: {what}; of VRTs, mosaics of images and warped images are read. Make "
-        f"a GeoTIFF of it: `gdal_translate {path} {path.with_suffix('.tif')}`."
+        f"{path}: {what}; the only VRTs that are read are mosaics of images and "
+        f"warped images. Make a GeoTIFF of it: `gdal_translate {path} "
+        f"{path.with_suffix('.tif')}`."
     )

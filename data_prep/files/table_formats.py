@@ -78,9 +78,9 @@ def check_table(path: str | Path) -> None:
     is_json = text.startswith((b"{", b"["))
     if _PROGRAM in head or text.startswith(b"<") or (is_json and _has_link(path)):
         raise InputError(
-            f"{path}: cannot be read (it is a page, XML, steps or what names web "
-            f"addresses; nothing that a file names is followed). Wanted: {VECTORS}; of "
-            "another format make one: `ogr2ogr "
+            f"{path}: cannot be read (it is a web page, XML, a list of processing "
+            "steps or a list of web addresses; links in files are not followed). "
+            f"Wanted: {VECTORS}; of another format make one: `ogr2ogr "
             f"{path.with_suffix('.gpkg').name} {path}`."
         )
     is_table = is_json or head.startswith((*_TABLES, ZIP))
@@ -149,7 +149,7 @@ def _check_zip(path: Path) -> None:
             parts = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(
-            f"{path}: is no whole archive ({error}). Fetch it again."
+            f"{path}: is not a complete archive ({error}). Fetch it again."
         ) from error
     _refuse_bomb(path, sum(part.file_size for part in parts), len(parts))
     names = [part.filename.lower() for part in parts]
@@ -157,9 +157,9 @@ def _check_zip(path: Path) -> None:
     layers = [name for name in names if name.endswith(_IN_ARCHIVES)]
     if not any(name.endswith(".shp") for name in layers) and len(names) != 1:
         raise InputError(
-            f"{path}: an archive must hold a Shapefile, or one file alone that ends in "
-            f"{', '.join(_IN_ARCHIVES)}. Unpack it and name the file that is meant, or "
-            "save a spreadsheet as CSV."
+            f"{path}: an archive must hold a Shapefile, or exactly one file that ends "
+            f"in {', '.join(_IN_ARCHIVES)}. Unpack it and name the file that is "
+            "meant, or save a spreadsheet as CSV."
         )
 
 

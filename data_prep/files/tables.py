@@ -133,7 +133,7 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
     top = arrow_files.top(name)
     if top not in table.columns:
         raise InputError(
-            f"column {name!r}: the head of the file names it, but its rows have "
+            f"column {name!r}: the header of the file names it, but its rows have "
             f"{', '.join(map(repr, table.columns))}; the file is damaged."
         )
     values = table[top].astype(object)
@@ -267,8 +267,8 @@ def _refuse_encoding(path: str | Path, text: Text, what: str) -> None:
     declared = text.encoding
     if declared and encodings.python_name(declared) != encodings.DEFAULT:
         raise InputError(
-            f"{path}: {text.key}.encoding is {declared!r}, but {what} are in UTF-8 "
-            "always. Set it to None."
+            f"{path}: {text.key}.encoding is {declared!r}, but {what} are always in "
+            "UTF-8. Set it to None."
         )
 
 

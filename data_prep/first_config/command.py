@@ -88,7 +88,7 @@ def first_config(
     check_path(path)
     if path.exists():
         raise InputError(
-            f"{path}: is there already, and is not written over. Name another by "
+            f"{path}: exists already, and is not overwritten. Name another by "
             "--out=configs/NAME.py or --name, or remove it."
         )
     facts = imagery.ask(image_pattern)
@@ -186,5 +186,5 @@ def name_of(pattern: str) -> str:
 def _checked_name(name: str) -> str:
     plain = re.sub(r"\W+", "_", name).strip("_")
     if not plain:
-        raise InputError(f"--name={name!r}: letters, digits and _ are wanted.")
+        raise InputError(f"--name={name!r}: allowed: letters, digits and _.")
     return f"city_{plain}" if plain[0].isdigit() else plain

@@ -142,7 +142,7 @@ def _bands(found_files: Sequence[ImageHeader]) -> Answer:
         return Answer((1, 1, 1), "a grey image")
     if len(shown) == 2:
         return Answer(
-            (1, 1, 1), ask="two bands without names: which ones are to be seen?"
+            (1, 1, 1), ask="two bands without names: which ones shall be used?"
         )
     if len(shown) == 3:
         return Answer((1, 2, 3), "three bands, taken for red, green and blue")
@@ -174,10 +174,11 @@ def _nodata(found_files: Sequence[ImageHeader], bands: Sequence[int]) -> Answer:
         if share > _FILL_SHARE:
             return Answer(
                 value,
-                ask=f"{share:.0%} of a sample of pixels are {value:g} in all bands, and"
-                " the files mark none as missing. Is that fill? If not: None.",
+                ask=f"{share:.0%} of a sample of pixels are {value:g} in all bands, "
+                "and the files mark none as missing. Does this value mark "
+                "missing data? If not: None.",
             )
-    return Answer(None, "no fill seen in a sample")
+    return Answer(None, "no missing data seen in a sample")
 
 
 def _kind(bounds_m: np.ndarray) -> Answer:

@@ -192,8 +192,8 @@ def _raster(
         kind, unit, is_sure = reading["kind"], record.unit, True
     if is_palette or (few and len(values) > 500 and not is_sure):
         raise InputError(
-            f"{path}: a raster of classes. Shares are taken of polygons: make some "
-            f"with `gdal_polygonize.py {path} OUT.gpkg` and name that file."
+            f"{path}: a raster of classes, but shares are computed from polygons: "
+            f"make them with `gdal_polygonize.py {path} OUT.gpkg` and name that file."
         )
     given: dict[str, Any] = dict(unit=unit)
     questions = [] if is_sure else [_numbers_asked(kind, unit)]
@@ -206,7 +206,7 @@ def _raster(
         given["nodata"] = "unknown"
         questions.append(
             f"{missing:.0%} of its pixels in the imagery's extent are missing. Does "
-            'that mean none there (nodata="zero", as in WorldPop)?'
+            'missing mean zero there (nodata="zero", as in WorldPop)?'
         )
     return kind, given, questions
 
@@ -254,8 +254,8 @@ def _table(table: OpenedTable) -> tuple[LabelKind, dict[str, Any], list[str]]:
         if pair is None:
             raise InputError(
                 f"{table.path}: a table without geometries and without columns named "
-                "like lon and lat. If its rows are regions, give id_column with their "
-                "ids (of a grid r0012c0031) and column."
+                "like lon and lat. If its rows are regions, give id_column with "
+                "their ids (in a grid such as r0012c0031) and column."
             )
         x, y = pair
         given |= dict(x_column=x, y_column=y, crs="EPSG:4326")
@@ -278,7 +278,10 @@ def _table(table: OpenedTable) -> tuple[LabelKind, dict[str, Any], list[str]]:
         column = by_name[0] if by_name else next(iter(classes))
         return _shares(classes, column, given, is_sure=bool(by_name))
     if is_points or not numeric:
-        question = "counts the things themselves; is a column meant instead? Numbers: "
+        question = (
+            "counts the polygons or points themselves; is a column meant "
+            "instead? Columns of numbers: "
+        )
         question += faults.names(numeric)
         unit = Path(table.path).name.split(".")[0]
         return "count", given | dict(column=source.EACH, unit=unit), [question]

@@ -98,7 +98,8 @@ def _answers(path: str, crs: str, extent_deg: faults.Bounds) -> Answers:
     answers["c.pois.name_column"] = Answer(names[0] if names else "name")
     if table.encoding:
         answers["c.pois.encoding"] = Answer(
-            table.encoding, ask="not UTF-8, but readable so: are the names right?"
+            table.encoding,
+            ask=("not UTF-8, but readable in this encoding: are the names right?"),
         )
     if table.separator:
         answers["c.pois.separator"] = Answer(table.separator, "by its first line")
@@ -125,7 +126,7 @@ def _place(table: OpenedTable, crs: str, extent_deg: faults.Bounds) -> Answers:
         answers["c.pois.crs"] = Answer(None, "the file says it")
         if own is None or crs_lib.unusable(own):
             answers["c.pois.crs"] = Answer(
-                "EPSG:4326", ask="the file has geometries, and names no CRS of use"
+                "EPSG:4326", ask="the file has geometries, but names no usable CRS"
             )
     else:
         pair = columns.places(table)
@@ -141,7 +142,7 @@ def _place(table: OpenedTable, crs: str, extent_deg: faults.Bounds) -> Answers:
         answers["c.pois.crs"] = Answer("EPSG:4326", "degrees by their range")
         if not columns.in_degrees(easting, northing):
             answers["c.pois.crs"] = Answer(
-                crs, ask="coordinates are no degrees: of which CRS are they?"
+                crs, ask="coordinates are not degrees: in which CRS are they?"
             )
         elif _is_swapped(easting, northing, extent_deg):
             answers["c.pois.x_column"] = Answer(y, "longitude, by where the imagery is")

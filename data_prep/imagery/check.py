@@ -79,8 +79,9 @@ def _path_problems(settings: ImagerySettings) -> list[str]:
             )
         if others := paths_lib.other_case(pattern, files):
             logging.warning(
-                "config.imagery.paths %r leaves out %d file(s) whose ending is in "
-                "another case, such as %s; name a pattern for them, too, if they count",
+                "config.imagery.paths %r leaves out %d file(s) whose ending differs "
+                "in upper and lower case, such as %s; name a pattern for them, too, "
+                "if they belong to the imagery",
                 pattern,
                 len(others),
                 others[0],
@@ -184,8 +185,8 @@ def _alpha_problem(header: ImageHeader, source: rasterio.DatasetReader) -> str |
         return None
     return (
         f"{header.path}: band {band} is marked as alpha, but {between:.0%} of its "
-        "values are neither the lowest nor the highest, so pixels that are there would "
-        f"count as missing. {headers.alpha_remedy(header, band)}"
+        "values are neither the lowest nor the highest, so valid pixels would count "
+        f"as missing. {headers.alpha_remedy(header, band)}"
     )
 
 

@@ -176,7 +176,7 @@ def problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
     if header.pages:
         return (
             f"{path}: holds {len(header.pages)} images, of which only the first would "
-            f"be read. Take out the one that is meant: `gdal_translate "
+            "be read. Extract the one that is meant: `gdal_translate "
             f"{header.pages[0]} OUT`."
         )
     for band in bands:
@@ -273,7 +273,7 @@ def _white_is_zero(source: rasterio.DatasetReader) -> int | None:
     # GDAL takes averages of others by a palette of 256 greys.
     if source.dtypes[0] != "uint8":
         raise InputError(
-            f"{source.name}: says that white is 0, of numbers of type "
+            f"{source.name}: stores white as 0, in numbers of type "
             f"{source.dtypes[0]}; allowed: uint8. Invert it with `gdal_translate "
             "-scale 0 HIGHEST HIGHEST 0 IN OUT`."
         )

@@ -51,7 +51,10 @@ def folders(paths: Sequence[str], further: Sequence[str]) -> list[Path]:
 def none_found(pattern: str) -> str:
     """Why a path or pattern may have found nothing, in words; "" without an idea."""
     if pattern.startswith("/vsi") or "://" in pattern:
-        return " Nothing is read from the network or from within archives: fetch it."
+        return (
+            " Nothing is read from the network or from within archives: download "
+            "or unpack it first."
+        )
     if not _SIGNS & set(pattern):
         return ""
     return (

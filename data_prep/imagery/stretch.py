@@ -22,8 +22,8 @@ Setting: TypeAlias = Sequence[Any] | None
 
 _KEY = "config.imagery.stretch"
 _ALLOWED = (
-    'None for 8-bit files, ("linear", LOW, HIGH) with a number or one a band, or '
-    '("percentile", 2, 98)'
+    'None for 8-bit files, ("linear", LOW, HIGH) with one number or one for each '
+    'band, or ("percentile", 2, 98)'
 )
 # What percentiles are taken from: windows spread over the files, at full resolution.
 # Overviews would be cheaper, but they are averages, and a stretch must not change on

@@ -29,9 +29,9 @@ LAYOUT = {
 """What is read: the folder of each kind of file, and how the files' names end."""
 
 _WANTED = (
-    "Read are sub_*_img/X.png (the tile), sub_*_emb/X.tensor (float32 [n 64], a row a "
-    "POI), sub_*_edge/X.tensor (int64 [2 e], pairs of POIs) and pop1km/X.txt (one "
-    "number), X the name of a region"
+    "The files that are read are sub_*_img/X.png (the tile), sub_*_emb/X.tensor "
+    "(float32 [n 64], a row a POI), sub_*_edge/X.tensor (int64 [2 e], pairs of POIs) "
+    "and pop1km/X.txt (one number), where X is the name of a region"
 )
 _VECTOR_DIM = 64
 # Of a PNG file: where its header says how many bits a channel has.
@@ -93,8 +93,8 @@ def folders(directory: str) -> dict[str, Path]:
         if len(paths) > 1:
             raise InputError(
                 f"config.released_sample.dir {directory!r}: {len(paths)} folders "
-                f"{pattern}, but one city's sample is read. Give each a folder of its "
-                "own."
+                f"{pattern}, but the sample of one city is read. Give each city a "
+                "folder of its own."
             )
         if paths:
             present[kind] = paths[0]
@@ -175,8 +175,8 @@ def _files(directory: str) -> dict[str, dict[str, Path]]:
         files[kind] = dict(sorted(by_region.items()))
         if not files[kind]:
             raise InputError(
-                f"config.released_sample.dir {directory!r}: no folder {pattern} with a "
-                f"file X{ending} in it. {_WANTED}; other layouts are not."
+                f"config.released_sample.dir {directory!r}: no folder {pattern} with "
+                f"a file X{ending} in it. {_WANTED}; other layouts are not read."
             )
     return files
 
@@ -277,7 +277,7 @@ def _loader() -> Callable[[Path], Any]:
     except ImportError as error:
         raise InputError(
             "the released .tensor files are PyTorch's, which is not installed: "
-            f"{install('torch')}. The records need it no more."
+            f"{install('torch')}. It is needed only until the records are made."
         ) from error
 
     def load(path: Path) -> Any:

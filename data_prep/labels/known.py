@@ -46,11 +46,11 @@ def mask(
     known = known_share >= source.min_known - _SLACK
     if not known.any():
         raise InputError(
-            f"config.labels.{name}: {source.path} says something of "
-            f"{known_share.max(initial=0.0):.0%} of a region's area at best, and "
-            f"min_known asks for {source.min_known:.0%}, so no region has a value. "
-            "Does the file lie where the regions lie, is its nodata value right? Lower "
-            "min_known where the source has gaps by nature."
+            f"config.labels.{name}: {source.path} covers at most "
+            f"{known_share.max(initial=0.0):.0%} of a region's area, but min_known "
+            f"asks for {source.min_known:.0%}, so no region has a value. Check that "
+            "the file covers the regions and that its nodata value is right, or "
+            "lower min_known if the source really has gaps."
         )
     masked = values.astype(np.float32)
     masked[~known] = np.nan

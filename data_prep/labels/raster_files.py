@@ -145,8 +145,8 @@ def _number(key: str, source: LabelSettings, raster: rasterio.DatasetReader) -> 
     """The band that is meant: the one that is named, or the only one with numbers."""
     if raster.subdatasets and raster.count:
         raise InputError(
-            f"{source.path}: holds {len(raster.subdatasets)} images, of which only the "
-            "first would be read. Take out the one that is meant: `gdal_translate "
+            f"{source.path}: holds {len(raster.subdatasets)} images, of which only "
+            "the first would be read. Extract the one that is meant: `gdal_translate "
             f"{raster.subdatasets[0]} OUT`."
         )
     with_numbers = [

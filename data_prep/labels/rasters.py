@@ -151,7 +151,7 @@ def _refuse_infinite(
     if not np.isfinite(values).all():
         raise InputError(
             f"config.labels.{name}: {source.path}, band {source.band or 1}, holds "
-            "infinite numbers. Put one in their place that is declared missing: "
+            "infinite numbers. Replace them by a number that is declared as missing: "
             f"`gdal_calc -A {source.path} --A_band={source.band or 1} --outfile=OUT "
             "--NoDataValue=-9999 --calc='numpy.where(numpy.isfinite(A), A, -9999)'`."
         )

@@ -71,12 +71,12 @@ def _place_problems(key: str, source: LabelSettings) -> list[str]:
     if any(given) and not (all(given) and source.form == "polygons"):
         problems.append(
             f"{key}: x_column, y_column and crs say where the points of a table lie, "
-            f"and need each other and column; they are {given}."
+            f"and must be given together, with column; they are {given}."
         )
     if source.column == EACH and (source.kind != "count" or source.form == "table"):
         problems.append(
-            f"{key}.column is {EACH!r}, which counts polygons or points; allowed: with "
-            "kind 'count' and without id_column."
+            f"{key}.column is {EACH!r}, which counts polygons or points; allowed only "
+            "with kind 'count' and without id_column."
         )
     return problems
 

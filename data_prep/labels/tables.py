@@ -78,7 +78,7 @@ def _by_id(key: str, source: LabelSettings) -> pd.DataFrame:
     if twice:
         raise InputError(
             f"{key}: {source.path} has several rows for {len(twice)} region(s): "
-            f"{faults.names(twice)}. Keep one row a region."
+            f"{faults.names(twice)}. Keep one row for each region."
         )
     if source.kind == "class":
         return _class_indices(key, source, table, ids)

@@ -67,8 +67,8 @@ def check(
         raise InputError(
             f"config.labels.{name}: {path} holds {total.source:,.6g}, but the regions "
             f"got {inside:,.6g} and {total.outside:,.6g} lies outside them: "
-            f"{surplus:+,.6g} too much. Polygons of the source or regions that overlap "
-            "themselves do that; repair them, or name another source."
+            f"{surplus:+,.6g} too much. Polygons of the source, or regions, that "
+            "overlap are the likely cause; repair them, or name another source."
         )
     stored = float(total.regions[~np.isnan(values)].sum())
     scope = "source" if total.whole else "source around the regions"

@@ -52,12 +52,12 @@ def shared_list(settings: CategoryListSettings) -> CategoryList | None:
     where = f"config.pois.categories.path {path!r}"
     names, parents = (tuple(map(one_form, column)) for column in _read(path))
     if not names:
-        raise InputError(f"{where}: holds no category. Write one a row.")
+        raise InputError(f"{where}: holds no category. Write one in each row.")
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{where}: {', '.join(map(repr, repeated[:_NAMES_SHOWN]))} stands there "
-            "more than once; name each category once."
+            f"{where}: {', '.join(map(repr, repeated[:_NAMES_SHOWN]))} occurs more "
+            "than once; name each category once."
         )
     unknown = None if unknown is None else one_form(unknown)
     if unknown is not None and unknown not in names:
@@ -133,7 +133,7 @@ def parents_of(
     torn = counts["id"][counts["id"].duplicated()].unique()
     if len(torn):
         logging.warning(
-            "categories with several parents, the most frequent is taken: %s",
+            "categories with several parents, of which the most frequent is used: %s",
             ", ".join(listed.names[index] for index in torn[:_NAMES_SHOWN]),
         )
     first = counts.drop_duplicates("id").set_index("id")["parent"].to_dict()

@@ -24,7 +24,7 @@ def problems(settings: PoiSettings) -> list[str]:
         columns = (settings.category_column, settings.parent_column, x_column, y_column)
         wanted = ", ".join(repr(name) for name in columns if name)
         text = f"config.pois.path {path!r}: no such file. Wanted: {sources.WANTED}"
-        text += f" with one POI a row, column(s) {wanted}, coordinates in "
+        text += f" with one POI in each row, column(s) {wanted}, coordinates in "
         text += f"{crs or 'the CRS the file names'}, datum {settings.datum}."
         return [*problems, text]
     try:
@@ -33,7 +33,7 @@ def problems(settings: PoiSettings) -> list[str]:
         return [*problems, str(error)]
     header = source.header
     if header.num_rows == 0:
-        problems.append(f"{path}: holds no row. Wanted: one POI a row.")
+        problems.append(f"{path}: holds no row. Wanted: one POI in each row.")
     if (x_column is None) != (y_column is None):
         problems.append("config.pois: give both x_column and y_column, or neither.")
     elif x_column is None and not header.has_geometry:

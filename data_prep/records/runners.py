@@ -99,8 +99,8 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
     """
     if not engine or engine.lower() in ("direct", "directrunner", "direct_runner"):
         raise InputError(
-            f"--beam_runner={engine or ''} leaves the engine to Beam. Name one, such "
-            "as FnApiRunner (this machine), DaskRunner, FlinkRunner or DataflowRunner."
+            f"--beam_runner={engine or ''} names no engine. Name one, such as "
+            "FnApiRunner (this machine), DaskRunner, FlinkRunner or DataflowRunner."
         )
     if any(option.startswith("--runner") for option in options):
         raise InputError("--beam_options has --runner: name it by --beam_runner.")

@@ -280,8 +280,8 @@ def _write_shards(
     missing = [shard.path for shard in wanted if notes[shard] is None]
     if missing:
         raise InputError(
-            f"{missing[0]}: was written, but is not there or not whole, and so are "
-            f"{len(missing) - 1} more. Do all workers see the same folder?"
+            f"{missing[0]}: was written, but is now missing or incomplete, and so are "
+            f"{len(missing) - 1} more. Check that all workers see the same folder."
         )
     return [note for shard in wanted if (note := notes[shard]) is not None]
 

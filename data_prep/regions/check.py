@@ -60,7 +60,7 @@ def _polygon_problems(settings: PolygonSettings) -> list[str]:
     if path is None or not Path(path).is_file():
         return [
             f"{key}.path {path!r}: no such file. Wanted: polygons in GeoParquet, "
-            "GeoPackage, GeoJSON or a Shapefile, one region a row.",
+            "GeoPackage, GeoJSON or a Shapefile, one region in each row.",
         ]
     problems: list[str] = []
     try:
@@ -90,7 +90,9 @@ def _row_problems(path: str, table: pd.DataFrame, id_column: str | None) -> list
     there = kind.notna() & ~table.geometry.is_empty
     problems = faults.infinite(path, table)
     if not there.any():
-        problems.append(f"{path}: no row has a geometry. Wanted: one polygon a row.")
+        problems.append(
+            f"{path}: no row has a geometry. Wanted: one polygon in each row."
+        )
     other = there & ~kind.isin(_POLYGONS)
     if other.any():
         problems.append(

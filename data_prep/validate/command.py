@@ -90,10 +90,12 @@ def _check_sources(settings: PreparationSettings, has_records: bool) -> None:
         return
     present = [sources.present(path) for path in sources.named(settings).values()]
     if has_records and not any(present):
-        logging.info("sources: none of them is here any more; checking records alone")
+        logging.info(
+            "sources: none of them is here any more; only the records are checked"
+        )
         return
     if settings.toy_city and not all(present):
         logging.info("sources: not generated yet; the build does that")
         return
     city_checks.check(settings)
-    logging.info("sources: fit")
+    logging.info("sources: no errors")

@@ -258,7 +258,7 @@ def _warnings(content: Content, names: list[str], tiles: list[bytes]) -> list[st
         named = ", ".join(names[index] for index in blank[:_NAMED])
         warnings.append(
             f"{len(blank):,} tiles are one colour on {_BLANK:.0%} of their pixels: "
-            f"{named}. Water, or fill without a nodata value?"
+            f"{named}. Are they water, or missing data without a nodata value?"
         )
     same = sum(count for count in Counter(tiles).values() if count > 1)
     if same:
@@ -272,7 +272,7 @@ def _warnings(content: Content, names: list[str], tiles: list[bytes]) -> list[st
     unused = int((content.category_counts == 0).sum())
     if unused > len(content.category_counts) / 2:
         warnings.append(
-            f"{unused:,} of {len(content.category_counts):,} categories stand in no "
+            f"{unused:,} of {len(content.category_counts):,} categories occur in no "
             "region"
         )
     for label, values in content.labels.items():

@@ -26,8 +26,8 @@ _BLOCKS = (
     "so that no tested region lies beside one that was trained on"
 )
 _TILES = (
-    "Tiles spread over the city, all at one scale; yellow dots are POIs. Do roads and "
-    "roofs lie where the dots are?"
+    "Tiles spread over the city, all at one scale; yellow dots are POIs. Do the dots "
+    "lie on the right roofs and beside the right roads?"
 )
 
 
@@ -85,10 +85,11 @@ def alignment_page(city: str, measured: Alignment) -> str:
     style = "bad" if measured.is_shifted else ""
     explained = (
         f"{measured.num_pois:,} POIs lie on imagery. They were moved by up to "
-        f"{measured.offsets_m[-1]:g} m in all directions; at each shift their "
-        "places were told from places elsewhere by colour, greenness, edges and "
-        "roughness of the imagery, learnt on half of the city's blocks and judged "
-        "on the other half. Where POIs lie right, one place stands out."
+        f"{measured.offsets_m[-1]:g} m in all directions; at each shift a model tried "
+        "to tell their places from other places by colour, greenness, edges and "
+        "roughness of the imagery. It learnt on half of the city's blocks and was "
+        "tested on the other half. If the best shift is zero, the POIs lie where "
+        "they should."
     )
     body: list[tree.Content] = [
         element("h1", title),
@@ -130,7 +131,7 @@ def _look(content: Content) -> str:
     none = float(np.mean(content.num_pois == 0))
     start = f"{none:.0%} of the regions hold no POI (grey on the map)"
     if content.warnings:
-        return f"{start}; {len(content.warnings)} warning(s) below want a look."
+        return f"{start}; {len(content.warnings)} warning(s) are listed below."
     return f"{start}; compare tiles and POIs below with what you know of the city."
 
 

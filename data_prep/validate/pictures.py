@@ -125,7 +125,11 @@ def alignment(measured: Alignment) -> bytes | None:
     shown = axes.imshow(
         measured.agreement, origin="lower", extent=(*edge, *edge), cmap="viridis"
     )
-    figure.colorbar(shown, ax=axes, label="POIs and places elsewhere apart, deviations")
+    figure.colorbar(
+        shown,
+        ax=axes,
+        label=("difference between POIs and other places, standard deviations"),
+    )
     axes.plot(0, 0, "+", color="white", markersize=12, label="as they are")
     if measured.shift_m is not None:
         axes.plot(

@@ -52,7 +52,7 @@ def main() -> None:
     text = flags.DEFINE_string
     from_image = text("from_image", None, "Weights of the image encoder to bring in.")
     from_poi = text("from_poi", None, "Released POI weights to bring in.")
-    out = text("out", None, "Folder for what is brought in.")
+    out = text("out", None, "Folder for the weights that are brought in.")
     resample = flags.DEFINE_bool(
         "resample_positions",
         False,
@@ -64,7 +64,9 @@ def main() -> None:
         "image_names", "torchvision", IMAGE_NAMES, "Names in the file of --to_image."
     )
     folder = text("to_folder", None, "Folder for the encoder of --checkpoint.")
-    licence = text("licence", "", "Under which others may use that of --to_folder.")
+    licence = text(
+        "licence", "", "Licence under which others may use the encoder in --to_folder."
+    )
 
     def command(config: ConfigDict) -> None:
         coming, going = (
@@ -74,11 +76,13 @@ def main() -> None:
         if bool(coming) == bool(going):
             raise InputError(
                 "say what to convert: --from_image or --from_poi with --out to bring "
-                "weights in, --to_image, --to_poi or --to_folder to give them out. See "
-                "--help."
+                "weights in, --to_image, --to_poi or --to_folder to write them out. "
+                "See --help."
             )
         if not (going or out.value):
-            raise InputError("--out is missing: name a folder for what is brought in.")
+            raise InputError(
+                "--out is missing: name a folder for the weights that are brought in."
+            )
         from mmgr_jax.convert import weights  # libraries load once flags are fine
 
         if folder.value:

@@ -71,7 +71,7 @@ def _refuse_no_text(values: np.ndarray) -> None:
     if values.dtype.kind == "U":
         letters = values.view(values.dtype.byteorder.replace("|", "=") + "u4")
         if letters.size and letters.max() > _LAST_CHARACTER:
-            raise ValueError("a text holds characters that there are not")
+            raise ValueError("a text holds characters that Unicode does not have")
 
 
 @contextlib.contextmanager

@@ -74,8 +74,8 @@ def wanted_files(address: str, folder: Path) -> dict[str, str]:
     beside = dict(manifest.content.get("files", {}))
     if strange := sorted(set(beside) - set(schema.BESIDE)):
         raise InputError(
-            f"{address}: its manifest names {strange[0]!r}, which is no file of "
-            "records. Do not trust records that say so."
+            f"{address}: its manifest names {strange[0]!r}, which is not a file of "
+            "records. Do not use these records."
         )
     if not manifest.content:  # records of before
         beside[schema.CATEGORY_VECTORS_FILE] = ""

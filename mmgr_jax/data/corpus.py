@@ -143,10 +143,11 @@ class Corpus(RegionSource):
             first = tables[0].shape[1]
             other = next(i for i, table in enumerate(tables) if table.shape[1] != first)
             raise InputError(
-                f"{self.cities[0].records_dir} has category vectors of {first} numbers "
-                f"and {self.cities[other].records_dir} of {tables[other].shape[1]}. "
-                "Make them with one config.category_vectors.dim by "
-                "`python -m data_prep.category_embedding --config=...`."
+                f"{self.cities[0].records_dir} has category vectors of {first} "
+                f"numbers and {self.cities[other].records_dir} of "
+                f"{tables[other].shape[1]}. Make them with the same "
+                "config.category_vectors.dim by `python -m "
+                "data_prep.category_embedding --config=...`."
             )
         vectors: dict[str, np.ndarray] = {}
         others = set()
@@ -156,9 +157,9 @@ class Corpus(RegionSource):
                     others.add(name)
         if others:
             log.warning(
-                "corpus: %d of %d POI categories have other vectors in other cities; "
-                "those of the first city that has each are taken. Vectors that hang on "
-                "names alone are the same everywhere: "
+                "corpus: %d of %d POI categories have different vectors in different "
+                "cities; of each category the vector of the first city that has it "
+                "is used. Vectors that depend only on names are the same everywhere: "
                 "config.category_vectors.method='random', or 'table'.",
                 len(others),
                 len(vectors),
@@ -248,14 +249,15 @@ def described(turns: Turns, total_steps: int) -> str:
     share = shown / shown.sum()
     times = epochs * shown / turns.sizes
     lines = [
-        f"{name}: {size} regions, {part:.1%} of all shown, {often:.1f} times each"
+        f"{name}: {size} regions, {part:.1%} of all regions shown, each shown "
+        f"{often:.1f} times"
         for name, size, part, often in list(
             zip(turns.names, turns.sizes, share, times, strict=True)
         )[: misfits.NAMED]
     ]
     if len(rest := times[misfits.NAMED :]):
         often = f"{rest.min():.1f} to {rest.max():.1f} times"
-        lines.append(f"and {len(rest)} more, their regions {often} each")
+        lines.append(f"and {len(rest)} more, their regions shown {often} each")
     kind = "each batch of one city" if turns.by_city else "batches of all cities"
     count = f"{len(turns.names)} cities, {turns.sizes.sum()} regions"
     return "\n  ".join([f"corpus of {count}, {kind}:", *lines])

@@ -127,8 +127,8 @@ def open_file(
     twice = [column for column, count in Counter(columns).items() if count > 1]
     if any(twice):
         raise InputError(
-            f"{where}: column {listed([column for column in twice if column])} stands "
-            "there more than once; rename or delete one of them."
+            f"{where}: column {listed([column for column in twice if column])} occurs "
+            "more than once; rename or delete one of them."
         )
     ids = [column for column in ID_COLUMNS if column in columns]
     if not ids:
@@ -316,8 +316,9 @@ def _feature_columns(
     if labels:
         raise InputError(
             f"{opened.where}: column {labels[0]!r} is named after a label of the "
-            "records, so heads would be told the answer; take it out, or name the "
-            f"columns of features by a pattern, such as {opened.path}:{numbers[0][0]}*."
+            "records, so heads would learn from the answer; take it out, or name the "
+            "columns of features by a pattern, such as "
+            f"{opened.path}:{numbers[0][0]}*."
         )
     return tuple(numbers)
 

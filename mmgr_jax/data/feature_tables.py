@@ -149,7 +149,7 @@ def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
     made_by, seen = (opened.metadata.get(key) for key in ("made_by", "records"))
     if isinstance(made_by, dict) and made_by.get("weights"):
         log.info(
-            "%s: by the weights %s, then in %s",
+            "%s: made by the weights %s, which were in %s",
             opened.where,
             made_by["weights"][:12],
             opened.metadata.get("checkpoint"),
@@ -157,8 +157,8 @@ def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
     theirs = seen.get("inputs") if isinstance(seen, dict) else None
     if theirs and records.get("inputs") and theirs != records["inputs"]:
         log.warning(
-            "%s: made of other tiles or POIs than these records hold, under the same "
-            "names of regions",
+            "%s: made from other tiles or POIs than these records hold, although the "
+            "regions have the same names",
             opened.where,
         )
 
@@ -182,7 +182,8 @@ def _values(
     if len(other):
         raise InputError(
             f"{opened.where}: region {ids[0]!r} has {lengths[0]} features and region "
-            f"{ids[other[0]]!r} has {lengths[other[0]]}; give all equally many."
+            f"{ids[other[0]]!r} has {lengths[other[0]]}; give all regions the same "
+            "number."
         )
     return _numpy(column.flatten()).reshape(len(column), lengths[0])
 
@@ -221,7 +222,7 @@ def _check_widths(
     if len(widths) > 1 or widths[0] == 0:
         raise InputError(
             f"{opened.where}: regions have {' or '.join(map(str, widths))} features; "
-            "give all equally many, and at least one."
+            "give all regions the same number, and at least one."
         )
 
 

@@ -154,8 +154,8 @@ def read(
         refusals.refuse_unreadable(path, error)
         raise InputError(
             f"{path}: does not hold the folds of all {len(region_ids)} regions "
-            f"({type(error).__name__}: {error}). Build the records again, or deal anew "
-            "with another config.eval.seed."
+            f"({type(error).__name__}: {error}). Build the records again, or make new "
+            "folds with another config.eval.seed."
         ) from error
     for kind, fold in folds.items():
         num_folds = manifest.splits[kind].num_folds

@@ -31,9 +31,9 @@ def refuse(cities: Sequence[RecordSource], settings: CorpusSettings) -> None:
         ):
             if not np.isclose(theirs, ours, rtol=1e-9, atol=0):
                 raise InputError(
-                    f"{first.place} has tiles of {ours:g} {what} and "
-                    f"{city.place} of {theirs:g} {what}: one model reads one "
-                    "kind of tiles. Build both with one config.regions."
+                    f"{first.place} has tiles of {ours:g} {what} and {city.place} of "
+                    f"{theirs:g} {what}: one model reads one kind of tiles. Build "
+                    "both with the same config.regions."
                 )
         if settings.categories == "same":
             _refuse_other_categories(first, city)
@@ -52,9 +52,9 @@ def _refuse_other_categories(first: RecordSource, city: RecordSource) -> None:
         if names
     ]
     raise InputError(
-        f"{first.place} and {city.place} have other POI categories: "
-        f"{'; '.join(alone) or 'the same names in another order'}. Build both with one "
-        "list, or join them by --config.corpus.categories=by_name."
+        f"{first.place} and {city.place} have different POI categories: "
+        f"{'; '.join(alone) or 'the same names in another order'}. Build both with "
+        "one list, or join them by --config.corpus.categories=by_name."
     )
 
 

@@ -95,8 +95,8 @@ def training_batches(
     batches_an_epoch = epoch_steps(source, settings)
     if batch_size % process_count:
         raise InputError(
-            f"config.data.batch_size={batch_size} does not divide over {process_count} "
-            f"processes. Take a multiple of {process_count}."
+            f"config.data.batch_size={batch_size} cannot be divided evenly over "
+            f"{process_count} processes. Take a multiple of {process_count}."
         )
     num_slots = poi_slots(source, settings.max_pois)
     rows = batch_size // process_count

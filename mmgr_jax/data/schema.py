@@ -265,7 +265,7 @@ class Manifest:
         folder = Path(records_dir)
         wanted = dict(self.content.get("files", {}))
         strange = [
-            f"{folder / name}: was put there by another than the build"
+            f"{folder / name}: was not written by the build"
             for name in BESIDE
             if self.content and name not in wanted and (folder / name).exists()
         ]
@@ -313,7 +313,7 @@ def _refuse_contradictions(path: Path, manifest: Manifest) -> None:
     if files.safe_name(manifest.city) != manifest.city:
         raise InputError(
             f"{path}: the city is called {manifest.city!r}, which cannot name the "
-            "shards of this folder. Do not trust records that say so; build them again."
+            "shards of this folder. Do not use these records; build them again."
         )
     numbers = {
         "num_regions": (manifest.num_regions, sum(manifest.shard_lengths)),

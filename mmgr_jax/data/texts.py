@@ -70,9 +70,9 @@ class SentenceEncoder:
         for text, size in zip(texts, length[:, 0], strict=True):
             if not 0 < size < np.inf:
                 raise InputError(
-                    f"the text {text!r} has no vector by {self.model}. Give it words; "
-                    "those of a category in the file config.category_vectors.text."
-                    "phrases."
+                    f"the model {self.model} has no vector for the text {text!r}. Use "
+                    "other words; those for a category are written in the file "
+                    "config.category_vectors.text.phrases."
                 )
         return vectors / length
 
@@ -154,8 +154,8 @@ class TextSpace:
         if not path.exists():
             raise InputError(
                 f"{path}: no such file, so the category vectors of these records were "
-                f"not made from texts. {again}; a checkpoint whose category vectors "
-                "have as many numbers stays good."
+                f"not made from texts. {again}; a checkpoint remains usable if the "
+                "new vectors have the same length."
             )
         try:
             stored = arrays.load_npz(path)
@@ -278,7 +278,7 @@ def _wordllama_model() -> Any:
     except FileNotFoundError as error:
         raise InputError(
             f"{folder}: this wordllama carries no table or tokenizer ({error}). "
-            f"Install the version that we name: {MODELS['wordllama']}."
+            f"Install the supported version: {MODELS['wordllama']}."
         ) from error
 
 

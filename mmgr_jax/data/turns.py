@@ -141,8 +141,8 @@ class Turns:
         for name, size, count in zip(self.names, self.sizes, rows, strict=True):
             if count > size:
                 raise InputError(
-                    f"config.corpus: {name} has {size} regions, but {count:.0f} of the "
-                    f"{self.batch_size} of each batch would be its own. Lower "
+                    f"config.corpus: {name} has {size} regions, but each batch of "
+                    f"{self.batch_size} would need {count:.0f} of them. Lower "
                     "config.corpus.evenness, its weight in config.corpus.weights, or "
                     "config.data.batch_size."
                 )

@@ -136,8 +136,9 @@ def refuse_other_numbers() -> None:
         if value != ours:
             raise InputError(
                 f"the environment variable {name.upper()} makes JAX compute with "
-                f"{value!r} instead of {ours!r}: a run would be another one, and could "
-                "not go on elsewhere. Unset it; precision is set by config.model.dtype."
+                f"{value!r} instead of {ours!r}: results would differ, and the run "
+                "could not continue elsewhere. Unset it; precision is set by "
+                "config.model.dtype."
             )
 
 

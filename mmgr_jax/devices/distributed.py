@@ -229,10 +229,10 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
         if not blind:
             return ""
         return (
-            f"{key} {folder}: what process 0 writes there is not seen by process "
-            f"{', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All processes "
-            "need one folder that they share, such as one on a network disk, by the "
-            "same name."
+            f"{key} {folder}: files that process 0 writes there are not seen by "
+            f"process {', '.join(blind[:8])}{' and more' if blind[8:] else ''}. All "
+            "processes need one folder that they share, such as one on a network "
+            "disk, under the same path."
         )
 
     mark = folder / judged("", leave_mark)

@@ -32,11 +32,11 @@ def options(
     if settings.mode == "off":
         raise InputError(
             "config.distributed.mode='off', but config.distributed names other "
-            f"processes ({_settings(given)}). Take one of them back."
+            f"processes ({_settings(given)}). Remove one of the two."
         )
     if missing:
         raise InputError(
-            f"config.distributed is given by half: {_settings(given)}, but not "
+            f"config.distributed is incomplete: {_settings(given)}, but not "
             f"{', '.join(missing)}. Give coordinator (HOST:PORT of process 0), "
             "num_processes and process_id, or none of them."
         )

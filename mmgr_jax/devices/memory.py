@@ -88,10 +88,10 @@ def refuse_program(compiled: jax.stages.Compiled) -> None:
     needed = max(own - analysis.alias_size_in_bytes, 0) * jax.local_device_count()
     if needed > free:
         raise InputError(
-            f"a step needs {needed / _GIB:.1f} GiB of memory beside what is held, and "
-            f"{max(free, 0) / _GIB:.1f} GiB are left here. Take a smaller "
-            "config.data.batch_size or config.train.microbatch_size, end other "
-            "programs, or take a machine with more."
+            f"a step needs {needed / _GIB:.1f} GiB of memory in addition to what is "
+            f"held, but only {max(free, 0) / _GIB:.1f} GiB are left here. Take a "
+            "smaller config.data.batch_size or config.train.microbatch_size, end "
+            "other programs, or take a machine with more."
         )
 
 

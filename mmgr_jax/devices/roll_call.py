@@ -91,10 +91,10 @@ def _gather(
         if not fault and waiting.missing:
             fault = (
                 f"config.distributed: after {timeout_s:.0f} s {waiting.who()} of "
-                f"{num_processes} had not come to {host}:{port}. Start all of them, "
-                "each with its own process_id and this coordinator, reachable from "
-                "its host; config.distributed.join_timeout_s is how long they are "
-                "waited for."
+                f"{num_processes} had not connected to {host}:{port}. Start all of "
+                "them, each with its own process_id and with this coordinator, which "
+                "every host must reach; config.distributed.join_timeout_s says how "
+                "long to wait."
             )
         waiting.answer(fault)
     if fault:

@@ -48,8 +48,8 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
         several = f" in {len(processes)} processes" if len(processes) > 1 else ""
         and_fsdp = f", config.mesh.fsdp={fsdp}" if fsdp != 1 else ""
         raise InputError(
-            f"config.mesh.data={data}{and_fsdp}, but {len(devices)} devices are at hand"
-            f"{several}. " + _advice(fitting, fsdp, len(devices))
+            f"config.mesh.data={data}{and_fsdp}, but {len(devices)} devices are "
+            f"available{several}. " + _advice(fitting, fsdp, len(devices))
         )
     share = count // len(processes)
     first = [[d for d in devices if d.process_index == p][:share] for p in processes]
@@ -145,9 +145,9 @@ def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
     idle = [pattern for k, (pattern, _) in enumerate(rules) if k not in met]
     if idle:
         raise InputError(
-            f"config.sharding.rules: {', '.join(map(repr, idle))} is in the path of "
-            "no parameter or optimiser state. Paths begin with params/, batch_stats/ "
-            "or opt_state/, such as params/image_encoder/...; mend or remove it."
+            f"config.sharding.rules: {', '.join(map(repr, idle))} matches no path of "
+            "a parameter or optimiser state. Paths begin with params/, batch_stats/ "
+            "or opt_state/, such as params/image_encoder/...; correct or remove it."
         )
     return layouts
 
@@ -164,8 +164,8 @@ def check_batch(
     if batch_size % count:
         lower = max(batch_size // count, 1) * count
         raise InputError(
-            f"config.data.batch_size={batch_size} does not divide over {count} "
-            f"devices. Take {lower} or {lower + count}."
+            f"config.data.batch_size={batch_size} cannot be divided evenly over "
+            f"{count} devices. Take {lower} or {lower + count}."
         )
     microbatches(mesh, batch_size, microbatch_size)
 
@@ -185,8 +185,8 @@ def microbatches(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> in
     if microbatch_size not in fitting:
         nearest = sorted(fitting, key=lambda size: abs(size - microbatch_size))[:3]
         raise InputError(
-            f"config.train.microbatch_size={microbatch_size} does not part batches of "
-            f"{batch_size} over {count} device(s) evenly. Near it fit: "
+            f"config.train.microbatch_size={microbatch_size} does not divide batches "
+            f"of {batch_size} over {count} device(s) evenly. The nearest that do: "
             f"{', '.join(map(str, sorted(nearest)))}."
         )
     return batch_size // microbatch_size
@@ -227,9 +227,9 @@ def _refuse_torn(groups: np.ndarray) -> None:
         return
     sizes = Counter(map(slice_of, groups.flat))
     raise InputError(
-        f"config.mesh.fsdp={groups.shape[1]}: a group of so many devices would lie in "
-        f"two slices, with {sizes[slice_of(groups.flat[0])]} devices each, and bring "
-        "its state together over the hosts' network in every step. Take a number that "
+        f"config.mesh.fsdp={groups.shape[1]}: a group of so many devices would span "
+        f"two slices, with {sizes[slice_of(groups.flat[0])]} devices each, and would "
+        "gather its state over the hosts' network in every step. Take a number that "
         "divides the devices of a slice."
     )
 

@@ -204,7 +204,9 @@ def _take_over(old: Path, place: Path, names: Collection[str]) -> None:
             entry.rename(place / entry.name)
     if left:
         log.warning(
-            "%s: kept, with files of yours whose names %s has, too", old, place.name
+            "%s: kept, as it holds files of yours with names that %s has, too",
+            old,
+            place.name,
         )
         return
     # Half removed, it must never be put back: it gets the name of what never is.

@@ -198,7 +198,7 @@ def _await_end(path: Path, before: Holder, locked: bool, remedy: str) -> None:
             time.sleep(min(1.0, PATIENCE_S / 8))
             if _touched(path) != first:
                 raise _taken(path, remedy)
-    log.info("%s: taken over; %s, has ended without a goodbye", path, before)
+    log.info("%s: taken over; %s, ended without releasing it", path, before)
 
 
 class _Taken(InputError):

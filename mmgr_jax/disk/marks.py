@@ -81,7 +81,7 @@ def mark_of(folder: Path) -> dict[str, Any] | None:
         content = files.from_json(text)
         own = content.pop(_OWN)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamageError(f"{MARK} is torn") from error
+        raise DamageError(f"{MARK} is incomplete") from error
     if own != _digest(content):
         raise DamageError(f"{MARK} holds other bytes than were written")
     if content["format"] != FORMAT:

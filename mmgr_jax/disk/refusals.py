@@ -109,8 +109,8 @@ def _unwritable(place: Path, error: BaseException) -> InputError | None:
     cause = os.strerror(code) if code else " ".join(str(error).split())[:200]
     return InputError(
         f"{place}: cannot be written ({cause or type(error).__name__}). {remedy}, and "
-        "give the command again: what was finished before is whole, and it goes on "
-        "from there."
+        "give the command again: what was finished before is complete, and the "
+        "command continues from there."
     )
 
 

@@ -100,8 +100,8 @@ def _tell_of_shared_regions(cities: Sequence[EvaluatedCity]) -> None:
         shared = int(np.isin(second.outlines, first.outlines).sum())
         if shared and first.centre_m is not None:
             log.warning(
-                "%s holds %d of the regions of %s: heads of the one have seen what "
-                "they are tested on in the other.",
+                "%s holds %d of the regions of %s: heads of one city have seen "
+                "regions that they are tested on in the other.",
                 second.source.records_dir,
                 shared,
                 first.source.records_dir,

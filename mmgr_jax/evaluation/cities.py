@@ -63,7 +63,7 @@ def tell_of_rare_categories(cities: Sequence[EvaluatedCity]) -> None:
         rare = [own[index] for index in order if numbers[index] < 0]
         log.info(
             "%s: %d of %d POI categories, %.0f %% of its POIs, are in no other city, "
-            "and what is learnt there leaves them out: %s",
+            "so what is learnt from the other cities leaves them out: %s",
             city.source.manifest.city, len(rare), len(own),
             100 * lost.sum() / max(counts.sum(), 1), few(rare),
         )  # fmt: skip

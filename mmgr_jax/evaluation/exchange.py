@@ -53,7 +53,10 @@ def write(
         members: Number of clusters -> the cluster of each region.
     """
     for old in stale(folder, formats):
-        log.warning("%s is of an earlier run; config.embed.formats leaves it out", old)
+        log.warning(
+            "%s is from an earlier run; config.embed.formats does not ask for it now",
+            old,
+        )
     regions, crs = city.regions, city.source.manifest.crs
     path = folder / GEOPACKAGE
     if "gpkg" in formats:
@@ -78,7 +81,7 @@ def write(
     if "cog" not in formats:
         return
     if not mapped:
-        log.warning("no GeoTIFF: nothing is predicted, so there is nothing to hold")
+        log.warning("no GeoTIFF: nothing is predicted, so there is nothing to write")
         return
     from mmgr_jax.geo import cog
 

@@ -85,7 +85,8 @@ def encoders(
     for name, path in beside.items():
         if name in (MAIN, RANDOM):
             raise InputError(
-                f"config.eval.checkpoints: {name!r} is taken; give another name."
+                f"config.eval.checkpoints: the name {name!r} is in use; give another "
+                "name."
             )
         with checkpoint.held(path) as other:
             own = inference.as_trained(config, other)
@@ -129,7 +130,7 @@ def gather(
     for name, path in eval_settings.tables:
         if name in methods or name in plain or name in (MAIN, RANDOM):
             raise InputError(
-                f"config.eval.tables: {name!r} is taken; give another name."
+                f"config.eval.tables: the name {name!r} is in use; give another name."
             )
         labels = tuple(city.source.manifest.labels)
         table = feature_tables.read(
@@ -220,7 +221,10 @@ def _baselines(
         if baseline.needs == "encoder":
             continue
         if baseline.needs == "place" and city.centre_m is None:
-            log.warning("baseline %s is left out: nobody knows where regions lie", name)
+            log.warning(
+                "baseline %s is left out: the records do not say where regions lie",
+                name,
+            )
             continue
         words[name] = baseline.sentence
         if name == "neighbour average":

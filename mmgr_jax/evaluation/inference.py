@@ -106,9 +106,9 @@ def _tell_of_unknown(
     lost = counts * (numbers < 0)
     names = [f"{theirs[i]} ({lost[i]})" for i in np.argsort(-lost) if numbers[i] < 0]
     sentence = (
-        f"{bundle}: trained with {len(metadata.categories)} POI categories, and "
-        f"{source.records_dir} names {len(names)} that are none of them, with "
-        f"{lost.sum()} of its {counts.sum()} POIs: {', '.join(names[:_NAMED])}"
+        f"{bundle}: trained with {len(metadata.categories)} POI categories; "
+        f"{source.records_dir} has {len(names)} others, with {lost.sum()} of its "
+        f"{counts.sum()} POIs: {', '.join(names[:_NAMED])}"
         + (", ..." if len(names) > _NAMED else "")
     )
     given = settings.read(CorpusSettings, config.corpus, "corpus")

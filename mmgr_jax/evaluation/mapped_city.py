@@ -176,7 +176,7 @@ def _heads(
         return _trained_now(eval_settings, kinds, city, features_of)
     fold = heads.fold_of(city)
     if fold is None:
-        log.info("the heads have learnt from other regions: none of these is theirs")
+        log.info("the heads have learnt from other regions than these")
     return MappedHeads(heads.predictors, heads.kinds, fold)
 
 

@@ -195,8 +195,8 @@ def choose_splits(
     """The splits of the records, or those that are asked for instead."""
     if not source.manifest.crs and tuple(kinds) != ("random",):
         log.warning(
-            "%s: the records do not say where the regions lie, so there is no spatial "
-            "split: the numbers are of a random one and flatter.",
+            "%s: the records do not say where the regions lie, so there is no "
+            "spatial split: scores come from a random split and are too optimistic.",
             source.records_dir,
         )
         kinds = ("random",)

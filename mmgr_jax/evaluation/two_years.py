@@ -141,7 +141,7 @@ def _named(
                 raise InputError(
                     f"{path}: no column {ID_COLUMN!r}; its columns are "
                     f"{', '.join(columns) or 'none'}. Name the regions that are "
-                    "believed to be unchanged, one a line."
+                    "believed to be unchanged, one on each line."
                 )
             wanted = {row[ID_COLUMN] for row in table}
     except (OSError, UnicodeDecodeError, csv.Error) as error:

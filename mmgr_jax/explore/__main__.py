@@ -50,10 +50,14 @@ def main() -> None:
         None,
         "Regions read again without parts of them: all, a number, or ids:ID,ID.",
     )
-    serves = flags.DEFINE_bool("serve", False, "Whether a server answers the page.")
-    host = flags.DEFINE_string("host", "127.0.0.1", "What the server listens on.")
+    serves = flags.DEFINE_bool(
+        "serve", False, "Write no file; let a small server answer the page."
+    )
+    host = flags.DEFINE_string(
+        "host", "127.0.0.1", "Address on which the server listens."
+    )
     port = flags.DEFINE_integer(
-        "port", 8420, "Of the server; 0: any that is free.", 0, 65535
+        "port", 8420, "Port of the server; 0: any that is free.", 0, 65535
     )
 
     def make(config: ConfigDict) -> None:

@@ -189,7 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _regions(self, body: bytes) -> np.ndarray:
         if len(body) % 4:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "Four bytes a region, please.")
+            raise Refusal(
+                HTTPStatus.BAD_REQUEST, "Allowed: four bytes for each region."
+            )
         regions = np.frombuffer(body, "<u4").astype(np.int64)
         served.refuse_regions(regions, self.server.city.num_regions)
         return regions

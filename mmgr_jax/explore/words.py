@@ -72,8 +72,8 @@ def of_city(source: RecordSource, typical: int) -> Words | None:
     space, vectors = texts.TextSpace.load(source.records_dir), source.category_vectors()
     if space.model != MODEL or not texts.is_installed(MODEL):
         log.warning(
-            "mixes take no words: the category vectors are texts by %s, and the page "
-            "needs %s (`%s`)",
+            "POIs cannot be chosen by words: the category vectors were made by %s, "
+            "but the page needs %s (`%s`)",
             space.model, MODEL, texts.MODELS[MODEL],
         )  # fmt: skip
         return None

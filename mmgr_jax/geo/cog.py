@@ -94,8 +94,8 @@ def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> CellGrid:
     if not np.isfinite(steps).all() or wrong.any():
         first = int(np.flatnonzero(wrong | ~np.isfinite(steps).all(axis=1))[0])
         raise InputError(
-            f"{path}: regions are no grid of equal rectangles; that of row {first} is "
-            f"no cell of {size[0]:g} by {size[1]:g}. {again}."
+            f"{path}: regions are not a grid of equal rectangles; the region in row "
+            f"{first} is not a cell of {size[0]:g} by {size[1]:g}. {again}."
         )
     columns, rows = place.max(axis=0).astype(int) + 1
     if rows * columns > MOST_CELLS:

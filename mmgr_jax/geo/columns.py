@@ -88,8 +88,8 @@ OWN = (
 """Columns of every table of embeddings; the others stand behind `lat_deg`."""
 
 _PACKED = (
-    "Stored as whole numbers: number * scale + offset, one of each a dimension, which "
-    "stand under `emb` in the file's metadata."
+    "Stored as whole numbers: number * scale + offset, with one scale and one offset "
+    "for each dimension; they stand under `emb` in the file's metadata."
 )
 
 RESERVED = tuple(column.name for column in OWN)
@@ -175,8 +175,8 @@ def about_task(task: str, label: Label, level: float) -> list[Column]:
                        "", task, f"{task}_{word}_class", label)
             )  # fmt: skip
     unlike = (
-        "True where the region is less like any training region than heads were ever "
-        f"tested at: what is predicted of {task} is a guess there."
+        "True where the region differs more from all training regions than any "
+        f"region the heads were tested on; its prediction of {task} is a guess."
     )
     return [
         *listed,

@@ -53,8 +53,8 @@ def write(
     """
     if not crs and path.suffix == ".parquet":
         raise InputError(
-            f"{path}: the records do not say where the regions lie, so GeoParquet has "
-            "nothing to hold. Name a file ending in .csv."
+            f"{path}: the records do not say where the regions lie, so no GeoParquet "
+            "can be written. Name a file ending in .csv."
         )
     with files.replacing(path) as temporary:
         if path.suffix == ".parquet":
@@ -85,8 +85,8 @@ def _for_people(
     )
     if changed:
         log.warning(
-            "%s: %d texts begin like a formula of a spreadsheet; an apostrophe stands "
-            "before each. A .parquet file holds them as they are.",
+            "%s: %d texts begin like a spreadsheet formula, so each gets an "
+            "apostrophe in front. A .parquet file holds them as they are.",
             path,
             changed,
         )

@@ -146,8 +146,9 @@ def devices(scope: str, num_devices: int) -> Devices | None:
     if num_devices % size:
         fitting = [k for k in range(1, num_devices) if num_devices % k == 0]
         raise InputError(
-            f"config.model.batch_norm={scope!r} does not part {num_devices} devices. "
-            f"Take one of {', '.join(f'group:{k}' for k in fitting)}, or global."
+            f"config.model.batch_norm={scope!r} does not divide {num_devices} devices "
+            "into equal groups. Take one of "
+            f"{', '.join(f'group:{k}' for k in fitting)}, or global."
         )
     return Devices(size, num_devices // size) if size > 1 else None
 

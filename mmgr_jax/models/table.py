@@ -85,8 +85,9 @@ def build(
         )
     if not locked:
         raise InputError(
-            "config.model.image_encoder.name='table': numbers in a file do not learn. "
-            'Say so: `dict(name="table", path="features.npz", train="none")`.'
+            "config.model.image_encoder.name='table': numbers in a file are not "
+            'trained. Set train to "none": `dict(name="table", path="features.npz", '
+            'train="none")`.'
         )
     if features is None:
         raise InputError(

@@ -172,7 +172,7 @@ def _time(plan: Plan) -> list[str]:
     if guess is None:
         return ["time", f"  not estimated: no figures of {plan.device_kind!r}"]
     return [
-        "time a step, if every part did its best (expect 1.3 to 2 times as long)",
+        "shortest possible time of a step (expect 1.3 to 2 times as long)",
         f"  {guess.step_s * 1e3:.1f} ms: products {guess.compute_s * 1e3:.1f} or "
         f"HBM {guess.memory_s * 1e3:.1f}, losses {guess.loss_s * 1e3:.2f}, "
         f"exchanges {guess.exchange_s * 1e3:.2f}",

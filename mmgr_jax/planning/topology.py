@@ -52,8 +52,8 @@ def _tpu_devices(topology: str, num_slices: int) -> Sequence[Any]:
         raise InputError(
             f"--topology={topology}: compiling for TPUs needs jax[tpu], which is not "
             "installed. Make a virtual environment of its own (`python -m venv "
-            f".venv_plan && . .venv_plan/bin/activate`), give {install('plan')} there "
-            "and the command again; or take --topology=here."
+            f".venv_plan && . .venv_plan/bin/activate`), run {install('plan')} there, "
+            "and give the command again; or take --topology=here."
         )
     for name, value in _NO_MACHINE.items():
         os.environ.setdefault(name, value)

@@ -156,8 +156,9 @@ def typical_number_of_pois(source: RecordSource) -> int:
     counts = [len(record["poi/category"]) for record in _records(source)]
     if not any(counts):
         raise InputError(
-            f"{source.records_dir}: no region has a POI, so the POI encoder has learnt "
-            "nothing to ask it for. Build the records with POIs in their regions."
+            f"{source.records_dir}: no region has a POI, so the POI encoder has "
+            "learnt nothing that a text can ask for. Build the records with POIs in "
+            "their regions."
         )
     return int(np.ceil(np.median([count for count in counts if count])))
 

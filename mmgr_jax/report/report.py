@@ -141,7 +141,10 @@ def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> li
                 _brackets(interval),
                 _said(interval),
             ]
-    title = f"{task.headline} of {best} less that of (above 0: {best} is better)"
+    title = (
+        f"{task.headline} of {best} minus that of the method in the row (above 0: "
+        f"{best} is better)"
+    )
     return ["", *_grid(title, ["", "95 %", ""], rows)] if rows else []
 
 

@@ -61,8 +61,8 @@ def useless(one: Mapping[str, Any]) -> str:
     if not one["headline"].startswith("r2") or any(m["mean"] >= 0 for m in methods):
         return ""
     return (
-        "Labels of the other cities are of no use here: whoever learns from them alone "
-        "predicts worse than the tested city's own mean would (R2 below 0)."
+        "Labels of the other cities are of no use here: a head that learns from them "
+        "alone predicts worse than the tested city's own mean would (R2 below 0)."
     )
 
 
@@ -80,7 +80,7 @@ def _label(name: str, one: Mapping[str, Any], tested: Sequence[str]) -> Iterator
         if labels == OTHERS and (sentence := useless(one)):
             yield sentence
     yield ""
-    yield "how much better an encoder is that has never seen the city than ..."
+    yield "how much better an encoder that has never seen the city is than ..."
     rows = [
         [
             f"{cell['method']} - {cell['reference']}, {cell['labels']}",

@@ -106,7 +106,7 @@ def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
         shapes = ocp.checkpointables_metadata(str(bundle)).metadata
         for name in items:
             if shapes.get(name) is None and (bundle / name).is_dir():
-                raise ValueError(f"{name} is torn")  # Orbax logs it, and goes on
+                raise ValueError(f"{name} is incomplete")  # Orbax logs it, and goes on
         return shapes
 
 
@@ -198,7 +198,7 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
     except (OSError, MemoryError) as error:
         raise refusals.unreadable(bundle, error) from error
     except (ValueError, KeyError) as error:
-        raise DamageError(f"{METADATA_FILE} is torn") from error
+        raise DamageError(f"{METADATA_FILE} is incomplete") from error
     except (TypeError, AttributeError):
         ours = False
     if not ours:
@@ -226,9 +226,9 @@ def _read(bundle: Path) -> Iterator[None]:
         if not (bundle / marks.MARK).exists():
             raise DamageError(cause) from error
         raise InputError(
-            f"{bundle}: holds what was written, yet cannot be loaded ({cause}). "
-            "Nothing was changed. Use the versions of this program and of Orbax that "
-            "wrote it, or name another --checkpoint or --config.workdir."
+            f"{bundle}: is undamaged, but cannot be loaded ({cause}). Nothing was "
+            "changed. Use the versions of this program and of Orbax that wrote it, "
+            "or name another --checkpoint or --config.workdir."
         ) from error
 
 

@@ -186,10 +186,13 @@ def check_restart(
         why = ""
         if _LENGTH in refused:
             setting = _hangs_on_length(ours.config)
-            why = f" (with {setting} the rate of every step hangs on {_LENGTH})"
+            why = (
+                f" (with {setting} the learning rate of every step depends on "
+                f"{_LENGTH})"
+            )
         raise InputError(
-            f"{bundle}: cannot go on from here: {_told(refused)}{why}. Give what it "
-            "was trained with, or begin anew with another --config.workdir; "
+            f"{bundle}: this run cannot continue from it: {_told(refused)}{why}. Give "
+            "what it was trained with, or begin anew with another --config.workdir; "
             "--config.init.checkpoint=... begins with these weights."
         )
 

@@ -91,7 +91,7 @@ def _check_categories(
     if theirs != ours:
         raise InputError(
             f"{bundle}: trained with {len(theirs)} POI categories, but the records "
-            f"hold {len(ours)} or name them otherwise. Build the records of both "
+            f"hold {len(ours)} or name them differently. Build the records of both "
             "cities with one category list, or take the image side alone: "
             "--config.init.parts=\"('image_encoder','image_head')\"."
         )

@@ -60,8 +60,8 @@ def check(
         )
     if normalise != "encoder" and options["name"] == TABLE:
         raise InputError(
-            f"config.augment.normalise={normalise!r}, but a table has no pixels; how "
-            "they were normalised is its maker's affair. Leave it at 'encoder'."
+            f"config.augment.normalise={normalise!r}, but a table has no pixels; they "
+            "were normalised when the table was made. Leave it at 'encoder'."
         )
     if locked and not count and image_weight:
         more = (
@@ -71,8 +71,8 @@ def check(
         )
         raise InputError(
             f"config.loss.image_weight={image_weight} with "
-            'config.model.image_encoder.train="none": a tower looks at each tile once, '
-            "so both views are the same and the image loss teaches nothing. Set "
+            'config.model.image_encoder.train="none": a locked encoder sees each tile '
+            "once, so both views are the same and the image loss teaches nothing. Set "
             f"config.loss.image_weight=0.0{more}."
         )
 
@@ -98,9 +98,9 @@ def check_weights(
     if stored is None or learning.ENCODER not in brought:
         if is_locked:
             log.warning(
-                "THE LOCKED TOWER IS RANDOM: config.model.image_encoder.train='none', "
-                "and config.init.checkpoint brings no image_encoder in; a baseline, no "
-                "more."
+                "THE LOCKED TOWER IS RANDOM: "
+                "config.model.image_encoder.train='none', and config.init.checkpoint "
+                "brings no image_encoder; use this only as a baseline."
             )
         return
     if stored.normalise == normalise:

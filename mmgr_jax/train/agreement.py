@@ -60,8 +60,7 @@ def _judge(texts: Sequence[str]) -> str:
                 if pair[0].get(key) != pair[1].get(key)
             ]
             return (
-                f"the processes were given different things "
-                f"({'; '.join(differences)}). Start all of them with the same program, "
-                "config and records."
+                f"the processes were started differently ({'; '.join(differences)}). "
+                "Start all of them with the same program, config and records."
             )
     return ""

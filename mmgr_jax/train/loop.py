@@ -163,7 +163,7 @@ def _loop(
         total_steps=run.total_steps,
         batch_size=run.settings.data.batch_size,
     )
-    log.info("compiling the step (under a minute on a CPU, once a machine) ...")
+    log.info("compiling the step (under a minute on a CPU, only once on a machine) ...")
     assert run.put is not None  # see `Experiment.ready`
     recent, pace, compiled = _Recent(run.source), _Pace(clock), compilation.Watch()
     with (
@@ -337,8 +337,8 @@ class _Recent:
                 more = len(names) - _NAMED
                 shown = ", ".join(f"{k} {v:g}" for k, v in values.items())
                 raise InputError(
-                    f"step {step}: no longer a number ({shown}), with the regions "
-                    f"{', '.join(names[:_NAMED])}"
+                    f"step {step}: the loss or gradient is no longer a number "
+                    f"({shown}), with the regions {', '.join(names[:_NAMED])}"
                     + (f" and {more} more" if more > 0 else "")
                     + ". Lower config.optim.learning_rate or lengthen "
                     "config.optim.warmup; if it is always these regions, look at them "

@@ -232,7 +232,7 @@ def _rows(path: Path) -> tuple[list[dict], int]:
 def _keep(path: Path, why: str) -> None:
     """Copies a file to a name that is free."""
     if not path.exists():
-        log.warning("%s: is missing, with what this run has told so far", path)
+        log.warning("%s: is missing, with all that this run has logged so far", path)
         return
     names = (path.with_stem(f"{path.stem}.before-{k}") for k in itertools.count(1))
     aside = next(name for name in names if not name.exists())

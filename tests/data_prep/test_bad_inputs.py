@@ -137,7 +137,7 @@ def pois_of_no_row(city):
     city.csv("category,parent,lon,lat\n")
 
 
-@bad(r"pois.parquet: holds no row. Wanted: one POI a row")
+@bad(r"pois.parquet: holds no row. Wanted: one POI in each row")
 def pois_of_no_row_in_parquet(city):
     small_city.poi_table().iloc[:0].to_parquet(city.pois.path)
 
@@ -180,7 +180,7 @@ def pois_of_decimal_commas(city):
     city.csv('category,parent,lon,lat\ncafe,food,"123,0","31,0"\n')
 
 
-@bad(r"pois.csv: column 'category' stands there more than once; rename")
+@bad(r"pois.csv: column 'category' occurs more than once; rename")
 def pois_of_a_column_twice(city):
     city.csv("category,parent,lon,lat,category\ncafe,food,123.0,31.0,bar\n")
 
@@ -260,12 +260,15 @@ def label_raster_elsewhere(city):
     city.people(1, crs="EPSG:32650")
 
 
-@bad(r"people.tif says something of 0% .* is its nodata value right\? Lower min_known")
+@bad(r"people.tif covers at most 0% .* its nodata value is right, or lower min_known")
 def label_raster_of_nodata(city):
     city.people(-9999, nodata=-9999)
 
 
-@bad(r"people.tif, band 1, holds infinite numbers. Put one in their place .*gdal_calc")
+@bad(
+    r"people.tif, band 1, holds infinite numbers. Replace them by a number "
+    r".*gdal_calc"
+)
 def label_raster_infinite(city):
     city.people([[1, 1, 1, np.inf]])
 
@@ -397,7 +400,7 @@ def regions_of_one_id(city):
     city.regions.polygons.id_column = "zone"
 
 
-@bad(r"regions.parquet: no row has a geometry. Wanted: one polygon a row")
+@bad(r"regions.parquet: no row has a geometry. Wanted: one polygon in each row")
 def regions_of_no_row(city):
     city.outlines([])
 
@@ -468,7 +471,7 @@ SETTINGS = [
     ("pois.crs", "EPSG:32651", r"but .*pois.parquet is in 'WGS 84'. Declare"),
     ("pois.format", "Overture", r"='Overture'; allowed: 'overture', 'osm' or 't"),
     ("pois.decimal", ";", r"=';'; allowed: '.' or ','"),
-    ("pois.encoding", "GBKK", r"is 'GBKK', .*allowed: such as 'utf-8'"),
+    ("pois.encoding", "GBKK", r"is 'GBKK', .*allowed: a name such as 'utf-8'"),
     ("pois.category_column", "Categorie", r"Perhaps 'category' for 'Categorie'\?"),
     ("pois.parent_column", "first", r"has no column 'first', .*its columns: 'poi_id'"),
     ("pois.categories.unknown", "bar", r"unknown is 'bar', but there is no list"),
@@ -503,7 +506,7 @@ SETTINGS = [
 _REMEDY = re.compile(
     r"\b(allowed|[Ww]anted|needed|[Ss]uch as|its columns|has no CRS.*`|Is it of|"
     r"Add|[Cc]heck|Correct|[Dd]eclare|Expand|[Gg]ive|Keep|Leave|Lower|must|[Nn]ame|"
-    r"Perhaps|Put|Rectify|[Rr]ename|[Ss]ave|Say|Set|Take|turn|[Uu]se|Write)\b"
+    r"Perhaps|Put|Rectify|Replace|[Rr]ename|[Ss]ave|Say|Set|Take|turn|[Uu]se|Write)\b"
 )
 
 

@@ -507,7 +507,7 @@ def test_a_users_table_is_put_in_the_order_of_the_categories(tmp_path, suffix):
             {},
             "several rows .*'park'",
         ),
-        (dict(v=["1", "2", "3", "?"]), {}, "column.* 'v' hold something else"),
+        (dict(v=["1", "2", "3", "?"]), {}, "column.* 'v' hold values that are not"),
         (dict(v=[1, None, 3, 4]), {}, "'cafe' has nan in column 'v'"),
         (dict(v=[1, 2, 3, np.inf]), {}, "'school' has inf in column 'v'"),
     ],
@@ -539,8 +539,14 @@ def test_no_table_at_all_is_explained(tmp_path):
         (dict(walks=dict(length=1)), "walks.length=1; allowed: greater than or equ"),
         (dict(walks=dict(region_factor=0.0)), "walks.region_factor=0.0; allowed: gr"),
         (dict(walks=dict(walk_length=3)), "walks.walk_length is unknown"),
-        (dict(walks=dict(per_poi=3)), "walks.per_poi went: vectors are learnt from"),
-        (dict(skipgram=dict(negatives="all")), "skipgram went: negatives, weight of"),
+        (
+            dict(walks=dict(per_poi=3)),
+            "walks.per_poi was removed: vectors are",
+        ),
+        (
+            dict(skipgram=dict(negatives="all")),
+            "skipgram was removed: negatives",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(wrong, told):

@@ -155,12 +155,12 @@ def test_cosines_of_a_table_with_room_are_those_of_the_centred_vectors():
 
 def test_categories_of_one_phrase_cannot_be_told_apart():
     for said in (["cafe"], ["cafe", "cafe"]):
-        with pytest.raises(InputError, match="have one phrase, so nothing tells them"):
+        with pytest.raises(InputError, match="all have the same phrase"):
             text.make(said, LETTERS, dim=8, folder=None)
 
 
 def test_a_text_without_a_vector_is_named():
-    with pytest.raises(InputError, match=r"the text '123' has no vector by wordllama"):
+    with pytest.raises(InputError, match=r"wordllama has no vector for the text '123'"):
         LETTERS(["cafe", "123"])
 
 
@@ -297,8 +297,12 @@ def test_a_model_of_sentence_transformers_is_read_from_its_folder(tmp_path):
             dict(model="sentence-transformers", folder="all-MiniLM-L6-v2"),
             r"folder is 'all-MiniLM-L6-v2', which is no folder; .* Nothing is dow",
         ),
-        (dict(template="{parent}"), r"text.template is '{parent}'; wanted"),
-        (dict(template="{name} {kind}"), r"text.template is .*; wanted: words around"),
+        (dict(template="{parent}"), r"text.template is '{parent}'; allowed"),
+        (
+            dict(template="{name} {kind}"),
+            r"text.template is .*; allowed: a text that "
+            r"contains",
+        ),
         (dict(template_alone="{name}, {parent}"), r"text.template_alone is"),
         (dict(names_per_category=-1), r"names_per_category=-1; allowed: gr"),
         (dict(phrases="gone.csv"), r"text.phrases 'gone.csv': no such file. Wanted"),
@@ -388,7 +392,7 @@ def test_clusters_are_as_good_as_scikit_learn_s():
 
 def test_a_cluster_called_like_a_category_is_refused():
     table = _pois((("cafe", "food"), ("cafe: a", "food")), ["a", ""], [0, 1])
-    with pytest.raises(InputError, match="'cafe: a' is also what POIs of another"):
+    with pytest.raises(InputError, match="'cafe: a' exists already"):
         names.split(table, ("x", "y"), LETTERS, per_category=2, seed=0)
 
 

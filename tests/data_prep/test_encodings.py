@@ -122,8 +122,8 @@ def test_plain_letters_need_no_encoding(tmp_path):
     [
         ("utf-8", r"is not in 'utf-8', as config.pois.encoding says.*'gb18030'"),
         ("ascii", r"is not in 'ascii'"),
-        ("hex", r"config.pois.encoding is 'hex', which is none"),
-        ("GBKK", r"config.pois.encoding is 'GBKK', which is none that Python knows"),
+        ("hex", r"config.pois.encoding is 'hex', which Python does not know"),
+        ("GBKK", r"config.pois.encoding is 'GBKK', which Python does not know"),
     ],
 )
 def test_a_wrong_encoding_is_told(tmp_path, encoding, message):
@@ -155,7 +155,7 @@ def test_formats_in_utf_8_take_no_other_encoding(tmp_path):
     _table().to_file(tmp_path / "pois.gpkg")
     _table().to_parquet(tmp_path / "pois.parquet")
     for name in ("pois.gpkg", "pois.parquet"):
-        with pytest.raises(InputError, match="are in UTF-8 always. Set it to None"):
+        with pytest.raises(InputError, match="are always in UTF-8. Set it to None"):
             _pois(tmp_path / name, encoding="gb18030")
         assert len(_pois(tmp_path / name, encoding="utf-8")) == 3
 
@@ -195,7 +195,7 @@ def test_classes_of_a_label_are_asked_for_their_encoding(tmp_path):
     assert table["name"].tolist() == NAMES
     settings["encoding"] = "none such"
     (found,) = label_checks.problems("use", LabelSettings(**settings), None)
-    assert "config.labels.use.encoding is 'none such', which is none that Py" in found
+    assert "config.labels.use.encoding is 'none such', which Python does not" in found
 
 
 def test_ids_of_regions_are_asked_for_their_encoding(tmp_path):

@@ -26,7 +26,7 @@ from mmgr_jax.errors import InputError
         ("a,b,c,d", "wanted: four numbers"),
         ("2,48,1,49", "its west lies east of its east"),
         ("1,49,2,48", "its south lies north of its north"),
-        ("179.5,-17,-179.5,-16", "it crosses 180 degrees: fetch both sides"),
+        ("179.5,-17,-179.5,-16", "it crosses 180 degrees: fetch each side"),
         ("-179.5,-17,179.5,-16", "more than half of the Earth"),
         ("48,200,49,201", "latitudes lie between -90 and 90"),
         ("190,10,191,11", "longitudes lie between -180 and 180"),
@@ -164,10 +164,10 @@ def test_a_place_is_asked_for_once_by_our_name(answering, tmp_path, monkeypatch)
     area = area_lib.of_place("Vienna", geocoder, asking)
     assert area.bounds_deg == (16.2, 48.1, 16.6, 48.3)
     told["features"] = []
-    with pytest.raises(InputError, match="knows no such place.*--bbox"):
+    with pytest.raises(InputError, match="finds no such place.*--bbox"):
         area_lib.of_place("Nowhere", geocoder, asking)
     answering.answer = lambda *_: ["no", "GeoJSON"]
-    with pytest.raises(InputError, match="its answer is no GeoJSON"):
+    with pytest.raises(InputError, match="its answer is not GeoJSON"):
         area_lib.of_place("Elsewhere", geocoder, asking)
 
 
@@ -178,12 +178,12 @@ def test_a_place_is_asked_for_once_by_our_name(answering, tmp_path, monkeypatch)
         (dict(bbox=None), "name one of --bbox"),
         (dict(area="a.gpkg"), "--bbox and --area: name one"),
         (dict(bbox=None, place="Wien"), "--place needs a geocoder"),
-        (dict(imagery=None), "nothing is asked for"),
-        (dict(imagery="niap"), r"no source that is known \(did you mean 'naip'\?\)"),
+        (dict(imagery=None), "there is nothing to fetch"),
+        (dict(imagery="niap"), r"nor a known source \(did you mean 'naip'\?\)"),
         (dict(bands=["1", "x", "3"]), "--bands=1,x,3: wanted"),
         (dict(dates="last summer"), "--dates=last summer: wanted"),
         (dict(dates="2022/2021"), "the first day comes after the last"),
-        (dict(imagery="http://example.org/stac"), "only https:// is asked"),
+        (dict(imagery="http://example.org/stac"), "only https:// is allowed"),
     ],
 )
 def test_commands_that_cannot_be_followed(tmp_path, changed, sentence):
@@ -271,7 +271,7 @@ def test_tokens_of_a_container_are_taken_once_and_renewed(answering, tmp_path):
     assert signer.signed("https://example.org/a", anew=False) == "https://example.org/a"
     assert not list((tmp_path / "cache").rglob("*"))  # no token is kept
     answering.answer = lambda *_: {"msg": "no"}
-    with pytest.raises(InputError, match="its answer is no token"):
+    with pytest.raises(InputError, match="its answer holds no token"):
         signer.signed(place, anew=True)
 
 

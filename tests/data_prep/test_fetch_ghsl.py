@@ -176,8 +176,8 @@ def _where(served):
     [
         (lambda at: tile(*at, shift_m=100.0), "does not lie where its name says"),
         (lambda at: tile(*at, crs="EPSG:3857"), "does not lie where its name says"),
-        (lambda at: tile(*at)[:-30], "is no whole archive"),
-        (lambda at: b"<html>busy</html>", "is no whole archive"),
+        (lambda at: tile(*at)[:-30], "is not a complete archive"),
+        (lambda at: b"<html>busy</html>", "is not a complete archive"),
         (lambda at: packed({}), "holds 0 GeoTIFFs"),
         (lambda at: packed({"a.tif": b"1", "b.tif": b"2"}), "holds 2 GeoTIFFs"),
         (lambda at: packed({"a.tif": b"II*\0no"}), "its GeoTIFF cannot be read"),
@@ -203,6 +203,6 @@ def test_an_archive_that_unpacks_without_end(served, tmp_path, area, monkeypatch
 
 @pytest.mark.parametrize("label", ["ghsl", "ghsl:", "ghsl:2021", "ghsl:deu"])
 def test_a_year_is_named(served, tmp_path, area, label):
-    with pytest.raises(InputError, match="say which year behind a colon.*2020"):
+    with pytest.raises(InputError, match="give the year after a colon.*2020"):
         asked = request(served, tmp_path, area, labels=[f"population={label}"])
         command.fetch(asked)

@@ -215,7 +215,9 @@ def test_the_cache_serves_without_a_server(served, tmp_path):
     again = request(served, tmp_path, gsd_m=4.0, out=f"{tmp_path}/b", offline=True)
     command.fetch(again)
     assert not served.gets
-    with pytest.raises(InputError, match="--offline, and it is not in the cache"):
+    with pytest.raises(
+        InputError, match=("--offline is set, and it is not in the cache")
+    ):
         command.fetch(
             request(served, tmp_path, cache=str(tmp_path / "empty"), offline=True,
                     out=str(tmp_path / "c"))
@@ -285,10 +287,10 @@ def test_what_passes_is_waited_for(served, tmp_path, faults):
 
 
 STOPPED = [
-    ({"catalog.json": [500] * 9}, "catalog.json: cannot be had.*HTTP status 500"),
-    ({"new.json": [404]}, "new.json: cannot be had .HTTP status 404"),
-    ({"old.tif": [404]}, "old.tif: cannot be had .HTTP status 404"),
-    ({"new.tif": [None] + [500] * 9}, "new.tif: cannot be had.*goes on from here"),
+    ({"catalog.json": [500] * 9}, "catalog.json: cannot be fetched.*HTTP status 500"),
+    ({"new.json": [404]}, "new.json: cannot be fetched .HTTP status 404"),
+    ({"old.tif": [404]}, "old.tif: cannot be fetched .HTTP status 404"),
+    ({"new.tif": [None] + [500] * 9}, "new.tif: cannot be fetched.*goes on from here"),
     ({"new.tif": [403] * 2}, "signature or token has expired"),
     ({"new.tif": [(302, {"Location": "https://10.1.2.3/a.tif"})]}, "local network"),
     ({"new.tif": [(302, {"Location": "https://ex.org/a"})]}, "--allow_hosts=ex.org"),
@@ -321,7 +323,9 @@ def test_an_address_on_another_host_is_not_asked(served, world, tmp_path):
         with pytest.raises(InputError, match="add --allow_hosts=ex.org"):
             command.fetch(request(served, tmp_path, dates="2021"))
         lies_at("/etc/x.tif")
-        with pytest.raises(InputError, match="cannot be had|by https:// alone"):
+        with pytest.raises(
+            InputError, match=("cannot be fetched|only https:// is allowed")
+        ):
             command.fetch(request(served, tmp_path, dates="2021"))
     finally:
         lies_at("../../files/old.tif")
@@ -351,7 +355,9 @@ def test_files_that_are_not_what_the_catalogue_says(
         command.fetch(asked)
         assert "its catalogue says EPSG:32632, the file itself" in caplog.text
         return
-    sentence = "one of both is wrong" if "place" in wrong else "cannot be read as a Geo"
+    sentence = (
+        "one of the two is wrong" if "place" in wrong else "cannot be read as a Geo"
+    )
     with pytest.raises(InputError, match=sentence):
         command.fetch(asked)
     others = request(served, tmp_path, skip=["new"], gsd_m=4.0, out=f"{tmp_path}/b")

@@ -93,7 +93,7 @@ def test_a_server_without_parts_gives_the_whole_raster(served, tmp_path, caplog)
     command.fetch(request(served, tmp_path, dry_run=True))
     assert "the whole file" in caplog.text and not list(tmp_path.glob("cache/*/body"))
     folder = command.fetch(request(served, tmp_path))
-    assert "gives no parts of files, so all" in caplog.text
+    assert "does not send parts of files, so all" in caplog.text
     parts = served.sent["people.tif"]
     offline = dict(out=str(tmp_path / "again"), offline=True)
     again = command.fetch(request(served, tmp_path, **offline))
@@ -137,7 +137,7 @@ def test_of_a_preset_with_a_band_a_year_that_band_comes(served, tmp_path, monkey
         np.testing.assert_array_equal(part.read(1), whole)
     beyond = dataclasses.replace(asked, preset=None, band=8)
     monkeypatch.setattr(labels, "source", lambda text: beyond)
-    with pytest.raises(InputError, match=r"has 7 band\(s\), and number 8 is meant"):
+    with pytest.raises(InputError, match=r"has 7 band\(s\), but band 8 is needed"):
         command.fetch(request(served, tmp_path, labels=command_labels))
 
 
@@ -154,10 +154,10 @@ def test_a_dry_run_says_how_much(served, tmp_path, caplog):
         (dict(bbox="10,50,10.1,50.1"), "people.tif: does not show --bbox=10,50"),
         (dict(labels=["population"]), "wanted: NAME=ADDRESS or NAME=PRESET:PLACE"),
         (dict(labels=["population=wordpop:deu"]), "did you mean 'worldpop'"),
-        (dict(labels=["population=worldpop"]), "say which place behind a colon"),
-        (dict(labels=["gdp=kummu"]), "which year behind a colon, such as kummu:2020"),
+        (dict(labels=["population=worldpop"]), "give the place after a colon"),
+        (dict(labels=["gdp=kummu"]), "the year after a colon, such as kummu:2020"),
         (dict(labels=["gdp=kummu:2021"]), "there are 1990, 1995, .*, 2020"),
-        (dict(labels=["population=worldpop:../x"]), "say which place behind a colon"),
+        (dict(labels=["population=worldpop:../x"]), "give the place after a colon"),
     ],
 )
 def test_labels_that_cannot_be_fetched(served, tmp_path, changed, sentence):

@@ -91,7 +91,7 @@ def test_one_command_goes_from_a_box_to_records(served, tmp_path, capsys):
     )
     assert ended[-4:] == [
         "files: data/nowhere/raw",
-        "whose they are, and licences: data/nowhere/raw/sources.json",
+        "sources and licences: data/nowhere/raw/sources.json",
         "written: configs/nowhere.py", "records: data/nowhere/records_laptop",
     ]  # fmt: skip
     text = path.read_text()
@@ -120,9 +120,9 @@ def test_a_config_that_asks_is_not_built(served, tmp_path, caplog):
     caplog.set_level("INFO")
     served.faults.clear()
     address = f"{served.address}/files/nwh_ppp_2020.tif"
-    with pytest.raises(InputError, match="--build: the config is not ready"):
+    with pytest.raises(InputError, match="--build: the config has open questions"):
         command.fetch_and_go_on(request(served, labels=[f"people={address}"]))
-    assert 'missing. Does that mean none there (nodata="zero"' in (
+    assert 'missing. Does missing mean zero there (nodata="zero"' in (
         " ".join(caplog.text.split())
     )
     assert (tmp_path / "data/nowhere/raw/labels/people.tif").is_file()

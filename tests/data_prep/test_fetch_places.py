@@ -266,7 +266,7 @@ def test_a_release_that_went_while_a_fetch_was_stopped_is_told(
         command.fetch(asked)
     newest = own.path.parents[2]
     newest.rename(newest.with_name("2026-10-21.0"))
-    with pytest.raises(InputError, match="release 2026-09-23.1, which its server does"):
+    with pytest.raises(InputError, match="release 2026-09-23.1, which its server no"):
         command.fetch(asked)
     shutil.rmtree(tmp_path / "raw/pois")
     folder = command.fetch(asked)
@@ -284,7 +284,9 @@ def test_what_was_fetched_is_there_without_a_network(served, tmp_path):
     again = command.fetch(request(served, tmp_path, offline=True, out=out))
     paths = [folder / "pois/overture.parquet" for folder in (first, again)]
     assert paths[0].read_bytes() == paths[1].read_bytes() and not served.gets
-    with pytest.raises(InputError, match="--offline, and it is not in the cache"):
+    with pytest.raises(
+        InputError, match=("--offline is set, and it is not in the cache")
+    ):
         far = request(
             served, tmp_path, offline=True, out=out + "2", bbox="2.8,48.8,2.9,48.9"
         )
@@ -340,7 +342,9 @@ def test_a_listing_that_goes_in_a_circle_is_refused(served, tmp_path):
     page = "<ListBucketResult><IsTruncated>true</IsTruncated><CommonPrefixes><Prefix>"
     page += "release/2026-01-01.0/</Prefix></CommonPrefixes></ListBucketResult>"
     served.pages = lambda path, query: page.encode()
-    with pytest.raises(InputError, match="does not go on: page 2 names nothing new"):
+    with pytest.raises(
+        InputError, match="cannot be followed: page 2 names nothing new"
+    ):
         command.fetch(request(served, tmp_path))
 
 
@@ -352,10 +356,13 @@ BOMB = b'<!DOCTYPE a [<!ENTITY b "c">]><ListBucketResult>&b;</ListBucketResult>'
     ("page", "sentence"),
     [
         (EMPTY, "lists no release of Overture Maps"),
-        (b"<html><body>hello</body></html>", "is no listing of files.*it is a html"),
-        (b"<ListBucketResult><Contents>", "is no listing of files"),
-        (BOMB, "is no listing of files.*declares a document type"),
-        (b"\xff\x00", "is no listing of files"),
+        (
+            b"<html><body>hello</body></html>",
+            "is not a listing of files.*it is an XML document <html>",
+        ),
+        (b"<ListBucketResult><Contents>", "is not a listing of files"),
+        (BOMB, "is not a listing of files.*declares a document type"),
+        (b"\xff\x00", "is not a listing of files"),
     ],
 )
 def test_answers_that_are_no_listing(served, tmp_path, page, sentence):
@@ -381,11 +388,14 @@ def test_a_release_without_files_is_told(served, bucket, tmp_path):
         ("overture:../x", "wanted: overture for the newest release"),
         ("overtrue", r"\(did you mean 'overture'\?\); known: overture, geofabrik"),
         ("naip", "known: overture, geofabrik"),
-        ("/data/places.parquet", "is no address and no source that is known"),
+        ("/data/places.parquet", "is neither an address nor a known source"),
         ("https://example.org/a.osm.pbf", "write --pois=osm=https://example.org"),
         ("geofabrik", "such as geofabrik:europe/monaco"),
         ("geofabrik:../etc", "such as geofabrik:europe/monaco"),
-        ("https://example.org/release/", "cannot be had|is its host|Name or service"),
+        (
+            "https://example.org/release/",
+            "cannot be fetched|is its host|Name or service",
+        ),
     ],
 )
 def test_sources_of_pois_that_are_none(served, tmp_path, text, sentence):
@@ -466,9 +476,12 @@ SWEREF = pyproj.CRS("EPSG:3006").to_json_dict()
             lambda t: t.drop_columns(["basic_category", "taxonomy"]),
             "has none of basic_category, taxonomy.primary, categories.primary",
         ),
-        (lambda t: t.replace_schema_metadata({}), "is Parquet, but no GeoParquet"),
-        (_geo(version="2.0.0"), "is GeoParquet 2.0.0, and 1.0 and 1.1 are read"),
-        (_geo(about={"encoding": "point"}), "its geometries as point, and WKB is read"),
+        (lambda t: t.replace_schema_metadata({}), "is Parquet, but not GeoParquet"),
+        (_geo(version="2.0.0"), "is GeoParquet 2.0.0, but only 1.0 and 1.1 are read"),
+        (
+            _geo(about={"encoding": "point"}),
+            "its geometries as point, but only WKB is read",
+        ),
         (_geo(about={"crs": SWEREF}), "in another CRS than longitude and latitude"),
         (_geo(about={"crs": None}), "in another CRS than longitude and latitude"),
         (_geo(primary_column="shape"), "geometries is damaged"),

@@ -147,14 +147,18 @@ def png(side, mode="RGB"):
     ("page", "changed", "message"),
     [
         (None, dict(max_zoom=15), "has no tile of level 15 in the middle of the area"),
-        (b"<html>key wanted</html>", {}, "sends what is no PNG, JPEG, WEBP"),
+        (b"<html>key wanted</html>", {}, "sends something that is not PNG, JPEG, WEBP"),
         (png(300), {}, "its tiles have 300 pixels a side"),
         (png(2048), {}, "which are no tiles"),
         (None, dict(tiles="https://{s}.example.org/{z}/{x}/{y}"), r"has \{s\}; allow"),
         (None, dict(tiles="https://example.org/{z}/{x}.png"), r"with \{z\}, \{x\} and"),
-        (None, dict(bands=[4, 1, 2]), "tiles have red, green and blue alone"),
+        (None, dict(bands=[4, 1, 2]), "tiles have only red, green and blue"),
         (None, dict(max_zoom=30), "--max_zoom=30: allowed: 0 to 24"),
-        (None, dict(cog=["https://example.org/a.tif"]), "--cog and --tiles: name one"),
+        (
+            None,
+            dict(cog=["https://example.org/a.tif"]),
+            "--cog and --tiles: name only one",
+        ),
     ],
 )
 def test_what_is_no_service_of_tiles_is_refused(

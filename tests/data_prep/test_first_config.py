@@ -124,9 +124,7 @@ def test_files_that_answer_everything_give_a_config_that_builds(raw, capsys):
 
 def test_nothing_is_written_over(raw):
     (there := command.Path("configs/oulu.py")).write_text("mine")
-    with pytest.raises(
-        InputError, match="configs/oulu.py: is there already, and is no"
-    ):
+    with pytest.raises(InputError, match="configs/oulu.py: exists already, and is no"):
         command.first_config(str(raw / "ortho_2021.tif"), name="oulu")
     assert there.read_text() == "mine"
     with pytest.raises(InputError, match="no folder elsewhere"):

@@ -143,7 +143,7 @@ def test_programs_and_entities_in_mosaics_are_refused(tmp_path):
     path = tmp_path / "city.vrt"
     band = '<VRTRasterBand subClass="VRTDerivedRasterBand"><PixelFunctionLanguage>'
     path.write_text(f"<VRTDataset>{band}Python</PixelFunctionLanguage></VRTRasterBand>")
-    with pytest.raises(InputError, match="no whole VRT mosaic .*gdalbuildvrt"):
+    with pytest.raises(InputError, match="not a complete VRT mosaic .*gdalbuildvrt"):
         mosaics.members(path)
     path.write_text(path.read_text() + "</VRTDataset>")
     with pytest.raises(InputError, match="a program in Python"):
@@ -240,10 +240,10 @@ def _feature():
         (
             "a.json",
             '{"type": "gdal_streamed_alg", "command_line": "x"}',
-            "that a file names",
+            "links in files are not followed",
         ),
-        ("a.gpkg", "<OGRVRTDataSource/>", "that a file names"),
-        ("a.geojson", "<gml:FeatureCollection/>", "that a file names"),
+        ("a.gpkg", "<OGRVRTDataSource/>", "links in files are not followed"),
+        ("a.geojson", "<gml:FeatureCollection/>", "links in files are not followed"),
         ("a.gpkg", "nothing of the sort", "not recognized as GeoPackage"),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_container_is_told_by_its_variables(tmp_path, names):
     path = tmp_path / "gdp.nc"
     _netcdf(path, names)
     wanted = textwrap.dedent(f"""\
-        variables: {", ".join(names)}. Take one out: `gdal_translate NETCDF:{path}:GDP
+        variables: {", ".join(names)}. Extract one: `gdal_translate NETCDF:{path}:GDP
          -a_srs EPSG:4326 {tmp_path / "gdp.tif"}`""").replace("\n", "")
     with pytest.raises(InputError) as raised:
         formats.check_raster(path)

@@ -109,7 +109,7 @@ def test_a_file_whose_white_is_zero_is_read_as_a_picture(tmp_path):
     assert np.abs(tile[..., 0] - blocks).max() <= 1
     deep = tmp_path / "deep.tif"
     small_city.write_raster(deep, grey.astype(np.uint16), photometric="MINISWHITE")
-    assert "that white is 0, of numbers of type uint16" in problems(deep)[0]
+    assert "white as 0, in numbers of type uint16" in problems(deep)[0]
 
 
 def test_a_mosaic_of_negatives_is_read_as_a_picture(tmp_path):
@@ -340,7 +340,10 @@ def test_an_ending_in_another_case_is_told(tmp_path, caplog):
         _flat(tmp_path / name, (1, 2, 3))
     with caplog.at_level(logging.WARNING):
         assert not problems(tmp_path / "*.tif")
-    assert "leaves out 1 file(s) whose ending is in another case" in caplog.text
+    assert (
+        "leaves out 1 file(s) whose ending differs in upper and lower case"
+        in caplog.text
+    )
 
 
 def test_the_network_is_no_path(tmp_path):

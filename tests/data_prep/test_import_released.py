@@ -319,8 +319,9 @@ def test_another_layout_is_refused_by_what_is_read(config, folder):
     for text in (
         f"config.released_sample.dir {config.released_sample.dir!r}: no folder "
         f"{pattern} with a file",
-        "Read are sub_*_img/X.png (the tile), sub_*_emb/X.tensor (float32 [n 64], a ro",
-        "other layouts are not.",
+        "The files that are read are sub_*_img/X.png (the tile), sub_*_emb/X.tensor "
+        "(float32 [n 64], a ro",
+        "other layouts are not read.",
     ):
         assert text in str(error.value)
 
@@ -328,7 +329,7 @@ def test_another_layout_is_refused_by_what_is_read(config, folder):
 def test_two_cities_in_a_folder_are_refused(config):
     Path(config.released_sample.dir, "sub_wuhan_img").mkdir()
     with pytest.raises(
-        InputError, match=r"2 folders sub_\*_img, but one city's sample"
+        InputError, match=r"2 folders sub_\*_img, but the sample of one"
     ):
         command.import_records(config)
 
@@ -447,9 +448,9 @@ def test_a_stopped_import_goes_on_with_its_shards(config, written, monkeypatch):
 def test_other_makers_leave_the_records_alone(written):
     config, folder = written
     before = (folder / schema.MANIFEST_FILE).read_bytes()
-    with pytest.raises(InputError, match="vectors of their own, and without the place"):
+    with pytest.raises(InputError, match="their own vectors and without the place"):
         vector_command.write(config)
-    with pytest.raises(InputError, match="nothing to build: take the sample over with"):
+    with pytest.raises(InputError, match="nothing to build: import the sample with"):
         build.build(config)
     assert (folder / schema.MANIFEST_FILE).read_bytes() == before
 

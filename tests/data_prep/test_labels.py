@@ -116,7 +116,7 @@ def test_what_lies_outside_and_in_regions_without_a_value_is_told(tmp_path):
     assert report["outside every region"] == pytest.approx(values[:, 4:].sum())
     assert report["total in regions without a value"] == pytest.approx(0, abs=1e-6)
     with pytest.raises(
-        InputError, match=r"97% of a region's area at best, and min_kno"
+        InputError, match=r"at most 97% of a region's area, but min_kno"
     ):
         _extract(
             LabelSettings("count", path, "persons", min_known=0.99),

@@ -118,7 +118,11 @@ def test_centres_of_census_blocks_are_read_from_a_text(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(crs=None), r"x_column, y_column and crs say where .* need each other"),
+        (
+            dict(crs=None),
+            r"x_column, y_column and crs say where .* must be given "
+            r"together",
+        ),
         (dict(x_column="lon"), r"has no column 'lon', which config.labels.people na"),
         (dict(crs="EPSG:0"), r"config.labels.people.crs: CRS 'EPSG:0' is unknown"),
         (
@@ -173,7 +177,9 @@ def test_things_are_counted_themselves(tmp_path):
     )
     assert found.sum() == 2
     (told,) = checks.problems("b", dataclasses.replace(source, kind="scalar"), None)
-    assert "column is '*', which counts polygons or points; allowed: with kind" in told
+    assert (
+        "column is '*', which counts polygons or points; allowed only with kind" in told
+    )
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".shp", ".csv", ".parquet"])

@@ -76,11 +76,11 @@ def test_a_table_without_rows_has_no_row_group(table):
     ("data", "sentence"),
     [
         (b"", "it has 0 bytes"),
-        (b"PAR1" * 3, "its foot has"),
+        (b"PAR1" * 3, "its footer has"),
         (b"<html>" * 9, "does not end as Parquet"),
         (b"PAR1" + b"\xff" * 40 + b"\x28\0\0\0PAR1", "its foot"),
         (b"PAR1" + b"\x1c" * 90 + b"\x5a\0\0\0PAR1", "nested too deep"),
-        (b"PAR1\x19\xf8\xff\xff\xff\xff\x0f\x07\0\0\0PAR1", "its foot is cut"),
+        (b"PAR1\x19\xf8\xff\xff\xff\xff\x0f\x07\0\0\0PAR1", "its footer is cut"),
     ],
 )
 def test_what_is_no_foot(data, sentence):

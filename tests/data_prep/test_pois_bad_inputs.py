@@ -243,7 +243,10 @@ BAD_INPUTS = [
     (_header_only, r"no usable POI among its 0 rows \(the file ends after its header"),
     (_gbk, r"byte 22 \(0xcd, in line 2\) is not in UTF-8.*pois.encoding.*'gb18030'"),
     (_wrong_encoding, r"is not in 'utf8', as config.pois.encoding says"),
-    (_no_encoding, r"pois.encoding is 'GBKK', which is none .* such as 'utf-8'"),
+    (
+        _no_encoding,
+        r"pois.encoding is 'GBKK', which Python does not .* such as 'utf-8'",
+    ),
     (
         _swapped,
         r"row 1 has the coordinates \(31, 123\), far from .* 100% of the 3 POIs fall "
@@ -278,7 +281,7 @@ BAD_INPUTS = [
     (_no_pbf, r"city.osm.pbf: cannot be read"),
     (_half_osm, r"city.osm: cannot be read as an OpenStreetMap extract"),
     (_folder, r"is a folder; name the one file in it with the POIs \(pois.csv\)"),
-    (_twice, r"column 'category' stands there more than once"),
+    (_twice, r"column 'category' occurs more than once"),
     (_decimal_comma, r"'lon' holds .* a decimal comma, such as '123,0' in row 1. Set"),
     (_semicolons, r"is one column when split at ','. Set config.pois.separator to ';'"),
     (_ragged, r"pois.csv: .*line 3.*as many fields as the header"),
@@ -339,7 +342,7 @@ def test_geometries_of_every_kind_become_points(tmp_path, caplog):
         table = _read(path)
     assert table.row.tolist() == [1, 2, 3, 4, 5]
     assert table.dropped["invalid coordinates"] == 2
-    assert "geometries answered by a point inside them: 2 Polygon" in caplog.text
+    assert "geometries replaced by a point inside them: 2 Polygon" in caplog.text
     assert "invalid coordinates: row 6, 7" in caplog.text
 
 

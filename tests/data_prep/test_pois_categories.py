@@ -106,7 +106,7 @@ def test_a_stranger_takes_no_unknown_ones(tmp_path):
         ("name,parent\na,b\n", r"categories.csv: has no column 'category'"),
         ("category,parent\na,b\n,c\n", r"row 2 has no category"),
         ("category\n", "holds no category"),
-        ("category\na\na\n", "'a' stands there more than once"),
+        ("category\na\na\n", "'a' occurs more than once"),
     ],
 )
 def test_an_unfit_file_of_categories_is_explained(tmp_path, text, message):

@@ -147,8 +147,8 @@ def test_few_regions_are_written_by_this_process():
         ("spark", {}, "--runner=spark is unknown; allowed: local, beam"),
         ("local", {"workers": -1}, "--workers=-1; allowed: 1 or more"),
         ("local", {"beam_options": ["--x"]}, "no effect without --runner=beam"),
-        ("beam", {}, "leaves the engine to Beam. Name one, such as FnApiRunner"),
-        ("beam", {"beam_runner": "DirectRunner"}, "leaves the engine to Beam"),
+        ("beam", {}, "names no engine. Name one, such as FnApiRunner"),
+        ("beam", {"beam_runner": "DirectRunner"}, "names no engine"),
         (
             "beam",
             {"beam_runner": "FnApiRunner", "beam_options": ["--runner=x"]},

@@ -249,7 +249,9 @@ def test_a_city_that_was_moved_is_the_same_city(config, tmp_path, monkeypatch, c
     shutil.rmtree(moved / "raw")
     with caplog.at_level(logging.INFO):
         build.ensure(there)
-    assert "the sources are not here; taken as it is" in caplog.text
+    assert (
+        "the sources are not here, so the records are used as they are" in caplog.text
+    )
 
 
 def test_a_source_of_another_name_is_another_setting(config):

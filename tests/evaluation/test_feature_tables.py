@@ -79,8 +79,8 @@ def test_our_own_table_says_what_made_it(tmp_path, features, caplog, inputs):
     _embeddings(path, features, made)
     with caplog.at_level(logging.INFO):
         feature_tables.read("a", str(path), REGION_IDS, records={"inputs": inputs})
-    assert "by the weights 0123456789ab, then in runs/x/checkpoints/4" in caplog.text
-    told = "made of other tiles or POIs than these records hold" in caplog.text
+    assert "the weights 0123456789ab, which were in runs/x/checkpoints/4" in caplog.text
+    told = "made from other tiles or POIs than these records hold" in caplog.text
     assert told == (inputs == "other")
 
 
@@ -296,7 +296,7 @@ def test_names_are_compared_in_one_form(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("region_id,a,a\nx,1,2\n", "column a stands there more than once"),
+        ("region_id,a,a\nx,1,2\n", "column a occurs more than once"),
         ("region_id,a\nx,1,\n", "cannot be read as .csv (CSV parse error: Expected 2"),
         ("region_id,a\nx,1\ny,n/k\nz,2\n", "'a' holds numbers, but also n/k in 1 of 3"),
         ("region_id,a\nx,NA\ny,1\n", "1 of 1 regions have features that are missing"),
@@ -410,10 +410,14 @@ REFUSED = {
     "a hole in a list": (_hole_in_a_list, "1 of 30 regions have features that are mis"),
     "lists of two lengths": (
         _uneven,
-        "region '000' has 1 features and region '029' has 2; give all equally many",
+        "region '000' has 1 features and region '029' has 2; give all regions the "
+        "same number",
     ),
     "no list": (_without_one, "region '029' has no v; give every region one"),
-    "empty lists": (_empty_lists, "regions have 0 features; give all equally many"),
+    "empty lists": (
+        _empty_lists,
+        "regions have 0 features; give all regions the same number",
+    ),
     "no numbers": (
         lambda path: _table(path, region_id=REGION_IDS, a=["x"] * 30),
         "has no column of numbers, or of lists of them, beside 'region_id'; its",
@@ -434,7 +438,7 @@ REFUSED = {
     "a label": (
         lambda path: _rows(path, population_true=1.0),
         "column 'population_true' is named after a label of the records, so heads "
-        "would be told the answer; take it out, or name",
+        "would learn from the answer; take it out, or name",
     ),
 }
 

@@ -268,7 +268,7 @@ def test_what_a_prediction_loses_is_shown_as_it_was_computed(visit, city):
     strong = np.abs(cells) > 0.5 * np.abs(cells).max()
     assert ((red > blue) == (cells > 0))[strong].all()
     visit.page.select_option("#occlusion-task", "function")
-    assert "Of the tile nothing" in visit.text("#card-occlusion")
+    assert "No part of the tile" in visit.text("#card-occlusion")
     visit.run("() => { explored.select(12); }")
     assert "--occlusion=all" in visit.text("#card-occlusion")
     visit.page.click("#card-occlusion summary")

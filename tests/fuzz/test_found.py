@@ -207,7 +207,10 @@ def _npy(shape, kind="<f4", body=b""):
         (_npy((2**40,)), r"says it is \[1099511627776\] of float32, and has 0 bytes"),
         (_npy((-1,)), "an array says it is"),
         (_npy((1,), "|O", b"x" * 8), "Object arrays cannot be loaded"),
-        (_npy((1,), "<U1", b"\xff\xff\xff\xff"), "characters that there are not"),
+        (
+            _npy((1,), "<U1", b"\xff\xff\xff\xff"),
+            "characters that Unicode does not have",
+        ),
         (b"\x93NUMPY\1\0\xff\xff{", "."),
         (b"", "."),
     ],

@@ -142,10 +142,10 @@ def move(x, y):
 @pytest.mark.parametrize(
     ("outlines", "message"),
     [
-        (changed(4, move(1.0, 0)), "regions are no grid .* that of row 4 is no cell"),
-        (changed(4, lambda box: box.buffer(1)), "row 4 is no cell of 128 by 64"),
-        (changed(3, lambda box: shapely.Polygon(box.exterior.coords[:3])), "of row 3"),
-        (changed(3, lambda _: shapely.Polygon()), "that of row 3 is no cell"),
+        (changed(4, move(1.0, 0)), "regions are not a grid .* in row 4 is not a c"),
+        (changed(4, lambda box: box.buffer(1)), "row 4 is not a cell of 128 by 64"),
+        (changed(3, lambda box: shapely.Polygon(box.exterior.coords[:3])), "in row 3"),
+        (changed(3, lambda _: shapely.Polygon()), "in row 3 is not a cell"),
         (np.array([cells(2, 2)[0][0]] * 2), "two regions lie in one cell"),
         (changed(0, move(WIDTH * 1e6, HEIGHT * 1e6)), "cells, more than 250,000,000"),
     ],
@@ -160,7 +160,7 @@ def test_hexagons_are_no_grid(tmp_path):
     angle = np.linspace(0, 2 * np.pi, 6, endpoint=False)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     hexagons = [shapely.Polygon(ring + (3 * n, 0)) for n in range(4)]
-    with pytest.raises(InputError, match="regions are no grid"):
+    with pytest.raises(InputError, match="regions are not a grid"):
         cog.grid(tmp_path, [shapely.to_wkb(one) for one in hexagons], CRS)
 
 

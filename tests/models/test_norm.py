@@ -212,7 +212,11 @@ def test_groups_of_a_scope(scope, num_devices, group_size):
     [
         ("host", "batch_norm='host' is unknown; allowed: global, local, group:k"),
         ("group:0", "batch_norm='group:0' is unknown"),
-        ("group:4", "does not part 6 devices. Take one of group:1, group:2, group:3"),
+        (
+            "group:4",
+            "does not divide 6 devices into equal groups. Take one of "
+            "group:1, group:2, group:3",
+        ),
     ],
 )
 def test_a_scope_that_does_not_fit_is_refused(scope, message):

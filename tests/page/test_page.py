@@ -312,7 +312,7 @@ def test_few_labels_have_a_line_a_column_and_a_difference(parsed):
     for header in ("<th>5</th>", "<th>10 % (10)</th>", "<th>all (100)</th>"):
         assert part.count(header) == 2, header  # of both tables
     assert "<small>[0.150, 0.450]</small>" in part and "±" not in part
-    assert "How much better MMGR both is with as many labels" in part
+    assert "How much better MMGR both is with the same number of labels" in part
     assert '<td class="no">+0.050<small>[−0.050, 0.150]</small></td>' in part
     assert '<div class="key">' in part and "resample these choices" in part
 

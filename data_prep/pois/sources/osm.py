@@ -76,8 +76,8 @@ def header_of_table(path: str, header: tables.TableHeader) -> tables.TableHeader
     if not header.has_geometry:
         raise InputError(
             f"{path}: config.pois.format is 'osm', but the file has no geometries. "
-            "Wanted: an extract (.osm.pbf), or a table with geometries and a column a "
-            "tag, such as the GeoJSON of overpass-turbo."
+            "Wanted: an extract (.osm.pbf), or a table with geometries and one "
+            "column for each tag, such as the GeoJSON of overpass-turbo."
         )
     return tables.TableHeader(COLUMNS, header.crs, True, header.num_rows)
 

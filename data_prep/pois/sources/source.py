@@ -121,7 +121,7 @@ def places(path: str, table: pd.DataFrame) -> gpd.GeoSeries:
     if not len(other):
         return geometry
     counts = ", ".join(f"{n:,} {kind}" for kind, n in other.value_counts().items())
-    logging.info("geometries answered by a point inside them: %s", counts)
+    logging.info("geometries replaced by a point inside them: %s", counts)
     rows = geometry.index.isin(other.index)
     points = geometry.copy()
     outlines = tables.repaired(path, geometry[rows].to_numpy())

@@ -143,7 +143,7 @@ def _mean_distance(training: np.ndarray, most: int, seed: int) -> float:
 def _check(features: np.ndarray, fold: np.ndarray) -> None:
     if len(np.unique(fold)) < 2:
         raise InputError(
-            f"dissimilarity takes two folds with labelled regions or more; there are "
+            "dissimilarity needs at least two folds with labelled regions; there are "
             f"{len(np.unique(fold))}."
         )
     checks.finite("dissimilarity: features", features, checks.GOOD_FEATURES)

@@ -152,8 +152,8 @@ def held_out_coverage(
     names = np.unique(fold)
     if len(names) < 2:
         raise InputError(
-            "conformal coverage takes two folds with labelled regions or more; there "
-            f"are {len(names)}."
+            "conformal coverage needs at least two folds with labelled regions; "
+            f"there are {len(names)}."
         )
     limit = np.empty(len(scores))
     radii = []

@@ -63,7 +63,7 @@ def _outlines(geometry_wkb: Sequence[bytes]) -> np.ndarray:
     if len(empty) or len(missing) or not len(outlines):
         raise InputError(
             f"the place of {len(missing)} of {len(outlines)} regions is not known, so "
-            "nothing that hangs on places can be computed. Build the records from "
+            "nothing that needs places can be computed. Build the records from "
             "imagery with a CRS, or leave spatial baselines and statistics out."
         )
     return outlines

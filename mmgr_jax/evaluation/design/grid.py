@@ -248,7 +248,8 @@ def few(
     least = min(int(mask.sum()) for mask in there)
     if num_labels >= least:
         log.info(
-            "%d labels are left out of label curves: some round has %d in all",
+            "label curves end below %d labels, because one fold has only %d to learn "
+            "from",
             num_labels,
             least,
         )
@@ -297,8 +298,8 @@ def _affordable(
         (left if enough or fraction == 1 else dropped).append(fraction)
     if dropped:
         log.info(
-            "label fractions %s are left out: of %d training and %d validation labels "
-            "they buy fewer than %d or %d",
+            "label fractions %s are left out: of %d training and %d validation "
+            "labels they take fewer than %d or %d",
             ", ".join(f"{fraction:g}" for fraction in dropped),
             *least,
             LEAST_TRAIN,
@@ -306,9 +307,9 @@ def _affordable(
         )
     if not left:
         raise InputError(
-            f"label fractions {tuple(fractions)} buy fewer than {LEAST_TRAIN} training "
-            f"or {LEAST_VALIDATION} validation labels of {least[0]} and {least[1]}. "
-            "Give larger ones, up to 1."
+            f"label fractions {tuple(fractions)} take fewer than {LEAST_TRAIN} "
+            f"training or {LEAST_VALIDATION} validation labels out of {least[0]} and "
+            f"{least[1]}. Give larger ones, up to 1."
         )
     return left
 

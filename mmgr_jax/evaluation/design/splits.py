@@ -100,7 +100,7 @@ def choose(
             fold = stored[kind]
         else:
             why = "the records hold none" if meaning is None else "asked otherwise"
-            log.info("%s split: %d folds dealt anew (%s)", kind, count, why)
+            log.info("%s split: %d new folds are made (%s)", kind, count, why)
             fold = _deal(kind, region_ids, block_id, count, seed)
         buffer = buffer_m if buffer_m is not None else getattr(meaning, "buffer_m", 0.0)
         near = None
@@ -124,8 +124,8 @@ def by_city(inner: Sequence[Int[np.ndarray, " _"]]) -> Split:
     """
     if len(inner) < 2:
         raise InputError(
-            "leaving one city out takes two cities or more; name the records of others "
-            "in config.eval.other_records."
+            "leaving one city out needs at least two cities; name the records of "
+            "others in config.eval.other_records."
         )
     city = np.repeat(np.arange(len(inner)), [len(fold) for fold in inner])
     return Split(city, len(inner), chooses=np.concatenate(inner) == 0)

@@ -161,8 +161,8 @@ class Surroundings:
         if centre_m is None:
             raise InputError(
                 "config.readout.surroundings_m: the records do not say where regions "
-                "lie, so nobody knows what surrounds them. Set it to (), or build the "
-                "records from imagery with a CRS."
+                "lie, so their surroundings are not known. Set it to (), or build "
+                "the records from imagery with a CRS."
             )
         self.rings = tuple(
             _mean_of_ring(centre_m, low, high)

@@ -71,7 +71,7 @@ def to_train(
     if len(names) < 2:
         raise InputError(
             f"config.corpus.records names one city, {names[0]}; leaving a city out "
-            "takes two or more."
+            "needs at least two."
         )
     if unknown := sorted(set(tested) - set(names)):
         raise InputError(

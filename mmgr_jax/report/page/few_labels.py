@@ -12,10 +12,11 @@ from mmgr_jax.report.page.tree import Content
 Json = Mapping[str, Any]
 
 WITH_INTERVALS = (
-    "Each point is the mean over random choices of so many labels, those that choose a "
-    "head's setting included; bars (95 % unless set otherwise) resample these choices "
-    "and spatial blocks together: what another choice of labels, in another sample of "
-    "blocks, would give. Those that reach far are cut off."
+    "Each point is the mean over random choices of this many labels; labels that "
+    "choose a head's setting are counted, too. Bars (95 % unless set otherwise) "
+    "resample these choices and spatial blocks together: they show how much the "
+    "score may differ with another choice of labels and another sample of blocks. "
+    "Very long bars are cut off."
 )
 WITHOUT_INTERVALS = "Mean and standard deviation over random choices of the labels."
 
@@ -102,8 +103,9 @@ def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
         for reference, by_num_labels in by_reference.items()
     ]
     explained = (
-        f"How much better {method} is with as many labels (above 0 is better, whatever "
-        "the metric), on the same choices of labels and the same resampled blocks:"
+        f"How much better {method} is with the same number of labels (above 0 is "
+        "better, whatever the metric), on the same choices of labels and the same "
+        "resampled blocks:"
     )
     return [
         html.paragraph(explained, "soft"),

@@ -115,11 +115,14 @@ def _embeddings(report: Json) -> list[Content]:
         header = ["encoder", *(words.HEALTH.get(name, name) for name in names)]
         parts += [html.tag("h3", "Health"), html.table(header, rows, name="health")]
     if report["retrieval"]:
-        parts.append(html.tag("h3", "Finding a region by its other half"))
+        parts.append(
+            html.tag("h3", "Retrieval: from image to POIs and from POIs to image")
+        )
         parts.append(
             html.paragraph(
-                "By the projections that the contrastive loss compares, among all "
-                "regions with POIs: is the region's own partner among the k nearest?",
+                "How often is the POI set of an image, or the image of a POI set, "
+                "among the k nearest? All regions with POIs are compared by the "
+                "projections that the contrastive loss uses.",
                 "soft",
             )
         )
@@ -219,7 +222,9 @@ def _settings(report: Json) -> list[Content]:
         folded("Sources of the records", report["data"]["sources"]),
         folded("Settings of this evaluation", report["settings"]),
         folded(
-            "The configuration: weights as trained, the rest as run", report["config"]
+            "The configuration: what decides the weights as it was in training, the "
+            "rest as in this run",
+            report["config"],
         ),
-        folded("Where training began and went on", report.get("history", [])),
+        folded("How training began and continued", report.get("history", [])),
     ]

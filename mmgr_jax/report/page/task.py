@@ -210,14 +210,15 @@ def _coverage(task: Json) -> list[Content]:
         for level in levels
     ]
     explained = (
-        "Conformal intervals around each prediction, calibrated on other spatial "
-        "blocks than those they are counted on: how often do they hold the truth?"
+        "How often do the conformal intervals around predictions hold the truth? "
+        "They are calibrated on other spatial blocks than those on which they are "
+        "counted."
     )
     return [
         html.tag("h3", "Do the intervals hold?"),
         html.paragraph(explained, "soft"),
         html.table(
-            ["method", "promised", "held, of regions", "held, mean of blocks"],
+            ["method", "promised", "held, share of regions", "held, mean over blocks"],
             rows,
             name="coverage of intervals",
         ),

@@ -45,9 +45,9 @@ def _head(content: Json) -> list[Content]:
     summary = (
         f"{len(tested)} of {len(content['cities'])} cities, each left out in turn: "
         "where it says 'never seen', neither the encoder nor the heads have met the "
-        "tested city; its labels only judge. Each city counts alike. Limits come from "
-        "resampled spatial blocks of these cities; other cities may differ more. "
-        f"{content['created'][:16].replace('T', ' ')} UTC."
+        "tested city; its labels are used only for the scores. Each city counts "
+        "alike. Limits come from resampled spatial blocks of these cities; other "
+        f"cities may differ more. {content['created'][:16].replace('T', ' ')} UTC."
     )
     return [
         html.tag("h1", TITLE),
@@ -207,8 +207,9 @@ def _few(one: Json, metric: str) -> list[Content]:
         return []
     words_ = (
         "Heads of the other cities, corrected by few labels of the tested city "
-        "(adapted; at 1 stands what they say with none), and heads that have those few "
-        "labels alone. Mean of the cities and of draws of labels."
+        "(adapted; the point at 1 shows them with no label of it), and heads that "
+        "learn from those few labels alone. Mean over cities and over random choices "
+        "of labels."
     )
     picture = charts.curves(series, x_name="labels of the city", y_name=metric)
     key = charts.key([one.name for one in series])
@@ -221,8 +222,8 @@ def _few(one: Json, metric: str) -> list[Content]:
 def _matrices(one: Json, content: Json) -> list[Content]:
     parts: list[Content] = [
         html.paragraph(
-            "Rows: whose labels the heads have. Columns: the city that is tested. On "
-            "the diagonal the city's own other blocks.",
+            "Rows: the city whose labels the heads learn from. Columns: the city "
+            "that is tested. On the diagonal the city's own other blocks.",
             "soft",
         )
     ]

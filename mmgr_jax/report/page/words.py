@@ -44,13 +44,15 @@ HIGHER_IS_BETTER = {"r2", "r2_log", "spearman", "cosine", "accuracy", "macro_f1"
 WITH_UNIT = {"mae", "rmse"}
 SPLITS = {
     "block": "whole spatial blocks held out: the numbers to quote",
-    "random": "neighbours of tested regions are trained on, so it flatters",
+    "random": (
+        "neighbours of tested regions are trained on, so scores are too optimistic"
+    ),
     "city": "one city left out: heads are trained on all the others",
 }
 HEALTH = {
     "num_regions": "regions looked at",
     "effective_rank": "effective rank (directions that are used)",
-    "constant_share": "share of the features that say nothing",
+    "constant_share": "share of the features that are the same everywhere",
     "uniformity": "uniformity (0 is collapsed, lower is better spread)",
     "alignment": "alignment of image and POIs (0 is equal)",
     "neighbour_overlap": "nearest neighbours that image and POIs share",
