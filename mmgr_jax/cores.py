@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import sys
+from contextlib import AbstractContextManager
+
+from threadpoolctl import ThreadpoolController
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +21,23 @@ def count() -> int:
     import joblib  # .2 s, for few callers
 
     return joblib.cpu_count()
+
+
+_blas: dict[int, ThreadpoolController] = {}
+"""The libraries of threads that were loaded, by the number of modules at that time."""
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Within it, a matrix product takes one thread: for many small ones, side by side.
+
+    The libraries that have threads are looked for when modules were imported since: it
+    takes milliseconds, as long as a small head.
+    """
+    modules = len(sys.modules)
+    if modules not in _blas:
+        _blas.clear()
+        _blas[modules] = ThreadpoolController()
+    return _blas[modules].limit(limits=1, user_api="blas")
 
 
 def can_share_work() -> bool:

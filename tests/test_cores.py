@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from data_prep.running import processes
 from mmgr_jax import cores
@@ -53,3 +54,35 @@ def test_this_process_does_the_work_of_the_others(warnings):
 
 def test_elsewhere_processes_share_work():
     assert cores.can_share_work()
+
+
+def test_one_blas_thread_within_and_as_before_after():
+    def threads():
+        return [
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "blas"
+        ]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        assert set(before) == {2}
+        for _ in range(2):  # the second time nothing is looked for
+            with cores.one_blas_thread():
+                assert set(threads()) == {1}
+            assert threads() == before
+
+
+def test_a_library_that_is_loaded_later_has_one_thread_too():
+    asked = (
+        "from mmgr_jax import cores\n"
+        "from threadpoolctl import threadpool_info as info\n"
+        "with cores.one_blas_thread(): assert not info()\n"
+        "import numpy, scipy.linalg\n"
+        "with cores.one_blas_thread(): print({i['num_threads'] for i in info()})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert done.stdout == "{1}\n"

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.cluster import vq
-from threadpoolctl import threadpool_limits
 
 from data_prep.pois.table import PoiTable
+from mmgr_jax import cores
 from mmgr_jax.errors import InputError
 
 Encode = Callable[[Sequence[str]], Float[np.ndarray, "n m"]]
@@ -110,7 +110,7 @@ def clusters(
     if len(units) <= count:
         return np.arange(len(units)), np.arange(len(units))
     rng = np.random.default_rng(seed)
-    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+    with warnings.catch_warnings(), cores.one_blas_thread():
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         centres, _ = vq.kmeans2(units[member], count, minit="++", rng=rng)
         group, _ = vq.vq(units, centres)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
-from threadpoolctl import threadpool_limits
 
 from data_prep.category_embedding.settings import TextSettings
 from data_prep.files import cells, faults, tables
+from mmgr_jax import cores
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import SentenceEncoder, TextSpace
 from mmgr_jax.errors import InputError
@@ -53,7 +53,7 @@ def make(
     """
     units = encode(phrases)
     # One thread: the bytes do not hang on the cores.
-    with threadpool_limits(1, user_api="blas"):
+    with cores.one_blas_thread():
         mean, components, scale = fit(units, dim)
         space = TextSpace(
             model=encode.model,

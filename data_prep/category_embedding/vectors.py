@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from threadpoolctl import threadpool_limits
 
 from data_prep.category_embedding import names as names_lib
 from data_prep.category_embedding import plain
@@ -21,6 +20,7 @@ from data_prep.category_embedding.settings import (
 )
 from data_prep.category_embedding.stage import stage
 from data_prep.pois.table import PoiTable
+from mmgr_jax import cores
 from mmgr_jax.data import texts
 from mmgr_jax.data.texts import TextSpace
 from mmgr_jax.errors import InputError
@@ -72,7 +72,7 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
     counts = walks_lib.count_pairs(poi_table, settings.walks)
     # One thread: two of them took 1.4 s on two idle cores as one did, and 6 to 13 s
     # beside other work (297 categories). And the bytes do not hang on the cores.
-    with stage("training"), threadpool_limits(1, user_api="blas"):
+    with stage("training"), cores.one_blas_thread():
         vectors = skipgram_lib.train(counts, poi_table.parents, dim=dim, seed=seed)
         return Made(poi_table, vectors)
 

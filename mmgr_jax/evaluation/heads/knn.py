@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from threadpoolctl import threadpool_limits
 
+from mmgr_jax import cores
 from mmgr_jax.evaluation.certainty.metrics import EPSILON
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
@@ -115,7 +115,7 @@ class Neighbourhoods:
             digest.update(index.astype(np.int64).tobytes())
         name = digest.hexdigest()
         if name not in self._found:
-            with threadpool_limits(1, user_api="blas"):
+            with cores.one_blas_thread():
                 standard = _standard(features, train, weight)
                 nearest = Nearest(standard.x)
                 most = min(most, len(standard.x))

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from threadpoolctl import threadpool_limits
 
+from mmgr_jax import cores
 from mmgr_jax.evaluation.design.grid import Grid
 from mmgr_jax.evaluation.design.targets import Target
 from mmgr_jax.evaluation.features.groups import Features
@@ -47,7 +47,7 @@ def fit(
         table = subsets.FeatureRows(features, often)
         # More threads wait for one another longer than they work, beside others above
         # all: cells and methods are what is shared out.
-        with threadpool_limits(1, user_api="blas"):
+        with cores.one_blas_thread():
             kernel, bias, losses, best = solver.solve(
                 table, problem, tried, weight, refit
             )
