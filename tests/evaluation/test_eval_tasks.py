@@ -417,7 +417,9 @@ def test_everything_is_json_and_in_the_tables(city, certain):
     assert [level["level"] for level in task["coverage"]["image"]] == [0.5, 0.8, 0.9]
     table = report_lib.table(certain, references=references)
     assert "95 % of r2_log" in table and "r2_log by other heads" in table
-    assert "r2_log of image minus that of (above 0: image is better)" in table
+    assert (
+        "r2_log of image minus that of the method in the row (above 0: image" in table
+    )
     assert " better" in table.split("above 0: image is better)")[1]
 
 
