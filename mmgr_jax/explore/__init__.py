@@ -1,1 +1,1 @@
-"""A page over a city's embeddings: `python -m mmgr_jax.explore`."""
+"""Makes a page that shows a city's embeddings: `python -m mmgr_jax.explore`."""

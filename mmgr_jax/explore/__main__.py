@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.explore`: a page over a city's embeddings."""
+"""`python -m mmgr_jax.explore`: makes a page that shows a city's embeddings."""
 
 from absl import flags
 from ml_collections import ConfigDict

@@ -1,7 +1,8 @@
-"""Who may ask the server, and for which bytes: checks of a request's head alone.
+"""Checks who may ask the server, and for which bytes, by a request's head alone.
 
-A page of another site cannot read this city: it does not know the token, its Host is
-another where DNS was pointed here, and a browser says from which site a request comes.
+A page of another site cannot read this city, for three reasons. It does not know the
+token. If DNS was pointed to this server, the Host is another name. A browser states
+from which site a request comes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class Refusal(Exception):
-    """A request that gets a status and a sentence instead of an answer.
+    """Refuses a request with a status and a sentence.
 
     Attributes:
-        status: Of HTTP.
+        status: HTTP status.
     """
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
@@ -30,20 +31,20 @@ class Refusal(Exception):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches a host."""
+    """Whether only this machine can reach a host."""
     if _is_address(host):
         return ipaddress.ip_address(host).is_loopback
     return host.lower() == "localhost"
 
 
 def refuse_host(given: str | None, host: str) -> None:
-    """Refuses a request whose Host is a name that others may point here.
+    """Refuses a request if its Host is a name that others may point here.
 
-    Browsers that were led here by DNS rebinding say the name of the other site.
+    Browsers that came here through DNS rebinding send the name of the other site.
 
     Args:
-        given: The header.
-        host: What the server listens on.
+        given: The Host header.
+        host: Host that the server listens on.
     """
     name, _, port = (given or "").rpartition(":")
     if not port.isdecimal() or "]" in port:
@@ -59,7 +60,7 @@ def refuse_host(given: str | None, host: str) -> None:
 
 
 def without_token(path: str, token: str) -> str:
-    """A path behind the token, which it must begin with; "" asks for none."""
+    """Removes the token from the start of a path; "" means that no token is needed."""
     path = path.removeprefix("/")
     if not token:
         return path
@@ -72,11 +73,13 @@ def without_token(path: str, token: str) -> str:
 
 
 def refuse_other_sites(headers: Mapping[str, str], *, page: bool) -> None:
-    """Refuses what a page of another site asks; other programs say nothing.
+    """Refuses requests from a page of another site.
+
+    Programs other than browsers do not send these headers, and are not refused.
 
     Args:
-        headers: Of the request.
-        page: Whether it is for the page itself, which a link may open.
+        headers: Headers of the request.
+        page: Whether the request is for the page itself, which a link may open.
     """
     origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
     opened = page and headers.get("Sec-Fetch-Mode") == "navigate"
@@ -86,17 +89,17 @@ def refuse_other_sites(headers: Mapping[str, str], *, page: bool) -> None:
 
 
 def byte_range(headers: Mapping[str, str], size: int, tag: str) -> range | None:
-    """The bytes of a whole that a request asks for; None: all of them.
+    """Finds the range of bytes that a request wants; None: all bytes.
 
     RFC 9110 lets a server ignore other units and several ranges, as this one does.
 
     Args:
         headers: Of the request.
-        size: Bytes of the whole.
-        tag: Its entity tag.
+        size: Number of bytes of the whole.
+        tag: Entity tag of the whole.
 
     Raises:
-        Refusal: Where the range begins behind the end; it says the size alone.
+        Refusal: If the range begins after the end; it states only the size.
     """
     match = _RANGE.fullmatch(headers.get("Range", "").strip().lower())
     if not match or match.groups() == ("", "") or headers.get("If-Range", tag) != tag:

@@ -1,4 +1,4 @@
-"""What changed since an earlier year, as the page and other programs take it."""
+"""Prepares the change since an earlier year for the page and for other programs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ BREAKS = (0.8, 1.25, 1.6, 2.0, 3.0)
 def of(
     city: ExploredCity, since: TwoYears, basemap: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What the page knows of the change, and its arrays; see page/README.md.
+    """Makes the JSON and the arrays of the change for the page; see page/README.md.
 
     Args:
-        city: The later year.
+        city: The city in the later year.
         since: What changed.
-        basemap: Where the earlier picture lies.
+        basemap: Place of the earlier picture.
     """
     pairs, change = since.pairs, since.change
     manifest = since.source.manifest
@@ -60,11 +60,11 @@ def of(
 
 
 def write_table(path: Path, city: ExploredCity) -> None:
-    """Writes a GeoParquet file: a row a region of the later year.
+    """Writes a GeoParquet file with a row for each region of the later year.
 
     Args:
         path: A file ending in .parquet.
-        city: Has an earlier year.
+        city: A city with an earlier year.
     """
     since = city.since
     assert since is not None
@@ -84,7 +84,7 @@ def write_table(path: Path, city: ExploredCity) -> None:
 def _spread(
     count: int, since: TwoYears, values: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " r"]:
-    """Values of pairs as those of all later regions; NaN where there is no pair."""
+    """Spreads values of pairs over all later regions; NaN if a region has no pair."""
     whole = np.full(count, np.nan, np.float32)
     whole[since.pairs.later] = values
     return whole

@@ -1,4 +1,4 @@
-"""What the page shows of a city: from its records, its features and its heads."""
+"""Gathers what the page shows of a city from its records, features and heads."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PoiCounts:
-    """POIs of each region by category, sparse.
+    """Number of POIs of each region and category, stored sparsely.
 
     Attributes:
         start: The pairs of region i are those from start[i] below start[i + 1]
             [r + 1].
         category: Index of a category [m], ascending within a region.
-        count: Its POIs [m].
+        count: Number of POIs of this category [m].
     """
 
     start: Int[np.ndarray, " r1"]
@@ -54,21 +54,23 @@ class PoiCounts:
 
     @property
     def total(self) -> Int[np.ndarray, " r"]:
-        """POIs of each region."""
+        """Number of POIs of each region."""
         sums = np.concatenate([[0], np.cumsum(self.count)])
         return sums[self.start[1:]] - sums[self.start[:-1]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ExploredTask:
-    """A label, and what heads predict of it.
+    """A label, and the predictions of heads.
 
     Attributes:
-        label: Its meaning.
-        truth: [r] or shares [r k], NaN where unknown; None where the records have none.
-        prediction: Out of fold where heads have seen the region; None without heads.
-        parts: What the prediction is the sum of; None where the head is not linear, or
-            the city is large.
+        label: Meaning of the label.
+        truth: Values [r] or shares [r k], NaN where unknown; None if the records have
+            none.
+        prediction: Predictions. For a region used in training, by the head of the fold
+            that has not seen it; None without heads.
+        parts: Parts whose sum is the prediction; None if the head is not linear, or the
+            city is large.
     """
 
     label: Label
@@ -82,24 +84,25 @@ class ExploredCity:
     """A city with all that the page shows of it.
 
     Attributes:
-        source: Its records.
-        region_ids: Stable names, r of them.
+        source: Records of the city.
+        region_ids: Stable names of the r regions.
         geometry_wkb: Outlines in the CRS of the records.
         block_id: Spatial block of each region [r].
-        centre_m: Centres in metres of that CRS [r 2].
-        kind: What the features are: `config.embed.features`.
-        made_by: A hash of what decides the features: cities with the same compare.
+        centre_m: Centres in metres of the same CRS [r 2].
+        kind: Kind of the features: `config.embed.features`.
+        made_by: A hash of all that decides the features. Cities with the same hash can
+            be compared.
         features: Features of all regions.
-        pois: Their POIs.
-        projections: What the contrastive loss compares, of image and POIs [r p] each;
-            None where the encoder has none that was trained.
-        poi_weights: The POI encoder, as page/poi_encoder.js takes it; None where it
-            reads where POIs lie, or knows other categories.
+        pois: POIs of all regions.
+        projections: Vectors of image and of POIs that the contrastive loss compares, [r
+            p] each; None if the encoder has no trained projections.
+        poi_weights: Weights of the POI encoder for page/poi_encoder.js; None if the
+            encoder reads the places of POIs, or knows other categories.
         tasks: Label name -> truth and prediction.
-        since: What changed since an earlier year; None where none was named.
-        occlusion: What predictions of some regions lose without parts of them; None
-            where nobody asked.
-        words: What mixes may be named by; None without category vectors from texts.
+        since: Change since an earlier year; None if no earlier year was named.
+        occlusion: Losses of predictions of some regions without parts of these regions;
+            None if not requested.
+        words: Words that can name a mix; None without category vectors from texts.
     """
 
     source: RecordSource
@@ -120,7 +123,7 @@ class ExploredCity:
 
     @property
     def manifest(self) -> schema.Manifest:
-        """What the records say of themselves."""
+        """The manifest of the records."""
         return self.source.manifest
 
     def tile(self, region: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -147,19 +150,20 @@ def gather(
     *,
     served: bool = False,
 ) -> ExploredCity:
-    """Everything the page shows; what is missing is made: features, heads.
+    """Gathers everything the page shows; computes missing features and heads.
 
     Args:
-        config: Of the city.
-        before: Records of an earlier year, read by the same encoder; None: no change.
-        unchanged: A CSV of regions believed to be unchanged; None: nobody says.
+        config: Configuration of the city.
+        before: Records of an earlier year, for the same encoder; None: no change is
+            shown.
+        unchanged: A CSV of regions believed to be unchanged; None: not known.
         occluded: Regions that are read again without parts of them; see
             `readings.chosen`. None: none are.
         served: Whether a server will answer the page, which then holds more regions.
 
     Raises:
-        InputError: If records or checkpoint are missing or do not fit, nobody knows
-            where regions lie, or there are too many for one page; or as
+        InputError: If records or checkpoint are missing or do not fit, the places of
+            regions are not known, or there are too many regions for one page; or as
             `two_years.compare` says.
     """
     if unchanged is not None and before is None:
@@ -188,7 +192,7 @@ def gather(
 
 
 def refuse_many(place: str, count: int, *, served: bool) -> None:
-    """Raises InputError where a city has more regions than its page holds."""
+    """Raises InputError if a city has more regions than its page can hold."""
     most = MOST_SERVED if served else MOST_REGIONS
     if count <= most:
         return
@@ -201,7 +205,7 @@ def refuse_many(place: str, count: int, *, served: bool) -> None:
 
 
 def origins_of(manifest: schema.Manifest) -> list[dict[str, str]]:
-    """Source, licence and year of imagery, POIs and each label; "" where not said."""
+    """Source, licence and year of imagery, POIs and each label; "" if not stated."""
     known = facts.of_manifest(manifest)
     parts = {"imagery": known["imagery"], "POIs": known["pois"], **known["labels"]}
     return [
@@ -268,7 +272,7 @@ def _explored(
 def _parts(
     mapped: mapped_city.MappedCity, task: str, label: Label
 ) -> parts.PredictionParts | None:
-    """Parts of a label's predictions; None where there are none, or too many."""
+    """Parts of a label's predictions; None if there are none, or too many."""
     head = mapped.heads.predictors.get(task)
     if head is None or head.label.kind != label.kind:
         return None
@@ -282,7 +286,7 @@ def _parts(
 def _predicted(
     mapped: mapped_city.MappedCity, task: str, label: Label
 ) -> predictors.Prediction | None:
-    """The prediction of all regions; None where no head is of this task and kind."""
+    """The prediction of all regions; None if no head has this task and kind."""
     head = mapped.heads.predictors.get(task)
     if head is None or head.label.kind != label.kind:
         return None

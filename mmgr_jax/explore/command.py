@@ -1,4 +1,4 @@
-"""What `python -m mmgr_jax.explore` does: a page over a city's embeddings."""
+"""Does the work of `python -m mmgr_jax.explore`: writes the page of a city."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def explore(
     """Writes the page of a city.
 
     Args:
-        config: Of the city.
+        config: Configuration of the city.
         out: A file ending in .html; None: `explore.html` in the workdir.
         before: Records folder of an earlier year; None: no change is shown.
         unchanged: A CSV with the column `region_id`: regions that are believed to be
-            unchanged since then; None: nobody says.
+            unchanged since then; None: not known.
         occlusion: Regions whose predictions are made again without parts of them; see
             `readings.chosen`. None: none are.
 
@@ -39,8 +39,8 @@ def explore(
         The file. With `before` a GeoParquet file of the change lies beside it.
 
     Raises:
-        InputError: If records or checkpoint are missing or do not fit, nobody knows
-            where regions lie, the map library is not installed, or the name of the
+        InputError: If records or checkpoint are missing or do not fit, the places of
+            regions are not known, the map library is not installed, or the name of the
             file does not end in .html.
     """
     if out is not None and not out.endswith(".html"):

@@ -1,4 +1,4 @@
-"""A city as the page holds it: one JSON, and arrays; see page/README.md."""
+"""Prepares a city for the page as one JSON and arrays; see page/README.md."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SLACK_PX = 0.5  # as data_prep: a tile lies on whole pixels
 
 @dataclasses.dataclass(frozen=True)
 class PageContent:
-    """What goes into the page.
+    """The content of the page.
 
     Attributes:
-        about: Everything but large arrays; becomes JSON.
+        about: Everything except large arrays; it becomes JSON.
         arrays: Name -> numbers; row-major, little-endian.
         picture: The basemap, a WebP.
-        picture_before: That of an earlier year; None where none was named.
+        picture_before: The basemap of an earlier year; None if no year was named.
     """
 
     about: Mapping[str, Any]
@@ -47,7 +47,7 @@ class PageContent:
 
 
 def of(city: ExploredCity) -> PageContent:
-    """Makes a city ready for its page."""
+    """Prepares a city for its page."""
     lines = outlines.of(city.geometry_wkb, city.manifest.crs)
     held = vectors.of(city.features)
     laid = laid_out(city.manifest, lines.bounds_m, city.tiles())
@@ -86,17 +86,17 @@ def described(
     held: vectors.PageVectors,
     members: Mapping[int, np.ndarray] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a page says of a city in whatever way it gets its numbers.
+    """Makes the parts that all pages of a city share, with a server or without.
 
     Args:
         city: The city.
-        lines: Its outlines.
-        held: Its embeddings.
-        members: Number of clusters -> the cluster of each region, where they are known.
+        lines: Outlines of its regions.
+        held: Its embeddings, as the page or the server holds them.
+        members: Number of clusters -> the cluster of each region, if known.
 
     Returns:
-        The JSON, but for `basemap`, and the arrays, but for embeddings, projections
-        and outlines.
+        The JSON without `basemap`, and the arrays without embeddings, projections and
+        outlines.
     """
     arrays = {
         "weights": held.weights.astype(np.float32),
@@ -179,7 +179,7 @@ def _poi_encoder(
 def _task(
     task: ExploredTask, name: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What the page knows of a task, and its arrays, whose names begin with `name`."""
+    """Makes the JSON of a task, and its arrays, whose names begin with `name`."""
     label, arrays = task.label, {}
     if task.truth is not None:
         arrays["Truth"] = task.truth
@@ -218,7 +218,7 @@ def _task(
 def _words(
     city: ExploredCity,
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-    """What turns texts into mixes; None and nothing without."""
+    """The data that turn texts into mixes; None and no arrays without words."""
     own = city.words
     if own is None:
         return None, {}
@@ -238,7 +238,7 @@ def _words(
 
 
 def _about_occlusion(city: ExploredCity) -> dict[str, Any] | None:
-    """What there is of occlusion, by label; None where nobody asked for it."""
+    """The results of occlusion by label; None if they were not requested."""
     lost = city.occlusion
     if lost is None:
         return None
@@ -274,14 +274,14 @@ def _occlusion(city: ExploredCity) -> dict[str, np.ndarray]:
 
 
 def as_webp(pixels: UInt8[np.ndarray, "h w 4"]) -> bytes:
-    """A picture as WebP; what is transparent stays so."""
+    """Encodes a picture as WebP; transparent parts stay transparent."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "WEBP", quality=_QUALITY, method=4)
     return stream.getvalue()
 
 
 def size_of(laid: basemap.Basemap) -> dict[str, Any]:
-    """Where a picture lies, and how large it is."""
+    """The place and size of a picture."""
     height, width = laid.pixels.shape[:2]
     return {
         "bounds": laid.bounds_deg,
@@ -296,12 +296,12 @@ def laid_out(
     bounds_m: Float[np.ndarray, "r 4"],
     tiles: Iterable[UInt8[np.ndarray, "h w 3"]],
 ) -> basemap.Basemap:
-    """The tiles of some records as one picture.
+    """Joins the tiles of some records into one picture.
 
     Args:
-        manifest: Of the records.
+        manifest: Manifest of the records.
         bounds_m: West, south, east and north of each region in their CRS.
-        tiles: Of each region, in order.
+        tiles: Tile of each region, in order.
     """
     gsd_m = manifest.tile_size_m / manifest.tile_size_px
     boxes = _tile_boxes(bounds_m, gsd_m, manifest.tile_size_px)

@@ -1,8 +1,8 @@
-"""The page itself: one HTML file with everything in it, which asks nobody for more.
+"""Writes the page: one HTML file that holds everything and loads nothing else.
 
-What a city's records say goes in as JSON and as numbers, never as markup. The
-Content-Security-Policy names the page's own scripts and styles by their hashes: nothing
-else runs, whatever a category or a label is called, and nothing is loaded.
+Facts from a city's records go in as JSON and as numbers, never as markup. The
+Content-Security-Policy names the page's own scripts and styles by their hashes. So
+nothing else runs, whatever the name of a category or label is, and nothing is loaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VERSION = re.compile(r"maplibre-gl-js/blob/v([\d.]+)/")
 
 
 def write(content: PageContent) -> Iterator[str]:
-    """The text of the page, in parts: it may be large.
+    """Writes the text of the page in parts, because it may be large.
 
     Raises:
         InputError: If the map library is not installed.
@@ -57,13 +57,13 @@ def write(content: PageContent) -> Iterator[str]:
 
 
 def served(city: str) -> tuple[str, str]:
-    """The page that asks a server for all that it shows.
+    """Makes the page that gets all its data from a server.
 
     Args:
         city: Name of the city.
 
     Returns:
-        Its text, and its Content-Security-Policy.
+        The text of the page, and its Content-Security-Policy.
     """
     run, styles = _run_and_styles()
     rules = f"{policy(run, styles)}; connect-src 'self'"
@@ -95,22 +95,22 @@ def described(
 
 
 def require_library() -> None:
-    """Refuses to go on without the map library.
+    """Checks that the map library is installed.
 
     Raises:
-        InputError: If it is not installed.
+        InputError: If the library is not installed.
     """
     _library()
 
 
 @functools.cache
 def strings() -> Mapping[str, str]:
-    """All that the page says, by name."""
+    """All sentences of the page, by name."""
     return json.loads((FOLDER / "strings.json").read_text(encoding="utf-8"))
 
 
 def policy(run: list[str], styles: list[str]) -> str:
-    """The Content-Security-Policy of a page with these scripts and styles."""
+    """Makes the Content-Security-Policy of a page with these scripts and styles."""
     # Workers and pictures are made by the page itself: blobs.
     return "; ".join(
         [
@@ -126,13 +126,13 @@ def policy(run: list[str], styles: list[str]) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that ends no element of HTML, and of ASCII alone."""
+    """Writes JSON in ASCII that cannot end an HTML element."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def packed(values: np.ndarray) -> str:
-    """Numbers as text: little-endian, compressed by gzip, base64."""
+    """Writes numbers as text: little-endian, compressed by gzip, base64."""
     stored = np.ascontiguousarray(values)
     if stored.dtype.byteorder == ">":
         stored = stored.astype(stored.dtype.newbyteorder("<"))
@@ -143,7 +143,7 @@ def packed(values: np.ndarray) -> str:
 def _shell(
     words: Mapping[str, str], city: str, csp: str, styles: list[str]
 ) -> tuple[str, str]:
-    """What stands before and behind the data."""
+    """The parts of the page before and after the data."""
     text = (FOLDER / "page.html").read_text(encoding="utf-8")
     given = {**words, "city": visible(city), "policy": csp}
     unknown = set(_PLACE.findall(text)) - set(given) - {"styles", "data"}
@@ -182,7 +182,7 @@ def _data(name: str, kind: str, text: str) -> str:
 
 
 def _closed(text: str, name: str, tag: str) -> str:
-    """A text that stays within its element."""
+    """Checks that a text cannot end the element around it."""
     if re.search(rf"</{tag}|<!--", text, flags=re.IGNORECASE):
         raise ValueError(f"{name}: holds </{tag} or <!--, which would end it early")
     return text
@@ -194,7 +194,7 @@ def _hash(text: str) -> str:
 
 
 def _library() -> tuple[str, str]:
-    """Script and style of MapLibre GL JS, as a package carries them."""
+    """Script and style of MapLibre GL JS, from the installed package."""
     found_spec = importlib.util.find_spec(LIBRARY)
     folders = list(found_spec.submodule_search_locations or []) if found_spec else []
     for folder in folders:
@@ -214,5 +214,5 @@ def _library() -> tuple[str, str]:
 
 
 def _without_map(text: str) -> str:
-    """A script without the address of its source map, which nobody should load."""
+    """A script without the address of its source map, which must not be loaded."""
     return re.sub(r"//# sourceMappingURL=\S+\s*$", "", text)

@@ -1,9 +1,10 @@
-"""What predictions lose without a part of the tile, or without POIs of a category.
+"""Measures what predictions lose without a part of the tile, or some POIs.
 
-A cell of the tile is painted over in the tile's mean colour, or POIs of a category are
-taken out of the region's set; the encoder reads the region again, and the head that has
-not seen it predicts again. A painted tile is a picture nobody took, so the difference
-says what this model reads there, not what the place would be without.
+A cell of the tile is painted over in the tile's mean colour, or the POIs of a category
+are removed from the region's set. The encoder then reads the region again, and the head
+that has not seen the region predicts again. No camera ever took such a painted tile. So
+the difference shows what this model reads there, not what the place would be without
+that part.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class OccludedTask:
-    """What the prediction of a label loses, in its unit; of classes in their share.
+    """Losses of a label's prediction, in its unit; for classes in their share.
 
     Attributes:
-        shown: The class whose share it is: that with the largest [q]; 0 of numbers.
-        by_cell: The prediction less that without the cell, row by row [q cells cells];
-            None where the features hold nothing that is read of the tile here.
-        by_category: The same without POIs of a category [m]; None where they hold
-            nothing of the POIs.
+        shown: The class whose share is compared, the one with the largest share [q]; 0
+            for numbers.
+        by_cell: The prediction minus the prediction without the cell, row by row [q
+            cells cells]; None if the features do not come from the tile read here.
+        by_category: The same without POIs of a category [m]; None if the features do
+            not come from the POIs.
     """
 
     shown: Int[np.ndarray, " q"]
@@ -49,11 +51,11 @@ class OccludedTask:
 
 @dataclasses.dataclass(frozen=True)
 class Occlusion:
-    """Of some regions what their predictions lose.
+    """Losses of the predictions of some regions.
 
     Attributes:
-        region: Their indices, ascending [q].
-        cells: Along a side of a tile.
+        region: Indices of the regions, ascending [q].
+        cells: Number of cells along a side of a tile.
         start: The categories of region i are those from start[i] below start[i + 1]
             [q + 1].
         category: Index of a category [m].
@@ -72,12 +74,12 @@ def of_city(
     regions: Int[np.ndarray, " q"],
     cells: int = CELLS,
 ) -> Occlusion:
-    """Reads some regions again without their parts, and predicts again.
+    """Reads some regions again without single parts, and predicts again.
 
-    Says first what it will take.
+    It first prints an estimate of the time.
 
     Args:
-        mapped: The city with its encoder and heads.
+        mapped: The city, with its encoder and heads.
         regions: Indices of regions, ascending.
         cells: Along a side of a tile.
 
@@ -118,7 +120,7 @@ def of_city(
 
 
 def _chunks(readings: Sequence[list[Reading]]) -> Iterator[list[list[Reading]]]:
-    """Regions some at a time."""
+    """Splits the regions into chunks."""
     part, size = [], 0
     for own in readings:
         part.append(own)
@@ -150,7 +152,7 @@ def _losses(
 
 
 class _Reader:
-    """Predicts regions as they are read."""
+    """Predicts regions that are read in several ways."""
 
     def __init__(self, mapped: mapped_city.MappedCity, cells: int) -> None:
         """Takes the city."""
@@ -161,7 +163,7 @@ class _Reader:
         self._batch = -(-_BATCH // devices) * devices
 
     def parts_of(self, task: str) -> tuple[bool, bool]:
-        """Whether a task's features read the tile, and the POIs."""
+        """Whether a task's features come from the tile, and whether from the POIs."""
         parts = readouts.KINDS[self._mapped.heads.kinds[task]]
         return (
             any(part.startswith("image") for part in parts),
@@ -169,7 +171,7 @@ class _Reader:
         )
 
     def estimate(self, readings: Sequence[Reading], total: int) -> None:
-        """Says how long so many readings take, by a batch of them."""
+        """Prints an estimate of the time for some readings, measured on one batch."""
         some = (list(readings) * self._batch)[: self._batch]
         self._encoded(some)  # compiles
         started = time.monotonic()
@@ -227,7 +229,7 @@ class _Reader:
     ) -> Float[np.ndarray, "v f"]:
         """What heads read: around the regions as it is, of themselves as they are read.
 
-        As `readouts.Readout.features` puts it together.
+        They are put together as in `readouts.Readout.features`.
         """
         rows = self._mapped.read_by_heads[kind].rows(region)
         parts = [part for part in readouts.KINDS[kind] if part in encoded]

@@ -1,4 +1,4 @@
-"""Outlines of regions as a page draws them: rings and triangles in degrees."""
+"""Converts outlines of regions to rings and triangles in degrees for the page."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Outlines:
         rings: First point of each ring, and the number of points [q + 1].
         region: Region of each ring [q], ascending.
         hole: Whether a ring is a hole of the shell before it [q].
-        triangles: Points of the triangles that fill the polygons [t 3]; none where they
-            were not asked for.
+        triangles: Points of the triangles that fill the polygons [t 3]; none if they
+            were not requested.
         area_m2: Areas in the CRS of the records [r].
-        bounds_m: West, south, east and north of each in that CRS [r 4].
+        bounds_m: West, south, east and north of each region in the same CRS [r 4].
     """
 
     points: Int32[np.ndarray, "m 2"]
@@ -39,7 +39,7 @@ class Outlines:
 
 
 def of(geometry_wkb: Sequence[bytes], crs: str, *, filled: bool = True) -> Outlines:
-    """Takes polygons apart.
+    """Splits polygons into rings and triangles.
 
     Args:
         geometry_wkb: Polygons or multipolygons in `crs`.
@@ -79,7 +79,7 @@ def of(geometry_wkb: Sequence[bytes], crs: str, *, filled: bool = True) -> Outli
 def in_degrees(
     places_m: Float[np.ndarray, "m 2"], crs: str
 ) -> Int32[np.ndarray, "m 2"]:
-    """Places as longitude and latitude of WGS 84 in `UNITS_PER_DEG`."""
+    """Converts places to longitude and latitude of WGS 84 in `UNITS_PER_DEG`."""
     to_deg = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon_deg, lat_deg = to_deg.transform(places_m[:, 0], places_m[:, 1])
     degrees = np.stack([lon_deg, lat_deg], axis=1)
@@ -92,7 +92,7 @@ def _triangles(
     corners: Float[np.ndarray, "m 2"],
     corner_region: Int[np.ndarray, " m"],
 ) -> Int[np.ndarray, "t 3"]:
-    """Triangles that fill polygons, by the numbers of their corners."""
+    """Triangles that fill polygons, given as numbers of corners."""
     filled = shapely.constrained_delaunay_triangles(parts)
     triangles, of_part = shapely.get_parts(filled, return_index=True)
     points = shapely.get_coordinates(triangles).reshape(-1, 4, 2)[:, :3].reshape(-1, 2)

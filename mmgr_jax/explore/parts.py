@@ -1,8 +1,8 @@
-"""What the shown predictions are made of: sums of parts, exact where heads are linear.
+"""Splits the shown predictions into parts whose sum is exact for linear heads.
 
-The head is the evaluation's own, of the fold that has not seen the region, so the parts
-add up to the prediction that the page shows. They are counted from the city's mean
-features. A part says what this head reads where, not what causes what.
+The head comes from the evaluation, from the fold that has not seen the region. So the
+parts add up to the prediction that the page shows. Parts are measured from the city's
+mean features. They show what this head reads in which features, not causes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _ROWS = 8192
 class PredictionParts:
     """Parts of every region's prediction of one label.
 
-    On the scale that is regressed: log(1 + value / unit) where `units` are given, so
-    that exp(part) is a factor of 1 + value / unit; else the label's unit. Of classes
-    the logarithm of the share of the largest, less the mean logarithm of all classes
-    that taught the head.
+    Parts are on the scale of the regression. If `units` are given, this is log(1 +
+    value / unit), so that exp(part) is a factor of 1 + value / unit; else it is the
+    label's unit. For classes it is the logarithm of the largest share, minus the mean
+    logarithm of all classes that the head was trained with.
 
     Attributes:
         groups: Names of the groups of features.
-        baseline: What the head says of the city's mean features [r].
-        by_group: Parts of groups; they and the baseline add up to the prediction, but
-            that those of logarithms stay within 0 and a ceiling [r g].
-        units: Of logarithms, of the head of each region [r]; None where none is taken.
+        baseline: Prediction of the head for the city's mean features [r].
+        by_group: Parts of groups [r g]. They and the baseline add up to the prediction,
+            except that predictions by logarithms are kept between 0 and a ceiling.
+        units: Unit in the logarithm of each region's head [r]; None without logarithms.
         category: Categories whose counts have the largest parts, the number of all
             categories for the count of all POIs [r t].
-        by_category: Their parts, within those of the groups [r t].
+        by_category: Parts of these categories, included in the parts of groups [r t].
     """
 
     groups: tuple[str, ...]
@@ -56,7 +56,7 @@ class PredictionParts:
 
 
 def num_bytes(features: Features, num_tasks: int) -> int:
-    """What the parts of so many labels take on a page."""
+    """Number of bytes that the parts of some labels take on a page."""
     return 4 * len(features) * num_tasks * (len(features.groups) + 2 * NAMED + 2)
 
 
@@ -66,16 +66,16 @@ def of_task(
     fold: Int[np.ndarray, " r"] | None,
     num_categories: int,
 ) -> PredictionParts | None:
-    """Parts of the predictions of all regions.
+    """Computes the parts of the predictions of all regions.
 
     Args:
         predictor: The heads.
-        features: What they read.
-        fold: Of each region in the evaluation, as `Predictor.predict` has it.
-        num_categories: Of POIs.
+        features: Features that the heads read.
+        fold: Fold of each region in the evaluation, as in `Predictor.predict`.
+        num_categories: Number of POI categories.
 
     Returns:
-        None where the heads are not linear.
+        The parts; None if the heads are not linear.
     """
     if predictor.heads[UNSEEN].protocol != "linear":
         return None
@@ -109,7 +109,7 @@ def _fill(
     rows: Int[np.ndarray, " n"],
     places: _Places,
 ) -> None:
-    """The parts of some regions of one fold."""
+    """Fills in the parts of some regions of one fold."""
     kernel = head.weights["kernel"] * head.feature_inverse[:, None]
     bias = head.weights["bias"] - head.feature_mean @ kernel
     if head.scale is not None:
@@ -138,7 +138,7 @@ def _is_log(head: Head) -> bool:
 
 
 def _mean(features: Features) -> Float[np.ndarray, " f"]:
-    """Of each column over the city."""
+    """Mean of each column over the city."""
     total = np.zeros(features.num_features)
     for first in range(0, len(features), _ROWS):
         rows = np.arange(first, min(first + _ROWS, len(features)))
@@ -148,12 +148,13 @@ def _mean(features: Features) -> Float[np.ndarray, " f"]:
 
 @dataclasses.dataclass(frozen=True)
 class _Places:
-    """Where columns lie.
+    """The places of columns.
 
     Attributes:
         starts: First column of each group [g].
         counts: Columns that hold counts of a category, or of all POIs [c].
-        category: Of each, the number of all categories for all POIs [c].
+        category: Category of each; the number of all categories stands for all POIs
+            [c].
     """
 
     starts: Int[np.ndarray, " g"]

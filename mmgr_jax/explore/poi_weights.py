@@ -1,4 +1,4 @@
-"""The POI encoder as the page computes it: weights that say which POIs there are."""
+"""Takes from a model the weights with which the page computes its POI encoder."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmgr_jax.models.set2set import Set2Set
 def poi_weights(
     model: MMGR, variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray | int | bool | None] | None:
-    """What `page/poi_encoder.js` takes of a model.
+    """Makes the weights that `page/poi_encoder.js` takes.
 
     Args:
         model: The model.
-        variables: Its variables.
+        variables: Variables of the model.
 
     Returns:
-        Name -> float32 weights and sizes, named as there; None of an encoder that reads
-        where POIs lie, which a mix of POIs does not say.
+        Name -> float32 weights and sizes, with the names used there. None for an
+        encoder that reads the places of POIs, because a mix of POIs has no places.
     """
     encoder = model.poi_encoder
     if encoder.context is not None or not isinstance(encoder.pool, Set2Set):

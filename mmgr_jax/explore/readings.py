@@ -1,4 +1,4 @@
-"""Regions read in several ways: whole, with a cell painted over, without a category."""
+"""Reads regions whole, with a cell painted over, or without a category."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _READ = 64
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a region is read.
+    """One way to read a region.
 
     Attributes:
-        region: Its index.
-        cell: What is painted over; None: nothing.
-        category: Whose POIs are left out; None: none.
+        region: Index of the region.
+        cell: Cell that is painted over; None: no cell.
+        category: Category whose POIs are left out; None: no category.
     """
 
     region: int
@@ -37,12 +37,12 @@ class Reading:
 
 
 class Readings(RegionSource):
-    """Regions read in several ways, as records of their own."""
+    """Regions read in several ways, each way as a separate record."""
 
     def __init__(
         self, source: RegionSource, readings: Sequence[Reading], cells: int = CELLS
     ) -> None:
-        """Takes the records, and how they are read."""
+        """Takes the records, and the ways to read them."""
         self.manifest = source.manifest
         self._source, self._readings, self._cells = source, readings, cells
 
@@ -115,12 +115,12 @@ def chosen(asked: str, region_ids: Sequence[str]) -> Int[np.ndarray, " q"]:
     """The regions that `--occlusion` names.
 
     Args:
-        asked: "all"; a number: as many, evenly through the records; or ids after
-            "ids:", with commas between.
-        region_ids: All of them.
+        asked: "all"; a number of regions, taken evenly from the records; or ids after
+            "ids:", separated by commas.
+        region_ids: Ids of all regions of the city.
 
     Raises:
-        InputError: If it is something else, or an id is none of the city.
+        InputError: If `asked` is something else, or no region of the city has the id.
     """
     if asked == "all":
         return np.arange(len(region_ids))
@@ -146,12 +146,13 @@ def chosen(asked: str, region_ids: Sequence[str]) -> Int[np.ndarray, " q"]:
 def without_cell(
     tile: UInt8[np.ndarray, "h w 3"], cell: int, cells: int = CELLS
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A tile with one cell in its mean colour.
+    """Paints one cell of a tile in the mean colour of the tile.
 
     Args:
         tile: Red, green, blue.
-        cell: Row by row.
-        cells: Along a side; cells differ by a pixel where the side is no multiple.
+        cell: Number of the cell, row by row.
+        cells: Number of cells along a side. Their sizes differ by a pixel if the side
+            is not a multiple of it.
     """
     colour = np.round(tile.mean(axis=(0, 1))).astype(np.uint8)
     edges = [np.linspace(0, side, cells + 1).astype(int) for side in tile.shape[:2]]
@@ -166,7 +167,7 @@ def without_cell(
 def without_category(
     record: record_format.Record, category: int
 ) -> record_format.Record:
-    """A region without its POIs of a category, and without their edges."""
+    """Removes the POIs of a category, and their edges, from a region."""
     kept = record["poi/category"] != category
     place = np.cumsum(kept) - 1
     inside = kept[record["poi/edges"]].all(axis=1)

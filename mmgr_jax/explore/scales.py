@@ -1,4 +1,4 @@
-"""Breaks, colours and units of what the page maps: those of the printed maps."""
+"""Breaks, colours and units of the page's maps, the same as on printed maps."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ Scale = dict[str, Any]
 
 
 def of_task(task: ExploredTask) -> dict[str, Any]:
-    """The scales of a task.
+    """Makes the scales of a task.
 
     Returns:
-        `value`: of truth and prediction, None for classes and shares; `error` and
-        `width`: of prediction less truth and of intervals, None where there are none;
-        `share`: of one class's share, None for numbers; `colours`: of the classes.
+        `value`: scale of truth and prediction, None for classes and shares. `error` and
+        `width`: scales of prediction minus truth and of interval widths, None if there
+        are none. `share`: scale of one class's share, None for numbers. `colours`:
+        colours of the classes.
     """
     label, truth = task.label, task.truth
     value = None if task.prediction is None else np.asarray(task.prediction.value)
@@ -70,7 +71,7 @@ def quantiles(
 
 
 def open_ended(edges: Sequence[float], anchors: Sequence[str], unit: str = "") -> Scale:
-    """A scale whose first class is open below, and its last one above."""
+    """A scale whose first class has no lower limit, and the last one no upper limit."""
     return {
         "breaks": [None, *map(float, edges), None],
         "colours": list(colours.ramp(anchors, len(edges) + 1)),
@@ -79,7 +80,7 @@ def open_ended(edges: Sequence[float], anchors: Sequence[str], unit: str = "") -
 
 
 def closed(edges: Sequence[float], anchors: Sequence[str], unit: str = "") -> Scale:
-    """A scale of what lies between its first and its last break."""
+    """A scale of the values between its first and its last break."""
     return {
         "breaks": list(map(float, edges)),
         "colours": list(colours.ramp(anchors, len(edges) - 1)),
@@ -88,7 +89,7 @@ def closed(edges: Sequence[float], anchors: Sequence[str], unit: str = "") -> Sc
 
 
 def palettes() -> Mapping[str, list[str]]:
-    """Colours for what the page itself maps: numbers, doubt, classes, clusters."""
+    """Colours for the page's own maps: numbers, uncertainty, classes, clusters."""
     return {
         "value": list(colours.ramp(colours.VALUES, COLOURS)),
         "doubt": list(colours.ramp(colours.DISTANCES, COLOURS)),

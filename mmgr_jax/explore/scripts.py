@@ -1,8 +1,9 @@
-"""Modules of JavaScript joined into one script, as a page without a server needs it.
+"""Joins JavaScript modules into one script, which a page without a server needs.
 
-Browsers load no module from a file beside a page that lies on a disk. So each module
-becomes a function that returns its exports, and those it imports from come before it.
-The forms that this understands are few: page/README.md lists them, others are refused.
+If a page lies on a disk, browsers load no modules from files beside it. So each module
+becomes a function that returns its exports, and the modules that it imports from come
+first. Only a few forms of import and export are understood: page/README.md lists them,
+and others are refused.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ _OTHER = re.compile(r"^\s*(import\b(?!\.)|export\b)", re.MULTILINE)
 
 
 def joined(modules: Mapping[str, str], entry: str) -> str:
-    """One script of a module and all that it imports from.
+    """Joins a module and all modules that it imports from into one script.
 
     Args:
         modules: Name without `.js` -> text.
         entry: The module that is run last.
 
     Raises:
-        ValueError: If a module is missing, imports go round in a circle, or an import
-            or export has a form that is not understood.
+        ValueError: If a module is missing, imports form a circle, or an import or
+            export has a form that is not understood.
     """
     order: list[str] = []
     _visit(modules, entry, [], order)

@@ -1,4 +1,4 @@
-"""A city's page behind a small server, for more regions than one file holds."""
+"""Serves a city's page, for more regions than one file can hold."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ log = logging.getLogger(__name__)
 
 
 def serve(config: ConfigDict, host: str, port: int) -> None:
-    """Answers the page of a city until Ctrl-C.
+    """Serves the page of a city until Ctrl-C.
 
     Args:
-        config: Of the city.
+        config: Configuration of the city.
         host: Address of this machine.
-        port: 0: any that is free.
+        port: Port to listen on; 0: any free port.
 
     Raises:
-        InputError: If records or checkpoint are missing or do not fit, nobody knows
-            where regions lie, a package is not installed, or nothing can listen there.
+        InputError: If records or checkpoint are missing or do not fit, the places of
+            regions are not known, a package is not installed, or the server cannot
+            listen there.
     """
     document.require_library()
     pmtiles.require_packages()

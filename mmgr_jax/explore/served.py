@@ -1,7 +1,7 @@
-"""A city as a server holds it: few numbers in memory, the others in files mapped to it.
+"""A city on a server: few numbers in memory, the others in memory-mapped files.
 
-The page asks for arrays when it shows them, and lets the server multiply: products of
-all embeddings with a few vectors are what a search and a head's map need of them.
+The page requests arrays when it shows them, and the server multiplies for it: a search
+or the map of a head needs only products of all embeddings with a few vectors.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ServedCity:
-    """What a server answers from.
+    """The data from which a server answers.
 
     Attributes:
         page: The HTML, as bytes.
-        policy: Its Content-Security-Policy.
+        policy: Content-Security-Policy of the page.
         about: The JSON of the city.
         arrays: Name -> numbers of all regions.
         valued: Arrays of tasks, in the order of `values`.
-        matrices: Name -> rows of numbers of all regions: "embeddings", and "image" and
-            "poi" where they share a space.
+        matrices: Name -> rows of numbers of all regions: "embeddings", and also "image"
+            and "poi" if they share a space.
         lines: Outlines of all regions, without triangles.
         picture: The basemap, a WebP.
         tiles: Vector tiles.
@@ -84,13 +84,13 @@ class ServedCity:
     def rows(
         self, matrix: str, regions: Int[np.ndarray, " m"]
     ) -> Float[np.ndarray, "m d"]:
-        """Rows of a matrix."""
+        """Reads rows of a matrix."""
         return self.matrices[matrix][regions]
 
     def products(
         self, matrix: str, vectors: Float[np.ndarray, "k d"]
     ) -> Float[np.ndarray, "n k"]:
-        """Products of all rows with some vectors; a part on each core."""
+        """Computes products of all rows with some vectors; each core takes a part."""
         numbers = self.matrices[matrix]
         result = np.empty((len(numbers), len(vectors)), np.float32)
         turned = np.ascontiguousarray(vectors.T, np.float32)
@@ -110,7 +110,7 @@ class ServedCity:
         )
 
     def outlines(self, regions: Int[np.ndarray, " m"]) -> bytes:
-        """Rings of some regions.
+        """Reads the rings of some regions.
 
         Returns:
             uint32: number of rings q and of points p; which of the asked regions each
@@ -134,11 +134,11 @@ class ServedCity:
 
 
 def prepare(city: ExploredCity, workdir: Path) -> ServedCity:
-    """Makes a city ready; tiles, basemap and groups are kept for the next time.
+    """Prepares a city; keeps tiles, basemap and clusters for the next time.
 
     Args:
         city: The city.
-        workdir: What is mapped into memory goes to its folder `explore`.
+        workdir: Memory-mapped files go to its folder `explore`.
 
     Raises:
         InputError: If a package is not installed.
@@ -204,7 +204,7 @@ def prepare(city: ExploredCity, workdir: Path) -> ServedCity:
 
 
 class _Kept:
-    """Files that are made again only where what they are made of has changed."""
+    """Files that are made again only if their inputs have changed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -213,7 +213,7 @@ class _Kept:
     def made(
         self, name: str, key: str, make: Callable[[Path], dict[str, Any]]
     ) -> dict[str, Any]:
-        """What `make` says of a file; it is called where there is none of this key."""
+        """The result of `make` for a file; `make` is called if no file has this key."""
         key = hashlib.sha256(f"{key} {_version()}".encode()).hexdigest()
         known = self._known()
         own = known.get(name)
@@ -234,7 +234,7 @@ class _Kept:
 
 
 def _version() -> str:
-    """Changes where code makes other files of the same city."""
+    """A version that changes when the code makes different files of the same city."""
     return f"1 {content.MOST_PX} {pmtiles.MOST_REGIONS} {pmtiles.MOST_BYTES}"
 
 
@@ -307,13 +307,13 @@ def _boxes(lines: outlines.Outlines) -> Int[np.ndarray, "r 4"]:
 
 
 def _small(values: np.ndarray) -> np.ndarray:
-    """Whole numbers in two bytes each, where they fit."""
+    """Stores whole numbers in two bytes each, if they fit."""
     fits = values.max(initial=0) < 2**16
     return values.astype(np.uint16) if fits else values
 
 
 def raw(values: np.ndarray) -> memoryview:
-    """The bytes of numbers as they travel: row by row, little-endian."""
+    """The bytes of numbers as they are sent: row by row, little-endian."""
     flat: Any = _little(values).reshape(-1).view(np.uint8)
     return memoryview(flat)
 
@@ -323,7 +323,7 @@ def _little(values: np.ndarray) -> np.ndarray:
 
 
 def _ranges(first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Whole numbers from each first below its last, one range after another."""
+    """Whole numbers from each first up to below its last, one range after another."""
     sizes = last - first
     shift = np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
     return np.arange(sizes.sum()) + shift

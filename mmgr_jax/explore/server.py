@@ -1,8 +1,9 @@
-"""A small web server of one city, for the one who started it.
+"""A small web server for one city, for use by the person who started it.
 
-It listens on this machine alone unless it is asked not to; then every address holds a
-random token. What it serves is a table of names: no path of a request ever reaches the
-file system. Requests of other sites are refused by Host, Origin and Fetch Metadata.
+By default it listens on this machine alone. If it listens on another address, every
+path begins with a random token. It serves a fixed table of names: no path of a request
+ever reaches the file system. Requests from other sites are refused by Host, Origin and
+Fetch Metadata.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class CityServer(ThreadingHTTPServer):
 
     Attributes:
         city: The city.
-        token: What every path begins with; "" on a loopback address.
-        url: Where the page is.
+        token: Token at the start of every path; "" on a loopback address.
+        url: Address of the page.
     """
 
     daemon_threads = True
@@ -56,15 +57,16 @@ class CityServer(ThreadingHTTPServer):
     def __init__(
         self, city: ServedCity, host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        """Listens.
+        """Starts to listen.
 
         Args:
             city: The city.
-            host: Address or name of this machine; 127.0.0.1: for nobody else.
-            port: 0: any that is free.
+            host: Address or name of this machine; 127.0.0.1: no other machine can
+                connect.
+            port: Port to listen on; 0: any free port.
 
         Raises:
-            InputError: If the port is taken, or the host is none of this machine.
+            InputError: If the port is taken, or the host is not a name of this machine.
         """
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -83,7 +85,7 @@ class CityServer(ThreadingHTTPServer):
         self.computing = threading.BoundedSemaphore(_AT_ONCE)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks off is nobody's fault."""
+        """Ignores broken connections, which are nobody's fault."""
         log.debug("a connection ended", exc_info=True)
 
 
@@ -284,9 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(status, status.phrase)
 
     def version_string(self) -> str:
-        """Says no more than it must."""
+        """Keeps the version of the server short."""
         return "mmgr-jax"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """For who looks for a fault."""
+        """Logs a message that helps to find a fault."""
         log.debug("%s", visible(format % args))

@@ -1,4 +1,4 @@
-"""Features as the page holds them: standardised, few enough, a byte a number."""
+"""Prepares features for the page: standardised, reduced, one byte for each number."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ _SPREAD = 1e-6  # as clusters.py: a column that differs less says nothing
 
 @dataclasses.dataclass(frozen=True)
 class Standardised:
-    """Features whose columns have mean 0 and deviation 1, made as they are read.
+    """Features whose columns have mean 0 and deviation 1, computed when they are read.
 
     Attributes:
         features: The features [r f].
         mean: Of each column.
-        deviation: Likewise; infinite where a column is constant, which becomes 0.
-        weights: By which columns count in cosines, so that groups weigh alike.
+        deviation: Of each column; infinite if a column is constant, so that it becomes
+            0.
+        weights: Weights of columns in cosines, so that all groups have equal weight.
     """
 
     features: Features
@@ -52,7 +53,7 @@ class Standardised:
 
     @classmethod
     def of(cls, features: Features) -> Standardised:
-        """Measures the columns, some regions at a time."""
+        """Measures the columns, a part of the regions at a time."""
         sums = np.zeros((2, features.num_features))
         shift = features.rows(np.arange(1))[0].astype(np.float64)
         for rows in _slices(len(features)):
@@ -68,11 +69,11 @@ class Standardised:
         return (self.features.rows(index) - self.mean) / self.deviation
 
     def components(self, count: int) -> tuple[Float[np.ndarray, "f k"], float]:
-        """The first principal components of weighted columns, and their variance.
+        """Computes the first principal components of weighted columns.
 
         Returns:
-            What standardised columns are multiplied by, and the share of the variance
-            that is kept.
+            The matrix by which standardised columns are multiplied, and the share of
+            the variance that is kept.
         """
         total = len(self.features)
         chosen = np.arange(total)
@@ -95,13 +96,13 @@ class Standardised:
 
 @dataclasses.dataclass(frozen=True)
 class PageVectors:
-    """What a page says of the numbers that it computes with, wherever they are.
+    """Facts about the numbers that a page computes with, on the page or on a server.
 
     Attributes:
         moments: Mean and deviation of each raw feature [2 d], deviation 0 where it is
-            constant; None where the numbers are components.
-        weights: By which they count in cosines [d].
-        groups: Name and numbers of each group of features, in order.
+            constant; None if the numbers are components.
+        weights: Weights of the numbers in cosines [d].
+        groups: Name of each group of features and how many numbers it has, in order.
         colours: Red, green and blue of the first three components [r 3].
         explained: Share of the variance that the d numbers keep; 1: no component was
             left out.
@@ -122,8 +123,8 @@ class Vectors(PageVectors):
     """Numbers that the page holds.
 
     Attributes:
-        numbers: Whole numbers [r d].
-        scale: What they are multiplied by, a number a region.
+        numbers: Whole numbers of each region [r d].
+        scale: Factor of these numbers, one for each region.
     """
 
     numbers: Int8[np.ndarray, "r d"]
@@ -132,7 +133,7 @@ class Vectors(PageVectors):
 
 @dataclasses.dataclass(frozen=True)
 class MappedVectors(PageVectors):
-    """Numbers that a server computes with.
+    """Numbers with which a server computes.
 
     Attributes:
         numbers: A file [r d] that is mapped into memory.
@@ -145,7 +146,7 @@ class MappedVectors(PageVectors):
 
 @dataclasses.dataclass(frozen=True)
 class _Space:
-    """Which numbers stand for features: standardised columns, or components."""
+    """The numbers that stand for features: standardised columns, or components."""
 
     exact: Standardised
     axes: Float[np.ndarray, "f d"] | None
@@ -167,7 +168,7 @@ class _Space:
 
     @classmethod
     def of(cls, features: Features, most: int) -> _Space:
-        """With `most` numbers a region at most."""
+        """Makes a space with at most `most` numbers for each region."""
         exact = Standardised.of(features)
         three, _ = exact.components(3)
         if features.num_features > most:
@@ -179,7 +180,7 @@ class _Space:
         return cls(exact, None, 1.0, exact.weights, features.groups, moments, three)
 
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Some regions at a time: which, their numbers, their first components."""
+        """Yields parts of the regions: which, their numbers, their first components."""
         for rows in _slices(len(self.exact.features)):
             values = self.exact.rows(rows)
             own = values if self.axes is None else values @ self.axes
@@ -187,7 +188,7 @@ class _Space:
 
 
 def of(features: Features) -> Vectors:
-    """The features of a city for its page."""
+    """Prepares the features of a city for its page."""
     space = _Space.of(features, max(MOST_BYTES // len(features), LEAST_NUMBERS))
     numbers, scales, first = [], [], []
     for _, values, components in space.parts():
@@ -205,10 +206,10 @@ def of(features: Features) -> Vectors:
 
 
 def mapped(features: Features, path: Path) -> MappedVectors:
-    """The features of a city for a server.
+    """Prepares the features of a city for a server.
 
     Args:
-        features: Of all regions.
+        features: Features of all regions.
         path: A file to write, ending in .npy.
     """
     most = max(MOST_FILE_BYTES // (4 * len(features)), LEAST_NUMBERS)
@@ -237,10 +238,10 @@ def mapped(features: Features, path: Path) -> MappedVectors:
 def quantised(
     values: Float[np.ndarray, "n d"],
 ) -> tuple[Int8[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-    """Rows as whole numbers from -127 to 127, and what each is multiplied by.
+    """Turns rows into whole numbers from -127 to 127, and a factor for each row.
 
     Args:
-        values: Finite rows; one of zeros has the scale 0.
+        values: Finite rows; a row of zeros gets the scale 0.
     """
     scale = (np.abs(values).max(axis=1, initial=0.0) / 127).astype(np.float32)
     divisor = np.where(scale > 0, scale, 1.0)[:, None]
@@ -253,14 +254,16 @@ def recall(
     numbers: Num[np.ndarray, "r d"],
     weights: Float[np.ndarray, " d"],
 ) -> float:
-    """Mean share of each region's nearest ones that stay the nearest; see `Vectors`.
+    """Measures the share of nearest regions that stay nearest; see `PageVectors`.
 
-    Of many regions `_QUERIES` ask, the same each time; all are searched.
+    If there are many regions, the neighbours of `_QUERIES` regions are searched among
+    all regions. These are the same each time.
 
     Args:
         exact: The features.
-        numbers: What stands for them on the page; lengths of rows do not matter.
-        weights: By which they count.
+        numbers: Numbers that stand for the features on the page, with rows of any
+            length.
+        weights: Weights of the numbers in cosines.
     """
     total = len(numbers)
     depth = min(DEPTH, total - 1)

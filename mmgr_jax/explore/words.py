@@ -1,8 +1,9 @@
-"""Words for mixes: what turns a text into POIs without a text model on the page.
+"""Makes a vocabulary that turns a text into POIs without a text model on the page.
 
-The vector of a phrase points where the sum of its words' vectors does, so a vocabulary
-is enough: the words of the categories' own phrases, the commonest words, and those that
-are most like a category. The page then does what `python -m mmgr_jax.query` does.
+The vector of a phrase has the direction of the sum of its words' vectors, so a
+vocabulary is enough. It holds the words of the categories' phrases, the commonest
+words, and those most similar to a category. The page then works like `python -m
+mmgr_jax.query`.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """A vocabulary, and how its vectors compare with categories.
+    """A vocabulary, and the numbers that compare its vectors with categories.
 
     Attributes:
-        words: In small letters [w].
-        numbers: Their vectors, whole numbers [w m].
-        scale: What they are multiplied by [w].
-        mean: Subtracted from the unit vector of a phrase [m].
-        components: Then multiplied [d m].
+        words: Words in small letters [w].
+        numbers: Vectors of the words, as whole numbers [w m].
+        scale: Factor of each vector [w].
+        mean: Mean, which is subtracted from the unit vector of a phrase [m].
+        components: Matrix by which the difference is then multiplied [d m].
         table: Vectors of the categories, of length 1 [k d].
-        number_of_pois: POIs that a text becomes.
+        number_of_pois: Number of POIs that a text becomes.
     """
 
     words: list[str]
@@ -57,15 +58,15 @@ class Words:
 
 
 def of_city(source: RecordSource, typical: int) -> Words | None:
-    """The vocabulary of a city.
+    """Makes the vocabulary of a city.
 
     Args:
-        source: Its records.
-        typical: POIs of the median region that has any.
+        source: Records of the city.
+        typical: Median number of POIs in regions with POIs.
 
     Returns:
-        None where category vectors were not made from texts by `MODEL`, or that is not
-        installed; the log says so where they were.
+        The vocabulary; None if category vectors were not made from texts by `MODEL`, or
+        if `MODEL` is not installed, which the log then says.
     """
     if not (Path(source.records_dir) / texts.FILE).exists() or not typical:
         return None
