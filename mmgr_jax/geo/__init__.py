@@ -1,1 +1,1 @@
-"""Results with coordinates: GeoParquet tables and printed maps."""
+"""Writes results with coordinates, such as GeoParquet tables and printed maps."""

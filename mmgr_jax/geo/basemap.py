@@ -1,4 +1,4 @@
-"""One picture of a whole city out of its tiles, as web maps lay it on the ground."""
+"""Joins the tiles of a city into one picture in web Mercator."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MERCATOR = "EPSG:3857"
 
 @dataclasses.dataclass(frozen=True)
 class Basemap:
-    """A picture in web Mercator.
+    """A picture of a city in web Mercator.
 
     Attributes:
-        pixels: Red, green, blue and whether there is imagery (0 or 255) [h w 4].
+        pixels: Red, green, blue, and 255 where there is imagery, else 0 [h w 4].
         bounds_deg: West, south, east and north in degrees of WGS 84.
-        gsd_m: Metres on the ground along a pixel, in the middle of the picture.
+        gsd_m: Width of a pixel on the ground in metres, in the middle of the picture.
     """
 
     pixels: UInt8[np.ndarray, "h w 4"]
@@ -41,15 +41,15 @@ def stitch(
     crs: str,
     most_px: int,
 ) -> Basemap:
-    """Lays tiles side by side, and the whole into web Mercator.
+    """Joins tiles and projects the whole picture to web Mercator.
 
     Args:
         tiles: West, south, east and north of each tile in metres of `crs`, and its
-            pixels. Of tiles that overlap the last one shows.
+            pixels. Where tiles overlap, the last one is shown.
         extent_m: West, south, east and north of all of them.
-        gsd_m: Metres along a pixel of a tile; the picture is no finer.
+        gsd_m: Width of a tile's pixel in metres; the picture is not finer than this.
         crs: A projected CRS in metres, such as "EPSG:32651".
-        most_px: Pixels along the longer side of the picture, at most.
+        most_px: Largest number of pixels along the longer side of the picture.
     """
     west, south, east, north = extent_m
     # A pixel is spared on each side: turned into another projection it may be needed.
@@ -78,7 +78,7 @@ def _in_mercator(
     crs: str,
     most_px: int,
 ) -> Basemap:
-    """The same picture in web Mercator, its longer side no more than `most_px`."""
+    """Projects the picture to web Mercator; its longer side is at most `most_px`."""
     height, width = plane.shape[:2]
     own = Affine(side_m, 0, corner_m[0], 0, -side_m, corner_m[1])
     bounds = corner_m[0], corner_m[1] - height * side_m, corner_m[0] + width * side_m

@@ -1,4 +1,4 @@
-"""Predictions as Cloud Optimized GeoTIFF, where regions are cells of a grid."""
+"""Writes predictions as Cloud Optimized GeoTIFF, if regions are cells of a grid."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from mmgr_jax.legend import colours
 from mmgr_jax.terminal import visible
 
 MOST_CELLS = 250_000_000
-"""Of a grid, with or without a region: a gigabyte a band in memory."""
+"""Most cells of a grid, with or without a region: one gigabyte a band in memory."""
 
 _TOLERANCE = 1e-6
-"""Of a side: how far corners may lie from those of the grid."""
+"""Part of a side by which corners may lie off those of the grid."""
 
 NO_CLASS = 255
-"""In a band of classes: no region. Classes have numbers below, as in the table."""
+"""Value of cells without a region in a band of classes; class numbers are lower."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CellGrid:
-    """A grid, north up, of which some cells are regions.
+    """A grid with north up, in which some cells are regions.
 
     Attributes:
-        crs: Its CRS.
-        west: Left edge, in the unit of the CRS.
-        north: Upper edge.
-        side: Width and height of a cell.
-        shape: Rows and columns.
-        cell: Of each region its row times columns plus its column [r].
+        crs: CRS of the grid.
+        west: Left edge of the grid, in the unit of the CRS.
+        north: Upper edge of the grid, in the unit of the CRS.
+        side: Width and height of a cell, in the unit of the CRS.
+        shape: Number of rows and columns.
+        cell: Cell of each region [r]: row times number of columns plus column.
     """
 
     crs: str
@@ -58,23 +58,24 @@ class CellGrid:
     cell: Int[np.ndarray, " r"]
 
     def filled(self, values: np.ndarray, empty: float | int) -> np.ndarray:
-        """Values of the regions [r] as a band [rows columns]."""
+        """Puts the values of the regions [r] into a band [rows columns]."""
         band = np.full(self.shape, empty, values.dtype)
         band.ravel()[self.cell] = values
         return band
 
 
 def grid(path: Path, geometry_wkb: Sequence[bytes], crs: str) -> CellGrid:
-    """The grid whose cells the regions are.
+    """Finds the grid in which each region is a cell.
 
     Args:
-        path: What is to be written, for messages.
+        path: File that is to be written, for error messages.
         geometry_wkb: Polygons in `crs`.
         crs: Anything pyproj understands.
 
     Raises:
-        InputError: If a region is no upright rectangle of the size of all others, lies
-            between cells or where another one lies, or if the grid is too large.
+        InputError: If a region is not an upright rectangle of the same size as all
+            others, lies between cells, or lies in the cell of another region; or if the
+            grid is too large.
     """
     outlines = shapely.from_wkb(geometry_wkb)
     bounds = shapely.bounds(outlines)
@@ -119,23 +120,27 @@ def write(
     level: float,
     breaks: Breaks | None,
 ) -> list[Path]:
-    """Writes `<task>.tif` and, of shares and classes, `<task>_predicted_class.tif`.
+    """Writes `<task>.tif` and, for shares and classes, `<task>_predicted_class.tif`.
 
-    `<task>.tif` is float32 with a band for each number of `columns.of_task`, named as
-    in the GeoPackage, with its unit, and NaN where there is no region, no known value
-    or no limit that can be promised; a last band is 1 where the region is unlike the
-    training ones. QGIS opens it by `<task>.qml` beside it, with the prediction in the
-    colours of our maps, of shares that of the first class; else it would take three
-    bands for red, green and blue. `<task>_predicted_class.tif` has the predicted class
-    as a number from 0, with the colours of our maps; its metadata says the name of each
-    (`class_0`), and 255 is no region. Of more than 255 classes there is none.
+    `<task>.tif` is float32 and has a band for each numeric column of `columns.of_task`,
+    with the name that the GeoPackage uses and the unit. A cell is NaN where there is no
+    region, no known value, or no limit that can be promised. The last band is 1 where
+    the region is unlike the training regions.
+
+    The style `<task>.qml` beside it makes QGIS show the prediction in the colours of
+    our maps; for shares, the prediction of the first class. Without a style QGIS would
+    take three bands for red, green and blue.
+
+    `<task>_predicted_class.tif` holds the number of the predicted class, from 0, in the
+    colours of our maps; 255 means no region. Its metadata names each class (`class_0`).
+    It is not written for more than 255 classes.
 
     Args:
         folder: Where the files go.
-        cells: The grid.
-        mapped: What is known and predicted.
-        level: Of the intervals.
-        breaks: Where the colours of numbers change; None for shares and classes.
+        cells: The grid of the regions.
+        mapped: Known and predicted values of the label.
+        level: Level of the intervals, such as 0.9.
+        breaks: Values at which the colours change; None for shares and classes.
 
     Returns:
         The files written.
@@ -190,7 +195,7 @@ def _write_classes(path: Path, cells: CellGrid, mapped: Mapped) -> Path:
 def _writing(
     path: Path, cells: CellGrid, count: int, dtype: str, nodata: float | int
 ) -> Iterator[DatasetWriter]:
-    """An image to fill, which is made a COG at `path` in one rename."""
+    """Opens an image to fill, which then becomes a COG at `path` by one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = cells.side
     with (

@@ -1,4 +1,4 @@
-"""Columns of tables of regions: values, what each one is, and `columns.csv`."""
+"""The columns in tables of regions: their values, descriptions, and `columns.csv`."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _TYPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Mapped:
-    """What is known and predicted of a label, region by region.
+    """The known and predicted values of a label for each region.
 
     Attributes:
         task: Name of the label.
         label: What it means.
         truth: Known values [r], classes [r] or shares [r k]; NaN where unknown.
         value: Predictions [r], or shares or probabilities [r k].
-        low: Lower ends of the intervals, of the shape of `value`; infinite where
-            nothing can be promised; NaN for classes, which have none.
-        high: Upper ends.
-        unlike: Regions unlike the training ones [r].
+        low: Lower ends of the intervals, in the shape of `value`. They are infinite
+            where nothing can be promised, and NaN for classes, which have no intervals.
+        high: Upper ends of the intervals, likewise.
+        unlike: True for regions unlike the training regions [r].
     """
 
     task: str
@@ -55,15 +55,15 @@ class Mapped:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What a column of a table is.
+    """The description of a column in a table.
 
     Attributes:
-        name: As in `embeddings.parquet`.
-        about: A sentence.
-        unit: Of its numbers; "" for none.
-        task: The label that it is about; "" for none.
-        readable: Name for people, such as "population_predicted".
-        label: What that label means.
+        name: Name in `embeddings.parquet`.
+        about: A sentence about the column.
+        unit: Unit of its numbers; "" for none.
+        task: Name of the label that the column is about; "" for none.
+        readable: Readable name, such as "population_predicted".
+        label: Meaning of that label.
     """
 
     name: str
@@ -96,18 +96,18 @@ RESERVED = tuple(column.name for column in OWN)
 
 
 def of_task(mapped: Mapped) -> dict[str, np.ndarray]:
-    """Columns of a label, in the order of `about_task`.
+    """Makes the columns of a label, in the order of `about_task`.
 
     Returns:
-        `<task>_true`, `_pred`, `_low` and `_high`, float32 [r]; of shares one for each
-        class, such as `function_pred_residential`. Of shares and classes also the
-        name of the winning class, text [r] or None where unknown: `<task>_true_class`
-        and `<task>_pred_class`. Of a label that is a class `_true` is its number,
-        `_pred` are probabilities, and there are no intervals. `<task>_unlike` is
-        true or false.
+        `<task>_true`, `_pred`, `_low` and `_high`, float32 [r]; for shares one of each
+        per class, such as `function_pred_residential`. For shares and classes also the
+        name of the winning class, text [r] or None if unknown: `<task>_true_class` and
+        `<task>_pred_class`. If the label is a class, `_true` is its number, `_pred`
+        holds probabilities, and there are no intervals. `<task>_unlike` is true or
+        false.
 
     Raises:
-        InputError: If a class is called "class", so that two columns have one name.
+        InputError: If a class is called "class", so that two columns get the same name.
     """
     task, label = mapped.task, mapped.label
     if "class" in label.classes:
@@ -127,12 +127,12 @@ def of_task(mapped: Mapped) -> dict[str, np.ndarray]:
 
 
 def about_task(task: str, label: Label, level: float) -> list[Column]:
-    """What the columns of `of_task` are.
+    """Describes the columns of `of_task`.
 
     Args:
         task: Name of the label.
-        label: What it means.
-        level: Of the intervals, such as 0.9.
+        label: Meaning of the label.
+        level: Level of the intervals, such as 0.9.
     """
     percent = f"{level:.0%}"
     sentences = {
@@ -185,21 +185,21 @@ def about_task(task: str, label: Label, level: float) -> list[Column]:
 
 
 def about_clusters(count: int) -> Column:
-    """What the column of a number of clusters is."""
+    """Describes the cluster column for one number of clusters."""
     name = f"cluster_of_{count}"
     what = f"Which of {count} clusters of regions that look alike; 0 is the largest."
     return Column(name, what, readable=name)
 
 
 def winning(label: Label, values: Float[np.ndarray, "r ..."]) -> np.ndarray:
-    """The name of the class of each region, or of the largest share.
+    """Names the class of each region, or the class with the largest share.
 
     Args:
-        label: A share or class.
+        label: A label of shares or of a class.
         values: Shares or probabilities [r k], or numbers of classes [r].
 
     Returns:
-        Text [r]; None where a value is unknown. Of equal shares it is the first.
+        Text [r]; None where a value is unknown. If shares are equal, the first class.
     """
     known = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     filled = np.nan_to_num(values)
@@ -209,17 +209,18 @@ def winning(label: Label, values: Float[np.ndarray, "r ..."]) -> np.ndarray:
 
 
 def write_dictionary(table: Path, described: Sequence[Column]) -> Path:
-    """Writes `columns.csv` beside a table: what each of its columns is.
+    """Writes `columns.csv` beside a table, which describes each column of the table.
 
-    A row a column, in the table's order, with the columns `DICTIONARY`: `about` is a
-    sentence, and `year`, `source` and `licence` are those of the label's data.
+    It has one row for each column, in the table's order, and the columns `DICTIONARY`:
+    `about` is a sentence, and `year`, `source` and `licence` are those of the label's
+    data.
 
     Args:
-        table: A table of embeddings, as `writers` makes it.
-        described: What the columns are that not every table has.
+        table: A table of embeddings that `writers` made.
+        described: Descriptions of the columns that not every table has.
 
     Returns:
-        The file.
+        The path of the file.
     """
     about: Mapping[str, Column] = {one.name: one for one in (*OWN, *described)}
     text = io.StringIO()
@@ -241,7 +242,7 @@ def write_dictionary(table: Path, described: Sequence[Column]) -> Path:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """The type of a column, in words."""
+    """Describes the type of a column in words."""
     if pa.types.is_fixed_size_list(kind):
         return f"{kind.list_size} {type_name(kind.value_type)}"
     if pa.types.is_struct(kind):

@@ -1,4 +1,7 @@
-"""GeoPackage of a city's predictions, which QGIS opens styled. No embeddings in it."""
+"""Writes a city's predictions as a GeoPackage with styles that QGIS applies.
+
+The GeoPackage holds no embeddings.
+"""
 
 from __future__ import annotations
 
@@ -66,21 +69,22 @@ def write(
     level: float,
     members: Mapping[int, np.ndarray],
 ) -> list[Path]:
-    """Writes one layer, `regions`, and its styles inside and beside it.
+    """Writes the layer `regions`, and its styles inside and beside the file.
 
-    A column is named for people (`population_predicted`), with its unit as title and
-    a sentence as description, which GDAL and QGIS show. A limit of an interval that
-    cannot be promised, infinite in the table of embeddings, is empty. The first
-    label's prediction is the style that QGIS opens the layer with.
+    Columns have readable names (`population_predicted`). GDAL and QGIS show a title
+    with the unit, and a sentence as description. A limit of an interval that cannot be
+    promised is empty; in the table of embeddings it is infinite. QGIS opens the layer
+    with the style of the first label's prediction.
 
     Args:
         path: File ending in .gpkg. The styles go to `styles/<name>.qml` beside it.
-        region_ids: Stable names.
+        region_ids: Stable names of the regions.
         geometry_wkb: Polygons in `crs`.
         crs: Anything pyproj understands.
-        mapped: What is known and predicted of each label.
-        breaks: Label -> where the colours of its numbers change; None for classes.
-        level: Of the intervals.
+        mapped: Known and predicted values of each label.
+        breaks: Label -> values at which the colours change; None for shares and
+            classes.
+        level: Level of the intervals, such as 0.9.
         members: Number of clusters -> the cluster of each region.
 
     Returns:
@@ -117,7 +121,7 @@ def _columns(
     level: float,
     members: Mapping[int, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], list[Column]]:
-    """Values by the names of the table, and columns by names for people."""
+    """Values by the names of the table, and the columns with readable names."""
     values: dict[str, np.ndarray] = {
         f"cluster_of_{count}": cluster for count, cluster in members.items()
     }

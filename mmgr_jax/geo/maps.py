@@ -1,4 +1,4 @@
-"""Printed maps of one task: how right it is, and how sure."""
+"""Draws printed maps of one task: how right and how certain its predictions are."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,11 +42,11 @@ def task_map(
 ) -> None:
     """Draws truth, prediction and error of one task as a PNG.
 
-    Numbers: truth and prediction share their breaks, which are round; the error,
-    prediction minus truth, has breaks mirrored around zero. Shares: the class with the
-    largest share, and the L1 distance between the distributions; classes likewise, with
-    their probabilities. Regions without a label are hatched. All panels have one scale,
-    and breaks are printed as used.
+    For numbers, truth and prediction share round breaks. The error is prediction minus
+    truth, with breaks symmetric around zero. For shares, the map shows the class with
+    the largest share, and the L1 distance between the distributions. For classes it
+    shows the same with their probabilities. Regions without a label are hatched. All
+    panels have the same scale, and breaks are printed as used.
 
     Args:
         path: PNG to write; missing folders are made.
@@ -56,12 +56,12 @@ def task_map(
         prediction: Predictions of every region: [r], or [r k] for classes and shares.
         label: Kind, unit, classes, year and source of the truth.
         task: Name of the label.
-        breaks: Where colours of numbers change; None: those of the truth.
-        about: Lines below the title: what the prediction is made of, how good it is.
+        breaks: Values at which colours of numbers change; None: breaks of the truth.
+        about: Lines below the title: how the prediction was made, and how good it is.
 
     Raises:
-        InputError: If a prediction is missing, no label is known, shapes disagree,
-            the CRS is not projected or a geometry is not a polygon.
+        InputError: If a prediction is missing, no label is known, shapes differ, the
+            CRS is not projected or a geometry is not a polygon.
     """
     path = Path(path)
     if label.kind == "class":
@@ -111,8 +111,8 @@ def certainty_map(
 ) -> None:
     """Draws a prediction between the ends of its intervals as a PNG.
 
-    All panels share their breaks. Of shares it is that of the class whose predicted
-    share is the largest. Regions unlike the training ones are hatched: value and
+    All panels share their breaks. For shares, the map shows the class whose predicted
+    share is the largest. Regions unlike the training regions are hatched: value and
     interval are a guess there.
 
     Args:
@@ -120,19 +120,19 @@ def certainty_map(
         geometry_wkb: Polygons of the regions in `crs`.
         crs: A projected CRS, such as "EPSG:32651".
         prediction: Predictions [r] or shares [r k].
-        low: Lower ends of the same shape; infinite where nothing can be promised.
-        high: Likewise upper ends.
-        unlike: Regions that are hatched.
-        level: Of the intervals, in (0, 1).
+        low: Lower ends, in the same shape; infinite where nothing can be promised.
+        high: Upper ends, likewise.
+        unlike: True for regions that are hatched.
+        level: Level of the intervals, in (0, 1).
         label: Kind, unit, classes and year.
         task: Name of the label.
-        breaks: As in `task_map`, so that colours mean the same; None: those of the
+        breaks: As in `task_map`, so that colours mean the same; None: breaks of the
             prediction.
         about: As in `task_map`.
 
     Raises:
-        InputError: If a prediction is missing, shapes disagree, the CRS is not
-            projected or a geometry is not a polygon.
+        InputError: If a prediction is missing, shapes differ, the CRS is not projected
+            or a geometry is not a polygon.
     """
     path = Path(path)
     _check(path, geometry_wkb, label, low=low, high=high, prediction=prediction)
@@ -155,16 +155,16 @@ def cluster_map(
     crs: str,
     members: Mapping[int, Int32[np.ndarray, " r"]],
 ) -> None:
-    """Draws three numbers of clusters of the regions, coarse to fine, as a PNG.
+    """Draws the regions in three numbers of clusters, coarse to fine, as a PNG.
 
-    A colour is a cluster of its own panel, 0 being the largest; that one panel's colour
-    stands in another too means nothing.
+    A colour stands for a cluster of its own panel; cluster 0 is the largest. The same
+    colour in two panels means nothing.
 
     Args:
         path: PNG to write; missing folders are made.
         geometry_wkb: Polygons of the regions in `crs`.
         crs: A projected CRS, such as "EPSG:32651".
-        members: Number of clusters -> the cluster of each region; three of them.
+        members: Number of clusters -> the cluster of each region; three entries.
 
     Raises:
         InputError: If the CRS is not projected or a geometry is not a polygon.
@@ -195,7 +195,7 @@ def _printed(
     unlike: Bool[np.ndarray, " r"] | None = None,
     about: Sequence[str] = (),
 ) -> tuple[Figure, sheet.Sheet, Axes]:
-    """A sheet with its title and panels, without keys."""
+    """Draws a sheet with its title and panels, without legends."""
     geometry = shapely.from_wkb(geometry_wkb)
     outlines = _outlines(path, geometry)
     layout = sheet.lay_out(geometry, system, key_height, len(about))
@@ -269,7 +269,7 @@ def _draw_bar(
 
 
 def _outlines(path: Path, geometry: np.ndarray) -> list[Outline]:
-    """Closed paths with holes; the holes run against the shells, as filling needs."""
+    """Closed paths with holes, which run in the opposite direction to stay empty."""
     kinds = {item.geom_type for item in geometry} - {"Polygon", "MultiPolygon"}
     if kinds:
         raise InputError(

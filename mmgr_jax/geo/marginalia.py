@@ -1,4 +1,4 @@
-"""What surrounds a printed map: title, colour bars, legend, scale bar, north arrow."""
+"""Draws title, colour bars, legend, scale bar and north arrow of a printed map."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ UNLIKE = dict(facecolor="none", edgecolor="#e8000b", hatch="xxxx", linewidth=0)
 def draw_title(
     paper: Axes, sheet: Sheet, task: str, label: Label, about: Sequence[str]
 ) -> None:
-    """Name of the task, unit and year, at the top left, and what the map is made of."""
+    """Draws task, unit and year at the top left, and what the map is made of."""
     unit = {"share": "area shares", "class": "classes"}.get(label.kind, label.unit)
     year = f", {label.year}" if label.year else ""
     paper.text(
@@ -67,9 +67,9 @@ def draw_bar(
     panels: tuple[int, int],
     unit: str,
 ) -> None:
-    """A colour bar under the panels `first .. last`, all breaks printed.
+    """Draws a colour bar with all breaks under the panels `first .. last`.
 
-    Classes at the ends that are open have no number beside them.
+    Open classes at the ends have no number beside them.
     """
     first, last = panels
     left = sheet.left(first) + BAR_INSET
@@ -97,12 +97,12 @@ def draw_bar(
 
 
 def legend_height(shown: Mapping[str, str]) -> float:
-    """Inches that `draw_legend` needs."""
+    """Height in inches that `draw_legend` needs."""
     return _legend_rows(shown)[1] * LEGEND_ROW + 0.2
 
 
 def draw_legend(figure: Figure, sheet: Sheet, shown: Mapping[str, str]) -> None:
-    """Names and colours of classes, under the first two panels."""
+    """Draws names and colours of classes under the first two panels."""
     handles = [
         Patch(facecolor=color, edgecolor="#707070", linewidth=0.5, label=name)
         for name, color in shown.items()
@@ -133,9 +133,9 @@ def draw_footer(
     known: np.ndarray | None = None,
     unlike: np.ndarray | None = None,
 ) -> None:
-    """Scale bar, north arrow, key of hatched regions, CRS, counts and source.
+    """Draws scale bar, north arrow, key of hatched regions, CRS, counts and source.
 
-    `known` where the truth is shown, `unlike` where certainty is.
+    `known` is for maps of the truth, `unlike` for maps of certainty.
     """
     if unlike is not None:
         hatched, look = unlike, UNLIKE
@@ -165,7 +165,7 @@ def draw_footer(
 
 
 def _draw_scale_bar(paper: Axes, sheet: Sheet, left: float, bottom: float) -> float:
-    """Two halves, at most a third of a panel; returns the right end."""
+    """Draws a bar in two halves, at most a third of a panel; returns its right end."""
     length_m = printed.scale_bar_m(PANEL_WIDTH / 3 / sheet.inches_per_m)
     half = length_m * sheet.inches_per_m / 2
     for index, color in enumerate(("black", "white")):
@@ -188,7 +188,7 @@ def _draw_scale_bar(paper: Axes, sheet: Sheet, left: float, bottom: float) -> fl
 
 
 def _draw_north_arrow(paper: Axes, centre: float, bottom: float) -> float:
-    """Grid north, which is up; returns the right end."""
+    """Draws grid north, which is up; returns the right end of the arrow."""
     tip, wing = bottom + 0.24, 0.08
     arrow = [(centre, tip), (centre - wing, bottom), (centre, bottom + 0.06)]
     mirrored = [(2 * centre - x, y) for x, y in arrow]
@@ -208,7 +208,7 @@ def _draw_hatch_key(
 
 
 def crs_name(crs: pyproj.CRS) -> str:
-    """Code and name, such as "EPSG:32651 (WGS 84 / UTM zone 51N)"."""
+    """Code and name of a CRS, such as "EPSG:32651 (WGS 84 / UTM zone 51N)"."""
     authority = crs.to_authority()
     return f"{':'.join(authority)} ({crs.name})" if authority else crs.name
 

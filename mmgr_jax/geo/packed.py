@@ -1,9 +1,9 @@
-"""Vectors as whole numbers of eight bits, with a scale and an offset for each number.
+"""Packs vectors as whole numbers of eight bits, with scale and offset of each column.
 
     vectors = stored * scale + offset
 
-A quarter of the bytes of float32. What that costs a search for regions alike is
-measured on the vectors themselves and stands in the file's header.
+They need a quarter of the bytes of float32. The loss in a search for similar regions is
+measured on the vectors themselves and written into the file's header.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """How vectors are packed: `stored * scale + offset` are the vectors again.
+    """How vectors are packed: `stored * scale + offset` gives the vectors back.
 
-    No number is clipped, and each is off by half a `scale` at most.
+    No number is clipped, and the error of each is at most half a `scale`.
 
     Attributes:
         scale: Of each column, positive.
@@ -45,7 +45,7 @@ class Packing:
 
     @classmethod
     def fitting(cls, parts: Iterable[Float[np.ndarray, "_ f"]]) -> Packing:
-        """The packing of finite vectors that are given in parts, one at least."""
+        """Finds the packing of finite vectors, which are given in one or more parts."""
         low = high = np.float64(np.nan)
         for part in parts:
             if len(part):
@@ -57,24 +57,25 @@ class Packing:
         return cls(scale, np.asarray((low + high) / 2, np.float32))
 
     def pack(self, vectors: Float[np.ndarray, "n f"]) -> Int8[np.ndarray, "n f"]:
-        """The numbers that are stored."""
+        """Turns vectors into the numbers that are stored."""
         steps = (vectors.astype(np.float64) - self.offset) / self.scale
         with np.errstate(invalid="ignore"):  # the table refuses what is not finite
             return np.rint(steps).clip(-127, 127).astype(np.int8)
 
     def unpack(self, stored: Int8[np.ndarray, "n f"]) -> Float32[np.ndarray, "n f"]:
-        """The vectors that stored numbers stand for."""
+        """Turns stored numbers back into vectors."""
         return stored * self.scale + self.offset
 
     def described(self) -> dict[str, Any]:
-        """`scale` and `offset`, as a file's header holds them."""
+        """`scale` and `offset` in the form that a file's header holds."""
         return {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
 
 
 class Recall:
-    """Which share of a region's nearest neighbours packed vectors still find.
+    """Measures which share of a region's nearest neighbours packed vectors still find.
 
-    Nearest by cosine. Vectors are given in parts; no more than one is held.
+    Neighbours are nearest by cosine. Vectors are given in parts; only one part at a
+    time is held in memory.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class Recall:
         rows: Int[np.ndarray, " q"],
         vectors: Float[np.ndarray, "q f"],
     ) -> None:
-        """Begins.
+        """Prepares the measurement.
 
         Args:
             packing: How vectors are packed.
-            rows: Numbers of the regions that ask; see `measured`.
-            vectors: Their vectors.
+            rows: Numbers of the regions whose neighbours are compared; see `measured`.
+            vectors: Vectors of these regions.
         """
         self.packing, self._rows = packing, rows
         packed = packing.unpack(packing.pack(vectors))
@@ -103,12 +104,12 @@ class Recall:
         vectors: Float[np.ndarray, "n f"],
         stored: Int8[np.ndarray, "n f"],
     ) -> None:
-        """Takes the next vectors, and what is stored of them.
+        """Takes the next vectors, and their stored form.
 
         Args:
-            rows: Their numbers.
-            vectors: As they are.
-            stored: As `Packing.pack` has them.
+            rows: Numbers of the regions.
+            vectors: Vectors that are not packed.
+            stored: The same vectors after `Packing.pack`.
         """
         given = (vectors, self.packing.unpack(stored))
         for place, (asking, part) in enumerate(zip(self._asking, given, strict=True)):
@@ -123,7 +124,7 @@ class Recall:
             self._nearest[place] = np.take_along_axis(numbers, best, axis=1)
 
     def share(self) -> float | None:
-        """The mean over those that ask, 0 to 1; None where nobody has a neighbour."""
+        """The mean over the compared regions, 0 to 1; None if none has a neighbour."""
         kept = [
             len(set(before[np.isfinite(alike)]) & set(after)) / np.isfinite(alike).sum()
             for before, after, alike in zip(*self._nearest, self._alike[0], strict=True)
@@ -136,11 +137,11 @@ def measured(
     parts: Iterable[Float[np.ndarray, "_ f"]],
     read: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n f"]],
 ) -> Recall:
-    """How vectors are packed, and what is to be measured of it while they are written.
+    """Finds a packing for vectors, and prepares to measure it while they are written.
 
     Args:
         parts: All vectors, some at a time.
-        read: Gives the vectors of some rows.
+        read: Function that returns the vectors of given rows.
     """
     count = 0
 
@@ -156,7 +157,7 @@ def measured(
 
 
 def _queries(count: int) -> Int[np.ndarray, " q"]:
-    """The rows whose neighbours are compared, of so many; ascending, no row twice."""
+    """The rows whose neighbours are compared, ascending, each row once."""
     chosen = np.random.default_rng(_SEED).permutation(count)[:QUERIES]
     return np.sort(chosen)
 

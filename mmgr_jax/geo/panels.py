@@ -1,4 +1,4 @@
-"""The panels of printed maps: what is shown of each region, and in which colours."""
+"""The panels of printed maps: the values shown for regions, and their colours."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ CLASS_TITLES = ("Truth", "Prediction: most probable", "Error of the probabilitie
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One map: a value a region, NaN where there is none, and its colours."""
+    """One map: a value for each region, NaN if there is none, and the colours."""
 
     title: str
     values: Float[np.ndarray, " r"]
@@ -34,11 +34,11 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Breaks:
-    """Where the colours of a label's maps change; see `mmgr_jax.legend.breaks`.
+    """Values at which the colours of maps change; see `mmgr_jax.legend.breaks`.
 
     Attributes:
-        values: Of truth, prediction and the limits of intervals, in the label's unit.
-        errors: Of prediction minus truth.
+        values: Breaks of truth, prediction and interval limits, in the label's unit.
+        errors: Breaks of prediction minus truth.
     """
 
     values: tuple[float, ...]
@@ -54,7 +54,7 @@ class Breaks:
 def numbers(
     truth: np.ndarray, prediction: np.ndarray, label: Label, breaks: Breaks
 ) -> list[Panel]:
-    """Truth and prediction with the same breaks, and the signed error."""
+    """Makes panels of truth and prediction with the same breaks, and of the error."""
     truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
     same = _open_ended(breaks.values, colours.VALUES)
     signed = _open_ended(breaks.errors, colours.ERRORS)
@@ -67,7 +67,7 @@ def numbers(
 
 
 def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
-    """A panel for each number of clusters, whose numbers are names."""
+    """Makes a panel for each number of clusters; cluster numbers are only names."""
     shown = []
     for cluster in members.values():
         count = int(cluster.max()) + 1
@@ -78,7 +78,7 @@ def clusters(members: Mapping[int, np.ndarray]) -> list[Panel]:
 
 
 def cluster_colours(count: int) -> Float[np.ndarray, "k 4"]:
-    """A colour a cluster: red, green, blue and opacity in 0 to 1."""
+    """A colour for each cluster: red, green, blue and opacity, 0 to 1."""
     return colormaps["tab20"](np.arange(count) % 20)
 
 
@@ -106,7 +106,7 @@ def certainty(
     label: Label,
     breaks: Breaks,
 ) -> list[Panel]:
-    """A prediction between the ends of its intervals, all with the same breaks."""
+    """Makes panels of a prediction and the ends of its intervals, with equal breaks."""
     if label.classes:
         largest = prediction.argmax(axis=1)[:, None]
         prediction, low, high = (
@@ -126,7 +126,7 @@ def certainty(
 
 
 def shown_classes(panels: list[Panel], label: Label) -> dict[str, str]:
-    """Printed name -> colour of the classes that are largest somewhere."""
+    """Printed name -> colour, for classes that are the largest in some region."""
     seen = np.concatenate([panels[0].values, panels[1].values])
     colors = colours.of_classes(label.classes)
     return {
@@ -137,7 +137,7 @@ def shown_classes(panels: list[Panel], label: Label) -> dict[str, str]:
 
 
 def certain(index: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r k"]:
-    """Classes as shares of which one is 1; NaN where unknown."""
+    """Turns classes into shares: 1 for the class, 0 for others; NaN if unknown."""
     shares = np.eye(count)[np.nan_to_num(index).astype(int)]
     shares[np.isnan(index)] = np.nan
     return shares
@@ -146,7 +146,7 @@ def certain(index: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r 
 def _classified(
     edges: Sequence[float], anchors: Sequence[str]
 ) -> tuple[BoundaryNorm, Colormap]:
-    """Classes between edges that enclose all values."""
+    """Classes between edges, which enclose all values."""
     count = len(edges) - 1
     return (
         BoundaryNorm(edges, count, clip=True),

@@ -1,8 +1,8 @@
-"""Regions as vector tiles in one PMTiles archive, which web maps and QGIS read.
+"""Writes regions as vector tiles in one PMTiles archive, for web maps and QGIS.
 
-From the zoom on at which every tile stays small it holds the regions themselves; below,
-where a region would be a few pixels, squares of eight pixels that say what the regions
-in them are on average. So the whole city is seen at any zoom, and no tile is large.
+At high zooms, where every tile stays small, it holds the regions themselves. At lower
+zooms a region would be a few pixels, so it holds squares of eight pixels with the
+average of the regions in them. The city is seen whole, and no tile is large.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class WrittenTiles:
-    """What an archive holds.
+    """Facts about the tiles of an archive that was written.
 
     Attributes:
-        min_zoom: Where the whole city is about a tile.
-        region_zoom: From here on regions, below cells; `min_zoom` where there are few.
-        max_zoom: The last one; maps enlarge its tiles beyond.
-        num_tiles: Of all zooms.
-        largest_bytes: The largest tile, not compressed.
+        min_zoom: Zoom at which the whole city fills about one tile.
+        region_zoom: First zoom with regions, not cells; `min_zoom` if there are few.
+        max_zoom: Last zoom; beyond it, maps enlarge its tiles.
+        num_tiles: Number of tiles of all zooms.
+        largest_bytes: Size of the largest tile, not compressed.
     """
 
     min_zoom: int
@@ -75,7 +75,7 @@ class WrittenTiles:
 
 
 def require_packages() -> None:
-    """Raises InputError where the packages that write tiles are not installed."""
+    """Raises InputError if the packages that write tiles are not installed."""
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -96,21 +96,21 @@ def write(
     """Writes a PMTiles archive (version 3) of Mapbox Vector Tiles.
 
     A region's feature has its index as id and its columns as attributes. A cell has the
-    mean of numbers, the commonest of text and truth values, and `IN_CELL`; text of more
-    than `MOST_NAMES` kinds, such as names of regions, it has not.
+    mean of numbers, the commonest text and truth value, and `IN_CELL`. Cells lack
+    columns with more than `MOST_NAMES` texts, such as names of regions.
 
     Args:
         path: File to write; it appears whole, or not at all.
         geometry_wkb: Polygons in `crs`, one or more.
         crs: Anything pyproj understands.
-        columns: Name -> a value a region: numbers, text or truth values; None and
-            what is not finite are left out.
-        name: Of the city, for whoever looks into the archive.
+        columns: Name -> a number, text or truth value for each region; None and values
+            that are not finite are left out.
+        name: Name of the city, for people who look into the archive.
         attribution: Sources and licences, as text.
 
     Raises:
         InputError: If a package is missing, the CRS is unknown, regions lie beyond 85
-            degrees north or south, or a column is called as that of cells.
+            degrees north or south, or a column is called `IN_CELL`.
     """
     require_packages()
     path = Path(path)
@@ -124,14 +124,14 @@ def write(
 
 
 class Archive:
-    """An archive that is read, mapped into memory.
+    """An archive for reading, mapped into memory.
 
     Attributes:
-        data: All its bytes.
+        data: All bytes of the archive.
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens a file that `write` has made."""
+        """Opens a file that `write` made."""
         from pmtiles import reader
 
         with path.open("rb") as stream:
@@ -140,7 +140,7 @@ class Archive:
         self._reader = reader.Reader(lambda first, size: mapped[first : first + size])
 
     def tile(self, zoom: int, x: int, y: int) -> bytes | None:
-        """A tile, compressed by gzip; None where there is none."""
+        """Reads a tile, compressed by gzip; None if there is no such tile."""
         across = 2**zoom if zoom <= MOST_ZOOM else 0
         if not (0 <= x < across and 0 <= y < across):
             return None
@@ -185,7 +185,7 @@ class _City:
         return cls(polygons, bounds, centre, (west, south, east, north), columns)
 
     def of_zoom(self, zoom: int) -> _City:
-        """With outlines as simple as a zoom allows; neighbours stay neighbours."""
+        """Simplifies outlines as far as a zoom allows; neighbours stay neighbours."""
         if shapely.get_num_coordinates(self.polygons).mean() <= _MANY_CORNERS:
             return self
         tolerance = _HALF_PIXEL / 2**zoom
@@ -236,7 +236,7 @@ def _write(path: Path, city: _City, name: str, attribution: str) -> WrittenTiles
 def _metadata(
     city: _City, zooms: tuple[int, int, int], name: str, attribution: str
 ) -> dict[str, Any]:
-    """What the specification asks of vector tiles, as TileJSON has it."""
+    """The metadata that the specification requires for vector tiles, as TileJSON."""
     lowest, first, last = zooms
     fields = {
         column: {"b": "Boolean", "O": "String", "U": "String"}.get(
@@ -256,7 +256,7 @@ def _metadata(
 
 
 def _regions_fit(city: _City, zoom: int) -> bool:
-    """Whether regions may stand in tiles of a zoom: the fullest one says."""
+    """Whether tiles of a zoom can hold the regions, judged by the fullest tile."""
     if zoom >= MOST_ZOOM - 1:
         return True
     tile = np.floor(city.centre * 2**zoom).astype(np.int64)
@@ -347,7 +347,7 @@ def _of_cells(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _summarised(
     values: np.ndarray, which: Int[np.ndarray, " r"], count: int
 ) -> np.ndarray:
-    """What stands for the regions of each cell: a mean, or what is commonest."""
+    """Summarises the regions of each cell by a mean, or by the commonest value."""
     if values.dtype.kind in "fiu":
         known = np.isfinite(values)
         sums = np.bincount(which[known], values[known], count)

@@ -1,4 +1,4 @@
-"""Embeddings as TensorBoard's projector reads them: vectors, labels and tiles.
+"""Writes embeddings for TensorBoard's projector: vectors, labels and tiles.
 
 projector_config.pbtxt    what TensorBoard looks for in a folder of logs
 tensors.tsv               a row a region: its vector
@@ -32,7 +32,7 @@ _NAME = "regions"
 
 
 def chosen(count: int) -> Int[np.ndarray, " n"]:
-    """Which of so many regions are shown: all, or `MOST_REGIONS` drawn at random."""
+    """Chooses the regions that are shown: all, or `MOST_REGIONS` drawn at random."""
     drawn = np.random.default_rng(0).permutation(count)[:MOST_REGIONS]
     return np.sort(drawn)
 
@@ -43,14 +43,13 @@ def write(
     columns: Mapping[str, Sequence[Any]],
     tiles: Iterator[UInt8[np.ndarray, "h w 3"]] | None,
 ) -> Path:
-    """Writes the folder, in place of what it was; `tensorboard --logdir` opens it.
+    """Writes the folder and replaces an older one; `tensorboard --logdir` opens it.
 
     Args:
-        folder: Folder to make, or to replace where it is such a one.
-        vectors: Of the regions that are shown.
-        columns: What is known of each, two columns at least; missing numbers are
-            empty.
-        tiles: Of the same regions; None where there are none.
+        folder: Folder to make. If it is a folder of this kind, it is replaced.
+        vectors: Vectors of the regions that are shown.
+        columns: Facts on each region, at least two columns; missing numbers stay empty.
+        tiles: Tiles of the same regions; None if there are none.
 
     Returns:
         The folder.
@@ -81,7 +80,7 @@ def write(
 
 
 def tile_px(count: int) -> int:
-    """Side of a tile in the sprite of so many regions."""
+    """Side of a tile in pixels, in a sprite of this many regions."""
     per_row = int(np.ceil(np.sqrt(max(count, 1))))
     return min(TILE_PX, SPRITE_PX // per_row)
 

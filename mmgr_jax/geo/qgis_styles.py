@@ -1,8 +1,8 @@
-"""Styles of QGIS (.qml) for layers and images, in the colours of our maps.
+"""Makes QGIS styles (.qml) for layers and images, in the colours of our maps.
 
 Classes of numbers are listed from high to low. QGIS takes the first class that holds a
-value and counts both limits in, so a value at a break falls into the class above, as on
-our maps.
+value, and includes both limits. So a value at a break is in the class above, as on our
+maps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Style:
     """One way to draw a layer.
 
     Attributes:
-        name: Of the style, such as "population_predicted".
-        about: A sentence.
-        qml: The style as QGIS reads it.
+        name: Name of the style, such as "population_predicted".
+        about: A sentence about the style.
+        qml: The style as text that QGIS reads.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Style:
 def of_label(
     task: str, label: Label, breaks: Breaks | None, fields: dict[str, str]
 ) -> list[Style]:
-    """The styles of a label; the first one is that of the prediction.
+    """Makes the styles of a label; the first is the style of the prediction.
 
     Args:
         task: Name of the label.
-        label: Kind, unit and classes.
-        breaks: Where colours of numbers change; None for shares and classes.
+        label: Kind, unit and classes of the label.
+        breaks: Values at which the colours change; None for shares and classes.
         fields: Column of `columns.about_task` -> its name in the layer, without
             characters that act.
     """
@@ -78,11 +78,11 @@ def of_label(
 
 
 def of_image(band: int, edges: Sequence[float]) -> str:
-    """The style of one band of a GeoTIFF of numbers, as text.
+    """Makes the style of one band in a GeoTIFF of numbers, as text.
 
     Args:
-        band: From 1.
-        edges: Where colours change.
+        band: Number of the band, from 1.
+        edges: Values at which the colours change.
     """
     root = ElementTree.Element("qgis", version=VERSION, styleCategories="Symbology")
     renderer = ElementTree.SubElement(
@@ -109,11 +109,11 @@ def of_image(band: int, edges: Sequence[float]) -> str:
 
 
 def of_clusters(field: str, count: int) -> Style:
-    """The style of a number of clusters, in the colours of the printed map.
+    """Makes the style of the clusters, in the colours of the printed map.
 
     Args:
         field: Column of the layer with the cluster of each region.
-        count: How many there are.
+        count: Number of clusters.
     """
     shades = [to_hex(shade) for shade in panels.cluster_colours(count)]
     values = {str(number): f"cluster {number}" for number in range(count)}
@@ -162,7 +162,7 @@ def _graduated(
     edges: Sequence[float],
     anchors: Sequence[str],
 ) -> Style:
-    """Classes between edges; those at +-OPEN are open."""
+    """Styles classes between edges; edges at +-OPEN mean no limit."""
     shades = colours.ramp(anchors, len(edges) - 1)
     closed = [edge for edge in edges if abs(edge) != OPEN]
     if len(closed) == len(edges):
@@ -194,7 +194,7 @@ def _categorised(
     shades: Sequence[str],
     kind: str,
 ) -> Style:
-    """A colour a value: `values` are those of the field and what the legend says."""
+    """Styles each value with a colour; `values` maps values to texts of the legend."""
     root, renderer = _root("categorizedSymbol", field)
     categories = ElementTree.SubElement(renderer, "categories")
     for index, (value, shown) in enumerate(values.items()):

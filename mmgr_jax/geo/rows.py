@@ -1,4 +1,4 @@
-"""Any rows with the outlines of regions: GeoParquet, or CSV with their centres."""
+"""Writes rows of regions as GeoParquet with outlines, or as CSV with centres."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 def frame(
     columns: Mapping[str, Sequence[Any]], geometry_wkb: Sequence[bytes], crs: str
 ) -> gpd.GeoDataFrame:
-    """A table with outlines, in memory.
+    """Makes a table with outlines, in memory.
 
     Args:
-        columns: Name -> a value a row.
+        columns: Name -> a value for each row.
         geometry_wkb: The outline of each row, in `crs`.
-        crs: Their CRS; "" where nobody knows it.
+        crs: CRS of the outlines; "" if it is not known.
     """
     return gpd.GeoDataFrame(
         dict(columns), geometry=shapely.from_wkb(geometry_wkb), crs=crs or None
@@ -38,18 +38,19 @@ def write(
     geometry_wkb: Sequence[bytes],
     crs: str,
 ) -> None:
-    """Writes a table in one rename.
+    """Writes a table, which appears complete by one rename.
 
     Args:
-        path: `.parquet`: GeoParquet 1.1 with the outlines and their boxes; else CSV
-            with `lon_deg` and `lat_deg` of their centres.
-        columns: Name -> a value a row.
+        path: File to write. `.parquet`: GeoParquet 1.1 with the outlines and their
+            boxes; else CSV with `lon_deg` and `lat_deg` of the centres.
+        columns: Name -> a value for each row.
         geometry_wkb: The outline of each row, in `crs`.
-        crs: Their CRS; "" where nobody knows where regions lie: a CSV goes without
-            centres.
+        crs: CRS of the outlines; "" if it is not known where regions lie: then a CSV
+            has no centres.
 
     Raises:
-        InputError: If GeoParquet is asked for where nobody knows where regions lie.
+        InputError: If a GeoParquet file is requested and it is not known where regions
+            lie.
     """
     if not crs and path.suffix == ".parquet":
         raise InputError(
@@ -73,7 +74,7 @@ def write(
 def _for_people(
     path: Path, columns: Mapping[str, Sequence[Any]]
 ) -> dict[str, list[Any]]:
-    """The columns as a spreadsheet may open them; says how many cells that changed."""
+    """Makes columns safe to open in a spreadsheet; logs how many cells were changed."""
     safe = {
         name: [files.no_formula(v) if isinstance(v, str) else v for v in values]
         for name, values in columns.items()

@@ -1,4 +1,4 @@
-"""The paper of a printed map: where things lie, in inches, and what a metre is."""
+"""The layout of a printed map on paper: positions in inches, and the scale."""
 
 import dataclasses
 
@@ -21,13 +21,13 @@ BLEED = 0.985  # share of a panel that the city may fill
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """Three panels in a row, a title above, a key and a footer below.
+    """Three panels in a row, with a title above, and a legend and a footer below.
 
     Attributes:
         panel_height: Height of each panel.
         key_height: Height of the strip for colour bars and legends.
         inches_per_m: Scale of all panels.
-        metre: Metres in one unit of the CRS.
+        metre: Number of metres in one unit of the CRS.
         centre: Middle of each panel in the CRS.
         num_lines: Lines below the title.
     """
@@ -55,7 +55,7 @@ class Sheet:
         return MARGIN + panel * (PANEL_WIDTH + GAP)
 
     def limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """What a panel shows: (west, east), (south, north) in the CRS."""
+        """The area that a panel shows: (west, east), (south, north) in the CRS."""
         per_inch = 1 / (self.inches_per_m * self.metre)
         half_width = PANEL_WIDTH / 2 * per_inch
         half_height = self.panel_height / 2 * per_inch
@@ -66,7 +66,7 @@ class Sheet:
 def lay_out(
     geometry: np.ndarray, crs: pyproj.CRS, key_height: float, num_lines: int = 0
 ) -> Sheet:
-    """The sheet on which the regions fill the panels."""
+    """Makes the sheet on which the regions fill the panels."""
     west, south, east, north = shapely.total_bounds(geometry).tolist()
     metre = crs.axis_info[0].unit_conversion_factor
     width_m, height_m = (east - west) * metre, (north - south) * metre
@@ -90,7 +90,7 @@ def add_axes(
     width: float | None = None,
     height: float | None = None,
 ) -> Axes:
-    """Axes at a place of the sheet, all of it unless told otherwise."""
+    """Adds axes at a place on the sheet, or on the whole sheet if no place is given."""
     width = sheet.width if width is None else width
     height = sheet.height if height is None else height
     return figure.add_axes(

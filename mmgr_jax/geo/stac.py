@@ -1,12 +1,12 @@
-"""STAC of a city's embeddings: a collection with one item, beside the files.
+"""Describes a city's embeddings in STAC: a collection with one item, beside the files.
 
     collection.json    what the embeddings are: by which model, of which data
     embeddings.json    the item: the files, their columns, extent and time
     encoder.json       the model; see `card.stac_item`
 
-They follow version 0.0.1 of the Embeddings extension, a proposal, and so version 1.0.0
-of STAC, which it asks for. All addresses are relative, so the folder can be moved as a
-whole with what it names.
+The files follow version 0.0.1 of the Embeddings extension, a proposal, and therefore
+version 1.0.0 of STAC, which the extension requires. All addresses are relative, so the
+folder can be moved together with the files that it names.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ _ANY = "other"
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What the table's own header does not say.
+    """Facts that the header of the table does not hold.
 
     Attributes:
-        facts: Of the city; see `data.facts`.
-        layout: How regions lie; `emb:chip_layout`.
-        source_href: Where the records are, relative to the folder.
-        model: The item of the encoder.
-        software: Name and version of what made the files.
+        facts: Facts about the city; see `data.facts`.
+        layout: How regions are laid out; `emb:chip_layout`.
+        source_href: Path of the records, relative to the folder.
+        model: The STAC item of the encoder.
+        software: Name and version of the software that made the files.
     """
 
     facts: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Origin:
 
 
 def layout(regions: Mapping[str, Any], tile_size_px: int) -> dict[str, Any]:
-    """`emb:chip_layout` of regions, from the section `regions` of their config."""
+    """Makes `emb:chip_layout` of regions from the section `regions` of their config."""
     side = [tile_size_px, tile_size_px]
     if regions.get("kind", "") == "grid":
         return {"layout_type": "regular_grid", "chip_size": side, "stride": side}
@@ -92,14 +92,14 @@ def write(
     """Writes the three files beside a table of embeddings.
 
     Args:
-        table: As `writers` makes it; its header says most of it.
-        origin: The rest.
-        described: What the columns are that not every table has.
+        table: A table that `writers` made; most facts come from its header.
+        origin: The other facts.
+        described: Descriptions of the columns that not every table has.
         others: Further files of the same run, in the same folder or below.
         uncertain: Whether predictions have intervals.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     header = parquet.ParquetFile(table)
     metadata = header.schema_arrow.metadata or {}
@@ -122,7 +122,7 @@ def write(
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where regions lie: `box` in degrees, west, south, east, north; and the CRS."""
+    """Where regions lie: the CRS, and `box` (west, south, east, north in degrees)."""
 
     box: list[float]
     code: str | None
@@ -140,7 +140,7 @@ class _Place:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """The box; two of them where it crosses the 180th meridian."""
+        """The box, or two boxes if it crosses the 180th meridian."""
         west, south, east, north = self.box
         spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
         rings = [
@@ -292,6 +292,6 @@ def _link(rel: str, href: str, kind: str, title: str = "") -> dict[str, str]:
 
 
 def _id(about: Mapping[str, Any]) -> str:
-    """The city's name, of the letters that addresses are made of."""
+    """The city's name, in letters that are allowed in addresses."""
     plain = re.sub(r"[^\w.-]+", "-", about["city"]).strip("-.")
     return plain or "city"

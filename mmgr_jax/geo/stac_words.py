@@ -1,7 +1,7 @@
-"""What the STAC files of a city say in words: sources, licences, years, intervals.
+"""Writes the texts in a city's STAC files: sources, licences, years, intervals.
 
-`about` is what the header of a table of embeddings says under `emb`, `facts` what
-`data.facts` says of the city.
+`about` is the part `emb` in the header of a table of embeddings. `facts` is what
+`data.facts` returns for the city.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def time(about: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str | None]:
-    """The year of the imagery; where nobody says it, when embeddings were made."""
+    """The year of the imagery; if it is not known, when the embeddings were made."""
     year = facts["imagery"].get("year")
     if year is None:
         return {"datetime": utc(about["created"])}
@@ -20,7 +20,7 @@ def time(about: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str | 
 
 
 def description(about: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """What the embeddings are of, in a sentence or three."""
+    """Describes the data of the embeddings in one to three sentences."""
     text = (
         f"A vector of {about['dimensions']} numbers for each region of "
         f"{about['city']}, from {about['features']} features. {sources(facts)}"
@@ -34,7 +34,7 @@ def description(about: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def sources(facts: Mapping[str, Any]) -> str:
-    """What came in, with year and licence."""
+    """Lists the input data, with year and licence."""
     parts = [
         f"{what}: {', '.join(_known(one)) or 'source not recorded'}"
         for what, one in _inputs(facts)
@@ -43,7 +43,7 @@ def sources(facts: Mapping[str, Any]) -> str:
 
 
 def providers(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Those who licensed what came in."""
+    """Lists the providers that licensed the input data."""
     return [
         {
             "name": str(one["source"]),
@@ -56,7 +56,7 @@ def providers(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def uncertainty(about: Mapping[str, Any]) -> dict[str, str]:
-    """`emb:uncertainty`."""
+    """Makes the value of `emb:uncertainty`."""
     return {
         "method": "conformal_intervals",
         "description": (
@@ -67,7 +67,7 @@ def uncertainty(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def utc(moment: str) -> str:
-    """A moment of UTC, in ISO 8601, as RFC 3339 has it."""
+    """Turns a UTC time in ISO 8601 into the form of RFC 3339."""
     return moment.removesuffix("+00:00").removesuffix("Z") + "Z"
 
 

@@ -1,4 +1,4 @@
-"""Numbers of a colour bar: which power of ten is taken out of them."""
+"""Finds the power of ten to take out of the numbers on a colour bar."""
 
 import math
 
@@ -9,18 +9,18 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power_of_thousand(breaks: Float[np.ndarray, " edges"]) -> int:
-    """The exponent of ten to take out of breaks before they are printed.
+    """Finds the exponent of ten to take out of breaks before they are printed.
 
     Returns:
-        0 where the largest break is at least 0.1 and below a million, else the
-        multiple of 3 that leaves it one to three digits before the point.
+        0 if the largest break is at least 0.1 and below a million; else the multiple of
+        3 that leaves the largest break one to three digits before the point.
     """
     digits = math.floor(math.log10(np.abs(breaks).max()))
     return 0 if -2 < digits < 6 else digits // 3 * 3
 
 
 def with_power(unit: str, power: int) -> str:
-    """The unit beside breaks from which 10 ** power was taken out."""
+    """Writes the unit for breaks from which 10 ** power was taken out."""
     if not power:
         return unit
     return f"\N{MULTIPLICATION SIGN} 10{str(power).translate(_RAISED)} {unit}".rstrip()

@@ -1,4 +1,4 @@
-"""Coordinate reference systems, by the text that names them."""
+"""Looks up coordinate reference systems by the text that names them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmgr_jax.errors import InputError
 
 
 def known(path: str | Path, crs: str) -> pyproj.CRS:
-    """The system that a text names.
+    """Looks up the system that a text names.
 
     Args:
         path: The file that is written, for the message.
-        crs: Such as "EPSG:32651".
+        crs: The text, such as "EPSG:32651".
 
     Raises:
-        InputError: If there is none of this name.
+        InputError: If there is no system of this name.
     """
     try:
         return pyproj.CRS.from_user_input(crs)

@@ -1,9 +1,9 @@
-"""Polygons as Mapbox Vector Tiles: cut at a tile's edge, in whole units, encoded.
+"""Encodes polygons as Mapbox Vector Tiles, cut at tile edges, in whole units.
 
-The schema of tiles is that of the package `mapbox-vector-tile`. Its own encoder walks
-through each polygon in Python (80 to 190 microseconds for a square, two million of
-which a city of a million regions has); here all polygons of a tile are turned to units
-and commands at once.
+The schema of tiles comes from the package `mapbox-vector-tile`. The encoder of that
+package handles each polygon in Python, which takes 80 to 190 microseconds for a square.
+A city of a million regions has two million squares. Here all polygons of a tile are
+turned into units and commands at once.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _POLYGON = 3
 
 @dataclasses.dataclass(frozen=True)
 class TileLayer:
-    """Polygons of a tile with their attributes.
+    """The polygons of a tile with their attributes.
 
     Attributes:
-        name: Of the layer.
+        name: Name of the layer.
         ids: Whole numbers by which readers tell features apart [n].
-        polygons: Polygons or multipolygons [n]; their unit is the side of the tile, the
-            first place being its north-western corner, y downwards.
-        columns: Name -> n values: numbers, text or truth values; None and what is not
-            finite are left out.
+        polygons: Polygons or multipolygons [n]. Their unit is the side of the tile; the
+            origin is its north-western corner, and y points down.
+        columns: Name -> n values: numbers, text or truth values; None and values that
+            are not finite are left out.
     """
 
     name: str
@@ -47,16 +47,16 @@ class TileLayer:
 
 
 def encode(layers: Sequence[TileLayer]) -> bytes:
-    """A tile, version 2.1 of the specification; polygons beyond its edge are cut.
+    """Encodes a tile by version 2.1 of the specification; cuts polygons at its edge.
 
-    A polygon too small for a unit becomes a square of one, so that none vanishes.
+    A polygon smaller than a unit becomes a square of one unit, so that none vanishes.
 
     Args:
-        layers: Their names are all different. Those without a polygon in the tile are
+        layers: Layers with different names. Layers without a polygon in the tile are
             left out.
 
     Returns:
-        The tile, not compressed; b"" where nothing is in it.
+        The tile, not compressed; b"" if it is empty.
     """
     from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
@@ -100,8 +100,8 @@ def _commands(
     """Commands and zigzag numbers of all polygons, one after another.
 
     Returns:
-        The numbers, the end of each polygon's among them, and which polygons they are,
-        ascending: those of which something is in the tile.
+        The numbers, the end of each polygon's numbers among them, and which polygons
+        they are, ascending: those that lie at least partly in the tile.
     """
     nothing = np.zeros(0, int)
     if shapely.is_empty(polygons).all():
@@ -142,8 +142,8 @@ def _rings(
 ]:
     """Corners in units, the ring of each, the polygon of each ring, and its shell.
 
-    A shell's shell is itself. Corners that repeat the one before them are left out, the
-    last of a ring too.
+    The shell of a shell is the shell itself. A corner that repeats the one before it is
+    left out, and so is the last corner of a ring.
     """
     parts, part_polygon = shapely.get_parts(polygons, return_index=True)
     areas = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
@@ -208,7 +208,7 @@ def _oriented(
 def _tags(
     layer: Any, columns: Mapping[str, np.ndarray], which: Int[np.ndarray, " k"]
 ) -> list[list[int]]:
-    """Numbers of keys and values of each feature; the layer gets them themselves."""
+    """Numbers of keys and values of each feature; adds keys and values to the layer."""
     tags: list[list[int]] = [[] for _ in which]
     values: dict[tuple[str, Any], int] = {}
     for number, (name, column) in enumerate(columns.items()):
@@ -237,7 +237,7 @@ def _kind(value: Any) -> str:
 def unit_squares(
     x: Int[np.ndarray, " n"], y: Int[np.ndarray, " n"], across: int
 ) -> np.ndarray:
-    """Squares of a grid of `across` cells along a tile, in the unit of `TileLayer`."""
+    """Squares of a grid, `across` cells along a tile, in the unit of `TileLayer`."""
     low = np.stack([x, y], axis=1).astype(float) / across
     high = low + 1 / across
     return shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])

@@ -1,4 +1,4 @@
-"""Tables with geometry: GeoParquet 1.1 with embeddings, predictions and origin."""
+"""Writes embeddings, predictions and their origin as GeoParquet 1.1 tables."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from mmgr_jax.geo.columns import RESERVED
 from mmgr_jax.geo.packed import NEIGHBOURS, Recall, measured
 
 ROW_GROUP_SIZE = 8192
-"""Rows that a reader must hold at once, at most: 64 MiB of 2048-wide embeddings.
+"""Most rows that a reader must hold at once: 64 MiB of 2048-wide embeddings.
 
-Of 200,704 regions of 256 numbers (0.2 GB), in the order of `spatial_order`, DuckDB read
-8 MB for a box of 2 % of the city's side, and 68 MB with groups of 128 MB.
+Measured on a table of 200,704 regions with 256 numbers each (0.2 GB), in the order of
+`spatial_order`: for a box of 2 % of the city's side DuckDB read 8 MB. With groups of
+128 MB it read 68 MB.
 """
 
 ROW_GROUP_BYTES = 128 * 2**20
-"""Of the embeddings of a row group, at most; wider ones have fewer rows."""
+"""Most bytes of embeddings in a row group; wider embeddings get fewer rows."""
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -49,28 +50,32 @@ def write_embeddings(
     metadata: Mapping[str, Any],
     packed: bool = False,
 ) -> None:
-    """Writes one row a region: id, middle, further columns, embedding, box, outline.
+    """Writes a table with one row for each region.
 
-    The file is GeoParquet 1.1 with ZSTD compression: `geometry` as WKB, `bbox` as
-    its covering, so that readers can skip what lies elsewhere, and `embedding` as a
-    list of f float32 or int8. Rows are in the order given; `row` numbers them. The
-    schema metadata holds JSON under `geo` (GeoParquet) and under `emb` (what the
-    vectors are): the given metadata plus `column`, `dimensions`, `data_type`, `crs`
-    and `sha256`, by which a damaged file is seen when it is read as a table of
-    features; of int8 also `scale`, `offset` and `recall_of_20_nearest`. Pages have
-    checksums, too. The file appears in one rename, or not at all.
+    A row holds the region's id, its centre, the further columns, its embedding, its
+    bounding box and its outline. The file is GeoParquet 1.1 with ZSTD compression.
+    `geometry` is WKB. `bbox` is its covering, so that readers can skip regions that lie
+    elsewhere. `embedding` is a list of f float32 or int8 numbers. Rows are in the order
+    given; `row` numbers them.
+
+    The schema metadata holds JSON under `geo` (GeoParquet) and under `emb` (what the
+    vectors are). `emb` holds the given metadata plus `column`, `dimensions`,
+    `data_type`, `crs` and `sha256`; for int8 also `scale`, `offset` and
+    `recall_of_20_nearest`. `sha256` shows damage when the file is read as a table of
+    features. Pages have checksums, too. The file appears complete, by one rename, or
+    not at all.
 
     Args:
         path: File to write; missing folders are made.
         region_ids: Stable names, all different.
         geometry_wkb: Polygons in `crs`.
         crs: Anything pyproj understands, such as "EPSG:32651".
-        embeddings: One finite vector a region.
-        columns: Name -> r values, such as `columns.of_task` gives; NaN becomes
-            null.
+        embeddings: One finite vector for each region.
+        columns: Name -> r values, such as those of `columns.of_task`; NaN becomes null.
         metadata: Where the vectors come from, such as model, checkpoint, date and
             source; must be JSON.
-        packed: Store vectors as int8 (see `packed`), a quarter of the bytes.
+        packed: Whether to store vectors as int8, in a quarter of the bytes; see the
+            module `packed`.
 
     Raises:
         InputError: If lengths differ, ids repeat, an embedding is not finite, a
@@ -100,15 +105,18 @@ def writing(
     metadata: Mapping[str, Any],
     recall: Recall | None = None,
 ) -> Iterator[TableWriter]:
-    """A table as `write_embeddings` makes it, given in parts, a row group each.
+    """Opens a table like that of `write_embeddings`, to be written in parts.
 
-    No more than one part is held in memory. The file appears at the end, or not at all.
+    Add the parts with `TableWriter.add`; each becomes at least one row group.
+
+    Only one part at a time is held in memory. The file appears at the end, or not at
+    all.
 
     Args:
         path: File to write; missing folders are made.
         crs: Anything pyproj understands.
         metadata: Where the vectors come from; must be JSON.
-        recall: How vectors are packed to int8; None: float32.
+        recall: How vectors are packed as int8; None: they are stored as float32.
     """
     path = Path(path)
     _json(path, metadata)
@@ -123,7 +131,7 @@ def writing(
 
 
 class TableWriter:
-    """A table that grows; see `writing`."""
+    """A table that is written part by part; see `writing`."""
 
     def __init__(
         self,
@@ -152,18 +160,18 @@ class TableWriter:
         embeddings: Float[np.ndarray, "n f"],
         columns: Mapping[str, np.ndarray],
     ) -> None:
-        """Writes the next rows; every time the same columns.
+        """Writes the next rows; all calls must give the same columns.
 
         Args:
-            numbers: Of the regions in the records, from 0.
-            region_ids: As of `write_embeddings`, like the rest.
-            geometry_wkb: Outlines.
-            embeddings: Vectors.
+            numbers: Numbers of the regions in the records, from 0.
+            region_ids: As for `write_embeddings`, like the other arguments.
+            geometry_wkb: Outlines of the regions.
+            embeddings: Vectors of the regions.
             columns: Further columns.
 
         Raises:
-            InputError: As `write_embeddings`; ids that repeat are left to
-                `refuse_repeated`.
+            InputError: As for `write_embeddings`, except for repeated ids, which
+                `refuse_repeated` finds.
         """
         _check(self._path, region_ids, geometry_wkb, embeddings, columns)
         geometry = shapely.from_wkb(geometry_wkb)
@@ -221,7 +229,7 @@ class TableWriter:
             ) from error
 
     def finish(self) -> None:
-        """Says what all rows are; to be called once, after the last ones."""
+        """Writes the metadata of the whole table; call it once, after the last rows."""
         assert self._writer is not None  # a city has a region
         described = {
             **self._metadata,
@@ -260,13 +268,13 @@ class TableWriter:
         self._writer.add_key_value_metadata(content)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         if self._writer is not None:
             self._writer.close()
 
 
 def refuse_repeated(path: str | Path, region_ids: Sequence[str]) -> None:
-    """Raises InputError where two regions of a table have one name."""
+    """Raises InputError if two regions of a table have the same id."""
     names, counts = np.unique(np.asarray(region_ids, str), return_counts=True)
     if len(names) and counts.max() > 1:
         raise InputError(
