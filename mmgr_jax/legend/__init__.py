@@ -1,4 +1,4 @@
-"""What the legends of all maps say: breaks, colours, printed numbers.
+"""The breaks, colours and printed numbers of the legends of all maps.
 
-It needs the standard library alone, since the page of a report does.
+This package needs only the standard library, because the report page needs no more.
 """

@@ -1,8 +1,8 @@
 """Breaks of mapped numbers: round, and the same for one quantity on every map.
 
-Both sets of breaks follow from the known values of a label alone. So truth, prediction
-and the limits of its intervals share one legend, errors share another, and maps of
-other features or of another run can be compared.
+Both sets of breaks depend only on the known values of a label. So truth, prediction and
+the limits of its intervals share one legend, and errors share another. Maps of other
+features or of another run can be compared.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _LEAST_EXPONENT = -300
 
 
 def of_values(values: Iterable[Number], *, classes: int = CLASSES) -> tuple[float, ...]:
-    """Breaks between classes that hold about equally many values.
+    """Chooses breaks between classes that hold about equal numbers of values.
 
-    The first class is open below and the last one above.
+    The first class has no lower limit, and the last one no upper limit.
 
     Args:
         values: The known values of a label, in its unit.
-        classes: How many, at most; ties leave fewer.
+        classes: Largest number of classes; equal values can make it smaller.
 
     Returns:
-        Increasing round numbers, at least one; (0,) where no value is known.
+        Increasing round numbers, at least one; (0,) if no value is known.
     """
     known = sorted(float(value) for value in values if math.isfinite(value))
     if not known:
@@ -65,15 +65,15 @@ def of_values(values: Iterable[Number], *, classes: int = CLASSES) -> tuple[floa
 
 
 def of_errors(values: Iterable[Number]) -> tuple[float, ...]:
-    """Breaks of prediction minus truth, mirrored around zero.
+    """Chooses breaks of prediction minus truth, symmetric around zero.
 
     Args:
-        values: The known values of a label, in its unit: errors are measured by how
-            far these lie from their median.
+        values: The known values of a label, in its unit. Their distances from their
+            median set the size of the breaks.
 
     Returns:
-        Increasing numbers, 1, 2 or 5 times powers of ten, the negative of themselves
-        reversed; those about 1 where no values differ.
+        Increasing numbers, each 1, 2 or 5 times a power of ten or the negative of such
+        a number. They lie around 1 if all values are equal.
     """
     known = sorted(float(value) for value in values if math.isfinite(value))
     middle = _quantile(known, 0.5) if known else 0.0
@@ -88,20 +88,21 @@ def of_errors(values: Iterable[Number]) -> tuple[float, ...]:
 
 
 def place(value: Number, edges: Sequence[Number]) -> int:
-    """Number of the class that a value falls into; a break belongs to the one above."""
+    """The number of the class of a value; a value at a break is in the class above."""
     return bisect.bisect_right(edges, value)
 
 
 def roundest(low: Number, high: Number, near: Number) -> float:
-    """The number within limits with the fewest digits, the nearest of several.
+    """Finds the number between two limits that has the fewest digits.
 
     Args:
-        low: Lower limit; `high` is the upper one.
-        high: See `low`.
-        near: A number within them.
+        low: Lower limit.
+        high: Upper limit.
+        near: A number between the limits; of several numbers, the nearest to it is
+            taken.
 
     Returns:
-        A multiple of 5, 2 or 1 times a power of ten; `near` where the limits are equal.
+        A multiple of 5, 2 or 1 times a power of ten; `near` if the limits are equal.
     """
     if low <= 0 <= high:
         return 0.0
@@ -120,9 +121,9 @@ def roundest(low: Number, high: Number, near: Number) -> float:
 
 
 def _round_all(ordered: Sequence[Number], parts: Sequence[Number]) -> tuple[float, ...]:
-    """Some quantiles of ordered values, made round, without ties.
+    """Some quantiles of ordered values, rounded, each number once.
 
-    None of them is at the lowest value, since nothing would lie below.
+    None equals the lowest value, because no value would lie below it.
     """
     quantiles = (_quantile(ordered, part) for part in parts)
     steps = sorted({ordered[0], *quantiles, ordered[-1]})
@@ -138,7 +139,7 @@ def _round_all(ordered: Sequence[Number], parts: Sequence[Number]) -> tuple[floa
 
 
 def _quantile(ordered: Sequence[Number], part: float) -> float:
-    """A quantile of ordered values, between two of them by their distance."""
+    """A quantile of ordered values, linearly interpolated between two of them."""
     at = part * (len(ordered) - 1)
     low = math.floor(at)
     high = min(low + 1, len(ordered) - 1)

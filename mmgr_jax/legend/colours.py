@@ -1,4 +1,4 @@
-"""Colours of all maps: of classes, of values from low to high, of errors."""
+"""The colours of all maps: for classes, for values from low to high, and for errors."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _GOLDEN = 0.6180339887498949
 
 
 def ramp(anchors: Sequence[str], count: int) -> tuple[str, ...]:
-    """So many colours, evenly along some; the middle one of these for one.
+    """Picks `count` colours evenly along a series; the middle one if `count` is 1.
 
     Args:
         anchors: Colours such as "#0072b2".
-        count: How many.
+        count: Number of colours.
     """
     if count == 1:
         return (anchors[len(anchors) // 2],)
@@ -70,7 +70,7 @@ def ramp(anchors: Sequence[str], count: int) -> tuple[str, ...]:
 
 
 def of_classes(classes: Sequence[str]) -> list[str]:
-    """One colour a class: `LAND_USE` by name, the others from `OTHER_CLASSES`."""
+    """One colour for each class: by name from `LAND_USE`, else from `OTHER_CLASSES`."""
     unknown = [name for name in classes if name not in LAND_USE]
     palette: Sequence[str] = OTHER_CLASSES
     if len(unknown) > len(palette):
@@ -80,7 +80,7 @@ def of_classes(classes: Sequence[str]) -> list[str]:
 
 
 def _hue(index: int) -> str:
-    """One of many colours; neighbours differ in hue, lightness and saturation."""
+    """One of many colours; consecutive ones differ in hue, lightness and saturation."""
     red, green, blue = colorsys.hls_to_rgb(
         index * _GOLDEN % 1.0, (0.35, 0.55, 0.72)[index % 3], (0.85, 0.6)[index % 2]
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def number(value: float | int) -> str:
-    """A break as printed: thousands apart, no exponent within 1e-4 .. 1e9."""
+    """Formats a break: thousands are separated, with no exponent within 1e-4 .. 1e9."""
     if value and not 1e-4 <= abs(value) < 1e9:
         mantissa, exponent = f"{value:.2e}".split("e")
         text = f"{float(mantissa):g}e{int(exponent)}"
@@ -19,7 +19,7 @@ def number(value: float | int) -> str:
 
 
 def classes(edges: Sequence[float | int]) -> list[str]:
-    """What each class between breaks says, such as "20 to 50"; the ends are open.
+    """Names each class between breaks, such as "20 to 50"; the end classes are open.
 
     Args:
         edges: Increasing breaks, at least one.
@@ -32,11 +32,11 @@ def classes(edges: Sequence[float | int]) -> list[str]:
 
 
 def scale_bar_m(longest_m: float | int) -> float:
-    """The longest of 1, 2 or 5 times a power of ten that is not above `longest_m`."""
+    """The largest length up to `longest_m` that is 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(longest_m))
     return max(step * power for step in (1, 2, 5) if step * power <= longest_m)
 
 
 def length(metres: float | int) -> str:
-    """A length as printed, in km from 1,000 m on."""
+    """Formats a length, in km from 1,000 m on."""
     return f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"
