@@ -1,1 +1,1 @@
-"""The card of an encoder: what people read of it before they use it."""
+"""The card of an encoder, which people read before they use it."""

@@ -1,7 +1,7 @@
-"""The text of a card.
+"""Writes the text of a card.
 
-Every line comes from the checkpoint, the records that it was trained on and the report
-of its evaluation. What none of them says stands there as "not recorded".
+Every line comes from the checkpoint, the records that it was trained on, or the report
+of its evaluation. Facts that none of them holds are "not recorded".
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _LIMITS = (
 
 
 def text(about: About, example: str) -> str:
-    """The card, as a README.md that the Hugging Face Hub reads.
+    """Writes the card as a README.md that the Hugging Face Hub can read.
 
     Args:
         about: The encoder.
-        example: Python that loads it.
+        example: Python code that loads the encoder.
     """
     sections = (
         _front_matter(about),

@@ -1,4 +1,4 @@
-"""What the report of an evaluation found of an encoder's weights."""
+"""Reads what an evaluation found about an encoder's weights."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _REPORT = "eval/report.json"
 
 
 def with_evaluation(about: About, bundle: Path) -> About:
-    """The same encoder with what is known of its evaluation; see `evaluation`."""
+    """Adds results of the evaluation to the facts on an encoder; see `evaluation`."""
     results = evaluation(bundle, about.weights)
     known = {**about.trained_on, "evaluation": results}
     return dataclasses.replace(about, trained_on=known)
 
 
 def evaluation(bundle: Path, weights: str) -> dict[str, Any] | None:
-    """What the report beside a checkpoint's run found of these weights.
+    """Reads the results for these weights in the report of the checkpoint's run.
 
     Args:
         bundle: The checkpoint, in its run's folder of checkpoints.
@@ -29,7 +29,7 @@ def evaluation(bundle: Path, weights: str) -> dict[str, Any] | None:
 
     Returns:
         `city`, `num_regions`, `created`, and `rows` with the headline metric of each
-        task; None where there is no report, or one of other weights alone.
+        task; None if there is no report, or the report is about other weights only.
 
     Raises:
         InputError: If the report is damaged.
@@ -56,7 +56,7 @@ def evaluation(bundle: Path, weights: str) -> dict[str, Any] | None:
 
 
 def _rows(report: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Headline numbers of the first split and protocol; the mean tells their scale."""
+    """Headline numbers of the first split and protocol; the mean shows their scale."""
     for task, content in report["tasks"].items():
         split, protocols = next(iter(content["splits"].items()))
         protocol, methods = next(iter(protocols.items()))

@@ -1,4 +1,4 @@
-"""Python that loads what was saved; the tests run it."""
+"""Writes Python code that loads what was saved; the tests run this code."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mmgr_jax.store.exported import About
 
 
 def of_saved(about: About, reads: Literal["names", "places", "graph"]) -> str:
-    """Loads the encoder of a folder and uses what it can.
+    """Writes code that loads the encoder of a folder and shows its uses.
 
     Args:
         about: The encoder.
-        reads: What its POI encoder reads beside the categories of POIs.
+        reads: What the POI encoder reads in addition to the categories of POIs.
     """
     size_px, names = about.tile_size_px, list(about.categories[:2])
     lines = [
@@ -40,10 +40,10 @@ def of_saved(about: About, reads: Literal["names", "places", "graph"]) -> str:
 
 
 def of_file(name: str) -> str:
-    """Reads the arrays of a file of PyTorch weights.
+    """Writes code that reads the arrays in a file of PyTorch weights.
 
     Args:
-        name: Of the file, beside the card.
+        name: Name of the file, which lies beside the card.
     """
     if name.endswith(".safetensors"):
         return f"""from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""What licences ask for, and by which name a hub of models knows them."""
+"""What licences require, and the names that the Hugging Face Hub has for them."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _TERMS = (
 
 
 def front_matter(licence: str) -> list[str]:
-    """The lines of YAML that say a licence.
+    """Writes the lines of YAML that state a licence.
 
     Args:
-        licence: As its owner calls it; "": nobody said.
+        licence: The licence as its owner calls it; "" if nobody stated it.
     """
     name = re.sub(r"[\s_]+", "-", licence.lower())
     if name in _HUB_LICENCES:
@@ -57,7 +57,7 @@ def front_matter(licence: str) -> list[str]:
 
 
 def obligations(cities: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each licence of the sources asks for, with whose they are.
+    """Lists what each licence of the sources requires, and which sources have it.
 
     Args:
         cities: See `data.facts`.

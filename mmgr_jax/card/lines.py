@@ -1,4 +1,4 @@
-"""Lines of Markdown of whatever text, number or None."""
+"""Makes lines of Markdown from any text, number or None."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ UNKNOWN = "not recorded"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Each once, in their order."""
+    """Lists each text once, in the order given."""
     return ", ".join(dict.fromkeys(map(str, names)))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A table, a line each."""
+    """The lines of a table."""
     lines = [
         head,
         ["---"] * len(head),
@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value in a line of Markdown, whatever text it is."""
+    """Makes any value safe to stand in one line of Markdown."""
     if value is None or value == "":
         return UNKNOWN
     line = " ".join(str(value).split())
@@ -33,5 +33,5 @@ def cell(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """A number of four digits; 0 is none."""
+    """Formats a number with four digits; 0 counts as no number."""
     return f"{value:.4g}" if value else UNKNOWN

@@ -1,7 +1,8 @@
-"""An encoder as an item of a STAC catalogue: the card for programs.
+"""Describes an encoder as an item of a STAC catalogue: the card for programs.
 
-It follows version 1.5 of the Machine Learning Model extension ("MLM", a STAC community
-extension): what the model takes and gives, and which file holds its weights.
+The item follows version 1.5 of the Machine Learning Model extension ("MLM", a STAC
+community extension). It states the input and output of the model, and the file with its
+weights.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _KEY = re.compile(r"[0-9a-zA-Z_.-]+")
 
 
 def of_saved(about: About, *, widths: Mapping[str, int], num_parameters: int) -> str:
-    """The item beside the arrays that `exported.save` writes, as the text of a file.
+    """Writes the item for the arrays that `exported.save` writes, as text of a file.
 
     Args:
         about: The encoder.
@@ -70,21 +71,21 @@ def item(
     num_parameters: int | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The item.
+    """Makes the item.
 
     Args:
         about: The encoder.
-        weights: Hash of its arrays, where `about` has none.
-        href: Where its weights are, relative to the item.
-        artifact: How they were saved.
-        created: When the item is made, RFC 3339 in UTC.
-        widths: "image" and "poi" -> length of the embeddings, where known; "": of
-            whatever is embedded.
-        num_parameters: Numbers that were learnt, where known.
-        beside: Files that describe it: name -> type.
+        weights: Hash of the encoder's arrays, if `about` has none.
+        href: Path of the weights, relative to the item.
+        artifact: How the weights were saved.
+        created: Time at which the item is made, as RFC 3339 in UTC.
+        widths: "image" and "poi" -> length of the embeddings, if known; "" -> length
+            for any kind of input.
+        num_parameters: Number of learnt parameters, if known.
+        beside: Files that describe the encoder: name -> type.
 
     Returns:
-        JSON with relative links; `geometry` is null, since an encoder lies nowhere.
+        JSON with relative links; `geometry` is null, because an encoder has no place.
     """
     weights = weights or about.weights
     properties: dict[str, Any] = {
@@ -129,7 +130,7 @@ def item(
 
 
 def _weights(about: About, href: str, artifact: str) -> dict[str, Any]:
-    """The asset: it describes the bands, too, that the input names."""
+    """The asset of the weights; it also describes the bands that the input names."""
     model: dict[str, Any] = {
         "href": href,
         "title": "Weights",
