@@ -1,1 +1,1 @@
-"""Tiles beside the views that training makes of them."""
+"""Shows tiles next to the views that training makes of them."""

@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.views`: a contact sheet of the views that training sees."""
+"""`python -m mmgr_jax.views`: draws a contact sheet of the views used in training."""
 
 from absl import flags
 from ml_collections import ConfigDict

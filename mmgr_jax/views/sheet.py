@@ -1,4 +1,4 @@
-"""A contact sheet of the views that training sees."""
+"""Draws a contact sheet of the views used in training."""
 
 import functools
 from pathlib import Path
@@ -26,15 +26,15 @@ GAP_INCHES = 0.05
 
 
 def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
-    """Writes a PNG: a row a region, its tile and `PAIRS` pairs of views.
+    """Writes a PNG with a row for each region: its tile and `PAIRS` pairs of views.
 
     Args:
-        config: A city whose records exist.
+        config: The configuration of a city whose records exist.
         out: The PNG to write.
-        rows: Regions to show, drawn by `config.seed`.
+        rows: Number of regions to show, drawn at random by `config.seed`.
 
     Raises:
-        InputError: If there are no records, or `out` or `rows` cannot be.
+        InputError: If there are no records, or `out` or `rows` is not allowed.
     """
     out = Path(out)
     if out.suffix != ".png":
@@ -69,7 +69,7 @@ def draw_views(config: ConfigDict, out: str | Path, rows: int) -> Path:
 
 
 def displayed(views: Float[np.ndarray, "v b s s 3"]) -> UInt8[np.ndarray, "v b s s 3"]:
-    """Normalised views as colours again, cut off at black and white."""
+    """Turns normalised views back into colours, clipped at black and white."""
     colour = views * IMAGENET_STD + IMAGENET_MEAN
     return np.round(255 * np.clip(colour, 0, 1)).astype(np.uint8)
 
@@ -82,7 +82,7 @@ def contact_sheet(
     title: str,
     note: str,
 ) -> Figure:
-    """The figure: tiles in the first column, then t pairs of views."""
+    """Draws the figure: tiles in the first column, then t pairs of views."""
     shown = [tiles, *pairs.reshape(-1, *pairs.shape[2:])]
     heads = ["tile", *(f"view {1 + view}" for _ in pairs for view in range(2))]
     # A wider gap before each pair keeps together what the loss pulls together.
@@ -117,7 +117,7 @@ def contact_sheet(
 
 
 def settings_line(augment: AugmentSettings) -> str:
-    """The augmentation in words."""
+    """Describes the augmentation in words."""
     low, high = augment.crop_area
     turns = [
         name.replace("_", " ")
