@@ -1,1 +1,1 @@
-"""Regions ranked by a text."""
+"""Ranks regions by a text."""

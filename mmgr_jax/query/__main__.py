@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.query`: regions ranked by what a text says."""
+"""`python -m mmgr_jax.query`: ranks regions by how well they match a text."""
 
 from absl import flags
 from ml_collections import ConfigDict

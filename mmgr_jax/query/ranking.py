@@ -1,4 +1,4 @@
-"""Regions ranked by what a text says: from a text to POIs to a cosine."""
+"""Ranks regions by a text: the text becomes POIs, and these are compared by cosine."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """The regions of a city by one text.
+    """The regions of a city, ranked by one text.
 
     Attributes:
         text: The text.
-        asked: Categories and numbers of the POIs it was turned into.
-        order: Regions, the most alike first [r].
-        cosine: Cosine of each of them [r].
+        asked: Categories and numbers of the POIs that the text was turned into.
+        order: Regions, the most similar first [r].
+        cosine: Cosine of each of these regions [r].
     """
 
     text: str
@@ -55,18 +55,18 @@ def rank(
     by: str = "image",
     nearest: int = texts.NEAREST,
 ) -> list[Ranking]:
-    """Ranks the regions by each of some texts.
+    """Ranks the regions by each of the given texts.
 
     Args:
-        config: The city's configuration; its checkpoint, or its workdir's, is read.
-        source: The records.
+        config: The city's configuration, which names the checkpoint or the workdir.
+        source: The records of the city.
         queries: The texts.
         by: A key of `KINDS`.
-        nearest: Categories that a text may turn into.
+        nearest: Largest number of categories that a text may turn into.
 
     Raises:
-        InputError: If the category vectors are of no text, the checkpoint is missing
-            or does not fit, or a text says nothing.
+        InputError: If the category vectors were not made from texts, the checkpoint is
+            missing or does not fit, or a text has no known word.
     """
     space = texts.TextSpace.load(source.records_dir)
     table = source.category_vectors()
@@ -121,17 +121,17 @@ def as_pois(
     number: int,
     nearest: int,
 ) -> list[tuple[int, int]]:
-    """A text as POIs: the categories nearest to it share them.
+    """Turns a text into POIs, which are shared among the categories nearest to it.
 
-    The shares are a softmax of the cosines over `texts.TEMPERATURE`; numbers are
-    rounded so that they sum up (largest remainders), and categories left with none are
-    left out.
+    The shares are a softmax of the cosines over `texts.TEMPERATURE`. The numbers of
+    POIs are rounded so that their sum is right (largest remainders). Categories without
+    POIs are left out.
 
     Args:
         vector: The text's vector in the space of the table.
         table: The categories' vectors.
-        number: POIs in all.
-        nearest: Categories at most.
+        number: Total number of POIs.
+        nearest: Largest number of categories.
 
     Returns:
         Pairs (category, number of its POIs), the nearest category first.
@@ -148,10 +148,10 @@ def as_pois(
 
 
 def typical_number_of_pois(source: RecordSource) -> int:
-    """The median number of POIs of the regions that have any, rounded up.
+    """The median number of POIs in regions with POIs, rounded up.
 
     Raises:
-        InputError: If no region has any.
+        InputError: If no region has POIs.
     """
     counts = [len(record["poi/category"]) for record in _records(source)]
     if not any(counts):
@@ -166,7 +166,7 @@ def typical_number_of_pois(source: RecordSource) -> int:
 def main_categories(
     category: Int[np.ndarray, " n"], names: Sequence[str], number: int = 3
 ) -> str:
-    """The commonest categories of some POIs in words, such as "cafe 4, bank 1"."""
+    """Names the commonest categories of some POIs, such as "cafe 4, bank 1"."""
     counts = np.bincount(category, minlength=len(names))
     top = np.argsort(-counts, kind="stable")[:number]
     return ", ".join(f"{names[i]} {counts[i]}" for i in top if counts[i])
@@ -186,7 +186,7 @@ def query(
     Args:
         config: See `rank`.
         queries: The texts.
-        top: Regions printed for each.
+        top: Number of regions printed for each text.
         by: See `rank`.
         nearest: See `rank`.
         out: A file ending in one of `ENDINGS`; None writes nothing.
@@ -216,7 +216,7 @@ def query(
 
 
 def _regions(source: RecordSource) -> list[dict[str, Any]]:
-    """What is told of each region."""
+    """The facts that are shown about each region."""
     names = source.manifest.categories
     return [
         {
@@ -254,9 +254,9 @@ def _write(
 def _projections(
     encoder: InferenceEncoder, sets: Sequence[Sequence[tuple[int, int]]]
 ) -> Float[np.ndarray, "t p"]:
-    """POI projections of sets given as categories and numbers.
+    """Computes projections of POI sets that are given as categories and numbers.
 
-    Nobody says where such POIs stand: all are at the centre, and no edge joins them.
+    The places of such POIs are not known, so all lie at the centre without edges.
     """
     slots = max(sum(count for _, count in pois) for pois in sets)
     category = np.zeros((len(sets), slots), np.int32)
