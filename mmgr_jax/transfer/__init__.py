@@ -1,1 +1,1 @@
-"""Encoders and heads of some cities, tested in another."""
+"""Tests encoders and heads of some cities in another city."""

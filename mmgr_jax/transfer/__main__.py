@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.transfer`: what a model of many cities is worth in another."""
+"""`python -m mmgr_jax.transfer`: tests a model of many cities in another city."""
 
 from ml_collections import ConfigDict
 
@@ -24,7 +24,7 @@ encoders/.
 
 
 def main(config: ConfigDict) -> None:
-    """Trains and tests; libraries load once flags are fine."""
+    """Trains and tests; libraries load only after the flags are found correct."""
     from mmgr_jax.transfer import command
 
     command.run(config)

@@ -1,4 +1,4 @@
-"""What a model of many cities is worth in another that nobody labelled."""
+"""Tests what a model of many cities is worth in another city without labels."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 def run(config: ConfigDict) -> None:
-    """Trains what is missing, tests every city, writes page, table and numbers.
+    """Trains missing encoders, tests every city, and writes page, table and numbers.
 
     Raises:
-        InputError: If records do not fit each other, or share no label.
+        InputError: If records do not fit together, or share no label.
     """
     settings = read(TransferSettings, config.transfer, "transfer")
     corpus = read(CorpusSettings, config.corpus, "corpus")
@@ -71,7 +71,7 @@ def run(config: ConfigDict) -> None:
 def _of(
     config: ConfigDict, one: encoders.TrainedOn, folders: Sequence[opening.Folder]
 ) -> ConfigDict:
-    """The config of the run of an encoder, which is trained and no more."""
+    """The config of a run that only trains an encoder."""
     own = config.copy_and_resolve_references()
     own.corpus.records = tuple(str(folder.path) for folder in folders)
     own.corpus.weights = tuple(folder.weight for folder in folders)
@@ -124,10 +124,10 @@ def _city(source: RecordSource, one: trial.StudiedCity) -> dict[str, Any]:
 def _regions(
     opened: trial.Study, trials: Mapping[str, Mapping[str, trial.CityResult]]
 ) -> dict[str, Any]:
-    """What is mapped of tested cities: truth, and what other cities' heads say.
+    """What is mapped of tested cities: truth, and predictions of other cities' heads.
 
     {city: {x_m, y_m, side_m, drawn_of, tasks {label: {truth, predictions}}}}, as in
-    `report.report_json`; cities of which nobody knows where regions lie are left out.
+    `report.report_json`; cities whose regions have no known places are left out.
     """
     mapped = {}
     for name, results in trials.items():
