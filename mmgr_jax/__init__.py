@@ -6,7 +6,7 @@
     encoder.embed_records("data/toy_city/records")  # -> GeoDataFrame
 
 `first_config`, `read_config`, `build_records`, `train_encoder`, `evaluate` and
-`map_city` are the commands as functions; `label_next` says which regions to label.
+`map_city` do what the commands do; `label_next` says which regions to label next.
 docs/python.md says more.
 """
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Loads what is asked for: showing the help of a command must not load JAX."""
+    """Loads a name when it is first used, since the help of a command needs no JAX."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -76,10 +76,10 @@ def run(config: ConfigDict) -> None:
 
 
 def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
-    """The config of one variant: trained only, not evaluated by itself.
+    """Makes the config of one variant, which trains and does not evaluate.
 
     Raises:
-        InputError: If there is no such key.
+        InputError: If the variant names a key that does not exist.
     """
     one = config.copy_and_resolve_references()
     for key, value in changes:
@@ -100,7 +100,7 @@ def variant(config: ConfigDict, changes: Any, seed: int) -> ConfigDict:
 
 
 def _compare(workdir: Path, folders: list[Path]) -> None:
-    """Writes mean and deviation over the seeds; ends in the main ones."""
+    """Writes mean and deviation over the seeds; the main ones come last."""
     reports = [report for folder in folders for report in compare.load(str(folder))]
     table = compare.table({"seeds": reports})
     path = workdir / "over_seeds.txt"

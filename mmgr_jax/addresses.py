@@ -1,4 +1,4 @@
-"""Folders on object storage, named as text: "s3://bucket/city/records"."""
+"""Addresses of folders on object storage, such as "s3://bucket/city/records"."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
 def is_address(place: object) -> bool:
-    """Whether this names a folder on object storage, and no path."""
+    """Whether a text names a folder on object storage, not a path on disk."""
     return isinstance(place, str) and bool(_SCHEME.match(place))
 
 
 def signed_query(address: str) -> str:
-    """The query that the environment has for what lies below an address; "" for none.
+    """The signed query that the environment gives for an address; "" for none.
 
     Args:
         address: Of a file or folder, without a query.
@@ -33,14 +33,15 @@ def signed_query(address: str) -> str:
 
 
 def checked(address: str, key: str = "config.records.dir") -> str:
-    """An address that can be shown and stored, without a slash at its end.
+    """Checks that an address is safe to show and store; removes a slash at its end.
 
     Args:
-        address: As somebody gave it.
-        key: The setting.
+        address: The address as the user gave it.
+        key: The setting that holds it, for the message.
 
     Raises:
-        InputError: If it holds a credential, which is not repeated; or leads nowhere.
+        InputError: If the address holds a credential, which the message does not
+            repeat; or if it begins with "file://" or holds "::".
     """
     bare, mark, query = address.partition("?")
     scheme, _, rest = bare.partition("://")

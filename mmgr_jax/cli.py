@@ -1,4 +1,4 @@
-"""How every command starts: flags, config, one call, and one clear message on error."""
+"""Starts every command: reads flags and config, calls it, reports errors clearly."""
 
 from __future__ import annotations
 
@@ -73,23 +73,24 @@ def run(
 ) -> None:
     """Parses the flags, loads the config and calls `command(config)`.
 
-    It ends as `mmgr_jax.endings` says: with one sentence and exit status 2 where the
-    user, a file or the machine is at fault.
+    An error that the user, a file or the machine caused ends it with one sentence and
+    exit status 2; see `mmgr_jax.endings`.
 
     Args:
         command: The work of this entry point.
         usage: What `--help` says first: what the command does, with examples.
-        shortcuts: Which of `SHORTCUTS` the command has a use for.
-        session: What the command runs within, given the section `distributed`.
-        cpu_devices: Parts of the CPU where the config says nothing.
-        loads_jax: Whether it needs JAX, as what runs within a session always does.
+        shortcuts: Those of `SHORTCUTS` that the command can use.
+        session: Context manager around the command, made from the section
+            `distributed`.
+        cpu_devices: Number of parts of the CPU, if the config does not set it.
+        loads_jax: Whether the command needs JAX. A command with a session always does.
     """
     listed = (_CONFIG, _QUIET, _VERBOSE, *(SHORTCUTS[name] for name in shortcuts))
     _run(lambda: _call(command, session, cpu_devices, loads_jax), usage, listed)
 
 
 def session(settings: DistributedSettings) -> AbstractContextManager:
-    """What a command of one or several processes runs within; it loads JAX."""
+    """The context of a command that runs in one or several processes; it loads JAX."""
     from mmgr_jax.devices import distributed
 
     return distributed.session(settings)
@@ -98,12 +99,12 @@ def session(settings: DistributedSettings) -> AbstractContextManager:
 def run_without_config(
     command: Callable[[], object], usage: str, listed: Sequence[flags.FlagHolder]
 ) -> None:
-    """As `run`, for a command that comes before there is a config.
+    """Runs a command that needs no config; otherwise like `run`.
 
     Args:
         command: The work of this entry point.
         usage: What `--help` says first.
-        listed: Its own flags, for --help.
+        listed: Flags of the command itself, for --help.
     """
 
     def call() -> None:
@@ -140,7 +141,7 @@ def _run(
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; what the user mistyped becomes an `InputError`."""
+    """Parses flags; a mistyped flag becomes an `InputError`."""
     app.define_help_flags()
     if _HELP & set(argv[1:]):  # absl's own would end as after an error
         app.usage(shorthelp=True, writeto_stdout=True)
@@ -170,7 +171,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _with_path(argument: str) -> str:
-    """An argument; where it names a config, by its path."""
+    """The argument; if it names a config, the path of that config."""
     flag, mark, name = argument.partition("=")
     if flag.lstrip("-") != "config" or not mark:
         return argument
@@ -178,10 +179,10 @@ def _with_path(argument: str) -> str:
 
 
 def _flags(argv: list[str]) -> list[str]:
-    """Parses flags; an error of the Python in a configuration names file and line.
+    """Parses flags; a Python error in a configuration is reported with file and line.
 
     Raises:
-        InputError: If it has one.
+        InputError: If the configuration has such an error.
     """
     try:
         return flags.FLAGS(argv)
@@ -200,7 +201,7 @@ def _flags(argv: list[str]) -> list[str]:
 
 
 def _beneath(error: BaseException) -> BaseException:
-    """What a configuration raised, where the libraries have raised it anew."""
+    """The error that a configuration raised first, before libraries raised it again."""
     cause: BaseException | None = error
     while cause is not None:
         if "Error whilst parsing config file" in str(cause) and cause.__context__:
@@ -210,7 +211,7 @@ def _beneath(error: BaseException) -> BaseException:
 
 
 def _in_file(error: BaseException) -> str | None:
-    """FILE:LINE of a configuration that fails; None where something else does."""
+    """FILE:LINE where a configuration fails; None if the error came from elsewhere."""
     frames = traceback.extract_tb(error.__traceback__)
     loads = [i for i, frame in enumerate(frames) if "config_flags" in frame.filename]
     if not loads:
@@ -248,7 +249,7 @@ def _call(
 
 
 def _begin_log() -> None:
-    """Has log lines printed as --quiet and --verbose say.
+    """Sets up log lines as --quiet and --verbose say.
 
     With --quiet standard output is for paths: warnings go to standard error.
 
@@ -272,7 +273,7 @@ def _begin_log() -> None:
 def _within(
     session: Callable[..., AbstractContextManager], config: ConfigDict, cpu_devices: int
 ) -> AbstractContextManager:
-    """What a command that compiles runs within."""
+    """The context of a command that compiles programs."""
     # Which of several processes this is, and so whether it may speak, is not known yet;
     # but none of several has a terminal.
     if sys.stdout.isatty():
@@ -320,13 +321,13 @@ def _config() -> ConfigDict:
 
 
 def _last_line(error: BaseException) -> str:
-    """The sentence of an error, without the traceback ml_collections puts before."""
+    """The sentence of an error, without the traceback that ml_collections adds."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("ValueError: ").rstrip(".")
 
 
 def _of_a_part(error: BaseException) -> str | None:
-    """What a part of a config says of a key or a value; None where it is another."""
+    """The message of a config part about a key or value; None for another error."""
     inner: object = error
     while isinstance(inner, BaseException):
         if isinstance(inner, InputError):
@@ -336,7 +337,7 @@ def _of_a_part(error: BaseException) -> str | None:
 
 
 def _unknown_key(error: Exception) -> str:
-    """The misspelt key, and the existing one that is nearest to it."""
+    """The misspelt key, and the existing key that is most similar to it."""
     text = str(error)
     key = re.search(r"\w+", text)
     nearest = re.search(r'Did you mean \\?"(\w+)', text)

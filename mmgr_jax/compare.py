@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.compare`: evaluated runs side by side, over their seeds."""
+"""`python -m mmgr_jax.compare`: compares evaluated runs, averaged over their seeds."""
 
 import glob
 import statistics
@@ -29,10 +29,10 @@ HEADLINE = {
 
 
 def load(pattern: str) -> list[dict[str, Any]]:
-    """The evaluations of one group, one for each workdir.
+    """Loads the evaluations of one group, one for each workdir.
 
     Raises:
-        InputError: If a workdir has none, or none matches.
+        InputError: If a workdir has no evaluation, or no workdir matches.
     """
     workdirs = sorted(glob.glob(pattern))
     if not workdirs:
@@ -54,11 +54,11 @@ def load(pattern: str) -> list[dict[str, Any]]:
 
 
 def other_records(first: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
-    """Parts of the records that two evaluations do not share; none if one is of before.
+    """Names the parts of the records in which two evaluations differ.
 
     Args:
-        first: A report.
-        run: Another.
+        first: A report. One without the identity of its records differs in no part.
+        run: Another report, likewise.
     """
     pair = [report.get("data", {}).get("identity", {}) for report in (first, run)]
     parts = {"regions": "regions", "labels": "labels", "splits": "splits"}
@@ -82,24 +82,24 @@ def _refuse_mixture(workdirs: Sequence[str], runs: Sequence[dict[str, Any]]) -> 
 
 
 def table(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    """A table a task: groups and methods as rows, metrics as columns.
+    """Makes a table for each task: groups and methods as rows, metrics as columns.
 
     Raises:
-        InputError: If a report lacks what others have, or holds something else.
+        InputError: If a report lacks a part that the others have, or a part is wrong.
     """
     with report_file.understood(", ".join(groups)):
         return _table(groups)
 
 
 def headlines(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each task: what its methods reach, as a mean over runs.
+    """Writes a line for each task: the mean over runs that each method reaches.
 
     Args:
         runs: Reports of one group.
 
     Returns:
-        The metric to quote of features of image and POIs together, or of all methods
-        where none are, under the first split and protocol.
+        The headline metric under the first split and protocol. It is given for methods
+        with features of image and POIs together, or for all methods if there are none.
     """
     lines = []
     for name, task in runs[0]["tasks"].items():
@@ -160,7 +160,7 @@ def _task_lines(
 def _results(
     run: Mapping[str, Any], task: str, split: str, protocol: str
 ) -> Mapping[str, Any]:
-    """Method -> result; empty where a run was not evaluated so."""
+    """Method -> result; empty if a run was not evaluated in this way."""
     splits = run["tasks"].get(task, {}).get("splits", {})
     return splits.get(split, {}).get(protocol, {})
 

@@ -1,7 +1,7 @@
-"""Configs that come with the program, and how a config finds `configs.common`.
+"""Finds the configs that come with the program, and makes `configs.common` importable.
 
-In a checkout they are the folder `configs/` beside the packages. A wheel carries them
-as `mmgr_jax/shipped/configs`, so that nothing is installed under so common a name.
+In a checkout they are in the folder `configs/` beside the packages. A wheel holds them
+in `mmgr_jax/shipped/configs`, because `configs` is too common a name to install.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def folder() -> Path:
 
 
 def make_importable() -> None:
-    """Has `from configs import common` work wherever a config lies.
+    """Makes `from configs import common` work in a config in any folder.
 
-    A package `configs` of the folder that the user is in goes first.
+    A package `configs` in the user's current folder has priority.
     """
     place = str(folder().parent)
     if place not in sys.path:
@@ -29,11 +29,11 @@ def make_importable() -> None:
 
 
 def resolved(name: str) -> str:
-    """The path of a config, with its variant: the user's own, else one that we ship.
+    """The path of a config with its variant: the user's own, or else a shipped one.
 
     Args:
-        name: A path, or the name of a config of yours or of ours, such as "toy_city",
-            each with ":variant" or without.
+        name: A path, or the name of the user's or a shipped config, such as "toy_city".
+            Both may end in ":variant".
     """
     path, mark, variant = name.partition(":")
     if Path(path).exists():

@@ -1,4 +1,4 @@
-"""What of its machine's cores this process may use, and how."""
+"""Which cores of the machine this process may use, and how."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ log = logging.getLogger(__name__)
 
 
 def count() -> int:
-    """Cores for this process: its affinity and its container's quota bound them.
+    """Number of cores for this process, limited by its affinity and container quota.
 
-    `LOKY_MAX_CPU_COUNT` lowers the number. A process on a shared node of a cluster, or
-    in a container with `--cpus`, would else start a process for each core of the node.
+    `LOKY_MAX_CPU_COUNT` lowers the number. Without these limits, a process on a shared
+    node of a cluster, or in a container with `--cpus`, would start a process for each
+    core of the node.
     """
     import joblib  # .2 s, for few callers
 
@@ -28,10 +29,10 @@ _blas: dict[int, ThreadpoolController] = {}
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Within it, a matrix product takes one thread: for many small ones, side by side.
+    """Lets each matrix product use one thread, for many small ones at the same time.
 
-    The libraries that have threads are looked for when modules were imported since: it
-    takes milliseconds, as long as a small head.
+    The search for libraries with threads takes milliseconds, as long as a small head.
+    It is repeated only if modules were imported since the last search.
     """
     modules = len(sys.modules)
     if modules not in _blas:
@@ -43,8 +44,8 @@ def one_blas_thread() -> AbstractContextManager[object]:
 def can_share_work() -> bool:
     """Whether several processes can work together; if not, the log says why.
 
-    They take turns by semaphores. Linux keeps these in /dev/shm, which some containers
-    lack or do not let a user write.
+    The processes need semaphores. Linux keeps these in /dev/shm, which some containers
+    lack or do not let a user write to.
     """
     try:
         multiprocessing.get_context("spawn").Lock()

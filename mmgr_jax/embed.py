@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.embed`: embeddings and predictions of every region, and maps."""
+"""`python -m mmgr_jax.embed`: writes embeddings, predictions and maps of a city."""
 
 from ml_collections import ConfigDict
 
@@ -37,7 +37,7 @@ predict a label best, or from those that config.embed.predict_from names.
 
 
 def main(config: ConfigDict) -> None:
-    """Embeds; libraries load once flags are fine."""
+    """Embeds the regions; libraries load only after the flags are found correct."""
     from mmgr_jax.evaluation import mapping
 
     mapping.embed_together(config)

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> Encoder:
-    """The encoder of a run, a checkpoint, or a folder that `Encoder.save` wrote.
+    """Loads the encoder of a run, a checkpoint, or a folder that `Encoder.save` wrote.
 
     Args:
-        path: The folder.
+        path: The folder of the run or checkpoint, or the saved folder.
 
     Raises:
         InputError: If there is no such encoder, or it is damaged.
@@ -76,10 +76,10 @@ class Encoder:
     """A trained encoder.
 
     Attributes:
-        about: What it is, what it expects and what made it.
+        about: What the encoder is, what it expects and how it was made.
         model: The Flax module.
-        variables: Its parameters and batch statistics, on the devices.
-        bundle: The checkpoint it was read from; None for a saved encoder.
+        variables: The model's parameters and batch statistics, on the devices.
+        bundle: The checkpoint that the encoder was read from; None for a saved encoder.
     """
 
     about: About
@@ -94,22 +94,23 @@ class Encoder:
         pixels: PixelStatistics | None = None,
         batch_size: int = 64,
     ) -> Float[np.ndarray, "n f"]:
-        """Features of tiles: the image features that heads and maps use.
+        """Computes the image features of tiles, which heads and maps use.
 
         Args:
-            tiles: uint8 [n h w 3], red, green, blue: whole tiles, seen from above,
-                with sides of `about.tile_size_m` metres. They are resized.
-            pixels: Only if `about.normalise` is "city": mean and deviation of the
-                pixels of the tiles' city, by `PixelStatistics.of` all its tiles, or
-                from the manifest of its records.
+            tiles: uint8 [n h w 3], in the order red, green, blue. Each is a whole tile,
+                seen from above, with a side of `about.tile_size_m` metres. Tiles are
+                resized.
+            pixels: Mean and standard deviation of the pixels of the tiles' city; only
+                if `about.normalise` is "city". They come from `PixelStatistics.of` all
+                tiles of the city, or from the manifest of its records.
             batch_size: Tiles at a time.
 
         Returns:
             float32 [n f].
 
         Raises:
-            InputError: If these are not tiles, or the encoder reads none; if `pixels`
-                is missing, or has no effect.
+            InputError: If `tiles` has another type or shape, or the encoder does not
+                read tiles; if `pixels` is missing, or has no effect.
         """
         tiles, palette = self._checked(tiles), self._palette(pixels)
         return self._compiled.embed_tiles(tiles, palette, batch_size)
@@ -122,12 +123,12 @@ class Encoder:
         unknown: str = "refuse",
         batch_size: int = 256,
     ) -> Float[np.ndarray, "n q"]:
-        """Features of POI sets, one set for each region; a set may be empty.
+        """Computes the features of POI sets, one for each region; sets may be empty.
 
         Args:
             places: The sets; see `Places`.
-            centre_m: Centres of the regions, in the CRS of GeoDataFrames.
-            unknown: "refuse", or "leave out" POIs of unknown categories.
+            centre_m: Centres of the regions, in the CRS of GeoDataFrames in `places`.
+            unknown: "refuse" or "leave out": what to do with unknown categories.
             batch_size: Sets at a time.
 
         Returns:
@@ -147,9 +148,9 @@ class Encoder:
         pixels: PixelStatistics | None = None,
         batch_size: int = 64,
     ) -> Float[np.ndarray, "n p"]:
-        """Vectors of length 1 of tiles, in the space that they share with POI sets.
+        """Computes unit vectors of tiles, in the space that they share with POI sets.
 
-        The product of a tile's and a POI set's vector is their cosine.
+        The dot product of a tile's and a POI set's vector is their cosine similarity.
 
         Args:
             tiles: As for `embed_tiles`.
@@ -167,7 +168,7 @@ class Encoder:
         unknown: str = "refuse",
         batch_size: int = 256,
     ) -> Float[np.ndarray, "n p"]:
-        """Vectors of length 1 of POI sets, in that space; see `embed_pois`."""
+        """Computes unit vectors of POI sets in the shared space; see `embed_pois`."""
         sets = self._sets(places, centre_m, unknown)
         return unit_rows(self._compiled.project_pois(sets, batch_size))
 
@@ -180,22 +181,23 @@ class Encoder:
         batch_size: int = 64,
         num_threads: int = 8,
     ) -> GeoDataFrame:
-        """Embeddings of every region of a records folder, with its surroundings.
+        """Computes embeddings of all regions in a records folder, with surroundings.
 
         Args:
-            records_dir: As `data_prep.build` wrote it.
-            features: A kind of features, such as "image", "poi" or "both".
-            unknown: "refuse", or "leave out" POIs whose category the encoder does not
-                know.
+            records_dir: A records folder that `data_prep.build` wrote.
+            features: Kind of features, such as "image", "poi" or "both".
+            unknown: "refuse" or "leave out": what to do with unknown categories.
             batch_size: Regions at a time.
-            num_threads: Threads that read.
+            num_threads: Number of threads that read records.
 
         Returns:
-            `region_id`, `embedding` (a float32 array in each row) and `geometry`.
+            A table with the columns `region_id`, `embedding` (a float32 array in each
+            row) and `geometry`.
 
         Raises:
-            InputError: If the records are damaged, or have POI categories that the
-                encoder does not know.
+            InputError: If the records are damaged, an argument is not allowed, or the
+                records have categories that the encoder does not know and may not leave
+                out.
         """
         from mmgr_jax.geo import rows
 
@@ -239,17 +241,16 @@ class Encoder:
         )
 
     def save(self, folder: str | Path, *, licence: str = "") -> Path:
-        """Writes the encoder as one folder, and returns its path.
+        """Writes the encoder as one folder and returns the path of the folder.
 
         `mmgr_jax.load` opens it on another machine, without the run. It holds
-        `model.safetensors`, `model.json` and a card, `README.md`. The card says what
-        is known about the training, its sources and their licences, and gives the
-        scores from the report of the run's evaluation.
-        `stac_item.json` is the card for catalogues: STAC with the Machine Learning
-        Model extension.
+        `model.safetensors`, `model.json` and a card, `README.md`. The card says what is
+        known about the training, its sources and their licences, and gives the scores
+        from the report of the run's evaluation. `stac_item.json` is the card for
+        catalogues, in STAC with the Machine Learning Model extension.
 
         Args:
-            folder: Folder to make, or to replace if it holds such an encoder.
+            folder: Folder to make. If it holds a saved encoder already, it is replaced.
             licence: Licence under which others may use it.
 
         Raises:
@@ -271,7 +272,7 @@ class Encoder:
     # ---- how ----
 
     def _widths(self) -> dict[str, int]:
-        """Lengths of the embeddings of tiles and POI sets, as far as they can be had.
+        """Lengths of the embeddings of tiles and POI sets, where they can be known.
 
         Nothing is computed.
         """
@@ -350,7 +351,7 @@ def _model(about: About) -> mmgr.MMGR:
 
 
 def _abstract(model: mmgr.MMGR, about: About) -> Tree:
-    """Shapes and types of the variables, whole on every device of this process."""
+    """Shapes and types of the variables, of which every device holds a full copy."""
     shapes = jax.eval_shape(
         lambda key: start.init_variables(model, key, 8, about.size_px),
         jax.random.key(0),

@@ -1,9 +1,9 @@
-"""How a command ends: with which exit status, and what is said.
+"""How a command ends: its exit status and its message.
 
-0: done. 2: something that a user, a file or the machine can cause, in one sentence.
-130: interrupted by Ctrl-C. 143: asked to stop (SIGTERM), and what was done is saved.
-1: a fault of this program, with its traceback. --verbose, or MMGR_TRACEBACK=1, shows
-that of others, too.
+Exit status 0: done. 2: an error that a user, a file or the machine caused; the message
+is one sentence. 130: interrupted by Ctrl-C. 143: stopped by SIGTERM, after saving what
+was done. 1: a fault of this program; the message is its traceback. --verbose, or
+MMGR_TRACEBACK=1, shows the traceback of other errors, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONFIGS = "ml_collections/config_dict/config_dict.py"
 
 
 def sentence(error: BaseException) -> str | None:
-    """What to say of an error; None where it is a fault of this program."""
+    """The sentence that explains an error; None if it is a fault of this program."""
     if isinstance(error, InputError):
         return str(error)
     if refusals.is_memory(error):

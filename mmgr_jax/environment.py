@@ -1,8 +1,8 @@
-"""What a command is told by environment variables, where it cannot start with them.
+"""Reports environment variables with which a command cannot start.
 
-JAX reads its variables while it is imported, before any command has begun, and XLA ends
-the process where it does not know a word of XLA_FLAGS. Both are told here, for every
-command alike, in one sentence.
+JAX reads its variables while it is imported, before any command begins. XLA ends the
+process if it does not know a word in XLA_FLAGS. This module reports both errors in one
+sentence, for every command.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _ASK = "from jaxlib import _jax; _jax.CompileOptions()"  # reads the flags
 
 
 def tell_failing_imports() -> None:
-    """Has what fails while one of our commands is loaded end in a sentence.
+    """Makes an error while one of our commands is loading end with one sentence.
 
-    Elsewhere, such as in a notebook that imports the package, nothing is changed.
+    It changes nothing elsewhere, such as in a notebook that imports the package.
     """
     given = sys.orig_argv
     ours = [name for flag, name in zip(given, given[1:], strict=False) if flag == "-m"]
@@ -34,12 +34,12 @@ def tell_failing_imports() -> None:
 
 
 def refuse_unknown_flags() -> None:
-    """Refuses words in XLA_FLAGS that XLA does not know, before it meets them.
+    """Refuses words in XLA_FLAGS that XLA does not know, before XLA ends the process.
 
-    Another process is asked, a quarter of a second where the variable is set.
+    It tests them in another process, for a quarter of a second if the variable is set.
 
     Raises:
-        InputError: With what XLA says of them.
+        InputError: If XLA does not know a word; the message is the one of XLA.
     """
     given = os.environ.get(_FLAGS)
     if not given:

@@ -1,18 +1,18 @@
-"""The one error a user is meant to read."""
+"""The one error that is written for users to read."""
 
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: a file, a key, a row, a checkpoint.
+    """The user gave something wrong, such as a file, a key, a row or a checkpoint.
 
     The message names the thing, its value, what is allowed and what to do next.
-    Entry points print it without a traceback and exit with status 2.
+    Commands print the message without a traceback and exit with status 2.
     """
 
 
 def check_choice(key: str, value: object, allowed: Iterable[str]) -> None:
-    """Raises InputError when a config key does not hold one of the allowed values."""
+    """Raises InputError if a config key does not hold one of the allowed values."""
     allowed = tuple(allowed)
     if value not in allowed:
         raise InputError(

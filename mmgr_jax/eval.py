@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.eval`: what the embeddings are worth, from a checkpoint alone."""
+"""`python -m mmgr_jax.eval`: evaluates the embeddings of a checkpoint."""
 
 from ml_collections import ConfigDict
 
@@ -27,7 +27,7 @@ eval/report.json, eval/metrics.txt (all tables), and eval/heads, with which
 
 
 def main(config: ConfigDict) -> None:
-    """Evaluates; libraries load once flags are fine."""
+    """Evaluates; libraries load only after the flags are found correct."""
     from mmgr_jax.devices import distributed
     from mmgr_jax.evaluation import run
 

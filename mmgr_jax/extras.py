@@ -1,4 +1,4 @@
-"""Optional packages: how to install what a part of the program needs besides."""
+"""How to install the optional packages that a part of the program needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _FILES = {"torch": "convert"}
 
 
 def install(extra: str) -> str:
-    """The command that brings an extra: in a checkout, and where there is none.
+    """The command that installs an extra, with a checkout and without one.
 
     Args:
         extra: A key of `project.optional-dependencies` in pyproject.toml, such as

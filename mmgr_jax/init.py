@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.init`: the first config of a city, filled in from its files."""
+"""`python -m mmgr_jax.init`: writes the first config of a city from its files."""
 
 import logging
 
@@ -43,7 +43,7 @@ _OUT = flags.DEFINE_string("out", None, "The config; by default configs/NAME.py.
 
 
 def main() -> None:
-    """Asks, writes, and says what is left to the user."""
+    """Asks questions, writes the config, and says what the user still has to do."""
     if not _IMAGERY.value:
         raise InputError(
             "--imagery is missing: name a file or a pattern in quotes, such as "

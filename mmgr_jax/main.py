@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.main`: from a city's config to trained embeddings and maps."""
+"""`python -m mmgr_jax.main`: makes trained embeddings and maps from a city's config."""
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -32,7 +32,7 @@ It writes to the workdir: checkpoints/, metrics.jsonl, tensorboard/, eval/ and m
 
 
 def main(config: ConfigDict) -> None:
-    """Builds, trains, evaluates, maps; each loads what it needs when it begins."""
+    """Builds, trains, evaluates and maps; each step loads its libraries itself."""
     from data_prep import build  # the one place where training meets preparation
     from mmgr_jax.data import opening
     from mmgr_jax.devices import distributed
@@ -63,7 +63,7 @@ def main(config: ConfigDict) -> None:
 
 
 def rehearse(config: ConfigDict) -> None:
-    """What is wrong, and what training would take; nothing is written."""
+    """Prints what is wrong and how much training would need; writes nothing."""
     from data_prep import build
     from mmgr_jax import preflight
 

@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.page report.json ...`: the page of each, beside it."""
+"""`python -m mmgr_jax.page report.json ...`: writes a page beside each report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ the numbers can be read on a machine that has none of the rest."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the pages; exits with status 2 where a file is no report."""
+    """Writes the pages; exits with status 2 if a file is not a report."""
     terminal.guard_output()
     parser = argparse.ArgumentParser(
         "python -m mmgr_jax.page",

@@ -1,6 +1,6 @@
-"""The parts of a config: sections that check what they are given.
+"""The parts of a config: each checks the values that are set in it.
 
-A wrong setting is told at the line of the file, or with the flag, that gives it.
+An error about a wrong setting names the line of the file, or the flag, that sets it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from mmgr_jax.settings import Section, hints_of, join, read, read_value, unknown
 
 
 class Part(ConfigDict):
-    """The part of a config that holds a section, and checks what it is given.
+    """The part of a config that holds a section and checks values that are set.
 
-    Locked, it takes no new keys, nor does any section in it. What is somebody else's in
-    it (`Mapping[str, Any]`) stays open, and so does a part that holds sections by names
-    of the user's.
+    When it is locked, it and its sections take no new keys. Two kinds of parts stay
+    open: `Mapping[str, Any]`, whose keys are not ours, and parts that hold sections
+    under names that the user chooses.
     """
 
     # No name without a line before it: it would hide a setting of that name.
@@ -31,18 +31,18 @@ class Part(ConfigDict):
     _may_come: tuple[str, ...] = ()  # keys that are taken though it is locked
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Sets a value that fits.
+        """Sets a value, if it fits.
 
         Raises:
-            InputError: If the key is unknown and this is locked, or the value is of
-                another type, or none of those allowed.
+            InputError: If the key is unknown and this part is locked, if the value has
+                another type, or if it is not one of those allowed.
         """
         super().__setitem__(key, self._fitting(key, value))
         if isinstance(part := self[key], Part):
             part._place(join(self._key, key))
 
     def _fitting(self, key: str, value: Any) -> Any:
-        """The value as it is to be stored."""
+        """The value in the form in which it is stored."""
         where = join(self._key, key)
         hints = self._hints({**self._fields, key: value})
         if key in self._may_come or key in hints:
@@ -58,17 +58,17 @@ class Part(ConfigDict):
         return ConfigDict(value) if isinstance(value, dict) else value
 
     def _hints(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The keys that belong here, and what they may be."""
+        """The keys that belong here, and the types of their values."""
         return hints_of(self._kind.kind_for(given)) if self._kind else {}
 
     def __getitem__(self, key: str) -> Any:
-        """A value; of a key that is unknown, KeyError with the nearest."""
+        """A value. For an unknown key the KeyError names the most similar key."""
         if isinstance(key, str) and "." not in key and key not in self:
             raise KeyError(unknown(self._key, key, self))
         return super().__getitem__(key)
 
     def lock(self) -> Part:
-        """Takes no new keys from now on, and its sections neither."""
+        """Locks this part and its sections: they take no new keys from now on."""
         object.__setattr__(self, "_locked", True)
         for part in self.values():
             if kind_of(part):
@@ -82,7 +82,7 @@ class Part(ConfigDict):
                 part._place(join(key, name))
 
     def _as(self, other: Mapping[str, Any]) -> None:
-        """Takes over what another of the same content knows of itself."""
+        """Takes over the section and other facts from a part with the same content."""
         for name in ("_kind", "_key", "_may_come"):
             if name in other:
                 object.__setattr__(self, name, other[name])
@@ -94,16 +94,16 @@ class Part(ConfigDict):
         return copy
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Comes back from a pickle, or as a copy."""
+        """Restores this part from a pickle or a copy."""
         super().__setstate__(state)
         self._as(state)
 
 
 def section(settings: Section) -> Part:
-    """The part of a config that holds these settings.
+    """Makes the part of a config that holds these settings.
 
-    What is None waits for a value of its type, so that the command line and files can
-    give one; what may be of several types takes each of them.
+    A setting that is None accepts a value of its type from the command line or a file.
+    A setting with several types accepts each of them.
     """
     part = Part(
         {
@@ -117,16 +117,16 @@ def section(settings: Section) -> Part:
 
 
 def kind_of(part: Any) -> type[Section] | None:
-    """The section that a part of a config holds; None where that is not known."""
+    """The kind of section that a part of a config holds; None if it is not known."""
     return part._kind if isinstance(part, Part) else None
 
 
 def seal(config: Part, may_come: tuple[str, ...] = ()) -> Part:
-    """Locks a whole config: wrong keys are told where they are written.
+    """Locks a whole config, so that a wrong key is reported where it is written.
 
     Args:
         config: The config.
-        may_come: Keys at the top that may be added all the same.
+        may_come: Keys at the top level that may still be added.
     """
     config._as({"_may_come": may_come})
     return config.lock()
@@ -135,8 +135,8 @@ def seal(config: Part, may_come: tuple[str, ...] = ()) -> Part:
 def check(config: ConfigDict) -> None:
     """Reads every section of a config once.
 
-    What was set through a reference, or before the config was made of sections, is
-    checked by nothing else before it is used.
+    Values that were set through a reference, or before the config had sections, are not
+    checked anywhere else before they are used.
 
     Raises:
         InputError: For the first setting that does not fit.
@@ -161,7 +161,7 @@ def _as_value(value: Any, hint: Any) -> Any:
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
-    """The plain types of an annotation, None left out."""
+    """The plain types of an annotation, without None."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         return _kinds(typing.get_args(hint)[0])

@@ -1,4 +1,4 @@
-"""`python -m mmgr_jax.plan`: memory, time and exchanges of a run, before paying."""
+"""`python -m mmgr_jax.plan`: plans memory, time and data exchanges of a run."""
 
 import json
 import logging
@@ -74,7 +74,7 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object and nothing else
 
 
 def main(config: ConfigDict) -> None:
-    """Plans and prints."""
+    """Makes the plan and prints it."""
     from mmgr_jax.planning import planner, records, report, topology  # they load JAX
 
     if _JSON.value:

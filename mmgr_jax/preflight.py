@@ -1,4 +1,4 @@
-"""What would fail or disappoint after hours of training, told before its first step."""
+"""Finds, before training, what would fail or disappoint after hours of it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What records and settings make of each other.
+    """What was found by comparing records and settings.
 
     Attributes:
-        faults: What would fail, with the remedy.
-        warnings: What would disappoint, with the remedy.
-        after: Which of `after_training` there is work for.
+        faults: What would fail, and how to mend it.
+        warnings: What would disappoint, and how to mend it.
+        after: The steps of `after_training` that have work to do.
     """
 
     faults: tuple[str, ...]
@@ -48,7 +48,7 @@ class Findings:
 
 
 def check(config: ConfigDict) -> tuple[str, ...]:
-    """Looks at finished records; what is to be run after training.
+    """Checks finished records; returns the steps to run after training.
 
     Raises:
         InputError: If training or what comes after it would fail.
@@ -61,11 +61,11 @@ def check(config: ConfigDict) -> tuple[str, ...]:
 
 
 def rehearse(config: ConfigDict, manifest: schema.Manifest) -> None:
-    """Prints what `check` finds, and what a few real steps take.
+    """Prints what `check` finds, and the memory and time of a few real training steps.
 
     Args:
-        config: As from configs/.
-        manifest: Of the records, or of those that a build would make.
+        config: A config, such as those in configs/.
+        manifest: Manifest of the records, or of the records that a build would make.
 
     Raises:
         InputError: If training or what comes after it would fail.
@@ -82,7 +82,7 @@ def rehearse(config: ConfigDict, manifest: schema.Manifest) -> None:
 
 
 def findings(config: ConfigDict, manifest: schema.Manifest) -> Findings:
-    """Looks at settings and manifest; no record is read."""
+    """Compares settings and manifest; reads no records."""
     data = settings.read(DataSettings, config.data, "data")
     loss = settings.read(LossSettings, config.loss, "loss")
     evaluation = settings.read(EvalSettings, config.eval, "eval")
@@ -159,7 +159,7 @@ def _pois(manifest: schema.Manifest, loss: LossSettings) -> tuple[list[str], lis
 
 
 def _blocks(manifest: schema.Manifest, evaluation: EvalSettings) -> list[str]:
-    """Splits that an evaluation would ask for in vain."""
+    """Splits that an evaluation would request but cannot get."""
     report = manifest.report.get("splits", {})
     if evaluation.num_folds is not None:  # dealt anew, not as stored
         return []
@@ -185,7 +185,7 @@ def _labels(manifest: schema.Manifest) -> list[str]:
 
 
 def measured(config: ConfigDict, manifest: schema.Manifest) -> str:
-    """Memory and hours of the training, from a few real steps on random pixels.
+    """Measures memory and hours of training with a few real steps on random pixels.
 
     Raises:
         InputError: If a setting does not fit, or the step needs more memory than there
@@ -219,7 +219,7 @@ def measured(config: ConfigDict, manifest: schema.Manifest) -> str:
 
 
 def _shapes(config: ConfigDict, manifest: schema.Manifest) -> Records:
-    """What of records decides the shapes of a step, whether they are there or not."""
+    """The facts of records that decide the shapes of a step; records need not exist."""
     return Records(
         num_regions=manifest.num_regions,
         max_pois=max(manifest.max_pois, 1),
@@ -236,7 +236,7 @@ def _shapes(config: ConfigDict, manifest: schema.Manifest) -> Records:
 
 
 def _random(shapes: dict[str, jax.ShapeDtypeStruct]) -> dict[str, np.ndarray]:
-    """A batch of noise: what is multiplied takes as long as with a city."""
+    """A batch of noise; a training step takes as long with it as with a city."""
     rng = np.random.default_rng(0)
     batch = {name: np.zeros(own.shape, own.dtype) for name, own in shapes.items()}
     for name in ("poi_mask", "example_mask"):

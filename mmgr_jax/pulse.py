@@ -1,4 +1,4 @@
-"""A line in a terminal that says, while a command prints nothing, that it works."""
+"""Shows a line in a terminal that a command still works while it prints nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ SILENCE_S = 5.0
 
 
 class Pulse:
-    """Says how long nothing was printed, below the last line, and takes it away again.
+    """Shows below the last line how long nothing was printed, and removes it again.
 
-    What it writes ends in no line feed, so that the next line of the program stands in
-    its place.
+    Its line does not end in a line feed, so the next line of the program replaces it.
     """
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
@@ -45,7 +44,7 @@ class Pulse:
 
     @contextlib.contextmanager
     def interrupted_by(self, text: str) -> Iterator[None]:
-        """While a text of the program is written, which goes where the line was."""
+        """Removes the line while the program writes a text in its place."""
         with self._lock:
             self._take_away()
             yield
@@ -54,13 +53,13 @@ class Pulse:
                 self._at_line_start = text.endswith("\n")
 
     def stop(self) -> None:
-        """Takes the line away, and shows no other."""
+        """Removes the line and shows no other."""
         with self._lock:
             self._take_away()
             self._send = None
 
     def forget(self) -> None:
-        """For a fork, which has no such thread, and nobody to give it the lock."""
+        """Resets a forked process, which has no such thread; its lock may be held."""
         self._lock = threading.RLock()
         self._send, self._shown = None, 0
 

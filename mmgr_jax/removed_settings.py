@@ -1,7 +1,7 @@
-"""Settings that configs, checkpoints and records of before may have, and why they went.
+"""Settings that older configs, checkpoints or records may have, and why they went.
 
-Nobody reads them: a config that gives one is refused with the sentence, and records
-that were made with one are those of a config without it.
+No code uses them. A config that sets one is refused with the sentence given here.
+Records that were made with one count as those of a config without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMOVED = {
 
 
 def answer(key: str) -> str | None:
-    """The sentence for a setting that went; None for any other key."""
+    """The sentence for a removed setting; None for any other key."""
     for removed, reason in REMOVED.items():
         if key == removed or key.startswith(f"{removed}."):
             return f"config.{removed} was removed: {reason}. Delete the setting."

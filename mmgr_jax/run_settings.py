@@ -1,4 +1,4 @@
-"""The settings at the top of a config: of a run as a whole."""
+"""The settings at the top of a config, which concern the whole run."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Sections of a config: frozen dataclasses that stand beside the code that reads them.
+"""Sections of a config: frozen dataclasses, each next to the code that reads it.
 
 The fields of a `Section` are the keys of a part of the config, each with its type and
-default; what they mean, and in which unit, stands in the class's docstring. `configs/`
-composes sections into a ConfigDict (`parts.py`); `read` gives the dataclass back,
-checked.
+default. The docstring of the class gives their meanings and units. `configs/` composes
+sections into a ConfigDict (`parts.py`); `read` checks a part and returns it as the
+dataclass.
 
-ml_collections, pydantic and annotated_types are loaded when a config is read, so a step
-or a loss with settings of its own needs none of them. That is why modules of sections
-import `annotated_types as at` for type checkers alone.
+ml_collections, pydantic and annotated_types are loaded only when a config is read, so a
+step or a loss with its own settings needs none of them. For this reason modules with
+sections import `annotated_types as at` for type checkers only.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ class Section:
 
     @classmethod
     def kind_for(cls, given: Any) -> type[Section]:
-        """The section that keys are of; another than this where a key decides it."""
+        """The section to which the keys belong; a key may choose another section."""
         del given
         return cls
 
 
 def read(kind: type[S], given: Any, key: str = "") -> S:
-    """The settings that a part of a config holds; keys it lacks have their defaults.
+    """Reads the settings in a part of a config; missing keys get their defaults.
 
     Args:
         kind: The dataclass.
-        given: The part: a ConfigDict, or a mapping as JSON gives it back.
-        key: Where it stands in the config, such as "data", for messages; "": it is the
+        given: The part: a ConfigDict, or a mapping that was read from JSON.
+        key: Key of the part in the config, such as "data", for messages; "" for the
             whole config.
 
     Raises:
-        InputError: For the first key that is unknown, of another type, or none of the
-            values allowed; or if one without a default is missing.
+        InputError: For the first key that is unknown, or whose value has another type
+            or is not allowed; or if a key without a default is missing.
     """
     items = _items(given, key)
     chosen: Any = kind.kind_for(given)
@@ -74,7 +74,7 @@ def read(kind: type[S], given: Any, key: str = "") -> S:
 
 
 def read_value(hint: Any, value: Any, key: str) -> Any:
-    """A value as its annotation wants it; see `read`."""
+    """Converts a value to the type of its annotation; see `read`."""
     import pydantic
     from ml_collections import ConfigDict
 
@@ -106,12 +106,12 @@ def _is_section(hint: Any) -> bool:
 
 
 def join(key: str, name: str) -> str:
-    """The key of what is called `name` within `key`."""
+    """The full key of `name` within `key`."""
     return f"{key}.{name}" if key else name
 
 
 def _needed(kind: type) -> list[str]:
-    """Fields without a default."""
+    """The fields that have no default."""
     return [
         field.name
         for field in dataclasses.fields(kind)
@@ -120,7 +120,7 @@ def _needed(kind: type) -> list[str]:
 
 
 def unknown(key: str, name: str, allowed: Iterable[str]) -> str:
-    """The sentence for a key that there is not, or no more."""
+    """The sentence for a key that does not exist, or exists no more."""
     if reply := answer(join(key, name)):
         return reply
     allowed = list(allowed)
@@ -131,13 +131,13 @@ def unknown(key: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The nearest name as a question in brackets, or nothing where none is near."""
+    """The most similar name, as a question in brackets; nothing if none is similar."""
     near = difflib.get_close_matches(name, list(allowed), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _without_lists(value: Any) -> Any:
-    """Sequences as tuples: JSON has lists in their place."""
+    """Turns lists, which JSON has in place of tuples, into tuples."""
     if isinstance(value, dict):
         return {name: _without_lists(part) for name, part in value.items()}
     return (
@@ -146,7 +146,7 @@ def _without_lists(value: Any) -> Any:
 
 
 def _sentence(errors: list[Any], value: Any, hint: Any, key: str) -> str:
-    """What pydantic found, as this program says it."""
+    """What pydantic found, in the words of this program."""
     choices = []
     # Of elements that do not fit, too few are left as well: that says nothing.
     for error in [error for error in errors if error["type"] != "too_short"]:

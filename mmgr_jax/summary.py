@@ -1,8 +1,8 @@
-"""How a command that writes files ends: its figures, and the files to open.
+"""Prints the end of a command that writes files: its figures, and files to open.
 
-At most `MOST_LINES` lines on standard output. With --quiet they are the paths alone,
-one a line, for a shell to take; a command that writes no file prints its answer with it
-as without. Warnings and errors go to standard error then.
+The end has at most `MOST_LINES` lines on standard output. With --quiet it consists of
+the paths alone, one on each line, for use in a shell; warnings and errors then go to
+standard error. A command that writes no file prints its answer with --quiet, too.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ log = logging.getLogger(__name__)
 
 
 class _Held:
-    """Ends that wait for others."""
+    """Ends that are held back until others are ready."""
 
     def __init__(self, logged: bool) -> None:
         self.logged, self.figures, self.paths = logged, list[str](), dict[str, str]()
 
 
 class _Ending:
-    """What is known of the end of this process's command."""
+    """What is known about the end of the command in this process."""
 
     paths_alone = False
     held: _Held | None = None
 
 
 def print_paths_alone(alone: bool) -> None:
-    """Whether ends are paths alone from here on, as --quiet wants them."""
+    """Sets whether ends consist of paths alone from now on, as with --quiet."""
     _Ending.paths_alone = alone
 
 
@@ -42,9 +42,9 @@ def end(figures: Sequence[str], paths: Mapping[str, str | Path]) -> None:
     """Prints the end of a command, or of a part of it.
 
     Args:
-        figures: Sentences on what came of it, those that matter most first. Those that
-            do not fit into `MOST_LINES` are counted instead.
-        paths: What a file is for -> the file or folder that was written.
+        figures: Sentences about the results, the most important first. Those that do
+            not fit into `MOST_LINES` are counted instead.
+        paths: Purpose of a file -> the file or folder that was written.
     """
     named = {what: str(path) for what, path in paths.items()}
     if (held := _Ending.held) is not None:
@@ -67,7 +67,7 @@ def lines(figures: Sequence[str], paths: Mapping[str, str]) -> list[str]:
 
 
 def _first(texts: Sequence[str], most: int, where: str) -> Sequence[str]:
-    """The first lines, and where the others are, if there are more than so many."""
+    """The first lines; if there are more than allowed, also where the others are."""
     if len(texts) <= most:
         return texts
     return [*texts[: most - 1], f"... and {len(texts) - most + 1} more {where}"]
@@ -75,10 +75,11 @@ def _first(texts: Sequence[str], most: int, where: str) -> Sequence[str]:
 
 @contextlib.contextmanager
 def together(*, logged: bool = False) -> Iterator[None]:
-    """Makes one end of all that end within; also where the last of them fails.
+    """Joins the ends of all commands within it into one, even if the last one fails.
 
     Args:
-        logged: Whether files are named as they come, too: what follows takes long.
+        logged: Whether each file is also logged when it is written, because later work
+            takes long.
     """
     if _Ending.held is not None:  # a part itself
         yield
@@ -93,9 +94,9 @@ def together(*, logged: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def parts() -> Iterator[None]:
-    """What ends within is a part: its files are logged, and the whole has its own end.
+    """Makes the ends within it parts: files are logged, and the whole ends by itself.
 
-    Where one fails, the lines above the error say what is done.
+    If a part fails, the lines above the error say what was done.
     """
     before, _Ending.held = _Ending.held, _Held(logged=True)
     try:

@@ -1,4 +1,4 @@
-"""What a terminal, a log or a page is told: text, with nothing in it that acts."""
+"""Makes text safe for a terminal, a log or a page: no character in it can act."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ a name that holds them could move the cursor, hide what follows, or be no text a
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""A text whose unseen characters are shown by their numbers, such as `\x1b`.
+    r"""Replaces the invisible characters of a text by their numbers, such as `\x1b`.
 
     Args:
-        text: Whatever a file or a config says.
-        keep: Characters to leave, such as the ends of lines.
+        text: Any text from a file or a config.
+        keep: Characters to leave as they are, such as line ends.
     """
     return _ACTING.sub(lambda match: _shown(match.group(), keep), text)
 
@@ -38,7 +38,7 @@ def _shown(character: str, keep: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, such as "45 s", "3 min 20 s" or "2 h 05 min"."""
+    """Formats seconds as text, such as "45 s", "3 min 20 s" or "2 h 05 min"."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -48,11 +48,12 @@ def duration(seconds: float) -> str:
 
 
 def columns(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Lines of aligned columns.
+    """Formats rows as lines with aligned columns.
 
     Args:
-        rows: Cells, as many in each.
-        left: So many first columns begin at one place; the others end at one.
+        rows: Cells; all rows have the same number.
+        left: How many of the first columns are aligned left; the others are aligned
+            right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -67,17 +68,17 @@ def columns(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
 class Outlet:
     """Standard output or error, to which writing always succeeds.
 
-    Names out of files arrive `visible`, characters that its encoding lacks by their
-    numbers. A pipe that was closed, or a full disk behind it, ends what is told, not
-    the work.
+    Names from files are written in `visible` form. Characters that the encoding lacks
+    are written as their numbers. If a pipe was closed or the disk is full, the output
+    ends and the work goes on.
     """
 
     def __init__(self, stream: TextIOBase | None, pulse: Pulse | None = None) -> None:
-        """Takes the stream; None where the process was started without.
+        """Takes the stream; None if the process was started without one.
 
         Args:
             stream: The stream.
-            pulse: What shows, in the same terminal, that silent work goes on.
+            pulse: Shows in the same terminal that silent work goes on.
         """
         self._stream = stream
         self._pulse = pulse or Pulse()
@@ -92,7 +93,7 @@ class Outlet:
         return len(text)
 
     def show_pulse(self) -> None:
-        """From here on shows that silent work goes on, where somebody is watching."""
+        """From now on shows that silent work goes on, if the output is a terminal."""
         if self.isatty():
             self._pulse.start(self._send)
 
@@ -104,7 +105,7 @@ class Outlet:
                 self._close(error)
 
     def flush(self) -> None:
-        """Sends on what was written."""
+        """Sends on the text that was written."""
         if self._stream is not None:
             try:
                 self._stream.flush()
@@ -112,7 +113,7 @@ class Outlet:
                 self._close(error)
 
     def isatty(self) -> bool:
-        """Whether somebody is watching."""
+        """Whether the output is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> object:
@@ -121,7 +122,7 @@ class Outlet:
         return getattr(self._stream, name)
 
     def _close(self, error: OSError) -> None:
-        """From here on nothing is written; the stream must not fail at its end."""
+        """Writes nothing from now on, so that closing the stream cannot fail."""
         stream, self._stream = self._stream, None
         assert stream is not None
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -136,7 +137,7 @@ class Outlet:
 
 
 def guard_output() -> None:
-    """Makes `Outlet`s of standard output and error, once."""
+    """Replaces standard output and error by `Outlet`s, once."""
     if isinstance(sys.stdout, Outlet):
         return
     pulse = Pulse()

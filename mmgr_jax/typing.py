@@ -52,8 +52,8 @@ class PoiSets(NamedTuple):
         category: Category ids in [0, k), any value where masked.
         offset_m: Positions east and north of the region's centre.
         mask: True for real POIs.
-        edges: Slots of the two POIs of each edge, each edge once; None where the
-            encoder does not ask for them.
+        edges: Slots of the two POIs of each edge, each edge once; None if the encoder
+            does not need them.
         edge_weight: Weight of each edge, 0 for padding.
     """
 
@@ -65,7 +65,7 @@ class PoiSets(NamedTuple):
 
     @classmethod
     def of(cls, batch: Mapping[str, Any]) -> "PoiSets":
-        """The POI sets of a batch of the input pipeline."""
+        """Takes the POI sets from a batch of the input pipeline."""
         return cls(
             category=batch["poi_category"],
             offset_m=batch["poi_offset_m"],

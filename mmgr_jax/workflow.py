@@ -1,8 +1,8 @@
 """The commands as functions, for notebooks and programs.
 
-Each does the same as a command. It raises `InputError` if the command would end with
-one sentence. For runs of several processes use the commands. docs/python.md has
-examples, which the tests run.
+Each function does the same as one command. It raises `InputError` where the command
+would end with an error message of one sentence. For runs of several processes, use the
+commands. docs/python.md has examples, which the tests run.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ def first_config(
     name: str | None = None,
     out: str | Path | None = None,
 ) -> FirstConfig:
-    """Writes the first config of a city from its files; print what it returns.
+    """Writes the first config of a city from its files.
+
+    Print the result: it lists what the files say, and the questions that are left.
 
     Args:
         imagery: A file, or a pattern such as "raw/sheets/*.tif".
-        pois: A table of points of interest; None: train on images alone.
+        pois: A table of points of interest; None: train on images only.
         labels: Rasters or tables with a label.
-        name: Name of the city; None: that of the folder with the imagery.
+        name: Name of the city; None: the name of the folder with the imagery.
         out: Path of the config; None: configs/NAME.py.
 
     Returns:
@@ -63,15 +65,15 @@ def first_config(
 def read_config(
     file: str | Path, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> ConfigDict:
-    """The configuration of a file, as the commands read it.
+    """Reads the configuration in a file, as the commands do.
 
     Args:
         file: FILE.py or FILE.py:variant, or the name of a shipped config.
         changes: Dotted key -> value, such as {"data.batch_size": 64}.
 
     Raises:
-        InputError: If there is no such file, its `get_config` fails, or a key or the
-            type of a value does not exist.
+        InputError: If there is no such file, its `get_config` fails, a key is unknown,
+            or a value has the wrong type.
     """
     config_files.make_importable()
     path, _, variant = config_files.resolved(str(file)).partition(":")
@@ -98,11 +100,11 @@ def read_config(
 
 
 def build_records(config: ConfigDict, *, again: bool = False) -> Path:
-    """Builds the records of a city, unless there are some that fit.
+    """Builds the records of a city, unless records that fit the config exist already.
 
     Args:
         config: The city's configuration.
-        again: Build them even if they fit.
+        again: Build the records even if those that exist fit.
 
     Returns:
         The records folder.
@@ -114,9 +116,10 @@ def build_records(config: ConfigDict, *, again: bool = False) -> Path:
 
 
 def train_encoder(config: ConfigDict) -> Path:
-    """Trains to the end, from the newest checkpoint if there is one.
+    """Trains to the end; continues from the newest checkpoint if there is one.
 
-    First it checks what would fail or disappoint later, as the main command does.
+    First it checks for what would fail or disappoint later, as the main command does.
+    It checks the records of one city in a local folder only.
 
     Returns:
         The folder of the run.
@@ -134,7 +137,7 @@ def train_encoder(config: ConfigDict) -> Path:
 
 
 def evaluate(config: ConfigDict) -> Report:
-    """Evaluates a checkpoint, prints a table, and writes report and heads."""
+    """Evaluates a checkpoint, prints a table, and writes the report and the heads."""
     from mmgr_jax.devices import compilation
     from mmgr_jax.evaluation import run
 
@@ -144,7 +147,7 @@ def evaluate(config: ConfigDict) -> Report:
 
 
 def map_city(config: ConfigDict) -> Path:
-    """Writes embeddings, predictions and maps of every region.
+    """Writes the embeddings and predictions of all regions, and maps of them.
 
     Returns:
         The folder of the maps.
