@@ -1,1 +1,1 @@
-"""What an evaluation found, as text, as JSON and as a page."""
+"""Writes the results of an evaluation as text, as JSON and as a page."""

@@ -1,4 +1,4 @@
-"""Which features are mapped: the best ones, chosen without the tested fold."""
+"""Chooses the features to map: the best ones, judged without the tested fold."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ PREFERRED = ("both", "all", "image")
 def best(
     folds: Mapping[str, Sequence[float | int | None]], *, higher: bool
 ) -> str | None:
-    """The method to map.
+    """Chooses the method to map.
 
-    For each fold the method is chosen that has the best mean score on the other folds.
-    Where that is one method whatever the fold, the score on a region's own fold has no
-    say in the features of its prediction; its label has a little, as it trains the
-    heads of other folds. Where it is not, no method is clearly the best, and the first
-    of `PREFERRED` that there is is mapped instead.
+    For each fold, the method with the best mean score on the other folds is chosen. If
+    all folds choose the same method, the score on a region's own fold does not affect
+    the features of its prediction. Its label affects them a little, because it trains
+    the heads of other folds. If the folds choose different methods, none is clearly the
+    best, and the first available one of `PREFERRED` is mapped instead.
 
     Args:
-        folds: Method -> its score on each fold, None where not defined; names end in
-            the kind of features.
+        folds: Method -> its score on each fold, None if not defined; names end with the
+            kind of features.
         higher: Whether a higher score is better.
 
     Returns:
-        The method; None where no score is defined.
+        The method; None if no score is defined.
     """
     sign = 1 if higher else -1
     count = max((len(scores) for scores in folds.values()), default=0)

@@ -1,4 +1,4 @@
-"""What an evaluation found, as a table for the terminal."""
+"""Writes the results of an evaluation as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PADDING = " " * len(" ±0.00")
 def table(
     report: Report, *, references: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """One table a task: methods as rows, metrics as columns, for each split.
+    """Makes a table for each task and split: methods as rows, metrics as columns.
 
-    `*` marks the best method of a column; `±` is the standard deviation of the metric
-    over folds, which differ by place, not by seed alone. Brackets hold the interval of
+    `*` marks the best method of a column. `±` is the standard deviation of the metric
+    over folds, which differ by place, not only by seed. Brackets hold the interval of
     the headline metric over resampled blocks.
 
     Args:
-        report: What was found.
-        references: Method -> methods that it is compared with.
+        report: The results.
+        references: Method -> methods with which it is compared.
     """
     blocks = [
         _task_lines(name, task, report.num_folds, references or {})
@@ -82,7 +82,7 @@ def _columns(task: Task) -> list[str]:
 
 
 def _folds(num_folds: Mapping[str, int]) -> str:
-    """The number of folds, of each kind of split where they differ."""
+    """The number of folds, for each kind of split if the numbers differ."""
     if len(set(num_folds.values())) == 1:
         return str(next(iter(num_folds.values())))
     return ", ".join(f"{number} ({kind})" for kind, number in num_folds.items())
@@ -107,7 +107,7 @@ def _split_lines(title: str, results: Mapping[str, Result], task: Task) -> list[
 
 
 def _protocol_lines(task: Task) -> list[str]:
-    """The headline metric by every protocol, where there are several."""
+    """The headline metric by every protocol, if there are several."""
     protocols = next(iter(task.results.values()))
     if len(protocols) < 2:
         return []
@@ -123,7 +123,7 @@ def _protocol_lines(task: Task) -> list[str]:
 
 
 def _difference_lines(task: Task, references: Mapping[str, Sequence[str]]) -> list[str]:
-    """How much better the best of the compared methods is than each reference."""
+    """Lines on how much better the best compared method is than each reference."""
     known = [m for m in references if m in task.main]
     known = [m for m in known if math.isfinite(task.main[m].metrics[task.headline])]
     if not known or task.difference(known[0], known[0]) is None:
@@ -155,7 +155,7 @@ def _said(interval: Interval) -> str:
 
 
 def _cell(result: Result, metric: str) -> str:
-    """A value and its spread, the latter left-aligned so that decimals line up."""
+    """A value and its spread; the spread is left-aligned, so that decimals line up."""
     spread = result.spread(metric)
     after = f" ±{_number(spread, digits=2)}" if math.isfinite(spread) else ""
     return _number(result.metrics[metric]) + after.ljust(len(PADDING))
@@ -168,7 +168,7 @@ def _brackets(interval: Interval | None) -> str:
 
 
 def _best(metric: str, results: Mapping[str, Result]) -> set[str]:
-    """Methods with the best value; empty where there is nothing to compare."""
+    """Methods with the best value; empty if there is nothing to compare."""
     values = {method: result.metrics[metric] for method, result in results.items()}
     values = {method: v for method, v in values.items() if math.isfinite(v)}
     if len(values) < 2:

@@ -1,4 +1,4 @@
-"""`report.json` as a file: with a hash of its own, so that an edited number is seen."""
+"""Reads and writes `report.json`, whose own hash reveals an edited number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADS = "heads/about.json"  # see mmgr_jax.evaluation.kept_heads
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """The text of a report, its own hash at the end.
+    """Writes the text of a report, with its own hash at the end.
 
     Args:
         content: As `report.report_json` lays it out.
@@ -28,13 +28,13 @@ def text(content: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def understood(where: str | Path) -> Iterator[None]:
-    """Says in one sentence that a report does not hold what is looked for within it.
+    """Reports in one sentence that a report lacks what the code within needs.
 
     Args:
-        where: The report, or what names several.
+        where: The report, or a name for several reports.
 
     Raises:
-        InputError: For whatever goes wrong, but the system's own refusals.
+        InputError: For every error except errors of the operating system.
     """
     try:
         yield
@@ -48,12 +48,12 @@ def understood(where: str | Path) -> Iterator[None]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a report.
+    """Reads the content of a report.
 
     Raises:
-        InputError: If it is torn, or another than was written, or does not belong to
-            the heads beside it. Reports of before have no hash and are taken as they
-            are.
+        InputError: If the report is incomplete, was changed after it was written, or
+            does not belong to the heads beside it. Older reports have no hash and are
+            accepted without this check.
     """
     with understood(path):
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -69,10 +69,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _refuse_other_heads(path: Path, report: Mapping[str, Any]) -> None:
-    """Raises InputError where the heads beside a report read other features.
+    """Raises InputError if the heads beside a report read other features.
 
-    One evaluation writes both, so the report was then put there from another run, or
-    an evaluation was ended between the two.
+    One evaluation writes both. So either the report was copied from another run, or an
+    evaluation ended between writing the two.
     """
     differing: list[str] = []
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -75,7 +75,7 @@ DIGITS = 5
 
 
 def report_json(report: Report, *, references: Mapping[str, Sequence[str]]) -> dict:
-    """What a report found, without what only the caller knows.
+    """Makes the JSON of a report, without the facts that only the caller knows.
 
     Args:
         report: The report.
@@ -98,16 +98,16 @@ def regions_json(
     block: np.ndarray,
     methods: Sequence[str],
 ) -> dict[str, Any]:
-    """Truth and predictions of single regions, at most `MOST_REGIONS` of them.
+    """Makes the JSON of single regions, at most `MOST_REGIONS`: truth and predictions.
 
     Args:
         report: Holds the predictions.
-        truths: Task -> its values [r] or [r k], NaN where unknown.
-        region_ids: Name of each region.
+        truths: Task -> known values [r] or [r k], NaN where unknown.
+        region_ids: Id of each region.
         centre_m: Easting and northing of its centre [r 2].
         side_m: Side of a region, for maps.
-        block: Its spatial block [r].
-        methods: Whose predictions to keep.
+        block: Spatial block of each region [r].
+        methods: Methods whose predictions are kept.
     """
     count = len(region_ids)
     chosen = drawn(count)
@@ -133,24 +133,24 @@ def regions_json(
 
 
 def drawn(count: int) -> Int[np.ndarray, " n"]:
-    """Regions that a report keeps: all, or a fixed random choice of `MOST_REGIONS`."""
+    """Chooses the regions of a report: all, or a fixed random `MOST_REGIONS`."""
     if count <= MOST_REGIONS:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).permutation(count)[:MOST_REGIONS])
 
 
 def finite(values: Mapping[str, float | int]) -> dict[str, float | None]:
-    """The values, None where one is not a number."""
+    """The values, with None for each that is not a finite number."""
     return {name: number(value) for name, value in values.items()}
 
 
 def number(value: float | int) -> float | None:
-    """The value, None where it is not a number."""
+    """The value, or None if it is not a finite number."""
     return float(value) if math.isfinite(value) else None
 
 
 def rounded(values: np.ndarray) -> list:
-    """Nested lists with `DIGITS` significant digits, None where not a number."""
+    """Nested lists with `DIGITS` significant digits, and None if not finite."""
     if values.ndim > 1:
         return [rounded(row) for row in values]
     return [

@@ -1,4 +1,4 @@
-"""`transfer.json` as text: a table a label, cities as columns."""
+"""Writes `transfer.json` as text: a table for each label, with cities as columns."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HEADINGS = {
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """The tables of a transfer study.
+    """Writes the tables of a transfer study.
 
     Args:
-        content: As `mmgr_jax.transfer` writes it; see `evaluation.transfer.summary`.
+        content: What `mmgr_jax.transfer` writes; see `evaluation.transfer.summary`.
     """
     parts = [
         "\n".join(map(visible, _label(name, one, content["tested"])))
@@ -34,7 +34,7 @@ def table(content: Mapping[str, Any]) -> str:
 
 
 def first_lines(content: Mapping[str, Any]) -> list[str]:
-    """A line for each label: an encoder that never saw the city, and its rivals.
+    """A line for each label: an encoder that never saw the city, and other methods.
 
     Args:
         content: See `table`.
@@ -52,7 +52,7 @@ def first_lines(content: Mapping[str, Any]) -> list[str]:
 
 
 def useless(one: Mapping[str, Any]) -> str:
-    """A sentence where no labels of other cities serve; "" where some do, or L1 judges.
+    """A sentence if labels of other cities do not help; "" if some do, or without R2.
 
     Args:
         one: A label of the study.

@@ -1,1 +1,1 @@
-"""The report as a page: a pure function of report.json, with nothing to download."""
+"""Writes the report as a page: a pure function of report.json, without downloads."""

@@ -1,4 +1,4 @@
-"""The charts of the report: each a pure function from numbers to an SVG picture."""
+"""Draws the charts of the report, each by a pure function from numbers to SVG."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TICK_PX = 26
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A method in a chart of intervals; limits are None where there is no interval."""
+    """A method in a chart of intervals; limits are None if there is no interval."""
 
     name: str
     value: svg.Number | None
@@ -34,7 +34,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A line with a band: x, mean and both ends of the band, point by point."""
+    """A line with a band: x, mean and both ends of the band at each point."""
 
     name: str
     x: Sequence[svg.Number]
@@ -50,7 +50,7 @@ def intervals(
     zero: svg.Number | None = None,
     width: svg.Number = 520,
 ) -> Element:
-    """Methods below each other, each a dot with its interval.
+    """Draws methods below each other, each as a dot with its interval.
 
     Args:
         rows: The methods, in order.
@@ -85,7 +85,7 @@ def intervals(
 
 
 def _grid(x: svg.Axis, top: svg.Number, bottom: svg.Number) -> list[Element]:
-    """Lines down a chart at the ticks of its horizontal axis, and their numbers."""
+    """Draws vertical lines at the ticks of the horizontal axis, and their numbers."""
     lines = [
         element(
             "line", x1=x(t), x2=x(t), y1=float(top), y2=float(bottom), class_="grid"
@@ -119,9 +119,9 @@ def _interval(row: Row, y: svg.Number, x: svg.Axis) -> list[Element]:
 def curves(
     series: Sequence[Series], *, x_name: str, y_name: str, width: svg.Number = 440
 ) -> Element:
-    """Lines over a logarithmic axis, each with its band; `key` names them.
+    """Draws lines over a logarithmic axis, each with its band; `key` names them.
 
-    Narrow, so that a phone does not shrink it out of sight.
+    The chart is narrow, so that it stays readable on a phone.
     """
     height, left, right = 0.75 * width, 62, width - 12
     x = svg.scale([v for one in series for v in one.x], left, right, log=True)
@@ -137,7 +137,7 @@ def curves(
 
 
 def key(names: Sequence[str]) -> Element:
-    """The names of the lines of `curves`, as text that flows around them."""
+    """Writes the names of the lines in `curves`, as text."""
     parts = []
     for index, name in enumerate(names):
         colour, dash = _look(index)
@@ -158,7 +158,7 @@ def _look(index: int) -> tuple[str, str]:
 
 
 def _apart(x: svg.Axis, values: Sequence[svg.Number]) -> list[svg.Number]:
-    """Values whose names do not run into those before them; the last one always."""
+    """Values whose names do not overlap those before them; always the last value."""
     kept: list[svg.Number] = []
     for value in values:
         while kept and value == values[-1] and x(value) - x(kept[-1]) < TICK_PX:
@@ -169,7 +169,7 @@ def _apart(x: svg.Axis, values: Sequence[svg.Number]) -> list[svg.Number]:
 
 
 def _in_sight(series: Sequence[Series]) -> list[svg.Number]:
-    """Values that the axis has to hold: means, and bands within half their range."""
+    """Values that the axis must hold: means, and bands within half their range."""
     means = [v for one in series for v in one.mean if v is not None]
     if not means:
         return []
@@ -188,7 +188,7 @@ def _curve(
     *,
     shift: svg.Number,
 ) -> list[Element]:
-    """Line, band and limits, these beside those of other lines, not over them."""
+    """Draws line, band and limits; limits stand beside those of other lines."""
     points = [
         (x(at), y(mean), y(mean if low is None else low), y(mean if up is None else up))
         for at, mean, low, up in zip(one.x, one.mean, one.low, one.high, strict=True)
@@ -236,7 +236,7 @@ def scatter(
     log: bool,
     width: svg.Number = 380,
 ) -> Element:
-    """Predictions over the truth, with the line where they agree.
+    """Draws predictions over the truth, with the line where both are equal.
 
     On a logarithmic scale a value at or below zero lies at the lower end.
     """
@@ -266,7 +266,7 @@ def bars(
     name: str,
     width: svg.Number = 520,
 ) -> Element:
-    """Groups below each other, in each a bar for every method.
+    """Draws groups below each other, with a bar for every method in each group.
 
     Args:
         groups: Group -> method -> value; all groups have the same methods.

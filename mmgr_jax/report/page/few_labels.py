@@ -1,4 +1,4 @@
-"""The part of a task that tells how far few labels lead."""
+"""Writes the part of a task on how good few labels are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITHOUT_INTERVALS = "Mean and standard deviation over random choices of the labe
 
 
 def section(task: Json) -> list[Content]:
-    """Chart, table and paired differences; empty where there are no curves."""
+    """Makes chart, table and paired differences; empty if there are no curves."""
     if not task["curves"]:
         return []
     head = task["headline"]
@@ -55,7 +55,7 @@ def section(task: Json) -> list[Content]:
 
 
 def _number_of(point: Json) -> str:
-    """How many labels, and which part where a part was asked for."""
+    """The number of labels, and the fraction if a fraction was requested."""
     count = f"{point['num_labels']:,.0f}"
     if point["fraction"] == 1:
         return f"all ({count})"
@@ -74,7 +74,7 @@ def _cell(point: Json, head: str) -> Content:
 
 
 def _band(point: Json, head: str) -> tuple[float | None, float | None]:
-    """Both ends: the interval, or a standard deviation where a report has none."""
+    """Both ends of a band: the interval, or a standard deviation if there is none."""
     spread, limits = point["metrics"][head], point.get("intervals", {}).get(head)
     if limits is not None and None not in limits:
         return tuple(limits)
@@ -85,7 +85,7 @@ def _band(point: Json, head: str) -> tuple[float | None, float | None]:
 
 
 def _differences(task: Json, points: Sequence[Json]) -> list[Content]:
-    """How much better the quoted method is than each other one, point by point."""
+    """How much better the quoted method is than each other method, at each point."""
     differences, method = task.get("curve_differences", []), standing.quoted(task)
     head = task["headline"]
     by_reference: dict[str, dict[float, Json]] = {}

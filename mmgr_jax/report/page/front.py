@@ -1,4 +1,4 @@
-"""The first screen of a report: one map, and three sentences about it."""
+"""Makes the first screen of a report: one map, and three sentences about it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WIDTH = 560
 
 
 def screen(report: Json) -> Content:
-    """The map of the first label in persons, else of the first number, or label.
+    """Draws the first label in persons, else the first number, else the first label.
 
-    () where the report holds no predictions of single regions: those of records that
-    do not say where the regions lie.
+    () if the report has no predictions of single regions, as for records that do not
+    state where the regions lie.
     """
     tasks, regions = report["tasks"], report["regions"]
     numbers = [name for name, task in tasks.items() if not task["label"]["classes"]]

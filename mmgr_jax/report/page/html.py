@@ -1,4 +1,4 @@
-"""Pieces of HTML: paragraphs, tables, folds, and the whole page."""
+"""Makes pieces of HTML: paragraphs, tables, folds, and the whole page."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def table(
     name: str,
     kinds: Sequence[str] = (),
 ) -> Element:
-    """A table; elements `td` and `th` are cells, other content gets one around it.
+    """A table; elements `td` and `th` are cells, other content is put into a cell.
 
     Args:
-        header: Content of the cells on top.
+        header: Content of the cells in the header row.
         rows: Content of the cells of each row.
-        name: What screen readers call it.
-        kinds: Class of each row; () for none.
+        name: Name of the table for screen readers.
+        kinds: Class of each row; () for no classes.
     """
     body = [
         tag("tr", _cells("td", row), kind=kinds[index] if kinds else "")
@@ -50,7 +50,7 @@ def table(
 
 
 def scrolled(content: Content, name: str) -> Element:
-    """Something wide, which a narrow screen scrolls by finger or by keyboard."""
+    """Wide content, which can be scrolled on a narrow screen by finger or keyboard."""
     return element(
         "div", content, class_="wide", tabindex="0", role="group", aria_label=name
     )
@@ -66,19 +66,19 @@ def _cells(name: str, row: Sequence[Content]) -> list[Element]:
 
 
 def left(words: str) -> Element:
-    """A cell of words rather than numbers."""
+    """A cell with words, not numbers."""
     return tag("td", words, kind="words")
 
 
 def preformatted(text: str, name: str) -> Element:
-    """Text as it is, which a narrow screen scrolls."""
+    """Text as it is, which can be scrolled on a narrow screen."""
     return element("pre", text, tabindex="0", role="group", aria_label=name)
 
 
 def difference(
     value: Number | None, low: Number | None, high: Number | None
 ) -> Element:
-    """A cell of a paired difference, coloured where it has one sign."""
+    """A cell of a paired difference, coloured if the whole interval has one sign."""
     kind = words_lib.verdict(low, high).split()[0]
     sign = "+" if value is not None and value > 0 else ""
     small = tag("small", words_lib.interval(low, high))
@@ -86,7 +86,7 @@ def difference(
 
 
 def fold(words: str, content: Content, *, shown: bool = False) -> Element:
-    """Something that is shown on demand, or at first and can be hidden."""
+    """Content that can be shown and hidden, and is shown or hidden at first."""
     summary = tag("summary", words)
     return element("details", summary, content, open="" if shown else None)
 
@@ -94,7 +94,7 @@ def fold(words: str, content: Content, *, shown: bool = False) -> Element:
 def figure(
     picture: Content, caption: Content, *, above: Content = "", below: Content = ""
 ) -> Element:
-    """A picture with what it shows, and what stands above and right below it."""
+    """A picture with its caption, and the content above it and right below it."""
     return tag("figure", above, picture, below, tag("figcaption", caption))
 
 
@@ -109,7 +109,7 @@ def document(title: str, links: Sequence[tuple[str, str]], body: Content) -> str
     Args:
         title: Plain text.
         links: (name, anchor) of the sections.
-        body: What it shows.
+        body: Content of the page.
     """
     menu = [element("a", name, href=f"#{to}") for name, to in links]
     nav = element("nav", tag("div", menu), aria_label="sections") if links else ""

@@ -1,6 +1,6 @@
-"""Legends of the page's maps: which colour a value has, and what the colours say.
+"""Legends of the page's maps: the colours of values, and their meanings.
 
-Breaks and colours are those of the printed maps; see `mmgr_jax.legend`.
+Breaks and colours are the same as on printed maps; see `mmgr_jax.legend`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ UNKNOWN = "no label"
 
 @dataclasses.dataclass(frozen=True)
 class Legend:
-    """Colours of a map with what each says.
+    """The colours of a map with their meanings.
 
     Attributes:
-        shades: A colour a class, from low to high.
-        names: What each class holds.
-        unit: Of the numbers in the names; "" for none.
-        edges: Breaks between the classes; () where they are kinds, not numbers.
+        shades: A colour for each class, from low to high.
+        names: Meaning of each class.
+        unit: Unit of the numbers in the names; "" for none.
+        edges: Breaks between the classes; () if the classes are not ranges of numbers.
     """
 
     shades: tuple[str, ...]
@@ -33,18 +33,18 @@ class Legend:
     edges: tuple[float, ...] = ()
 
     def places(self, values: Iterable[Number | None]) -> list[int | None]:
-        """The class of each value, None where it is not known."""
+        """Finds the class of each value; None if the value is not known."""
         return [
             None if value is None else breaks.place(value, self.edges)
             for value in values
         ]
 
     def draw(self, *, some_unknown: bool, shown: Iterable[int] = ()) -> Element:
-        """A list of colours and what they say, which flows with the page.
+        """Draws a list of colours and their meanings, which wraps with the page.
 
         Args:
             some_unknown: Whether the map has regions without a value.
-            shown: Classes that stand on the map; () for all.
+            shown: Classes that are on the map; () for all.
         """
         kept = sorted({*shown}) or range(len(self.shades))
         items = [_item(self.names[index], fill=self.shades[index]) for index in kept]
@@ -55,24 +55,24 @@ class Legend:
 
 
 def of_values(truth: Sequence[Number | None], unit: str) -> Legend:
-    """Of truth and prediction of a number, by its known values."""
+    """Makes the legend of truth and prediction of a number, from its known values."""
     edges = breaks.of_values(value for value in truth if value is not None)
     return _numbered(edges, colours.VALUES, unit)
 
 
 def of_errors(truth: Sequence[Number | None], unit: str) -> Legend:
-    """Of prediction minus truth, by the known values."""
+    """Makes the legend of prediction minus truth, from the known values."""
     edges = breaks.of_errors(value for value in truth if value is not None)
     return _numbered(edges, colours.ERRORS, unit)
 
 
 def of_distances(unit: str) -> Legend:
-    """Of the L1 distance between shares, or probabilities and the truth."""
+    """Makes the legend of the L1 distance of shares or probabilities from the truth."""
     return _numbered(breaks.SHARE_ERRORS, colours.DISTANCES, unit)
 
 
 def of_classes(classes: Sequence[str]) -> Legend:
-    """Of the class that is largest, or most probable."""
+    """Makes the legend of the class that is largest, or most probable."""
     names = tuple(name.replace("_", " ") for name in classes)
     return Legend(tuple(colours.of_classes(classes)), names)
 

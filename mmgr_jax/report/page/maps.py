@@ -1,4 +1,4 @@
-"""Maps of regions as squares, each in the colour of its class."""
+"""Draws maps of regions as squares, each in the colour of its class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Squares:
 
     @classmethod
     def of(cls, regions: Any) -> Squares:
-        """Those of the regions of a report."""
+        """Takes the squares from the regions of a report."""
         return cls(regions["x_m"], regions["y_m"], regions["side_m"])
 
 
@@ -42,13 +42,13 @@ def draw(
     name: str,
     width: svg.Number = 380,
 ) -> Element:
-    """A map; north is up, a scale bar stands below.
+    """Draws a map with north up and a scale bar below.
 
     Args:
         places: Where the regions lie.
-        classes: Class of each region; None where it is not known: an empty square.
+        classes: Class of each region; None if not known, which draws an empty square.
         shades: Colour of each class.
-        name: What screen readers call it.
+        name: Name of the map for screen readers.
         width: In pixels, at most.
     """
     west, south = (min(at) - places.side_m / 2 for at in (places.x_m, places.y_m))
@@ -84,7 +84,7 @@ def draw(
 
 
 def _scale_bar(per_m: float, wide: float, top: float) -> list[Element]:
-    """A bar of a round length, at most a third of the map, and north."""
+    """Draws a bar of a round length, at most a third of the map, and a north arrow."""
     length_m = printed.scale_bar_m(wide / per_m / 3)
     end = 3 + length_m * per_m
     bar = element("path", d=f"M3 {top - 3:.1f}v6h{end - 3:.1f}v-6", class_="scale")

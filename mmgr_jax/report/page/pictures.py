@@ -1,4 +1,4 @@
-"""Maps and scatter plots of the predictions of one task."""
+"""Draws maps and scatter plots of the predictions of one task."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class TaskMap:
 
     Attributes:
         title: What it shows.
-        classes: Class of each region, None where it is not known.
-        legend: What these say.
+        classes: Class of each region, None if it is not known.
+        legend: Legend of these classes.
     """
 
     title: str
@@ -34,7 +34,7 @@ class TaskMap:
     def draw(
         self, name: str, regions: Json, *, caption: str = "", width: int = 380
     ) -> Element:
-        """The map with its legend; a caption below, or else its title above."""
+        """Draws the map with its legend; a caption below, or else its title above."""
         shown = () if self.legend.edges else {c for c in self.classes if c is not None}
         key = self.legend.draw(some_unknown=None in self.classes, shown=shown)
         picture = maps.draw(
@@ -51,14 +51,14 @@ class TaskMap:
 
 
 def mapped(name: str, task: Json, regions: Json | None) -> str | None:
-    """The method whose predictions are mapped, of those that a report keeps."""
+    """The method whose predictions are mapped, among those that a report keeps."""
     method = words.best(task)
     kept = regions["tasks"][name]["predictions"] if regions else {}
     return method if method in kept else next(iter(kept), None)
 
 
 def layers(name: str, task: Json, regions: Json, method: str) -> list[TaskMap]:
-    """Prediction, truth and error of a method; breaks follow from the truth alone."""
+    """Makes maps of prediction, truth and error of a method, with breaks of truth."""
     by_region = regions["tasks"][name]
     truth, predicted = by_region["truth"], by_region["predictions"][method]
     label = task["label"]
@@ -89,7 +89,7 @@ def layers(name: str, task: Json, regions: Json, method: str) -> list[TaskMap]:
 
 
 def of_task(name: str, task: Json, regions: Json) -> list[Content]:
-    """The pictures of every method whose predictions are there, the best one open."""
+    """Draws every method whose predictions are kept; the best one is shown at first."""
     by_region = regions["tasks"][name]
     best = mapped(name, task, regions)
     if best is None:
@@ -118,7 +118,7 @@ def of_task(name: str, task: Json, regions: Json) -> list[Content]:
 
 
 def _about(task: Json, method: str) -> str:
-    """What the maps above are made of, by which score they were chosen."""
+    """Describes what the maps above are made of, and the score that chose them."""
     source = ", ".join(
         filter(None, (task["label"]["source"], task["label"]["licence"]))
     )
@@ -135,7 +135,7 @@ def _maps(name: str, task: Json, regions: Json, method: str) -> Element:
 
 
 def _distance(true: Any, predicted: Sequence[float]) -> float | None:
-    """The L1 distance of predicted shares from the true ones, or from the class."""
+    """The L1 distance of predicted shares from the true shares, or from the class."""
     if true is None or (isinstance(true, list) and None in true):
         return None
     if isinstance(true, list):
@@ -145,7 +145,7 @@ def _distance(true: Any, predicted: Sequence[float]) -> float | None:
 
 
 def _scatter(task: Json, by_region: Json, method: str) -> Content:
-    """Predictions over the truth; () for classes, which have no scale."""
+    """Draws predictions over the truth; () for classes, which have no scale."""
     truth, predicted = by_region["truth"], by_region["predictions"][method]
     label = task["label"]
     if label["kind"] == "class":

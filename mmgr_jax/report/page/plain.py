@@ -1,6 +1,6 @@
-"""What a map shows, how good it is and where not to trust it, for a city council.
+"""Explains to a city council what a map shows, how good it is, and where to doubt it.
 
-In units that a planner knows: persons, shares of the area, regions out of a hundred.
+It uses units that a planner knows: persons, shares of area, regions out of a hundred.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ FEWEST = 20
 
 
 def features(method: str) -> str:
-    """What a method's features are made of, with its name."""
+    """Describes what a method's features are made of, with its name."""
     kind = method.rsplit(" ", 1)[-1]
     return f"{FEATURES[kind]} ({method})" if kind in FEATURES else method
 
 
 def shown(name: str, label: Json) -> str:
-    """What a map of a label shows."""
+    """Describes what a map of a label shows."""
     return {
         "share": f"the class with the largest share ({spoken(name)})",
         "class": f"the most probable class ({spoken(name)})",
@@ -50,7 +50,7 @@ def shown(name: str, label: Json) -> str:
 
 
 def what(name: str, task: Json, report: Json, method: str) -> str:
-    """What the map shows, of what it is made, and that no label was seen."""
+    """Says what the map shows, how it was made, and that no label was seen."""
     label, data = task["label"], report["data"]
     year = f" in {label['year']}" if label["year"] else ""
     unseen = OUT_OF_FOLD[next(iter(task["splits"]))]
@@ -63,7 +63,7 @@ def what(name: str, task: Json, report: Json, method: str) -> str:
 
 
 def good(task: Json, truth: Sequence, predicted: Sequence, method: str) -> str:
-    """How far off predictions are, beside answers that need no model."""
+    """Says how wrong predictions are, compared with answers that need no model."""
     known = _known(task, truth, predicted)
     if not known:
         return "No region on this map has a label, so nobody knows how good it is."
@@ -83,7 +83,7 @@ def good(task: Json, truth: Sequence, predicted: Sequence, method: str) -> str:
 
 
 def careful(task: Json, truth: Sequence, predicted: Sequence, method: str) -> str:
-    """Where predictions are worst, and what was not tested."""
+    """Says where predictions are worst, and what was not tested."""
     known = _known(task, truth, predicted)
     worst = (_worst_class if task["label"]["classes"] else _worst_values)(task, known)
     blocks = _coverage(task, method)
@@ -94,7 +94,7 @@ def careful(task: Json, truth: Sequence, predicted: Sequence, method: str) -> st
 
 
 def rough(value: Number) -> str:
-    """A number as one says it: two digits, thousands apart."""
+    """Formats a number as people say it: two digits, with separated thousands."""
     if value == 0:
         return "0"
     short = float(f"{value:.2g}")
@@ -102,7 +102,7 @@ def rough(value: Number) -> str:
 
 
 def score(task: Json, method: str) -> str:
-    """The headline metric of a method with its interval."""
+    """Formats the headline metric of a method with its interval."""
     head, result = task["headline"], words.main(task)[method]
     limits = words.interval(*result["intervals"].get(head, (None, None)))
     measure = standing.measure(task)
@@ -110,12 +110,12 @@ def score(task: Json, method: str) -> str:
 
 
 def spoken(name: str) -> str:
-    """The name of a label or class, as it is read."""
+    """The name of a label or class in readable form."""
     return name.replace("_", " ")
 
 
 def _known(task: Json, truth: Sequence, predicted: Sequence) -> list[tuple[Any, Any]]:
-    """Truth and prediction of labelled regions; of shares and classes the largest."""
+    """Truth and prediction of labelled regions; for shares and classes the largest."""
     pairs = zip(truth, predicted, strict=True)
     if not task["label"]["classes"]:
         return [(t, p) for t, p in pairs if t is not None]
@@ -123,7 +123,7 @@ def _known(task: Json, truth: Sequence, predicted: Sequence) -> list[tuple[Any, 
 
 
 def largest(values: Any) -> int | None:
-    """The class with the largest share or probability; None where it is not known."""
+    """The class with the largest share or probability; None if it is not known."""
     if values is None or isinstance(values, (int, float)):
         return None if values is None else int(values)
     if None in values:
@@ -153,7 +153,7 @@ def _classes_good(task: Json, known: Sequence[tuple[int, int]], method: str) -> 
 
 
 def _beside(task: Json, method: str, metric: str, begins: str, shown: Any) -> str:
-    """The metric of a method, beside that of the baseline to stand against."""
+    """The metric of a method, together with that of the baseline to compare with."""
     methods, reference = words.main(task), standing.opponent(task)
     ours = methods[method]["metrics"].get(metric)
     theirs = methods[reference]["metrics"].get(metric) if reference else None
@@ -164,7 +164,7 @@ def _beside(task: Json, method: str, metric: str, begins: str, shown: Any) -> st
 
 
 def _worst_values(task: Json, known: Sequence[tuple[Number, Number]]) -> str:
-    """The class of the legend in which predictions are furthest off."""
+    """The class of the legend in which predictions are most wrong."""
     unit = task["label"]["unit"]
     legend = legends.of_values([t for t, _ in known], unit)
     off: dict[int, list[float]] = {}
@@ -196,7 +196,7 @@ def _worst_class(task: Json, known: Sequence[tuple[int, int]]) -> str:
 
 
 def _coverage(task: Json, method: str) -> str:
-    """Whether the 90 % intervals hold on other blocks, where they do not."""
+    """Says that the 90 % intervals are too narrow on other blocks, if they are."""
     for level in task["coverage"].get(method, ()):
         if level["level"] == 0.9 and (held := level["by_block"]) is not None:
             if held < 0.85:

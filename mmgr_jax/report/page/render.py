@@ -1,4 +1,4 @@
-"""The whole page from the whole report."""
+"""Makes the whole page from the whole report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW_BLOCKS = 20
 
 
 def render(report: Json) -> str:
-    """The page of a report; see `report.report_json` for its layout."""
+    """Makes the page of a report, whose layout is in `report.report_json`."""
     city = report["data"]["city"]
     links: list[tuple[str, str]] = []
     parts: list[Content] = [_head(report), _warnings(report), _cards(report)]

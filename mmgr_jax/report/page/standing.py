@@ -1,4 +1,4 @@
-"""How MMGR stands against what needs no network: the first lines of every report."""
+"""Compares MMGR with methods without a network, in the first lines of a report."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ WHOLE = "MMGR both"
 
 
 def lines(report: Json) -> list[str]:
-    """A sentence for each task of a report, the worse as plainly as the better."""
+    """Writes a sentence for each task of a report, plainly for good and bad results."""
     return [of_task(name, task) for name, task in report["tasks"].items()]
 
 
 def of_task(name: str, task: Json) -> str:
-    """What MMGR reaches on a task, what the baseline does, and who is better."""
+    """Says what MMGR and the baseline reach on a task, and which one is better."""
     method, reference = quoted(task), opponent(task)
     if method is None:
         return f"{name}: no features of MMGR were evaluated."
@@ -71,19 +71,19 @@ def of_task(name: str, task: Json) -> str:
 
 
 def measure(task: Json) -> str:
-    """The headline metric in few words."""
+    """Names the headline metric in few words."""
     head = task["headline"]
     return PLAIN.get(head) or words.metric(head, task["label"]["unit"])
 
 
 def quoted(task: Json) -> str | None:
-    """The method of the checkpoint to quote: the whole, or else the best."""
+    """Chooses the method of the checkpoint to quote: the whole, or else the best."""
     methods = [name for name in words.main(task) if name.startswith(OURS)]
     return WHOLE if WHOLE in methods else _best(task, methods)
 
 
 def opponent(task: Json) -> str | None:
-    """The baseline to stand against, or the best there is in its place."""
+    """Chooses the baseline to compare with, or else the best available method."""
     methods = words.main(task)
     if REFERENCE in methods:
         return REFERENCE
@@ -115,13 +115,13 @@ def comparison(
     high: Number | None,
     better: Number | None = None,
 ) -> str:
-    """A paired difference in words.
+    """Describes a paired difference in words.
 
     Args:
-        estimate: The difference, above 0 where the first is better.
-        low: The limits of its interval, `high` the other.
-        high: See `low`.
-        better: Share of the resamples in which the first is better.
+        estimate: The difference, above 0 if the first method is better.
+        low: Lower limit of its interval.
+        high: Upper limit of its interval.
+        better: Share of the resamples in which the first method is better.
     """
     if estimate is None:
         return "the difference is not defined"
@@ -139,7 +139,7 @@ def comparison(
 
 
 def _of_hundred(share: Number) -> str:
-    """A share as a count of a hundred; all and none are kept for all and none."""
+    """A share as a count of a hundred; 100 and 0 are used only for all and none."""
     if 0 < share < 0.01:
         return "fewer than 1"
     if 0.99 < share < 1:

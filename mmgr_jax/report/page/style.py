@@ -1,4 +1,4 @@
-"""The look of the pages: colours for light and dark, a phone, and paper."""
+"""The style of the pages: colours for light and dark, for phones, and for paper."""
 
 from __future__ import annotations
 

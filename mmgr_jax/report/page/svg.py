@@ -1,4 +1,4 @@
-"""Pieces of SVG: labels, scales with round ticks, and the frame of a chart."""
+"""Makes pieces of SVG: labels, scales with round ticks, and the frame of a chart."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def label(x: Number, y: Number, words: str, **attributes: object) -> Element:
 
 
 def told(words: str) -> Element:
-    """What a browser shows where the pointer rests."""
+    """The text that a browser shows where the pointer rests."""
     return element("title", words)
 
 
@@ -56,14 +56,14 @@ def chart(
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """From values to pixels, linear or logarithmic.
+    """Maps values to pixels, on a linear or logarithmic scale.
 
     Attributes:
         low: Value at `start`.
         high: Value at `end`.
         start: Pixel of `low`.
         end: Pixel of `high`.
-        log: Whether equal ratios take equal room.
+        log: Whether the scale is logarithmic.
     """
 
     low: Number
@@ -73,7 +73,7 @@ class Axis:
     log: bool = False
 
     def __call__(self, value: Number) -> float:
-        """The pixel of a value; values beyond the ends stay at the ends."""
+        """The pixel of a value; values beyond the ends are put at the ends."""
         low, high, at = (self._inner(v) for v in (self.low, self.high, value))
         part = min(max((at - low) / (high - low or 1.0), 0.0), 1.0)
         return self.start + part * (self.end - self.start)
@@ -96,7 +96,7 @@ def scale(
     log: bool = False,
     include: Sequence[Number] = (),
 ) -> Axis:
-    """A scale that holds all finite values, with a little room on either side."""
+    """Makes a scale that holds all finite values, with some space on either side."""
     known = [v for v in (*values, *include) if math.isfinite(v) and (v > 0 or not log)]
     if not known:
         return Axis(0.1 if log else 0.0, 1.0, start, end, log)
@@ -117,7 +117,7 @@ def axes(
     x_ticks: Sequence[Number] | None = None,
     x_format: Callable[[Number], str] | None = None,
 ) -> list[Element]:
-    """Grid, ticks and names of both axes; y grows upwards."""
+    """Draws grid, ticks and names of both axes; y grows upwards."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
     for value in x.ticks() if x_ticks is None else x_ticks:
@@ -145,7 +145,7 @@ def axes(
 
 
 def number(value: Number | None) -> str:
-    """A measured number: three digits, those after the point too; thousands apart."""
+    """Formats a measured number: three digits, with separated thousands."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -159,13 +159,13 @@ def number(value: Number | None) -> str:
 
 
 def tick(value: Number) -> str:
-    """A number that was chosen, such as one beside an axis: without zeros behind."""
+    """Formats a chosen number, such as one on an axis, without zeros at its end."""
     text = number(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(value: Number) -> str:
-    """A measured share as a percentage."""
+    """Formats a measured share as a percentage."""
     return f"{number(100 * value)} %"
 
 
@@ -181,7 +181,7 @@ def _round_ticks(low: Number, high: Number) -> list[Number]:
 
 
 def _log_ticks(low: Number, high: Number) -> list[Number]:
-    """1, 2 and 5 times powers of ten; powers alone where these are many."""
+    """1, 2 and 5 times powers of ten; only the powers if there are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     fine = [
         m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high

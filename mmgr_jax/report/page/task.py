@@ -1,4 +1,4 @@
-"""The part of the page that tells of one task."""
+"""Makes the part of the page on one task."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ INTERVALS = "Bars: intervals over resampled spatial blocks, 95 % unless set othe
 def section(
     name: str, task: Json, regions: Json | None, opening: Sequence[Element]
 ) -> Element:
-    """All of one task: maps, comparisons, curves, certainty; long tables on demand.
+    """Makes maps, comparisons, curves and certainty of a task; long tables are folded.
 
     Args:
-        name: Of the task.
-        task: Its results.
-        regions: Predictions of single regions; None where there are none to map.
-        opening: What stands before everything else.
+        name: Name of the task.
+        task: Results of the task.
+        regions: Predictions of single regions; None if there are none to map.
+        opening: Content that stands before everything else.
     """
     label = task["label"]
     year = f", {label['year']}" if label["year"] else ""
@@ -57,7 +57,7 @@ def section(
 
 
 def _split(split: str, protocols: Json, task: Json) -> list[Content]:
-    """The first split with its chart and first table; everything else on demand."""
+    """The first split with its chart and first table; everything else is folded."""
     first = split == next(iter(task["splits"]))
     title = words.SPLITS.get(split, split)
     head, unit = task["headline"], task["label"]["unit"]

@@ -1,4 +1,4 @@
-"""The page of a transfer study, from its numbers."""
+"""Makes the page of a transfer study from its numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KNOWLEDGE = (
 
 
 def render(content: Json) -> str:
-    """The page of `transfer.json`; see `evaluation.transfer.summary` for its layout."""
+    """Makes the page of `transfer.json`; see `evaluation.transfer.summary` for it."""
     parts: list[Content] = [_head(content)]
     links = []
     for name, one in content["labels"].items():
@@ -59,7 +59,7 @@ def _head(content: Json) -> list[Content]:
 
 
 def _standing(name: str, one: Json) -> str:
-    """How a city that nobody has seen stands, in a sentence."""
+    """Says in a sentence how good the results are in a city that no model has seen."""
     if sentence := useless(one):
         return f"{name}: {sentence}"
     by_pair = {
@@ -85,7 +85,7 @@ def _standing(name: str, one: Json) -> str:
 
 
 def _comparison(cell: Json) -> str:
-    """How one method stands to another, in words before the other's name."""
+    """Compares one method with another, in words to put before the other's name."""
     limits = words.interval(cell["low"], cell["high"])
     verdict = words.verdict(cell["low"], cell["high"])
     if not verdict.startswith(("better", "worse")):

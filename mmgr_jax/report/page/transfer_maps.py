@@ -1,4 +1,4 @@
-"""Maps of the page of a transfer study: cities that nobody has seen."""
+"""Draws the maps of a transfer study: cities that the model has not seen."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ PERSONS = "persons"
 
 
 def screen(content: Json) -> Content:
-    """One map and three sentences about it; () where nobody knows where regions lie.
+    """Makes a map and three sentences on it; () if the places of regions are not known.
 
-    It is of the first label in persons, else of the first number, or label, that labels
-    of other cities serve; and of the tested city whose score is in the middle.
+    The map shows the first label in persons, else the first number, else the first
+    label, among those that labels of other cities can predict. Its city is the tested
+    one with the median score.
     """
     labels, regions = content["labels"], content.get("regions", {})
     served = [name for name in labels if not useless(labels[name])] or list(labels)
@@ -81,7 +82,7 @@ def of_label(name: str, content: Json) -> list[Content]:
 
 
 def carried(one: Json) -> str | None:
-    """The method whose predictions are kept: an encoder that has not seen the city."""
+    """The method whose predictions are kept: its encoder has not seen the city."""
     return next(
         (m for m in reversed(one["results"][OTHERS]) if m.startswith("never seen ")),
         None,
@@ -119,7 +120,7 @@ def _sentences(name: str, content: Json, city: str, method: str) -> Iterator[Con
 def _layers(
     name: str, one: Json, regions: Json, city: str, method: str
 ) -> list[pictures.TaskMap]:
-    """Prediction and truth; breaks follow from the truth of all tested cities."""
+    """Makes maps of prediction and truth, with breaks of the truth of all cities."""
     own = regions[city]["tasks"][name]
     if one["label"]["classes"]:
         return pictures.layers(name, one, regions[city], method)[:2]
@@ -134,7 +135,7 @@ def _layers(
 
 
 def _middle(one: Json, method: str, cities: list[str]) -> str | None:
-    """The city with the median score; of two in the middle the worse one."""
+    """The city with the median score; of two in the middle, the worse one."""
     scores = one["results"][OTHERS][method]["cities"]
     known = [city for city in cities if scores[city][0] is not None]
     worst_first = one["headline"] in words.HIGHER_IS_BETTER

@@ -1,7 +1,7 @@
-"""Elements of HTML and SVG: a page is a tree of them, and text is never markup.
+"""Makes HTML and SVG as a tree of elements, in which text is never markup.
 
-What a config, a manifest or a report says becomes a string in the tree, and every
-string is escaped where the tree is written. There is no way to hand markup in.
+Texts from a config, a manifest or a report become strings in the tree. Every string is
+escaped when the tree is written. Markup cannot be passed in.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADDRESSES = {"href": "#", "src": "data:image/png;base64,"}
 
 @dataclasses.dataclass(frozen=True)
 class Element:
-    """An element with what it holds.
+    """An element with its content.
 
     Attributes:
         tag: Its name.
@@ -39,10 +39,10 @@ class Element:
     attributes: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        """Refuses what could run or load something.
+        """Refuses elements that could run or load something.
 
         Raises:
-            ValueError: If a name is none, an attribute is a script, or an address
+            ValueError: If a name is not valid, an attribute is a script, or an address
                 leads out of the page.
         """
         for name in (self.tag, *self.attributes):
@@ -55,7 +55,7 @@ class Element:
                 raise ValueError(f"{name}={value[:40]!r} would leave the page")
 
     def __str__(self) -> str:
-        """The element as it stands in a file."""
+        """The text of the element in a file."""
         given = "".join(f' {k}="{_escaped(v)}"' for k, v in self.attributes.items())
         if not self.content and self.tag in EMPTY:
             return f"<{self.tag}{given}/>"
@@ -75,9 +75,9 @@ def element(tag: str, *content: Content, **attributes: object) -> Element:
 
     Args:
         tag: Its name.
-        *content: What it holds; texts are plain text.
-        **attributes: `_` in a name stands for `-`, one behind it for nothing. None
-            leaves the attribute out; a float is written to a hundredth.
+        *content: Its content; texts are plain text.
+        **attributes: `_` in a name stands for `-`; a `_` at its end is dropped. None
+            leaves the attribute out; a float is rounded to a hundredth.
     """
     given = {
         name.rstrip("_").replace("_", "-"): shown(value)
@@ -88,14 +88,14 @@ def element(tag: str, *content: Content, **attributes: object) -> Element:
 
 
 def shown(value: object) -> str:
-    """A coordinate to a hundredth of a pixel, anything else as it is."""
+    """Rounds a coordinate to a hundredth of a pixel; leaves anything else as it is."""
     return (
         f"{value:.2f}".rstrip("0").rstrip(".") if type(value) is float else f"{value}"
     )
 
 
 def _flat(content: Iterable[Content]) -> list[Element | str]:
-    """Elements and texts one by one; texts without characters are left out."""
+    """Yields elements and texts one by one, without empty texts."""
     parts = []
     for item in content:
         if isinstance(item, Element):

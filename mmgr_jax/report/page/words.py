@@ -1,4 +1,4 @@
-"""What the page calls things, and what the numbers of a report say in a sentence."""
+"""Names things on the page, and explains the numbers of a report in sentences."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ UNCLEAR = "no clear difference"
 
 
 def metric(name: str, unit: str = "") -> str:
-    """Name of a metric, with the label's unit where it has one."""
+    """Name of a metric, with the label's unit if it has one."""
     named = METRICS.get(name, name.replace("_", " "))
     return f"{named} ({unit})" if name in WITH_UNIT and unit else named
 
@@ -77,19 +77,19 @@ def short(name: str, unit: str = "") -> str:
 
 
 def arrow(name: str) -> str:
-    """Which way is better."""
+    """An arrow that shows which direction is better."""
     return "↑" if name in HIGHER_IS_BETTER else "↓"
 
 
 def interval(low: Number | None, high: Number | None) -> str:
-    """An interval in brackets; empty where there is none."""
+    """An interval in brackets; empty if there is none."""
     if low is None or high is None:
         return ""
     return f"[{number(low)}, {number(high)}]"
 
 
 def verdict(low: Number | None, high: Number | None) -> str:
-    """What an interval of a difference says."""
+    """Says what the interval of a difference means."""
     if low is None or high is None:
         return "no interval"
     if low > 0:
@@ -100,7 +100,7 @@ def verdict(low: Number | None, high: Number | None) -> str:
 
 
 def best(task: Mapping[str, Any]) -> str | None:
-    """The method of the checkpoint that is mapped: the best one by its headline metric.
+    """The checkpoint's method that is mapped: the best one by the headline metric.
 
     See `mmgr_jax.report.choice`: no fold is judged by its own score.
     """
@@ -113,12 +113,12 @@ def best(task: Mapping[str, Any]) -> str | None:
 
 
 def ours(task: Mapping[str, Any]) -> list[str]:
-    """Methods that the report compares with others: those of the checkpoint."""
+    """Methods of the checkpoint, which the report compares with others."""
     return list(dict.fromkeys(d["method"] for d in task["differences"]))
 
 
 def sentences(task: Mapping[str, Any], method: str) -> list[str]:
-    """What a method reaches, and what it is and is not better than."""
+    """Says what a method reaches, and which methods it is and is not better than."""
     head, result = task["headline"], main(task)[method]
     low, high = result["intervals"].get(head, (None, None))
     value = f"{number(result['metrics'][head])} {interval(low, high)}".strip()
@@ -138,7 +138,7 @@ def sentences(task: Mapping[str, Any], method: str) -> list[str]:
 
 
 def without_pois(task: Mapping[str, Any]) -> str:
-    """What it costs to have the image alone, in a sentence; "" where not compared."""
+    """Says in a sentence what is lost with the image alone; "" if not compared."""
     head = task["headline"]
     for difference in task["differences"]:
         pair = difference["method"], difference["reference"]
