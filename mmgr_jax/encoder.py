@@ -47,7 +47,7 @@ def load(path: str | Path) -> Encoder:
     """Loads the encoder of a run, a checkpoint, or a folder that `Encoder.save` wrote.
 
     Args:
-        path: The folder of the run or checkpoint, or the saved folder.
+        path: The folder.
 
     Raises:
         InputError: If there is no such encoder, or it is damaged.
@@ -244,10 +244,10 @@ class Encoder:
         """Writes the encoder as one folder and returns the path of the folder.
 
         `mmgr_jax.load` opens it on another machine, without the run. It holds
-        `model.safetensors`, `model.json` and a card, `README.md`. The card says what is
-        known about the training, its sources and their licences, and gives the scores
-        from the report of the run's evaluation. `stac_item.json` is the card for
-        catalogues, in STAC with the Machine Learning Model extension.
+        `model.safetensors`, `model.json` and a card, `README.md`. The card describes
+        the training, its sources and their licences, and the scores in the run's
+        report. `stac_item.json` is the card in STAC with the Machine Learning Model
+        extension.
 
         Args:
             folder: Folder to make. If it holds a saved encoder already, it is replaced.

@@ -25,7 +25,7 @@ class Refusal(Exception):
     """
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
-        """What to answer."""
+        """Takes the status and the sentence."""
         super().__init__(sentence)
         self.status = status
 

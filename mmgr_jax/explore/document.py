@@ -81,7 +81,7 @@ def served(city: str) -> tuple[str, str]:
 def described(
     about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The JSON of a city, with sentences and what its arrays are."""
+    """Makes the JSON of a city, with sentences and a description of its arrays."""
     version = _VERSION.search(_library()[0][:400])
     return {
         **about,

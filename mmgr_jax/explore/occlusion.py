@@ -135,7 +135,7 @@ def _chunks(readings: Sequence[list[Reading]]) -> Iterator[list[list[Reading]]]:
 def _losses(
     values: Sequence[np.ndarray], parts: tuple[bool, bool], cells: int
 ) -> OccludedTask:
-    """Of each region's predictions [1 + cells + categories ...], the whole first."""
+    """Losses from each region's predictions [1 + cells + categories ...]."""
     shown = [int(np.argmax(own[0])) if own.ndim > 1 else 0 for own in values]
     lost = []
     for own, number in zip(values, shown, strict=True):
@@ -227,7 +227,7 @@ class _Reader:
         readings: Sequence[Reading],
         region: np.ndarray,
     ) -> Float[np.ndarray, "v f"]:
-        """What heads read: around the regions as it is, of themselves as they are read.
+        """The features for heads: surroundings are unchanged, regions are as read.
 
         They are put together as in `readouts.Readout.features`.
         """

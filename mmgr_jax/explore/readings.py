@@ -94,7 +94,7 @@ class Readings(RegionSource):
 def of_regions(
     source: RegionSource, regions: Int[np.ndarray, " q"], cells: int
 ) -> list[list[Reading]]:
-    """Of each region: whole, without each of cells x cells, without each category."""
+    """Lists for each region: whole, without each cell, and without each category."""
     readings = []
     for first in range(0, len(regions), _READ):
         some = regions[first : first + _READ].tolist()

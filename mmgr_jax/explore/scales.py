@@ -63,7 +63,7 @@ def of_task(task: ExploredTask) -> dict[str, Any]:
 def quantiles(
     values: Float[np.ndarray, " r"], anchors: Sequence[str], unit: str = ""
 ) -> Scale | None:
-    """A scale of about equally many of what is finite; None where nothing is."""
+    """A scale with about equal numbers of finite values; None if no value is finite."""
     known = values[np.isfinite(values)]
     if not len(known):
         return None

@@ -78,7 +78,7 @@ class ServedCity:
 
     @property
     def num_regions(self) -> int:
-        """How many."""
+        """Number of regions."""
         return len(self.matrices["embeddings"])
 
     def rows(
@@ -103,7 +103,7 @@ class ServedCity:
         return result
 
     def values(self, regions: Int[np.ndarray, " m"]) -> bytes:
-        """Values of some regions: of each array of `valued`, one after another."""
+        """Reads values of some regions, from one array of `valued` after another."""
         return b"".join(
             np.ascontiguousarray(self.arrays[name][regions]).tobytes()
             for name in self.valued
@@ -269,7 +269,7 @@ def _write_clusters(path: Path, city: ExploredCity) -> dict[str, Any]:
 
 
 def _projections(city: ExploredCity, folder: Path) -> dict[str, np.ndarray]:
-    """Rows of length 1 of the space that images and POIs share; none without one."""
+    """Unit vectors in the space that images and POIs share; none if there is none."""
     if city.projections is None:
         return {}
     mapped = {}
@@ -335,7 +335,7 @@ def _workers() -> ThreadPoolExecutor:
 
 
 def refuse_regions(regions: np.ndarray, count: int) -> None:
-    """Raises InputError for indices of no region, or too many of them."""
+    """Raises InputError if an index has no region, or there are too many indices."""
     if len(regions) > MOST_ASKED:
         raise InputError(f"{len(regions)} regions; allowed at once: {MOST_ASKED}.")
     if len(regions) and int(regions.max()) >= count:

@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         csp: str = "",
         encoding: str = "",
     ) -> None:
-        """Sends a whole, or the range that is asked for where it has a `name`."""
+        """Sends content, or the requested range of it if the content has a `name`."""
         size, status = len(body), HTTPStatus.OK
         more = {"Content-Encoding": encoding} if encoding else {}
         sent = range(size)
@@ -265,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        """An answer of one line; the connection ends, as a body may be unread."""
+        """Answers in one line and ends the connection, since a body may be unread."""
         self.close_connection = True
         more = {}
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
-        """What the library itself refuses: no HTML, and nothing of the request."""
+        """Answers what the library refuses, without HTML or parts of the request."""
         self.request_version = "HTTP/1.1"  # a broken line has none yet
         status = HTTPStatus(code)
         self._refuse(status, status.phrase)

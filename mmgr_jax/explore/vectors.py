@@ -65,7 +65,7 @@ class Standardised:
         return cls(features, mean + shift, deviation, features.weights())
 
     def rows(self, index: np.ndarray) -> Float[np.ndarray, "n f"]:
-        """Some regions."""
+        """Reads the rows of some regions."""
         return (self.features.rows(index) - self.mean) / self.deviation
 
     def components(self, count: int) -> tuple[Float[np.ndarray, "f k"], float]:
@@ -288,7 +288,7 @@ def recall(
 
 
 def as_colours(values: Float[np.ndarray, "r k"]) -> UInt8[np.ndarray, "r 3"]:
-    """Up to three numbers a region as colours: alike where the numbers are alike.
+    """Turns up to three numbers a region into colours; similar numbers look alike.
 
     The first becomes lightness, the others red-green and yellow-blue of OKLab
     (Ottosson 2020), between the 2nd and the 98th percentile of each.

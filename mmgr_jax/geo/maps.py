@@ -289,7 +289,7 @@ def _check(
     label: Label,
     **given: np.ndarray,
 ) -> None:
-    """Have all the shape of the label's values, and the prediction no gap?"""
+    """Checks that all have the shape of the label, and no prediction is missing."""
     shape = (len(label.classes),) if label.classes else ()
     expected = (len(geometry_wkb), *shape)
     for name, values in given.items():

@@ -46,7 +46,7 @@ class Breaks:
 
     @classmethod
     def of(cls, known: Float[np.ndarray, " m"]) -> "Breaks":
-        """Those of the known values of a label; NaN and infinite ones are left out."""
+        """Finds breaks from the known values of a label, without NaN and infinity."""
         values = known.astype(np.float64).tolist()
         return cls(breaks_lib.of_values(values), breaks_lib.of_errors(values))
 
@@ -83,7 +83,7 @@ def cluster_colours(count: int) -> Float[np.ndarray, "k 4"]:
 
 
 def shares(truth: np.ndarray, prediction: np.ndarray, label: Label) -> list[Panel]:
-    """The class with the largest share in truth and prediction, and the distance."""
+    """Makes panels of the largest class in truth and prediction, and the distance."""
     cmap = ListedColormap(colours.of_classes(label.classes))
     norm = BoundaryNorm(np.arange(len(label.classes) + 1) - 0.5, cmap.N)
     known = np.isfinite(truth).all(axis=1)

@@ -66,7 +66,7 @@ def rank(
 
     Raises:
         InputError: If the category vectors were not made from texts, the checkpoint is
-            missing or does not fit, or a text has no known word.
+            missing or does not fit, or a text has no meaning to the text model.
     """
     space = texts.TextSpace.load(source.records_dir)
     table = source.category_vectors()
