@@ -244,10 +244,9 @@ class Encoder:
         """Writes the encoder as one folder and returns the path of the folder.
 
         `mmgr_jax.load` opens it on another machine, without the run. It holds
-        `model.safetensors`, `model.json` and a card, `README.md`. The card describes
-        the training, its sources and their licences, and the scores in the run's
-        report. `stac_item.json` is the card in STAC with the Machine Learning Model
-        extension.
+        `model.safetensors`, `model.json` and a card, `README.md`. The card says what is
+        known about training, sources and licences, and the report's scores.
+        `stac_item.json` is the card in STAC with the Machine Learning Model extension.
 
         Args:
             folder: Folder to make. If it holds a saved encoder already, it is replaced.

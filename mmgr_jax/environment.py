@@ -39,7 +39,7 @@ def refuse_unknown_flags() -> None:
     It tests them in another process, for a quarter of a second if the variable is set.
 
     Raises:
-        InputError: If XLA does not know a word; the message is the one of XLA.
+        InputError: If XLA does not know a word; the message quotes XLA.
     """
     given = os.environ.get(_FLAGS)
     if not given:

@@ -1,4 +1,4 @@
-"""Shows a line in a terminal that a command still works while it prints nothing."""
+"""Shows in a terminal that a command still works while it prints nothing."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class ExploredTask:
         label: Meaning of the label.
         truth: Values [r] or shares [r k], NaN where unknown; None if the records have
             none.
-        prediction: Predictions. For a region used in training, by the head of the fold
-            that has not seen it; None without heads.
+        prediction: Predictions, out of fold if heads were trained with the region; None
+            without heads.
         parts: Parts whose sum is the prediction; None if the head is not linear, or the
             city is large.
     """
@@ -94,8 +94,8 @@ class ExploredCity:
             be compared.
         features: Features of all regions.
         pois: POIs of all regions.
-        projections: Vectors of image and of POIs that the contrastive loss compares, [r
-            p] each; None if the encoder has no trained projections.
+        projections: Image vectors and POI vectors [r p] that the contrastive loss
+            compares; None if the encoder has no trained projections.
         poi_weights: Weights of the POI encoder for page/poi_encoder.js; None if the
             encoder reads the places of POIs, or knows other categories.
         tasks: Label name -> truth and prediction.

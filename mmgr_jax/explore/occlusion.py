@@ -38,8 +38,8 @@ class OccludedTask:
     Attributes:
         shown: The class whose share is compared, the one with the largest share [q]; 0
             for numbers.
-        by_cell: The prediction minus the prediction without the cell, row by row [q
-            cells cells]; None if the features do not come from the tile read here.
+        by_cell: The prediction minus that without the cell, row by row [q cells cells];
+            None if the features do not come from the tile read here.
         by_category: The same without POIs of a category [m]; None if the features do
             not come from the POIs.
     """
@@ -76,7 +76,7 @@ def of_city(
 ) -> Occlusion:
     """Reads some regions again without single parts, and predicts again.
 
-    It first prints an estimate of the time.
+    It first logs an estimate of the time.
 
     Args:
         mapped: The city, with its encoder and heads.
@@ -171,7 +171,7 @@ class _Reader:
         )
 
     def estimate(self, readings: Sequence[Reading], total: int) -> None:
-        """Prints an estimate of the time for some readings, measured on one batch."""
+        """Logs an estimate of the time for some readings, measured on one batch."""
         some = (list(readings) * self._batch)[: self._batch]
         self._encoded(some)  # compiles
         started = time.monotonic()

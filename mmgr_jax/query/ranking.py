@@ -66,7 +66,7 @@ def rank(
 
     Raises:
         InputError: If the category vectors were not made from texts, the checkpoint is
-            missing or does not fit, or a text has no meaning to the text model.
+            missing or does not fit, or the text model has no vector for a text.
     """
     space = texts.TextSpace.load(source.records_dir)
     table = source.category_vectors()

@@ -37,7 +37,7 @@ def screen(report: Json) -> Content:
 
 
 def sentences(name: str, task: Json, report: Json) -> list[Element]:
-    """What is mapped, how good it is and where not to trust it, a paragraph each."""
+    """Writes a paragraph each on what is mapped, its quality and its weak places."""
     regions = report["regions"]
     method = pictures.mapped(name, task, regions)
     if regions is None or method is None:

@@ -50,7 +50,7 @@ def screen(content: Json) -> Content:
 
 
 def of_label(name: str, content: Json) -> list[Content]:
-    """Prediction and truth of every tested city, with one legend; [] without places."""
+    """Draws prediction and truth of tested cities, in one legend; [] without places."""
     one, regions = content["labels"][name], content.get("regions", {})
     method = carried(one)
     if method is None or not regions:
