@@ -92,7 +92,7 @@ class ImageHeader:
         return any(self.dtypes[band - 1].startswith("float") for band in bands)
 
     def color_of(self, band: int) -> str | None:
-        """Red, green, blue or another, by a band's name or else by its colour's."""
+        """Returns red, green, blue or another, by a band's name or its colour."""
         called = self.descriptions[band - 1] if self.descriptions else ""
         if match := _NAMED.search(called):
             return match.lastgroup

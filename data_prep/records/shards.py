@@ -37,7 +37,7 @@ class Shard:
 
     @property
     def note(self) -> Path:
-        """Says that the file is whole, its hashes and sums; no part of records."""
+        """Says that the file is complete, with hashes and sums; not part of records."""
         return self.path.with_name(f"{self.path.name}.json")
 
 

@@ -109,7 +109,7 @@ class Regions:
 def overlaps(
     outline: np.ndarray,
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Pairs i < j of polygons that share more than a sliver of the smaller one."""
+    """Finds pairs i < j of polygons that share more than a sliver of the smaller."""
     first, second = shapely.STRtree(outline).query(outline, predicate="intersects")
     once = first < second
     first, second = first[once], second[once]

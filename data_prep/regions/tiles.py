@@ -24,7 +24,7 @@ _SLACK_PX = 0.5
 def factors(
     extent_m: Float[np.ndarray, " m"], settings: RegionSettings
 ) -> Int[np.ndarray, " m"]:
-    """How many times larger than the usual tile one must be to show an extent."""
+    """Computes how many times the usual tile a tile must be to show an extent."""
     least = np.ceil((extent_m / settings.gsd_m - _SLACK_PX) / settings.tile_size_px)
     return np.maximum(least, 1).astype(np.int64)
 
