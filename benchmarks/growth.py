@@ -1,4 +1,4 @@
-"""What a command costs, and how that grows with the number of regions."""
+"""Measures what a command costs, and how the cost grows with the number of regions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOK_S = 0.2
 
 
 def measured(*arguments: str) -> tuple[Row, str]:
-    """Runs `python ...` to its end.
+    """Runs `python ...` to its end and measures it.
 
     Returns:
         `seconds`; `processor_s`; `peak_mib`, the most memory of all its processes
@@ -62,7 +62,7 @@ def measured(*arguments: str) -> tuple[Row, str]:
 
 
 def exponent(costs: tuple[float, float], regions: tuple[int, int]) -> float:
-    """By which power of the regions a cost grows: 1 where twice as many take twice."""
+    """The power of the regions by which a cost grows: 1 if twice as many take twice."""
     return math.log(costs[1] / costs[0]) / math.log(regions[1] / regions[0])
 
 

@@ -1,8 +1,8 @@
 """Ways of learning that were tried and did not win: code outside the program.
 
-Each function changes the program in memory before a run of its own process, as
-`benchmarks.ways` names it. What wins moves into the program; what loses stays here, so
-that the table can be made again.
+Each function changes the program in memory before a run in a process of its own;
+`benchmarks.ways` names the function. Ways that win move into the program; ways that
+lose stay here, so that the table can be made again.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def shifted(config: ConfigDict) -> None:
 
 
 def masked_modelling(config: ConfigDict) -> None:
-    """Beside the contrast, the colours of a view from its 40 % hidden version."""
+    """In addition to the contrast, predicts a view's colours with 40 % of it hidden."""
     del config
     size = GRID * GRID * 3
 
@@ -105,7 +105,7 @@ def masked_modelling(config: ConfigDict) -> None:
 
 
 def counts_from_images(config: ConfigDict) -> None:
-    """Beside the contrast, log counts of POI categories from the image."""
+    """In addition to the contrast, predicts log POI category counts from images."""
     k = len(open_source(config).manifest.categories)
 
     def target(batch: OnDevices, views: jax.Array) -> jax.Array:
@@ -240,7 +240,7 @@ def projections(config: ConfigDict) -> None:
 
 
 def touching(config: ConfigDict) -> None:
-    """Whoever is not tested reads the features of tested neighbours, too."""
+    """Regions that are not tested also read the features of tested neighbours."""
     del config
     groups.Features.around_untested = lambda self, test: self
 

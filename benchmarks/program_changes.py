@@ -1,6 +1,6 @@
 """How a way of learning changes the program in memory: its views, batches and losses.
 
-For a process of its own: what is changed stays so until it ends.
+Use it in a process of its own: a change lasts until the process ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of measurements as a table to read, with what speaks against them."""
+"""Prints rows of measurements as a table, with reasons to doubt them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOISY = 1.2
 
 
 class Report:
-    """What is told of a measurement: begun before it, so that it knows the load."""
+    """Report of a measurement; create it before, so that it knows the load."""
 
     def __init__(self, section: str) -> None:
         """Takes the name of the section, and the machine's load."""
@@ -51,7 +51,7 @@ class Report:
 
 
 def doubts(rows: Sequence[Row], load: tuple[float, float], cores: int) -> list[str]:
-    """Why figures should not be trusted, a sentence each; none where they should.
+    """Why figures should not be trusted, one sentence each; none where they can be.
 
     Args:
         rows: With columns `NAME_low` and `NAME_high` beside `NAME`, see `turns`.

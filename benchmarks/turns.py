@@ -21,7 +21,7 @@ class Way:
 
     Attributes:
         call: Does the thing once, and returns when it is done.
-        facts: What else to tell of it.
+        facts: Further facts to report about it.
     """
 
     call: Callable[[], None]
@@ -60,8 +60,8 @@ def ratios(
 ) -> dict[str, float]:
     """The median of the rounds' ratios under its name, and the quartiles beside it.
 
-    What came and went with the machine met both in a round: quartiles far apart tell
-    that it changed within the rounds, and `table.doubts` says so.
+    Changes of the machine's load affect both ways in the same round. Quartiles far
+    apart show that the load changed within rounds, and `table.doubts` says so.
 
     Args:
         name: Of the column; those of the quartiles end in `_low` and `_high`.
@@ -103,8 +103,8 @@ def measure(
 ) -> dict[str, Found]:
     """Seconds of each way, after one call that does not count.
 
-    The machine's moods meet all ways alike: in each round every way has its turn, while
-    the others wait.
+    Changes of the machine's load affect all ways alike: in each round every way has its
+    turn, while the others wait.
 
     Args:
         ways: Name -> function that prepares a way, in its own process; picklable.

@@ -2,10 +2,10 @@
 
 `configs/ablation.py:toy_city` takes the config of that city and trains it once for each
 entry of `ablation.variants` and each seed, then evaluates all of them in one report,
-beside a random encoder, imported weights where `eval.imported` names some, and the
-baselines. The POI encoder alone is "MMGR poi" there.
+together with a random encoder, imported weights if `eval.imported` names some, and the
+baselines. The POI encoder alone is "MMGR poi" in that report.
 
-Variants: the cities below, behind one its own variants
+Variants: the cities below; after a comma, the city's own variants
 (`configs/ablation.py:shanghai,recommended`); `smoke` is a few regions and steps, for
 tests.
 """

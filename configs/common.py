@@ -1,4 +1,4 @@
-"""What every city's config starts from, with helpers for labels and recipes.
+"""The settings every city's config starts from; helpers for labels and recipes.
 
 A config starts from `base()` and changes what differs. A section is a dataclass beside
 the code that reads it, which says what its settings mean, their types and defaults;
@@ -130,7 +130,7 @@ def paper_city(name: str, crs: str, variant: str | None) -> ConfigDict:
     Args:
         name: Short name of the city.
         crs: Its metric CRS.
-        variant: Keys of `RECIPES` by commas; None for "paper".
+        variant: Keys of `RECIPES`, separated by commas; None for "paper".
     """
     return apply(_paper_sources(name, crs), parse_variants(variant, RECIPES), RECIPES)
 

@@ -1,4 +1,4 @@
-"""Labels of a config: where a number or a class of every region comes from."""
+"""Helpers that define labels of a config: numbers or classes of every region."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,7 +13,8 @@ from mmgr_jax.parts import section
 def count_label(path: str, *, unit: str, **given: Any) -> ConfigDict:
     """Totals, summed over each region: a raster of counts per pixel.
 
-    With `column`, polygons with a count each; with `id_column` too, a table of regions.
+    With `column`, the file holds polygons with a count each; with `id_column` too, it
+    is a table of regions.
 
     Args:
         path: The file.

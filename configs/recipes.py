@@ -13,10 +13,10 @@ from mmgr_jax.settings import nearest
 
 
 def parse_variants(argument: str | None, allowed: Iterable[str]) -> tuple[str, ...]:
-    """The variants behind `FILE.py:one,another`, in order; () when there is none.
+    """Returns the variants of `FILE.py:one,another` in order; () when there is none.
 
     Raises:
-        InputError: If one is not allowed.
+        InputError: If a variant is not allowed.
     """
     names = tuple(filter(None, (name.strip() for name in (argument or "").split(","))))
     for name in names:
@@ -45,14 +45,14 @@ def apply(
     names: Sequence[str],
     variants: Mapping[str, Callable[[ConfigDict], Any]],
 ) -> ConfigDict:
-    """The config after some variants, each of which changes what it is given."""
+    """Applies variants to a config in order; each changes the previous result."""
     for name in names:
         variants[name](c)
     return c
 
 
 def released(c: ConfigDict) -> ConfigDict:
-    """Every habit of the released program that changes numbers.
+    """Follows the released program in everything that changes numbers.
 
     BatchNorm statistics are those of each view, as in `paper`; beyond it the learning
     rate slips back after one epoch, the regions of a short batch wait for another
@@ -71,12 +71,12 @@ def released(c: ConfigDict) -> ConfigDict:
 def large_batch(c: ConfigDict) -> ConfigDict:
     """Thousands of regions a step, on an accelerator or many.
 
-    Both views meet the POIs, and BatchNorm sees both in one pass, each device its own
-    rows of them; AdamW with warm-up and cosine, its rate for 256 regions grown with
-    the square root of the batch (LARS: `--config.optim.name=lars
+    Both views are compared with the POIs. BatchNorm reads both views in one pass, on
+    each device only that device's rows; AdamW with warm-up and cosine, its rate for 256
+    regions grown with the square root of the batch (LARS: `--config.optim.name=lars
     --config.optim.learning_rate=0.3 --config.optim.batch_scaling=linear
-    --config.optim.weight_decay=1e-6`); a learnt temperature; bfloat16; and, since no
-    direction is up from above, flips and turns.
+    --config.optim.weight_decay=1e-6`); a learnt temperature; bfloat16; and flips and
+    turns, since no direction is up in a view from above.
     """
     c.workdir += "_large_batch"
     c.data.batch_size = 4096
@@ -119,11 +119,10 @@ def run_local(c: ConfigDict) -> ConfigDict:
 def nadir(c: ConfigDict) -> ConfigDict:
     """Views for imagery from straight above.
 
-    No direction is up, so views are flipped and turned. Colour says what covers the
-    ground and is changed a little, as it varies between flights; imagery of one flight
-    wants no change at all (`augment.jitter_probability=0.0`). A crop keeps at least
-    half of the tile, since what a region is like is a matter of how much there is of
-    what.
+    No direction is up, so views are flipped and turned. Colour shows what covers the
+    ground, so it is changed only a little, as it varies between flights; imagery of one
+    flight needs no change at all (`augment.jitter_probability=0.0`). A crop keeps at
+    least half of the tile, since the amount of each land cover describes a region.
     """
     c.augment.crop_area = (0.5, 1.0)
     c.augment.brightness = 0.2
@@ -137,11 +136,11 @@ def nadir(c: ConfigDict) -> ConfigDict:
 
 
 def recommended(c: ConfigDict) -> ConfigDict:
-    """What won on cities that it was not chosen on: docs/representation.md.
+    """The recipe that won on cities not used to choose it: docs/representation.md.
 
-    Views for imagery from above (`nadir`), POI encoders that count, both views beside
-    the POIs, and heads that read every stage, the POIs and, on a grid, the regions
-    around.
+    It has views for imagery from above (`nadir`), POI encoders that count, the loss
+    between POIs and both views, and heads that read every stage, the POIs and, on a
+    grid, the neighbouring regions.
     """
     nadir(c)
     c.model.poi_encoder.counts = True
@@ -193,7 +192,7 @@ def pod(c: ConfigDict) -> ConfigDict:
 
 
 def paper(c: ConfigDict) -> ConfigDict:
-    """The method as Bai et al. (2023) mean it: what `base` holds."""
+    """The method as Bai et al. (2023) describe it: the settings of `base`."""
     return c
 
 
@@ -221,5 +220,5 @@ _SIZES = ("laptop", "paper", "released", "large_batch", "runlocal", "gpu", "pod"
 
 
 def with_size(names: Sequence[str], machine: str = "laptop") -> tuple[str, ...]:
-    """The variants, with `machine` before them where none says for what machine."""
+    """Returns the variants, with `machine` first where none names a machine."""
     return tuple(names) if set(names) & set(_SIZES) else (machine, *names)

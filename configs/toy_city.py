@@ -1,7 +1,7 @@
 """A generated city with known truth: the whole path in minutes on a laptop.
 
-It trains and is read by `common.recommended`, without any change of colour: its
-picture is of one sensor and one day.
+Training and evaluation follow `common.recommended`, but without any change of colour,
+because its picture is from one sensor and one day.
 
 Variants, beside those of configs/shanghai.py:
     paper        the paper's views, POI encoder and features instead
@@ -43,7 +43,7 @@ def get_config(variant: str | None = None) -> ConfigDict:
 
 
 def paper(c: ConfigDict) -> None:
-    """The paper's views, POI encoder and features, which `base` has."""
+    """Uses the paper's views, POI encoder and features, as `base` does."""
     c.workdir += "_paper"
 
 
@@ -64,7 +64,7 @@ def smoke(c: ConfigDict) -> None:
 
 
 def later(c: ConfigDict) -> None:
-    """The year of a later state; the rest is `LATER`."""
+    """Sets the year of a later state; `LATER` holds the rest."""
     for source in (c.imagery, c.pois, *c.labels.values()):
         source.year = 2031
 
@@ -80,7 +80,7 @@ VARIANTS = common.RECIPES | {
 def generated(
     name: str, folder: str, city: ToyCitySettings, variants: Sequence[str]
 ) -> ConfigDict:
-    """A generated city, trained on in the same way whichever it is.
+    """Returns the config of a generated city; all are trained on in the same way.
 
     Args:
         name: Short name of the city.

@@ -1,1 +1,1 @@
-"""From raw imagery, POIs and statistics to the records MMGR-JAX trains on."""
+"""Turns raw imagery, POIs and statistics into the records MMGR-JAX trains on."""

@@ -1,10 +1,10 @@
-"""From a city's raw files to its records: the order of events.
+"""Builds a city's records from its raw files, in this order.
 
 1. Generate the raw files, when the config asks for a generated city.
 2. Check every source, and name all that is wrong at once.
-3. Cut the imagery into regions; find each region's POIs, labels and block.
-4. Make the vectors of the POI categories.
-5. Write the records beside their folder, then rename them into place.
+3. Cut the imagery into regions; find the POIs, labels and block of each region. 4. Make
+the vectors of the POI categories. 5. Write the records to a folder next to their final
+one, then rename it.
 """
 
 from __future__ import annotations
@@ -54,19 +54,20 @@ def build(
     run: Runner | None = None,
     workers: int = 0,
 ) -> Path:
-    """Builds the records of a city; a stopped build goes on where it was.
+    """Builds the records of a city; continues a build that was stopped.
 
     Args:
         config: The city's configuration; its data preparation sections are read.
-        dry_run: Print what a build would do, from the real sources; write nothing.
-        run: Who writes the shards; None for `runners.local(workers)`.
-        workers: Processes of this machine, where they pay; 0: one a core.
+        dry_run: Read the real sources and print what a build would do; write nothing.
+        run: What writes the shards; None for `runners.local(workers)`.
+        workers: Number of processes on this machine, used where they save time; 0: one
+            per core.
 
     Returns:
-        The records folder (not made by a dry run).
+        The records folder (a dry run does not create it).
 
     Raises:
-        InputError: Naming everything that is wrong with the sources and settings.
+        InputError: If sources or settings are wrong; it names everything that is wrong.
     """
     from data_prep import check, comparison, generated, sources
     from data_prep.records import runners, writer
@@ -100,23 +101,23 @@ def build(
 
 
 def ensure(config: ConfigDict) -> Path:
-    """The records of a config, built only when there are none that fit it.
+    """Returns the records of a config; builds them only when none fit the config.
 
-    Records fit when the same data preparation settings made them and the content of
-    the sources, side files and members of mosaics included, is unchanged, or all of
-    them are gone; where they lie does not matter. Where the settings of the category
-    vectors alone are others, only their table is made again. Records of another maker
-    than `build` (their manifest names no settings) are taken as they are. A released
-    sample is imported in place of a build.
+    Records fit when they were made with the same data preparation settings, and the
+    content of the sources is unchanged or all sources are gone. Sources include side
+    files and members of mosaics; their location does not matter. Where only the
+    settings of the category vectors differ, only the table of vectors is made again.
+    Records that `build` did not make (their manifest names no settings) are used as
+    they are. A released sample is imported instead of built.
 
     Args:
         config: The city's configuration.
 
     Returns:
-        The records folder; of records on object storage that of their copy.
+        The records folder; for records on object storage, the folder of their copy.
 
     Raises:
-        InputError: If the records are missing or do not fit, and cannot be built; or
+        InputError: If the records are missing or do not fit and cannot be built, or if
             somebody changed them.
     """
     from data_prep import comparison, fitting
@@ -150,9 +151,9 @@ def ensure(config: ConfigDict) -> Path:
 
 
 def foreseen(config: ConfigDict) -> schema.Manifest:
-    """The manifest of the records that `ensure` would end with; nothing is written.
+    """Returns the manifest of the records `ensure` would return; writes nothing.
 
-    Where they would be built, it prints what the build would do.
+    Where the records would be built, it prints what the build would do.
 
     Raises:
         InputError: As from `ensure`.
@@ -195,7 +196,7 @@ def _copied(settings: PreparationSettings, address: str) -> Path:
 
 
 def open_imagery(settings: PreparationSettings) -> Imagery:
-    """The imagery of a config on the pixel grid of its regions."""
+    """Opens the imagery of a config on the pixel grid of its regions."""
     from data_prep.imagery.mosaic import Imagery
 
     crs, gsd_m = settings.city.crs, settings.regions.gsd_m
@@ -297,7 +298,7 @@ def _write(
 
 
 def rehearse(config: ConfigDict, *, workers: int = 0) -> schema.Manifest:
-    """Prints what a build would do; a generated city goes to a scratch folder.
+    """Prints what a build would do; writes a generated city to a scratch folder.
 
     Returns:
         The manifest of the records that a build would make, without their shards.

@@ -1,4 +1,4 @@
-"""Are a city's sources and settings fit? All that is wrong, before any work begins."""
+"""Checks a city's sources and settings before any work begins."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from data_prep.settings import PreparationSettings
 
 
 def check(settings: PreparationSettings) -> None:
-    """Refuses a city whose sources or settings are unfit.
+    """Refuses a city whose sources or settings cannot be used.
 
     Args:
         settings: The data preparation sections of the config.
 
     Raises:
-        InputError: Naming everything that is wrong.
+        InputError: If anything is wrong; it names everything that is wrong.
     """
     city = settings.city
     image_problems = imagery.problems(settings.imagery)

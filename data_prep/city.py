@@ -1,4 +1,4 @@
-"""A city between raw files and records: regions with their POIs, labels and tiles."""
+"""A city before its records are written: regions with POIs, labels and tiles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from mmgr_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class City:
-    """All that goes into the records but the pixels.
+    """Everything that goes into the records, except the pixels.
 
     Attributes:
         name: Name of the study area.
@@ -70,18 +70,18 @@ class City:
 
 
 def gather(settings: PreparationSettings, imagery: Imagery, workers: int = 0) -> City:
-    """Regions, POIs and labels of a city, from checked sources.
+    """Gathers regions, POIs and labels of a city from checked sources.
 
     Args:
         settings: The data preparation sections of the config.
         imagery: The open imagery.
-        workers: Processes that look for regions; 0: as many as pay.
+        workers: Processes that look for regions; 0: as many as save time.
 
     Returns:
-        Everything the records hold but the pixels.
+        Everything the records hold, except the pixels.
 
     Raises:
-        InputError: If no region or no POI is left, or a label is unusable.
+        InputError: If no region or no POI is left, or a label cannot be used.
     """
     crs = settings.city.crs
     regions = cut(imagery, crs, settings.regions, workers)
@@ -146,7 +146,7 @@ def manifest(
     sources: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> schema.Manifest:
-    """What the records of a city hold, before there are shards.
+    """Makes the manifest of a city's records before shards exist.
 
     Args:
         city: The city.
@@ -179,9 +179,9 @@ def manifest(
 def encoded(
     city: City, imagery: Imagery, tile_writer: tiles.TileWriter, regions: Iterable[int]
 ) -> Iterator[tuple[bytes, PixelSums]]:
-    """Serialised records of some regions and sums of their pixels, in their order.
+    """Yields serialised records of some regions and sums of their pixels, in order.
 
-    Tiles are read here and encoded by threads, a few tiles ahead.
+    The calling thread reads tiles; other threads encode them, a few tiles ahead.
     """
     layout = record_format.RecordLayout(
         city.regions.tile_size_px, city.meanings, tile_writer.image_format
@@ -203,7 +203,7 @@ def region_graph(
     Int32[np.ndarray, "e 2"],
     Float[np.ndarray, " e"],
 ]:
-    """A region's POIs: categories, offsets in metres, edges and edge weights."""
+    """Returns categories, offsets in metres, edges and weights of a region's POIs."""
     poi = city.assignment.of(region)
     place_m = np.stack([city.pois.x_m[poi], city.pois.y_m[poi]], axis=1)
     offset_m = place_m - city.regions.centre_m[region]

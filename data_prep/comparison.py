@@ -1,4 +1,4 @@
-"""The settings that decide what records hold, compared with those of a manifest."""
+"""Compares the settings that decide what records hold with those of a manifest."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _ORIGINS = re.compile(
 
 
 def recipe(settings: CategoryVectorSettings) -> dict[str, Any]:
-    """What decides the vectors of a city: the method and the settings it reads.
+    """Returns what decides a city's vectors: the method and the settings it reads.
 
-    Files that the settings name count by their content: `sha256` is the hash of a
-    table, or of the model and the phrases of "text"; None where one is gone.
+    Files that the settings name are compared by content: `sha256` is the hash of a
+    table, or of the model and the phrases of "text"; None where a file is gone.
     """
     method, text = settings.method, settings.text
     every = dataclasses.asdict(settings)
@@ -60,15 +60,15 @@ def recipe(settings: CategoryVectorSettings) -> dict[str, Any]:
 
 
 def is_imported(built: Mapping[str, Any]) -> bool:
-    """Whether these are the settings of an imported sample; "released" is of before."""
+    """Whether these are settings of an imported sample; "released" is an older name."""
     return RELEASED in built or "released" in built
 
 
 def comparable(settings: PreparationSettings) -> dict[str, Any]:
-    """The sections as JSON gives them back, without what decides nothing.
+    """Returns the sections as JSON reads them, without settings that decide nothing.
 
-    Left out are where the records go, the settings of methods other than the one that
-    makes the category vectors, and what an import or a build does not read.
+    It omits the place of the records, the settings of unused methods for category
+    vectors, and settings that an import or a build does not read.
     """
     chosen = dataclasses.asdict(settings)
     if settings.released_sample:
@@ -83,12 +83,12 @@ def comparable(settings: PreparationSettings) -> dict[str, Any]:
 
 
 def differing(built: Mapping[str, Any], settings: PreparationSettings) -> list[str]:
-    """Dotted names of the settings that are others than those of a manifest.
+    """Returns the dotted names of the settings that differ from a manifest's.
 
-    A table of category vectors that is gone is no other table, and of paths only the
-    last part counts: where a city was moved to, its files are the same. Settings of a
-    label that a config of before did not name had their defaults, and those that went
-    (`removed_settings`) are left as they are.
+    A missing table of category vectors does not count as a different table. Only the
+    last part of a path counts, because a city that was moved has the same files.
+    Settings of a label that an earlier config did not name had their defaults. Settings
+    that were removed (`removed_settings`) are ignored.
     """
     wanted = comparable(settings)
     names = _differing(_completed(built), wanted)

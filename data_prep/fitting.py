@@ -1,4 +1,4 @@
-"""Whether finished records are those that a config would build."""
+"""Checks whether finished records are those that a config would build."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mmgr_jax.errors import InputError
 def misfit(
     manifest: schema.Manifest, differing: Sequence[str], settings: PreparationSettings
 ) -> str | None:
-    """Why finished records must be built again; None: they need not.
+    """Why finished records must be built again; None: they still fit.
 
     Args:
-        manifest: Of the records.
-        differing: The settings that are others now, from `comparison.differing`.
-        settings: Those of now.
+        manifest: Manifest of the records.
+        differing: The settings that now differ, from `comparison.differing`.
+        settings: The present settings.
     """
     return writer.misfit(
         manifest,

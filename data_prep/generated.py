@@ -1,4 +1,4 @@
-"""The raw files of a generated city: made, and known again."""
+"""Makes the raw files of a generated city, and recognises them later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILE = "generated.json"
 
 
 def generate(settings: ToyCitySettings) -> None:
-    """Makes them."""
+    """Makes the raw files."""
     logging.info("generating the raw files of a city in %s", settings.out_dir)
     mark = Path(settings.out_dir) / _FILE
     with disk.writing(mark.parent, "config.toy_city.out_dir"):
@@ -26,7 +26,7 @@ def generate(settings: ToyCitySettings) -> None:
 
 
 def is_generated(settings: PreparationSettings) -> bool:
-    """Whether the raw files are there and were generated from these settings."""
+    """Whether the raw files exist and were generated from these settings."""
     assert settings.toy_city is not None
     mark = Path(settings.toy_city.out_dir) / _FILE
     if not all(sources.present(path) for path in sources.named(settings).values()):
@@ -36,6 +36,6 @@ def is_generated(settings: PreparationSettings) -> bool:
 
 
 def note(settings: ToyCitySettings) -> str:
-    """What lies beside generated files once they are complete."""
+    """Returns the note that lies next to generated files once they are complete."""
     made_by = {"settings": settings.noted(), "generator": generator.VERSION}
     return json.dumps(made_by, indent=2, sort_keys=True) + "\n"

@@ -1,7 +1,7 @@
-"""The files a city is made from: which they are and whether they changed.
+"""Lists the source files of a city, and finds whether they changed.
 
-A source has a name that says which setting names it and where it lies below that, never
-where the whole lies: a city that was moved is the same city.
+A source's name says which setting names it and where it lies below that path, but never
+the path itself: a city that was moved is the same city.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def present(path: str) -> bool:
 def files(settings: PreparationSettings) -> dict[str, Path]:
     """Every file whose content decides the records, by its name.
 
-    Beside the files that the config names these are the members of mosaics, of mosaics
-    in them too, and what lies beside a file and is read with it: see `side_files`.
+    These are the files that the config names, the members of mosaics (also of mosaics
+    within mosaics), and side files that are read with a file: see `side_files`.
     """
     source_files: dict[str, Path] = {}
     look = side_files.Finder()
@@ -61,7 +61,7 @@ def files(settings: PreparationSettings) -> dict[str, Path]:
 def fingerprint(
     settings: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Changes with the settings, the content of the sources, and the layout."""
+    """Returns a hash that changes with settings, content of sources, and layout."""
     hashes = {name: source["sha256"] for name, source in described.items()}
     return contents.of_value([schema.VERSION, settings, hashes])
 
@@ -72,8 +72,8 @@ def describe(
     """Path, size and hash of each source, as the manifest keeps them.
 
     Args:
-        source_files: Name -> file, or folder: of a folder all files below it count.
-        folder: Of the records, from which paths are told.
+        source_files: Name -> file or folder; for a folder, all files below it count.
+        folder: Folder of the records; paths are written relative to it.
         stamps: Remembers what was read.
     """
     return {
@@ -91,12 +91,12 @@ def changed(
     source_files: Mapping[str, Path],
     stamps: Stamps,
 ) -> list[str]:
-    """Names of the sources that are not as they were described; none: all are.
+    """Names of the sources that differ from their description; empty: none differs.
 
     Args:
         described: By `describe`.
         source_files: What there is now.
-        stamps: Of the records; what has the size and times it had is not read.
+        stamps: Stamps of the records; a file with unchanged size and times is not read.
     """
     return [
         name
@@ -110,7 +110,7 @@ def changed(
 def changed_since(
     manifest: schema.Manifest, source_files: Mapping[str, Path], records_dir: Path
 ) -> list[str]:
-    """Names of the sources that are others than those records were made from.
+    """Names of the sources that differ from those the records were made from.
 
     Args:
         manifest: Of the records.
@@ -159,7 +159,7 @@ def refuse_changed(
     source_files: Mapping[str, Path],
     stamps: Stamps,
 ) -> None:
-    """Raises InputError where sources changed while records were made from them."""
+    """Raises InputError if sources changed while records were made from them."""
     if names := changed(described, source_files, stamps):
         raise InputError(
             f"{', '.join(names[:3])}: changed while the records were made from it. "

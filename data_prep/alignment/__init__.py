@@ -1,1 +1,1 @@
-"""Do POIs lie where the imagery shows them? Shifts and wrong datums, found."""
+"""Finds shifts and wrong datums: do POIs lie where the imagery shows them?"""

@@ -1,9 +1,10 @@
-"""Shifts the POIs in all directions, and sees where they fit the imagery best.
+"""Shifts the POIs in all directions and finds where they fit the imagery best.
 
-A POI stands at a shop, a school, a stop; whatever a city looks like, such places look
-otherwise than the ground a few hundred metres away. For each shift a linear
-discriminant tells the POIs' places from those elsewhere, learnt on half of the spatial
-blocks and judged on the other. Where POIs are right, it does so best unshifted.
+A POI stands at a shop, a school or a stop. In any city, such places look different from
+the ground a few hundred metres away. For each shift, a linear discriminant separates
+the POIs' places from places elsewhere. It is learnt on half of the spatial blocks and
+tested on the other half. Where POIs are placed correctly, it separates best without a
+shift.
 """
 
 from __future__ import annotations
@@ -46,19 +47,20 @@ Shift = Float[np.ndarray, " 2"]
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """What the doctor found.
+    """Result of the alignment check.
 
     Attributes:
         num_pois: POIs that lie on imagery.
-        offsets_m: Shifts that were tried, east as north [k].
+        offsets_m: Shifts that were tried, the same to the east and to the north [k].
         agreement: How far apart POIs and places elsewhere are, in standard deviations,
             at each shift north and east [k k]; NaN where too few POIs lie on imagery.
-        stands_out: By how many deviations of the surface its peak does.
-        shift_m: What moves the POIs to where they fit best, east and north; None where
-            no peak stands out.
-        error_m: Standard error of that along one axis.
-        datum: What `config.pois.datum` would explain the shift; None for none.
-        declared: What it is.
+        stands_out: How far the peak of the surface stands out, in deviations of the
+            surface.
+        shift_m: East and north shift that moves the POIs to where they fit best; None
+            where no peak stands out.
+        error_m: Standard error of `shift_m` along one axis.
+        datum: The `config.pois.datum` that would explain the shift; None if none would.
+        declared: The `config.pois.datum` of the config.
     """
 
     num_pois: int
@@ -72,13 +74,13 @@ class Alignment:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether POIs lie elsewhere than the imagery has them."""
+        """Whether POIs lie elsewhere than the imagery shows them."""
         if self.shift_m is None:
             return False
         return float(np.hypot(*self.shift_m)) > max(_SURE_M, 3 * self.error_m)
 
     def sentence(self) -> str:
-        """What to believe, and what to do."""
+        """Says in words what was found and what to do."""
         if self.shift_m is None:
             why = f"{self.num_pois:,} POIs lie on imagery"
             if self.num_pois >= LEAST_POIS:
@@ -112,7 +114,7 @@ class Alignment:
 
 
 def measure(settings: PreparationSettings) -> Alignment:
-    """Whether a city's POIs lie where its imagery shows them.
+    """Measures whether a city's POIs lie where its imagery shows them.
 
     Args:
         settings: The data preparation sections of the config, checked.
@@ -132,7 +134,7 @@ def measure(settings: PreparationSettings) -> Alignment:
 
 
 def datums(points: Points, city_crs: str, declared: str) -> dict[str, Shift]:
-    """Datum -> the shift that declaring it instead would make; {} outside China."""
+    """Shift that declaring each other datum instead would make; {} outside China."""
     middle = np.median(points, axis=0)
     lon, lat = crs_lib.transform(middle[:1], middle[1:], city_crs, crs_lib.WGS84)
     gcj02 = crs_lib.wgs84_to_gcj02(lon, lat)
@@ -155,12 +157,12 @@ def datums(points: Points, city_crs: str, declared: str) -> dict[str, Shift]:
 def compare(
     ground: Ground, points: Points, datums: dict[str, Shift], declared: str = "wgs84"
 ) -> Alignment:
-    """The shift at which points fit the ground best.
+    """Finds the shift at which points fit the ground best.
 
     Args:
         ground: What imagery looks like.
         points: The POIs.
-        datums: Datum -> the shift that it would make, see `datums`.
+        datums: Maps each datum to the shift it would make, see `datums`.
         declared: The datum that is declared.
     """
     rng = np.random.default_rng(0)

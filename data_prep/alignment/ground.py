@@ -1,4 +1,4 @@
-"""What imagery looks like around each point of a piece of a city."""
+"""Statistics of the imagery around each point of a part of a city."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Ground:
     """Statistics of the imagery, pixel by pixel.
 
     Attributes:
-        statistics: d numbers a pixel, of the pixel and of squares around it [h w d].
+        statistics: d numbers per pixel, of the pixel and of squares around it [h w d].
         valid: Which pixels hold imagery [h w].
         west_m: Western edge.
         north_m: Northern edge.
@@ -42,7 +42,7 @@ class Ground:
     def at(
         self, points: Points
     ) -> tuple[Float32[np.ndarray, "m d"], Bool[np.ndarray, " m"]]:
-        """Statistics at points, and which of them lie on imagery."""
+        """Returns the statistics at points, and which points lie on imagery."""
         column = np.floor((points[:, 0] - self.west_m) / self.gsd_m).astype(np.int64)
         row = np.floor((self.north_m - points[:, 1]) / self.gsd_m).astype(np.int64)
         high, wide = self.valid.shape
@@ -53,10 +53,10 @@ class Ground:
 
 
 def read(imagery: Imagery, points: Points, gsd_m: float) -> Ground:
-    """The piece of a city with the most POIs, at most `_MOST_M` along a side.
+    """Reads the part of a city with the most POIs, at most `_MOST_M` along a side.
 
     Args:
-        imagery: Opened with pixels of `gsd_m`.
+        imagery: The imagery, opened with pixels of `gsd_m`.
         points: The POIs.
         gsd_m: Side of a pixel.
     """

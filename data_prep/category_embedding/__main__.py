@@ -24,7 +24,7 @@ Usage:
 
 
 def main(config: ConfigDict) -> None:
-    """Does it; libraries load once flags are fine."""
+    """Runs the command; loads libraries only after the flags are checked."""
     from data_prep.category_embedding import command
 
     command.write(config)

@@ -1,4 +1,4 @@
-"""From a config to the table of category vectors: what the command line does."""
+"""Makes the table of category vectors of a config, for the command line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Made:
 
 
 def write(config: ConfigDict) -> Path:
-    """Makes the category vectors a config asks for and writes them.
+    """Makes the category vectors of a config and writes them.
 
     Args:
         config: The city's configuration: `city`, `pois`, `category_vectors` and, where
@@ -57,7 +57,7 @@ def write(config: ConfigDict) -> Path:
         The file with the vectors, float32 [k d] in the order of the categories.
 
     Raises:
-        InputError: If POIs or settings are unfit; or see `write_to_records`.
+        InputError: If POIs or settings cannot be used; see also `write_to_records`.
     """
     settings = settings_lib.read(config)
     out = settings.category_vectors.out
@@ -76,9 +76,9 @@ def write(config: ConfigDict) -> Path:
 
 
 def write_to_records(config: ConfigDict) -> Path:
-    """Makes the table of the records anew and tells their manifest what made it.
+    """Makes the table in the records again and notes its settings in their manifest.
 
-    `build.ensure` then keeps it for the same settings, and makes it again for others.
+    `build.ensure` then keeps the table while the settings stay the same.
 
     Args:
         config: As in `write`.
@@ -87,8 +87,8 @@ def write_to_records(config: ConfigDict) -> Path:
         The file with the vectors.
 
     Raises:
-        InputError: If POIs or settings are unfit, there are no records, or they were
-            imported or have other categories than the POIs.
+        InputError: If POIs or settings cannot be used, there are no records, or the
+            records were imported or have other categories than the POIs.
     """
     made, path = _write_to_records(settings_lib.read(config))
     logging.info("%s: %s", path, _figures(made))

@@ -1,10 +1,9 @@
-"""Categories of a finer kind: POIs of one category, parted by what they are called.
+"""Divides the POIs of one category into finer categories by their names.
 
-A record knows a POI by the number of its category, and one table has a vector a
-category. So names come in as categories: those of a category's POIs fall into clusters
-by their sentence vectors, and each cluster becomes a category of its own, such as
-"cafe: Starbucks", with the vector of that phrase. POIs without a name stay where they
-are.
+A record stores only the category number of a POI, and one table has one vector per
+category. So names are used as categories. The names of a category's POIs are clustered
+by their sentence vectors. Each cluster becomes a category of its own, such as "cafe:
+Starbucks", with the vector of that phrase. POIs without a name keep their category.
 """
 
 from __future__ import annotations
@@ -33,22 +32,23 @@ def split(
     per_category: int,
     seed: int,
 ) -> tuple[PoiTable, tuple[str, ...]]:
-    """The POIs by finer categories, and the phrase of each category.
+    """Returns the POIs in finer categories, and the phrase of each category.
 
     Args:
         pois: The POIs with their names.
         phrases: A phrase for each of their categories [k].
         encode: The sentence encoder.
-        per_category: Clusters that a category is parted into at most.
-        seed: Of the clustering.
+        per_category: Largest number of clusters that a category is divided into.
+        seed: Seed of the clustering.
 
     Returns:
-        POIs whose categories are the old ones, in their order, and behind them
-        "CATEGORY: NAME" for each cluster, under the category's first level; NAME is
-        the one nearest to the cluster's centre. And k phrases and more.
+        The POIs, and one phrase per category (k or more). The categories are the old
+        ones in their order, followed by "CATEGORY: NAME" for each cluster, under the
+        category's first level. NAME is the name nearest to the cluster's centre.
 
     Raises:
-        InputError: If the POIs have no names, or a category is called like a cluster.
+        InputError: If the POIs have no names, or a category has the same name as a
+            cluster.
     """
     if pois.name is None:
         raise InputError(
@@ -95,17 +95,17 @@ def clusters(
     count: int,
     seed: int,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " c"]]:
-    """Clusters of names by k-means over the POIs that bear them.
+    """Clusters names by k-means over the POIs that have these names.
 
     Args:
         units: Vector of each name [n m].
-        member: Name of each POI [p]; each name has one or more.
-        count: Clusters at most.
-        seed: Of the first centres.
+        member: Index of the name of each POI [p]; each name has one POI or more.
+        count: Largest number of clusters.
+        seed: Seed of the first centres.
 
     Returns:
-        Cluster of each name [n], numbered in the order of the names that stand for
-        them, and these names [c]: of each cluster the one nearest to its centre.
+        Cluster of each name [n], and the name that stands for each cluster [c], the one
+        nearest to its centre. Clusters are numbered in the order of these names.
     """
     if len(units) <= count:
         return np.arange(len(units)), np.arange(len(units))

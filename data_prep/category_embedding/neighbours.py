@@ -1,4 +1,4 @@
-"""The nearest categories of each category, as text for people to look at."""
+"""Lists the nearest categories of each category, as text for people to read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUM_NEAREST = 5
 def describe(
     poi_table: PoiTable, table: Float32[np.ndarray, "k d"], made: str = ""
 ) -> str:
-    """A line a category: its first level, its POIs and its nearest categories.
+    """Writes a line per category: its first level, its POIs, its nearest categories.
 
     Args:
         poi_table: The POIs.
@@ -23,7 +23,7 @@ def describe(
         made: How the vectors were made, for the first line.
 
     Returns:
-        Lines of text, the last one ended.
+        Lines of text; the last one ends with a newline.
     """
     names, parents = poi_table.categories, poi_table.parents
     frequency = np.bincount(poi_table.category, minlength=len(names))
@@ -52,7 +52,7 @@ def describe(
 
 
 def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> str:
-    """In words: how alike siblings are, and strangers; those there are."""
+    """Says how alike categories with the same first level are, and all others."""
     means = dict(
         zip(("siblings", "strangers"), mean_cosines(parents, table), strict=True)
     )
@@ -65,9 +65,9 @@ def separation(parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]) -> s
 def mean_cosines(
     parents: tuple[str, ...], table: Float32[np.ndarray, "k d"]
 ) -> tuple[float, float]:
-    """Mean cosine of categories that share their first level, and of all others.
+    """Returns the mean cosine of categories with the same first level, and of others.
 
-    NaN where there is no such pair.
+    A mean is NaN where there is no such pair.
     """
     cosine = cosines(table)
     parent = np.array(parents, str)
@@ -81,7 +81,7 @@ def mean_cosines(
 
 
 def cosines(table: Float32[np.ndarray, "k d"]) -> Float[np.ndarray, "k k"]:
-    """Cosine of each two vectors [k k]; 0 with a vector that is zero."""
+    """Returns the cosine of each pair of vectors [k k]; 0 if one vector is zero."""
     vectors = table.astype(np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)

@@ -1,4 +1,4 @@
-"""Category vectors that need no training: random, one-hot, a table the user brings."""
+"""Category vectors that need no training: random, one-hot, or from the user's table."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _TABLE = "config.category_vectors.table"
 
 
 def random(categories: Sequence[str], dim: int) -> Float32[np.ndarray, "k d"]:
-    """Random unit vectors, one a category.
+    """Makes one random unit vector per category.
 
-    A vector hangs on the category's name alone, so it stays when others come or go.
+    A vector depends only on the category's name, so it stays the same when other
+    categories are added or removed.
 
     Args:
         categories: Names of the categories [k].
@@ -42,12 +43,12 @@ def random(categories: Sequence[str], dim: int) -> Float32[np.ndarray, "k d"]:
 
 
 def onehot(frequency: Int[np.ndarray, " k"], dim: int) -> Float32[np.ndarray, "k d"]:
-    """One axis a category.
+    """Gives each category an axis of its own.
 
-    With no more categories than axes, category i has axis i and the axes left over
-    are zero. With more, the `dim - 1` most frequent ones have an axis of their own, in
-    the order of the categories, and all others share the last axis, so that none is
-    left without a vector.
+    Where there are at most as many categories as axes, category i has axis i and the
+    remaining axes are zero. Where there are more, the `dim - 1` most frequent
+    categories have an axis of their own, in the order of the categories. All others
+    share the last axis, so that every category has a vector.
 
     Args:
         frequency: Number of POIs of each category [k].
@@ -74,11 +75,11 @@ def onehot(frequency: Int[np.ndarray, " k"], dim: int) -> Float32[np.ndarray, "k
 def from_table(
     categories: Sequence[str], settings: TableSettings
 ) -> Float32[np.ndarray, "k d"]:
-    """The vectors a file has for categories; its other rows are left aside.
+    """Reads the vectors of categories from a file; ignores its other rows.
 
     Args:
         categories: Names of the categories [k].
-        settings: The file, and which of its columns are read.
+        settings: The file, and the columns to read.
 
     Returns:
         Vectors in the order of `categories`, float32 [k d].
@@ -110,7 +111,7 @@ def from_table(
 
 
 def problems(settings: TableSettings) -> list[str]:
-    """What is wrong with the settings of a table, seen without its content."""
+    """Lists what is wrong with the settings of a table, without reading the table."""
     path = settings.path
     if path is None or not Path(path).is_file():
         return [f"table.path {path!r}: no such file. Wanted: {_WANTED}."]

@@ -12,11 +12,11 @@ pairs and all draws of negatives is a sum over the k x k pairs of categories,
     loss = sum_ij  positive_ij softplus(-s_ij) + negative_ij softplus(s_ij),
 
 with positive_ij the share of the pairs that are (i, j), and negative_ij the expected
-number of times j is a negative of i, a pair. This is the loss the streamed pairs have
-in expectation, exactly, and its gradient has no noise. Measured on 63 categories with
-absent negatives: 2,000 steps of Adam at 5e-3 reach the loss of 1e5 streamed batches of
-128 at 5e-4, and 300 steps lie between 3,000 and 10,000 batches (paper: Adam 5e-4, 100
-epochs). Memory grows with k^2 and not with the number of POIs.
+number of times per pair that j is a negative of i. This is exactly the expected loss of
+streamed pairs, and its gradient has no noise. Measured on 63 categories with absent
+negatives: 2,000 steps of Adam at 5e-3 reach the loss of 1e5 streamed batches of 128 at
+5e-4, and 300 steps lie between 3,000 and 10,000 batches (paper: Adam 5e-4, 100 epochs).
+Memory grows with k^2 and not with the number of POIs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _Vectors = Float[np.ndarray, "k d"]
 
 @dataclasses.dataclass(frozen=True)
 class PairDraws:
-    """How often categories are drawn together, a pair of the walks.
+    """How often categories are drawn together, per pair of the walks.
 
     Attributes:
         positive: Share of the pairs that are (target, context) [k k]; sums to 1.
@@ -71,7 +71,7 @@ class PairDraws:
 def train(
     counts: Real[np.ndarray, "k k"], parents: Sequence[str], *, dim: int, seed: int
 ) -> Float32[np.ndarray, "k d"]:
-    """Vectors of categories from how often they meet.
+    """Trains the vectors of categories from how often they meet.
 
     The objective is, with H = 1/2 sum_ij w_ij |t_i - t_j|^2, w_ij = 1 where i and j
     share their first level, and P the number of such pairs i < j,
@@ -83,8 +83,8 @@ def train(
     whatever the number of POIs, walks and categories. (The released code squares the
     sum of unsquared distances, so its weight of 1e-8 means nothing here.)
 
-    The vectors are scaled by one number to a root mean square length of 1, which the
-    random and one-hot vectors have too: their length would tell of the number of steps
+    The vectors are scaled by one number to a root mean square length of 1, as random
+    and one-hot vectors have. Unscaled, their length would depend on the number of steps
     alone.
 
     Args:
@@ -97,7 +97,7 @@ def train(
         The target vectors, float32 [k d].
 
     Raises:
-        InputError: If there is one category alone.
+        InputError: If there is only one category.
     """
     group = np.unique(np.array(parents, str), return_inverse=True)[1].reshape(-1)
     _refuse_one_category(group)
@@ -120,10 +120,10 @@ def train(
 
 
 def expected_draws(counts: Real[np.ndarray, "k k"]) -> PairDraws:
-    """How often each category is a context and a negative of each target.
+    """Computes how often each category is a context and a negative of each target.
 
-    Negatives are uniform over the categories that a target never met, as in the paper;
-    over all where it met all.
+    Negatives are uniform over the categories that a target never met, as in the paper.
+    Where a target met all categories, they are uniform over all.
 
     Args:
         counts: Pairs (target, context) of the walks [k k].
@@ -146,10 +146,10 @@ def fit(
     learning_rate: float,
     num_steps: int,
 ) -> tuple[_Vectors, _Vectors]:
-    """Target and context vectors after some steps of Adam (Kingma and Ba 2015).
+    """Returns target and context vectors after Adam steps (Kingma and Ba 2015).
 
     Args:
-        draws: What the loss expects.
+        draws: How often categories are drawn together, for the loss.
         group: First level of each category [k].
         hierarchy_scale: What `hierarchy` is multiplied by in the objective.
         dim: Length of a vector.
@@ -177,7 +177,7 @@ def fit(
 def loss_and_gradient(
     target: _Vectors, context: _Vectors, draws: PairDraws
 ) -> tuple[float, _Vectors, _Vectors]:
-    """Expected cost of a pair, and its gradients by target and context vectors."""
+    """Expected cost of a pair, with gradients for target and context vectors."""
     score = target @ context.T
     both = draws.positive + draws.negative
     # softplus(-s) = softplus(s) - s

@@ -1,4 +1,4 @@
-"""How long each stage of the work took."""
+"""Measures how long each stage of the work takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Logs the wall and processor seconds of what runs inside, once it is done."""
+    """Logs wall and processor seconds of the code inside the block when it ends."""
     wall_s, cpu_s = time.monotonic(), time.process_time()
     yield
     wall_s, cpu_s = time.monotonic() - wall_s, time.process_time() - cpu_s

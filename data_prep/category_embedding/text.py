@@ -1,8 +1,9 @@
 """Category vectors from the words of their names.
 
-A sentence encoder gives each category's phrase a vector; principal axes over the
-categories bring it to the length that is asked for, and one factor to the size of a
-N(0, 1) table, which leaves the cosines of the centred vectors what they are.
+A sentence encoder gives each category's phrase a vector. Principal axes over the
+categories bring the vectors to the length the settings ask for. One factor then scales
+them to the size of a N(0, 1) table; it does not change the cosines of the centred
+vectors.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ _TOLERANCE = 1e-6
 def make(
     phrases: Sequence[str], encode: SentenceEncoder, *, dim: int, folder: str | None
 ) -> tuple[Float32[np.ndarray, "k d"], TextSpace]:
-    """The vector of each phrase, and the way of any other text to one.
+    """Makes the vector of each phrase, and the space that other texts are mapped to.
 
     Args:
-        phrases: A phrase a category [k].
+        phrases: One phrase per category [k].
         encode: The sentence encoder.
-        dim: Length d of a vector. Of k categories that span fewer directions, at most
-            k - 1, the numbers left over are zero.
-        folder: Folder of the encoder's model, None where it has none.
+        dim: Length d of a vector. k categories span at most k - 1 directions; where
+            these are fewer than d, the remaining numbers are zero.
+        folder: Folder of the encoder's model; None if it has none.
 
     Returns:
-        Vectors, float32 [k d]: the mean of each number over the categories is 0, and
-        the mean square of all numbers is 1. And their space.
+        Vectors, float32 [k d], and their space. The mean of each number over the
+        categories is 0, and the mean square of all numbers is 1.
 
     Raises:
         InputError: If all phrases have one vector.
@@ -70,7 +71,7 @@ def make(
 def fit(
     units: Float[np.ndarray, "k m"], dim: int
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "d m"], float]:
-    """Mean, principal axes and scale of a table; see `TextSpace`.
+    """Computes mean, principal axes and scale of a table; see `TextSpace`.
 
     The sign of an axis is the one that makes its largest number positive.
 
@@ -107,12 +108,12 @@ def fit(
 def phrases(
     categories: Sequence[str], parents: Sequence[str], settings: TextSettings
 ) -> tuple[str, ...]:
-    """What is said of each category.
+    """Returns the phrase that describes each category.
 
     Args:
         categories: Names [k], such as "amenity/place_of_worship" and "TeaHouse".
         parents: First-level category of each; the category itself where it has none.
-        settings: Templates, and the file of phrases of one's own.
+        settings: Templates, and the file with the user's own phrases.
     """
     own = _own(settings.phrases)
     return tuple(
@@ -122,7 +123,7 @@ def phrases(
 
 
 def words(name: str) -> list[str]:
-    """The levels of a name in words, the coarsest first; levels without any are left.
+    """Returns the levels of a name in words, coarsest first; omits empty levels.
 
     "amenity/place_of_worship" has "amenity" and "place of worship".
     """
@@ -134,7 +135,7 @@ def words(name: str) -> list[str]:
 
 
 def problems(settings: TextSettings) -> list[str]:
-    """What is wrong with the section `text`, seen without POIs."""
+    """Lists what is wrong with the section `text`, without reading POIs."""
     problems = texts.problems(settings.model, settings.folder)
     for key, fields in (
         ("template", {"name": "", "parent": ""}),

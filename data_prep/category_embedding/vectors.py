@@ -1,4 +1,4 @@
-"""The vectors of POI categories by any method."""
+"""Makes the vectors of POI categories by any method."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Made:
     """The category vectors of a city.
 
     Attributes:
-        pois: The POIs by the categories that have the vectors: as they came, unless
-            names part them (`names.split`).
-        vectors: In the order of `pois.categories` [k d].
-        space: What takes other texts to such vectors; None for vectors of no text.
+        pois: The POIs in the categories that have the vectors: unchanged, unless names
+            divide them (`names.split`).
+        vectors: The vectors in the order of `pois.categories` [k d].
+        space: The space that maps other texts to such vectors; None for vectors not
+            made from text.
     """
 
     pois: PoiTable
@@ -43,18 +44,18 @@ class Made:
 
 
 def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
-    """One vector for each category of a city's POIs.
+    """Makes one vector for each category of a city's POIs.
 
     Args:
         poi_table: The POIs of the city, in and outside its regions.
         settings: How the vectors are made.
 
     Returns:
-        Vectors, float32 [k d]: the same bytes for the same POIs, settings and versions
-        of NumPy, SciPy and encoder.
+        Vectors, float32 [k d]. Bytes are the same for the same POIs, settings and
+        versions of NumPy, SciPy and encoder.
 
     Raises:
-        InputError: If settings are wrong, or POIs or file do not suffice.
+        InputError: If settings are wrong, or the POIs or the file are not sufficient.
     """
     if setting_problems := problems(settings):
         raise InputError("\n".join(setting_problems))
@@ -78,7 +79,7 @@ def make(poi_table: PoiTable, settings: CategoryVectorSettings) -> Made:
 
 
 def problems(settings: CategoryVectorSettings) -> list[str]:
-    """What is wrong with the settings, seen without POIs; see `make`."""
+    """Lists what is wrong with the settings, without reading POIs; see `make`."""
     problems = []
     if settings.method == "table":
         problems = plain.problems(settings.table)
@@ -88,7 +89,7 @@ def problems(settings: CategoryVectorSettings) -> list[str]:
 
 
 def reads_names(recipe: Mapping[str, Any]) -> bool:
-    """Whether a recipe parts the categories of the records by the names of POIs."""
+    """Whether a recipe divides the categories of the records by the names of POIs."""
     return recipe.get("method") == "text" and bool(
         recipe["text"].get("names_per_category")
     )

@@ -1,9 +1,10 @@
-"""Which categories meet on random walks over the network of a city's POIs.
+"""Counts which categories meet on random walks over the network of a city's POIs.
 
 Reference: Huang et al. (2022), doi 10.1080/13658816.2022.2040510: Delaunay network,
-distance weight, region factor, biased walks. MMGR keeps the distance weight alone, and
-so do the defaults here. Nothing is drawn: how often categories are expected to meet is
-a sum over the steps of a walk, each a product with the sparse matrix of its chances.
+distance weight, region factor, biased walks. MMGR keeps only the distance weight, and
+so do the defaults here. No walk is drawn at random: how often categories are expected
+to meet is a sum over the steps of a walk. Each step is a product with the sparse matrix
+of its probabilities.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ _NUMBERS_AT_ONCE = 1 << 22
 
 
 def count_pairs(table: PoiTable, settings: WalkSettings) -> Float[np.ndarray, "k k"]:
-    """How often each category (column) is met on walks from each one (row).
+    """Counts how often walks from each category (row) meet each category (column).
 
-    The category of a walk's first POI is the target, that of each later one a context.
-    A model of one vector a category sees nothing of the walks but these counts.
+    The category of a walk's first POI is the target; that of each later POI is a
+    context. A model with one vector per category needs only these counts of the walks.
 
     Args:
-        table: Two POIs or more.
-        settings: How they are walked.
+        table: The POIs, two or more.
+        settings: How walks are made.
 
     Returns:
         Expected counts over five walks from each POI [k k]; 0 where they are below 1,
-        so that categories that hardly ever meet never do.
+        so that categories that hardly ever meet count as never meeting.
 
     Raises:
         InputError: If there are fewer than two POIs.
@@ -61,13 +62,12 @@ def count_pairs(table: PoiTable, settings: WalkSettings) -> Float[np.ndarray, "k
 def network(
     x_m: Float[np.ndarray, " n"], y_m: Float[np.ndarray, " n"], settings: WalkSettings
 ) -> sparse.csr_array:
-    """The Delaunay network over POIs.
+    """Makes the Delaunay network over POIs.
 
     Args:
         x_m: East coordinate of each POI in metres [n], n >= 2.
         y_m: North coordinate [n].
-        settings: Size of the regions, and what an edge between two of them is
-            multiplied by.
+        settings: Size of the regions, and the factor of an edge between two regions.
 
     Returns:
         Weights [n n], symmetric: log((1 + D^1.5) / (1 + d^1.5)), d the length of an
@@ -88,7 +88,7 @@ def network(
 def square_regions(
     x_m: Float[np.ndarray, " n"], y_m: Float[np.ndarray, " n"], size_m: float
 ) -> Int[np.ndarray, " n"]:
-    """The square of side `size_m` each POI lies in, as a number [n]."""
+    """Numbers the square of side `size_m` that each POI lies in [n]."""
     cells = np.stack([np.floor(x_m / size_m), np.floor(y_m / size_m)], axis=1)
     return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
 
@@ -96,10 +96,10 @@ def square_regions(
 def adjacency(
     edges: Int32[np.ndarray, "e 2"], weight: Float[np.ndarray, " e"], n: int
 ) -> sparse.csr_array:
-    """Undirected edges, each once, as the weights between n POIs [n n].
+    """Makes the weights between n POIs [n n] from undirected edges, each given once.
 
-    Where all edges of a POI weigh nothing, as when all POIs share one place, they
-    weigh the same.
+    Where all edges of a POI have weight 0 (all POIs share one place, for example), they
+    get equal weights.
     """
     # Rounding can leave an edge as long as the diagonal just below zero.
     weight = np.maximum(np.concatenate([weight, weight]), 0)
@@ -114,17 +114,17 @@ def expected_pairs(
     num_categories: int,
     settings: WalkSettings,
 ) -> Float[np.ndarray, "k k"]:
-    """How often walks, one from each POI, are expected to meet categories.
+    """Computes how often walks, one from each POI, are expected to meet categories.
 
     Args:
         net: The network; every POI has a neighbour.
-        category: Of each POI.
+        category: Category of each POI.
         num_categories: How many there are, k.
         settings: Length and biases of a walk.
 
     Returns:
-        For each category of a first POI, how often each is met [k k]; the sum is
-        n * (length - 1).
+        For each category of a first POI, how often each category is met [k k]; the sum
+        is n * (length - 1).
     """
     first, move, reached = chances(net, settings)
     first, move = first.T.tocsr(), move.T.tocsr()
@@ -145,7 +145,7 @@ def expected_pairs(
 def chances(
     net: sparse.csr_array, settings: WalkSettings
 ) -> tuple[sparse.csr_array, sparse.csr_array, Int[np.ndarray, " s"]]:
-    """The chances of a walk's first step and of each later one.
+    """Computes the probabilities of a walk's first step and of each later one.
 
     The next POI is drawn with probability proportional to its weight. From the second
     step on, the weight of an edge is multiplied by `return_bias` where it leads back
@@ -153,9 +153,9 @@ def chances(
     of that one, and by 1 otherwise (node2vec).
 
     Returns:
-        Chances of each state after the first step from each POI [n s], of each state
-        after another [s s], and the POI of each state [s]. Without bias a state is a
-        POI, with bias the edge by which a POI is reached.
+        Probabilities of each state after the first step from each POI [n s], of each
+        state after another state [s s], and the POI of each state [s]. Without bias, a
+        state is a POI; with bias, it is the edge by which a POI is reached.
     """
     step, degree = _rows_to_one(net), np.diff(net.indptr)
     n, m = len(degree), net.nnz

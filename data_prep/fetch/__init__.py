@@ -1,1 +1,1 @@
-"""From an area to raw files: imagery, POIs and labels, fetched from open sources."""
+"""Fetches imagery, POIs and labels of an area from open sources."""

@@ -5,7 +5,7 @@ from mmgr_jax import cli
 
 
 def main() -> None:
-    """Parses the flags and fetches; libraries load once flags are fine."""
+    """Parses the flags and fetches; loads libraries after the flags are checked."""
     holders = request.flags_of()
 
     def command() -> None:

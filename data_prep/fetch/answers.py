@@ -1,4 +1,4 @@
-"""What answers of servers say: how large, which version, why not, and when again."""
+"""Reads answers of servers: size, version, reason of a refusal, when to ask again."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CHUNK_BYTES = 2**20
 
 
 class Unavailable(InputError):
-    """A server did not give what it was asked for, in one sentence.
+    """A server did not give what was requested; says so in one sentence.
 
     Attributes:
-        kind: As of `mmgr_jax.data.server.ServerError`.
+        kind: The kind, as in `mmgr_jax.data.server.ServerError`.
     """
 
     def __init__(self, sentence: str, kind: str) -> None:
@@ -40,7 +40,7 @@ class Unavailable(InputError):
 
 @dataclasses.dataclass
 class Busy(server.ServerError):
-    """The server asks to be asked again later, in so many seconds."""
+    """The server wants the next request after a number of seconds."""
 
     wait_s: float = 0.0
 
@@ -54,7 +54,7 @@ class Checksum:
 
 
 def refusal(response: requests.Response) -> server.ServerError:
-    """The error that a status tells of."""
+    """Returns the error that an HTTP status means."""
     status = response.status_code
     cause = f"HTTP status {status}"
     if status in (404, 410):
@@ -83,7 +83,7 @@ def _wait_s(text: str) -> float:
 
 
 def about_of(response: requests.Response) -> Version:
-    """Size and version of a file, by the head of an answer."""
+    """Returns size and version of a file from the head of an answer."""
     headers = response.headers
     size: int | None = None
     if response.status_code == 206:
@@ -95,16 +95,16 @@ def about_of(response: requests.Response) -> Version:
 
 
 def span_of(response: requests.Response) -> tuple[int, int] | None:
-    """First and last byte of what is sent of a file; None: all of it."""
+    """Returns the first and last byte that is sent of a file; None: all of it."""
     match = re.match(r"bytes (\d+)-(\d+)/", response.headers.get("Content-Range", ""))
     return (int(match[1]), int(match[2])) if match else None
 
 
 def check(address: str, path: Path, checksum: Checksum | None) -> str:
-    """The SHA-256 of a file that is what its source says.
+    """Returns the SHA-256 of a file after comparing it with what its source says.
 
     Raises:
-        Unavailable: If it is not; the file is removed.
+        Unavailable: If the file differs; the file is removed.
     """
     digests = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
     with path.open("rb") as file:
@@ -126,7 +126,7 @@ def check(address: str, path: Path, checksum: Checksum | None) -> str:
 
 
 def sentence(address: str, failure: server.ServerError) -> str:
-    """What to say, and what to do."""
+    """Says what happened and what to do."""
     remedy = {
         "missing": "Correct the address, or leave the source out",
         "forbidden": "The signature or token has expired or is missing: sign with "
@@ -138,7 +138,7 @@ def sentence(address: str, failure: server.ServerError) -> str:
 
 
 def cause_of(error: Exception, patience_s: float) -> str:
-    """Why a connection failed, in a few words that anybody may read."""
+    """Says in a few plain words why a connection failed."""
     text = str(error)
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
     if isinstance(error, timeouts) or "timed out" in text:

@@ -38,9 +38,9 @@ class FetchArea:
     """Where to fetch.
 
     Attributes:
-        outline: In degrees of WGS84, longitude first.
-        name: What the command calls it.
-        source: Who says where it lies, "" where the command does.
+        outline: The outline in degrees of WGS84, longitude first.
+        name: Name of the area in the command.
+        source: Where its outline comes from; "" where the command gives it.
     """
 
     outline: BaseGeometry
@@ -49,20 +49,20 @@ class FetchArea:
 
     @property
     def bounds_deg(self) -> Degrees:
-        """The box around it."""
+        """Bounding box of the area."""
         west, south, east, north = self.outline.bounds
         return west, south, east, north
 
     def in_crs(self, crs: str) -> BaseGeometry:
-        """The outline in a metric CRS, its edges followed as curves."""
+        """Returns the outline in a metric CRS; its edges become curves there."""
         fine = shapely.segmentize(self.outline, 0.01)
         return gpd.GeoSeries([fine], crs=crs_lib.WGS84).to_crs(crs).to_numpy()[0]
 
     def utm(self) -> str:
-        """The UTM zone of its middle, such as "EPSG:32633".
+        """The UTM zone of the area's middle, such as "EPSG:32633".
 
         Raises:
-            InputError: If it lies beyond the zones.
+            InputError: If the area lies beyond the UTM zones.
         """
         west, south, east, north = self.bounds_deg
         lon, lat = (west + east) / 2, (south + north) / 2
@@ -75,10 +75,10 @@ class FetchArea:
 
 
 def of_box(text: str, key: str = "--bbox") -> FetchArea:
-    """An area from "W,S,E,N".
+    """Makes an area from "W,S,E,N".
 
     Raises:
-        InputError: If it is no box, or none that can be fetched.
+        InputError: If the text is no box, or the box cannot be fetched.
     """
     try:
         west, south, east, north = (float(part) for part in text.split(","))
@@ -91,10 +91,10 @@ def of_box(text: str, key: str = "--bbox") -> FetchArea:
 
 
 def of_file(path: str) -> FetchArea:
-    """The outlines of a vector file, as one.
+    """Makes one area from the outlines of a vector file.
 
     Raises:
-        InputError: If it holds no outline, or its CRS is not known.
+        InputError: If the file holds no outline, or its CRS is not known.
     """
     if problem := tables.layer_problem(path, None, None):
         raise InputError(problem)
@@ -115,12 +115,12 @@ def of_file(path: str) -> FetchArea:
 
 
 def of_place(name: str, geocoder: str, client: Client) -> FetchArea:
-    """A place by name, as a geocoder knows it; asked once, then kept.
+    """Makes an area from a place's name; asks a geocoder once and keeps its answer.
 
     Args:
-        name: Such as "Santa Monica, California".
-        geocoder: Address of a search as Nominatim has it, ".../search".
-        client: Who asks.
+        name: Name of the place, such as "Santa Monica, California".
+        geocoder: Address of a search like Nominatim's, ".../search".
+        client: The client that asks.
 
     Raises:
         InputError: If the geocoder knows no place with an extent by that name.
@@ -156,9 +156,9 @@ def of_place(name: str, geocoder: str, client: Client) -> FetchArea:
 
 
 def with_margin(area: FetchArea, margin_m: float) -> BaseGeometry:
-    """The outline and what lies so many metres around it, in degrees.
+    """Returns the outline with a margin in metres around it, in degrees.
 
-    Beyond 180 degrees it ends: the other side of the line is another area.
+    The margin ends at 180 degrees: the other side of that line is another area.
 
     Raises:
         InputError: If the margin is negative or no number.

@@ -1,4 +1,4 @@
-"""What a folder was fetched for: a later command goes on with it, or is refused."""
+"""Notes what a folder was fetched for; another command continues it or is refused."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from mmgr_jax.errors import InputError
 def read_state(
     path: Path, question: dict[str, Any], what: str
 ) -> dict[str, Any] | None:
-    """What an earlier command noted in a folder; None: there was none.
+    """Reads the note of an earlier command in a folder; None: there was none.
 
     Args:
-        path: The note, which holds the question it answers under "question".
-        question: That of this command.
-        what: Is in the folder, such as "images".
+        path: The note; its key "question" holds what the earlier command asked for.
+        question: What this command asks for.
+        what: What is in the folder, such as "images".
 
     Raises:
-        InputError: If it asked for something else, or the note is damaged.
+        InputError: If the earlier command asked for something else, or the note is
+            damaged.
     """
     folder = path.parent
     try:

@@ -1,11 +1,11 @@
-"""What was fetched, kept on this machine: a repeat continues, `--offline` reads it.
+"""Keeps what was fetched: a repeated command continues, `--offline` reads it.
 
     <cache>/<hash of an address>/about.json   what the server said of it
                                 /body         a whole document or file
                                 /body.part    one that grows
                                 /blocks/12    block 12 of a file that is read in parts
 
-A name stands for bytes that are whole: everything is written under another one first.
+A file with its final name is complete: everything is written under another name first.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Version:
     """What a server said of a file.
 
     Attributes:
-        size: In bytes; None where it did not say.
-        etag: The version, "" where there is none.
-        modified: When it was changed last, as the server writes it.
-        sha256: Of the whole file, "" as long as it is not here.
+        size: Size in bytes; None where the server did not say.
+        etag: The version; "" where there is none.
+        modified: When the file was last changed, as the server writes it.
+        sha256: Hash of the whole file; "" while the file is not here.
     """
 
     size: int | None = None
@@ -40,11 +40,11 @@ class Version:
 
     @property
     def validator(self) -> str:
-        """What a server tells versions apart by; weak ones do not serve for ranges."""
+        """The server's name for this version; weak ones do not work for ranges."""
         return self.etag if self.etag and not self.etag.startswith("W/") else ""
 
     def contradicts(self, other: Version) -> bool:
-        """Whether both tell of different bytes for certain."""
+        """Whether the two versions certainly mean different bytes."""
         pairs = [
             (self.size, other.size),
             (self.etag, other.etag),
@@ -53,7 +53,7 @@ class Version:
         return any(one and two and one != two for one, two in pairs)
 
     def is_version_of(self, other: Version) -> bool:
-        """Whether both tell of the same bytes, as far as anybody knows."""
+        """Whether the two versions mean the same bytes, as far as is known."""
         if self.size != other.size:
             return False
         if self.etag or other.etag:
@@ -71,7 +71,7 @@ class Entry:
         self.part = folder / "body.part"
 
     def about(self) -> Version | None:
-        """What the server said when something was fetched last."""
+        """What the server said when something was last fetched."""
         try:
             known: Any = files.from_json((self.folder / "about.json").read_bytes())
             fields = {field.name for field in dataclasses.fields(Version)}
@@ -80,14 +80,14 @@ class Entry:
             return None
 
     def describe(self, about: Version, address: str) -> None:
-        """Notes what the server says; blocks of another version go."""
+        """Notes what the server says; removes blocks of another version."""
         known = self.about()
         if known is not None and not known.is_version_of(about):
             self.forget()
         self.note(about, address)
 
     def note(self, about: Version, address: str) -> None:
-        """As `describe`, of what is here already."""
+        """Like `describe`, for what is here already."""
         with refusals.explained(self.folder):
             text = json.dumps(
                 {"address": public(address), **dataclasses.asdict(about)}, indent=1
@@ -95,11 +95,11 @@ class Entry:
             files.write_text(self.folder / "about.json", text)
 
     def forget(self) -> None:
-        """Removes all that is kept of the address."""
+        """Removes everything that is kept for the address."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def block(self, index: int, size: int) -> bytes | None:
-        """A block of so many bytes, if it is here."""
+        """Returns a block of the given number of bytes, if it is here."""
         try:
             data = (self.folder / "blocks" / str(index)).read_bytes()
         except OSError:
@@ -125,18 +125,18 @@ class Entry:
 
 
 class Cache:
-    """All that was fetched, by address; signatures make no other address."""
+    """Everything that was fetched, by address without its signature."""
 
     def __init__(self, folder: Path) -> None:
         """Names the folder; it is made when something is written."""
         self.folder = folder
 
     def entry(self, address: str, question: bytes = b"") -> Entry:
-        """What is kept of an address.
+        """Returns what is kept for an address.
 
         Args:
-            address: Signed or not.
-            question: What is sent with it.
+            address: The address, signed or not.
+            question: What is sent with the request.
         """
         key = hashlib.sha256(public(address).encode() + b"\n" + question)
         return Entry(self.folder / key.hexdigest()[:32])

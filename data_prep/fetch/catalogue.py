@@ -1,4 +1,4 @@
-"""Scenes of an area out of a STAC catalogue: an API that searches, or static files."""
+"""Finds scenes of an area in a STAC catalogue: a search API, or static files."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ _MOST_ITEMS = 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What is looked for.
+    """What to look for.
 
     Attributes:
-        address: Of the catalogue, or of one collection or item in it.
-        collections: Names of collections; none: all of them.
+        address: Address of the catalogue, or of one collection or item in it.
+        collections: Names of collections; empty: all collections.
         begin: First day.
         end: Last day.
-        max_cloud: Percent; scenes that say nothing of clouds are taken.
-        assets: Names of the files of a scene: one, or one for each band; none: the
+        max_cloud: Largest cloud cover in percent; scenes without cloud information are
+            taken.
+        assets: Names of the files of a scene: one, or one for each band; empty: the
             usual one.
         skip: Names of scenes to leave out.
     """
@@ -56,11 +57,11 @@ class Search:
 
 
 def search(client: Client, wanted: Search, area: FetchArea) -> list[Scene]:
-    """The scenes of an area that fit.
+    """Returns the scenes of an area that match the search.
 
     Raises:
-        InputError: If the catalogue cannot be read, a member of it is missing, or
-            nothing fits.
+        InputError: If the catalogue cannot be read, a member of it is missing, or no
+            scene matches.
     """
     try:
         import pystac  # noqa: F401
@@ -340,10 +341,10 @@ def _json(text: bytes, address: str) -> dict[str, Any]:
 
 
 def collect_licences(scenes: Iterable[Scene]) -> str:
-    """What the scenes of a mosaic say of their licence."""
+    """Returns what the scenes of a mosaic say about their licence."""
     return ", ".join(dict.fromkeys(scene.licence for scene in scenes if scene.licence))
 
 
 def collect_sources(scenes: Sequence[Scene]) -> str:
-    """Who made the scenes of a mosaic."""
+    """Returns who made the scenes of a mosaic."""
     return ", ".join(dict.fromkeys(scene.source for scene in scenes if scene.source))

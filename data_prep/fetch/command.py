@@ -1,9 +1,9 @@
-"""What `python -m data_prep.fetch` does: from an area to a config, in order of events.
+"""Runs `python -m data_prep.fetch`: from an area to a config, in this order.
 
 1. Find the area.
 2. Choose scenes, and write their mosaic window by window.
-3. Write down whose the files are, beside them.
-4. Write the config of what came; go on to records where the command says so.
+3. Write next to the files who made them. 4. Write the config of the fetched files;
+build records if the command says so.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _WAITS_S = server.WAITS_S
 
 
 def fetch(request: Request) -> Path | None:
-    """Fetches what a command asks for; a stopped one goes on.
+    """Fetches what a command asks for; continues a command that was stopped.
 
     Returns:
         The folder; None after a dry run.
 
     Raises:
-        InputError: In one sentence, whatever is wrong with the command, a source or a
-            connection. What was fetched stays.
+        InputError: If anything is wrong with the command, a source or a connection;
+            says so in one sentence. What was fetched stays.
     """
     if not request.out:
         raise InputError("--out is missing: name a folder, such as data/my_city/raw.")
@@ -109,10 +109,10 @@ def _figure(name: str, part: Fetched) -> str:
 
 
 def fetch_and_go_on(request: Request) -> None:
-    """Fetches, writes the config of what came, and where asked for, builds by it.
+    """Fetches, writes the config of the files, and builds if the command says so.
 
     Raises:
-        InputError: In one sentence, whatever is wrong.
+        InputError: If anything is wrong; says so in one sentence.
     """
     if request.out:
         onward.config_path(request)

@@ -1,4 +1,4 @@
-"""Connections that see whom they have reached before they say anything."""
+"""Connections that check which host they have reached before they send anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmgr_jax.errors import InputError
 
 
 def session(hosts: Hosts) -> requests.Session:
-    """Proxies and certificates of the environment, and no passwords of ~/.netrc."""
+    """Makes a session: the environment's proxies and certificates, no ~/.netrc."""
     made = requests.Session()
     made.auth = lambda request: request
     for scheme in ("http://", "https://"):

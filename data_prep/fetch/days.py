@@ -1,4 +1,4 @@
-"""Days of scenes, as a command names them."""
+"""Reads the days of scenes that a command names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def days(text: str) -> tuple[dt.date | None, dt.date | None]:
     """First and last day of "2020", "2020-06", "2020-06-01/2020-08-31" or "2020/..".
 
     Raises:
-        InputError: If it is none of these.
+        InputError: If the text has none of these forms.
     """
     if not text:
         return None, None

@@ -1,10 +1,10 @@
-"""GeoParquet on a server: which row groups lie over a box, and the rows in them.
+"""Reads GeoParquet on a server: the row groups over a box, and their rows.
 
-Arrow never gets the network: it reads through `RemoteFile`, so that what holds for
-every other byte (who is asked, patience, the cache, --offline) holds here.
+Arrow never uses the network itself: it reads through `RemoteFile`. So the rules for
+every other byte (allowed hosts, retries, the cache, --offline) hold here too.
 
 Reference: https://geoparquet.org/releases/v1.1.0/ ("covering" names the columns with
-the box of each row; where there is none, they are those of Overture, `bbox`).
+the box of each row; without it, Overture's `bbox` is used).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _ROUNDED_DEG = 1e-4
 
 
 class RemoteParquet:
-    """A GeoParquet file on a server, its foot read.
+    """A GeoParquet file on a server whose footer has been read.
 
     Attributes:
         name: Its address, without secrets.
-        header: Columns and rows, as the build sees them.
-        schema: Of all columns.
+        header: Columns and number of rows, as the build sees them.
+        schema: Schema of all columns.
         geometry: Name of the column with the geometries, as WKB in degrees.
     """
 
@@ -68,7 +68,7 @@ class RemoteParquet:
         self._box = self._box_leaves(about)
 
     def leaves(self, *tops: str) -> list[str]:
-        """Paths of all that is stored of some columns, such as "names.primary"."""
+        """Paths of everything stored for some columns, such as "names.primary"."""
         return [
             path
             for path in self._leaves
@@ -76,7 +76,7 @@ class RemoteParquet:
         ]
 
     def groups_over(self, box_deg: Degrees) -> list[int]:
-        """Row groups that may have rows in a box, by their statistics."""
+        """Returns the row groups that may have rows in a box, by their statistics."""
         return [
             group for group in range(self.num_groups) if self._touches(group, box_deg)
         ]
@@ -91,9 +91,9 @@ class RemoteParquet:
         return sum(self._groups[group].rows for group in groups)
 
     def bytes_of(self, groups: Sequence[int], leaves: Sequence[str]) -> int:
-        """Bytes that come through the network for some leaves of some row groups.
+        """Bytes read over the network for some leaves of some row groups.
 
-        More than is stored of them, since a file is read in blocks.
+        They are more than the leaves' own bytes, since a file is read in blocks.
         """
         blocks: set[int] = set()
         for group in groups:
@@ -104,10 +104,10 @@ class RemoteParquet:
         return min(len(blocks) * BLOCK_BYTES, self.file.size)
 
     def batches(self, group: int, leaves: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of a row group, some at a time.
+        """Yields the rows of a row group in batches.
 
         Raises:
-            InputError: If they cannot be read, or unpack without end.
+            InputError: If the rows cannot be read, or unpack to too much data.
         """
         chunks = self._groups[group].chunks
         unpacked = sum(chunks[leaf].unpacked_bytes for leaf in leaves)
@@ -123,10 +123,10 @@ class RemoteParquet:
             )
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """Says in one sentence what goes wrong with the file within it.
+        """Turns any failure inside the block into one sentence about the file.
 
         Raises:
-            InputError: Of the server, where it was its fault; else of the format.
+            InputError: About the server if it failed; otherwise about the format.
         """
         # Arrow's errors are of several kinds, and those of Python.
         return self.file.explained((Exception,), self._unreadable)
@@ -233,7 +233,7 @@ class RemoteParquet:
 
 
 def metadata(geometry: str) -> dict[bytes, bytes]:
-    """What a file with points in degrees says of itself."""
+    """Returns the metadata of a file with points in degrees."""
     about = {"encoding": "WKB", "geometry_types": []}
     geo = {"version": "1.0.0", "primary_column": geometry, "columns": {geometry: about}}
     return {b"geo": json.dumps(geo).encode()}

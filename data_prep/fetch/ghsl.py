@@ -1,9 +1,10 @@
-"""Population of the Global Human Settlement Layer: tiles in archives, cut to an area.
+"""Cuts the population of the Global Human Settlement Layer to an area.
 
-The layer is one grid of 100 m in the projection of Mollweide, published in tiles of
-10,000 x 10,000 pixels, each a ZIP with a GeoTIFF: rows R1, R2, ... from the north and
-columns C1, C2, ... from the west. No part of an archive can be read, so a tile comes
-whole, into the cache, and the pixels over the area go beside the raw files.
+The layer is one grid of 100 m in the Mollweide projection, published in tiles of 10,000
+x 10,000 pixels, each a ZIP with a GeoTIFF: rows R1, R2, ... from the north and columns
+C1, C2, ... from the west. An archive cannot be read in parts. So each tile is fetched
+whole into the cache, and the pixels over the area are written next to the other raw
+files.
 
 Reference: Schiavina et al. (2023), GHS-POP R2023A, doi:10.2905/2FF68A52-5B5B-4A22-8F40-
 C41DA8332CFE; GHSL Data Package 2023.
@@ -45,10 +46,10 @@ _MARGIN_PX = 1  # so that pixels which the edge cuts are whole
 
 
 def tiles_over(area: FetchArea) -> dict[str, Window]:
-    """Names of the tiles over an area, and where each lies on the grid of the world.
+    """Returns the tiles over an area, and where each lies on the grid of the world.
 
     Raises:
-        InputError: If the area lies beyond the grid.
+        InputError: If the area lies outside the grid.
     """
     window = _window(area)
     rows = range(window.row_off // TILE_PX, -(-_end(window)[0] // TILE_PX))
@@ -63,7 +64,7 @@ def tiles_over(area: FetchArea) -> dict[str, Window]:
 
 
 def size(client: Client, url: str, area: FetchArea) -> str:
-    """What `write_part` would bring, in words.
+    """Says in words what `write_part` would fetch.
 
     Args:
         client: Who asks.
@@ -82,20 +83,20 @@ def size(client: Client, url: str, area: FetchArea) -> str:
 
 
 def write_part(client: Client, url: str, area: FetchArea, path: Path) -> str:
-    """Writes the pixels over an area as one GeoTIFF, number by number.
+    """Writes the pixels over an area as one GeoTIFF, without resampling.
 
     Args:
-        client: Who brings the tiles.
+        client: The client that fetches the tiles.
         url: Of a tile, with "{tile}" for its name.
         area: Where.
         path: The GeoTIFF to make.
 
     Returns:
-        Its CRS.
+        CRS of the GeoTIFF.
 
     Raises:
-        InputError: If a tile cannot be had, is damaged or lies elsewhere, or there is
-            none over the area.
+        InputError: If a tile cannot be fetched, is damaged or lies elsewhere, or no
+            tile covers the area.
     """
     window = _window(area)
     pixels: np.ndarray | None = None

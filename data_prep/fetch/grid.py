@@ -1,4 +1,4 @@
-"""The pixel grid that images are fetched onto, and its windows."""
+"""The pixel grid for fetched images, and its windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_PIXELS = 4_000_000_000
 
 @dataclasses.dataclass(frozen=True)
 class PixelGrid:
-    """Square pixels over an area; their corners are multiples of their side.
+    """Square pixels over an area; corner coordinates are multiples of the pixel's side.
 
     Attributes:
         crs: Metric.
@@ -34,7 +34,7 @@ class PixelGrid:
         north_m: Of its corner.
         width_px: Columns.
         height_px: Rows.
-        outline: The area, in the grid's CRS; beyond it nothing is fetched.
+        outline: The area in the grid's CRS; nothing outside it is fetched.
     """
 
     crs: str
@@ -51,7 +51,7 @@ class PixelGrid:
         return self.west_m, self.north_m
 
     def windows(self) -> Iterator[tuple[str, Window]]:
-        """Names and windows of those that the area touches, row by row."""
+        """Yields name and window of each window that the area touches, row by row."""
         for row in range(0, self.height_px, WINDOW_PX):
             for column in range(0, self.width_px, WINDOW_PX):
                 width = min(WINDOW_PX, self.width_px - column)
@@ -61,7 +61,7 @@ class PixelGrid:
                     yield f"r{row // WINDOW_PX:03d}c{column // WINDOW_PX:03d}", window
 
     def box_m(self, window: Window) -> BaseGeometry:
-        """What a window covers."""
+        """The box that a window covers."""
         west = self.west_m + window.col_off * self.gsd_m
         north = self.north_m - window.row_off * self.gsd_m
         east, south = (
@@ -71,13 +71,13 @@ class PixelGrid:
         return shapely.box(west, south, east, north)
 
     def transform(self, window: Window) -> Affine:
-        """From column and row of a window to coordinates."""
+        """The transform from column and row of a window to coordinates."""
         west = self.west_m + window.col_off * self.gsd_m
         north = self.north_m - window.row_off * self.gsd_m
         return Affine(self.gsd_m, 0.0, west, 0.0, -self.gsd_m, north)
 
     def inside(self, window: Window) -> np.ndarray:
-        """Which pixels of a window have their middle in the area [h w]."""
+        """Which pixels of a window have their centre in the area [h w]."""
         return geometry_mask(
             [self.outline],
             (window.height, window.width),
@@ -87,15 +87,16 @@ class PixelGrid:
 
 
 def over(area: FetchArea, crs: str | None, gsd_m: float) -> PixelGrid:
-    """The grid of an area.
+    """Makes the grid of an area.
 
     Args:
-        area: Which.
-        crs: Metric CRS; None: its UTM zone.
+        area: The area.
+        crs: Metric CRS; None: the UTM zone of the area.
         gsd_m: Side of the pixels.
 
     Raises:
-        InputError: If the CRS does not suit the place, or it would be too many pixels.
+        InputError: If the CRS does not suit the place, or there would be too many
+            pixels.
     """
     crs = crs or area.utm()
     west, south, east, north = area.bounds_deg

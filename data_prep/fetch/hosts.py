@@ -1,8 +1,8 @@
-"""Which hosts a fetch may ask, and what of an address may be written down.
+"""Decides which hosts a fetch may ask, and which parts of an address may be stored.
 
-A catalogue, a redirect or a name server must not choose whom this machine talks to: a
-host is asked only where the command, or a preset that it names, says so, and hosts of
-the local network only where the command itself names them with their port.
+A catalogue, a redirect or a name server must not choose the hosts this machine talks
+to. A host is asked only where the command, or a preset that it names, allows it. Hosts
+of the local network are asked only where the command itself names them with their port.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _SECRET = re.compile(
 
 @runtime_checkable
 class Signer(Protocol):
-    """Makes addresses that a server opens: with a signature behind them, say."""
+    """Makes addresses that a server accepts, for example with a signature."""
 
     def signed(self, address: str, *, anew: bool) -> str:
-        """The address to ask; `anew`: the last signature was refused."""
+        """Returns the address to ask; `anew`: the last signature was refused."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """Whom an address names."""
+    """The host that an address names."""
 
     name: str
     port: int
@@ -48,7 +48,7 @@ class Host:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether this machine is named, by its number or as localhost."""
+        """Whether the host is this machine, by its IP address or as localhost."""
         number = _number(self.name)
         return self.name == "localhost" or bool(number and number.is_loopback)
 
@@ -79,11 +79,12 @@ class Hosts:
         """Refuses an address that must not be asked.
 
         Args:
-            address: What is to be asked.
+            address: The address to ask.
             origin: The address that redirects there.
 
         Raises:
-            InputError: With what would allow it, where anything may.
+            InputError: If it must not be asked; it says what would allow it, if
+                anything can.
         """
         host = parsed(address)
         by = f" ({public(origin)} redirects there)" if origin else ""
@@ -109,15 +110,15 @@ class Hosts:
             )
 
     def check_peer(self, name: str, port: int, number: str) -> None:
-        """Refuses a connection to the local network under a name from outside.
+        """Refuses a connection to the local network under an outside name.
 
         Args:
-            name: The host that was asked for.
+            name: The host in the address.
             port: Its port.
             number: The IP address that answers.
 
         Raises:
-            InputError: If the command does not name that host and port itself.
+            InputError: If the command itself does not name that host and port.
         """
         if _is_local(number) and (name.lower(), port) not in self._named:
             raise InputError(
@@ -133,10 +134,11 @@ class Hosts:
 
 
 def parsed(address: str) -> Host:
-    """Whom an address names.
+    """Returns the host that an address names.
 
     Raises:
-        InputError: If it is none, or holds a password, which is not repeated.
+        InputError: If the text is no address, or holds a password; the message does not
+            repeat it.
     """
     try:
         parts = urlsplit(address)
@@ -157,7 +159,7 @@ def parsed(address: str) -> Host:
 
 
 def public(address: str | None) -> str:
-    """An address as it may be shown and stored: no password, no secret in its query."""
+    """Returns an address without passwords and secrets, to show and store."""
     try:
         parts = urlsplit(address or "")
     except ValueError:
@@ -174,7 +176,7 @@ def public(address: str | None) -> str:
 
 
 def token(host: Host) -> str | None:
-    """The token that the environment has for a host."""
+    """Returns the environment's token for a host."""
     for pair in os.environ.get(TOKENS, "").split():
         name, _, secret = pair.partition("=")
         if name.lower() == host.name and secret:

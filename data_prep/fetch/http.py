@@ -1,9 +1,9 @@
-"""Documents, files and parts of files over HTTPS: asked patiently, never half taken.
+"""Fetches documents, files and parts of files over HTTPS; retries, never keeps half.
 
-Every byte that a fetch brings comes through `Client`: STAC documents, blocks of images
-that GDAL wants, Parquet, whole extracts. So one place knows who may be asked (`hosts`),
-waits where a server asks for time, goes on where a connection was cut, and tells a body
-that is too short from a whole one.
+Every byte of a fetch comes through `Client`: STAC documents, blocks of images for GDAL,
+Parquet, whole extracts. So one place knows which hosts may be asked (`hosts`). It waits
+where a server asks for time, continues after a connection was cut, and notices a body
+that is too short.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 
 class Client:
-    """Asks servers, and keeps what they gave.
+    """Asks servers and keeps their answers.
 
     Attributes:
-        received: Bytes that came, and the seconds spent waiting for them.
+        received: Number of bytes received, and the seconds spent waiting for them.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class Client:
         keep: bool = True,
         fresh: bool = True,
     ) -> bytes:
-        """A small document, such as an item of a catalogue.
+        """Returns a small document, such as an item of a catalogue.
 
         Args:
             address: Of the document.
-            body: What is posted; None: it is got.
-            headers: Of the question.
-            keep: Keep it for `offline`; not what holds a secret.
-            fresh: Ask whether a kept one is still the newest.
+            body: Body of a POST request; None: a GET request.
+            headers: Headers of the request.
+            keep: Keep the document for `offline`; not for documents with secrets.
+            fresh: Ask the server whether the kept document is still the newest.
 
         Raises:
-            Unavailable: If it cannot be had.
+            Unavailable: If it cannot be fetched.
         """
         entry = self.cache.entry(address, body or b"")
         known = entry.about() if entry.body.is_file() else None
@@ -117,16 +117,16 @@ class Client:
         return self._patience.asked(address, read)
 
     def part(self, address: str, first: int, last: int, known: Version | None) -> bytes:
-        """Bytes `first` to `last` of a file.
+        """Returns bytes `first` to `last` of a file.
 
         Args:
             address: Of the file.
-            first: Counted from 0.
-            last: The last one, included.
-            known: The version that is meant.
+            first: First byte, counted from 0.
+            last: Last byte, included.
+            known: The expected version.
 
         Raises:
-            Unavailable: If they cannot be had, or the server has another version.
+            Unavailable: If they cannot be fetched, or the server has another version.
         """
         headers = {"Range": f"bytes={first}-{last}"}
         if known is not None and known.validator:
@@ -155,7 +155,7 @@ class Client:
         return self._patience.asked(address, read)
 
     def look(self, address: str) -> tuple[Version, bool]:
-        """Size and version of a file, and whether its server gives ranges.
+        """Returns size and version of a file, and whether its server gives ranges.
 
         Raises:
             Unavailable: If there is no such file, or the server does not answer.
@@ -168,14 +168,14 @@ class Client:
         return self._patience.asked(address, ask)
 
     def file(self, address: str, checksum: Checksum | None = None) -> Path:
-        """A whole file in the cache; what a cut connection left is gone on with.
+        """Fetches a whole file into the cache; continues after a cut connection.
 
         Args:
             address: Of the file.
-            checksum: What it must hold, where its source says so.
+            checksum: Checksum of the file, where its source gives one.
 
         Raises:
-            Unavailable: If it cannot be had, or holds something else.
+            Unavailable: If it cannot be fetched, or its checksum differs.
         """
         entry = self.cache.entry(address)
         known = entry.about()

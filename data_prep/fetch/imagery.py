@@ -1,10 +1,11 @@
-"""Images of an area: scenes on one grid, the best on top, written window by window.
+"""Writes images of an area window by window: scenes on one grid, the best on top.
 
     <out>/imagery/r000c000.tif    a window of the grid, whole
                  /windows.json    the scenes that are shown, and which windows are done
 
-A window gets its name when it is whole and `windows.json` names it with its hash: a
-command that was stopped goes on with the next one, with the scenes that it had chosen.
+A window gets its final name when it is complete, and `windows.json` then lists it with
+its hash. So a command that was stopped continues with the next window and the scenes it
+had chosen.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ _TRIED_SCENES = 3
 
 @dataclasses.dataclass(frozen=True)
 class MosaicSize:
-    """What a mosaic will bring, before it is brought.
+    """Size of a mosaic, estimated before it is fetched.
 
     Attributes:
         windows: Number of files.
-        scenes: Number of scenes that show somewhere.
-        bytes_to_read: Through the network.
-        bytes_to_write: At most, on this disk.
+        scenes: Number of scenes that are visible somewhere.
+        bytes_to_read: Bytes read over the network.
+        bytes_to_write: Bytes written to this disk, at most.
     """
 
     windows: int
@@ -74,10 +75,10 @@ class Mosaic:
         """Opens nothing yet.
 
         Args:
-            client: Who brings the pixels.
+            client: The client that fetches the pixels.
             scenes: Those on top first.
             bands: Of scenes that are one file.
-            grid: Where they go.
+            grid: The grid that they are brought onto.
         """
         self.scenes, self.grid = list(scenes), grid
         self._client, self._bands = client, tuple(bands)
@@ -85,10 +86,10 @@ class Mosaic:
         self._boxes_m: dict[int, Any] = {}
 
     def estimate(self) -> MosaicSize:
-        """Sizes, by the heads of some files and the places of all.
+        """Estimates sizes from the headers of some files and the places of all.
 
         Raises:
-            InputError: If one of them cannot be read.
+            InputError: If a file cannot be read.
         """
         windows = list(self.grid.windows())
         lacking = self.grid.outline
@@ -116,14 +117,15 @@ class Mosaic:
         )
 
     def write(self, folder: Path, question: dict[str, Any]) -> dict[str, Any]:
-        """Writes the windows that are not there yet; the state at the end.
+        """Writes the windows that are missing; returns the state at the end.
 
         Args:
-            folder: Where they go.
-            question: What was asked for, to tell another mosaic from this one.
+            folder: Folder for the windows.
+            question: What the command asked for, to tell this mosaic from another.
 
         Raises:
-            InputError: If a window cannot be read whole; what was done stays.
+            InputError: If a window cannot be read completely; windows already written
+                stay.
         """
         path = folder / STATE_FILE
         state = read_state(folder, question) or {
@@ -159,7 +161,7 @@ class Mosaic:
         return state
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Pixels [bands h w] of a window, which are there [h w], and whose they are.
+        """Returns a window's pixels [bands h w], which exist [h w], and their scenes.
 
         Raises:
             InputError: If a scene cannot be read, or has pixels of another type.
@@ -270,16 +272,16 @@ class Mosaic:
 
 
 def read_state(folder: Path, question: dict[str, Any]) -> dict[str, Any] | None:
-    """What an earlier command did there; None: there was none.
+    """Reads what an earlier command did there; None: there was none.
 
     Raises:
-        InputError: If it asked for something else.
+        InputError: If the earlier command asked for something else.
     """
     return asked.read_state(folder / STATE_FILE, question, "images")
 
 
 def is_done(folder: Path, name: str, state: dict[str, Any]) -> bool:
-    """Whether a window is whole, as it was written."""
+    """Whether a window is complete and unchanged since it was written."""
     known = state["windows"].get(name)
     if known is None or not known["file"]:
         return known is not None
@@ -291,7 +293,7 @@ def is_done(folder: Path, name: str, state: dict[str, Any]) -> bool:
 
 
 def scenes_of(state: dict[str, Any]) -> list[Scene]:
-    """The scenes that an earlier command chose."""
+    """Returns the scenes that an earlier command chose."""
     return [
         Scene(**{**fields, "addresses": tuple(fields["addresses"])})
         for fields in state["scenes"]

@@ -1,7 +1,7 @@
-"""Labels of an area: the part of a raster over it, or land use of OpenStreetMap.
+"""Fetches labels of an area: the part of a raster, or land use of OpenStreetMap.
 
-Of a raster nothing is resampled: a count that is averaged or copied twice is another
-count.
+A raster is never resampled: a count that is averaged or copied twice becomes a
+different count.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class AskedLabel:
     """What `--labels` names.
 
     Attributes:
-        name: Of the label.
-        address: Of a raster, or of a tile with "{tile}" for its name; "osm": land use
-            of the extract that `--pois` names.
-        preset: Which; None: an address of the command's own.
-        year: Of the data; None: that of the preset.
-        band: Of the raster, counted from 1; None: all.
+        name: Name of the label.
+        address: Address of a raster, or of a tile with "{tile}" for its name; "osm":
+            land use of the extract that `--pois` names.
+        preset: The preset; None: an address that the command gives.
+        year: Year of the data; None: that of the preset.
+        band: Band of the raster, counted from 1; None: all bands.
     """
 
     name: str
@@ -61,10 +61,10 @@ class AskedLabel:
 
 
 def source(text: str) -> AskedLabel:
-    """What "NAME=ADDRESS", "NAME=PRESET:PLACE" or "NAME=osm" names.
+    """Reads a label from "NAME=ADDRESS", "NAME=PRESET:PLACE" or "NAME=osm".
 
     Raises:
-        InputError: If it is none of them.
+        InputError: If the text has none of these forms.
     """
     name, mark, place = text.partition("=")
     if not mark or not name or not place:
@@ -102,17 +102,17 @@ def fetch(
     folder: Path,
     client_of: Callable[[Request, Preset | None, str], Client],
 ) -> Fetched | None:
-    """Fetches a label; says its size alone in a dry run.
+    """Fetches a label; in a dry run, only says its size.
 
     Args:
         label: Which.
         request: The command.
-        area: Of what.
-        folder: Of the raw files.
-        client_of: Who asks, for a preset and a way to sign.
+        area: The area.
+        folder: Folder of the raw files.
+        client_of: Makes the client for a preset and a way to sign.
 
     Raises:
-        InputError: If its source cannot be read, or does not show the area.
+        InputError: If the source cannot be read, or does not cover the area.
     """
     path = folder / "labels" / files.safe_name(label.name)
     if label.address == _OSM:
@@ -145,21 +145,21 @@ def fetch(
 def write_part(
     client: Client, address: str, area: FetchArea, path: Path, band: int | None = None
 ) -> str:
-    """Writes the part of a raster over an area; nodata, type and grid stay.
+    """Writes the part of a raster over an area; keeps nodata, type and grid.
 
     Args:
-        client: Who brings it.
-        address: Of a GeoTIFF.
+        client: The client that fetches the raster.
+        address: Address of a GeoTIFF.
         area: Where.
         path: The GeoTIFF to make.
-        band: The one that is meant, counted from 1; None: all.
+        band: The band to write, counted from 1; None: all bands.
 
     Returns:
         Its CRS as text.
 
     Raises:
-        InputError: If it cannot be read whole, has no CRS or no such band, or shows
-            another place.
+        InputError: If the raster cannot be read completely, has no CRS or no such band,
+            or covers another place.
     """
     raster = RemoteRaster(client, address, whole=True)
     with formats.settings(), raster.reading(), raster.dataset() as source:
@@ -206,7 +206,7 @@ def write_part(
 
 
 def size(client: Client, address: str, area: FetchArea) -> str:
-    """What `write_part` would bring, in words."""
+    """Says in words what `write_part` would fetch."""
     if not client.offline:
         about, has_ranges = client.look(address)
         if not has_ranges:

@@ -1,8 +1,8 @@
-"""Land use of an area, of the extract of OpenStreetMap that its POIs come from.
+"""Writes land use of an area from the OpenStreetMap extract that gives its POIs.
 
-Areas with the key `landuse`, each with the value that mappers gave it. Where some lie
-within others (a park in a residential area), the smaller one is on top, so that every
-place has one class.
+Land use is the areas with the key `landuse`, each with the value that mappers gave it.
+Where one lies within another (a park in a residential area), the smaller one is on top,
+so that every place has one class.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ def fetch(
     stem: Path,
     client_of: Callable[[Request, Preset | None, str], Client],
 ) -> Fetched | None:
-    """Writes land use as polygons with a class; says where it comes from in a dry run.
+    """Writes land use as polygons with a class; in a dry run, only says its source.
 
     Args:
-        name: Of the label.
+        name: Name of the label.
         request: The command.
-        area: Of what.
-        stem: Of the GeoParquet to make.
-        client_of: Who asks, for a preset and a way to sign.
+        area: The area.
+        stem: Stem of the GeoParquet to make.
+        client_of: Makes the client for a preset and a way to sign.
 
     Raises:
-        InputError: If `--pois` names no extract, or it has no land use there.
+        InputError: If `--pois` names no extract, or the extract has no land use in the
+            area.
     """
     places = pois.source(request.pois)
     if places is None or places.kind != "extract":

@@ -1,7 +1,7 @@
-"""Which files lie in a folder of an object store or of a web server.
+"""Lists the files in a folder of an object store or of a web server.
 
-Three kinds of answers are read: that of S3 and what speaks like it (ListObjectsV2),
-that of Azure's blobs, and a page with links, as web servers make of a folder.
+It reads three kinds of answers: of S3 and compatible stores (ListObjectsV2), of Azure's
+blobs, and pages of links that web servers make for a folder.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Listed:
 
     Attributes:
         name: The last part of its path.
-        address: Where it lies; of a folder in a bucket, its listing.
-        is_folder: Which of both.
-        size: Of a file, in bytes; None where the listing does not say.
+        address: Its address; for a folder in a bucket, the address of its listing.
+        is_folder: Whether it is a folder.
+        size: Size of a file in bytes; None where the listing does not say.
     """
 
     name: str
@@ -48,26 +48,26 @@ class Listed:
 
 
 def files_in(client: Client, address: str) -> list[Listed]:
-    """The files of a folder, by name.
+    """Returns the files of a folder by name.
 
     Args:
         client: Who asks.
-        address: Of a folder, ending in "/", or of its listing: a bucket with
+        address: Address of a folder, ending in "/", or of its listing: a bucket with
             "?list-type=2&prefix=...", a container with "?comp=list&prefix=...".
 
     Raises:
-        InputError: If it is no listing, or does not go on where it says so.
+        InputError: If the answer is no listing, or its next page is missing.
     """
     return [one for one in _listed(client, address) if not one.is_folder]
 
 
 def folders_in(client: Client, address: str) -> list[Listed]:
-    """The folders in a folder, by name; as `files_in`."""
+    """Returns the folders in a folder by name, like `files_in`."""
     return [one for one in _listed(client, address) if one.is_folder]
 
 
 def below(folder: str, path: str) -> str:
-    """Address of a folder within another one, or of its listing."""
+    """Returns the address of a folder within another one, or of its listing."""
     parts = urlsplit(folder)
     query = dict(parse_qsl(parts.query))
     if "prefix" in query:
@@ -88,7 +88,7 @@ def is_folder(address: str) -> bool:
 
 
 def listing_of(folder: str) -> str:
-    """Address of the listing of a folder that lies in a known object store."""
+    """Returns the address of the listing of a folder in a known object store."""
     parts = urlsplit(folder)
     host = (parts.hostname or "").lower()
     path = unquote(parts.path).lstrip("/")

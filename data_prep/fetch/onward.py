@@ -1,4 +1,4 @@
-"""From fetched files to a config, and on to records where nothing is left to ask."""
+"""Writes a config for fetched files, and builds records if no question is left."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ IMAGERY, POIS = "imagery", "pois"
 
 
 def config_path(request: Request) -> Path:
-    """Where the config goes.
+    """Returns the path for the config.
 
     Raises:
-        InputError: If none can be written there.
+        InputError: If no config can be written there.
     """
     images = Path(str(request.out)) / IMAGERY / "*.tif"
     name = first_config.name_of(str(images))
@@ -30,17 +30,17 @@ def config_path(request: Request) -> Path:
 
 
 def write_config(request: Request, folder: Path) -> Path | None:
-    """Writes the config of what lies in a folder, where there is none yet.
+    """Writes the config of the files in a folder, if there is none yet.
 
     Args:
         request: What the command asked for.
-        folder: With the files, and the record of whose they are.
+        folder: Folder with the files and the record of their sources.
 
     Returns:
-        The config, where a build can read it as it stands; None: not yet.
+        Path of the config if a build can use it unchanged; None: not yet.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the config cannot be written.
     """
     parts = fetched.read(folder)
     if IMAGERY not in parts:
@@ -68,13 +68,13 @@ def write_config(request: Request, folder: Path) -> Path | None:
 
 
 def build_records(path: Path | None) -> None:
-    """Goes on to records.
+    """Builds the records.
 
     Args:
-        path: The config; None: it is not there, or asks what only the user knows.
+        path: The config; None: it does not exist, or asks for what only the user knows.
 
     Raises:
-        InputError: If there is no config to build by, or the build cannot go on.
+        InputError: If there is no config to build from, or the build cannot continue.
     """
     if path is None:
         raise InputError(

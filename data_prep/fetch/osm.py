@@ -1,8 +1,8 @@
-"""POIs of an area from an extract of OpenStreetMap, as a table with a column a tag.
+"""Writes POIs of an area from an OpenStreetMap extract, with one column per tag.
 
-The extract comes whole and stays in the cache, where other areas find it; what of it
-lies over the area goes beside the raw files. So ten districts of a country are ten
-small tables, not ten copies of the country.
+The whole extract is fetched and stays in the cache for other areas. Only the elements
+over the area are written next to the other raw files. So ten districts of a country are
+ten small tables, not ten copies of the country.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Extract:
     """An extract of OpenStreetMap.
 
     Attributes:
-        address: Of the file, or its path here.
-        checksum: Address of its MD5, "" where there is none.
+        address: Address of the file, or its path on this machine.
+        checksum: Address of the file's MD5; "" where there is none.
     """
 
     address: str
@@ -43,16 +43,16 @@ class Extract:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a file of this machine."""
+        """Whether the extract is a file on this machine."""
         return "://" not in self.address
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the extract in messages."""
         return self.address if self.is_here else public(self.address)
 
     def size(self, client: Client) -> tuple[int, int]:
-        """Bytes of the file, and those of them that are here already.
+        """Returns the bytes of the file, and how many of them are already here.
 
         Raises:
             InputError: If there is no such file.
@@ -70,7 +70,7 @@ class Extract:
         return known.size or 0, max(have, default=0)
 
     def header(self, client: Client) -> ExtractHeader | None:
-        """What its first bytes say; None where nothing is known before all came.
+        """Returns the header; None where it is unknown until the whole file is here.
 
         Raises:
             InputError: If there is no such file.
@@ -90,10 +90,10 @@ class Extract:
             return None  # its server gives no parts of files
 
     def file(self, client: Client) -> Path:
-        """The file, fetched and compared with its checksum.
+        """Fetches the file, compares it with its checksum and returns it.
 
         Raises:
-            InputError: If it cannot be had whole.
+            InputError: If the file cannot be fetched completely.
         """
         if self.is_here:
             return self._path_here()
@@ -120,7 +120,7 @@ class Extract:
 
 
 def header_of(path: Path) -> ExtractHeader | None:
-    """What the first bytes of a file here say."""
+    """Returns the header of a file on this machine."""
     with path.open("rb") as file:
         return osm_header.parse(file.read(osm_header.HEAD_BYTES))
 
@@ -128,15 +128,15 @@ def header_of(path: Path) -> ExtractHeader | None:
 def refuse_elsewhere(
     extract: Extract, header: ExtractHeader | None, outline: BaseGeometry
 ) -> None:
-    """Refuses an extract of another place, warns where a part of the area lacks.
+    """Refuses an extract of another place; warns if it lacks a part of the area.
 
     Args:
-        extract: Which one.
-        header: What it says of itself.
+        extract: The extract.
+        header: Its header.
         outline: The area, in degrees.
 
     Raises:
-        InputError: If its box and the area have nothing in common.
+        InputError: If the box of the extract and the area do not overlap.
     """
     if header is None or header.box_deg is None:
         return
@@ -164,16 +164,16 @@ def write_pois(
     """Writes the elements over an outline that may be POIs.
 
     Args:
-        extract: For messages.
-        path_here: Its file.
-        outline: In degrees.
-        path: The GeoParquet to make: id, name, a column a tag, geometry.
+        extract: The extract, for messages.
+        path_here: Path of its file.
+        outline: The outline in degrees.
+        path: The GeoParquet to make: id, name, one column per tag, geometry.
 
     Returns:
-        How many of them are POIs by our table of tags, and how many there are.
+        How many elements are POIs by our table of tags, and how many there are in all.
 
     Raises:
-        InputError: If the extract is damaged, or has no POI there.
+        InputError: If the extract is damaged, or has no POI in the area.
     """
     rules = osm.read_rules(osm.TABLE)
     wanted = {key: tuple(values) for key, values in rules.items()}
@@ -195,7 +195,7 @@ def write_pois(
 def over(
     extract: Extract, path: Path, wanted: osm_readers.Wanted, outline: BaseGeometry
 ) -> gpd.GeoDataFrame:
-    """Elements with any of some tags that touch an outline, each whole.
+    """Returns elements with any of some tags that touch an outline; not clipped.
 
     Raises:
         InputError: If the extract is damaged.

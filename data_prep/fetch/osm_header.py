@@ -1,6 +1,6 @@
-"""What an extract of OpenStreetMap says of itself in its first bytes: where, and when.
+"""Reads place and time of an OpenStreetMap extract from its first bytes.
 
-So that a gigabyte of another place is not fetched.
+This avoids fetching a gigabyte of data of another place.
 
 Reference: https://wiki.openstreetmap.org/wiki/PBF_Format
 """
@@ -29,11 +29,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 1, 2, 3, 4
 
 @dataclasses.dataclass(frozen=True)
 class ExtractHeader:
-    """What an extract says of itself.
+    """What an extract says about itself.
 
     Attributes:
-        box_deg: Around what it covers; None where it does not say.
-        time: Of the data; None where it does not say.
+        box_deg: Bounding box of the extract; None where it does not say.
+        time: Time of the data; None where the extract does not say.
     """
 
     box_deg: Degrees | None
@@ -41,10 +41,10 @@ class ExtractHeader:
 
 
 def parse(data: bytes) -> ExtractHeader | None:
-    """What the first bytes of a file say; None: it is no extract as blocks (.osm.pbf).
+    """Reads the header from a file's first bytes; None: the file is no .osm.pbf.
 
     Args:
-        data: Of the beginning; `HEAD_BYTES` suffice.
+        data: The first bytes of the file; `HEAD_BYTES` are enough.
     """
     try:
         (size,) = struct.unpack_from(">I", data)

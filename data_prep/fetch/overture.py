@@ -1,7 +1,7 @@
-"""Places of an area from Overture Maps, or from GeoParquet that is made like it.
+"""Fetches places of an area from Overture Maps, or GeoParquet of the same form.
 
     1. Choose the release (the newest that is listed, or the one named) and its files.
-    2. Find the row groups over the area by the feet of the files.
+    2. Find the row groups over the area from the footers of the files.
     3. Read them, keep the rows within the outline, and write the columns that the build
        knows to one GeoParquet.
 
@@ -50,15 +50,15 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True)
 class PlacesSize:
-    """What places of an area will bring, before it is brought.
+    """Size of the places of an area, before they are fetched.
 
     Attributes:
-        files: How many there are.
+        files: Number of files.
         groups: Row groups over the area.
         num_groups: Row groups of all files.
-        rows: In those over the area; fewer lie within it.
-        bytes_to_read: Through the network, feet aside.
-        total_bytes: Of all files; None where the listing does not say.
+        rows: Rows in the row groups over the area; fewer lie within it.
+        bytes_to_read: Bytes read over the network, without the footers.
+        total_bytes: Bytes of all files; None where the listing does not say.
     """
 
     files: int
@@ -71,14 +71,15 @@ class PlacesSize:
 
 @dataclasses.dataclass
 class PlacesCount:
-    """What was written of whose data.
+    """How many rows were written, from which datasets.
 
     Attributes:
-        rows: Within the outline.
-        read: Rows that were looked at.
+        rows: Rows within the outline.
+        read: Rows that were read.
         broken: Rows without a readable geometry.
-        datasets: Rows by the dataset that they, or parts of them, come from.
-        licences: The same by licence.
+        datasets: Number of rows for each dataset that they, or parts of them, come
+            from.
+        licences: Number of rows for each licence.
     """
 
     rows: int = 0
@@ -89,18 +90,18 @@ class PlacesCount:
 
 
 def choose(client: Client, address: str, release: str) -> dict[str, Any]:
-    """The release and its files.
+    """Chooses the release and its files.
 
     Args:
         client: Who asks.
-        address: Of the folder of all releases.
-        release: Which one; "": the newest.
+        address: Address of the folder of all releases.
+        release: The release; "": the newest.
 
     Returns:
-        "release", and "files": address and size of each.
+        "release", and "files" with address and size of each file.
 
     Raises:
-        InputError: If there is none, or not this one.
+        InputError: If there is no release, or not the one named.
     """
     releases = _releases(client, address)
     if not releases:
@@ -120,7 +121,7 @@ def choose(client: Client, address: str, release: str) -> dict[str, Any]:
 
 
 def parquets_in(client: Client, address: str) -> list[dict[str, Any]]:
-    """Address and size of the Parquet files of a folder, or of the one file.
+    """Returns address and size of the Parquet files of a folder, or of one file.
 
     Raises:
         InputError: If there is none.
@@ -166,7 +167,7 @@ class OverturePlaces:
             meter.add()
 
     def size(self) -> PlacesSize:
-        """What `write` will read."""
+        """Returns the size of what `write` will read."""
         over = [(file, groups) for file, groups in self._files if groups]
         return PlacesSize(
             files=len(self._files),

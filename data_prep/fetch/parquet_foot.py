@@ -1,9 +1,9 @@
-"""What the foot of a Parquet file says of its row groups: places, sizes, extremes.
+"""Reads place, size and extremes of row groups from the footer of a Parquet file.
 
-Arrow reads feet as well, but ends the whole process where some numbers in one
-contradict each other (25.0.1, a histogram of another length than its column's levels);
-what comes from a server must not do that. So row groups are chosen by what is read
-here, and Arrow reads those.
+Arrow reads footers too, but it ends the whole process where some numbers in a footer
+contradict each other (25.0.1: a histogram whose length differs from its column's
+levels). A file from a server must not be able to do that. So row groups are chosen by
+what is read here, and Arrow reads only those.
 
 Reference: the compact protocol of Apache Thrift, and parquet.thrift of parquet-format.
 """
@@ -32,7 +32,7 @@ _FLOATS = {4: "<f", 5: "<d"}
 
 
 class FootError(ValueError):
-    """What stands there is no foot of a Parquet file."""
+    """The bytes are no footer of a Parquet file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,10 @@ class ParquetChunk:
     """One column of a row group.
 
     Attributes:
-        start: Its first byte in the file.
-        packed_bytes: As it is stored.
-        unpacked_bytes: As it says.
-        extremes: Smallest and largest number; None where it does not say.
+        start: Position of its first byte in the file.
+        packed_bytes: Stored size.
+        unpacked_bytes: Size after unpacking, as the footer says.
+        extremes: Smallest and largest number; None where the footer does not say.
     """
 
     start: int
@@ -61,14 +61,14 @@ class ParquetGroup:
 
 
 def read(file: io.RawIOBase | io.BytesIO, size: int) -> list[ParquetGroup]:
-    """The row groups of a file.
+    """Reads the row groups of a file.
 
     Args:
         file: Anything that can be read in parts.
-        size: Its bytes.
+        size: Size of the file in bytes.
 
     Raises:
-        FootError: If it has no foot, or one that contradicts itself.
+        FootError: If the file has no footer, or one that contradicts itself.
     """
     if size < _TAIL_BYTES + len(MAGIC):
         raise FootError(f"it has {size} bytes")

@@ -1,4 +1,4 @@
-"""Asking again while a server may come to itself."""
+"""Asks a server again while it may recover."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Patience:
-    """How long, and how often.
+    """How long to wait, and how often to try.
 
     Attributes:
-        waits_s: Between tries.
+        waits_s: Seconds between tries.
     """
 
     def __init__(self, waits_s: Sequence[float], patience_s: float) -> None:
@@ -35,7 +35,7 @@ class Patience:
 
     @property
     def timeouts_s(self) -> tuple[float, float]:
-        """Of a connection, and of the next bytes."""
+        """Timeouts of a connection and of the next bytes."""
         return min(_CONNECT_S, self._patience_s), self._patience_s
 
     def asked(
@@ -44,15 +44,15 @@ class Patience:
         ask: Callable[[], T],
         waits_s: Sequence[float] | None = None,
     ) -> T:
-        """An answer, asked for again while the server may come to itself.
+        """Returns an answer; asks again while the server may recover.
 
         Args:
-            address: Whose, for messages.
-            ask: Asks once.
-            waits_s: Between tries; None: the usual ones.
+            address: Address of the server, for messages.
+            ask: Function that asks once.
+            waits_s: Seconds between tries; None: the usual waits.
 
         Raises:
-            Unavailable: If it does not.
+            Unavailable: If the server does not recover.
         """
         failure = server.ServerError("unreachable", "not asked")
         for wait_s in (*(self.waits_s if waits_s is None else waits_s), None):
@@ -74,7 +74,7 @@ class Patience:
         raise answers.Unavailable(sentence, failure.kind) from failure
 
     def pause(self, address: str, failure: BaseException | None, wait_s: float) -> None:
-        """Waits, longer where the server says so, and says why."""
+        """Waits, longer where the server asks for it, and says why."""
         wait_s *= random.uniform(0.75, 1.25)
         if isinstance(failure, answers.Busy):
             wait_s = max(wait_s, failure.wait_s)

@@ -1,10 +1,10 @@
-"""POIs of an area: from Overture Places, or from an extract of OpenStreetMap.
+"""Fetches POIs of an area from Overture Places or an OpenStreetMap extract.
 
     <out>/pois/overture.parquet or osm.parquet    those within the outline and a margin
               /pois.json                          what was asked for, the release chosen
 
-A repeated command goes on with the release that was chosen first, and leaves a table
-alone that is there as it was written.
+A repeated command continues with the release that was chosen first. It keeps a table
+that is unchanged since it was written.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class PoiSource:
     """What `--pois` names.
 
     Attributes:
-        text: As the command has it.
-        kind: "places" (GeoParquet of Overture's) or "extract" (of OpenStreetMap).
-        address: Of a file or a folder, or the path of an extract here.
-        inside: What stands behind the colon of a preset: a release or a region.
-        preset: Which; None: an address of the command's own.
+        text: The text in the command.
+        kind: "places" (Overture's GeoParquet) or "extract" (of OpenStreetMap).
+        address: Address of a file or folder, or path of an extract on this machine.
+        inside: The text after the colon of a preset: a release or a region.
+        preset: The preset; None: an address that the command gives.
     """
 
     text: str
@@ -65,7 +65,7 @@ class PoiSource:
 
     @property
     def extract(self) -> Extract:
-        """The extract, where it is one."""
+        """The extract, if the source is one."""
         suffix = self.preset.checksum if self.preset else ""
         return Extract(self.address, self.address + suffix if suffix else "")
 
@@ -76,10 +76,10 @@ class PoiSource:
 
 
 def source(text: str | None) -> PoiSource | None:
-    """What `--pois` names; None: nothing.
+    """Reads the source from `--pois`; None: no source.
 
     Raises:
-        InputError: If it is no source.
+        InputError: If the text names no source.
     """
     if not text:
         return None
@@ -116,19 +116,19 @@ def fetch(
     folder: Path,
     client_of: Callable[[Request, Preset | None, str], Client],
 ) -> Fetched | None:
-    """Fetches the POIs that a command asks for; says their size alone in a dry run.
+    """Fetches the POIs of a command; in a dry run, only says their size.
 
     Args:
         request: The command.
-        area: Of what.
-        folder: Of the raw files.
-        client_of: Who asks, for a preset and a way to sign.
+        area: The area.
+        folder: Folder of the raw files.
+        client_of: Makes the client for a preset and a way to sign.
 
     Returns:
         What was fetched; None after a dry run, or where no POIs are asked for.
 
     Raises:
-        InputError: If there are none, or the source cannot be read.
+        InputError: If there are no POIs, or the source cannot be read.
     """
     wanted = source(request.pois)
     if wanted is None:

@@ -1,8 +1,8 @@
-"""Sources by name: where they lie, whose they are, and under which licence.
+"""Sources by name: their address, publisher and licence.
 
-Written from what their publishers document. `checked` is the day on which somebody saw
-the address answer as written here, and None where nobody has yet: addresses move, so
-`python -m data_prep.fetch --dry_run` is the way to find out.
+The entries follow the publishers' documentation. `checked` is the day on which somebody
+saw the address answer as written here, and None where nobody has yet. Addresses change;
+`python -m data_prep.fetch --dry_run` shows whether one still answers.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ class Preset:
         kind: "stac" or "service" (images, of a catalogue or as tiles for maps),
             "raster" (labels), "tiles" (labels in GHSL's archives), "places" (POIs in
             Overture's GeoParquet) or "extract" (of OpenStreetMap).
-        url: Its address, of places the folder of all releases; "{place}" and "{PLACE}"
-            stand for what is written behind a colon, such as `worldpop:deu`; of a
-            service that of a tile, see `tiles.scene_of`.
-        hosts: Where its files lie, beside its own host; ".host" is all below it.
+        url: Its address; for places, the folder of all releases; for a service, the
+            address of a tile, see `tiles.scene_of`. "{place}" and "{PLACE}" stand for
+            the text after a colon, such as "deu" in `worldpop:deu`.
+        hosts: Further hosts of its files; ".host" means all hosts below it.
         licence: As the publisher names it.
-        source: To be named beside what is made of it.
-        year: Of the data; None: of each scene, or of the release.
-        unit: Of numbers, "" where there are none.
-        crs: Of the files; "" where each has its own.
+        source: Who must be named with anything made from the data.
+        year: Year of the data; None: that of each scene, or of the release.
+        unit: Unit of the numbers; "" where there are none.
+        crs: CRS of the files; "" where each file has its own.
         reading: How `config.labels` reads it: its kind, what missing pixels mean.
-        bands: Of a raster with a band a year: the year behind a colon -> its band.
-        collections: Of a catalogue.
-        assets: Files of a scene.
-        max_zoom: Deepest level of a service.
+        bands: Year after the colon -> band, for a raster with one band per year.
+        collections: Collections of a catalogue.
+        assets: Names of the files of a scene.
+        max_zoom: Deepest zoom level of a service.
         sign: See `signing.SIGNERS`.
-        checksum: What is put behind the address of a file for that of its MD5.
-        checked: When the address was seen to answer; None: not checked from here.
+        checksum: Ending that makes the address of a file's MD5 from that of the file.
+        checked: When somebody saw the address answer; None: not checked yet.
     """
 
     kind: Kind
@@ -183,15 +183,15 @@ PRESETS = {
 
 
 def preset(name: str, kind: Kind | Sequence[Kind], key: str) -> Preset:
-    """A source by name.
+    """Returns a source by name.
 
     Args:
         name: See `PRESETS`.
-        kind: What it must be, or one of several.
+        kind: The kind it must have, or several allowed kinds.
         key: The flag that names it.
 
     Raises:
-        InputError: If there is none of that kind.
+        InputError: If there is no such source of that kind.
     """
     kinds = (kind,) if isinstance(kind, str) else kind
     names = [one for one, source in PRESETS.items() if source.kind in kinds]

@@ -1,7 +1,8 @@
-"""A file on a server, read in blocks as if it lay here: for GDAL, and for Parquet.
+"""Reads a file on a server in blocks as if it were local, for GDAL and Parquet.
 
-GDAL's own way to the network stays closed (`data_prep.files.formats`): it would follow
-any redirect, and take what a broken connection leaves for pixels. It reads here.
+GDAL's own network access stays closed (`data_prep.files.formats`): it would follow any
+redirect, and take the rest of a broken connection for pixels. GDAL reads through this
+module instead.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class RemoteFile(_Placed):
     """Reads a file from its server, each block once; blocks stay in the cache.
 
     Attributes:
-        failure: What went wrong in a reading: libraries in C swallow exceptions.
+        failure: The error of a read, kept here because C libraries swallow exceptions.
     """
 
     def __init__(self, client: Client, address: str, *, whole: bool = False) -> None:
@@ -93,14 +94,14 @@ class RemoteFile(_Placed):
         damaged: tuple[type[Exception], ...],
         sentence: Callable[[Exception], InputError],
     ) -> Iterator[None]:
-        """Raises what went wrong in the readings within it, whatever a library made.
+        """Raises the error of a read inside the block, whatever a library made of it.
 
         Args:
-            damaged: What the library raises where the content is damaged.
-            sentence: What to say of it.
+            damaged: Exceptions that the library raises where the content is damaged.
+            sentence: The sentence about such damage.
 
         Raises:
-            InputError: Of the server, where it was its fault; else the sentence.
+            InputError: About the server if it failed; otherwise with the sentence.
         """
         self.failure = None
         try:
@@ -138,10 +139,10 @@ class RemoteFile(_Placed):
         return Version(size=self._whole.stat().st_size)
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next bytes, fewer at the end of the file alone.
+        """Returns the next bytes; fewer only at the end of the file.
 
         Raises:
-            Unavailable: If the server does not give them; see `failure`, too.
+            Unavailable: If the server does not give them; see also `failure`.
         """
         end = self.size if size is None or size < 0 else self._place + size
         end = min(end, self.size)
@@ -211,7 +212,7 @@ class RemoteFile(_Placed):
 
 
 class RemoteRaster:
-    """A GeoTIFF on a server, opened by GDAL on our own connections."""
+    """A GeoTIFF on a server that GDAL opens over our own connections."""
 
     def __init__(self, client: Client, address: str, *, whole: bool = False) -> None:
         """Asks for size and version; opens nothing yet.
@@ -228,7 +229,7 @@ class RemoteRaster:
         self.name = public(address).partition("://")[2].partition("?")[0]
 
     def dataset(self, **options: Any) -> rasterio.DatasetReader:
-        """Opens it; within `formats.settings` and `reading`."""
+        """Opens the raster; call inside `formats.settings` and `reading`."""
         path = self.name.replace(":", "_")
 
         def handle(asked: str, *_: object, **__: object) -> io.RawIOBase:
@@ -239,10 +240,10 @@ class RemoteRaster:
         return rasterio.open(path, driver="GTiff", opener=handle, **options)
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """Says in one sentence what goes wrong with the file within it.
+        """Turns any failure inside the block into one sentence about the file.
 
         Raises:
-            InputError: Of the server, where it was its fault; else of the format.
+            InputError: About the server if it failed; otherwise about the format.
         """
         return self.file.explained(formats.DAMAGED, self._damaged)
 

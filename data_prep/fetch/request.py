@@ -45,7 +45,7 @@ Usage:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a command asks for; `_HELP` says what each means."""
+    """What a command asks for; `_HELP` says what each field means."""
 
     out: str | None = None
     write_config: str | None = None
@@ -127,7 +127,7 @@ _CHOICES = {"order": ["newest", "clearest"], "sign": list(signing.SIGNERS)}
 
 
 def flags_of() -> dict[str, flags.FlagHolder]:
-    """Defines the flags, by the name of their field in `Request`."""
+    """Defines the flags and returns them by the name of their field in `Request`."""
     holders: dict[str, flags.FlagHolder] = {}
     for field in dataclasses.fields(Request):
         name, text = field.name, _HELP[field.name]

@@ -35,20 +35,21 @@ _LEAST_SHARED = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """An image of one day, as its catalogue has it.
+    """An image of one day, as its catalogue describes it.
 
     Attributes:
-        name: Unlike those of others.
-        addresses: Of its files: one with all bands, or one for each.
-        time: When it was taken, as ISO text, "" where nobody says.
-        cloud: Share of clouds in percent, None where nobody says.
-        outline: Where it lies, as GeoJSON in degrees; None where nobody says.
-        crs: What the catalogue says of its CRS, "" where it says nothing.
-        licence: As the catalogue has it.
+        name: Name of the scene, unique among scenes.
+        addresses: Addresses of its files: one with all bands, or one for each band.
+        time: When it was taken, as ISO text; "" where unknown.
+        cloud: Share of clouds in percent; None where unknown.
+        outline: Where it lies, as GeoJSON in degrees; None where unknown.
+        crs: CRS in the catalogue; "" where the catalogue names none.
+        licence: Licence in the catalogue.
         source: Who made it.
-        is_signed: Whether its catalogue signed its addresses; then they stand here
-            without, and a later command asks for them anew.
-        max_zoom: Of a service of tiles the deepest level to ask for; None: it is files.
+        is_signed: Whether its catalogue signed its addresses. They are stored here
+            without signatures, and a later command asks for new ones.
+        max_zoom: Deepest zoom level to ask a tile service for; None: the scene is
+            files.
     """
 
     name: str
@@ -64,11 +65,11 @@ class Scene:
 
     @property
     def footprint(self) -> BaseGeometry | None:
-        """Where its catalogue says it lies, in degrees."""
+        """The outline in its catalogue, in degrees."""
         return None if self.outline is None else shape(dict(self.outline))
 
     def public(self) -> dict[str, Any]:
-        """What may be written down."""
+        """The scene as it may be stored, without secrets."""
         addresses = tuple(public(place) for place in self.addresses)
         is_signed = self.is_signed or addresses != self.addresses
         fields = dict(addresses=list(addresses), is_signed=is_signed)
@@ -76,11 +77,12 @@ class Scene:
 
 
 def signed_anew(chosen: Sequence[Scene], listed: Sequence[Scene]) -> list[Scene]:
-    """Chosen scenes, with the addresses that their catalogue signs now.
+    """Returns chosen scenes with the addresses that their catalogue signs now.
 
     Args:
-        chosen: By an earlier command.
-        listed: By the catalogue today; scenes that it has no more stay as they are.
+        chosen: Scenes that an earlier command chose.
+        listed: Scenes in the catalogue today; chosen scenes that are no longer in it
+            stay as they are.
     """
     today = {scene.name: scene.addresses for scene in listed}
     return [
@@ -92,7 +94,7 @@ def signed_anew(chosen: Sequence[Scene], listed: Sequence[Scene]) -> list[Scene]
 
 
 def in_order(scenes: Sequence[Scene], order: Order) -> list[Scene]:
-    """Scenes, those first that show where several do."""
+    """Sorts scenes: first those that are shown where several overlap."""
     newest = sorted(scenes, key=lambda scene: (scene.time, scene.name), reverse=True)
     if order == "newest":
         return newest
@@ -102,7 +104,7 @@ def in_order(scenes: Sequence[Scene], order: Order) -> list[Scene]:
 
 
 def of_addresses(addresses: Sequence[str]) -> list[Scene]:
-    """A scene a file, for files that are named one by one."""
+    """Makes one scene per file, for files that are named one by one."""
     return [
         Scene(
             name=public(place).partition("?")[0].rpartition("/")[2], addresses=(place,)
@@ -112,7 +114,7 @@ def of_addresses(addresses: Sequence[str]) -> list[Scene]:
 
 
 class OpenScene:
-    """A scene whose files are open: windows of a grid."""
+    """A scene whose files are open; gives windows of a grid."""
 
     def __init__(
         self,
@@ -151,7 +153,7 @@ class OpenScene:
 
     @property
     def dtype(self) -> str:
-        """Type of its pixels, as they are written."""
+        """Type of its pixels as they are written."""
         kinds = {kind for _, file, _ in self._parts for kind in file.header.dtypes}
         return (
             kinds.pop()
@@ -183,16 +185,16 @@ class OpenScene:
 
     @property
     def box_m(self) -> BaseGeometry:
-        """Where it lies on the grid."""
+        """The box that it covers on the grid."""
         return shapely.union_all(
             [shapely.box(*file.bounds_m) for _, file, _ in self._parts]
         )
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels [bands h w] of a window of the grid, and which are there [h w].
+        """Returns pixels [bands h w] of a window of the grid, and which exist [h w].
 
         Raises:
-            InputError: If they cannot be had whole.
+            InputError: If the pixels cannot be read completely.
         """
         shape_px = (window.height, window.width)
         parts, valid = [], np.ones(shape_px, bool)

@@ -1,4 +1,4 @@
-"""Signatures behind addresses, from the environment or from who gives them out."""
+"""Adds signatures to addresses, from the environment or from their issuer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _EARLY_S = 60.0
 
 
 class FromEnvironment:
-    """Queries of `MMGR_SIGNED_URLS`, for the addresses below each."""
+    """Signs addresses with the query that `MMGR_SIGNED_URLS` has for them."""
 
     def signed(self, address: str, *, anew: bool) -> str:
-        """The address with the query that the environment has for it."""
+        """Returns the address with the query that the environment has for it."""
         del anew
         query = signed_query(address)
         if not query:
@@ -36,7 +36,7 @@ class FromEnvironment:
 
 
 class PlanetaryComputer:
-    """Tokens of Microsoft's Planetary Computer, one a container, until they expire."""
+    """Microsoft Planetary Computer tokens, one per container, until they expire."""
 
     def __init__(self, client: Client, tokens: str, blobs: str = _BLOBS) -> None:
         """Asks for nothing yet.
@@ -50,10 +50,10 @@ class PlanetaryComputer:
         self._tokens: dict[str, tuple[str, float]] = {}
 
     def signed(self, address: str, *, anew: bool) -> str:
-        """The address with a token, where it lies in a container.
+        """Returns the address, with a token if it lies in a container.
 
         Raises:
-            InputError: If none is given out.
+            InputError: If no token is issued.
         """
         parts = urlsplit(address)
         host, path = parts.netloc, parts.path.lstrip("/")

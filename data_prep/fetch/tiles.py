@@ -1,8 +1,8 @@
-"""Images cut into tiles of Web Mercator: XYZ, TMS and WMTS services with one template.
+"""Reads Web Mercator tiles of XYZ, TMS and WMTS services with one template.
 
-Most services let nobody take a city of their tiles: the user names one that may be used
-so. Each level halves the side of a pixel; the coarsest is taken that is as fine as the
-grid.
+Most services do not allow fetching the tiles of a whole city: the user must name one
+that does. Each level halves the side of a pixel; the coarsest level that is as fine as
+the grid is used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def scene_of(template: str, max_zoom: int) -> Scene:
-    """A service of tiles as a scene that shows everywhere.
+    """Makes a scene that covers everywhere from a tile service.
 
     Args:
         template: Address with {z}, {x} and {y}; {-y} counts rows from the south, as
@@ -72,7 +72,7 @@ def scene_of(template: str, max_zoom: int) -> Scene:
 
 
 class OpenTiles:
-    """Tiles of a service: windows of a grid, as of an `OpenScene`."""
+    """Tiles of a service; gives windows of a grid, like an `OpenScene`."""
 
     dtype = "uint8"
 
@@ -136,19 +136,19 @@ class OpenTiles:
 
     @property
     def bytes_per_m2(self) -> float:
-        """Bytes of what is read, by the area it shows."""
+        """Bytes that are read per square metre shown."""
         return self._bytes_a_tile / (self._side_px * self.gsd_m) ** 2
 
     @property
     def box_m(self) -> BaseGeometry:
-        """Where it may lie on the grid: everywhere."""
+        """The box that it may cover on the grid: everywhere."""
         return shapely.box(*self._grid.outline.bounds)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels [bands h w] of a window of the grid, and which are there [h w].
+        """Returns pixels [bands h w] of a window of the grid, and which exist [h w].
 
         Raises:
-            InputError: If a tile cannot be had, or is no picture.
+            InputError: If a tile cannot be fetched, or is no picture.
         """
         box = self._grid.box_m(window)
         pixel_m = self._pixel_m(self._zoom)
@@ -197,7 +197,7 @@ class OpenTiles:
         return target[self._bands], target[3] > 0
 
     def close(self) -> None:
-        """Nothing is open between two tiles."""
+        """Does nothing: no file stays open between two tiles."""
 
     def _tile(self, column: int, row: int, zoom: int) -> bytes | None:
         """A tile as it is sent; None where the service has none."""

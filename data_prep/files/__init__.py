@@ -1,1 +1,1 @@
-"""Files of all kinds as users have them: opened safely, or refused in a sentence."""
+"""Opens users' files of all kinds safely, or refuses them in one sentence."""

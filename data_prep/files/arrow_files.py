@@ -1,4 +1,4 @@
-"""Tables that Arrow reads: Parquet, GeoParquet, and JSON with an object a line."""
+"""Reads tables with Arrow: Parquet, GeoParquet, and JSON with one object per line."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 @dataclasses.dataclass(frozen=True)
 class TableHeader:
-    """What a file says of itself without reading its rows.
+    """What a file says about itself without reading its rows.
 
     Attributes:
         columns: Names of the attribute columns, in one form (`names.one_form`).
-        crs: CRS of the geometries as WKT, None where the file names none.
+        crs: CRS of the geometries as WKT; None where the file names none.
         has_geometry: Whether rows carry geometries.
-        num_rows: Number of rows, None where only reading would tell.
+        num_rows: Number of rows; None where only reading the rows would show it.
         nested: Paths within columns of structs and lists, such as "categories.primary"
-            and "taxonomy.hierarchy[0]", as far as the file's head tells.
+            and "taxonomy.hierarchy[0]", as far as the file's header shows them.
         as_json: Columns that hold structs and lists as JSON texts, as in GeoJSON; only
-            reading would tell what is in them.
+            reading the rows would show their content.
     """
 
     columns: tuple[str, ...]
@@ -62,7 +62,7 @@ class TableHeader:
         return path in self.nested or top(name) in self.as_json
 
     def inside(self, name: str) -> tuple[str, ...]:
-        """Paths within a column of structs or lists; none within a plain one."""
+        """Returns paths within a column of structs or lists; none in a plain column."""
         start = one_form(name)
         return tuple(
             path for path in self.nested if path.startswith((f"{start}.", f"{start}["))
@@ -70,12 +70,12 @@ class TableHeader:
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether a file is Parquet by its name."""
+    """Whether a file's name is that of a Parquet file."""
     return str(path).lower().endswith(PARQUET)
 
 
 def is_json_lines(path: str | Path) -> bool:
-    """Whether a file has a plain JSON object a line, not a feature of GeoJSON."""
+    """Whether a file has one plain JSON object per line, not a GeoJSON feature."""
     if not str(path).lower().endswith(JSON_LINES):
         return False
     with pa.input_stream(str(path)) as stream:
@@ -91,7 +91,7 @@ def header(path: str | Path) -> TableHeader:
     """Columns, CRS and size of a file.
 
     Raises:
-        InputError: If a column stands twice.
+        InputError: If a column name occurs twice.
     """
     if not is_parquet(path):
         table = _read_json(path)
@@ -102,14 +102,14 @@ def header(path: str | Path) -> TableHeader:
 
 
 def header_of(path: str | Path, metadata: pq.FileMetaData) -> TableHeader:
-    """Columns, CRS and size of a Parquet file, by its foot.
+    """Reads columns, CRS and size of a Parquet file from its footer.
 
     Args:
-        path: What messages call it.
-        metadata: The foot.
+        path: Name of the file in messages.
+        metadata: The footer.
 
     Raises:
-        InputError: If a column stands twice, or its CRS is none.
+        InputError: If a column name occurs twice, or its CRS is no CRS.
     """
     schema = metadata.schema.to_arrow_schema()
     columns, crs, has_geometry = _columns(path, schema, _geo(schema))
@@ -117,14 +117,14 @@ def header_of(path: str | Path, metadata: pq.FileMetaData) -> TableHeader:
 
 
 def load(path: str | Path, columns: Sequence[str] | None) -> pd.DataFrame:
-    """All rows; a GeoDataFrame where the file has geometries.
+    """Reads all rows; returns a GeoDataFrame where the file has geometries.
 
-    An index that pandas has saved is a column like others where it has a name, and
-    left out where it has none. Whole numbers stay whole beside gaps.
+    An index that pandas has saved is read as a column if it has a name, and omitted if
+    it has none. Integers stay integers in columns with empty cells.
 
     Args:
         path: The file.
-        columns: Names, or paths within columns, geometries aside; None: everything.
+        columns: Names, or paths within columns, without geometries; None: everything.
     """
     exact = dict(integer_object_nulls=True)
     if not is_parquet(path):
@@ -144,7 +144,7 @@ def load(path: str | Path, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def top(path: str) -> str:
-    """The column that a path begins with."""
+    """Returns the column that a path begins with."""
     return re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
@@ -164,7 +164,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_one_form(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose columns have names in one form, but for that of its geometries."""
+    """Brings the column names to one form, except that of the geometries."""
     kept = table.geometry.name if isinstance(table, gpd.GeoDataFrame) else None
     return table.rename(
         columns=lambda name: name if name == kept else one_form(str(name))

@@ -1,4 +1,4 @@
-"""Cells of tables: as text that can be compared, and as numbers, never by accident."""
+"""Reads cells of tables as text that can be compared, or as numbers."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ _PRINTED = re.compile(r"\[.*\]$|\{.*\}$", re.DOTALL)
 
 
 def text(column: pd.Series, what: str = "a column") -> pd.Series:
-    """What a column says, in one form; missing where a cell is empty.
+    """Returns the texts of a column in one form; missing where a cell is empty.
 
-    Whole numbers stay whole: 7.0, as a gap beside it makes of 7, is "7". Bytes are
-    UTF-8, as programs that declare nothing write them into Parquet.
+    Integers stay integers: an empty cell in the column turns 7 into 7.0, and its text
+    is "7". Bytes are read as UTF-8, as programs without a declaration write them into
+    Parquet.
 
     Args:
         column: The cells.
         what: The column in words, for messages.
 
     Raises:
-        InputError: If a cell holds a list, a struct or bytes that are no text, or a
+        InputError: If a cell holds a list, a struct, bytes that are no text, or a
             decimal number too large to be exact.
     """
     if pd.api.types.is_float_dtype(column):
@@ -63,18 +64,18 @@ def text(column: pd.Series, what: str = "a column") -> pd.Series:
 def numbers(
     column: pd.Series, what: str = "a column"
 ) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
-    """What a column holds as numbers, and which cells hold something else.
+    """Returns the numbers of a column, and which cells hold something else.
 
-    Empty cells and words such as NA hold no number and are no fault; how many words
-    there are is logged.
+    Empty cells and words such as NA hold no number and are no error. The number of such
+    words is logged.
 
     Args:
         column: The cells.
         what: The column in words, for messages.
 
     Returns:
-        Numbers [n], NaN where there is none; and where a cell is neither empty nor such
-        a word, and yet no finite number [n].
+        Numbers [n], NaN where there is none; and which cells [n] are wrong: not empty,
+        no such word, and no finite number.
     """
     present = column.notna().to_numpy()
     if column.dtype.kind in "mM":  # times are not numbers of nanoseconds
@@ -103,7 +104,7 @@ def refuse_printed(texts: pd.Series, what: str) -> None:
         what: The column in words, for messages.
 
     Raises:
-        InputError: If one is a list or struct of JSON, or most look like one.
+        InputError: If a text is a JSON list or struct, or most texts look like one.
     """
     printed = [name for name in texts.dropna().unique() if _PRINTED.match(name)]
     if not printed:
@@ -118,7 +119,7 @@ def refuse_printed(texts: pd.Series, what: str) -> None:
 
 
 def tell_alike(names: Iterable[str], what: str) -> None:
-    """Warns of names that look alike and are taken for different ones."""
+    """Warns of names that look alike but count as different."""
     groups = alike(names)
     if groups:
         shown = "; ".join(

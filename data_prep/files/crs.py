@@ -1,4 +1,4 @@
-"""Coordinate systems: what a study area may use, and the Chinese map datums.
+"""Checks and transforms coordinate systems, and handles the Chinese map datums.
 
 GCJ-02 (AMap, Tencent) and BD-09 (Baidu) are obfuscated coordinates, some 300 to
 700 m away from WGS84 within China. A file does not say which it uses, so the config
@@ -34,7 +34,7 @@ CrsLike = str | pyproj.CRS
 
 
 def parse(crs: CrsLike) -> pyproj.CRS:
-    """The CRS behind a string, a code or an object.
+    """Returns the CRS of a string, a code or an object.
 
     Raises:
         InputError: If PROJ does not know it.
@@ -55,10 +55,10 @@ def same(first: CrsLike, second: CrsLike) -> bool:
 
 @functools.lru_cache(256)
 def unusable(crs: CrsLike) -> str | None:
-    """Why coordinates in a CRS that a file names lie nowhere; None when they do.
+    """Why coordinates in a file's CRS have no place on Earth; None when they have one.
 
-    Local ("engineering") systems and undefined ones parse well and have a name, often
-    that of the right one, but nothing says where on Earth they are.
+    Local ("engineering") and undefined systems can be parsed and have a name, often
+    that of the right system. But nothing says where on Earth they are.
     """
     parsed = parse(crs)
     is_undefined = parsed.name.casefold().startswith("undefined")
@@ -77,10 +77,10 @@ def unusable(crs: CrsLike) -> str | None:
 def problem(
     crs: str | None, lon_lat_deg: tuple[float, float] | None = None
 ) -> str | None:
-    """Why a CRS cannot serve as that of a study area, or None when it can.
+    """Why a CRS cannot be used for a study area; None when it can.
 
     Args:
-        crs: What the config says.
+        crs: The CRS in the config.
         lon_lat_deg: A point of the study area, to measure the distortion there.
     """
     if crs is None:
@@ -110,7 +110,7 @@ def problem(
 
 
 def wrong_place_advice(bounds: tuple[float, float, float, float], crs: CrsLike) -> str:
-    """What to look at when a file lies where it should not.
+    """Says what to check when a file lies in the wrong place.
 
     Args:
         bounds: West, south, east, north of the file in its own CRS.
@@ -135,14 +135,14 @@ def in_degrees_by_mistake(
 
 
 def utm(lon_lat_deg: tuple[float, float]) -> str:
-    """The code of the UTM zone of a place on WGS84."""
+    """Returns the code of the UTM zone (WGS84) of a place."""
     lon_deg, lat_deg = lon_lat_deg
     zone = int((lon_deg + 180) // 6) % 60 + 1
     return f"EPSG:{(32600 if lat_deg >= 0 else 32700) + zone}"
 
 
 def shifted_datums(lon_deg: float, lat_deg: float) -> bool:
-    """Whether GCJ-02 and BD-09 are shifted there: in China, and in a box around it."""
+    """Whether GCJ-02 and BD-09 are shifted at a place: in a box around China."""
     west, east, south, north = _CHINA_DEG
     return west <= lon_deg <= east and south <= lat_deg <= north
 
@@ -153,10 +153,10 @@ def transform(
     source: CrsLike,
     target: CrsLike,
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Coordinates (x, y) or (lon, lat) of one CRS in another.
+    """Transforms coordinates (x, y) or (lon, lat) from one CRS to another.
 
     Raises:
-        InputError: If there is no way from one to the other.
+        InputError: If there is no transformation between them.
     """
     if same(source, target):
         return x, y
@@ -167,12 +167,12 @@ def transform(
 def transform_bounds(
     bounds: tuple[float, float, float, float], source: CrsLike, target: CrsLike
 ) -> tuple[float, float, float, float]:
-    """West, south, east, north of a box in another CRS, its edges densified.
+    """Transforms a box (west, south, east, north) to another CRS; densifies its edges.
 
-    In degrees, east is beyond 180 where the box crosses that line.
+    In degrees, east is above 180 where the box crosses that line.
 
     Raises:
-        InputError: If there is no way from one CRS to the other.
+        InputError: If there is no transformation between the two CRS.
     """
     if same(source, target):
         return bounds
@@ -185,7 +185,7 @@ def transform_bounds(
 def near_deg(
     lon_deg: Float[np.ndarray, " *n"], about_deg: Float[np.ndarray, " *m"] | float
 ) -> Float[np.ndarray, " *n"]:
-    """Longitudes by whole turns, so that each lies within 180 degrees of another."""
+    """Shifts longitudes by whole turns to within 180 degrees of another longitude."""
     return about_deg + (lon_deg - about_deg + 180) % 360 - 180
 
 
@@ -202,7 +202,7 @@ def _transformer(source: CrsLike, target: CrsLike) -> pyproj.Transformer:
 def to_wgs84(
     lon_deg: _Degrees, lat_deg: _Degrees, datum: str
 ) -> tuple[_Degrees, _Degrees]:
-    """WGS84 longitude and latitude of coordinates in a declared datum.
+    """Returns WGS84 longitude and latitude of coordinates in a declared datum.
 
     Args:
         lon_deg: Longitudes [n] in degrees east.
@@ -210,7 +210,8 @@ def to_wgs84(
         datum: One of `DATUMS`.
 
     Returns:
-        Longitudes and latitudes [n] in degrees, within a millimetre of the inverse.
+        Longitudes and latitudes [n] in degrees, within a millimetre of the exact
+        inverse.
 
     Raises:
         InputError: If the datum is none of `DATUMS`.
@@ -228,7 +229,7 @@ def to_wgs84(
 
 
 def wgs84_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
-    """GCJ-02 coordinates of WGS84 ones; unchanged outside China."""
+    """Converts WGS84 coordinates to GCJ-02; unchanged outside China."""
     east_m, north_m = _gcj02_shift_m(lon_deg - 105.0, lat_deg - 35.0)
     lat = np.radians(lat_deg)
     w_squared = 1 - _ECCENTRICITY_SQUARED * np.sin(lat) ** 2
@@ -246,16 +247,16 @@ def wgs84_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Deg
 
 
 def gcj02_to_wgs84(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
-    """WGS84 coordinates of GCJ-02 ones, by fixed-point iteration.
+    """Converts GCJ-02 coordinates to WGS84, by fixed-point iteration.
 
-    The shift changes by about 1 % of a displacement, so five rounds leave less than
-    a millimetre; the usual one-step inverse leaves a metre or two.
+    The shift changes by about 1 % of a displacement, so five rounds leave an error
+    below a millimetre. The usual one-step inverse leaves a metre or two.
     """
     return _inverse(wgs84_to_gcj02, lon_deg, lat_deg, start=(lon_deg, lat_deg))
 
 
 def gcj02_to_bd09(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
-    """BD-09 coordinates of GCJ-02 ones."""
+    """Converts GCJ-02 coordinates to BD-09."""
     frequency = np.pi * 3000.0 / 180.0
     radius = np.hypot(lon_deg, lat_deg) + 2e-5 * np.sin(lat_deg * frequency)
     angle = np.arctan2(lat_deg, lon_deg) + 3e-6 * np.cos(lon_deg * frequency)
@@ -263,7 +264,7 @@ def gcj02_to_bd09(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degr
 
 
 def bd09_to_gcj02(lon_deg: _Degrees, lat_deg: _Degrees) -> tuple[_Degrees, _Degrees]:
-    """GCJ-02 coordinates of BD-09 ones, by fixed-point iteration."""
+    """Converts BD-09 coordinates to GCJ-02, by fixed-point iteration."""
     start = lon_deg - 0.0065, lat_deg - 0.006
     return _inverse(gcj02_to_bd09, lon_deg, lat_deg, start=start)
 

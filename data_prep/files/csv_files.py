@@ -1,7 +1,7 @@
-"""Text tables: every row and field as it is written, or refused with what to declare.
+"""Reads text tables exactly as written, or refuses them and says what to declare.
 
-Nothing is guessed and nothing is repaired: a row has as many fields as the header, a
-quote that opens is closed, and "NA" is two letters.
+Nothing is guessed or repaired: a row has as many fields as the header, an opened quote
+is closed, and "NA" is just two letters.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Text:
     """How a text file is written.
 
     Attributes:
-        encoding: None: UTF-8 for CSV, what the file says for others.
-        separator: Between the fields of a CSV; None: comma, in .tsv a tab.
-        key: The section of the config that declares both; None where none does.
+        encoding: The encoding; None: UTF-8 for CSV, for other files what the file says.
+        separator: Separator of the fields of a CSV; None: comma, in .tsv a tab.
+        key: The config section that declares both; None where no section does.
     """
 
     encoding: str | None = None
@@ -48,16 +48,16 @@ class Text:
 
 
 def is_csv(path: str | Path) -> bool:
-    """Whether a file is a text table by its name: .csv, .tsv or .txt, also .gz."""
+    """Whether a file's name is that of a text table: .csv, .tsv or .txt, also .gz."""
     return str(path).lower().endswith(_SUFFIXES)
 
 
 def names(path: str | Path, text: Text) -> tuple[str, ...]:
-    """The names in the first line, in one form (`names.one_form`).
+    """Reads the names in the first line, in one form (`names.one_form`).
 
     Raises:
         InputError: If there are none, they are not in the encoding, another character
-            separates them, or one stands twice.
+            separates them, or a name occurs twice.
     """
     for _, fields in _records(path, text):
         return _header(path, text, fields)
@@ -67,17 +67,17 @@ def names(path: str | Path, text: Text) -> tuple[str, ...]:
 def load(
     path: str | Path, text: Text, columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """All rows as text, missing where a cell is empty.
+    """Reads all rows as text, missing where a cell is empty.
 
     Args:
         path: The file.
-        text: How it is written.
+        text: How the file is written.
         columns: Names to read; None: all. A column without a name is never read: it
             holds the row numbers that some programs add.
 
     Raises:
-        InputError: If a row is not in the encoding, has other than as many fields as
-            the header, or a quote in it is not closed.
+        InputError: If a row is not in the encoding, has more or fewer fields than the
+            header, or has a quote that is not closed.
     """
     records = _records(path, text)
     header = names(path, text)
@@ -101,7 +101,7 @@ def load(
 
 
 def refuse_repeated(path: str | Path, header: Sequence[str]) -> None:
-    """Refuses a table in which two columns have one name."""
+    """Refuses a table in which two columns have the same name."""
     repeated = [name for name, count in Counter(header).items() if count > 1 and name]
     if repeated:
         raise InputError(

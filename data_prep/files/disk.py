@@ -1,4 +1,4 @@
-"""What is said when a folder cannot be written to: full, read-only, not there."""
+"""Errors for a folder that cannot be written to: full, read-only or missing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextlib.contextmanager
 def writing(path: Path, key: str = "config.records.dir") -> Iterator[None]:
-    """Turns the failure to write somewhere into an error that says what to do.
+    """Turns a failure to write into an error that says what to do.
 
     Args:
-        path: What is written, named where the failure does not say.
+        path: What is written; used in the message if the failure names no file.
         key: The config key that decides the place.
 
     Raises:
-        InputError: If the system refuses; the work goes on when it no longer does.
+        InputError: If the system refuses to write. The work can continue once it allows
+            it.
     """
     try:
         yield
@@ -36,11 +37,11 @@ def writing(path: Path, key: str = "config.records.dir") -> Iterator[None]:
 def unwritable(
     place: str | Path, cause: str, key: str = "config.records.dir"
 ) -> InputError:
-    """The error for a place that cannot be written to.
+    """Returns the error for a place that cannot be written to.
 
     Args:
         place: The file or folder.
-        cause: What the system or the writer says of it.
+        cause: What the system or the writer says about it.
         key: The config key that decides the place.
     """
     remedy = f"Name another folder in {key}"

@@ -1,6 +1,7 @@
 """Encodings of text files: declared or UTF-8, never guessed.
 
-A wrong guess shows nowhere: GBK read as Latin-1 gives other categories, not an error.
+A wrong guess would not be noticed: GBK read as Latin-1 gives other categories, not an
+error.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _BLOCK_BYTES = 1 << 20
 
 
 def python_name(encoding: str | None) -> str:
-    """The codec of an encoding; of UTF-8 the one that drops a byte order mark."""
+    """Returns the codec of an encoding; that of UTF-8 drops a byte order mark."""
     if encoding is None or codecs.lookup(encoding).name == "utf-8":
         return DEFAULT
     return encoding
 
 
 def problem(encoding: str | None, key: str | None) -> str | None:
-    """Why an encoding cannot be declared, or None when it can."""
+    """Why an encoding cannot be declared; None when it can."""
     try:
         with contextlib.suppress(UnicodeError):
             b"a".decode(encoding or DEFAULT)  # codecs such as "hex" make no text
@@ -40,12 +41,12 @@ def problem(encoding: str | None, key: str | None) -> str | None:
 
 
 def undecodable(path: str | Path, encoding: str | None, key: str | None) -> InputError:
-    """The error for a text file that is not in its encoding.
+    """Returns the error for a text file that is not in its encoding.
 
     Args:
         path: The file, plain or .gz.
-        encoding: What the config declares; None: UTF-8.
-        key: The section of the config that may declare it; None: UTF-8 is a must.
+        encoding: The encoding that the config declares; None: UTF-8.
+        key: The config section that may declare it; None: it must be UTF-8.
 
     Returns:
         An error that names the first bad byte, its line, and the encodings in which
@@ -69,11 +70,11 @@ def undecodable(path: str | Path, encoding: str | None, key: str | None) -> Inpu
 
 
 def unstated(path: str | Path, texts: list[bytes], key: str | None) -> InputError:
-    """The error for a table that does not say in which encoding its names are.
+    """Returns the error for a table that does not say the encoding of its names.
 
     Args:
         path: The file.
-        texts: Names in it, some of them not ASCII.
+        texts: Names in the table, some of them not ASCII.
         key: The section of the config that may declare the encoding.
     """
     shown = _listed(fitting(texts), texts)
@@ -87,7 +88,7 @@ def unstated(path: str | Path, texts: list[bytes], key: str | None) -> InputErro
 def misstated(
     path: str | Path, text: bytes, encoding: str | None, key: str | None
 ) -> InputError:
-    """The error for a table with a name that is not in its encoding."""
+    """Returns the error for a table with a name that is not in its encoding."""
     return InputError(
         f"{path}: the name {text[:40]!r} is not in {_said(encoding, key)}. "
         f"{_remedy(key)}; the name can be read in {_listed(fitting([text]), [text])}."
@@ -95,7 +96,7 @@ def misstated(
 
 
 def fitting(texts: list[bytes]) -> list[str]:
-    """The usual encodings in which all of some texts can be read."""
+    """Returns the usual encodings in which all given texts can be read."""
     names = ("utf-8", *_LIKELY)
     return [name for name in names if all(_decodes(text, name) for text in texts)]
 

@@ -1,4 +1,4 @@
-"""What the checks of all kinds of sources share."""
+"""Functions shared by the checks of all kinds of sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES_SHOWN = 30
 
 
 def probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
-    """Reads the corners: a truncated file opens well and fails at its end."""
+    """Reads the corners: a truncated file opens without error and fails at its end."""
     for row in {0, source.height - 1}:
         for column in {0, source.width - 1}:
             source.read(list(bands), window=Window(column, row, 1, 1))
@@ -30,7 +30,7 @@ def probe(source: rasterio.DatasetReader, bands: Sequence[int]) -> None:
 def column_problems(
     path: str, header: tables.TableHeader, wanted: Sequence[str], key: str
 ) -> list[str]:
-    """Columns that the config names and the file lacks."""
+    """Lists columns that the config names and the file lacks."""
     missing = [name for name in wanted if not header.has(name)]
     if not missing:
         return []
@@ -41,7 +41,7 @@ def column_problems(
 
 
 def crs_problems(path: str | Path, crs: str | None) -> list[str]:
-    """What keeps a file from saying where it lies."""
+    """Lists what is wrong with a file's CRS."""
     commands = f"`rio edit-info --crs EPSG:... {path}` or `ogr2ogr -a_srs EPSG:... OUT "
     commands += f"{path}`."
     if crs is None:
@@ -65,14 +65,14 @@ def overlap_problems(
     crs: str,
     extent_deg: Bounds | None,
 ) -> list[str]:
-    """A label that lies elsewhere than the imagery, or nowhere.
+    """Lists what is wrong with a label's place: away from the imagery, or nowhere.
 
     Args:
         key: The section of the config.
         path: The file.
-        bounds: Its west, south, east, north, in its own CRS.
+        bounds: West, south, east, north of the file in its own CRS.
         crs: Its CRS.
-        extent_deg: Those of the imagery in degrees; None: not known.
+        extent_deg: Bounds of the imagery in degrees; None: not known.
     """
     if extent_deg is None:
         return []
@@ -103,7 +103,7 @@ def _box(bounds_deg: Bounds) -> str:
 
 
 def refuse(city: str, problems: Sequence[str]) -> None:
-    """Raises one `InputError` that lists all that was found wrong with a city."""
+    """Raises one `InputError` that lists everything wrong with a city."""
     if problems:
         listed = "".join(
             f"\n  {index}. {text}" for index, text in enumerate(problems, 1)
@@ -114,21 +114,21 @@ def refuse(city: str, problems: Sequence[str]) -> None:
 
 
 def names(columns: Sequence[str]) -> str:
-    """Names in words, shortened when there are many."""
+    """Writes names in words, shortened when there are many."""
     shown = ", ".join(repr(str(name)) for name in columns[:_NAMES_SHOWN])
     more = len(columns) - _NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown or "none"
 
 
 def rows(chosen: pd.Series) -> str:
-    """Some row numbers in words, counted from 1."""
+    """Writes row numbers in words, counted from 1."""
     numbers = np.flatnonzero(chosen.to_numpy()) + 1
     more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
     return f"row {', '.join(map(str, numbers[:5]))}{more}"
 
 
 def infinite(path: str | Path, table: gpd.GeoDataFrame) -> list[str]:
-    """Rows with coordinates that are not finite; an empty geometry has none."""
+    """Finds rows with coordinates that are not finite; an empty geometry has none."""
     there = table.geometry.notna() & ~table.geometry.is_empty
     wrong = there & ~np.all(np.isfinite(table.bounds), axis=1)
     if not wrong.any():

@@ -1,4 +1,4 @@
-"""`sources.json`: whose the files beside it are, under which licence, of which year."""
+"""Reads and writes `sources.json`: source, licence and year of the files next to it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Fetched:
     """Files of one source.
 
     Attributes:
-        files: Relative to the folder, with SHA-256 and bytes.
-        source: Who is to be named.
-        licence: As the publisher names it, "" where nobody says.
-        year: Of the data; None: see `details`, or not known.
-        unit: Of numbers, "" where there are none.
-        crs: Of the files.
-        address: Where it came from, without secrets.
+        files: The files, relative to the folder, with SHA-256 and bytes.
+        source: Who must be named.
+        licence: Licence as the publisher names it; "" where unknown.
+        year: Year of the data; None: see `details`, or not known.
+        unit: Unit of the numbers; "" where there are none.
+        crs: CRS of the files.
+        address: Address they came from, without secrets.
         details: What else is known, such as the scenes of a mosaic.
     """
 
@@ -43,13 +43,13 @@ class Fetched:
 
 
 def described(folder: Path, path: Path) -> dict[str, dict[str, Any]]:
-    """Name, SHA-256 and size of a file."""
+    """Returns name, SHA-256 and size of a file."""
     known = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return {path.relative_to(folder).as_posix(): known}
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal digits."""
+    """Returns the hash of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -57,11 +57,11 @@ def sha256(path: Path) -> str:
 def write(
     folder: Path, area: dict[str, Any], parts: Mapping[str, Fetched | None]
 ) -> Path:
-    """Writes what was fetched; parts that this command did not fetch stay.
+    """Writes the record of what was fetched; keeps parts of other commands.
 
     Args:
-        folder: With the files.
-        area: What the command calls it, its outline and who says so.
+        folder: Folder with the files.
+        area: Name of the area in the command, its outline and the outline's source.
         parts: "imagery", "pois" and labels by name.
     """
     path = folder / SOURCES_FILE
@@ -73,7 +73,7 @@ def write(
 
 
 def read(folder: Path) -> dict[str, Fetched]:
-    """What was fetched into a folder, by "imagery", "pois" and names of labels.
+    """Reads what was fetched into a folder, by "imagery", "pois" and names of labels.
 
     Raises:
         InputError: If the record is damaged.
@@ -92,7 +92,7 @@ def read(folder: Path) -> dict[str, Fetched]:
 
 
 def beside(pattern: str) -> Fetched | None:
-    """What the record beside some files says of them; None where there is none.
+    """Reads what the record next to some files says about them; None: no record.
 
     Args:
         pattern: A file, or a pattern of files.

@@ -1,9 +1,9 @@
-"""The formats that GDAL may open, told by a file's first bytes; and never the network.
+"""Limits GDAL to some formats, known by a file's first bytes, and to local files.
 
-GDAL knows two hundred formats, and some of them open others: mosaics name their
-members, and programs, web services and tables in XML name anything at all. A file that
-came from elsewhere must not choose what is read, so only the formats named here are
-opened, each by its own driver; what they name must lie in the folders of the config.
+GDAL knows two hundred formats, and some of them open other files: mosaics name their
+members, and programs, web services and tables in XML can name anything. A file from
+elsewhere must not choose what is read. So only the formats named here are opened, each
+by its own driver, and files that they name must lie in the folders of the config.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ os.environ.update(
 def open_raster(
     path: str | Path, folders: Sequence[Path] = (), key: str = "", **options: Any
 ) -> rasterio.DatasetReader:
-    """Opens a raster of an allowed format, after `check_raster`; within `settings`.
+    """Opens a raster of an allowed format, after `check_raster` and within `settings`.
 
     Raises:
-        InputError: If it is of another format, damaged, or reads what it must not.
+        InputError: If it is of another format, is damaged, or reads files that it must
+            not read.
     """
     path = Path(path)
     driver = check_raster(path, folders, key)
@@ -80,7 +81,7 @@ def open_raster(
 
 @contextlib.contextmanager
 def reading(path: Path, where: str = "") -> Iterator[None]:
-    """Says in one sentence what GDAL finds wrong with a raster within it.
+    """Turns GDAL's errors inside the block into one sentence about the raster.
 
     Raises:
         InputError: See `unreadable`.
@@ -92,11 +93,11 @@ def reading(path: Path, where: str = "") -> Iterator[None]:
 
 
 def check_raster(path: Path, folders: Sequence[Path] = (), key: str = "") -> str:
-    """GDAL's driver of a raster, when it and all that is read with it may be opened.
+    """Returns GDAL's driver of a raster if it and all files read with it are allowed.
 
     Args:
         path: The raster.
-        folders: Where the files that it names may lie, beside its own folder.
+        folders: Where the files that it names may lie, in addition to its own folder.
         key: The config key that names further folders.
 
     Raises:
@@ -117,12 +118,12 @@ def check_raster(path: Path, folders: Sequence[Path] = (), key: str = "") -> str
 
 
 def is_mosaic(path: Path) -> bool:
-    """Whether GDAL would take a file for a VRT."""
+    """Whether GDAL would read a file as a VRT."""
     return _VRT in head(path)
 
 
 def refuse_large_blocks(path: Path, dataset: rasterio.DatasetReader) -> None:
-    """Raises InputError where a single block of a raster would fill the memory."""
+    """Raises InputError if a single block of a raster would fill the memory."""
     sizes = zip(dataset.block_shapes, dataset.dtypes, strict=True)
     bytes_of = [
         high * wide * (8 if kind.startswith("complex") else np.dtype(kind).itemsize)
@@ -139,11 +140,11 @@ def refuse_large_blocks(path: Path, dataset: rasterio.DatasetReader) -> None:
 
 
 def unreadable(path: Path, error: Exception | str, where: str = "") -> InputError:
-    """The error for a raster that opens or reads badly.
+    """Returns the error for a raster that cannot be opened or read.
 
     Args:
         path: The file.
-        error: What was raised, or its cause in words.
+        error: The exception, or its cause in words.
         where: The part that was read, such as "columns 0 to 224, rows 0 to 224".
     """
     if path.is_dir():
@@ -160,7 +161,7 @@ def unreadable(path: Path, error: Exception | str, where: str = "") -> InputErro
 
 
 def settings() -> rasterio.Env:
-    """GDAL's settings for a read, to be entered around it."""
+    """GDAL's settings for a read, as a context to enter around it."""
     return rasterio.Env(**_settings())
 
 
@@ -292,7 +293,7 @@ def _refuse_elsewhere(
 
 
 def head(path: Path) -> bytes:
-    """The first bytes of a file."""
+    """Returns the first bytes of a file."""
     try:
         with path.open("rb") as stream:
             return stream.read(_HEAD_BYTES)

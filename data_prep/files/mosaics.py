@@ -1,8 +1,8 @@
-"""What a raster names in its XML and reads elsewhere: members of mosaics and the like.
+"""Lists the files that a raster names in XML, such as members of mosaics.
 
-A VRT is a text that names files, and so may the `.aux.xml` beside any raster. GDAL
-opens whatever stands there, a web address or the raw bytes of any file. Here the names
-are read, not followed.
+A VRT is a text that names files; the `.aux.xml` next to any raster can name files too.
+GDAL opens anything that is named there, even a web address or the raw bytes of any
+file. Here the names are only read; nothing is opened.
 
 Reference: https://gdal.org/en/stable/drivers/raster/vrt.html
 """
@@ -33,10 +33,10 @@ _BESIDE = ":::BASE:::"
 
 
 def members(path: Path) -> list[Path]:
-    """The files that a VRT names, each once, in its order; they need not be there.
+    """Lists the files that a VRT names, each once, in its order; they may be missing.
 
     Raises:
-        InputError: If it is no XML, or of a kind that reads more than images.
+        InputError: If the file is no XML, or a kind of VRT that reads more than images.
     """
     try:
         content = path.read_bytes()
@@ -56,10 +56,10 @@ def members(path: Path) -> list[Path]:
 
 
 def beside(path: Path) -> list[Path]:
-    """The files that the `.aux.xml` of a raster names; none where there is none.
+    """Lists the files that the `.aux.xml` of a raster names; none if it has none.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the `.aux.xml` cannot be read.
     """
     side = path.with_name(f"{path.name}.aux.xml")
     if not side.is_file():

@@ -1,7 +1,7 @@
-"""Shapefiles: is it known in which encoding the text of their tables is?
+"""Checks that the text encoding of a Shapefile's table is known.
 
-GDAL takes Latin-1 where a table does not say, and where it says what GDAL does not
-know, both without a word.
+GDAL assumes Latin-1, without a warning, where a table does not say its encoding or says
+one that GDAL does not know.
 
 Reference: dBase III files as shapelib writes them; byte 29 is the language.
 """
@@ -35,16 +35,16 @@ _NAMES_LOOKED_AT = 10_000
 def refuse_unknown_encoding(
     path: str | Path, info: Mapping[str, Any], text: Text
 ) -> None:
-    """Refuses a table whose text may be in another encoding than it is read in.
+    """Refuses a table whose text may not be in the encoding used to read it.
 
     Args:
         path: The .shp, .dbf, .shz or .zip.
-        info: What `pyogrio.read_info` says of it.
+        info: What `pyogrio.read_info` says about it.
         text: What the config declares.
 
     Raises:
-        InputError: If there is text beyond ASCII, and neither the config nor the file
-            says its encoding; or the text is not in the one that is declared.
+        InputError: If there is text beyond ASCII and neither the config nor the file
+            says its encoding, or the text is not in the declared encoding.
     """
     parts = _parts(Path(path), str(info["layer_name"]))
     if ".dbf" not in parts:
@@ -65,7 +65,7 @@ def refuse_unknown_encoding(
 
 
 def names(table: bytes) -> list[bytes]:
-    """The different texts of a .dbf that are not ASCII: names of fields and cells."""
+    """Lists the distinct non-ASCII texts of a .dbf: names of fields, and cells."""
     if len(table) < _HEADER_BYTES:
         return []
     start = int.from_bytes(table[8:10], "little")

@@ -1,8 +1,8 @@
-"""What is read together with a file: members of mosaics, and files beside it.
+"""Finds what is read together with a file: members of mosaics, and side files.
 
-Georeferencing, masks, overviews, CRS, encoding and what a database has yet to write
-into its file lie in files of their own. The file that a config names may stay the same
-while one of them changes what is read.
+Side files hold georeferencing, masks, overviews, CRS, encoding, and what a database has
+not yet written into its main file. The file that a config names may stay the same while
+a side file changes what is read.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _SINGLE = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".jp2", ".webp", ".bmp", ".
 
 
 class Finder:
-    """Finds what belongs to files; lists each folder once."""
+    """Finds the side files and members of files; lists each folder only once."""
 
     def __init__(self) -> None:
         """Starts with no folder listed."""
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def whole(self, name: str, path: Path) -> dict[str, Path]:
-        """A file with all that is read with it, members of members included.
+        """Returns a file with all files read with it, including members of members.
 
         Args:
-            name: Of the file, which the names of the others begin with.
+            name: Name of the file; the names of the others begin with it.
             path: The file.
         """
         return self._whole(name, path, set())
@@ -65,7 +65,7 @@ class Finder:
         return files
 
     def beside(self, path: Path) -> list[Path]:
-        """The files beside a file that are read with it, sorted."""
+        """Lists the files next to a file that are read with it, sorted."""
         suffix = path.suffix.lower()
         if path.is_dir() or suffix in _ALONE:
             return []
@@ -91,7 +91,7 @@ class Finder:
 
 
 def members(path: Path) -> list[Path]:
-    """The files that a mosaic is made of; none of other files.
+    """Lists the files that a mosaic is made of; none for other files.
 
     Raises:
         InputError: If a mosaic cannot be opened.
@@ -113,7 +113,7 @@ def members(path: Path) -> list[Path]:
 
 
 def is_side(path: Path) -> bool:
-    """Whether a file is one of those that lie beside others, by its name."""
+    """Whether a file is a side file, by its name."""
     name = path.name.lower()
     parts = tuple(end for ends in _VECTOR_PARTS.values() for end in ends)
     ends = (*_BEHIND, *_LOGS, *_RASTER_PARTS, *parts, "_rpc.txt")
@@ -122,9 +122,9 @@ def is_side(path: Path) -> bool:
 
 
 def of_statistics(path: Path) -> str | None:
-    """The hash of a `.aux.xml` without statistics; None of another file.
+    """Returns the hash of a `.aux.xml` without its statistics; None: another file.
 
-    Programs that show an image write its statistics there, and nothing reads them.
+    Programs that show an image write its statistics there, and no build reads them.
     """
     if not path.name.lower().endswith(".aux.xml"):
         return None

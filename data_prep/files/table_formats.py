@@ -1,7 +1,7 @@
-"""Tables that GDAL may open, told by their first bytes, and archives that may unpack.
+"""Limits which tables GDAL may open, by their first bytes, and what may unpack.
 
-As `formats` does for rasters: a format that names other files, runs steps or asks the
-network is not opened, and nothing unpacks without end.
+It works as `formats` does for rasters: a format that names other files, runs steps or
+uses the network is not opened, and unpacked size is limited.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ MAX_PACKED_FILES = 10_000
 
 @contextlib.contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Says in one sentence what a library finds wrong with a table within it.
+    """Turns a library's errors inside the block into one sentence about the table.
 
     Raises:
-        InputError: If the file is damaged, or the system does not let it be read.
+        InputError: If the file is damaged, or the system does not allow reading it.
     """
     try:
         yield
@@ -93,7 +93,7 @@ def check_table(path: str | Path) -> None:
 
 
 def check_osm(path: str | Path) -> None:
-    """Refuses what is no extract of OpenStreetMap, whatever its name says.
+    """Refuses a file that is no OpenStreetMap extract, even if its name says so.
 
     Raises:
         InputError: If the file is of another format.
@@ -109,11 +109,11 @@ def check_osm(path: str | Path) -> None:
 
 
 def check_packed(path: str | Path) -> None:
-    """Refuses what unpacks without end: of .gz and .zip; other files are none.
+    """Refuses a .gz or .zip file that unpacks to too much data; accepts other files.
 
     Raises:
-        InputError: If there is more in it than `MAX_UNPACKED_BYTES`, or nothing of
-            what is read.
+        InputError: If it unpacks to more than `MAX_UNPACKED_BYTES`, or holds no file
+            that can be read.
     """
     path = Path(path)
     head = formats.head(path)
@@ -124,7 +124,7 @@ def check_packed(path: str | Path) -> None:
 
 
 def refuse_driver(path: str | Path, driver: str | None) -> None:
-    """Raises InputError where GDAL took a table for a format that is not read."""
+    """Raises InputError if GDAL opened a table as a format that is not allowed."""
     if driver is not None and driver not in DRIVERS:
         raise InputError(
             f"{path}: is of the format {driver}, which is not read. Wanted: {VECTORS}; "

@@ -1,4 +1,4 @@
-"""Tables with or without geometries: GeoParquet, GeoPackage, GeoJSON, CSV, ..."""
+"""Reads tables with or without geometries: GeoParquet, GeoPackage, GeoJSON, CSV..."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _OPEN_TEXTS = (shapefiles.DRIVER, "GeoJSON", "GeoJSONSeq")
 def header(
     path: str | Path, layer: str | None = None, text: Text | None = None
 ) -> TableHeader:
-    """Columns, CRS and size of a file.
+    """Reads columns, CRS and size of a file.
 
     Raises:
         InputError: If a file is damaged, a CSV is empty, not in its encoding or has
-            another separator, a column stands twice, or nothing says the encoding of a
-            Shapefile.
+            another separator, a column name occurs twice, or nothing says the encoding
+            of a Shapefile.
     """
     with table_formats.reading(path):
         return _header(path, layer, text or Text())
@@ -93,20 +93,20 @@ def load(
     *,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """All rows; a GeoDataFrame where the file has geometries.
+    """Reads all rows; returns a GeoDataFrame where the file has geometries.
 
-    Cells of a CSV are texts, as written; `cells` makes numbers of them.
+    Cells of a CSV are texts, as written; `cells` turns them into numbers.
 
     Args:
         path: The file.
         layer: Layer of a GeoPackage; None: its only one with geometries.
         text: How a text file is written.
-        columns: What a CSV or Parquet file is asked for, geometries aside; None:
-            everything.
+        columns: Columns to read from a CSV or Parquet file, without geometries; None:
+            all.
 
     Raises:
         InputError: If a file is damaged, a text is not in its encoding, or a row of a
-            CSV has another number of fields than its header.
+            CSV has more or fewer fields than its header.
     """
     with table_formats.reading(path):
         return _load(path, layer, text or Text(), columns)
@@ -126,7 +126,7 @@ def _load(
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
-    """A column, or what stands at a path within one; None where a row has none."""
+    """Returns a column, or the values at a path in it; None where a row has none."""
     name = one_form(name)
     if name in table.columns:
         return table[name]
@@ -146,10 +146,10 @@ def column(table: pd.DataFrame, name: str) -> pd.Series:
 def moved(
     path: str | Path, geometry: gpd.GeoSeries, crs: str
 ) -> Shaped[np.ndarray, " n"]:
-    """Geometries of a file [n] in another CRS.
+    """Transforms geometries of a file [n] to another CRS.
 
     Raises:
-        InputError: If their coordinates lie nowhere in it.
+        InputError: If their coordinates have no place in that CRS.
     """
     assert geometry.crs is not None  # else `to_crs` refuses
     geometries = geometry.to_crs(crs).to_numpy()
@@ -165,15 +165,15 @@ def moved(
 def repaired(
     path: str | Path, geometry: Shaped[np.ndarray, " n"], **how: Any
 ) -> Shaped[np.ndarray, " n"]:
-    """Valid geometries in place of those of a file [n].
+    """Returns valid geometries in place of those of a file [n].
 
     Args:
         path: The file.
         geometry: Shapely geometries.
-        **how: For `shapely.make_valid`.
+        **how: Arguments of `shapely.make_valid`.
 
     Raises:
-        InputError: If one is past repair.
+        InputError: If a geometry cannot be repaired.
     """
     try:
         return shapely.make_valid(geometry, **how)
@@ -185,7 +185,7 @@ def repaired(
 
 
 def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
-    """Names of a file's layers, or of those with geometries; none without layers."""
+    """Lists a file's layers, or those with geometries; empty without layers."""
     if csv_files.is_csv(path) or _by_arrow(path):
         return ()
     with table_formats.reading(path):
@@ -195,13 +195,12 @@ def layers(path: str | Path, *, spatial: bool = False) -> tuple[str, ...]:
 
 
 def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str | None:
-    """Why a layer cannot be read, or None when it can.
+    """Why a layer cannot be read; None when it can.
 
     Args:
         path: The file.
-        layer: The layer that is asked for; None: the only one with geometries, or the
-            only one.
-        key: The config key that names the layer; None where none does.
+        layer: The wanted layer; None: the only one with geometries, or the only one.
+        key: The config key that names the layer; None where no key does.
     """
     names = layers(path)
     listed = ", ".join(map(repr, names)) or "none"
@@ -220,7 +219,7 @@ def layer_problem(path: str | Path, layer: str | None, key: str | None) -> str |
 def no_column(
     path: str | Path, header: TableHeader, wanted: Sequence[str]
 ) -> str | None:
-    """The message for columns that a file lacks, with the nearest ones it has."""
+    """Returns the message for missing columns, with the nearest ones the file has."""
     missing = [name for name in wanted if not header.has(name)]
     if not missing:
         return None

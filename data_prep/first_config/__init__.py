@@ -1,1 +1,1 @@
-"""The first config of a city, filled in by asking its files."""
+"""Writes the first config of a city from what its files say."""

@@ -1,4 +1,4 @@
-"""What files answer to the questions of a config, and what only the user can."""
+"""Settings that files can answer, and questions that only the user can answer."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Answer:
     """The value of one setting.
 
     Attributes:
-        value: What is written; the best guess where there is a question.
-        why: How the files say it, a few words; "": the template's comment stays.
-        ask: What only the user can know; None where the files answer.
+        value: The value to write; the best guess where there is a question.
+        why: How the files show it, in a few words; "": the template's comment stays.
+        ask: The question that only the user can answer; None where the files answer.
     """
 
     value: Any
@@ -29,7 +29,7 @@ class Answer:
 
 
 class Written(str):
-    """A value that is written as it stands, such as "256 / 224"."""
+    """A value that is written unchanged into the config, such as "256 / 224"."""
 
 
 Answers = dict[str, Answer]
@@ -37,16 +37,16 @@ Answers = dict[str, Answer]
 
 
 def questions(answers: Answers) -> list[tuple[str, str]]:
-    """Settings with a question, and the question."""
+    """Returns the settings with a question, and the question."""
     return [(key, answer.ask) for key, answer in answers.items() if answer.ask]
 
 
 def recorded(section: str, record: Fetched | None) -> Answers:
-    """Source, licence and year, where a record beside the files says them.
+    """Returns source, licence and year from a record next to the files.
 
     Args:
-        section: Such as "c.imagery".
-        record: From `data_prep.files.fetched`; None: there is none.
+        section: Section of the config, such as "c.imagery".
+        record: The record from `data_prep.files.fetched`; None: there is none.
     """
     if record is None:
         return {}
@@ -58,19 +58,19 @@ def recorded(section: str, record: Fetched | None) -> Answers:
 
 
 def year_in(texts: Iterable[str]) -> int | None:
-    """The one year that names tell; None where there is none or several."""
+    """Returns the one year in names; None where there is none or several."""
     years = {int(year) for text in texts for year in _YEAR.findall(text)}
     return years.pop() if len(years) == 1 else None
 
 
 def words(name: str) -> list[str]:
-    """The words of a column's or file's name: "POI_Type2" -> ["poi", "type", "2"]."""
+    """Splits a column's or file's name: "POI_Type2" -> ["poi", "type", "2"]."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return _WORD.findall(parted.casefold())
 
 
 def named(columns: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Columns whose names have one of some words, the earliest word first."""
+    """Returns columns whose names contain one of some words, by order of the words."""
     ranked = []
     for place, column in enumerate(columns):
         of_name = words(column)

@@ -1,4 +1,4 @@
-"""Which columns of a table say where a thing lies, and of what kind it is."""
+"""Finds the columns of a table that give the place and the kind of each row."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MOST_KINDS = 3000
 
 @dataclasses.dataclass(frozen=True)
 class OpenedTable:
-    """A table of any format that is read, with what had to be declared to read it.
+    """A table of any supported format, with the declarations needed to read it.
 
     Attributes:
         path: The file.
         header: Its columns and CRS.
         rows: All rows.
-        encoding: Of a CSV that is not UTF-8.
-        separator: Of a CSV without commas.
+        encoding: Encoding of a CSV that is not UTF-8.
+        separator: Separator of a CSV that does not use commas.
     """
 
     path: str
@@ -42,12 +42,12 @@ class OpenedTable:
 
     @property
     def names(self) -> list[str]:
-        """Columns that hold no geometry."""
+        """Names of the columns that hold no geometry."""
         own = getattr(self.rows, "_geometry_column_name", None)
         return [str(name) for name in self.rows.columns if name != own]
 
     def numbers(self, name: str) -> Float[np.ndarray, " n"]:
-        """A column as numbers, NaN where a cell is none; decimal commas are read."""
+        """Returns a column as numbers, NaN for other cells; reads decimal commas."""
         column = self.rows[name]
         if _has_commas(column):
             column = column.astype("string").str.replace(",", ".", regex=False)
@@ -58,17 +58,17 @@ class OpenedTable:
         return np.where(wrong, np.nan, values)
 
     def decimal(self, names: Sequence[str]) -> str:
-        """The mark in numbers written as text."""
+        """Returns the decimal mark in numbers written as text."""
         return "," if any(_has_commas(self.rows[name]) for name in names) else "."
 
     def is_numeric(self, name: str) -> bool:
-        """Whether nearly every cell that is there is a number."""
+        """Whether nearly every non-empty cell is a number."""
         there = int(self.rows[name].notna().sum())
         numbers = int(np.isfinite(self.numbers(name)).sum())
         return there > 0 and numbers >= 0.95 * there
 
     def texts(self, name: str) -> pd.Series | None:
-        """A column as names; None of lists, structs and numbers too long."""
+        """Returns a column as names; None for lists, structs and too long numbers."""
         try:
             return cells.text(self.rows[name], name)
         except (InputError, TypeError):
@@ -76,10 +76,10 @@ class OpenedTable:
 
 
 def open_table(path: str) -> OpenedTable:
-    """Opens a table, trying how a CSV may be written.
+    """Opens a table; for a CSV, tries the ways it may be written.
 
     Raises:
-        InputError: If it cannot be read in any way, or has several layers.
+        InputError: If no way to read the table works, or it has several layers.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file.")
@@ -101,7 +101,7 @@ def open_table(path: str) -> OpenedTable:
 
 
 def places(table: OpenedTable) -> tuple[str, str] | None:
-    """The columns of longitude and latitude, or easting and northing."""
+    """Finds the columns of longitude and latitude, or easting and northing."""
     numeric = [name for name in table.names if table.is_numeric(name)]
     x, y = named(numeric, _X), named(numeric, _Y)
     return (x[0], y[0]) if x and y and x[0] != y[0] else None
@@ -116,7 +116,7 @@ def in_degrees(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> bool:
 
 
 def kinds(table: OpenedTable, *, most: int = _MOST_KINDS) -> dict[str, pd.Series]:
-    """Columns of texts that say of what kind a row is: fewer kinds than rows."""
+    """Finds text columns that give the kind of a row: fewer kinds than rows."""
     found_kinds = {}
     for name in table.names:
         if table.is_numeric(name):
@@ -131,7 +131,7 @@ def kinds(table: OpenedTable, *, most: int = _MOST_KINDS) -> dict[str, pd.Series
 
 
 def above(kind: pd.Series, others: dict[str, pd.Series]) -> str | None:
-    """The column that says a coarser kind: one for each kind, and fewer of them."""
+    """Finds the column of coarser kinds: one for each kind, and fewer in all."""
     coarser = []
     for name, texts in others.items():
         if texts.nunique() >= kind.nunique() or name == kind.name:
@@ -144,7 +144,7 @@ def above(kind: pd.Series, others: dict[str, pd.Series]) -> str | None:
 
 
 def points_of(table: OpenedTable) -> gpd.GeoSeries | None:
-    """A point inside each geometry, None where the file has none or no CRS."""
+    """Returns a point in each geometry; None without geometries or without a CRS."""
     if not isinstance(table.rows, gpd.GeoDataFrame) or table.rows.crs is None:
         return None
     return table.rows.geometry.representative_point()

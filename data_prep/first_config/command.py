@@ -1,4 +1,4 @@
-"""What `python -m mmgr_jax.init` does: ask the files, write, list what is left."""
+"""Runs `python -m mmgr_jax.init`: reads the files, writes, lists open questions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NOT_NAMES = ("raw", "imagery", "data", "images", "ortho", "tiles", "")
 
 @dataclasses.dataclass(frozen=True)
 class FirstConfig:
-    """A config that was written, and what is left to the user.
+    """A config that was written, and the questions left to the user.
 
     Attributes:
-        path: Of the config.
-        summary: What the files say, a line each.
-        questions: (setting, question), as marked in the file.
+        path: Path of the config.
+        summary: What the files say, one line each.
+        questions: Pairs (setting, question), as marked in the file.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class FirstConfig:
         return "\n".join([self.page(), "", f"written: {self.path}", "", *self.onward()])
 
     def page(self) -> str:
-        """What the files say, and what is left to the user."""
+        """Text with what the files say and the questions left to the user."""
         lines = [*self.summary]
         if self.questions:
             lines += ["", f"{len(self.questions)} question(s), marked `# ASK:` there:"]
@@ -53,7 +53,7 @@ class FirstConfig:
         return "\n".join(lines)
 
     def onward(self) -> list[str]:
-        """The commands that come next."""
+        """Text with the next commands to run."""
         return [
             "next:",
             f"  python -m data_prep.build --config={self.path} --dry_run",
@@ -74,14 +74,14 @@ def first_config(
 
     Args:
         image_pattern: Imagery: a path or pattern.
-        poi_path: POIs; None: none.
+        poi_path: File of POIs; None: no POIs.
         label_paths: Files of labels.
-        name: Of the city; None: that of the folder with the imagery.
+        name: Name of the city; None: that of the folder with the imagery.
         out: Path of the config; None: configs/NAME.py.
         num_accelerators: GPUs or TPU cores of the machine that will train.
 
     Raises:
-        InputError: If the config is there already, or the imagery cannot be read.
+        InputError: If the config exists already, or the imagery cannot be read.
     """
     name = _checked_name(name or name_of(image_pattern))
     path = Path(out or usual_path(name))
@@ -120,17 +120,17 @@ def first_config(
 
 
 def usual_path(name: str) -> Path:
-    """Where the config of a city lies."""
+    """Returns the usual path of a city's config."""
     return Path(_CONFIGS) / f"{name}.py"
 
 
 def template_path() -> Path:
-    """Where the template lies: beside the other configs of the program."""
+    """Returns the template's path, next to the other configs of the program."""
     return config_files.folder() / f"{TEMPLATE}.py"
 
 
 def loaded(text: str, path: Path) -> ConfigDict:
-    """The config that a text gives."""
+    """Returns the config that a text defines."""
     config_files.make_importable()
     namespace: dict = {"__name__": path.stem}
     exec(compile(text, str(path), "exec"), namespace)
@@ -156,14 +156,14 @@ def _all_questions(
 
 
 def check_path(path: Path, key: str = "--out") -> None:
-    """Refuses a place where no config can be written.
+    """Refuses a path where no config can be written.
 
     Args:
-        path: Of the config.
+        path: Path of the config.
         key: The flag that names it.
 
     Raises:
-        InputError: If it is no Python file, or in no folder.
+        InputError: If it is no Python file, or its folder does not exist.
     """
     if path.suffix != ".py":
         raise InputError(f"{key}={path}: a config is a file that ends in .py.")
@@ -175,7 +175,7 @@ def check_path(path: Path, key: str = "--out") -> None:
 
 
 def name_of(pattern: str) -> str:
-    """The folder of a city's files, such as oulu of "data/oulu/raw/*.tif"."""
+    """Returns the folder name of a city's files, as oulu in "data/oulu/raw/*.tif"."""
     parts = [part for part in Path(pattern).parts[:-1] if not set(part) & set("*?[")]
     for part in reversed(parts):
         if part.strip("/.").casefold() not in _NOT_NAMES:

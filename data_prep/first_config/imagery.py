@@ -1,4 +1,4 @@
-"""What image files say of themselves: place, bands, type, resolution."""
+"""Reads what image files say about themselves: place, bands, type, resolution."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _SCATTERED = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class ImageryFacts:
-    """What the files say.
+    """What the image files say.
 
     Attributes:
-        answers: Of `c.imagery`, and of `CRS`.
-        settings: The same as settings.
+        answers: Answers for `c.imagery` and for `CRS`.
+        settings: The same answers as settings.
         crs: Metric CRS of the city.
         extent_deg: West, south, east, north of the files in degrees.
-        gsd_m: Side of their own pixels in metres, the finest.
-        area_m2: Ground that they show, what two share twice.
-        summary: All of it in a line.
+        gsd_m: Pixel side of the finest file in metres.
+        area_m2: Ground that the files show; ground shown by two files counts twice.
+        summary: Everything in one line.
     """
 
     answers: Answers
@@ -48,10 +48,10 @@ class ImageryFacts:
 
 
 def ask(pattern: str) -> ImageryFacts:
-    """Asks the files behind a path or pattern.
+    """Reads the facts from the files of a path or pattern.
 
     Raises:
-        InputError: If there are none, or they cannot be read or placed.
+        InputError: If there are no files, or they cannot be read or placed.
     """
     plain = ImagerySettings(paths=(pattern,))
     found_files = headers.read_all(plain)

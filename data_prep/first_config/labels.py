@@ -1,4 +1,4 @@
-"""What a file of labels says of itself: raster or table, kind, column, unit, year."""
+"""Reads what a label file says about itself: form, kind, column, unit, year."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ class LabelFacts:
 
     Attributes:
         name: Of the label.
-        factory: The function of `configs.common` that makes it.
+        factory: The function of `configs.common` that makes the label.
         path: The file.
-        given: What the function is given.
-        questions: What only the user can know.
-        usable: Whether a build can read it so; else it is written as a comment.
-        summary: All of it in a line.
+        given: Arguments of that function.
+        questions: Questions that only the user can answer.
+        usable: Whether a build can read the label so; otherwise it is written as a
+            comment.
+        summary: Everything in one line.
     """
 
     name: str
@@ -73,12 +74,12 @@ class LabelFacts:
 
 
 def ask(path: str, extent_deg: faults.Bounds, taken: Sequence[str] = ()) -> LabelFacts:
-    """Asks a file of labels.
+    """Reads the facts from a file of labels.
 
     Args:
         path: A raster or a table.
         extent_deg: West, south, east, north of the imagery in degrees.
-        taken: Names that other labels have.
+        taken: Names that other labels already have.
     """
     name = _name(path, taken)
     record = fetched.beside(path)

@@ -1,4 +1,4 @@
-"""What a file of POIs says of itself: columns, coordinates, kinds of places."""
+"""Reads what a POI file says about itself: columns, coordinates, kinds of places."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class PoiFacts:
     """What a file of POIs says.
 
     Attributes:
-        answers: Of `c.pois`.
-        summary: All of it in a line.
+        answers: Answers for `c.pois`.
+        summary: Everything in one line.
     """
 
     answers: Answers
@@ -51,7 +51,7 @@ class PoiFacts:
 
 
 def ask(path: str, crs: str, extent_deg: faults.Bounds) -> PoiFacts:
-    """Asks a file of POIs.
+    """Reads the facts from a file of POIs.
 
     Args:
         path: The file.
@@ -76,7 +76,7 @@ def ask(path: str, crs: str, extent_deg: faults.Bounds) -> PoiFacts:
 
 
 def none_given() -> PoiFacts:
-    """Without a file: training on images alone."""
+    """Returns the facts without a POI file: training on images alone."""
     alone = Answer(None, "none given: training on images alone")
     return PoiFacts({"c.pois.path": alone}, "POIs: none given; images alone are used")
 

@@ -1,4 +1,4 @@
-"""Sizes that follow from the imagery: of regions, blocks and batches."""
+"""Chooses the sizes of regions, blocks and batches from the imagery."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Sizes:
     """Sizes of regions, blocks and batches.
 
     Attributes:
-        answers: Of `c.regions`, `c.blocks`, `c.train` and the batch.
-        summary: All of it in a line.
+        answers: Answers for `c.regions`, `c.blocks`, `c.train` and the batch.
+        summary: Everything in one line.
     """
 
     answers: Answers
@@ -38,7 +38,7 @@ class Sizes:
 
 
 def choose(facts: ImageryFacts) -> Sizes:
-    """The sizes for a laptop, from the regions that the imagery really gives."""
+    """Chooses sizes for a laptop from the regions that the imagery really gives."""
     side_m = region_side_m(facts.gsd_m, facts.area_m2)
     gsd_m = Written(f"{side_m:g} / {_FULL_PX}")
     answers: Answers = {
@@ -84,10 +84,10 @@ def choose(facts: ImageryFacts) -> Sizes:
 
 
 def machine(num_accelerators: int) -> Answers:
-    """The variant for the machine that will train.
+    """Returns the variant for the machine that will train.
 
     Args:
-        num_accelerators: Its GPUs or TPU cores.
+        num_accelerators: Number of its GPUs or TPU cores.
     """
     names = {0: "laptop", 1: "gpu"}
     why = f"{num_accelerators} accelerator(s)" if num_accelerators else "no accelerator"
@@ -99,14 +99,15 @@ def machine(num_accelerators: int) -> Answers:
 
 
 def region_side_m(gsd_m: float, area_m2: float) -> float:
-    """Side of a region: near 224 m, smaller where the place is, never below pixels.
+    """Chooses a region's side: near 224 m, smaller for a small place, at least 64 px.
 
     Args:
         gsd_m: Side of the imagery's pixels.
         area_m2: Ground that the imagery shows.
 
     Returns:
-        A whole multiple of 64 of the imagery's pixels where these are fine enough.
+        The side in metres; a whole multiple of 64 pixels of the imagery where these are
+        fine enough.
     """
     fits_m = math.sqrt(area_m2 / _WANTED_REGIONS)
     wanted_m = min(_SIDE_M, max(fits_m, _SMALLEST_M))

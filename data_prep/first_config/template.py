@@ -1,4 +1,4 @@
-"""The template of a config, filled in: line by line, questions above their lines."""
+"""Fills in the template of a config line by line; questions go above their lines."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def fill(
     answers: Answers,
     labels: Sequence[LabelFacts],
 ) -> str:
-    """The text of a config.
+    """Returns the text of a config.
 
     Args:
         template: The text of configs/my_city.py.
-        name: Of the city.
+        name: Name of the city.
         out: Path of the config.
-        answers: What is known.
-        labels: Of each label.
+        answers: The known settings.
+        labels: The facts of each label.
 
     Returns:
-        The template with these in place; comments of the template stay where the
-        files have nothing to say.
+        The template with these settings; comments of the template stay where the files
+        say nothing.
     """
     has_asks = any(own.ask for own in answers.values())
     has_asks = has_asks or any(label.questions for label in labels)
@@ -80,7 +80,7 @@ def fill(
 
 
 def label_lines(label: LabelFacts) -> list[str]:
-    """The lines of a label; comments where a build could not read it so."""
+    """Returns the lines of a label; comments where a build could not read the label."""
     lines = [f"c.labels.{label.name} = common.{label.factory}("]
     lines.append(f"    {code(label.path)},")
     for key, value in label.given.items():
@@ -96,7 +96,7 @@ def label_lines(label: LabelFacts) -> list[str]:
 
 
 def code(value: Any) -> str:
-    """A value as it stands in Python."""
+    """Returns a value as Python code."""
     if isinstance(value, Written):
         return str(value)
     if isinstance(value, str):

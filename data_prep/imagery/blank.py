@@ -1,4 +1,4 @@
-"""Tiles that show nothing: cloud, or fill that nobody marked as missing."""
+"""Finds tiles that show nothing: cloud, or fill that is not marked as missing."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _TOLERANCE = 2
 def blank_share(
     tile: UInt8[np.ndarray, "h w 3"], valid: Bool[np.ndarray, "h w"] | None = None
 ) -> float:
-    """Share of a tile's pixels that are of its most common colour.
+    """Returns the share of a tile's pixels that have its most common colour.
 
     A tile counts as blank where one colour fills it: black or white fill around an
-    image whose file marks nothing as missing, and cloud so bright that the sensor knows
-    no more than white. Contrastive learning would tell such tiles apart by nothing but
-    their neighbours' negatives, so a study area is better without them. A colour is
-    the same within 2 of 255 levels in each band, as JPEG leaves it; water, sand and
-    snow have more texture than that and do not count.
+    image whose file marks nothing as missing, and cloud so bright that the sensor
+    records only white. Such tiles hold nothing that contrastive learning could tell
+    apart, so a study area is better without them. Two colours count as the same within
+    2 of 255 levels in each band, because JPEG changes them by that much. Water, sand
+    and snow have more texture than that and do not count.
 
     Args:
         tile: The tile, uint8 [h w 3].
-        valid: The pixels [h w] that hold imagery; None for all of them.
+        valid: The pixels [h w] that hold imagery; None: all pixels.
 
     Returns:
-        Share in [0, 1] of the valid pixels; 1 where none is valid.
+        Share of the valid pixels, in [0, 1]; 1 where none is valid.
     """
     pixels = tile.reshape(-1, 3) if valid is None else tile[valid]
     if not len(pixels):

@@ -1,4 +1,4 @@
-"""Is the imagery fit to be cut into RGB tiles?"""
+"""Checks whether the imagery can be cut into RGB tiles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MIN_PIXEL_M = 0.005
 
 
 def problems(settings: ImagerySettings) -> list[str]:
-    """Everything that keeps files from being read as RGB tiles."""
+    """Lists everything that prevents reading the files as RGB tiles."""
     bands = settings.bands
     problems = _setting_problems(settings) + _path_problems(settings)
     paths = paths_lib.expand(settings.paths)
@@ -57,7 +57,7 @@ def problems(settings: ImagerySettings) -> list[str]:
 
 
 def extent_deg(settings: ImagerySettings) -> faults.Bounds:
-    """West, south, east, north of all files in degrees; across 180, east is beyond."""
+    """West, south, east, north of all files in degrees; east is above 180 across it."""
     boxes = placement.footprints(headers.read_all(settings), crs_lib.WGS84)
     west = crs_lib.near_deg(boxes[:, 0], boxes[0, 0])
     east = west + boxes[:, 2] - boxes[:, 0]

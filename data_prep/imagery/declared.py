@@ -1,7 +1,7 @@
-"""What the config says of image files in their place: where they lie, what is no alpha.
+"""Corrections in the config for image files: where they lie, which band is no alpha.
 
-Files by the thousand need not be edited for one thing that they say wrongly or not at
-all. GDAL is told by a text in memory that stands before the file.
+So thousands of files need not be edited for one thing that they say wrongly or not at
+all. GDAL gets the correction from a VRT text in memory that refers to the file.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Declared:
     """What the config says in place of the files.
 
     Attributes:
-        ignore: What files say wrongly, see `ImagerySettings`.
-        grid: Where files without a place lie, likewise.
-        changes: Whether a certain file is read otherwise than it says.
+        ignore: What the files say wrongly; see `ImagerySettings`.
+        grid: Where files without a place lie; see `ImagerySettings`.
+        changes: Whether a given file is read differently from what it says.
     """
 
     ignore: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Declared:
 
 
 def apply(header: ImageHeader, declared: Declared) -> ImageHeader:
-    """A header as the config corrects it."""
+    """Returns a header with the corrections of the config."""
     new: dict[str, Any] = {}
     if "alpha" in declared.ignore and ColorInterp.alpha in header.colors:
         alpha = frozenset({MaskFlags.per_dataset, MaskFlags.alpha})
@@ -66,7 +66,7 @@ def apply(header: ImageHeader, declared: Declared) -> ImageHeader:
 
 
 def tile_of(path: Path) -> tuple[int, int, int] | None:
-    """Zoom, column and row of a tile z/x/y by its path; None of another file."""
+    """Reads zoom, column and row of a tile z/x/y from its path; None: another file."""
     parts = (*path.parts[-3:-1], path.stem)
     if len(parts) < 3 or not all(part.isdecimal() for part in parts):
         return None
@@ -77,7 +77,7 @@ def tile_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def as_vrt(header: ImageHeader) -> str:
-    """A file as the config says it is, in GDAL's words."""
+    """Returns the VRT text of a file with the corrections of the config."""
     name = escape(str(header.path.absolute()))
     lines = [
         f'<VRTDataset rasterXSize="{header.width_px}" rasterYSize="{header.height_px}">'

@@ -1,4 +1,4 @@
-"""What an image file says of itself, and whether it can serve."""
+"""Reads what an image file says about itself, and whether it can be used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNUSUAL = (
 
 @dataclasses.dataclass(frozen=True)
 class ImageHeader:
-    """What a file says of itself, corrected by what the config says of it.
+    """What a file says about itself, with the corrections of the config.
 
     Attributes:
         path: The file.
@@ -92,7 +92,7 @@ class ImageHeader:
         return any(self.dtypes[band - 1].startswith("float") for band in bands)
 
     def color_of(self, band: int) -> str | None:
-        """Red, green, blue or another, by a band's name or else by its colour's."""
+        """Returns red, green, blue or another, by a band's name or its colour."""
         called = self.descriptions[band - 1] if self.descriptions else ""
         if match := _NAMED.search(called):
             return match.lastgroup
@@ -106,16 +106,16 @@ def read(
     folders: Sequence[Path] = (),
     declared: Declared = Declared(),  # noqa: B008
 ) -> ImageHeader:
-    """Reads a file's header, no pixels.
+    """Reads a file's header, but no pixels.
 
     Args:
         path: The file.
-        folders: Where the members of a mosaic may lie, beside its own folder.
+        folders: Where the members of a mosaic may lie, in addition to its own folder.
         declared: What the config says in place of the file.
 
     Raises:
-        InputError: If it is no image, damaged, of a format that is not read, or reads
-            what it must not.
+        InputError: If it is no image, is damaged, has a format that is not read, or
+            reads files that it must not read.
     """
     with (
         formats.settings(),
@@ -128,7 +128,7 @@ def read(
 
 
 def described(path: Path, source: rasterio.DatasetReader) -> ImageHeader:
-    """What an open file says of itself; `path` names it in messages."""
+    """Returns the header of an open file; `path` names it in messages."""
     return ImageHeader(
         path=path,
         driver=source.driver,
@@ -149,7 +149,7 @@ def described(path: Path, source: rasterio.DatasetReader) -> ImageHeader:
 
 
 def read_all(settings: ImagerySettings) -> list[ImageHeader]:
-    """Headers of all files of a config, in the order of their paths."""
+    """Reads the headers of all files of a config, in the order of their paths."""
     folders = paths_lib.folders(settings.paths, settings.folders)
     declared = Declared(settings.ignore, settings.grid)
     paths = paths_lib.expand(settings.paths)
@@ -157,14 +157,14 @@ def read_all(settings: ImagerySettings) -> list[ImageHeader]:
 
 
 def open_file(header: ImageHeader, **options: Any) -> rasterio.DatasetReader:
-    """Opens a file whose header was read, as the config says it is."""
+    """Opens a file whose header was read, with the corrections of the config."""
     if header.declared.changes:
         return rasterio.open(declared_lib.as_vrt(header), **options)
     return rasterio.open(header.path, driver=header.driver, **options)
 
 
 def problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
-    """Why a file cannot be read as red, green and blue, or None when it can."""
+    """Why a file cannot be read as red, green and blue; None when it can."""
     path, count = header.path, len(header.dtypes)
     missing = [band for band in bands if not 1 <= band <= count]
     if missing:
@@ -186,7 +186,7 @@ def problem(header: ImageHeader, bands: Sequence[int]) -> str | None:
 
 
 def alpha_remedy(header: ImageHeader, band: int) -> str:
-    """How to say that a band which is marked as alpha shows something else."""
+    """Says how to declare that a band marked as alpha shows something else."""
     names = [color.name for color in header.colors]
     names[band - 1] = "undefined"
     return (

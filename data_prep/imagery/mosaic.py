@@ -1,4 +1,4 @@
-"""Windowed reads of one or many files as one image."""
+"""Reads windows of one or many files as one image."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ _Result = TypeVar("_Result")
 class Imagery:
     """Windowed reads of one or several files on a common grid.
 
-    Memory does not grow with the rasters. Where files overlap, the first in sorted
-    order with a valid pixel wins, or the last. A file that lies on the grid already is
-    copied pixel by pixel; any other, of whatever CRS or rotation, is warped as it is
-    read: averaged where its pixels are finer than the grid's, bilinear otherwise. Of a
-    file with overviews, the coarsest with two or more of its pixels along one of the
-    grid's is read. Of a file whose white is 0 the picture is read, not the negative.
+    Memory does not grow with the rasters. Where files overlap, the first or the last
+    file in sorted order with a valid pixel is used. A file that already lies on the
+    grid is copied pixel by pixel. Any other file, in any CRS or rotation, is warped
+    during the read: averaged where its pixels are finer than the grid's, bilinear
+    otherwise. From a file with overviews, the coarsest overview with two or more pixels
+    along each pixel of the grid is read. A file whose white is 0 is read as the
+    picture, not as its negative.
 
-    For one thread at a time. A copy for another process (by pickling or forking) opens
-    files of its own, and need not read headers again.
+    Use it in one thread at a time. A copy for another process (by pickling or forking)
+    opens files of its own and does not read headers again.
 
     Attributes:
         files: The files, sorted by path, each with its place on the grid.
         paths: Their paths.
         footprints_m: West, south, east, north of each file in metres [m 4].
-        shared_m: The ground of two files each [k], as shapely geometries.
+        shared_m: The ground that pairs of files share [k], as shapely geometries.
         bounds_m: Extent of all files; its north-west corner anchors the pixel grid.
-        stretch: How pixels become 8-bit; None where they are.
+        stretch: How pixels become 8-bit; None where they already are.
 
     Example:
         settings = ImagerySettings(paths=("city.tif",))
@@ -98,7 +99,7 @@ class Imagery:
 
     @property
     def report(self) -> dict[str, Any]:
-        """Counts of files by how they are read, and the stretch, for the manifest."""
+        """Counts files by how they are read, and adds the stretch, for the manifest."""
         how = Counter(
             "copied" if file.resampling is None else file.resampling.name
             for file in self.files
@@ -113,7 +114,7 @@ class Imagery:
 
     @property
     def rule(self) -> str:
-        """Which file shows the ground that several share."""
+        """Which file is used where several files overlap."""
         return f"the {'last' if self._reverse else 'first'} file by path"
 
     def read_tile(
@@ -151,9 +152,9 @@ class Imagery:
     def coverage(
         self, bounds_m: Bounds, tile_size_px: int, file: int | None = None
     ) -> float:
-        """Share of a tile's pixels that hold imagery; see `read_tile`.
+        """Returns the share of a tile's pixels that hold imagery; see `read_tile`.
 
-        Colours are read only where the file does not tell otherwise what is missing.
+        Colours are read only where nothing else in the file shows what is missing.
         """
         filled = np.zeros((tile_size_px, tile_size_px), bool)
         for index, window, into in self._parts(bounds_m, tile_size_px, file):

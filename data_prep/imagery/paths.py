@@ -1,4 +1,4 @@
-"""The files behind the paths and patterns of a config."""
+"""Finds the files of the paths and patterns of a config."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _RECURSIVE = "**"
 
 
 def expand(paths: Sequence[str]) -> list[Path]:
-    """The files behind paths and glob patterns, sorted, each once.
+    """Lists the files of paths and glob patterns, sorted, each once.
 
-    Signs of a pattern in the name of a file or folder that exists stand for
-    themselves: "ortho [2020]/*.tif" finds what is in the folder of that name. "**"
-    stands for any number of folders; what links lead to twice counts once.
+    Pattern characters in the name of an existing file or folder stand for themselves:
+    "ortho [2020]/*.tif" finds the files in the folder of that name. "**" stands for any
+    number of folders. A file that links reach twice counts once.
     """
     files: set[Path] = set()
     for pattern in map(str, paths):
@@ -34,7 +34,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
 
 
 def fixed_folder(pattern: str) -> Path:
-    """The folder below which a pattern looks: as much of it as exists by that name."""
+    """Returns the existing folder at the start of a pattern, below which it looks."""
     base = Path(*Path(pattern).parts[:1]) if Path(pattern).is_absolute() else Path()
     for part in Path(pattern).parts[len(base.parts) : -1]:
         if not (base / part).is_dir():
@@ -44,12 +44,12 @@ def fixed_folder(pattern: str) -> Path:
 
 
 def folders(paths: Sequence[str], further: Sequence[str]) -> list[Path]:
-    """Where the files that others name may lie: the config's folders."""
+    """Returns the config's folders, where files named by other files may lie."""
     return sorted({*map(fixed_folder, map(str, paths)), *map(Path, further)})
 
 
 def none_found(pattern: str) -> str:
-    """Why a path or pattern may have found nothing, in words; "" without an idea."""
+    """Says why a path or pattern may have found nothing; "" if no reason is known."""
     if pattern.startswith("/vsi") or "://" in pattern:
         return (
             " Nothing is read from the network or from within archives: download "
@@ -64,7 +64,7 @@ def none_found(pattern: str) -> str:
 
 
 def other_case(pattern: str, files: Sequence[Path]) -> list[Path]:
-    """Files that a pattern leaves out since their ending is in another case."""
+    """Lists files that a pattern omits because their ending differs in case."""
     ending = Path(pattern).suffix
     if not ending or _SIGNS & set(ending) or Path(pattern).exists():
         return []

@@ -1,4 +1,4 @@
-"""How each file lies on the study area's pixel grid, and how to bring it there."""
+"""Places each file on the study area's pixel grid, and says how to bring it there."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ class ImageFile:
         row_px: Its first row.
         width_px: Its width on the grid.
         height_px: Its height.
-        resampling: How its pixels become the grid's; None where they are copied.
-        overview: Index of the overview that is read in its place.
-        full_px: First and last column and row, of its box on the grid, between which
-            every pixel lies within the file (left, top, right, bottom); None where its
-            edges do not run along the grid.
+        resampling: How its pixels are resampled to the grid; None where they are
+            copied.
+        overview: Index of the overview that is read instead of the file itself.
+        full_px: Part of its box on the grid (left, top, right, bottom) in which every
+            pixel lies within the file, as first and last column and row; None where its
+            edges are not parallel to the grid.
     """
 
     header: ImageHeader
@@ -79,7 +80,7 @@ class ImageFile:
 
 
 def footprints(headers: Sequence[ImageHeader], crs: str) -> Float[np.ndarray, "m 4"]:
-    """West, south, east, north of files in a CRS, their own rotation undone.
+    """West, south, east, north of files in a CRS, without their rotation.
 
     Edges are followed in steps, since they are curves in another CRS.
 
@@ -98,7 +99,7 @@ def footprints(headers: Sequence[ImageHeader], crs: str) -> Float[np.ndarray, "m
 
 
 def shared(headers: Sequence[ImageHeader], crs: str, gsd_m: float) -> np.ndarray:
-    """The ground that two files each share, as shapely geometries [k].
+    """Returns the ground that pairs of files share, as shapely geometries [k].
 
     Strips of less than a pixel of the grid do not count.
     """
@@ -145,7 +146,7 @@ def place(
 def place_on(
     header: ImageHeader, crs: str, gsd_m: float, corner_m: tuple[float, float]
 ) -> ImageFile:
-    """Places a file on a grid that is there already; see `place`."""
+    """Places a file on an existing grid; see `place`."""
     box = footprints([header], crs)[0].tolist()
     return _place(header, box, corner_m, gsd_m, *_upright([header], crs))
 

@@ -1,4 +1,4 @@
-"""Files held open: windows of colours, and of where there are any."""
+"""Keeps files open and reads windows of colours and of valid pixels."""
 
 from __future__ import annotations
 
@@ -69,15 +69,16 @@ class Reader:
         return len(self._bands)
 
     def read(self, window: Window) -> tuple[_Pixels, _Valid]:
-        """Pixels of a window, and which of them are there; black is 0."""
+        """Reads pixels of a window, and which of them are valid; black is 0."""
         pixels = self._dataset.read(self._bands, window=window)
         return self._positive(pixels), self._valid(window, pixels)
 
     def read_solid(self, window: Window) -> _Pixels:
-        """Pixels of a window of which none is missing.
+        """Reads pixels of a window in which no pixel is missing.
 
-        Where they are averages along the file's own rows and columns, they are made as
-        overviews are: in a tenth of the time of warping, and to the same numbers.
+        Where pixels are averages along the file's own rows and columns, they are
+        computed as overviews are. This takes a tenth of the time of warping and gives
+        the same numbers.
         """
         dataset = self._dataset
         if (
@@ -96,7 +97,7 @@ class Reader:
         return self._positive(pixels)
 
     def valid(self, window: Window) -> _Valid:
-        """Which pixels of a window are there."""
+        """Returns which pixels of a window are valid."""
         if self._needs_pixels:
             return self.read(window)[1]
         return self._valid(window, None)
@@ -126,10 +127,10 @@ class Reader:
 
 
 class Readers:
-    """Open files by number; when there are too many, the longest unused is closed.
+    """Open files by number; closes the longest unused file when there are too many.
 
     A copy made by pickling or forking opens files of its own: two processes must not
-    share the place in a file.
+    share the position in a file.
     """
 
     def __init__(self, open_file: Callable[[int], Reader]) -> None:
@@ -196,7 +197,7 @@ def open_on_grid(
         bands: Bands to read.
         nodata: What missing pixels hold in files that mark none.
         crs: CRS of the grid.
-        transform: Of the file's part of the grid.
+        transform: Transform of the file's part of the grid.
     """
     header = file.header
     if file.resampling is None:
@@ -216,7 +217,7 @@ def warped(
     crs: str,
     transform: Affine,
 ) -> Reader:
-    """As `open_on_grid`, of a file that is open at its overview and not copied."""
+    """Like `open_on_grid`, for a file that is open at its overview, not copied."""
     header = file.header
     warp = dict(
         crs=crs,

@@ -1,4 +1,4 @@
-"""How pixels of more than 8 bits become 8: the same way in every tile of a city."""
+"""Reduces pixels of more than 8 bits to 8, in the same way in every tile of a city."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SAMPLE_SIDE_PX = 64
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Low becomes 0, high 255, and what lies beyond is cut off.
+    """Maps low to 0 and high to 255, and clips values outside.
 
     Attributes:
         low: Of red, green and blue.
@@ -55,7 +55,7 @@ class Stretch:
 
 
 def problems(setting: Setting) -> list[str]:
-    """What is wrong with the setting itself."""
+    """Lists what is wrong with the setting itself."""
     if setting is None:
         return []
     wrong = [f"{_KEY} is {setting!r}; allowed: {_ALLOWED}."]
@@ -79,7 +79,7 @@ def resolve(
     bands: Sequence[int],
     nodata: float | None,
 ) -> Stretch | None:
-    """The numbers behind the setting; percentiles read a sample of the files.
+    """Returns the numbers of a setting; for percentiles, reads a sample of the files.
 
     Args:
         setting: A setting without `problems`.
@@ -88,7 +88,7 @@ def resolve(
         nodata: What missing pixels hold in files that mark none.
 
     Raises:
-        InputError: If a sample shows nothing, or a band of it one number alone.
+        InputError: If a sample shows nothing, or a band of it holds only one number.
     """
     if setting is None:
         return None
@@ -114,9 +114,10 @@ def resolve(
 def sample(
     headers: Sequence[ImageHeader], bands: Sequence[int], nodata: float | None
 ) -> Float[np.ndarray, "3 n"]:
-    """Pixels of windows spread evenly over the files, the same at every call.
+    """Reads pixels of windows spread evenly over the files, the same at every call.
 
-    Of many files an even choice in their order; of each file windows on a lattice.
+    From many files it takes an even choice in their order; from each file it takes
+    windows on a lattice.
 
     Args:
         headers: The files.
@@ -141,7 +142,7 @@ def unfit(
     bands: Sequence[int],
     nodata: float | None,
 ) -> str | None:
-    """Why the setting cannot serve the files, or None when it can.
+    """Why the setting cannot be used for the files; None when it can.
 
     Args:
         setting: A setting without `problems`.

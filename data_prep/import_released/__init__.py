@@ -1,14 +1,14 @@
-"""The folders of the released MMGR sample, taken over as records.
+"""Imports the folders of the released MMGR sample as records.
 
-The sample has one image, one tensor of POI vectors and one tensor of POI edges a
-region, and a number of people in a text file:
+For each region, the sample has one image, one tensor of POI vectors, one tensor of POI
+edges, and a number of people in a text file:
 
     sub_*_img/X.png           the tile, square, all of one size
     sub_*_emb/X.tensor        float32 [n 64], a row a POI
     sub_*_edge/X.tensor       int64 [2 e], pairs of POIs
     pop1km/X.txt              one number; a region without a file has no value
 
-What the sample does not say, the records do not pretend to know:
+The records mark as unknown what the sample does not say:
 
     where a POI stands     every offset is 0
     how long an edge is    every edge weighs 1

@@ -19,7 +19,7 @@ Usage:
 
 
 def main(config: ConfigDict) -> None:
-    """Does it; libraries load once flags are fine."""
+    """Runs the command; loads libraries only after the flags are checked."""
     from data_prep.import_released import command
     from mmgr_jax.data import schema
 

@@ -1,4 +1,4 @@
-"""From a config to the records of a released sample: what the command line does."""
+"""Writes the records of a released sample from a config, for the command line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _UNKNOWN = (
 
 
 def import_records(config: ConfigDict) -> Path:
-    """Writes the records of a released sample; a stopped import goes on where it was.
+    """Writes the records of a released sample; continues an import that was stopped.
 
     Args:
         config: The city's configuration: `city`, `released` and `records`.
@@ -48,7 +48,7 @@ def import_records(config: ConfigDict) -> Path:
         The records folder.
 
     Raises:
-        InputError: Naming everything that is wrong with the sample and settings.
+        InputError: If sample or settings are wrong; it names everything that is wrong.
     """
     settings = settings_lib.read(config)
     released = settings.released_sample
@@ -93,7 +93,7 @@ def import_records(config: ConfigDict) -> Path:
 
 
 def present(released: ReleasedSettings) -> dict[str, Path]:
-    """Folders whose content decides the records, by what they hold."""
+    """Returns the folders whose content decides the records, by what they hold."""
     folders = sample.folders(released.dir)
     return {f"released.{kind}/{path.name}": path for kind, path in folders.items()}
 

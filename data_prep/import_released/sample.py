@@ -1,4 +1,4 @@
-"""What the folders of the released sample hold, region by region."""
+"""Reads the folders of the released sample, region by region."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class SamplePois:
 
 @dataclasses.dataclass(frozen=True)
 class ReleasedSample:
-    """A sample, all of it but the pixels.
+    """A sample without its pixels.
 
     Attributes:
         images: Region -> its image, the regions sorted by name.
         tile_size_px: Side of the tiles.
         pois: The POIs of every region.
         population: Number of each region [r], NaN where unknown.
-        report: What is worth telling.
+        report: Facts for the report.
     """
 
     images: Mapping[str, Path]
@@ -82,7 +82,7 @@ class ReleasedSample:
 
 
 def folders(directory: str) -> dict[str, Path]:
-    """The folders of `LAYOUT` that there are, by kind.
+    """Returns the existing folders of `LAYOUT`, by kind.
 
     Raises:
         InputError: If there are several of a kind.
@@ -109,8 +109,8 @@ def read(city: str, directory: str) -> ReleasedSample:
         directory: Where the folders of `LAYOUT` are.
 
     Raises:
-        InputError: If the folders are others; naming everything that is wrong; or if
-            PyTorch is not installed.
+        InputError: If the folders differ from `LAYOUT` or hold errors (it names
+            everything that is wrong), or if PyTorch is not installed.
     """
     files = _files(directory)
     faults: _Faults = defaultdict(list)
@@ -146,7 +146,7 @@ def read(city: str, directory: str) -> ReleasedSample:
 
 
 def tile(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as a tile.
+    """Reads an image as a tile.
 
     Grey and palette images become RGB; an alpha channel is dropped, not blended, so
     that pixels keep the colours they are stored with.
@@ -257,11 +257,11 @@ def _read_pois(
 def categories(
     vectors: Float32[np.ndarray, "n d"],
 ) -> tuple[Float32[np.ndarray, "k d"], Int32[np.ndarray, " n"]]:
-    """The distinct vectors, and the row of each POI's vector among them.
+    """Returns the distinct vectors, and the row of each POI's vector among them.
 
-    Two vectors are the same when their bytes are: no number is compared, so nothing is
-    lost, and 0 and -0 stay two numbers. The most frequent vector comes first; of
-    equally frequent ones the one whose bytes do.
+    Two vectors are the same when their bytes are the same. Numbers are not compared, so
+    nothing is lost, and 0 and -0 stay different. The most frequent vector comes first;
+    equally frequent vectors are in the order of their bytes.
     """
     stored = [vector.tobytes() for vector in vectors]
     counts = Counter(stored)

@@ -1,1 +1,1 @@
-"""What is known of regions: numbers, shares, classes; rasters, polygons, tables."""
+"""Labels of regions (numbers, shares, classes) from rasters, polygons and tables."""

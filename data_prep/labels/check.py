@@ -1,4 +1,4 @@
-"""Are the files behind a label fit, and do they lie where the imagery lies?"""
+"""Checks that the files of a label can be used and lie where the imagery lies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CLASSES_SHOWN = 12
 def problems(
     name: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
-    """Everything that keeps a file from giving a label; see `extraction.extract`."""
+    """Lists everything that prevents a label from a file; see `extraction.extract`."""
     key = f"config.labels.{name}"
     if not re.fullmatch(r"\w+", name):
         return [f"{key}: a name has letters, digits and underscores only."]

@@ -1,4 +1,4 @@
-"""Is the raster behind a label fit, and does it lie where the imagery lies?"""
+"""Checks that the raster of a label can be used and lies where the imagery lies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data_prep.labels.settings import LabelSettings
 def problems(
     key: str, source: LabelSettings, extent_deg: faults.Bounds | None
 ) -> list[str]:
-    """Everything that keeps a raster from giving a label.
+    """Lists everything that prevents a label from a raster.
 
     Args:
         key: The section of the config.
@@ -20,7 +20,7 @@ def problems(
         extent_deg: West, south, east, north of the imagery; None: not known.
 
     Raises:
-        InputError: If the file cannot be read, or its band is not the one meant.
+        InputError: If the file cannot be read, or its band is not the intended one.
     """
     with raster_files.open_band(key, source) as band:
         raster = band.raster

@@ -1,4 +1,4 @@
-"""One label of every region, whatever file it comes from."""
+"""Extracts one label of every region from any kind of file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXTRACT = {
 def extract(
     name: str, source: LabelSettings, regions: Regions, city_crs: str
 ) -> tuple[Values, dict[str, Any]]:
-    """One label of every region.
+    """Extracts one label of every region.
 
     Args:
         name: Name of the label, for messages.
@@ -28,10 +28,10 @@ def extract(
         city_crs: Their CRS.
 
     Returns:
-        float32 [r], or [r k] for shares, NaN where nothing is known; and numbers worth
-        telling: regions without a value, the covered share, the smallest, median and
-        largest number, and of counts the total of the regions, what lies outside them,
-        and the total of the source.
+        Values float32 [r], or [r k] for shares, NaN where unknown; and numbers for the
+        report: regions without a value, the covered share, the smallest, median and
+        largest number. For counts also the total of the regions, the total outside
+        them, and the total of the source.
 
     Raises:
         InputError: If no region has a value, counts or densities are negative, a number

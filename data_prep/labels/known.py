@@ -1,4 +1,4 @@
-"""Which regions have a value: those of whose area enough is known."""
+"""Finds which regions have a value: those with enough known area."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def mask(
     values: Values,
     known_share: Float[np.ndarray, " r"],
 ) -> tuple[Values, dict[str, Any]]:
-    """Values as float32, NaN where too little of a region is known; and what to tell.
+    """Returns float32 values, NaN where too little of a region is known; and a report.
 
     Args:
         name: Name of the label, for messages.
         source: Where it comes from.
         values: Of all regions.
-        known_share: Share of each region's area about which the source says something.
+        known_share: Share of each region's area for which the source has a value.
 
     Raises:
         InputError: If no region has a value.
@@ -63,12 +63,12 @@ def mask(
 def impossible(
     kind: str, lowest: Float[np.ndarray, " n"], highest: Float[np.ndarray, " n"]
 ) -> tuple[float, str] | None:
-    """A number that a source cannot mean, and why; None where there is none.
+    """Returns an impossible number of a source, and why; None where there is none.
 
     Args:
         kind: Of the label.
-        lowest: Numbers that are low [n], as the source has them; NaN does not count.
-        highest: Numbers that are high [n].
+        lowest: Low numbers [n] as they are in the source; NaN does not count.
+        highest: High numbers [n].
     """
     low = float(np.nanmin(lowest, initial=0.0))
     high = float(np.nanmax(highest, initial=0.0))
@@ -82,7 +82,7 @@ def impossible(
 
 
 def spread(values: Values) -> dict[str, float]:
-    """The least, the middle and the largest of known numbers; nothing of shares."""
+    """Returns smallest, median and largest of the known numbers; nothing for shares."""
     known = values[~np.isnan(values)] if values.ndim == 1 else np.zeros(0)
     if not len(known):
         return {}
@@ -94,7 +94,7 @@ def spread(values: Values) -> dict[str, float]:
 
 
 def within(bounds: Sequence[float], outlines: np.ndarray) -> Float[np.ndarray, " r"]:
-    """Share of each outline's area inside a box of the same CRS."""
+    """Returns the share of each outline's area inside a box of the same CRS."""
     west, south, east, north = bounds
     return shapely.area(
         shapely.intersection(outlines, shapely.box(west, south, east, north))

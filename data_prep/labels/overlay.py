@@ -1,4 +1,4 @@
-"""How regions and polygons cut each other: the area of every common piece."""
+"""Intersects regions and polygons: the area of every common piece."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Pieces:
     def sum_over_regions(
         self, weights: Float[np.ndarray, " p"]
     ) -> Float[np.ndarray, " r"]:
-        """Sum of what the pieces of each region weigh."""
+        """Returns the sum of the pieces' weights for each region."""
         sums = np.bincount(self.region, weights, minlength=self.num_regions)
         return sums.astype(float)
 
 
 def overlay(outlines: np.ndarray, polygons: np.ndarray) -> Pieces:
-    """Every pair of a region and a polygon that share some ground.
+    """Finds every pair of a region and a polygon that overlap.
 
     Args:
         outlines: Valid shapely polygons of the regions [r].

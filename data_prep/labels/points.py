@@ -1,4 +1,4 @@
-"""Counts that points carry: each goes to the region that holds the point."""
+"""Sums the counts of points in the region that contains each point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Pairs = tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]
 
 
 def load(key: str, source: LabelSettings) -> gpd.GeoDataFrame:
-    """The rows of a file with their places: its geometries, or points of two columns.
+    """Reads the rows of a file with its geometries, or points from two columns.
 
     Args:
         key: The section of the config, for messages.
@@ -55,7 +55,7 @@ def load(key: str, source: LabelSettings) -> gpd.GeoDataFrame:
 
 
 def are_points(table: gpd.GeoDataFrame) -> bool:
-    """Whether geometries are points, and not polygons."""
+    """Whether geometries are points, not polygons."""
     return set(table.geom_type.dropna()) <= set(POINTS)
 
 
@@ -66,18 +66,19 @@ def counts(
     point: np.ndarray,
     value: Float[np.ndarray, " m"],
 ) -> tuple[known_lib.Values, dict[str, Any]]:
-    """Sums over the points that each region holds.
+    """Sums values over the points in each region.
 
-    A point on the line between regions goes to the first of them, so that it counts
-    once; one within regions that overlap counts in each. A region without a point is
-    unknown; or, where `source.nodata` says so, zero if it meets the box around them.
+    A point on the line between regions counts in the first of them only. A point in
+    overlapping regions counts in each. The value of a region without a point is
+    unknown; where `source.nodata` says so, it is zero if the region meets the box
+    around the points.
 
     Args:
         name: Name of the label, for messages.
         source: Where it comes from.
         regions: The regions.
         point: Shapely points [m] in the CRS of the regions.
-        value: What each carries, NaN where that is missing [m].
+        value: Value of each point [m], NaN where it is missing.
     """
     held, region = _holders(point, regions.geometry)
     number = len(regions)

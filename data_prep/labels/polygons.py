@@ -1,6 +1,6 @@
-"""Counts, means, area shares and main classes of polygons over regions.
+"""Computes counts, means, area shares and main classes of polygons over regions.
 
-Points carry counts alone, see `points`.
+Points can only give counts, see `points`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def extract(
 def read(
     key: str, source: LabelSettings, city_crs: str
 ) -> tuple[gpd.GeoDataFrame, dict[str, int]]:
-    """Valid polygons, or points, in the study area's CRS; what was repaired, left out.
+    """Reads valid polygons or points in the study area's CRS; reports repairs.
 
     Args:
         key: The section of the config, for messages.
@@ -56,7 +56,7 @@ def read(
         city_crs: CRS of the study area.
 
     Raises:
-        InputError: If there is none, or coordinates do not fit the CRS of the file.
+        InputError: If there are none, or coordinates do not fit the CRS of the file.
     """
     table = points.load(key, source)
     empty = table.geometry.isna() | table.geometry.is_empty

@@ -1,8 +1,8 @@
-"""One band of a raster as numbers over ground: which band, where, packed how.
+"""Reads one band of a raster as numbers with a place.
 
-Everything that reads a label's raster reads it here, so that a check cannot see other
-numbers than the label. Outlines go to the raster's own pixels by its transform, so it
-may run from south to north, be turned or sheared; nothing is resampled.
+All code that reads a label's raster uses this module, so that a check and the label see
+the same numbers. Outlines are transformed to the raster's own pixels. So the raster may
+run from south to north, or be rotated or sheared; nothing is resampled.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _YEAR = re.compile(r"(?<!\d)(?:1[89]|20)\d\d(?!\d)")
 
 
 class Band(RasterSource):
-    """A band on its own pixels: column to the right, row counted downwards from 0.
+    """A band in its own pixels: columns count to the right, rows downwards from 0.
 
     Attributes:
         raster: The open file.
         number: The band, counted from 1.
-        scale: What stored numbers are multiplied with.
-        offset: What is added then.
+        scale: Factor of the stored numbers.
+        offset: Number that is added after that.
     """
 
     def __init__(self, raster: rasterio.DatasetReader, number: int) -> None:
@@ -72,7 +72,7 @@ class Band(RasterSource):
         return float(np.iinfo(kind).max) * self.scale + self.offset
 
     def read(self, window: Window) -> np.ma.MaskedArray:
-        """Numbers of a window as they are meant; masked where data is missing."""
+        """Reads scaled numbers of a window; masked where data is missing."""
         pixels = self.raster.read(self.number, window=window, masked=True)
         if (self.scale, self.offset) == (1, 0):
             return pixels
@@ -83,7 +83,7 @@ class Band(RasterSource):
     ) -> Shaped[np.ndarray, " r"]:
         """Outlines [r] of a CRS in pixels: x is the column, y the row, negative.
 
-        In degrees an outline goes by whole turns to where the raster has it, so that
+        In degrees, an outline is shifted by whole turns to where the raster is, so that
         180 degrees is no edge.
         """
         own_crs = self.raster.crs.to_wkt()
@@ -111,11 +111,11 @@ class Band(RasterSource):
         return 0.0, -float(self.raster.height), float(self.raster.width), 0.0
 
     def srs_wkt(self) -> str:
-        """The name under which outlines and pixels are the same plane."""
+        """The same name for outlines and pixels, so that they share one plane."""
         return self.raster.crs.to_wkt()
 
     def nodata_value(self) -> None:
-        """What is missing is masked."""
+        """Returns None: missing data is masked already."""
 
     def read_window(self, x0: int, y0: int, nx: int, ny: int) -> np.ndarray:
         """Numbers of a window by its first column and row, and its size."""
@@ -125,7 +125,7 @@ class Band(RasterSource):
 
 @contextmanager
 def open_band(key: str, source: LabelSettings) -> Iterator[Band]:
-    """The band of a label's raster; what fails to be read is told with the file.
+    """Opens the band of a label's raster; read errors name the file.
 
     Raises:
         InputError: If the file cannot be read, or has no such band.

@@ -1,4 +1,4 @@
-"""Sums and means of a raster over regions, by the exact part of each pixel."""
+"""Computes sums and means of a raster over regions, with exact parts of pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was learnt about a label's source, in words for a log and a page."""
+"""Writes the report of a label's source in words, for a log and a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NONE_MISSING = "every region has a value"
 
 
 def in_words(report: Mapping[str, float | int]) -> str:
-    """A label's part of the build's report, as a list of phrases.
+    """Returns a label's part of the build's report as a list of phrases.
 
     Args:
         report: Name of a figure -> figure, as the manifest keeps it.

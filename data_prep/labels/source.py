@@ -1,4 +1,4 @@
-"""Where a label comes from, and which settings of it contradict each other."""
+"""The source of a label, and checks that its settings do not contradict each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PER_PIXEL = re.compile(r"(?:/|\bper)\s*(?:pixel|cell|grid)", re.IGNORECASE)
 
 
 def class_of(source: LabelSettings) -> dict[str, str | None]:
-    """The class of everything the file may say, in one form; None: left out."""
+    """The class for each value in the file, in one form; None: left out."""
     pairs = dict(source.mapping) or {name: name for name in source.classes}
     return {one_form(str(name)): meant for name, meant in pairs.items()}
 
@@ -42,7 +42,7 @@ def meaning(source: LabelSettings) -> Label:
 
 
 def problems(key: str, source: LabelSettings) -> list[str]:
-    """Settings that contradict each other, seen without opening a file."""
+    """Lists settings that contradict each other, without opening a file."""
     problems = _unit_problems(key, source)
     if source.has_classes:
         return problems + _class_problems(key, source)

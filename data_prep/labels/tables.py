@@ -1,4 +1,4 @@
-"""Labels that a table gives by the ids of the regions."""
+"""Reads labels from a table by the ids of the regions."""
 
 from __future__ import annotations
 

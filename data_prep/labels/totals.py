@@ -1,4 +1,4 @@
-"""Is everybody counted once? Regions and what lies outside them against the source."""
+"""Checks totals: regions and the ground outside them against the whole source."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _OVERLAP = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Total:
-    """A total, measured along two ways.
+    """A total, measured in two ways.
 
     Attributes:
         regions: Sum over each region [r], also those without a value of their own.
         outside: Sum over the ground outside every region, measured by itself.
-        source: Sum of the source, of which no region was asked.
-        overlapping: Whether regions overlap, so that some is counted twice.
-        whole: Whether `source` is all of it; else a window around the regions.
+        source: Sum of the source, measured without the regions.
+        overlapping: Whether regions overlap, so that some ground counts twice.
+        whole: Whether `source` is the whole source; otherwise it is a window around the
+            regions.
     """
 
     regions: Float[np.ndarray, " r"]
@@ -38,7 +39,7 @@ class Total:
 
 
 def union(outlines: np.ndarray) -> tuple[shapely.Geometry, bool]:
-    """The ground that outlines cover together, and whether some overlap."""
+    """Returns the ground that outlines cover together, and whether some overlap."""
     covered = shapely.union_all(outlines)
     areas = float(shapely.area(outlines).sum())
     return covered, areas > float(shapely.area(covered)) * (1 + _OVERLAP)
@@ -47,16 +48,16 @@ def union(outlines: np.ndarray) -> tuple[shapely.Geometry, bool]:
 def check(
     name: str, path: str, total: Total, values: Float[np.ndarray, " r"]
 ) -> dict[str, Any]:
-    """What to tell of a total that is preserved.
+    """Checks that a total is preserved, and returns the figures to report.
 
     Args:
         name: Name of the label, for messages.
         path: Its file.
-        total: The total, as measured.
+        total: The measured total.
         values: Values of the regions as they are stored, NaN where unknown.
 
     Raises:
-        InputError: If regions and outside together are not the total of the source;
+        InputError: If regions and outside together differ from the total of the source;
             overlapping regions may exceed it.
     """
     inside = float(total.regions.sum())

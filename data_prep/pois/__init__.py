@@ -1,1 +1,1 @@
-"""Points of interest: any source of places -> categories and metric positions."""
+"""Points of interest: from any source of places to categories and metric positions."""

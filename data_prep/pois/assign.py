@@ -32,7 +32,7 @@ class Assignment:
     outside: int
 
     def of(self, region: int) -> Int[np.ndarray, " n"]:
-        """Indices of the POIs of one region [n]."""
+        """Returns the indices of the POIs of one region [n]."""
         return self.poi[self.start[region] : self.start[region + 1]]
 
     @property
@@ -44,12 +44,12 @@ class Assignment:
 def assign(pois: PoiTable, regions: Regions) -> Assignment:
     """Finds each region's POIs.
 
-    A square region owns its west and its north edge, so of cells of a grid a POI
-    belongs to at most one. A region with an outline of its own owns all of its edge: a
+    A square region includes its west and its north edge, so a POI belongs to at most
+    one cell of a grid. A region with an outline of its own includes its whole edge: a
     POI on the line between two polygons belongs to both.
 
-    With `regions.poi_buffer_m` a POI belongs to every region, of whatever kind, that is
-    no further away: at a corner of a square that is a quarter of a circle.
+    With `regions.poi_buffer_m`, a POI belongs to every region of any kind within that
+    distance; at a corner of a square this adds a quarter of a circle.
 
     Args:
         pois: POIs in metres of the regions' CRS.
@@ -76,7 +76,7 @@ def assign(pois: PoiTable, regions: Regions) -> Assignment:
 
 
 def diagonal_m(pois: PoiTable, poi: Int[np.ndarray, " m"]) -> float:
-    """Diagonal of the bounding box of some of the POIs in metres; 0 for none."""
+    """Returns the diagonal of the bounding box of some POIs in metres; 0 for none."""
     if not len(poi):
         return 0.0
     return float(np.hypot(np.ptp(pois.x_m[poi]), np.ptp(pois.y_m[poi])))

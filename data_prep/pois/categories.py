@@ -1,4 +1,4 @@
-"""The categories of POIs: those of the file, or a list that cities share."""
+"""Chooses the categories of POIs: those of the file, or a list that cities share."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class CategoryList:
 
     Attributes:
         names: The categories, each once.
-        parents: Their first-level categories; empty: the file of POIs tells.
-        other: Category of POIs whose own is not in the list; None: such are left out.
+        parents: Their first-level categories; empty: taken from the file of POIs.
+        other: Category of POIs whose own is not in the list; None: such POIs are left
+            out.
     """
 
     names: tuple[str, ...]
@@ -36,7 +37,7 @@ class CategoryList:
 
 
 def shared_list(settings: CategoryListSettings) -> CategoryList | None:
-    """The list that `config.pois.categories` asks for, None where it asks for none.
+    """Returns the list that `config.pois.categories` names; None if it names none.
 
     Raises:
         InputError: If the list is empty, repeats a name, or lacks `unknown`.
@@ -69,7 +70,7 @@ def shared_list(settings: CategoryListSettings) -> CategoryList | None:
 
 
 def own_list(category: pd.Series) -> CategoryList:
-    """The categories that occur, sorted; such as look alike are told."""
+    """Returns the categories that occur, sorted; warns of names that look alike."""
     names = tuple(sorted(set(category.astype(str))))
     cells.tell_alike(names, "categories of POIs")
     return CategoryList(names, (), None)
@@ -78,9 +79,9 @@ def own_list(category: pd.Series) -> CategoryList:
 def unlisted(
     category: pd.Series, listed: CategoryList | None
 ) -> Bool[np.ndarray, " n"]:
-    """Which POIs have a category that a list lacks; without a list, none.
+    """Finds POIs whose category is not in a list; without a list, none.
 
-    The commonest of these categories are logged.
+    It logs the most common of these categories.
     """
     if listed is None:
         return np.zeros(len(category), bool)
@@ -100,7 +101,7 @@ def unlisted(
 
 
 def ids_of(category: pd.Series, listed: CategoryList) -> Int32[np.ndarray, " n"]:
-    """Index of each POI's category in a list [n], that of `other` where it lacks it."""
+    """Index of each POI's category in a list [n]; that of `other` if it is missing."""
     ids = pd.Index(listed.names).get_indexer(category.to_numpy(object))
     if listed.other is not None:
         ids = np.where(ids < 0, listed.names.index(listed.other), ids)
@@ -111,7 +112,7 @@ def ids_of(category: pd.Series, listed: CategoryList) -> Int32[np.ndarray, " n"]
 def parents_of(
     listed: CategoryList, ids: Int[np.ndarray, " n"], parent: pd.Series | None
 ) -> tuple[str, ...]:
-    """First-level category of each category of a list.
+    """Returns the first-level category of each category of a list.
 
     Args:
         listed: The list; its own parents come first.
@@ -119,7 +120,8 @@ def parents_of(
         parent: First-level category of each POI as the file has it [n], or None.
 
     Returns:
-        The list's own, else the most frequent of the category's POIs, else itself.
+        The list's own parent; if it has none, the most frequent one of the category's
+        POIs; if they have none, the category itself.
     """
     if listed.parents:
         return listed.parents
@@ -141,7 +143,7 @@ def parents_of(
 
 
 def problems(settings: CategoryListSettings) -> list[str]:
-    """What is wrong with `config.pois.categories`."""
+    """Lists what is wrong with `config.pois.categories`."""
     try:
         shared_list(settings)
     except InputError as error:

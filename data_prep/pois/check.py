@@ -1,4 +1,4 @@
-"""Is the file of POIs fit to be read?"""
+"""Checks that the file of POIs can be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmgr_jax.errors import InputError
 
 
 def problems(settings: PoiSettings) -> list[str]:
-    """Everything that keeps a file from being read as POIs; see `table.read`."""
+    """Lists everything that prevents reading a file as POIs; see `table.read`."""
     path, crs = settings.path, settings.crs
     x_column, y_column = settings.x_column, settings.y_column
     problems = _setting_problems(settings)

@@ -19,9 +19,10 @@ def delaunay(
 ) -> tuple[Int32[np.ndarray, "e 2"], Float[np.ndarray, " e"]]:
     """Edges of the Delaunay triangulation with their distance weights.
 
-    No or one point has no edge, two have one, and points on a line form a chain. Of
-    points at the same place the first takes part in the triangulation, and each other
-    one hangs on it by an edge of length 0. So n >= 2 points make a connected graph.
+    Without points or with one there is no edge; two points have one edge, and points on
+    a line form a chain. Among points at the same place, only the first takes part in
+    the triangulation, and an edge of length 0 connects each other point to it. So n >=
+    2 points make a connected graph.
 
     Args:
         offset_m: Position of each POI in metres [n 2].

@@ -1,4 +1,4 @@
-"""Where POIs lie: coordinates as declared -> metres, and refusal of the impossible."""
+"""Converts POI coordinates, as declared, to metres; refuses impossible ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FAR_DEG = 1.0
 def coordinates(
     table: pd.DataFrame, source: sources.Source, decimal: str
 ) -> tuple[_Column, _Column]:
-    """Coordinates as the file has them [n], NaN where a row has none.
+    """Reads coordinates as they are in the file [n], NaN where a row has none.
 
     Args:
         table: The rows of the source.
         source: Where they come from.
-        decimal: "." or ",", of numbers written as text.
+        decimal: "." or ",", the decimal mark of numbers written as text.
 
     Raises:
         InputError: If most numbers of a column are written in another way.

@@ -1,4 +1,4 @@
-"""Points of interest: any source of places -> categories and metric positions."""
+"""Reads points of interest from any source: categories and metric positions."""
 
 from __future__ import annotations
 
@@ -69,21 +69,21 @@ def read(
 
     Rows without usable coordinates or category are left out, and so are duplicates:
     rows of the same name, category and position, or, in a table without names, rows
-    equal in every column. All are counted and the first ones logged. Of a geometry
-    that is no point, a point inside it is taken.
+    equal in every column. All these rows are counted, and the first ones logged. A
+    geometry that is no point is replaced by a point inside it.
 
     Args:
         settings: The file, and what its columns mean.
         city_crs: Metric CRS of the study area.
-        area_deg: The study area, to tell coordinates that are swapped; None: where
-            `city_crs` may be used.
+        area_deg: The study area, to detect swapped coordinates; None: where `city_crs`
+            may be used.
 
     Returns:
         The POIs with positions in metres of `city_crs`.
 
     Raises:
-        InputError: If the file cannot be read as declared, its coordinates are of
-            another kind than declared, or no row is left.
+        InputError: If the file cannot be read as declared, its coordinates differ in
+            kind from the declared ones, or no row is left.
     """
     shared = poi_categories.shared_list(settings.categories)
     source = sources.open_source(settings)
@@ -128,7 +128,7 @@ def read(
 
 
 def none() -> PoiTable:
-    """No POIs, of one category, so that there is a table of category vectors."""
+    """Returns no POIs but one category, so that a table of category vectors exists."""
     place = np.zeros(0)
     return PoiTable(
         place, place, place.astype(np.int32), (NO_POIS,), (NO_POIS,), dropped={}

@@ -1,1 +1,1 @@
-"""Records: written shard by shard, and what that would take."""
+"""Writes records shard by shard, and estimates the effort."""

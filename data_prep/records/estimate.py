@@ -1,4 +1,4 @@
-"""What a build would do: regions, POIs, labels, disk and time, as text."""
+"""Reports what a build would do: regions, POIs, labels, disk and time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOP = 10
 
 
 def report(city: City, imagery: Imagery, settings: RecordSettings) -> str:
-    """A page on what the records of a city would hold.
+    """Returns a text on what the records of a city would hold.
 
     Args:
         city: The city, gathered from its sources.

@@ -1,3 +1,3 @@
-"""Who can write the shards, by the names of the command line."""
+"""Names of the runners that can write shards, as on the command line."""
 
 RUNNERS = ("local", "beam")

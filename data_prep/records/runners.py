@@ -1,7 +1,7 @@
-"""Who writes the shards: this process, several of them, or Apache Beam.
+"""Runners that write the shards: one process, several processes, or Apache Beam.
 
-A shard is the unit of work and its bytes depend on its regions alone, so every runner
-makes the same records, and a stopped build goes on under any of them.
+A shard is the unit of work, and its bytes depend only on its regions. So every runner
+makes the same records, and any runner can continue a stopped build.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def make(
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
 ) -> Runner:
-    """The runner a command line asks for.
+    """Makes the runner that a command line names.
 
     Args:
         name: "local" or "beam".
-        workers: Processes of the local runner; 0 for as many as there are cores once
-            there are regions enough for them.
+        workers: Processes of the local runner; 0: one per core, if there are enough
+            regions.
         beam_runner: Beam's name of its engine; see `beam`.
         beam_options: Beam's own flags, such as "--flink_master=host:8081".
 
     Raises:
-        InputError: If the name or the number is not allowed, options are given to
-            another runner than theirs, or Beam is not installed.
+        InputError: If the name or the number is not allowed, Beam's options are given
+            to another runner, or Beam is not installed.
     """
     if name not in RUNNERS:
         raise InputError(f"--runner={name} is unknown; allowed: {', '.join(RUNNERS)}.")
@@ -90,8 +90,8 @@ def beam(engine: str | None, options: Sequence[str] = ()) -> Runner:
 
     Args:
         engine: Beam's name of the runner, such as "FnApiRunner" (this machine),
-            "DaskRunner" or "FlinkRunner". Beam's own choice, "DirectRunner", is another
-            one from release to release, and may download one.
+            "DaskRunner" or "FlinkRunner". Beam's default "DirectRunner" changes from
+            release to release, and may download a runner.
         options: Beam's further flags.
 
     Raises:

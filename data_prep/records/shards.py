@@ -1,4 +1,4 @@
-"""A shard of records as a piece of work: written whole, and known to be whole."""
+"""Writes one shard of records completely, and checks whether a shard is complete."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ class Shard:
 
     @property
     def note(self) -> Path:
-        """Says that the file is whole, its hashes and sums; no part of records."""
+        """Says that the file is complete, with hashes and sums; not part of records."""
         return self.path.with_name(f"{self.path.name}.json")
 
 
 def write(shard: Shard, encode: Encode) -> None:
-    """Writes a shard, then its note; both appear in one rename each.
+    """Writes a shard, then its note; each appears by one rename.
 
     Raises:
-        InputError: If there is no room or no right to write; nothing half stays.
+        InputError: If there is no space or no permission to write; no partial file
+            stays.
     """
     temporary = shard.path.with_name(f"{shard.path.name}.tmp")
     regions = range(shard.first, shard.first + shard.length)
@@ -68,7 +69,7 @@ def write(shard: Shard, encode: Encode) -> None:
 
 
 def finished(shard: Shard) -> dict[str, Any] | None:
-    """Length, hashes and sums of a shard that is whole, None of any other."""
+    """Returns length, hashes and sums of a complete shard; None of any other."""
     try:
         note = files.from_json(shard.note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,8 +1,8 @@
 """Writes a city's records: shards, TFDS metadata, category vectors, manifest.
 
-Everything is written to a folder beside the final one, which is renamed into place
-when complete: finished records are never half replaced, and a build that was stopped
-goes on with the shards it had finished.
+Everything is written to a folder next to the final one and renamed into place when it
+is complete. So finished records are never partly replaced, and a stopped build
+continues with the shards it had finished.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def write(
         manifest: What the records hold; its shards are filled in here.
         vectors: The vector of each category.
         encode: Serialised records of some regions.
-        num_shards: Number of shards; no more than regions are made.
-        fingerprint: Tells the work of these settings and sources from any other.
-        run: Who writes the shards.
+        num_shards: Number of shards; at most one per region is made.
+        fingerprint: Distinguishes this build's settings and sources from any other.
+        run: What writes the shards.
         region_ids: Name of each region [r], where there are folds.
         folds: Kind of split -> fold of each region; those `manifest.splits` names.
         beside: Name -> content of further files of the category vectors.
         stamps: Remembers, beside the records, what was read and written.
-        check: Called when all is written, before it takes its place.
+        check: Called when everything is written, before the folder is renamed.
 
     Raises:
         InputError: If `records_dir` holds something else than records, or cannot be
@@ -121,7 +121,7 @@ def _remember(
 
 
 def finish(records_dir: Path, fingerprint: str) -> bool:
-    """Puts records in place that were stopped just before; whether there were any."""
+    """Puts complete records of a stopped build in place; whether there were any."""
     partial = _partial_dir(records_dir, fingerprint)
     if not (partial / schema.MANIFEST_FILE).exists():
         return False
@@ -132,7 +132,7 @@ def finish(records_dir: Path, fingerprint: str) -> bool:
 def put_in_place(partial: Path, records_dir: Path) -> None:
     """Renames a complete folder into place and removes what it replaces.
 
-    Files that no build made move along; a link stays one.
+    Files that no build made are moved too; a link stays a link.
 
     Raises:
         InputError: If a training or an evaluation reads what would be replaced.
@@ -153,10 +153,11 @@ def put_in_place(partial: Path, records_dir: Path) -> None:
 
 @contextlib.contextmanager
 def alone(records_dir: Path) -> Iterator[None]:
-    """Within it no other process writes these records.
+    """Inside the block, no other process writes these records.
 
     Raises:
-        InputError: If another does, or a training or an evaluation reads them.
+        InputError: If another process writes them, or a training or an evaluation reads
+            them.
     """
     place = folders.real(records_dir)
     remedy = "name another config.records.dir"
@@ -185,13 +186,13 @@ def misfit(
     differing: Sequence[str],
     changed_sources: Callable[[], Sequence[str]],
 ) -> str | None:
-    """Why finished records must be made again, or None when they need not.
+    """Why finished records must be made again; None when they still fit.
 
     Args:
         manifest: Their manifest.
         records_dir: Their folder.
-        differing: Names of the settings that are others now.
-        changed_sources: Names of their sources that are others now; asked last.
+        differing: Names of the settings that now differ.
+        changed_sources: Names of their sources that now differ; evaluated last.
     """
     if differing:
         return f"made with other settings ({', '.join(differing)})"
@@ -204,7 +205,7 @@ def misfit(
 
 
 def problems(city: str, settings: RecordSettings) -> list[str]:
-    """What is wrong with the name of a city and the settings of its records."""
+    """Lists what is wrong with a city's name and the settings of its records."""
     problems = []
     if not re.fullmatch(r"[a-zA-Z]\w*", city or "", re.ASCII):
         problems.append(

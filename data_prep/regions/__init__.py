@@ -1,5 +1,5 @@
-"""What a region is: a cell of a grid, an H3 cell, a polygon of a file, or a chip.
+"""Makes regions from cells of a grid, H3 cells, polygons of a file, or chips.
 
-Every kind gives the same `Regions`; what follows needs not know which it was. A kind
-names places where a region might be; of these the ones that hold enough imagery stay.
+Every kind gives the same `Regions`, so later code does not need to know the kind. Each
+kind names places where a region might be; the places with enough imagery stay.
 """

@@ -1,4 +1,4 @@
-"""What may become a region, and which of it holds enough imagery."""
+"""Finds which places hold enough imagery to become a region."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Candidates:
         disjoint: Whether they are known not to overlap.
         outside: Number of places already left out since no imagery is near.
         dropped: Number of places left out for other reasons.
-        noted: What else is worth telling -> the candidates [m] to which it applies.
+        noted: Another note for the report -> the candidates [m] to which it applies.
     """
 
     what: str
@@ -80,7 +80,7 @@ def keep(
     settings: RegionSettings,
     workers: int = 0,
 ) -> Regions:
-    """The candidates that hold enough imagery, as regions.
+    """Returns the candidates that hold enough imagery, as regions.
 
     Args:
         candidates: Where to look.

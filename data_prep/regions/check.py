@@ -1,4 +1,4 @@
-"""Can the settings of `config.regions`, and the file they name, give regions?"""
+"""Checks that `config.regions`, and the file it names, can give regions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _POLYGONS = ("Polygon", "MultiPolygon")
 
 
 def problems(settings: RegionSettings) -> list[str]:
-    """Everything that keeps regions from being cut; see `cutting.cut`.
+    """Lists everything that prevents cutting regions; see `cutting.cut`.
 
-    What hangs on the imagery, such as the size of a chip, is found when it is cut.
+    Errors that depend on the imagery, such as the size of a chip, appear when regions
+    are cut.
     """
     problems = []
     if settings.mask_outside and settings.kind not in _OUTLINED:

@@ -1,4 +1,4 @@
-"""Regions as the files of the imagery: one chip, one region."""
+"""Makes one region from each image file (chip)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NAMED = 5
 
 
 def candidates(imagery: Imagery, settings: RegionSettings) -> Candidates:
-    """One candidate a file, in the order of the paths, named by the file's stem.
+    """Returns one candidate per file, in the order of paths, named by the file's stem.
 
-    The tile lies in the middle of the file, moved by at most half a pixel onto the
-    grid that all files share, and shows that file alone, whatever others lie there:
-    chips of one place in two years are two regions with an image each.
+    The tile lies in the middle of the file, moved by at most half a pixel onto the grid
+    that all files share. It shows only that file, even if other files lie there: chips
+    of one place in two years are two regions with an image each.
 
     Args:
         imagery: The imagery, on a pixel grid of `settings.gsd_m`.

@@ -1,4 +1,4 @@
-"""The study area cut into regions of a kind."""
+"""Cuts the study area into regions of one kind."""
 
 from __future__ import annotations
 

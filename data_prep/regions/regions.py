@@ -1,4 +1,4 @@
-"""The regions of a city, whatever cut them: what the rest of the program knows."""
+"""The regions of a city, in one form for all kinds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Regions:
     """Regions in the order of the records.
 
     Attributes:
-        ids: A name for each region [r] that hangs on the region alone.
+        ids: A name for each region [r] that depends only on the region.
         bounds_m: West, south, east, north of each region's tile, which is square
             [r 4], in metres of the study area's CRS.
         coverage: Share of each region's pixels that hold imagery [r].
@@ -35,7 +35,7 @@ class Regions:
         mask_outside: Whether a tile is black outside its region.
         disjoint: Whether the regions are known not to overlap.
         dropped: Number of candidates left out, by reason.
-        noted: Number of regions to which something else worth telling applies.
+        noted: Another note for the report -> number of regions to which it applies.
     """
 
     ids: list[str]
@@ -109,7 +109,7 @@ class Regions:
 def overlaps(
     outline: np.ndarray,
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """Pairs i < j of polygons that share more than a sliver of the smaller one."""
+    """Finds pairs i < j of polygons that share more than a sliver of the smaller."""
     first, second = shapely.STRtree(outline).query(outline, predicate="intersects")
     once = first < second
     first, second = first[once], second[once]

@@ -1,4 +1,4 @@
-"""The square tile of a region: where it lies and what is read for it."""
+"""Places the square tile of a region, and reads its pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SLACK_PX = 0.5
 def factors(
     extent_m: Float[np.ndarray, " m"], settings: RegionSettings
 ) -> Int[np.ndarray, " m"]:
-    """How many times larger than the usual tile one must be to show an extent."""
+    """Computes how many times the usual tile a tile must be to show an extent."""
     least = np.ceil((extent_m / settings.gsd_m - _SLACK_PX) / settings.tile_size_px)
     return np.maximum(least, 1).astype(np.int64)
 
@@ -72,14 +72,14 @@ def around(
 def read(imagery: Imagery, regions: Regions, region: int) -> UInt8[np.ndarray, "h w 3"]:
     """The tile of a region, zero where there is no imagery.
 
-    A tile of several times the usual size is the average of so many pixels a side.
-    Outside the region it is zero as well when `regions.mask_outside` says so: black is
-    what missing imagery looks like too, so a model meets one kind of nothing.
+    A pixel of a tile n times the usual size is the average of n x n pixels. With
+    `regions.mask_outside` the tile is also zero outside the region: missing imagery is
+    black too, so a model sees only one form of missing pixels.
 
     Args:
         imagery: The open imagery.
         regions: All regions.
-        region: Index of the one wanted.
+        region: Index of the wanted region.
     """
     bounds_m = regions.bounds_m[region]
     factor = round((bounds_m[2] - bounds_m[0]) / regions.tile_size_m)

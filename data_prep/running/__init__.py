@@ -1,1 +1,1 @@
-"""Work that takes long: told while it goes on, and done ahead."""
+"""Runs long work: progress lines, processes, and threads that work ahead."""

@@ -26,8 +26,8 @@ def as_done(
 ) -> Iterator[tuple[int, _Result]]:
     """Yields the place of each item and `work(shared, item)`, whichever is done first.
 
-    What is not begun when the caller stops asking, or when a call fails, is not done.
-    Where the system allows no processes that work together, this one does the work.
+    Work that has not begun when the caller stops, or when a call fails, is not done.
+    Where the system does not allow several processes, this process does the work.
 
     Args:
         work: A function of a module, so that other processes find it.

@@ -1,4 +1,4 @@
-"""How large blocks may be so that there are enough of them for the folds."""
+"""Finds how large blocks may be while there are enough for the folds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def fitting_size_m(
 ) -> float | None:
     """The largest size of blocks that leaves enough of them for the folds.
 
-    Sizes are whole steps, up to 2 km or four steps. Wanted are `BLOCKS_A_FOLD` a fold;
-    where no size leaves as many, the largest that leaves one a fold.
+    Sizes are whole steps, up to 2 km or four steps. The aim is `BLOCKS_A_FOLD` blocks
+    per fold; where no size leaves that many, it is the largest size that leaves one
+    block per fold.
 
     Args:
         centre_m: East and north coordinate of each region's centre.
@@ -31,7 +32,7 @@ def fitting_size_m(
         num_folds: Number of folds.
 
     Returns:
-        The size, None where there are fewer regions than folds.
+        The size; None where there are fewer regions than folds.
     """
     largest = max(min(int(_LARGEST_M // step_m), _MOST_STEPS), 4)
     sizes = [steps * step_m for steps in range(largest, 0, -1)]

@@ -1,8 +1,8 @@
 """How far a label resembles itself: the size that spatial blocks should have.
 
 The correlogram is that of all pairs of regions, binned by distance: the mean product
-of standardised values. Regions of the tile's side apart fill the first bin, so the
-bins are as wide as neighbours are apart.
+of standardised values. A bin is as wide as neighbouring regions are apart, so
+neighbours fill the first bin.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def propose(
 ) -> Proposal:
     """The side of blocks beyond which no label resembles itself.
 
-    It is the largest, over the labels, of the distances at which the correlogram first
-    falls below `THRESHOLD`; but no less than two regions side by side, and no more
-    than leaves `num_blocks` blocks.
+    For each label, the distance is where its correlogram first falls below `THRESHOLD`;
+    the largest of these distances is proposed. It is at least the size of two regions
+    side by side, and small enough to leave `num_blocks` blocks.
 
     Args:
         centre_m: East and north coordinate of each region's centre [r 2].
         labels: Name -> meaning and values, NaN where unknown. Counts and densities are
             taken as log(1 + value / median); shares as the mean over their classes.
-        num_blocks: Blocks wanted at least.
+        num_blocks: Smallest number of blocks that is wanted.
     """
     step_m = spacing_m(centre_m)
     sample = np.random.default_rng(0).permutation(len(centre_m))[:_MAX_REGIONS]

@@ -1,4 +1,4 @@
-"""Which regions are tested together, so that neighbours do not leak into training."""
+"""Decides which regions are tested together, so that neighbours do not leak."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Splits:
         folds: Kind of split -> fold of each region [r]; see `mmgr_jax.data.folds`.
         meanings: Kind of split -> what its column means.
         block_size_m: Side of a block in metres.
-        report: How blocks came about, for the manifest.
+        report: How blocks were chosen, for the manifest.
     """
 
     block_id: Int32[np.ndarray, " r"]
@@ -52,9 +52,10 @@ def assign(
 ) -> Splits:
     """Blocks and folds of every region.
 
-    Regions that overlap are never on two sides of a split: they share the block, and
-    in the random split the name, of the first of them by id. Where there are too few
-    blocks or regions for the folds, the kind is left out, and the log says so.
+    Regions that overlap are never on two sides of a split: they share the block of the
+    first of them by id, and in the random split its name. Where there are too few
+    blocks or regions for the folds, that kind of split is left out, and the log says
+    so.
 
     Args:
         region_ids: Name of each region [r].

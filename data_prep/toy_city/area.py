@@ -133,7 +133,7 @@ def _middle_of(crs: str) -> tuple[float, float]:
 
 
 def random_stream(seed: int, name: str) -> np.random.Generator:
-    """A generator of its own for every part, so that parts may change apart."""
+    """Makes a generator for each part, so that parts can change independently."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 

@@ -1,4 +1,4 @@
-"""The most that can be known of the labels of generated cities.
+"""Computes the highest R2 that is possible for the labels of generated cities.
 
 Usage, once a city is there (it takes no evaluation and no training):
     python -m data_prep.toy_city.ceilings data/toy_city/raw/truth
@@ -38,8 +38,8 @@ def ceilings(
 ) -> dict[str, float]:
     """The highest R2 of log(1 + value / median) of GDP and population.
 
-    Nothing hides of population but its noise, so its ceiling is the same whatever of
-    the latents is known.
+    Only the noise of population is hidden, so its ceiling is the same for every set of
+    known latents.
 
     Args:
         truth_dir: Folder `truth` of a generated city.
@@ -50,7 +50,7 @@ def ceilings(
         The ceiling of each label.
 
     Raises:
-        InputError: If no truth lies there, or scope or known is none of those.
+        InputError: If the folder holds no truth, or `scope` or `known` is not allowed.
     """
     for name, value, allowed in (("scope", scope, SCOPES), ("known", known, KNOWN)):
         if value not in allowed:

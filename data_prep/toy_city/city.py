@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedCity:
-    """What a seed makes of an area.
+    """The city that a seed gives in an area.
 
     Attributes:
         area: The mosaic's rectangle.

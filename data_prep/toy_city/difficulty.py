@@ -1,9 +1,9 @@
 """What the POI table of a generated city lacks and misplaces.
 
-Of the difficulties of `ToyCitySettings` each has a neutral value, and a city with all
-of them neutral is the city without them. None touches blocks, buildings or labels: the
-truth is the same under all. Each draws from a random stream of its own, so that one
-switched on changes nothing in what the others do.
+Each difficulty of `ToyCitySettings` has a neutral value, and a city with all of them
+neutral is the city without them. None changes blocks, buildings or labels: the truth
+always stays the same. Each uses a random stream of its own, so switching one on does
+not change the effect of the others.
 """
 
 from __future__ import annotations

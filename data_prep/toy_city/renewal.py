@@ -1,8 +1,8 @@
 """The same city in a later year: some blocks rebuilt or given another use.
 
-Both years are whole cities on one street plan, drawn by two seeds. A block is taken
-from the one or from the other, its picture, its places and its numbers alike, so that
-all the rest is the same to the pixel but for what the two flights differ in.
+Both years are whole cities on one street plan, drawn with two seeds. Each block, with
+its picture, places and numbers, is taken from one of the two cities. So all other
+blocks are the same to the pixel, except for differences between the two flights.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class RenewedCity(GeneratedCity):
 
     Attributes:
         before: The city before.
-        after: The city if every block that can be were rebuilt.
-        rebuilt: Whether a block was [m].
+        after: The city if every block that can be rebuilt were rebuilt.
+        rebuilt: Whether each block was rebuilt [m].
     """
 
     before: GeneratedCity
@@ -67,8 +67,8 @@ def renew(city: GeneratedCity, share: float, habits: PoiHabitSettings) -> Renewe
 
     Args:
         city: The city.
-        share: Of its blocks that are rebuilt; water and its banks stay.
-        habits: How many places uses of land draw.
+        share: Share of its blocks that are rebuilt; water and its banks stay.
+        habits: How many places each land use attracts.
     """
     rng = random_stream(city.seed, "renewal")
     blocks, number = city.layout.blocks, len(city.uses.zone)
@@ -100,7 +100,7 @@ def renew(city: GeneratedCity, share: float, habits: PoiHabitSettings) -> Renewe
 
 
 def painter(city: GeneratedCity, settings: ToyCitySettings) -> MosaicPainter:
-    """What paints a city as it stands: old and new blocks, by the same light."""
+    """Returns what paints the city with old and new blocks, in the same light."""
     made: MosaicPainter = city.painter(settings)
     if isinstance(city, RenewedCity):
         old, new = (one.painter(settings) for one in (city.before, city.after))

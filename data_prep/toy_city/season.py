@@ -1,4 +1,4 @@
-"""Late autumn: the colours of what grows, and which strip was taken when."""
+"""Late autumn: the colours of plants, and the date of each strip of images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ground(
         seed: Seed of the city.
         zone: Zones of the blocks.
         summer: Their colours in summer.
-        yards: What they would be as yards with dry lawns.
+        yards: Their colours as yards with dry lawns.
     """
     rng = random_stream(seed, "season ground")
     evergreen = rng.uniform(*EVERGREEN_OF_FOREST, (len(zone), 1))

@@ -39,7 +39,7 @@ class Sun:
         return float(default / np.tan(np.radians(self.elevation_deg)))
 
     def turned(self, offset_m: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
-        """An offset drawn for the default sun, turned by as much as the sun is."""
+        """Turns an offset drawn for the default sun by the same angle as the sun."""
         angle = np.radians(self.azimuth_deg - AZIMUTH_DEG)
         cos, sin = np.cos(angle), np.sin(angle)
         return np.array([[cos, sin], [-sin, cos]]) @ offset_m

@@ -1,8 +1,8 @@
-"""What a city calls its places: lists of categories as different makers keep them.
+"""Names of categories in a city: lists as different publishers keep them.
 
-"plain" are the names of `CATEGORIES`. Every other taxonomy shares a part of them, calls
-some by another name, parts some into finer ones and puts some together, as a map that
-volunteers draw, a business directory, an official register and a survey do.
+"plain" has the names of `CATEGORIES`. Every other taxonomy keeps some of them, renames
+some, divides some into finer ones and merges some. A volunteers' map, a business
+directory, an official register and a survey differ in this way.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def region_table(
     places: Places,
     rasters: dict[str, Float[np.ndarray, "h w"]],
 ) -> gpd.GeoDataFrame:
-    """One row a region, from the north-west, row by row."""
+    """Makes one row per region, from the north-west, row by row."""
     rows, columns = area.regions
     row, column = (grid.ravel() for grid in np.indices((rows, columns)))
     share = region_area_m2(area, blocks) / area.region_size_m**2
@@ -139,7 +139,7 @@ def log_scale(label: pd.Series) -> float:
 
 
 def ceilings(table: pd.DataFrame, label: str) -> dict[str, dict[str, float]]:
-    """The most that can be explained of a label, by region scope and what is known.
+    """Highest R2 of a label, by scope of regions and by what is known.
 
     It is the R2 of a line from log(1 + known / s) to log(1 + label / s), with s the
     label's `log_scale` over all regions, as in the evaluation's `r2_log`.

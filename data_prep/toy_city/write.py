@@ -1,4 +1,4 @@
-"""The raw files, as a user would have them."""
+"""Writes the raw files in the form a user would have them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ SIDECARS = (".aux.xml", ".ovr", ".msk", "-journal", "-wal", "-shm")
 def new_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
     """A folder to fill that appears at `path` when it is complete.
 
-    An earlier city at `path` stays until then, and goes then; other files in its folder
-    stay.
+    An earlier city at `path` is replaced only then; other files in its folder stay.
 
     Raises:
         InputError: If `path` holds anything but a generated city, or another process is

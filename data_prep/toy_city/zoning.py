@@ -1,8 +1,8 @@
 """What every block is: zone, density, greenness and the latent fields.
 
-The economic latents (prosperity, specialisation, noise) are made uncorrelated, over
-built blocks, with everything plain in the picture and with one another, so that each
-explains its own part of GDP whatever the seed.
+Over built blocks, the economic latents (prosperity, specialisation, noise) are made
+uncorrelated with everything clear in the picture and with one another. So each explains
+its own part of GDP, with any seed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Uses:
         greenness: How green yards are, 0 to 1.
         prosperity: Zero mean and unit variance over built blocks.
         specialisation: The same; technology and finance against logistics.
-        noise: The same; seen by nobody.
+        noise: The same; visible nowhere.
         population_noise: The same; in neither picture nor places.
     """
 

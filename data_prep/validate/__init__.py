@@ -1,1 +1,1 @@
-"""Are sources and records fit? Checked before and after, and shown."""
+"""Checks sources before a build and records after it, and shows the result."""

@@ -1,4 +1,4 @@
-"""What the records of a city hold, and what is wrong with them."""
+"""Reads what the records of a city hold, and finds what is wrong with them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _INK = "#1f4e79"
 
 
 def poi_map(content: Content) -> bytes | None:
-    """How many POIs each region holds, in round classes; None where nobody knows."""
+    """Maps how many POIs each region holds, in round classes; None where unknown."""
     if not content.manifest.crs:
         return None
     figure, axes, has_area = _city(content)
@@ -54,7 +54,7 @@ def poi_map(content: Content) -> bytes | None:
 
 
 def block_map(content: Content) -> bytes | None:
-    """Spatial blocks, neighbours in other colours; None where nobody knows."""
+    """Maps spatial blocks, neighbours in different colours; None where unknown."""
     if not content.manifest.crs:
         return None
     figure, axes, has_area = _city(content)

@@ -1,1 +1,1 @@
-"""Where POIs come from: any table, Overture Places, or an extract of OpenStreetMap."""
+"""Sources of POIs: any table, Overture Places, or an extract of OpenStreetMap."""

@@ -1,11 +1,11 @@
-"""POIs of an OpenStreetMap extract: which elements are one, and of what category.
+"""Finds the POIs of an OpenStreetMap extract, and their categories.
 
 `osm_categories.csv` decides. Each line gives a key, a value or "*" for any other, and
 the category and first-level category, in which "*" stands for the value; a line without
 category says that such elements are no POIs. Where several keys of an element have a
 category, the earlier line wins, so that an element is one POI.
 
-Points are POIs themselves; ways and multipolygons are answered by a point inside them.
+Points are POIs themselves; ways and multipolygons are replaced by a point inside them.
 Relations that only list others (routes, sites, stop areas) are left out, since their
 members stand for them.
 """
@@ -56,19 +56,19 @@ def header(path: str) -> tables.TableHeader:
     """Columns and CRS of what `load` makes of an extract.
 
     Raises:
-        InputError: If it is none, or damaged.
+        InputError: If it is no extract, or damaged.
     """
     osm_readers.probe(path)
     return tables.TableHeader(COLUMNS, CRS, True, None)
 
 
 def is_extract(path: str) -> bool:
-    """Whether a file is an extract by its name."""
+    """Whether a file's name is that of an extract."""
     return path.lower().endswith(SUFFIXES)
 
 
 def header_of_table(path: str, header: tables.TableHeader) -> tables.TableHeader:
-    """Columns and CRS of what `load` makes of a table with a column a tag.
+    """Columns and CRS of what `load` makes of a table with one column per tag.
 
     Raises:
         InputError: If it has no geometries.
@@ -83,7 +83,7 @@ def header_of_table(path: str, header: tables.TableHeader) -> tables.TableHeader
 
 
 def tags_advice(header: tables.TableHeader) -> str:
-    """What to do with a table whose columns are tags; empty where they are not."""
+    """Says what to do with a table whose columns are tags; "" for other tables."""
     tags = [name for name in header.columns if name in _own_rules()]
     if not tags or not header.has_geometry:
         return ""
@@ -104,15 +104,16 @@ def load(
     """The POIs of an extract, named by their elements, such as "node/17".
 
     Args:
-        path: A file .osm.pbf or .osm, or a table with geometries and a column a tag.
+        path: A file .osm.pbf or .osm, or a table with geometries and one column per
+            tag.
         settings: How elements become POIs.
         layer: Layer of a table; None: its only one.
         text: How a table is written.
 
     Returns:
         Columns name, category, parent and geometry; and which rows are places that
-        stand in the file twice: within an area of the same category, and of its name
-        or without one.
+        occur twice in the file: they lie within an area of the same category and have
+        its name or no name.
 
     Raises:
         InputError: If a file is damaged or nothing in it is a POI.
@@ -171,7 +172,8 @@ def categorised(
     """The elements that are POIs, with their category and first-level category.
 
     Args:
-        elements: One row an element, a column for each key of the rules, and "name".
+        elements: One row per element, with a column for each key of the rules, and
+            "name".
         rules: See `read_rules`.
     """
     best = np.full(len(elements), np.iinfo(np.int64).max)

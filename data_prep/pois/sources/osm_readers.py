@@ -1,4 +1,4 @@
-"""Readers of OpenStreetMap extracts: a file and some tags -> the elements with them."""
+"""Reads the elements with some tags from an OpenStreetMap extract."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def probe(path: str) -> None:
 def read_with_gdal(
     path: str, wanted: Wanted, box_deg: Box | None = None
 ) -> gpd.GeoDataFrame:
-    """Elements that have any of some tags, with the driver that pyogrio brings.
+    """Reads elements that have any of some tags, with pyogrio's driver.
 
     Args:
         path: A file .osm.pbf or .osm.
         wanted: The tags.
-        box_deg: West, south, east and north: elements elsewhere are left out, and
-            broken geometries with them; None: nowhere is.
+        box_deg: West, south, east and north: elements outside and elements with broken
+            geometries are left out; None: no element is left out.
 
     Returns:
-        A row an element, named such as "way/17", with a column for each key and for
-        "name"; no geometry where it is broken.
+        One row per element, with a name such as "way/17", and a column for each key and
+        for "name"; no geometry where it is broken.
 
     Raises:
         InputError: If the file is damaged.
@@ -74,10 +74,10 @@ def read_with_gdal(
 
 
 def read_with_quackosm(path: str, wanted: Wanted) -> gpd.GeoDataFrame:
-    """As `read_with_gdal`, with QuackOSM: DuckDB, all cores, memory on disk.
+    """Like `read_with_gdal`, with QuackOSM: DuckDB, all cores, memory on disk.
 
     Raises:
-        InputError: If QuackOSM or DuckDB's extension `spatial` is not at hand, or the
+        InputError: If QuackOSM or DuckDB's extension `spatial` is not installed, or the
             file is damaged.
     """
     try:

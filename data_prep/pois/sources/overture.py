@@ -1,7 +1,7 @@
-"""Overture Places: which of its columns say what a place is.
+"""Finds the columns of Overture Places that say what a place is.
 
-Releases differ: `categories` {primary, alternate} is the older answer, `taxonomy`
-{primary, hierarchy, alternates} and `basic_category` the newer one.
+Releases differ: older ones have `categories` {primary, alternate}, newer ones
+`taxonomy` {primary, hierarchy, alternates} and `basic_category`.
 
 Reference: https://docs.overturemaps.org/schema/reference/places/
 """
@@ -23,7 +23,7 @@ _PARENT = "taxonomy.hierarchy[0]"
 def columns(
     header: tables.TableHeader, category: str, parent: str | None, name: str
 ) -> tuple[str, str | None, str]:
-    """Columns of category, first-level category and name of an extract.
+    """Returns the columns of category, first-level category and name.
 
     Args:
         header: What the file says of itself.

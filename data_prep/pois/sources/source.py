@@ -1,7 +1,7 @@
-"""Where POIs come from: any table, Overture Places, or an extract of OpenStreetMap.
+"""Opens sources of POIs: any table, Overture Places, or an OpenStreetMap extract.
 
-Each source answers with a table of the same roles (category, first-level category,
-name, place), so that nothing after it asks where a POI came from.
+Each source gives a table with the same roles (category, first-level category, name,
+place), so that later code does not need to know the source.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WANTED = f"{tables.FORMATS}, Overture Places in GeoParquet or GeoJSON, or .osm.p
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which column, or path within one, plays which role; None: no column does."""
+    """The column, or path within one, of each role; None: no column has the role."""
 
     category: str
     parent: str | None
@@ -36,7 +36,7 @@ class Columns:
 
     @property
     def present(self) -> list[str]:
-        """Those that some column plays."""
+        """The roles that have a column."""
         roles = (self.category, self.parent, self.name, self.x, self.y)
         return [role for role in roles if role is not None]
 
@@ -52,7 +52,7 @@ class Source:
         text: How a text file is written.
         osm: How elements of OpenStreetMap become POIs.
         header: What the file says of itself.
-        columns: Which column plays which role.
+        columns: The column of each role.
     """
 
     path: str
@@ -64,7 +64,7 @@ class Source:
     columns: Columns
 
     def load(self) -> tuple[pd.DataFrame, dict[str, Bool[np.ndarray, " n"]]]:
-        """The rows, named by their index, and those to leave out, by reason.
+        """Reads the rows, named by their index, and those to leave out, by reason.
 
         Rows are named by their number, counted from 1 after any header, and elements
         of OpenStreetMap by their kind and number, such as "way/4711".
@@ -105,14 +105,14 @@ def open_source(settings: PoiSettings) -> Source:
 
 
 def places(path: str, table: pd.DataFrame) -> gpd.GeoSeries:
-    """One point a row: a geometry that is none is answered by a point inside it.
+    """Returns one point per row; replaces other geometries by a point inside them.
 
     Args:
         path: The file, for messages.
         table: Its rows.
 
     Raises:
-        InputError: If an outline is past repair.
+        InputError: If an outline cannot be repaired.
     """
     assert isinstance(table, gpd.GeoDataFrame)
     geometry = table.geometry
