@@ -53,7 +53,7 @@ class Library:
         return self._features[key]
 
     def baseline(self, name: str, city: str) -> Features:
-        """Returns features of a baseline; POIs are counted by all cities' categories."""
+        """Returns features of a baseline, with the POI categories of all cities."""
         key = "", city, name
         if key not in self._features:
             self._features[key] = self._plain(city).baseline(name)

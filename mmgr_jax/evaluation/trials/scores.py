@@ -169,7 +169,7 @@ class Judge:
             return metrics.classes(truth.astype(np.int64), predicted)
         values = metrics.scalar(truth, predicted, log_scale=self._scale)
         if constant:
-            # The mean gives no ranking, but pooled over folds it would: a fold with high
+            # The mean gives no ranking, but over several folds it would: one with high
             # values has a low training mean, hence a negative correlation.
             values["spearman"] = float("nan")
         return values
