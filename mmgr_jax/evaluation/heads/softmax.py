@@ -1,15 +1,15 @@
 """Softmax regression of many subsets and strengths.
 
-Minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2 for shares t that sum to
-one, which is KL(t || p) up to a constant; the penalty is taken over the sum over
-regions, as scikit-learn does, and intercepts are free.
+It minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2 for shares t that sum to
+one; the first part is KL(t || p) up to a constant. The penalty is relative to the sum
+over regions, as in scikit-learn. Intercepts have no penalty.
 
-A rotation of the features changes nothing, so each subset is turned to its principal
-axes once, where the Hessian is nearly diagonal. The strengths are compared along the
-largest of these, from the strongest to the weakest, each from where the last one ended;
-roughly at first, and nearer if it may win: the weakest are the slowest, and hardly ever
-chosen. Where heads are fitted again, that of the strength that wins is fitted along all
-axes, until its gradient vanishes. Arrays are [j k n]: the regions vectorise.
+A rotation of the features does not change the result. So each subset is rotated once to
+its principal axes, where the Hessian is nearly diagonal. Strengths are compared along
+the largest axes, from the strongest to the weakest; each fit starts from the last one.
+Fits are rough at first, and more exact if the strength may win, because the weakest are
+slowest and hardly ever chosen. With `refit`, the winner is fitted along all axes until
+its gradient vanishes. Arrays are [j k n], so that regions are vectorised.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ def solve(
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """The softmax regressions of all cells, each with its best strength.
+    """Solves the softmax regressions of all cells, each with its best strength.
 
-    As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
-    rough where a strength could not win, NaN where `PATIENCE` left it out.
+    Arguments and results are as in `ridge.solve`, with a kernel for each class. Losses
+    are mean cross entropies: rough if a strength could not win, NaN if `PATIENCE` left
+    it out.
     """
     cells = list(problem.cells())
     fitted_again = refit or len(strengths) == 1
