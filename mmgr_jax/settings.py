@@ -69,7 +69,7 @@ def read(kind: type[S], given: Any, key: str = "") -> S:
         values[name] = read_value(hints[name], value, join(key, name))
     if missing := [name for name in _needed(chosen) if name not in values]:
         where = f"config.{key}" if key else "config"
-        raise InputError(f"{where} lacks {', '.join(missing)}; give each a value.")
+        raise InputError(f"{where} lacks {', '.join(missing)}; give a value for each.")
     return chosen(**values)
 
 

@@ -387,7 +387,9 @@ def test_a_write_that_the_system_refuses_is_told(run):
     )
     found = forks.run("-c", code)
     assert "told: " in found.stdout, found.stderr[-2000:]
-    assert "cannot be written" in found.stdout and "goes on" in found.stdout
+    assert (
+        "cannot be written" in found.stdout and "continues from there" in found.stdout
+    )
     assert _contents(run) == before
 
 

@@ -767,7 +767,7 @@ def test_compare_takes_no_mean_over_different_records(tmp_path, capsys):
     with pytest.raises(InputError, match=r"b1: evaluated on other .*a1 \(labels\)"):
         compare.main([str(tmp_path / "*1")])
     compare.main([str(tmp_path / "a1"), str(tmp_path / "b1")])
-    assert "b1: evaluated on other records than the first (labels)" in (
+    assert "b1: evaluated on other records than the first group (labels)" in (
         capsys.readouterr().out
     )
 

@@ -199,7 +199,7 @@ def test_a_rate_by_percent_hangs_on_the_length(small_config):
     small_config.optim.schedule, small_config.optim.warmup = "constant", "10 percent"
     before = metadata_of(small_config)
     small_config.train.total = "8 steps"
-    with pytest.raises(InputError, match="optim.warmup='10 percent' the rate of every"):
+    with pytest.raises(InputError, match="optim.warmup='10 percent' the learning rate"):
         restart(before, metadata_of(small_config, total_steps=8))
 
 

@@ -119,7 +119,9 @@ def test_sections_by_name_and_sections_that_may_be_none():
 
 
 def test_what_has_no_default_is_needed():
-    with pytest.raises(InputError, match=r"config.part lacks path; give each a value."):
+    with pytest.raises(
+        InputError, match=r"config.part lacks path; give a value for each."
+    ):
         settings.read(Needy, {}, "part")
     with pytest.raises(InputError, match=r"config.outer.most='a'; allowed: "):
         settings.read(Needy, {"path": "a", "outer": {"most": "a"}})  # the whole config
@@ -216,5 +218,7 @@ def test_a_setting_without_a_default_must_be_there():
     class Named(settings.Section):
         name: str
 
-    with pytest.raises(InputError, match="config.city lacks name; give each a value"):
+    with pytest.raises(
+        InputError, match="config.city lacks name; give a value for each"
+    ):
         settings.read(Named, {}, "city")

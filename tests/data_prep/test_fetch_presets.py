@@ -23,7 +23,7 @@ def test_a_page_says_what_the_table_says(name):
     for collection in preset.collections:
         assert f"`{collection}`" in text
     day = preset.checked.isoformat() if preset.checked else "not yet"
-    assert f"| checked | {day}" in text
+    assert f"| tested | {day}" in text
 
 
 def test_pages_are_of_presets_and_in_the_list():

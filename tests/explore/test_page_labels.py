@@ -197,7 +197,7 @@ def test_twins_are_found_in_a_city_of_the_same_encoder(visit, city, tmp_path):
     visit.run("() => { explored.act('Enter', 11); explored.showTab('tab-similar'); }")
     browser_lib.search(visit)
     for name, sentence in [
-        ("letter", "letter.html is no page"),
+        ("letter", "letter.html was not made by"),
         ("stranger", "another encoder"),
         ("twin", "40 regions"),
     ]:
