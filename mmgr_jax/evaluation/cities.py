@@ -70,7 +70,7 @@ def tell_of_rare_categories(cities: Sequence[EvaluatedCity]) -> None:
 
 
 MEANING = ("kind", "unit", "classes")
-"""What makes labels of one name the same label."""
+"""Fields that must be equal for labels of the same name to be the same label."""
 
 
 def shared_labels(cities: Sequence[Labels]) -> Labels:

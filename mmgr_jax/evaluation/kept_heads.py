@@ -32,7 +32,7 @@ from mmgr_jax.evaluation.settings import Kind
 
 FOLDER = KIND = "heads"
 BEST = "best"
-"""In place of a kind of features: of each task that which predicts it best."""
+"""Used instead of a kind of features: the kind that predicts each task best."""
 
 _ABOUT = "about.json"
 _FOLDS = "folds.npz"

@@ -182,7 +182,7 @@ def median_positive(values: Float[np.ndarray, " r"]) -> float:
 
 
 def improvement(name: str, value: float, reference: float) -> float:
-    """How much better `value` of the metric `name` is than `reference`."""
+    """Computes how much better `value` of the metric `name` is than `reference`."""
     difference = value - reference
     return difference if name in HIGHER_IS_BETTER else -difference
 

@@ -19,16 +19,16 @@ from mmgr_jax.evaluation.design.splits import Split
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 LEAST_TRAIN = 5
-"""A fraction that buys fewer training labels in some round is left out."""
+"""A fraction that gives fewer training labels in some round is left out."""
 
 LEAST_VALIDATION = 2
-"""Likewise, of the labels that choose."""
+"""The same for labels that choose settings."""
 
 PARTS = 5
-"""Parts that few labels are cut into: each chooses once, by heads of the others."""
+"""Number of parts of few labels. Each part chooses once, by heads of the others."""
 
 PART_DTYPE = np.int16
-"""Of the numbers of parts: a grid has one for each region and cell."""
+"""Small type for numbers of parts, as a grid has one for each region and cell."""
 
 NO_FOLD = -1
 

@@ -14,7 +14,7 @@ NOISE = 0.1
 on one generated city, see docs/explore_labels.md."""
 
 MOST_LOOKED_AT = 2000
-"""Regions without a label that are looked at; of more, so many are drawn."""
+"""Largest number of unlabelled regions to consider; of more, this many are drawn."""
 
 
 def label_next(

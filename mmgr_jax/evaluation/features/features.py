@@ -14,9 +14,9 @@ from mmgr_jax.data.source import RegionSource
 from mmgr_jax.evaluation.features.groups import Features, beside
 
 KINDS = ("image", "poi", "image_projection", "poi_projection")
-"""What encoders give: `image`, features of tiles; `poi`, of POI sets;
-`image_projection` and `poi_projection`, what the contrastive loss compares, thrown away
-after training by default."""
+"""Features from encoders: `image` of tiles, `poi` of POI sets. The contrastive loss
+compares `image_projection` and `poi_projection`, which are not used after training by
+default."""
 
 _READ = 256
 """Records that are read at once where no tile is."""

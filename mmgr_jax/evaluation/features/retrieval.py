@@ -14,10 +14,10 @@ from mmgr_jax.evaluation.certainty import checks, distances
 DEPTHS = (1, 5, 10)
 
 MOST_QUERIES = 4096
-"""Of more regions so many are drawn to ask, the same each time; all are searched."""
+"""If there are more regions, always the same queries are drawn; all are searched."""
 
 TIE = 1e-6
-"""Cosines this close are a tie: twins may differ by the rounding of float32."""
+"""Cosines this close are equal: equal vectors may differ by rounding of float32."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ NAMES = (
     ),
     *(f"binary pattern {pattern}" for pattern in range(10)),
 )
-"""What each number is, in order."""
+"""Names of the statistics, in order."""
 
 
 def image_statistics(tiles: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "b m"]:

@@ -26,7 +26,7 @@ WORTH_S = 6.0
 for two seconds."""
 
 MOST_PROCESSES = 16
-"""However many cores there are: each process holds features of its own."""
+"""Largest number of processes, as each process has its own copy of features."""
 
 Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float | None]]
 """(targets, training regions, validation regions) -> (prediction of every region, what

@@ -20,22 +20,22 @@ EXACT = 8192
 """Vectors up to which all are compared: the time of that grows with the square."""
 
 LONGEST = 128
-"""Longer vectors are looked for along so many principal axes at first."""
+"""Longer vectors are first compared along this number of principal axes."""
 
 AGAIN = 4
-"""And so many times as many as are asked for are compared once more."""
+"""Then this many times the wanted number of neighbours are compared again."""
 
 CELLS_A_ROOT = 4
 """Cells of the inverted file, in roots of the number of vectors."""
 
 LOOKED_AT = 48
-"""Cells that a query looks at."""
+"""Number of cells in which a query is compared."""
 
 LEARN_FROM = 64
 """Vectors for each cell that its place is learnt from; ten rounds."""
 
 CHECKED = 256
-"""Queries whose neighbours are found exactly, too."""
+"""Number of queries whose neighbours are also found exactly, to measure recall."""
 
 
 class Nearest:

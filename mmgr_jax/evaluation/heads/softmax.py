@@ -29,21 +29,21 @@ RANK_TOLERANCE = 1e-10
 """Principal axes with less than this part of the largest variance are dropped."""
 
 MOST_AXES = 384
-"""And all but the largest of them while strengths are compared, and for heads of more
-than `MANY` regions."""
+"""Number of the largest axes that are kept while strengths are compared, and for heads
+of more than `MANY` regions."""
 
 MANY = 20_000
-"""Of more regions all axes would take gigabytes."""
+"""With more regions, all axes would need gigabytes."""
 
 SMALLEST_SHARE = 1e-4
 """Bounds the starting share and the curvature of classes that hardly occur."""
 
 UNSEEN_SHARE = metrics.EPSILON
-"""About what is told of a class that the training regions never had."""
+"""Approximate predicted share of a class that no training region has."""
 
 PATIENCE = 2
-"""No weaker strength is tried after so many in a row that validated worse than the
-best."""
+"""No weaker strength is tried after this many in a row with a validation loss worse
+than the best."""
 
 ROUGH, CLOSE, EXACT = 1e-2, 1e-4, 1e-9
 """While strengths are compared, a fit ends when another step promises to lower the sum
@@ -61,7 +61,7 @@ MOST_FLAT = 1e-4
 """Nor longer than this: intercepts are not penalised."""
 
 ROUGHNESS = 0.01
-"""How far a rough validation loss may be off, as a part of it."""
+"""Largest relative error that a rough validation loss may have."""
 
 MAX_STEPS = 5000
 

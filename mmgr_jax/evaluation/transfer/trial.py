@@ -27,10 +27,10 @@ from mmgr_jax.evaluation.trials.results import Point, Result
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 
 OTHERS, OWN = "other cities", "own city"
-"""Whose labels the heads have seen: those of the city's own other blocks, or not."""
+"""Source of labels that heads have seen: other cities, or the city's other blocks."""
 
 ADAPTED, ALONE = "adapted", "own labels alone"
-"""What few labels of the city do: correct heads of the others, or teach alone."""
+"""Use of few labels: they correct heads of other cities, or train heads alone."""
 
 Targets = Mapping[str, Mapping[str, Target]]
 """`[label][city]`."""

@@ -23,10 +23,10 @@ from mmgr_jax.evaluation.settings import CertaintySettings
 from mmgr_jax.evaluation.trials.results import Result
 
 NEIGHBOURS = 8
-"""Of each region, for the autocorrelation of residuals."""
+"""Number of neighbours of each region, for the autocorrelation of residuals."""
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9)
-"""Of the conformal intervals whose coverage is measured."""
+"""Levels of the conformal intervals whose coverage is measured."""
 
 
 @dataclasses.dataclass(frozen=True)

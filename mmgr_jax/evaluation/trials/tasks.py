@@ -45,19 +45,19 @@ HEADS = {
     "released": "the released head, on the value itself",
     "finetune": "the whole image encoder with a linear head",
 }
-"""Heads in words, but for those that hang on the task."""
+"""Heads in words, except those that depend on the task."""
 
 MOST_BYTES = 2**28
-"""Of predictions of curves that may wait until they are measured."""
+"""Largest memory for predictions of curves that are not yet measured."""
 
 JUDGING_S = 0.1
-"""What judging a prediction takes, about, beside fitting its heads."""
+"""Approximate time to measure a prediction, in addition to fitting its heads."""
 
 Trials = dict[tuple[str, str, str, str], MeasuredJobs]
-"""(task, split, protocol, method) -> what measures it, and what has to be fitted."""
+"""(task, split, protocol, method) -> its judge and its jobs."""
 
 Lines = dict[tuple[str, str], Line]
-"""(task, method) -> what its label-efficiency curve needs."""
+"""(task, method) -> jobs of its label-efficiency curve."""
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
 """`[task][split][protocol][method]`."""

@@ -18,10 +18,10 @@ NUMBERS_ONLY = ("released",)
 """Protocols that neither shares nor classes have."""
 
 FewLabels = Sequence[tuple[grid.Grid, tuple[float | None, ...]]]
-"""What `curves.grids` gives."""
+"""Result of `curves.grids`."""
 
 MeasuredJobs = tuple[Judge, Sequence[Job]]
-"""What measures a result, and what has to be fitted for it."""
+"""The judge that measures a result, and the jobs to fit for it."""
 
 Line = Sequence[tuple[Job, tuple[float | None, ...]]]
 """Jobs with few labels, and the fractions that each is for; see `curves.grids`."""
