@@ -1,6 +1,6 @@
-"""How good frozen features are: heads, splits that do not leak, metrics, a report.
+"""Evaluation of frozen features: heads, splits without leakage, metrics, a report.
 
-The modules of this room know the config: they run encoders, choose what is compared and
-write what was found. The rooms in it work on NumPy arrays of all regions, `[r ...]`,
-without JAX, but for the heads of two layers and `heads.finetune`.
+The modules of this package know the config: they run encoders, choose what is compared
+and write the results. Its subpackages work on NumPy arrays of all regions, `[r ...]`.
+They do not use JAX, except for the heads with two layers and `heads.finetune`.
 """

@@ -1,4 +1,4 @@
-"""Several cities: each tested by heads of the others, and from each city to each."""
+"""Tests each of several cities by heads of the others, together and one by one."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def compare(
     others: Sequence[EvaluatedCity],
     splits: Sequence[Split],
 ) -> tuple[dict[str, Any], str]:
-    """Leaves each city out in turn, and carries heads from each city to each.
+    """Tests each city by heads of all others, and by heads of each single city.
 
-    The encoder has seen the tiles and POIs of the home city, and no label of any.
+    The encoder has seen the tiles and POIs of the home city, but no labels.
 
     Args:
-        config: As from configs/.
+        config: A config like those in configs/.
         eval_settings: How the home city is evaluated.
-        encoders: Those of the home city's evaluation.
+        encoders: Encoders of the home city's evaluation.
         home: The city of the checkpoint.
         others: The other cities.
         splits: The block split of each city, home first.
@@ -143,9 +143,9 @@ def _transfer(
     labels: cities_lib.Labels,
     splits: Sequence[Split],
 ) -> dict[str, dict[str, list[list[float | None]]]]:
-    """`[task][method][trained on][tested on]`, the headline metric.
+    """The headline metric as `[task][method][trained on][tested on]`.
 
-    On the diagonal a city is tested by heads of its own other blocks.
+    On the diagonal, blocks of a city are tested by heads of its other blocks.
     """
     city = np.repeat(np.arange(len(splits)), [len(split.fold) for split in splits])
     protocol = eval_settings.protocols[0]

@@ -1,20 +1,21 @@
 """Which regions changed between two years, by embeddings of one encoder.
 
-Two pictures of a place differ by more than what was built: the sun stands elsewhere, it
-is another season, they lie a metre apart. So a distance counts by what it is worth
-where nothing changed. Three things say that:
+Two pictures of a place differ even if nothing was built: the sun has another position,
+the season is another one, the pictures are shifted by a metre. So each distance is
+compared with distances where nothing changed. Three sources give these:
 
-- the earlier pictures *read again*, shifted and in other light: directions of the
-  embedding in which that moves it count less;
-- *regions like it*: what a region's embedding is expected to become is what became of
-  those that looked alike, and its distance is judged beside theirs. So a season that
-  turns all fields brown changes no field;
-- pairs believed *unchanged*: those that a user names; else the less distant half.
+- the earlier pictures, *read again* with a shift and in other light. Directions of the
+  embedding that change much by this count less;
+- *similar regions*: the expected change of a region's embedding is the change of
+  regions that looked similar, and its distance is compared with theirs. So no field
+  counts as changed if a season turns all fields brown;
+- pairs believed to be *unchanged*: those that a user names, else the half with the
+  smaller distances.
 
 Reference:
-    Whitening by what should not count: Hatch, Kajarekar and Stolcke (2006),
-    Interspeech, 1471-1474 (within-class covariance normalisation). Change judged beside
-    unchanged pixels, again and again: Nielsen (2007), IEEE Transactions on Image
+    Whitening of unwanted differences: Hatch, Kajarekar and Stolcke (2006),
+    Interspeech, 1471-1474 (within-class covariance normalisation). Iterative comparison
+    with unchanged pixels: Nielsen (2007), IEEE Transactions on Image
     Processing 16(2):463-478, doi 10.1109/TIP.2006.888195. A null distribution from the
     data themselves: Efron (2004), JASA 99(465):96-104, doi 10.1198/016214504000000089;
     by mirroring the side without signals: Barber and Candes (2015), Annals of
@@ -37,26 +38,27 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import discoveries
 
 FEWEST = 40
-"""Regions without which nobody knows what is usual."""
+"""Smallest number of regions; with fewer, the usual change cannot be estimated."""
 
 NAMED = 20
-"""Pairs that a user must name as unchanged, if any: of m pairs the smallest p value is
-1 / (m + 1)."""
+"""Smallest number of unchanged pairs, if a user names any. With m pairs the smallest
+p value is 1 / (m + 1)."""
 
 SHIFT_PX = 1.0
-"""By how far pictures of two years are taken to lie apart."""
+"""Assumed shift between pictures of two years, in pixels."""
 
 CONTRAST, BRIGHTNESS, COLOUR, NOISE = 0.07, 0.05, 0.02, 2.0
-"""Light of a reading: factors of contrast, brightness and of each channel, drawn within
-so much of 1; deviation of noise, in levels of 255."""
+"""Other light of a repeated reading. Factors of contrast, of brightness and of each
+channel are drawn from 1 minus to 1 plus this number. NOISE is the standard deviation of
+noise, on the scale 0 to 255."""
 
 # Chosen on ten generated cities; docs/change.md has twenty others.
-_COMPONENTS = 30  # by which regions are alike
-_LANDMARKS = 500  # regions by which a smooth function of them is given
-_NOISE_OF_CHANGE = 0.3  # of the regression of differences
-_NOISE_OF_DISTANCE = 1.0  # of that of distances
+_COMPONENTS = 30  # principal components in which regions are compared
+_LANDMARKS = 500  # regions that the kernel regression uses as landmarks
+_NOISE_OF_CHANGE = 0.3  # noise variance in the regression of differences
+_NOISE_OF_DISTANCE = 1.0  # noise variance in the regression of log distances
 _FOLDS = 8
-_LEAST_VARIANCE = 0.1  # of the mean variance: what no reading moves still counts
+_LEAST_VARIANCE = 0.1  # of the mean variance, added to the variance of each direction
 _SPREAD = 1e-6
 _TINY = 1e-12
 
@@ -66,12 +68,15 @@ class Change:
     """How much each of n pairs changed.
 
     Attributes:
-        factor: Its distance beside that of regions like it [n]: 1 is usual.
-        p_value: How often an unchanged pair would be as distant [n]; NaN for named
-            ones, which are not tested.
-        q_value: The least rate of false discoveries at which it counts as changed [n]:
-            among all with at most q a share of q is wrong, on average. NaN likewise.
-        null: What p values come from: "named" or "half".
+        factor: Distance of each pair divided by that of similar regions [n]. 1 is the
+            median pair.
+        p_value: Probability that an unchanged pair has such a large distance [n]. NaN
+            for pairs named as unchanged, which are not tested.
+        q_value: Smallest rate of false discoveries at which the pair counts as changed
+            [n]: among all pairs with at most q, on average a share of q did not
+            change. NaN for pairs named as unchanged.
+        null: Pairs that p values are computed from: "named" by a user, or the "half"
+            with the smaller distances.
     """
 
     factor: Float[np.ndarray, " n"]
@@ -89,23 +94,23 @@ def measure(
     unchanged: Bool[np.ndarray, " n"] | None = None,
     weights: Float[np.ndarray, " f"] | None = None,
 ) -> Change:
-    """How much each region changed, and how surely.
+    """Measures how much each region changed, and how certain this is.
 
-    Each year is standardised by its own mean and deviation: what the light of a day, or
-    a sensor, does to all regions alike is no change (measured: docs/change.md).
+    Each year is standardised by its own mean and deviation. So effects of light or
+    sensor on all regions do not count as change (measured: docs/change.md).
 
     Args:
         earlier: Features of the earlier year.
-        later: Of the later year, of the same regions by the same encoder.
-        again: Features of earlier pictures that were read again, see `read_again`; two
-            or more such readings.
-        drawn: Which regions those are of; None: all.
-        unchanged: Pairs that a user names as unchanged; None: nobody does.
-        weights: By which standardised columns count, as in `Features.weights`.
+        later: Features of the later year, for the same regions by the same encoder.
+        again: Two or more repeated readings: features of earlier pictures altered by
+            `read_again`.
+        drawn: Regions of `earlier` that were read again; None: all.
+        unchanged: Pairs that a user names as unchanged; None: none are named.
+        weights: Factor of each standardised column, as in `Features.weights`.
 
     Raises:
-        InputError: If regions are too few, features are not finite or did not move when
-            pictures were read again, or named pairs are too few.
+        InputError: If there are too few regions or too few named pairs, features are
+            not finite, or features stayed the same when pictures were read again.
     """
     _check(earlier, later, again, unchanged)
     drawn = np.arange(len(earlier)) if drawn is None else drawn
@@ -145,16 +150,16 @@ def read_again(
     *,
     shift_px: float = SHIFT_PX,
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """The tiles as another flight might have brought them, with nothing changed.
+    """Alters tiles as if they came from another flight over an unchanged city.
 
-    Each is shifted by `shift_px` in a direction of its own, between pixels too, and its
-    contrast, brightness, colours and noise are drawn anew. What comes in at the edge is
-    mirrored.
+    Each tile is shifted by `shift_px` in a random direction, with interpolation between
+    pixels. Its contrast, brightness, colours and noise are drawn at random. The edge is
+    filled by mirroring.
 
     Args:
-        tiles: Red, green, blue.
-        rng: Source of the draws.
-        shift_px: How far, in pixels of the tile.
+        tiles: Tiles with the channels red, green, blue.
+        rng: Random generator.
+        shift_px: Length of the shift, in pixels of the tile.
     """
     changed = np.empty_like(tiles)
     for number, tile in enumerate(tiles):
@@ -174,15 +179,16 @@ def read_again(
 
 @dataclasses.dataclass(frozen=True)
 class Alike:
-    """Smooth functions of how regions looked, by kernel ridge regression.
+    """Kernel ridge regression on the appearance of regions in the earlier year.
 
-    Its kernel is a Gaussian as wide as the median distance; of many regions some are
-    landmarks (Nystroem's approximation, Williams and Seeger 2001).
+    The kernel is a Gaussian whose width is set by the median distance. If there are
+    many regions, some are drawn as landmarks (Nystroem's approximation, Williams and
+    Seeger 2001).
 
     Attributes:
-        kernel: Likeness of regions and landmarks [n k].
-        between: That of landmarks [k k].
-        fold: Of each region: it is predicted from the other folds [n].
+        kernel: Similarity of regions and landmarks [n k].
+        between: Similarity between landmarks [k k].
+        fold: Fold of each region [n]; it is predicted from the other folds.
     """
 
     kernel: Float[np.ndarray, "n k"]
@@ -191,7 +197,7 @@ class Alike:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "n f"]) -> Alike:
-        """From standardised features."""
+        """Computes kernel and folds from standardised features."""
         rng = np.random.default_rng(0)
         number = len(features)
         _, axes = np.linalg.eigh(features.T @ features / number)
@@ -205,17 +211,17 @@ class Alike:
         return cls(kernel, kernel[marks], fold)
 
     def rows(self, index: Int[np.ndarray, " m"]) -> Alike:
-        """The same of some regions."""
+        """Selects some regions; the landmarks stay the same."""
         return Alike(self.kernel[index], self.between, self.fold[index])
 
     def predict(
         self, values: Float[np.ndarray, "n k"], noise: float
     ) -> Float[np.ndarray, "n k"]:
-        """What regions of the other folds let one expect of each.
+        """Predicts the values of each region from the regions of the other folds.
 
         Args:
-            values: Known of all regions.
-            noise: Variance of what no likeness explains, beside that of the function.
+            values: Known values of all regions.
+            noise: Variance of the noise, relative to that of the smooth function.
         """
         expected = np.empty(values.shape)
         for fold in range(_FOLDS):
@@ -272,9 +278,9 @@ def _whitening(
     difference: Float[np.ndarray, "n f"],
     expected: Float[np.ndarray, "n f"],
 ) -> Float[np.ndarray, "f f"]:
-    """What makes directions count less in which readings and seasons move features.
+    """Matrix that scales down directions in which readings or seasons move features.
 
-    Readings are as long as differences are, half the weight is the season's.
+    Readings are scaled to the median length of the differences.
     """
     longer = np.median(np.linalg.norm(difference, axis=1))
     usual = max(float(np.median(np.linalg.norm(moved, axis=1))), _TINY)

@@ -1,4 +1,4 @@
-"""What several cities have in common, so that one can be tested by the others."""
+"""Labels, features and POI categories that several cities share."""
 
 import dataclasses
 import logging
@@ -22,9 +22,9 @@ Labels = Mapping[str, tuple[Label, np.ndarray]]
 
 
 def alike(cities: Sequence[EvaluatedCity]) -> list[EvaluatedCity]:
-    """The same cities, one name of a POI category being one category in all of them.
+    """Returns the same cities, with the same POI categories in all of them.
 
-    Encoders find categories by name, and baselines count all names that any city has.
+    Encoders find categories by name, and baselines count all categories of all cities.
     """
     parents: dict[str, str] = {}
     for city in cities:
@@ -40,9 +40,9 @@ def alike(cities: Sequence[EvaluatedCity]) -> list[EvaluatedCity]:
 
 
 def tell_of_rare_categories(cities: Sequence[EvaluatedCity]) -> None:
-    """Says which POI categories of each city no other one has.
+    """Logs which POI categories of each city occur in no other city.
 
-    Nothing that is learnt elsewhere knows them.
+    Nothing that is learnt in other cities knows these categories.
     """
     for city in cities:
         theirs = sorted(
@@ -70,14 +70,14 @@ def tell_of_rare_categories(cities: Sequence[EvaluatedCity]) -> None:
 
 
 MEANING = ("kind", "unit", "classes")
-"""What makes labels of one name the same label."""
+"""Fields that must be equal for labels of the same name to be the same label."""
 
 
 def shared_labels(cities: Sequence[Labels]) -> Labels:
-    """The labels that all cities have with the same kind, unit and classes, joined.
+    """Joins the labels that all cities have with the same kind, unit and classes.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such label.
     """
     return {
         name: (cities[0][name][0], np.concatenate([city[name][1] for city in cities]))
@@ -88,15 +88,15 @@ def shared_labels(cities: Sequence[Labels]) -> Labels:
 def shared_names(
     cities: Sequence[Labels], meaning: Sequence[str], setting: str
 ) -> list[str]:
-    """The labels that all cities have and mean alike; the log names the others.
+    """Returns labels with the same meaning in all cities; logs the other labels.
 
     Args:
-        cities: Labels of each.
+        cities: Labels of each city.
         meaning: Fields of `Label` that must be the same.
-        setting: What names the cities.
+        setting: The setting that names the cities, for errors.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such label.
     """
     shared = []
     for name in dict.fromkeys(name for city in cities for name in city):
@@ -120,8 +120,8 @@ def shared_names(
 def joined(
     cities: Sequence[Mapping[str, Method]],
 ) -> dict[str, Features | None]:
-    """Features of the regions of all cities, of the methods that the last one has."""
-    # No rule is shared: what is not features is the mean, None.
+    """Joins the features of all cities, for each method of the last city."""
+    # Cities share no rules: a method without features is the mean, None.
     shared = cast(Sequence[Mapping[str, Features]], cities)
     return {
         method: None if features is None else below([city[method] for city in shared])
@@ -130,7 +130,7 @@ def joined(
 
 
 def _differing(labels: Sequence[Label], meaning: Sequence[str]) -> str:
-    """What one name means in several cities, where it is not one thing; else ""."""
+    """The different meanings of a label in several cities; "" if they are the same."""
     for field in meaning:
         meanings = list(dict.fromkeys(getattr(label, field) for label in labels))
         if len(meanings) > 1:

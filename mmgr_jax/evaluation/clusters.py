@@ -1,4 +1,4 @@
-"""Regions that look alike: clusters of their features, where there is no label."""
+"""Clusters of regions with similar features, for cities without labels."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ _ROUNDS = 50
 def cluster(
     features: Features, counts: Sequence[int] = COUNTS
 ) -> dict[int, Int32[np.ndarray, " r"]]:
-    """Number of clusters -> the cluster of each region, the largest being 0.
+    """Groups regions with similar features by k-means.
 
-    Columns are standardised, so that no unit weighs more than another, and k-means
-    begins from well spread regions (k-means++, one seed). Fewer clusters come out
-    where there are few regions.
+    Columns are standardised, so that their units do not matter. k-means starts from
+    widely spread regions (k-means++, one seed). If there are few regions, there are
+    fewer clusters.
 
     Args:
-        features: Of every region.
-        counts: Numbers of clusters.
+        features: Features of every region.
+        counts: Numbers of clusters to compute.
+
+    Returns:
+        Number of clusters -> the cluster of each region; cluster 0 is the largest.
     """
     number = len(features)
     rng = np.random.default_rng(0)
@@ -58,7 +61,7 @@ def _nearest(
     mean: Float[np.ndarray, " f"],
     scale: Float[np.ndarray, " f"],
 ) -> list[Int32[np.ndarray, " r"]]:
-    """The nearest of some centres of each region, for each lot of them."""
+    """The nearest centre of each region, for each set of centres."""
     nearest = [np.empty(len(features), np.int32) for _ in centres]
     for first in range(0, len(features), _ROWS):
         rows = np.arange(first, min(first + _ROWS, len(features)))
@@ -69,7 +72,7 @@ def _nearest(
 
 
 def _by_size(member: np.ndarray) -> Int32[np.ndarray, " r"]:
-    """Clusters numbered from the largest, so that numbers mean the same again."""
+    """Numbers clusters from the largest, so that numbers are the same in each run."""
     _, which, sizes = np.unique(member, return_inverse=True, return_counts=True)
     rank = np.empty(len(sizes), np.int32)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

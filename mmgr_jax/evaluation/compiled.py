@@ -1,4 +1,4 @@
-"""A model's programs for arrays of the host: compiled once, some rows at a time."""
+"""Compiled programs of a model that encode NumPy arrays, some rows at a time."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ _Given = tuple[Tree, jax.Array | None]
 
 @dataclasses.dataclass(frozen=True)
 class CompiledModel:
-    """A model that reads tiles and POI sets of the host; nothing runs until asked.
+    """A model that encodes tiles and POI sets in NumPy; it compiles at first use.
 
     Attributes:
         model: The Flax module.
         variables: Its parameters and batch statistics, on the devices.
         size_px: Side of the images that the model takes.
-        every_stage: Read every stage's map of an image, not the pooled feature alone.
+        every_stage: Whether the feature map of every stage is read, not only the pooled
+            feature.
     """
 
     model: mmgr.MMGR
@@ -44,33 +45,33 @@ class CompiledModel:
     def embed_tiles(
         self, tiles: np.ndarray, palette: Palette, batch_size: int
     ) -> np.ndarray:
-        """Features of tiles [n h w 3], float32 [n f]."""
+        """Computes features [n f] of tiles [n h w 3], float32."""
         encode = functools.partial(self._image[0], (self.variables, palette))
         return self._in_batches(encode, {"image": tiles}, batch_size)
 
     def project_tiles(
         self, tiles: np.ndarray, palette: Palette, batch_size: int
     ) -> np.ndarray:
-        """Projections of tiles [n h w 3], float32 [n p]."""
+        """Computes projections [n p] of tiles [n h w 3], float32."""
         encode = functools.partial(self._image[1], (self.variables, palette))
         return self._in_batches(encode, {"image": tiles}, batch_size)
 
     def embed_pois(self, sets: pipeline.Batch, batch_size: int) -> np.ndarray:
-        """Features of padded POI sets, float32 [n q]."""
+        """Computes features [n q] of padded POI sets, float32."""
         encode = functools.partial(self._pois[0], self.variables)
         return self._in_batches(encode, sets, batch_size)
 
     def project_pois(self, sets: pipeline.Batch, batch_size: int) -> np.ndarray:
-        """Projections of padded POI sets, float32 [n p]."""
+        """Computes projections [n p] of padded POI sets, float32."""
         encode = functools.partial(self._pois[1], self.variables)
         return self._in_batches(encode, sets, batch_size)
 
     def image_width(self, side_px: int, *, by_city: bool) -> int:
-        """Length of a tile's features; nothing is computed.
+        """Returns the length of a tile's features, without computing any.
 
         Args:
             side_px: Side of the tiles.
-            by_city: Whether pixels are normalised by their city's mean and deviation.
+            by_city: Whether pixels are normalised by mean and deviation of the city.
         """
         shape = (self.mesh.size, side_px, side_px, 3)
         image = {"image": jax.ShapeDtypeStruct(shape, np.uint8)}
@@ -79,7 +80,7 @@ class CompiledModel:
         return sum(one.shape[-1] for one in groups.values())
 
     def poi_width(self) -> int:
-        """Length of a POI set's features; nothing is computed."""
+        """Returns the length of a POI set's features, without computing any."""
         size, slots = self.mesh.size, pipeline.POI_SLOT_MULTIPLE
         sets = {
             "poi_category": jax.ShapeDtypeStruct((size, slots), np.int32),

@@ -1,4 +1,4 @@
-"""The printed maps of a city: of each label, or of clusters where there is none."""
+"""Draws the maps of a city: of each label, or of clusters if there are no labels."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def task(
     """Draws truth, prediction and error of a label, and the prediction's intervals.
 
     Args:
-        folder: Where the maps go.
-        city: Its regions.
-        name: Of the label.
-        label: What it means.
-        truth: Its values, NaN where unknown; no map of errors where none is known.
-        prediction: Of every region.
+        folder: Folder for the maps.
+        city: The city.
+        name: Name of the label.
+        label: Meaning of the label.
+        truth: True values, NaN where unknown. If none is known, there is no error map.
+        prediction: Prediction for every region.
         about: Lines below the title; see `about`.
     """
     from mmgr_jax.geo import maps
@@ -94,12 +94,12 @@ def task(
 def breaks(
     label: Label, truth: Float[np.ndarray, "r ..."], value: Float[np.ndarray, "r ..."]
 ) -> Breaks | None:
-    """Where the colours of a label's maps change; None for shares and classes.
+    """Computes the class breaks of a label's maps; None for shares and classes.
 
     Args:
-        label: What is mapped.
+        label: The label that is mapped.
         truth: Known values, NaN elsewhere.
-        value: Predictions, whose breaks they are where no value is known.
+        value: Predictions; they give the breaks if no value is known.
     """
     from mmgr_jax.geo.panels import Breaks
 
@@ -121,16 +121,16 @@ def about(
     split: str,
     out_of_fold: bool,
 ) -> tuple[str, ...]:
-    """What a map is made of and how good it is, a line each.
+    """Returns lines that say how a map was made and how good it is.
 
     Args:
-        label: What is predicted.
-        kind: Of the features that predict.
+        label: The label that is predicted.
+        kind: Kind of the features that predict.
         truth: Known values, NaN elsewhere.
         value: Predictions.
         chosen: Whether the features were chosen by their scores on the other folds.
-        split: Kind of the split that the heads were trained under.
-        out_of_fold: Whether no head has seen the regions that it predicts.
+        split: Kind of the split under which the heads were trained.
+        out_of_fold: Whether each region is predicted by a head that has not seen it.
     """
     features = plain.features(f"{feature_sets.MAIN} {kind}")
     by = ", chosen by their scores on the other folds" if chosen else ""

@@ -1,4 +1,4 @@
-"""Files of a city's predictions for other programs, beside the table of embeddings."""
+"""Writes a city's predictions for other programs, in addition to the embeddings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def refuse(
     folder: Path, formats: Sequence[str], city: feature_sets.EvaluatedCity
 ) -> None:
-    """Raises InputError, before anything is encoded, for what cannot be written."""
+    """Raises InputError, before encoding starts, for formats that cannot be written."""
     if "cog" in formats and city.centre_m is not None:
         from mmgr_jax.geo import cog  # rasterio loads here alone
 
@@ -45,11 +45,11 @@ def write(
     """Writes the files that `config.embed.formats` asks for.
 
     Args:
-        folder: Of the maps.
+        folder: Folder of the maps.
         formats: "gpkg": `regions.gpkg` and `styles/`; "cog": a `.tif` of each label;
             "pmtiles": `regions.pmtiles`.
-        city: Its regions.
-        mapped: What is known and predicted of each label; none without heads.
+        city: The city.
+        mapped: Truth and prediction of each label; empty without heads.
         members: Number of clusters -> the cluster of each region.
     """
     for old in stale(folder, formats):
@@ -115,7 +115,7 @@ def _write_tiles(
 
 
 def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Files of an earlier run that stand beside newer predictions."""
+    """Lists files of an earlier run that do not belong to the new predictions."""
     names = {"gpkg": GEOPACKAGE, "cog": "*.tif", "pmtiles": TILES}
     names |= {"stac": "collection.json", "projector": "projector"}
     patterns = [name for kind, name in names.items() if kind not in formats]
@@ -125,7 +125,7 @@ def stale(folder: Path, formats: Sequence[str]) -> list[Path]:
 def mapped(
     task: str, label: Label, truth: np.ndarray, prediction: predictors.Prediction
 ) -> Mapped:
-    """What is known and predicted of a label, as tables and maps take it."""
+    """Combines truth and prediction of a label for tables and maps."""
     from mmgr_jax.geo.columns import Mapped
 
     fields = dataclasses.fields(predictors.Prediction)

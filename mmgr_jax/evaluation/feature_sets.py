@@ -1,7 +1,7 @@
-"""What heads are given: features of encoders, of baselines, and rules without any.
+"""Methods to compare: features of encoders and baselines, and rules without features.
 
-Each is a method with a name: "MMGR image" are the image features of the checkpoint,
-"random both" image and POI features of the same network with random weights.
+Each method has a name. "MMGR image" are the image features of the checkpoint. "random
+both" are image and POI features of the same network with random weights.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class FeatureSets:
     """All methods of one city.
 
     Attributes:
-        methods: Name -> what predicts, those of the checkpoint first.
-        about: Name -> what it is, in words.
-        own: Methods of the checkpoint, in the order of `eval.features`.
-        encoded: Encoder -> its features of every kind.
+        methods: Name -> features or rule; those of the checkpoint first.
+        about: Name -> description in words.
+        own: Names of the checkpoint's methods, in the order of `eval.features`.
+        encoded: Name of the encoder -> its features of every kind.
     """
 
     methods: Mapping[str, jobs.Method]
@@ -66,17 +66,17 @@ class FeatureSets:
 def encoders(
     config: ConfigDict, eval_settings: EvalSettings, source: RecordSource, bundle: Path
 ) -> dict[str, InferenceEncoder]:
-    """The encoders to compare: the checkpoint's, those beside it, and a random one.
+    """Loads the encoders to compare: of the checkpoint, further ones, a random one.
 
     Args:
-        config: Says what the model is, and what is read of it.
-        eval_settings: Names those beside it.
+        config: Describes the model and the readout.
+        eval_settings: Names the further encoders.
         source: The records.
         bundle: The checkpoint.
 
     Raises:
         InputError: If a checkpoint is missing or does not fit the records, or records
-            do not say by what their pixels would be normalised.
+            lack the values by which their pixels would be normalised.
     """
     loaded = {MAIN: inference.load_encoder(config, bundle, source)}
     beside = dict(eval_settings.checkpoints)
@@ -107,13 +107,13 @@ def gather(
     loaded: Mapping[str, InferenceEncoder],
     city: EvaluatedCity,
 ) -> FeatureSets:
-    """Features of all regions by every encoder and baseline that is asked for.
+    """Gathers features of all regions by every encoder and baseline of the settings.
 
-    All of them by one readout: what is read around a region for ours is read around it
+    All use the same readout: if surroundings are read for the encoders, they are read
     for the baselines too.
 
     Raises:
-        InputError: If a table does not hold every region.
+        InputError: If a table does not contain every region.
     """
     kinds = eval_settings.features
     readout = Readout(config, city)
@@ -153,7 +153,11 @@ def gather(
 def measure_health(
     sets: FeatureSets, num_pois: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    """Encoder -> rank, uniformity, alignment and shared neighbours; see `health`."""
+    """Measures the features of each encoder.
+
+    Returns:
+        Encoder -> rank, uniformity, alignment and shared neighbours; see `health`.
+    """
     return {
         name: _health(encoded, num_pois > 0) for name, encoded in sets.encoded.items()
     }
@@ -162,7 +166,7 @@ def measure_health(
 def measure_retrieval(
     sets: FeatureSets, num_pois: np.ndarray
 ) -> dict[str, retrieval.Retrieval]:
-    """Retrieval both ways by the projections of every trained encoder."""
+    """Measures retrieval in both directions by projections of every trained encoder."""
     there = num_pois > 0
     by_direction = {}
     for name, encoded in sets.encoded.items():
@@ -243,7 +247,7 @@ def _baselines(
 def neighbour_average(
     centre_m: np.ndarray, values: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """The count chosen on validation; its labels are then averaged too, as heads do."""
+    """Predicts by neighbours; validation chooses their number, then joins training."""
     _, count = baselines.neighbour_average(
         centre_m, values, train=train, validation=validation
     )

@@ -1,6 +1,6 @@
-"""Encoders for inference: a checkpoint, or random weights, and the features they give.
+"""Encoders for inference, from a checkpoint or with random weights.
 
-Shared by eval, embed and query; what a training run is made of stands in
+The commands eval, embed and query use them. For the parts of a training run see
 `train.experiment`.
 """
 
@@ -37,12 +37,13 @@ log = logging.getLogger(__name__)
 
 
 def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
-    """The config with the model, and the size of images, that a checkpoint had.
+    """Returns the config with the model and the image size of a checkpoint.
 
-    By what pixels are normalised, `load_encoder` takes from the checkpoint anyway.
+    The normalisation of pixels is not set here: `load_encoder` always takes it from the
+    checkpoint.
 
     Raises:
-        InputError: If the bundle is none of this program.
+        InputError: If the bundle is not from this program.
     """
     stored = checkpoint.load_metadata(bundle).config
     own = ConfigDict(config.to_dict())
@@ -55,16 +56,16 @@ def as_trained(config: ConfigDict, bundle: Path) -> ConfigDict:
 def load_encoder(
     config: ConfigDict, bundle: Path, source: RecordSource
 ) -> InferenceEncoder:
-    """The encoder of a checkpoint, whose `model` alone is read.
+    """Loads the encoder of a checkpoint; only the model in it is read.
 
-    POI categories of other records than it was trained on are found by name.
+    If the records are not those of the training, POI categories are found by name.
 
-    Where the checkpoint holds a part of a model (weights that `mmgr_jax.convert`
-    brought in), the rest is random, and the log says so.
+    If the checkpoint holds only a part of a model (weights that `mmgr_jax.convert`
+    imported), the rest is random, and this is logged.
 
     Raises:
-        InputError: If the checkpoint holds another model than the config describes, or
-            the records POI categories that it does not know, unless
+        InputError: If the checkpoint holds another model than the config describes. Or
+            if the records have POI categories that the checkpoint does not know, unless
             `config.corpus.unknown_categories` is "drop".
     """
     metadata = checkpoint.load_metadata(bundle)
@@ -123,12 +124,12 @@ def _tell_of_unknown(
 def random_encoder(
     config: ConfigDict, source: RecordSource, normalise: str | None = None
 ) -> InferenceEncoder:
-    """The same architecture with random parameters: what training must beat.
+    """Makes an encoder of the same architecture with random parameters, to compare.
 
     Args:
-        config: Says what the model is.
+        config: Describes the model.
         source: The records.
-        normalise: That of the encoder it is compared with; None: the config's.
+        normalise: Normalisation of the encoder to compare with; None: the config's.
     """
     normalise = normalise or _augment(config).normalise
     model, mesh, init, tower = _fresh(config, source, normalise)
@@ -141,12 +142,14 @@ def for_training(
     source: RecordSource,
     trained_on: checkpoint.Metadata | None = None,
 ) -> Callable[[Tree], InferenceEncoder]:
-    """(variables) -> the encoder of a model in training; compiled once for all.
+    """Returns a function (variables) -> encoder of a model in training.
+
+    Its programs are compiled only once.
 
     Args:
-        config: Of the run.
-        source: The records that it looks at.
-        trained_on: Gives the POI categories where the run reads others.
+        config: Config of the run.
+        source: The records to encode.
+        trained_on: Metadata with the POI categories, if the run reads other records.
     """
     normalise = _augment(config).normalise
     model, mesh, _, tower = _fresh(config, source, normalise, trained_on)

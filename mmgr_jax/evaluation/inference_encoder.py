@@ -1,4 +1,4 @@
-"""A model for inference: batches in, features by kind and group out."""
+"""A model for inference, which computes features by kind and group from batches."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class InferenceEncoder:
     """A model for inference.
 
     Attributes:
-        run: (variables, host batch) -> what `encode` gives.
-        reads_edges: Whether the batch must hold the POI graph.
-        name: Where its parameters come from.
+        run: (variables, host batch) -> features, as `encode` returns them.
+        reads_edges: Whether the batch must contain the POI graph.
+        name: Source of the parameters.
         model: The model.
         variables: Its parameters and batch statistics, on the devices.
-        size_px: Side of the images it takes.
-        normalise: By whose mean and deviation its pixels are normalised; with "city"
-            it reads batches of `of_city` alone.
+        size_px: Side of the images that the model takes.
+        normalise: Whose mean and deviation normalise pixels. With "city", use the
+            encoder that `of_city` returns.
         parts: Parts of the model that are not random; () for all.
-        num_devices: Devices that share a batch.
-        made_by: What decides its features beside its variables; None where nobody says,
-            so that none of them are kept on disk.
-        categories: POI categories by the numbers it knows them by; None: by those of
-            whatever records it reads.
+        num_devices: Number of devices that share a batch.
+        made_by: What decides the features in addition to the variables. None if this is
+            unknown; then features are not stored on disk.
+        categories: POI categories, in the order of the model's numbers. None: the
+            numbers of the records that are read.
     """
 
     run: Callable[[Tree, pipeline.Batch], features.Encoded]
@@ -59,23 +59,23 @@ class InferenceEncoder:
     categories: tuple[str, ...] | None = None
 
     def numbers(self, theirs: Sequence[str]) -> np.ndarray | None:
-        """Its numbers of categories, -1 for unknown ones; None: they are the same."""
+        """Returns the model's numbers of categories, -1: unknown; None if the same."""
         if self.categories is None:
             return None
         return corpus.numbers_in(theirs, self.categories)
 
     def palette(self, source: RecordSource) -> Float32[np.ndarray, "1 2 3"] | None:
-        """What it normalises the pixels of some records by; None: always the same.
+        """Returns the mean and deviation of the records; None if not used for pixels.
 
         Raises:
-            InputError: If it is theirs, and they do not say it.
+            InputError: If they are used, but are missing in the records.
         """
         return corpus.palettes(source, self.normalise)
 
     def of_city(self, source: RecordSource) -> InferenceEncoder:
-        """The same for batches of some records, as they have colours and categories.
+        """Returns the encoder for some records, with their colours and categories.
 
-        Categories are found by name; POIs of one that it does not know are left out.
+        Categories are found by name. POIs of unknown categories are left out.
 
         Raises:
             InputError: As for `palette`.
@@ -105,9 +105,9 @@ class InferenceEncoder:
         return dataclasses.replace(self, run=run, made_by=made_by, categories=None)
 
     def encode(self, batch: pipeline.Batch) -> features.Encoded:
-        """Kind of features -> group -> float32 [b n].
+        """Computes features of a batch: kind -> group -> float32 [b n].
 
-        Of `image` and `poi`, and of their projections `image_projection` and
+        The kinds are `image` and `poi`, and their projections `image_projection` and
         `poi_projection`.
         """
         return self.run(self.variables, batch)
@@ -128,9 +128,9 @@ def read_image(
         model: The model.
         variables: Its parameters and batch statistics.
         tiles: Whole tiles.
-        palette: Mean and deviation of their cities; None: the image encoder's own.
+        palette: Mean and deviation of their cities; None: those of the image encoder.
         size_px: Side of the images that the model takes.
-        every_stage: Read every stage's map, not the pooled feature alone.
+        every_stage: Whether every stage's map is read, not only the pooled feature.
     """
     tower = model.image_encoder
     view = plain_view(
@@ -160,20 +160,19 @@ def encoder(
     kept: towers.Kept | None = None,
     adapted: bool = True,
 ) -> InferenceEncoder:
-    """The encoder of a model.
+    """Makes the encoder of a model.
 
     Args:
         model: The model.
         variables: Its parameters and batch statistics.
         mesh: The devices.
-        name: Where the variables come from.
+        name: Source of the variables.
         size_px: Side of the images that the model takes.
-        normalise: By whose mean and deviation pixels are normalised.
-        readout: What is read of images, one of `READOUTS`.
-        kept: Features of a locked image encoder, read in place of images.
-        adapted: Whether the image head is part of what is evaluated. Beside the
-            features of a locked tower then stands its hidden layer, where the POIs'
-            teaching lies.
+        normalise: Whose mean and deviation normalise pixels.
+        readout: Which features of images are read, one of `READOUTS`.
+        kept: Stored features of a locked image encoder, read instead of images.
+        adapted: Whether the image head is evaluated too. Then the features of a locked
+            tower also include the hidden layer of this head, which learnt from POIs.
     """
     reading = _Reading(
         model,

@@ -1,12 +1,12 @@
-"""Heads as an evaluation leaves them, with which `mmgr_jax.embed` predicts.
+"""Heads that an evaluation stores and `mmgr_jax.embed` uses for predictions.
 
 <workdir>/eval/heads/
   about.json                 the features they read and the records they learnt from, by
                              content; the folder may be moved with its run, or alone
   folds.npz                  the fold of each region, by the hash of its outline
   <task>/<features>/fold_0.head.npz   the head that has not seen fold 0, and so on
-                    whole.head.npz    one for regions of no fold
-                    certainty.npz   radius of the intervals, likeness to training
+                    whole.head.npz    one for regions without a fold
+                    certainty.npz   radius of the intervals, similarity to training
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mmgr_jax.evaluation.settings import Kind
 
 FOLDER = KIND = "heads"
 BEST = "best"
-"""In place of a kind of features: of each task that which predicts it best."""
+"""Used instead of a kind of features: the kind that predicts each task best."""
 
 _ABOUT = "about.json"
 _FOLDS = "folds.npz"
@@ -47,10 +47,10 @@ class Heads:
 
     Attributes:
         predictors: Task -> predictor.
-        kinds: Task -> the kind of features that it reads.
-        records: `RecordSource.identity` of the records they have learnt from.
-        outline: Hash of the outline of each region of these [r], sorted.
-        fold: Its fold [r].
+        kinds: Task -> the kind of features that its predictor reads.
+        records: `RecordSource.identity` of the records used for training.
+        outline: Hash of the outline of each region in these records [r], sorted.
+        fold: Fold of each of these regions [r].
     """
 
     predictors: Mapping[str, Predictor]
@@ -60,10 +60,10 @@ class Heads:
     fold: Int[np.ndarray, " r"]
 
     def fold_of(self, city: EvaluatedCity) -> Int[np.ndarray, " r"] | None:
-        """The fold of each region of a city; None where the heads have seen none.
+        """Returns the fold of each region of a city; None if heads have seen none.
 
-        Regions are known by their outlines, so those of records that were moved, built
-        again or extended are the same, and those of another city are not.
+        Regions are recognised by their outlines. So they stay the same if records are
+        moved, built again or extended, and regions of another city are different.
         """
         wanted = city.outlines
         place = np.minimum(np.searchsorted(self.outline, wanted), len(self.outline) - 1)
@@ -71,11 +71,11 @@ class Heads:
         return np.where(seen, self.fold[place], UNSEEN) if seen.any() else None
 
     def refuse_stale(self, city: EvaluatedCity, folder: Path) -> None:
-        """Raises InputError for labels, splits or records of the same regions of late.
+        """Raises InputError if records of regions that the heads have seen changed.
 
         Args:
-            city: Whose regions will be predicted.
-            folder: Of the heads, for the message.
+            city: City whose regions will be predicted.
+            folder: Folder of the heads, for the message.
         """
         now = city.source.identity
         other = [part for part in _LEARNT_FROM if now[part] != self.records.get(part)]
@@ -96,15 +96,15 @@ def save(
     checkpoint: Path,
     best: Mapping[str, Kind],
 ) -> None:
-    """Writes heads in place of older ones, which stay until these are whole.
+    """Writes heads; older heads are replaced only when the new ones are complete.
 
     Args:
-        folder: To write.
+        folder: Folder to write.
         predictors: Task -> kind of features -> predictor.
-        city: Whose labels the heads have learnt.
-        fold: Of each region, under the split that they were kept under [r].
-        features: What they read: `identity.of_features`.
-        checkpoint: Where its weights lay, for messages.
+        city: City whose labels the heads have learnt.
+        fold: Fold of each region [r], under the split of these heads.
+        features: Identity of the features that heads read: `identity.of_features`.
+        checkpoint: Path of the encoder's weights, for messages.
         best: Task -> the kind of features that predicts it best.
     """
     with folders.replacing(
@@ -139,17 +139,17 @@ def load(
     features: Mapping[str, Any],
     tasks: Sequence[str] = (),
 ) -> Heads:
-    """The predictors of a kind of features, or of the best kind for each task.
+    """Loads the predictors of a kind of features, or of the best kind for each task.
 
     Args:
-        folder: As written by `save`, wherever it lies now.
-        kind: Of features; `BEST` for the one that predicts a task best.
-        features: What they will be given: `identity.of_features`.
-        tasks: Which; empty for all.
+        folder: Folder that `save` wrote; it may have been moved.
+        kind: Kind of features; `BEST` for the kind that predicts a task best.
+        features: Identity of the features to predict from: `identity.of_features`.
+        tasks: Names of the tasks; empty for all.
 
     Raises:
-        InputError: If there are none, they are damaged, or read other features: those
-            of other weights, or of the same by another readout, size or precision.
+        InputError: If there are no heads, they are damaged, or they read other
+            features: from other weights, another readout, size or precision.
     """
     if not exists(folder):
         raise InputError(
@@ -190,7 +190,7 @@ def _best(folder: Path, about: Mapping[str, Any], task: str) -> Kind:
 
 
 def exists(folder: Path) -> bool:
-    """Whether an evaluation has left whole heads here."""
+    """Returns whether the folder contains complete heads of an evaluation."""
     return (folder / _ABOUT).exists() or (folder / marks.MARK).exists()
 
 

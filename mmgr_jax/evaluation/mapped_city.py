@@ -1,6 +1,6 @@
-"""What there is to map of a city: its features, and the heads that predict from them.
+"""Features of a city and heads that predict from them, for maps.
 
-The maps of `mapping` and the page of `mmgr_jax.explore` are made of it.
+`mapping` makes maps from them, and `mmgr_jax.explore` makes its page.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class MappedHeads:
 
     Attributes:
         predictors: Task -> predictor.
-        kinds: Task -> the kind of features that it reads.
-        fold: Of each region, where the heads have seen some of them [r].
+        kinds: Task -> the kind of features that its predictor reads.
+        fold: Fold of each region [r], if the heads have seen some of the regions.
     """
 
     predictors: Mapping[str, predictors.Predictor] = dataclasses.field(
@@ -67,13 +67,13 @@ class MappedCity:
 
     Attributes:
         city: The records.
-        encoder: What gives the features.
-        encoded: What the encoder gives, of every kind.
-        features: What is written as embeddings.
-        heads: What predicts.
+        encoder: The encoder that computes the features.
+        encoded: Features by the encoder, of every kind.
+        features: Features that are written as embeddings.
+        heads: The heads that predict.
         read_by_heads: The features that heads read, by their kind.
-        made_by: What decides the features.
-        readout: How they were read.
+        made_by: Identity of the features: everything that decides their values.
+        readout: The readout of the features.
     """
 
     city: feature_sets.EvaluatedCity
@@ -93,18 +93,18 @@ def gather(
     bundle: Path,
     workdir: Path,
 ) -> MappedCity:
-    """What there is to map of a city: features, and heads that predict from them.
+    """Gathers features of a city and the heads that predict from them.
 
     Args:
-        config: Of the city.
-        embed_settings: Which features and heads.
+        config: Config of the city.
+        embed_settings: Which features and heads to use.
         source: The records.
         bundle: The checkpoint.
-        workdir: Where features and heads are kept.
+        workdir: Folder in which features and heads are stored.
 
     Raises:
-        InputError: If nobody knows where regions lie, or the checkpoint or the heads
-            do not fit.
+        InputError: If the places of regions are unknown, or if the checkpoint or the
+            heads do not fit.
     """
     city = feature_sets.EvaluatedCity.of(source)
     if city.centre_m is None:

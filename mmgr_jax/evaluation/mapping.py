@@ -46,11 +46,12 @@ log = logging.getLogger(__name__)
 
 
 def embed(config: ConfigDict, *, share: tuple[int, int] = (0, 1)) -> Path:
-    """Writes `workdir/maps`; returns the folder.
+    """Writes `workdir/maps` and returns the folder.
 
     Args:
-        config: Of the city.
-        share: Number of this process, and how many encode; the first one writes.
+        config: Config of the city.
+        share: Number of this process and number of processes that encode. Process 0
+            writes.
 
     Raises:
         InputError: If records, checkpoint or heads are missing or do not fit.
@@ -76,7 +77,7 @@ def embed(config: ConfigDict, *, share: tuple[int, int] = (0, 1)) -> Path:
 
 
 def embed_together(config: ConfigDict) -> None:
-    """The same by all processes, each of which encodes a part of the regions."""
+    """Does the same as `embed` with all processes; each encodes some regions."""
     embed(config, share=distributed.place())
 
 

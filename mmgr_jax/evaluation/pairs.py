@@ -1,4 +1,4 @@
-"""Which regions of two records lie at the same place."""
+"""Pairs of regions of two records that lie at the same place."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from jaxtyping import Int
 from mmgr_jax.errors import InputError
 
 SHARED = 0.5
-"""Of the area that either of two regions covers, to be the same place."""
+"""Smallest part of their union that two regions at the same place have in common."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Regions that both have, in the order of the later ones.
+    """Pairs of regions at the same place, in the order of the later records.
 
     Attributes:
-        earlier: Their rows in the earlier records [n].
-        later: In the later ones [n], ascending.
-        by_name: How many have the same name in both.
-        alone: How many of the earlier and of the later have no partner.
+        earlier: Rows of the regions in the earlier records [n].
+        later: Rows of the regions in the later records [n], ascending.
+        by_name: Number of pairs with the same name in both records.
+        alone: Number of earlier and number of later regions without a partner.
     """
 
     earlier: Int[np.ndarray, " n"]
@@ -35,13 +35,13 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where regions lie.
+    """Names and outlines of regions.
 
     Attributes:
-        region_ids: Their names.
-        geometry_wkb: Their outlines in `crs`.
+        region_ids: Names of the regions.
+        geometry_wkb: Outlines of the regions in `crs`.
         crs: CRS in metres.
-        what: What they are called in errors, such as a records folder.
+        what: Name of the records in errors, such as a records folder.
     """
 
     region_ids: Sequence[str]
@@ -51,15 +51,15 @@ class Place:
 
 
 def match(earlier: Place, later: Place) -> Pairs:
-    """Pairs each later region with the earlier one that lies where it lies.
+    """Pairs each later region with the earlier region at the same place.
 
-    Two are the same place where they share `SHARED` of what they cover together. Of
-    several the one with the same name is taken, then the one that shares most; nobody
-    has two partners.
+    Two regions are the same place if their intersection is at least the part `SHARED`
+    of their union. If several fit, one with the same name is taken first, then the one
+    that shares most. No region has two partners.
 
     Args:
-        earlier: Regions of one year.
-        later: Of the other one.
+        earlier: Regions of the earlier year.
+        later: Regions of the later year.
 
     Raises:
         InputError: If there is no such pair.
@@ -89,7 +89,7 @@ def match(earlier: Place, later: Place) -> Pairs:
 
 
 def _first_of(values: np.ndarray) -> Int[np.ndarray, " k"]:
-    """Places of the first of each value, in their order."""
+    """Index of the first occurrence of each value, in order."""
     return np.sort(np.unique(values, return_index=True)[1])
 
 

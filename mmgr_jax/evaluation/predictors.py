@@ -1,4 +1,4 @@
-"""Heads of a task and what they promise: values, intervals, regions unlike others."""
+"""Predictions of a task's heads: values, intervals, regions unlike training regions."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ UNSEEN = NO_FOLD
 """The fold of a region that no head has seen."""
 
 LEVEL = 0.9
-"""Of the intervals on maps."""
+"""Level of the intervals on maps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What is said of some regions.
+    """Predictions of some regions, with intervals.
 
     Attributes:
-        value: [r] in the label's unit, or [r k] shares or probabilities.
-        low: Lower end of the interval, [r] or [r k]; NaN for classes, minus infinity
-            where nothing can be promised.
-        high: Upper end.
-        unlike: Regions unlike those the heads were tested on: value and interval are
-            a guess there, [r].
+        value: Predicted values: [r] in the label's unit, or [r k] shares or
+            probabilities.
+        low: Lower end of the interval, [r] or [r k]. NaN for classes. Infinite, or the
+            limit of possible values, if nothing can be promised.
+        high: Upper end of the interval.
+        unlike: Regions unlike all on which the heads were tested, [r]. Their values and
+            intervals are a guess.
     """
 
     value: Float[np.ndarray, "r ..."]
@@ -48,11 +49,11 @@ class Predictor:
     """The heads of one task on one kind of features.
 
     Attributes:
-        heads: By the fold that each tests; that of `UNSEEN` is for other regions.
-        radius: Of intervals of level `LEVEL`: a number, or one for each class [k].
-        log_scale: Scale of the logarithms that the radius is of; None for none.
-        likeness: What the labelled regions are like.
-        training_fold: Their folds [t].
+        heads: Heads by the fold on which each is tested; `UNSEEN`: for other regions.
+        radius: Radius of intervals of level `LEVEL`: one, or one for each class [k].
+        log_scale: Scale of the logarithms, if the radius is on a log scale; else None.
+        likeness: Measures how dissimilar regions are from the labelled regions.
+        training_fold: Folds of the labelled regions [t].
     """
 
     heads: Mapping[int, Head]
@@ -63,7 +64,7 @@ class Predictor:
 
     @property
     def label(self) -> Label:
-        """What is predicted."""
+        """The label that is predicted."""
         return self.heads[UNSEEN].label
 
     def predict(
@@ -74,10 +75,10 @@ class Predictor:
         """Predicts every region.
 
         Args:
-            features: Of the kind that the heads were trained on.
-            fold: Fold of each region in the evaluation: each is then predicted by the
-                head that has not seen it; `UNSEEN` and None are of regions that no head
-                has seen.
+            features: Features of the kind that the heads were trained on.
+            fold: Fold of each region in the evaluation. Each region is predicted by the
+                head that has not seen it. `UNSEEN`, or None for all regions: no head
+                has seen the region.
         """
         if fold is None:
             value = self.heads[UNSEEN].predict(features)
@@ -90,7 +91,7 @@ class Predictor:
     def values(
         self, features: Float[np.ndarray, "r f"], fold: Int[np.ndarray, " r"]
     ) -> Float[np.ndarray, "r ..."]:
-        """Predictions alone, each by the head of its fold; see `predict`."""
+        """Predicts values without intervals, each by the head of its fold."""
         value = None
         for number in np.unique(fold).tolist():
             rows = fold == number
@@ -140,15 +141,15 @@ def of_task(
     block: Int[np.ndarray, " r"],
     fold: Int[np.ndarray, " r"],
 ) -> Predictor:
-    """The predictor that an evaluation found.
+    """Makes the predictor of a method from the results of an evaluation.
 
     Args:
         task: The results of a label.
-        target: Its values.
-        method: Whose heads.
+        target: The values of the label.
+        method: Method whose heads are used.
         features: Features of all regions.
         block: Spatial block of each region [r].
-        fold: Its fold under the first split [r].
+        fold: Fold of each region under the first split [r].
     """
     known = target.known
     labelled = np.flatnonzero(known)

@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: data, config, versions, checkpoint."""
+"""Provenance of a report's numbers: data, config, versions, checkpoint."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ def of(
     encoders: Mapping[str, InferenceEncoder],
     made_by: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a report says of its origin; see `report.report_json`.
+    """Collects the provenance for a report; see `report.report_json`.
 
     Args:
-        config: Of the evaluation; of what decides weights the checkpoint's is told.
-        eval_settings: How it is done.
-        city: What is evaluated.
+        config: Config of the evaluation. Settings that decide weights are reported as
+            in the checkpoint.
+        eval_settings: Settings of the evaluation.
+        city: The city that is evaluated.
         bundle: The checkpoint.
-        encoders: Those that are compared.
-        made_by: What decides the features of the checkpoint: `features`.
+        encoders: Encoders that are compared.
+        made_by: Identity of the checkpoint's features, from `features`.
     """
     manifest, folder = city.source.manifest, city.source.records_dir
     shards = [path.name for path in manifest.shard_paths(folder)]
@@ -91,11 +92,11 @@ def of(
 
 
 def features(config: ConfigDict, encoder: InferenceEncoder) -> dict[str, Any]:
-    """What decides the features that an encoder gives, whatever region it looks at.
+    """Returns the identity of features: all that decides them apart from the region.
 
     Args:
-        config: Says the type of the model as it encodes, and what is read of it.
-        encoder: Has the weights, and the side of the images it takes.
+        config: Names the number type of the model for encoding, and the readout.
+        encoder: The encoder, with its weights and image size.
     """
     readout = settings.read(ReadoutSettings, config.readout, "readout")
     # Heads of before say nothing of it, and may be used with encoders as before.
@@ -110,7 +111,7 @@ def features(config: ConfigDict, encoder: InferenceEncoder) -> dict[str, Any]:
 
 
 def told_apart(config: ConfigDict, city: EvaluatedCity, bundle: Path) -> list[str]:
-    """A sentence for each thing that is not as the checkpoint was trained with it."""
+    """Returns a sentence for each difference from the training of the checkpoint."""
     trained = checkpoint.load_metadata(bundle)
     present = identity.sections(trained.config)
     here = {name: config.to_dict()[name] for name in present}
@@ -140,9 +141,10 @@ def told_apart(config: ConfigDict, city: EvaluatedCity, bundle: Path) -> list[st
 
 
 def trained_config(config: ConfigDict, trained: checkpoint.Metadata) -> dict[str, Any]:
-    """A config whose sections of training are those that a checkpoint was trained with.
+    """Returns the config with the training sections of a checkpoint.
 
-    What weights tell nothing about (readout, evaluation, places) is as it is here.
+    Sections that do not affect the weights (readout, evaluation, paths) stay as they
+    are.
     """
     sections = {*identity.TRAINING, "mesh", "sharding", "category_vectors"}
     return {
@@ -154,7 +156,7 @@ def trained_config(config: ConfigDict, trained: checkpoint.Metadata) -> dict[str
 
 
 def versions() -> dict[str, str]:
-    """Versions of this program, of Python and of the packages that make numbers."""
+    """Returns versions of this program, of Python and of the numerical packages."""
     return {
         "mmgr-jax": __version__,
         "python": platform.python_version(),

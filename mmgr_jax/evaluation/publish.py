@@ -1,4 +1,4 @@
-"""What lets others find and look at a city's embeddings: STAC, and a projector."""
+"""Publishes a city's embeddings: a STAC catalogue and a projector for TensorBoard."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def write(
     members: Mapping[int, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Writes what `config.embed.formats` asks for, after all other files.
+    """Writes the formats of `config.embed.formats`, after all other files.
 
     Args:
         table: The table of embeddings.
         formats: "stac": a collection and two items; "projector": a folder for
             TensorBoard.
         mapped: The city.
-        tables: What is known and predicted of each label; none without heads.
+        tables: Truth and prediction of each label; empty without heads.
         members: Number of clusters -> the cluster of each region.
-        metadata: What the table's header says.
+        metadata: Metadata in the header of the table.
     """
     if "projector" in formats:
         folder = _projector(table.parent / PROJECTOR, mapped, tables, members)

@@ -1,4 +1,4 @@
-"""What is read of a city's regions, and where it is kept between commands."""
+"""Reads features of a city's regions, and stores them between commands."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ KINDS: Mapping[Kind, tuple[str, ...]] = {
     "image_projection": ("image_projection",),
     "poi_projection": ("poi_projection",),
 }
-"""Kind of features -> what stands side by side in it: of the encoder, or a baseline."""
+"""Kind of features -> names of its parts: kinds of the encoder, or baselines."""
 
 ENCODED = "encoder"
-"""What features of an encoder are called in a store."""
+"""Name of an encoder's features in a store."""
 
 _OUTLINES = 65536
 _BYTES_A_PIXEL = 256
-"""Of memory that encoding takes at most: 64 float32, as the first maps of ResNet-50."""
+"""Largest memory for encoding: 64 float32, as in the first maps of ResNet-50."""
 
 log = logging.getLogger(__name__)
 
 Extracted = Mapping[str, Features]
-"""Kind -> features of every region; see `features.KINDS`."""
+"""Kind -> features of every region; see `features.features.KINDS`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedCity:
-    """One city's records, and what is known of its regions.
+    """Records and regions of a city.
 
     Attributes:
         source: The records.
-        regions: Everything but tiles and POIs.
-        centre_m: Centres of the regions [r 2]; None where nobody knows them.
+        regions: All data of the regions except tiles and POIs.
+        centre_m: Centres of the regions [r 2]; None if they are unknown.
     """
 
     source: RecordSource
@@ -74,7 +74,7 @@ class EvaluatedCity:
 
     @functools.cached_property
     def outlines(self) -> UInt64[np.ndarray, " r"]:
-        """A hash of CRS and outline of each region: the same in whatever records."""
+        """A hash of CRS and outline of each region; it is the same in all records."""
         crs = self.source.manifest.crs.encode()
         digests = (
             hashlib.blake2b(crs + b"\0" + bytes(outline), digest_size=8).digest()
@@ -84,7 +84,7 @@ class EvaluatedCity:
 
     @functools.cached_property
     def outlines_hash(self) -> str:
-        """A hash of all outlines in their order."""
+        """A hash of all outlines, in order."""
         return hashlib.sha256(self.outlines.tobytes()).hexdigest()
 
 
@@ -95,14 +95,14 @@ def encoded(
     *,
     share: tuple[int, int] = (0, 1),
 ) -> Extracted:
-    """What an encoder gives of every region, from the workdir's store or put into it.
+    """Returns an encoder's features of every region; the workdir stores them.
 
     Args:
-        config: Says where, and how many regions are encoded at a time.
+        config: Names the workdir and the number of regions in a batch.
         encoder: The encoder.
         source: The records.
-        share: Number of this process, and how many share the work; the result is whole
-            where the others have done theirs.
+        share: Number of this process and number of processes that share the work. The
+            result is complete when the other processes have finished.
     """
     encoder = encoder.of_city(source)
     options: dict[str, Any] = dict(
@@ -131,14 +131,14 @@ def altered(
     alter: Callable[[np.ndarray], np.ndarray],
     regions: Int[np.ndarray, " n"],
 ) -> Extracted:
-    """What an encoder gives of regions whose tiles are other ones, in memory.
+    """Computes features of regions with altered tiles, in memory.
 
     Args:
-        config: Says how many regions are encoded at a time.
+        config: Names the number of regions in a batch.
         encoder: The encoder.
         source: The records.
-        alter: Tiles uint8 [b h w 3] -> the tiles that are encoded.
-        regions: Which, ascending.
+        alter: Tiles uint8 [b h w 3] -> altered tiles, which are encoded.
+        regions: Indices of the regions, ascending.
     """
     encoder = encoder.of_city(source)
 
@@ -156,13 +156,13 @@ def altered(
 
 
 class Readout:
-    """What heads, maps and tables are given of a city's regions: `config.readout`."""
+    """Features of a city's regions for heads, maps and tables, by `config.readout`."""
 
     def __init__(self, config: ConfigDict, city: EvaluatedCity) -> None:
         """Finds the neighbours of every region.
 
         Raises:
-            InputError: If places are needed and not known.
+            InputError: If the places of regions are needed but unknown.
         """
         self._config, self._city = config, city
         self.settings = settings.read(ReadoutSettings, config.readout, "readout")
@@ -171,11 +171,11 @@ class Readout:
         self._plain: dict[str, Features] = {}
 
     def encoded(self, encoder: InferenceEncoder) -> Extracted:
-        """What an encoder gives of every region, without surroundings."""
+        """Returns an encoder's features of every region, without surroundings."""
         return encoded(self._config, encoder, self._city.source)
 
     def features(self, encoded: Extracted, kind: Kind) -> Features:
-        """One of `KINDS` with its surroundings, as heads are given it."""
+        """Returns features of one of `KINDS` with surroundings, for heads."""
         parts = [encoded[part] for part in KINDS[kind] if part in encoded]
         held = {name for part in parts for name, _ in part.groups}
         for part in KINDS[kind]:
@@ -188,19 +188,19 @@ class Readout:
         return self._around(parts)
 
     def plain(self, name: str) -> Features:
-        """Features of a baseline, without surroundings."""
+        """Returns features of a baseline, without surroundings."""
         return beside(self._columns(name))
 
     def baseline(self, name: str) -> Features:
-        """Features of a baseline, with those of the surroundings."""
+        """Returns features of a baseline, with surroundings."""
         return self._around(self._columns(name))
 
     def around(self, own: Features) -> Features:
-        """Features of a table with those of the surroundings."""
+        """Adds surroundings to the features of a table."""
         return self._around([own])
 
     def said(self, what: str) -> str:
-        """What features are, and how far around they are read."""
+        """Describes features in words, with the radius of their surroundings."""
         if not self._radii_m:
             return what
         return f"{what}; and the mean of the regions within {self._radii_m[-1]:g} m"

@@ -62,7 +62,7 @@ def evaluate(config: ConfigDict) -> Report:
 
 
 def read(config: ConfigDict) -> EvalSettings:
-    """The section `eval`."""
+    """Reads the section `eval`."""
     return settings.read(EvalSettings, config.eval, "eval")
 
 
@@ -139,7 +139,7 @@ def predictors_of(
     city: feature_sets.EvaluatedCity,
     split: splits.Split,
 ) -> dict[str, dict[str, predictors.Predictor]]:
-    """Task -> kind of features -> the heads to keep, with what they promise."""
+    """Returns task -> kind of features -> heads to keep, with their intervals."""
     labels = labelled(city.source, city.regions)
     return {
         name: {
@@ -158,11 +158,11 @@ def predictors_of(
 
 
 def best_kinds(evaluated: Report, own: Sequence[str]) -> dict[str, Kind]:
-    """Task -> the kind of features to map, see `report.choice`.
+    """Returns task -> the kind of features to map, see `report.choice`.
 
     Args:
-        evaluated: Holds the scores.
-        own: Methods of the checkpoint.
+        evaluated: The report, with all scores.
+        own: Names of the checkpoint's methods.
     """
     best: dict[str, Kind] = {}
     for name, task in evaluated.tasks.items():
@@ -181,7 +181,7 @@ def best_kinds(evaluated: Report, own: Sequence[str]) -> dict[str, Kind]:
 def labelled(
     source: RecordSource, regions: features.RegionTable
 ) -> dict[str, tuple[Label, np.ndarray]]:
-    """Labels with their meaning."""
+    """Returns label name -> (meaning, values)."""
     labels = source.manifest.labels
     return {name: (labels[name], values) for name, values in regions.labels.items()}
 
@@ -192,7 +192,7 @@ def choose_splits(
     regions: features.RegionTable,
     kinds: Sequence[str],
 ) -> dict[str, splits.Split]:
-    """The splits of the records, or those that are asked for instead."""
+    """Returns the splits of the records, or new ones if the settings say so."""
     if not source.manifest.crs and tuple(kinds) != ("random",):
         log.warning(
             "%s: the records do not say where the regions lie, so there is no "

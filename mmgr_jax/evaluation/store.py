@@ -1,13 +1,13 @@
-"""Features of all regions of a city on disk, so that no command makes them twice.
+"""Features of all regions of a city on disk, so that they are computed only once.
 
 <workdir>/features/<key>/
   about.json                what decides the features, by content; its hash is the key
-  <kind>.npy                float32 [r f], made in slices of regions
-  <part>.columns.json       kinds that are made together, and their groups of columns
-  <part>.done-<maker>.json  slices that are whole, with a checksum of each kind
+  <kind>.npy                float32 [r f], computed in slices of regions
+  <part>.columns.json       kinds that are computed together, their groups of columns
+  <part>.done-<maker>.json  slices that are complete, with a checksum of each kind
 
-A slice counts once its numbers are on disk, and only as long as they are those that
-were written. What was cut off goes on behind the last whole slice.
+A slice is valid when its numbers are on disk and still match the checksum. After an
+interruption, work continues with the slices that are not valid.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from mmgr_jax.terminal import duration
 FOLDER = "features"
 
 SLICE = 1024
-"""Regions that are whole or not together."""
+"""Number of regions in a slice. A slice is complete as a whole or not at all."""
 
 KEPT = 3
-"""Stores of other features that stay; of more, the longest unused go."""
+"""Number of stores of other features to keep. The longest unused ones are removed."""
 
 _ABOUT = "about.json"
 _SAVE_S = 1.0  # between two progress marks, each of which waits for the disk
@@ -61,7 +61,7 @@ class Stored(Features):
 
     Attributes:
         store: The store.
-        kind: What they are called there.
+        kind: Name of the features in the store.
     """
 
     store: Store
@@ -69,21 +69,21 @@ class Stored(Features):
 
 
 class Store:
-    """Features of the regions of a city that are decided by one thing.
+    """A store of a city's features from one encoder or baseline.
 
-    As long as it is used no other command removes it.
+    While it is in use, no other command removes it.
     """
 
     def __init__(self, root: Path, about: Mapping[str, Any], num_regions: int) -> None:
-        """Opens or makes a store, and removes those that were not used for long.
+        """Opens or makes a store, and removes stores unused for the longest time.
 
         Args:
             root: Folder of all stores.
-            about: What decides the features: two with the same hold the same.
-            num_regions: Regions r.
+            about: Identity of the features. Stores with the same one are equal.
+            num_regions: Number of regions r.
 
         Raises:
-            OSError: If it cannot be written to.
+            OSError: If the store cannot be written.
         """
         about = {**about, "num_regions": num_regions}
         self.folder = root / contents.of_value(about)[:16]
@@ -98,15 +98,15 @@ class Store:
 
     @property
     def num_slices(self) -> int:
-        """Slices of the regions, the last one shorter."""
+        """Number of slices of the regions; the last slice can be shorter."""
         return -(-self.num_regions // SLICE)
 
     def rows(self, number: int) -> range:
-        """Regions of a slice."""
+        """Returns the regions of a slice."""
         return range(number * SLICE, min((number + 1) * SLICE, self.num_regions))
 
     def missing(self, part: str) -> list[int]:
-        """Slices of a part that are not there, or not as they were written."""
+        """Returns slices of a part that are missing or differ from what was written."""
         columns = self._columns(part)
         if columns is None:
             return list(range(self.num_slices))
@@ -137,16 +137,15 @@ class Store:
         *,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        """Makes what is missing of a part.
+        """Computes and writes the missing slices of a part.
 
         Args:
-            part: Name of kinds that are made together.
-            make: Regions, ascending -> the same regions with their features, some at a
-                time, in this order.
-            share: Number of this process, and how many share the slices.
+            part: Name of kinds that are computed together.
+            make: Regions, ascending -> (regions, features) in batches, in this order.
+            share: Number of this process and number of processes that share the slices.
 
         Raises:
-            InputError: If the disk has no room.
+            InputError: If the disk is full.
         """
         index, count = share
         own = np.array_split(np.arange(self.num_slices), count)[index]
@@ -162,7 +161,7 @@ class Store:
         _Writer(self, part, len(regions)).write(make(regions))
 
     def read(self, part: str) -> dict[str, Stored]:
-        """The kinds of a part that is whole, mapped into memory."""
+        """Returns the kinds of a complete part, mapped into memory."""
         columns = self._columns(part)
         assert columns is not None  # it is whole
         return {
@@ -293,7 +292,7 @@ class _Writer:
 
 
 def release(features: Features) -> None:
-    """Gives back the memory that pages of mapped files take; they are read again."""
+    """Frees memory of mapped files; their pages are read again when needed."""
     for part in features.parts:
         base: Any = part
         while base is not None and not isinstance(base, mmap.mmap):
@@ -305,12 +304,12 @@ def release(features: Features) -> None:
 def ring_rows(
     ring: sparse.csr_array, own: Features, regions: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n f"]:
-    """Mean features of the regions around some.
+    """Computes mean features of the regions around some regions.
 
     Args:
         ring: Weights [r r]; see `groups.Features`.
         own: Features of the regions themselves.
-        regions: Which.
+        regions: Indices of the regions whose surroundings are wanted.
     """
     around = ring[regions]
     near = np.unique(around.indices)

@@ -1,4 +1,4 @@
-"""The protocol `finetune`: whole image encoders learn a task, fold by fold."""
+"""The protocol `finetune`: trains whole image encoders on a task, fold by fold."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def tuners(
     city: EvaluatedCity,
     methods: Sequence[str],
 ) -> dict[str, jobs.Tuner]:
-    """Method -> its training as a whole, for "<encoder> image" of every encoder.
+    """Returns method -> training of the encoder, for "<encoder> image" of each encoder.
 
-    Empty where `eval.protocols` does not ask for it: it takes minutes to hours
-    where frozen features take seconds.
+    Empty if `eval.protocols` does not name "finetune", which takes minutes to hours.
+    Frozen features take seconds.
     """
     if "finetune" not in eval_settings.protocols:
         return {}

@@ -1,4 +1,4 @@
-"""A city in two years: the earlier records read by the later one's encoder."""
+"""A city in two years: the encoder of the later year reads both records."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mmgr_jax.evaluation.features.groups import Features
 from mmgr_jax.evaluation.mapped_city import MappedCity
 
 KIND = "image"
-"""The features that are compared. POI tables of two years differ by how complete they
-are, and surroundings by what their neighbours became; neither is a change here."""
+"""The features that are compared. POI features also differ if one table is more
+complete, and surroundings if neighbours changed. Neither is a change of the region."""
 
 READINGS = 2
-"""Times that earlier pictures are read again."""
+"""How often earlier pictures are read again."""
 
 MOST = 2_000
-"""Regions, drawn at random, whose pictures are read again."""
+"""Largest number of regions, drawn at random, whose pictures are read again."""
 
 ID_COLUMN = "region_id"
 
@@ -42,9 +42,9 @@ class TwoYears:
     Attributes:
         source: The earlier records.
         geometry_wkb: Outlines of the earlier regions, in the CRS of those records.
-        pairs: Which regions are the same place.
+        pairs: Pairs of earlier and later regions at the same place.
         change: How much each of these pairs changed.
-        named: How many pairs were named as unchanged; 0 where nobody named any.
+        named: Number of pairs that a user named as unchanged; 0 without a list.
     """
 
     source: RecordSource
@@ -60,18 +60,18 @@ def compare(
     before: RecordSource,
     unchanged: str | Path | None = None,
 ) -> TwoYears:
-    """What changed since the year of other records.
+    """Measures what changed in a city since the year of the earlier records.
 
     Args:
-        config: Of the later year; its checkpoint reads both.
-        mapped: The later year.
+        config: Config of the later year. Its checkpoint reads both years.
+        mapped: The city in the later year.
         before: Records of the earlier year.
-        unchanged: A CSV with the column `region_id` of later regions that are believed
-            to be unchanged; None: nobody says.
+        unchanged: A CSV with the column `region_id` that names regions of the later
+            year believed to be unchanged. None: no such list.
 
     Raises:
-        InputError: If no region lies where one of the other year does, regions are too
-            few, the encoder does not read these pictures, or the CSV does not fit.
+        InputError: If no region lies at the same place in both years, there are too few
+            regions, the encoder does not read these pictures, or the CSV does not fit.
     """
     later = mapped.city
     earlier = readouts.EvaluatedCity.of(before)
@@ -132,7 +132,7 @@ def _weights(features: Features, groups: str) -> np.ndarray | None:
 def _named(
     path: str | Path, region_ids: Sequence[str], matched: pairs.Pairs
 ) -> np.ndarray:
-    """Which pairs a table names."""
+    """Which pairs are named in a CSV."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream)

@@ -1,7 +1,7 @@
-"""How good features are while they are learnt: nearest neighbours on validation folds.
+"""Quality of features during training, by nearest neighbours on validation folds.
 
-A loss goes down whether or not the features get better. No head is trained and no
-tested region is looked at, so what is read here may guide a run.
+A loss can decrease although the features do not get better. No head is trained and no
+tested region is used, so these scores may guide a run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mmgr_jax.store import checkpoint
 from mmgr_jax.typing import Tree
 
 MOST_REGIONS = 1000
-"""Regions that are looked at; of more, as many are drawn, the same every time."""
+"""Largest number of regions that are used; of more, always the same ones are drawn."""
 
 NEIGHBOURS = 10
 
@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Evaluator:
-    """Evaluates a model in training, by the image and POI features of one's config.
+    """Evaluates a model in training by its image and POI features.
 
     Attributes:
-        config: Of the run.
+        config: Config of the run.
     """
 
     config: ConfigDict
@@ -48,17 +48,17 @@ class Evaluator:
     _gives_up: bool = False
 
     def __call__(self, source: RegionSource, variables: Tree) -> dict[str, float]:
-        """A number for every task of the records.
+        """Computes a score for every task of the records.
 
         Args:
-            source: The records of the run; of several cities the config's own is
-                looked at.
-            variables: `params` and `batch_stats`, whole, as NumPy arrays or on a device
-                of this process.
+            source: The records of the run. Of several cities, the city of the config is
+                used.
+            variables: `params` and `batch_stats`, complete, as NumPy arrays or on a
+                device of this process.
 
         Returns:
-            Such as `population_r2_log`; nothing where the records have no labels,
-            or cannot be split, which is said once.
+            Scores by name, such as `population_r2_log`. Empty if the records have no
+            labels or cannot be split; the latter is logged once.
         """
         if self._gives_up:
             return {}

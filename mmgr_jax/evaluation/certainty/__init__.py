@@ -1,1 +1,1 @@
-"""How far from the truth, and how sure that is."""
+"""Metrics of predictions, and how certain they are."""

@@ -1,8 +1,9 @@
-"""Which regions are unlike all that heads were trained on: the area of applicability.
+"""Which regions are unlike all training regions: the area of applicability.
 
-Errors measured by cross-validation are those of regions like the training ones. A
-region farther from these, in feature space, than any of them is from the other folds
-was never tested, and its prediction and interval are a guess: maps should say so.
+Cross-validation measures errors of regions that are similar to the training regions.
+In feature space, a region can be farther from the training regions than any of them is
+from the other folds. No such region was tested. So its prediction and its interval are
+a guess, and maps should say so.
 
 Reference:
     Meyer and Pebesma (2021), Methods in Ecology and Evolution 12(9):1620-1633.
@@ -19,25 +20,25 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import checks, distances
 
 MANY = 8192
-"""Of more labelled regions so many are drawn to stand for all: the distances to the
-nearest, and the threshold, are of them alone."""
+"""If there are more labelled regions, this many are drawn. Only these are used for the
+threshold and for distances to the nearest region."""
 
 WHISKER = 1.5
-"""Times the quartiles' distance above the upper one: farther ones are outliers."""
+"""Outliers lie more than this many interquartile ranges above the upper quartile."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Applicability:
-    """What is needed to tell how unlike the training regions a region is.
+    """Measures how dissimilar regions are from the training regions.
 
     Attributes:
-        mean: Of each feature over the training regions, [f].
-        factor: What the difference from the mean is multiplied by: the weight of the
-            feature over its deviation, 0 for a constant one, [f].
-        training: The training regions' features on that scale, [t f].
-        mean_distance: Mean distance between two of them.
+        mean: Mean of each feature over the training regions, [f].
+        factor: Factor of each feature's difference from the mean: its weight divided
+            by its standard deviation, 0 for a constant feature, [f].
+        training: Features of the training regions on that scale, [t f].
+        mean_distance: Mean distance between two training regions.
         threshold: Largest dissimilarity of a training region from the other folds,
-            outliers apart: a region above it is outside.
+            without outliers. Regions above it are outside the area of applicability.
     """
 
     mean: Float[np.ndarray, " f"]
@@ -47,14 +48,14 @@ class Applicability:
     threshold: float
 
     def index(self, features: Float[np.ndarray, "r _"]) -> Float[np.ndarray, " r"]:
-        """Dissimilarity index: distance to the nearest training region.
+        """Computes the dissimilarity index: distance to the nearest training region.
 
-        In units of the mean distance between training regions: 0 for a training region
-        itself, and about 1 for what is no more like any of them than they are like
-        each other.
+        The unit is the mean distance between training regions. The index is 0 for a
+        training region. It is about 1 for a region as far from the nearest training
+        region as training regions are from each other on average.
 
         Raises:
-            InputError: If there are not as many features as in training.
+            InputError: If the number of features differs from training.
         """
         if features.shape[1] != len(self.mean):
             raise InputError(
@@ -66,7 +67,7 @@ class Applicability:
         return _nearest(scaled, self.training) / self.mean_distance
 
     def outside(self, features: Float[np.ndarray, "r _"]) -> Bool[np.ndarray, " r"]:
-        """Regions that are more unlike the training ones than was ever tested."""
+        """Finds the regions whose dissimilarity index is above the threshold."""
         return self.index(features) > self.threshold
 
 
@@ -78,19 +79,20 @@ def fit(
     most: int = 4096,
     seed: int = 0,
 ) -> Applicability:
-    """Learns what the training regions are like, and how unlike each other.
+    """Computes the scale, mean distance and threshold from the training regions.
 
     Args:
         features: Features of the labelled regions.
-        fold: Fold of each, by spatial blocks: the threshold is the dissimilarity that
-            heads were tested at, so that of random folds would be too small.
-        weight: Importance of each feature for the heads, 0 or more; None for equal.
-        most: Regions to draw for the mean distance, where there are more.
-        seed: Seed of the draw.
+        fold: Fold of each region, by spatial blocks. The threshold is the dissimilarity
+            at which heads were tested. With random folds it would be too small.
+        weight: Importance of each feature for the heads, 0 or more; None: all equal.
+        most: Largest number of regions for the mean distance. If there are more, this
+            many are drawn at random.
+        seed: Random seed of the draw.
 
     Raises:
         InputError: If there are fewer than two folds, a feature is not finite, or all
-            regions are the same.
+            regions have the same features.
     """
     _check(features, fold)
     x = features.astype(np.float64)
@@ -127,7 +129,7 @@ def _nearest(
 
 
 def _mean_distance(training: np.ndarray, most: int, seed: int) -> float:
-    """Mean distance between two different rows, of at most so many."""
+    """Mean distance between two different rows; of at most `most` rows."""
     if len(training) > most:
         rng = np.random.default_rng(seed)
         training = training[rng.choice(len(training), most, replace=False)]
@@ -135,7 +137,7 @@ def _mean_distance(training: np.ndarray, most: int, seed: int) -> float:
     for block in distances.row_blocks(len(training), len(training)):
         apart = np.sqrt(distances.squared(training[block], training))
         rows = np.arange(len(apart))
-        apart[rows, rows + block.start] = 0.0  # but for rounding
+        apart[rows, rows + block.start] = 0.0  # rounding can leave other values
         total += float(apart.sum(dtype=np.float64))
     return total / (len(training) * (len(training) - 1))
 

@@ -1,7 +1,7 @@
-"""Whether neighbouring regions err alike: Moran's I of residuals.
+"""Whether neighbouring regions have similar errors: Moran's I of residuals.
 
-Where they do, the heads miss something that varies over the city, and regions count
-for less than their number says: see `intervals`.
+If they do, the heads miss something that varies over the city. Then the regions tell
+less than the same number of independent regions: see `intervals`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from mmgr_jax.evaluation.certainty import checks
 from mmgr_jax.evaluation.certainty.places import Weights
 
 MANY = 10_000
-"""Of more regions I of a permutation is normal, with a mean and a deviation that need
-no permutation: a thousand of them took seconds a method."""
+"""With more regions, I is taken as normally distributed over permutations. Its mean and
+deviation are computed exactly: 1,000 permutations took seconds for each method."""
 
 TIE = 1e-12
-"""Permutations this little nearer to the expectation count as equally far."""
+"""Tolerance when distances of permutations from the expected value are compared."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Moran:
-    """Moran's I of some values.
+    """Moran's I of some values, and its significance.
 
     Attributes:
-        statistic: I: 1 for a smooth field, near `expected` for values without order in
-            space, below it where neighbours are opposites; NaN for constant values.
+        statistic: Moran's I. It is near 1 for a smooth field, near `expected` for
+            values without spatial order, and below `expected` if neighbours are
+            opposite. NaN for constant values.
         expected: Mean of I over all permutations, -1 / (r - 1).
-        p_value: Two-sided: share of the permutations, the values as they lie being one
-            of them, whose I is as far from `expected`.
-        num_regions: Regions r.
-        num_islands: Regions without a neighbour; they are part of mean and variance
-            alone.
-        num_permutations: Permutations drawn; the least p value is 1 / (this + 1). 0
-            where all of them are taken together, see `MANY`.
+        p_value: Two-sided p value: share of the permutations whose I is at least as far
+            from `expected`. The original order counts as one of them.
+        num_regions: Number of regions, r.
+        num_islands: Number of regions without a neighbour. They only affect the mean
+            and the variance.
+        num_permutations: Number of permutations drawn; the smallest p value is
+            1 / (this + 1). 0 if the normal distribution is used, see `MANY`.
     """
 
     statistic: float
@@ -56,21 +57,23 @@ def moran(
     *,
     num_permutations: int = 999,
 ) -> Moran:
-    """Moran's I and its significance, by permutations of the regions.
+    """Computes Moran's I and its significance, by permutations of the regions.
 
-    I = r / S sum_ij w_ij z_i . z_j / sum_i z_i . z_i, z the deviations from the mean
-    and S the sum of all weights. For vectors, such as residuals of shares, both sums
-    go over the classes too, and a permutation moves all values of a region together.
+    I = r / S sum_ij w_ij z_i . z_j / sum_i z_i . z_i, where z are the deviations from
+    the mean and S is the sum of all weights. For vectors, such as residuals of shares,
+    both sums also run over the classes. A permutation keeps all values of a region
+    together.
 
     Args:
-        values: Residuals [r] or [r k] of the labelled regions: on the scale that the
-            head was fitted on, as one huge region would decide I otherwise.
-        weights: Weights [r r] of the same regions, as `places` makes them.
-        num_permutations: How many to draw, of up to `MANY` regions.
+        values: Residuals [r] or [r k] of the labelled regions, on the scale on which
+            the head was fitted. On another scale one huge region could dominate I.
+        weights: Weights [r r] between the same regions, see `places.nearest`.
+        num_permutations: Number of permutations to draw. Not used for more than `MANY`
+            regions.
 
     Raises:
-        InputError: If values and weights are of different regions, a value is not
-            finite, or no region has a neighbour.
+        InputError: If the numbers of regions in values and weights differ, a value is
+            not finite, or no region has a neighbour.
 
     Reference:
         Cliff and Ord (1981), Spatial Processes; Wartenberg (1985) for vectors.
@@ -106,9 +109,9 @@ def _permuted(
 ) -> Float[np.ndarray, " m"]:
     """sum_ij w_ij z_i . z_j of `count` permutations.
 
-    One by one: a permutation fits into the cache, many together do not. By `einsum`:
-    BLAS would take several threads for a dot product, which wait for each other where
-    all cores are busy.
+    Permutations are taken one by one: one fits into the cache, many together do not.
+    `einsum` is used because BLAS would use several threads for a dot product. These
+    threads wait for each other if all cores are busy.
     """
     rng = np.random.default_rng(0)
     sums = np.zeros(count)
@@ -123,8 +126,8 @@ def _deviation_over_permutations(
 ) -> float:
     """Standard deviation of sum_ij w_ij z_i . z_j over all permutations.
 
-    That is a Mantel statistic of the weights and of the products z_i . z_j, whose sums
-    of squares need no matrix of pairs, as the deviations sum to 0.
+    The sum is a Mantel statistic of the weights and of the products z_i . z_j. The
+    sums of squares of these need no matrix of pairs, because the deviations sum to 0.
 
     Reference:
         Mantel (1967), Cancer Research 27(2):209-220, the finite population's moments.
@@ -135,7 +138,7 @@ def _deviation_over_permutations(
     gram = deviation.T @ deviation
     squares = np.array(
         [alike.power(2).sum(), np.sum(gram**2) - np.sum(length**2)]
-    )  # of the elements beside the diagonal,
+    )  # without the diagonal
     rows = np.array([np.sum(alike.sum(axis=1) ** 2), np.sum(length**2)])
     sums = np.array([alike.sum(), -length.sum()])
     pairs = count * (count - 1.0)

@@ -1,4 +1,4 @@
-"""What every evaluation asks of its arrays."""
+"""Checks of arrays that all evaluations use."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,17 +9,17 @@ KNOWN_LABELS = "Leave out regions without a label; every other needs a predictio
 GOOD_FEATURES = "Check the checkpoint and the images of these regions."
 
 MANY = 16_384
-"""Of more regions, what looks at all pairs, or at all features at once, looks at so
-many, drawn by `drawn`."""
+"""Largest number of regions for computations that need all pairs or all features at
+once. If there are more regions, `drawn` chooses this many."""
 
 CONSTANT = 1e-6
-"""A feature whose deviation is below this part of its size counts as constant."""
+"""A feature counts as constant if its deviation is below this part of its size."""
 
 
 def finite(
     what: str, values: Float[np.ndarray, "r ..."] | Int[np.ndarray, " r"], remedy: str
 ) -> None:
-    """Raises InputError, with the remedy, if a region has a value not finite."""
+    """Raises InputError, with the remedy, if a value of a region is not finite."""
     rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if len(rows):
         raise InputError(
@@ -29,7 +29,7 @@ def finite(
 
 
 def drawn(num_regions: int, most: int) -> Int[np.ndarray, " m"]:
-    """Regions in order: all, or of more than `most` so many, the same each time."""
+    """Returns sorted regions: all, or `most` of them, always the same random draw."""
     if num_regions <= most:
         return np.arange(num_regions)
     chosen = np.random.default_rng(0).choice(num_regions, most, replace=False)

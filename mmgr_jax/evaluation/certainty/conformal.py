@@ -1,17 +1,19 @@
-"""Intervals that hold the truth as often as they say: conformal, by spatial blocks.
+"""Intervals that contain the truth as often as promised: conformal, by spatial blocks.
 
-A score says how far a prediction was from the truth of a region that its head had not
-seen: out-of-fold, on the scale of the head. The radius is a quantile of these scores,
-and an interval is all values whose score is within the radius.
+A score says how far an out-of-fold prediction is from the truth, on the scale of the
+head. The radius is a quantile of these scores. An interval holds all values whose score
+is within the radius.
 
 Regions of a block have similar errors, so r regions locate a quantile less exactly than
-r independent ones. The similarity is measured. The quantile is taken as far out as
-split conformal takes it for the number of independent regions that they are worth
-(`effective_number`). It lies between the number of blocks (all regions of a block have
-the same error) and r (all errors are independent). Each block has the same weight.
+r independent ones. This similarity is measured and gives an effective number of
+independent regions (`effective_number`). The quantile is the one that split conformal
+prediction takes for this number. The number lies between the number of blocks (all
+regions of a block have the same error) and r (all errors are independent). Each block
+has the same weight.
 
-Mean coverage of regions of blocks that no head had seen, in 200 simulated cities of 16
-regions a block whose errors reach 0.5 to 3 regions far, for a level of 90 %:
+The table shows the mean coverage, for a level of 90 %, of regions in blocks that no
+head had seen. It is from 200 simulated cities with 16 regions per block, in which
+errors are correlated over 0.5 to 3 regions:
 
     blocks   regions as if independent   blocks alone    here
         12                  89 to 90 %     95 to 97 %   90 to 91 %
@@ -19,14 +21,14 @@ regions a block whose errors reach 0.5 to 3 regions far, for a level of 90 %:
         40                        90 %           92 %   90 to 91 %
         70                        90 %     91 to 92 %   90 to 91 %
 
-"Blocks alone" is the hierarchical quantile (one more block that may score anything),
-which promises its level whatever the distribution, at this price. The largest score of
-each block instead, which promises whole blocks at once, held 97 to 99 % of regions.
-The share in a single city has a deviation of 2 to 8 points all the same.
+"Blocks alone" is the hierarchical quantile (one more block that may score anything).
+It keeps its level for every distribution, but its intervals are wider. Taking the
+largest score of each block, which promises whole blocks at once, held 97 to 99 % of
+regions. In a single city, the share still has a deviation of 2 to 8 points.
 
-Scores come from cross-validation, each from the heads that had not seen its block, not
-from one set of blocks kept aside: a city has too few. `held_out_coverage` measures
-what a city's own intervals are worth.
+Scores come from cross-validation: each from heads that had not seen its block. A city
+has too few blocks to keep some aside for this. `held_out_coverage` measures how often
+the intervals of a city hold.
 
 Reference:
     Barber, Candes, Ramdas and Tibshirani (2021), Annals of Statistics 49(1):486-507,
@@ -52,17 +54,18 @@ LEVEL = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How often intervals held the truth of regions that had no part in them.
+    """How often intervals contained the truth in regions not used to compute them.
 
     Attributes:
-        level: What was promised.
-        by_block: Share of a block's regions that were held, averaged over the blocks:
-            what the promise is about. NaN where no radius was finite.
-        by_region: Share of all regions that were held; NaN likewise.
-        radius: Mean radius over the folds, on the scale of the scores; infinite where
-            the other folds had too few blocks.
-        num_blocks: Blocks with a labelled region.
-        num_regions: Labelled regions.
+        level: The promised probability.
+        by_block: Share of a block's regions whose interval contained the truth,
+            averaged over the blocks. The promise is about this share. NaN if no radius
+            was finite.
+        by_region: The same share over all regions. NaN if no radius was finite.
+        radius: Mean radius over the folds, on the scale of the scores. Infinite if the
+            other folds had too few blocks.
+        num_blocks: Number of blocks with a labelled region.
+        num_regions: Number of labelled regions.
     """
 
     level: float
@@ -79,21 +82,21 @@ def radius(
     *,
     level: float = LEVEL,
 ) -> float | Float[np.ndarray, " k"]:
-    """The score that a region of another block stays within, with probability `level`.
+    """Computes the score not exceeded in another block with probability `level`.
 
-    The least score at which the weights of the blocks reach level (1 + 1 / n), n being
-    the effective number of regions for the ranks of the scores. With n below
-    level / (1 - level), 9 for 90 %, they never do, and the radius is infinite: nothing
-    can be promised. One block alone is worth one region.
+    It is the smallest score at which the weights of the blocks add up to
+    level (1 + 1 / n). Here n is the effective number of regions, from the ranks of the
+    scores. The radius is infinite if n is below level / (1 - level), which is 9 for
+    90 %: then nothing can be promised. A single block counts as one region.
 
     Args:
-        scores: Scores of labelled regions by heads that had not seen them, [r], or
-            [r k] for a radius of each class.
+        scores: Out-of-fold scores of labelled regions: [r], or [r k] for one radius
+            per class.
         block: Spatial block of each region; any numbers.
-        level: Probability to be promised, in 0 .. 1.
+        level: Promised probability, between 0 and 1.
 
     Returns:
-        The radius, or one for each class [k].
+        The radius, or one radius per class [k].
 
     Raises:
         InputError: If there is no region, a score is not finite, or the level is not
@@ -111,11 +114,12 @@ def radius(
 def effective_number(
     values: Float[np.ndarray, " r"], block: Int[np.ndarray, " r"]
 ) -> float:
-    """How many independent regions have a mean as certain as these have.
+    """Computes how many independent regions would give an equally certain mean.
 
-    r / (1 + (m - 1) rho), with the intraclass correlation rho by analysis of variance,
-    kept within 0 .. 1, and m the mean number of regions in the block of a region. So
-    it lies between r and about the number of blocks; one block counts as one region.
+    It is r / (1 + (m - 1) rho). Here rho is the intraclass correlation from an analysis
+    of variance, clipped to 0 .. 1. For each region, count the regions in its block: m
+    is the mean of these counts. So the result lies between r and about the number of
+    blocks. A single block counts as one region.
 
     Args:
         values: A number for each region.
@@ -137,14 +141,14 @@ def held_out_coverage(
     *,
     level: float = LEVEL,
 ) -> Coverage:
-    """Coverage of each fold's regions by the radius that the other folds give.
+    """Measures how often the radius from the other folds covers the regions of a fold.
 
     Args:
-        scores: Scores of labelled regions, out of fold.
+        scores: Out-of-fold scores of labelled regions.
         block: Spatial block of each region.
-        fold: Fold of each region; no block should lie in two of them. With random
-            folds neighbours do, and the coverage flatters.
-        level: Probability that is promised.
+        fold: Fold of each region. No block should lie in two folds: with random folds,
+            neighbours lie in different folds and the coverage is too optimistic.
+        level: Promised probability.
 
     Raises:
         InputError: As for `radius`, or if there is one fold alone.
@@ -181,14 +185,15 @@ def number_scores(
     *,
     log_scale: float | None = None,
 ) -> Float[np.ndarray, "r ..."]:
-    """|prediction - truth|, or that of log(1 + value / s).
+    """Computes |prediction - truth|, of the values or of log(1 + value / s).
 
     Args:
         truth: Known values in the label's unit, or shares [r k].
-        prediction: Out-of-fold predictions, same unit.
-        log_scale: The s of a head on logarithms, in the label's unit; None for a head
-            in the label's unit. Any one s will do, as long as the interval takes the
-            same: the median of the positive labels is a good one.
+        prediction: Out-of-fold predictions in the same unit.
+        log_scale: The s for a head that predicts logarithms, in the label's unit. None
+            for a head that predicts in the label's unit. Any s is possible, but
+            `number_interval` needs the same one. The median of the positive labels is
+            a good choice.
     """
     scaled = [_to_scale(values, log_scale) for values in (truth, prediction)]
     return np.abs(scaled[1] - scaled[0])
@@ -200,12 +205,14 @@ def number_interval(
     *,
     log_scale: float | None = None,
 ) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
-    """Limits of each prediction in the label's unit, of scores by `number_scores`.
+    """Computes the limits of each prediction's interval, in the label's unit.
 
-    On a log scale intervals are wide where values are large, and stop at 0.
+    The radius is one of scores from `number_scores`, with the same `log_scale`. On a
+    log scale, intervals are wider where values are larger, and are cut off at 0.
 
     Returns:
-        Low and high; infinite where the radius is.
+        Lower and upper limits. With an infinite radius the limits are infinite, except
+        that a lower limit on a log scale is 0.
     """
     centre = _to_scale(prediction, log_scale)
     low, high = centre - radius, centre + radius
@@ -220,9 +227,9 @@ def number_interval(
 def share_bands(
     prediction: Float[np.ndarray, "r k"], radius: Float[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, "r k"], Float[np.ndarray, "r k"]]:
-    """Band of each class's share, within 0 .. 1.
+    """Computes the interval of each class's share, within 0 .. 1.
 
-    Each class is held with the promised probability by itself, not all of them at
+    The promised probability holds for each class separately, not for all classes at
     once.
     """
     return np.maximum(prediction - radius, 0.0), np.minimum(prediction + radius, 1.0)

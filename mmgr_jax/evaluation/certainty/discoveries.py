@@ -1,4 +1,4 @@
-"""Which of many tests found something: p values from data, and false discoveries.
+"""Which of many tests are significant: empirical p values, false discovery rates.
 
 Reference:
     P values from named cases: Bates, Candes, Lei, Romano and Sesia (2023), Annals of
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 WIDER = 1.15
-"""How much further unchanged pairs lie above their middle than below: 1.1 to 1.4 times
-in ten generated cities."""
+"""How much further values of unchanged pairs reach above their median than below it. It
+was 1.1 to 1.4 times in ten generated cities."""
 
 _TINY = 1e-12
 
@@ -22,11 +22,13 @@ _TINY = 1e-12
 def by_named(
     values: Float[np.ndarray, " n"], unchanged: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " n"]:
-    """P values beside pairs known to be unchanged: valid if these are like the others.
+    """Computes p values by comparison with pairs known to be unchanged.
+
+    They are valid if the known pairs are like other unchanged pairs.
 
     Args:
-        values: Of the pairs to be tested.
-        unchanged: Of those that are known.
+        values: Values of the pairs to test.
+        unchanged: Values of the pairs known to be unchanged.
     """
     known = np.sort(unchanged)
     as_large = len(known) - np.searchsorted(known, values, side="left")
@@ -36,14 +38,14 @@ def by_named(
 def by_mirror(
     values: Float[np.ndarray, " n"], *, wider: float = WIDER
 ) -> Float[np.ndarray, " n"]:
-    """P values beside the lower half, mirrored at the median.
+    """Computes p values by comparison with the lower half, mirrored at the median.
 
-    Where some pairs changed, the median lies too high and the half is too wide: fewer
-    are called changed, not more.
+    If some pairs changed, the median is too high and the lower half too wide. Then
+    fewer pairs count as changed, not more.
 
     Args:
-        values: Of the pairs.
-        wider: By which the mirrored half is stretched.
+        values: Values of the pairs.
+        wider: Factor that stretches the mirrored half.
     """
     above = values - np.median(values)
     below = -above[above < 0]
@@ -53,20 +55,21 @@ def by_mirror(
 def by_readings(
     values: Float[np.ndarray, " n"], readings: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " n"]:
-    """P values beside readings of the same pictures, which two years differ more than.
+    """Computes p values by comparison with repeated readings of the same pictures.
 
-    Both are compared by how far they are above their own median, in units of how far
-    the lowest eighth is below it.
+    Two years differ more than two readings. So each value is taken as its distance
+    above the median of its own group. The unit is the distance from the lowest eighth
+    (the 12.5 % quantile) of the group to the median.
 
     Args:
-        values: Of the pairs.
-        readings: Of pictures read again.
+        values: Values of the pairs.
+        readings: Values of pictures that were read again.
     """
     return by_named(*(_from_middle(part) for part in (values, readings)))
 
 
 def adjusted(p_value: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Q values by Benjamini and Hochberg; NaN where there is no p value."""
+    """Computes q values by Benjamini and Hochberg; NaN if there is no p value."""
     tested = np.flatnonzero(np.isfinite(p_value))
     order = tested[np.argsort(p_value[tested], kind="stable")]
     rank = np.arange(1, len(order) + 1)

@@ -1,6 +1,6 @@
-"""Distances between many vectors, a block of rows at a time.
+"""Distances between many vectors, computed for a block of rows at a time.
 
-Memory grows like the number of vectors, not like that of the pairs.
+So memory grows with the number of vectors, not with the number of pairs.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from jaxtyping import Float, Int
 from mmgr_jax.errors import InputError
 
 CHUNK = 16_000_000
-"""Pairs held at a time."""
+"""Largest number of pairs in memory at a time."""
 
 
 def unit(vectors: Float[np.ndarray, "r f"]) -> Float[np.ndarray, "r f"]:
-    """Vectors of length 1, float32; the zero vector stays."""
+    """Scales vectors to length 1, float32. Zero vectors stay zero."""
     vectors = vectors.astype(np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(length > 0, length, 1.0)).astype(np.float32)
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
-    """Slices of rows, so that each block has at most `CHUNK` pairs, or one row."""
+    """Yields slices of rows with at most `CHUNK` pairs each, but at least one row."""
     size = max(1, CHUNK // max(num_columns, 1))
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
@@ -33,9 +33,10 @@ def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:
 def squared(
     a: Float[np.ndarray, "m f"], b: Float[np.ndarray, "n f"]
 ) -> Float[np.ndarray, "m n"]:
-    """Squared Euclidean distances of all pairs, not below 0, in the type given.
+    """Computes squared Euclidean distances of all pairs, in the dtype of the vectors.
 
-    By |a|^2 + |b|^2 - 2 a.b: distances far below the vectors' lengths lose digits.
+    They are computed as |a|^2 + |b|^2 - 2 a.b and set to 0 if negative. Distances much
+    smaller than the lengths of the vectors lose digits.
     """
     lengths = [np.einsum("rf,rf->r", vectors, vectors) for vectors in (a, b)]
     distance = lengths[0][:, None] + lengths[1][None] - 2 * (a @ b.T)
@@ -47,10 +48,10 @@ def nearest_neighbours(
     rows: Int[np.ndarray, " m"],
     num_neighbours: int,
 ) -> Int[np.ndarray, "m n"]:
-    """For some rows the other rows nearest by Euclidean distance, in no order.
+    """Finds the nearest other rows of some rows, by Euclidean distance, unsorted.
 
     Raises:
-        InputError: If there are not so many other rows.
+        InputError: If `num_neighbours` is below 1 or above the number of other rows.
     """
     if not 0 < num_neighbours < len(vectors):
         raise InputError(

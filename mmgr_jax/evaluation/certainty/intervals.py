@@ -1,4 +1,4 @@
-"""How sure a metric is: resamples of whole spatial blocks, differences, seeds.
+"""How certain a metric is: intervals from resamples of whole spatial blocks.
 
 Neighbouring regions have similar errors, so a thousand of them tell less than a
 thousand independent ones. Therefore whole blocks are resampled, each with all its
@@ -32,10 +32,10 @@ from mmgr_jax.evaluation.settings import CertaintySettings
 
 LEVEL = CertaintySettings().level
 CHUNK = 2_000_000
-"""Weights held at a time where a metric needs every region of every resample."""
+"""Weights in memory at a time, for metrics that need each region of each resample."""
 
 Samples = dict[str, Float[np.ndarray, " n"]]
-"""Metric -> its value in each of n resamples, NaN where it is not defined there."""
+"""Metric -> its value in each of n resamples; NaN if it is not defined there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BlockDraws:
 
     Attributes:
         member: Block of each region [r], from 0.
-        counts: How often each resample [n] holds each block [b].
+        counts: How often each of the n resamples contains each of the b blocks.
     """
 
     member: Int[np.ndarray, " r"]
@@ -52,19 +52,19 @@ class BlockDraws:
 
     @property
     def num_blocks(self) -> int:
-        """Blocks that were drawn from."""
+        """Number of blocks from which resamples are drawn."""
         return self.counts.shape[1]
 
     def rows(self, index: int) -> Int[np.ndarray, " _"]:
-        """Regions of one resample, repeated as drawn: for any metric whatever."""
+        """Returns the regions of one resample, each as often as it was drawn."""
         return np.repeat(np.arange(len(self.member)), self.counts[index][self.member])
 
     def every(self, step: int, start: int) -> BlockDraws:
-        """Every so many of the resamples, from one of the first on."""
+        """Returns every `step`-th resample, beginning with number `start`."""
         return BlockDraws(self.member, self.counts[start::step])
 
     def sums(self, values: Float[np.ndarray, "r m"]) -> Float[np.ndarray, "n m"]:
-        """Sum of the values of all regions of each resample."""
+        """Sums the values of all regions in each resample."""
         num_regions = len(self.member)
         sort = sparse.csr_array(
             (np.ones(num_regions), (self.member, np.arange(num_regions))),
@@ -75,14 +75,14 @@ class BlockDraws:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A value and the range that resampling gives it.
+    """A value with its interval from resampling.
 
     Attributes:
         estimate: The value.
-        low: Lower limit; likewise `high`.
+        low: Lower limit.
         high: Upper limit.
-        positive: Share of the resamples in which it is above 0: of a difference, in
-            which the first method is better.
+        positive: Share of the resamples in which a difference is above 0, so that the
+            first method is better. NaN if the value is no difference.
     """
 
     estimate: float
@@ -92,13 +92,13 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether all of the interval lies on one side of 0; not if it is NaN."""
+        """Whether the whole interval lies on one side of 0. False for NaN limits."""
         return self.low > 0 or self.high < 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """One value over several seeds; `deviation` has n - 1 in the divisor."""
+    """A value over several seeds; the divisor of `deviation` is `count` - 1."""
 
     mean: float
     deviation: float
@@ -108,12 +108,15 @@ class Spread:
 
 
 def draw(block: Int[np.ndarray, " r"], *, num: int = 1000, seed: int = 0) -> BlockDraws:
-    """Draws as many blocks as there are, `num` times.
+    """Draws resamples of spatial blocks, with replacement.
+
+    Each resample has as many blocks as the data.
 
     Args:
         block: Spatial block of each labelled region; any numbers.
-        num: Resamples; 1,000 place a 95 % limit to about a twentieth of the interval.
-        seed: Seed of the draws. Methods are compared on the same draws.
+        num: Number of resamples. With 1,000, a 95 % limit is exact to about a
+            twentieth of the interval.
+        seed: Random seed. Methods are compared on the same draws.
     """
     names, member = np.unique(block, return_inverse=True)
     even = np.full(len(names), 1.0 / len(names))
@@ -128,9 +131,10 @@ def scalar(
     *,
     log_scale: float | None = None,
 ) -> Samples:
-    """`metrics.scalar` of every resample, for the labelled regions.
+    """Computes `metrics.scalar` for every resample of the labelled regions.
 
-    The scale of logarithms is that of all regions, in every resample.
+    The scale of the logarithms comes from all regions and is the same in every
+    resample.
     """
     truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
     scale = metrics.median_positive(truth) if log_scale is None else log_scale
@@ -153,7 +157,7 @@ def shares(
     prediction: Float[np.ndarray, "r k"],
     draws: BlockDraws,
 ) -> Samples:
-    """`metrics.shares` of every resample."""
+    """Computes `metrics.shares` for every resample."""
     by_region = metrics.shares_by_region(truth, prediction)
     sums = draws.sums(np.stack([*by_region.values(), np.ones(len(truth))], axis=1))
     return {name: sums[:, i] / sums[:, -1] for i, name in enumerate(by_region)}
@@ -164,7 +168,7 @@ def classes(
     probability: Float[np.ndarray, "r k"],
     draws: BlockDraws,
 ) -> Samples:
-    """`metrics.classes` of every resample."""
+    """Computes `metrics.classes` for every resample."""
     true = np.eye(probability.shape[1])[truth]
     predicted = np.eye(probability.shape[1])[probability.argmax(axis=1)]
     hits, trues, predictions = (
@@ -184,7 +188,7 @@ def classes(
 def repeat(
     metric: Callable[[Int[np.ndarray, " _"]], float], draws: BlockDraws
 ) -> Float[np.ndarray, " n"]:
-    """Any metric of every resample, one at a time: rows of regions -> value."""
+    """Computes any metric (rows of regions -> value) for every resample, in turn."""
     return np.array([metric(draws.rows(i)) for i in range(len(draws.counts))])
 
 
@@ -195,17 +199,17 @@ def interval(
     num_blocks: int | None = None,
     level: float = LEVEL,
 ) -> Interval:
-    """Percentile interval of a metric.
+    """Computes the percentile interval of a metric.
 
-    Resamples where the metric is not defined are left out; if there is no other, or
-    all regions lie in one block, so that nothing varies, the limits are NaN.
+    Resamples in which the metric is not defined are left out. The limits are NaN if
+    no resample remains, or if nothing varies because all regions lie in one block.
 
     Args:
-        estimate: The metric of all regions.
+        estimate: The metric over all regions.
         samples: The metric of each resample.
-        num_blocks: Blocks drawn from, `BlockDraws.num_blocks`: with few of them
-            the limits are taken further out (`widened`). None for plain percentiles.
-        level: How often such intervals should hold the truth.
+        num_blocks: `BlockDraws.num_blocks`. With few blocks the limits are taken
+            further out (`widened`). None for plain percentiles.
+        level: How often such intervals should contain the true value.
     """
     known = samples[np.isfinite(samples)]
     if not len(known) or np.ptp(known) == 0 or num_blocks == 1:
@@ -216,10 +220,10 @@ def interval(
 
 
 def widened(level: float, num_blocks: int) -> float:
-    """Level of the percentiles that give a mean of so many blocks a Student interval.
+    """Computes which percentile level makes the interval of a mean a Student interval.
 
-    Resamples of b blocks vary by sqrt((b - 1) / b) too little, and a normal
-    distribution is too short for a deviation that was estimated from b values.
+    The deviation of resamples of b blocks is too small by sqrt((b - 1) / b). And a
+    normal distribution with a deviation estimated from b values has too short tails.
 
     Args:
         level: Level to reach.
@@ -242,17 +246,17 @@ def difference(
     num_blocks: int | None = None,
     level: float = LEVEL,
 ) -> Interval:
-    """How much better one method is than another on the same resamples, paired.
+    """Computes how much better one method is than another, paired by resample.
 
     Args:
-        metric: Name of the metric, which says what is better.
-        ours: Its estimate and its samples.
-        reference: Those of the other method, from the same draws.
+        metric: Name of the metric. It decides whether higher or lower is better.
+        ours: Estimate and samples of the first method.
+        reference: Estimate and samples of the other method, from the same draws.
         num_blocks: As for `interval`.
         level: As for `interval`.
 
     Returns:
-        The difference; above 0 where ours is better, whatever the metric.
+        The difference. For every metric it is above 0 if `ours` is better.
     """
     sign = metrics.improvement(metric, 1.0, 0.0)
     estimate = sign * (ours[0] - reference[0])
@@ -264,7 +268,7 @@ def difference(
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """How far a value differs over seeds; NaN deviation for a single one."""
+    """Summarises a value over seeds. The deviation is NaN for a single seed."""
     known = np.asarray(values, np.float64)
     deviation = float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
     return Spread(

@@ -10,12 +10,12 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.evaluation.certainty import checks
 
 EPSILON = 1e-6
-"""A predicted share below this counts as this much where a logarithm is taken."""
+"""Predicted shares below this value are set to it before a logarithm is taken."""
 
 HIGHER_IS_BETTER = frozenset(
     {"r2", "r2_log", "spearman", "cosine", "accuracy", "macro_f1"}
 )
-"""All other metrics are errors: lower is better, 0 is perfect."""
+"""For these metrics higher is better. All others are errors: 0 is perfect."""
 
 
 def scalar(
@@ -24,29 +24,28 @@ def scalar(
     *,
     log_scale: float | None = None,
 ) -> dict[str, float]:
-    """Errors and correlations of one number a region.
+    """Computes errors and correlations for labels with one number per region.
 
     Args:
-        truth: Known values, in the label's unit; regions without one are left out
-            (and counted) by the caller.
-        prediction: Predictions of the same regions, same unit.
-        log_scale: The s of the logarithms, above 0 and in the label's unit; None for
-            the median of the positive values of `truth`. Given when these regions are a
-            part of a city.
+        truth: Known values, in the label's unit. The caller leaves out (and counts)
+            regions without a known value.
+        prediction: Predictions for the same regions, in the same unit.
+        log_scale: The s of the logarithms, above 0 and in the label's unit. None: the
+            median of the positive values of `truth`. Give it if these regions are only
+            a part of a city.
 
     Returns:
         mae       mean |prediction - truth|, in the label's unit
         rmse      root of the mean squared difference, in the label's unit
-        r2        1 - squared error / squared deviation of the truth from its mean;
-                  not clipped, so worse than that mean is below 0
-        spearman  rank correlation, ties share their mean rank
+        r2        1 - squared error / squared deviation of the truth from its mean.
+                  It is not clipped: it is below 0 if the mean of the truth is better
+        spearman  rank correlation; equal values share their mean rank
         mape      mean |prediction - truth| / truth, 1 being 100 %, over the regions
-                  with a truth above 0: at 0 it is not defined, and they are left
-                  out. NaN where a truth is negative, as such a number has no zero to
-                  be relative to, or none is positive. A nearly empty region can
-                  decide it
-        r2_log, rmse_log, mae_log    of log(1 + value / s), whatever the unit; NaN
-                  where a value is at or below -s
+                  with a truth above 0 (it is not defined at 0). NaN if a truth is
+                  negative, because such a number has no natural zero, or if none is
+                  positive. One nearly empty region can dominate it
+        r2_log, rmse_log, mae_log    the same for log(1 + value / s), without a unit;
+                  NaN if a value is at or below -s
         A value that is not defined (constant truth or prediction) is NaN.
 
     Raises:
@@ -69,24 +68,24 @@ def scalar(
 def shares(
     truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
 ) -> dict[str, float]:
-    """Distances between distributions over k classes, each averaged over regions.
+    """Compares distributions over k classes by five measures, averaged over regions.
 
-    With t the truth and p the prediction of one region:
-        l1         sum |t - p|, in 0 (equal) .. 2 (disjoint)
-        kl         KL(t || p) = sum t log(t / max(p, EPSILON)), in nats; a class with
-                   t = 0 adds nothing, so only classes that are there can cost
-        cosine     t . p / (|t| |p|), a similarity in 0 .. 1; 0 for a zero vector
+    For one region with truth t and prediction p:
+        l1         sum |t - p|, from 0 (equal) to 2 (disjoint)
+        kl         KL(t || p) = sum t log(t / max(p, EPSILON)), in nats. A class with
+                   t = 0 adds nothing
+        cosine     t . p / (|t| |p|), a similarity from 0 to 1; 0 for a zero vector
         chebyshev  max |t - p|
-        canberra   sum |t - p| / (|t| + |p|), 0 / 0 = 0; every class weighs the same,
-                   however small, so it is near k wherever truth has exact zeros
+        canberra   sum |t - p| / (|t| + |p|), with 0 / 0 = 0. Every class has the same
+                   weight, even a small one. So it is near k if truth has exact zeros
 
     Args:
-        truth: Shares in 0 .. 1 that sum to one; regions without truth are left out
-            (and counted) by the caller.
-        prediction: Predicted shares of the same regions.
+        truth: Shares in 0 .. 1 that sum to one. The caller leaves out (and counts)
+            regions without a known value.
+        prediction: Predicted shares for the same regions.
 
     Returns:
-        The five means.
+        The mean of each measure, by its name.
 
     Raises:
         InputError: If there is no region, or a value is not finite.
@@ -98,7 +97,7 @@ def shares(
 def shares_by_region(
     truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
 ) -> dict[str, Float[np.ndarray, " r"]]:
-    """The distances of `shares` for each region, before they are averaged."""
+    """Computes the measures of `shares` for each region, without averaging."""
     _check_finite(truth, prediction)
     truth, prediction = truth.astype(np.float64), prediction.astype(np.float64)
     distance = np.abs(truth - prediction)
@@ -117,17 +116,17 @@ def shares_by_region(
 def classes(
     truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"]
 ) -> dict[str, float]:
-    """How well one class a region is told.
+    """Computes how well the class of each region is predicted.
 
     Args:
         truth: The class of each region, from 0 to k - 1.
-        probability: Probability of each class; the first of the largest is what is
-            predicted.
+        probability: Probability of each class. The class with the largest one is
+            predicted; of equal ones, the first.
 
     Returns:
-        accuracy  share of the regions whose class was predicted
+        accuracy  share of the regions whose class was predicted correctly
         macro_f1  F1 of each class, averaged over the classes that are true or
-                  predicted somewhere: a rare class weighs as much as a common one
+                  predicted somewhere. Rare and common classes have equal weight
         log_loss  mean -log max(probability of the true class, EPSILON), in nats
 
     Raises:
@@ -149,7 +148,7 @@ def classes(
 def class_counts(
     truth: Int[np.ndarray, " r"], predicted: Int[np.ndarray, " r"], num_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Regions of each class [k] that were predicted right, are true, are predicted."""
+    """Counts correct predictions, true regions and predictions of each class [k]."""
     counted = (truth[truth == predicted], truth, predicted)
     hit, true, predictions = (
         np.bincount(values, minlength=num_classes) for values in counted
@@ -160,7 +159,7 @@ def class_counts(
 def surprise(
     truth: Int[np.ndarray, " r"], probability: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, " r"]:
-    """-log of the probability that each region's true class was given, in nats."""
+    """Computes -log(predicted probability of the true class) per region, in nats."""
     given = np.take_along_axis(probability, truth[:, None], axis=1)[:, 0]
     return -np.log(np.maximum(given.astype(np.float64), EPSILON))
 
@@ -168,19 +167,22 @@ def surprise(
 def kl(
     truth: Float[np.ndarray, "r k"], prediction: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, " r"]:
-    """KL(truth || prediction) of each region in nats, rules as in `shares`."""
+    """Computes KL(truth || prediction) of each region in nats, as in `shares`."""
     ratio = np.where(truth > 0, truth, 1.0) / np.maximum(prediction, EPSILON)
     return np.sum(np.where(truth > 0, truth * np.log(ratio), 0.0), axis=1)
 
 
 def median_positive(values: Float[np.ndarray, " r"]) -> float:
-    """Median of the positive values, the scale of logarithms; 1 if there is none."""
+    """Returns the median of the positive values, or 1 if no value is positive.
+
+    It is the scale of the logarithms.
+    """
     positive = values[values > 0]
     return float(np.median(positive)) if len(positive) else 1.0
 
 
 def improvement(name: str, value: float, reference: float) -> float:
-    """How much better `value` of the metric `name` is than `reference`."""
+    """Computes how much better `value` of the metric `name` is than `reference`."""
     difference = value - reference
     return difference if name in HIGHER_IS_BETTER else -difference
 

@@ -1,4 +1,4 @@
-"""Where regions lie and which are neighbours: centres, weights between regions."""
+"""Where regions lie and which are neighbours: centres and spatial weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scipy import sparse, spatial
 from mmgr_jax.errors import InputError
 
 Weights = sparse.csr_array
-"""Row-standardised weights [r r]: the row of a region sums to 1 over its neighbours,
-or is empty where it has none; the diagonal is empty."""
+"""Row-standardised weights [r r]. The row of a region sums to 1 over its neighbours. It
+is empty if the region has none. The diagonal is empty."""
 
 
 def centres_m(geometry_wkb: Sequence[bytes]) -> Float[np.ndarray, "r 2"]:
-    """Centroids of the regions, east and north in metres of the study area's CRS.
+    """Computes centroids of the regions: east, north in metres, in the records' CRS.
 
     Raises:
         InputError: If the records do not say where a region lies.
@@ -27,16 +27,18 @@ def centres_m(geometry_wkb: Sequence[bytes]) -> Float[np.ndarray, "r 2"]:
 
 
 def nearest(centre_m: Float[np.ndarray, "r 2"], *, num_neighbours: int = 8) -> Weights:
-    """Each region beside the regions whose centres are nearest, all weighing the same.
+    """Computes weights between each region and its nearest regions, by their centres.
 
-    The relation need not be mutual. Of equally distant regions any may be taken.
+    All neighbours of a region have the same weight. A neighbour of a region need not
+    have that region as its own neighbour. Of equally distant regions any can be taken.
 
     Args:
         centre_m: Centres of the regions, in metres.
-        num_neighbours: Neighbours of each region; all others where there are fewer.
+        num_neighbours: Number of neighbours of each region; all other regions if there
+            are fewer.
 
     Raises:
-        InputError: If there are fewer than two regions, or no neighbour is asked for.
+        InputError: If there are fewer than two regions, or `num_neighbours` is below 1.
     """
     count = min(num_neighbours, len(centre_m) - 1)
     if count < 1:

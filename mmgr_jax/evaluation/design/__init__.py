@@ -1,1 +1,1 @@
-"""Who learns, who chooses, who is tested, and what is predicted."""
+"""Which regions train, choose settings and are tested, and what is predicted."""

@@ -1,6 +1,6 @@
 """All the subsets that heads are trained on: folds x label fractions x seeds.
 
-Likewise folds x draws of a number of labels, few as they may be; see `few`.
+For curves with few labels: folds x random draws of a number of labels; see `few`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from mmgr_jax.evaluation.design.splits import Split
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 LEAST_TRAIN = 5
-"""A fraction that buys fewer training labels in some round is left out."""
+"""A fraction that gives fewer training labels in some round is left out."""
 
 LEAST_VALIDATION = 2
-"""Likewise, of the labels that choose."""
+"""The same for labels that choose settings."""
 
 PARTS = 5
-"""Parts that few labels are cut into: each chooses once, by heads of the others."""
+"""Number of parts of few labels. Each part chooses once, by heads of the others."""
 
 PART_DTYPE = np.int16
-"""Of the numbers of parts: a grid has one for each region and cell."""
+"""Small type for numbers of parts, as a grid has one for each region and cell."""
 
 NO_FOLD = -1
 
@@ -40,9 +40,9 @@ class Cell:
     """One head to train.
 
     Attributes:
-        fold: The fold that tests it; `NO_FOLD` for none.
-        fraction: Part of the labels it may see, 1 for all.
-        seed: Decides which labels these are.
+        fold: The fold on which the head is tested; `NO_FOLD` for none.
+        fraction: Fraction of the labels that the head may see, 1 for all.
+        seed: Random seed that decides which labels these are.
     """
 
     fold: int
@@ -52,22 +52,22 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The heads to train, one a cell, and which regions each may see.
+    """The heads to train, one per cell, and which regions each head may see.
 
     In every cell some regions train the head, some choose its setting, and some are
-    tested: those of one fold, mostly, kept apart in space from the others.
+    tested. The tested ones are mostly a fold, separate in space from the others.
 
     Attributes:
         cells: The cells, j of them.
         train: Labelled regions that each cell trains on, [j r].
-        validation: Labelled regions that choose, [j r].
-        test: Regions, labelled or not, that the cell has to predict, [j r].
-        parts: The part that each label belongs to, -1 for no label, [j r]: all of
-            them train, and the setting of the head is chosen by cross-validation over
-            the parts. None where `validation` chooses.
-        scaled_by: Labelled regions that set the scale of numbers, [j r]; None for
-            those that train.
-        predicted: Regions that each cell predicts, [j r]; None for every region.
+        validation: Labelled regions that choose the setting of the head, [j r].
+        test: Regions, with or without a label, on which the cell is tested, [j r].
+        parts: Part of each label, -1 for no label, [j r]. All parts train, and the
+            setting of the head is chosen by cross-validation over the parts. None if
+            `validation` chooses.
+        scaled_by: Labelled regions that set the scale of numbers, [j r]. None: the
+            regions that train.
+        predicted: Regions that each cell predicts, [j r]. None: every region.
     """
 
     cells: tuple[Cell, ...]
@@ -80,11 +80,11 @@ class Grid:
 
     @property
     def full(self) -> tuple[int, ...]:
-        """The cells with all labels, one a fold."""
+        """The cells with all labels, one per fold."""
         return tuple(self.where(fraction=1.0))
 
     def of(self, indices: Sequence[int]) -> Grid:
-        """Some of the cells."""
+        """Selects some of the cells."""
         chosen = list(indices)
         test, predicted = self.test[chosen], self.predicted
         if predicted is not None:
@@ -100,23 +100,24 @@ class Grid:
         )
 
     def predicting(self, predicted: Bool[np.ndarray, "j r"] | None = None) -> Grid:
-        """The same cells, which predict some regions alone; None: those they test."""
+        """Returns the same cells that predict only some regions. None: their tests."""
         chosen = self.test if predicted is None else predicted
         return dataclasses.replace(self, predicted=chosen)
 
     def rows(self, cell: int) -> Int[np.ndarray, " n"]:
-        """Regions that a cell predicts, in order."""
+        """Returns the regions that a cell predicts, in order."""
         if self.predicted is None:
             return np.arange(self.test.shape[1])
         return np.flatnonzero(self.predicted[cell])
 
     def with_folds_as_parts(self, fold: Int[np.ndarray, " r"]) -> Grid:
-        """The same cells, each fold of their labels a part: all of them train.
+        """Returns the same cells, with each fold of their labels as a part.
 
-        The cells as they are where one has labels in a single fold.
+        So all labels train. If the labels of any cell lie in a single fold, the grid
+        is returned unchanged.
 
         Args:
-            fold: Of each region.
+            fold: Fold of each region.
         """
         labels = self.train | self.validation
         parts = np.full(labels.shape, -1, PART_DTYPE)
@@ -129,10 +130,10 @@ class Grid:
         )
 
     def by_parts(self) -> Grid:
-        """A cell for each part of each cell: that part chooses, the others train.
+        """Makes a cell for each part of each cell; this part chooses, the others train.
 
-        Cells are in order, and the parts of each. Numbers have the scale of all labels
-        of the cell, so that the losses of its parts can be added up.
+        New cells are in the order of the cells and their parts. The scale of numbers
+        comes from all labels of the cell, so that the losses of its parts can be added.
         """
         assert self.parts is not None
         labels = self.parts >= 0
@@ -155,9 +156,9 @@ class Grid:
     def where(
         self, *, fraction: float | None = None, seed: int | None = None
     ) -> list[int]:
-        """Indices of the cells of a fraction, a seed or both.
+        """Returns indices of the cells with a given fraction, seed or both.
 
-        Cells with all labels are the same for every seed and answer to each.
+        Cells with all labels are the same for every seed, so they match each seed.
         """
         return [
             index
@@ -174,19 +175,19 @@ def cells(
     fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] = (0,),
 ) -> Grid:
-    """Every fold x fraction x seed.
+    """Makes a cell for every fold x fraction x seed.
 
-    A fraction buys that part of the training labels of a round and that part of the
-    labels that choose, as those cost the same. For one seed the subset of a smaller
-    fraction lies within that of a larger one, in every fold. All labels are one
-    subset, whatever the seed, so they are one cell a fold.
+    A cell gets this fraction of the training labels and of the labels that choose
+    settings, because both cost the same. For one seed, the subset of a smaller fraction
+    lies within that of a larger one, in every fold. All labels are the same subset for
+    every seed, so there is one such cell per fold.
 
     Args:
-        split: Who is tested with whom.
+        split: Folds of the regions, and which regions train, choose and are tested.
         known: Regions that have a label.
-        fractions: In (0, 1]. One that buys fewer than `LEAST_TRAIN` or
-            `LEAST_VALIDATION` labels in some round is left out, and the log says so.
-        seeds: Draws of the subsets.
+        fractions: Fractions in (0, 1]. A fraction that gives fewer than `LEAST_TRAIN`
+            or `LEAST_VALIDATION` labels in some round is left out, and logged.
+        seeds: Random seeds of the subsets.
 
     Returns:
         The grid, cells sorted by fraction, seed and fold.
@@ -228,20 +229,21 @@ def few(
     num_labels: int,
     seeds: Sequence[int] = (0,),
 ) -> Grid | None:
-    """A number of labels in all, those that choose included: fold x seed.
+    """Makes a cell for every fold x seed, with a given total number of labels.
 
-    The labels are drawn from all that neither lie in the tested fold nor are too near.
-    For one seed those of a smaller number are among those of a larger one.
+    This number includes labels that choose settings. The labels are drawn from all that
+    are neither in the tested fold nor too near to it. For one seed, the labels of a
+    smaller number are among those of a larger number.
 
     Args:
-        split: Who is tested with whom.
+        split: Folds of the regions, and which regions train, choose and are tested.
         known: Regions that have a label.
-        num_labels: Labels that each head may see, 2 and more.
-        seeds: Draws of the labels.
+        num_labels: Number of labels that each head may see, at least 2.
+        seeds: Random seeds of the draws.
 
     Returns:
-        The grid, with parts, cells sorted by seed and fold; None where some round has
-        no more labels than that, and the log says so.
+        The grid, with parts; its cells are sorted by seed and fold. None if some round
+        does not have more labels than `num_labels`; this is logged.
     """
     rounds = [split.parts(fold) for fold in range(split.num_folds)]
     there = [(roles.train | roles.validation) & known for roles in rounds]
@@ -270,9 +272,9 @@ def few(
 
 
 def whole(split: Split, known: Bool[np.ndarray, " r"]) -> Grid:
-    """One cell for a head to keep: fold 0 chooses, all other labels train.
+    """Makes one cell for a head to keep: fold 0 chooses, all other labels train.
 
-    Nothing is tested, so nobody is left out for being near.
+    Nothing is tested, so no region is left out for being near a tested one.
     """
     validation = split.fold == 0
     nobody = np.zeros_like(known)

@@ -1,4 +1,4 @@
-"""Which regions to label next: those from which the rest of a city is learnt best."""
+"""Which regions to label next, so that heads learn most about the rest of a city."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOISE = 0.1
 on one generated city, see docs/explore_labels.md."""
 
 MOST_LOOKED_AT = 2000
-"""Regions without a label that are looked at; of more, so many are drawn."""
+"""Largest number of unlabelled regions to consider; of more, this many are drawn."""
 
 
 def label_next(
@@ -25,26 +25,26 @@ def label_next(
     noise: float = NOISE,
     seed: int = 0,
 ) -> Int[np.ndarray, " k"]:
-    """Regions whose labels make a ridge regression most certain of the whole city.
+    """Selects regions whose labels make a ridge regression most certain.
 
-    One after another the region is taken whose label lowers the mean predictive
-    variance of all regions without a label most. That depends on where labels lie among
-    the features, not on what they say. It is the rule of the page of
-    `mmgr_jax.explore`; docs/explore_labels.md says what it is worth.
+    In each step it takes the region whose label most reduces the mean predictive
+    variance of all regions without a label. The choice depends on the features of the
+    labelled regions, not on their labels. The page of `mmgr_jax.explore` uses the same
+    rule; docs/explore_labels.md shows how much it helps.
 
     Args:
-        features: Of every region [n f]; columns are standardised here.
-        labelled: Rows that have a label.
-        count: Regions wanted.
+        features: Features of every region [n f]; they are standardised by column.
+        labelled: Rows that already have a label.
+        count: Number of regions to select.
         noise: Variance of a label's noise, see `NOISE`.
-        seed: Of the draw where there are more than `MOST_LOOKED_AT` regions.
+        seed: Random seed of the draw if there are more than `MOST_LOOKED_AT` regions.
 
     Returns:
-        Rows to label, the best first; fewer than `count` where fewer are left.
+        Rows to label, the best first; fewer than `count` if fewer are left.
 
     Raises:
-        InputError: If features are no table of finite numbers, a labelled row is not in
-            it, or `count` or `noise` is too small.
+        InputError: If features are not a table of finite numbers, a labelled row is not
+            in it, or `count` or `noise` is too small.
     """
     features = np.asarray(features, np.float64)
     labelled = np.unique(np.asarray(labelled, np.int64))

@@ -1,4 +1,4 @@
-"""Who is tested, who chooses and who trains in each round, so that nobody leaks."""
+"""Which regions train, choose and are tested in each round, without leakage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class Parts(NamedTuple):
-    """The roles of all regions in one round, three disjoint masks [r]."""
+    """The roles of all regions in one round, as three disjoint masks [r].
+
+    Attributes:
+        train: Regions that heads are trained on.
+        validation: Regions that choose the settings of the heads.
+        test: Regions that are tested.
+    """
 
     train: Bool[np.ndarray, " r"]
     validation: Bool[np.ndarray, " r"]
@@ -28,15 +34,15 @@ class Parts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A way to test every region once.
+    """Folds that test every region once.
 
     Attributes:
         fold: Fold of each region [r], from 0.
         num_folds: Number of folds.
-        near: Pairs [p 2] of regions so close that, where one of them is tested, the
-            other takes no part.
-        chooses: Regions [r] that choose the strength whenever they are not tested;
-            None: those of the fold after the tested one.
+        near: Pairs [p 2] of regions that are close. If one of a pair is tested, the
+            other neither trains nor chooses. None: no such pairs.
+        chooses: Regions [r] that choose the settings of heads in every round in which
+            they are not tested. None: the regions of the fold after the tested one.
     """
 
     fold: Int[np.ndarray, " r"]
@@ -45,7 +51,7 @@ class Split:
     chooses: Bool[np.ndarray, " r"] | None = None
 
     def parts(self, test_fold: int) -> Parts:
-        """One round: `test_fold` is tested, others choose, the rest trains."""
+        """Returns the roles of all regions in the round that tests `test_fold`."""
         test = self.fold == test_fold
         if self.chooses is None:
             validation = self.fold == (test_fold + 1) % self.num_folds
@@ -73,21 +79,26 @@ def choose(
     buffer_m: float | None,
     seed: int,
 ) -> dict[str, Split]:
-    """The splits to evaluate under: those stored, or dealt anew where asked otherwise.
+    """Returns the splits of an evaluation: stored folds, or new ones.
+
+    Folds are new if the records hold none, or if `num_folds` or `seed` asks for others.
 
     Args:
-        kinds: `block` keeps whole spatial blocks together. `random` ignores them, so
-            that neighbours of a tested region are trained on; its scores flatter and
-            are there for comparison.
+        kinds: Kinds of splits. `block` keeps whole spatial blocks together. `random`
+            ignores blocks, so heads train on neighbours of tested regions. Its scores
+            are too optimistic and serve for comparison only.
         region_ids: Name of each region.
         block_id: Spatial block of each region [r].
         geometry_wkb: Outline of each region, for the buffer.
         stored: Kind -> stored fold of each region; see `folds.read`.
-        meanings: Kind -> what is known of the stored folds.
-        num_folds: Number of folds; None for that of the stored ones, or 5.
-        buffer_m: Regions this close to a tested one neither train nor choose, under
-            `block`; None for what the records say.
-        seed: 0 for the stored folds; another number deals anew.
+        meanings: Kind -> description of the stored folds.
+        num_folds: Number of folds. None: as many as the stored ones, else 5.
+        buffer_m: For `block`: regions within this distance (m) of a tested region
+            neither train nor choose. None: the distance in the records, else 0.
+        seed: 0: the stored folds. Another number: new folds, drawn with this seed.
+
+    Returns:
+        Kind -> split.
 
     Raises:
         InputError: If there are too few blocks or regions.
@@ -111,16 +122,16 @@ def choose(
 
 
 def by_city(inner: Sequence[Int[np.ndarray, " _"]]) -> Split:
-    """Each city is tested once, by heads trained on all the others.
+    """Returns the split that tests each city once, by heads trained on all others.
 
-    In the cities that are not tested, the regions of their own fold 0 choose.
+    In the cities that are not tested, the regions of their fold 0 choose settings.
 
     Args:
-        inner: For each city, a fold of each of its regions that keeps neighbours
-            together; the regions of the split are those of the cities, in order.
+        inner: For each city, the fold of each of its regions. These folds should keep
+            neighbours together. The split holds the regions of all cities, in order.
 
     Raises:
-        InputError: If there is one city alone.
+        InputError: If there is only one city.
     """
     if len(inner) < 2:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a head is asked to predict: a label's checked values, and their scale."""
+"""What a head predicts: the checked values of a label, and their scale."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ line on a log scale extrapolates exponentially, and one region would decide RMSE
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What is to be predicted: the checked values of one label, such as population.
+    """The checked values of one label that heads predict, such as population.
 
     Attributes:
-        label: What it means.
-        values: [r] in the label's unit; [r k] shares; [r] the number of the class.
+        label: Meaning of the label.
+        values: Values: [r] in the label's unit; [r k] shares; or [r] class numbers.
         known: Which regions have a value, [r].
-        log: The head and a metric take logarithms, as nothing is negative.
+        log: Whether heads and a metric use logarithms, because no value is negative.
     """
 
     label: Label
@@ -37,16 +37,16 @@ class Target:
 
     @property
     def is_number(self) -> bool:
-        """Whether a region has a number, and not shares or a class."""
+        """Whether the label is a number, not shares or a class."""
         return self.label.kind not in ("share", "class")
 
     @property
     def num_outputs(self) -> int:
-        """What a head has to tell: one number, or one for each class."""
+        """Number of outputs of a head: one, or one for each class."""
         return 1 if self.is_number else len(self.label.classes)
 
     def shares(self) -> Float[np.ndarray, "r k"]:
-        """Shares that sum to one, all of a region for its class; 0 where unknown."""
+        """Shares of each class; 1 for the class of a region, 0 if it is unknown."""
         if self.label.kind == "share":
             return np.where(self.known[:, None], self.values, 0.0)
         number = np.where(self.known, self.values, 0).astype(np.int64)
@@ -55,16 +55,18 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class TargetScale:
-    """How numbers in a label's unit become what a head regresses, and back.
+    """Converts numbers between the label's unit and the scale that a head regresses.
+
+    The head regresses (x - mean) / deviation, where x is the value or its logarithm.
 
     Attributes:
-        log: Whether it regresses log(1 + value / unit).
-        unit: The median of the positive training targets, so that the label's own
-            unit does not matter: regions far below it are seen on a linear scale,
-            those far above on a logarithmic one.
-        ceiling: Where log-scaled predictions stop, in the label's unit.
-        mean: Of the training targets, after the logarithm; regressed is the rest,
-        deviation: in parts of this: their standard deviation, 1 if they are all equal.
+        log: Whether x is log(1 + value / unit).
+        unit: Median of the positive training targets, so that the label's own unit
+            does not matter. The scale is nearly linear for values far below it and
+            logarithmic for values far above.
+        ceiling: Upper limit of log-scaled predictions, in the label's unit.
+        mean: Mean of x over the training targets.
+        deviation: Standard deviation of x, 1 if all are equal.
     """
 
     log: bool = False
@@ -75,7 +77,7 @@ class TargetScale:
 
     @classmethod
     def of(cls, values: Float[np.ndarray, " n"], *, log: bool) -> TargetScale:
-        """The scale of training targets [n], at least one."""
+        """Computes the scale from training targets [n], at least one."""
         unit = metrics.median_positive(values)
         scaled = np.log1p(values / unit) if log else values
         deviation = float(scaled.std())
@@ -88,15 +90,15 @@ class TargetScale:
         )
 
     def regressed(self, values: Float[np.ndarray, " *n"]) -> Float[np.ndarray, " *n"]:
-        """Values in the label's unit -> what is regressed."""
+        """Converts values in the label's unit to the regressed scale."""
         scaled = np.log1p(values / self.unit) if self.log else values
         return (scaled - self.mean) / self.deviation
 
     def restored(self, regressed: Float[np.ndarray, " *n"]) -> Float[np.ndarray, " *n"]:
-        """The way back, clipped to 0 and the ceiling where logarithms were taken.
+        """Converts back to the label's unit; log-scaled values stay in 0 .. ceiling.
 
-        It estimates the median rather than the mean of a region's value: sums of
-        predictions tend to be low.
+        With logarithms the result estimates the median of a region's value, not the
+        mean. So sums of predictions tend to be low.
         """
         scaled = regressed * self.deviation + self.mean
         if not self.log:
@@ -108,17 +110,17 @@ class TargetScale:
 def check(
     name: str, label: Label, values: Float[np.ndarray, " *n"], num_regions: int
 ) -> Target:
-    """The target behind a label.
+    """Checks the values of a label and returns the target.
 
     Args:
         name: The label's name, for errors.
-        label: What it means.
-        values: [r], or [r k] shares; NaN where unknown.
+        label: Meaning of the label.
+        values: Values [r], or [r k] shares; NaN where unknown.
         num_regions: Number of regions r.
 
     Raises:
-        InputError: If the shape is another, nothing is known, an amount is negative,
-            shares do not sum to one, or a class is not one of the list.
+        InputError: If the shape is wrong, no value is known, an amount is negative,
+            shares do not sum to one, or a class is not one of the label's classes.
     """
     values = np.asarray(values, np.float64)
     shape = (num_regions, *((len(label.classes),) if label.kind == "share" else ()))

@@ -1,1 +1,1 @@
-"""What heads are given: of encoders, of baselines, in groups; and its health."""
+"""Features that heads read: from encoders and baselines, in groups; their quality."""

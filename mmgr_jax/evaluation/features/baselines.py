@@ -1,7 +1,7 @@
-"""What must be beaten: features and rules that cost nothing to learn.
+"""Baselines to compare with: features and rules that need no training.
 
-Features go to the same heads as those of an encoder, under the same splits; a rule
-predicts labels by itself. None reads a label that it is tested on.
+Features of baselines are used by the same heads and splits as those of an encoder. A
+rule predicts labels directly. No baseline reads a label on which it is tested.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _READ = 256
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What baselines are made of.
+    """Data of a city from which baselines are computed.
 
     Attributes:
         source: The records of a city.
-        centre_m: Centres of the regions [r 2]; None where nobody knows them.
+        centre_m: Centres of the regions [r 2]. None if they are unknown.
     """
 
     source: RecordSource
@@ -44,10 +44,10 @@ class Baseline:
     """A way to predict without learning from the city's images and POIs.
 
     Attributes:
-        sentence: What it is, for tables.
-        features: Makes features; None for a rule, or where a network does.
-        of_rows: Makes those of some regions alone; None where all decide them.
-        parts: Baselines whose features stand side by side in it, in place of its own.
+        sentence: Description for tables.
+        features: Computes features. None for a rule, or if a network computes them.
+        of_rows: Computes features of some regions. None if they depend on all regions.
+        parts: Baselines whose features are combined, instead of own features.
         needs: `place` for the centres of regions, `encoder` for a network.
     """
 
@@ -111,9 +111,10 @@ def _centres_m(inputs: Inputs) -> Float[np.ndarray, "r 2"]:
 
 
 def trend_surface(centre_m: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r m"]:
-    """All products x^i y^j with 0 < i + j <= 3, of coordinates within -1 to 1.
+    """Computes all products x^i y^j with 0 < i + j <= 3, of coordinates in -1 to 1.
 
-    Low degrees, as a head is tested on blocks that it has to extrapolate to.
+    The degree is low because heads must extrapolate to the blocks that they are tested
+    on.
     """
     middle = (centre_m.max(axis=0) + centre_m.min(axis=0)) / 2
     apart = centre_m - middle
@@ -125,7 +126,7 @@ def trend_surface(centre_m: Float[np.ndarray, "r 2"]) -> Float[np.ndarray, "r m"
 def category_counts(
     source: RegionSource, rows: Sequence[int] | None = None
 ) -> Float[np.ndarray, "r k"]:
-    """POIs of each category in each region, of some regions or of all."""
+    """Counts the POIs of each category in each region, or in some of the regions."""
     rows = range(len(source)) if rows is None else rows
     num_categories = len(source.manifest.categories)
     counts = np.zeros((len(rows), num_categories), np.float32)
@@ -138,16 +139,16 @@ def category_counts(
 
 
 def log_counts(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k+1"]:
-    """log(1 + count) of each category and of all together: counts have heavy tails."""
+    """Computes log(1 + count), as counts have heavy tails, by category and in total."""
     total = counts.sum(axis=1, keepdims=True)
     return np.log1p(np.concatenate([counts, total], axis=1))
 
 
 def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
-    """Counts times 1 + log((1 + r) / (1 + regions with the category)), of length 1.
+    """Computes counts times 1 + log((1 + r) / (1 + regions with the category)).
 
-    As in scikit-learn's TfidfTransformer. Regions are counted in the whole city: that
-    reads no label. A region without POIs has zeros.
+    Rows are scaled to length 1, as in scikit-learn's TfidfTransformer. Regions are
+    counted in the whole city, which reads no label. A region without POIs has zeros.
     """
     present = np.sum(counts > 0, axis=0)
     weighted = counts * (1 + np.log((1 + len(counts)) / (1 + present)))
@@ -158,7 +159,7 @@ def tf_idf(counts: Float[np.ndarray, "r k"]) -> Float[np.ndarray, "r k"]:
 def statistics_of_tiles(
     source: RegionSource, rows: Sequence[int] | None = None
 ) -> Float[np.ndarray, "r m"]:
-    """Statistics of tiles, a thread for each core; see `tile_statistics`."""
+    """Computes statistics of tiles, with a thread per core; see `tile_statistics`."""
     rows = range(len(source)) if rows is None else rows
 
     def of_batch(first: int) -> np.ndarray:
@@ -177,21 +178,22 @@ def neighbour_average(
     validation: Bool[np.ndarray, " r"],
     counts: Sequence[int] = NEIGHBOUR_COUNTS,
 ) -> tuple[Float[np.ndarray, "r ..."], int]:
-    """The mean label of the nearest training regions: what place alone can tell.
+    """Predicts the mean label of the nearest training regions, from location only.
 
     Args:
         centre_m: Centres of all regions.
-        target: Labels [r], or shares [r k]; read on the two parts alone.
-        train: Labelled regions that are averaged.
-        validation: Labelled regions that choose how many: the count with the least
-            mean absolute error.
-        counts: Numbers of neighbours to choose from; all training regions where there
-            are fewer.
+        target: Labels [r], or shares [r k]. Only those of `train` and `validation` are
+            read.
+        train: Labelled regions whose labels are averaged.
+        validation: Labelled regions that choose the number of neighbours with the
+            smallest mean absolute error.
+        counts: Numbers of neighbours to choose from. If there are fewer training
+            regions, all of them are used.
 
     Returns:
-        Predictions of all regions, in the label's unit, and the chosen count. A
-        training region is its own neighbour; only what is in neither part is
-        out-of-sample.
+        Predictions for all regions, in the label's unit, and the chosen count. A
+        training region is its own neighbour. Only predictions for regions in neither
+        part are out-of-sample.
 
     Raises:
         InputError: If there is no training or no validation region.

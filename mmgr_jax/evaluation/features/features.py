@@ -1,4 +1,4 @@
-"""What the encoders say of every region, and what is known of it."""
+"""Features of every region from encoders, and its labels, outline and block."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mmgr_jax.data.source import RegionSource
 from mmgr_jax.evaluation.features.groups import Features, beside
 
 KINDS = ("image", "poi", "image_projection", "poi_projection")
-"""What encoders give: `image`, features of tiles; `poi`, of POI sets;
-`image_projection` and `poi_projection`, what the contrastive loss compares, thrown away
-after training by default."""
+"""Features from encoders: `image` of tiles, `poi` of POI sets. The contrastive loss
+compares `image_projection` and `poi_projection`, which are not used after training by
+default."""
 
 _READ = 256
 """Records that are read at once where no tile is."""
@@ -27,7 +27,7 @@ Encoded = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class RegionTable:
-    """The regions of a city in record order.
+    """The regions of a city, in the order of the records.
 
     Attributes:
         region_ids: Stable names, r of them.
@@ -47,7 +47,7 @@ class RegionTable:
 def read_regions(
     source: RegionSource, regions: Int[np.ndarray, " r"] | None = None
 ) -> RegionTable:
-    """Everything but tiles and POIs, of some regions, by their index, or of all."""
+    """Reads all data of regions except tiles and POIs, of all or of given indices."""
     chosen = np.arange(len(source)) if regions is None else regions
     region_ids, geometry_wkb = [], []
     block_id = np.zeros(len(chosen), np.int32)
@@ -78,15 +78,15 @@ def in_batches(
     edges: bool = False,
     regions: Int[np.ndarray, " r"] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " b"], Encoded]]:
-    """Regions and their features, some at a time, in order.
+    """Yields indices of regions and their features, batch by batch, in order.
 
     Args:
         encode: Batch -> features; see `Encoded`.
         source: The records.
-        batch_size: Regions at a time.
-        num_threads: Threads that read.
+        batch_size: Regions in a batch.
+        num_threads: Threads that read records.
         edges: Whether `encode` reads the POI graph.
-        regions: Indices of those wanted, in their order; None for all.
+        regions: Indices of the regions to read, in this order; None for all.
     """
     for batch in pipeline.epoch_batches(
         source,
@@ -108,7 +108,7 @@ def in_batches(
 def extract(
     encode: Callable[[pipeline.Batch], Encoded], source: RegionSource, **options: Any
 ) -> dict[str, Features]:
-    """Features of regions of each of `KINDS`, in memory; a `store` has whole cities.
+    """Computes features of each of `KINDS` in memory; for whole cities see `store`.
 
     Args:
         encode: Batch -> features; see `Encoded`.

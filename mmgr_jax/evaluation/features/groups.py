@@ -1,8 +1,8 @@
-"""Features of regions in named groups, and what neighbours add to them.
+"""Features of regions in named groups, and mean features of neighbouring regions.
 
-A head that penalises all columns alike hears a group of 400 numbers a hundred times
-louder than one of four. So features come with their groups: the stages of an encoder,
-the POI set, the counts, the surroundings.
+If a head penalises all columns equally, a group of 400 numbers has a hundred times the
+weight of a group of four. So features know their groups: the stages of an encoder, the
+POI set, the counts, the surroundings.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from mmgr_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What heads are given of every region.
+    """The features of every region that heads read.
 
     Attributes:
-        parts: The numbers, columns beside columns: arrays or maps of files [r _], those
-            of the regions themselves, then as many for each ring.
+        parts: Arrays or memory maps [r _] whose columns are joined: first those of the
+            regions themselves, then as many for each ring.
         groups: Name and number of columns of each group, in order.
-        rings: Weights [r r] of the regions around, for each ring.
-        tested: Regions that nobody else reads [r]; None where there are none. See
-            `around_untested`.
+        rings: Weights [r r] of the surrounding regions, for each ring.
+        tested: Regions that do not count as neighbours of other regions [r]. None: no
+            such regions. See `around_untested`.
     """
 
     parts: tuple[Float[np.ndarray, "r _"], ...]
@@ -37,25 +37,25 @@ class Features:
 
     @classmethod
     def of(cls, name: str, values: Float[np.ndarray, "r f"]) -> Features:
-        """Features of one group."""
+        """Makes features with one group."""
         return cls((values,), ((name, values.shape[1]),))
 
     def __len__(self) -> int:
-        """Regions."""
+        """Number of regions."""
         return len(self.parts[0])
 
     @property
     def num_features(self) -> int:
-        """Columns of all groups."""
+        """Number of columns of all groups together."""
         return sum(part.shape[1] for part in self.parts)
 
     @property
     def values(self) -> Float[np.ndarray, "r f"]:
-        """All numbers at once, in memory."""
+        """All features, read into memory."""
         return self.rows(np.arange(len(self)))
 
     def rows(self, index: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n f"]:
-        """The numbers of some regions, read when they are asked for."""
+        """Reads the features of some regions."""
         rows = _gathered(self.parts, index)
         if self.tested is None:
             return rows
@@ -72,10 +72,10 @@ class Features:
         return rows
 
     def around_untested(self, test: Bool[np.ndarray, " r"]) -> Features:
-        """The features when nobody else reads a tested region.
+        """Returns the features with tested regions left out of surroundings.
 
-        What surrounds the others is then the mean of their neighbours that are not
-        tested. The tested ones read all around them: no label travels.
+        The surroundings of other regions are then means of neighbours that are not
+        tested. Tested regions use all their neighbours. No labels are passed on.
 
         Args:
             test: Regions that are tested.
@@ -85,32 +85,32 @@ class Features:
         return dataclasses.replace(self, tested=test)
 
     def weights(self) -> Float[np.ndarray, " f"]:
-        """Factors of standardised columns by which all groups weigh alike.
+        """Computes factors of standardised columns that give groups equal weight.
 
-        The sum of their squares is that of f ones, so that strengths mean the same
-        with and without them; a single group has ones.
+        The sum of their squares is f, as for f ones, so that strengths mean the same
+        with and without these factors. For a single group all factors are 1.
         """
         sizes = np.array([size for _, size in self.groups], np.float64)
         share = sizes.sum() / (len(sizes) * sizes)
         return np.repeat(np.sqrt(share), sizes.astype(int))
 
     def renamed(self, template: str) -> Features:
-        """The same with other names of groups; `template` holds `{}`."""
+        """Renames the groups; `template` contains `{}` for the old name."""
         groups = tuple((template.format(name), size) for name, size in self.groups)
         return dataclasses.replace(self, groups=groups)
 
 
 def beside(parts: Sequence[Features]) -> Features:
-    """Features side by side.
+    """Joins the columns of features of the same regions.
 
     Args:
-        parts: One or more, of the same regions, without rings.
+        parts: One or more features of the same regions, without rings.
     """
     return parts[0] if len(parts) == 1 else joined(parts)
 
 
 def joined(parts: Sequence[Features]) -> Features:
-    """The same, without the store of a single one, which no other process can have."""
+    """Joins as `beside`, without a store, which other processes cannot use."""
     return Features(
         tuple(columns for part in parts for columns in part.parts),
         tuple(group for part in parts for group in part.groups),
@@ -118,22 +118,23 @@ def joined(parts: Sequence[Features]) -> Features:
 
 
 def below(parts: Sequence[Features]) -> Features:
-    """The same features of more regions, one city after another.
+    """Joins the regions of several cities, one city after another.
 
-    Cities are tested whole, and nobody reads a region of another one: rings end here.
+    The result has no rings: a city is tested as a whole, and its regions have no
+    neighbours in other cities.
     """
     return Features((np.concatenate([part.values for part in parts]),), parts[0].groups)
 
 
 class Surroundings:
-    """The mean features of the regions around each region, ring by ring.
+    """Mean features of the regions around each region, for each ring.
 
-    A ring reaches from the radius before it (exclusive) to its own (inclusive), from
-    centre to centre. Nothing but features travels: no label does. A region without any
-    neighbour in a ring is taken to be surrounded by its like.
+    A ring reaches from the previous radius (exclusive) to its own radius (inclusive),
+    between centres. Only features are averaged, no labels. A region without a neighbour
+    in a ring gets its own features there.
 
     Attributes:
-        rings: Weights [r r] of the regions around, for each ring.
+        rings: Weights [r r] of the surrounding regions, for each ring.
     """
 
     def __init__(
@@ -142,11 +143,11 @@ class Surroundings:
         """Finds the neighbours.
 
         Args:
-            centre_m: Centres of the regions; None where nobody knows them.
-            radii_m: Outer radii of the rings, growing; () for no surroundings.
+            centre_m: Centres of the regions; None if they are unknown.
+            radii_m: Outer radii of the rings, increasing; () for no surroundings.
 
         Raises:
-            InputError: If radii do not grow from above 0, or places are not known.
+            InputError: If radii are not above 0 and increasing, or places are unknown.
         """
         self._radii_m = tuple(float(radius) for radius in radii_m)
         inner = (0.0, *self._radii_m)
@@ -170,7 +171,7 @@ class Surroundings:
         )
 
     def added(self, features: Features) -> Features:
-        """The features, and behind them those of each ring."""
+        """Appends the mean features of each ring to the features."""
         if not self.rings:
             return features
         around = [
@@ -229,6 +230,6 @@ def _mean(
 
 
 def pairs_within(centre_m: Float[np.ndarray, "r 2"], radius_m: float) -> np.ndarray:
-    """Pairs of regions [p 2] whose centres are at most so far apart, each pair once."""
+    """Finds pairs of regions [p 2] with centres within `radius_m`, each pair once."""
     tree = spatial.KDTree(centre_m)
     return tree.query_pairs(radius_m, output_type="ndarray").astype(np.int64)

@@ -1,7 +1,7 @@
 """Whether embeddings use their space: rank, uniformity, alignment, shared neighbours.
 
-None of these needs a label. They tell a collapsed encoder, which maps every region to
-about the same vector, before any head does; good values alone promise nothing.
+None of these needs a label. They show, without heads, whether an encoder collapsed, so
+that it maps all regions to about the same vector. Good values alone promise nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from mmgr_jax.evaluation.certainty import checks, distances
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """How far two spaces agree about who is near whom.
+    """How far two spaces agree about which regions are neighbours.
 
     Attributes:
-        share: Mean share of a region's nearest regions in one space that are among
+        share: Mean share of a region's nearest regions in one space that are also among
             the nearest in the other, 0 to 1.
-        by_chance: What unrelated spaces would give, on average.
-        num_neighbours: How many nearest regions were compared.
+        by_chance: Mean share that unrelated spaces would give.
+        num_neighbours: Number of nearest regions that were compared.
     """
 
     share: float
@@ -32,14 +32,14 @@ class Overlap:
 
 
 def effective_rank(features: Float[np.ndarray, "r f"]) -> float:
-    """How many directions the features spread over: 1 for a line, f for a ball.
+    """Computes over how many directions features spread: 1 for a line, f for a ball.
 
-    The exponential of the entropy of the singular values of the centred features,
-    scaled to sum to one; 0 where all rows are equal. At most min(r - 1, f).
+    It is the exponential of the entropy of the singular values of the centred features,
+    scaled to sum to one. It is 0 if all rows are equal, and at most min(r - 1, f).
 
     Reference:
-        Roy and Vetterli (2007), "The effective rank", EUSIPCO; centred here, so that a
-        common offset is no direction.
+        Roy and Vetterli (2007), "The effective rank", EUSIPCO. Here features are
+        centred, so that a common offset does not count as a direction.
     """
     _check(features=features)
     centred = features.astype(np.float64)
@@ -57,21 +57,23 @@ def effective_rank(features: Float[np.ndarray, "r f"]) -> float:
 
 
 def constant_share(features: Float[np.ndarray, "r f"]) -> float:
-    """Part of the features that are the same for all regions, and so tell nothing."""
+    """Computes the share of features that have the same value in all regions."""
     _check(features=features)
     x = features.astype(np.float64)
     return float(np.mean(x.std(axis=0) <= checks.CONSTANT * np.abs(x.mean(axis=0))))
 
 
 def uniformity(features: Float[np.ndarray, "r f"], *, most: int = 4096) -> float:
-    """How evenly directions fill the sphere: log mean exp(-2 |x - y|^2) over pairs.
+    """Measures how evenly directions fill the sphere: log mean exp(-2 |x - y|^2).
 
-    x and y are unit vectors of two different regions. 0 where all directions are the
-    same; about -4 for directions spread evenly in many dimensions, the least.
+    x and y are the unit vectors of two different regions; the mean is over pairs. It is
+    0 if all directions are the same. The lowest value is about -4, for directions
+    spread evenly in many dimensions.
 
     Args:
         features: Projections or features.
-        most: Regions to draw where there are more: the pairs grow like the square.
+        most: Largest number of regions. If there are more, this many are drawn, because
+            the number of pairs grows with the square.
 
     Reference:
         Wang and Isola (2020), ICML, eq. 2, t = 2.
@@ -87,17 +89,17 @@ def uniformity(features: Float[np.ndarray, "r f"], *, most: int = 4096) -> float
 
 
 def alignment(a: Float[np.ndarray, "r p"], b: Float[np.ndarray, "_ _"]) -> float:
-    """Mean |x - y|^2 of the unit vectors of the same region in two views or modalities.
+    """Computes mean |x - y|^2 of unit vectors of a region in two views or modalities.
 
-    0 where the two agree, 2 for unrelated directions, 4 for opposite ones. To be read
-    beside `uniformity`: a collapsed encoder is perfectly aligned.
+    It is 0 if the two agree, 2 for unrelated directions, 4 for opposite ones. Read it
+    together with `uniformity`, because a collapsed encoder is perfectly aligned.
 
     Args:
         a: Projections of one view, or of the images.
         b: Projections of the other view, or of the POI sets, of the same length.
 
     Raises:
-        InputError: If the two are not of the same regions and length.
+        InputError: If `a` and `b` differ in their number of regions or in length.
 
     Reference:
         Wang and Isola (2020), ICML, eq. 1, alpha = 2.
@@ -119,20 +121,20 @@ def neighbour_overlap(
     num_neighbours: int = 10,
     most: int = 2048,
 ) -> Overlap:
-    """Share of the nearest regions in space `a` that are also nearest in `b`.
+    """Computes the share of nearest regions in space `a` that are also nearest in `b`.
 
-    Near is by cosine. The spaces may have different dimensions.
+    Neighbours are found by cosine similarity. The spaces may differ in dimension.
 
     Args:
         a: Vectors of all regions in one space, such as image features.
         b: Vectors of the same regions in the other, such as POI features. Leave out
             regions without POIs, whose vectors are all the same.
-        num_neighbours: How many nearest regions to compare.
-        most: Regions whose neighbours are compared, drawn where there are more; the
-            neighbours are looked for among all.
+        num_neighbours: Number of nearest regions to compare.
+        most: Largest number of regions whose neighbours are compared. If there are
+            more, this many are drawn. Neighbours are searched among all regions.
 
     Raises:
-        InputError: If the two are not of the same regions, or there are too few.
+        InputError: If `a` and `b` have different numbers of regions, or too few.
     """
     _check(a=a, b=b)
     if len(a) != len(b):

@@ -14,22 +14,23 @@ from mmgr_jax.evaluation.certainty import checks, distances
 DEPTHS = (1, 5, 10)
 
 MOST_QUERIES = 4096
-"""Of more regions so many are drawn to ask, the same each time; all are searched."""
+"""If there are more regions, always the same queries are drawn; all are searched."""
 
 TIE = 1e-6
-"""Cosines this close are a tie: twins may differ by the rounding of float32."""
+"""Cosines this close are equal: equal vectors may differ by rounding of float32."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval:
-    """How well the queries find their own among all regions.
+    """How well queries find their own region among all regions.
 
     Attributes:
-        recall: Depth -> share of the queries whose own is among so many most similar.
-        median_rank: Median place of a query's own, 1 being the best.
-        num_regions: Regions that were searched: by chance recall is the depth over
-            this, and the median rank half of it.
-        num_queries: Regions that asked.
+        recall: Depth -> share of the queries whose own region is among the `depth` most
+            similar regions.
+        median_rank: Median rank of a query's own region; 1 is the best.
+        num_regions: Number of regions that were searched. By chance, recall is the
+            depth divided by this number, and the median rank is half of it.
+        num_queries: Number of regions used as queries.
     """
 
     recall: Mapping[int, float]
@@ -41,12 +42,12 @@ class Retrieval:
 def both_ways(
     z_image: Float[np.ndarray, "r p"], z_poi: Float[np.ndarray, "_ _"]
 ) -> dict[str, Retrieval]:
-    """Retrieval of POI sets by tiles, and of tiles by POI sets.
+    """Measures retrieval of POI sets by tiles, and of tiles by POI sets.
 
     Args:
         z_image: Projections of the tiles.
         z_poi: Projections of the POI sets of the same regions. Leave out regions
-            without POIs: their sets are all the same, and nothing could tell them.
+            without POIs: their sets are all the same and cannot be distinguished.
 
     Returns:
         `image to poi` and `poi to image`.
@@ -60,7 +61,7 @@ def both_ways(
 def retrieve(
     query: Float[np.ndarray, "r p"], gallery: Float[np.ndarray, "_ _"]
 ) -> Retrieval:
-    """Recall and median rank of retrieval by cosine; see `ranks`."""
+    """Computes recall and median rank of retrieval by cosine; see `ranks`."""
     place = ranks(query, gallery)
     return Retrieval(
         recall={depth: float(np.mean(place <= depth)) for depth in DEPTHS},
@@ -73,13 +74,12 @@ def retrieve(
 def ranks(
     query: Float[np.ndarray, "r p"], gallery: Float[np.ndarray, "_ _"]
 ) -> Int[np.ndarray, " q"]:
-    """Place of each query's own row of the gallery, 1 for the most similar.
+    """Computes the rank of each query's own row of the gallery; 1 is most similar.
 
-    Of more than `MOST_QUERIES` so many are drawn.
+    If there are more than `MOST_QUERIES` queries, this many are drawn.
 
-    Whatever ties with a query's own (`TIE`) is placed before it, so that an encoder
-    that gives all regions one vector finds nothing, instead of everything or a lucky
-    half.
+    Rows as similar as a query's own row (`TIE`) are ranked before it. So an encoder
+    that gives all regions the same vector finds nothing, instead of everything or half.
 
     Raises:
         InputError: If the two differ in shape, are empty or are not finite.

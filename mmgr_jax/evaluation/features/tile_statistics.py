@@ -1,4 +1,4 @@
-"""Colour and texture of tiles in a few dozen numbers: what no network is needed for."""
+"""Colour and texture of tiles in a few dozen numbers, computed without a network."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ NAMES = (
     ),
     *(f"binary pattern {pattern}" for pattern in range(10)),
 )
-"""What each number is, in order."""
+"""Names of the statistics, in order."""
 
 
 def image_statistics(tiles: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "b m"]:
-    """Colour and texture statistics of some tiles, one number for each of `NAMES`.
+    """Computes colour and texture statistics of tiles, one number per entry of `NAMES`.
 
-    Colours, from 0 to 1: mean, deviation and skewness of each channel; correlations
-    between channels; greenness (2 g - r - b) / (r + g + b), 0 where black; shares of 8
-    equal bins. Textures, of grey levels: mean absolute differences of pixels side by
-    side and one above the other and the deviation of the gradient's length, at three
-    scales; shares of the ten rotation-invariant uniform local binary patterns.
+    For colours, from 0 to 1: mean, deviation and skewness of each channel; correlations
+    between channels; greenness (2 g - r - b) / (r + g + b), 0 for black; shares of 8
+    equal bins. For texture, from grey levels: mean absolute differences of horizontal
+    and of vertical neighbour pixels and the deviation of the gradient's length, at
+    three scales; shares of the ten rotation-invariant uniform local binary patterns.
 
     Args:
         tiles: Tiles of at least 8 by 8 pixels.
 
     Returns:
-        float32.
+        The statistics, float32.
 
     Raises:
-        InputError: If tiles are smaller.
+        InputError: If tiles are smaller than that.
 
     Reference:
         Ojala, Pietikainen and Maenpaa (2002), IEEE TPAMI 24(7):971-987, for the

@@ -1,1 +1,1 @@
-"""What learns on frozen features: many small heads side by side."""
+"""Small models (heads) that learn on frozen features, many fitted together."""

@@ -1,7 +1,7 @@
-"""Heads of features that hold the surroundings: nobody trains on a tested region.
+"""Heads on features with surroundings, without training on tested regions.
 
-A region that trains reads the mean features of its neighbours. Where one of these is
-tested, it is left out of that mean, so each fold has features of its own.
+A training region uses the mean features of its neighbours. A neighbour that is tested
+is left out of this mean, so features differ between folds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def fit(
     keep: Sequence[int] = (),
     **options: Any,
 ) -> Fits:
-    """Heads of all cells by one protocol.
+    """Fits heads in all cells by one protocol.
 
     Args:
         protocol: One of `protocols.PROTOCOLS`.
-        features: Of every region, with their rings.
+        features: Features of every region, with rings.
         target: What to predict.
-        grid: Who trains, chooses and is tested in each cell.
+        grid: Which regions train, choose and are tested in each cell.
         keep: Cells whose heads are wanted.
         **options: See `protocols.fit`.
     """

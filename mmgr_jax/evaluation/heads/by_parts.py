@@ -1,9 +1,9 @@
-"""Heads of few labels: cross-validation chooses their setting, and all labels train.
+"""Heads with few labels: cross-validation chooses their setting, and all labels train.
 
-A validation part of its own would take labels from training and choose by a handful.
-So the labels of a cell are cut into parts (`grid.few`): heads of all parts but one are
-scored on that one, the losses are summed over the parts, and the setting with the
-least sum trains on all labels.
+A separate validation part would take labels from training, and only a few labels would
+choose. So the labels of a cell are divided into parts (`grid.few`). Heads are trained
+on all parts except one and scored on that one. The losses are summed over the parts,
+and the setting with the smallest sum is trained on all labels.
 
 On the generated city (4 draws, ridge or softmax; L1 of functions, R2 of log GDP)
 
@@ -32,7 +32,7 @@ def fit(
     *,
     keep: Sequence[int] = (),
 ) -> Fits:
-    """A head in every cell, its setting chosen by cross-validation over the parts.
+    """Fits a head in every cell, with its setting chosen by cross-validation.
 
     Args:
         fit_cells: (grid, choices, keep) -> fits whose cells choose by validation, such
@@ -60,11 +60,11 @@ def fit(
 def cross_validated(
     fit_cells: Callable[..., Fits], choices: Sequence[float | int], grid: Grid
 ) -> Float[np.ndarray, "j a"]:
-    """The mean validation loss over all labels of each cell, by each choice.
+    """Computes the mean validation loss over all labels of a cell, for each choice.
 
-    A softmax tries weaker strengths only until one part has seen enough
-    (`softmax.PATIENCE`). What a part left out counts as its loss by the next
-    stronger one, less than it would be; where that would win, it is fitted after all.
+    A softmax stops trying weaker strengths after `softmax.PATIENCE`, for each part
+    separately. A strength that a part left out gets the loss of the next stronger one,
+    which is lower than its own loss. If it would win, it is fitted after all.
     """
     assert grid.parts is not None
     parts = grid.by_parts()

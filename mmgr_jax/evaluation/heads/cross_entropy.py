@@ -1,4 +1,4 @@
-"""The losses of softmax regressions, many side by side."""
+"""The losses of many softmax regressions, computed together."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CrossEntropies:
     Attributes:
         z: Coordinates [j q n].
         target: Shares [j k n].
-        mass: Their sum, [j 1 n]: 1, and 0 for padding.
-        penalty: Strength of each coordinate, [q] or [j 1 q].
+        mass: Sum of the shares, [j 1 n]: 1, and 0 for padding.
+        penalty: Penalty strength of each coordinate, [q] or [j 1 q].
     """
 
     z: np.ndarray
@@ -26,7 +26,7 @@ class CrossEntropies:
     penalty: np.ndarray
 
     def of(self, rows: np.ndarray) -> CrossEntropies:
-        """Those of some cells."""
+        """Selects some cells."""
         penalty = self.penalty if self.penalty.ndim == 1 else self.penalty[rows]
         z, target, mass = (
             lbfgs.some(part, rows) for part in (self.z, self.target, self.mass)
@@ -34,13 +34,13 @@ class CrossEntropies:
         return CrossEntropies(z, target, mass, penalty)
 
     def predict(self, weights: np.ndarray) -> np.ndarray:
-        """Logits [j k n]."""
+        """Computes logits [j k n]."""
         return weights @ self.z
 
     def loss(
         self, logits: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses [j] and shares [j k n], 0 for padding."""
+        """Computes losses [j] and shares [j k n]; shares are 0 for padding."""
         largest = np.max(logits, axis=1, keepdims=True)
         shares = np.exp(logits - largest)
         sums = np.sum(shares, axis=1, keepdims=True)
@@ -49,14 +49,14 @@ class CrossEntropies:
         return fit + 0.5 * _dot(self.penalty * weights, weights), shares
 
     def gradient(self, shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """By the weights [j k q]."""
+        """Computes the gradient with respect to the weights [j k q]."""
         of_fit = (shares - self.target) @ self.z.swapaxes(1, 2)
         return of_fit + self.penalty * weights
 
     def bend(
         self, shares: np.ndarray, turn: np.ndarray, direction: np.ndarray
     ) -> np.ndarray:
-        """Second derivatives [j] along a direction whose logits are `turn`."""
+        """Computes second derivatives [j] along a direction with logits `turn`."""
         centred = turn - np.sum(shares * turn, axis=1, keepdims=True)
         of_fit = _dot(shares * centred, centred)
         return of_fit + _dot(self.penalty * direction, direction)

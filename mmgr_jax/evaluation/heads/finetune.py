@@ -1,8 +1,8 @@
 """The protocol `finetune`: the whole image encoder learns a task with a linear head.
 
-Layers learn the slower the deeper they lie below the head. Validation says when to
-stop, and the weights that validated best predict. Cells are trained one after another:
-each has an encoder of its own.
+The learning rate is lower for layers further from the head. Training stops by the
+validation loss, and the weights with the best one predict. Cells are trained one after
+another, because each has its own encoder.
 """
 
 from __future__ import annotations
@@ -68,21 +68,21 @@ def finetune(
     palette: Float[np.ndarray, "1 2 3"] | None = None,
     seed: int,
 ) -> Fits:
-    """An encoder and a linear head in every cell.
+    """Trains an encoder and a linear head in every cell.
 
     Args:
-        encode: Gives the features of views.
-        variables: `params`, with the encoder under `ENCODER`, and `batch_stats`; every
+        encode: Computes the features of views.
+        variables: `params`, with the encoder under `ENCODER`, and `batch_stats`. Every
             cell starts from them. Other parameters stay as they are.
-        tiles: Of every region.
+        tiles: Tiles of every region.
         target: What to predict.
-        grid: Who trains, chooses and is tested in each cell.
-        settings: How long and how fast.
+        grid: Which regions train, choose and are tested in each cell.
+        settings: Learning rate, batch size and number of epochs.
         size_px: Side of a view.
-        mean: Of red, green and blue, as the encoder wants pixels normalised.
-        std: Likewise.
-        palette: Mean and deviation of the city, by which they are normalised instead.
-        seed: Of the order of regions and of the views, with the seed of the cell.
+        mean: Mean of red, green and blue by which pixels are normalised.
+        std: Their standard deviation.
+        palette: Mean and deviation of the city, if they normalise pixels instead.
+        seed: Random seed, used with the cell's seed for views and order of regions.
     """
     features = jax.eval_shape(
         lambda: encode(variables, jnp.zeros((1, size_px, size_px, 3)), False)[0]

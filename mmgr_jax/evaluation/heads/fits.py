@@ -1,4 +1,4 @@
-"""Fitting all cells of a grid: what is the same for every protocol."""
+"""Fits all cells of a grid: the part that is the same for every protocol."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from mmgr_jax.evaluation.heads.head import Head, as_prediction
 
 @dataclasses.dataclass(frozen=True)
 class Fits:
-    """What the heads of a grid predict: each cell for its `Grid.rows`.
+    """Predictions of the heads of a grid, each cell for its `Grid.rows`.
 
     Attributes:
-        prediction: Of these n regions by each of the j cells, [n] in the label's unit
-            or [n k] shares; out-of-sample only where it neither trained nor chose.
-        chosen: What validation chose in each cell, such as the strength.
-        validation_losses: [j a], a choices; NaN where one was not tried. Of numbers
-            on the scale that is regressed.
-        heads: The heads that were asked for, by cell.
-        recall: Share of the true neighbours that were found, of protocols that look
-            for any; 1 where none was missed.
+        prediction: Predictions of each of the j cells for its n regions, [n] in the
+            label's unit or [n k] shares. They are out-of-sample only for regions that
+            neither trained nor chose in this cell.
+        chosen: Setting that validation chose in each cell, such as the strength.
+        validation_losses: Losses [j a] of a choices; NaN if a choice was not tried.
+            For numbers they are on the regressed scale.
+        heads: The heads to keep, by cell.
+        recall: Share of the true neighbours that were found, for protocols that use
+            neighbours. 1 if none was missed.
     """
 
     prediction: tuple[Float[np.ndarray, "_ ..."], ...]
@@ -39,14 +40,14 @@ class Fits:
     def out_of_fold(
         self, grid: Grid, *, fraction: float | None = 1.0, seed: int = 0
     ) -> Float[np.ndarray, "r ..."]:
-        """Each region's prediction by the cell that tests it; NaN where none does.
+        """Returns each region's prediction by the cell that tests it, NaN if none.
 
-        Where several cells test it, those of `Grid.by_parts`, the mean of theirs.
+        If several cells test a region, as with `Grid.by_parts`, it is their mean.
 
         Args:
             grid: The grid that was fitted.
-            fraction: Which cells, None for all; likewise `seed`.
-            seed: See `fraction`.
+            fraction: Fraction of the cells to use; None for all fractions.
+            seed: Seed of the cells to use.
         """
         cells = grid.where(fraction=fraction, seed=seed)
         shape = self.prediction[cells[0]].shape[1:]
@@ -64,12 +65,12 @@ def by_group(
     keep: Sequence[int],
     fit: Callable[[list[int], list[int]], Fits],
 ) -> Fits:
-    """The fits of all cells of a grid, each group of them fitted by itself.
+    """Fits all cells of a grid, each group of cells separately.
 
     Args:
-        group: Of each cell.
-        keep: Cells whose heads are wanted.
-        fit: (the cells of a group, which of these to keep) -> their fits.
+        group: Group of each cell.
+        keep: Cells whose heads are kept.
+        fit: (cells of a group, those of them to keep) -> their fits.
     """
     groups = [np.flatnonzero(group == number).tolist() for number in np.unique(group)]
     parts = [
@@ -92,14 +93,14 @@ def by_group(
 
 
 class Problem(NamedTuple):
-    """Training data of some cells, j of them, of about the same size.
+    """Training data of j cells of about the same size.
 
     Attributes:
-        train: Regions to learn from, n at most.
-        target: Their truth, [j n k]: numbers on their scale, k = 1, or shares; 0 for
-            padding.
-        validation: Regions that choose, m at most.
-        truth: Likewise of them, [j m k].
+        train: Training regions, at most n.
+        target: True values of the training regions, [j n k]: scaled numbers (k = 1) or
+            shares; 0 for padding.
+        validation: Regions that choose settings, at most m.
+        truth: True values of the validation regions, [j m k].
     """
 
     train: subsets.Rows
@@ -108,7 +109,7 @@ class Problem(NamedTuple):
     truth: Float[Any, "j m k"]
 
     def together(self) -> Problem:
-        """A cell by itself, whose validation part joins what is learnt from."""
+        """Joins training and validation regions of a single cell."""
         joined = subsets.Rows(
             *(
                 np.concatenate(part)
@@ -120,7 +121,7 @@ class Problem(NamedTuple):
         )
 
     def cells(self) -> Iterator[Problem]:
-        """Each cell by itself, without its axis j and without padding."""
+        """Yields each cell separately, without the axis j and without padding."""
         for train, target, validation, truth in zip(
             self.train.unpadded(), self.target, self.validation.unpadded(), self.truth,
             strict=True,
@@ -142,20 +143,20 @@ def fit_cells(
     bytes_a_cell: int = 0,
     raw: bool = False,
 ) -> Fits:
-    """Solves cells of about the same size together.
+    """Fits all cells; cells of about the same size are solved together.
 
     Args:
-        protocol: Its name.
-        solve: Fits some cells, whose numbers it is given too. Returns, of each cell,
-            outputs for its `Grid.rows` [n k] (see `head.as_prediction`), losses on
-            validation [j a], what was chosen [j]; then what a `Head` holds: name ->
-            weights, mean [j f] and inverse deviation [j f] of the features.
+        protocol: Name of the protocol.
+        solve: (problem, indices of its cells) -> results. These are, for each cell, the
+            outputs for its `Grid.rows` [n k] (see `head.as_prediction`), validation
+            losses [j a] and choices [j]; then, for a `Head`: name -> weights, mean
+            [j f] and inverse deviation [j f] of the features.
         target: What to predict.
-        grid: Who trains and chooses.
-        keep: Cells whose heads are wanted.
-        bytes_a_region: What a training region of one cell takes.
-        bytes_a_cell: What a cell takes beside that.
-        raw: Regress numbers as they are.
+        grid: Which regions train and choose.
+        keep: Cells whose heads are kept.
+        bytes_a_region: Memory for a training region of one cell.
+        bytes_a_cell: Further memory for each cell.
+        raw: Whether numbers are regressed without scaling.
     """
     scales = _scales(target, grid, raw)
 

@@ -1,4 +1,4 @@
-"""One fitted head, with all it takes to predict: what is saved and used on maps."""
+"""A fitted head with everything that predictions need, for saving and for maps."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Head:
         weights: `linear`: kernel [f k], bias [k]. `mlp`, `released`: kernel1 [f h],
             bias1 [h], kernel2 [h k], bias2 [k]. `knn`: features [n f] of the training
             regions, of unit length, and what each votes for, votes [n k].
-        feature_mean: Subtracted from features, [f].
-        feature_inverse: Then multiplied; 0 for a feature that training never saw vary.
-        scale: From what is regressed to the label's unit; None for shares and classes.
-        cell: Which labels it saw.
-        setting: What validation chose: the strength, the number of neighbours or steps.
+        feature_mean: Mean of each feature, which is subtracted, [f].
+        feature_inverse: Factor after that; 0 for features constant in training, [f].
+        scale: Converts regressed values to the label's unit; None for shares, classes.
+        cell: The cell, which says which labels the head saw.
+        setting: Setting that validation chose: strength, number of neighbours or steps.
         label_name: Name of the label.
-        label: Its meaning, with unit and classes.
-        feature_kind: Which features it reads, such as "image".
+        label: Meaning of the label, with unit and classes.
+        feature_kind: Kind of features that the head reads, such as "image".
         split: Kind of the split.
-        metrics: On the regions it was tested on.
+        metrics: Metrics on the regions on which the head was tested.
     """
 
     protocol: str
@@ -52,16 +52,16 @@ class Head:
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def predict(self, features: Float[np.ndarray, "r f"]) -> Float[np.ndarray, "r ..."]:
-        """Predictions of any regions.
+        """Predicts any regions.
 
         Args:
-            features: Of the kind the head was fitted on.
+            features: Features of the kind on which the head was fitted.
 
         Returns:
-            [r] in the label's unit; [r k] shares or probabilities.
+            Predictions: [r] in the label's unit; [r k] shares or probabilities.
 
         Raises:
-            InputError: If the features are of another length.
+            InputError: If the number of features differs.
         """
         length = len(self.feature_mean)
         if features.ndim != 2 or features.shape[1] != length:
@@ -77,7 +77,7 @@ class Head:
 def as_prediction(
     protocol: str, scale: TargetScale | None, outputs: Float[np.ndarray, "r k"]
 ) -> Float[np.ndarray, "r ..."]:
-    """Outputs of a head as predictions: in the label's unit, or shares."""
+    """Converts outputs of a head to predictions in the label's unit, or shares."""
     if scale is not None:
         return scale.restored(outputs[:, 0])
     return outputs if protocol == "knn" else special.softmax(outputs, axis=1)
@@ -107,7 +107,7 @@ def _neighbours(head: Head, x: np.ndarray) -> np.ndarray:
 
 
 def unit_length(x: Float[np.ndarray, "r f"]) -> Float[np.ndarray, "r f"]:
-    """Rows of length one; rows of zeros stay."""
+    """Scales rows to length 1; rows of zeros stay zero."""
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(length > 0, length, 1.0)
 

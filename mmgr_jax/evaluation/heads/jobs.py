@@ -1,4 +1,4 @@
-"""What an evaluation has to fit: one job a method, protocol and grid of heads."""
+"""Jobs of an evaluation: each fits one method by one protocol to a grid of heads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORTH_S = 6.0
 for two seconds."""
 
 MOST_PROCESSES = 16
-"""However many cores there are: each process holds features of its own."""
+"""Largest number of processes, as each process has its own copy of features."""
 
 Rule = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, float | None]]
 """(targets, training regions, validation regions) -> (prediction of every region, what
@@ -44,13 +44,13 @@ class Job:
     """One method, to be fitted to one target in every cell of a grid.
 
     Attributes:
-        protocol: The kind of head, such as "linear"; a rule is the same for all.
-        method: What predicts: features that a head reads, or a rule without any.
+        protocol: Kind of head, such as "linear"; a rule is the same for all protocols.
+        method: Features that a head reads, or a rule without features.
         target: What to predict.
         grid: Which regions train, choose and are tested in each cell.
         settings: Strengths to choose from, and the seed.
-        keep: Cells whose heads are wanted.
-        tuner: Trains the encoder behind the features too, where that is the protocol.
+        keep: Cells whose heads are kept.
+        tuner: Trains the encoder of the features too, for the protocol "finetune".
     """
 
     protocol: str
@@ -68,12 +68,12 @@ class Job:
 
     @property
     def in_numpy(self) -> bool:
-        """Whether a process beside others can do it."""
+        """Whether one of several parallel processes can do the job."""
         return self.reads and self.protocol in IN_NUMPY
 
     @property
     def seconds(self) -> float:
-        """How long it takes on one core, about: for estimates."""
+        """Estimated time on one core, in seconds."""
         if not isinstance(self.method, Features):
             return 0.02
         if self.protocol == "finetune":
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def predicted_bytes(self) -> int:
-        """Size of what all cells predict."""
+        """Size of the predictions of all cells, in bytes."""
         test, predicted = self.grid.test, self.grid.predicted
         count = test.size if predicted is None else int(predicted.sum())
         return 8 * count * self.target.num_outputs
@@ -96,7 +96,7 @@ class Job:
         """Fits the heads of all cells.
 
         Args:
-            neighbourhoods: What jobs with the same features have found already.
+            neighbourhoods: Neighbours that jobs with the same features have found.
         """
         if not isinstance(self.method, Features):
             return _by_rule(self.method or _mean, self.target, self.grid)
@@ -115,15 +115,15 @@ class Job:
 
 
 def fit_all(jobs: Sequence[Job]) -> Iterator[Fits]:
-    """What comes of each job, in order.
+    """Fits all jobs and yields their results, in order.
 
-    Jobs that look for neighbours in the same features are one piece of work, so that
-    these are found once for all targets.
+    Jobs that search neighbours in the same features are done together, so that the
+    neighbours are found once for all targets.
 
-    Heads in NumPy are fitted by a process for each core, where that takes long
-    enough to be worth it. Threads would not do: a step of L-BFGS is some seventy
-    NumPy calls of ten microseconds each, between which the interpreter's lock
-    changes hands; two threads took as long as one, and two processes half of that.
+    If it takes long enough, heads in NumPy are fitted by one process per core. Threads
+    do not help: a step of L-BFGS is about seventy NumPy calls of ten microseconds each,
+    and the interpreter's lock changes between them. Two threads took as long as one,
+    two processes half as long.
     """
     work = _pieces_of_work(jobs)
     shareable = [numbers for numbers in work if jobs[numbers[0]].in_numpy]

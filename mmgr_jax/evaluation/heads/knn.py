@@ -1,7 +1,7 @@
 """The protocol `knn`: the mean of the nearest training regions, by cosine.
 
-Of standardised features, and on the scale that other heads regress. The number of
-neighbours is chosen on validation.
+Features are standardised, and numbers have the scale that other heads regress. The
+number of neighbours is chosen on validation.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ def fit(
     weight: Float[np.ndarray, " f"] | None = None,
     neighbourhoods: Neighbourhoods | None = None,
 ) -> Fits:
-    """Nearest neighbours in every cell; see `protocols.fit`.
+    """Predicts by nearest neighbours in every cell; see `protocols.fit`.
 
-    The loss that chooses is the mean squared error of numbers on their scale, and the
-    cross entropy of shares and classes. Of equally near regions the first counts, where
-    all are compared; see `neighbours`.
+    The number is chosen by the mean squared error for numbers on their scale, and by
+    the cross entropy for shares and classes. Of equally near regions the first is
+    taken, if all regions are compared; see `neighbours`.
 
     Args:
-        features: Of every region.
+        features: Features of every region.
         target: What to predict.
-        grid: Who trains, chooses and is predicted.
+        grid: Which regions train, choose and are predicted.
         counts: Numbers of neighbours to choose from.
-        keep: Cells whose heads are wanted.
-        weight: Of each standardised feature; None for 1.
-        neighbourhoods: Of the same features and weight, where other targets have looked
-            for neighbours; what is new is put there.
+        keep: Cells whose heads are kept.
+        weight: Factor of each standardised feature; None for 1.
+        neighbourhoods: Neighbours found for other targets with the same features and
+            weight. New ones are added to it.
     """
     allowed = np.asarray(counts)
     near = neighbourhoods or Neighbourhoods()
@@ -83,11 +83,11 @@ class Neighbourhoods:
     """Nearest training regions of cells, found once for all targets of some features.
 
     Attributes:
-        recall: The least of all searches, see `neighbours.Nearest`.
+        recall: Smallest recall of all searches, see `neighbours.Nearest`.
     """
 
     def __init__(self) -> None:
-        """Has found nothing yet."""
+        """Starts without any neighbours."""
         self._found: dict[str, list[np.ndarray]] = {}
         self.recall = 1.0
 
@@ -99,14 +99,14 @@ class Neighbourhoods:
         asked: Sequence[Int[np.ndarray, " _"]],
         most: int,
     ) -> list[Int[np.ndarray, "_ _"]]:
-        """Places among the training regions, the most similar first.
+        """Finds neighbours as positions in the training regions, most similar first.
 
         Args:
-            features: Of every region.
-            weight: Of each standardised feature; None for 1.
-            train: The regions to look among, without padding.
-            asked: Lists of the regions whose neighbours are asked for.
-            most: How many; all training regions where these are fewer.
+            features: Features of every region.
+            weight: Factor of each standardised feature; None for 1.
+            train: The training regions to search, without padding.
+            asked: Lists of regions whose neighbours are wanted.
+            most: Number of neighbours; all training regions if there are fewer.
         """
         digest = hashlib.blake2b(str(most).encode())
         if isinstance(features, Features) and features.tested is not None:

@@ -1,9 +1,9 @@
-"""L-BFGS for many convex problems side by side, of losses of linear predictions.
+"""L-BFGS for many convex problems together, with losses of linear predictions.
 
-The prediction along a line is linear in the step, so that one product with the
-features serves all steps that a search tries, and the second derivative along the line
-is at hand to start from: a step costs one product for the line and one for the
-gradient, however long the search. Problems that have ended leave the batch.
+The prediction along a line is linear in the step. So one product with the features is
+enough for all steps of a line search, and the second derivative along the line gives
+the first step. Each iteration costs one product for the line and one for the gradient,
+however long the search is. Finished problems leave the batch.
 
 Reference: Nocedal and Wright (2006), Numerical optimization, algorithm 7.4; Chen et
 al. (2014), Large-scale L-BFGS using MapReduce, for the recursion in dot products.
@@ -31,33 +31,33 @@ of it is left."""
 
 @runtime_checkable
 class Losses(Protocol):
-    """Losses of j problems, of predictions [j k n] linear in the weights [j k q].
+    """Losses of j problems with predictions [j k n] linear in the weights [j k q].
 
-    `at` is what a loss leaves for its derivatives at the same place, [j ...].
+    `at` holds values that the loss computes and its derivatives need there, [j ...].
     """
 
     def predict(self, weights: np.ndarray, /) -> np.ndarray:
-        """Predictions of weights."""
+        """Computes the predictions for some weights."""
         ...
 
     def loss(
         self, prediction: np.ndarray, weights: np.ndarray, /
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Losses [j], and `at`."""
+        """Computes losses [j] and `at`."""
         ...
 
     def gradient(self, at: np.ndarray, weights: np.ndarray, /) -> np.ndarray:
-        """Gradient by the weights [j k q]."""
+        """Computes the gradient with respect to the weights [j k q]."""
         ...
 
     def bend(
         self, at: np.ndarray, turn: np.ndarray, direction: np.ndarray, /
     ) -> np.ndarray:
-        """Second derivatives [j] along a direction, whose predictions are `turn`."""
+        """Computes second derivatives [j] along a direction with predictions `turn`."""
         ...
 
     def of(self, rows: np.ndarray, /) -> Losses:
-        """Those of some of the problems."""
+        """Selects some of the problems."""
         ...
 
 
@@ -113,18 +113,17 @@ def minimise(
     max_steps: int,
     flat: float | Float[np.ndarray, " j"] | None = None,
 ) -> tuple[Float[np.ndarray, "j k q"], Int[np.ndarray, " j"]]:
-    """Weights of the least losses.
+    """Finds the weights that minimise the losses.
 
     Args:
         losses: The problems.
-        weights: Where to start.
-        scale: One over the root of the Hessian's diagonal, about; 0 for weights that
-            stay as they are.
+        weights: Weights to start from.
+        scale: Approximate 1 / root of the Hessian's diagonal; 0 for fixed weights.
         least: A problem ends when its next step promises to lower its loss by less
             than half of this.
-        max_steps: Where to stop in any case.
-        flat: Instead a problem ends when the length of its gradient by the weights
-            that are not fixed is at most this.
+        max_steps: Largest number of steps.
+        flat: If given, a problem ends instead when the length of its gradient, without
+            fixed weights, is at most this.
 
     Returns:
         The weights, and the number of steps of each problem.
@@ -164,7 +163,7 @@ def minimise(
 
 
 def some(values: Float[np.ndarray, "j ..."], rows: Int[np.ndarray, " p"]) -> np.ndarray:
-    """Those of some problems, in order; of all of them no copy."""
+    """Selects values of some problems, in order; does not copy if all are selected."""
     return values if len(rows) == len(values) else values[rows]
 
 

@@ -1,12 +1,12 @@
 """The protocol `linear`: ridge for numbers, softmax for shares and classes.
 
-What validation has chosen is then fitted to training and validation labels together
-(`refit`): labels are few, and those that chose are no secret from the head.
+The chosen setting is then fitted to training and validation labels together (`refit`).
+Labels are few, and validation labels are no longer needed after the choice.
 
-All cells of about the same size are fitted together, in NumPy and float64: the matrices
-are ill-conditioned and small, TPUs have no float64, compiling a program for each size
-took longer than fitting, and in a compiled batch cells that have ended wait for the
-slowest.
+All cells of about the same size are fitted together, in NumPy and float64. The matrices
+are ill-conditioned and small, and TPUs have no float64. Compiling a program for each
+size took longer than fitting. And in a compiled batch, finished cells wait for the
+slowest one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def fit(
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
 ) -> Fits:
-    """A ridge or softmax regression in every cell; see `protocols.fit`."""
+    """Fits a ridge or softmax regression in every cell; see `protocols.fit`."""
     tried = np.asarray(strengths, np.float64)
     solver = ridge if target.is_number else softmax
     length = (

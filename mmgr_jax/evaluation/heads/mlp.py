@@ -1,9 +1,9 @@
-"""The protocol `mlp`: the paper's head of two layers, without the dying output.
+"""The protocol `mlp`: the paper's head with two layers, without ReLU at the output.
 
-2048 -> 1024 -> ReLU -> outputs, on standardised features. Nothing bounds the output,
-where the released head ends in a ReLU that may be dead from the start, and numbers are
-regressed on their scale. AdamW sees all training regions at every step; validation
-says when to stop, and the weights that validated best predict.
+2048 -> 1024 -> ReLU -> outputs, on standardised features. The released head ends in a
+ReLU, which can be dead from the start; this head does not. Numbers are regressed on
+their scale. AdamW uses all training regions in every step. Training stops by the
+validation loss, and the weights with the best one predict.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def fit(
     seed: int = 0,
     hidden: int = two_layers.HIDDEN,
 ) -> Fits:
-    """A head of two layers in every cell; see `protocols.fit`.
+    """Fits a head with two layers in every cell; see `protocols.fit`.
 
-    What is chosen is the step. The initial weights hang on `seed` and on the seed of
-    the cell, so that a spread over seeds has both sources.
+    Validation chooses the step. The initial weights depend on `seed` and on the seed of
+    the cell, so that a spread over seeds includes both.
     """
     given = two_layers.whole(features)
     length = given.shape[1]

@@ -1,8 +1,8 @@
 """Sums of squares and products of features over subsets of regions, by slices.
 
-Linear heads of more regions than features ask for nothing else. Subsets that overlap,
-such as all folds but one, are put together of the pieces that they share, so that
-every region is read once.
+Linear heads with more regions than features need nothing else. Overlapping subsets,
+such as all folds except one, are computed from shared pieces, so that every region is
+read once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmgr_jax.evaluation.heads import subsets
 def members(
     table: subsets.FeatureRows, indices: Sequence[Int[np.ndarray, " _"]]
 ) -> Bool[np.ndarray, "j r"]:
-    """Subsets as masks."""
+    """Converts subsets to masks."""
     masks = np.zeros((len(indices), len(table)), bool)
     for mask, index in zip(masks, indices, strict=True):
         mask[index] = True
@@ -29,12 +29,12 @@ def members(
 
 
 class Moments(NamedTuple):
-    """Of one subset.
+    """Moments of the features of one subset.
 
     Attributes:
-        count: Regions.
-        mean: Of the features, [f].
-        scatter: Sum of the products of the features less their mean, [f f].
+        count: Number of regions.
+        mean: Mean of the features, [f].
+        scatter: Sum of the products of the features minus their mean, [f f].
     """
 
     count: int
@@ -42,7 +42,7 @@ class Moments(NamedTuple):
     scatter: Float[np.ndarray, "f f"]
 
     def beside(self, other: Moments) -> Moments:
-        """Of two subsets that share no region.
+        """Combines the moments of two subsets that share no region.
 
         Reference:
             Chan, Golub and LeVeque (1983), The American Statistician 37(3):242-247.
@@ -56,7 +56,7 @@ class Moments(NamedTuple):
     def inverse(
         self, weight: Float[np.ndarray, " f"] | None
     ) -> Float[np.ndarray, " f"]:
-        """Weight over deviation; see `subsets.standardised`."""
+        """Computes weight / deviation; see `subsets.standardised`."""
         deviation = np.sqrt(np.diag(self.scatter) / self.count)
         return subsets.inverse_deviation(self.mean, deviation, weight)
 
@@ -67,7 +67,7 @@ class Sums:
     def __init__(
         self, table: subsets.FeatureRows, masks: Bool[np.ndarray, "j r"]
     ) -> None:
-        """Reads every region once, where the subsets have few pieces.
+        """Reads every region, only once if the subsets have few pieces.
 
         Args:
             table: Features of every region.
@@ -89,14 +89,14 @@ class Sums:
             ]
 
     def of(self, subset: int) -> Moments:
-        """Moments of a subset."""
+        """Returns the moments of a subset."""
         if not self._pieces:
             return _moments(self._table, np.flatnonzero(self._masks[subset]))
         pieces = itertools.compress(self._pieces, self._holds[subset])
         return functools.reduce(Moments.beside, pieces)
 
     def products(self, values: Float[np.ndarray, "r j"]) -> Float[np.ndarray, "f j"]:
-        """Sum of each feature times some values, which sum to 0, over all regions."""
+        """Sums each feature times some values over all regions; values sum to 0."""
         total = np.zeros((self._table.num_features, values.shape[1]))
         shift = 0.0
         for part, x in self._table.slices(self._rows):

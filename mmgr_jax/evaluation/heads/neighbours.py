@@ -1,9 +1,9 @@
-"""The nearest of many vectors, by cosine: exactly of few, by an index of many.
+"""Finds nearest vectors by cosine: exactly if there are few, else with an index.
 
-Of up to `EXACT` vectors all are compared. Of more, those in the cells of an inverted
-file around the query are (Faiss), along the principal axes where vectors are long, and
-the best of these once more by all their numbers. How many of the true nearest are found
-is measured on some of the queries: `Nearest.recall`.
+Up to `EXACT` vectors are all compared. With more, an inverted file (Faiss) compares
+those in the cells around the query. Long vectors are compared along principal axes, and
+the best ones again with all their numbers. The share of the true neighbours that are
+found is measured on some of the queries: `Nearest.recall`.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ EXACT = 8192
 """Vectors up to which all are compared: the time of that grows with the square."""
 
 LONGEST = 128
-"""Longer vectors are looked for along so many principal axes at first."""
+"""Longer vectors are first compared along this number of principal axes."""
 
 AGAIN = 4
-"""And so many times as many as are asked for are compared once more."""
+"""Then this many times the wanted number of neighbours are compared again."""
 
 CELLS_A_ROOT = 4
 """Cells of the inverted file, in roots of the number of vectors."""
 
 LOOKED_AT = 48
-"""Cells that a query looks at."""
+"""Number of cells in which a query is compared."""
 
 LEARN_FROM = 64
 """Vectors for each cell that its place is learnt from; ten rounds."""
 
 CHECKED = 256
-"""Queries whose neighbours are found exactly, too."""
+"""Number of queries whose neighbours are also found exactly, to measure recall."""
 
 
 class Nearest:
     """Finds the nearest of some vectors.
 
     Attributes:
-        recall: Share of the true neighbours that an index found, of the queries that
-            were checked, the least of all searches; 1 where all vectors are compared.
+        recall: Share of the true neighbours that an index found, for the queries that
+            were checked: the smallest of all searches. 1 if all vectors are compared.
     """
 
     def __init__(self, among: Float[np.ndarray, "n f"]) -> None:
@@ -61,9 +61,9 @@ class Nearest:
     def find(
         self, queries: Float[np.ndarray, "m f"], most: int
     ) -> Int[np.ndarray, "m _"]:
-        """Rows of the most similar to each query, the most similar first.
+        """Finds the rows most similar to each query, the most similar first.
 
-        Of equally similar ones the first counts where all are compared.
+        If all vectors are compared, the first of equally similar ones is taken.
         """
         if self._index is None:
             return _exact(queries, self._among, most)

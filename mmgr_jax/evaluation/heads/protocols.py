@@ -1,8 +1,8 @@
-"""The ways to judge frozen features: linear, mlp, released and knn, alike to call.
+"""Protocols that evaluate frozen features: linear, mlp, released and knn.
 
-Every protocol fits all cells of a grid in one go, chooses by each cell's validation
+Every protocol fits all cells of a grid in one call, chooses by each cell's validation
 regions, and predicts every region. Features are standardised by each cell's training
-regions alone (not by `released`, which never did), numbers are regressed on log(1 +
+regions only (`released` does not standardise). Numbers are regressed as log(1 +
 value / median of the positive training values) unless they can be negative.
 """
 
@@ -47,23 +47,24 @@ def fit(
     seed: int = 0,
     neighbourhoods: knn.Neighbourhoods | None = None,
 ) -> Fits:
-    """Heads of all cells by one protocol.
+    """Fits heads in all cells by one protocol.
 
     Args:
         protocol: One of `PROTOCOLS`.
-        features: Of every region.
+        features: Features of every region.
         target: What to predict.
-        grid: Who trains, chooses and is tested in each cell. Where it has parts, see
-            `by_parts`.
+        grid: Which regions train, choose and are tested in each cell. For a grid with
+            parts see `by_parts`.
         strengths: L2 strengths that `linear` chooses from, above 0.
-        keep: Cells whose heads are wanted.
+        keep: Cells whose heads are kept.
         weight: Factor of each standardised feature, see `groups.Features.weights`;
-            None for 1. `released` does not standardise and has none.
-        seed: Of initial weights and of the order of regions, for `mlp` and `released`.
-        neighbourhoods: What others have found in these features, for `knn`.
+            None for 1. Not used by `released`, which does not standardise.
+        seed: Random seed of initial weights and of the order of regions, for `mlp` and
+            `released`.
+        neighbourhoods: Neighbours already found in these features, for `knn`.
 
     Raises:
-        InputError: If the protocol does not know this kind of label.
+        InputError: If the protocol does not support this kind of label.
     """
     options = {
         "linear": {"strengths": strengths, "weight": weight, "refit": True},

@@ -1,12 +1,12 @@
-"""The protocol `released`: the population head as released, quirks and all.
+"""The protocol `released`: the population head of the released program.
 
-Linear -> 1024 -> ReLU -> 1 -> ReLU on features as they are, the raw number, mean
-squared error, Adam at 5e-2, 48 regions a step, 40 epochs; the rate is a tenth in
-epochs 20 and 30 alone, where it was meant to stay low. Nothing is chosen on
-validation, and the last ReLU may be dead from the start: every region is then told 0.
+Linear -> 1024 -> ReLU -> 1 -> ReLU on raw features and the raw number. It uses mean
+squared error, Adam at 5e-2, 48 regions per step and 40 epochs. The learning rate is a
+tenth only in epochs 20 and 30; it was meant to stay low after them. Nothing is chosen
+on validation. The last ReLU can be dead from the start: then all predictions are 0.
 
-Where we differ: features are those of whole tiles, while the released program draws a
-crop of each training tile in each epoch; and the tested regions are scored once, at
+There are two differences. Features are those of whole tiles; the released program draws
+a crop of each training tile in each epoch. And the tested regions are scored once, at
 the end, not after every epoch.
 """
 
@@ -44,7 +44,7 @@ def fit(
     seed: int = 0,
     hidden: int = two_layers.HIDDEN,
 ) -> Fits:
-    """The released head in every cell; see `protocols.fit`.
+    """Fits the released head in every cell; see `protocols.fit`.
 
     Raises:
         InputError: If the label is not a number.
@@ -79,7 +79,7 @@ def fit(
 
 
 def rate(epoch: ArrayLike) -> Array:
-    """The learning rate of an epoch, counted from 0."""
+    """Returns the learning rate of an epoch, counted from 0."""
     slow = jnp.isin(epoch, jnp.asarray(SLOW_EPOCHS))
     return jnp.where(slow, SLOW_RATE, LEARNING_RATE)
 

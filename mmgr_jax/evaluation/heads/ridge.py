@@ -1,8 +1,9 @@
 """Ridge regression of many subsets and strengths.
 
-Each subset forms one Gram matrix, of its features or of its regions, whichever is
-smaller; each strength adds to its diagonal and factors it. The penalty is taken over
-the sum of the squared errors, as scikit-learn does, and the intercept is free.
+Each subset has one Gram matrix, of its features or of its regions, whichever is
+smaller. Each strength is added to its diagonal, and the result is factored. The penalty
+is relative to the sum of squared errors, as in scikit-learn. The intercept has no
+penalty.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ def solve(
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """The ridge regressions of all cells, each with its best strength.
+    """Solves the ridge regressions of all cells, each with its best strength.
 
     Args:
         table: Features of all regions.
         problem: The cells.
         strengths: L2 strengths, above 0.
-        weight: Of each standardised feature; None for 1.
-        refit: Let the validation part teach too, once it has chosen.
+        weight: Factor of each standardised feature; None for 1.
+        refit: Whether the chosen strength is fitted again with the validation part.
 
     Returns:
-        Kernel [j 1 f] and bias [j 1] on features as they are; mean squared errors on
-        the validation part [j a], of lines that learnt from the training part alone;
-        the index of the strength that was chosen [j].
+        Kernel [j 1 f] and bias [j 1] for unscaled features; mean squared errors on the
+        validation part [j a] of regressions on the training part only; the index of the
+        chosen strength [j].
     """
     cells = list(problem.cells())
     every = [strengths] * len(cells)

@@ -1,15 +1,15 @@
 """Softmax regression of many subsets and strengths.
 
-Minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2 for shares t that sum to
-one, which is KL(t || p) up to a constant; the penalty is taken over the sum over
-regions, as scikit-learn does, and intercepts are free.
+It minimises sum_i -sum_k t_ik log p_ik + strength / 2 |W|^2 for shares t that sum to
+one; the first part is KL(t || p) up to a constant. The penalty is relative to the sum
+over regions, as in scikit-learn. Intercepts have no penalty.
 
-A rotation of the features changes nothing, so each subset is turned to its principal
-axes once, where the Hessian is nearly diagonal. The strengths are compared along the
-largest of these, from the strongest to the weakest, each from where the last one ended;
-roughly at first, and nearer if it may win: the weakest are the slowest, and hardly ever
-chosen. Where heads are fitted again, that of the strength that wins is fitted along all
-axes, until its gradient vanishes. Arrays are [j k n]: the regions vectorise.
+A rotation of the features does not change the result. So each subset is rotated once to
+its principal axes, where the Hessian is nearly diagonal. Strengths are compared along
+the largest axes, from the strongest to the weakest; each fit starts from the last one.
+Fits are rough at first, and more exact if the strength may win, because the weakest are
+slowest and hardly ever chosen. With `refit`, the winner is fitted along all axes until
+its gradient vanishes. Arrays are [j k n], so that regions are vectorised.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ RANK_TOLERANCE = 1e-10
 """Principal axes with less than this part of the largest variance are dropped."""
 
 MOST_AXES = 384
-"""And all but the largest of them while strengths are compared, and for heads of more
-than `MANY` regions."""
+"""Number of the largest axes that are kept while strengths are compared, and for heads
+of more than `MANY` regions."""
 
 MANY = 20_000
-"""Of more regions all axes would take gigabytes."""
+"""With more regions, all axes would need gigabytes."""
 
 SMALLEST_SHARE = 1e-4
 """Bounds the starting share and the curvature of classes that hardly occur."""
 
 UNSEEN_SHARE = metrics.EPSILON
-"""About what is told of a class that the training regions never had."""
+"""Approximate predicted share of a class that no training region has."""
 
 PATIENCE = 2
-"""No weaker strength is tried after so many in a row that validated worse than the
-best."""
+"""No weaker strength is tried after this many in a row with a validation loss worse
+than the best."""
 
 ROUGH, CLOSE, EXACT = 1e-2, 1e-4, 1e-9
 """While strengths are compared, a fit ends when another step promises to lower the sum
@@ -61,7 +61,7 @@ MOST_FLAT = 1e-4
 """Nor longer than this: intercepts are not penalised."""
 
 ROUGHNESS = 0.01
-"""How far a rough validation loss may be off, as a part of it."""
+"""Largest relative error that a rough validation loss may have."""
 
 MAX_STEPS = 5000
 
@@ -77,10 +77,11 @@ def solve(
     weight: Float[np.ndarray, " f"] | None = None,
     refit: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """The softmax regressions of all cells, each with its best strength.
+    """Solves the softmax regressions of all cells, each with its best strength.
 
-    As `ridge.solve`, with a line for each class. The losses are mean cross entropies,
-    rough where a strength could not win, NaN where `PATIENCE` left it out.
+    Arguments and results are as in `ridge.solve`, with a kernel for each class. Losses
+    are mean cross entropies: rough if a strength could not win, NaN if `PATIENCE` left
+    it out.
     """
     cells = list(problem.cells())
     fitted_again = refit or len(strengths) == 1

@@ -1,6 +1,6 @@
-"""Heads in files of plain arrays: written by evaluation, read where maps are made.
+"""Writes heads of an evaluation as files of plain arrays, and reads them for maps.
 
-The folder that they lie in is written as a whole, with checksums; see `kept_heads`.
+Their folder is written as a whole, with checksums; see `kept_heads`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AGAIN = "Write them with `python -m mmgr_jax.eval --config=...`."
 
 
 def save_head(folder: Path, name: str, head: Head) -> None:
-    """Writes a head into a folder, which is made where it is missing."""
+    """Writes a head into a folder; makes the folder if it is missing."""
     arrays: dict[str, Any] = {_WEIGHT + key: head.weights[key] for key in head.weights}
     arrays |= {key: getattr(head, key) for key in _ARRAYS}
     plain = dataclasses.replace(head, weights={}, metrics=dict(head.metrics))
@@ -38,11 +38,11 @@ def save_head(folder: Path, name: str, head: Head) -> None:
 
 
 def load_heads(folder: Path) -> dict[str, Head]:
-    """The heads in a folder, by their names.
+    """Loads the heads in a folder, by their names.
 
     Raises:
-        InputError: If there is none, or one is damaged.
-        OSError: If one cannot be read now.
+        InputError: If there is no head, or a head is damaged.
+        OSError: If a file cannot be read now.
     """
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:

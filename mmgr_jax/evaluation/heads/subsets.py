@@ -1,4 +1,4 @@
-"""Subsets of regions as arrays of one shape, so that many are worked on at once."""
+"""Subsets of regions as arrays of one shape, so that many are processed together."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ class Rows(NamedTuple):
     """Some regions of each cell, padded to one size.
 
     Attributes:
-        index: Their rows, of NumPy or JAX; 0 for padding, [j n], n of `roomy` size.
-        present: 1, and 0 for padding, [j n].
+        index: Rows of the regions, 0 for padding, [j n]; NumPy or JAX. n is a size from
+            `roomy`.
+        present: 1, or 0 for padding, [j n].
     """
 
     index: Int[Any, "j n"]
     present: Float[Any, "j n"]
 
     def take(self, values: np.ndarray) -> np.ndarray:
-        """Values [r ...] of these regions, [j n ...]; 0 for padding."""
+        """Takes values [r ...] of these regions: [j n ...], 0 for padding."""
         return self._or_zero(values[self.index])
 
     def take_own(self, values: np.ndarray) -> np.ndarray:
-        """Values [j r], each cell's own, of these regions, [j n]; 0 for padding."""
+        """Takes values [j r] of each cell for its regions: [j n], 0 for padding."""
         return self._or_zero(np.take_along_axis(values, self.index, axis=1))
 
     def unpadded(self) -> Iterator[Rows]:
-        """The rows of each cell by themselves, [n]."""
+        """Yields the rows of each cell separately, [n], without padding."""
         for index, present in zip(self.index, self.present, strict=True):
             count = int(present.sum())
             yield Rows(index[:count], present[:count])
@@ -56,20 +57,20 @@ class Rows(NamedTuple):
 
 
 class FeatureRows:
-    """Features in float64, read as they are asked for.
+    """Features in float64, which are read when needed.
 
     Attributes:
-        num_features: Columns.
+        num_features: Number of columns.
     """
 
     def __init__(
         self, features: Features | np.ndarray, often: Bool[np.ndarray, " r"]
     ) -> None:
-        """Keeps in memory what is read often, where that is little.
+        """Keeps features in memory that are read often, if they are few.
 
         Args:
-            features: Of every region.
-            often: Regions that are asked for several times.
+            features: Features of every region.
+            often: Regions whose features are read several times.
         """
         if isinstance(features, np.ndarray):
             features = Features.of("", features)
@@ -94,7 +95,7 @@ class FeatureRows:
     def slices(
         self, index: Int[np.ndarray, " n"]
     ) -> Iterator[tuple[slice, Float[np.ndarray, "_ f"]]]:
-        """Features of some regions, a part of these at a time, and which part."""
+        """Yields slices of the index, and features of the regions in each slice."""
         step = max(SLICE_BYTES // (8 * max(self.num_features, 1)), 1)
         for start in range(0, len(index), step):
             part = slice(start, min(start + step, len(index)))
@@ -105,9 +106,9 @@ class Standard(NamedTuple):
     """Features standardised by the regions of one subset, of NumPy or JAX.
 
     Attributes:
-        x: [n f], 0 for padding and for features that are constant.
-        mean: Of the raw features, [f].
-        inverse: Weight over deviation, 0 for constant features, [f].
+        x: Standardised features [n f]; 0 for padding and for constant features.
+        mean: Mean of the raw features, [f].
+        inverse: Weight / deviation, 0 for constant features, [f].
     """
 
     x: Float[Any, "n f"]
@@ -116,9 +117,9 @@ class Standard(NamedTuple):
 
 
 def roomy(size: int) -> int:
-    """The next of the sizes that programs are compiled for, an eighth above at most.
+    """Rounds up to a size for which programs are compiled, at most an eighth larger.
 
-    So few programs serve the subsets of all splits.
+    So few programs are enough for the subsets of all splits.
     """
     size = max(size, SMALLEST)
     step = 2 ** ((size - 1).bit_length() - 4)
@@ -128,12 +129,12 @@ def roomy(size: int) -> int:
 def chunks(
     masks: Bool[np.ndarray, "j r"], bytes_a_region: int, bytes_a_cell: int = 0
 ) -> list[list[int]]:
-    """Cells to work on together: of about the same size, and as memory allows.
+    """Groups cells of similar size that fit into memory together.
 
     Args:
-        masks: Regions of each cell; sizes within a chunk are within twofold.
-        bytes_a_region: What a region of one cell takes.
-        bytes_a_cell: What a cell takes beside that.
+        masks: Regions of each cell. Sizes in a group differ at most by a factor of 2.
+        bytes_a_region: Memory for a region of one cell.
+        bytes_a_cell: Further memory for each cell.
     """
     sizes = np.maximum(masks.sum(axis=1), SMALLEST)
     bucket = np.ceil(np.log2(sizes)).astype(int)
@@ -147,14 +148,14 @@ def chunks(
 
 
 def single(tree: T) -> T:
-    """Its numbers in float32."""
+    """Converts the numbers of a tree to float32."""
     return jax.tree.map(
         lambda leaf: leaf.astype(np.float32) if leaf.dtype == np.float64 else leaf, tree
     )
 
 
 def rows(masks: Bool[np.ndarray, "j r"], cells: Sequence[int]) -> Rows:
-    """The regions that the masks of some cells name, in order, padded."""
+    """Returns the regions in the masks of some cells, in order, padded."""
     masks = masks[list(cells)]
     sizes = masks.sum(axis=1)
     index = np.zeros((len(masks), roomy(int(sizes.max(initial=0)))), np.int32)
@@ -169,11 +170,11 @@ def standardised(
     present: Float[Any, " n"],
     weight: Float[Any, " f"] | None = None,
 ) -> Standard:
-    """Standardises one subset by itself; a feature that is constant in it becomes 0.
+    """Standardises the features of one subset; constant features become 0.
 
     Args:
-        x: Its features, of NumPy or JAX.
-        present: 1, and 0 for padding.
+        x: Features of the subset, NumPy or JAX.
+        present: 1, or 0 for padding.
         weight: Factor of each standardised feature; None for 1.
     """
     xp = x.__array_namespace__()
@@ -190,7 +191,7 @@ def inverse_deviation(
     deviation: Float[Any, " f"],
     weight: Float[Any, " f"] | None = None,
 ) -> Float[Any, " f"]:
-    """Weight over deviation, of NumPy or JAX; 0 for features that are constant."""
+    """Computes weight / deviation, NumPy or JAX; 0 for constant features."""
     xp = mean.__array_namespace__()
     varies = deviation > checks.CONSTANT * xp.abs(mean)
     inverse = xp.where(varies, 1.0 / xp.where(varies, deviation, 1.0), 0.0)

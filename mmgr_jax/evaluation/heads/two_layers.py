@@ -1,4 +1,4 @@
-"""Heads of two layers: what `mlp` and `released` have in common."""
+"""Heads with two layers: functions that `mlp` and `released` share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Weights = dict[str, Array]
 
 
 def whole(features: Features | np.ndarray) -> Float[Array, "r f"]:
-    """Features of every region on the device: these heads see them all at each step."""
+    """Moves features of all regions to the device, as each step uses all of them."""
     values = features.values if isinstance(features, Features) else features
     return jnp.asarray(values, jnp.float32)
 
 
 def init(key: Key, length: int, outputs: int, hidden: int = HIDDEN) -> Weights:
-    """Random weights as PyTorch draws them: uniform in +-1 / sqrt(fan in)."""
+    """Draws random weights as PyTorch does: uniform in +-1 / sqrt(fan in)."""
     keys = jax.random.split(key, 4)
 
     def draw(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
@@ -43,7 +43,7 @@ def init(key: Key, length: int, outputs: int, hidden: int = HIDDEN) -> Weights:
 
 
 def apply(weights: Weights, x: Float[Array, "n f"]) -> Float[Array, "n k"]:
-    """Linear, ReLU, linear."""
+    """Applies a linear layer, ReLU and a linear layer."""
     hidden = jax.nn.relu(x @ weights["kernel1"] + weights["bias1"])
     return hidden @ weights["kernel2"] + weights["bias2"]
 
@@ -51,11 +51,11 @@ def apply(weights: Weights, x: Float[Array, "n f"]) -> Float[Array, "n k"]:
 def predicted(
     outputs: Float[np.ndarray, "j r k"], grid: Grid, cells: Sequence[int]
 ) -> list[Float[np.ndarray, "_ k"]]:
-    """Of outputs for every region those that each of some cells is asked for."""
+    """Selects from the outputs for all regions those that each cell predicts."""
     return [outputs[place][grid.rows(cell)] for place, cell in enumerate(cells)]
 
 
 def keys(seed: int, grid: Grid, cells: Sequence[int]) -> Array:
-    """A key for each of some cells, [j]: of the seed and of that of the cell."""
+    """Makes a random key for each cell [j], from the seed and the cell's seed."""
     seeds = np.array([grid.cells[cell].seed for cell in cells])
     return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(seeds)

@@ -20,11 +20,11 @@ OWN = "own city"
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOn:
-    """An encoder.
+    """An encoder and its training cities.
 
     Attributes:
-        folder: Name of its run.
-        cities: Those whose tiles and POIs it is trained on, sorted.
+        folder: Name of the run that trains the encoder.
+        cities: Cities whose tiles and POIs it is trained on, sorted.
     """
 
     folder: str
@@ -34,15 +34,16 @@ class TrainedOn:
 def roles(
     names: Sequence[str], tested: str, num_cities: Sequence[int]
 ) -> dict[str, TrainedOn]:
-    """What the encoders are called where a city is tested.
+    """Returns the encoders for a tested city, by their role.
 
-    Those of few cities take the ones that follow the tested one in the list of names,
-    which begins anew at its end; so each city teaches as often as any other, and the
-    cities of a smaller number are among those of a larger one.
+    Encoders of few cities are trained on the cities that follow the tested one in the
+    list of names; after its end, the list starts again. So each city is used for
+    training equally often, and the cities of a smaller number are among those of a
+    larger number.
 
     Args:
-        names: Of all cities, sorted.
-        tested: One of them.
+        names: Names of all cities, sorted.
+        tested: The tested city, one of the names.
         num_cities: See `TransferSettings`.
     """
     place = names.index(tested)
@@ -63,10 +64,10 @@ def roles(
 def to_train(
     names: Sequence[str], tested: Sequence[str], num_cities: Sequence[int]
 ) -> list[TrainedOn]:
-    """Every encoder that some tested city needs, once.
+    """Lists every encoder that some tested city needs, each once.
 
     Raises:
-        InputError: If there is one city alone, or a tested one is none of them.
+        InputError: If there is only one city, or a tested city is not in `names`.
     """
     if len(names) < 2:
         raise InputError(

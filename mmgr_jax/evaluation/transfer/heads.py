@@ -1,10 +1,10 @@
-"""Labels carried from some cities to another, and few of its own added.
+"""Heads of other cities applied to a tested city, and adapted by few of its labels.
 
-Heads of other cities never see a label of the tested one. What few labels of it add
-is fitted to what such a head leaves over: with none it is the head of the others, with
-many it is the city's own. That is the ridge regression whose penalty draws towards the
-weights of the others in place of 0 (biased regularisation: Kienzle and Chellapilla
-2006; Orabona et al. 2009), on the features of the tested city.
+Heads of other cities never see a label of the tested city. Few labels of this city are
+used to fit the residuals of such a head. Without labels the result is the head of the
+other cities; with many it is that of the city itself. This is a ridge regression on the
+features of the tested city whose penalty pulls towards the weights of the other cities
+instead of 0 (biased regularisation: Kienzle and Chellapilla 2006; Orabona et al. 2009).
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ def grid_of_others(
     *,
     is_number: bool,
 ) -> Grid:
-    """One head of all cities but the last, which it predicts.
+    """Makes a cell with one head of all cities except the last, which it predicts.
 
-    What chooses its strength is a city that it does not train on, as the tested one is:
-    each in turn for numbers, the last of them for shares and classes, which take longer
-    to fit; of one city, its folds, or the first of these.
+    The strength is chosen on a city that the head does not train on, as for the tested
+    city. For numbers each city chooses in turn. For shares and classes, which take
+    longer to fit, the last training city chooses. With a single training city, its
+    folds take the place of cities.
 
     Args:
-        sizes: Regions of each city, the tested one last.
-        fold: Of every region, those of its own city.
+        sizes: Number of regions of each city, the tested one last.
+        fold: Fold of every region within its own city.
         known: Regions with a label.
         is_number: Whether the label is a number.
     """
@@ -60,13 +61,13 @@ def grid_of_others(
 
 @dataclasses.dataclass(frozen=True)
 class Missed:
-    """What the head of other cities misses of a label, on a scale that can be added to.
+    """Residuals of a head of other cities, on a scale on which corrections are added.
 
-    Numbers are taken as log(1 + value / median) where none is negative.
+    Numbers are used as log(1 + value / median) if none is negative.
 
     Attributes:
         target: The label of the tested city.
-        before: What the head of the others says of each region [r] or [r k].
+        before: Prediction for each region by the head of other cities, [r] or [r k].
     """
 
     target: Target
@@ -83,7 +84,7 @@ class Missed:
         return np.log1p(np.maximum(values, 0.0) / self._unit)
 
     def targets(self) -> list[Target]:
-        """What has to be fitted: a number, or one for each class."""
+        """Returns the residuals to fit: one target, or one for each class."""
         known = self.target.known
         truth = self.target.values if self.target.is_number else self.target.shares()
         missed = self._scaled(np.where(_rows(known, truth), truth, 0.0))
@@ -94,12 +95,12 @@ class Missed:
     def added(
         self, cells: Grid, fits: Sequence[Fits], *, seed: int
     ) -> Float[np.ndarray, "r ..."]:
-        """The prediction of every region with what was fitted.
+        """Adds fitted residuals to the predictions of every region.
 
         Args:
-            cells: Who learnt and was tested.
-            fits: One for each of `targets`.
-            seed: Which draw of labels.
+            cells: Which regions train and are tested.
+            fits: Fits of each of `targets`.
+            seed: Seed of the draw of labels.
         """
         columns = [one.out_of_fold(cells, fraction=None, seed=seed) for one in fits]
         extra = np.stack(columns, axis=-1).reshape(self.before.shape)

@@ -24,7 +24,7 @@ RANDOM = TrainedOn("random", ())
 
 
 class Library:
-    """What is read of the regions of cities, made once and kept below the workdir."""
+    """Features of the regions of cities, computed once and stored in the workdir."""
 
     def __init__(
         self, config: ConfigDict, workdir: Path, cities: Mapping[str, EvaluatedCity]
@@ -32,20 +32,20 @@ class Library:
         """Opens nothing yet.
 
         Args:
-            config: Says what the model is, and what is read of it.
-            workdir: Of the study; the runs of the encoders lie in `encoders/`.
-            cities: By name.
+            config: Describes the model and the readout.
+            workdir: Folder of the study; the runs of the encoders are in `encoders/`.
+            cities: Name -> city.
         """
         self._config, self._workdir, self._cities = config, workdir, cities
         self._counted = dict(zip(cities, alike(list(cities.values())), strict=True))
         self._features: dict[tuple[str, str, str], Features] = {}
 
     def run(self, trained: TrainedOn) -> Path:
-        """Folder of the run of an encoder."""
+        """Returns the folder of the run of an encoder."""
         return self._workdir / "encoders" / trained.folder
 
     def features(self, trained: TrainedOn, city: str, kind: Kind) -> Features:
-        """What an encoder gives of a city, with its surroundings, as heads get it."""
+        """Returns features of a city by an encoder, with surroundings, for heads."""
         key = trained.folder, city, kind
         if key not in self._features:
             readout, extracted = self._read(trained, city)
@@ -53,7 +53,7 @@ class Library:
         return self._features[key]
 
     def baseline(self, name: str, city: str) -> Features:
-        """Features of a baseline; POIs are counted by all names that any city has."""
+        """Returns features of a baseline, with the POI categories of all cities."""
         key = "", city, name
         if key not in self._features:
             self._features[key] = self._plain(city).baseline(name)
@@ -88,13 +88,14 @@ class Library:
 
 
 def side_by_side(parts: Sequence[Features], *, by_city: bool) -> Features:
-    """Features of several cities, one below the other, in memory.
+    """Joins the regions of several cities, one city after another, in memory.
 
-    Rings end within a city, and cities are tested whole.
+    The result has no rings, because cities are tested as a whole.
 
     Args:
-        parts: Of each.
-        by_city: Standardise each column by each city's own mean and deviation.
+        parts: Features of each city.
+        by_city: Whether each column is standardised by the mean and deviation of each
+            city.
     """
     values = [_standardised(one.values) if by_city else one.values for one in parts]
     return Features((np.concatenate(values),), parts[0].groups)

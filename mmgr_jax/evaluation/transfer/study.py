@@ -1,4 +1,4 @@
-"""The cities of a study: opened, with the labels that they share."""
+"""Opens the cities of a study, with the labels that they share."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def open_study(
     eval_settings: EvalSettings,
     sources: Mapping[str, RecordSource],
 ) -> Study:
-    """The study of some cities, whose encoders are trained.
+    """Opens the study of some cities; their encoders are already trained.
 
     Args:
-        config: As from configs/transfer.py.
+        config: A config like configs/transfer.py.
         settings: Its section `transfer`.
         eval_settings: Its section `eval`.
-        sources: The records by name of the city.
+        sources: Name of the city -> its records.
 
     Raises:
-        InputError: If the cities share no label, or a factor names none of them.
+        InputError: If the cities share no label, or a factor names no city of them.
     """
     cities = {name: EvaluatedCity.of(sources[name]) for name in sorted(sources)}
     cities_lib.tell_of_rare_categories(list(cities.values()))
@@ -78,19 +78,19 @@ def shared_targets(
     settings: TransferSettings,
     eval_settings: EvalSettings,
 ) -> dict[str, dict[str, targets.Target]]:
-    """The labels that are one thing in all cities, after declared factors.
+    """Returns labels with the same meaning in all cities, with factors applied.
 
     Args:
-        labelled: City -> label -> what it means, and its values.
-        settings: The factors, and whether years count.
-        eval_settings: The labels that are asked for; () for all.
+        labelled: City -> label -> (meaning, values).
+        settings: The factors, and whether years must be equal.
+        eval_settings: The wanted labels; () for all.
 
     Returns:
         Label -> city -> target.
 
     Raises:
-        InputError: If there is none, one that is asked for is not shared, or a factor
-            names nothing, or a label that is no number.
+        InputError: If no label is shared, a wanted label is not shared, or a factor
+            names nothing that exists or a label that is not a number.
     """
     labelled = {name: dict(own) for name, own in labelled.items()}
     for city, label, factor in settings.factors:

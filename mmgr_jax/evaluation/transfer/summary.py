@@ -1,4 +1,4 @@
-"""What the tested cities say together."""
+"""Combines the results of all tested cities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Measured = tuple[float, np.ndarray, int, float]
 
 
 def of(study: Study, trials: Trials) -> dict[str, Any]:
-    """All numbers, for `transfer.json` and what is made of it.
+    """Collects all numbers for `transfer.json` and for the report.
 
     {label: {
       label       {kind, unit, classes, year}
@@ -33,8 +33,8 @@ def of(study: Study, trials: Trials) -> dict[str, Any]:
       few         {method: {how they are used: [{num_labels, Mean}]}}
       matrix      {method: [labels of: [tested on: value]]}}}
 
-    Mean: {mean, low, high, cities {city: [value, low, high]}}; limits over resampled
-    spatial blocks of these cities, null where there are none.
+    Mean: {mean, low, high, cities {city: [value, low, high]}}. The limits are from
+    resampled spatial blocks of these cities, null if there are none.
     """
     return {label: _label(study, trials, label) for label in study.targets}
 
@@ -166,10 +166,10 @@ def _interval(
 def matrix(
     study: Study, tested: Sequence[str], label: str, name: str
 ) -> dict[str, list[list[float | None]]]:
-    """Heads of each city tested in each; on the diagonal by their own other blocks.
+    """Tests heads of each city in each city; the diagonal tests other blocks.
 
-    By the encoder of all cities, which has seen the tested one's tiles, and by the one
-    that has not; features are those that are listed last in `eval.features`.
+    Features are of the last kind in `eval.features`. They come from the encoder of all
+    cities, which has seen tiles of the tested city, and from that of all other cities.
     """
     kind = study.eval_settings.features[-1]
     wanted = [f"{role} {kind}" for role in (encoders_lib.ALL, encoders_lib.UNSEEN)]

@@ -1,4 +1,4 @@
-"""One city tested by all that was learnt elsewhere, and by what was learnt in it."""
+"""Tests a city by encoders and heads of other cities, and by its own."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from mmgr_jax.evaluation.trials.results import Point, Result
 from mmgr_jax.evaluation.trials.scores import Certainty, Judge
 
 OTHERS, OWN = "other cities", "own city"
-"""Whose labels the heads have seen: those of the city's own other blocks, or not."""
+"""Source of labels that heads have seen: other cities, or the city's other blocks."""
 
 ADAPTED, ALONE = "adapted", "own labels alone"
-"""What few labels of the city do: correct heads of the others, or teach alone."""
+"""Use of few labels: they correct heads of other cities, or train heads alone."""
 
 Targets = Mapping[str, Mapping[str, Target]]
 """`[label][city]`."""
@@ -38,11 +38,11 @@ Targets = Mapping[str, Mapping[str, Target]]
 
 @dataclasses.dataclass(frozen=True)
 class StudiedCity:
-    """A city and the way its regions are tested.
+    """A city and the split by which its regions are tested.
 
     Attributes:
         city: The records.
-        split: Its spatial blocks.
+        split: The split of the city by spatial blocks.
     """
 
     city: EvaluatedCity
@@ -51,12 +51,12 @@ class StudiedCity:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What all tested cities share.
+    """Data and settings that all tested cities share.
 
     Attributes:
-        cities: All of them, by name, sorted.
-        targets: The labels that they share.
-        library: Features.
+        cities: Name -> city, sorted.
+        targets: The labels that all cities share.
+        library: Features of the cities.
         settings: The section `transfer`.
         eval_settings: Kinds of features, strengths, baselines and intervals.
     """
@@ -69,20 +69,20 @@ class Study:
 
     @property
     def names(self) -> list[str]:
-        """The cities."""
+        """Names of the cities."""
         return list(self.cities)
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What heads are given, and whose labels they may have.
+    """Features of a method, and the cities whose labels its heads may use.
 
     Attributes:
-        name: Such as "never seen both" or "image statistics".
-        features: Features of a city, by its name.
-        teachers: Cities whose labels may be carried to the tested one; () for none.
-        few: Whether it is also tried with few labels.
-        constant: Whether it tells all regions the same.
+        name: Name such as "never seen both" or "image statistics".
+        features: Name of a city -> its features.
+        teachers: Cities whose heads may be applied to the tested city; () for none.
+        few: Whether the method is also tried with few labels.
+        constant: Whether it predicts the same for all regions.
     """
 
     name: str
@@ -94,10 +94,10 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class CityResult:
-    """What a tested city gave, of one label.
+    """Results of one label in a tested city.
 
     Attributes:
-        results: Whose labels -> method -> result.
+        results: Source of the labels -> method -> result.
         points: Method -> `ADAPTED` or `ALONE` -> points, fewest labels first.
         headline: The metric to look at first.
     """
@@ -108,7 +108,7 @@ class CityResult:
 
 
 def methods(study: Study, tested: str) -> list[Method]:
-    """Everything that is tried on a city: encoders first, then the baselines."""
+    """Lists all methods to try on a city: encoders first, then the baselines."""
     others = tuple(name for name in study.names if name != tested)
     roles = encoders_lib.roles(study.names, tested, study.settings.num_cities)
     tried = []
@@ -152,7 +152,7 @@ def methods(study: Study, tested: str) -> list[Method]:
 
 
 def run(study: Study, tested: str) -> dict[str, CityResult]:
-    """Tests a city by all methods; label -> what came out."""
+    """Tests a city by all methods. Returns label -> result."""
     tried = methods(study, tested)
     judges = {name: _judge(study, tested, name) for name in study.targets}
     before = _carried(study, tested, tried)
@@ -177,7 +177,7 @@ def run(study: Study, tested: str) -> dict[str, CityResult]:
 
 
 def headline(study: Study, label: str) -> str:
-    """The metric to look at first; R2 of logarithms where no city has less than 0."""
+    """Returns the main metric, such as R2 of logarithms if no value is negative."""
     by_city = study.targets[label]
     first = next(iter(by_city.values()))
     if first.label.classes:
@@ -186,7 +186,7 @@ def headline(study: Study, label: str) -> str:
 
 
 def joined_target(study: Study, label: str, cities: Sequence[str]) -> Target:
-    """A label of several cities, one below the other."""
+    """Joins a label of several cities, one city after another."""
     parts = [study.targets[label][city] for city in cities]
     values = np.concatenate([part.values for part in parts])
     return targets.check(label, parts[0].label, values, len(values))
@@ -195,7 +195,7 @@ def joined_target(study: Study, label: str, cities: Sequence[str]) -> Target:
 def carried_job(
     study: Study, label: str, method: Method, teachers: Sequence[str], tested: str
 ) -> Job:
-    """The head of some cities that predicts another."""
+    """Returns the job for a head of some cities that predicts another city."""
     cities = [*teachers, tested]
     target = joined_target(study, label, cities)
     splits = [study.cities[city].split for city in cities]
@@ -215,7 +215,7 @@ def carried_job(
 
 
 def own_job(study: Study, label: str, method: Method, tested: str) -> Job:
-    """The heads of a city's own blocks, each tested once by those of the others."""
+    """Returns the job for heads of the city itself, tested on its other blocks."""
     target, split = study.targets[label][tested], study.cities[tested].split
     cells = grid_lib.cells(split, target.known, fractions=(1.0,)).predicting()
     if target.is_number:

@@ -1,1 +1,1 @@
-"""Every method, protocol, split and task, tried and measured."""
+"""Fits and measures every method on every task, by each protocol and split."""

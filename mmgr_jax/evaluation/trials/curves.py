@@ -1,7 +1,7 @@
 """Label efficiency: how good the heads are with few labels.
 
-Labels are counted in all: one that chooses a head's setting costs as much as one that
-it learns from.
+The number of labels includes those that choose a head's setting, because they cost as
+much as those that train it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Fitted = tuple[grid.Grid, tuple[float | None, ...], Fits]
 def grids(
     split: Split, options: CurveSettings, known: Bool[np.ndarray, " r"]
 ) -> list[tuple[grid.Grid, tuple[float | None, ...]]]:
-    """What has to be fitted for the curves, beside the result with all labels.
+    """Returns the grids to fit for the curves, in addition to that with all labels.
 
     Args:
-        split: Who is tested with whom.
-        options: Labels, fractions and draws.
+        split: Folds of the regions, and which regions train, choose and are tested.
+        options: Numbers of labels, fractions and draws.
         known: Regions that have a label.
 
     Returns:
-        Cells that are fitted together, and the points that they are for: the fractions
-        of the labels, all below 1, or (None,) for a number of labels.
+        Cells that are fitted together, and the points of the curve that they give: the
+        fractions of the labels, all below 1, or (None,) for a number of labels.
     """
     made: list[tuple[grid.Grid, tuple[float | None, ...]]] = []
     for number in sorted(set(options.num_labels)):
@@ -71,20 +71,19 @@ def curve(
     *,
     constant: bool = False,
 ) -> list[Point]:
-    """The curve of one method on one task, fewest labels first.
+    """Computes the curve of one method on one task, fewest labels first.
 
-    Every point is an evaluation of its own: each region is predicted by a head that
-    saw few labels of the other folds, and the metrics are those of all labelled
-    regions. The spread is over the draws of these labels; the interval is over draws
-    and spatial blocks together (`Judge.resampled`). The last point is the result with
-    all labels.
+    Every point is a separate evaluation: each region is predicted by a head that saw
+    few labels of the other folds, and the metrics are over all labelled regions. The
+    spread is over the draws of these labels. The interval is over draws and spatial
+    blocks together (`Judge.resampled`). The last point is the result with all labels.
 
     Args:
         judge: Measures predictions.
-        fitted: The heads.
+        fitted: The fitted heads.
         full: The result with all labels.
-        full_cells: The cells behind it.
-        constant: Whether all regions of a fold are told the same.
+        full_cells: The cells of that result.
+        constant: Whether all regions of a fold get the same prediction.
     """
     points = []
     for cells, fractions, fits in fitted:
@@ -120,13 +119,13 @@ def point(
     samples: intervals.Samples,
     full: Result,
 ) -> Point:
-    """A point of a curve.
+    """Makes a point of a curve.
 
     Args:
-        fraction: Of all labels; None for a number of them.
-        number: Labels that this is.
+        fraction: Fraction of all labels; None for a number of labels.
+        number: Number of labels.
         measured: The metrics of each draw of labels.
-        samples: See `Judge.resampled`.
+        samples: Metrics of each resample, see `Judge.resampled`.
         full: The result with all labels.
     """
     metrics = {

@@ -1,4 +1,4 @@
-"""How far a long evaluation is, and when it may end."""
+"""Progress of a long evaluation, with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 
 
 class WorkProgress:
-    """Counts pieces of work and says, now and then, how long the rest may take."""
+    """Counts pieces of work and logs from time to time how long the rest may take."""
 
     def __init__(self, what: str, sizes: Sequence[float]) -> None:
         """Starts the clock.
 
         Args:
-            what: The work, for the log.
-            sizes: How long each piece takes beside the others, about, in their order.
+            what: Name of the work, for the log.
+            sizes: Approximate relative duration of each piece, in order.
         """
         self._what, self._sizes = what, sizes
         self._total, self._done = len(sizes), 0
         self._start = self._told = time.perf_counter()
 
     def step(self, name: str) -> None:
-        """One piece is done; `name` is said where a line is due."""
+        """Counts one piece as done; `name` appears in the log if a line is due."""
         self._done += 1
         now = time.perf_counter()
         if self._done == self._total:

@@ -1,6 +1,6 @@
-"""What an evaluation found: every method, protocol, split and task, with its certainty.
+"""Results of an evaluation: of each method, protocol, split and task, with intervals.
 
-`report.json` says the same in numbers alone; see `report.report_json`.
+`report.json` holds the same results as numbers; see `report.report_json`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Result:
 
     Attributes:
         prediction: Out-of-fold prediction of every region, [r] or [r k].
-        metrics: Over all labelled regions together.
-        fold_metrics: Over the labelled regions of each fold.
-        chosen: What validation chose in each fold: an L2 strength, a number of
-            neighbours, a step; empty where nothing is chosen.
-        intervals: Metric -> interval over resamples of spatial blocks; empty where
-            none was asked for.
-        samples: The metrics of each resample, which paired differences need.
-        num_blocks: Spatial blocks that were resampled.
-        level: Of the intervals.
-        moran: Autocorrelation of the residuals; None where places are unknown.
-        recall: Share of the true neighbours that its heads found, see
-            `neighbours.Nearest`; 1 where they look for none.
+        metrics: Metrics over all labelled regions together.
+        fold_metrics: Metrics over the labelled regions of each fold.
+        chosen: Setting that validation chose in each fold: an L2 strength, a number of
+            neighbours or a step. Empty if nothing is chosen.
+        intervals: Metric -> interval over resamples of spatial blocks. Empty if no
+            intervals are wanted.
+        samples: Metrics of each resample, for paired differences.
+        num_blocks: Number of spatial blocks that were resampled.
+        level: Level of the intervals.
+        moran: Autocorrelation of the residuals. None if places are unknown.
+        recall: Share of the true neighbours that the heads found, see
+            `neighbours.Nearest`. 1 if the heads use no neighbours.
     """
 
     prediction: np.ndarray
@@ -55,7 +55,7 @@ class Result:
     recall: float = 1.0
 
     def spread(self, metric: str) -> float:
-        """Standard deviation of a metric over the folds (n - 1 in the divisor)."""
+        """Computes the standard deviation of a metric over folds (divisor n - 1)."""
         values = np.array([fold[metric] for fold in self.fold_metrics])
         values = values[np.isfinite(values)]
         return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -66,13 +66,13 @@ class Point:
     """A point of a label-efficiency curve: a method with few of the labels.
 
     Attributes:
-        fraction: Of the labels of training and validation, 1 for all; None where a
-            number of labels was asked for.
-        num_labels: Labelled regions that this is, on average over the folds.
+        fraction: Fraction of the labels of training and validation, 1 for all. None if
+            the point has a fixed number of labels.
+        num_labels: Number of labelled regions, as a mean over the folds.
         metrics: Metric -> its spread over the draws of these labels.
-        intervals: Metric -> interval around that mean, over draws and blocks; empty
-            where none was asked for.
-        samples: The metrics of each resample, of one draw each.
+        intervals: Metric -> interval around the mean of the spread, over draws and
+            blocks. Empty if no intervals are wanted.
+        samples: Metrics of each resample; each resample uses one draw of labels.
     """
 
     fraction: float | None
@@ -89,18 +89,18 @@ class Task:
     """All results of one label: methods side by side.
 
     Attributes:
-        label: What it means.
-        heads: Protocol -> the head this task gets, in words.
-        num_regions: Regions of the city.
-        num_labelled: Those with a label.
-        log: Whether heads and the headline metric see logarithms.
+        label: Meaning of the label.
+        heads: Protocol -> the head for this task, in words.
+        num_regions: Number of regions of the city.
+        num_labelled: Number of regions with a label.
+        log: Whether heads and the headline metric use logarithms.
         results: `results[split][protocol][method]`.
         curves: Method -> its points, fewest labels first.
-        coverage: Method -> how often intervals of each level hold the truth.
-        kept: Method -> its heads under the first split, of those that were wanted, by
-            the fold that each tests; that of `NO_FOLD` was trained on all folds but
-            the first, which chose: for other regions.
-        classes: Method -> metric -> value of each class, for shares and classes.
+        coverage: Method -> how often intervals of each level contain the truth.
+        kept: Method -> its kept heads under the first split, by the fold on which each
+            is tested. The head of `NO_FOLD` is for other regions: it was trained on all
+            folds except the first, which chose its setting.
+        classes: Method -> metric -> value for each class, for shares and classes.
     """
 
     label: Label
@@ -118,18 +118,21 @@ class Task:
 
     @property
     def headline(self) -> str:
-        """The metric to look at first: R2, of logarithms where nothing is negative."""
+        """The main metric of the task, such as R2 of the logarithms for amounts."""
         if self.label.kind in HEADLINES:
             return HEADLINES[self.label.kind]
         return "r2_log" if self.log else "r2"
 
     @property
     def main(self) -> Mapping[str, Result]:
-        """Method -> result by the first protocol under the first split."""
+        """Method -> result, by the first protocol under the first split."""
         return next(iter(next(iter(self.results.values())).values()))
 
     def gap(self, method: str, protocol: str = "") -> dict[str, float] | None:
-        """Improvement of the random over the block split, if both were run."""
+        """Computes how much better the random split scores than the block split.
+
+        None if not both were run.
+        """
         if not {"block", "random"} <= self.results.keys():
             return None
         protocol = protocol or next(iter(self.results["block"]))
@@ -144,9 +147,9 @@ class Task:
     def difference(
         self, method: str, reference: str
     ) -> dict[str, intervals.Interval] | None:
-        """How much better one method is than another, paired over the resamples.
+        """Computes how much better one method is than another, paired by resample.
 
-        By the first protocol under the first split; None without resamples.
+        It uses the first protocol and the first split. None without resamples.
         """
         ours, theirs = self.main[method], self.main[reference]
         if not (ours.samples and theirs.samples):
@@ -165,15 +168,15 @@ class Task:
     def curve_difference(
         self, method: str, reference: str, num_labels: float | int
     ) -> dict[str, intervals.Interval] | None:
-        """How much better one method is than another with as many labels, paired.
+        """Computes how much better one method is than another with few labels.
 
-        On the same draws of labels and the same resamples of blocks; None where one of
-        the curves has no such point, or there are no resamples.
+        The difference is paired: same draws of labels, same resamples of blocks. None
+        if one of the curves has no such point, or if there are no resamples.
 
         Args:
-            method: Whose improvement.
-            reference: Over whom.
-            num_labels: As in the points of the curves.
+            method: The method that may be better.
+            reference: The method to compare with.
+            num_labels: Number of labels, as in the points of the curves.
         """
         ours, theirs = (
             next((p for p in self.curves[name] if p.num_labels == num_labels), None)

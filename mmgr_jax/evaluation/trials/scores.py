@@ -1,6 +1,6 @@
-"""One prediction of one task, measured: metrics, intervals, autocorrelation, coverage.
+"""Scores of one prediction of one task: metrics, intervals, autocorrelation, coverage.
 
-Metrics follow the kind of the label; residuals are taken on the scale that heads see.
+The metrics depend on the kind of the label. Residuals are on the scale of the heads.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from mmgr_jax.evaluation.settings import CertaintySettings
 from mmgr_jax.evaluation.trials.results import Result
 
 NEIGHBOURS = 8
-"""Of each region, for the autocorrelation of residuals."""
+"""Number of neighbours of each region, for the autocorrelation of residuals."""
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9)
-"""Of the conformal intervals whose coverage is measured."""
+"""Levels of the conformal intervals whose coverage is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Certainty:
-    """What intervals, autocorrelation and coverage need.
+    """Data and settings for intervals, autocorrelation and coverage.
 
     Attributes:
         block: Spatial block of each region [r].
-        settings: Which intervals.
-        centre_m: Its centre [r 2]; None where nobody knows where the regions lie.
-        covered: Methods whose conformal intervals are looked at.
+        settings: Settings of the intervals.
+        centre_m: Centre of each region [r 2]. None if the places are unknown.
+        covered: Methods whose coverage by conformal intervals is measured.
     """
 
     block: Int[np.ndarray, " r"]
@@ -55,9 +55,9 @@ class Judge:
         """Draws the resamples.
 
         Args:
-            target: The truth.
+            target: The true values.
             fold: Fold in which each region is tested [r].
-            certainty: None for metrics alone.
+            certainty: Data for intervals; None for metrics only.
         """
         self.target, self._fold, self._certainty = target, fold, certainty
         # One scale for the city, so that folds and resamples can be compared.
@@ -79,7 +79,7 @@ class Judge:
 
     @property
     def covered(self) -> Sequence[str]:
-        """Methods whose conformal intervals are looked at."""
+        """Methods whose coverage by conformal intervals is measured."""
         return self._certainty.covered if self._certainty else ()
 
     def result(
@@ -89,12 +89,12 @@ class Judge:
         *,
         constant: bool = False,
     ) -> Result:
-        """The result of one method.
+        """Measures the result of one method.
 
         Args:
             prediction: Out-of-fold prediction of every region; all finite.
-            chosen: What validation chose in each fold.
-            constant: Whether all regions of a fold are told the same.
+            chosen: Setting that validation chose in each fold.
+            constant: Whether all regions of a fold get the same prediction.
         """
         if not np.isfinite(prediction).all():
             raise AssertionError("every region is tested once, with a finite value")
@@ -126,15 +126,15 @@ class Judge:
         *,
         constant: bool = False,
     ) -> intervals.Samples:
-        """The metrics of each resample of blocks, and of one of several predictions.
+        """Computes the metrics of resampled blocks, with several predictions in turn.
 
-        The predictions take turns: each has its share of the resamples, and the same
-        ones whatever the method, so that differences are paired. Together they say how
-        a metric varies over draws of the labels and over blocks.
+        Each prediction gets its share of the resamples. For every method these are the
+        same resamples, so that differences are paired. Together they show how a metric
+        varies over draws of the labels and over blocks.
 
         Args:
-            predictions: Of heads of one method that differ in the labels they saw.
-            constant: Whether all regions of a fold are told the same.
+            predictions: Predictions by heads of one method that saw different labels.
+            constant: Whether all regions of a fold get the same prediction.
 
         Returns:
             The samples; {} without resamples.
@@ -161,7 +161,7 @@ class Judge:
         *,
         constant: bool = False,
     ) -> dict[str, float]:
-        """The metrics over some labelled regions."""
+        """Computes the metrics over some labelled regions."""
         truth, predicted = self.target.values[rows], prediction[rows]
         if self.target.label.kind == "share":
             return metrics.shares(truth, predicted)
@@ -169,7 +169,7 @@ class Judge:
             return metrics.classes(truth.astype(np.int64), predicted)
         values = metrics.scalar(truth, predicted, log_scale=self._scale)
         if constant:
-            # The mean ranks nothing, but pooled over folds it would: a fold with high
+            # The mean gives no ranking, but over several folds it would: one with high
             # values has a low training mean, hence a negative correlation.
             values["spearman"] = float("nan")
         return values
@@ -177,7 +177,7 @@ class Judge:
     def coverage(
         self, prediction: Float[np.ndarray, "r ..."]
     ) -> list[conformal.Coverage]:
-        """How often intervals of each level hold the truth of blocks held out."""
+        """Measures how often intervals of each level cover the truth in other folds."""
         assert self._certainty is not None
         known = self.target.known
         scores = conformal_scores(self.target, prediction)[known]
@@ -193,7 +193,7 @@ class Judge:
         ]
 
     def by_class(self, prediction: Float[np.ndarray, "r k"]) -> dict[str, np.ndarray]:
-        """Metrics of each class, of shares and classes; empty for numbers."""
+        """Computes metrics of each class for shares and classes; empty for numbers."""
         known = self.target.known
         truth, predicted = self.target.values[known], prediction[known]
         if self.target.label.kind == "share":
@@ -261,7 +261,7 @@ def _mean_coverage(of_classes: Sequence[conformal.Coverage]) -> conformal.Covera
 def residuals(
     target: Target, prediction: Float[np.ndarray, "r ..."], scale: float | None
 ) -> Float[np.ndarray, "r ..."]:
-    """Prediction less truth, on the scale that the head sees.
+    """Computes prediction - truth, on the scale of the head.
 
     Returns:
         [r] for numbers; [r k] for shares, and for classes with the truth as 0 and 1.
@@ -277,10 +277,10 @@ def residuals(
 def conformal_scores(
     target: Target, prediction: Float[np.ndarray, "r ..."]
 ) -> Float[np.ndarray, "r ..."]:
-    """What conformal intervals are made of: how far each prediction was off.
+    """Computes the scores for conformal intervals: how wrong each prediction is.
 
     Returns:
-        [r] for numbers and classes, [r k] for shares; NaN where no truth is known.
+        [r] for numbers and classes, [r k] for shares; NaN where the truth is unknown.
     """
     known = target.known
     shape = prediction.shape if target.label.kind == "share" else prediction.shape[:1]
@@ -296,5 +296,5 @@ def conformal_scores(
 
 
 def log_scale(target: Target) -> float | None:
-    """The scale of a number's logarithms; None where heads see the number itself."""
+    """Returns the scale of the logarithms; None if heads predict the number itself."""
     return metrics.median_positive(target.values[target.known]) if target.log else None

@@ -1,12 +1,12 @@
 """The labelled tasks: every method, protocol, label and split, out of fold.
 
-Each fold is tested once by heads that never saw it: the regions of the others choose
-the strength and train. Metrics are pooled over the out-of-fold predictions of all
-labelled regions.
+Each fold is tested once by heads that never saw it: regions of the other folds train
+and choose settings. Metrics are computed over the out-of-fold predictions of all
+labelled regions together.
 
-The way from features to metrics: a `Target` says what to predict and a `Grid` which
-regions train, choose and are tested; a `Job` fits one method to them; its `Fits` hold
-predictions, and `Head`s where they are kept; a `Judge` measures a `Result`; the results
+From features to metrics: a `Target` says what to predict. A `Grid` says which regions
+train, choose and are tested. A `Job` fits one method to them. Its `Fits` hold
+predictions, and `Head`s if these are kept. A `Judge` measures a `Result`. The results
 of a label are a `Task`, and all tasks are the `Report`.
 """
 
@@ -45,19 +45,19 @@ HEADS = {
     "released": "the released head, on the value itself",
     "finetune": "the whole image encoder with a linear head",
 }
-"""Heads in words, but for those that hang on the task."""
+"""Heads in words, except those that depend on the task."""
 
 MOST_BYTES = 2**28
-"""Of predictions of curves that may wait until they are measured."""
+"""Largest memory for predictions of curves that are not yet measured."""
 
 JUDGING_S = 0.1
-"""What judging a prediction takes, about, beside fitting its heads."""
+"""Approximate time to measure a prediction, in addition to fitting its heads."""
 
 Trials = dict[tuple[str, str, str, str], MeasuredJobs]
-"""(task, split, protocol, method) -> what measures it, and what has to be fitted."""
+"""(task, split, protocol, method) -> its judge and its jobs."""
 
 Lines = dict[tuple[str, str], Line]
-"""(task, method) -> what its label-efficiency curve needs."""
+"""(task, method) -> jobs of its label-efficiency curve."""
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Result]]]]
 """`[task][split][protocol][method]`."""
@@ -74,32 +74,33 @@ def evaluate(
     tuners: Mapping[str, Tuner] | None = None,
     keep: Sequence[str] = (),
 ) -> Report:
-    """How well each method predicts each label where it was not trained.
+    """Evaluates how well each method predicts each label in regions not trained on.
 
     All methods, protocols and tasks of one split share the folds.
 
     Args:
-        methods: Name -> what predicts.
+        methods: Name -> features or rule that predicts.
         labels: Name -> (meaning, values); values [r] in the label's unit, or [r k]
-            shares. A region with NaN has no label: it is left out of training and
-            metrics, yet predicted.
-        given_splits: Kind -> split, see `splits.choose`; the first is the one whose
-            predictions the report hands out.
-        eval_settings: Which tasks, by which protocols, strengths and seed. The first
-            protocol is the one whose predictions the report hands out, and the only one
-            under other splits than the first.
-        certainty: For intervals and what goes with them; None for metrics alone.
-        label_curves: For label-efficiency curves; None for none.
-        tuners: Method -> its training as a whole, for the protocol "finetune".
-        keep: Methods whose heads the results should hold, by the first protocol that
-            has heads of its own.
+            shares. A region with NaN has no label: it is not used for training and
+            metrics, but it is predicted.
+        given_splits: Kind -> split, see `splits.choose`. The report holds predictions
+            of the first split.
+        eval_settings: Tasks, protocols, strengths and seed. The report holds
+            predictions of the first protocol. Splits after the first use only this
+            protocol.
+        certainty: Data for intervals, autocorrelation and coverage; None for metrics
+            only.
+        label_curves: Settings of label-efficiency curves; None for no curves.
+        tuners: Method -> training of its whole encoder, for the protocol "finetune".
+        keep: Methods whose heads are kept in the results, by the first protocol that
+            gives heads.
 
     Returns:
         The report.
 
     Raises:
-        InputError: If a task is unknown, a label has no known value, is negative or
-            does not sum to one where it must, features do not cover every region with
+        InputError: If a task is unknown, a label has no known value, amounts are
+            negative, shares do not sum to one, features do not cover every region with
             finite numbers, or a round has no labelled region in some role.
     """
     checked = _checked(eval_settings.tasks, methods, labels, given_splits)
@@ -248,7 +249,7 @@ def _fitted_lines(
 
 
 def head_name(protocol: str, target: Target) -> str:
-    """The head a task gets by a protocol, in words."""
+    """Returns the head that a protocol uses for a task, in words."""
     if protocol == "linear":
         name = "softmax" if target.label.classes else "ridge"
     else:

@@ -1,4 +1,4 @@
-"""What is tried on a target, by split, protocol and method, and for label curves."""
+"""Heads to fit for a target: by split, protocol and method, and for label curves."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NUMBERS_ONLY = ("released",)
 """Protocols that neither shares nor classes have."""
 
 FewLabels = Sequence[tuple[grid.Grid, tuple[float | None, ...]]]
-"""What `curves.grids` gives."""
+"""Result of `curves.grids`."""
 
 MeasuredJobs = tuple[Judge, Sequence[Job]]
-"""What measures a result, and what has to be fitted for it."""
+"""The judge that measures a result, and the jobs to fit for it."""
 
 Line = Sequence[tuple[Job, tuple[float | None, ...]]]
 """Jobs with few labels, and the fractions that each is for; see `curves.grids`."""
@@ -29,7 +29,7 @@ Line = Sequence[tuple[Job, tuple[float | None, ...]]]
 
 @dataclasses.dataclass(frozen=True)
 class TrialPlan:
-    """What all targets share; attributes as the arguments of `tasks.evaluate`."""
+    """Methods and settings of all targets; attributes as in `tasks.evaluate`."""
 
     methods: Mapping[str, Method]
     splits: Mapping[str, Split]
@@ -40,10 +40,10 @@ class TrialPlan:
     def trials(
         self, judge: Judge
     ) -> Iterator[tuple[tuple[str, str, str], MeasuredJobs]]:
-        """(split, protocol, method) of all that is tried on a target, and its jobs.
+        """Yields each (split, protocol, method) to try on a target, with its jobs.
 
         Args:
-            judge: Of the target; measures the first protocol under the first split.
+            judge: Judge of the target, for the first protocol under the first split.
         """
         target, protocols = judge.target, self.settings.protocols
         first = next(iter(self.splits))
@@ -64,7 +64,7 @@ class TrialPlan:
                 yield (kind, protocol, method), (measured, jobs)
 
     def line(self, target: Target, method: str, few: FewLabels) -> Line:
-        """What the label-efficiency curve of a method on a target needs."""
+        """Returns the jobs for the label-efficiency curve of a method on a target."""
         protocol, _ = pairs(
             self.methods, self.settings.protocols, target, tuned=self.tuners
         )[0]
@@ -92,15 +92,15 @@ def pairs(
     tuned: Collection[str] = (),
     only: Collection[str] = (),
 ) -> list[tuple[str, str]]:
-    """(protocol, method) of all that is tried on a target under a split.
+    """Returns each (protocol, method) to try on a target under a split.
 
     Args:
-        methods: Name -> what predicts.
-        protocols: Those to try: splits after the first are there for comparison, and
-            one protocol is enough for them.
+        methods: Name -> features or rule that predicts.
+        protocols: Protocols to try. Splits after the first serve for comparison, so one
+            protocol is enough for them.
         target: What to predict.
         tuned: Methods whose encoders can be trained too.
-        only: Methods to try beside the rules; () for all.
+        only: Methods to try in addition to the rules; () for all.
     """
     return [
         (protocol, name)
