@@ -366,6 +366,21 @@ def test_a_full_disk_costs_the_new_bundle_only(run, monkeypatch):
     assert _restore(run) == 3
 
 
+def test_files_that_come_after_a_failed_write_are_removed(run):
+    """Where one write fails, Orbax's others are still on their way."""
+    before, unfinished = _contents(run), run / "checkpoints/.unfinished"
+    late = unfinished / "3.orbax-checkpoint-tmp/clock"
+    late.mkdir(parents=True)
+    (late / "manifest.ocdbt").write_text("late")
+    _save(run, 3)
+    assert not unfinished.exists() and _restore(run) == 3
+    assert before.keys() < _contents(run).keys()
+    late.mkdir(parents=True)
+    (unfinished / "notes.txt").write_text("mine")
+    _save(run, 4)
+    assert (unfinished / "notes.txt").read_text() == "mine"
+
+
 FULL = """
 import resource, signal, sys
 sys.path[:0] = [{tests!r}, {root!r}]

@@ -381,3 +381,18 @@ def test_two_processes_never_write_one_folder(tmp_path):
         pytest.raises(InputError, match=f"writing pictures, process {os.getpid()}"),
     ):
         _fill(place)
+
+
+def test_what_cannot_be_removed_keeps_its_mark_and_is_removed_later(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "ours"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner/file").write_text("x")
+    marks.mark(folder, "kind")
+    with monkeypatch.context() as patch:
+        patch.setattr(folders.shutil, "rmtree", lambda *_, **__: None)
+        folders.remove(folder)
+    assert marks.is_ours(folder, "kind") and (folder / "inner/file").exists()
+    folders.remove(folder)
+    assert not folder.exists()

@@ -184,14 +184,19 @@ def clean(
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder of ours with all that is in it, as far as the system lets."""
+    """Removes a folder of ours with all that is in it, as far as the system lets.
+
+    Its mark goes last: as long as something is left, the folder is known as ours.
+    """
     with contextlib.suppress(OSError):
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == MARK):
+        for entry in folder.iterdir():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
-            else:
+            elif entry.name != MARK:
                 entry.unlink(missing_ok=True)
-        folder.rmdir()  # its mark went last, should this be killed
+        if all(entry.name == MARK for entry in folder.iterdir()):
+            (folder / MARK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _take_over(old: Path, place: Path, names: Collection[str]) -> None:

@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
@@ -58,6 +60,8 @@ __all__ = [
 FOLDER = "checkpoints"
 UNFINISHED = ".unfinished"
 DAMAGED = "damaged-"
+_LATE = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
+"""Names of folders in which Orbax writes."""
 
 log = logging.getLogger(__name__)
 
@@ -251,14 +255,20 @@ class Checkpoints:
             marks.mark(bundle, bundles.KIND, sums=True)
             bundle.rename(self._directory / bundle.name)
         except BaseException:
-            self._remove_unfinished()  # its room is needed
+            # Its room is needed. Other files of it may still be on their way: where one
+            # write fails, Orbax does not wait for the others.
+            for _ in range(5):
+                self._remove_unfinished()
+                time.sleep(0.1)
+            self._remove_unfinished()
             raise
         marks.sync(self._directory)
         for step in sorted(self._steps())[: -self._keep]:
             self._remove(self._directory / str(step))
 
     def _remove_unfinished(self) -> None:
-        if marks.is_ours(self._unfinished, UNFINISHED):
+        ours = marks.is_ours(self._unfinished, UNFINISHED)
+        if ours or _holds_late_files_only(self._unfinished):
             folders.remove(self._unfinished)
 
     def _remove(self, bundle: Path) -> None:
@@ -270,6 +280,12 @@ class Checkpoints:
             gone = self._unfinished / f"removed-{bundle.name}"
             bundle.rename(gone)
         folders.remove(gone)
+
+
+def _holds_late_files_only(folder: Path) -> bool:
+    """Whether a folder was made again by files that came after its removal."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return bool(names) and all(_LATE.fullmatch(name) for name in names)
 
 
 @contextlib.contextmanager
