@@ -1,7 +1,6 @@
-"""Features that somebody else has made, one row a region: any encoder beside ours.
+"""Tables of features that any other encoder has made, one row for each region.
 
-`feature_files` tells which files they come in. Rows of other regions may be there,
-too, and are left out.
+See `feature_files` for the kinds of files. Rows of other regions are left out.
 """
 
 from __future__ import annotations
@@ -38,29 +37,29 @@ def read(
     key: str | None = None,
     records: Mapping[str, str] | None = None,
 ) -> Float[np.ndarray, "r m"]:
-    """The features of every region, in the order of the records.
+    """Reads the features of every region, in the order of the records.
 
-    Which columns are features is decided in this order: those that `path` names; the
-    one that the file's own metadata names; the only column of lists, or the one called
-    `embedding` or `features`; A00 to A63; all columns of numbers.
+    The feature columns are the first of these that exist: the columns that `path`
+    names; the column that the file's own metadata names; the only column of lists, or
+    the one called `embedding` or `features`; A00 to A63; all columns of numbers.
 
     Args:
-        name: What the table is called in `config.eval.tables`.
-        path: The file, or `FILE:COLUMN` with the column to take: a column of lists,
-            or a pattern such as `A*` for columns of numbers.
+        name: Name of the table in `config.eval.tables`.
+        path: The file, or `FILE:COLUMN` to choose a column of lists, or columns of
+            numbers by a pattern such as `A*`.
         region_ids: Names of the regions of the records.
-        label_names: Labels of the records; a column of numbers named after one is
-            refused unless `path` asks for it: heads would be told the answer.
+        label_names: Labels of the records. A column of numbers with the name of a label
+            is refused unless `path` names it, because it may contain the answer.
         key: The setting that names the file; None: `config.eval.tables`.
-        records: `RecordSource.identity` of the records; a table of
-            `python -m mmgr_jax.embed` that was made of other tiles or POIs is told.
+        records: `RecordSource.identity` of the records. If `python -m mmgr_jax.embed`
+            made the table from other tiles or POIs, a warning is logged.
 
     Returns:
-        float32, finite.
+        The features, float32 and finite.
 
     Raises:
-        InputError: If the file cannot be read so, lacks a region or has it twice, or
-            if a feature is missing, not finite or a whole number without a scale.
+        InputError: If the file cannot be read, if a region is missing or occurs twice,
+            or if a feature is missing, not finite, or a whole number without a scale.
     """
     opened = open_file(name, path, label_names, key)
     region_ids = [one_form(region) for region in region_ids]
@@ -89,10 +88,10 @@ def read(
 
 
 def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
-    """What the features are, in words, as far as the file says it.
+    """Describes the features in words, as far as the file's metadata does.
 
     Raises:
-        InputError: If the head of the file tells that `read` would fail.
+        InputError: If the head of the file shows that `read` would fail.
     """
     opened = open_file(name, path, label_names)
     values = [
@@ -105,14 +104,14 @@ def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
 
 
 class _Seal:
-    """Compares what `python -m mmgr_jax.embed` wrote with what it says of itself."""
+    """Checks a table of `python -m mmgr_jax.embed` against the hash in its metadata."""
 
     def __init__(self, opened: FeatureFile) -> None:
         self._opened = opened
         self._metadata = dict(opened.metadata)
         self._told = self._metadata.pop("sha256", None)
         if opened.features != (self._metadata.get("column"),):
-            self._told = None  # other columns are asked for
+            self._told = None  # `path` names other columns
         self._found = seals.OfTable()
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -145,7 +144,7 @@ def _tell(name: str, opened: FeatureFile, shape: tuple[int, ...], total: int) ->
 
 
 def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
-    """Says what made a table of our own, and where it is of other records."""
+    """Logs which weights made a table of ours, and warns if its records are others."""
     made_by, seen = (opened.metadata.get(key) for key in ("made_by", "records"))
     if isinstance(made_by, dict) and made_by.get("weights"):
         log.info(
@@ -166,7 +165,7 @@ def _tell_of_origin(opened: FeatureFile, records: Mapping[str, str]) -> None:
 def _values(
     opened: FeatureFile, batch: pa.RecordBatch, ids: Sequence[str]
 ) -> Float[np.ndarray, "n m"]:
-    """Features of some rows, as the file has them; NaN where it has none."""
+    """Features of some rows as stored in the file; NaN where one is missing."""
     columns = [batch.column(column) for column in opened.features]
     if not opened.of_lists:
         return np.stack([_numpy(column) for column in columns], axis=1)
@@ -195,7 +194,7 @@ def _numpy(column: pa.Array) -> Float[np.ndarray, " n"]:
 def _check_regions(
     opened: FeatureFile, ids: Sequence[str], region_ids: Sequence[str]
 ) -> None:
-    """Every region of the records is there once."""
+    """Raises InputError unless each region of the records has exactly one row."""
     names, counts = np.unique(np.asarray(ids, str), return_counts=True)
     if len(ids) and counts.max() > 1:
         raise InputError(
@@ -241,10 +240,10 @@ def _check_finite(
 def _unpacked(
     opened: FeatureFile, stored: Float[np.ndarray, "r m"]
 ) -> Float[np.ndarray, "r m"]:
-    """What whole numbers stand for: stored * scale + offset.
+    """Returns the features that whole numbers stand for: stored * scale + offset.
 
     Raises:
-        InputError: If the file does not say.
+        InputError: If the file gives no scale, or if scale or offset do not fit.
     """
     if not opened.of_packed:
         return stored

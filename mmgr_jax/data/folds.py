@@ -1,7 +1,8 @@
-"""Which regions are tested together: folds by the hash of a name, and their file.
+"""Assigns regions to folds, and reads and writes the file of folds.
 
-`splits.csv` beside the records has a row a region: its id, and its fold, from 0, in a
-column for each kind of split that the manifest names.
+The regions of a fold are tested together. `splits.csv` in the records folder has one
+row for each region: its id, and its fold (from 0) in a column for each kind of split
+that the manifest names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
 MIN_FOLDS = 3
-"""One to test on, one to choose the strength on, the rest to train on."""
+"""One fold for testing, one to choose the penalty's strength, the rest for training."""
 
 DEFAULT_FOLDS = 5
 _ID = "region_id"
@@ -29,17 +30,17 @@ _ID = "region_id"
 def by_block(
     block: Sequence[str], *, num_folds: int, seed: int = 0
 ) -> Int[np.ndarray, " r"]:
-    """Folds of about equal size that keep the regions of a block together.
+    """Makes folds of about equal size that keep the regions of a block together.
 
-    Blocks are taken in order of size, the largest first, and equal ones by the hash of
-    their names. Each goes to the fold that is smallest so far. The result depends on
-    the blocks and the seed, not on the order of the regions. If regions are added,
-    blocks may move.
+    Blocks are taken in order of size, the largest first; blocks of equal size are taken
+    in the order of the hashes of their names. Each block goes to the fold that is
+    smallest so far. The result depends on the blocks and the seed, not on the order of
+    the regions. If regions are added, blocks may move to other folds.
 
     Args:
         block: Name of the block of each region [r].
         num_folds: Number of folds, at least `MIN_FOLDS`.
-        seed: Another seed gives another distribution.
+        seed: A different seed gives different folds.
 
     Returns:
         Fold of each region, from 0; every fold has at least one.
@@ -70,15 +71,16 @@ def by_block(
 def by_hash(
     names: Sequence[str], *, num_folds: int, seed: int = 0
 ) -> Int[np.ndarray, " r"]:
-    """Folds by the hash of each region's name, without regard to its neighbours.
+    """Makes folds by the hash of each region's name, whatever its neighbours are.
 
-    Added regions do not move others. Only if there are so few regions that a fold would
-    be empty, the names are distributed in the order of their hashes.
+    If regions are added, the others keep their folds. There is one exception: if so few
+    regions exist that a fold would be empty, names go to folds in turn, in the order
+    of their hashes.
 
     Args:
-        names: Name of each region [r]; regions of one name stay together.
+        names: Name of each region [r]; regions with the same name stay together.
         num_folds: Number of folds, at least `MIN_FOLDS`.
-        seed: Another seed gives another distribution.
+        seed: A different seed gives different folds.
 
     Returns:
         Fold of each region, from 0; every fold has at least one.
@@ -101,7 +103,7 @@ def by_hash(
 
 
 def check_count(num_folds: int) -> None:
-    """Raises InputError for too few folds."""
+    """Raises InputError if there are fewer than `MIN_FOLDS` folds."""
     if num_folds < MIN_FOLDS:
         raise InputError(
             f"config.eval.num_folds is {num_folds}: at least {MIN_FOLDS} are needed, "
@@ -127,18 +129,18 @@ def write(
 def read(
     records_dir: str | Path, manifest: schema.Manifest, region_ids: Sequence[str]
 ) -> dict[str, Int[np.ndarray, " r"]]:
-    """The stored fold of each region under each kind of split the manifest names.
+    """Reads the fold of each region, for each kind of split that the manifest names.
 
     Args:
         records_dir: The records folder.
-        manifest: Its manifest.
-        region_ids: The regions, in the order wanted.
+        manifest: The manifest of this folder.
+        region_ids: The regions, in the order of the result.
 
     Returns:
-        Kind -> fold [r]; nothing for records without stored splits.
+        Kind of split -> fold [r]; empty for records without stored splits.
 
     Raises:
-        InputError: If the file is missing or damaged, or of other regions.
+        InputError: If the file is missing or damaged, or belongs to other regions.
     """
     if not manifest.splits:
         return {}

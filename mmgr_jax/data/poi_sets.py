@@ -1,4 +1,4 @@
-"""POI sets that a program gives by name and place, as batches hold them."""
+"""Turns POI sets that a program gives, by category and position, into a batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mmgr_jax.data import pipeline
 from mmgr_jax.errors import InputError
 
 UNKNOWN = ("refuse", "leave out")
-"""What becomes of POIs whose category the encoder does not know."""
+"""What to do with POIs whose category the encoder does not know."""
 
 Places = Sequence[Any]
-"""For each region its POIs: a sequence of category names (or their numbers); or a table
-with the column `category` and either `east_m` and `north_m`, metres from the region's
-centre, or, as a GeoDataFrame in a CRS of metres, points."""
+"""The POIs of each region, in one of three forms: a sequence of category names (or
+their numbers); a table with the columns `category`, `east_m` and `north_m` (metres from
+the region's centre); or a GeoDataFrame of points in a CRS in metres, with the column
+`category`."""
 
 
 def padded(
@@ -29,23 +30,23 @@ def padded(
     reads_places: bool,
     centre_m: Float[np.ndarray, "b 2"] | None = None,
 ) -> pipeline.Batch:
-    """The sets as one batch, with as many slots as the fullest takes.
+    """Makes one batch of POI sets, with enough slots for the largest set.
 
     Args:
         places: The sets; see `Places`.
-        categories: Names of those that are known, by their numbers.
+        categories: Names of the known categories, in the order of their numbers.
         unknown: One of `UNKNOWN`.
-        reads_places: Whether it is asked where POIs lie; without it they are all at
+        reads_places: Whether the encoder uses positions. If not, all POIs are put at
             the centre.
-        centre_m: Centres of the regions, in the CRS of GeoDataFrames.
+        centre_m: Centres of the regions, in the CRS of the GeoDataFrames.
 
     Returns:
         `poi_category` int32 [b n], `poi_offset_m` float32 [b n 2] and `poi_mask` bool
         [b n].
 
     Raises:
-        InputError: If a category is unknown and that is refused; if positions are
-            asked and missing; or a table has no column `category`.
+        InputError: If a category is unknown and `unknown` is "refuse", if positions
+            are needed but missing, or if a table has no column `category`.
     """
     check_unknown(unknown)
     if centre_m is not None and len(centre_m) != len(places):
@@ -79,10 +80,10 @@ def padded(
 
 
 def check_unknown(unknown: str) -> None:
-    """Refuses what is none of `UNKNOWN`.
+    """Checks that a value is one of `UNKNOWN`.
 
     Raises:
-        InputError: If it is none of them.
+        InputError: If it is not.
     """
     if unknown not in UNKNOWN:
         raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
@@ -104,7 +105,7 @@ def _names(pois: Any, region: int) -> Sequence[Any]:
 def _numbers(
     names: Sequence[Any], number_by_name: Mapping[str, int], count: int
 ) -> np.ndarray:
-    """Numbers of categories, -1 for one that is unknown."""
+    """Numbers of categories; -1 for an unknown category."""
     numbers = np.full(len(names), -1, np.int64)
     for place, name in enumerate(names):
         if isinstance(name, int | np.integer) and not isinstance(name, bool):

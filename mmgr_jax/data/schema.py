@@ -1,4 +1,4 @@
-"""What a folder of records holds, as the manifest in it says.
+"""The manifest of a records folder: what the folder holds.
 
 `record_format` has the fields of a record. Shards and metadata are laid out so that
 `tfds.builder_from_directory(records_dir).as_data_source()` opens the folder without
@@ -7,10 +7,12 @@ TensorFlow.
 The records folder:
     manifest.json                what the records mean (written last: a folder with a
                                  manifest is complete)
-    category_vectors.npy         float32 [k d], one row a POI category
-    category_text.npz            where texts made them; see `mmgr_jax.data.texts`
+    category_vectors.npy         float32 [k d], one row for each POI category
+    category_text.npz            only if the vectors were made from texts; see
+                                 `mmgr_jax.data.texts`
     splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
-    verified.json                what was read whole; see `mmgr_jax.data.contents`
+    verified.json                hashes of files already read; see
+                                 `mmgr_jax.data.contents`
     dataset_info.json, features.json                   read by TFDS
     <city>-regions.array_record-00000-of-00004 ...     the shards
 """
@@ -42,24 +44,25 @@ BESIDE = (
     "dataset_info.json",
     "features.json",
 )
-"""Files beside the shards whose content the manifest vouches for."""
+"""Files besides the shards whose hashes the manifest holds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """What one `label/<name>` field means.
+    """Describes one `label/<name>` field.
 
     Attributes:
-        kind: `count` (sums over the region), `density` (means over the region, per
-            area), `share` (area shares that sum to one, NaN where too little is
-            covered), `class` (the index of the one class of the region, a whole
-            number or NaN) or `scalar` (means over the region).
+        kind: `count` (sum over the region), `density` (mean over the region, per
+            area), `share` (area shares that sum to one; NaN if too little of the
+            region is covered), `class` (index of the region's only class: a whole
+            number or NaN) or `scalar` (mean over the region).
         unit: Unit of the stored number, such as "persons", "persons/km2" or "1".
-        classes: Names of the k classes of a share or class; empty otherwise.
+        classes: Names of the k classes, for the kinds `share` and `class`; otherwise
+            empty.
         year: Reference year of the source.
         source: Who made the data, and under which licence.
         licence: Licence of the source.
-        rule: What counts as known, in words.
+        rule: Rule, in words, by which a value counts as known.
     """
 
     kind: str
@@ -72,18 +75,19 @@ class Label:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`()` for a number, `(k,)` for shares of k classes."""
+        """Shape of a value: `()` for a number, `(k,)` for shares of k classes."""
         return (len(self.classes),) if self.kind == "share" else ()
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitColumn:
-    """What one column of `splits.csv` means.
+    """Describes one column of `splits.csv`.
 
     Attributes:
-        num_folds: Folds are numbered from 0 to this less one.
-        buffer_m: Regions this close to a tested one are left out of training; 0: none.
-        rule: How regions were dealt to folds, in words.
+        num_folds: Number of folds; they are numbered from 0.
+        buffer_m: Regions this close to a test region are left out of training, in
+            metres; 0: none is left out.
+        rule: Rule, in words, by which regions were assigned to folds.
     """
 
     num_folds: int
@@ -93,35 +97,34 @@ class SplitColumn:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a folder of records holds and how it was made.
+    """Describes what a records folder holds and how it was made.
 
     Attributes:
         city: Name of the study area.
-        crs: CRS of `geometry` and of every metre in the records; "" where nobody
-            knows where the regions lie (the released sample): geometries are empty.
+        crs: CRS of `geometry` and of all values in metres. "" if nobody knows where
+            the regions lie (as in the released sample); then geometries are empty.
         tile_size_px: Side of `image` in pixels.
         tile_size_m: Side of `image` on the ground in metres; 0 where unknown.
-        num_regions: Number of records over all shards.
+        num_regions: Number of records in all shards together.
         shard_lengths: Number of records of each shard, in shard order.
         shard_sha256: Hash of each shard file, in shard order.
         max_pois: Largest number of POIs in one region.
-        empty_share: Share of the regions without any POI.
+        empty_share: Share of regions without any POI.
         categories: Category names; `poi/category` indexes this list.
         category_parents: First-level category of each category.
         labels: Meaning of each `label/<name>`.
         block_size_m: Side of the spatial blocks behind `block_id`, in metres.
         image_format: Encoding of the stored tile, one of `tiles.FORMATS`.
-        splits: Meaning of each column of `splits.csv`; empty where there is no file.
-        report: Counts worth telling: regions dropped, POIs outside, and so on.
+        splits: Meaning of each column of `splits.csv`; empty if there is no such file.
+        report: Counts from the build, such as regions dropped or POIs outside.
         sources: Path, size in bytes and hash of each source file.
         config: The configuration that built the records.
-        pixels: Mean and deviation of red, green and blue over all tiles; None in
-            records of before. They follow from the tiles, so they are no part of
-            `identity`.
-        inputs_sha256: Of what pre-training reads, whatever shards it lies in; see
-            `seals.input_number`. "" in records of before.
-        content: Hashes of the fields above and of the files in `BESIDE`, filled in by
-            `save`; empty in records of before.
+        pixels: Mean and deviation of red, green and blue over all tiles; None in older
+            records. They follow from the tiles, so `identity` does not contain them.
+        inputs_sha256: Hash of the fields that pre-training reads. It does not depend
+            on the division into shards; see `seals.input_number`. "" in older records.
+        content: Hashes of the fields above and of the files in `BESIDE`; `save` fills
+            them in. Empty in older records.
         version: Version of this layout.
     """
 
@@ -154,7 +157,7 @@ class Manifest:
         return RecordLayout(self.tile_size_px, self.labels, self.image_format)
 
     def shard_paths(self, records_dir: str | Path) -> list[Path]:
-        """Paths of the shards, in order."""
+        """Returns the paths of the shards, in order."""
         count = len(self.shard_lengths)
         return [
             Path(records_dir) / shard_name(self.city, index, count)
@@ -162,11 +165,11 @@ class Manifest:
         ]
 
     def save(self, records_dir: str | Path, changed: Sequence[str] = ()) -> None:
-        """Writes `manifest.json` in one rename, which declares the folder complete.
+        """Writes `manifest.json` by one rename, which marks the folder as complete.
 
         Args:
-            records_dir: The folder; what it lacks hashes of is hashed now.
-            changed: Files of `BESIDE` that were written anew since the last time.
+            records_dir: The folder. Files without a stored hash are hashed now.
+            changed: Files of `BESIDE` that were written again since the last `save`.
         """
         folder = Path(records_dir)
         known = dict(self.content.get("files", {}))
@@ -191,8 +194,8 @@ class Manifest:
         """Reads `manifest.json`.
 
         Raises:
-            InputError: If the folder has no manifest, one of another layout, or one
-                that was edited.
+            InputError: If the manifest is missing, has a different layout, or was
+                edited.
         """
         path = Path(records_dir) / MANIFEST_FILE
         if not path.exists():
@@ -235,10 +238,11 @@ class Manifest:
             ) from error
 
     def measured_pixels(self, records_dir: str | Path) -> PixelStatistics:
-        """`pixels`, by which tiles can be normalised.
+        """Returns `pixels`, after a check that they can normalise tiles.
 
         Raises:
-            InputError: If nobody measured them, or a band is the same everywhere.
+            InputError: If the records have no `pixels`, or if all pixels of a band are
+                equal.
         """
         if self.pixels is None:
             raise InputError(
@@ -255,12 +259,15 @@ class Manifest:
         return self.pixels
 
     def faults(self, records_dir: str | Path, *, whole: bool = False) -> list[str]:
-        """Files of a folder that hold other bytes than were written.
+        """Lists the files of a folder that have changed since they were written.
 
         Args:
             records_dir: The folder.
-            whole: Read every byte; otherwise a file that has the size and times it had
-                when it was last read is taken as it was.
+            whole: Read every byte of every file. Otherwise a file counts as unchanged
+                if its size and times are the same as at the last reading.
+
+        Returns:
+            A sentence for each such file.
         """
         folder = Path(records_dir)
         wanted = dict(self.content.get("files", {}))
@@ -275,10 +282,11 @@ class Manifest:
         return strange + seals.faults(folder, wanted, whole=whole)
 
     def identity(self, records_dir: str | Path) -> dict[str, str]:
-        """What the records are, part by part, as hashes; no path, no name of a folder.
+        """Returns a hash for each part of the records.
 
-        `inputs` is what pre-training reads, "" in records of before; `regions` are the
-        shards whole; `categories` are in their order.
+        Paths and names of folders do not change the hashes. `inputs` covers what
+        pre-training reads ("" in older records). `regions` covers the whole shards.
+        `categories` depends on their order.
         """
         beside = dict(self.content.get("files", {}))
         for name in (CATEGORY_VECTORS_FILE, SPLITS_FILE):
@@ -304,12 +312,12 @@ class Manifest:
 
 
 def shard_name(city: str, index: int, count: int) -> str:
-    """File name of a shard, as TFDS expects it."""
+    """Returns the file name of a shard, as TFDS expects it."""
     return f"{city}-{SPLIT}.array_record-{index:05d}-of-{count:05d}"
 
 
 def _refuse_contradictions(path: Path, manifest: Manifest) -> None:
-    """Raises InputError where fields say different things; hashes tell of no field."""
+    """Raises InputError if fields contradict each other, which no hash can show."""
     if files.safe_name(manifest.city) != manifest.city:
         raise InputError(
             f"{path}: the city is called {manifest.city!r}, which cannot name the "

@@ -1,4 +1,4 @@
-"""Random access to regions: of one city, or whatever else has them by number."""
+"""Random access to the regions of records, by their number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
-_MUCH_BYTES = 2**30  # said before they are read
+_MUCH_BYTES = 2**30  # before it reads more than this, the program says so
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +30,19 @@ class RegionSource(abc.ABC):
     """A sequence of decoded regions.
 
     Attributes:
-        manifest: What is the same for all of them, and how many there are.
+        manifest: What all regions have in common, and how many there are.
     """
 
     manifest: schema.Manifest
 
     def __len__(self) -> int:
-        """Number of regions."""
+        """Returns the number of regions."""
         return self.manifest.num_regions
 
     def __getitem__(self, index: int) -> record_format.Record:
-        """The region at `index`, decoded; see `RecordLayout`. Not to be changed.
+        """Returns the decoded region at `index`; see `RecordLayout`.
+
+        Do not change the record: it may be shared.
 
         Raises:
             InputError: If the stored bytes are damaged.
@@ -48,24 +50,24 @@ class RegionSource(abc.ABC):
         return self.read([index], image=True)[0]
 
     def parts(self, size: int = 64) -> list[range]:
-        """All regions in order, some at a time, for `read`."""
+        """Splits the numbers of all regions, in order, into parts to give to `read`."""
         ends = [*range(0, len(self), size), len(self)]
         return [range(*pair) for pair in itertools.pairwise(ends)]
 
     @property
     def tiles_bytes(self) -> int:
-        """Size of all tiles, decoded."""
+        """Size of all decoded tiles in bytes."""
         return len(self) * self.manifest.tile_size_px**2 * 3
 
     @property
     @abc.abstractmethod
     def place(self) -> str:
-        """Where they lie, for messages."""
+        """Where the records lie, as messages show it."""
 
     @property
     @abc.abstractmethod
     def identity(self) -> Mapping[str, str]:
-        """What they are, part by part; see `schema.Manifest.identity`."""
+        """Hashes of the parts of the records; see `schema.Manifest.identity`."""
 
     @abc.abstractmethod
     def read(
@@ -75,12 +77,14 @@ class RegionSource(abc.ABC):
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
     ) -> list[record_format.Record]:
-        """Several regions by one reading; not to be changed.
+        """Reads several regions at once.
+
+        Do not change the records: they may be shared.
 
         Args:
-            indices: Which.
-            image: Whether the records have their tiles; without, none is decoded.
-            into: Where the tiles are put instead.
+            indices: Numbers of the regions.
+            image: Whether to decode the tiles and put them into the records.
+            into: Arrays that the tiles are decoded into; `image` is not needed then.
 
         Raises:
             InputError: If the stored bytes are damaged.
@@ -88,19 +92,19 @@ class RegionSource(abc.ABC):
 
     @abc.abstractmethod
     def category_vectors(self) -> np.ndarray:
-        """The vector of each POI category, float32 [k d].
+        """Reads the vector of each POI category, float32 [k d].
 
         Raises:
-            InputError: If they are absent or do not fit the manifest.
+            InputError: If the vectors are missing or do not fit the manifest.
         """
 
 
 class RecordSource(RegionSource):
-    """A finished records folder as a sequence of decoded regions.
+    """A complete records folder as a sequence of decoded regions.
 
     Attributes:
-        records_dir: The folder; of records on object storage that of their copy.
-        address: Where those are; None: nowhere but in the folder.
+        records_dir: The folder. For records on object storage: the folder of the copy.
+        address: Address of records on object storage; None for a local folder.
         manifest: What the folder holds.
     """
 
@@ -109,22 +113,24 @@ class RecordSource(RegionSource):
     def __init__(self, records_dir: str | Path, *, cache_mib: int = 0) -> None:
         """Opens the shards.
 
+        Each file is checked by its hash once. It is checked again if its size or its
+        times have changed since.
+
         Args:
             records_dir: The folder, or its address; see `remote`.
-            cache_mib: Decoded regions are kept in memory when all of them fit in this
-                many MiB; otherwise none is.
+            cache_mib: Decoded regions stay in memory if all of them fit into this many
+                MiB; otherwise none does.
 
         Raises:
-            InputError: If the folder is unfinished, a shard is missing, torn or of
-                another length than the manifest says, or a file holds other bytes than
-                were written. Bytes are read once, and again where size or times of a
-                file have changed since.
+            InputError: If the folder is incomplete, a shard is missing or damaged, a
+                shard has a different length than the manifest says, or a file has
+                changed since it was written.
         """
         self.records_dir = Path(records_dir)
         if addresses.is_address(records_dir):
             self.address = addresses.checked(str(records_dir))
             self.records_dir, hold = remote.held_copy(self.address)
-            weakref.finalize(self, hold.close)  # while it is read it stays
+            weakref.finalize(self, hold.close)  # the copy stays while it is read
         self.manifest = schema.Manifest.load(self.records_dir)
         self._layout = self.manifest.layout
         self._paths = self.manifest.shard_paths(self.records_dir)
@@ -140,16 +146,16 @@ class RecordSource(RegionSource):
             self.keep()
 
     def __repr__(self) -> str:
-        """The same text for the same records: Grain compares it on restore."""
+        """Returns equal text for equal records: Grain compares it on restore."""
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
     @property
     def place(self) -> str:
-        """The folder, or its address."""
+        """The address of the records, or their folder."""
         return self.address or str(self.records_dir)
 
     def lies_in(self, records_dir: str | Path) -> bool:
-        """Whether these are the records of a folder or address."""
+        """Whether these records lie in the given folder or at the given address."""
         if addresses.is_address(records_dir):
             return self.address == addresses.checked(str(records_dir))
         return self.records_dir.resolve() == Path(records_dir).resolve()
@@ -160,7 +166,7 @@ class RecordSource(RegionSource):
         return self.manifest.identity(self.records_dir)
 
     def keep(self) -> None:
-        """Keeps what is decoded from now on in memory."""
+        """Keeps in memory all regions that are decoded from now on."""
         self._cache = {}
 
     def _refuse_changed(self) -> None:
@@ -235,7 +241,7 @@ class RecordSource(RegionSource):
     ) -> record_format.Record:
         try:
             return record_format.deserialize(example, self._layout, image=image)
-        except Exception as error:  # two libraries, each with errors of its own
+        except Exception as error:  # two libraries raise many kinds of errors
             raise self._damaged(index, error) from error
 
     def _damaged(self, index: int, error: Exception) -> InputError:
@@ -272,10 +278,10 @@ _REBUILD = (
 
 
 def open_source(config: ConfigDict) -> RecordSource:
-    """The records of a config.
+    """Opens the records that a config names.
 
     Raises:
-        InputError: If they are missing or damaged.
+        InputError: If the records are missing or damaged.
     """
     data = settings.read(DataSettings, config.data, "data")
     return RecordSource(config.records.dir, cache_mib=data.cache_mib)

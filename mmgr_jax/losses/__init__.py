@@ -1,1 +1,1 @@
-"""The contrastive losses over the global batch: NT-Xent and the MMGR pair of them."""
+"""Contrastive losses over the global batch: NT-Xent, and MMGR's sum of two of them."""

@@ -1,4 +1,4 @@
-"""The contrastive losses over the global batch: NT-Xent and the MMGR pair of them."""
+"""Contrastive losses over the global batch: NT-Xent, and MMGR's sum of two of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +17,15 @@ POIS = 2
 INTER_PAIRS = ((0, POIS), (1, POIS))
 INTRA_PAIRS = ((0, 1),)
 
-# CLIP's bound for a learnt temperature (arXiv 2103.00020, section 2.5).
+# CLIP's lower bound for a learnt temperature (arXiv 2103.00020, section 2.5).
 LOWEST_TEMPERATURE = 0.01
 
-# Stands for "not a column of this row". Finite, so that a row without any column
-# has a finite log-sum-exp and a zero gradient where -inf would give NaN.
+# Marks what is not a column of a row. It is finite, so that a row without any column
+# has a finite log-sum-exp and a zero gradient; -inf would give NaN.
 EXCLUDED = -1e30
 
-# Vectors shorter than this have no direction: torch's threshold, but answered with
-# a zero vector and a zero gradient instead of a gradient of 1e12.
+# Vectors shorter than this have no direction. The threshold is torch's. Here they give
+# a zero vector and a zero gradient, in torch a gradient of 1e12.
 SHORTEST_NORM = 1e-12
 
 
@@ -40,25 +40,25 @@ def mmgr_loss(
     poi_empty: ExampleMask | None = None,
     city: Int[Array, " b"] | None = None,
 ) -> tuple[Scalar, dict[str, Scalar]]:
-    """The weighted sum of the image-POI and the image-image contrastive loss.
+    """Computes the weighted sum of the image-POI and image-image contrastive losses.
 
     Args:
         z_image: Projections of the two views of each tile.
-        z_poi: Projections of each region's POI set.
+        z_poi: Projection of each region's POI set.
         settings: The section `loss`.
-        mesh: Devices with an axis `data` that the batch is split over; None for one
+        mesh: Devices with an axis `data`, over which the batch is split. None for one
             device, or for "dense", which the compiler splits.
-        temperature_factor: A learnt factor of the temperature; the product is kept at
-            `LOWEST_TEMPERATURE` or above.
+        temperature_factor: A learnt factor by which the temperature is multiplied. The
+            product is never less than `LOWEST_TEMPERATURE`.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
-        city: Number of each region's city, which decides its negatives where
-            `settings.negatives` is "city"; None where all are of one.
+        city: Number of each region's city, needed if `settings.negatives` is "city".
+            None if all regions are of one city.
 
     Returns:
-        The loss and its parts `loss_inter` (image-POI) and `loss_intra`
-        (image-image), all scalars in float32; with a learnt factor also
-        `temperature`.
+        The loss, and a dict of its parts `loss_inter` (image-POI) and `loss_intra`
+        (image-image). With `temperature_factor` the dict also has `temperature`. All
+        are float32 scalars.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
@@ -102,7 +102,7 @@ def _dense(
     poi_empty: ExampleMask | None,
     city: Int[Array, " b"] | None,
 ) -> list[Scalar]:
-    """NT-Xent of each pair of sets, each by all similarities at once."""
+    """NT-Xent of each pair of sets, computed from all similarities at once."""
     return [
         nt_xent(
             sets[a],
@@ -117,7 +117,7 @@ def _dense(
 
 
 def _tile(mesh: Mesh | None) -> int:
-    """Regions along a side of a tile that suit devices: docs/notes/performance.md."""
+    """Tile size, in regions, that suits the devices; see docs/notes/performance.md."""
     platform = mesh.devices.flat[0].platform if mesh else jax.default_backend()
     return 4096 if platform == "gpu" else 512
 
@@ -132,7 +132,7 @@ def _streamed(
     mesh: Mesh | None,
     **options: Any,
 ) -> list[Scalar]:
-    """NT-Xent of each pair of sets, the log-sums of each set shared among them."""
+    """NT-Xent of each pair of sets; pairs share the log-sums of each set."""
     b = z.shape[1]
     valid = jnp.ones(b, bool) if example_mask is None else example_mask
     empty = jnp.zeros(b, bool) if poi_empty is None else poi_empty
@@ -163,26 +163,26 @@ def nt_xent(
     b_empty: ExampleMask | None = None,
     city: Int[Array, " b"] | None = None,
 ) -> Scalar:
-    """Mean NT-Xent loss over the 2b rows of [z_a; z_b], in float32.
+    """Computes the mean NT-Xent loss over the 2b rows of [z_a; z_b], in float32.
 
-    Row i has one positive, the other side of its region; all remaining rows,
-    those of its own side included, are negatives.
+    Each row has one positive: the row of the same region on the other side. All
+    remaining rows, on both sides, are its negatives.
 
     Args:
-        z_a: One side, in any float type; need not be normalised.
-        z_b: The other side, row for row the same regions.
+        z_a: One side, in any float type; it need not be normalised.
+        z_b: The other side, with the same regions in the same order.
         temperature: Tau, above 0.
         example_mask: False for padding, which is neither a row nor a column.
-        b_empty: True where side b stands for an empty POI set. Two different
-            regions with empty sets say the same thing there, so they are not each
-            other's negatives wherever a b row is involved (a-b, b-a and b-b); the
-            released code lets them repel each other.
-        city: Number of each region's city; only rows of the same are negatives. None:
-            all are.
+        b_empty: True where side b stands for an empty POI set. Two regions with empty
+            sets have the same content there. So they are not negatives of each other
+            where a row of b takes part (a-b, b-a and b-b). In the released code they
+            repel each other.
+        city: Number of each region's city; only rows of the same city are negatives.
+            None: all rows are.
 
     Returns:
-        A scalar; 0 when no example is valid. Gradients are finite for any finite
-        input, zero vectors included.
+        A scalar; 0 if no example is valid. Gradients are finite for any finite input,
+        also for zero vectors.
 
     Reference: Chen et al. (2020), SimCLR, algorithm 1 (arXiv 2002.05709).
     """
@@ -203,7 +203,7 @@ def nt_xent(
 
 
 def unit_rows(z: Float[Array, "*r p"]) -> Float[Array, "*r p"]:
-    """Rows scaled to length 1 in float32; a zero row stays zero, gradient too."""
+    """Scales rows to length 1 in float32; a zero row and its gradient stay zero."""
     z = z.astype(jnp.float32)
     squared = jnp.sum(z * z, axis=-1, keepdims=True)
     has_direction = squared > SHORTEST_NORM**2
@@ -216,7 +216,7 @@ def _columns(
     empty: Bool[Array, " b"],
     city: Int[Array, " b"] | None = None,
 ) -> Bool[Array, "z z"]:
-    """Which columns the denominator of each of the 2b rows sums over."""
+    """Marks the columns that the denominator of each of the 2b rows sums over."""
     b = valid.shape[0]
     other_region = ~jnp.eye(b, dtype=bool)
     both_empty = empty[:, None] & empty[None, :]

@@ -1,22 +1,22 @@
 """Log-sum-exp over all similarities of a global batch, without ever storing them.
 
-Several sets of unit vectors (views, POIs) of the same N regions lie split along the
+Several sets of unit vectors (views, POIs) of the same N regions are split over the
 devices of a mesh. For an ordered pair of sets (A, B) and each region i
 
     L[A, B, i] = log sum_j exp(s_ij),   s_ij = a_i . b_j / tau,   over admitted j
 
-is all that the contrastive losses need beside the positives. Similarities live in
-tiles, so memory grows like N, not N^2. With cotangents g of L the gradient is
+is all that the contrastive losses need in addition to the positives. Similarities exist
+only in tiles, so memory grows like N, not N^2. With cotangents g of L the gradient is
 
     dz_i(A) = 1/tau sum_B sum_j (g[A,B,i] exp(s_ij - L[A,B,i])
                                  + g[B,A,j] exp(s_ij - L[B,A,j])) z_j(B)
 
-because similarities are symmetric: each device finishes its own regions from the
-others' vectors, L and g, and no gradient travels.
+because similarities are symmetric. So each device computes the gradient of its own
+regions from the vectors, L and g of the others, and no gradient is sent.
 
 The others' vectors come by one all-gather ("gathered"), or from neighbour to neighbour,
-one device's share at a time ("ring"). Three exchanges a step are all there is: the
-vectors, a tag of each region, and for the gradient L with g.
+one device's share at a time ("ring"). A step has only three exchanges: the vectors, a
+tag of each region, and (for the gradient) L with g.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmgr_jax.typing import Scalar
 
-# Stands for the logarithm of an empty sum. Finite, so that no gradient is NaN.
+# Stands for the logarithm of an empty sum. It is finite, so that no gradient is NaN.
 EXCLUDED = -1e30
 
 Pair = tuple[int, int]
@@ -45,14 +45,14 @@ Axes = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What is compared, and how.
+    """Says which sets are compared, and how.
 
     Attributes:
         pairs: The k ordered pairs of sets, each with its mirror image.
-        poi_set: Index of the set that stands for POIs, where two regions without any
-            are not compared; None for no such set.
+        poi_set: Index of the set of POI vectors, in which two regions without POIs are
+            not compared; None if there is no such set.
         ring: Pass vectors from device to device instead of gathering them.
-        tile: Regions along each side of a tile of similarities, at most.
+        tile: Largest number of regions along each side of a tile of similarities.
         matmul_dtype: Type of the factors of products; sums are float32.
     """
 
@@ -63,7 +63,7 @@ class Comparison:
     matmul_dtype: DTypeLike
 
     def mirror(self, k: int) -> int:
-        """Place of the mirror image of pair k."""
+        """Returns the index of the mirror image of pair k."""
         a, b = self.pairs[k]
         return self.pairs.index((b, a))
 
@@ -73,10 +73,10 @@ class LossRows(NamedTuple):
 
     Attributes:
         z: Unit vectors of q sets [q n p].
-        tag: Twice the place in the global batch, and one more where the POI set is
-            empty [n]; -1 for padding. Where negatives are those of a region's own
-            city, a second row has its number [2 n]: both travel as one.
-        late: For the gradient, L of these regions as rows, then its cotangent [2k n].
+        tag: Twice the place in the global batch, plus one if the POI set is empty [n];
+            -1 for padding. If only regions of the same city are negatives, a second
+            row has the number of the city [2 n], so that both are sent as one array.
+        late: For the gradient: L of these regions as rows, then its cotangent [2k n].
     """
 
     z: Sets
@@ -85,17 +85,17 @@ class LossRows(NamedTuple):
 
     @property
     def first_tag(self) -> Int[Array, " n"]:
-        """Twice the place, and one more where the POI set is empty; -1 for padding."""
+        """Twice the place, plus one if the POI set is empty; -1 for padding."""
         return self.tag if self.tag.ndim == 1 else self.tag[0]
 
     @property
     def city(self) -> Int[Array, " n"] | None:
-        """Number of the city; None where regions of all cities are compared."""
+        """Number of the city; None if regions of all cities are compared."""
         return None if self.tag.ndim == 1 else self.tag[1]
 
     @property
     def place(self) -> Int[Array, " n"]:
-        """In the global batch; -1 for padding."""
+        """Place in the global batch; -1 for padding."""
         return self.first_tag >> 1
 
     @property
@@ -105,7 +105,7 @@ class LossRows(NamedTuple):
 
     @property
     def valid(self) -> Bool[Array, " n"]:
-        """Whether it is a region, not padding."""
+        """True for regions, False for padding."""
         return self.first_tag >= 0
 
     @property
@@ -123,7 +123,7 @@ class LossRows(NamedTuple):
 
 Carry = Any
 Step = Callable[[Carry, LossRows, LossRows], Carry]
-"""(what tiles of columns have given so far, rows, a tile of columns) -> the same."""
+"""(result of the tiles so far, rows, a tile of columns) -> result with this tile."""
 
 
 def log_sums(
@@ -136,21 +136,23 @@ def log_sums(
     plan: Comparison,
     mesh: Mesh | None = None,
 ) -> LogSums:
-    """L of each pair and region, float32.
+    """Computes L of each pair and region, in float32.
 
-    A region is no column of its own set; in another set it is.
+    A region is not compared with itself within one set, but it is between two sets.
 
     Args:
         z: Unit or zero vectors of q sets, n regions each.
         temperature: Tau, above 0.
-        valid: False for padding: never a column, and a row of no meaning.
+        valid: False for padding, which is never a column and whose rows have no
+            meaning.
         empty: True for regions without POIs.
-        city: Number of each region's city, where only regions of the same are columns.
-        plan: What is compared, and how.
-        mesh: Devices that n is split over, along all axes; None for one device.
+        city: Number of each region's city, if only regions of the same city are
+            columns; otherwise None.
+        plan: Which sets are compared, and how.
+        mesh: Devices over all axes of which n is split; None for one device.
 
     Returns:
-        L, `EXCLUDED` in rows without any column. Its gradient reaches `z` and
+        L; `EXCLUDED` in rows without any column. It is differentiable in `z` and
         `temperature`.
     """
     if mesh is None:
@@ -162,7 +164,7 @@ def log_sums(
         mesh=mesh,
         in_specs=(split_sets, PartitionSpec(), split, split, split),
         out_specs=split_sets,
-        check_vma=False,  # custom_vjp does not carry the types that it would check
+        check_vma=False,  # custom_vjp drops the types that this would check
     )(z, temperature, valid, empty, city)
 
 
@@ -175,7 +177,7 @@ def _on_device(
     empty: Bool[Array, " n"],
     city: Int[Array, " n"] | None,
 ) -> LogSums:
-    """L of one device's regions; `axes` are those of the mesh, () outside one."""
+    """L of one device's regions; `axes` are the mesh's axes, () without a mesh."""
     n = len(valid)
     place = jnp.arange(n) + (jax.lax.axis_index(axes) * n if axes else 0)
     tag = jnp.where(valid, 2 * place + empty, -1)
@@ -211,7 +213,7 @@ def _on_device(
 
 
 def _bring(plan: Comparison, axes: Axes, own: LossRows) -> LossRows:
-    """The columns a device begins with: its own in a ring, else those of all."""
+    """The columns that a device begins with: in a ring its own, otherwise all."""
     return _each(own, lambda leaf, axis, _: _gathered(plan, axes, leaf, axis))
 
 
@@ -229,15 +231,15 @@ def _sweep(
     rows: LossRows,
     columns: LossRows,
 ) -> Carry:
-    """Takes every tile of rows past every tile of columns, the other devices' too.
+    """Combines every tile of rows with every tile of columns, of all devices.
 
     Args:
-        plan: How.
-        axes: Of the mesh, () outside one.
-        step: What a tile of columns adds to a tile of rows.
-        start: Carry of all rows, arrays [k n] or [q n p]: regions in axis 1.
+        plan: Which sets are compared, and how.
+        axes: Axes of the mesh; () without a mesh.
+        step: Adds the result of a tile of columns to that of a tile of rows.
+        start: Initial carry of all rows, arrays [k n] or [q n p]: regions in axis 1.
         rows: This device's regions.
-        columns: What `_bring` brought.
+        columns: The result of `_bring`.
     """
     n = rows.z.shape[1]
     num_devices = jax.lax.axis_size(axes) if axes else 1
@@ -246,7 +248,7 @@ def _sweep(
     carry = jax.tree.map(lambda leaf: _tiled(leaf, 1, 0, size=size), start)
 
     def meet(carry: Carry, columns: LossRows) -> Carry:
-        # Tiles are cut as they are needed: to lay all of them out would double memory.
+        # Tiles are cut one by one: a copy of all tiles would double the memory.
         size, count = _tile_size(columns, plan.tile)
         columns = _each(columns, partial(_padded, size=size))
 
@@ -279,7 +281,7 @@ def _add_to_sums(
     rows: LossRows,
     columns: LossRows,
 ) -> Carry:
-    """One more tile in the running maximum and sum of each row [k n]."""
+    """Adds one tile to the running maximum and sum of each row [k n]."""
     highest, total = [], []
     for k, pair in enumerate(plan.pairs):
         s = _similarities(plan, pair, temperature, rows, columns)
@@ -299,7 +301,7 @@ def _add_to_gradient(
     rows: LossRows,
     columns: LossRows,
 ) -> Carry:
-    """What a tile adds to tau dL/dz [q n p] and to -tau dL/dtau, row by row [1 n]."""
+    """Adds one tile to tau dL/dz [q n p] and, row by row, to -tau dL/dtau [1 n]."""
     gradient, slope = carry
     for k, (a, b) in enumerate(plan.pairs):
         s = _similarities(plan, (a, b), temperature, rows, columns)
@@ -330,7 +332,7 @@ def _product(plan: Comparison, x: Array, y: Array) -> Array:
 def _comparable(
     plan: Comparison, pair: Pair, rows: LossRows, columns: LossRows
 ) -> Bool[Array, "r c"]:
-    """Pairs of regions whose similarity counts; the same seen from either side."""
+    """Marks pairs of regions whose similarity counts; symmetric in the two regions."""
     same = rows.place[:, None] == columns.place
     if pair[0] == pair[1]:
         comparable = ~same
@@ -344,14 +346,14 @@ def _comparable(
 
 
 def _tile_size(regions: LossRows, most: int) -> tuple[int, int]:
-    """Size and number of as few equal tiles of at most `most` as there can be."""
+    """Size and number of equal tiles: as few as possible, each at most `most`."""
     n = regions.z.shape[1]
     count = -(-n // most)
     return -(-n // count), count
 
 
 def _each(regions: LossRows, function: Callable[[Array, int, int], Array]) -> LossRows:
-    """`function` of each array, its axis of regions and its padding."""
+    """Applies `function` to each array, with its axis of regions and padding value."""
     return LossRows(
         z=function(regions.z, 1, 0),
         tag=function(regions.tag, regions.tag.ndim - 1, -1),
@@ -360,14 +362,14 @@ def _each(regions: LossRows, function: Callable[[Array, int, int], Array]) -> Lo
 
 
 def _padded(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
-    """Regions up to a multiple of `size`."""
+    """Pads the regions to a multiple of `size`."""
     widths = [(0, 0)] * leaf.ndim
     widths[axis] = (0, -leaf.shape[axis] % size)
     return jnp.pad(leaf, widths, constant_values=padding)
 
 
 def _tiled(leaf: Array, axis: int, padding: int, *, size: int) -> Array:
-    """Regions in tiles, the number of the tile in front, the last one padded."""
+    """Splits regions into tiles along a new first axis; the last tile is padded."""
     leaf = _padded(leaf, axis, padding, size=size)
     leaf = leaf.reshape(*leaf.shape[:axis], -1, size, *leaf.shape[axis + 1 :])
     return jnp.moveaxis(leaf, axis, 0)

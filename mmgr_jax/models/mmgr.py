@@ -1,4 +1,4 @@
-"""MMGR: an image encoder and a POI-set encoder that meet in one projection space."""
+"""MMGR: an image encoder and a POI-set encoder with one common projection space."""
 
 from typing import Any, Literal, overload
 
@@ -23,17 +23,19 @@ RELEASED_LAST_INIT = nn.initializers.normal(0.01)
 
 
 class MMGR(nn.Module):
-    """Tiles and POI sets in, their projections out; features on the way.
+    """Encodes tiles and POI sets, and projects both into a common space.
 
     Attributes:
-        image_encoder: Module from image [b s s 3] to features [b f].
+        image_encoder: Module from images [b s s 3] to features [b f].
         poi_encoder: Module from POI sets to pooled vectors [b q].
         projection_dim: Length p of the projections.
-        batch_statistics: How the two views meet BatchNorm, see `ModelSettings`.
-        learn_temperature: Train the temperature of the losses, from the configured one.
-        learning: What of the image encoder learns. The rest takes the running
-            statistics of BatchNorm, in training too, and leaves them as they are.
-        dtype: Type of the image side; the POI side computes in float32.
+        batch_statistics: How BatchNorm treats the two views, see `ModelSettings`.
+        learn_temperature: Train the temperature of the losses, beginning with the
+            configured one.
+        learning: Which layers of the image encoder are trained. The other layers use
+            the running statistics of BatchNorm, also in training, and do not change
+            them.
+        dtype: Number type of the image side; the POI side computes in float32.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
@@ -47,7 +49,7 @@ class MMGR(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        """Names the two projection heads and the temperature."""
+        """Creates the two projection heads and the temperature factor."""
         self.image_head = ProjectionHead(
             hidden=None,
             features=self.projection_dim,
@@ -63,7 +65,7 @@ class MMGR(nn.Module):
 
     @property
     def reads_table(self) -> bool:
-        """Whether rows of a table of features [b f] stand in the place of images."""
+        """Whether the input is rows of a table of features [b f] instead of images."""
         return isinstance(self.image_encoder, table.Table)
 
     def __call__(
@@ -71,13 +73,14 @@ class MMGR(nn.Module):
     ) -> dict[str, Array]:
         """Returns `z_image` [v b p] and `z_poi` [b p], not normalised.
 
-        With `learn_temperature` also `temperature_factor`, a scalar to multiply the
-        configured temperature by; it starts at 1.
+        With `learn_temperature` the result also has `temperature_factor`. The
+        configured temperature is multiplied by this scalar, which starts at 1.
 
         Args:
             views: Normalised views of the same tiles, or rows of a table.
             pois: The POI sets of the same regions.
-            train: Use and update the batch statistics of BatchNorm.
+            train: Whether BatchNorm uses the statistics of the batch and updates the
+                running ones.
         """
         if self.batch_statistics == "joint":
             both = views.reshape(-1, *views.shape[2:])
@@ -90,7 +93,7 @@ class MMGR(nn.Module):
     def compare(
         self, features: Float[Array, "v b f"], pois: PoiSets, train: bool
     ) -> dict[str, Array]:
-        """Returns the same, of features of the views that an encoder has given."""
+        """Returns the same as `__call__`, from image features that already exist."""
         outputs = {
             "z_image": self.project_image(features),
             "z_poi": self.project_pois(self.encode_pois(pois, train)),
@@ -122,9 +125,9 @@ class MMGR(nn.Module):
         train: bool = False,
         every_stage: bool = False,
     ) -> Float[Array, "b f"] | dict[str, Array]:
-        """Returns the pooled backbone features, the representation to keep.
+        """Returns the pooled features of the image encoder: the tiles' embeddings.
 
-        With `every_stage` those of every stage instead, by name.
+        With `every_stage` it returns the features of every stage, by name.
         """
         if every_stage:
             return self.image_encoder(image, train, every_stage=True)
@@ -143,17 +146,17 @@ class MMGR(nn.Module):
     def encode_pois(
         self, pois: PoiSets, train: bool = False, apart: bool = False
     ) -> Float[Array, "b q"] | dict[str, Array]:
-        """Returns the vector of each region's POI set; `apart`: its parts by name."""
+        """Returns the vector of each POI set, or with `apart` its parts by name."""
         return self.poi_encoder(pois, train, apart)
 
     def project_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb p"]:
-        """Returns image projections, of any leading axes."""
+        """Returns image projections, for any leading axes."""
         return self.image_head(features)
 
     def adapt_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb f"]:
-        """Returns what the image head makes of features before its last layer.
+        """Returns the output of the image head before its last layer.
 
-        Of a locked tower this is where the POIs' teaching lies.
+        If the image encoder is not trained, this output has what POIs have taught.
         """
         return self.image_head(features, before_last=True)
 
@@ -163,12 +166,12 @@ class MMGR(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Linear, ReLU, Linear, with PyTorch's initialisation.
+    """Projects vectors by Linear, ReLU, Linear, with PyTorch's initialisation.
 
     Attributes:
-        hidden: Width between the layers; None for the input's width.
+        hidden: Width between the layers; None for the width of the input.
         features: Length of the projection.
-        dtype: Type of the products and of the result.
+        dtype: Number type of the products and of the result.
         last_kernel_init: Initialiser of the last kernel; None for PyTorch's.
         last_bias_init: Initialiser of the last bias; None for PyTorch's.
     """
@@ -183,7 +186,7 @@ class ProjectionHead(nn.Module):
     def __call__(
         self, x: Float[Array, "*vb f"], before_last: bool = False
     ) -> Float[Array, "*vb p"]:
-        """Returns the projections, or what the last layer is given, in `dtype`."""
+        """Returns the projections, or the last layer's input, in `dtype`."""
         hidden = self.hidden or x.shape[-1]
         first = uniform_init(x.shape[-1])
         last = uniform_init(hidden)
@@ -210,23 +213,23 @@ def build(
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
 ) -> MMGR:
-    """The model that settings describe.
+    """Builds the model that settings describe.
 
     Args:
-        settings: The section `model`. `path` of a table and `kept_views` of its image
+        settings: The section `model`. The keys `path` and `kept_views` of its image
             encoder are read elsewhere.
-        num_categories: Rows k of the category table.
+        num_categories: Number k of rows of the category table.
         category_dim: Length d of a category vector.
-        num_devices: Devices that batches are split over.
-        category_vectors: Table [k d] of the records; None draws N(0, 1).
-        table_features: Of the regions [r f], for the encoder `table` alone.
+        num_devices: Number of devices over which batches are split.
+        category_vectors: Table [k d] of the records. None: it is drawn from N(0, 1).
+        table_features: Features of the regions [r f]; only for the encoder `table`.
 
     Returns:
-        The model; its parameters come from `init`.
+        The model. Its method `init` makes the parameters.
 
     Raises:
-        InputError: For an unknown name or option, or a table of another shape than
-            [num_categories, category_dim].
+        InputError: If a name or option is unknown, or if the shape of
+            `category_vectors` is not [num_categories, category_dim].
     """
     options = dict(settings.image_encoder)
     name = options.pop("name", None)
