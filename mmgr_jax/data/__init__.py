@@ -1,1 +1,1 @@
-"""Records, point-of-interest sets and the input pipeline: NumPy and Grain, no JAX."""
+"""Records, POI sets and the input pipeline; it uses NumPy and Grain, but not JAX."""

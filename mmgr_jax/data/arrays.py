@@ -1,4 +1,4 @@
-"""NumPy's files that somebody else may have made: never more than the file holds."""
+"""Reads NumPy files from unknown sources, with limits on the memory they may take."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 
 MAX_UNPACKED_BYTES = 4 << 30
-"""An archive may unpack to so much, or to `MAX_RATIO` times its size."""
+"""An archive may unpack to this size, or to `MAX_RATIO` times its own size."""
 
 MAX_RATIO = 20
 _LAST_CHARACTER = 0x10FFFF
 
 
 def load_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by their names.
+    """Reads the arrays of an .npz file, by their names.
 
     Raises:
-        ValueError: If it is damaged, holds objects, or unpacks to much more than it is.
-        OSError: If it cannot be read now.
+        ValueError: If the file is damaged, holds Python objects, or would unpack to
+            more than `MAX_UNPACKED_BYTES` and `MAX_RATIO` allow.
+        OSError: If the file cannot be read now.
     """
     with _as_value_error(), zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
@@ -39,13 +40,13 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def load_npy(path: str | Path) -> np.ndarray:
-    """The array of an .npy; what is raised is as in `load_npz`."""
+    """Reads the array of an .npy file; raises the same errors as `load_npz`."""
     with _as_value_error():
         return _array(Path(path).read_bytes())
 
 
 def _array(content: bytes) -> np.ndarray:
-    """An array from its bytes, once these are as many as its head says."""
+    """An array from its bytes, after a check that their number fits the header."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -67,7 +68,7 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def _refuse_no_text(values: np.ndarray) -> None:
-    """Python ends with an error of its own on characters that there are not."""
+    """Refuses code points that do not exist: Python would stop with its own error."""
     if values.dtype.kind == "U":
         letters = values.view(values.dtype.byteorder.replace("|", "=") + "u4")
         if letters.size and letters.max() > _LAST_CHARACTER:
@@ -80,5 +81,5 @@ def _as_value_error() -> Iterator[None]:
         yield
     except (ValueError, OSError, MemoryError):
         raise
-    except Exception as error:  # of zipfile, zlib, ast, each with its own
+    except Exception as error:  # zipfile, zlib and ast each have their own errors
         raise ValueError(str(error) or type(error).__name__) from error

@@ -1,7 +1,7 @@
-"""What files and values hold, as hashes: never where they lie or what they are called.
+"""Hashes of the contents of files and values, independent of paths and names.
 
-A file is hashed once and remembered by its size and the times of its last changes, so
-that a start costs no reading; a copy, or anything that was touched, is hashed again.
+The hash of a file is stored with its size and the times of its last changes, so that a
+later start need not read the file. A copy or a changed file is hashed again.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from mmgr_jax.disk import files
 
 STAMPS_FILE = "verified.json"
-"""Beside records: sizes, times and hashes of files as they were last read."""
+"""File in a records folder: sizes, times and hashes of files when last read."""
 
-_FINE_NS = 50_000_000  # a file may be changed twice within what a clock tells apart
-_COARSE_NS = 2_000_000_000  # likewise on file systems that keep whole seconds
+_FINE_NS = 50_000_000  # two changes closer than this may get the same time
+_COARSE_NS = 2_000_000_000  # the same, on file systems that keep whole seconds
 
 
 def of_value(value: Any) -> str:
-    """SHA-256 of anything that JSON can hold, whatever the order of its keys."""
+    """Returns the SHA-256 of a JSON value; the order of its keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def of_file(path: str | Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files below a folder."""
+    """Returns the SHA-256 of a file, or of all names and contents in a folder."""
     path = Path(path)
     if path.is_dir():
         parts = [
@@ -44,17 +44,18 @@ def of_file(path: str | Path) -> str:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All files below a folder, sorted."""
+    """Lists all files in a folder and its subfolders, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def size_and_times(path: Path) -> list[int]:
-    """Bytes, and the newest time of a change of content and of anything, in ns.
+    """Returns the size in bytes and two times in ns: of changes of content, of any.
 
-    The last of them cannot be set: who edits a file and puts its time back is seen.
+    Programs cannot set the last of these times, so an edit is noticed even if the time
+    of the content was set back.
     """
     parts = [part.stat() for part in (files_in(path) if path.is_dir() else [path])]
-    status = [*parts, path.stat()]  # a folder's own: files come and go
+    status = [*parts, path.stat()]  # a folder's own times show added or removed files
     return [
         sum(part.st_size for part in parts),
         max(part.st_mtime_ns for part in status),
@@ -63,10 +64,10 @@ def size_and_times(path: Path) -> list[int]:
 
 
 class Stamps:
-    """Hashes of files that need not be read again."""
+    """Stored hashes of files, so that unchanged files need not be read again."""
 
     def __init__(self, path: Path) -> None:
-        """Reads what is remembered; nothing, where the file is absent or damaged."""
+        """Reads the stored hashes; begins empty if the file is missing or damaged."""
         self._path = path
         self._known: dict[str, list[Any]] = {}
         self._changed = False
@@ -76,11 +77,11 @@ class Stamps:
                 self._known = known
 
     def sha256(self, name: str, path: Path) -> str:
-        """The hash of a file or folder; read only if it may have changed.
+        """Returns the hash of a file or folder; reads it only if it may have changed.
 
         Args:
-            name: Under which it is remembered.
-            path: Where it lies.
+            name: Name under which the hash is stored.
+            path: The file or folder.
         """
         before = size_and_times(path)
         if known := self.remembered(name, before):
@@ -90,25 +91,25 @@ class Stamps:
         return sha256
 
     def remembered(self, name: str, now: list[int]) -> str | None:
-        """The hash of a file whose `size_and_times` are these; None if not known."""
+        """Returns the stored hash if `now` equals the stored size and times."""
         known = self._known.get(name)
         if isinstance(known, list) and len(known) == 4 and known[:3] == now:
             return str(known[3])
         return None
 
     def remember(self, name: str, path: Path, sha256: str, before: list[int]) -> None:
-        """Keeps a hash of what had `before` when its reading began, if it has still."""
+        """Stores a hash if size and times are still `before`, as when reading began."""
         self.forget(name)
         if _settled(before) and size_and_times(path) == before:
             self._known[name] = [*before, sha256]
             self._changed = True
 
     def forget(self, name: str) -> None:
-        """Has a file hashed the next time it is asked for."""
+        """Removes a stored hash, so that the file is hashed again when needed."""
         self._changed |= self._known.pop(name, None) is not None
 
     def save(self) -> None:
-        """Writes what is remembered; what cannot be written to goes without."""
+        """Writes the stored hashes; does nothing if the folder cannot be written to."""
         if self._changed and self._path.parent.is_dir():
             with contextlib.suppress(OSError):
                 files.write_text(self._path, json.dumps(self._known, indent=0) + "\n")
@@ -116,7 +117,7 @@ class Stamps:
 
 @contextlib.contextmanager
 def stamps(folder: Path) -> Iterator[Stamps]:
-    """The stamps of a folder of records, saved at the end."""
+    """Opens the stored hashes of a records folder, and saves them at the end."""
     kept = Stamps(folder / STAMPS_FILE)
     try:
         yield kept
@@ -125,7 +126,7 @@ def stamps(folder: Path) -> Iterator[Stamps]:
 
 
 def relative(path: str | Path, folder: str | Path) -> str:
-    """A path as written beside other things: from their folder, so both can move."""
+    """Returns a path relative to a folder, so that both can be moved together."""
     path = os.path.abspath(path)
     with contextlib.suppress(ValueError):  # another drive
         return Path(os.path.relpath(path, os.path.abspath(folder))).as_posix()
@@ -133,7 +134,7 @@ def relative(path: str | Path, folder: str | Path) -> str:
 
 
 def _settled(stamp: list[int]) -> bool:
-    """Whether a change from now on would show in the times."""
+    """Whether any later change would be visible in the times."""
     newest = max(stamp[1:])
     coarse = newest % 1_000_000_000 == 0
     return time.time_ns() - newest > (_COARSE_NS if coarse else _FINE_NS)

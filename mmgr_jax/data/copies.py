@@ -1,6 +1,6 @@
-"""Copies of records on object storage: brought whole, checked by the manifest, removed.
+"""Fetches copies of records on object storage, checks them, and removes old ones.
 
-See `remote` for where they lie and who asks for them.
+See `remote` for the folders of the copies and the functions that use them.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mmgr_jax.disk import files, locks
 from mmgr_jax.errors import InputError
 
 PARTIAL = ".partial"
-"""Ends the name of a copy that grows."""
+"""Suffix of the folder of an incomplete copy."""
 
 _AT_ONCE = 8
 _TELL_S = 30.0
-_SETTLED_S = 0.1  # then a change would show in a file's times
+_SETTLED_S = 0.1  # after this a change would be visible in a file's times
 
 log = logging.getLogger(__name__)
 
 
 def bring(address: str, folder: Path, manifest: bytes) -> None:
-    """Makes a copy whole, in a folder of another name where there is none yet."""
+    """Completes a copy; a new one gets its final name only when it is complete."""
     partial = folder.with_name(folder.name + PARTIAL)
     place = folder if folder.exists() else partial
     place.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def bring(address: str, folder: Path, manifest: bytes) -> None:
     if names := lacking(place, wanted):
         _fetch(address, place, {name: wanted[name] for name in names}, len(wanted))
         time.sleep(_SETTLED_S)
-        with contents.stamps(place) as stamps:  # they were hashed as they came
+        with contents.stamps(place) as stamps:  # they were hashed while being fetched
             for name in filter(wanted.get, names):
                 path = place / name
                 before = contents.size_and_times(path)
@@ -54,7 +54,7 @@ def bring(address: str, folder: Path, manifest: bytes) -> None:
 
 
 def remove_others(home: Path, folder: Path) -> None:
-    """Removes former copies that nobody reads."""
+    """Removes older copies that no process is reading."""
     for other in home.iterdir():
         if other == folder or not other.is_dir():
             continue
@@ -65,10 +65,10 @@ def remove_others(home: Path, folder: Path) -> None:
 
 
 def wanted_files(address: str, folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 of the files that a manifest speaks of; "" where it keeps none.
+    """Returns name -> SHA-256 of the files that a manifest names; "" if not stored.
 
     Raises:
-        InputError: If one of them is no file of records.
+        InputError: If one of them is not a file of a records folder.
     """
     manifest = manifest_in(address, folder)
     beside = dict(manifest.content.get("files", {}))
@@ -77,14 +77,14 @@ def wanted_files(address: str, folder: Path) -> dict[str, str]:
             f"{address}: its manifest names {strange[0]!r}, which is not a file of "
             "records. Do not use these records."
         )
-    if not manifest.content:  # records of before
+    if not manifest.content:  # older records
         beside[schema.CATEGORY_VECTORS_FILE] = ""
     shards = [path.name for path in manifest.shard_paths(folder)]
     return beside | dict(zip(shards, manifest.shard_sha256, strict=True))
 
 
 def lacking(folder: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Files that are absent or hold other bytes; read only if they may have changed."""
+    """Lists files that are missing or differ; reads only what may have changed."""
     with contents.stamps(folder) as stamps, ThreadPoolExecutor(_AT_ONCE) as threads:
 
         def is_here(name: str) -> bool:
@@ -98,7 +98,7 @@ def lacking(folder: Path, wanted: Mapping[str, str]) -> list[str]:
 
 
 def manifest_in(address: str, folder: Path) -> schema.Manifest:
-    """The manifest of a folder; its faults are those of the address."""
+    """Reads the manifest of a folder; errors name the address instead of the folder."""
     try:
         return schema.Manifest.load(folder)
     except InputError as error:
@@ -107,7 +107,7 @@ def manifest_in(address: str, folder: Path) -> schema.Manifest:
 
 
 def refusal(address: str, error: ServerError) -> InputError:
-    """What to tell of a folder or file that a server does not give, and the way out."""
+    """Makes the error for a folder or file that a server does not give."""
     remedy = {
         "missing": "See that all of the folder was copied there.",
         "forbidden": "Give credentials in the environment, as its tools want them "
@@ -124,7 +124,7 @@ def refusal(address: str, error: ServerError) -> InputError:
 
 
 def sizes_bytes(remote: Server, names: Sequence[str]) -> dict[str, int | None]:
-    """Bytes of each file; None where the server does not say."""
+    """Returns the size of each file in bytes; None if the server does not give it."""
 
     def size(name: str) -> int | None:
         try:
@@ -138,7 +138,7 @@ def sizes_bytes(remote: Server, names: Sequence[str]) -> dict[str, int | None]:
 
 
 def _link_same(place: Path, wanted: Mapping[str, str]) -> None:
-    """Takes files that other copies of the address have, by their content."""
+    """Links files with the right content from other copies of the same address."""
     for other in place.parent.glob(f"*/{schema.MANIFEST_FILE}"):
         with contextlib.suppress(InputError, OSError):
             theirs = wanted_files(str(other.parent), other.parent)
@@ -150,7 +150,7 @@ def _link_same(place: Path, wanted: Mapping[str, str]) -> None:
 
 
 def _fetch(address: str, place: Path, wanted: Mapping[str, str], total: int) -> None:
-    """Brings files and checks them; says sizes before."""
+    """Logs the sizes of files, then fetches and checks the files."""
     remote = Server(address)
     sizes = sizes_bytes(remote, list(wanted))
     parts = [server.part_of(place / name) for name in wanted]

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class Corpus(RegionSource):
-    """Regions of several cities, one city after the other in the order of their names.
+    """The regions of several cities, city by city in the order of their names.
 
     Attributes:
-        cities: The records of each.
-        names: Of the cities.
-        starts: Number of the first region of each, and their sum [c+1].
-        weights: Of each city.
-        settings: How they are shown.
+        cities: The records of each city.
+        names: Names of the cities.
+        starts: Number of each city's first region, then the number of regions [c+1].
+        weights: Weight of each city.
+        settings: The section `corpus`.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Corpus(RegionSource):
         settings: CorpusSettings,
         weights: Sequence[float] | None = None,
     ) -> None:
-        """Puts cities together.
+        """Combines the records of cities.
 
         Args:
             cities: The records, in any order.
             settings: The section `corpus`.
-            weights: One for each; None: 1 each.
+            weights: Weight of each city; None: 1 each.
 
         Raises:
-            InputError: If two have one name, tiles of other sizes or, where they must
-                not, other POI categories.
+            InputError: If two cities have the same name or different tile sizes, or
+                if their POI categories differ although the settings forbid it.
         """
         weights = [1.0] * len(cities) if weights is None else weights
         pairs = sorted(
@@ -65,30 +65,30 @@ class Corpus(RegionSource):
         self._numbers = tuple(map(self._numbers_of, self.cities))
 
     def __repr__(self) -> str:
-        """The same text for the same records: Grain compares it on restore."""
+        """Returns equal text for equal records: Grain compares it on restore."""
         return f"Corpus({', '.join(self.names)}; regions={len(self)})"
 
     @property
     def place(self) -> str:
-        """The folders."""
+        """The folders or addresses of the cities, as messages show them."""
         return misfits.few([city.place for city in self.cities])
 
     @functools.cached_property
     def identity(self) -> Mapping[str, str]:
-        """See `RegionSource.identity`; of all cities together."""
+        """See `RegionSource.identity`; covers all cities together."""
         each = [city.identity for city in self.cities]
         pairs = {
             part: list(zip(self.names, [one[part] for one in each], strict=True))
             for part in each[0]
         }
         whole = {part: contents.of_value(value) for part, value in pairs.items()}
-        if not all(one["inputs"] for one in each):  # records of before
+        if not all(one["inputs"] for one in each):  # older records
             whole["inputs"] = ""
         return whole | {"categories": contents.of_value(self.manifest.categories)}
 
     @property
     def members(self) -> dict[str, dict[str, Any]]:
-        """What each city's records are, and what it weighs, by its name."""
+        """Returns the identity of each city's records and its weight, by name."""
         each = [
             city.identity["inputs"] or city.identity["regions"] for city in self.cities
         ]
@@ -98,20 +98,20 @@ class Corpus(RegionSource):
         }
 
     def turns(self, data: DataSettings) -> Turns:
-        """Whose turn it is in training."""
+        """Returns the order in which training shows the cities."""
         sizes = np.diff(self.starts).tolist()
         return Turns.of(self.names, sizes, self.weights, self.settings, data)
 
     def describe(self, data: DataSettings, total_steps: int) -> str:
-        """What a run shows of each city, a line each of the first ones."""
+        """Describes what a run shows of each city, one line for each of the first."""
         return described(self.turns(data), total_steps)
 
     def city_index(self, region: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """The cities that regions are of."""
+        """Returns the number of each region's city."""
         return np.searchsorted(self.starts, region, side="right") - 1
 
     def city_in(self, folder: str | Path) -> RecordSource | None:
-        """The city whose records lie there, if it is one of these."""
+        """Returns the city whose records lie in a folder; None if there is none."""
         return next((city for city in self.cities if city.lies_in(folder)), None)
 
     def read(
@@ -121,7 +121,7 @@ class Corpus(RegionSource):
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
     ) -> list[record_format.Record]:
-        """See `RegionSource.read`; POI categories are numbered as in `manifest`."""
+        """See `RegionSource.read`; POI categories have the numbers of `manifest`."""
         region = np.asarray(indices, np.int64)
         owner = self.city_index(region)
         records: list[record_format.Record] = [{}] * len(region)
@@ -136,7 +136,7 @@ class Corpus(RegionSource):
         return records
 
     def category_vectors(self) -> np.ndarray:
-        """See `RegionSource.category_vectors`; a name's are those of its first city."""
+        """See `RegionSource.category_vectors`; the first city with a name gives its."""
         tables = [city.category_vectors() for city in self.cities]
         widths = {table.shape[1] for table in tables}
         if len(widths) > 1:
@@ -172,19 +172,19 @@ class Corpus(RegionSource):
 
 
 class Renumbered(RecordSource):
-    """A city whose POI categories have the numbers of a list of several cities."""
+    """One city's records, with POI categories numbered as in the list of all cities."""
 
     def __init__(self, city: RecordSource, parents: Mapping[str, str]) -> None:
-        """Takes the open records of a city.
+        """Wraps the open records of a city.
 
         Args:
             city: The records.
-            parents: Every name of the list -> its first level; those of the city are
-                among them.
+            parents: Each category name of the common list -> its first-level category;
+                it includes all categories of the city.
         """
         vars(self).update(vars(city))
         vars(self).pop("identity", None)  # categories are part of it
-        self._city = city  # as long as it is there, its folder stays
+        self._city = city  # its folder is kept as long as this object exists
         self.manifest = dataclasses.replace(
             city.manifest,
             categories=tuple(parents),
@@ -207,7 +207,7 @@ class Renumbered(RecordSource):
 def _renumbered(
     records: list[record_format.Record], numbers: np.ndarray | None
 ) -> list[record_format.Record]:
-    """The records with other numbers of POI categories; None: as they are."""
+    """The records with new numbers of POI categories; None leaves them unchanged."""
     if numbers is None:
         return records
     return [
@@ -217,10 +217,10 @@ def _renumbered(
 
 
 def pixel_statistics(source: RegionSource) -> dict[str, PixelStatistics]:
-    """City -> mean and deviation of its pixels, in the order of `city_index`.
+    """Returns city -> mean and deviation of its pixels, in the order of `city_index`.
 
     Raises:
-        InputError: If the records of one do not say them.
+        InputError: If a city's records do not contain them.
     """
     cities = source.cities if isinstance(source, Corpus) else (source,)
     return {
@@ -231,7 +231,7 @@ def pixel_statistics(source: RegionSource) -> dict[str, PixelStatistics]:
 def palettes(
     source: RegionSource, normalise: str
 ) -> Float32[np.ndarray, "c 2 3"] | None:
-    """The same as the devices take them; None where nothing is normalised by them.
+    """Returns `pixel_statistics` as one array; None if nothing is normalised by them.
 
     Args:
         source: The records.
@@ -243,7 +243,7 @@ def palettes(
 
 
 def described(turns: Turns, total_steps: int) -> str:
-    """What a run of these turns shows of each city, a line each of the first ones."""
+    """Describes what a run shows of each city, one line for each of the first ones."""
     epochs = total_steps / turns.steps_per_epoch
     shown = turns.regions_per_epoch
     share = shown / shown.sum()
@@ -264,14 +264,14 @@ def described(turns: Turns, total_steps: int) -> str:
 
 
 def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
-    """Where a city's categories stand in another list, by name.
+    """Finds the numbers of a city's categories in another list, by name.
 
     Args:
-        theirs: The city's.
-        ours: The list.
+        theirs: Category names of the city.
+        ours: Category names of the other list.
 
     Returns:
-        int32 [k], -1 for what the list lacks; None where both lists are the same.
+        int32 [k]; -1 for a category that `ours` lacks. None if both lists are equal.
     """
     if tuple(theirs) == tuple(ours):
         return None
@@ -280,13 +280,13 @@ def numbers_in(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray | None:
 
 
 def seed_of(seed: int, name: str) -> tuple[int, int]:
-    """What orders a city's regions, and what draws their POIs: by seed and name."""
+    """Returns two seeds for a city: for the order of regions and the draw of POIs."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[8:16], "big")
 
 
 def _in_common(manifests: Sequence[schema.Manifest]) -> schema.Manifest:
-    """A manifest of all regions, with what means one thing in all cities."""
+    """A manifest of all regions, with only the fields that all cities share."""
     first = manifests[0]
     parents: dict[str, str] = {}
     for one in manifests:

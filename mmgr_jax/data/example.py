@@ -1,7 +1,7 @@
-"""`tf.train.Example`, the message a record is stored as, without TensorFlow or TFDS.
+"""`tf.train.Example`, the message format of records, without TensorFlow or TFDS.
 
-Importing TFDS takes a third of a second, and decoding a record with it nine times as
-long as reading the message.
+Importing TFDS takes a third of a second, and decoding a record with TFDS takes nine
+times as long as reading the message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def _file() -> descriptor_pb2.FileDescriptorProto:
-    """The messages as tensorflow/core/example/{example,feature}.proto have them."""
+    """The messages as in tensorflow/core/example/{example,feature}.proto."""
     file = descriptor_pb2.FileDescriptorProto(
         name="example.proto", package="tensorflow", syntax="proto3"
     )
@@ -60,4 +60,4 @@ def _example_class() -> Any:
 
 
 Example = _example_class()
-"""The class of the message."""
+"""Class of the message `tf.train.Example`."""

@@ -1,7 +1,7 @@
-"""What is known of the records of each city, for those who read and not for programs.
+"""Facts about the records of each city, for people to read.
 
-Checkpoints carry it on, and the card of a saved encoder tells it. What nobody said is
-"" or None: nothing is guessed, but what follows from the kind of a file.
+Checkpoints store these facts, and the card of a saved encoder shows them. Unknown facts
+are "" or None. Nothing is guessed, except what follows from the kind of a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ORIGIN = ("source", "licence", "year")
 
 
 def of_source(source: RegionSource) -> tuple[dict[str, Any], ...]:
-    """The facts of each city that a run is trained on, by name.
+    """Returns the facts of each city that a run is trained on.
 
     Args:
         source: The records of a city, or a corpus.
@@ -32,10 +32,10 @@ def of_source(source: RegionSource) -> tuple[dict[str, Any], ...]:
 
 
 def of_manifest(manifest: schema.Manifest) -> dict[str, Any]:
-    """The facts of one city.
+    """Returns the facts of one city.
 
     Returns:
-        `city`, `num_regions`, `crs`, `tile_size_px`, `tile_size_m` (0: nobody knows);
+        `city`, `num_regions`, `crs`, `tile_size_px`, `tile_size_m` (0: unknown);
         `imagery` and `pois` with `source`, `licence` and `year`, and with `sensor` or
         `categories` and `inside` (POIs in regions); `labels` {name: {kind, unit,
         source, licence, year}}.
@@ -69,12 +69,12 @@ def of_manifest(manifest: schema.Manifest) -> dict[str, Any]:
 
 
 def _origin(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Where files come from; a manifest of before does not say it."""
+    """Source, licence and year of files; older manifests do not contain them."""
     return {key: section.get(key) or None for key in _ORIGIN}
 
 
 def _is_osm(pois: Mapping[str, Any]) -> bool:
-    """Whether they are an extract of OpenStreetMap; as `PoiSettings.format` has it."""
+    """Whether POIs are an OpenStreetMap extract, by the rule of `PoiSettings`."""
     suffix = Path(pois.get("path") or "").suffix
     form = pois.get("format") or ("osm" if suffix in _OSM_SUFFIXES else "table")
     return form == "osm"

@@ -1,10 +1,10 @@
-"""Files of features: opened, and which of their columns are features.
+"""Opens files of features, and finds the columns that hold features.
 
 A table is a file of one of these kinds:
 
     .parquet, .geoparquet   a column of lists such as `embedding` (what
-                            `python -m mmgr_jax.embed` writes), or a column a feature
-    .csv, .csv.gz           a column a feature
+                            `python -m mmgr_jax.embed` writes), or one for each feature
+    .csv, .csv.gz           one column for each feature
     .npz                    arrays `region_id` [n] and `features` [n m]
 
 The column `region_id` (or `id`) holds the names that the records have.
@@ -34,10 +34,10 @@ from mmgr_jax.errors import InputError
 
 SUFFIXES = (".parquet", ".geoparquet", ".csv", ".csv.gz", ".npz")
 ID_COLUMNS = ("region_id", "id")
-"""Columns that may hold the names of regions; the first that is there does."""
+"""Columns that may hold the names of regions; the first one in the file is used."""
 
 USUAL_COLUMNS = ("embedding", "features")
-"""Columns of lists that are taken where there are several."""
+"""Preferred columns if a file has several columns of lists."""
 
 ALPHAEARTH = tuple(f"A{band:02d}" for band in range(64))
 """Bands of the AlphaEarth Foundations Satellite Embedding."""
@@ -51,15 +51,15 @@ _ROW_NUMBERS = re.compile(r"(__index_level_\d+__|Unnamed: \d+)?")
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFile:
-    """An open file.
+    """An open file of features.
 
     Attributes:
-        where: How errors begin.
+        where: Beginning of error messages.
         path: The file.
-        schema: Its columns and their types.
-        source: What rows are read from.
-        metadata: What the file says of the vectors.
-        places: Columns that say where regions are.
+        schema: Columns of the file and their types.
+        source: Object from which rows are read.
+        metadata: The file's metadata about the vectors.
+        places: Columns with the positions of regions.
         id_column: Column with the names of regions.
         features: Columns with features: one of lists, or one or more of numbers.
     """
@@ -75,14 +75,14 @@ class FeatureFile:
 
     @property
     def of_lists(self) -> bool:
-        """Whether a row's features are one list."""
+        """Whether the features of a row are stored as one list."""
         return _is_list(self.schema.field(self.features[0]).type)
 
     @property
     def of_packed(self) -> bool:
         """Whether features are whole numbers that stand for others.
 
-        Columns of whole numbers by names of their own may well be counts.
+        Other columns of whole numbers may be counts, so they are not taken as such.
         """
         dtype = self.schema.field(self.features[0]).type
         if self.of_lists:
@@ -91,7 +91,7 @@ class FeatureFile:
 
     @property
     def unused(self) -> list[str]:
-        """Columns that are neither features nor names nor places."""
+        """Columns that are neither features nor names nor positions."""
         apart = {self.id_column, *self.features, *self.places}
         return [
             column or "one without a name"
@@ -100,7 +100,7 @@ class FeatureFile:
         ]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Names and features, some thousand rows at a time."""
+        """Yields names and features, some thousand rows at a time."""
         columns = [self.id_column, *self.features]
         if not isinstance(self.source, parquet.ParquetFile):
             yield from self.source.select(columns).to_batches()
@@ -112,10 +112,10 @@ class FeatureFile:
 def open_file(
     name: str, path: str, label_names: Sequence[str], key: str | None = None
 ) -> FeatureFile:
-    """Opens a table and finds its features; the arguments are those of `read`.
+    """Opens a table and finds its features; see `feature_tables.read` for arguments.
 
     Raises:
-        InputError: If it cannot be read, names no regions or has no clear features.
+        InputError: If it cannot be read, or has no names or no clear feature columns.
     """
     file, wanted = _file_and_column(path)
     where = f"{key or f'config.eval.tables: {name}'}: {file}"
@@ -143,10 +143,10 @@ def open_file(
 
 
 def names_of(opened: FeatureFile, batch: pa.RecordBatch) -> list[str]:
-    """Names of the regions of some rows, in the form in which names are compared.
+    """Returns the names of regions of some rows, in the form of `names.one_form`.
 
     Raises:
-        InputError: If one is missing, or is no text and no whole number.
+        InputError: If a name is missing, or is neither text nor a whole number.
     """
     column = batch.column(opened.id_column)
     if pa.types.is_floating(column.type) or column.null_count:
@@ -166,7 +166,7 @@ def names_of(opened: FeatureFile, batch: pa.RecordBatch) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Some names, for reading."""
+    """Lists some names in words, for messages."""
     shown = [*names] if len(names) <= 6 else [*names[:3], "...", names[-1]]
     return ", ".join(shown) if shown else "none"
 
@@ -200,13 +200,13 @@ def _open(where: str, file: Path) -> FeatureFile:
 
 @contextlib.contextmanager
 def _readable(where: str, suffix: str) -> Iterator[None]:
-    """What readers raise on a damaged file becomes one sentence."""
+    """Turns the errors of readers on a damaged file into one sentence."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # NumPy, Arrow, zipfile, each with its own
-        # The system's own: no right to read, a disk that fails.
+    except Exception as error:  # NumPy, Arrow and zipfile have their own errors
+        # Errors of the system: no permission to read, or a disk that fails.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -232,7 +232,7 @@ def _open_csv(where: str, file: Path) -> FeatureFile:
 
 
 def _refuse_stray_text(where: str, name: str, column: pa.ChunkedArray) -> None:
-    """Refuses a column of numbers in which some cells are text: it would be none."""
+    """Refuses numbers with some text among them: Arrow reads the column as text."""
     if not pa.types.is_string(column.type):
         return
     cells = [cell for cell in column.to_pylist() if cell]
@@ -277,7 +277,7 @@ def _open_npz(where: str, file: Path) -> FeatureFile:
 
 
 def _mapping(text: str | bytes) -> dict[str, Any]:
-    """What a file says of itself, as JSON; nothing where it says something else."""
+    """The metadata of a file, from JSON; empty if it is not a JSON object."""
     parsed = json.loads(text)
     return parsed if isinstance(parsed, dict) else {}
 
@@ -285,7 +285,7 @@ def _mapping(text: str | bytes) -> dict[str, Any]:
 def _feature_columns(
     opened: FeatureFile, wanted: str | None, label_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """The columns that hold features, in the order that `read` tells."""
+    """The columns that hold features, by the order given in `feature_tables.read`."""
     apart = {*ID_COLUMNS, *opened.places}
     fields = [
         field

@@ -1,4 +1,4 @@
-"""Records that cannot be trained on together."""
+"""Refuses records that cannot be trained on together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmgr_jax.data.settings import CorpusSettings
 from mmgr_jax.data.source import RecordSource
 from mmgr_jax.errors import InputError
 
-NAMED = 8  # cities or categories in a sentence
+NAMED = 8  # largest number of cities or categories named in a message
 
 
 def refuse(cities: Sequence[RecordSource], settings: CorpusSettings) -> None:
-    """Raises InputError naming two folders that cannot be trained on together."""
+    """Raises InputError that names two folders which cannot be trained on together."""
     first, named = cities[0], {}
     for city in cities:
         name = city.manifest.city
@@ -63,6 +63,6 @@ def _gsd_m(city: RecordSource) -> float:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """Lists the first names, and the number of the others."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

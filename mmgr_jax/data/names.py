@@ -1,7 +1,7 @@
-"""Names as they are compared: of regions, categories, classes and columns.
+"""One form for names of regions, categories, classes and columns, to compare them.
 
-What two files call by one name is one name here: letters with accents are composed
-(NFC), characters that nobody sees are dropped, and every kind of space is a space.
+Names that look the same in two files are equal in this form: letters with accents are
+composed (NFC), invisible characters are dropped, and every kind of space becomes " ".
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Control characters, zero-width spaces, soft hyphens, byte order marks, marks of the
-# writing direction.
+# Control characters, zero-width spaces, soft hyphens, byte order marks and marks of
+# the writing direction.
 _UNSEEN = (
     "[\x01-\x08\x0e-\x1f\x7f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
     r"\x00]"
 )
-# Joiners shape letters and emoji, so only at the ends do they say nothing.
+# Joiners shape letters and emoji, so they have no meaning only at the ends of a name.
 _JOINERS = "\u200c\u200d"
 _SPACES = "[\t\n\v\f\r\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 
 
 def one_form(name: str) -> str:
-    """A name in the form in which names are compared, without space around it."""
+    """Returns a name in the form for comparison, without space around it."""
     if name.isascii() and name.isprintable():
         return name.strip()
     composed = unicodedata.normalize("NFC", re.sub(_UNSEEN, "", name))
@@ -33,14 +33,14 @@ def one_form(name: str) -> str:
 
 
 def all_in_one_form(names: pa.Array) -> pa.Array:
-    """Many names, each as `one_form` has it, missing where one is missing."""
+    """Applies `one_form` to many names; missing names stay missing."""
     plain = pc.all(pc.string_is_ascii(names)).as_py()
     odd = pc.any(pc.match_substring_regex(names, _UNSEEN)).as_py()
     odd = odd or pc.any(pc.match_substring_regex(names, _SPACES)).as_py()
     if odd:
         names = pc.replace_substring_regex(names, _UNSEEN, "")
     if plain is False:
-        # Arrow's own NFC leaves letters apart from their accents (25.0).
+        # Arrow 25.0's own NFC does not join letters with their accents.
         texts = names.to_pylist()
         composed = [text and unicodedata.normalize("NFC", text) for text in texts]
         names = pa.array(composed, pa.string())
@@ -53,7 +53,7 @@ def all_in_one_form(names: pa.Array) -> pa.Array:
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that only case, width or space tell apart, such as "ATM" and "atm"."""
+    """Groups names that differ only by case, width or space, as "ATM" and "atm" do."""
     groups: dict[str, list[str]] = {}
     for name in names:
         wide = unicodedata.normalize("NFKC", name).casefold()

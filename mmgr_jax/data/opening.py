@@ -1,4 +1,4 @@
-"""Which records a run is trained on, opened; `config.corpus`."""
+"""Opens the records that a run is trained on, by `config.corpus`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Folder:
 
     Attributes:
         path: The folder, or its address on object storage.
-        weight: Of its city.
-        entry: What names it.
+        weight: Weight of the city.
+        entry: Entry of the settings that names the folder.
     """
 
     path: Path | str
@@ -38,15 +38,15 @@ class Folder:
 def open_training(
     corpus: CorpusSettings, records_dir: str, data: DataSettings
 ) -> RegionSource:
-    """What a run is trained on: a corpus, or the one folder where none is named.
+    """Opens the records of a run: a corpus, or one folder if no corpus is named.
 
     Args:
         corpus: The section `corpus`.
         records_dir: `config.records.dir`.
-        data: The section `data`; tiles stay in memory where all of them fit.
+        data: The section `data`; tiles stay in memory if all of them fit.
 
     Raises:
-        InputError: If records are missing or damaged, or do not fit each other.
+        InputError: If records are missing or damaged, or do not fit together.
     """
     if not corpus.records:
         return RecordSource(records_dir, cache_mib=data.cache_mib)
@@ -62,8 +62,8 @@ def open_training(
 
 @contextlib.contextmanager
 def kept(corpus: CorpusSettings, records_dir: str) -> Iterator[None]:
-    """Within it nobody replaces the records that a run is trained or evaluated on."""
-    # A copy of records on object storage is kept by the source that reads it.
+    """Prevents, while it is open, that other programs replace the records of a run."""
+    # A copy of records on object storage is protected by the source that reads it.
     places = [records_dir, *corpus.records]
     entries = [place for place in places if not addresses.is_address(place)]
     paths = {path.resolve() for entry in entries for path in map(Path, _fitting(entry))}
@@ -74,11 +74,11 @@ def kept(corpus: CorpusSettings, records_dir: str) -> Iterator[None]:
 
 
 def folders(corpus: CorpusSettings) -> list[Folder]:
-    """The folders that the settings name, patterns replaced by what fits them.
+    """Returns the folders that the settings name, with patterns expanded.
 
     Raises:
-        InputError: If a pattern fits nothing, a folder is named twice, or there is not
-            one weight for each entry.
+        InputError: If a pattern matches nothing, if a folder is named twice, or if the
+            number of weights differs from the number of entries.
     """
     entries = corpus.records
     if corpus.weights and len(corpus.weights) != len(entries):

@@ -1,7 +1,6 @@
-"""The order of training: rows of each global batch, as Grain asks for them.
+"""The order of training: the rows of each global batch, for Grain.
 
-Global batch t holds the same regions in the same order whatever the number of
-processes.
+Global batch t holds the same regions in the same order for any number of processes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.data.turns import BatchRows
 
 Row = tuple[Any, ...]
-"""Index of a region, whether it counts, and the state of its generator if it draws."""
+"""Index of a region, whether it counts in the loss, and the state of the generator that
+draws its POIs, if any are drawn."""
 
 
 def of_city(
@@ -30,15 +30,15 @@ def of_city(
     seed: int,
     draws: bool,
 ) -> grain.MapDataset:
-    """BatchRows of one city's batches, over and over, each epoch in a new permutation.
+    """Returns the endless rows of one city, in a new permutation for each epoch.
 
     Args:
-        num_regions: Regions of the city.
-        num_batches: Batches of an epoch.
-        batch_size: BatchRows of a global batch.
-        own: Those of this process.
-        seed: Decides the order.
-        draws: Whether POIs are drawn from the fullest regions.
+        num_regions: Number of regions of the city.
+        num_batches: Number of batches in an epoch.
+        batch_size: Number of rows in a global batch.
+        own: Rows of a global batch that belong to this process.
+        seed: Seed of the order.
+        draws: Whether POIs are drawn at random from regions with too many.
 
     Returns:
         A list of `Row` for each batch.
@@ -55,15 +55,15 @@ def of_city(
 def of_corpus(
     source: Corpus, data: DataSettings, own: slice, *, seed: int, draws: bool
 ) -> grain.MapDataset:
-    """The same of several cities; see `of_city` and `CorpusRows`."""
+    """Returns the rows of several cities; see `of_city` and `CorpusRows`."""
     return CorpusRows(source, data, own, seed=seed, draws=draws).repeat(None)
 
 
 class _ProcessRows(grain.MapDataset):
     """One process's rows of each global batch: pairs of a region and whether it counts.
 
-    An epoch that ends within a batch goes on with its own first regions, which no
-    longer count.
+    If an epoch ends within a batch, its own first regions fill the batch; they do not
+    count again.
     """
 
     _MUTATES_ELEMENT_SPEC = False
@@ -94,10 +94,10 @@ class _ProcessRows(grain.MapDataset):
 class CorpusRows(grain.MapDataset):
     """One process's rows of each global batch of several cities, a list of `Row` each.
 
-    Each city shows its regions in a permutation of its own, a new one each time it has
-    shown all, that hangs on the seed and its name: cities that come or go change
-    nothing in it, nor in the POIs that are drawn of a region. A region that a batch
-    shows twice, which may be where one permutation of a city ends and the next begins,
+    Each city shows its regions in its own permutation, and in a new one each time all
+    were shown. The permutation and the drawn POIs depend only on the seed and the
+    city's name, so other cities may be added or removed. A batch may show a region
+    twice where one permutation of a city ends and the next begins; then the region
     counts once.
     """
 
@@ -106,7 +106,7 @@ class CorpusRows(grain.MapDataset):
     def __init__(
         self, source: Corpus, data: DataSettings, own: slice, *, seed: int, draws: bool
     ) -> None:
-        """Takes what `of_city` does."""
+        """Takes the records, and otherwise the arguments of `of_city`."""
         super().__init__()
         self._turns = source.turns(data)
         self._sizes, self._starts = self._turns.sizes, source.starts.tolist()
@@ -119,11 +119,11 @@ class CorpusRows(grain.MapDataset):
         self._draws, self._own = draws, range(own.start, own.stop)
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
+        """Returns the number of batches in an epoch."""
         return self._turns.steps_per_epoch
 
     def __getitem__(self, step: int) -> list[Row]:
-        """This process's rows of a batch, which may be of any epoch."""
+        """Returns this process's rows of a batch; `step` may lie in any epoch."""
         rows = self._turns.rows(step)
         counts = rows.counts & ~self._again(rows)
         return [
@@ -139,13 +139,13 @@ class CorpusRows(grain.MapDataset):
         return region, counts, {"counter": np.zeros(4, np.uint64), "key": key}
 
     def _region(self, city: int, draw: int) -> int:
-        """The region, by its number in the city, that a draw of the city shows."""
+        """Number, within the city, of the region that a draw of the city shows."""
         region = self._orders[city][draw]
         assert region is not None
         return region
 
     def _again(self, rows: BatchRows) -> Bool[np.ndarray, " b"]:
-        """BatchRows whose region an earlier row shows."""
+        """Marks rows whose region an earlier row of the batch shows."""
         again = np.zeros(len(rows.city), bool)
         epoch = rows.draw // self._sizes[rows.city]
         for city in _between(rows, epoch):
@@ -157,11 +157,11 @@ class CorpusRows(grain.MapDataset):
 
 
 def _between(rows: BatchRows, epoch: Int[np.ndarray, " b"]) -> list[int]:
-    """Cities that end one permutation in a batch and begin the next.
+    """Cities for which one permutation ends in this batch and the next begins.
 
     Args:
-        rows: Of the batch.
-        epoch: Which permutation of its city each shows.
+        rows: Rows of the batch.
+        epoch: Number of the permutation of its city that each row shows.
     """
     city, first = np.unique(rows.city[rows.counts], return_index=True)
     begun = np.zeros(rows.city.max() + 1, np.int64)

@@ -1,4 +1,4 @@
-"""From records to batches, all inside Grain, so that the iterator's state is exact."""
+"""Makes batches from records inside Grain, so that the iterator's state is exact."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from mmgr_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 """`image` uint8 [b h w 3] · `poi_category` int32 [b n] · `poi_offset_m` float32
-[b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b]
-without `image` where the device has all of them; with `city_index` int32 [b] where
-they are of several cities;
-and, on demand, `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]"""
+[b n 2] · `poi_mask` bool [b n] · `example_mask` bool [b] · `region_index` int64 [b].
+There is no `image` if the device holds all tiles, and `city_index` int32 [b] only for
+several cities. On demand: `poi_edges` int32 [b e 2] · `poi_edge_weight` float32 [b e]
+"""
 
 POI_SLOT_MULTIPLE = 8
-"""POI slots are rounded up to this, so that few array shapes are ever compiled; those
-of a batch of `epoch_batches` to this times a power of two."""
+"""POI slots are rounded up to a multiple of this, in `epoch_batches` to this times a
+power of two, so that only few array shapes are compiled."""
 
 EDGES_PER_SLOT = 3
-"""A Delaunay graph of n points has fewer than 3 n edges."""
+"""Edges for each slot: a Delaunay graph of n points has fewer than 3 n edges."""
 
 _PART = 16
-"""Regions that one thread reads at once."""
+"""Number of regions that one thread reads at once."""
 
 _AHEAD = 2
-"""Batches that are made before they are asked for, and at the same time."""
+"""Number of batches that are made in advance, and at the same time."""
 
 
 class TrainingBatches(Iterator[Batch]):
     """An endless iterator whose state fits any number of processes."""
 
     def __init__(self, batches: grain.DatasetIterator, batch_size: int) -> None:
-        """Takes this process's iterator, and the rows of a batch over all of them."""
+        """Takes this process's iterator, and the batch size over all processes."""
         self._batches = batches
         self._batch_size = batch_size
 
     def __next__(self) -> Batch:
-        """The next batch."""
+        """Returns the next batch."""
         return next(self._batches)
 
     def get_state(self) -> dict[str, int]:
-        """Rows that all processes together have given."""
+        """Returns the number of rows that all processes together have given."""
         return {"rows": self._batches.get_state()["next_index"] * self._batch_size}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Goes on from a state, which another number of processes may have left."""
+        """Continues from a state, also of a run with another number of processes."""
         self._batches.set_state({"next_index": state["rows"] // self._batch_size})
 
 
@@ -70,26 +70,26 @@ def training_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainingBatches:
-    """An endless, shuffled, checkpointable iterator over this process's rows.
+    """Returns an endless iterator over this process's rows, shuffled and resumable.
 
     Every epoch is a new permutation. Global batch t holds the same regions in the same
-    order whatever the number of processes, and each process reads a contiguous part of
-    it.
+    order for any number of processes, and each process reads a contiguous part of it.
 
     Args:
         source: The records.
         settings: The section `data`.
-        seed: Decides order and choice.
-        edges: Give the POI graph too.
-        images: Give the tiles, or leave them out and decode none.
-        process_index: This process.
+        seed: Seed for the order of regions and the choice of POIs.
+        edges: Whether batches also have the POI graph.
+        images: Whether batches have the tiles; otherwise no tile is decoded.
+        process_index: Number of this process, from 0.
         process_count: Number of processes.
 
     Returns:
         Iterator over batches of `batch_size / process_count` regions.
 
     Raises:
-        InputError: If the batch is larger than the data set or indivisible.
+        InputError: If a batch is larger than the data set, or cannot be divided evenly
+            among the processes.
     """
     batch_size = settings.batch_size
     batches_an_epoch = epoch_steps(source, settings)
@@ -116,10 +116,10 @@ def training_batches(
 
 
 def epoch_steps(source: RegionSource, settings: DataSettings) -> int:
-    """Batches in which an epoch shows the regions of some records.
+    """Returns the number of batches in an epoch over some records.
 
     Raises:
-        InputError: If one batch would take more than there are.
+        InputError: If a batch is larger than the number of regions.
     """
     if isinstance(source, Corpus):
         return source.turns(settings).steps_per_epoch
@@ -127,10 +127,10 @@ def epoch_steps(source: RegionSource, settings: DataSettings) -> int:
 
 
 def steps_per_epoch(num_regions: int, settings: DataSettings) -> int:
-    """Batches in which an epoch shows its regions.
+    """Returns the number of batches in an epoch over `num_regions` regions.
 
     Raises:
-        InputError: If one batch would take more than there are.
+        InputError: If a batch is larger than the number of regions.
     """
     batch_size = settings.batch_size
     if batch_size > num_regions:
@@ -150,18 +150,18 @@ def epoch_batches(
     edges: bool = False,
     regions: Int[np.ndarray, " r"] | None = None,
 ) -> Iterator[Batch]:
-    """Every region once, in order, with all its POIs; the last batch is padded.
+    """Yields every region once, in order, with all its POIs; the last batch is padded.
 
-    Rows added to fill the last batch repeat its last region, with `example_mask` False.
-    A batch has as many POI slots as its own fullest region takes, in a few sizes: one
-    market hall makes no other batch longer.
+    Padding repeats the last region of the last batch, with `example_mask` False. The
+    number of POI slots of a batch depends only on its own region with the most POIs.
+    It takes only a few values.
 
     Args:
         source: The records.
-        batch_size: Regions of a batch.
-        num_threads: Threads that read.
-        edges: Whether batches hold the POI graph.
-        regions: Indices of those wanted, in their order; None for all.
+        batch_size: Number of regions in a batch.
+        num_threads: Number of threads that read.
+        edges: Whether batches have the POI graph.
+        regions: Indices of the regions to give, in this order; None for all.
     """
     chosen = np.arange(len(source)) if regions is None else regions
     last = len(chosen) - 1
@@ -178,17 +178,17 @@ def _ahead(batches: grain.MapDataset) -> grain.IterDataset:
 
 
 def poi_slots(source: RegionSource, max_pois: int | None) -> int:
-    """POI slots of a batch: `max_pois`, or the fullest region's, rounded up."""
+    """Returns the POI slots of a batch: `max_pois` or the largest set, rounded up."""
     return rounded_slots(max_pois or source.manifest.max_pois)
 
 
 def rounded_slots(most: int) -> int:
-    """POI slots that hold so many POIs, one multiple at least."""
+    """Returns the number of slots for `most` POIs, at least `POI_SLOT_MULTIPLE`."""
     return -(-max(most, 1) // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 
 
 def fitting_slots(source: RegionSource, most: int) -> int:
-    """POI slots of a batch whose fullest region has so many: one of a few sizes."""
+    """Returns the slots of a batch with at most `most` POIs in a region: few values."""
     slots = POI_SLOT_MULTIPLE
     while slots < most:
         slots *= 2
@@ -196,7 +196,7 @@ def fitting_slots(source: RegionSource, most: int) -> int:
 
 
 class _Reader:
-    """Rows of a batch -> the batch: read, decoded and padded by threads, in place."""
+    """Turns rows into a batch: threads read, decode and pad regions in place."""
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class _Reader:
         edges: bool,
         images: bool = True,
     ) -> None:
-        """Takes the POI slots of every batch; None for those that each one needs."""
+        """Takes the POI slots of every batch; None: as many as each batch needs."""
         self._source = source
         self._num_slots = num_slots
         self._edges = edges
@@ -215,7 +215,7 @@ class _Reader:
         self._threads = ThreadPoolExecutor(num_threads, "read")
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
-        """The batch of these rows."""
+        """Returns the batch of these rows."""
         parts = [slice(k, k + _PART) for k in range(0, len(rows), _PART)]
         side = self._source.manifest.tile_size_px
         tiles = np.empty((len(rows), side, side, 3), np.uint8) if self._images else None
@@ -224,7 +224,7 @@ class _Reader:
             into = None if tiles is None else tiles[part]
             return self._source.read([row[0] for row in rows[part]], into=into)
 
-        # An error of a thread is raised where its result is taken.
+        # An error in a thread is raised where its result is taken.
         records = [one for some in self._threads.map(read, parts) for one in some]
         most = max(len(record["poi/category"]) for record in records)
         slots = self._num_slots or fitting_slots(self._source, most)
@@ -240,7 +240,7 @@ class _Reader:
         return batch
 
     def _empty(self, size: int, slots: int) -> Batch:
-        """A batch without its tiles."""
+        """An empty batch without tiles."""
         batch = {
             "poi_category": np.zeros((size, slots), np.int32),
             "poi_offset_m": np.zeros((size, slots, 2), np.float32),
@@ -275,7 +275,7 @@ class _Reader:
 
 
 def _generator(state: dict[str, np.ndarray]) -> np.random.Generator:
-    """The generator that Grain gave a row, as it was."""
+    """Restores the random generator that Grain gave to a row."""
     return np.random.Generator(np.random.Philox(**state))
 
 
@@ -286,18 +286,18 @@ def pad_pois(
     *,
     edges: bool = False,
 ) -> Batch:
-    """A region's POI set in `num_slots` slots, empty slots masked.
+    """Puts a region's POI set into `num_slots` slots, and masks the empty slots.
 
     Args:
         record: A region.
-        num_slots: Slots n.
-        draw: Gives what draws `num_slots` POIs from a fuller region; None refuses
-            one.
-        edges: Give the edges between the chosen POIs, e = 3 n.
+        num_slots: Number n of slots.
+        draw: Returns the generator that draws `num_slots` POIs if the region has more;
+            None: no region may have more.
+        edges: Whether to return the edges between the chosen POIs, e = 3 n.
 
     Returns:
-        `poi_category` int32 [n], `poi_offset_m` float32 [n 2], `poi_mask` bool [n];
-        with `edges` also `poi_edges` int32 [e 2], slots of both ends, and
+        `poi_category` int32 [n], `poi_offset_m` float32 [n 2], `poi_mask` bool [n].
+        With `edges` also `poi_edges` int32 [e 2], the slots of both ends, and
         `poi_edge_weight` float32 [e], 0 for padding.
 
     Raises:
@@ -321,7 +321,7 @@ def pad_pois(
 def _pad_edges(
     record: record_format.Record, chosen: np.ndarray, num_slots: int
 ) -> dict[str, np.ndarray]:
-    """The edges between chosen POIs, renumbered to their slots."""
+    """The edges between chosen POIs, with the numbers of their slots."""
     slot = np.full(len(record["poi/category"]), -1, np.int32)
     slot[chosen] = np.arange(len(chosen))
     ends = slot[record["poi/edges"]]

@@ -1,7 +1,7 @@
-"""What a region's record holds, and its bytes.
+"""The fields of a region's record, and their encoding as bytes.
 
-Names of fields, their types and units live here and nowhere else. A record is a
-`tf.train.Example` inside an ArrayRecord shard.
+Names, types and units of fields are defined only here. A record is a `tf.train.Example`
+inside an ArrayRecord shard.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from mmgr_jax.data import tiles
 from mmgr_jax.data.example import Example
 
-if TYPE_CHECKING:  # TFDS takes a third of a second, and describing a folder needs it
+if TYPE_CHECKING:  # importing TFDS takes a third of a second; only `features` needs it
     import tensorflow_datasets as tfds
 
     from mmgr_jax.data.schema import Label
 
 Record = dict[str, Any]
-"""One region, a value for each field of `RecordLayout`."""
+"""One region, with a value for each field of `RecordLayout`."""
 
 BYTES_FIELDS = ("region_id", "image", "geometry")
 
@@ -38,7 +38,7 @@ class RecordLayout:
         poi/edges        int32 [e 2], Delaunay edges within the region, i < j
         poi/edge_weight  float32 [e]
         geometry    WKB polygon in the study area's CRS
-        block_id    int32, spatial block the region's centre lies in
+        block_id    int32, spatial block in which the region's centre lies
         label/<name>     float32 [] or [k], NaN where unknown
 
     Attributes:
@@ -53,7 +53,7 @@ class RecordLayout:
 
     @functools.cached_property
     def arrays(self) -> dict[str, tuple[Any, tuple[int, ...]]]:
-        """Type and shape of each field of numbers; -1 for as many as there are."""
+        """Type and shape of each field of numbers; -1 for an axis of any length."""
         return {
             "poi/category": (np.int32, (-1,)),
             "poi/offset_m": (np.float32, (-1, 2)),
@@ -66,7 +66,7 @@ class RecordLayout:
         }
 
     def features(self) -> tfds.features.FeaturesDict:
-        """The same as TFDS features, to which WebP and raw tiles are mere bytes."""
+        """The fields as TFDS features; WebP and raw tiles are plain bytes there."""
         import tensorflow_datasets as tfds
 
         nested: dict[str, Any] = {"label": {}}
@@ -98,10 +98,10 @@ def serialize(record: Record, layout: RecordLayout) -> bytes:
     Args:
         record: A value for each field of the layout; `image` as bytes (see
             `tiles.encode`).
-        layout: Its fields.
+        layout: The fields of the record.
 
     Returns:
-        A serialised `tf.train.Example`, the same bytes for the same record.
+        A serialised `tf.train.Example`; equal records give equal bytes.
     """
     example = Example()
     feature = example.features.feature
@@ -116,8 +116,8 @@ def serialize(record: Record, layout: RecordLayout) -> bytes:
             feature[name].int64_list if dtype == np.int32 else feature[name].float_list
         )
         kind.value.extend(values.reshape(-1).tolist())
-        kind.SetInParent()  # an empty list is one too
-    # The order of a protocol buffer's map changes from run to run unless asked not to.
+        kind.SetInParent()  # stores an empty list, too
+    # Without this option the order of a protocol buffer's map changes with each run.
     return example.SerializeToString(deterministic=True)
 
 
@@ -127,10 +127,10 @@ def deserialize(
     """Decodes one record.
 
     Args:
-        example: What `serialize` gave.
-        layout: Its fields.
-        image: Where to decode the tile, uint8 [h w 3]; True makes an array; False
-            leaves the tile out.
+        example: Bytes from `serialize`.
+        layout: The fields of the record.
+        image: An array uint8 [h w 3] for the decoded tile. True: a new array is made.
+            False: the tile is left out.
     """
     feature = Example.FromString(example).features.feature
     record: Record = {

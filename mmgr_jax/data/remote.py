@@ -1,13 +1,13 @@
-"""Records on object storage: a whole copy on this machine's disk, checked and kept.
+"""Keeps a complete, checked copy of records on object storage on the local disk.
 
     <cache>/<name>-<hash of the address>/<hash of the manifest>/     a copy
-                                        /<hash>.partial/             one that grows
-                                        /.lock                       who brings one
+                                        /<hash>.partial/             an incomplete copy
+                                        /.lock                       lock of the fetcher
 
-A copy is found by the content of its manifest, which is read from the server at each
-start: records that were changed there are another copy, and the former one goes when
-nobody reads it. Training shuffles over all regions before processes part them, so each
-host needs every shard; its processes share one copy.
+The hash of the manifest names the copy, and the manifest is read from the server at
+each start. So changed records become a new copy, and the old one is removed when no
+process reads it. Training shuffles all regions before they are divided among processes.
+So each host needs every shard; the processes of a host share one copy.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _cache_folder = run_settings.RunSettings.records_cache
 
 
 def begin(config: ConfigDict) -> None:
-    """Has copies kept where a config says, from now on.
+    """Sets the folder of copies, from a config.
 
     Raises:
-        InputError: If an address in it holds a credential.
+        InputError: If an address in the config contains a credential.
     """
     global _cache_folder
     _cache_folder = config.records_cache
@@ -57,17 +57,17 @@ def begin(config: ConfigDict) -> None:
 
 
 def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
-    """The folder of a whole copy, brought now where it lacks something.
+    """Returns the folder of a complete copy; fetches first what is missing.
 
     Args:
-        address: Of a records folder.
+        address: Address of a records folder.
 
     Returns:
-        The folder, and what keeps it from being removed until it is closed.
+        The folder, and a context that protects it from removal until it is closed.
 
     Raises:
-        InputError: If the server does not give it, or gives other bytes than its
-            manifest says; or if there is no room.
+        InputError: If the server does not give the records, if they do not fit their
+            manifest, or if the disk is full.
     """
     address = checked(address)
     home = _home(address)
@@ -75,7 +75,7 @@ def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
     hold = contextlib.ExitStack()
     if manifest is None:
         folder = _newest_whole(home)
-        assert folder is not None  # `_asked` has seen it
+        assert folder is not None  # `_asked` has checked this
         hold.enter_context(locks.reading(folder / schema.MANIFEST_FILE))
         return folder, hold
     folder = home / hashlib.sha256(manifest).hexdigest()[:16]
@@ -94,7 +94,7 @@ def held_copy(address: str) -> tuple[Path, contextlib.ExitStack]:
 
 
 def manifest_of(address: str) -> schema.Manifest:
-    """What a records folder holds; of the records themselves nothing is brought.
+    """Returns the manifest of a records folder, without fetching any records.
 
     Raises:
         InputError: If the server does not give it and there is no copy.
@@ -112,10 +112,10 @@ def manifest_of(address: str) -> schema.Manifest:
 
 
 def described(address: str) -> tuple[schema.Manifest, int, np.ndarray]:
-    """Manifest, size of the shards and category vectors; no shard is brought.
+    """Returns manifest, shard sizes in bytes and category vectors; fetches no shard.
 
     Raises:
-        InputError: If the server does not give them and there is no copy.
+        InputError: If the server does not give them; a copy replaces only the manifest.
     """
     manifest = manifest_of(address)
     names = [path.name for path in manifest.shard_paths("")]
@@ -132,12 +132,12 @@ def described(address: str) -> tuple[schema.Manifest, int, np.ndarray]:
 
 
 def folders(pattern: str) -> list[str]:
-    """Addresses of the finished records folders that a pattern fits.
+    """Returns the addresses of the complete records folders that match a pattern.
 
-    Where the server cannot be reached they are those it listed last.
+    If the server cannot be reached, the result is that of the last listing.
 
     Raises:
-        InputError: If it lists nothing, and never did.
+        InputError: If the server refuses, or cannot be reached and never listed them.
     """
     pattern = checked(pattern, "config.corpus.records")
     if not _MAGIC.search(pattern):
@@ -165,7 +165,7 @@ def _cache() -> Path:
 
 
 def _home(address: str) -> Path:
-    """Where the copies of an address lie."""
+    """The folder that holds the copies of an address."""
     name = "-".join(address.partition("://")[2].split("/")[-2:])
     return _cache() / f"{files.safe_name(name)}-{_short_hash(address)}"
 
@@ -175,7 +175,7 @@ def _short_hash(text: str) -> str:
 
 
 def _asked(address: str, home: Path) -> bytes | None:
-    """The manifest as the server has it; None: out of reach, and here is a copy."""
+    """The manifest from the server; None if it is out of reach but a copy exists."""
     waits_s = server.FEW_WAITS_S if home.exists() else server.WAITS_S
     try:
         return Server(address, waits_s).read(schema.MANIFEST_FILE)
@@ -199,7 +199,7 @@ def _asked(address: str, home: Path) -> bytes | None:
 
 
 def _newest_whole(home: Path) -> Path | None:
-    """The copy that was made last, if it is whole."""
+    """The newest copy, if it is complete."""
     folders = [
         path.parent
         for path in home.glob(f"*/{schema.MANIFEST_FILE}")

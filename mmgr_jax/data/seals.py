@@ -1,4 +1,4 @@
-"""What vouches for records and tables: hashes of fields, files, inputs and rows."""
+"""Hashes that show whether records and tables are unchanged."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ INPUTS = (
     "poi/edges",
     "poi/edge_weight",
 )
-"""The fields of a record that pre-training reads; labels and blocks are none."""
+"""The fields of a record that pre-training reads: not labels, not blocks."""
 
 _CONTENT = "content"
 
 
 def seal(fields: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """`schema.Manifest.content`: hashes of the other fields, and of files.
+    """Computes `schema.Manifest.content`: hashes of the other fields, and of files.
 
     Args:
-        fields: Of a manifest, as JSON has them.
-        files: Name -> SHA-256.
+        fields: Fields of a manifest, as in its JSON.
+        files: Name -> SHA-256 of the files.
     """
     hashes = {name: contents.of_value(value) for name, value in fields.items()}
     sealed = {"fields": hashes, "files": dict(files)}
@@ -40,9 +40,9 @@ def seal(fields: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def refuse_edited(path: Path, fields: Mapping[str, Any]) -> None:
-    """Raises InputError naming the fields that are not as they were written."""
+    """Raises InputError that names the fields edited since they were written."""
     content = fields.get(_CONTENT)
-    if not content and not fields.get("inputs_sha256"):  # records of before
+    if not content and not fields.get("inputs_sha256"):  # older records
         return
     content = content or {}
     sealed = {name: value for name, value in content.items() if name != "sha256"}
@@ -66,13 +66,13 @@ def refuse_edited(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def faults(folder: Path, wanted: Mapping[str, str], *, whole: bool) -> list[str]:
-    """Files of a folder that are missing or hold other bytes than were written.
+    """Lists the files of a folder that are missing or have changed.
 
     Args:
-        folder: Of records.
-        wanted: Name -> SHA-256; "" where its maker kept none.
-        whole: Read every byte; otherwise a file that has the size and times it had when
-            it was last read is taken as it was.
+        folder: The records folder.
+        wanted: Name -> SHA-256; "" if the build stored none.
+        whole: Read every byte of every file. Otherwise a file counts as unchanged if
+            its size and times are the same as at the last reading.
     """
     with contents.stamps(folder) as stamps, ThreadPoolExecutor(8) as threads:
 
@@ -86,7 +86,7 @@ def faults(folder: Path, wanted: Mapping[str, str], *, whole: bool) -> list[str]
                 stamps.forget(name)
             if stamps.sha256(name, path) == wanted[name]:
                 return None
-            stamps.forget(name)  # perhaps it is what was remembered that is wrong
+            stamps.forget(name)  # perhaps the stored hash is wrong
             if stamps.sha256(name, path) == wanted[name]:
                 return None
             return f"{path}: other bytes than were written (sha256 differs)"
@@ -95,14 +95,14 @@ def faults(folder: Path, wanted: Mapping[str, str], *, whole: bool) -> list[str]
 
 
 def input_number(example: bytes, place: int) -> int:
-    """A number for what pre-training reads of a record, and for its place in the city.
+    """Hashes the fields that pre-training reads, and the record's place, to a number.
 
-    The sum over all records, modulo 2**256, tells one city from another whatever shards
-    its records lie in.
+    The sum over all records, modulo 2**256, identifies the data of a city. It does not
+    depend on the division into shards.
 
     Args:
-        example: What `record_format.serialize` gave.
-        place: Of the record, from 0.
+        example: Bytes from `record_format.serialize`.
+        place: Place of the record in the city, from 0.
     """
     feature = Example.FromString(example).features.feature
     digest = hashlib.sha256(f"{place}".encode())
@@ -114,23 +114,23 @@ def input_number(example: bytes, place: int) -> int:
 
 
 def sum_of_inputs(numbers: Sequence[int]) -> str:
-    """`schema.Manifest.inputs_sha256` of the sums of some shards."""
+    """Computes `schema.Manifest.inputs_sha256` from the sums of all shards."""
     return f"{sum(numbers) % 2**256:064x}"
 
 
 class OfTable:
-    """SHA-256 of names, vectors and metadata of a table that is read in parts."""
+    """Computes the SHA-256 of a table (names, vectors, metadata), part by part."""
 
     def __init__(self) -> None:
-        """Of no rows yet."""
+        """Begins without rows."""
         self._names, self._values = hashlib.sha256(), hashlib.sha256()
 
     def add(self, names: Sequence[str], values: np.ndarray) -> None:
-        """Takes the next rows, however their values are laid out."""
+        """Adds the next rows; the memory layout of their values does not matter."""
         self._names.update("".join(f"{name}\n" for name in names).encode())
         self._values.update(np.ascontiguousarray(values, np.float32).tobytes())
 
     def sha256(self, metadata: Mapping[str, Any]) -> str:
-        """The hash of all rows, and of what is said of them."""
+        """Returns the hash of all rows and of the metadata."""
         parts = (dict(metadata), self._names.hexdigest(), self._values.hexdigest())
         return contents.of_value(parts)

@@ -1,7 +1,7 @@
-"""Files of a folder on object storage, brought here block by block, by fsspec.
+"""Fetches files of a folder on object storage block by block, with fsspec.
 
-What a server or a library says may hold a signed address: no message passes it on
-before `_public` has taken queries and passwords out.
+Messages of a server or a library may contain a signed address. `_public` removes
+queries and passwords before any message is shown.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mmgr_jax.extras import install
 T = TypeVar("T")
 
 BLOCK_BYTES = 8 * 2**20
-PATIENCE_S = 60.0  # for a block
-WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # between tries
-FEW_WAITS_S = WAITS_S[:3]  # where one can do without
+PATIENCE_S = 60.0  # time limit for a block
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # waits between tries
+FEW_WAITS_S = WAITS_S[:3]  # waits where an answer is not necessary
 
-_CONNECTIONS = threading.BoundedSemaphore(16)  # of all folders together
+_CONNECTIONS = threading.BoundedSemaphore(16)  # for all folders together
 _CLIENTS = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -38,19 +38,20 @@ _CLIENTS = {
     "http": "aiohttp",
     "https": "aiohttp",
 }
-_PASSES = (408, 425, 429)  # of the 4xx
+_PASSES = (408, 425, 429)  # the 4xx statuses that are temporary
 _FORBIDDEN = (401, 403)
 _NO_CREDENTIALS = re.compile(r"Credential|RefreshError|InvalidAccessKey")
 
 
 @dataclasses.dataclass
 class ServerError(Exception):
-    """A server did not give what it was asked for.
+    """A server did not give a file or a listing.
 
     Attributes:
-        kind: "missing": there is no such file. "forbidden": for want of a right.
-            "refused": asking again gives the same. "unreachable": perhaps later.
-        cause: Why, without queries and passwords.
+        kind: "missing": there is no such file. "forbidden": the right to read is
+            missing. "refused": another try gives the same answer. "unreachable":
+            another try may succeed later.
+        cause: The reason, without queries and passwords.
     """
 
     kind: str
@@ -65,18 +66,18 @@ class Server:
 
     Attributes:
         address: The folder, such as "s3://bucket/city/records".
-        stopped: Set where nobody waits for an answer any more.
+        stopped: Set when answers are no longer needed.
     """
 
     def __init__(self, address: str, waits_s: Sequence[float] | None = None) -> None:
-        """Connects to nothing yet.
+        """Prepares the client; it does not connect yet.
 
         Args:
-            address: Without a query; see `addresses.checked`.
-            waits_s: Between tries; None: `WAITS_S`.
+            address: The folder, without a query; see `addresses.checked`.
+            waits_s: Seconds to wait between tries; None: `WAITS_S`.
 
         Raises:
-            InputError: If what reads such addresses is not installed.
+            InputError: If the package for this kind of address is not installed.
         """
         self.address, self.stopped = address, threading.Event()
         self._waits_s = WAITS_S if waits_s is None else waits_s
@@ -85,43 +86,43 @@ class Server:
         self._query = f"?{query}" if query else ""
 
     def read(self, name: str) -> bytes:
-        """A small file.
+        """Returns the content of a small file.
 
         Raises:
-            ServerError: If it cannot be had.
+            ServerError: If the server does not give it.
         """
         return self._patiently(lambda: self._cat(name))
 
     def size_bytes(self, name: str) -> int | None:
-        """Size of a file; None where the server does not say.
+        """Returns the size of a file; None if the server does not give it.
 
         Raises:
-            ServerError: If it cannot be had.
+            ServerError: If the server does not answer, or refuses.
         """
         size = self._patiently(lambda: self._files.info(self._url(name)).get("size"))
         return None if size is None else int(size)
 
     def fetch(self, name: str, path: Path, sha256: str, size: int | None) -> None:
-        """Brings a file; under its own name it is whole.
+        """Fetches a file; it gets its own name only when it is complete.
 
-        What was brought before a kill lies beside it under another name and is gone on
-        with, where the server gives ranges.
+        Until then it has another name in the same folder. After an interruption the
+        fetch continues from there, if the server supports ranges.
 
         Args:
-            name: Of the file.
-            path: Where it goes.
-            sha256: What it holds; "" where nobody knows.
-            size: Of the file, bytes; None: not known.
+            name: Name of the file on the server.
+            path: Local file to write.
+            sha256: SHA-256 of the content; "" if unknown.
+            size: Size of the file in bytes; None if unknown.
 
         Raises:
-            ServerError: If it cannot be had, or holds something else.
+            ServerError: If the server does not give it, or its content is different.
         """
         part = part_of(path)
         if part.exists() and (size is None or part.stat().st_size > size):
             part.unlink()
         continued = part.exists() and part.stat().st_size > 0
         digest = self._complete(name, part, size)
-        if sha256 and digest != sha256 and continued:  # begun with another version
+        if sha256 and digest != sha256 and continued:  # begun from another version
             part.unlink()
             digest = self._complete(name, part, size)
         if sha256 and digest != sha256:
@@ -131,7 +132,7 @@ class Server:
         os.replace(part, path)
 
     def folders_with(self, name: str) -> list[str]:
-        """Addresses of the folders that fit the address, a pattern, and have a file.
+        """Lists folders that match `address` as a pattern and contain the file `name`.
 
         Raises:
             ServerError: If the server does not list them.
@@ -145,7 +146,7 @@ class Server:
         ]
 
     def _complete(self, name: str, part: Path, size: int | None) -> str:
-        """Writes what a part lacks; the SHA-256 of the whole."""
+        """Fetches the rest of a partial file; returns the SHA-256 of the whole."""
         digest = hashlib.sha256()
         have = 0
         with part.open("a+b") as file:
@@ -158,7 +159,7 @@ class Server:
                     raise ServerError("unreachable", "stopped")
                 end = None if size is None else min(have + BLOCK_BYTES, size)
                 block = self._block(name, have, end)
-                if end is None or len(block) > end - have:  # it knows no ranges
+                if end is None or len(block) > end - have:  # no support for ranges
                     file.truncate(0)
                     digest, have, size = hashlib.sha256(), 0, len(block)
                 file.write(block)
@@ -189,17 +190,17 @@ class Server:
         return f"{self._root.rstrip('/')}/{name}{self._query}"
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """An answer of the server, asked again while it may come to itself.
+        """Returns the server's answer; tries again after temporary errors.
 
         Raises:
-            ServerError: Without the library's error, whose text is not for people.
+            ServerError: Without the library's error, whose text may hold secrets.
         """
         failure = ServerError("unreachable", "not asked")
         for wait_s in (*self._waits_s, None):
             try:
                 with _CONNECTIONS:
                     return ask()
-            except Exception as error:  # each client has its own
+            except Exception as error:  # each client library has its own errors
                 failure = ServerError(_kind(error), _cause(error))
             if failure.kind != "unreachable" or wait_s is None:
                 break
@@ -209,12 +210,12 @@ class Server:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file grows until it is whole."""
+    """Returns the path of a file while it is incomplete."""
     return path.with_name(f"{path.name}.part")
 
 
 def _opened(address: str) -> tuple[Any, str]:
-    """The file system of an address, and how it calls the folder."""
+    """The file system of an address, and its name for the folder."""
     protocol = address.partition("://")[0]
     client = _CLIENTS.get(protocol)
     try:
@@ -224,7 +225,7 @@ def _opened(address: str) -> tuple[Any, str]:
 
         options: dict[str, Any] = {"use_listings_cache": False}
         if protocol in ("http", "https"):
-            options["encoded"] = True  # signatures stay as they are
+            options["encoded"] = True  # signatures are not encoded again
         return url_to_fs(address, **options)
     except ImportError as error:
         wanted = f"{client} (and fsspec)" if client else "another library"
@@ -248,9 +249,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error tells of, in whichever library's way."""
+    """The HTTP status in an error, whichever library raised it."""
     statuses = [getattr(error, "status", None) or getattr(error, "code", None)]
-    for one in _chain(error):  # what aiohttp hides there has codes of its own
+    for one in _chain(error):  # aiohttp's inner errors have codes of their own
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             statuses.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
@@ -277,7 +278,7 @@ def _kind(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong, in a few words that anybody may read."""
+    """The reason of an error in a few words, without secrets."""
     status = _status(error)
     if status is not None:
         return f"HTTP status {status}"
@@ -288,6 +289,6 @@ def _cause(error: Exception) -> str:
 
 
 def _public(text: str) -> str:
-    """A text without queries of addresses, and without what stands before an @."""
+    """A text without the queries of addresses and without the part before an @."""
     text = re.sub(r"://[^/\s@]*@", "://", text)
     return re.sub(r"\?[^\s'\")]*", "?...", text)

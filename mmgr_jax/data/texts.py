@@ -1,7 +1,7 @@
-"""Texts as vectors: sentence encoders on this machine, and the map to a table.
+"""Turns texts into vectors, with local sentence encoders and a map to a table.
 
-`category_text.npz` lies beside records whose category vectors were made from texts. It
-holds what takes any other text to a vector comparable with theirs.
+`category_text.npz` is in a records folder if its category vectors were made from texts.
+With it, any other text can be turned into a vector that is comparable with theirs.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ MODELS = {
     "wordllama": install("text"),
     "sentence-transformers": "`pip install 'sentence-transformers>=5,<6'`",
 }
-"""Sentence encoders, by the name of their package, and how each is installed."""
+"""Name of a sentence encoder (its package) -> how to install it."""
 
 NEAREST = 5
-"""Categories that a text may turn into, where nobody says otherwise."""
+"""Default for the number of categories that a text may be mapped to."""
 
 TEMPERATURE = 0.1
-"""Of the softmax over cosines by which the nearest categories share the POIs."""
+"""Temperature of the softmax over cosines that gives the nearest categories shares."""
 
 _Embed = Callable[[list[str]], np.ndarray]
 
-_BEGINS_WORD = "\u2581"  # SentencePiece's mark of a piece with a space before it
+_BEGINS_WORD = "\u2581"  # SentencePiece's mark for a space before a piece
 
 
 @dataclasses.dataclass(frozen=True)
 class SentenceEncoder:
-    """A sentence encoder, loaded.
+    """A loaded sentence encoder.
 
     Attributes:
         model: One of `MODELS`.
         version: Version of its package.
-        embed: Texts -> vectors [n m] of any length.
+        embed: Function from texts to vectors [n m], not normalised.
     """
 
     model: str
@@ -62,7 +62,7 @@ class SentenceEncoder:
         """Returns unit vectors [n m].
 
         Raises:
-            InputError: If a text has no vector, as one without any word.
+            InputError: If a text has no vector, for example because it has no words.
         """
         composed = [one_form(text) for text in texts]
         vectors = np.asarray(self.embed(composed), np.float64)
@@ -79,19 +79,19 @@ class SentenceEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class TextSpace:
-    """From texts to vectors comparable with those of a table.
+    """Maps texts to vectors that are comparable with those of a table.
 
-    A vector is scale * components (u - mean), u the unit vector of the encoder.
+    A vector is scale * components (u - mean), where u is the encoder's unit vector.
 
     Attributes:
         model: One of `MODELS`.
-        folder: Folder of the model, "" where its package carries it.
+        folder: Folder of the model; "" if its package contains the model.
         version: Version of the package that made the table.
-        phrases: The text behind each row of the table.
+        phrases: The text of each row of the table.
         mean: Mean of the encoder's vectors over the rows [m].
-        components: Principal axes, one a number of a vector; zero where there are
-            more numbers than directions [d m].
-        scale: What makes the mean square of the table's numbers 1.
+        components: Principal axes, one for each number of a vector [d m]. Surplus rows
+            are zero, if d is larger than the number of axes.
+        scale: Factor that makes the mean square of the table's numbers 1.
     """
 
     model: str
@@ -103,15 +103,16 @@ class TextSpace:
     scale: float
 
     def project(self, units: Float[np.ndarray, "n m"]) -> Float32[np.ndarray, "n d"]:
-        """The table's vectors of unit vectors of the encoder."""
+        """Maps unit vectors of the encoder to vectors like those of the table."""
         vectors = self.scale * ((units - self.mean) @ self.components.T)
         return vectors.astype(np.float32)
 
     def vectors(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
-        """The table's vectors of texts.
+        """Maps texts to vectors like those of the table.
 
         Raises:
-            InputError: If the encoder is not here, or not the one that made the table.
+            InputError: If the encoder is not installed, or is not the one that made the
+                table.
         """
         units = load(self.model, self.folder or None)(texts)
         if units.shape[1] != len(self.mean):
@@ -124,7 +125,7 @@ class TextSpace:
         return self.project(units)
 
     def refuse_misfit(self) -> None:
-        """Raises ValueError where the parts do not fit each other."""
+        """Raises ValueError if the parts do not fit each other."""
         numbers = (self.mean, self.components, np.asarray(self.scale))
         if self.mean.ndim != 1 or self.components.shape[1:] != self.mean.shape:
             raise ValueError(
@@ -134,17 +135,17 @@ class TextSpace:
             raise ValueError("it holds numbers that are not finite")
 
     def to_bytes(self) -> bytes:
-        """The content of `category_text.npz`: the same bytes for the same space."""
+        """Returns the content of `category_text.npz`; equal spaces give equal bytes."""
         file = io.BytesIO()
         np.savez(file, **dataclasses.asdict(self))
         return file.getvalue()
 
     @classmethod
     def load(cls, records_dir: str | Path) -> TextSpace:
-        """Reads the file beside some records.
+        """Reads `category_text.npz` of a records folder.
 
         Raises:
-            InputError: If there is none, or it cannot be read.
+            InputError: If the file is missing or cannot be read.
         """
         path = Path(records_dir) / FILE
         again = (
@@ -177,12 +178,12 @@ class TextSpace:
 
 @functools.cache
 def load(model: str, folder: str | None = None) -> SentenceEncoder:
-    """A sentence encoder, from files on this machine alone.
+    """Loads a sentence encoder, only from files on this machine.
 
     Args:
-        model: "wordllama": a table of word vectors, averaged, which its package
-            carries. "sentence-transformers": whatever model lies in a folder.
-        folder: The model's folder; of "sentence-transformers".
+        model: "wordllama": averages word vectors of a table in its package.
+            "sentence-transformers": any model in a folder.
+        folder: Folder of the model; only for "sentence-transformers".
 
     Raises:
         InputError: If the package is not installed, or the folder holds no model.
@@ -202,7 +203,7 @@ def load(model: str, folder: str | None = None) -> SentenceEncoder:
 
 
 def problems(model: str, folder: str | None) -> list[str]:
-    """What keeps a sentence encoder from being loaded."""
+    """Lists the reasons why a sentence encoder cannot be loaded; empty if it can."""
     key = "config.category_vectors.text"
     if model not in MODELS:
         allowed = ", ".join(map(repr, MODELS))
@@ -235,12 +236,12 @@ def _is_installed(model: str) -> bool:
 
 
 def is_installed(model: str) -> bool:
-    """Whether one of `MODELS` is here."""
+    """Returns whether one of `MODELS` is installed."""
     return _is_installed(model)
 
 
 def whole_words() -> list[str]:
-    """Words that are one piece of wordllama's table, about the commonest first."""
+    """Lists words that are one piece of wordllama's table, roughly by frequency."""
     order = _wordllama_model().tokenizer.get_vocab()
     pieces = sorted(order, key=order.__getitem__)
     words = [piece[1:] for piece in pieces if piece.startswith(_BEGINS_WORD)]
@@ -248,9 +249,10 @@ def whole_words() -> list[str]:
 
 
 def word_sums(words: Sequence[str]) -> Float32[np.ndarray, "w m"]:
-    """Of each word the sum of its pieces' vectors in wordllama's table.
+    """Returns for each word the sum of its pieces' vectors in wordllama's table.
 
-    A phrase's vector points where the sum over its words does, spaces between them.
+    The vector of a phrase (words with spaces between them) has the direction of the
+    sum over its words.
     """
     model = _wordllama_model()
     sums = [
@@ -262,16 +264,16 @@ def word_sums(words: Sequence[str]) -> Float32[np.ndarray, "w m"]:
 
 
 def _wordllama() -> _Embed:
-    return cast(_Embed, _wordllama_model().embed)  # by default an array
+    return cast(_Embed, _wordllama_model().embed)  # it returns an array by default
 
 
 @functools.cache
 def _wordllama_model() -> Any:
-    with _root_logger_as_it_is():  # importing it would set one up
+    with _root_logger_as_it_is():  # the import would configure the root logger
         import wordllama
 
-    # Left to itself, 0.4.0 looks for the tokenizer in another folder than the one its
-    # wheel has, and downloads it; as "cache" that folder is found.
+    # By default, 0.4.0 does not look for the tokenizer in the folder of its wheel, but
+    # downloads it. If that folder is given as the cache, it is found.
     folder = Path(wordllama.__file__).parent
     try:
         return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -283,9 +285,9 @@ def _wordllama_model() -> Any:
 
 
 def _sentence_transformers(folder: str | None) -> _Embed:
-    # Read once, while its packages are imported.
+    # These variables are read once, when the packages are imported.
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    # Not among the requirements of those who check types.
+    # The type checker may run without this package.
     from sentence_transformers import (  # pyright: ignore[reportMissingImports]
         SentenceTransformer,
     )

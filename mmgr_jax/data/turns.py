@@ -1,8 +1,8 @@
-"""Whose turn it is: which city each row of each batch is of, and which of its draws.
+"""Decides which city each row of each batch shows, and which of the city's draws.
 
-Whole numbers alone decide, so any batch can be asked for by itself, at once and always
-with the same answer. A city's draws are numbered from 0 over the whole run; which
-region a draw shows is the city's own matter, see `order`.
+Only integers are used, so any batch can be computed alone, with the same result each
+time. A city's draws are numbered from 0 over the whole run; `order` decides which
+region a draw shows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class BatchRows:
     """The rows of a global batch.
 
     Attributes:
-        city: Whose each one is [b].
-        draw: Which of the city's draws it is [b].
-        counts: Whether it does; others fill a batch [b].
+        city: Number of the city of each row [b].
+        draw: Number of the city's draw that the row shows [b].
+        counts: Whether the row counts in the loss; other rows only fill a batch [b].
     """
 
     city: Int[np.ndarray, " b"]
@@ -34,16 +34,16 @@ class BatchRows:
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
-    """The turns of the cities of a run.
+    """How often and in which order a run shows its cities.
 
     Attributes:
-        names: Of the cities.
-        sizes: Regions of each [c].
-        turns: Of each city in an epoch [c]: draws or, with batches of one city,
-            batches.
-        batch_size: BatchRows of a batch.
-        by_city: Whether each batch is of one city.
-        fill: Whether a batch that an epoch does not fill is filled up.
+        names: Names of the cities.
+        sizes: Number of regions of each city [c].
+        turns: Number of turns of each city in an epoch [c]. A turn is a draw or, if
+            each batch has one city, a batch.
+        batch_size: Number of rows in a batch.
+        by_city: Whether all rows of a batch are of one city.
+        fill: Whether an incomplete last batch is filled up.
     """
 
     names: Sequence[str]
@@ -62,15 +62,15 @@ class Turns:
         corpus: CorpusSettings,
         data: DataSettings,
     ) -> Turns:
-        """The turns that settings give.
+        """Computes the turns from the settings.
 
         An epoch has as many draws as there are regions, or as many batches as all
-        cities take to show theirs once. Their shares are rounded to whole turns by
-        the largest remainders, and each city has one at least.
+        cities need to show their regions once. The shares of cities are rounded to
+        whole turns by largest remainders, and each city has at least one turn.
 
         Raises:
-            InputError: If a batch is larger than the corpus, or than what it would
-                take from a city.
+            InputError: If a batch is larger than the corpus, or needs more regions of a
+                city than there are.
         """
         size, b = np.asarray(sizes, np.int64), data.batch_size
         by_city, fill = corpus.batches == "city", data.short_batch == "fill"
@@ -88,7 +88,7 @@ class Turns:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         total = int(self.turns.sum())
         if self.by_city:
             return total
@@ -96,14 +96,14 @@ class Turns:
 
     @property
     def regions_per_epoch(self) -> Int[np.ndarray, " c"]:
-        """Regions of each city that an epoch shows [c]."""
+        """Number of regions of each city that an epoch shows [c]."""
         if not self.by_city:
             return self.turns
         whole, rest = divmod(self.turns, self._batches_of_all)
         return whole * self._shown + np.minimum(rest * self.batch_size, self._shown)
 
     def rows(self, step: int) -> BatchRows:
-        """The rows of global batch `step`, counted from 0."""
+        """Returns the rows of global batch `step`, counted from 0."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         row = np.arange(self.batch_size, dtype=np.int64)
         if self.by_city:
@@ -124,17 +124,17 @@ class Turns:
 
     @property
     def _batches_of_all(self) -> Int[np.ndarray, " c"]:
-        """Batches that a city takes to show its regions once."""
+        """Number of batches in which each city shows its regions once."""
         b = self.batch_size
         return -(-self.sizes // b) if self.fill else self.sizes // b
 
     @property
     def _shown(self) -> Int[np.ndarray, " c"]:
-        """Regions that they show."""
+        """Number of regions of each city that these batches show."""
         return np.minimum(self._batches_of_all * self.batch_size, self.sizes)
 
     def _refuse_crowding(self) -> None:
-        """Raises InputError where a batch would show regions of a city twice."""
+        """Raises InputError if a batch would show regions of a city twice."""
         if self.by_city:
             return
         rows = np.ceil(self.batch_size * self.turns / self.turns.sum())
@@ -151,18 +151,18 @@ class Turns:
 def interleaved(
     turns: Int[np.ndarray, " c"], place: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Whose turns these are, and how many of its turns came before.
+    """Returns the city of each place in the order, and the city's turns before it.
 
-    The cities are halved again and again; of two halves with p and q turns, the one has
-    had round(p t / (p + q)) of the first t. So within `sum(turns)` places each city has
-    exactly its turns, and among any that follow each other about its share.
+    The list of cities is halved again and again. Of two halves with p and q turns, the
+    first has round(p t / (p + q)) of the first t turns. So among `sum(turns)` places
+    each city has exactly its turns, and in any series of places about its share.
 
     Args:
-        turns: Of each city.
-        place: From 0 to below their sum.
+        turns: Number of turns of each city.
+        place: Places in the order, from 0 to `sum(turns)` - 1.
 
     Returns:
-        Number of the city, and of its own turn.
+        Number of the city, and number of its own turn.
     """
     ends = np.concatenate(([0], np.cumsum(turns)))
     city, before = np.zeros_like(place), np.zeros_like(place)
@@ -185,12 +185,12 @@ def interleaved(
 
 
 def _rounded(share: np.ndarray, total: int) -> Int[np.ndarray, " c"]:
-    """Whole numbers in these proportions: at least 1 each, `total` in all."""
+    """Whole numbers in these proportions, each at least 1, with the sum `total`."""
     wanted = total * share
     counts = np.maximum(np.floor(wanted).astype(np.int64), 1)
     missing = total - int(counts.sum())
     counts[np.argsort(counts - wanted, kind="stable")[: max(missing, 0)]] += 1
-    for _ in range(-missing):  # what was rounded up to 1 is taken from the largest
+    for _ in range(-missing):  # turns from rounding up to 1 are taken from the largest
         counts[np.argmax(counts)] -= 1
     return counts
 
@@ -203,7 +203,7 @@ def _refuse_small(
     *,
     by_city: bool,
 ) -> None:
-    """Raises InputError where no batch can be filled."""
+    """Raises InputError if no batch can be filled."""
     if by_city and not whole.all():
         name, count = min(zip(names, size, strict=True), key=lambda pair: pair[1])
         raise InputError(
