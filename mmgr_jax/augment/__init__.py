@@ -1,1 +1,1 @@
-"""Views of uint8 tiles on the accelerator: pure functions of (tile, key)."""
+"""Makes views of uint8 tiles on the accelerator, by pure functions of tile and key."""

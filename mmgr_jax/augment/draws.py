@@ -1,7 +1,7 @@
-"""What chance decides about one view: its crop, its turn, its colours.
+"""Random choices for one view: its crop, its turn and its colours.
 
-Each function turns numbers drawn uniformly from [0, 1) into what they decide, so
-that one draw serves a whole view.
+Each function turns numbers drawn uniformly from [0, 1) into such a choice, so that one
+draw of numbers is enough for a whole view.
 """
 
 from typing import NamedTuple
@@ -51,17 +51,17 @@ def draw_box(
     area: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Box:
-    """A random crop as torchvision draws it: the first of ten tries that fits.
+    """Draws a random crop as torchvision does: the first of ten tries that fits.
 
     Args:
         u: `BOX_NUMBERS` uniform numbers.
-        height_px: Height of the tile.
-        width_px: Width of the tile.
+        height_px: Height of the tile in pixels.
+        width_px: Width of the tile in pixels.
         area: Range of the crop's share of the tile's area.
         ratio: Range of width over height.
 
     Returns:
-        The crop; when no try fits, the largest central one within `ratio`.
+        The crop. If no try fits, it is the largest central crop within `ratio`.
     """
     crop_area = height_px * width_px * (area[0] + (area[1] - area[0]) * u[:CROP_TRIES])
     log_ratio = jnp.log(jnp.array(ratio))
@@ -97,28 +97,28 @@ def _central_box(height_px: int, width_px: int, ratio: tuple[float, float]) -> B
 
 
 def draw_turn(u: Float[Array, " numbers"], settings: AugmentSettings) -> Turn:
-    """A random symmetry: the wanted flips with p 0.5 each, then a random turn.
+    """Draws a random symmetry: allowed flips with p 0.5 each, then a random turn.
 
     Args:
         u: `TURN_NUMBERS` uniform numbers.
-        settings: Say which flips are wanted, and whether turns are.
+        settings: The section `augment`, which allows flips and turns.
     """
     coins = u < 0.5
     flip_columns = coins[0] & settings.horizontal_flip
     flip_rows = coins[1] & settings.vertical_flip
     quarter_turns = settings.quarter_turns
     half, quarter = coins[2] & quarter_turns, coins[3] & quarter_turns
-    # A half turn is both flips; a quarter turn the column flip, then transposition.
+    # A half turn is both flips; a quarter turn is the column flip, then transposition.
     return Turn(flip_rows ^ half, flip_columns ^ half ^ quarter, quarter)
 
 
 def draw_jitter(u: Float[Array, " numbers"], settings: AugmentSettings) -> Jitter:
-    """Random colour changes in random order; none with probability 1 - p.
+    """Draws random colour changes in random order; none with probability 1 - p.
 
     Args:
         u: `JITTER_NUMBERS` uniform numbers.
-        settings: Say how much; p is their `jitter_probability`, and no factor is
-            below 0.
+        settings: The section `augment`, with the ranges of the changes; p is
+            `jitter_probability`. No factor is below 0.
     """
     applied = u[0] < settings.jitter_probability
 

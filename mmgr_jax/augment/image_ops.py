@@ -1,9 +1,9 @@
-"""Image operators as arithmetic: resampling by matrices, colour by planes.
+"""Image operators: resampling by matrices, and colour changes on planes.
 
-Colour operators take and return the three planes (red, green, blue) of any one
-shape, values in [0, 1], and factors that broadcast against a plane. Planes keep
-the arithmetic on a long innermost axis; channel-last leaves vectors of three.
-They follow torchvision.transforms.functional without PIL's rounding to 8 bits.
+Colour operators take and return three planes (red, green, blue) of the same shape, with
+values in [0, 1]. Their factors broadcast against a plane. Planes have a long innermost
+axis; with channels last, it would have length three. The operators follow
+torchvision.transforms.functional, but without PIL's rounding to 8 bits.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ Bounds = tuple[tuple[Factor, Factor], ...]
 
 UNIT: Bounds = ((0.0, 1.0),) * 3
 Palettes = Float[Array, "#b 2 3"]
-"""Mean and deviation of red, green and blue: of each tile's city, or of all."""
+"""Mean and deviation of red, green and blue, for each tile's city or for all tiles."""
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL's mode "L"
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's mode "L"
 HUE_SECTORS = 6.0
 
 
@@ -31,17 +31,17 @@ def resample_matrix(
     size_in_px: int,
     size_out_px: int,
 ) -> Float[Array, "*a o i"]:
-    """Rows of weights that resize one axis of a crop, antialiased.
+    """Computes weights that resize one axis of a crop, with antialiasing.
 
-    The weights are PIL's bilinear ones: a triangle as wide as the larger of an
-    input and an output pixel, cut at the crop's ends and summing to 1. Applied to
-    rows and to columns as two matmuls they crop and resize without any gather.
+    The weights are PIL's bilinear ones: a triangle as wide as the larger of an input
+    and an output pixel. It is cut at the ends of the crop, and its weights sum to 1.
+    Two matmuls, for rows and for columns, crop and resize without any gather.
 
     Args:
         start_px: First pixel of the crop, whole numbers.
-        length_px: Pixels of the crop, whole numbers of at least 1.
-        size_in_px: Length of the input axis.
-        size_out_px: Length of the output axis.
+        length_px: Length of the crop in pixels, whole numbers of at least 1.
+        size_in_px: Length of the input axis in pixels.
+        size_out_px: Length of the output axis in pixels.
 
     Returns:
         Weights [*a size_out_px size_in_px].
@@ -62,12 +62,12 @@ def resample(
     rows: Float[Array, "b v y h"],
     columns: Float[Array, "b v x w"],
 ) -> Planes:
-    """Planes [b v y x] of every view of each image, values in [0, 1].
+    """Resamples each image to planes [b v y x] of its views, with values in [0, 1].
 
     Args:
         image: The tiles.
-        rows: Weights of each view's rows over the image's rows.
-        columns: Weights of each view's columns over the image's columns.
+        rows: Weights of the image's rows for each row of a view.
+        columns: Weights of the image's columns for each column of a view.
     """
     planar = jnp.moveaxis(image, 3, 2).astype(jnp.float32) / 255.0
     squeezed = jnp.einsum("bvyh,bhcw->bvycw", rows, planar)
@@ -76,7 +76,7 @@ def resample(
 
 
 def grey(planes: Planes) -> Float[Array, "*a"]:
-    """Luma of each pixel."""
+    """Computes the luma of each pixel."""
     red, green, blue = (
         weight * plane for weight, plane in zip(LUMA, planes, strict=True)
     )
@@ -84,14 +84,14 @@ def grey(planes: Planes) -> Float[Array, "*a"]:
 
 
 def mean_grey(planes: Planes) -> Float[Array, "*b 1 1"]:
-    """Mean luma of each image, over the last two axes."""
+    """Computes the mean luma of each image, over the last two axes."""
     return jnp.mean(grey(planes), axis=(-2, -1), keepdims=True)
 
 
 def blend(
     planes: Planes, base: Factor, factor: Factor, bounds: Bounds = UNIT
 ) -> Planes:
-    """`factor` of the image and the rest of `base`, clipped to the bounds."""
+    """Mixes image and `base` by `factor` and 1 - `factor`, clipped to `bounds`."""
     rest = (1.0 - factor) * base
     red, green, blue = (
         jnp.clip(factor * plane + rest, black, white)
@@ -101,12 +101,12 @@ def blend(
 
 
 def adjust_saturation(planes: Planes, factor: Factor, bounds: Bounds = UNIT) -> Planes:
-    """Saturation times factor: 0 is the grey image."""
+    """Multiplies the saturation by `factor`; 0 gives the grey image."""
     return blend(planes, grey(planes), factor, bounds)
 
 
 def adjust_hue(planes: Planes, turn: Factor) -> Planes:
-    """Hue moved by `turn` of the colour circle, in [-0.5, 0.5]."""
+    """Shifts the hue by `turn`, as a part of the colour circle in [-0.5, 0.5]."""
     red, green, blue = planes
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
@@ -127,16 +127,19 @@ def adjust_hue(planes: Planes, turn: Factor) -> Planes:
 def recoloured(
     planes: Planes, palette: Palettes, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Planes, Bounds]:
-    """Planes [b ...] of cities as if all had one light, and its black and white.
+    """Brings the colours of cities to a common mean and deviation.
 
-    What `normalise` makes of them with the same mean and std is what it makes of the
-    planes as they were with the city's.
+    `normalise` of the result with `mean` and `std` equals `normalise` of the original
+    planes with the mean and deviation of the city.
 
     Args:
-        planes: Values in [0, 1].
-        palette: Of the cities.
-        mean: Of red, green and blue that they get.
-        std: Their deviation likewise.
+        planes: Planes [b ...] with values in [0, 1].
+        palette: Mean and deviation of the cities.
+        mean: Common mean of red, green and blue.
+        std: Common deviation of red, green and blue.
+
+    Returns:
+        The planes, and the values of black and white in each of them.
     """
     given, bounds = [], []
     for plane, own, m, s in zip(planes, _of_bands(palette, planes), mean, std,
@@ -150,7 +153,7 @@ def recoloured(
 
 
 def normalise_by(planes: Planes, palette: Palettes) -> Planes:
-    """Planes [b ...] minus mean over deviation of their cities."""
+    """Normalises planes [b ...] by mean and deviation of their cities."""
     red, green, blue = (
         (plane - m) / s
         for plane, (m, s) in zip(planes, _of_bands(palette, planes), strict=True)
@@ -159,7 +162,7 @@ def normalise_by(planes: Planes, palette: Palettes) -> Planes:
 
 
 def _of_bands(palette: Palettes, planes: Planes) -> list[tuple[Array, Array]]:
-    """Mean and deviation of each band, ready to meet planes."""
+    """Mean and deviation of each band, in a shape that broadcasts against planes."""
     shape = (-1, *[1] * (planes[0].ndim - 1))
     return [
         (palette[:, 0, band].reshape(shape), palette[:, 1, band].reshape(shape))
@@ -170,7 +173,7 @@ def _of_bands(palette: Palettes, planes: Planes) -> list[tuple[Array, Array]]:
 def normalise(
     planes: Planes, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Array, Array, Array]:
-    """Planes minus mean over std, channel by channel."""
+    """Computes (plane - mean) / std for each channel."""
     red, green, blue = (
         (plane - m) * (1.0 / s) for plane, m, s in zip(planes, mean, std, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Views of uint8 tiles on the accelerator: pure functions of (tile, key)."""
+"""Makes views of uint8 tiles on the accelerator, by pure functions of tile and key."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from mmgr_jax.augment.settings import AugmentSettings
 from mmgr_jax.models.readout import IMAGENET_MEAN, IMAGENET_STD
 from mmgr_jax.typing import VIEWS, Key, Tiles, View, Views
 
-# A view's uniform numbers: its box, its turn, its jitter, and one for grey.
+# Number of uniform numbers for a view: for box, turn and jitter, and one for grey.
 NUMBERS = BOX_NUMBERS + TURN_NUMBERS + JITTER_NUMBERS + 1
 SPLITS = (BOX_NUMBERS, BOX_NUMBERS + TURN_NUMBERS, NUMBERS - 1)
 
@@ -37,27 +37,27 @@ def two_views(
     std: tuple[float, float, float] = IMAGENET_STD,
     palette: Palettes | None = None,
 ) -> Views:
-    """Two independent random views of every tile, normalised.
+    """Makes two independent random views of every tile, and normalises them.
 
-    A tile's draws depend on the key and on its place in the global batch alone, so
-    they are the same for any number of devices.
+    A tile's draws depend only on the key and on its place in the global batch, so they
+    are the same for any number of devices.
 
     Args:
         image: The tiles.
         key: The random key of this batch.
         settings: The section `augment`.
         place: Place of each tile in the global batch; None: its row.
-        mean: Subtracted from the values in [0, 1], channel by channel.
-        std: Divided by, channel by channel.
-        palette: Mean and deviation of the tiles' cities. Their colours are first
-            brought to `mean` and `std`, so that no draw lets a city's own light in
-            again; whole tiles come out as `plain_view` makes them. None: as they are.
+        mean: Mean of each channel, which is subtracted from the values in [0, 1].
+        std: Deviation of each channel, by which the values are divided.
+        palette: Mean and deviation of the tiles' cities. Colours are first brought to
+            `mean` and `std`, so that no draw brings back the light of a city. Whole
+            tiles without colour changes equal `plain_view`. None: this is not done.
 
     Returns:
         Views [2 b size_px size_px 3] in float32.
 
-    Reference: augmentation of the released code; boxes, blends and hue as
-    torchvision's transforms, antialiased, without rounding to 8 bits.
+    Reference: augmentation of the released code. Boxes, blends and hue are those of
+    torchvision's transforms, with antialiasing and without rounding to 8 bits.
     """
     _, height, width, _ = image.shape
 
@@ -91,15 +91,15 @@ def plain_view(
     std: tuple[float, float, float] = IMAGENET_STD,
     palette: Palettes | None = None,
 ) -> View:
-    """The whole tile resized and normalised: what evaluation and embedding see.
+    """Resizes and normalises whole tiles, for evaluation and embedding.
 
     Args:
         image: The tiles.
-        size_px: Side of the square view.
+        size_px: Side of the square view in pixels.
         mean: As for `two_views`.
         std: As for `two_views`.
-        palette: Mean and deviation of the tiles' cities, taken in place of `mean` and
-            `std`; None: of none.
+        palette: Mean and deviation of the tiles' cities, used instead of `mean` and
+            `std`; None: `mean` and `std` are used.
     """
     b, height, width, _ = image.shape
     zero, one = jnp.zeros((b, 1)), jnp.ones((b, 1))
@@ -116,11 +116,11 @@ def plain_view(
 def palette_of(
     palettes: Float[np.ndarray, "c 2 3"] | None, city: Int[Array, " b"] | None
 ) -> Palettes | None:
-    """Mean and deviation of the city of each tile, or of the only one.
+    """Returns mean and deviation of each tile's city, or of the only city.
 
     Args:
-        palettes: Of all cities; None: nothing is normalised by them.
-        city: City of each tile, where there are several.
+        palettes: Mean and deviation of all cities; None: nothing is normalised by them.
+        city: Number of each tile's city, if there are several.
     """
     if palettes is None:
         return None
@@ -134,14 +134,14 @@ def palette_of(
 def crop_and_turn(
     image: Tiles, box: Box, turn: Turn, size_px: int, quarter_turns: bool
 ) -> Planes:
-    """Planes [b v s s] of each tile's crops, resized, flipped and transposed.
+    """Crops, resizes, flips and transposes each tile; returns planes [b v s s].
 
     Args:
         image: The tiles.
         box: Crops [b v].
         turn: Symmetries [b v].
-        size_px: Side s of the result.
-        quarter_turns: False skips the transposition.
+        size_px: Side s of the result in pixels.
+        quarter_turns: Whether to transpose; False skips this step.
     """
     _, height, width, _ = image.shape
 
@@ -164,12 +164,12 @@ def crop_and_turn(
 
 
 def apply_jitter(planes: Planes, jitter: Jitter, bounds: Bounds = UNIT) -> Planes:
-    """The four colour operators in each view's own order.
+    """Applies the four colour operators in the order of each view.
 
-    Written as up to three blends, the hue change, up to three blends: hue is the
-    dear one and is computed once, not in each of four slots. The loops also keep
-    XLA:CPU from fusing the chain, which it would recompute for every channel:
-    6 ms instead of 46 for 128 tiles of 64 px on two cores.
+    The code does up to three blends, then the hue change, then up to three blends. Hue
+    is expensive, and so it is computed once, not in each of four slots. Because of the
+    loops, XLA:CPU does not fuse the chain, which it would recompute for every channel:
+    6 ms instead of 46 ms for 128 tiles of 64 px on two cores.
 
     Args:
         planes: Planes [b v s s].
@@ -185,7 +185,7 @@ def apply_jitter(planes: Planes, jitter: Jitter, bounds: Bounds = UNIT) -> Plane
 def _blends(
     planes: Planes, jitter: Jitter, chosen: Bool[Array, "b v 3"], bounds: Bounds
 ) -> Planes:
-    """Those of brightness, contrast and saturation that are chosen, in order."""
+    """Applies the chosen ones of brightness, contrast and saturation, in order."""
     factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation], -1)
     factors = jnp.where(chosen, factors, 1.0)
     blend_rank = jitter.rank[..., :3]
@@ -205,7 +205,7 @@ def _blends(
 
 
 def _per_image(value: Shaped[Array, "b v"]) -> Shaped[Array, "b v 1 1"]:
-    """One value a view, ready to meet planes [b v s s]."""
+    """One value for each view, in a shape that broadcasts against planes [b v s s]."""
     return value[..., None, None]
 
 

@@ -143,11 +143,9 @@ def log_sums(
     Args:
         z: Unit or zero vectors of q sets, n regions each.
         temperature: Tau, above 0.
-        valid: False for padding, which is never a column and whose rows have no
-            meaning.
+        valid: False for padding: never a column, and as a row without meaning.
         empty: True for regions without POIs.
-        city: Number of each region's city, if only regions of the same city are
-            columns; otherwise None.
+        city: Number of each region's city, if only its own city's regions are columns.
         plan: Which sets are compared, and how.
         mesh: Devices over all axes of which n is split; None for one device.
 

@@ -1,4 +1,4 @@
-"""Attention pooling: an order-free summary of a padded set, read by learnt queries."""
+"""Attention pooling: learnt queries summarise a padded set, whatever its order."""
 
 import flax.linen as nn
 import jax
@@ -10,17 +10,17 @@ from mmgr_jax.models.set2set import PADDING_SCORE
 
 
 class AttentionPool(nn.Module):
-    """Learnt seeds read a set by multi-head attention, one answer each.
+    """Pools a set by multi-head attention of learnt queries (seeds), one vector each.
 
-    With z = x + ff(x) for each member x, a seed s answers norm(h + ff(h)), where
+    With z = x + ff(x) for each member x, a seed s gives norm(h + ff(h)), where
     h = norm(s + attention(s, z, z)). Before the attention, category and position are
-    a mere sum; ff(x) lets a category mean different things in different places.
-    Computed in float32.
+    only a sum; with ff(x) a category can mean different things in different places.
+    All is computed in float32.
 
     Attributes:
-        heads: Attention heads; each gets d / heads numbers of a vector.
-        seeds: Number of answers. Two by default: with d numbers each they make a
-            summary as long as Set2Set's.
+        heads: Number of attention heads; each gets d / heads numbers of a vector.
+        seeds: Number of seeds. Two by default: with d numbers each, the result is as
+            long as that of Set2Set.
 
     Reference: Lee et al. (2019), Set Transformer (arXiv 1810.00825), section 3.2,
     pooling by multi-head attention; the sum in z is ours.
@@ -33,11 +33,11 @@ class AttentionPool(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]
     ) -> Float[Array, "b q"]:
-        """Returns the answers of all seeds side by side, q = seeds * d.
+        """Returns the vectors of all seeds, concatenated: q = seeds * d.
 
         Args:
             x: The sets, padded to n slots; padding may hold any value.
-            mask: True for real members. From a set without any the seeds read 0.
+            mask: True for real members. Attention over an empty set gives 0.
         """
         d = x.shape[-1]
         init = nn.initializers.glorot_uniform()
@@ -53,11 +53,11 @@ class AttentionPool(nn.Module):
 class MultiHeadRead(nn.Module):
     """Multi-head attention of the same queries over each padded set.
 
-    Axis m of the annotations is queries. Parameters are those of
-    torch.nn.MultiheadAttention, its in-projection split in three.
+    Axis m of the annotations stands for queries. Parameters are those of
+    torch.nn.MultiheadAttention, with its in-projection split into three.
 
     Attributes:
-        heads: Attention heads.
+        heads: Number of attention heads.
     """
 
     heads: int
@@ -69,10 +69,10 @@ class MultiHeadRead(nn.Module):
         x: Float[Array, "b n d"],
         mask: Bool[Array, "b n"],
     ) -> Float[Array, "b m d"]:
-        """Returns what each query reads; from an empty set the bias alone.
+        """Returns the result of each query; for an empty set only the bias.
 
         Raises:
-            InputError: If the heads do not share d evenly.
+            InputError: If d is not a multiple of the number of heads.
         """
         b, n, d = x.shape
         if d % self.heads:
@@ -88,13 +88,13 @@ class MultiHeadRead(nn.Module):
         score = jnp.einsum("mhc,bnhc->bhmn", q * split[1] ** -0.5, k)
         real = mask[:, None, None, :]
         weight = jax.nn.softmax(jnp.where(real, score, PADDING_SCORE))
-        # An empty set's weights are uniform until here: finite, also backwards.
+        # Up to here an empty set has uniform weights: finite, also in the gradient.
         answers = jnp.einsum("bhmn,bnhc->bmhc", jnp.where(real, weight, 0.0), v)
         return nn.Dense(d, kernel_init=init, name="out")(answers.reshape(b, -1, d))
 
 
 class FeedForward(nn.Module):
-    """Linear to twice the width, ReLU, linear back; on each vector by itself."""
+    """Linear to twice the width, ReLU, linear back; for each vector separately."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*bn d"]) -> Float[Array, "*bn d"]:

@@ -1,9 +1,9 @@
-"""Square convolutions without bias, written as each platform computes them best.
+"""Square convolutions without bias, in the form that is fastest on each platform.
 
-Accelerators get the convolution as it is, but for the stem on CUDA. XLA:CPU is far
-from even: the forms below are those that it takes least time for, and equal but for the
-order of sums. The platform is the one a program is lowered for, so that a plan for TPUs
-made on a CPU is a TPU's.
+Accelerators get the plain convolution, except for the stem on CUDA. On XLA:CPU some
+forms are much faster than others. The forms below are the fastest there; they differ
+only in the order of sums. The platform is the one that a program is lowered for, so a
+program compiled for TPUs on a CPU uses the form of TPUs.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-SMALL_MAP = 9  # positions up to which `columns` is the fastest form
+SMALL_MAP = 9  # largest number of positions for which `columns` is the fastest form
 
 
 class Conv(nn.Module):
-    """A square convolution without bias, padded as PyTorch pads (size // 2).
+    """A square convolution without bias, with PyTorch's padding (size // 2).
 
     Patches that do not overlap (size equal to stride) are not padded.
 
     Attributes:
-        features: Output channels.
+        features: Number of output channels.
         size: Side of the kernel in pixels.
-        stride: In pixels.
-        dtype: Type of the products and of the result.
+        stride: Stride in pixels.
+        dtype: Number type of the products and of the result.
     """
 
     features: int
@@ -40,7 +40,10 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], factors: Float[Array, " f"] | None = None
     ) -> Array:
-        """Returns [b h/stride w/stride features] in `dtype`, times factors if given."""
+        """Returns [b h/stride w/stride features] in `dtype`.
+
+        If `factors` are given, output channels are multiplied by them.
+        """
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", KAIMING_FAN_OUT, shape, jnp.float32)
         if factors is not None:
@@ -52,22 +55,22 @@ class Conv(nn.Module):
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "s s c f"], stride: int
 ) -> Float[Array, "b y x f"]:
-    """The convolution that `Conv` describes.
+    """Computes the convolution that `Conv` describes.
 
-    Its gradient is stated rather than derived, since on a CPU the fastest form of the
-    one is not always that of the other.
+    Its gradient is written by hand: on a CPU the fastest forms of the convolution and
+    of its gradient may differ.
 
     Args:
         x: Images or maps.
         kernel: Kernel of side s.
-        stride: In pixels.
+        stride: Stride in pixels.
     """
     return _forward(x, kernel, stride)
 
 
 @partial(jax.jit, static_argnums=2)
 def _forward(x: Array, kernel: Array, stride: int) -> Array:
-    """Traced once for each shape, as a network has few and many layers of each."""
+    """Traced once for each shape: a network has many layers, but few shapes."""
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -114,14 +117,14 @@ def _on_cpu(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _form(x: Array, kernel: Array, stride: int) -> str:
-    """Which of `FORMS` XLA:CPU computes fastest; milliseconds of one core.
+    """Which of `FORMS` XLA:CPU computes fastest; times are milliseconds on one core.
 
-    `rows`: the gradient of a 1x1 kernel as a convolution is slow, and as a product over
-    three axes it first writes a transposed copy, 17 % of ResNet-50's step.
+    `rows`: as a convolution, the gradient of a 1x1 kernel is slow. As a product over
+    three axes it first writes a transposed copy, which takes 17 % of ResNet-50's step.
     `columns`: 3x3 on a map of 2x2, 16 x 256 channels: 0.8 against 20; on 3x3, 512
     channels, 5.7 against 7.1 and its gradient 5.1 against 10.3; on 6x6 no gain.
     `four_channels`: 7x7 over three channels to 24, 64 images of 64 px: 6.4 against 78;
-    to 64 channels, where that slow path is not taken, 7.2 against 4.9.
+    to 64 channels, where XLA does not take the slow path, 7.2 against 4.9.
     """
     size, _, channels, features = kernel.shape
     _, height, width, _ = x.shape
@@ -136,17 +139,18 @@ def _form(x: Array, kernel: Array, stride: int) -> str:
 
 
 def _form_on_cuda(kernel: Array, stride: int) -> str:
-    """Which of `FORMS` a GPU of NVIDIA computes fastest.
+    """Which of `FORMS` an NVIDIA GPU computes fastest.
 
-    `folded`: cuDNN's tensor cores want eight channels or more, and three are filled up
-    with zeros: 3.1 ms for 7x7 over 512 images of 224 px in bfloat16 on an H200.
+    `folded`: cuDNN's tensor cores need at least eight channels, so three channels are
+    filled up with zeros: 3.1 ms for 7x7 over 512 images of 224 px in bfloat16 on an
+    H200.
     """
     size, _, channels, _ = kernel.shape
     return "folded" if size > stride == 2 and channels == 3 else "plain"
 
 
 def plain(x: Array, kernel: Array, stride: int) -> Array:
-    """The convolution as XLA has it."""
+    """Computes the convolution by XLA's own operation."""
     size = kernel.shape[0]
     padding = 0 if size == stride else size // 2
     return jax.lax.conv_general_dilated(
@@ -159,14 +163,14 @@ def plain(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _rows(x: Array, kernel: Array, stride: int) -> Array:
-    """Positions that do not overlap: one product of two matrices."""
+    """For positions that do not overlap: one product of two matrices."""
     if kernel.shape[0] == 1:
         return _product(x[:, ::stride, ::stride], kernel)
     return _product(patches(x, stride), kernel)
 
 
 def _columns(x: Array, kernel: Array, stride: int) -> Array:
-    """Every window laid out in a row, then one product of two matrices."""
+    """Copies every window into a row, then computes one product of two matrices."""
     size = kernel.shape[0]
     _, height, width, _ = x.shape
     edge = ((0, 0), (size // 2, size // 2), (size // 2, size // 2), (0, 0))
@@ -180,13 +184,13 @@ def _columns(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _four_channels(x: Array, kernel: Array, stride: int) -> Array:
-    """A channel of zeros makes four of three."""
+    """Adds a channel of zeros to three channels."""
     x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1)))
     return plain(x, jnp.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 0))), stride)
 
 
 def _folded(x: Array, kernel: Array, stride: int) -> Array:
-    """Squares of 2x2 pixels become channels, so stride 2 becomes stride 1."""
+    """Turns squares of 2x2 pixels into channels, so that stride 2 becomes stride 1."""
     _, height, width, channels = x.shape
     size, before = kernel.shape[0], kernel.shape[0] // 2
     half = -(-size // 2)  # side of the folded kernel
@@ -198,7 +202,7 @@ def _folded(x: Array, kernel: Array, stride: int) -> Array:
     kernel = jnp.pad(kernel, [(0, 2 * half - size)] * 2 + [(0, 0)] * 2)
     kernel = kernel.reshape(half, 2, half, 2, channels, -1).swapaxes(1, 2)
     kernel = kernel.reshape(half, half, 4 * channels, -1)
-    filled = -4 * channels % 8  # zeros up to a multiple of eight channels
+    filled = -4 * channels % 8  # channels of zeros, up to a multiple of eight
     x = jnp.pad(x, [(0, 0)] * 3 + [(0, filled)])
     kernel = jnp.pad(kernel, [(0, 0)] * 2 + [(0, filled), (0, 0)])
     return jax.lax.conv_general_dilated(
@@ -207,13 +211,13 @@ def _folded(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _product(x: Float[Array, "b y x q"], kernel: Float[Array, "s s c f"]) -> Array:
-    """[b y x f] of rows q = s * s * c."""
+    """Product [b y x f] of rows of length q = s * s * c with the kernel."""
     rows = x.reshape(-1, x.shape[-1]) @ kernel.reshape(x.shape[-1], -1)
     return rows.reshape(*x.shape[:-1], -1)
 
 
 def patches(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b y x q"]:
-    """Patches side by side, their pixels in the last axis; what is over is cut."""
+    """Cuts images into patches, with their pixels in the last axis; drops the rest."""
     b, height, width, channels = x.shape
     rows, columns = height // size, width // size
     x = x[:, : rows * size, : columns * size]

@@ -1,7 +1,7 @@
 """DINOv2 and DINOv3: vision transformers trained without labels on 10^8 images.
 
-Architectures alone: weights come from files by `python -m mmgr_jax.convert`, and
-docs/towers.md has where they are and under which licence.
+This file has only the architectures. `python -m mmgr_jax.convert` reads weights from
+files; docs/towers.md says where to get them and under which licence.
 """
 
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any
 
 from mmgr_jax.models.vit import ViT
 
-LAYER_SCALE = 1e-5  # its start, which weights replace
+LAYER_SCALE = 1e-5  # initial value, which loaded weights replace
 SIZES = {
     "vits": dict(width=384, depth=12, num_heads=6),
     "vitb": dict(width=768, depth=12, num_heads=12),
@@ -18,11 +18,11 @@ SIZES = {
 
 
 def dinov2(size: str, registers: int = 0, **options: Any) -> ViT:
-    """A DINOv2 encoder with patches of 14 px and learnt positions.
+    """Makes a DINOv2 encoder with patches of 14 px and learnt positions.
 
     Args:
         size: Key of `SIZES`.
-        registers: 4 for the variants called `_reg`.
+        registers: Number of register tokens; 4 for the variants called `_reg`.
         options: Other attributes of `ViT`.
 
     Reference: Oquab et al. (2023), DINOv2 (arXiv 2304.07193).
@@ -37,15 +37,15 @@ def dinov2(size: str, registers: int = 0, **options: Any) -> ViT:
 
 
 def dinov3(size: str, **options: Any) -> ViT:
-    """A DINOv3 encoder with patches of 16 px, rotary positions and four registers.
+    """Makes a DINOv3 encoder with patches of 16 px, rotary positions and 4 registers.
 
     Args:
         size: Key of `SIZES`.
         options: Other attributes of `ViT`. The weights trained on satellite imagery
-            (SAT-493M) are of size "vitl" and want `pixels="sat493m"`.
+            (SAT-493M) are of size "vitl" and need `pixels="sat493m"`.
 
-    Reference: Simeoni et al. (2025), DINOv3 (arXiv 2508.10104). Positions are never
-    shifted or stretched, as they are at random in its own training.
+    Reference: Simeoni et al. (2025), DINOv3 (arXiv 2508.10104). Its own training shifts
+    and stretches positions at random; here they never change.
     """
     return ViT(
         **SIZES[size],

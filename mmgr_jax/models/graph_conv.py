@@ -1,4 +1,4 @@
-"""Graph convolution: each POI learns what stands around it."""
+"""Graph convolution: adds to each POI's vector what is around the POI."""
 
 from typing import ClassVar
 
@@ -11,17 +11,18 @@ from mmgr_jax.typing import PoiEdges, PoiEdgeWeight, PoiMask, PoiSets
 
 
 class GraphContext(nn.Module):
-    """POI vectors, each with its neighbourhood added: x + relu(conv(x)).
+    """Adds to each POI vector that of its neighbourhood: x + relu(conv(x)).
 
-    The sum keeps a POI's own vector, which a bare convolution washes out: edges weigh
-    about 8 and the self-loop 1, so a POI is 3 % of its own result, and of the variance
-    between the POIs of a region 16 % is left after one layer and 6 % after two (over
-    the toy city's records). The width stays d: what pools the vectors need not know.
+    The sum keeps a POI's own vector, which a convolution alone nearly removes. Edges
+    weigh about 8 and the self-loop 1, so a POI is 3 % of its own result. Of the
+    variance between the POIs of a region, 16 % is left after one layer and 6 % after
+    two (toy city's records). The width stays d, so any pool can follow.
 
     Attributes:
-        layers: Number of convolutions, and so the reach in edges. One by default: who
-            stands next door. Of a region of 15 POIs or more one edge reaches 27 % and
-            two 62 % (toy city), which is nearly the set that the pool reads anyway.
+        layers: Number of convolutions, which is also the reach in edges. One by
+            default: direct neighbours. In regions of 15 POIs or more, one edge reaches
+            27 % of the POIs and two edges 62 % (toy city), which is nearly the whole
+            set that the pool reads anyway.
     """
 
     layers: int
@@ -32,11 +33,11 @@ class GraphContext(nn.Module):
     def __call__(
         self, vectors: Float[Array, "b n d"], pois: PoiSets
     ) -> Float[Array, "b n d"]:
-        """Returns the vectors in their surroundings, anything where masked.
+        """Returns the vectors with their neighbourhood; masked slots hold any value.
 
         Args:
             vectors: Vector of each POI; padding may hold any value.
-            pois: The sets, with their edges.
+            pois: The sets and their edges.
         """
         if pois.edges is None or pois.edge_weight is None:
             raise TypeError("POI sets without edges: ask the pipeline for edges=True")
@@ -48,10 +49,10 @@ class GraphContext(nn.Module):
 
 
 class GraphConv(nn.Module):
-    """One convolution, D^-1/2 (A + I) D^-1/2 x W + bias, D the degrees of A + I.
+    """One convolution, D^-1/2 (A + I) D^-1/2 x W + bias; D has the degrees of A + I.
 
     Attributes:
-        features: Length f of the result's vectors.
+        features: Length f of the resulting vectors.
 
     Reference: Kipf and Welling (2017), Semi-supervised classification with graph
     convolutional networks (arXiv 1609.02907), equation 2; weights and initialisation as
@@ -67,7 +68,7 @@ class GraphConv(nn.Module):
         """Returns the convolved vectors.
 
         Args:
-            x: Finite vectors, of padding too.
+            x: Vectors; they must be finite, also those of padding.
             graph: Symmetric weights A without self-loops, see `adjacency`.
         """
         init = nn.initializers.glorot_uniform()
@@ -81,24 +82,24 @@ class GraphConv(nn.Module):
 def adjacency(
     edges: PoiEdges, edge_weight: PoiEdgeWeight, mask: PoiMask
 ) -> Float[Array, "b n n"]:
-    """Symmetric matrices of edge weights.
+    """Makes symmetric matrices of edge weights.
 
-    Edges at a masked slot do not count, and edges of weight 0 are none.
+    Edges to a masked slot and edges of weight 0 do not count.
 
-    Matrices, because products are what a TPU does best, they take no gradient and every
-    layer shares them, where messages along edges are gathered and scattered row by row
-    in each layer, forward and backward. Up to n = 6 d the matrix is also the smaller of
-    the two. It is dearer on a CPU: with b = 128 and d = 64 on two cores, a layer
-    forward and backward took 10 ms against 8 ms by segment sums for n = 64, and 106 ms
-    against 64 ms for n = 256. Not measured on a TPU.
+    Matrices are used because a TPU is best at products, because they need no gradient,
+    and because all layers share them. Messages along edges would be gathered and
+    scattered row by row in each layer, forward and backward. Up to n = 6 d the matrix
+    also needs less memory. On a CPU it is slower: with b = 128 and d = 64 on two cores,
+    a layer forward and backward took 10 ms against 8 ms by segment sums for n = 64, and
+    106 ms against 64 ms for n = 256. This was not measured on a TPU.
 
     Args:
-        edges: Two different slots of each edge, each edge once.
-        edge_weight: Their weights, at least 0.
+        edges: The two different slots of each edge; each edge occurs once.
+        edge_weight: Weights of the edges, at least 0.
         mask: True for real POIs.
     """
-    # Mapped over the batch, a scatter stays within its example: split over devices, it
-    # moves nothing between them.
+    # `vmap` over the batch keeps each scatter within its example, so no data moves
+    # between devices over which the batch is split.
     return jax.vmap(_adjacency)(edges, edge_weight, mask)
 
 

@@ -1,9 +1,9 @@
-"""Names of vision transformers in other programs, and ours.
+"""Converts weights of vision transformers between other programs' names and ours.
 
-timm, transformers and Meta's own files hold the same numbers under different names, and
-cut some of them differently. Ours are those of timm's `VisionTransformer`, with the
-biases of queries and values as in its `Eva` where keys have none. State dicts are dicts
-of NumPy arrays under PyTorch names.
+timm, transformers and Meta's own files have the same numbers under different names, and
+split some of them differently. Our names are those of timm's `VisionTransformer`. If
+keys have no bias, the biases of queries and values are as in timm's `Eva`. State dicts
+are dicts of NumPy arrays under PyTorch names.
 """
 
 import re
@@ -15,7 +15,7 @@ from mmgr_jax.models import rotary
 from mmgr_jax.models.weights import StateDict
 from mmgr_jax.typing import Tree
 
-# What a name becomes, in this order.
+# Renaming rules, applied in this order.
 RENAMES = (
     # transformers
     (r"^(encoder\.|model\.)?layer\.(?=\d)", "blocks."),
@@ -34,34 +34,33 @@ RENAMES = (
     (r"^(register_tokens|storage_tokens)$", "reg_token"),
     (r"\.gamma_([12])$", r".ls\1.gamma"),
 )
-# Of training alone: the token in place of masked patches, the norm of small crops.
+# Used only in training: the token for masked patches, and the norm of small crops.
 TRAINING_ONLY = r"mask_token|local_cls_norm\..*"
 PERIODS = "rope_embed.periods"
-BFLOAT16 = 2.0**-8  # relative precision, in which Meta's files keep the periods
+BFLOAT16 = 2.0**-8  # relative precision of the periods in Meta's files
 
 
 def is_vit(encoder: Tree) -> bool:
-    """Whether these are the parameters of a `ViT`, or their shapes."""
+    """Returns whether these are the parameters of a `ViT`, or their shapes."""
     return "patch_embed" in encoder
 
 
 def unified(state_dict: StateDict, encoder: Tree) -> tuple[StateDict, list[str]]:
-    """The weights of a vision transformer under our names.
+    """Renames the weights of a vision transformer to our names.
 
-    What is not known keeps its name, so that it is listed where the weights are put
-    into the model.
+    Unknown weights keep their names, so that loading the weights lists them.
 
     Args:
-        state_dict: Weights as written by timm, transformers (`Dinov2Model`,
-            `Dinov2WithRegistersModel`, `DINOv3ViTModel`) or Meta, or ours.
-        encoder: Parameters of our encoder, or their shapes. Weights of an encoder that
-            is no ViT come back as they are.
+        state_dict: Weights from timm, transformers (`Dinov2Model`,
+            `Dinov2WithRegistersModel`, `DINOv3ViTModel`), Meta or this program.
+        encoder: Parameters of our encoder, or their shapes. If the encoder is not a
+            ViT, the weights are returned unchanged.
 
     Returns:
-        The weights, and a sentence about each thing that was not mere renaming.
+        The weights, and a sentence about each change other than a new name.
 
     Raises:
-        InputError: If rotary positions have other periods than ours.
+        InputError: If the periods of rotary positions differ from ours.
     """
     if not is_vit(encoder):
         return state_dict, []
@@ -80,11 +79,11 @@ def unified(state_dict: StateDict, encoder: Tree) -> tuple[StateDict, list[str]]
 
 
 def as_timm(state_dict: StateDict) -> StateDict:
-    """The inverse for timm: weights under our names as its models hold them.
+    """Renames weights from our names to those of timm.
 
-    Keys without a bias are timm's `Eva` (DINOv3), which has a name of its own for the
-    factors of LayerScale. Beside registers, timm keeps the class token's position in
-    the class token.
+    If keys have no bias, the model is timm's `Eva` (DINOv3), which has its own name for
+    the factors of LayerScale. If there are registers, timm adds the class token's
+    position to the class token.
     """
     weights = dict(state_dict)
     if any(name.endswith(".attn.q_bias") for name in weights):
@@ -116,7 +115,7 @@ def _check_periods(held: np.ndarray | None) -> None:
 
 
 def _join_queries_keys_values(weights: dict[str, np.ndarray]) -> None:
-    """One product for all three, and their biases: of all, or without the keys'."""
+    """Joins queries, keys and values into one product; keys may have no bias."""
     for name in [name for name in weights if name.endswith(".attn.query.weight")]:
         attention = name.removesuffix("query.weight")
         parts = [f"{attention}{part}" for part in ("query", "key", "value")]
@@ -131,7 +130,7 @@ def _join_queries_keys_values(weights: dict[str, np.ndarray]) -> None:
 
 
 def _split_masked_bias(weights: dict[str, np.ndarray]) -> None:
-    """Meta's joint bias with a mask that is 0 for the keys, as two biases."""
+    """Splits Meta's joint bias, masked with 0 for the keys, into two biases."""
     for name in [name for name in weights if name.endswith(".qkv.bias_mask")]:
         attention = name.removesuffix("qkv.bias_mask")
         bias = weights.get(f"{attention}qkv.bias")
@@ -145,7 +144,7 @@ def _split_masked_bias(weights: dict[str, np.ndarray]) -> None:
 
 
 def _fill_absent_bias(weights: dict[str, np.ndarray]) -> list[str]:
-    """Zeros where a file has no bias of queries, keys and values at all."""
+    """Adds zeros if a file has no bias of queries, keys and values at all."""
     if any(re.search(r"\.attn\.(q_bias|v_bias|qkv\.bias)$", name) for name in weights):
         return []
     products = [name for name in weights if name.endswith(".attn.qkv.weight")]
@@ -162,7 +161,7 @@ def _fill_absent_bias(weights: dict[str, np.ndarray]) -> list[str]:
 
 
 def _fill_class_position(weights: dict[str, np.ndarray]) -> list[str]:
-    """Zeros as the class token's position, where timm has put it into the token."""
+    """Adds zeros as the class token's position if timm added it to the token."""
     positions = weights.get("pos_embed")
     if positions is None or positions.ndim != 3 or "reg_token" not in weights:
         return []

@@ -1,4 +1,4 @@
-"""What of an image encoder learns: `config.model.image_encoder.train`."""
+"""Selects the layers of an image encoder that learn (`model.image_encoder.train`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.typing import Tree
 
 ENCODER = "image_encoder"
-"""Where the encoder lies among the parameters of a model."""
+"""Key of the encoder in the parameters of a model."""
 
 FORMS = (
     '"all", "none" (locked), "last:K" (the last K stages of a ResNet or blocks of a '
@@ -20,13 +20,13 @@ FORMS = (
 
 @dataclasses.dataclass(frozen=True)
 class Learning:
-    """Which layers of an image encoder learn, and how fast beside all the rest.
+    """Says which layers of an image encoder learn, and at which part of the rate.
 
     Attributes:
-        last: How many of the last stages or blocks learn, and a norm behind them; None
-            for everything, 0 for nothing.
-        decay: Factor on the learning rate from one layer to the one below it; the
-            projection head above the last one has the whole rate.
+        last: Number of the last stages or blocks that learn, together with a norm after
+            them. None: everything learns. 0: nothing does.
+        decay: Factor on the learning rate from each layer to the one below it. The
+            projection head, above the last layer, has the full rate.
     """
 
     last: int | None = None
@@ -34,10 +34,10 @@ class Learning:
 
     @classmethod
     def parse(cls, value: object) -> Learning:
-        """What `config.model.image_encoder.train` says.
+        """Reads a value of `config.model.image_encoder.train`.
 
         Raises:
-            InputError: If it is none of `FORMS`.
+            InputError: If it has none of the `FORMS`.
         """
         if value == "all":
             return cls()
@@ -54,14 +54,14 @@ class Learning:
 
     @property
     def locked(self) -> bool:
-        """Whether the encoder stays as it is."""
+        """Whether nothing in the encoder learns."""
         return self.last == 0
 
     def factors(self, encoder: Tree) -> dict[str, float]:
-        """Factor on the learning rate of each part of an encoder; 0 for what stays.
+        """Returns the factor on the learning rate of each part; 0 for unchanged parts.
 
         Args:
-            encoder: Parameters, or anything under their names.
+            encoder: Parameters of the encoder, or any dict with their names.
 
         Raises:
             InputError: If there are fewer stages or blocks than should learn.
@@ -74,17 +74,17 @@ class Learning:
         return {name: self.decay ** (top - depth[name]) for name in encoder}
 
     def factors_of_all(self, params: Tree) -> Tree:
-        """The same for the parameters of a model, one for each branch; 1 elsewhere."""
+        """Returns the same factors for all parameters; 1 outside the encoder."""
         return {
             name: self.factors(tree) if name == ENCODER else 1.0
             for name, tree in params.items()
         }
 
     def part(self, params: Tree) -> tuple[Tree, Tree]:
-        """The parameters of a model that learn, and those that stay.
+        """Separates the parameters of a model that learn from those that do not.
 
         Returns:
-            Two trees; `joined` makes the whole of them again.
+            Two trees; `joined` puts them together again.
         """
         if self.last is None:
             return params, {}
@@ -98,7 +98,7 @@ class Learning:
         )
 
     def _last_parts(self, encoder: Tree) -> set[str]:
-        """Names of the stages or blocks that learn, and of the norm behind them."""
+        """Names of the stages or blocks that learn, and of the norm after them."""
         assert self.last is not None
         stages = {name: _numbers(name)[0] for name in encoder if _is_block(name)}
         there = sorted(set(stages.values()))
@@ -116,11 +116,11 @@ class Learning:
 
 
 ALL = Learning()
-"""Everything learns, all of it at one rate."""
+"""Everything learns, at the same rate."""
 
 
 def joined(params: Tree, others: Tree) -> Tree:
-    """Parameters of two trees in one; the inverse of `Learning.part`."""
+    """Joins the parameters of two trees; the inverse of `Learning.part`."""
     both = {**params, **others}
     if ENCODER in params and ENCODER in others:
         both[ENCODER] = {**params[ENCODER], **others[ENCODER]}
@@ -128,10 +128,10 @@ def joined(params: Tree, others: Tree) -> Tree:
 
 
 def depths(encoder: Tree) -> dict[str, int]:
-    """Layer of each part of an encoder, from 0.
+    """Returns the number of the layer of each part of an encoder, from 0.
 
-    The blocks follow in the order of the numbers in their names; all before them shares
-    0, and a norm after them is the last.
+    All parts before the blocks are layer 0. Blocks follow in the order of the numbers
+    in their names, and a norm after them is the last layer.
     """
     blocks = sorted(filter(_is_block, encoder), key=_numbers)
     layer_of = {name: place + 1 for place, name in enumerate(blocks)}

@@ -20,18 +20,18 @@ MOMENTUM = 0.1  # weight of the new batch in the running statistics, as in PyTor
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Devices whose rows share statistics: groups of equally many neighbours.
+    """Groups of neighbouring devices whose rows share statistics, all of one size.
 
     Attributes:
-        group_size: Devices of a group.
-        num_groups: Groups of a mesh.
+        group_size: Number of devices in a group.
+        num_groups: Number of groups in the mesh.
     """
 
     group_size: int
     num_groups: int
 
     def mean(self, values: Array) -> Array:
-        """Mean over each group, inside a `shard_map` over the mesh."""
+        """Computes the mean over each group, inside a `shard_map` over the mesh."""
         groups = None
         if self.num_groups > 1:
             places = range(self.group_size * self.num_groups)
@@ -43,16 +43,16 @@ class Devices:
 class BatchNorm(nn.Module):
     """Normalises each channel over the rows of some devices and all positions.
 
-    Training uses the batch's own statistics, taken in float32, and moves the running
-    statistics by `MOMENTUM` towards them; the running variance follows the unbiased
+    Training uses the batch's own statistics, computed in float32, and moves the running
+    statistics by `MOMENTUM` towards them. The running variance follows the unbiased
     variance (n / (n - 1)), as in PyTorch and unlike flax.linen.BatchNorm. Inference
     uses the running statistics, see `normalised`.
 
     Attributes:
-        features: Channels.
-        dtype: Type of the result; statistics and parameters are float32.
-        over: Devices whose rows make up the batch, where training runs in a
-            `shard_map`, two exchanges a step; None for this device's rows alone.
+        features: Number of channels.
+        dtype: Number type of the result; statistics and parameters are float32.
+        over: Devices whose rows make up the batch. Training then runs in a `shard_map`,
+            with two exchanges a step. None: only the rows of this device.
     """
 
     features: int
@@ -68,7 +68,7 @@ class BatchNorm(nn.Module):
         self.var = self.variable("batch_stats", "var", jnp.ones, channels)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Array:
-        """Returns x normalised as in training, in `dtype`; updates `batch_stats`."""
+        """Returns x as normalised in training, in `dtype`; updates `batch_stats`."""
         over = None if self.is_initializing() else self.over
         y, mean, var = _normalise(x, self.scale, self.bias, over, self.dtype)
         if not self.is_initializing():
@@ -77,7 +77,7 @@ class BatchNorm(nn.Module):
         return y
 
     def folded(self) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-        """Factor and shift of each channel by the running statistics."""
+        """Returns factor and shift of each channel from the running statistics."""
         given = (self.mean.value, self.var.value, self.scale, self.bias)
         return _line(*map(jnp.asarray, given))
 
@@ -85,10 +85,10 @@ class BatchNorm(nn.Module):
 def normalised(
     conv: Conv, norm: BatchNorm, x: Float[Array, "b h w c"], train: bool
 ) -> Float[Array, "b y x f"]:
-    """norm(conv(x)).
+    """Computes norm(conv(x)).
 
-    In inference the factors go into the kernel, and the shift is all that is left to
-    add: a pass over the maps less where a library computes the convolution.
+    In inference the factors are multiplied into the kernel, and only the shift is added
+    afterwards. This saves a pass over the maps if a library computes the convolution.
     """
     if train:
         return norm(conv(x))
@@ -100,9 +100,9 @@ def normalised(
 def _normalise(
     x: Array, scale: Array, bias: Array, over: Devices | None, dtype: DTypeLike
 ) -> tuple[Array, Array, Array]:
-    """The maps normalised, their mean and their unbiased variance.
+    """The normalised maps, their mean and their unbiased variance.
 
-    Traced once for each shape, as a network has few and many layers of each.
+    Traced once for each shape: a network has many layers, but few shapes.
     """
     mean, mean_square = _moments(x)
     count = x.size // x.shape[-1]
@@ -122,18 +122,18 @@ def _line(mean: Array, var: Array, scale: Array, bias: Array) -> tuple[Array, Ar
 
 
 def devices(scope: str, num_devices: int) -> Devices | None:
-    """Devices whose rows share statistics, by what `model.batch_norm` says.
+    """Returns the devices whose rows share statistics, by `model.batch_norm`.
 
     Args:
-        scope: "global": all devices. "local": each device for itself. "group:k": k
-            neighbouring devices, or all where there are fewer than k.
-        num_devices: Devices that batches are split over.
+        scope: "global": all devices. "local": each device alone. "group:k": k
+            neighbouring devices, or all if there are fewer than k.
+        num_devices: Number of devices over which batches are split.
 
     Returns:
-        As `BatchNorm.over`: None where each device is a group.
+        A value for `BatchNorm.over`: None if each device is a group.
 
     Raises:
-        InputError: For another scope, or a k that does not divide the devices.
+        InputError: If the scope is unknown, or k does not divide the number of devices.
     """
     match = re.fullmatch(r"group:([1-9]\d*)", scope)
     if not match and scope not in ("global", "local"):
@@ -154,6 +154,6 @@ def devices(scope: str, num_devices: int) -> Devices | None:
 
 
 def _moments(x: Float[Array, "b h w c"]) -> tuple[Array, Array]:
-    """Mean and mean square [c] of each channel, in float32 or finer."""
+    """Mean and mean square [c] of each channel, in float32 or higher precision."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return jnp.mean(x, axis=(0, 1, 2)), jnp.mean(x * x, axis=(0, 1, 2))

@@ -1,8 +1,8 @@
-"""Parts of MMGR to and from PyTorch: its encoders by themselves, the released files.
+"""Converts parts of MMGR to and from PyTorch: its image encoder, the released files.
 
-Image encoders travel under the names of torchvision and timm, all four parts under
-those of the released code. `like` and `variables` are the variables of MMGR; what comes
-from PyTorch holds the parts asked for and nothing else.
+The image encoder has the names of torchvision or timm; all four parts have those of the
+released code. `like` and `variables` are the variables of MMGR. Results from PyTorch
+have only the requested parts.
 """
 
 import math
@@ -30,20 +30,20 @@ from mmgr_jax.typing import Tree
 
 
 def image_encoder_from_torch(state_dict: StateDict, like: Tree) -> Tree:
-    """The image encoder from torchvision's or timm's weights of the same architecture.
+    """Reads the image encoder from torchvision's or timm's weights of the same kind.
 
     Args:
-        state_dict: Weights of the PyTorch model; its classifier is left out. Those of a
-            ViT under our names, see `layouts.unified`.
+        state_dict: Weights of the PyTorch model; its classifier is left out. Weights of
+            a ViT must have our names, see `layouts.unified`.
         like: Variables of MMGR, or their shapes.
 
     Returns:
-        `{"params": {"image_encoder": ...}, "batch_stats": {"image_encoder": ...}}`,
-        the second only where the encoder has BatchNorm.
+        `{"params": {"image_encoder": ...}, "batch_stats": {"image_encoder": ...}}`;
+        "batch_stats" only if the encoder has BatchNorm.
 
     Raises:
-        InputError: For any name or shape that does not match, listing all of them.
-            A ViT's number of heads shows in no shape and is not checked.
+        InputError: If any name or shape does not match; the message lists all. The
+            number of heads of a ViT is not checked, because no shape depends on it.
     """
     like = _image_encoder(like)
     own = from_torch(state_dict, like, ignore=(CLASSIFIER,))
@@ -51,11 +51,11 @@ def image_encoder_from_torch(state_dict: StateDict, like: Tree) -> Tree:
 
 
 def image_encoder_to_torch(variables: Tree) -> StateDict:
-    """The state dict of the same encoder in torchvision or timm, without classifier.
+    """Returns the state dict of the same encoder in torchvision or timm.
 
-    It loads with `strict=True` where the PyTorch model has no classifier either:
-    `num_classes=0` in timm, `model.fc = torch.nn.Identity()` in torchvision. A DINOv3
-    is that of timm with `qkvb` in its name, to be made with `global_pool="token"`.
+    It has no classifier. It loads with `strict=True` if the PyTorch model has none
+    either: `num_classes=0` in timm, `model.fc = torch.nn.Identity()` in torchvision. A
+    DINOv3 fits timm's model with `qkvb` in its name, made with `global_pool="token"`.
     """
     own = _image_encoder(variables)
     state_dict = to_torch(own, counters=True)
@@ -66,18 +66,18 @@ def image_encoder_to_torch(variables: Tree) -> StateDict:
 def with_resampled_positions(
     state_dict: StateDict, like: Tree
 ) -> tuple[StateDict, str | None]:
-    """The weights of a ViT with positions for the image size of `like`.
+    """Resamples the positions of a ViT to the image size of `like`.
 
     Args:
-        state_dict: Weights meant for `image_encoder_from_torch`, under our names.
+        state_dict: Weights for `image_encoder_from_torch`, under our names.
         like: Variables of MMGR, or their shapes.
 
     Returns:
-        The weights and a sentence about the change; the same weights and None where
-        the positions fit or there are none.
+        The weights and a sentence about the change; the same weights and None if the
+        positions fit or there are none.
 
     Raises:
-        InputError: If the positions are not those of a square image and class token.
+        InputError: If the positions are not those of a class token and a square image.
     """
     held = state_dict.get("pos_embed")
     wanted = like["params"]["image_encoder"].get("pos_embed")
@@ -98,20 +98,20 @@ def with_resampled_positions(
 def parts_from_released(
     state_dict: StateDict, like: Tree, parts: Sequence[str]
 ) -> Tree:
-    """Some parts of MMGR from checkpoints in the released layout.
+    """Reads some parts of MMGR from checkpoints in the released layout.
 
     Args:
-        state_dict: The image file, the POI file, or both in one dict; what belongs to
-            parts not asked for is left out.
+        state_dict: The image file, the POI file, or both in one dict; weights of other
+            parts are left out.
         like: Variables of MMGR, or their shapes.
         parts: Keys of `RELEASED`.
 
     Returns:
         `{"params": {part: ...}, "batch_stats": {part: ...}}`, without the leaves of
-        `NOT_RELEASED`: the category table and the answer to an empty set.
+        `NOT_RELEASED`: the category table and the vector of an empty set.
 
     Raises:
-        InputError: For any name or shape that does not match, listing all of them.
+        InputError: If any name or shape does not match; the message lists all.
     """
     rename = _released(parts)
     like = traverse_util.unflatten_dict(_released_leaves(like, parts))
@@ -120,11 +120,11 @@ def parts_from_released(
 
 
 def parts_to_released(variables: Tree, parts: Sequence[str]) -> StateDict:
-    """The inverse of `parts_from_released`, fit for `load_state_dict(strict=True)`.
+    """Returns the inverse of `parts_from_released`, for `load_state_dict(strict=True)`.
 
     Raises:
-        InputError: If the released layout has no place for a parameter of ours, or we
-            have none for a place of its.
+        InputError: If a parameter of ours is not in the released layout, or if we lack
+            a parameter of that layout.
     """
     rename = _released(parts)
     leaves = _released_leaves(variables, parts)
@@ -145,7 +145,7 @@ def parts_to_released(variables: Tree, parts: Sequence[str]) -> StateDict:
 
 
 def _grid_side(shape: Sequence[int]) -> int:
-    """Side of the grid that positions [1, 1 + side * side, f] are of; 0 of none."""
+    """Side of the grid of positions [1, 1 + side * side, f]; 0 if they have no grid."""
     side = math.isqrt(max(shape[1] - 1, 0)) if len(shape) == 3 else 0
     return side if tuple(shape[:2]) == (1, 1 + side * side) else 0
 
@@ -157,7 +157,7 @@ def _image_encoder(variables: Tree) -> Tree:
 
 
 def _only(variables: Tree, parts: Sequence[str]) -> Tree:
-    """The given parts of MMGR's variables, without the collections they leave empty."""
+    """The given parts of MMGR's variables, without empty collections."""
     own = {
         name: {part: tree[part] for part in parts if part in tree}
         for name, tree in variables.items()
@@ -168,7 +168,7 @@ def _only(variables: Tree, parts: Sequence[str]) -> Tree:
 def _released_leaves(
     variables: Tree, parts: Sequence[str]
 ) -> dict[tuple[str, ...], Any]:
-    """Path and leaf of all that parts of MMGR have in common with the released code."""
+    """Path and leaf of each variable of the parts that the released code has, too."""
     leaves = traverse_util.flatten_dict(_only(variables, parts))
     return {p: leaf for p, leaf in leaves.items() if dotted(p) not in NOT_RELEASED}
 

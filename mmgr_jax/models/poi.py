@@ -1,4 +1,4 @@
-"""POI encoders: a POI set as one vector, by way of its categories."""
+"""POI encoders: turn a POI set into one vector, from the vectors of its categories."""
 
 from collections.abc import Callable
 
@@ -25,17 +25,17 @@ NORMAL = nn.initializers.normal(1.0)
 
 
 class PoiEncoder(nn.Module):
-    """A POI set as one vector: look up, look around, pool.
+    """Encodes a POI set as one vector: category vectors, context, pooling.
 
     Attributes:
         table: Gives each POI the vector [d] of its category.
-        context: Adds to these vectors [b n d] what else the sets know of their POIs,
-            such as neighbours; None adds nothing, as released.
-        pool: Turns vectors [b n d] and their mask into one vector a set [b q].
-        empty: The vector of a set without POIs. "learnt": a parameter. "constant":
-            whatever `pool` makes of nothing, as released.
-        counts: Put `log_counts` beside the pooled vector. A pool that weighs its
-            members to a sum of one tells which POIs there are, and forgets how many.
+        context: Adds other knowledge about the POIs, such as their neighbours, to these
+            vectors [b n d]. None adds nothing, as in the released code.
+        pool: Turns vectors [b n d] and their mask into one vector for each set [b q].
+        empty: The vector of a set without POIs. "learnt": a parameter. "constant": the
+            result of `pool` for an empty set, as in the released code.
+        counts: Whether to append `log_counts` to the pooled vector. A pool whose
+            weights sum to one shows which POIs there are, but not how many.
     """
 
     table: nn.Module
@@ -57,9 +57,8 @@ class PoiEncoder(nn.Module):
 
         Args:
             pois: The sets.
-            train: Part of the signature all encoders share; training and inference are
-                the same here.
-            apart: Return the pooled vector and the counts by name, not side by side.
+            train: Part of the signature that all encoders share; it has no effect here.
+            apart: Return the pooled vector and the counts by name, not concatenated.
         """
         del train
         parts = {"POI set": self._pooled(pois)}
@@ -80,7 +79,7 @@ class PoiEncoder(nn.Module):
 
 
 def log_counts(pois: PoiSets, num_categories: int) -> Float[Array, "b c"]:
-    """log(1 + number of POIs): of each category, then of all; 0 for none.
+    """Computes log(1 + number of POIs): of each category, then of all categories.
 
     Args:
         pois: The sets.
@@ -89,22 +88,22 @@ def log_counts(pois: PoiSets, num_categories: int) -> Float[Array, "b c"]:
 
     def of_set(category: Array, mask: Array) -> Array:
         counts = jnp.zeros(num_categories)
-        # Ids of padding may be any: out of range they are dropped, within they add 0.
+        # Padding may have any id: one out of range is dropped, any other adds 0.
         return counts.at[category].add(mask.astype(counts.dtype))
 
-    # Set by set: with row numbers as indices, devices would gather the whole batch.
+    # By `vmap`: with row numbers as indices, each device would gather the whole batch.
     counts = jax.vmap(of_set)(pois.category, pois.mask)
     total = jnp.sum(counts, axis=1, keepdims=True)
     return jnp.log1p(jnp.concatenate([counts, total], axis=1))
 
 
 class CategoryTable(nn.Module):
-    """One vector for each POI category, and their lookup.
+    """Table with one vector for each POI category.
 
     Attributes:
-        num_categories: Rows k.
+        num_categories: Number k of rows.
         category_dim: Length d of a vector.
-        frozen: Stop the gradient, so that training leaves the table as it is.
+        frozen: Stop the gradient, so that training does not change the table.
         init_vectors: Initialiser of the table [k d].
     """
 
@@ -115,12 +114,12 @@ class CategoryTable(nn.Module):
 
     @nn.compact
     def __call__(self, pois: PoiSets) -> Float[Array, "b n d"]:
-        """Returns the vector of each POI, anything where masked."""
+        """Returns the vector of each POI; masked slots hold any value."""
         shape = (self.num_categories, self.category_dim)
         table = self.param("category_vectors", self.init_vectors, shape, jnp.float32)
         if self.frozen:
             table = jax.lax.stop_gradient(table)
-        return table[pois.category]  # JAX clamps what ids padding may hold
+        return table[pois.category]  # JAX clamps the ids that padding may hold
 
 
 Parts = tuple[nn.Module | None, nn.Module]
@@ -128,17 +127,17 @@ Parts = tuple[nn.Module | None, nn.Module]
 
 
 def set2set(settings: Set2SetSettings) -> Parts:
-    """Set2Set alone."""
+    """Makes the parts for Set2Set without context."""
     return None, Set2Set(settings.steps)
 
 
 def gcn_set2set(settings: GcnSet2SetSettings) -> Parts:
-    """Convolution over the Delaunay graph, then Set2Set."""
+    """Makes the parts for convolution over the Delaunay graph, then Set2Set."""
     return GraphContext(settings.layers), Set2Set(settings.steps)
 
 
 def attention(settings: AttentionSettings) -> Parts:
-    """Attention pooling of categories and positions."""
+    """Makes the parts for attention pooling of categories and positions."""
     shortest_m = settings.shortest_wavelength_m
     longest_m = settings.longest_wavelength_m
     if shortest_m > longest_m:
@@ -166,18 +165,18 @@ def build(
     category_dim: int,
     category_vectors: np.ndarray | None = None,
 ) -> PoiEncoder:
-    """The POI encoder that settings describe.
+    """Builds the POI encoder that settings describe.
 
     Args:
         settings: The section `model.poi_encoder`.
-        num_categories: Rows k of the category table.
+        num_categories: Number k of rows of the category table.
         category_dim: Length d of a category vector.
-        category_vectors: First values of the table [k d], those of the records; None
-            draws them from N(0, 1).
+        category_vectors: Initial values of the table [k d], from the records. None:
+            they are drawn from N(0, 1).
 
     Raises:
-        InputError: For options that contradict each other, or a table of another shape
-            than [num_categories, category_dim].
+        InputError: If options contradict each other, or if the shape of
+            `category_vectors` is not [num_categories, category_dim].
     """
     settings = settings.with_options()
     init_vectors = NORMAL

@@ -1,4 +1,4 @@
-"""Positions: where in its region a POI stands, as a vector."""
+"""Encodes the position of a POI within its region as a vector."""
 
 import math
 from typing import ClassVar
@@ -13,17 +13,17 @@ from mmgr_jax.typing import PoiOffset, PoiSets
 
 
 class PositionContext(nn.Module):
-    """POI vectors with their position added: norm(x) + W fourier_features(offset).
+    """Adds positions to POI vectors: norm(x) + W fourier_features(offset).
 
-    The vectors are brought to unit variance first, and a position's share starts at a
-    sixth of it: tables come at unit length or drawn from N(0, 1), and neither may drown
-    the other.
+    The vectors are first scaled to unit variance, and the share of the position starts
+    at a sixth of it. Vectors of tables have length 1 or are drawn from N(0, 1); in both
+    cases neither category nor position dominates.
 
     Attributes:
-        shortest_wavelength_m: See `wavelengths_m`. 64 m by default: coordinates of POIs
-            are good to 10 or 20 m, which is what a quarter of it resolves.
-        longest_wavelength_m: See `wavelengths_m`. 2048 m by default: its sine rises all
-            the way across a region of 1 km, so no two places in it look the same.
+        shortest_wavelength_m: See `wavelengths_m`. 64 m by default: POI coordinates
+            are exact to 10 or 20 m, about a quarter of this wavelength.
+        longest_wavelength_m: See `wavelengths_m`. 2048 m by default: its sine rises
+            across a whole region of 1 km, so no two places in it have equal features.
     """
 
     shortest_wavelength_m: float
@@ -35,8 +35,8 @@ class PositionContext(nn.Module):
     def __call__(
         self, vectors: Float[Array, "b n d"], pois: PoiSets
     ) -> Float[Array, "b n d"]:
-        """Returns the vectors with their positions, anything where masked."""
-        # Zeros in place of padding: a NaN there would reach the gradient.
+        """Returns the vectors with their positions; masked slots hold any value."""
+        # Zeros replace padding: a NaN there would reach the gradient.
         real = pois.mask[..., None]
         features = fourier_features(
             jnp.where(real, pois.offset_m, 0.0),
@@ -49,7 +49,7 @@ class PositionContext(nn.Module):
 
 
 def wavelengths_m(shortest_m: float, longest_m: float) -> Float[np.ndarray, " w"]:
-    """Wavelengths from shortest to longest, a factor of about two apart."""
+    """Returns wavelengths from shortest to longest, with factors of about two."""
     octaves = round(math.log2(longest_m / shortest_m))
     return np.geomspace(shortest_m, longest_m, octaves + 1, dtype=np.float32)
 
@@ -57,12 +57,12 @@ def wavelengths_m(shortest_m: float, longest_m: float) -> Float[np.ndarray, " w"
 def fourier_features(
     offset_m: PoiOffset, wavelength_m: Float[np.ndarray, " w"]
 ) -> Float[Array, "b n f"]:
-    """Sine and cosine of both coordinates at each wavelength, f = 4 w.
+    """Computes sine and cosine of both coordinates at each wavelength, f = 4 w.
 
-    Places that lie close have features that lie close, at the scale of each wavelength.
+    At the scale of each wavelength, nearby places have similar features.
 
     Reference: Vaswani et al. (2017), Attention is all you need (arXiv 1706.03762),
-    section 3.5, with metres for the index and two axes.
+    section 3.5, with metres instead of the index, and with two axes.
     """
     turns = offset_m[..., None] / wavelength_m
     angle = 2.0 * jnp.pi * turns.reshape(*offset_m.shape[:2], -1)

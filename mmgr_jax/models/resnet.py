@@ -1,4 +1,4 @@
-"""ResNet image encoders (v1.5), parameter for parameter those of torchvision."""
+"""ResNet image encoders (v1.5) with the same parameters as those of torchvision."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,25 +17,25 @@ from mmgr_jax.models.norm import BatchNorm, Devices, normalised
 
 
 class ResNet(nn.Module):
-    """A residual network from normalised image to one pooled feature vector.
+    """A residual network from a normalised image to one pooled feature vector.
 
     Module names are torchvision's with `_` for the dots inside a stage
-    (`layer1_0.conv1`, `layer1_0.downsample_0`), so weights travel both ways by
-    name. The stride sits in the 3x3 convolution (v1.5), padding is PyTorch's.
+    (`layer1_0.conv1`, `layer1_0.downsample_0`), so weights can be converted both ways
+    by name. The stride is in the 3x3 convolution (v1.5); padding is PyTorch's.
 
     Attributes:
-        stage_sizes: Residual blocks of each stage; a stage halves the map (except
-            the first) and doubles the width.
+        stage_sizes: Number of residual blocks in each stage. Each stage except the
+            first halves the map and doubles the width.
         width: Channels of the first stage.
         block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the
             channels).
         stem: "conv7" (7x7 with stride 2, then 3x3 maximum with stride 2), "conv7s4"
-            (7x7 with stride 4, which spares a small network a third of its CPU time) or
-            "patch4" (4x4 with stride 4, which spares a little more).
-        dtype: Type of the activations; parameters are float32.
-        norm_over: Devices whose rows BatchNorm takes together in training.
-        last_stages: Stages from the last that learn; BatchNorm of the others keeps to
-            its running statistics. None: all, and what lies before them.
+            (7x7 with stride 4, which saves a small network a third of its CPU time) or
+            "patch4" (4x4 with stride 4, which saves a little more).
+        dtype: Number type of the activations; parameters are float32.
+        norm_over: Devices whose rows share BatchNorm's statistics in training.
+        last_stages: Number of the last stages that learn; BatchNorm of the others uses
+            its running statistics. None: all stages learn, and the stem.
 
     Reference: He et al. (2016), Deep residual learning (arXiv 1512.03385).
     """
@@ -50,7 +50,7 @@ class ResNet(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Length of the pooled feature."""
+        """Length of the pooled feature vector."""
         last_width = self.width * 2 ** (len(self.stage_sizes) - 1)
         return last_width * BLOCKS[self.block].expansion
 
@@ -67,10 +67,11 @@ class ResNet(nn.Module):
         """Returns the pooled features [b f] in `dtype`.
 
         Args:
-            image: Normalised image, any size of at least 32 px.
-            train: Use and update the batch statistics of BatchNorm.
-            every_stage: Return instead, in float32 and by name, mean and deviation of
-                the image itself and of the last map of every stage.
+            image: Normalised images, of any size from 32 px.
+            train: Whether BatchNorm uses the statistics of the batch and updates the
+                running ones.
+            every_stage: Return mean and deviation of the image itself and of the last
+                map of every stage instead, in float32 and by name.
         """
         maps = {"pixels": image}
         check_choice("model.image_encoder.stem", self.stem, STEMS)
@@ -105,7 +106,7 @@ class ResNet(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions and a shortcut."""
 
     width: int
     stride: int
@@ -126,7 +127,7 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, the last four times as wide, and a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions (the last four times as wide) and a shortcut."""
 
     width: int
     stride: int
@@ -162,7 +163,7 @@ def _part(
     size: int,
     stride: int = 1,
 ) -> Array:
-    """A convolution and its norm, both modules of the block that calls."""
+    """A convolution and its norm; both become modules of the calling block."""
     conv = Conv(features, size, stride, dtype, name=conv_name)
     return normalised(conv, norm(features, name=norm_name), x, train)
 
@@ -179,18 +180,18 @@ STEMS = {
 
 @jax.custom_vjp
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b y x c"]:
-    """3x3 maximum with stride 2 and one pixel of -inf around, as in ResNet's stem.
+    """Computes 3x3 maxima with stride 2 and a border of -inf, as in ResNet's stem.
 
-    The first of equal pixels takes the gradient, as in PyTorch. It is spread from where
-    a window found its maximum, since derived gradients are slow: 8 x 112 x 112 x 64
-    take XLA:CPU 33 ms where this takes 23, and of maxima of slices an H200 made nine
-    passes over memory.
+    The first of equal pixels gets the gradient, as in PyTorch. The gradient is written
+    by hand, from the place of each window's maximum, because automatic gradients are
+    slow: 33 ms against 23 ms for 8 x 112 x 112 x 64 on XLA:CPU. With maxima of slices,
+    an H200 made nine passes over memory.
     """
     return _max_pool(x)[0]
 
 
 def _max_pool(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    """The maxima; for the gradient each one's place in its window, and x's type."""
+    """The maxima and, for the gradient, their places in their windows and x's type."""
     _, height, width, _ = x.shape
     padded = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-jnp.inf)
     windows = [
@@ -208,7 +209,7 @@ def _max_pool(x: Array) -> tuple[Array, tuple[Array, Array]]:
 def _max_pool_gradient(
     residuals: tuple[Array, Array], given: Float[Array, "b y x c"]
 ) -> tuple[Float[Array, "b h w c"]]:
-    """What a pixel is given by the windows it lies in: one or two an axis."""
+    """Adds up each pixel's gradient from its windows: one or two along each axis."""
     place, like = residuals
     height, width = like.shape[1:3]
     row = jax.lax.broadcasted_iota(jnp.int32, (1, height, width, 1), 1)
@@ -224,18 +225,18 @@ def _max_pool_gradient(
 
 
 def _place(pixel: Array, later: int) -> Array:
-    """Place of pixels in the first window over them, or in the second; 9 for none."""
+    """Place of pixels in their first or second window; 9 for none."""
     odd = pixel % 2
     return jnp.where(odd == 1, 0, 9) if later else odd + 1
 
 
 def _spread(values: Array, shifts: Sequence[tuple[int, int, int]], none: int) -> Array:
-    """A value of each window at the pixels it begins with; of the next one if shifted.
+    """Copies each window's value to its first pixels; shifted: the next window's value.
 
     Args:
-        values: One a window.
-        shifts: Axis, windows to go on, and pixels, of both axes.
-        none: Stands for windows beyond the last.
+        values: One value for each window.
+        shifts: For both axes: axis, windows to move on, and number of pixels.
+        none: Value for windows after the last one.
     """
     for axis, later, size in shifts:
         if later:
@@ -251,17 +252,17 @@ max_pool.defvjp(_max_pool, _max_pool_gradient)
 
 
 def resnet18(**options: Any) -> ResNet:
-    """The ResNet-18 of torchvision; 512 features."""
+    """Makes the ResNet-18 of torchvision; 512 features."""
     return ResNet(stage_sizes=(2, 2, 2, 2), block="basic", **options)
 
 
 def resnet50(**options: Any) -> ResNet:
-    """The ResNet-50 (v1.5) of torchvision, the paper's encoder; 2048 features."""
+    """Makes the ResNet-50 (v1.5) of torchvision, the paper's encoder; 2048 features."""
     return ResNet(stage_sizes=(3, 4, 6, 3), block="bottleneck", **options)
 
 
 def resnet_small(*, width: int = 32, blocks: int = 1, **options: Any) -> ResNet:
-    """Three stages of basic blocks for 64 px tiles on a CPU; 4 * width features."""
+    """Makes a network of three stages for 64 px tiles on CPUs; 4 * width features."""
     return ResNet((blocks,) * 3, width=width, **options)
 
 

@@ -1,11 +1,11 @@
-"""Rotary positions: where a patch lies, as a rotation of its queries and keys."""
+"""Rotary positions: encode the place of a patch by rotating its queries and keys."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 BASE = 100.0
-"""What the longest period comes near to, the shortest being 1; as DINOv3 has it.
+"""Upper bound of the periods; the shortest period is 1, as in DINOv3.
 
 Reference: Simeoni et al. (2025), DINOv3 (arXiv 2508.10104).
 """
@@ -14,21 +14,21 @@ Rotation = tuple[Float[np.ndarray, "t d"], Float[np.ndarray, "t d"]]
 
 
 def periods(head_dim: int) -> Float[np.ndarray, " q"]:
-    """Periods of a head's q = head_dim / 4 frequencies, in halves of a side."""
+    """Returns a head's q = head_dim / 4 periods; the unit is half an image side."""
     assert head_dim % 4 == 0, "two axes, and sine and cosine of each"
     return BASE ** (np.arange(head_dim // 4) / (head_dim // 4))
 
 
 def rotation(prefix: int, rows: int, columns: int, head_dim: int) -> Rotation:
-    """Cosines and sines by which `rotate` turns each number of a head.
+    """Computes the cosines and sines by which `rotate` turns each number of a head.
 
-    A patch's angles come of its centre, row first, each axis from -1 to 1 whatever the
-    number of patches: so one set of weights serves images of any size.
+    The angles of a patch depend on its centre, row first. Each axis goes from -1 to 1
+    for any number of patches, so the same weights work for images of any size.
 
     Args:
-        prefix: Tokens before the patches, which stay as they are.
-        rows: Rows of patches.
-        columns: Columns of patches.
+        prefix: Number of tokens before the patches, which are not rotated.
+        rows: Number of rows of patches.
+        columns: Number of columns of patches.
         head_dim: Length d of a head, a multiple of 4.
 
     Returns:
@@ -47,7 +47,7 @@ def rotation(prefix: int, rows: int, columns: int, head_dim: int) -> Rotation:
 
 
 def rotate(x: Float[Array, "b t n d"], by: Rotation) -> Float[Array, "b t n d"]:
-    """Each head's first half and second half as two axes, turned; in float32."""
+    """Rotates each head, in float32, with its first and second half as two axes."""
     cosine, sine = (table[:, None, :] for table in by)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([-second, first], axis=-1)

@@ -1,4 +1,4 @@
-"""Set2Set: an order-free summary of a padded set of vectors."""
+"""Set2Set: summarises a padded set of vectors, whatever its order."""
 
 import flax.linen as nn
 import jax
@@ -6,21 +6,22 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-# Takes a slot out of the softmax. Finite, so an all-padding row stays free of NaN.
+# Removes a slot from the softmax. It is finite, so a row of only padding has no NaN.
 PADDING_SCORE = -1e30
 
 
 class Set2Set(nn.Module):
-    """Reads a set several times by attention, steered by an LSTM.
+    """Reads a set several times by attention, with queries from an LSTM.
 
     q = LSTM(q*), a = softmax over the set of x_i . q, r = sum a_i x_i, q* = [q, r],
-    starting from zeros. Computed in float32: it is a few per mille of a step.
+    starting from zeros. All is computed in float32, which takes a few per mille of a
+    step.
 
     Attributes:
-        steps: Number of readings; 5 as released.
+        steps: Number of readings; 5 in the released code.
 
     Reference: Vinyals et al. (2016), Order matters (arXiv 1511.06391), section 4.2;
-    cell and weights as torch_geometric.nn.aggr.Set2Set with one LSTM layer.
+    cell and weights are those of torch_geometric.nn.aggr.Set2Set with one LSTM layer.
     """
 
     steps: int
@@ -33,7 +34,7 @@ class Set2Set(nn.Module):
 
         Args:
             x: The sets, padded to n slots; padding may hold any value.
-            mask: True for real members. A set without any reads r = 0.
+            mask: True for real members. For an empty set r = 0.
         """
         b, _, d = x.shape
         x = jnp.where(mask[..., None], x.astype(jnp.float32), 0.0)
@@ -49,7 +50,7 @@ class Set2Set(nn.Module):
 def read(
     x: Float[Array, "b n d"], mask: Bool[Array, "b n"], query: Float[Array, "b d"]
 ) -> Float[Array, "b d"]:
-    """Mean of each set's members weighted by softmax(x . query); 0 for none."""
+    """Averages each set's members, weighted by softmax(x . query); 0 if it is empty."""
     score = jnp.einsum("bnd,bd->bn", x, query)
     score = jnp.where(mask, score, PADDING_SCORE)
     highest = jax.lax.stop_gradient(jnp.max(score, axis=1, keepdims=True))
@@ -60,7 +61,7 @@ def read(
 
 
 class LstmCell(nn.Module):
-    """One step of PyTorch's LSTM: gate order i f g o, two bias vectors.
+    """One step of PyTorch's LSTM, with gate order i f g o and two bias vectors.
 
     Attributes:
         features: Length d of the hidden state.
@@ -89,7 +90,7 @@ class LstmCell(nn.Module):
 
 
 def uniform_init(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default for linear and recurrent layers: U(-1, 1) / sqrt(fan_in)."""
+    """PyTorch's initialiser of linear and recurrent layers: U(-1, 1) / sqrt(fan_in)."""
     bound = fan_in**-0.5
 
     def init(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

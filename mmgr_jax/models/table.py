@@ -1,4 +1,4 @@
-"""A table of features in the place of an image encoder."""
+"""A table of features that replaces an image encoder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mmgr_jax.errors import InputError
 
 
 class Table(nn.Module):
-    """Rows of somebody's table of features, standardised column by column.
+    """Standardises rows of a table of features, column by column.
 
-    The table itself stays outside: it is read by the names of regions, and its rows
-    come in where other encoders get images. Mean and deviation lie among the batch
-    statistics, so that a checkpoint says by what it was trained.
+    The table itself is not part of the model. Its rows are read by the names of
+    regions, and are the input instead of images. Mean and deviation belong to the batch
+    statistics, so a checkpoint contains those that it was trained with.
 
     Attributes:
-        num_columns: Length f of a row, and of the feature.
+        num_columns: Length f of a row, and of the result.
         init_mean: Initialiser of the mean of each column.
         init_deviation: Initialiser of the deviation of each column.
-        dtype: Type of the result.
+        dtype: Number type of the result.
     """
 
     num_columns: int
@@ -44,9 +44,10 @@ class Table(nn.Module):
         """Returns the standardised rows [b f] in `dtype`.
 
         Args:
-            rows: Of the table.
-            train: Part of the signature all image encoders share; nothing learns here.
-            every_stage: Return them by name, in float32.
+            rows: Rows of the table.
+            train: Part of the signature that all image encoders share; it has no effect
+                here.
+            every_stage: Return the rows by name, in float32.
         """
         del train
         shape = (self.num_columns,)
@@ -65,18 +66,18 @@ def build(
     dtype: DTypeLike = jnp.float32,
     **unknown: Any,
 ) -> Table:
-    """The encoder of a table.
+    """Builds the encoder for a table.
 
     Args:
-        features: Rows of the regions that training sees: their mean and deviation are
-            what a new model standardises by.
-        locked: Whether the config says so.
-        dtype: Type of the result.
-        **unknown: Options that a table has no use for.
+        features: Rows of the regions for training; a new model standardises by their
+            mean and deviation.
+        locked: Whether the config says that the encoder does not learn.
+        dtype: Number type of the result.
+        **unknown: Options that do not exist for a table.
 
     Raises:
-        InputError: If there is no table at hand, it should learn, or an option is
-            unknown.
+        InputError: If there is no table, if the config says that the encoder learns, or
+            if an option is unknown.
     """
     if unknown:
         raise InputError(
@@ -97,7 +98,7 @@ def build(
         )
     mean = features.mean(axis=0, dtype=np.float64)
     deviation = features.std(axis=0, dtype=np.float64)
-    deviation[deviation == 0] = 1.0  # a column that is the same everywhere says nothing
+    deviation[deviation == 0] = 1.0  # a constant column has no information
     return Table(features.shape[1], _given(mean), _given(deviation), dtype)
 
 

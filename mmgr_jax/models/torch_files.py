@@ -1,7 +1,7 @@
-"""Files of PyTorch weights, read and written as dicts of NumPy arrays.
+"""Reads and writes files of PyTorch weights, as dicts of NumPy arrays.
 
-`.safetensors` needs no torch. The pickled formats do: it is imported when such a file
-is met, and only tensors are ever unpickled, since a pickle may run any code.
+`.safetensors` does not need torch. The pickled formats do, and torch is imported only
+for them. Only tensors are unpickled, because a pickle may run any code.
 """
 
 import re
@@ -22,24 +22,25 @@ from mmgr_jax.models.weights import StateDict
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pth", ".pt", ".tar", ".bin")
-# Under which training scripts put the weights beside their other state.
+# Keys for the weights in files where training scripts also store other state.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 PARALLEL = "module."  # what torch.nn.DataParallel puts before every name
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The weights in a file.
+    """Reads the weights in a file.
 
-    Weights wrapped in a dict by one of `WRAPPERS`, and names that all start with
-    `module.`, are unwrapped. Half-precision floats become float32; all else keeps its
-    type.
+    Weights may be wrapped in a dict under one of `WRAPPERS`, and all names may start
+    with `module.`; both are removed. Half-precision floats become float32; other types
+    do not change.
 
     Args:
-        path: Of suffix .safetensors, .pth, .pt, .tar or .bin; decides the format.
+        path: File with the suffix .safetensors, .pth, .pt, .tar or .bin, which decides
+            the format.
 
     Raises:
-        InputError: If the file is missing, damaged, of another format or layout, or
-            needs torch where there is none.
+        InputError: If the file is missing, damaged, or has another format or layout, or
+            if it needs torch and torch is not installed.
     """
     path = Path(path)
     _check_suffix(path)
@@ -57,17 +58,18 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 def write_state_dict(
     path: str | Path, state_dict: StateDict, metadata: Mapping[str, str]
 ) -> None:
-    """Writes weights in one rename, so that the file is whole or not there.
+    """Writes weights by one rename, so that a file is never incomplete.
 
     Args:
-        path: Of suffix .safetensors, .pth, .pt, .tar or .bin; decides the format. A
-            pickled file holds the state dict itself, ready for `load_state_dict`.
+        path: File with the suffix .safetensors, .pth, .pt, .tar or .bin, which decides
+            the format. A pickled file has the state dict itself, for `load_state_dict`.
         state_dict: The weights; integers stay integers.
-        metadata: Texts about them: in the header of a safetensors file, and in a
-            pickled one the attribute `metadata` of the dict.
+        metadata: Texts about the weights. They are written to the header of a
+            safetensors file, or to the attribute `metadata` of the pickled dict.
 
     Raises:
-        InputError: If the suffix is another, or needs torch where there is none.
+        InputError: If the suffix is not one of these, or if it needs torch and torch is
+            not installed.
     """
     path = Path(path)
     _check_suffix(path)
@@ -100,7 +102,7 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     torch = _import_torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes of a damaged file lead to
+    except Exception as error:  # a damaged file may cause any error
         refusals.refuse_unreadable(path, error)
         refused = "weights_only" in str(error) and "operand" not in str(error)
         raise InputError((_refused if refused else _damaged)(path, error)) from error
@@ -109,7 +111,7 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
 
 
 def _unwrapped(torch: ModuleType, path: Path, content: Any) -> Mapping[str, Any]:
-    """The one dict of tensors in what the file held."""
+    """The dict of tensors in the content of a file."""
 
     def is_state_dict(value: Any) -> bool:
         return bool(
@@ -147,7 +149,7 @@ def _widened(value: np.ndarray) -> np.ndarray:
 def _write_safetensors(
     path: Path, state_dict: StateDict, metadata: dict[str, str]
 ) -> None:
-    # In C order: safetensors writes memory as it lies, transposed views too.
+    # In C order: safetensors writes memory as it is, also for transposed views.
     arrays = {name: np.array(value, order="C") for name, value in state_dict.items()}
     safetensors.numpy.save_file(arrays, path, metadata=metadata)
 

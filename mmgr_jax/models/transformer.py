@@ -1,4 +1,4 @@
-"""Blocks of a vision transformer: attention and an MLP, under timm's names."""
+"""Blocks of a vision transformer (attention and an MLP), with timm's names."""
 
 from functools import partial
 
@@ -11,20 +11,20 @@ from jaxtyping import Array, Float
 from mmgr_jax.models.rotary import Rotation, rotate
 
 MLP_RATIO = 4  # hidden width of a block's MLP over its width
-# timm truncates at +-2, a hundred deviations away: the same distribution.
+# timm truncates at +-2, which is a hundred deviations, so the distribution is the same.
 NORMAL = nn.initializers.normal(0.02)
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each behind a norm and beside a shortcut.
+    """Attention, then an MLP, each after a norm and with a shortcut.
 
     Attributes:
-        num_heads: Attention heads.
+        num_heads: Number of attention heads.
         epsilon: Added to the variance in LayerNorm.
-        layer_scale: Start of the factors on what attention and MLP add, one a channel;
-            None for no factors.
-        key_bias: Give the keys a bias, as queries and values have one.
-        dtype: Type of the products and of the result.
+        layer_scale: Initial value of the factors, one for each channel, on the outputs
+            of attention and MLP; None for no factors.
+        key_bias: Whether keys have a bias, as queries and values have.
+        dtype: Number type of the products and of the result.
     """
 
     num_heads: int
@@ -40,8 +40,8 @@ class Block(nn.Module):
         """Returns the tokens after the block.
 
         Args:
-            x: The tokens before it.
-            rotation: Rotary positions of the tokens; None for none.
+            x: The tokens before the block.
+            rotation: Rotary positions of the tokens; None if there are none.
         """
         norm = partial(layer_norm, epsilon=self.epsilon, dtype=self.dtype)
         attention = Attention(self.num_heads, self.key_bias, self.dtype, name="attn")
@@ -74,7 +74,7 @@ class LayerScale(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every token reads all tokens, in several heads."""
+    """Self-attention over all tokens, with several heads."""
 
     num_heads: int
     key_bias: bool
@@ -84,7 +84,7 @@ class Attention(nn.Module):
     def __call__(
         self, x: Float[Array, "b t f"], rotation: Rotation | None = None
     ) -> Float[Array, "b t f"]:
-        """Returns what each token has read."""
+        """Returns the result of the attention for each token."""
         b, tokens, width = x.shape
         qkv = linear(3 * width, self.key_bias, dtype=self.dtype, name="qkv")(x)
         if not self.key_bias:
@@ -98,20 +98,20 @@ class Attention(nn.Module):
         return linear(width, dtype=self.dtype, name="proj")(x)
 
     def _bias(self, width: int) -> Float[Array, " f3"]:
-        """The bias of queries and values, and none for keys."""
+        """The bias of queries and values, with zeros for keys."""
         zeros = nn.initializers.zeros
         query, value = (self.param(f"{name}_bias", zeros, (width,)) for name in "qv")
         return jnp.concatenate([query, jnp.zeros(width), value]).astype(self.dtype)
 
 
 class Mlp(nn.Module):
-    """Linear, exact GELU, linear, on each token by itself."""
+    """Linear, exact GELU, linear, for each token separately."""
 
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t f"]:
-        """Returns the tokens' updates."""
+        """Returns the update of each token."""
         width = x.shape[-1]
         x = linear(MLP_RATIO * width, dtype=self.dtype, name="fc1")(x)
         x = gelu(x)
@@ -120,10 +120,10 @@ class Mlp(nn.Module):
 
 @jax.checkpoint
 def gelu(x: Float[Array, "*r f"]) -> Float[Array, "*r f"]:
-    """Each number times the share of a normal distribution below it, as in PyTorch.
+    """Multiplies each number by the normal distribution function, as in PyTorch.
 
-    For the gradient x alone is kept. By `erf`: what JAX's own exact GELU calls, `erfc`,
-    takes a GPU longer than reading and writing x.
+    Only x is kept for the gradient. `erf` is used because JAX's own exact GELU calls
+    `erfc`, which takes a GPU longer than reading and writing x.
 
     Reference: Hendrycks and Gimpel (2016), arXiv 1606.08415.
     """
@@ -135,10 +135,10 @@ def attention(
     key: Float[Array, "b t n h"],
     value: Float[Array, "b t n h"],
 ) -> Float[Array, "b t n h"]:
-    """softmax(query . key / sqrt(h)) value, of n heads.
+    """Computes softmax(query . key / sqrt(h)) value, for n heads.
 
-    In bfloat16 on a GPU of NVIDIA by cuDNN, which keeps the t x t weights out of memory
-    (Dao et al. 2022, FlashAttention, arXiv 2205.14135); else as XLA has it.
+    In bfloat16 on an NVIDIA GPU, cuDNN computes it without storing the t x t weights
+    (Dao et al. 2022, FlashAttention, arXiv 2205.14135); otherwise XLA does.
     """
     plain = jax.nn.dot_product_attention
     if query.dtype != jnp.bfloat16 or not _has_fused_attention():
@@ -147,7 +147,7 @@ def attention(
 
 
 def _fused(query: Array, key: Array, value: Array) -> Array:
-    """By cuDNN, whose gradient takes even numbers of tokens only."""
+    """Attention by cuDNN, whose gradient needs an even number of tokens."""
     b, tokens = query.shape[:2]
     if tokens % 2 == 0:
         return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
@@ -166,7 +166,7 @@ def _fused(query: Array, key: Array, value: Array) -> Array:
 
 
 def _has_fused_attention() -> bool:
-    """Whether this machine's GPUs can: Ampere or later."""
+    """Whether this machine's GPUs have fused attention: Ampere or later."""
     if jax.default_backend() != "gpu":
         return False
     capability = getattr(jax.local_devices()[0], "compute_capability", "0.0")
@@ -174,5 +174,5 @@ def _has_fused_attention() -> bool:
 
 
 linear = partial(nn.Dense, kernel_init=NORMAL)
-# For the gradient a norm keeps its input alone, not what it computed in float32 of it.
+# For the gradient a norm keeps only its input, not its intermediate float32 results.
 layer_norm = partial(nn.remat(nn.LayerNorm), use_fast_variance=False)

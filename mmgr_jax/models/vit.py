@@ -1,4 +1,4 @@
-"""ViT image encoders, parameter for parameter those of timm."""
+"""ViT image encoders with the same parameters as those of timm."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,36 +24,37 @@ PIXELS = {
 }
 """Mean and deviation of red, green and blue in [0, 1] that weights were trained with.
 
-ImageNet's: torchvision, DINOv2, DINOv3 (LVD-1689M) and some ViTs of timm. 0.5: timm's
-`augreg` ViTs and others. SAT-493M: DINOv3 trained on satellite imagery (README of
-github.com/facebookresearch/dinov3).
+Torchvision, DINOv2, DINOv3 (LVD-1689M) and some ViTs of timm use those of ImageNet.
+Timm's `augreg` ViTs and others use 0.5. DINOv3 trained on satellite imagery uses those
+of SAT-493M (README of github.com/facebookresearch/dinov3).
 """
 
 
 class ViT(nn.Module):
-    """A vision transformer from normalised image to its class token.
+    """A vision transformer from a normalised image to its class token.
 
     Module names are timm's with `_` for the dot of a block's number (`blocks_0.attn`),
-    so weights travel both ways by name; `layouts.py` has what other programs call them.
-    Axis t of the annotations is tokens: the class token, the registers, then the
-    patches row by row. Products are in `dtype`; the statistics of LayerNorm, the
-    softmax and rotations are float32.
+    so weights can be converted both ways by name; `layouts.py` has the names of other
+    programs. Axis t of the annotations stands for tokens: the class token, the
+    registers, then the patches row by row. Products are in `dtype`; the statistics of
+    LayerNorm, the softmax and rotations are float32.
 
     Attributes:
         width: Length f of a token and of the feature.
         depth: Number of blocks.
-        num_heads: Attention heads; each gets f / num_heads numbers of a token.
-        patch_px: Side of a patch.
+        num_heads: Number of attention heads; each gets f / num_heads numbers of a
+            token.
+        patch_px: Side of a patch in pixels.
         positions: "learnt": a vector added to the class token and each patch, for
             images of one size. "rotary": see `rotary.rotation`, for images of any size.
-        registers: Learnt tokens without a place, of which nothing is read.
+        registers: Number of learnt tokens without a position, whose output is not used.
         layer_scale: See `Block`.
         key_bias: See `Block`.
         epsilon: Added to the variance in LayerNorm.
         pixels: Key of `PIXELS`: how images are normalised.
         layers: Blocks that `every_stage` reads, counted from 1; () for those at one
-            and two thirds of the depth.
-        dtype: Type of the activations; parameters are float32.
+            third and two thirds of the depth.
+        dtype: Number type of the activations; parameters are float32.
 
     Reference: Dosovitskiy et al. (2021), An image is worth 16x16 words (arXiv
     2010.11929); pre-norm blocks, no representation layer, and timm's initialisation.
@@ -74,7 +75,7 @@ class ViT(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        """Refuses options that no image could be encoded with."""
+        """Refuses options with which no image can be encoded."""
         check_choice("model.image_encoder.pixels", self.pixels, PIXELS)
         check_choice("model.image_encoder.positions", self.positions, POSITIONS)
         strange = [n for n in self.layers if n not in range(1, self.depth + 1)]
@@ -87,17 +88,17 @@ class ViT(nn.Module):
 
     @property
     def feature_dim(self) -> int:
-        """Length of the feature."""
+        """Length of the feature vector."""
         return self.width
 
     @property
     def pixel_mean(self) -> tuple[float, float, float]:
-        """Mean of red, green and blue to normalise images by."""
+        """Mean of red, green and blue that normalises images."""
         return PIXELS[self.pixels][0]
 
     @property
     def pixel_std(self) -> tuple[float, float, float]:
-        """Deviation of red, green and blue to normalise images by."""
+        """Deviation of red, green and blue that normalises images."""
         return PIXELS[self.pixels][1]
 
     @property
@@ -113,17 +114,17 @@ class ViT(nn.Module):
         """Returns the normalised class token [b f] in `dtype`.
 
         Args:
-            image: Normalised image of whole patches. With learnt positions its size
-                decides their number, so it stays what it was at `init`.
-            train: Part of the signature all image encoders share; there are no
-                statistics and no dropout.
-            every_stage: Return instead, in float32 and by name, mean and deviation of
-                the patches after each of `read_layers` ("layer 4", [b 2*f]), and the
-                class token beside the mean of the patches after the last norm
-                ("last", [b 2*f]).
+            image: Normalised images; their sides are multiples of the patch size. With
+                learnt positions, the size must be that at `init`.
+            train: Part of the signature that all image encoders share; it has no
+                effect, because there are no batch statistics and no dropout.
+            every_stage: Return features by name, in float32, instead: mean and
+                deviation of the patches after each of `read_layers` ("layer 4",
+                [b 2*f]), and the class token and the mean of the patches after the last
+                norm ("last", [b 2*f]).
 
         Raises:
-            InputError: For an image of another size.
+            InputError: If the image has another size.
         """
         del train
         self._check_whole_patches(*image.shape[1:3])
@@ -159,7 +160,7 @@ class ViT(nn.Module):
     def _with_tokens(
         self, x: Float[Array, "b t f"], side_px: int
     ) -> Float[Array, "b u f"]:
-        """The patches with their positions, behind class token and registers."""
+        """Adds positions to the patches; puts class token and registers in front."""
         small, shape = nn.initializers.normal(1e-6), (1, 1, self.width)
         x = jnp.concatenate([self._token("cls_token", small, shape, len(x)), x], axis=1)
         if self.positions == "learnt":
@@ -208,12 +209,12 @@ class ViT(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Patches as tokens: one product with a kernel over all their pixels.
+    """Turns patches into tokens by one product with a kernel over all their pixels.
 
     Attributes:
         width: Length f of a token.
-        patch_px: Side of a patch.
-        dtype: Type of the product and of the result.
+        patch_px: Side of a patch in pixels.
+        dtype: Number type of the product and of the result.
     """
 
     width: int
@@ -236,7 +237,7 @@ class PatchProjection(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"]) -> Float[Array, "b y x f"]:
-        """Returns one token a patch."""
+        """Returns one token for each patch."""
         shape = (self.patch_px, self.patch_px, image.shape[-1], self.width)
         init = uniform_init(self.patch_px**2 * image.shape[-1])
         kernel = self.param("kernel", init, shape, jnp.float32).astype(self.dtype)
@@ -248,13 +249,14 @@ class PatchProjection(nn.Module):
 def resample_positions(
     pos_embed: Float[Array, "1 t f"], side: int
 ) -> Float[Array, "1 u f"]:
-    """The positions of a square image for a grid of side x side patches.
+    """Resamples the positions of a square image to a grid of side x side patches.
 
-    Bicubic, anti-aliased where the grid shrinks; the class token's position stays.
+    Resampling is bicubic, with anti-aliasing if the grid gets smaller. The class
+    token's position does not change.
 
     Args:
         pos_embed: Position of the class token, then of a square grid row by row.
-        side: Patches along a side of the new grid, u = side**2 + 1.
+        side: Number of patches along a side of the new grid, u = side**2 + 1.
     """
     token, grid = pos_embed[:, :1], pos_embed[:, 1:]
     held, width = round(grid.shape[1] ** 0.5), grid.shape[2]
@@ -265,12 +267,12 @@ def resample_positions(
 
 
 def vit_small16(**options: Any) -> ViT:
-    """Timm's ViT-S/16, `vit_small_patch16_224`; 384 features."""
+    """Makes timm's ViT-S/16, `vit_small_patch16_224`; 384 features."""
     return ViT(width=384, depth=12, num_heads=6, **options)
 
 
 def vit_base16(**options: Any) -> ViT:
-    """Timm's ViT-B/16, `vit_base_patch16_224`; 768 features."""
+    """Makes timm's ViT-B/16, `vit_base_patch16_224`; 768 features."""
     return ViT(width=768, depth=12, num_heads=12, **options)
 
 

@@ -1,9 +1,9 @@
-"""Weights to and from PyTorch state dicts, by name.
+"""Converts weights to and from PyTorch state dicts, by name.
 
-A Linen path becomes the PyTorch name by rules alone: `layer1_0.conv1.kernel` is
-`layer1.0.conv1.weight`, `blocks_0.norm1.scale` is `blocks.0.norm1.weight`, `bn1.mean`
-of `batch_stats` is `bn1.running_mean`. State dicts are dicts of NumPy arrays: this file
-needs no torch, `torch_files.py` reads and writes them.
+Rules turn a Linen path into the PyTorch name: `layer1_0.conv1.kernel` becomes
+`layer1.0.conv1.weight`, `blocks_0.norm1.scale` becomes `blocks.0.norm1.weight`, and
+`bn1.mean` of `batch_stats` becomes `bn1.running_mean`. State dicts are dicts of NumPy
+arrays, so this file does not need torch; `torch_files.py` reads and writes them.
 """
 
 import re
@@ -28,12 +28,12 @@ TORCH_LEAF = {
     "bias_ih": "bias_ih_l0",
     "bias_hh": "bias_hh_l0",
 }
-# What PyTorch counts and we do not need.
+# A counter of PyTorch that we do not need.
 COUNTER = "num_batches_tracked"
 COUNTERS = rf"(.*\.)?{COUNTER}"
 CLASSIFIER = r"(fc|head)\..*"  # of torchvision and timm's ResNets, and of timm's ViTs
 
-# Parts of MMGR in the released code: its names for ours, and all names it has there.
+# Parts of MMGR in the released code: its names for ours, then patterns of its names.
 RELEASED = {
     "image_encoder": {"image_encoder": "encoder"},
     "image_head": {
@@ -64,7 +64,7 @@ def from_torch(
     ignore: Sequence[str] = (),
     keep: Sequence[str] = (),
 ) -> Tree:
-    """Variables with the structure of `like` and the values of a state dict.
+    """Makes variables with the structure of `like` and the values of a state dict.
 
     Args:
         state_dict: PyTorch names and arrays.
@@ -73,15 +73,15 @@ def from_torch(
         rename: Prefixes of our dotted paths and the PyTorch names they have instead;
             `RELEASED_IMAGE` and `RELEASED_POI` are two.
         ignore: Regular expressions of PyTorch names to leave out.
-        keep: Our dotted paths without a PyTorch counterpart; `like` gives the value,
-            as an array.
+        keep: Our dotted paths without a PyTorch counterpart; their values come from
+            `like`, which must have arrays there.
 
     Returns:
         The variables, as float32 NumPy arrays.
 
     Raises:
-        InputError: For any name or shape that does not match, and any array with
-            numbers that are not finite, listing all of them.
+        InputError: If any name or shape does not match, or any number is not finite;
+            the message lists all of them.
     """
     ignored = re.compile("|".join((COUNTERS, *ignore)))
     left = {name for name in state_dict if not ignored.fullmatch(name)}
@@ -122,13 +122,13 @@ def to_torch(
     rename: Mapping[str, str] | None = None,
     counters: bool = False,
 ) -> StateDict:
-    """The PyTorch state dict of Linen variables: the inverse of `from_torch`.
+    """Makes the PyTorch state dict of Linen variables: the inverse of `from_torch`.
 
     Args:
         variables: `{"params": ..., "batch_stats": ...}`, or parts of them.
         rename: As for `from_torch`.
-        counters: Add the batches each BatchNorm has counted, as 0: PyTorch reads them
-            nowhere (it has a fixed momentum), but a strict load asks for them.
+        counters: Add each BatchNorm's counter of batches, as 0. PyTorch does not use it
+            (its momentum is fixed), but a strict load needs it.
     """
     state_dict = {}
     for path, leaf in traverse_util.flatten_dict(dict(variables)).items():
@@ -141,12 +141,12 @@ def to_torch(
 
 
 def dotted(path: Sequence[str]) -> str:
-    """A Linen path without its collection, as one name."""
+    """Joins a Linen path (without its collection) into one name."""
     return ".".join(path[1:])
 
 
 def torch_name(path: Sequence[str], rename: Mapping[str, str]) -> str:
-    """The PyTorch name of a Linen path (without its collection)."""
+    """Returns the PyTorch name of a Linen path (without its collection)."""
     *modules, leaf = path
     name = ".".join([*modules, TORCH_LEAF.get(leaf, leaf)])
     for ours, theirs in rename.items():
@@ -157,7 +157,7 @@ def torch_name(path: Sequence[str], rename: Mapping[str, str]) -> str:
 
 
 def torch_axes(leaf: str, rank: int) -> tuple[int, ...]:
-    """Our axes in PyTorch's order: HWIO kernels are OIHW there, [in out] [out in]."""
+    """Returns our axes in PyTorch's order: HWIO becomes OIHW, [in out] [out in]."""
     axes = tuple(range(rank))
     if not leaf.startswith("kernel"):
         return axes
