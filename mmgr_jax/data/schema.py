@@ -8,7 +8,7 @@ The records folder:
     manifest.json                what the records mean (written last: a folder with a
                                  manifest is complete)
     category_vectors.npy         float32 [k d], one row per POI category
-    category_text.npz            if the vectors come from texts; see `mmgr_jax.data.texts`
+    category_text.npz            if vectors come from texts; see `mmgr_jax.data.texts`
     splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
     verified.json                which files were checked; see `mmgr_jax.data.contents`
     dataset_info.json, features.json                   read by TFDS
