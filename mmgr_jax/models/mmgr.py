@@ -186,7 +186,7 @@ class ProjectionHead(nn.Module):
     def __call__(
         self, x: Float[Array, "*vb f"], before_last: bool = False
     ) -> Float[Array, "*vb p"]:
-        """Returns projections in `dtype`, or with `before_last` the last layer's input."""
+        """Returns the projections, or the input of the last layer, in `dtype`."""
         hidden = self.hidden or x.shape[-1]
         first = uniform_init(x.shape[-1])
         last = uniform_init(hidden)
