@@ -1,1 +1,1 @@
-"""Accelerators and processes: which there are, and which holds what."""
+"""Accelerators and processes: which ones exist, and what each of them holds."""

@@ -1,7 +1,7 @@
 """Several processes that train as one: joining, who writes and speaks, and leaving.
 
-On one machine without a cluster nothing of this happens. Process 0 alone writes files
-and speaks; what it does alone (records, evaluation, maps) the others wait for.
+On one machine without a cluster, none of this happens. Only process 0 writes files and
+messages. The other processes wait while it works alone (records, evaluation, maps).
 """
 
 from __future__ import annotations

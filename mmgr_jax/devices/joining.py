@@ -1,4 +1,4 @@
-"""Which processes there are, by the settings or by the launcher that started them."""
+"""Finds the processes of a run from the settings or from the launcher."""
 
 from __future__ import annotations
 

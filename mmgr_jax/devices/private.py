@@ -1,6 +1,7 @@
-"""What JAX does not show and this program uses all the same: all of it, and why.
+"""Every private part of JAX that this program uses, and why.
 
-A version of JAX may change any of this without a word; tests of each use would tell.
+A new version of JAX may change any of these without notice; tests of each use would
+fail.
 (`endings` knows two of its files by name, from which errors come.)
 """
 

@@ -1,4 +1,4 @@
-"""Which device holds what: the mesh, and where batches and state lie on it.
+"""The mesh of devices, and how batches and the training state are placed on it.
 
 Batches are split over all devices. Parameters, optimiser state and keys are whole on
 every device, or split along the mesh axis `fsdp` where rules say so: between steps a

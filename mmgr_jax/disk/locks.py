@@ -1,8 +1,9 @@
-"""Who works in a folder, so that two processes never undo each other's work.
+"""Locks on folders, so that two processes never undo each other's work.
 
-A lock is a file that says which process of which host holds it, and what for. The
-system forgets the lock when its process ends, however it ends; on a disk where the
-locks of other hosts do not show, the file's time does: its holder touches it.
+A lock is a file that says which process of which host holds it, and for what work. The
+system releases the lock when its process ends for any reason. On some disks the locks
+of other hosts are not visible. There the time of the file shows that the lock is held,
+because its holder updates that time.
 """
 
 from __future__ import annotations

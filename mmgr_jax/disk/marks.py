@@ -1,7 +1,7 @@
-"""What a folder says of itself: that this program wrote it, what, and with which bytes.
+"""Marks: files that say that this program wrote a folder, and which files with it.
 
-A folder is ours only where its mark says so, a file that lists what was written into
-it. What else lies in such a folder is its user's and stays.
+A folder belongs to this program only if it has a mark. The mark lists the files that
+the program wrote. All other files in the folder belong to the user and are kept.
 """
 
 from __future__ import annotations

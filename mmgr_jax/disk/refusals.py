@@ -1,4 +1,4 @@
-"""What is said when a file or folder is there and the system does not let us use it."""
+"""Errors for files and folders that exist but that the system does not let us use."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run leaves to go on from: the only room that imports Orbax."""
+"""Saves a run so that it can be continued; only this package imports Orbax."""

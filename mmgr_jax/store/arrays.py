@@ -1,6 +1,6 @@
-"""Trees of arrays in folders: what Orbax is asked for, and what it means by its errors.
+"""Stores trees of arrays in folders by Orbax, and explains the errors of Orbax.
 
-Beside `checkpoint` and `bundles` the only importer of Orbax.
+Only this module, `checkpoint` and `bundles` import Orbax.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One bundle of a checkpoint: what it says of itself, whether it is whole, its arrays.
+"""One bundle of a checkpoint: its metadata, its arrays and the check of its files.
 
-Four things can stand in the way, and they are told apart:
+Reading can fail in four ways, each with its own treatment:
 
     damaged         bytes are not as they were written: DamageError; another is taken
     unreadable      a right, a disk or memory is wanting: stop, and change nothing

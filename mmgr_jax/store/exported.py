@@ -1,4 +1,4 @@
-"""An encoder as one folder that says what it is, for other machines.
+"""Saves an encoder as one folder that describes itself, for use on other machines.
 
 model.safetensors      parameters and batch statistics, named by their path
 model.json             what it is; see `About`

@@ -1,4 +1,4 @@
-"""Weights of another checkpoint as a beginning, part by part."""
+"""Starts a run with the weights of another checkpoint, part by part."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Image encoders that learn nothing: their features, made once and kept."""
+"""Image encoders that are not trained: their features are computed once and stored."""

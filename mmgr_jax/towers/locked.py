@@ -1,4 +1,4 @@
-"""What a config says of a locked tower: checked, and made of it."""
+"""Checks the settings of a locked tower (a fixed image encoder) and builds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two views of a step, where a locked tower has encoded them long before."""
+"""The two views of a step, if a locked tower has encoded them in advance."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """From a config to the objects of a training run.
 
-Here sections become dataclasses; nothing below sees a config.
+Sections become dataclasses here; the code that this module calls sees no config.
 """
 
 from __future__ import annotations
