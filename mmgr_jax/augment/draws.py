@@ -1,4 +1,4 @@
-"""Random choices for one view: its crop, its turn and its colours.
+"""The random choices for one view: its crop, its flips and turns, and its colours.
 
 Each function turns numbers drawn uniformly from [0, 1) into such a choice, so that one
 draw of numbers is enough for a whole view.

@@ -140,7 +140,7 @@ def read(
         Kind of split -> fold [r]; empty for records without stored splits.
 
     Raises:
-        InputError: If the file is missing or damaged, or belongs to other regions.
+        InputError: If the file is missing or damaged, or lacks a region.
     """
     if not manifest.splits:
         return {}

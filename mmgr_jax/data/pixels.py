@@ -34,7 +34,7 @@ class PixelStatistics:
 
     @property
     def palette(self) -> Float32[np.ndarray, "2 3"]:
-        """Mean and deviation as one array, for the devices."""
+        """Mean (row 0) and deviation (row 1) as one array, for the devices."""
         return np.array([self.mean, self.deviation], np.float32)
 
 

@@ -45,8 +45,9 @@ def padded(
         [b n].
 
     Raises:
-        InputError: If a category is unknown and `unknown` is "refuse", if positions
-            are needed but missing, or if a table has no column `category`.
+        InputError: If a category is unknown and `unknown` is "refuse"; if positions
+            are needed but missing; if a table has no column `category`; or if
+            `centre_m` does not have one row for each region.
     """
     check_unknown(unknown)
     if centre_m is not None and len(centre_m) != len(places):

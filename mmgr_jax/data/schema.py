@@ -194,8 +194,8 @@ class Manifest:
         """Reads `manifest.json`.
 
         Raises:
-            InputError: If the manifest is missing, has a different layout, or was
-                edited.
+            InputError: If the manifest is missing, has another version, was edited, is
+                damaged or contradicts itself.
         """
         path = Path(records_dir) / MANIFEST_FILE
         if not path.exists():

@@ -83,8 +83,9 @@ class RegionSource(abc.ABC):
 
         Args:
             indices: Numbers of the regions.
-            image: Whether to decode the tiles and put them into the records.
-            into: Arrays that the tiles are decoded into; `image` is not needed then.
+            image: Whether records must have their tiles. If False, they may lack them.
+            into: Arrays to decode the tiles into, one for each index; `image` is then
+                not needed.
 
         Raises:
             InputError: If the stored bytes are damaged.

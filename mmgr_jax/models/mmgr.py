@@ -156,7 +156,8 @@ class MMGR(nn.Module):
     def adapt_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb f"]:
         """Returns the output of the image head before its last layer.
 
-        If the image encoder is not trained, this output has what POIs have taught.
+        If the image encoder is locked, training changes this output, but not that of
+        `encode_image`.
         """
         return self.image_head(features, before_last=True)
 
