@@ -1,1 +1,1 @@
-"""Accelerators and processes: which there are, and which holds what."""
+"""Finds accelerators and processes, and decides which of them holds what."""
