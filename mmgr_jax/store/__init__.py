@@ -1,1 +1,1 @@
-"""What a run leaves to go on from: the only room that imports Orbax."""
+"""Saves what a run needs to continue; the only package that imports Orbax."""
