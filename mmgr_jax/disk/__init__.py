@@ -1,1 +1,1 @@
-"""Files and folders as this program leaves them: whole, its own, one at a time."""
+"""Writes files and folders safely: complete, marked as ours, by one process each."""
