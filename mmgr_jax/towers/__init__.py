@@ -1,1 +1,1 @@
-"""Image encoders that learn nothing: their features, made once and kept."""
+"""Computes the features of locked image encoders, which do not learn, only once."""
