@@ -32,7 +32,7 @@ def hash_of(variables: Tree) -> str:
 
 
 def as_numpy(described: Tree) -> Tree:
-    """Makes a template for arrays on the host, which needs none of the saving devices."""
+    """Makes a template for arrays on the host; the devices that saved may be absent."""
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described)
 
 

@@ -289,7 +289,7 @@ def sections(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns dotted key -> value of the settings that decide weights, without paths."""
+    """Returns dotted key -> value of settings that decide weights, without paths."""
     places = {*FREE, *BY_CONTENT, *_BY_CITY}
     return {
         key: value for key, value in flat(sections(config)).items() if key not in places
