@@ -1,1 +1,1 @@
-"""What a run would cost on a machine one does not have, from its compiled step."""
+"""Estimates what a run would cost on another machine, from its compiled step."""
