@@ -34,7 +34,7 @@ _NUMBERS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_disable_jit": False,
 }
-"""Settings of JAX that decide what is computed, as every run has them."""
+"""Settings of JAX that change results, with the value that every run must have."""
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def use_cache(where: str) -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _refuse_others(folder)
         _prune(folder)
-    except (OSError, RuntimeError) as error:  # the latter: nobody knows our home
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home folder is unknown
         log.warning(
             "%s: compiled programs cannot be kept there (%s); name another folder by "
             "--config.compilation_cache=FOLDER, or 'off'",

@@ -63,7 +63,7 @@ def use_cpu_devices(count: int) -> None:
 
 @contextlib.contextmanager
 def session(settings: DistributedSettings) -> Iterator[None]:
-    """Joins this process to the others, if there are others, while the context lasts.
+    """Joins this process to the others, if there are any, while the context lasts.
 
     Enter it before anything else asks JAX for its devices. An error ends this process
     at once: another process may have died and caused it, and would then not answer an
@@ -227,7 +227,7 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
 
     def leave_mark(_: list[str]) -> str:
         name = f".seen-by-all-{secrets.token_hex(8)}"
-        with contextlib.suppress(OSError):  # nobody sees it then
+        with contextlib.suppress(OSError):  # no process sees the file then
             (folder / name).touch(exist_ok=False)
         return name
 

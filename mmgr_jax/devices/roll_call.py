@@ -25,7 +25,7 @@ from mmgr_jax.errors import InputError
 TELL_EVERY_S = 10.0
 """Seconds between two messages of a process that waits."""
 
-_MOST_BYTES = 4096  # of a report; nobody else's message is read further
+_MOST_BYTES = 4096  # of a report; longer messages are not read to their end
 _GREETING = f"mmgr-jax {__version__}"
 _ANSWER_S = 5.0
 

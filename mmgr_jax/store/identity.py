@@ -211,13 +211,13 @@ def changes(
     """
     pairs = differing(sections(stored.config), sections(ours.config))
     for key in _BY_CITY:
-        pairs.pop(key, None)  # told city by city
+        pairs.pop(key, None)  # compared city by city below
     for key in BY_CONTENT:
         if key in pairs and _same_content(key, pairs[key], ours, stored, weights_of):
             del pairs[key]
     theirs, now = stored.identity, ours.identity
     if _LENGTH in pairs and theirs.get("total_steps") == now.get("total_steps"):
-        del pairs[_LENGTH]  # in other words
+        del pairs[_LENGTH]  # the same length, written in another unit
     if theirs and theirs.get("table") != now.get("table"):
         pairs["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
     measured = [side.get("pixels", {}) for side in (theirs, now)]
@@ -229,7 +229,7 @@ def changes(
         cities = _cities_apart(theirs.get("corpus", {}), now.get("corpus", {}))
         parts = parts_apart(*records)
         if any(key.startswith("corpus.cities") for key in cities):
-            for part in _OF_RECORDS:  # other cities' are other ones
+            for part in _OF_RECORDS:  # these follow from other cities
                 parts.pop(f"records.{part}", None)
         pairs |= cities | parts
     if stored.categories != ours.categories:
@@ -316,7 +316,7 @@ def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differenc
     if theirs.get("inputs") and ours.get("inputs"):
         same = theirs["inputs"] == ours["inputs"]
         if same or "records.inputs" in pairs:
-            pairs.pop("records.regions", None)  # said by inputs, or labels alone
+            pairs.pop("records.regions", None)  # included in inputs, or only labels
     else:
         pairs.pop("records.inputs", None)
     return pairs
