@@ -1,4 +1,4 @@
-"""What chance decides about one view: its crop, its turn, its colours.
+"""The random choices for one view: its crop, its flips and turns, and its colours.
 
 Each function turns numbers drawn uniformly from [0, 1) into what they decide, so
 that one draw serves a whole view.

@@ -1,4 +1,4 @@
-"""NumPy's files that somebody else may have made: never more than the file holds."""
+"""Reads NumPy files from unknown sources without unpacking far more than they hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 MAX_UNPACKED_BYTES = 4 << 30
-"""An archive may unpack to so much, or to `MAX_RATIO` times its size."""
+"""An archive may unpack to this size, or to `MAX_RATIO` times its own size."""
 
 MAX_RATIO = 20
 _LAST_CHARACTER = 0x10FFFF
@@ -39,7 +39,7 @@ def load_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def load_npy(path: str | Path) -> np.ndarray:
-    """The array of an .npy; what is raised is as in `load_npz`."""
+    """The array of an .npy file; it raises the same errors as `load_npz`."""
     with _as_value_error():
         return _array(Path(path).read_bytes())
 

@@ -1,7 +1,8 @@
-"""What files and values hold, as hashes: never where they lie or what they are called.
+"""Hashes of the contents of files and values, not of their paths or names.
 
-A file is hashed once and remembered by its size and the times of its last changes, so
-that a start costs no reading; a copy, or anything that was touched, is hashed again.
+A file is hashed once. The hash is stored with the size of the file and the times of its
+last changes, so that later starts need not read it. A copy, or a file whose times have
+changed, is hashed again.
 """
 
 from __future__ import annotations

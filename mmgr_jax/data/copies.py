@@ -1,6 +1,6 @@
-"""Copies of records on object storage: brought whole, checked by the manifest, removed.
+"""Downloads, checks and removes local copies of records on object storage.
 
-See `remote` for where they lie and who asks for them.
+See `remote` for the folders of the copies and for their use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmgr_jax.disk import files, locks
 from mmgr_jax.errors import InputError
 
 PARTIAL = ".partial"
-"""Ends the name of a copy that grows."""
+"""End of the name of a copy that is still incomplete."""
 
 _AT_ONCE = 8
 _TELL_S = 30.0
@@ -54,7 +54,7 @@ def bring(address: str, folder: Path, manifest: bytes) -> None:
 
 
 def remove_others(home: Path, folder: Path) -> None:
-    """Removes former copies that nobody reads."""
+    """Removes older copies that no process reads."""
     for other in home.iterdir():
         if other == folder or not other.is_dir():
             continue

@@ -1,7 +1,7 @@
-"""What is known of the records of each city, for those who read and not for programs.
+"""Facts about the records of each city, for readers and not for programs.
 
-Checkpoints carry it on, and the card of a saved encoder tells it. What nobody said is
-"" or None: nothing is guessed, but what follows from the kind of a file.
+Checkpoints store these facts, and the card of a saved encoder shows them. An unknown
+fact is "" or None. Nothing is guessed, except what follows from the kind of a file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def of_manifest(manifest: schema.Manifest) -> dict[str, Any]:
     """The facts of one city.
 
     Returns:
-        `city`, `num_regions`, `crs`, `tile_size_px`, `tile_size_m` (0: nobody knows);
+        `city`, `num_regions`, `crs`, `tile_size_px`, `tile_size_m` (0 if unknown);
         `imagery` and `pois` with `source`, `licence` and `year`, and with `sensor` or
         `categories` and `inside` (POIs in regions); `labels` {name: {kind, unit,
         source, licence, year}}.

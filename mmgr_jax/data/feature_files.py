@@ -1,13 +1,13 @@
-"""Files of features: opened, and which of their columns are features.
+"""Opens files of features and decides which of their columns are features.
 
 A table is a file of one of these kinds:
 
     .parquet, .geoparquet   a column of lists such as `embedding` (what
-                            `python -m mmgr_jax.embed` writes), or a column a feature
-    .csv, .csv.gz           a column a feature
+                            `python -m mmgr_jax.embed` writes), or a column per feature
+    .csv, .csv.gz           a column per feature
     .npz                    arrays `region_id` [n] and `features` [n m]
 
-The column `region_id` (or `id`) holds the names that the records have.
+The column `region_id` (or `id`) has the names of the regions, as in the records.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from mmgr_jax.errors import InputError
 
 SUFFIXES = (".parquet", ".geoparquet", ".csv", ".csv.gz", ".npz")
 ID_COLUMNS = ("region_id", "id")
-"""Columns that may hold the names of regions; the first that is there does."""
+"""Columns that may hold the names of regions; the first that exists is used."""
 
 USUAL_COLUMNS = ("embedding", "features")
-"""Columns of lists that are taken where there are several."""
+"""Names of the column to use if a file has several columns of lists."""
 
 ALPHAEARTH = tuple(f"A{band:02d}" for band in range(64))
 """Bands of the AlphaEarth Foundations Satellite Embedding."""

@@ -1,7 +1,7 @@
-"""Features that somebody else has made, one row a region: any encoder beside ours.
+"""Tables of features from other encoders, with one row per region.
 
-`feature_files` tells which files they come in. Rows of other regions may be there,
-too, and are left out.
+`feature_files` describes the file formats. A table may have rows of other regions;
+they are left out.
 """
 
 from __future__ import annotations
@@ -38,29 +38,30 @@ def read(
     key: str | None = None,
     records: Mapping[str, str] | None = None,
 ) -> Float[np.ndarray, "r m"]:
-    """The features of every region, in the order of the records.
+    """Reads the features of every region, in the order of the records.
 
-    Which columns are features is decided in this order: those that `path` names; the
-    one that the file's own metadata names; the only column of lists, or the one called
+    The feature columns are the first of these that exist: those that `path` names; the
+    one that the metadata of the file names; the only column of lists, or the one called
     `embedding` or `features`; A00 to A63; all columns of numbers.
 
     Args:
-        name: What the table is called in `config.eval.tables`.
-        path: The file, or `FILE:COLUMN` with the column to take: a column of lists,
-            or a pattern such as `A*` for columns of numbers.
+        name: Name of the table in `config.eval.tables`.
+        path: The file, or `FILE:COLUMN`. The column is a column of lists, or a pattern
+            such as `A*` for columns of numbers.
         region_ids: Names of the regions of the records.
-        label_names: Labels of the records; a column of numbers named after one is
-            refused unless `path` asks for it: heads would be told the answer.
-        key: The setting that names the file; None: `config.eval.tables`.
-        records: `RecordSource.identity` of the records; a table of
-            `python -m mmgr_jax.embed` that was made of other tiles or POIs is told.
+        label_names: Labels of the records. A column of numbers with the name of a label
+            is refused unless `path` names it, because it would give heads the answer.
+        key: The setting that names the file; None for `config.eval.tables`.
+        records: `RecordSource.identity` of the records. A warning is logged if
+            `python -m mmgr_jax.embed` made the table from other tiles or POIs.
 
     Returns:
-        float32, finite.
+        Features, float32 [r m], all finite.
 
     Raises:
-        InputError: If the file cannot be read so, lacks a region or has it twice, or
-            if a feature is missing, not finite or a whole number without a scale.
+        InputError: If the file is damaged or cannot be read in this way; if it lacks a
+            region or has it twice; or if a feature is missing, not finite or a whole
+            number without a scale.
     """
     opened = open_file(name, path, label_names, key)
     region_ids = [one_form(region) for region in region_ids]
@@ -89,10 +90,10 @@ def read(
 
 
 def about(name: str, path: str, *, label_names: Sequence[str] = ()) -> str:
-    """What the features are, in words, as far as the file says it.
+    """Describes the features in words, as far as the file says what they are.
 
     Raises:
-        InputError: If the head of the file tells that `read` would fail.
+        InputError: If opening the file already shows that `read` would fail.
     """
     opened = open_file(name, path, label_names)
     values = [

@@ -1,7 +1,7 @@
-"""Which regions are tested together: folds by the hash of a name, and their file.
+"""Folds of regions that are tested together, and the file `splits.csv` of folds.
 
-`splits.csv` beside the records has a row a region: its id, and its fold, from 0, in a
-column for each kind of split that the manifest names.
+`splits.csv` in the records folder has one row per region. The columns are the id of the
+region and, for each kind of split in the manifest, its fold, counted from 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmgr_jax.disk import files, refusals
 from mmgr_jax.errors import InputError
 
 MIN_FOLDS = 3
-"""One to test on, one to choose the strength on, the rest to train on."""
+"""Smallest number: one fold to test, one to choose the strength, the rest to train."""
 
 DEFAULT_FOLDS = 5
 _ID = "region_id"
@@ -31,10 +31,10 @@ def by_block(
 ) -> Int[np.ndarray, " r"]:
     """Folds of about equal size that keep the regions of a block together.
 
-    Blocks are taken in order of size, the largest first, and equal ones by the hash of
-    their names. Each goes to the fold that is smallest so far. The result depends on
-    the blocks and the seed, not on the order of the regions. If regions are added,
-    blocks may move.
+    Blocks are taken in order of size, the largest first. Blocks of equal size are taken
+    in the order of the hashes of their names. Each goes to the smallest fold so far.
+    The result depends on the blocks and the seed, not on the order of the regions. If
+    regions are added, blocks may move.
 
     Args:
         block: Name of the block of each region [r].
@@ -72,11 +72,11 @@ def by_hash(
 ) -> Int[np.ndarray, " r"]:
     """Folds by the hash of each region's name, without regard to its neighbours.
 
-    Added regions do not move others. Only if there are so few regions that a fold would
-    be empty, the names are distributed in the order of their hashes.
+    Regions that are added later do not move others. If there are so few regions that a
+    fold would be empty, names go to the folds in turn, in the order of their hashes.
 
     Args:
-        names: Name of each region [r]; regions of one name stay together.
+        names: Name of each region [r]; regions of the same name stay together.
         num_folds: Number of folds, at least `MIN_FOLDS`.
         seed: Another seed gives another distribution.
 
@@ -101,7 +101,7 @@ def by_hash(
 
 
 def check_count(num_folds: int) -> None:
-    """Raises InputError for too few folds."""
+    """Raises InputError if there are fewer folds than `MIN_FOLDS`."""
     if num_folds < MIN_FOLDS:
         raise InputError(
             f"config.eval.num_folds is {num_folds}: at least {MIN_FOLDS} are needed, "
@@ -114,7 +114,7 @@ def write(
     region_ids: Sequence[str],
     folds: Mapping[str, Int[np.ndarray, " r"]],
 ) -> None:
-    """Writes `splits.csv`: the fold of each region under each kind of split."""
+    """Writes `splits.csv`: the fold of each region for each kind of split."""
     path = Path(records_dir) / schema.SPLITS_FILE
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
@@ -127,18 +127,18 @@ def write(
 def read(
     records_dir: str | Path, manifest: schema.Manifest, region_ids: Sequence[str]
 ) -> dict[str, Int[np.ndarray, " r"]]:
-    """The stored fold of each region under each kind of split the manifest names.
+    """Reads the fold of each region for each kind of split that the manifest names.
 
     Args:
         records_dir: The records folder.
         manifest: Its manifest.
-        region_ids: The regions, in the order wanted.
+        region_ids: Names of the regions, in the order of the result.
 
     Returns:
-        Kind -> fold [r]; nothing for records without stored splits.
+        Kind -> fold [r]; empty for records without stored splits.
 
     Raises:
-        InputError: If the file is missing or damaged, or of other regions.
+        InputError: If the file is missing, damaged or lacks a region.
     """
     if not manifest.splits:
         return {}

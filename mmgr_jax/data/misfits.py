@@ -1,4 +1,4 @@
-"""Records that cannot be trained on together."""
+"""Refuses records that cannot be used together in one training run."""
 
 from __future__ import annotations
 

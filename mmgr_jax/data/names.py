@@ -1,7 +1,7 @@
-"""Names as they are compared: of regions, categories, classes and columns.
+"""Brings names of regions, categories, classes and columns into one form to compare.
 
-What two files call by one name is one name here: letters with accents are composed
-(NFC), characters that nobody sees are dropped, and every kind of space is a space.
+Two files may write one name in different ways. So letters with accents are composed
+(NFC), invisible characters are dropped, and every kind of space becomes a space.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def all_in_one_form(names: pa.Array) -> pa.Array:
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Names that only case, width or space tell apart, such as "ATM" and "atm"."""
+    """Names that differ only in case, width or space, such as "ATM" and "atm"."""
     groups: dict[str, list[str]] = {}
     for name in names:
         wide = unicodedata.normalize("NFKC", name).casefold()

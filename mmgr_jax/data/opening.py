@@ -1,4 +1,4 @@
-"""Which records a run is trained on, opened; `config.corpus`."""
+"""Opens the records that a run is trained on; see `config.corpus`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Folder:
 
     Attributes:
         path: The folder, or its address on object storage.
-        weight: Of its city.
+        weight: Weight of its city.
         entry: What names it.
     """
 

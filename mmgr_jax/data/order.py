@@ -1,7 +1,6 @@
-"""The order of training: rows of each global batch, as Grain asks for them.
+"""The order of training: the rows of each global batch, in the form that Grain needs.
 
-Global batch t holds the same regions in the same order whatever the number of
-processes.
+Global batch t has the same regions in the same order for any number of processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From records to batches, all inside Grain, so that the iterator's state is exact."""
+"""Makes batches from records inside Grain, so that the iterator's state is exact."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def training_batches(
     Args:
         source: The records.
         settings: The section `data`.
-        seed: Decides order and choice.
-        edges: Give the POI graph too.
-        images: Give the tiles, or leave them out and decode none.
-        process_index: This process.
+        seed: Decides the order of regions and the choice of POIs.
+        edges: Whether batches hold the POI graph.
+        images: Whether batches hold the tiles; if not, no tile is decoded.
+        process_index: Number of this process.
         process_count: Number of processes.
 
     Returns:
@@ -183,7 +183,7 @@ def poi_slots(source: RegionSource, max_pois: int | None) -> int:
 
 
 def rounded_slots(most: int) -> int:
-    """POI slots that hold so many POIs, one multiple at least."""
+    """Number of POI slots for `most` POIs: a multiple of `POI_SLOT_MULTIPLE`, not 0."""
     return -(-max(most, 1) // POI_SLOT_MULTIPLE) * POI_SLOT_MULTIPLE
 
 

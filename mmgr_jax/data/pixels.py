@@ -1,4 +1,4 @@
-"""The light of a city: mean and deviation of red, green and blue over its tiles."""
+"""Mean and deviation of red, green and blue over all tiles of a city."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 _WHITE = 255
 
 Bands = tuple[float, float, float]
-"""A number each for red, green and blue."""
+"""One number for each of red, green and blue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,23 +29,23 @@ class PixelStatistics:
 
     @classmethod
     def of(cls, tiles: UInt8[np.ndarray, "n h w 3"]) -> PixelStatistics:
-        """Statistics of tiles [n h w 3], n >= 1; give all tiles of a city."""
+        """Statistics of tiles [n h w 3], n >= 1. Pass all tiles of a city."""
         return PixelSums.over(map(PixelSums.of, tiles)).statistics()
 
     @property
     def palette(self) -> Float32[np.ndarray, "2 3"]:
-        """Mean and deviation as the devices take them."""
+        """Mean (row 0) and deviation (row 1) as one array for the devices."""
         return np.array([self.mean, self.deviation], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelSums:
-    """Whole numbers, so that sums do not depend on the distribution of tiles.
+    """Sums as whole numbers, so that the order and division of tiles do not matter.
 
     Attributes:
-        count: Pixels.
-        sums: Of the values of each band, 0 to 255.
-        squares: Sums of their squares.
+        count: Number of pixels.
+        sums: Sum of the values (0 to 255) of each band.
+        squares: Sum of the squared values of each band.
     """
 
     count: int
@@ -54,10 +54,10 @@ class PixelSums:
 
     @classmethod
     def of(cls, tile: UInt8[np.ndarray, "h w 3"]) -> PixelSums:
-        """Of one tile.
+        """Sums of one tile.
 
-        Down the columns first, in 32 bits, which 65,536 rows cannot fill: much faster
-        than all in 64 bits.
+        Columns are summed first, in 32 bits, which is much faster than 64 bits. A
+        column of up to 65,536 rows cannot overflow.
         """
         height, width, _ = tile.shape
         assert height <= 2**16, height
@@ -70,7 +70,7 @@ class PixelSums:
 
     @classmethod
     def over(cls, parts: Iterable[PixelSums]) -> PixelSums:
-        """Of all parts together."""
+        """Adds the sums of all parts."""
         count, sums, squares = 0, [0] * 3, [0] * 3
         for part in parts:
             count += part.count
@@ -79,7 +79,7 @@ class PixelSums:
         return cls(count, tuple(sums), tuple(squares))
 
     def statistics(self) -> PixelStatistics:
-        """Mean and deviation, each rounded once or twice: quotients are of integers."""
+        """Mean and deviation, each rounded at most twice, since sums are integers."""
         scale = self.count * _WHITE
         red, green, blue = (
             (total / scale, math.sqrt((self.count * square - total**2) / scale**2))

@@ -1,4 +1,4 @@
-"""POI sets that a program gives by name and place, as batches hold them."""
+"""Turns POI sets, given by category name and position, into a batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mmgr_jax.data import pipeline
 from mmgr_jax.errors import InputError
 
 UNKNOWN = ("refuse", "leave out")
-"""What becomes of POIs whose category the encoder does not know."""
+"""What to do with POIs whose category the encoder does not know."""
 
 Places = Sequence[Any]
-"""For each region its POIs: a sequence of category names (or their numbers); or a table
-with the column `category` and either `east_m` and `north_m`, metres from the region's
-centre, or, as a GeoDataFrame in a CRS of metres, points."""
+"""The POIs of each region: a sequence of category names (or numbers), or a table with
+the column `category`. A table gives positions by the columns `east_m` and
+`north_m`, in metres from the centre of the region, or it is a GeoDataFrame of points in
+a CRS in metres."""
 
 
 def padded(
@@ -29,23 +30,24 @@ def padded(
     reads_places: bool,
     centre_m: Float[np.ndarray, "b 2"] | None = None,
 ) -> pipeline.Batch:
-    """The sets as one batch, with as many slots as the fullest takes.
+    """Turns the sets into one batch with enough slots for the fullest set.
 
     Args:
         places: The sets; see `Places`.
-        categories: Names of those that are known, by their numbers.
+        categories: Names of the known categories; the number of one is its index.
         unknown: One of `UNKNOWN`.
-        reads_places: Whether it is asked where POIs lie; without it they are all at
-            the centre.
-        centre_m: Centres of the regions, in the CRS of GeoDataFrames.
+        reads_places: Whether the positions of POIs are needed. If not, all POIs are put
+            at the centre.
+        centre_m: Centres of the regions in metres, in the CRS of the GeoDataFrames.
 
     Returns:
         `poi_category` int32 [b n], `poi_offset_m` float32 [b n 2] and `poi_mask` bool
         [b n].
 
     Raises:
-        InputError: If a category is unknown and that is refused; if positions are
-            asked and missing; or a table has no column `category`.
+        InputError: If `unknown` is "refuse" and a category is unknown; if positions are
+            needed and missing; if a table has no column `category`; or if `centre_m`
+            has not one row per region.
     """
     check_unknown(unknown)
     if centre_m is not None and len(centre_m) != len(places):
@@ -79,10 +81,10 @@ def padded(
 
 
 def check_unknown(unknown: str) -> None:
-    """Refuses what is none of `UNKNOWN`.
+    """Checks that `unknown` is one of `UNKNOWN`.
 
     Raises:
-        InputError: If it is none of them.
+        InputError: If it is not.
     """
     if unknown not in UNKNOWN:
         raise InputError(f"unknown={unknown!r}; allowed: {', '.join(UNKNOWN)}.")
@@ -104,7 +106,7 @@ def _names(pois: Any, region: int) -> Sequence[Any]:
 def _numbers(
     names: Sequence[Any], number_by_name: Mapping[str, int], count: int
 ) -> np.ndarray:
-    """Numbers of categories, -1 for one that is unknown."""
+    """Numbers of the categories; an unknown category has -1."""
     numbers = np.full(len(names), -1, np.int64)
     for place, name in enumerate(names):
         if isinstance(name, int | np.integer) and not isinstance(name, bool):

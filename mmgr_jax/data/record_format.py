@@ -1,6 +1,6 @@
-"""What a region's record holds, and its bytes.
+"""The fields of the record of a region, and how they are stored as bytes.
 
-Names of fields, their types and units live here and nowhere else. A record is a
+The names, types and units of fields are defined only here. A record is a
 `tf.train.Example` inside an ArrayRecord shard.
 """
 

@@ -1,13 +1,13 @@
 """Records on object storage: a whole copy on this machine's disk, checked and kept.
 
     <cache>/<name>-<hash of the address>/<hash of the manifest>/     a copy
-                                        /<hash>.partial/             one that grows
-                                        /.lock                       who brings one
+                                        /<hash>.partial/             an incomplete one
+                                        /.lock                       who downloads one
 
 A copy is found by the content of its manifest, which is read from the server at each
-start: records that were changed there are another copy, and the former one goes when
-nobody reads it. Training shuffles over all regions before processes part them, so each
-host needs every shard; its processes share one copy.
+start. If the records on the server have changed, a new copy is made, and the old one is
+removed when no process reads it. Training shuffles all regions before it divides them
+among processes, so each host needs every shard. The processes of a host share one copy.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""What a folder of records holds, as the manifest in it says.
+"""The manifest of a records folder: what the records mean and how they were made.
 
-`record_format` has the fields of a record. Shards and metadata are laid out so that
+`record_format` defines the fields of a record. Shards and metadata are laid out so that
 `tfds.builder_from_directory(records_dir).as_data_source()` opens the folder without
 TensorFlow.
 
 The records folder:
     manifest.json                what the records mean (written last: a folder with a
                                  manifest is complete)
-    category_vectors.npy         float32 [k d], one row a POI category
-    category_text.npz            where texts made them; see `mmgr_jax.data.texts`
+    category_vectors.npy         float32 [k d], one row per POI category
+    category_text.npz            if vectors come from texts; see `mmgr_jax.data.texts`
     splits.csv                   the fold of each region; see `mmgr_jax.data.folds`
-    verified.json                what was read whole; see `mmgr_jax.data.contents`
+    verified.json                which files were checked; see `mmgr_jax.data.contents`
     dataset_info.json, features.json                   read by TFDS
     <city>-regions.array_record-00000-of-00004 ...     the shards
 """
@@ -42,7 +42,7 @@ BESIDE = (
     "dataset_info.json",
     "features.json",
 )
-"""Files beside the shards whose content the manifest vouches for."""
+"""Files next to the shards; the manifest has the hash of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Label:
         unit: Unit of the stored number, such as "persons", "persons/km2" or "1".
         classes: Names of the k classes of a share or class; empty otherwise.
         year: Reference year of the source.
-        source: Who made the data, and under which licence.
+        source: Maker of the data, and the licence.
         licence: Licence of the source.
-        rule: What counts as known, in words.
+        rule: In words, when a value counts as known.
     """
 
     kind: str
@@ -81,9 +81,10 @@ class SplitColumn:
     """What one column of `splits.csv` means.
 
     Attributes:
-        num_folds: Folds are numbered from 0 to this less one.
-        buffer_m: Regions this close to a tested one are left out of training; 0: none.
-        rule: How regions were dealt to folds, in words.
+        num_folds: Number of folds; they are numbered from 0 to `num_folds` - 1.
+        buffer_m: Regions within this many metres of a tested region are left out of
+            training; 0 leaves out none.
+        rule: In words, how regions were assigned to folds.
     """
 
     num_folds: int
@@ -97,10 +98,11 @@ class Manifest:
 
     Attributes:
         city: Name of the study area.
-        crs: CRS of `geometry` and of every metre in the records; "" where nobody
-            knows where the regions lie (the released sample): geometries are empty.
+        crs: CRS of `geometry` and of every metre in the records; "" if the
+            location of the regions is unknown (the released sample), and then the
+            geometries are empty.
         tile_size_px: Side of `image` in pixels.
-        tile_size_m: Side of `image` on the ground in metres; 0 where unknown.
+        tile_size_m: Side of `image` on the ground in metres; 0 if unknown.
         num_regions: Number of records over all shards.
         shard_lengths: Number of records of each shard, in shard order.
         shard_sha256: Hash of each shard file, in shard order.
@@ -111,17 +113,17 @@ class Manifest:
         labels: Meaning of each `label/<name>`.
         block_size_m: Side of the spatial blocks behind `block_id`, in metres.
         image_format: Encoding of the stored tile, one of `tiles.FORMATS`.
-        splits: Meaning of each column of `splits.csv`; empty where there is no file.
-        report: Counts worth telling: regions dropped, POIs outside, and so on.
+        splits: Meaning of each column of `splits.csv`; empty without the file.
+        report: Counts for the user: regions dropped, POIs outside, and so on.
         sources: Path, size in bytes and hash of each source file.
         config: The configuration that built the records.
         pixels: Mean and deviation of red, green and blue over all tiles; None in
-            records of before. They follow from the tiles, so they are no part of
-            `identity`.
-        inputs_sha256: Of what pre-training reads, whatever shards it lies in; see
-            `seals.input_number`. "" in records of before.
+            older records. They follow from the tiles, so `identity` does not contain
+            them.
+        inputs_sha256: Hash of what pre-training reads, independent of the division
+            into shards; see `seals.input_number`. "" in older records.
         content: Hashes of the fields above and of the files in `BESIDE`, filled in by
-            `save`; empty in records of before.
+            `save`; empty in older records.
         version: Version of this layout.
     """
 
@@ -162,11 +164,11 @@ class Manifest:
         ]
 
     def save(self, records_dir: str | Path, changed: Sequence[str] = ()) -> None:
-        """Writes `manifest.json` in one rename, which declares the folder complete.
+        """Writes `manifest.json` by one rename. The folder is complete from then on.
 
         Args:
-            records_dir: The folder; what it lacks hashes of is hashed now.
-            changed: Files of `BESIDE` that were written anew since the last time.
+            records_dir: The folder. Files without a stored hash are hashed now.
+            changed: Files of `BESIDE` that were rewritten since the last `save`.
         """
         folder = Path(records_dir)
         known = dict(self.content.get("files", {}))
@@ -191,8 +193,8 @@ class Manifest:
         """Reads `manifest.json`.
 
         Raises:
-            InputError: If the folder has no manifest, one of another layout, or one
-                that was edited.
+            InputError: If the folder has no manifest, or if the manifest has another
+                version, was edited, is damaged or contradicts itself.
         """
         path = Path(records_dir) / MANIFEST_FILE
         if not path.exists():
@@ -235,10 +237,11 @@ class Manifest:
             ) from error
 
     def measured_pixels(self, records_dir: str | Path) -> PixelStatistics:
-        """`pixels`, by which tiles can be normalised.
+        """Returns `pixels`, checked to be usable for normalising tiles.
 
         Raises:
-            InputError: If nobody measured them, or a band is the same everywhere.
+            InputError: If the records have no `pixels`, or a band is the same in every
+                pixel.
         """
         if self.pixels is None:
             raise InputError(
@@ -255,12 +258,12 @@ class Manifest:
         return self.pixels
 
     def faults(self, records_dir: str | Path, *, whole: bool = False) -> list[str]:
-        """Files of a folder that hold other bytes than were written.
+        """Finds files of a folder that changed after they were written.
 
         Args:
             records_dir: The folder.
-            whole: Read every byte; otherwise a file that has the size and times it had
-                when it was last read is taken as it was.
+            whole: Read every byte. Otherwise, a file whose size and times are the same
+                as when it was last read counts as unchanged.
         """
         folder = Path(records_dir)
         wanted = dict(self.content.get("files", {}))
@@ -275,10 +278,10 @@ class Manifest:
         return strange + seals.faults(folder, wanted, whole=whole)
 
     def identity(self, records_dir: str | Path) -> dict[str, str]:
-        """What the records are, part by part, as hashes; no path, no name of a folder.
+        """Hashes of the parts of the records. Paths and folder names do not enter them.
 
-        `inputs` is what pre-training reads, "" in records of before; `regions` are the
-        shards whole; `categories` are in their order.
+        `inputs` covers what pre-training reads ("" in older records). `regions` covers
+        all bytes of the shards. `categories` covers the categories and their order.
         """
         beside = dict(self.content.get("files", {}))
         for name in (CATEGORY_VECTORS_FILE, SPLITS_FILE):
@@ -309,7 +312,7 @@ def shard_name(city: str, index: int, count: int) -> str:
 
 
 def _refuse_contradictions(path: Path, manifest: Manifest) -> None:
-    """Raises InputError where fields say different things; hashes tell of no field."""
+    """Raises InputError if fields contradict each other, which hashes do not show."""
     if files.safe_name(manifest.city) != manifest.city:
         raise InputError(
             f"{path}: the city is called {manifest.city!r}, which cannot name the "

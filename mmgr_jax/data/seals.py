@@ -1,4 +1,4 @@
-"""What vouches for records and tables: hashes of fields, files, inputs and rows."""
+"""Hashes that show whether records and tables are unchanged since they were written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INPUTS = (
     "poi/edges",
     "poi/edge_weight",
 )
-"""The fields of a record that pre-training reads; labels and blocks are none."""
+"""The fields of a record that pre-training reads; it reads no labels or blocks."""
 
 _CONTENT = "content"
 

@@ -1,4 +1,4 @@
-"""Random access to regions: of one city, or whatever else has them by number."""
+"""Random access to the regions of one city, or of any other numbered collection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmgr_jax.data.settings import DataSettings
 from mmgr_jax.disk import refusals
 from mmgr_jax.errors import InputError
 
-_MUCH_BYTES = 2**30  # said before they are read
+_MUCH_BYTES = 2**30  # reading more than this is announced in the log
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class RegionSource(abc.ABC):
     """A sequence of decoded regions.
 
     Attributes:
-        manifest: What is the same for all of them, and how many there are.
+        manifest: Number of regions, and what all of them have in common.
     """
 
     manifest: schema.Manifest
@@ -40,7 +40,7 @@ class RegionSource(abc.ABC):
         return self.manifest.num_regions
 
     def __getitem__(self, index: int) -> record_format.Record:
-        """The region at `index`, decoded; see `RecordLayout`. Not to be changed.
+        """The decoded region at `index`; see `RecordLayout`. Do not change it.
 
         Raises:
             InputError: If the stored bytes are damaged.
@@ -48,7 +48,7 @@ class RegionSource(abc.ABC):
         return self.read([index], image=True)[0]
 
     def parts(self, size: int = 64) -> list[range]:
-        """All regions in order, some at a time, for `read`."""
+        """The numbers of all regions in order, at most `size` at a time, for `read`."""
         ends = [*range(0, len(self), size), len(self)]
         return [range(*pair) for pair in itertools.pairwise(ends)]
 
@@ -60,12 +60,12 @@ class RegionSource(abc.ABC):
     @property
     @abc.abstractmethod
     def place(self) -> str:
-        """Where they lie, for messages."""
+        """The place of the regions (such as their folder), for messages."""
 
     @property
     @abc.abstractmethod
     def identity(self) -> Mapping[str, str]:
-        """What they are, part by part; see `schema.Manifest.identity`."""
+        """Hashes of the parts of the records; see `schema.Manifest.identity`."""
 
     @abc.abstractmethod
     def read(
@@ -75,12 +75,12 @@ class RegionSource(abc.ABC):
         image: bool = False,
         into: UInt8[np.ndarray, "n h w 3"] | list[np.ndarray] | None = None,
     ) -> list[record_format.Record]:
-        """Several regions by one reading; not to be changed.
+        """Reads several regions at once. Do not change the result.
 
         Args:
-            indices: Which.
-            image: Whether the records have their tiles; without, none is decoded.
-            into: Where the tiles are put instead.
+            indices: Numbers of the regions.
+            image: Whether the records need their tiles. If False, they may lack them.
+            into: Arrays to write the tiles into, one for each index.
 
         Raises:
             InputError: If the stored bytes are damaged.
@@ -91,7 +91,7 @@ class RegionSource(abc.ABC):
         """The vector of each POI category, float32 [k d].
 
         Raises:
-            InputError: If they are absent or do not fit the manifest.
+            InputError: If the vectors are absent or do not fit the manifest.
         """
 
 
@@ -99,8 +99,8 @@ class RecordSource(RegionSource):
     """A finished records folder as a sequence of decoded regions.
 
     Attributes:
-        records_dir: The folder; of records on object storage that of their copy.
-        address: Where those are; None: nowhere but in the folder.
+        records_dir: The folder. For records on object storage, the folder of the copy.
+        address: Address of the records on object storage; None for a local folder.
         manifest: What the folder holds.
     """
 
@@ -111,20 +111,20 @@ class RecordSource(RegionSource):
 
         Args:
             records_dir: The folder, or its address; see `remote`.
-            cache_mib: Decoded regions are kept in memory when all of them fit in this
-                many MiB; otherwise none is.
+            cache_mib: Decoded regions are kept in memory if all of them fit in this
+                many MiB. Otherwise none is kept.
 
         Raises:
-            InputError: If the folder is unfinished, a shard is missing, torn or of
-                another length than the manifest says, or a file holds other bytes than
-                were written. Bytes are read once, and again where size or times of a
-                file have changed since.
+            InputError: If the folder is unfinished; if a shard is missing, incomplete
+                or not as long as the manifest says; or if the bytes of a file have
+                changed since it was written. A file is read for this check once, and
+                again only if its size or times have changed.
         """
         self.records_dir = Path(records_dir)
         if addresses.is_address(records_dir):
             self.address = addresses.checked(str(records_dir))
             self.records_dir, hold = remote.held_copy(self.address)
-            weakref.finalize(self, hold.close)  # while it is read it stays
+            weakref.finalize(self, hold.close)  # the copy stays as long as this source
         self.manifest = schema.Manifest.load(self.records_dir)
         self._layout = self.manifest.layout
         self._paths = self.manifest.shard_paths(self.records_dir)
@@ -140,7 +140,7 @@ class RecordSource(RegionSource):
             self.keep()
 
     def __repr__(self) -> str:
-        """The same text for the same records: Grain compares it on restore."""
+        """The same text for the same records, because Grain compares it on restore."""
         return f"RecordSource({self.manifest.city!r}, regions={len(self)})"
 
     @property
@@ -149,7 +149,7 @@ class RecordSource(RegionSource):
         return self.address or str(self.records_dir)
 
     def lies_in(self, records_dir: str | Path) -> bool:
-        """Whether these are the records of a folder or address."""
+        """Whether these records are those of the given folder or address."""
         if addresses.is_address(records_dir):
             return self.address == addresses.checked(str(records_dir))
         return self.records_dir.resolve() == Path(records_dir).resolve()
@@ -160,7 +160,7 @@ class RecordSource(RegionSource):
         return self.manifest.identity(self.records_dir)
 
     def keep(self) -> None:
-        """Keeps what is decoded from now on in memory."""
+        """Keeps every region that is decoded from now on in memory."""
         self._cache = {}
 
     def _refuse_changed(self) -> None:
@@ -272,10 +272,10 @@ _REBUILD = (
 
 
 def open_source(config: ConfigDict) -> RecordSource:
-    """The records of a config.
+    """Opens the records that a config names.
 
     Raises:
-        InputError: If they are missing or damaged.
+        InputError: If the records are missing or damaged.
     """
     data = settings.read(DataSettings, config.data, "data")
     return RecordSource(config.records.dir, cache_mib=data.cache_mib)

@@ -1,4 +1,4 @@
-"""Tiles as bytes: the stored formats, writing for the build, reading for training.
+"""Stores tiles as bytes: the formats, writing for the build, reading for training.
 
 Of 92 real tiles (aerial, 224 px), a core of 2.1 GHz; the whole table with the command
 that makes it: docs/input.md.

@@ -1,8 +1,8 @@
-"""Whose turn it is: which city each row of each batch is of, and which of its draws.
+"""Decides which city, and which draw of that city, fills each row of each batch.
 
-Whole numbers alone decide, so any batch can be asked for by itself, at once and always
-with the same answer. A city's draws are numbered from 0 over the whole run; which
-region a draw shows is the city's own matter, see `order`.
+The decision uses only whole numbers, so any batch can be computed directly and always
+with the same result. The draws of a city are numbered from 0 over the whole run. The
+module `order` decides which region a draw shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Vectors of length 1, whose products are cosines."""
+"""Vectors of length 1; the dot product of two of them is a cosine."""
 
 from __future__ import annotations
 

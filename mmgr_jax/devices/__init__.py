@@ -1,1 +1,1 @@
-"""Finds accelerators and processes, and decides which of them holds what."""
+"""Accelerators and processes: which ones exist, and what each of them holds."""

@@ -1,7 +1,7 @@
 """Joins several processes that train one model, and ends them together.
 
-On one machine without a cluster nothing here has an effect. Only process 0 writes files
-and messages. The others wait while it works alone (records, evaluation, maps).
+On one machine without a cluster, none of this happens. Only process 0 writes files and
+messages. The other processes wait while it works alone (records, evaluation, maps).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finds the processes of a run, from the settings or the launcher that started them."""
+"""Finds the processes of a run from the settings or from the launcher."""
 
 from __future__ import annotations
 

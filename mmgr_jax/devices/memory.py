@@ -1,4 +1,4 @@
-"""Measures the free memory of this machine, and refuses work that cannot fit."""
+"""The free memory of this machine, and errors for work that does not fit into it."""
 
 from __future__ import annotations
 

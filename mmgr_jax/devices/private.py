@@ -1,7 +1,7 @@
-"""Collects all private parts of JAX that this program uses, each with the reason.
+"""Every private part of JAX that this program uses, and why.
 
-A new version of JAX may change any of them without notice; tests of each use would
-fail then. (`endings` also names two files of JAX that raise errors.)
+A new version of JAX may change any of these without notice; tests of each use would
+fail. (`endings` also names two files of JAX that raise errors.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the mesh of devices, and lays out batches and training state on it.
+"""The mesh of devices, and how batches and the training state are placed on it.
 
 Batches are split over all devices. Parameters, optimiser state and keys are whole on
 every device. Where rules say so, an array is instead split along the mesh axis `fsdp`:

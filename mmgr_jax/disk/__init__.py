@@ -1,1 +1,1 @@
-"""Writes files and folders safely: complete, marked as ours, by one process each."""
+"""Writes files and folders completely, safely and by one process at a time."""

@@ -1,8 +1,9 @@
-"""Locks folders, so that two processes never undo each other's work.
+"""Locks on folders, so that two processes never undo each other's work.
 
-A lock is a file that names the process and host that hold it, and their work. The
-system releases the lock when its process ends, in any way. Some disks do not show the
-locks of other hosts; so the holder also updates the time of the file regularly.
+A lock is a file that says which process of which host holds it, and for what work. The
+system releases the lock when its process ends for any reason. On some disks the locks
+of other hosts are not visible. There the time of the file shows that the lock is held,
+because its holder updates that time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Marks folders that this program wrote, with their kind and checksums.
+"""Marks: files that say that this program wrote a folder, and which files with it.
 
-A folder is ours only if it has a mark: a file that lists what this program wrote into
-it. Anything else in such a folder belongs to the user and stays.
+A folder belongs to this program only if it has a mark. The mark lists the files that
+the program wrote. All other files in the folder belong to the user and are kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Explains errors when the system does not allow to use an existing file or folder."""
+"""Errors for files and folders that exist but that the system does not let us use."""
 
 from __future__ import annotations
 

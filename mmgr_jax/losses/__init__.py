@@ -1,1 +1,1 @@
-"""The contrastive losses over the global batch: NT-Xent and the MMGR pair of them."""
+"""The contrastive losses over the global batch: NT-Xent and the loss of MMGR."""

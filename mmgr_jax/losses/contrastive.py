@@ -1,4 +1,4 @@
-"""The contrastive losses over the global batch: NT-Xent and the MMGR pair of them."""
+"""The contrastive losses over the global batch: NT-Xent and the loss of MMGR."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -46,18 +46,18 @@ def mmgr_loss(
         z_image: Projections of the two views of each tile.
         z_poi: Projections of each region's POI set.
         settings: The section `loss`.
-        mesh: Devices with an axis `data` that the batch is split over; None for one
+        mesh: Devices, with an axis `data` over which the batch is split. None for one
             device, or for "dense", which the compiler splits.
-        temperature_factor: A learnt factor of the temperature; the product is kept at
-            `LOWEST_TEMPERATURE` or above.
+        temperature_factor: A learnt factor that multiplies the temperature. The product
+            is never below `LOWEST_TEMPERATURE`.
         example_mask: True for real examples, False for padding.
         poi_empty: True for regions without any POI.
-        city: Number of each region's city, which decides its negatives where
-            `settings.negatives` is "city"; None where all are of one.
+        city: Number of the city of each region, used if `settings.negatives` is "city":
+            negatives are then of the same city. None if all regions are of one city.
 
     Returns:
         The loss and its parts `loss_inter` (image-POI) and `loss_intra`
-        (image-image), all scalars in float32; with a learnt factor also
+        (image-image), all scalars in float32; with a learnt factor, also
         `temperature`.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
@@ -165,24 +165,23 @@ def nt_xent(
 ) -> Scalar:
     """Mean NT-Xent loss over the 2b rows of [z_a; z_b], in float32.
 
-    Row i has one positive, the other side of its region; all remaining rows,
-    those of its own side included, are negatives.
+    Each row has one positive: the row of the same region on the other side. All other
+    rows are negatives, also those of its own side.
 
     Args:
-        z_a: One side, in any float type; need not be normalised.
-        z_b: The other side, row for row the same regions.
+        z_a: One side, in any float type. It need not be normalised.
+        z_b: The other side, with the same regions in the same order.
         temperature: Tau, above 0.
         example_mask: False for padding, which is neither a row nor a column.
-        b_empty: True where side b stands for an empty POI set. Two different
-            regions with empty sets say the same thing there, so they are not each
-            other's negatives wherever a b row is involved (a-b, b-a and b-b); the
-            released code lets them repel each other.
-        city: Number of each region's city; only rows of the same are negatives. None:
-            all are.
+        b_empty: True where the row of side b is an empty POI set. All empty sets are
+            alike, so two regions with empty sets are not negatives of each other in any
+            pair with a row of side b (a-b, b-a and b-b). In the released code they are.
+        city: Number of the city of each region. Only rows of the same city are
+            negatives of each other; None for all rows.
 
     Returns:
-        A scalar; 0 when no example is valid. Gradients are finite for any finite
-        input, zero vectors included.
+        A scalar; 0 if no example is valid. Gradients are finite for any finite input,
+        also for zero vectors.
 
     Reference: Chen et al. (2020), SimCLR, algorithm 1 (arXiv 2002.05709).
     """
@@ -203,7 +202,7 @@ def nt_xent(
 
 
 def unit_rows(z: Float[Array, "*r p"]) -> Float[Array, "*r p"]:
-    """Rows scaled to length 1 in float32; a zero row stays zero, gradient too."""
+    """Scales rows to length 1 in float32; a zero row stays zero, with gradient 0."""
     z = z.astype(jnp.float32)
     squared = jnp.sum(z * z, axis=-1, keepdims=True)
     has_direction = squared > SHORTEST_NORM**2

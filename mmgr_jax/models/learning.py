@@ -1,4 +1,4 @@
-"""What of an image encoder learns: `config.model.image_encoder.train`."""
+"""Which layers of an image encoder learn: `config.model.image_encoder.train`."""
 
 from __future__ import annotations
 

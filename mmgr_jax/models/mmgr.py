@@ -1,4 +1,4 @@
-"""MMGR: an image encoder and a POI-set encoder that meet in one projection space."""
+"""MMGR: an image encoder and a POI-set encoder with one shared projection space."""
 
 from typing import Any, Literal, overload
 
@@ -23,17 +23,19 @@ RELEASED_LAST_INIT = nn.initializers.normal(0.01)
 
 
 class MMGR(nn.Module):
-    """Tiles and POI sets in, their projections out; features on the way.
+    """Encodes tiles and POI sets and projects both into one space.
 
     Attributes:
         image_encoder: Module from image [b s s 3] to features [b f].
         poi_encoder: Module from POI sets to pooled vectors [b q].
         projection_dim: Length p of the projections.
-        batch_statistics: How the two views meet BatchNorm, see `ModelSettings`.
-        learn_temperature: Train the temperature of the losses, from the configured one.
-        learning: What of the image encoder learns. The rest takes the running
-            statistics of BatchNorm, in training too, and leaves them as they are.
-        dtype: Type of the image side; the POI side computes in float32.
+        batch_statistics: How BatchNorm treats the two views; see `ModelSettings`.
+        learn_temperature: Whether the temperature of the losses is trained. It starts
+            at the configured value.
+        learning: Which layers of the image encoder are trained. The other layers use
+            the running statistics of BatchNorm, also in training, and do not change
+            them.
+        dtype: Data type of the image side. The POI side computes in float32.
 
     Reference: Bai et al. (2023), doi 10.1016/j.isprsjprs.2023.05.006.
     """
@@ -47,7 +49,7 @@ class MMGR(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        """Names the two projection heads and the temperature."""
+        """Creates the two projection heads and, if learnt, the temperature factor."""
         self.image_head = ProjectionHead(
             hidden=None,
             features=self.projection_dim,
@@ -63,7 +65,7 @@ class MMGR(nn.Module):
 
     @property
     def reads_table(self) -> bool:
-        """Whether rows of a table of features [b f] stand in the place of images."""
+        """Whether the model reads rows of a feature table [b f] instead of images."""
         return isinstance(self.image_encoder, table.Table)
 
     def __call__(
@@ -71,13 +73,13 @@ class MMGR(nn.Module):
     ) -> dict[str, Array]:
         """Returns `z_image` [v b p] and `z_poi` [b p], not normalised.
 
-        With `learn_temperature` also `temperature_factor`, a scalar to multiply the
-        configured temperature by; it starts at 1.
+        With `learn_temperature`, it also returns `temperature_factor`. This scalar
+        multiplies the configured temperature and starts at 1.
 
         Args:
-            views: Normalised views of the same tiles, or rows of a table.
+            views: Normalised views of the same tiles, or rows of a feature table.
             pois: The POI sets of the same regions.
-            train: Use and update the batch statistics of BatchNorm.
+            train: Whether BatchNorm uses and updates batch statistics.
         """
         if self.batch_statistics == "joint":
             both = views.reshape(-1, *views.shape[2:])
@@ -90,7 +92,7 @@ class MMGR(nn.Module):
     def compare(
         self, features: Float[Array, "v b f"], pois: PoiSets, train: bool
     ) -> dict[str, Array]:
-        """Returns the same, of features of the views that an encoder has given."""
+        """Returns the same as a call, from features that are already encoded."""
         outputs = {
             "z_image": self.project_image(features),
             "z_poi": self.project_pois(self.encode_pois(pois, train)),
@@ -122,9 +124,9 @@ class MMGR(nn.Module):
         train: bool = False,
         every_stage: bool = False,
     ) -> Float[Array, "b f"] | dict[str, Array]:
-        """Returns the pooled backbone features, the representation to keep.
+        """Returns the pooled backbone features, which represent the tile.
 
-        With `every_stage` those of every stage instead, by name.
+        With `every_stage`, it returns the features of every stage instead, by name.
         """
         if every_stage:
             return self.image_encoder(image, train, every_stage=True)
@@ -143,32 +145,33 @@ class MMGR(nn.Module):
     def encode_pois(
         self, pois: PoiSets, train: bool = False, apart: bool = False
     ) -> Float[Array, "b q"] | dict[str, Array]:
-        """Returns the vector of each region's POI set; `apart`: its parts by name."""
+        """Returns the vector of each POI set or, with `apart`, its parts by name."""
         return self.poi_encoder(pois, train, apart)
 
     def project_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb p"]:
-        """Returns image projections, of any leading axes."""
+        """Returns the projections of image features with any leading axes."""
         return self.image_head(features)
 
     def adapt_image(self, features: Float[Array, "*vb f"]) -> Float[Array, "*vb f"]:
-        """Returns what the image head makes of features before its last layer.
+        """Returns the input of the last layer of the image head.
 
-        Of a locked tower this is where the POIs' teaching lies.
+        If the image encoder is locked, training changes these features but not those of
+        `encode_image`.
         """
         return self.image_head(features, before_last=True)
 
     def project_pois(self, pooled: Float[Array, "b q"]) -> Float[Array, "b p"]:
-        """Returns POI projections."""
+        """Returns the projections of POI-set vectors."""
         return self.poi_head(pooled)
 
 
 class ProjectionHead(nn.Module):
-    """Linear, ReLU, Linear, with PyTorch's initialisation.
+    """A projection head: Linear, ReLU, Linear, initialised as in PyTorch.
 
     Attributes:
-        hidden: Width between the layers; None for the input's width.
+        hidden: Width between the layers; None for the width of the input.
         features: Length of the projection.
-        dtype: Type of the products and of the result.
+        dtype: Data type of the products and of the result.
         last_kernel_init: Initialiser of the last kernel; None for PyTorch's.
         last_bias_init: Initialiser of the last bias; None for PyTorch's.
     """
@@ -183,7 +186,7 @@ class ProjectionHead(nn.Module):
     def __call__(
         self, x: Float[Array, "*vb f"], before_last: bool = False
     ) -> Float[Array, "*vb p"]:
-        """Returns the projections, or what the last layer is given, in `dtype`."""
+        """Returns the projections, or the input of the last layer, in `dtype`."""
         hidden = self.hidden or x.shape[-1]
         first = uniform_init(x.shape[-1])
         last = uniform_init(hidden)
@@ -210,23 +213,23 @@ def build(
     category_vectors: np.ndarray | None = None,
     table_features: np.ndarray | None = None,
 ) -> MMGR:
-    """The model that settings describe.
+    """Builds the model that the settings describe.
 
     Args:
-        settings: The section `model`. `path` of a table and `kept_views` of its image
-            encoder are read elsewhere.
-        num_categories: Rows k of the category table.
+        settings: The section `model`. Other code reads `path` of a table and
+            `kept_views` of the image encoder.
+        num_categories: Number k of rows of the category table.
         category_dim: Length d of a category vector.
-        num_devices: Devices that batches are split over.
-        category_vectors: Table [k d] of the records; None draws N(0, 1).
-        table_features: Of the regions [r f], for the encoder `table` alone.
+        num_devices: Number of devices over which batches are split.
+        category_vectors: Table [k d] of the records; None draws it from N(0, 1).
+        table_features: Features of the regions [r f], only for the encoder `table`.
 
     Returns:
         The model; its parameters come from `init`.
 
     Raises:
-        InputError: For an unknown name or option, or a table of another shape than
-            [num_categories, category_dim].
+        InputError: If a name or option is unknown, or if the shape of
+            `category_vectors` is not [num_categories, category_dim].
     """
     options = dict(settings.image_encoder)
     name = options.pop("name", None)

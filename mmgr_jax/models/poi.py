@@ -1,4 +1,4 @@
-"""POI encoders: a POI set as one vector, by way of its categories."""
+"""POI encoders: they turn a POI set into one vector through its categories."""
 
 from collections.abc import Callable
 

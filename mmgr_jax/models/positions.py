@@ -1,4 +1,4 @@
-"""Positions: where in its region a POI stands, as a vector."""
+"""Encodes the position of a POI in its region as a vector."""
 
 import math
 from typing import ClassVar

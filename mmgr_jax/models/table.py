@@ -1,4 +1,4 @@
-"""A table of features in the place of an image encoder."""
+"""A table of features that replaces an image encoder."""
 
 from __future__ import annotations
 

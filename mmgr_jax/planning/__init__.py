@@ -1,1 +1,1 @@
-"""Estimates what a run would cost on another machine, from its compiled step."""
+"""Estimates from the compiled step what a run would cost on another machine."""

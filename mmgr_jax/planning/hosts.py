@@ -1,4 +1,4 @@
-"""Estimates what reading costs each host, at the rate at which devices use regions."""
+"""The cost of reading for each host, at the rate at which its devices use regions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Saves what a run needs to continue; the only package that imports Orbax."""
+"""Saves a run so that it can be continued; only this package imports Orbax."""

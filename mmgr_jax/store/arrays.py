@@ -1,4 +1,4 @@
-"""Helps to save trees of arrays with Orbax, and explains the errors of Orbax.
+"""Stores trees of arrays in folders by Orbax, and explains the errors of Orbax.
 
 Only this module, `checkpoint` and `bundles` import Orbax.
 """

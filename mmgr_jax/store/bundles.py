@@ -1,6 +1,6 @@
-"""Reads one bundle of a checkpoint: its metadata, its checksums and its arrays.
+"""One bundle of a checkpoint: its metadata, its arrays and the check of its files.
 
-A bundle is the folder that one save writes. Four faults are told apart:
+Reading can fail in four ways, each with its own treatment:
 
     damaged         bytes are not as they were written: DamageError; another is taken
     unreadable      a permission, a disk or memory is missing: stop, change nothing

@@ -1,4 +1,4 @@
-"""Writes and reads an encoder as one folder, to be used on other machines.
+"""Saves an encoder as one folder that describes itself, for use on other machines.
 
 model.safetensors      parameters and batch statistics, named by their path
 model.json             description of the encoder; see `About`

@@ -1,4 +1,4 @@
-"""Begins training with the weights of another checkpoint, part by part."""
+"""Starts a run with the weights of another checkpoint, part by part."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Computes the features of locked image encoders, which do not learn, only once."""
+"""Image encoders that are not trained: their features are computed once and stored."""

@@ -1,4 +1,4 @@
-"""Checks the settings of a locked image encoder (a tower), and makes it."""
+"""Checks the settings of a locked tower (a fixed image encoder) and builds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses the two views of a step from those that a locked tower has encoded."""
+"""The two views of a step, if a locked tower has encoded them in advance."""
 
 import jax
 import jax.numpy as jnp

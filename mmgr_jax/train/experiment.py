@@ -1,6 +1,6 @@
 """Builds the objects of a training run from a config.
 
-Sections become dataclasses here. The code that is called from here sees no config.
+Sections become dataclasses here; the code that this module calls sees no config.
 """
 
 from __future__ import annotations

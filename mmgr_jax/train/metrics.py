@@ -1,4 +1,4 @@
-"""Writes the numbers of a run to the log, metrics.jsonl and TensorBoard."""
+"""Writes the metrics of a run to the log, to metrics.jsonl and to TensorBoard."""
 
 from __future__ import annotations
 
