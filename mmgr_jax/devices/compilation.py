@@ -1,4 +1,4 @@
-"""Compiled programs: kept from run to run, and counted."""
+"""Keeps compiled programs from run to run, and counts compilations."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _NUMBERS = {
     "jax_numpy_dtype_promotion": "standard",
     "jax_disable_jit": False,
 }
-"""Settings of JAX that decide what is computed, as every run has them."""
+"""Settings of JAX that change results, with the value that every run must have."""
 
 log = logging.getLogger(__name__)
 
 
 class _Count:
-    """Programs that this process has compiled, or loaded compiled."""
+    """Counts programs that this process has compiled, or loaded from the cache."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,19 +55,19 @@ class _Count:
 
 
 count = functools.cache(_Count)
-"""() -> the one count of this process, from the first call on."""
+"""Returns the one count of this process; it counts from the first call on."""
 
 
 class Watch:
-    """Counts what the steps of a loop compile after the first, which is too often."""
+    """Counts the steps of a loop, after the first, that had to be compiled again."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Starts with a count of zero."""
         self._steps = self.again = 0
 
     @contextlib.contextmanager
     def step(self, step: int) -> Iterator[None]:
-        """Within it a step is called; warns when what ran before is compiled anew."""
+        """Surrounds one step; warns if a later step than the first was compiled."""
         before = count().programs, count().seconds
         yield
         new, seconds = count().programs - before[0], count().seconds - before[1]
@@ -87,18 +87,18 @@ class Watch:
 def use_cache(where: str) -> Path | None:
     """Keeps compiled programs on disk, so that the next run starts without compiling.
 
-    Must be called before anything is compiled. A program is found again by its code,
-    the version of JAX, its options and the devices; a folder holds the programs of one
-    kind of CPU, since a home may be shared by several. A file that is damaged, or
-    cannot be read or written, costs a warning and a compilation, and no more. When a
-    folder has grown beyond 4 GiB, the oldest files go.
+    Call this before anything is compiled. A program is found again by its code, the
+    version of JAX, its options and the devices. Each kind of CPU has a folder of its
+    own, because several machines may share a home folder. If a file is damaged, or
+    cannot be read or written, the program is compiled again with a warning. When a
+    folder has grown beyond 4 GiB, the oldest files are removed.
 
     Args:
-        where: "auto": below the user's cache folder, or where
-            JAX_COMPILATION_CACHE_DIR says. "off": nowhere. Else a folder.
+        where: "auto": below the user's cache folder, or in the folder that
+            JAX_COMPILATION_CACHE_DIR names. "off": nowhere. Otherwise a folder.
 
     Returns:
-        The folder; None where there is none.
+        The folder; None if programs are not kept.
     """
     if where == "off":
         jax.config.update("jax_enable_compilation_cache", False)
@@ -112,7 +112,7 @@ def use_cache(where: str) -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _refuse_others(folder)
         _prune(folder)
-    except (OSError, RuntimeError) as error:  # the latter: nobody knows our home
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home folder is unknown
         log.warning(
             "%s: compiled programs cannot be kept there (%s); name another folder by "
             "--config.compilation_cache=FOLDER, or 'off'",
@@ -126,10 +126,10 @@ def use_cache(where: str) -> Path | None:
 
 
 def refuse_other_numbers() -> None:
-    """Refuses what JAX was told by its environment that would change every number.
+    """Refuses settings of JAX in the environment that would change every number.
 
     Raises:
-        InputError: Naming the variable.
+        InputError: If there is such a variable; the message names it.
     """
     for name, ours in _NUMBERS.items():
         value = getattr(jax.config, name)
@@ -150,10 +150,10 @@ def _user_cache() -> Path:
 
 
 def _refuse_others(folder: Path) -> None:
-    """What is loaded is run, so nobody else may write to the folder.
+    """Refuses a folder that others may write to, because its programs are run.
 
     Raises:
-        OSError: If it is another user's, or others may write to it.
+        OSError: If another user owns the folder, or others may write to it.
     """
     about = folder.stat()
     if about.st_uid not in (os.getuid(), 0) or about.st_mode & stat.S_IWOTH:
@@ -163,7 +163,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _cpu() -> str:
-    """Tells CPUs apart that cannot run each other's programs."""
+    """Returns a name that differs for CPUs that cannot run each other's programs."""
     traits = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()

@@ -1,4 +1,4 @@
-"""Several processes that train as one: joining, who writes and speaks, and leaving.
+"""Joins several processes that train one model, and ends them together.
 
 On one machine without a cluster, none of this happens. Only process 0 writes files and
 messages. The other processes wait while it works alone (records, evaluation, maps).
@@ -38,12 +38,15 @@ log = logging.getLogger(__name__)
 
 
 def use_cpu_devices(count: int) -> None:
-    """Parts the CPU into devices, which share a batch as other devices do.
+    """Divides the CPU into devices, which share a batch as other devices do.
 
-    XLA runs the operations of one CPU device one after another and parts each over the
-    cores, which small ones are too small for; several devices run beside each other.
-    Must be called before JAX is asked for its devices. What XLA_FLAGS or
-    JAX_NUM_CPU_DEVICES says of them counts instead.
+    XLA runs the operations of one CPU device one after another, and divides each over
+    the cores. Small operations are too small for that; several devices run in
+    parallel. Call this before JAX is asked for its devices. If XLA_FLAGS or
+    JAX_NUM_CPU_DEVICES sets the number of devices, `count` has no effect.
+
+    Args:
+        count: Number of devices.
 
     Raises:
         InputError: If the count is not above 0.
@@ -60,12 +63,12 @@ def use_cpu_devices(count: int) -> None:
 
 @contextlib.contextmanager
 def session(settings: DistributedSettings) -> Iterator[None]:
-    """Within it this process is one of several, where there are several.
+    """Joins this process to the others, if there are any, while the context lasts.
 
-    Must be entered before anything else asks JAX for its devices. An error ends this
-    process at once, for it may be another one's absence that raised it, and nothing
-    then answers an orderly goodbye; the others end too: at once where a collective
-    notices, at the latest after the timeout.
+    Enter it before anything else asks JAX for its devices. An error ends this process
+    at once: another process may have died and caused it, and would then not answer an
+    orderly end. The other processes end too: at once if a collective operation notices,
+    at the latest after the heartbeat timeout.
 
     Args:
         settings: The section `distributed`.
@@ -112,18 +115,18 @@ def session(settings: DistributedSettings) -> Iterator[None]:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Returns whether this process is the one that writes files and messages."""
     # jax.process_index() would start the devices, before other work may fork.
     return private.joined.process_id == 0
 
 
 def place() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """Returns the number of this process, from 0, and the number of processes."""
     return private.joined.process_id, private.joined.num_processes or 1
 
 
 def by_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, done by process 0 alone; elsewhere it gives None at once."""
+    """Makes a function that only process 0 runs; others return None at once."""
 
     @functools.wraps(function)
     def alone(*args: Any, **kwargs: Any) -> Any:
@@ -133,10 +136,10 @@ def by_first(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here, hours if need be.
+    """Waits until every process has called it; this may take hours.
 
     Args:
-        name: Another one for every barrier of a program.
+        name: Name of the barrier, different for every barrier of a program.
     """
     # JAX's public barrier is a collective: it holds the devices and times out. The
     # service that joined the processes has one that does neither.
@@ -146,11 +149,16 @@ def barrier(name: str) -> None:
 
 
 def judged(text: str, judge: Callable[[list[str]], str]) -> str:
-    """What the first process makes of a text from each; every process is told.
+    """Lets process 0 judge one text from each process, and gives all its verdict.
+
+    All processes must call it at the same point of the program.
 
     Args:
-        text: Of this process; all of them call at the same point of the program.
-        judge: The texts in the order of the processes -> the verdict.
+        text: The text of this process.
+        judge: Function from the texts, in the order of the processes, to the verdict.
+
+    Returns:
+        The verdict, the same in every process.
     """
     client = private.joined.client
     if client is None:
@@ -168,17 +176,18 @@ def judged(text: str, judge: Callable[[list[str]], str]) -> str:
 
 
 def together(jitted: Callable[..., Any]) -> Callable[..., Any]:
-    """A jitted function, begun only when every process has compiled it and has room.
+    """Makes a jitted function start only when every process has compiled it.
 
-    A collective on CPUs waits for the others half a minute at most, and compiling may
-    take one process longer.
+    On CPUs, a collective operation waits for the others for half a minute at most, and
+    compiling may take one process longer.
 
     Args:
-        jitted: Called with arguments of the same shapes every time; of one process
-            alone with others too, for which it is compiled anew.
+        jitted: The function. Its arguments must have the same shapes in every call. A
+            process that is alone may use other shapes; they are compiled again.
 
-    Raises:
-        InputError: By the call, where a CPU's memory will not do for it.
+    Returns:
+        The function. When called, it raises InputError if the memory of a CPU is too
+        small for the program.
     """
     alone, compiled = jax.process_count() == 1, None
     if alone and jax.default_backend() != "cpu":  # these tell of their memory
@@ -201,22 +210,24 @@ def together(jitted: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
-    """Makes sure that a folder is one and the same for every process.
+    """Checks that a path is the same folder for every process.
+
+    All processes must call it at the same time.
 
     Args:
-        folder: Exists, at least for the first process; all of them ask together.
+        folder: The folder, which exists at least for process 0.
         key: The config key that names it.
         within_s: How long a network disk may take to show a file of another host.
 
     Raises:
-        InputError: In every process, where one does not see what the first one writes.
+        InputError: In every process, if one does not see the files of process 0.
     """
     if private.joined.client is None:
         return
 
     def leave_mark(_: list[str]) -> str:
         name = f".seen-by-all-{secrets.token_hex(8)}"
-        with contextlib.suppress(OSError):  # nobody sees it then
+        with contextlib.suppress(OSError):  # no process sees the file then
             (folder / name).touch(exist_ok=False)
         return name
 
@@ -241,7 +252,7 @@ def check_shared(folder: Path, key: str, within_s: float | int = 10.0) -> None:
 
 
 def _appears(path: Path, within_s: float | int) -> bool:
-    """Whether a file of another host shows in time."""
+    """Returns whether a file that another host wrote appears in time."""
     end = time.monotonic() + within_s
     while True:
         with contextlib.suppress(OSError):
@@ -253,13 +264,13 @@ def _appears(path: Path, within_s: float | int) -> bool:
 
 
 def let_sigterm_end() -> None:
-    """SIGTERM ends this process again; JAX makes it a notice to be agreed upon."""
+    """Makes SIGTERM end this process again; JAX only treats it as a notice."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _leave_at_once(error: BaseException) -> NoReturn:
-    """Says why, and ends this process without waiting for others to end well."""
+    """Prints the reason, and ends this process without waiting for the others."""
     message, status = endings.sentence(error), endings.status(error)
     if status == endings.FAULT or os.environ.get("MMGR_TRACEBACK"):
         traceback.print_exception(error)
@@ -280,8 +291,8 @@ def _leave_at_once(error: BaseException) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if status == endings.INPUT and state.client is not None:
-        # What all of them find out together each may say before the first one's end
-        # ends the others.
+        # All processes may have found the same fault. Each can print it before the end
+        # of the first one ends the others.
         with contextlib.suppress(Exception):
             state.client.wait_at_barrier("leaving", timeout_in_ms=_LEAVING_MS)
     os._exit(status)

@@ -14,7 +14,15 @@ from mmgr_jax.errors import InputError
 def options(
     settings: DistributedSettings, environment: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """Arguments of `jax.distributed.initialize`; None where this process is alone.
+    """Returns arguments of `jax.distributed.initialize`; None if this process is alone.
+
+    Args:
+        settings: The section `distributed`.
+        environment: The environment variables.
+
+    Returns:
+        The arguments. An empty dictionary means that the launcher must give them, see
+        `told_by_launcher`.
 
     Raises:
         InputError: If settings contradict each other.
@@ -45,10 +53,13 @@ def options(
 
 
 def told_by_launcher(timeout_s: float | int) -> dict[str, Any]:
-    """Arguments of `jax.distributed.initialize`, as it would find them by itself.
+    """Returns arguments of `jax.distributed.initialize` that the launcher gives.
+
+    Args:
+        timeout_s: Time limit in seconds for asking the launcher.
 
     Raises:
-        InputError: If no launcher tells.
+        InputError: If no launcher gives them.
     """
     address, number, process, devices = private.detect_launcher(timeout_s)
     if None in (address, number, process):
@@ -71,7 +82,7 @@ def _tells_of_several(environment: Mapping[str, str]) -> bool:
     # JAX sets it on import where it finds TPUs and their library.
     if environment.get("TPU_ML_PLATFORM") == "JAX":
         return environment.get("TPU_PROCESS_ADDRESSES") != "local"
-    # Tasks of this step: a batch script that has yet to call srun has none.
+    # These count the tasks of this step. A batch script has none before it calls srun.
     counts = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     return any(_count(name, environment.get(name, "1")) > 1 for name in counts)
 

@@ -13,13 +13,14 @@ _GIB = 2**30
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """What this process can still take before the kernel ends it; None if unknown.
+    """Returns the bytes this process can still take; None if unknown.
 
-    The least of what the machine has free, its swap included, and of what the limit of
-    a container leaves. Pages that only keep files in memory count as free.
+    If it takes more, the kernel ends it. The result is the smaller of two numbers: the
+    free memory of the machine, with its swap, and what the limit of a container leaves.
+    Memory pages that only cache files count as free.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: The folder that holds `proc` and `sys`.
     """
     bounds = []
     meminfo = _table(root / "proc/meminfo")
@@ -43,15 +44,15 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 
 
 def refuse_too_large(state: Any, params: Any) -> None:
-    """Raises InputError where training cannot fit, before it takes what there is.
+    """Raises InputError if training cannot fit into memory, before it begins.
 
-    Counted is what every run needs, and no more: the copy of the state that a save
-    makes, and on CPUs the state on each device and its gradients. Images, activations
-    and libraries come on top.
+    It counts only what every run needs: the copy of the state that a save makes, and on
+    CPUs the state on each device and its gradients. Images, activations and libraries
+    need more memory in addition.
 
     Args:
         state: Shapes, types and shardings of the training state.
-        params: Those of its parameters.
+        params: Shapes, types and shardings of its parameters.
     """
     free = available_bytes()
     parts = {"a copy of it that each save makes": _whole(state)}
@@ -76,9 +77,9 @@ def refuse_too_large(state: Any, params: Any) -> None:
 
 
 def refuse_program(compiled: jax.stages.Compiled) -> None:
-    """Raises InputError where a program of the CPU needs more than there is.
+    """Raises InputError if a program on the CPU needs more memory than is free.
 
-    Counted is what XLA has laid out for it beside its arguments.
+    It counts what XLA has planned for the program in addition to its arguments.
     """
     analysis = compiled.memory_analysis()
     free = available_bytes()
@@ -100,7 +101,7 @@ def _whole(tree: Any) -> int:
 
 
 def _held(tree: Any) -> int:
-    """Bytes on the devices of this process together."""
+    """Returns the bytes of a tree on all devices of this process together."""
     total = 0
     for leaf in jax.tree.leaves(tree):
         shard = leaf.sharding.shard_shape(leaf.shape)

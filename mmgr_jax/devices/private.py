@@ -1,8 +1,7 @@
 """Every private part of JAX that this program uses, and why.
 
 A new version of JAX may change any of these without notice; tests of each use would
-fail.
-(`endings` knows two of its files by name, from which errors come.)
+fail. (`endings` also names two files of JAX that raise errors.)
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import math
 import os
 
-# Its launchers: which of several processes this is on SLURM, Open MPI or Cloud TPU.
-# JAX asks them itself, but only within `initialize`, which then waits for the others.
+# The launchers that JAX knows (SLURM, Open MPI, Cloud TPU) say which of several
+# processes this is. JAX asks them only in `initialize`, which then waits for others.
 from jax._src import clusters, distributed
 
-# The cache of compiled programs: where a seal can be put on what it writes and reads.
+# The cache of compiled programs: here a checksum is added to what it writes and reads.
 from jax._src import compilation_cache as compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface as CacheInterface
 
@@ -24,7 +23,10 @@ joined = distributed.global_state
 
 
 def detect_launcher(timeout_s: float) -> tuple:
-    """Coordinator, processes, this process and its devices, each None if unknown."""
+    """Returns coordinator, number of processes, this process and its devices.
+
+    Each is None if unknown.
+    """
     return clusters.ClusterEnv.auto_detect_unset_distributed_params(
         os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, None, None,
         math.ceil(timeout_s),

@@ -1,9 +1,9 @@
-"""Files of compiled programs, each with a seal: a damaged one is compiled again.
+"""Adds a checksum to files of compiled programs: a damaged one is compiled again.
 
-JAX loads machine code whatever its bytes are: of 30 files of a small program with one
-bit flipped each, 7 ended the process by a signal. Here a file has the SHA-256 of its
-name and of what it holds at its end, and a name of its own, so that other programs
-which share a folder by JAX_COMPILATION_CACHE_DIR find theirs as they were.
+JAX loads machine code without checking its bytes: of 30 files of a small program, with
+one bit flipped in each, 7 ended the process by a signal. Here each file ends with the
+SHA-256 of its name and content. The files have names of their own, so that other
+programs that share the folder by JAX_COMPILATION_CACHE_DIR find theirs unchanged.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Sealed(CacheInterface):
-    """A cache of JAX whose files are compared before they are used."""
+    """A cache of JAX whose files are checked before they are used."""
 
     def __init__(self, files: CacheInterface) -> None:
-        """Takes JAX's own cache of files."""
+        """Wraps JAX's own cache of files."""
         self._files = files
         self._path = files._path
 
     def get(self, key: str) -> bytes | None:
-        """What was kept under a name; None where there is nothing whole."""
+        """Returns the program kept under a name; None if absent or damaged."""
         name = f"{key}-sealed"
         stored = self._files.get(name)
         if stored is None:
@@ -42,14 +42,14 @@ class Sealed(CacheInterface):
         return None
 
     def put(self, key: str, value: bytes) -> None:
-        """Keeps a program."""
+        """Stores a program under a name, with its checksum."""
         name = f"{key}-sealed"
         self._files.put(name, value + _seal(name, value))
 
 
 @functools.cache
 def seal_all() -> None:
-    """Has JAX seal its programs; to be called before anything is compiled."""
+    """Makes JAX add checksums to its programs; call it before anything is compiled."""
     plain = compilation_cache.get_file_cache
 
     def sealed(path: str) -> tuple[CacheInterface, str] | None:

@@ -1,9 +1,9 @@
-"""Several processes find each other before any of them starts to compute.
+"""Checks that all processes are present before any of them starts to compute.
 
-JAX lets whoever is missing be waited for, for minutes, and then ends the program from
-within. Here process 0 listens at the coordinator's address and everybody else reports
-there: who is missing, who came twice and who was started otherwise is known by name,
-and everyone is told in a sentence. The port is JAX's own afterwards.
+JAX itself waits minutes for a missing process, and then ends the program abruptly. Here
+process 0 listens at the coordinator's address, and every other process reports there.
+So each process can name, in one sentence, the process that is missing, that came twice
+or that was started differently. Afterwards the port is free for JAX.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 TELL_EVERY_S = 10.0
-"""Whoever waits says so as often."""
+"""Seconds between two messages of a process that waits."""
 
-_MOST_BYTES = 4096  # of a report; nobody else's message is read further
+_MOST_BYTES = 4096  # of a report; longer messages are not read to their end
 _GREETING = f"mmgr-jax {__version__}"
 _ANSWER_S = 5.0
 
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 def call(
     coordinator: str, num_processes: int, process_id: int, *, timeout_s: float | int
 ) -> None:
-    """Returns when all processes are there, of one program and of one number.
+    """Waits until all processes are present, with the same program and number.
 
     Args:
         coordinator: HOST:PORT of process 0, where it listens.
-        num_processes: How many there should be.
-        process_id: Which one this is, from 0.
-        timeout_s: How long to wait for the others.
+        num_processes: Number of processes that there should be.
+        process_id: Number of this process, from 0.
+        timeout_s: Seconds to wait for the others.
 
     Raises:
-        InputError: In every process that came: who is missing, who is there twice,
-            or what differs.
+        InputError: In every process that came, if one is missing, came twice or has
+            another program or number of processes; the message names it.
     """
     if num_processes == 1:
         return
@@ -59,7 +59,7 @@ def call(
 
 
 def split_address(coordinator: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT; brackets around an IPv6 address are taken off."""
+    """Splits HOST:PORT into host and port; removes the brackets of an IPv6 address."""
     host, _, port = coordinator.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
@@ -102,7 +102,7 @@ def _gather(
 
 
 class _Waiting:
-    """Who has reported to process 0."""
+    """The processes that have reported to process 0."""
 
     def __init__(self, num_processes: int) -> None:
         self._number = num_processes
@@ -116,21 +116,21 @@ class _Waiting:
 
     @property
     def complete(self) -> bool:
-        """Whether all are there now: who has hung up since is missing again."""
+        """Whether all are present; a process that has hung up is missing again."""
         if not self.missing:
             there = self._callers.items()
             self._callers = {i: caller for i, caller in there if not _hung_up(caller)}
         return not self.missing
 
     def who(self) -> str:
-        """The missing ones in words."""
+        """Returns the missing processes in words."""
         named = ", ".join(map(str, self.missing[:8]))
         more = len(self.missing) - 8
         kind = "process" if len(self.missing) == 1 else "processes"
         return f"{kind} {named}" + (f" and {more} more" if more > 0 else "")
 
     def heard(self, caller: socket.socket, text: bytearray) -> bool:
-        """Takes what a caller says; whether it may have more to say."""
+        """Reads from a caller; returns whether more may follow."""
         try:
             chunk = caller.recv(_MOST_BYTES)
         except OSError:
@@ -161,7 +161,7 @@ class _Waiting:
             )
 
     def answer(self, fault: str) -> None:
-        """Tells everybody who came, and lets them hang up first."""
+        """Sends the result to every caller, and lets the caller hang up first."""
         callers: Sequence[socket.socket] = (*self._callers.values(), *self._strangers)
         for caller in callers:
             with contextlib.suppress(OSError):
@@ -174,7 +174,7 @@ class _Waiting:
 
 
 def _report_of(text: bytes) -> dict[str, Any] | None:
-    """What a caller reported; None of anything else."""
+    """Returns what a caller reported; None if the text is no report."""
     try:
         fields = files.from_json(text)
         whole = {
@@ -188,7 +188,7 @@ def _report_of(text: bytes) -> dict[str, Any] | None:
 
 
 def _hung_up(caller: socket.socket) -> bool:
-    """Whether a process that had reported is gone."""
+    """Returns whether a process that had reported is gone."""
     try:
         return not caller.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
@@ -253,11 +253,11 @@ def _report(
 
 
 def _hear(server: socket.socket, where: str) -> None:
-    """Returns when process 0 says that all are there.
+    """Waits until process 0 says that all are present.
 
     Raises:
-        InputError: If it says something else, or is something else.
-        OSError: If it hangs up without a word: it may be starting.
+        InputError: If process 0 reports a fault, or another program answers.
+        OSError: If it hangs up without an answer: it may still be starting.
     """
     answer = b""
     while not answer.endswith(b"\n") and len(answer) < _MOST_BYTES:

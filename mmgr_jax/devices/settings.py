@@ -1,4 +1,4 @@
-"""The sections `mesh`, `sharding` and `distributed` of a config."""
+"""Defines the sections `mesh`, `sharding` and `distributed` of a config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 FOR_FEATURES = min(os.cpu_count() or 1, 2)
-"""CPU devices where the config says nothing and nothing is trained."""
+"""Number of CPU devices if the config sets none and the command does not train."""
 
 
 @dataclasses.dataclass(frozen=True)

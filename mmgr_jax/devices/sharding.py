@@ -1,10 +1,10 @@
 """The mesh of devices, and how batches and the training state are placed on it.
 
 Batches are split over all devices. Parameters, optimiser state and keys are whole on
-every device, or split along the mesh axis `fsdp` where rules say so: between steps a
-device then holds its share alone. The losses see the global batch, whose projections
-are gathered, so that loss and gradient do not depend on the number of devices or of
-processes (held by tests).
+every device. Where rules say so, an array is instead split along the mesh axis `fsdp`:
+between steps a device then holds only its share. The losses gather the projections of
+the global batch. So loss and gradient do not depend on the number of devices or
+processes (checked by tests).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from mmgr_jax.typing import MESH_AXES
 
 
 def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of the axes `data` and `fsdp`.
+    """Makes a mesh with the axes `data` and `fsdp`.
 
     Args:
         settings: The section `mesh`.
-        devices: Which to choose from; None for those of all processes. Where several
-            processes train, all of them take equally many.
+        devices: Devices to choose from; None for those of all processes. If several
+            processes train, the same number is taken from each.
 
     Raises:
-        InputError: If there are fewer devices, they do not go into the processes, or a
-            group would lie in two slices.
+        InputError: If there are too few devices, they cannot be divided evenly over
+            the processes, or a group would lie in two slices.
     """
     data, fsdp = settings.data, settings.fsdp
     devices = in_order(jax.devices() if devices is None else devices)
@@ -60,11 +60,11 @@ def make_mesh(settings: MeshSettings, devices: Sequence[Any] | None = None) -> M
 
 
 def local_mesh(settings: MeshSettings) -> Mesh:
-    """The same of this process's devices alone, for work that one process does.
+    """Makes a mesh of this process's devices only, for work that one process does.
 
     Args:
-        settings: As for `make_mesh`; of the devices that they ask for, those at hand.
-            State is whole in such work.
+        settings: As for `make_mesh`. If they ask for more devices than this one of
+            several processes has, it takes all it has. State is whole on each.
     """
     devices = jax.local_devices()
     count = -1 if settings.data == -1 else settings.data * settings.fsdp
@@ -74,13 +74,12 @@ def local_mesh(settings: MeshSettings) -> Mesh:
 
 
 def in_order(devices: Sequence[Any]) -> list[Any]:
-    """Devices slice by slice and process by process.
+    """Sorts devices by slice, and within a slice by process.
 
     So each process holds consecutive rows of a batch, as the input pipeline deals
-    them, whatever the number of processes; and neighbours, such as a group of
-    BatchNorm, share a host or a slice's fast links wherever they can. The outer axis of
-    a mesh is thus the one that goes over slices, as in a hybrid mesh, and a ring of all
-    devices goes from slice to slice once for each.
+    them, for any number of processes. Neighbours, such as a group of BatchNorm, share a
+    host or a slice's fast links where possible. So the outer axis of a mesh goes over
+    slices, as in a hybrid mesh, and a ring of all devices leaves each slice only once.
     """
     return sorted(
         devices,
@@ -89,22 +88,22 @@ def in_order(devices: Sequence[Any]) -> list[Any]:
 
 
 def slice_of(device: Any) -> int:
-    """The number of a device's slice; 0 where there are no slices."""
+    """Returns the number of a device's slice; 0 if there are no slices."""
     return getattr(device, "slice_index", 0) or 0
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Whole on every device."""
+    """Returns the layout of an array that is whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Split along the leading axis, the batch, over all devices."""
+    """Returns the layout that splits the first axis, the batch, over all devices."""
     return NamedSharding(mesh, PartitionSpec(MESH_AXES))
 
 
 def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
-    """Where each array of a state lies.
+    """Decides how each array of a state is laid out on the devices.
 
     Args:
         state: Arrays, or their shapes.
@@ -115,7 +114,7 @@ def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
         The tree of `state` with a sharding for each array.
 
     Raises:
-        InputError: If a rule is no regular expression, or meets no array.
+        InputError: If a rule is no regular expression, or matches no array.
     """
     rules = settings.rules
     for pattern, _ in rules:
@@ -155,10 +154,10 @@ def lay_out(state: Any, mesh: Mesh, settings: ShardingSettings) -> Any:
 def check_batch(
     mesh: Mesh, batch_size: int, microbatch_size: int | None = None
 ) -> None:
-    """Refuses a batch the devices cannot share evenly, whole and in its parts.
+    """Refuses a batch that cannot be divided evenly over devices and micro-batches.
 
     Raises:
-        InputError: With the nearest sizes that fit.
+        InputError: If it cannot; the message gives the nearest sizes that fit.
     """
     count = mesh.size
     if batch_size % count:
@@ -171,10 +170,10 @@ def check_batch(
 
 
 def microbatches(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> int:
-    """How many parts a batch is encoded in.
+    """Returns the number of micro-batches in which a batch is encoded.
 
     Raises:
-        InputError: If the batch does not fall into such parts, with sizes that fit.
+        InputError: If they do not divide the batch; the message gives sizes that do.
     """
     if microbatch_size is None:
         return 1
@@ -193,7 +192,7 @@ def microbatches(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> in
 
 
 def describe_batch(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> str:
-    """Such as "64 over 2 cpu devices (32 on each)"."""
+    """Describes a batch, such as "64 over 2 cpu devices (32 on each)"."""
     devices = mesh.devices.ravel()
     processes = len({device.process_index for device in devices})
     slices = len(set(map(slice_of, devices)))
@@ -212,7 +211,7 @@ def describe_batch(mesh: Mesh, batch_size: int, microbatch_size: int | None) -> 
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's rows as its part of the global batch."""
+    """Puts this process's rows on its devices, as its part of the global batch."""
     layout = split(mesh)
     return {
         name: jax.make_array_from_process_local_data(layout, rows)
@@ -222,7 +221,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
 
 
 def _refuse_torn(groups: np.ndarray) -> None:
-    """Raises InputError where a group that shares state lies in two slices."""
+    """Raises InputError if a group that shares state lies in two slices."""
     if all(len(set(map(slice_of, group))) == 1 for group in groups):
         return
     sizes = Counter(map(slice_of, groups.flat))
@@ -235,7 +234,7 @@ def _refuse_torn(groups: np.ndarray) -> None:
 
 
 def _advice(fitting: Sequence[int], fsdp: int, num_devices: int) -> str:
-    """Numbers of groups that fit, or what to do where none does."""
+    """Names the numbers of groups that fit, or says what to do if none fits."""
     if not fitting:
         divisors = [k for k in range(1, num_devices + 1) if num_devices % k == 0]
         return (

@@ -1,7 +1,7 @@
-"""All tiles of the records in the memory of every device.
+"""Keeps all tiles of the records in the memory of every device.
 
-A step then needs the numbers of its regions from the host, and no tile is read twice.
-Order and pixels are those of tiles that travel with their batch.
+A step then needs only the numbers of its regions from the host, and no tile is read
+twice. Order and pixels are the same as for tiles that the host sends with each batch.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from mmgr_jax.devices import sharding
 from mmgr_jax.errors import InputError
 
 _SHARE = 0.25
-"""Of a device's memory: what "auto" lets the tiles take."""
+"""Share of a device's memory that tiles may take with "auto"."""
 
 _PART = 256
-"""Tiles that are sent at once."""
+"""Number of tiles that are sent at once."""
 
 log = logging.getLogger(__name__)
 
 Put = Callable[[pipeline.Batch], dict[str, jax.Array]]
-"""Host batch -> global batch on the mesh."""
+"""Function from a host batch to the global batch on the mesh."""
 
 
 def wanted(mode: str, source: RegionSource, mesh: Mesh) -> bool:
-    """Whether the tiles should lie on the devices.
+    """Decides whether the tiles should be kept on the devices.
 
     Args:
         mode: `DataSettings.device_resident`.
@@ -40,7 +40,7 @@ def wanted(mode: str, source: RegionSource, mesh: Mesh) -> bool:
         mesh: The devices.
 
     Raises:
-        InputError: If "on" asks for more than a device has.
+        InputError: If the mode is "on" and a device has too little memory.
     """
     limits = [
         (device.memory_stats() or {}).get("bytes_limit")
@@ -50,7 +50,16 @@ def wanted(mode: str, source: RegionSource, mesh: Mesh) -> bool:
 
 
 def choose(mode: str, size: int, limits: Sequence[int | None]) -> bool:
-    """The same for tiles of `size` bytes and the memory of each device, if known."""
+    """Decides as `wanted` does, for known numbers.
+
+    Args:
+        mode: `DataSettings.device_resident`.
+        size: Bytes of all tiles.
+        limits: Memory of each device in bytes; None where unknown.
+
+    Raises:
+        InputError: As for `wanted`.
+    """
     if mode == "off":
         return False
     known = [limit for limit in limits if limit]
@@ -65,9 +74,9 @@ def choose(mode: str, size: int, limits: Sequence[int | None]) -> bool:
 
 
 def put(source: RegionSource, mesh: Mesh, num_threads: int) -> Put:
-    """Sends every tile to every device; returns what adds them to batches.
+    """Sends every tile to every device; returns a function that adds them to batches.
 
-    Where several processes train together, each reads all the records.
+    If several processes train together, each reads all the records.
 
     Args:
         source: The records.
@@ -96,7 +105,7 @@ def put(source: RegionSource, mesh: Mesh, num_threads: int) -> Put:
 
 
 def _load(source: RegionSource, mesh: Mesh, num_threads: int) -> jax.Array:
-    """The tiles, uint8 [r h*w*3]: in two dimensions no TPU pads them."""
+    """Returns the tiles, uint8 [r h*w*3]: in two dimensions no TPU pads them."""
     whole = sharding.replicated(mesh)
     pixels = source.manifest.tile_size_px**2 * 3
     shape = (len(source), pixels)
@@ -117,7 +126,7 @@ def _load(source: RegionSource, mesh: Mesh, num_threads: int) -> jax.Array:
 
 
 def _everywhere(values: np.ndarray, whole: jax.sharding.Sharding) -> jax.Array:
-    """The same values on every device; each process gives those of its own."""
+    """Puts the same values on every device; each process serves its own devices."""
     return jax.make_array_from_callback(
         values.shape, whole, lambda index: values[index]
     )

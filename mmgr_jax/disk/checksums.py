@@ -1,4 +1,4 @@
-"""Checksums of files, piece by piece: every core helps, and memory stays small."""
+"""Computes checksums of files by pieces, on all cores and with little memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Sums = dict[str, dict[str, Any]]
 
 
 def of(folder: Path, names: Sequence[str]) -> Sums:
-    """Size and checksums of files.
+    """Computes the size and checksums of files.
 
     Args:
-        folder: Where they are.
-        names: Their paths in it.
+        folder: Folder of the files.
+        names: Paths of the files in the folder.
 
     Raises:
-        OSError: If one cannot be read.
+        OSError: If a file cannot be read.
     """
     sizes = {name: (folder / name).stat().st_size for name in names}
     pieces = [(name, start) for name in names for start in _starts(sizes[name])]
@@ -38,11 +38,11 @@ def of(folder: Path, names: Sequence[str]) -> Sums:
 
 
 def differing(folder: Path, written: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The first file that is not as told, and how; None where all are.
+    """Describes the first file that has changed; None if no file has.
 
     Args:
-        folder: Where they are.
-        written: As `of` gave it.
+        folder: Folder of the files.
+        written: Sizes and checksums, as `of` returned them.
 
     Raises:
         OSError: If a file that is there cannot be read.

@@ -1,7 +1,7 @@
-"""Files as this program writes them: whole or not at all, by safe names, one's own.
+"""Writes files whole or not at all, under safe names.
 
-Names of tasks, cities and classes, and folders that others can write to, are not ours:
-every file that takes a name from one, or a place in the other, is made here.
+Names of tasks, cities and classes come from users, and others may write to some
+folders. Every file with such a name, or in such a folder, is made here.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 100
-"""Of a name; what is put behind it has room in the 255 that file systems allow."""
+"""Longest name in bytes; file systems allow 255, so a suffix has room."""
 
 ABANDONED_S = 24 * 3600.0
-"""A half-written file of another machine that nobody has touched for so long."""
+"""Seconds after which a half-written file of another machine counts as abandoned."""
 
 _PUNCTUATION = " _-+.,()="
 _NUMBER_OR_NAME = re.compile(r"[+-][\w.]*")
 
 
 def safe_name(name: str) -> str:
-    """A name as part of a path: one that stays in its folder, of readable characters.
+    """Makes a name safe as part of a path: readable, and never outside its folder.
 
-    Letters of all scripts, digits and a little punctuation stay; a name that holds
-    anything else, is too long or begins with a dot is changed and gets a hash of the
-    whole, so that different names stay different.
+    Letters of all scripts, digits and a little punctuation stay. A name that holds
+    anything else, is too long or begins with a dot is changed. It then gets a hash of
+    the whole name, so that different names stay different.
 
     Args:
-        name: Of a task, a city, features: whatever a config or manifest says.
+        name: Any name from a config or manifest, such as that of a task or a city.
     """
     shown = unicodedata.normalize("NFC", name)
     shown = "".join(
@@ -54,17 +54,20 @@ def safe_name(name: str) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new, empty file to write, which takes the place of `path` at the end.
+    """Makes a new, empty file to write, which replaces `path` at the end.
 
-    It is as readable to others as the umask says, has a name that nobody can foresee,
-    and no link is followed: a link at `path` gives way to the file. After an error
-    `path` is as it was. What writers that were killed left beside it is removed.
+    The umask decides who may read the new file. Its name cannot be guessed, and no link
+    is followed: the file replaces a link at `path`. After an error `path` is unchanged.
+    Files that killed writers of `path` left in its folder are removed.
 
     Args:
         path: File to make or replace; missing folders are made.
 
+    Yields:
+        Path of the new file.
+
     Raises:
-        OSError: Naming `path`, where the system refuses.
+        OSError: If the system does not allow it; the error names `path`.
     """
     path = Path(path)
     try:
@@ -94,10 +97,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def from_json(text: str | bytes) -> Any:
-    """What a text of JSON says, whoever wrote it.
+    """Reads a JSON text, also one that another program wrote.
 
     Raises:
-        ValueError: If it is none, or nested deeper than Python can follow.
+        ValueError: If it is no JSON, or is nested deeper than Python can follow.
     """
     try:
         return json.loads(text)
@@ -106,10 +109,10 @@ def from_json(text: str | bytes) -> Any:
 
 
 def no_formula(cell: str) -> str:
-    """A cell of a CSV file for people, which no spreadsheet takes for a formula.
+    """Changes a cell of a CSV file so that no spreadsheet takes it for a formula.
 
     Args:
-        cell: A text. Where it begins like a formula, an apostrophe is put before it;
+        cell: A text. If it begins like a formula, an apostrophe is put before it.
             `-12_34` and `+7` are names and stay.
     """
     if cell[:1] in ("=", "@", "\t", "\r"):
@@ -120,13 +123,13 @@ def no_formula(cell: str) -> str:
 
 
 def _writer() -> str:
-    """Tells the files that this process is writing from those of others."""
+    """Returns a name of this process, to tell its unfinished files from others."""
     host = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
     return f"{host}-{os.getpid()}"
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes what killed writers of `path` left; that of living ones stays."""
+    """Removes unfinished files of killed writers of `path`, not of living ones."""
     host = _writer().split("-")[0]
     left = re.compile(
         re.escape(f".{path.name}.") + r"([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{16}"

@@ -1,9 +1,10 @@
-"""Folders that this program writes as a whole: replaced and cleaned up, links kept.
+"""Replaces folders as a whole, cleans up after killed processes, and keeps links.
 
 data/city/raw                    the folder, with its mark
-data/city/.raw.lock              says who is writing it
-data/city/.raw.partial-7f3a91c0  grows; goes at the next start, if that was killed
-data/city/.raw.replaced-1b22e08d was there before; goes at once
+data/city/.raw.lock              names the process that is writing the folder
+data/city/.raw.partial-7f3a91c0  the unfinished new folder; if its writer was killed,
+                                 the next start removes it
+data/city/.raw.replaced-1b22e08d the older folder; it is removed at once
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def real(path: str | Path) -> Path:
-    """The folder that a path means, absolute and without links: those stay links.
+    """Returns the absolute folder that a path leads to, with all links followed.
 
     Raises:
         InputError: If it is a link to nowhere.
@@ -50,22 +51,26 @@ def replacing(
     sums: bool = False,
     unsealed: Collection[str] = (),
 ) -> Iterator[Path]:
-    """A new folder to fill, which takes the place of an older one at the end.
+    """Makes a new folder to fill, which replaces an older one at the end.
 
-    Nobody else writes there meanwhile. After an error, or a kill, the older one is as
-    it was. What a user laid beside our files moves into the new folder.
+    No other process writes there meanwhile. After an error, or if the process is
+    killed, the older folder is unchanged. Files that a user put into it move into the
+    new folder.
 
     Args:
-        place: Where the folder shall be; a link stays one.
-        kind: What it is, such as "heads".
-        key: What names the place, such as "config.toy_city.out_dir".
-        known: For folders that earlier versions left there.
+        place: Path of the folder; a link stays a link.
+        kind: Kind of the folder, such as "heads".
+        key: Key that names the place, such as "config.toy_city.out_dir".
+        known: Names our files in folders that earlier versions left there; see `Known`.
         sums: As for `mark`.
         unsealed: As for `mark`.
 
+    Yields:
+        The new folder.
+
     Raises:
         InputError: If the place holds something else, another process writes there, or
-            the system does not let this one.
+            the system does not allow writing.
     """
     place = real(place)
     with refusals.explained(place):
@@ -82,12 +87,12 @@ def replacing(
 
 
 def lock_of(place: Path) -> Path:
-    """The lock of a folder that is replaced as a whole: a file beside it."""
+    """Returns the path of the lock file of a folder, next to the folder."""
     return place.with_name(f".{place.name}.lock")
 
 
 def partial(place: Path, kind: str) -> Path:
-    """A new marked folder beside a place, to be filled for `replace`."""
+    """Makes a new marked folder next to a place, to be filled for `replace`."""
     place.parent.mkdir(parents=True, exist_ok=True)
     folder = place.with_name(_partial(place) + secrets.token_hex(4))
     folder.mkdir()
@@ -104,21 +109,21 @@ def replace(
     sums: bool = False,
     unsealed: Collection[str] = (),
 ) -> None:
-    """Puts a filled folder in place; of what was there before, ours goes.
+    """Puts a filled folder in place, and removes our files that were there before.
 
-    What a user laid beside it moves into the new folder. The caller holds the lock of
-    the place, and has asked `refuse_foreign`.
+    Files that a user put there move into the new folder. The caller must hold the lock
+    of the place, and must have called `refuse_foreign`.
 
     Args:
-        new: The filled folder, beside the place.
-        place: Where it goes, without links; see `real`.
-        kind: What it is.
-        known: For folders that earlier versions left.
+        new: The filled folder, next to the place.
+        place: Path that it gets, without links; see `real`.
+        kind: Kind of the folder.
+        known: As for `replacing`.
         sums: As for `mark`.
         unsealed: As for `mark`.
 
     Raises:
-        OSError: If the system refuses; what was in place is there again.
+        OSError: If the system does not allow it; the older folder is back in place.
     """
     marks.mark(new, kind, sums=sums, unsealed=unsealed)
     old = None
@@ -136,12 +141,12 @@ def replace(
 
 
 def refuse_foreign(place: Path, kind: str, known: Known, key: str) -> None:
-    """Raises InputError where a place holds what this program did not write.
+    """Raises InputError if a place holds what this program did not write.
 
     Args:
-        place: A folder, or nothing yet.
-        kind: What it may be.
-        known: For folders that earlier versions left.
+        place: Path of a folder, or of nothing yet.
+        kind: Kind of folder that is allowed.
+        known: As for `replacing`.
         key: The config key that names it.
     """
     try:
@@ -159,16 +164,17 @@ def refuse_foreign(place: Path, kind: str, known: Known, key: str) -> None:
 def clean(
     place: Path, kind: str, known: Known, *, unfinished: str | None = None
 ) -> None:
-    """Removes what killed starts left beside a place, and mends what broke off.
+    """Removes what killed processes left next to a place, or puts it back.
 
-    The caller holds the lock of the place.
+    An older folder goes back if its process was killed before the new one was in place.
+    The caller must hold the lock of the place.
 
     Args:
         place: The folder, without links.
-        kind: What it is.
-        known: For folders that earlier versions left.
-        unfinished: How the names of unfinished ones begin; None: as `partial` names
-            them.
+        kind: Kind of the folder.
+        known: As for `replacing`.
+        unfinished: Beginning of the names of unfinished folders; None: as `partial`
+            names them.
     """
     for leftover in _beside(place, _replaced(place)):
         names = marks.own(leftover, kind, known)
@@ -184,9 +190,9 @@ def clean(
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder of ours with all that is in it, as far as the system lets.
+    """Removes a folder of this program with its content, as far as the system allows.
 
-    Its mark goes last: as long as something is left, the folder is known as ours.
+    The mark is removed last: until then the folder is known as ours.
     """
     with contextlib.suppress(OSError):
         for entry in folder.iterdir():
@@ -200,7 +206,7 @@ def remove(folder: Path) -> None:
 
 
 def _take_over(old: Path, place: Path, names: Collection[str]) -> None:
-    """Moves what is its user's from an old folder to the new one; the rest goes."""
+    """Moves the user's files from an old folder to the new one; removes the rest."""
     left = False
     for entry in list(old.iterdir()):
         if entry.name not in names and (place / entry.name).exists():
@@ -214,14 +220,14 @@ def _take_over(old: Path, place: Path, names: Collection[str]) -> None:
             place.name,
         )
         return
-    # Half removed, it must never be put back: it gets the name of what never is.
+    # A half-removed folder must never be put back, so it is renamed as unfinished.
     gone = old.with_name(_partial(place) + secrets.token_hex(4))
     old.rename(gone)
     remove(gone)
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether nothing is in a folder, but a mark that was being written."""
+    """Returns whether a folder is empty, except for an unfinished mark."""
     return all(entry.name.startswith(f".{MARK}.") for entry in folder.iterdir())
 
 
@@ -234,7 +240,7 @@ def _replaced(place: Path) -> str:
 
 
 def _beside(place: Path, prefix: str) -> list[Path]:
-    """Folders, not links, beside a place whose names begin so."""
+    """Lists folders, not links, next to a place, whose names begin with a prefix."""
     if not place.parent.is_dir():
         return []
     return sorted(

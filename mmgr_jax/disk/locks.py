@@ -26,10 +26,10 @@ from mmgr_jax.disk import files
 from mmgr_jax.errors import InputError
 
 BEAT_S = 10.0
-"""The holder touches its file so often."""
+"""Seconds after which the holder updates the time of its file again."""
 
 PATIENCE_S = 3.5 * BEAT_S
-"""A file untouched for so long has lost its holder."""
+"""Seconds without an update after which the holder counts as ended."""
 
 _POLL_S = 0.2
 
@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Attributes:
-        work: What it does, such as "a training".
+        work: Its work, such as "a training".
         process: Its process number.
-        host: The machine.
-        since: When it began, ISO 8601.
+        host: Its machine.
+        since: Time when it took the lock, ISO 8601.
     """
 
     work: str
@@ -60,15 +60,15 @@ class Holder:
 
 @contextlib.contextmanager
 def held(path: Path, work: str, remedy: str) -> Iterator[None]:
-    """Within it nobody else holds this lock file.
+    """Holds a lock file while the context lasts.
 
     Args:
-        path: The file; it is there while the lock is held, or its holder was killed.
-        work: What this process does, such as "a training".
-        remedy: What who meets the lock can do, such as "name another config.workdir".
+        path: The file. It exists while the lock is held, or if its holder was killed.
+        work: Work of this process, such as "a training".
+        remedy: Advice if the lock is taken, such as "name another config.workdir".
 
     Raises:
-        InputError: If another process holds it, naming that.
+        InputError: If another process holds the lock; the message names it.
         OSError: If the folder of the file cannot be written to.
     """
     descriptor = _acquire(path, remedy)
@@ -90,7 +90,7 @@ def held(path: Path, work: str, remedy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def awaited(path: Path, work: str) -> Iterator[None]:
-    """As `held`, when whoever holds it has ended."""
+    """Holds a lock file as `held` does, but waits until another holder has ended."""
     with contextlib.ExitStack() as stack:
         is_told = False
         while True:
@@ -107,13 +107,13 @@ def awaited(path: Path, work: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[bool]:
-    """Within it `removing` says no to who would remove this file's folder.
+    """Marks a folder as being read: meanwhile `removing` yields False elsewhere.
 
     Args:
-        path: A file of the folder, which is there as long as the folder is.
+        path: A file of the folder, which exists as long as the folder does.
 
     Yields:
-        Whether the file is still there under its name.
+        Whether the file still exists under its name.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -129,7 +129,7 @@ def reading(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def kept(path: Path) -> Iterator[None]:
-    """Within it `removing` says no for the file that lies here now, if one does."""
+    """Makes `removing` yield False for the file that exists here now, if any."""
     while True:
         with reading(path) as there:
             if there or not path.exists():
@@ -139,10 +139,13 @@ def kept(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def removing(path: Path) -> Iterator[bool]:
-    """Whether nobody reads the file's folder; nobody begins to within it.
+    """Checks that no process reads a folder, and lets none begin meanwhile.
 
     Args:
         path: As for `reading`.
+
+    Yields:
+        Whether the folder may be removed.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -156,7 +159,7 @@ def removing(path: Path) -> Iterator[bool]:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds, or held, a lock file; None where it does not say."""
+    """Returns the process that holds, or held, a lock file; None if unknown."""
     try:
         return Holder(**files.from_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -164,7 +167,7 @@ def holder(path: Path) -> Holder | None:
 
 
 def _acquire(path: Path, remedy: str) -> int:
-    """The open lock file, ours alone."""
+    """Opens and locks a lock file; returns its descriptor."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o666)
@@ -186,7 +189,7 @@ def _acquire(path: Path, remedy: str) -> int:
 
 
 def _await_end(path: Path, before: Holder, locked: bool, remedy: str) -> None:
-    """Returns when the former holder is known to have ended."""
+    """Waits until it is known that the former holder has ended."""
     if not locked or before.host != socket.gethostname():
         log.info(
             "%s: left by %s; waiting %.0f s for a sign of it ...",
@@ -215,7 +218,7 @@ def _taken(path: Path, remedy: str) -> InputError:
 
 
 def _flock(descriptor: int, operation: int) -> bool | None:
-    """Whether the system gave the lock; None where this disk knows no locks."""
+    """Returns whether the system gave the lock; None if this disk has no locks."""
     try:
         fcntl.flock(descriptor, operation)
     except BlockingIOError:
@@ -249,7 +252,7 @@ def _beat(descriptor: int, ended: threading.Event) -> None:
 
 
 def _touched(path: Path) -> int:
-    """When the file was touched last; opened, for network disks ask the server then."""
+    """Returns the time of a file; opens it, so that a network disk asks its server."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return os.fstat(file.fileno()).st_mtime_ns
     return 0

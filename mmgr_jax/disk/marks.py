@@ -22,27 +22,27 @@ MARK = "written_by_mmgr.json"
 FORMAT = 1
 
 Known = Callable[[Path], Collection[str]]
-"""Names of what is ours in a folder without a mark, as earlier versions left; () where
-the folder is not ours."""
+"""Function that names our files in a folder without a mark, from an earlier version;
+() if the folder is not ours."""
 
 _OWN = "own_sha256"
 
 
 class DamageError(Exception):
-    """Files are not as they were written; says which, and how."""
+    """Files are not as they were written; the message says which, and how."""
 
 
 def mark(
     folder: Path, kind: str, *, sums: bool = False, unsealed: Collection[str] = ()
 ) -> None:
-    """Marks a folder as ours, with all that lies in it now.
+    """Marks a folder as written by this program, with all that lies in it now.
 
     Args:
         folder: The folder.
-        kind: What it is, such as "records".
-        sums: Whether `verify` shall notice damage: the mark then holds checksums of
-            every file, and lies safely on the disk when this returns.
-        unsealed: Files of ours that a user may edit: without checksums.
+        kind: Kind of the folder, such as "records".
+        sums: Whether `verify` can notice damage: the mark then holds checksums of
+            every file, and is safely on the disk when this returns.
+        unsealed: Names of our files that a user may edit; they get no checksums.
     """
     content: dict[str, Any] = {"format": FORMAT, "kind": kind, "made_by": __version__}
     if sums:
@@ -64,7 +64,7 @@ def mark(
 
 
 def mark_of(folder: Path) -> dict[str, Any] | None:
-    """What a folder's mark says; None where there is none.
+    """Reads the mark of a folder; None if there is none.
 
     Raises:
         DamageError: If the mark is damaged.
@@ -94,7 +94,7 @@ def mark_of(folder: Path) -> dict[str, Any] | None:
 
 
 def is_ours(folder: Path, kind: str) -> bool:
-    """Whether an undamaged mark says that the folder is of this kind."""
+    """Returns whether a folder has an undamaged mark of this kind."""
     try:
         content = mark_of(folder)
     except DamageError:
@@ -106,16 +106,16 @@ def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
     """Compares the bytes of a folder's files with their checksums.
 
     Args:
-        folder: Marked with checksums.
-        kind: What it should be.
-        parts: Folders in it to look at, beside the files that lie directly in it; None
+        folder: A folder that was marked with checksums.
+        kind: Kind that it should have.
+        parts: Folders in it to compare, in addition to the files directly in it; None
             for all.
 
     Returns:
         Whether it had checksums: earlier versions wrote none.
 
     Raises:
-        DamageError: Naming the first file that is absent or other than written.
+        DamageError: If a file is absent or changed; the message names the first one.
         InputError: If the folder is of another kind or version, or cannot be read.
     """
     content = mark_of(folder)
@@ -140,7 +140,7 @@ def verify(folder: Path, kind: str, parts: Sequence[str] | None = None) -> bool:
 
 
 def own(folder: Path, kind: str, known: Known) -> set[str]:
-    """Names of the entries of a folder that this program wrote; none if not ours."""
+    """Names the entries of a folder that this program wrote; none if not ours."""
     if not is_ours(folder, kind):
         return set(known(folder))
     content = mark_of(folder) or {}
@@ -149,7 +149,7 @@ def own(folder: Path, kind: str, known: Known) -> set[str]:
 
 
 def refuse_unreadable(folder: Path) -> None:
-    """Raises InputError where a file of a folder cannot be opened and read from."""
+    """Raises InputError if a file of a folder cannot be opened and read."""
     for name in _below(folder):
         try:
             with (folder / name).open("rb") as file:
@@ -159,7 +159,7 @@ def refuse_unreadable(folder: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Makes the names in a folder outlive a loss of power."""
+    """Writes the names in a folder to the disk, so that they survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # not on every network disk
@@ -173,7 +173,7 @@ def _entries(folder: Path) -> set[str]:
 
 
 def _below(folder: Path) -> list[str]:
-    """Paths below a folder, without its mark, in an order that is always the same."""
+    """Lists paths below a folder, without its mark, always in the same order."""
 
     def walk(place: Path) -> Iterator[Path]:
         for entry in sorted(place.iterdir()):

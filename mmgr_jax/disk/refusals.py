@@ -18,7 +18,7 @@ _MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "bad_alloc", "allocate memory"
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
-    """The error for what is there and cannot be read now: nothing is wrong with it."""
+    """Makes the error for an undamaged file or folder that cannot be read now."""
     if is_memory(error):
         return InputError(
             f"{path}: the memory does not suffice to read it. Nothing was changed; end "
@@ -34,7 +34,7 @@ def unreadable(path: Path, error: BaseException) -> InputError:
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an error tells that memory was short, in whichever library."""
+    """Returns whether an error of any library means that memory was too small."""
     return isinstance(error, MemoryError) or (
         not _says(error, (*_FULL, *_FORBIDDEN))
         and any(text in str(error) for text in (*_MEMORY, os.strerror(errno.ENOMEM)))
@@ -42,26 +42,26 @@ def is_memory(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the system did not let a library read: no right, a broken disk."""
+    """Returns whether a permission or a broken disk kept a library from reading."""
     codes = (*_FORBIDDEN, *_BROKEN, *_BUSY)
     return "PERMISSION_DENIED" in str(error) or _says(error, codes)
 
 
 def refuse_unreadable(path: Path, error: BaseException) -> None:
-    """Raises `unreadable` where an error tells of a refusal, not of what a file holds.
+    """Raises `unreadable` if an error comes from the system, not from a file's content.
 
-    For places that would call whatever goes wrong damage.
+    It is for callers that would otherwise take every error for damage.
 
     Args:
-        path: What was read.
-        error: What a library raised.
+        path: File or folder that was read.
+        error: Error that a library raised.
     """
     if is_memory(error) or is_refusal(error):
         raise unreadable(path, error) from error
 
 
 def remedy(error: BaseException) -> str:
-    """What to do where the system refuses; the beginning of a sentence."""
+    """Says what to do after such an error, as the beginning of a sentence."""
     if is_memory(error):
         return "End other programs, or take a machine with more memory"
     if _says(error, _FULL):
@@ -75,10 +75,11 @@ def remedy(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def explained(place: Path) -> Iterator[None]:
-    """Says in one sentence why a folder cannot be written to.
+    """Explains in one sentence why a folder cannot be written to.
 
     Raises:
-        InputError: For want of room, a right or memory, whichever library met it.
+        InputError: If any library fails because disk space, a permission or memory is
+            missing.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What an accelerator can hold, compute and move, as its vendor states it."""
+"""Lists memory, speed and bandwidth of accelerators, as their vendors state them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One chip.
+    """The figures of one accelerator chip.
 
     Attributes:
-        name: As people call it.
-        memory_gib: HBM, GiB.
-        tflops: Peak of bfloat16 products, 1e12 a second. Products of float32 run at
-            this rate too on a TPU, whose default precision rounds factors to bfloat16.
-        memory_gb_per_s: HBM bandwidth, 1e9 bytes a second.
-        link_gb_per_s: Over all links to other chips, each way, 1e9 bytes a second.
-        source: Where the figures stand.
+        name: Usual name of the chip.
+        memory_gib: Size of its memory (HBM), GiB.
+        tflops: Peak rate of bfloat16 products, 1e12 per second. On a TPU, float32
+            products also run at this rate, because its default precision rounds factors
+            to bfloat16.
+        memory_gb_per_s: Bandwidth of HBM, 1e9 bytes per second.
+        link_gb_per_s: Bandwidth of all links to other chips together, in each
+            direction, 1e9 bytes per second.
+        source: Address of the page with the figures.
     """
 
     name: str
@@ -30,13 +32,13 @@ class Chip:
 
     @property
     def memory_bytes(self) -> int:
-        """HBM in bytes."""
+        """Size of HBM in bytes."""
         return round(self.memory_gib * GIB)
 
 
 _CLOUD = "https://cloud.google.com/tpu/docs/"
 
-# Keys are JAX's `device_kind`. The pages on TPUs give links both ways together.
+# Keys are JAX's `device_kind`. The pages on TPUs add both directions of the links.
 CHIPS = {
     "TPU v4": Chip("v4", 32.0, 275.0, 1228.0, 300.0, _CLOUD + "v4"),
     "TPU v5 lite": Chip("v5e", 16.0, 197.0, 819.0, 200.0, _CLOUD + "v5e"),
@@ -65,5 +67,5 @@ CHIPS["TPU v6e"] = CHIPS["TPU v6 lite"]
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip of a `device_kind`; None where its figures are not in the table."""
+    """Returns the chip of a `device_kind`; None if it is not in the table."""
     return CHIPS.get(device_kind)

@@ -1,10 +1,10 @@
-"""How long a step would take if every part of a chip did its best: a roofline.
+"""Estimates the shortest time of a step, if every part of a chip reaches its peak.
 
     step = max(products / peak, traffic / bandwidth) + losses + exchanges
 
-What is real takes longer: 1.3 to 2 times is usual for a convolutional network, whose
-channels do not fill the products' units and whose kernels do not all reach the
-bandwidth of memory. On the other side, exchanges overlap with work in part.
+This is a roofline model. Real steps take longer, usually 1.3 to 2 times for a
+convolutional network: its channels do not fill the units for products, and not all its
+kernels reach the bandwidth of memory. However, exchanges partly overlap with work.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from mmgr_jax.planning.chips import Chip
 from mmgr_jax.planning.hlo import Collective
 
 RECOMPUTED = 4 / 3
-"""Work of a step with micro-batches: forward, forward again and a backward of two."""
+"""Factor on the work of a step with micro-batches, which repeat the forward pass: 4
+forward passes instead of 3, as a backward pass counts as 2."""
 
 SIMILARITY_PASSES = 8
-"""Times that a tile of similarities goes to memory or comes back, forward and
-backward, where the compiler joins nothing: an upper bound."""
+"""Number of times that a tile of similarities is written to memory or read, forward and
+backward, if the compiler fuses nothing: an upper bound."""
 
 LATENCY_S = 10e-6
-"""Assumed duration of a small exchange; for the note on their number, not the step."""
+"""Assumed seconds of a small exchange; used for `latency_s`, not for `step_s`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What one device does in a step.
+    """The work of one device in a step.
 
     Attributes:
-        views: Views that it encodes.
-        flops: Operations, without the losses' similarities.
-        accessed_bytes: Traffic with any memory, on-chip too, likewise.
-        hbm_bytes: Traffic with HBM alone.
-        loss_flops: Operations of the losses' similarities.
-        loss_bytes: Traffic of theirs.
+        views: Number of views that it encodes.
+        flops: Operations, without the similarities of the losses.
+        accessed_bytes: Bytes moved to and from any memory, also on-chip memory, without
+            these similarities.
+        hbm_bytes: The part of these bytes that is moved to and from HBM.
+        loss_flops: Operations for the similarities of the losses.
+        loss_bytes: Bytes moved for these similarities.
     """
 
     views: int
@@ -51,20 +53,21 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Seconds of a step, by cause, and what follows.
+    """The seconds of a step, by cause, and the time of the whole run.
 
     Attributes:
-        compute_s: Products at the chip's peak.
-        memory_s: Traffic with HBM at its bandwidth.
-        loss_s: Similarities, whichever of the two is longer.
-        exchange_s: Exchanges at the bandwidth of its links.
-        step_s: The larger of the first two, and the others.
-        latency_s: What the exchanges would add at `LATENCY_S` each.
-        weak_scaling: Step of one device alone with as many regions, over this step with
-            its latency: the share of all devices' speed that is left when they work
-            together and nothing overlaps.
-        tiles_per_s: Over all devices.
-        hours: Of the whole run.
+        compute_s: Seconds for products at the chip's peak.
+        memory_s: Seconds for traffic with HBM at its bandwidth.
+        loss_s: Seconds for the similarities: products or traffic, whichever is longer.
+        exchange_s: Seconds for exchanges at the bandwidth of the chip's links.
+        step_s: The larger of `compute_s` and `memory_s`, plus `loss_s` and
+            `exchange_s`.
+        latency_s: Seconds that the exchanges would add at `LATENCY_S` each.
+        weak_scaling: Time of a step on one device alone, with as many regions per
+            device, divided by the time of this step with its latency. It is the share
+            of speed that each device keeps when all work together and nothing overlaps.
+        tiles_per_s: Regions per second, over all devices.
+        hours: Hours of the whole run.
     """
 
     compute_s: float
@@ -89,15 +92,16 @@ def work_of(
     projection_dim: int,
     loss: LossSettings,
 ) -> Work:
-    """What one device does in a step.
+    """Computes the work of one device in a step.
 
     Args:
-        part_flops: Of a step on a part of the batch, without micro-batches.
-        part_accessed_bytes: Its traffic with any memory, on-chip too.
-        part_hbm_bytes: Its traffic with HBM.
-        parts: Micro-batches of a step.
-        rows: Regions of a device.
-        num_devices: Devices.
+        part_flops: Operations of a step on one part of the batch, without
+            micro-batches.
+        part_accessed_bytes: Bytes it moves to and from any memory, also on-chip.
+        part_hbm_bytes: Bytes it moves to and from HBM.
+        parts: Number of micro-batches in a step.
+        rows: Number of regions of a device.
+        num_devices: Number of devices.
         projection_dim: Length of the projections.
         loss: The section `loss`.
     """
@@ -116,7 +120,7 @@ def work_of(
 
 
 def ordered_pairs(symmetric: bool) -> int:
-    """Ordered pairs of sets whose similarities the losses need."""
+    """Counts the ordered pairs of sets whose similarities the losses need."""
     pairs = INTER_PAIRS[: 2 if symmetric else 1] + INTRA_PAIRS
     return len({(i, j) for pair in pairs for i in pair for j in pair})
 
@@ -129,19 +133,19 @@ def estimate(
     batch_size: int,
     total_steps: int,
 ) -> Estimate:
-    """Seconds of a step and hours of a run.
+    """Estimates the seconds of a step and the hours of a run.
 
     Args:
-        work: Of one device and step.
-        exchanges: Of one step.
+        work: Work of one device in one step.
+        exchanges: Exchanges of one step.
         chip: The device.
-        batch_size: Regions a step, over all devices.
-        total_steps: Steps of the run.
+        batch_size: Number of regions in a step, over all devices.
+        total_steps: Number of steps of the run.
     """
     peak, bandwidth = chip.tflops * 1e12, chip.memory_gb_per_s * 1e9
     compute_s, memory_s = work.flops / peak, work.hbm_bytes / bandwidth
     loss_s = max(work.loss_flops / peak, work.loss_bytes / bandwidth)
-    # A sum is sent twice: once to be formed, once to be told.
+    # A sum is sent twice: once to be formed, and once to be distributed.
     sent = sum(
         exchange.total_bytes * (2 if exchange.kind == "all-reduce" else 1)
         for exchange in exchanges

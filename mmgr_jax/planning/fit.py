@@ -1,4 +1,4 @@
-"""How large a part of a batch may be encoded at once, found in few compilations."""
+"""Finds in few compilations how large a part of a batch may be encoded at once."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 CERTAIN = 1.15
-"""An estimate this far over the memory is believed without compiling."""
+"""A size whose estimate exceeds the memory by this factor is not compiled."""
 
 
 class Use(NamedTuple):
-    """What a compiled step holds at once.
+    """The memory that a compiled step uses at its peak.
 
     Attributes:
-        peak_bytes: On each device.
-        fits: Whether there is room for it.
+        peak_bytes: Bytes on each device.
+        fits: Whether the device has enough memory.
     """
 
     peak_bytes: int
@@ -22,7 +22,7 @@ class Use(NamedTuple):
 
 
 def part_sizes(rows: int) -> list[int]:
-    """Sizes that rows of a device can be parted in, halving from all of them down."""
+    """Lists the sizes of parts of a device's rows, by halving, smallest first."""
     sizes = [rows]
     while sizes[-1] % 2 == 0:
         sizes.append(sizes[-1] // 2)
@@ -35,16 +35,16 @@ def largest_fitting(
     limit_bytes: int,
     known: Mapping[int, Use],
 ) -> int | None:
-    """The largest size that fits; None if none does.
+    """Finds the largest size that fits; None if none does.
 
-    Memory grows with the size, nearly by a straight line, so the line through what is
-    known says where to look next: as a rule one or two measurements suffice.
+    Memory grows almost linearly with the size. So a line through the measured sizes
+    shows which size to measure next; usually one or two measurements are enough.
 
     Args:
-        measure: Size -> what a step of that size uses; takes minutes.
-        sizes: Candidates, growing.
-        limit_bytes: Memory of a device.
-        known: Sizes that are measured already, at least one.
+        measure: Size -> the memory that a step of that size uses; takes minutes.
+        sizes: Candidates, smallest first.
+        limit_bytes: Memory of a device, in bytes.
+        known: Sizes that were already measured, at least one.
     """
     known = dict(known)
     while True:
@@ -66,7 +66,10 @@ def largest_fitting(
 
 
 def estimated_bytes(size: int, known: Mapping[int, Use]) -> float:
-    """Memory of a size: on the line through the two nearest known, or through 0."""
+    """Estimates the memory of a size, on a line through the two nearest known ones.
+
+    If only one size is known, the line goes through it and 0.
+    """
     nearest = sorted(known, key=lambda other: abs(other - size))[:2]
     if len(nearest) == 1:
         return known[nearest[0]].peak_bytes * size / nearest[0]

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read from its text."""
+"""Reads from a compiled program's text what it sends between devices."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CONDITION = re.compile(r" while\(.*\bcondition=%?([\w.\-]+)")
 _CONSTANT = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
-# A TPU's compiler spreads an exchange over the work it overlaps with, piece by piece.
+# The compiler for TPUs splits an exchange into pieces, to overlap them with work.
 _PIECE_OF = re.compile(r'\b(channel_id=\d+),.*\b(chain_id="\d+")')
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """Exchanges of one kind in one run of a program.
+    """The exchanges of one kind in one run of a program.
 
     Attributes:
         kind: One of `KINDS`.
-        count: How often, loops counted round by round.
-        total_bytes: Sum over them of what each leaves on a device.
+        count: Number of exchanges; each round of a loop counts.
+        total_bytes: Sum of the sizes of their results on a device.
     """
 
     kind: str
@@ -50,9 +50,9 @@ class Exchange:
 
     Attributes:
         kind: One of `KINDS`.
-        times: How often it runs.
-        total_bytes: What it leaves on a device each time.
-        line: The instruction.
+        times: Number of times that it runs.
+        total_bytes: Size of its result on a device, each time.
+        line: Line of the instruction.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Exchange:
 
 
 def collectives(text: str) -> list[Collective]:
-    """The exchanges of a program, by kind.
+    """Sums the exchanges of a program by kind.
 
     Args:
         text: As for `exchanges`.
@@ -77,11 +77,11 @@ def collectives(text: str) -> list[Collective]:
 
 
 def exchanges(text: str) -> Iterator[Exchange]:
-    """The exchanges of a program, in the order of its text.
+    """Yields the exchanges of a program, in the order of its text.
 
     Args:
-        text: HLO after optimisation, as of `jax.stages.Compiled.as_text`. A loop whose
-            length it does not tell counts as one round.
+        text: HLO after optimisation, as from `jax.stages.Compiled.as_text`. A loop
+            counts as one round if the text does not give its length.
     """
     bodies, entry = computations(text)
     times, seen = rounds(bodies, entry), set()
@@ -95,7 +95,7 @@ def exchanges(text: str) -> Iterator[Exchange]:
 
 
 def computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """Name -> lines of each computation, and the name of the first to run."""
+    """Returns name -> lines of each computation, and the name of the first to run."""
     bodies, entry, lines = {}, "", []
     for line in text.splitlines():
         header = _COMPUTATION.match(line)
@@ -108,7 +108,7 @@ def computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 
 def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
-    """How often each computation runs."""
+    """Counts how often each computation runs."""
     counts = defaultdict(int)
 
     def run(name: str, times: int) -> None:
@@ -125,7 +125,7 @@ def rounds(bodies: dict[str, list[str]], entry: str) -> dict[str, int]:
 
 
 def array_bytes(dtype: str, shape: str) -> int:
-    """Size of an array, from its type and its sides as they are written."""
+    """Returns the bytes of an array, from the text of its type and of its sides."""
     bits = _BITS[dtype] if dtype in _BITS else int(re.findall(r"\d+", dtype)[0])
     size = 1
     for side in filter(None, shape.split(",")):
@@ -134,10 +134,10 @@ def array_bytes(dtype: str, shape: str) -> int:
 
 
 def _trips(line: str, bodies: dict[str, list[str]]) -> int:
-    """Rounds of a loop, 1 for all else.
+    """Returns the rounds of a loop, or 1 for anything else.
 
-    Where the compiler does not write them, the loop's condition compares its counter
-    with the only number in it.
+    If the compiler does not write their number, it is the only constant in the loop's
+    condition, to which the counter is compared.
     """
     known = _TRIPS.search(line)
     if known:
@@ -148,7 +148,7 @@ def _trips(line: str, bodies: dict[str, list[str]]) -> int:
 
 
 def _instructions(lines: Sequence[str]) -> Iterator[tuple[str, str, object, str]]:
-    """(type of the result, operation, what it is a piece of, line) of each."""
+    """Yields (type of the result, operation, exchange that it is a piece of, line)."""
     for line in lines:
         match = _INSTRUCTION.match(line)
         if match:
@@ -158,7 +158,7 @@ def _instructions(lines: Sequence[str]) -> Iterator[tuple[str, str, object, str]
 
 
 def _payload_bytes(result: str, operation: str) -> int:
-    """Bytes of an exchange's result, without the operands an asynchronous one lists."""
+    """Returns the bytes of an exchange's result, without operands that it may list."""
     arrays = [array_bytes(*array) for array in _ARRAY.findall(result)]
     if operation in ("all-gather-start", "collective-permute-start"):
         arrays = [size for size in arrays if size > 4]  # not its context, u32[]

@@ -12,26 +12,26 @@ from mmgr_jax.planning.chips import Chip
 from mmgr_jax.planning.records import Records
 
 TILES_PER_CORE_S = {"raw": 3633.0, "png": 628.0, "webp": 692.0, "jpeg": 1329.0}
-"""Tiles of 224 px that a core brings into batches, from docs/input.md: 2.1 GHz."""
+"""Tiles of 224 px per second that a core of 2.1 GHz reads; see docs/input.md."""
 
 _MEASURED_PX = 224
 _BATCHES_HELD = 3
-"""Two are made ahead of the one in use."""
+"""Number of batches in memory: the one in use, and two that are ready."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HostInput:
-    """What one host does.
+    """The work and memory of one host for reading.
 
     Attributes:
-        num_hosts: Hosts that share a batch.
-        tiles_per_s: Regions that its devices take a second.
-        cores: That many are busy with reading and decoding.
-        read_mb_per_s: From its disk or mount, 1e6 bytes a second.
-        kept: Where all tiles stay decoded: "devices", "memory" or "nowhere"; where they
-            do, the first epoch alone is read.
-        tiles_bytes: Memory of the tiles that stay.
-        batches_bytes: Memory of the batches that are ready.
+        num_hosts: Number of hosts that share a batch.
+        tiles_per_s: Number of regions per second that its devices use.
+        cores: Number of cores that are busy with reading and decoding.
+        read_mb_per_s: Read rate from its disk or mount, 1e6 bytes per second.
+        kept: Where all decoded tiles are kept: "devices", "memory" or "nowhere". If
+            they are kept, only the first epoch is read.
+        tiles_bytes: Bytes of host memory for the tiles that are kept.
+        batches_bytes: Bytes of host memory for batches.
     """
 
     num_hosts: int
@@ -51,11 +51,11 @@ def of_mesh(
     *,
     regions_per_s: float,
 ) -> HostInput:
-    """What reading costs each host of a mesh; see `of_host`.
+    """Estimates what reading costs each host of a mesh; see `of_host`.
 
     Args:
         mesh: The devices.
-        chip: What is known of one; None: nothing.
+        chip: Figures of one device; None if unknown.
         records: As for `of_host`.
         data: As for `of_host`.
         regions_per_s: As for `of_host`.
@@ -77,17 +77,17 @@ def of_host(
     num_hosts: int,
     device_bytes: int | None,
 ) -> HostInput:
-    """What one host does in a run.
+    """Estimates the work and memory of one host for reading in a run.
 
     Args:
-        records: What is read.
+        records: Description of the records.
         data: The section `data`.
-        regions_per_s: Over all devices.
-        num_hosts: Hosts that share a batch.
-        device_bytes: Memory of a device, if known.
+        regions_per_s: Number of regions per second, over all devices.
+        num_hosts: Number of hosts that share a batch.
+        device_bytes: Memory of a device in bytes; None if unknown.
 
     Raises:
-        InputError: If `device_resident="on"` asks for more than a device has.
+        InputError: If `device_resident` is "on" and a device has too little memory.
     """
     size = records.decoded_bytes
     kept = "nowhere"

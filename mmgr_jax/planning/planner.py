@@ -1,4 +1,4 @@
-"""A config on a topology: does it fit, how long does it take, at what exchange."""
+"""Plans a config on a topology: whether it fits, its time and its exchanges."""
 
 from __future__ import annotations
 
@@ -31,28 +31,30 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is known of a run before it is paid for; sizes are of one device.
+    """The plan of a run, made before it is paid for; sizes are of one device.
 
     Attributes:
-        topology: As asked.
-        num_devices: Devices.
-        device_kind: JAX's name of them.
-        chip: Their figures; None where they are not in the table.
-        records: Shapes and length of the run.
-        batch_size: Regions a step, over all devices.
+        topology: Name of the topology, as given.
+        num_devices: Number of devices.
+        device_kind: JAX's name of the devices.
+        chip: Figures of a device; None if they are not in the table.
+        records: Description of the records.
+        batch_size: Number of regions in a step, over all devices.
         asked: The step as configured.
-        asked_microbatch_size: Regions encoded at a time, as configured.
-        fits: Whether that fits; None where the memory is not known.
-        largest_microbatch_size: The largest that fits; None if none was found.
-        microbatch_size: What the rest of the plan is for; None where nothing fits.
-        planned: That step; None where nothing fits.
-        exchanges: Of one such step.
-        crossing: What of them goes between slices; None where there is one slice.
-        work: Of one device in one step.
-        estimate: Seconds and hours; None where the chip is not in the table.
-        total_steps: Steps of the run.
-        length: Its epochs, and who is shown how often.
-        host: What reading costs each host; None where the rate is not known.
+        asked_microbatch_size: Number of regions encoded at a time, as configured.
+        fits: Whether the step as configured fits; None if the memory is not known.
+        largest_microbatch_size: The largest size that fits; None if none was found.
+        microbatch_size: The size for which the rest of the plan holds; None if no size
+            fits.
+        planned: The step of that size; None if no size fits.
+        exchanges: Exchanges of one planned step.
+        crossing: The exchanges between slices; None if there is one slice.
+        float32_maps: Shapes as from `traffic.float32_maps`.
+        work: Work of one device in one planned step; None if no size fits.
+        estimate: Seconds and hours; None if the chip is not in the table.
+        total_steps: Number of steps of the run.
+        length: Epochs of the run, and how often each city is used.
+        host: What reading costs each host; None if the rate is not known.
     """
 
     topology: str
@@ -77,7 +79,7 @@ class Plan:
     host: hosts.HostInput | None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the programs' text."""
+        """Returns all fields as a dictionary, without the text of the programs."""
         fields = dataclasses.asdict(self)
         for name in ("asked", "planned"):
             if fields[name] is not None:
@@ -87,12 +89,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Length:
-    """How long a run is.
+    """The length of a run in epochs.
 
     Attributes:
-        steps_per_epoch: Batches of an epoch.
-        epochs: Of the run.
-        shown: What it shows of each city; "" where there is one.
+        steps_per_epoch: Number of batches in an epoch.
+        epochs: Number of epochs of the run.
+        shown: Text that says how often each city is used; "" if there is one city.
     """
 
     steps_per_epoch: int
@@ -103,7 +105,7 @@ class Length:
     def of(
         cls, records: Records, training: TrainingSettings, total_steps: int
     ) -> Length:
-        """The length that settings give."""
+        """Computes the length from settings."""
         an_epoch = records.steps_per_epoch(training.corpus, training.data)
         turns = records.turns(training.corpus, training.data)
         shown = corpus.described(turns, total_steps) if turns else ""
@@ -112,15 +114,15 @@ class Length:
 
 @dataclasses.dataclass(frozen=True)
 class RatePlan:
-    """What a measured rate tells of a run; nothing is compiled.
+    """The plan of a run at a measured rate; nothing is compiled.
 
     Attributes:
-        records: What it is shown.
-        batch_size: Regions a step, over all devices.
-        regions_per_s: Over all devices, as measured.
-        total_steps: Steps of the run.
-        length: Its epochs, and who is shown how often.
-        hours: Of the whole run.
+        records: Description of the records.
+        batch_size: Number of regions in a step, over all devices.
+        regions_per_s: Measured number of regions per second, over all devices.
+        total_steps: Number of steps of the run.
+        length: Epochs of the run, and how often each city is used.
+        hours: Hours of the whole run.
         host: What reading costs each host.
     """
 
@@ -133,20 +135,20 @@ class RatePlan:
     host: hosts.HostInput
 
     def to_json(self) -> dict[str, Any]:
-        """Everything."""
+        """Returns all fields as a dictionary."""
         return dataclasses.asdict(self)
 
 
 def plan_by_rate(
     config: ConfigDict, records: Records, *, regions_per_s: float, num_hosts: int
 ) -> RatePlan:
-    """What a run costs at a rate that was measured.
+    """Computes what a run costs at a measured rate.
 
     Args:
-        config: As from configs/.
-        records: Shapes and length of the run.
-        regions_per_s: Over all devices.
-        num_hosts: Hosts that share a batch.
+        config: A config as in configs/.
+        records: Description of the records.
+        regions_per_s: Measured number of regions per second, over all devices.
+        num_hosts: Number of hosts that share a batch.
 
     Raises:
         InputError: If a setting does not fit.
@@ -181,16 +183,16 @@ def plan(
     topology: str,
     dcn_gbit_per_s: float,
 ) -> Plan:
-    """Compiles the step of a config for a mesh and reads off what it would cost.
+    """Compiles the step of a config for a mesh, and reads from it what it would cost.
 
-    Every program is the real one on all devices of the mesh: a smaller mesh would have
-    other exchanges and losses, and compiles in no less time.
+    Every compiled program is the real one for all devices of the mesh. A smaller mesh
+    would have other exchanges and losses, and would not compile faster.
 
     Args:
-        config: As from configs/.
-        mesh: The devices, at hand or not.
-        records: Shapes and length of the run.
-        topology: What the devices are called.
+        config: A config as in configs/.
+        mesh: The devices, on this machine or not.
+        records: Description of the records.
+        topology: Name of the topology.
         dcn_gbit_per_s: As for `slices.crossing`.
 
     Raises:
@@ -253,7 +255,7 @@ def _largest(
     asked_size: int,
     compiled: dict[int, program.Program],
 ) -> int | None:
-    """The largest micro-batch that fits, in regions over all devices."""
+    """Finds the largest micro-batch that fits, in regions over all devices."""
     batch_size, num_devices = config.data.batch_size, mesh.devices.size
     asked = compiled[asked_size]
     if chip is None or (asked_size == batch_size and _fits(asked, chip)):
@@ -281,7 +283,7 @@ def _compile(
     size: int,
     compiled: dict[int, program.Program],
 ) -> program.Program:
-    """The step with micro-batches of `size` regions, each compiled once."""
+    """Compiles the step with micro-batches of `size` regions, once for each size."""
     if size not in compiled:
         whole = size == config.data.batch_size
         given = _with(config, microbatch_size=None if whole else size)
@@ -303,7 +305,7 @@ def _work(
     size: int,
     planned: program.Program,
 ) -> estimate.Work:
-    """Counts come from a program without micro-batches, since a loop counts once."""
+    """Computes the work from a step without micro-batches, as a loop counts once."""
     batch_size, num_devices = config.data.batch_size, mesh.devices.size
     part = planned
     if size != batch_size:
@@ -324,7 +326,7 @@ def _work(
 def _with(
     config: ConfigDict, *, microbatch_size: int | None, batch_size: int | None = None
 ) -> ConfigDict:
-    """A copy with other sizes."""
+    """Copies a config with other sizes."""
     copy = config.copy_and_resolve_references()
     copy.train.microbatch_size = microbatch_size
     if batch_size:

@@ -1,4 +1,4 @@
-"""The training step of a config, compiled from shapes alone."""
+"""Compiles the training step of a config from shapes, without data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmgr_jax.store import checkpoint
 from mmgr_jax.train import run_step
 from mmgr_jax.train.settings import TrainingSettings
 
-# The compiler refuses early where temporaries alone are too much, and late elsewhere.
+# The first message comes early, if temporaries alone are too large; the second late.
 _REFUSED = (
     re.compile(r"temporaries \(([\d.]+)([KMGT]?)\) exceeds .* \(([\d.]+)([KMGT]?)\)"),
     re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"),
@@ -34,16 +34,17 @@ class Program:
     """One compiled step; sizes are of one device.
 
     Attributes:
-        compile_s: Seconds it took to compile.
-        argument_bytes: State, batch and key.
-        temporary_bytes: What comes and goes during a step.
-        peak_bytes: Most that is held at once; at least, where the compiler gave up.
-        limit_bytes: What the compiler allows, where it says so.
-        fits: Whether the compiler found room.
-        flops: Operations of one pass over the text: loops count as one round.
-        accessed_bytes: Traffic with any memory, on-chip too, counted likewise.
-        hbm_bytes: Traffic with HBM alone.
-        text: HLO after optimisation; "" where there was no room.
+        compile_s: Seconds of compilation.
+        argument_bytes: Bytes of state, batch and key.
+        temporary_bytes: Bytes of temporary arrays during a step.
+        peak_bytes: Most bytes held at once; a lower bound if `fits` is False.
+        limit_bytes: Bytes that the compiler allows; None if it does not say.
+        fits: Whether the compiler found enough memory.
+        flops: Operations; a loop counts as one round.
+        accessed_bytes: Bytes moved to and from any memory, also on-chip; a loop counts
+            as one round.
+        hbm_bytes: Bytes moved to and from HBM.
+        text: HLO after optimisation; "" if `fits` is False.
     """
 
     compile_s: float
@@ -59,7 +60,7 @@ class Program:
 
 
 def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> run_step.Step:
-    """The step that `train` would run on this mesh.
+    """Builds the step that `train` would run on this mesh.
 
     Raises:
         InputError: If a setting does not fit.
@@ -87,7 +88,7 @@ def build_step(config: ConfigDict, mesh: Mesh, records: Records) -> run_step.Ste
 
 
 def num_slots(config: ConfigDict, records: Records) -> int:
-    """POI slots of a batch, as `pipeline.poi_slots` rounds them."""
+    """Returns the POI slots of each region, rounded as `pipeline.poi_slots` does."""
     return pipeline.rounded_slots(config.data.max_pois or records.max_pois)
 
 
@@ -98,13 +99,13 @@ def batch_shapes(
     edges: bool,
     tower_dim: int | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the global batch that a step is given.
+    """Returns the shapes of the global batch that a step reads.
 
     Args:
-        config: As from configs/.
-        records: What decides the shapes.
-        edges: Whether the POI encoder reads the graph.
-        tower_dim: Length of a locked tower's feature; None where images are encoded.
+        config: A config as in configs/.
+        records: Description of the records.
+        edges: Whether the POI encoder reads the graph of POIs.
+        tower_dim: Length of a locked tower's feature; None if images are encoded.
     """
     b, n, s = config.data.batch_size, num_slots(config, records), records.tile_size_px
     e = pipeline.EDGES_PER_SLOT * n
@@ -126,7 +127,7 @@ def batch_shapes(
 
 
 def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
-    """Compiles the step; no array is made and no device of the mesh is touched.
+    """Compiles the step; it makes no array and uses no device of the mesh.
 
     Raises:
         InputError: If a setting does not fit.
@@ -168,7 +169,7 @@ def compile_step(config: ConfigDict, mesh: Mesh, records: Records) -> Program:
 
 
 def refused(message: str, compile_s: float) -> Program:
-    """What the compiler says of a step that it finds no room for.
+    """Reads the sizes from the compiler's message that a step needs too much memory.
 
     Raises:
         RuntimeError: If the message is about something else.

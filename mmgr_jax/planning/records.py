@@ -1,4 +1,4 @@
-"""What a run is shown, of records that are there or of numbers alone."""
+"""Describes the records of a run, from their manifests or from assumed numbers."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from mmgr_jax.data.settings import CorpusSettings, DataSettings
 from mmgr_jax.data.turns import Turns
 
 SHARE_OF_PIXELS = {"raw": 1.0, "png": 0.65, "webp": 0.58, "jpeg": 0.25}
-"""Size of a stored tile in that of its pixels; docs/input.md has the measurement."""
+"""Size of a stored tile as a share of its pixels' size; measured in docs/input.md."""
 
 BESIDE_TILE_BYTES = 4_000
-"""Assumed for the rest of a record: some hundred POIs with their graph."""
+"""Assumed bytes of a record without its tile: some hundred POIs with their graph."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """What of records decides the shapes and the length of a run, and what they take.
+    """The numbers of records that decide the shapes and the cost of a run.
 
     Attributes:
-        num_regions: Regions, of all cities.
-        max_pois: POIs of the fullest region.
-        num_categories: POI categories.
+        num_regions: Number of regions in all cities.
+        max_pois: Number of POIs in the region with most POIs.
+        num_categories: Number of POI categories.
         category_dim: Length of a category vector.
-        tile_size_px: Side of a tile.
+        tile_size_px: Side of a tile, in pixels.
         image_format: Encoding of the tiles.
-        stored_bytes: Size of the shards.
-        names: Of the cities.
-        sizes: Regions of each.
-        weights: Of each; () where it is one folder by itself.
-        assumed: Whether no records are there to tell.
+        stored_bytes: Size of the shards, in bytes.
+        names: Names of the cities.
+        sizes: Number of regions of each city.
+        weights: Weight of each city; () for one folder that is no corpus.
+        assumed: Whether the numbers are assumed, because there are no records.
     """
 
     num_regions: int
@@ -53,24 +53,24 @@ class Records:
 
     @property
     def decoded_bytes(self) -> int:
-        """Size of all tiles, decoded."""
+        """Size of all decoded tiles, in bytes."""
         return self.num_regions * self.tile_size_px**2 * 3
 
     def turns(self, corpus: CorpusSettings, data: DataSettings) -> Turns | None:
-        """Whose turn it is in training; None where it is always the same city's.
+        """Returns the order of the cities in training; None if there is no corpus.
 
         Raises:
-            InputError: If a batch would take more of a city than it has.
+            InputError: If a batch would need more regions of a city than it has.
         """
         if not self.weights:
             return None
         return Turns.of(self.names, self.sizes, self.weights, corpus, data)
 
     def steps_per_epoch(self, corpus: CorpusSettings, data: DataSettings) -> int:
-        """Batches of an epoch.
+        """Returns the number of batches in an epoch.
 
         Raises:
-            InputError: If one batch would take more than there are.
+            InputError: If one batch would need more regions than there are.
         """
         turns = self.turns(corpus, data)
         if turns is None:
@@ -86,15 +86,15 @@ def records_of(
     num_categories: int,
     num_cities: int | None = None,
 ) -> Records:
-    """What manifests say or, where there are none, what is assumed.
+    """Describes records from their manifests or, if there are none, by assumptions.
 
     Args:
-        config: As from configs/; its corpus, or the one folder.
-        num_regions: Assumed number of regions, of all cities.
-        max_pois: Assumed POIs of the fullest region.
+        config: A config as in configs/, which names a corpus or one folder.
+        num_regions: Assumed number of regions in all cities.
+        max_pois: Assumed number of POIs in the region with most POIs.
         num_categories: Assumed number of POI categories.
-        num_cities: Plan for a corpus of so many cities, of one size, whatever records
-            there are; None: do not.
+        num_cities: Assume a corpus of so many cities of equal size, and do not look for
+            records; None: look for records.
 
     Raises:
         InputError: If there are records and they are damaged.
@@ -132,7 +132,7 @@ def _is_there(place: str) -> bool:
 
 
 def _there(places: Sequence[Path | str], weights: Sequence[float]) -> Records:
-    """The same from manifests; no shard is opened."""
+    """Describes records from their manifests; opens no shard."""
     known = [_described(place) for place in places]
     manifests = [manifest for manifest, _, _ in known]
     pairs = sorted(
@@ -156,7 +156,7 @@ def _there(places: Sequence[Path | str], weights: Sequence[float]) -> Records:
 
 
 def _described(place: Path | str) -> tuple[schema.Manifest, int, int]:
-    """Manifest, bytes of the shards and length of a category vector."""
+    """Returns manifest, bytes of the shards and length of a category vector."""
     if addresses.is_address(place):
         manifest, stored_bytes, vectors = remote.described(str(place))
         return manifest, stored_bytes, vectors.shape[1]

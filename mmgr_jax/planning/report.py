@@ -1,4 +1,4 @@
-"""A plan as a page to read."""
+"""Writes a plan as a page of text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MB = 1e6
 
 
 def page(plan: Plan | RatePlan) -> str:
-    """The whole plan, a topic a paragraph."""
+    """Writes the whole plan, with a paragraph for each topic."""
     if isinstance(plan, RatePlan):
         parts = [_by_rate(plan), _records(plan.records), _host(plan.host, plan.records)]
         return "\n".join(line for part in parts for line in part)

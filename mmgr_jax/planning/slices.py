@@ -1,12 +1,12 @@
-"""What a compiled step sends between slices, over the data centre's network.
+"""Counts what a compiled step sends between slices, over the data centre's network.
 
-Within a slice chips have links of their own; slices meet over the network of their
-hosts, which is tens of times slower. For TPUs the compiler takes an exchange apart, and
-the text has a `send` to the network for each part that leaves a slice, with its kind.
-Elsewhere it says which devices an exchange joins, and what crosses is counted as a
-hierarchical exchange sends it, each device its share: a sum is formed within slices,
-added over them, and told within them; of a gathered array a slice gets what the others
-hold. Of a permutation the pairs cross that go from slice to slice.
+Chips of one slice have their own links. Slices are joined by the network of their
+hosts, which is tens of times slower. For TPUs, the compiler splits an exchange, and
+the text has a `send` with its kind for each part that leaves a slice. For other
+devices, the text only names the devices of an exchange. Then a hierarchical exchange
+is assumed, in which each device sends its share. A sum is formed within slices, added
+over slices and distributed within them. Of a gathered array, a slice gets what the
+others hold. Of a permutation, the pairs of devices in different slices count.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _SOURCES = re.compile(r"\{(\d+)->\d+\}")
 
 @dataclasses.dataclass(frozen=True)
 class Crossing:
-    """What leaves chips for other slices in one step.
+    """The exchanges between slices in one step.
 
     Attributes:
-        num_slices: Slices.
-        count: Exchanges that cross, loops counted round by round.
-        mean_bytes: Sent by a chip, on average.
-        most_bytes: Sent by the chip that sends most.
-        dcn_gbit_per_s: Assumed bandwidth of a chip's share of its host's network.
-        seconds: Of the chip that sends most, nothing overlapping.
+        num_slices: Number of slices.
+        count: Number of exchanges between slices; each round of a loop counts.
+        mean_bytes: Bytes that a chip sends to other slices, on average.
+        most_bytes: Bytes that the chip that sends most sends to other slices.
+        dcn_gbit_per_s: Assumed bandwidth of a chip's share of its host's network, 1e9
+            bits per second.
+        seconds: Time of the chip that sends most, if nothing overlaps.
     """
 
     num_slices: int
@@ -55,12 +56,13 @@ class Crossing:
 
 
 def crossing(text: str, mesh: Mesh, dcn_gbit_per_s: float) -> Crossing | None:
-    """What a step sends between slices; None where there is one slice.
+    """Counts what a step sends between slices; None if there is one slice.
 
     Args:
         text: HLO after optimisation.
-        mesh: Whose devices it runs on.
-        dcn_gbit_per_s: Bandwidth of a chip's share of its host's network.
+        mesh: The devices on which it runs.
+        dcn_gbit_per_s: Bandwidth of a chip's share of its host's network, 1e9 bits per
+            second.
     """
     slice_of = [sharding.slice_of(device) for device in mesh.devices.flat]
     if len(set(slice_of)) == 1:
@@ -79,12 +81,12 @@ def crossing(text: str, mesh: Mesh, dcn_gbit_per_s: float) -> Crossing | None:
 def exchanged(
     text: str, slice_of: Sequence[int], ids: Sequence[int] = ()
 ) -> tuple[int, np.ndarray]:
-    """Exchanges that cross slices, and bytes that each device sends over them.
+    """Counts exchanges between slices, and the bytes that each device sends in them.
 
     Args:
         text: HLO after optimisation.
-        slice_of: The slice of each device, by its number in the program.
-        ids: JAX's number of each, which a TPU's `send` names.
+        slice_of: The slice of each device, by the device's number in the program.
+        ids: JAX's number of each device, which a TPU's `send` names.
     """
     crossings = [*_sends(text, slice_of, ids)] or [*_exchanges(text, slice_of)]
     count = sum(times for times, sent in crossings if sent.any())
@@ -96,7 +98,7 @@ def exchanged(
 def _sends(
     text: str, slice_of: Sequence[int], ids: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """How often each `send` runs, and what each device then sends."""
+    """Yields how often each `send` runs, and the bytes that each device then sends."""
     bodies, entry = hlo.computations(text)
     times, others = hlo.rounds(bodies, entry), len(set(slice_of)) - 1
     share = {"ALL_REDUCE": 2 * others / (others + 1), "ALL_GATHER": others}
@@ -114,7 +116,7 @@ def _sends(
 
 
 def _exchanges(text: str, slice_of: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """The same of exchanges that are whole."""
+    """Yields the same for exchanges that the compiler did not split."""
     for exchange in hlo.exchanges(text):
         sent = np.zeros(len(slice_of))
         if exchange.kind == "collective-permute":
@@ -128,7 +130,7 @@ def _exchanges(text: str, slice_of: Sequence[int]) -> Iterator[tuple[int, np.nda
 
 
 def _share(exchange: hlo.Exchange, slices: Sequence[int]) -> float:
-    """Bytes that each member of a group sends to other slices."""
+    """Returns the bytes that each member of a group sends to other slices."""
     num_slices, size = len(set(slices)), exchange.total_bytes
     if num_slices == 1:
         return 0.0
@@ -143,7 +145,7 @@ def _share(exchange: hlo.Exchange, slices: Sequence[int]) -> float:
 
 
 def _groups(line: str, num_devices: int) -> list[list[int]]:
-    """The devices that meet in an exchange."""
+    """Returns the groups of devices that take part in an exchange."""
     if match := _IOTA.search(line):
         shape, sides, order = (
             [int(side) for side in text.split(",")] if text else None

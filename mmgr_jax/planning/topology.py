@@ -1,4 +1,4 @@
-"""The devices a step is compiled for: those at hand, or a TPU slice elsewhere."""
+"""Makes a mesh of the devices of this machine, or of a TPU slice elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmgr_jax.errors import InputError
 from mmgr_jax.extras import install
 from mmgr_jax.planning.names import HERE, TPU_SLICES
 
-# libtpu looks for the machine it runs on; compiling needs none.
+# libtpu looks for a TPU machine; compiling needs none.
 _NO_MACHINE = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is opened, so none is locked
@@ -27,13 +27,13 @@ _NO_MACHINE = {
 
 
 def mesh_of(topology: str, settings: MeshSettings, num_slices: int = 1) -> Mesh:
-    """A mesh over the chips of a topology.
+    """Makes a mesh over the chips of a topology.
 
     Args:
-        topology: "here" for the devices at hand, or a TPU generation and the shape of
-            a slice, such as "v5e:16x16".
+        topology: "here" for the devices of this machine, or a TPU generation and the
+            shape of a slice, such as "v5e:16x16".
         settings: The section `mesh`.
-        num_slices: Slices of that shape, joined by their hosts' network.
+        num_slices: Number of slices of that shape, joined by their hosts' network.
 
     Raises:
         InputError: If libtpu is not installed or knows no such topology.

@@ -1,9 +1,9 @@
-"""What a compiled program moves to and from HBM, read from its text.
+"""Reads from a compiled program's text what it moves to and from HBM.
 
-The compiler's own count, `bytes accessed`, holds on-chip memory too. A TPU keeps small
-activations there: with 16 regions of 224 px on a chip, half of that count never
-reaches HBM. In the text a layout tells where an array lives: `S(1)` and above is not
-HBM.
+The compiler's own count, `bytes accessed`, also includes on-chip memory. A TPU keeps
+small activations there: with 16 regions of 224 px on a chip, half of that count never
+reaches HBM. In the text, the layout shows where an array is: with `S(1)` and above it
+is not in HBM.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _FREE = (
 
 
 def hbm_bytes(text: str) -> int:
-    """Bytes read from and written to HBM in one run, loops counted round by round.
+    """Counts bytes read from and written to HBM in one run, with all rounds of loops.
 
-    Each operand and result of an instruction is counted whole, so that what touches a
-    part of an array in place counts too much.
+    Each operand and result of an instruction counts as a whole. So the count is too
+    high for instructions that use only a part of an array in place.
 
     Args:
         text: HLO after optimisation.
@@ -46,16 +46,16 @@ def hbm_bytes(text: str) -> int:
 
 
 def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
-    """Shapes of the float32 maps of an encoder that are written to HBM.
+    """Returns the shapes of the float32 maps of an encoder that are written to HBM.
 
-    Of a model in bfloat16 there should be none: each would cost twice its traffic.
-    Maps are arrays of three axes or more, the first of all rows of a device or of its
-    views, the last of 16 channels or more; so kernels and views are not among them,
-    nor the planes (region, view, ...) that views are made in.
+    A model in bfloat16 should have none, because each would double its traffic. Maps
+    are arrays of three axes or more. Their first axis has the rows of a device, or the
+    views of these rows, and their last axis has 16 channels or more. So kernels, views
+    and the planes (region, view, ...) from which views are made do not count.
 
     Args:
         text: HLO after optimisation.
-        rows: Regions that a device encodes at a time.
+        rows: Number of regions that a device encodes at a time.
     """
     shapes = set()
     for _, lines in _run(text):
@@ -78,9 +78,9 @@ def float32_maps(text: str, rows: int) -> list[tuple[int, ...]]:
 
 
 def _run(text: str) -> Iterator[tuple[int, list[str]]]:
-    """How often each computation is run, and its lines; but for what is in a fusion.
+    """Yields how often each computation runs, and its lines.
 
-    That never leaves the chip.
+    Computations in a fusion are left out, because their arrays never leave the chip.
     """
     bodies, entry = hlo.computations(text)
     times = hlo.rounds(bodies, entry)
@@ -91,7 +91,7 @@ def _run(text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _instruction_bytes(lines: list[str]) -> Iterator[int]:
-    """Traffic of each instruction of a computation."""
+    """Yields the bytes that each instruction of a computation moves to or from HBM."""
     instructions = [match.groups() for match in map(_INSTRUCTION.match, lines) if match]
     types = {name: result for name, result, _, _ in instructions}
     for _, result, operation, operands in instructions:
@@ -103,7 +103,7 @@ def _instruction_bytes(lines: list[str]) -> Iterator[int]:
 
 
 def _copy_bytes(result: str, operation: str) -> int:
-    """What arrives, once for each end that is in HBM.
+    """Returns the bytes of a copy, once for each end that is in HBM.
 
     The type is (destination, source, context) or ((source), destination, context).
     """

@@ -18,11 +18,11 @@ import orbax.checkpoint.experimental.v1 as ocp
 from mmgr_jax.errors import InputError
 from mmgr_jax.typing import Tree
 
-_NAMED = 8  # arrays named in an error
+_NAMED = 8  # number of arrays named in an error
 
 
 def hash_of(variables: Tree) -> str:
-    """SHA-256 of names, shapes, types and values."""
+    """Returns the SHA-256 of names, shapes, types and values of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -32,15 +32,15 @@ def hash_of(variables: Tree) -> str:
 
 
 def as_numpy(described: Tree) -> Tree:
-    """A template for arrays on the host: the devices that saved need not be here."""
+    """Makes a template for arrays on the host; the devices that saved may be absent."""
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described)
 
 
 def written_by_one() -> ocp.Context:
-    """What is whole on every device is written by one.
+    """Makes Orbax write an array that is whole on every device from one device only.
 
-    Orbax would share the work, by a compiled slice for each shape: 84 small programs,
-    5 s on two cores, before the first save.
+    Otherwise Orbax would divide the work by compiling a slice for each shape: 84 small
+    programs, 5 s on two cores, before the first save.
     """
     context = ocp.Context()
     context.array.saving.use_replica_parallel = False
@@ -50,7 +50,7 @@ def written_by_one() -> ocp.Context:
 def refuse_other_arrays(
     bundle: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    """Raises InputError, with the first differences, where shapes or names differ."""
+    """Raises InputError, with the first differences, if shapes or names differ."""
     for name in ("model", "train"):
         if name not in wanted:
             continue
@@ -78,7 +78,7 @@ def refuse_other_arrays(
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Dotted path -> shape; the same for a tree and for how Orbax stores it."""
+    """Returns dotted path -> shape, the same for a tree and for its stored form."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         ".".join(
@@ -90,12 +90,12 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def root_cause(error: BaseException) -> str:
-    """Orbax tells a tree mismatch in `__cause__` alone."""
+    """Returns the text of the first cause; Orbax names a tree mismatch only there."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join((str(error) or type(error).__name__).split())[:400]
 
 
 def jsonable(tree: Any) -> Any:
-    """The same as JSON would bring it back."""
+    """Returns a tree as it would be after writing it as JSON and reading it."""
     return json.loads(json.dumps(tree))

@@ -3,7 +3,7 @@
 Reading can fail in four ways, each with its own treatment:
 
     damaged         bytes are not as they were written: DamageError; another is taken
-    unreadable      a right, a disk or memory is wanting: stop, and change nothing
+    unreadable      a permission, a disk or memory is missing: stop, change nothing
     another format  of another program or version: stop
     another model   other settings, names or shapes: stop, with every difference
 """
@@ -29,29 +29,30 @@ from mmgr_jax.typing import Tree
 
 KIND = "checkpoint"
 METADATA_FILE = "_CHECKPOINT_METADATA"
-"""A file of every bundle; who reads one, locks it."""
+"""A file of every bundle; a process that reads the bundle locks it."""
 
-_SEALED = "sealed"  # in metadata: a bundle without its mark has lost it
+_SEALED = "sealed"  # in metadata: this bundle had a mark; if none is there, it is lost
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a checkpoint says of itself.
+    """Describes a checkpoint: how it was trained, and on what.
 
     Attributes:
         config: The whole configuration that trained it.
-        categories: POI category names, row by row of the category table.
+        categories: POI category names, in the order of the category table's rows.
         category_dim: Length of a category vector.
         parts: The parts of the model in the bundle; () for all of them.
-        identity: What trained it beside the config, by content; see `identity.of_run`.
-            Empty in checkpoints of before, as are the next two.
-        history: Where the run began and went on, and what changed there; see
-            `identity.continued`.
+        identity: Hashes of what trained it in addition to the config; see
+            `identity.of_run`. Empty in checkpoints of earlier versions, as are
+            `history` and `rows`.
+        history: The steps where the run began and continued, and what changed there;
+            see `identity.continued`.
         rows: `metrics.MetricsWriter.digest` when it was saved.
-        cities: What is known of the records of each city; see `data.facts`. () in
-            checkpoints of before.
+        cities: Facts about the records of each city; see `data.facts`. () in
+            checkpoints of earlier versions.
     """
 
     config: Mapping[str, Any]
@@ -65,12 +66,12 @@ class Metadata:
 
     @property
     def normalise(self) -> str:
-        """`augment.normalise` that the weights were trained with."""
+        """The value of `augment.normalise` that the weights were trained with."""
         return self.config.get("augment", {}).get("normalise", "encoder")
 
 
 def told(metadata: Metadata) -> Any:
-    """The metadata as JSON, with what tells that a bundle once had its mark."""
+    """Returns the metadata as JSON, with a note that the bundle was given a mark."""
     return arrays.jsonable({**dataclasses.asdict(metadata), _SEALED: True})
 
 
@@ -78,7 +79,7 @@ def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
     """Compares a bundle's bytes with its checksums; see `marks.verify`.
 
     Raises:
-        DamageError: Naming what is damaged.
+        DamageError: If a file is damaged; the message names it.
         InputError: If it is of another program or version, or cannot be read.
     """
     if not bundle.is_dir():
@@ -92,7 +93,7 @@ def verify(bundle: Path, parts: Sequence[str] | None = None) -> None:
 
 
 def as_before_marks(bundle: Path) -> Collection[str]:
-    """What is ours in a bundle without checksums, as earlier versions wrote it."""
+    """Names this program's files in a bundle of an earlier version, without a mark."""
     try:
         _custom_metadata(bundle)
     except (InputError, DamageError):
@@ -101,7 +102,7 @@ def as_before_marks(bundle: Path) -> Collection[str]:
 
 
 def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
-    """Shapes and types of the arrays of some items, as far as the bundle has them."""
+    """Returns shapes and types of the arrays of those items that the bundle has."""
     with _read(bundle):
         shapes = ocp.checkpointables_metadata(str(bundle)).metadata
         for name in items:
@@ -111,13 +112,13 @@ def described(bundle: Path, items: Sequence[str]) -> Mapping[str, Any]:
 
 
 def load(bundle: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The items of a bundle that has been verified, as the templates want them."""
+    """Loads items of a verified bundle, with the types and layouts of templates."""
     with _read(bundle):
         return ocp.load_checkpointables(str(bundle), dict(wanted))
 
 
 def load_metadata(bundle: Path) -> Metadata:
-    """What the bundle says of itself.
+    """Loads the metadata of a bundle.
 
     Raises:
         InputError: If this program did not write it, it is damaged or unreadable.
@@ -138,7 +139,7 @@ def load_metadata(bundle: Path) -> Metadata:
 
 
 def load_model(bundle: Path, abstract: Tree) -> Tree:
-    """Loads `model` alone: {"params": ..., "batch_stats": ...}.
+    """Loads only `model`: {"params": ..., "batch_stats": ...}.
 
     Args:
         bundle: Folder of the bundle.
@@ -156,7 +157,7 @@ def load_model(bundle: Path, abstract: Tree) -> Tree:
 
 
 def load_arrays(bundle: Path) -> Tree:
-    """Loads `model` as NumPy arrays, whatever it holds.
+    """Loads `model` as NumPy arrays, with any names and shapes.
 
     Raises:
         InputError: If the bundle is damaged or unreadable.
@@ -168,7 +169,7 @@ def load_arrays(bundle: Path) -> Tree:
 
 
 def abstract_like(tree: Any, layout: Any) -> Any:
-    """Shapes and types of `tree`, laid out by a sharding, or by one for each leaf."""
+    """Returns shapes and types of `tree` with one sharding, or with one per leaf."""
     if isinstance(layout, Sharding):
         layout = jax.tree.map(lambda _: layout, tree)
     return jax.tree.map(
@@ -181,10 +182,10 @@ def abstract_like(tree: Any, layout: Any) -> Any:
 
 
 def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
-    """What was saved with a bundle of ours.
+    """Reads the metadata that was saved with a bundle of this program.
 
     Raises:
-        DamageError: If it is gone or torn.
+        DamageError: If it is missing or incomplete.
         InputError: If another program made the folder, or it cannot be read.
     """
     try:
@@ -211,12 +212,12 @@ def _custom_metadata(bundle: Path) -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def _read(bundle: Path) -> Iterator[None]:
-    """Tells why a bundle cannot be loaded whose bytes were compared, if it has sums.
+    """Explains why a bundle cannot be loaded although its checksums, if any, fit.
 
     Raises:
-        DamageError: If it has none, and is probably damaged.
-        InputError: For want of memory or a right, or if Orbax does not read what an
-            Orbax has written.
+        DamageError: If it has no checksums, and is probably damaged.
+        InputError: If memory or a permission is missing, or if Orbax cannot read what
+            another version of Orbax wrote.
     """
     try:
         yield
@@ -234,7 +235,7 @@ def _read(bundle: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_other(bundle: Path) -> Iterator[None]:
-    """Where no other bundle is taken instead: damage is told, nothing is set aside."""
+    """Turns damage into InputError, where no other bundle can be taken instead."""
     try:
         yield
     except DamageError as damage:

@@ -1,4 +1,4 @@
-"""Checkpoints: one bundle a save, written and read by Orbax.
+"""Writes and reads checkpoints with Orbax: one folder, a bundle, for each save.
 
     checkpoints/<step>/model   params, batch_stats       all that eval and embed load
                        train   opt_state, step
@@ -7,9 +7,8 @@
     with the config and the POI categories as metadata,
     and the checksums of all these files (written_by_mmgr.json)
 
-A bundle appears under its final name only when all of it is written, so a killed run
-leaves nothing half-written: the next start continues from the newest bundle whose bytes
-are as they were written.
+A bundle gets its final name only when all of it is written, so a killed run leaves no
+half-written bundle. The next start continues from the newest undamaged bundle.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ FOLDER = "checkpoints"
 UNFINISHED = ".unfinished"
 DAMAGED = "damaged-"
 _LATE = re.compile(r"\d+\.orbax-checkpoint-tmp.*")
-"""Names of folders in which Orbax writes."""
+"""Names of the temporary folders in which Orbax writes."""
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +69,14 @@ class Checkpoints:
     """The bundles of one run, newest last."""
 
     def __init__(self, workdir: str | Path, *, keep: int) -> None:
-        """Opens `workdir/checkpoints`, creating it where it is absent.
+        """Opens `workdir/checkpoints`, and creates it if it is absent.
 
-        Who opens it holds the lock of the workdir: what a killed run was writing here
-        is removed.
+        The caller must hold the lock of the workdir, because this removes what a killed
+        run was writing here.
 
         Args:
             workdir: Folder of the run.
-            keep: How many of the newest bundles stay.
+            keep: Number of newest bundles to keep.
         """
         self._directory = folders.real(Path(workdir) / FOLDER)
         self._unfinished = self._directory / UNFINISHED
@@ -98,8 +97,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Closing waits for a bundle on its way, and with it for all processes: in vain
-        # where an error tells that one may be gone.
+        # Closing waits for a bundle that is being written, and so for all processes.
+        # That would be in vain if an error shows that one of them may be gone.
         agreed = error is None or isinstance(error, (InputError, SystemExit))
         if agreed or jax.process_count() == 1:
             try:
@@ -109,7 +108,7 @@ class Checkpoints:
                     self._remove_unfinished()
 
     def is_new(self) -> bool:
-        """Whether nothing was ever saved here, so that a run may begin at step 0."""
+        """Returns whether nothing was ever saved here: a run may begin at step 0."""
         new = True
         if jax.process_index() == 0:
             new = not self._steps() and not any(self._directory.glob(f"{DAMAGED}*"))
@@ -122,13 +121,13 @@ class Checkpoints:
         clock: Mapping[str, float],
         metadata: Metadata,
     ) -> None:
-        """Starts writing a bundle named by the state's step; returns after the copy.
+        """Starts to write a bundle named by the state's step; returns after the copy.
 
         The iterator must stand just after the batch of the state's last step.
 
         Raises:
-            InputError: If this bundle or the one before could not be written: no room,
-                no right, no memory. Those on the disk stay as they are.
+            InputError: If disk space, a permission or memory is missing for this bundle
+                or the one before. Bundles on the disk stay as they are.
         """
         step = int(state.step)
         self._wait()
@@ -162,21 +161,24 @@ class Checkpoints:
         clock: Mapping[str, float],
         check: Callable[[Metadata, Path], None],
     ) -> tuple[TrainState, dict[str, float]]:
-        """The newest bundle that is whole; `iterator` is moved to where it was.
+        """Loads the newest undamaged bundle, and moves `iterator` to where it was.
 
-        A damaged bundle is named in the log, renamed to `damaged-<step>`, and the one
-        before it is taken. One that cannot be read now, for want of a right, a disk or
-        memory, stops the run and stays.
+        A damaged bundle is named in the log and renamed to `damaged-<step>`; then the
+        one before it is taken. If a permission, the disk or memory does not allow to
+        read a bundle now, the run stops and the bundle stays.
 
         Args:
             abstract: Shapes, types and shardings of the state to restore.
             iterator: An iterator over the same records.
             clock: A clock of the same fields.
-            check: Refuses the bundle of another model by an InputError.
+            check: Function that raises InputError for the bundle of another model.
+
+        Returns:
+            The state and the clock.
 
         Raises:
-            InputError: If the bundle holds another model or optimiser, is none of this
-                program, cannot be read, or all are damaged.
+            InputError: If the bundle holds another model or optimiser, is not of this
+                program or cannot be read, or if all bundles are damaged.
         """
         wanted = {
             "model": _model_tree(abstract),
@@ -201,7 +203,7 @@ class Checkpoints:
             return TrainState(**loaded["model"], **loaded["train"]), loaded["clock"]
 
     def _newest_whole(self) -> Path:
-        """The newest bundle whose bytes are as written; process 0 reads for all."""
+        """Finds the newest undamaged bundle; process 0 reads for all."""
         step = -1
         if jax.process_index() == 0:
             for step in sorted(self._steps(), reverse=True):
@@ -242,21 +244,21 @@ class Checkpoints:
         return [int(bundle.name) for bundle in _bundles(self._directory)]
 
     def _wait(self) -> None:
-        """Waits for the bundle on its way; raises what became of it."""
+        """Waits for the bundle that is being written; raises its error, if any."""
         writing, self._writing = self._writing, None
         if writing is not None:
             with refusals.explained(self._directory):
                 writing()
 
     def _put_in_place(self, bundle: Path, response: Any) -> None:
-        """Waits until all of a bundle is written; seals, renames, removes old ones."""
+        """Waits until a bundle is written, marks and renames it, removes old ones."""
         try:
             response.result()
             marks.mark(bundle, bundles.KIND, sums=True)
             bundle.rename(self._directory / bundle.name)
         except BaseException:
-            # Its room is needed. Other files of it may still be on their way: where one
-            # write fails, Orbax does not wait for the others.
+            # Its disk space is needed. Other files may still be written: if one write
+            # fails, Orbax does not wait for the others.
             for _ in range(5):
                 self._remove_unfinished()
                 time.sleep(0.1)
@@ -272,7 +274,7 @@ class Checkpoints:
             folders.remove(self._unfinished)
 
     def _remove(self, bundle: Path) -> None:
-        """Removes a bundle of ours that nobody reads."""
+        """Removes a bundle of this program that nobody reads."""
         with locks.removing(bundle / bundles.METADATA_FILE) as free:
             ours = marks.own(bundle, bundles.KIND, bundles.as_before_marks)
             if not (free and ours):
@@ -283,14 +285,14 @@ class Checkpoints:
 
 
 def _holds_late_files_only(folder: Path) -> bool:
-    """Whether a folder was made again by files that came after its removal."""
+    """Returns whether late files made a folder again after its removal."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return bool(names) and all(_LATE.fullmatch(name) for name in names)
 
 
 @contextlib.contextmanager
 def by_one_process() -> Iterator[None]:
-    """Within it this process loads alone; the others are not waited for."""
+    """Lets this process load alone, without the others, while the context lasts."""
     if jax.process_count() == 1:
         yield
         return
@@ -303,10 +305,13 @@ def by_one_process() -> Iterator[None]:
 
 
 def latest(path: str | Path) -> Path:
-    """The bundle a user means by `path`: a bundle, a run or its checkpoints folder.
+    """Finds the bundle that `path` names: a bundle, or the newest one of a run.
+
+    Args:
+        path: A bundle, the folder of a run, or its folder `checkpoints`.
 
     Raises:
-        InputError: If there is none, or the folder cannot be read.
+        InputError: If there is no bundle, or the folder cannot be read.
     """
     path = Path(path).absolute()
     try:
@@ -327,7 +332,7 @@ def latest(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def held(path: str | Path) -> Iterator[Path]:
-    """Within it the `latest` bundle stays, whatever a training beside removes."""
+    """Finds the `latest` bundle; no training removes it while the context lasts."""
     while True:
         bundle = latest(path)
         with locks.reading(bundle / bundles.METADATA_FILE) as there:
@@ -338,12 +343,12 @@ def held(path: str | Path) -> Iterator[Path]:
 
 
 def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path:
-    """Writes a bundle of step 0 that holds `model` alone.
+    """Writes a bundle of step 0 that holds only `model`.
 
     Args:
         workdir: Folder to make; `latest` finds the bundle in it.
         variables: {"params": ..., "batch_stats": ...}, or parts of them.
-        metadata: What the bundle says of itself.
+        metadata: Metadata of the bundle.
 
     Returns:
         Folder of the bundle.
@@ -373,7 +378,7 @@ def save_model(workdir: str | Path, variables: Tree, metadata: Metadata) -> Path
 
 
 def _refuse_other_name(bundle: Path, step: int) -> None:
-    """Raises InputError where a bundle is called after another step than it is of."""
+    """Raises InputError if the name of a bundle is not its step."""
     if bundle.name != str(step):
         raise InputError(
             f"{bundle}: holds step {step}, so somebody has renamed it. Call it {step}, "
@@ -396,7 +401,7 @@ def _bundles(folder: Path) -> list[Path]:
 
 
 def _endings() -> Iterator[str]:
-    """Nothing, then "-2", "-3" and so on, for names that are taken."""
+    """Yields "", then "-2", "-3" and so on, for names that are taken."""
     yield ""
     for number in itertools.count(2):
         yield f"-{number}"

@@ -1,10 +1,10 @@
 """Saves an encoder as one folder that describes itself, for use on other machines.
 
 model.safetensors      parameters and batch statistics, named by their path
-model.json             what it is; see `About`
+model.json             description of the encoder; see `About`
 README.md              the same for people; see `mmgr_jax.card`
 stac_item.json         the same for catalogues; see `mmgr_jax.card.stac_item`
-written_by_mmgr.json   checksums of the first two: a card may be edited
+written_by_mmgr.json   checksums of the first two; the other two may be edited
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mmgr_jax.typing import Tree
 KIND = "encoder"
 FORMAT = 2
 READ = (1, FORMAT)
-"""Formats that are read; the first does not say `normalise`."""
+"""Formats that can be read; format 1 has no field `normalise`."""
 
 ARRAYS, ABOUT, CARD = "model.safetensors", "model.json", "README.md"
 ITEM = "stac_item.json"
@@ -39,22 +39,22 @@ ITEM = "stac_item.json"
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What an encoder is.
+    """Describes an encoder: its model, its inputs and its training.
 
     Attributes:
         model: The section `model` of the config that trained it.
         size_px: Side of the images it takes; tiles are resized to it.
-        readout: The section `readout`: what of it is read.
+        readout: The section `readout`: which features are read from it.
         categories: Names of the POI categories, in the order of their numbers.
         category_dim: Length of a category's vector; the vectors are among the arrays.
         tile_size_px: Side of the tiles it was trained on.
-        tile_size_m: Side of their ground, in metres; 0 where nobody knows.
+        tile_size_m: Side of these tiles on the ground, in metres; 0 if unknown.
         trained_on: `identity` of the records, and the version; `history` of the run;
-            and, where the checkpoint tells, `cities` (see `data.facts`), `settings`
+            and, if the checkpoint has them, `cities` (see `data.facts`), `settings`
             (see `identity.recipe`), `step` and `evaluation` (see `card.evaluated`).
-        normalise: "encoder" where red, green and blue are always normalised by the same
-            mean and deviation, "city" where by those of the city they are of.
-        licence: Under which others may use it; "" where nobody has said.
+        normalise: "encoder": red, green and blue are always normalised by the same
+            mean and deviation. "city": by the mean and deviation of their city.
+        licence: Licence under which others may use it; "" if none was given.
         weights: Hash of the arrays.
     """
 
@@ -72,11 +72,11 @@ class About:
 
 
 def about_checkpoint(stored_: Metadata, bundle: Path) -> About:
-    """What the encoder of a checkpoint is.
+    """Describes the encoder of a checkpoint.
 
     Args:
-        stored_: What the checkpoint says of itself.
-        bundle: Its folder, which has the name of its step.
+        stored_: Metadata of the checkpoint.
+        bundle: Folder of the checkpoint, named by its step.
     """
     config, cities = stored_.config, stored_.cities
     regions = config.get("regions") or {}
@@ -106,7 +106,7 @@ def about_checkpoint(stored_: Metadata, bundle: Path) -> About:
 
 
 def is_there(folder: str | Path) -> bool:
-    """Whether the folder holds an exported encoder, whole or not."""
+    """Returns whether the folder holds an exported encoder, damaged or not."""
     return (Path(folder) / ABOUT).exists()
 
 
@@ -117,7 +117,7 @@ def save(
 
     Args:
         folder: The folder.
-        about: What the encoder is.
+        about: Description of the encoder.
         variables: Its arrays.
         card: The text of README.md.
         item: The text of stac_item.json.
@@ -139,7 +139,7 @@ def save(
 
 
 def about(folder: str | Path) -> About:
-    """What an exported encoder says of itself.
+    """Reads and verifies the description of an exported encoder.
 
     Raises:
         InputError: If it is damaged, of another version, or cannot be read.
@@ -171,7 +171,7 @@ def about(folder: str | Path) -> About:
 
 
 def load(folder: str | Path, abstract: Tree) -> Tree:
-    """The variables of an exported encoder that `about` has verified.
+    """Loads the variables of an exported encoder that `about` has verified.
 
     Args:
         folder: The folder.

@@ -1,17 +1,18 @@
-"""What made a run, its weights and its features, by content; and what may not be mixed.
+"""Decides with which settings and records a run may continue from a checkpoint.
 
-A run goes on only with what its weights were trained with. For each setting it is
-decided here: refused, with both values, or allowed, and written into the history that
-every later checkpoint carries. What is not listed is refused. Paths are no identity: a
-run that was moved or copied goes on.
+A run continues only with what its weights were trained with. If a setting has changed,
+it is either refused, with both values, or allowed and written into the history of every
+later checkpoint. A setting that is not listed is refused. Paths are not compared: a run
+that was moved or copied continues.
 
-    refused     seed, data, corpus, augment, model, init, loss, optim, train but for
-    allowed     those of `FREE`, for the reason given there
-    by content  records (tiles, POIs, categories in order, their vectors), of a corpus
-                each city's and its weight, what its pixels are normalised by, a
-                table of features, the weights a run began with
-    unread      all other sections: those of preparation decide the records, those of
-                evaluation no weight
+    refused     seed, data, corpus, augment, model, init, loss, optim and train,
+                except the settings that are allowed
+    allowed     the settings of `FREE`, for the reason given there
+    by content  compared by hash: records (tiles, POIs, categories in order, their
+                vectors), for a corpus those of each city and its weight; what pixels
+                are normalised by; a table of features; the weights a run began with
+    unread      all other sections: those of preparation decide the records, which are
+                compared by content, and those of evaluation decide no weight
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ FREE: Mapping[str, str] = {
     "train.evaluate_every": "what is told",
     "train.keep": "what is kept",
 }
-"""Settings that may be others when a run goes on, and what they decide."""
+"""Settings that may change when a run continues, and what they decide."""
 
-_NAMED = 8  # differences in an error
+_NAMED = 8  # number of differences named in an error
 BY_CONTENT = ("model.image_encoder.path", "init.checkpoint")
 _BY_CITY = ("corpus.records", "corpus.weights")
 _OF_RECORDS = ("inputs", "regions", "vectors")
@@ -80,9 +81,9 @@ _ABSENT = {
     "train.evaluate_every": None,
     "train.gradient_dtype": "float32",
 }
-"""What settings were before checkpoints said them, or no longer do."""
+"""Values of settings that are not in all checkpoints: added or removed later."""
 
-_ARRAYS_FIT = (  # of section `model`: the arrays are the same
+_ARRAYS_FIT = (  # settings of the section `model` that do not change the arrays
     "model.dtype",
     "model.batch_norm",
     "model.image_encoder.train",
@@ -101,7 +102,7 @@ SEEN = {
 _NO_CITY = "no such city"
 
 Differences = dict[str, tuple[Any, Any]]
-"""Key -> what the checkpoint was trained with, and what is here."""
+"""Key -> the value that the checkpoint was trained with, and the value here."""
 
 
 def of_run(
@@ -112,15 +113,15 @@ def of_run(
     corpus: Mapping[str, Any] | None = None,
     pixels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a run is made of beside its config.
+    """Describes what trains a run in addition to its config, by content.
 
     Args:
         records: `RegionSource.identity`.
-        table: Features of the regions, where the image encoder is a table.
+        table: Features of the regions, if the image encoder is a table.
         total_steps: Length of the run.
-        corpus: `Corpus.members` where the records are of several cities.
+        corpus: `Corpus.members`, if the records are of several cities.
         pixels: City -> mean and deviation that its pixels are normalised by; None
-            where those of the image encoder are.
+            if those of the image encoder are used.
     """
     named = {"corpus": corpus, "pixels": pixels}
     some = {name: dict(value) for name, value in named.items() if value is not None}
@@ -133,7 +134,7 @@ def of_run(
 
 
 def of_weights(variables: Tree) -> str:
-    """SHA-256 of parameters and statistics, wherever they lie."""
+    """Returns the SHA-256 of parameters and statistics, on any devices."""
     return arrays.hash_of(jax.device_get(variables))
 
 
@@ -142,11 +143,11 @@ def check_model(wanted: Mapping[str, Any], stored: Metadata, bundle: Path) -> No
 
     Args:
         wanted: The section `model`.
-        stored: What the checkpoint says.
-        bundle: Its folder.
+        stored: Metadata of the checkpoint.
+        bundle: Folder of the checkpoint.
 
     Raises:
-        InputError: With every key that differs.
+        InputError: If the models differ; the message names the keys that differ.
     """
     if stored.parts:  # it fits where its arrays do
         return
@@ -165,17 +166,18 @@ def check_restart(
     bundle: Path,
     weights_of: Callable[[str], str | None] = lambda _: None,
 ) -> None:
-    """Refuses to go on from a checkpoint of other settings or other records.
+    """Refuses to continue from a checkpoint of other settings or other records.
 
     Args:
-        ours: Of the run that would go on.
-        stored: What the checkpoint says.
-        bundle: Its folder.
-        weights_of: The hash of weights in a folder of `config.init.checkpoint`.
+        ours: Metadata of the run that would continue.
+        stored: Metadata of the checkpoint.
+        bundle: Folder of the checkpoint.
+        weights_of: Function from a folder, as in `config.init.checkpoint`, to the hash
+            of its weights.
 
     Raises:
-        InputError: With every setting that differs and both values, and with what
-            differs in the records.
+        InputError: If they differ; the message names settings with both values, and
+            what differs in the records.
     """
     check_model(ours.config["model"], stored, bundle)
     if stored.parts:  # no run continues from it, which its arrays tell
@@ -202,20 +204,20 @@ def changes(
     stored: Metadata,
     weights_of: Callable[[str], str | None] = lambda _: None,
 ) -> Differences:
-    """All that differs between a run and a checkpoint it would go on from.
+    """Lists all differences between a run and a checkpoint it would continue from.
 
-    Keys of the config as they are; `records.<part>` for parts of the records. What a
-    checkpoint of before does not say does not differ.
+    Settings have their key in the config; parts of the records have `records.<part>`.
+    What a checkpoint of an earlier version does not hold is not compared.
     """
     pairs = differing(sections(stored.config), sections(ours.config))
     for key in _BY_CITY:
-        pairs.pop(key, None)  # told city by city
+        pairs.pop(key, None)  # compared city by city below
     for key in BY_CONTENT:
         if key in pairs and _same_content(key, pairs[key], ours, stored, weights_of):
             del pairs[key]
     theirs, now = stored.identity, ours.identity
     if _LENGTH in pairs and theirs.get("total_steps") == now.get("total_steps"):
-        del pairs[_LENGTH]  # in other words
+        del pairs[_LENGTH]  # the same length, written in another unit
     if theirs and theirs.get("table") != now.get("table"):
         pairs["model.image_encoder.path"] = (theirs.get("table"), now.get("table"))
     measured = [side.get("pixels", {}) for side in (theirs, now)]
@@ -227,7 +229,7 @@ def changes(
         cities = _cities_apart(theirs.get("corpus", {}), now.get("corpus", {}))
         parts = parts_apart(*records)
         if any(key.startswith("corpus.cities") for key in cities):
-            for part in _OF_RECORDS:  # other cities' are other ones
+            for part in _OF_RECORDS:  # these follow from other cities
                 parts.pop(f"records.{part}", None)
         pairs |= cities | parts
     if stored.categories != ours.categories:
@@ -243,15 +245,16 @@ def continued(
     began_with: str | None = None,
     weights_of: Callable[[str], str | None] = lambda _: None,
 ) -> tuple[Metadata, Differences]:
-    """What the next checkpoints of a run say: all it was trained with, step by step.
+    """Makes the metadata of a run's next checkpoints, with the history of the run.
 
-    The history has an entry for the first start and for each later one that changed
-    something: the step, what changed, and on how many devices and processes.
+    The history has an entry for the first start and for each later start that changed
+    something. An entry holds the step, what changed, and the number of devices and
+    processes.
 
     Args:
-        ours: Of the run as it is now.
-        stored: Of the checkpoint it goes on from; None at step 0.
-        step: Where it goes on.
+        ours: Metadata of the run as it is now.
+        stored: Metadata of the checkpoint it continues from; None at step 0.
+        step: Step at which it continues.
         began_with: Hash of the weights of `config.init.checkpoint`, at step 0.
         weights_of: As for `check_restart`.
 
@@ -281,12 +284,12 @@ def continued(
 
 
 def sections(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections of a config that decide weights."""
+    """Returns the sections of a config that decide weights."""
     return {name: config[name] for name in TRAINING if name in config}
 
 
 def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value of what decides weights, without names of places."""
+    """Returns dotted key -> value of settings that decide weights, without paths."""
     places = {*FREE, *BY_CONTENT, *_BY_CITY}
     return {
         key: value for key, value in flat(sections(config)).items() if key not in places
@@ -294,7 +297,7 @@ def recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences:
-    """The settings that two configs, or parts of them, do not share."""
+    """Returns the settings that differ between two configs, or parts of them."""
     theirs, ours = _ABSENT | flat(stored), _ABSENT | flat(here)
     return {
         key: (theirs.get(key), ours.get(key))
@@ -304,7 +307,7 @@ def differing(stored: Mapping[str, Any], here: Mapping[str, Any]) -> Differences
 
 
 def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differences:
-    """Parts of records that differ; shards count where one side has no `inputs`."""
+    """Returns parts of records that differ; shards count if a side has no `inputs`."""
     pairs = {
         f"records.{part}": (theirs.get(part, "")[:12], ours.get(part, "")[:12])
         for part in ours
@@ -313,14 +316,14 @@ def parts_apart(theirs: Mapping[str, str], ours: Mapping[str, str]) -> Differenc
     if theirs.get("inputs") and ours.get("inputs"):
         same = theirs["inputs"] == ours["inputs"]
         if same or "records.inputs" in pairs:
-            pairs.pop("records.regions", None)  # said by inputs, or labels alone
+            pairs.pop("records.regions", None)  # included in inputs, or only labels
     else:
         pairs.pop("records.inputs", None)
     return pairs
 
 
 def _cities_apart(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Differences:
-    """Cities that are other ones, come or gone, and those with another weight."""
+    """Returns cities that were changed, added or removed, or have another weight."""
     pairs: Differences = {}
     before, now = ({**side.get("cities", {})} for side in (theirs, ours))
     for name in sorted(before.keys() | now.keys()):
@@ -342,7 +345,7 @@ def _is_free(key: str, ours: Metadata) -> bool:
 
 
 def _hangs_on_length(config: Mapping[str, Any]) -> str | None:
-    """The setting by which the learning rate of past steps hangs on the total."""
+    """Names the setting that makes the rate of past steps depend on the length."""
     optim = config["optim"]
     if optim["schedule"] == "cosine":
         return "optim.schedule='cosine'"
@@ -369,7 +372,7 @@ def _same_content(
 
 
 def _first_other(theirs: Sequence[str], ours: Sequence[str]) -> tuple[str, str]:
-    """The first category that is another, on both sides, with its number."""
+    """Returns the first category that differs, on both sides, with its number."""
     for index in range(max(len(theirs), len(ours))):
         pair = [side[index] if index < len(side) else "none" for side in (theirs, ours)]
         if pair[0] != pair[1]:
@@ -388,7 +391,7 @@ def _told(pairs: Differences) -> str:
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, as JSON brings it back."""
+    """Returns dotted key -> value, each value as JSON would store it."""
     leaves = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

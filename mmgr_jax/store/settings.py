@@ -1,4 +1,4 @@
-"""The section `init` of a config."""
+"""Defines the section `init` of a config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of a training run: what a step replaces and a checkpoint keeps."""
+"""Defines the state of a training run, which a step replaces and a checkpoint keeps."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from mmgr_jax.typing import Tree
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a step reads and replaces.
+    """The state that a training step reads and replaces.
 
     Attributes:
-        step: Steps taken, int32 scalar.
+        step: Number of steps taken, int32 scalar.
         params: Parameters, float32.
         batch_stats: Running statistics of BatchNorm, float32.
-        opt_state: State of the optimiser, of the parameters that learn.
+        opt_state: State of the optimiser, for the parameters that learn.
     """
 
     step: Any  # JAX also fills such trees with shapes and layouts

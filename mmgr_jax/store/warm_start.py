@@ -32,21 +32,21 @@ def start_from(
     categories: tuple[str, ...],
     parts: Sequence[str],
 ) -> Tree:
-    """Variables with the weights of a bundle in the place of their own.
+    """Replaces the weights of a fresh model by those of a bundle.
 
     Args:
         variables: {"params": ..., "batch_stats": ...} of a fresh model on its devices.
-        bundle: A checkpoint: of a run, or of weights brought in by
-            `python -m mmgr_jax.convert`, which may hold some parts only.
+        bundle: A checkpoint of a run, or of weights that `python -m mmgr_jax.convert`
+            wrote, which may hold only some parts.
         categories: POI categories of the records.
-        parts: Those of `PARTS` to take; () takes all that the bundle has.
+        parts: The parts to take, of `PARTS`; () takes all that the bundle has.
 
     Returns:
-        The variables; what the bundle does not have stays as it was.
+        The variables; arrays that the bundle does not have are unchanged.
 
     Raises:
-        InputError: If a part is absent, was trained with other POI
-            categories, or does not fit the model; with every array that does not.
+        InputError: If a part is absent, was trained with other POI categories, or does
+            not fit the model; the message names every array that does not fit.
     """
     metadata = checkpoint.load_metadata(bundle)
     # Flax declares all that leaves may be; ours are arrays.

@@ -26,7 +26,7 @@ from mmgr_jax.towers import towers
 TABLE = "table"
 log = logging.getLogger(__name__)
 
-_KEPT_VIEWS = 2  # folded into the seed's key, for views that are drawn once and kept
+_KEPT_VIEWS = 2  # folded into the seed's key, for views that are made once and kept
 
 
 def check(
@@ -36,12 +36,12 @@ def check(
 
     Args:
         options: The section `model.image_encoder`.
-        locked: Whether the encoder is.
-        image_weight: Of the losses.
-        normalise: By whose mean and deviation pixels are.
+        locked: Whether the encoder is locked.
+        image_weight: Weight of the image loss.
+        normalise: The setting `augment.normalise`: whose mean and deviation are used.
 
     Raises:
-        InputError: With the keys and what to set.
+        InputError: If they do; the message names the keys and what to set.
     """
     count = options.get("kept_views", 0)
     key = f"config.model.image_encoder.kept_views={count}"
@@ -80,12 +80,15 @@ def check(
 def check_weights(
     options: Mapping[str, Any], init: InitSettings, normalise: str
 ) -> None:
-    """Refuses, or says, that the weights a run begins with do not suit it.
+    """Checks that the weights a run begins with suit its image encoder.
+
+    It warns if a locked encoder has random weights, or if one that learns will see
+    pixels normalised in another way than before.
 
     Args:
         options: The section `model.image_encoder`.
-        init: Says which weights.
-        normalise: By whose mean and deviation pixels are normalised.
+        init: The section `init`, which names the weights.
+        normalise: The setting `augment.normalise`: whose mean and deviation are used.
 
     Raises:
         InputError: If a locked encoder would see other pixels than it was trained on.
@@ -120,11 +123,14 @@ def check_weights(
 def read_table(
     options: Mapping[str, Any], source: RegionSource
 ) -> Float[np.ndarray, "r f"] | None:
-    """Rows of the regions of some records; None where the tower is no table.
+    """Reads the features of the regions of some records, if the encoder is a table.
 
     Args:
         options: The section `model.image_encoder`.
         source: The records.
+
+    Returns:
+        A row for each region, in record order; None if the encoder is no table.
 
     Raises:
         InputError: If the table is missing, damaged or lacks a region.
@@ -169,18 +175,18 @@ def locked_tower(
     seed: int,
     workdir: Path,
 ) -> towers.Tower | None:
-    """The image encoder of a model and the regions of records; None if it learns.
+    """Makes the locked image encoder for the regions of records; None if it learns.
 
     Args:
         model: The model.
         source: The records.
         table_features: As for `start.build_model`.
         options: The section `model.image_encoder`.
-        augment: The views that it looks at, or the size of the plain one.
-            `normalise` says by what their pixels are normalised.
-        data: How it reads.
-        mesh: The devices; it takes those of this process.
-        seed: Decides the views that are kept.
+        augment: The section `augment`: how views are made, their size, and how pixels
+            are normalised.
+        data: The section `data`: how records are read.
+        mesh: The section `mesh`; only devices of this process are used.
+        seed: Seed of the views that are kept.
         workdir: Folder of the run, where features are kept.
     """
     if not model.learning.locked:

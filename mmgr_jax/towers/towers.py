@@ -1,7 +1,9 @@
-"""Features of a locked tower: computed once for every region, and kept.
+"""Computes the features of a locked tower once for every region, and keeps them.
+
+A tower is an image encoder that does not learn.
 
     tower/<key>.npy    features of each region's views, float32 [r w f]
-          <key>.json   what they were made of
+          <key>.json   what they were computed from
 
 The key is a hash of all that decides the features: the tower's weights, the records,
 the views. Files of another key are never read; they may be removed at any time.
@@ -40,31 +42,32 @@ from mmgr_jax.terminal import duration
 from mmgr_jax.typing import VIEWS, Batch, Key, Tree
 
 FOLDER = "tower"
-_EVERY_S = 5.0  # between two lines of progress
+_EVERY_S = 5.0  # seconds between two lines of progress
 
 Kept = Float[np.ndarray, "r w f"]
 Put = Callable[[pipeline.Batch], dict[str, jax.Array]]
-"""Host batch -> global batch on the mesh."""
+"""Function from a host batch to the global batch on the mesh."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tower:
-    """A locked image encoder and the regions that it looks at.
+    """A locked image encoder and the regions that it encodes.
 
     Attributes:
-        model: The model it is part of.
+        model: The model that the encoder is part of.
         options: The section `model.image_encoder`.
         source: The records.
-        folder: Where features are kept.
+        folder: Folder where features are kept.
         augment: How random views differ from tiles, and the size of any view.
-        kept_views: Random views of each region to keep; 0 for the plain one.
-        key: Decides these views, with the number of a region.
-        num_threads: Threads that read and decode.
-        batch_size: Regions at a time.
+        kept_views: Number of random views of each region to keep; 0: only the plain
+            view.
+        key: Random key; together with the number of a region it decides its views.
+        num_threads: Number of threads that read and decode.
+        batch_size: Number of regions encoded at a time.
         local_mesh: Devices of this process.
-        table: Rows of every region, where the tower is a table [r f].
+        table: Features of every region [r f], if the tower is a table.
         palettes: `corpus.palettes` of the records.
     """
 
@@ -82,16 +85,16 @@ class Tower:
     palettes: Float[np.ndarray, "c 2 3"] | None = None
 
     def features(self, variables: Tree) -> Kept:
-        """The features of every region, in record order.
+        """Returns the features of every region, in record order.
 
-        From the folder where they are, and put there where they are not: by process 0
-        alone, the others wait. Those of a table are a moment's work and not kept.
+        They are read from the folder. If they are not there, process 0 computes them
+        and the others wait. Features from a table are quick to compute and not kept.
 
         Args:
-            variables: Of the tower alone, see `own_variables`.
+            variables: Variables of the tower only, see `own_variables`.
 
         Raises:
-            InputError: If some are not finite.
+            InputError: If some features are not finite.
         """
         if self.table is not None:
             of_table = self.found(variables)
@@ -108,7 +111,7 @@ class Tower:
         return features
 
     def found(self, variables: Tree) -> Kept | None:
-        """The same where they are at hand; None where the tower must look first."""
+        """Returns the features if no image must be encoded first, otherwise None."""
         if self.table is not None:
             encoder = self.model.image_encoder
             rows = encoder.apply(variables, jnp.asarray(self.table), False)
@@ -118,7 +121,7 @@ class Tower:
         return load(self.path(self.about(variables)), len(self.source))
 
     def about(self, variables: Tree) -> dict[str, Any]:
-        """What decides the features."""
+        """Describes everything that decides the features."""
         encoder, records = self.model.image_encoder, self.source.identity
         about = {
             "version": __version__,
@@ -145,11 +148,11 @@ class Tower:
         return json.loads(json.dumps(about))
 
     def path(self, about: Mapping[str, Any]) -> Path:
-        """The file of features made so."""
+        """Returns the path of the file of features with a given description."""
         return self.folder / f"{_name(about)}.npy"
 
     def _make(self, variables: Tree, path: Path, about: Mapping[str, Any]) -> None:
-        """Writes the file; it has its name when all of it is there."""
+        """Writes the file; it gets its name when all of it is written."""
         kept, start, logged_at = None, time.perf_counter(), time.perf_counter()
         total = len(self.source)
         log.info("features of the locked tower, of %d regions, kept in %s ...",
@@ -180,7 +183,7 @@ class Tower:
             files.write_text(path.with_suffix(".json"), written + "\n")
 
     def _encoded(self, variables: Tree) -> Any:
-        """Numbers of some regions, and their features [b w f], until all are done."""
+        """Yields numbers of regions and their features [b w f], batch by batch."""
         mesh = self.local_mesh
         whole, rows = sharding.replicated(mesh), sharding.split(mesh)
         encode = jax.jit(self._encode, in_shardings=(whole, rows), out_shardings=whole)
@@ -206,7 +209,7 @@ class Tower:
             size_px = self.augment.size_px
             views = plain_view(image, size_px=size_px, **pixels)[None]
         else:
-            # A region's number is its place, so its views do not hang on its batch.
+            # A region's number is its place, so its views do not depend on its batch.
             pairs = [
                 two_views(
                     image,
@@ -223,10 +226,14 @@ class Tower:
 
 
 def load(path: Path, num_regions: int) -> Kept | None:
-    """Features that are kept, mapped into memory; None where they are not whole.
+    """Maps kept features into memory; None if they are absent or damaged.
+
+    Args:
+        path: File of the features.
+        num_regions: Number of regions that it should hold.
 
     Raises:
-        InputError: If they cannot be read now.
+        InputError: If the system does not allow to read them now.
     """
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
@@ -248,10 +255,10 @@ def load(path: Path, num_regions: int) -> Kept | None:
 
 
 def put(kept: Kept, mesh: Mesh) -> Put:
-    """What gives batches the features of their regions and sends them to the devices.
+    """Makes the function that adds features to a batch and sends it to the devices.
 
     Args:
-        kept: Of every region.
+        kept: Features of every region.
         mesh: The devices.
     """
     rows = sharding.split(mesh)
@@ -265,11 +272,12 @@ def put(kept: Kept, mesh: Mesh) -> Put:
 
 
 def own_variables(variables: Tree, *, shared: bool = False) -> Tree:
-    """Parameters and statistics of the tower alone, whole and on the host.
+    """Returns parameters and statistics of the tower only, whole and on the host.
 
     Args:
         variables: `params` and `batch_stats` of a model.
-        shared: Whether several processes hold them together, and all of them ask.
+        shared: Whether several processes hold them together; then all of them must
+            call this.
     """
     own = {name: tree[ENCODER] for name, tree in variables.items() if ENCODER in tree}
     if shared and jax.process_count() > 1:

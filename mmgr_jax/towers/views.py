@@ -10,10 +10,10 @@ from mmgr_jax.typing import Key
 def two_of(
     kept: Float[Array, "b w f"], key: Key, place: Int[Array, " b"]
 ) -> Float[Array, "v b f"]:
-    """Features of two different views of each region, drawn anew every step.
+    """Draws two different views of each region, and returns their features.
 
-    What is drawn depends on the key and on the place in the global batch alone, so it
-    is the same for any number of devices.
+    The choice depends only on the key and on the place in the global batch, so it is
+    the same for any number of devices.
 
     Args:
         kept: Features of w views of each region.
@@ -21,7 +21,7 @@ def two_of(
         place: Place of each region in the global batch.
 
     Returns:
-        The two [2 b f]; where a single view is kept, that one [1 b f].
+        The features of both views [2 b f]; if only one view is kept, of that [1 b f].
     """
     count = kept.shape[1]
     if count == 1:

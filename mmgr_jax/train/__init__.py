@@ -1,1 +1,1 @@
-"""Pre-training: from a config to a trained state."""
+"""Pre-trains a model: from a config to a trained state."""

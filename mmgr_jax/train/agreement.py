@@ -1,4 +1,4 @@
-"""Processes that train together: of one program, one config and the same records."""
+"""Checks that processes that train together share program, config and records."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from mmgr_jax.devices import distributed
 from mmgr_jax.errors import InputError
 from mmgr_jax.store import identity
 
-_SHARED = ("mesh", "sharding")  # the same for all processes, if not for a restart
-_OWN = ("data.num_threads", "data.cache_mib")  # of each process
+_SHARED = ("mesh", "sharding")  # the same in all processes; a restart may change them
+_OWN = ("data.num_threads", "data.cache_mib")  # may differ between processes
 
 
 def agree(config: Mapping[str, Any]) -> None:
     """Refuses to train with processes of another program or of other settings.
 
-    Every process asks at the same time; one alone agrees with itself.
+    All processes must call it at the same time; a single process always agrees.
 
     Args:
-        config: As a dictionary.
+        config: The config as a dictionary.
 
     Raises:
-        InputError: In every process, naming the first other process and what differs.
+        InputError: In every process, if one differs from process 0; the message names
+            the first one and what differs.
     """
     sections = {name: config[name] for name in (*identity.TRAINING, *_SHARED)}
     settings = identity.flat(sections) | {"version": __version__}
@@ -38,7 +39,7 @@ def agree_on_records(records: Mapping[str, str]) -> None:
         records: `RecordSource.identity`.
 
     Raises:
-        InputError: In every process, as above.
+        InputError: In every process, as for `agree`.
     """
     _ask({f"records.{part}": records[part] for part in identity.SEEN})
 
@@ -49,7 +50,7 @@ def _ask(settings: Mapping[str, Any]) -> None:
 
 
 def _judge(texts: Sequence[str]) -> str:
-    """What the first process says to all: "" where all said the same."""
+    """Returns the verdict of process 0: "" if all texts are the same."""
     for process, text in enumerate(texts):
         if text != texts[0]:
             pair = json.loads(texts[0]), json.loads(text)

@@ -1,4 +1,4 @@
-"""The event file that TensorBoard shows."""
+"""Writes the event file that TensorBoard shows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 class Board:
-    """Numbers for TensorBoard; a disk that takes none costs a warning, not the run.
+    """Writes numbers for TensorBoard; a full disk causes a warning and no error.
 
-    Written by the caller itself: tensorboardX's own writer hands events to a thread
-    that dies of a full disk, and waits for it for ever.
+    The thread that calls it writes the file. The own writer of tensorboardX passes
+    events to another thread, which dies if the disk is full, and then waits for ever.
     """
 
     def __init__(self, folder: Path, *, first_step: int) -> None:
         """Opens a new event file.
 
         Args:
-            folder: Of the event files of a run.
-            first_step: Where this start begins: TensorBoard forgets what earlier files
-                tell of this step and later ones.
+            folder: Folder for the event files of a run.
+            first_step: First step of this start. TensorBoard drops what earlier files
+                hold of this step and later ones.
         """
         self._folder = folder
         self._events: EventsWriter | None = None
@@ -42,7 +42,7 @@ class Board:
             self._add(first_step, session_log=start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds numbers by name."""
+        """Adds the numbers of a step, by name."""
         if self._events is None:
             return
         with self._told():
@@ -53,7 +53,7 @@ class Board:
                 self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining events and closes the file."""
         if self._events is not None:
             with self._told():
                 self._events.close()

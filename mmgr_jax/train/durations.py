@@ -1,4 +1,4 @@
-"""Durations as people write them: steps, epochs, examples or a percentage."""
+"""Converts durations to steps: they are steps, epochs, examples or percentages."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def to_steps(
     steps_per_epoch: int,
     total_steps: int | None = None,
 ) -> int:
-    """Whole optimiser steps in `duration`.
+    """Converts a duration to a whole number of optimiser steps.
 
     Args:
-        duration: Such as "120 epochs", "500 steps", "1e6 examples", "10 percent".
-        key: Config key the duration comes from, for the error.
-        batch_size: Regions a step.
-        steps_per_epoch: Whole batches in an epoch.
-        total_steps: What percentages refer to; None where they make no sense.
+        duration: A text such as "120 epochs", "500 steps", "1e6 examples" or "10
+            percent".
+        key: Config key of the duration, for the error.
+        batch_size: Number of regions in a step.
+        steps_per_epoch: Number of whole batches in an epoch.
+        total_steps: Number of steps that is 100 percent; None forbids percentages.
 
     Raises:
         InputError: If the text is no duration.

@@ -1,4 +1,4 @@
-"""From a config to the objects of a training run.
+"""Builds the objects of a training run from a config.
 
 Sections become dataclasses here; the code that this module calls sees no config.
 """
@@ -37,27 +37,29 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Everything a training run is made of.
+    """Holds all objects of a training run.
 
     Attributes:
-        settings: What it was built of.
+        settings: The settings that it was built from.
         workdir: Folder of the run.
         source: The records.
         mesh: The devices.
-        metadata: What checkpoints say of themselves.
+        metadata: Metadata of its checkpoints.
         abstract: Shapes, types and layout of the state.
         init: () -> the state before the first step, laid out on the mesh.
         batches: () -> this process's iterator over training batches.
-        put: Host batch -> global batch on the mesh; None before `ready` where a tower
+        put: Host batch -> global batch on the mesh; None before `ready` if the tower
             is locked.
-        step: (state, batch) -> (state, metrics), jitted; gives the old state away.
+        step: (state, batch) -> (state, metrics), jitted; it reuses the memory of the
+            old state.
         learning_rate: Step -> rate.
-        total_steps: Length of the run.
-        log_every: Steps between log lines.
-        save_every: Steps between checkpoints.
-        evaluate_every: Steps between two looks at the features; None for none.
+        total_steps: Number of steps of the run.
+        log_every: Number of steps between log lines.
+        save_every: Number of steps between checkpoints.
+        evaluate_every: Number of steps between evaluations of the features; None for
+            no evaluation.
         profile: Steps to trace, such as "10:20".
-        tower: The locked image encoder; None for one that learns.
+        tower: The locked image encoder; None if the encoder learns.
     """
 
     settings: TrainingSettings
@@ -82,15 +84,16 @@ class Experiment:
     tower: towers.Tower | None = None
 
     def check(self, stored: checkpoint.Metadata, bundle: Path) -> None:
-        """Refuses to go on from a checkpoint of other settings or other records.
+        """Refuses to continue from a checkpoint of other settings or other records.
 
         Raises:
-            InputError: With all that differs; see `identity`.
+            InputError: If they differ; the message names the differences, see
+                `identity`.
         """
         identity.check_restart(self.metadata, stored, bundle, _weights_in)
 
     def continued(self, step: int) -> Experiment:
-        """The run with checkpoints that tell what it was trained with before `step`."""
+        """Returns the run with metadata that hold its history before `step`."""
         stored, began_with = None, None
         if step:
             folder = checkpoint.latest(self.workdir).parent
@@ -109,10 +112,10 @@ class Experiment:
         return dataclasses.replace(self, metadata=metadata)
 
     def ready(self, state: TrainState) -> Experiment:
-        """The run where batches can be put: a locked tower's features are made or read.
+        """Returns the run with `put`, after a locked tower's features are made or read.
 
         Args:
-            state: Where the run begins; gives the tower's weights.
+            state: The state at which the run begins, with the tower's weights.
         """
         if self.tower is None:
             return self
@@ -123,7 +126,7 @@ class Experiment:
 
 
 def build(config: ConfigDict) -> Experiment:
-    """The run a config describes, with nothing trained yet.
+    """Builds the run that a config describes, with nothing trained yet.
 
     Raises:
         InputError: If the records are missing or a setting does not fit.
@@ -199,7 +202,7 @@ def _tower(
     source: RegionSource,
     table: np.ndarray | None,
 ) -> towers.Tower | None:
-    """The image encoder where it is locked."""
+    """Makes the image encoder if it is locked."""
     return locked.locked_tower(
         model,
         source,
@@ -216,7 +219,7 @@ def _tower(
 def _put(
     source: RegionSource, mesh: jax.sharding.Mesh, data: DataSettings, *, resident: bool
 ) -> Callable[[pipeline.Batch], dict[str, jax.Array]]:
-    """Host batch -> global batch; `resident`: all tiles lie on the devices."""
+    """Returns host batch -> global batch; `resident`: tiles are kept on the devices."""
     if resident:
         return tiles.put(source, mesh, data.num_threads)
     return functools.partial(sharding.put_batch, mesh=mesh)
@@ -225,7 +228,7 @@ def _put(
 def _batches(
     source: RegionSource, settings: TrainingSettings, *, images: bool, edges: bool
 ) -> pipeline.TrainingBatches:
-    """This process's iterator over training batches."""
+    """Makes this process's iterator over training batches."""
     return pipeline.training_batches(
         source,
         settings.data,
@@ -243,7 +246,7 @@ def _identity(
     table: np.ndarray | None,
     num_steps: int,
 ) -> dict[str, Any]:
-    """What a checkpoint says of the records and the length of its run."""
+    """Describes the records and the length of a run, for its checkpoints."""
     return identity.of_run(
         source.identity,
         table=table,
@@ -254,7 +257,7 @@ def _identity(
 
 
 def _pixels(source: RegionSource, normalise: str) -> dict[str, Any] | None:
-    """What the pixels of each city are normalised by, for checkpoints to say."""
+    """Returns what the pixels of each city are normalised by, for checkpoints."""
     if normalise == "encoder":
         return None
     measured = corpus.pixel_statistics(source)
@@ -268,7 +271,7 @@ def _every(to_steps: Callable[[str, str], int], duration: str | None) -> int | N
 def _warm(
     settings: TrainingSettings, metadata: checkpoint.Metadata, state: TrainState
 ) -> TrainState:
-    """The fresh state, with the weights of `config.init.checkpoint` where given."""
+    """Puts the weights of `config.init.checkpoint`, if given, into a fresh state."""
     init, options = settings.init, settings.model.image_encoder
     locked.check_weights(options, init, settings.augment.normalise)
     if init.checkpoint is None:
@@ -283,7 +286,7 @@ def _warm(
 
 
 def _weights_in(path: str) -> str | None:
-    """The hash of the weights in a run or checkpoint; None where there are none."""
+    """Returns the hash of the weights in a run or checkpoint; None if there is none."""
     try:
         return identity.of_weights(checkpoint.load_arrays(checkpoint.latest(path)))
     except InputError:

@@ -1,4 +1,4 @@
-"""Pre-training: build, restore, loop, save. The order of events is this file."""
+"""Runs pre-training: build, restore, loop, save; this file has the order of events."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from mmgr_jax.train.experiment import Experiment
 from mmgr_jax.typing import Tree
 
 LOCK_FILE = ".training"
-"""In the folder of a run while it trains."""
+"""Lock file in the folder of a run while it trains."""
 
-_NAMED = 8  # regions named in an error
+_NAMED = 8  # number of regions named in an error
 
 log = logging.getLogger(__name__)
 
 
 Evaluate = Callable[[RegionSource, Tree], dict[str, float]]
-"""(records, parameters and statistics) -> numbers to be told beside the losses."""
+"""(records, parameters and statistics) -> numbers to log together with the losses."""
 
 
 def train(config: ConfigDict, evaluate: Evaluate | None = None) -> Path:
-    """Trains to the end, from the newest checkpoint where there is one.
+    """Trains to the end, from the newest checkpoint if there is one.
 
     Args:
-        config: As from configs/.
-        evaluate: What looks at the features every `train.evaluate_every`; of several
-            processes the first does. None: nobody does.
+        config: A config as in configs/.
+        evaluate: Function that scores the features every `train.evaluate_every`; only
+            process 0 calls it. None: no scores.
 
     Returns:
         Folder of the run.
@@ -65,7 +65,7 @@ def train(config: ConfigDict, evaluate: Evaluate | None = None) -> Path:
 
 
 def _train(config: ConfigDict, evaluate: Evaluate | None) -> Path:
-    """The run, from records that nobody replaces meanwhile."""
+    """Trains on records that no other process replaces meanwhile."""
     run = experiment.build(config)
     log.info(describe(run, config.city.name))
     if isinstance(run.source, Corpus):
@@ -90,13 +90,13 @@ def _train(config: ConfigDict, evaluate: Evaluate | None) -> Path:
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """Makes the folder of a run; within it no other run trains there.
+    """Makes the folder of a run, and locks it while the context lasts.
 
-    Of several processes that train as one, the first holds the lock for all.
+    If several processes train one model, process 0 holds the lock for all.
 
     Raises:
-        InputError: If another run does, naming its process and host; or if processes
-            that train as one do not share the folder.
+        InputError: If another run trains there (the message names its process and
+            host), or if the processes of this run do not share the folder.
     """
     if not distributed.is_first():
         distributed.check_shared(workdir, "config.workdir")
@@ -113,11 +113,11 @@ def alone_in(workdir: Path) -> Iterator[None]:
 def begin(
     run: Experiment, checkpoints: checkpoint.Checkpoints
 ) -> tuple[TrainState, pipeline.TrainingBatches, metrics.Clock]:
-    """State, data iterator and clock where a run begins.
+    """Returns the state, data iterator and clock with which a run begins.
 
-      1. Its workdir holds a whole checkpoint: there, bit for bit as if nothing had
-         happened. A damaged one is named and set aside, and the one before is taken.
-      2. It never held any: at step 0.
+      1. If its workdir holds an undamaged checkpoint, the run continues from there, bit
+         for bit as without a break. A damaged one is renamed, and the one before taken.
+      2. If its workdir never held a checkpoint, the run begins at step 0.
 
     Raises:
         InputError: If the checkpoint is of another model, or none can be read.
@@ -136,7 +136,7 @@ def begin(
 
 
 def describe(run: Experiment, city: str) -> str:
-    """The run in one sentence."""
+    """Describes the run in one sentence."""
     regions, data, train = len(run.source), run.settings.data, run.settings.train
     epochs = run.total_steps / pipeline.epoch_steps(run.source, data)
     if isinstance(run.source, Corpus):
@@ -180,7 +180,7 @@ def _loop(
         for step in range(start + 1, run.total_steps + 1):
             with trace.step(step, lambda: pace.running):
                 rows, batch = pace.fetch(iterator, run.put)
-                # What goes to the devices unasked, at every step, is an error.
+                # A transfer to the devices that the code does not ask for is an error.
                 guard = jax.transfer_guard_host_to_device("disallow")
                 with compiled.step(step), guard:
                     state, values = run.step(state, batch)
@@ -195,7 +195,7 @@ def _loop(
                 recent.check_finite(checkpoints.latest_step)
                 values = {k: float(v) for k, v in jax.device_get(values).items()}
                 rates = progress.measure(step)
-                if step == start + 1:  # its time is its compilation's
+                if step == start + 1:  # its time is mostly compilation
                     rates = {"data_wait_share": rates["data_wait_share"]}
                 values |= rates
                 values["learning_rate"] = float(
@@ -221,7 +221,7 @@ def _loop(
 def _evaluated(
     run: Experiment, evaluate: Evaluate, state: TrainState, step: int
 ) -> dict[str, float]:
-    """What the first process makes of the state; the others wait."""
+    """Returns the scores that process 0 computes; the others wait."""
     state_of_one = (state.params, state.batch_stats)
     if jax.process_count() > 1:  # each process holds all of it for a moment
         whole = sharding.replicated(run.mesh)
@@ -237,8 +237,8 @@ def _evaluated(
 class _Pace:
     """Lets one step wait on the devices while another runs, and no more.
 
-    So the host's work, and reading above all, goes on beside a step, batches do not
-    pile up in the devices' memory, and what the devices wait for data can be told.
+    So the host works, and mainly reads, during a step; batches do not fill the memory
+    of the devices; and the time for which devices wait for data can be measured.
     """
 
     def __init__(self, clock: metrics.Clock) -> None:
@@ -248,47 +248,47 @@ class _Pace:
     def fetch(
         self, iterator: pipeline.TrainingBatches, put: Callable[..., Any]
     ) -> tuple[pipeline.Batch, dict[str, jax.Array]]:
-        """The next batch, here and on the devices.
+        """Returns the next batch, on the host and on the devices.
 
-        Where the devices have finished meanwhile, all of its time counts as waiting.
+        If the devices have finished meanwhile, all of its time counts as waiting.
         """
         before = time.perf_counter()
         rows = next(iterator)
         batch = put(rows)
-        # JAX does not declare it.
+        # The types of JAX do not declare `is_ready`.
         running: Any = self.running
         if running is None or running.is_ready():
             self._clock.add_wait(time.perf_counter() - before)
         return rows, batch
 
     def dispatched(self, loss: jax.Array) -> None:
-        """Takes a step that the devices will do next, and waits for the one before."""
+        """Notes the step that the devices do next, and waits for the one before."""
         before, self.running = self.running, loss
         if before is not None:
             jax.block_until_ready(before)
 
 
 class Stopped(SystemExit):
-    """Training was asked to stop and has saved; exit status 143, as of SIGTERM."""
+    """Training was asked to stop, and has saved; exit status 143, as after SIGTERM."""
 
     def __init__(self, message: str) -> None:
-        """Takes what to tell the user."""
+        """Takes the message for the user."""
         super().__init__(143)
         self.message = message
 
 
 class _Stop:
-    """Turns SIGTERM, a machine's notice that it will go, into a saved checkpoint.
+    """Saves a checkpoint on SIGTERM, which machines send before they shut down.
 
-    Where several processes train together they stop at the same step: JAX's
-    coordination service agrees on it.
+    If several processes train together, they stop at the same step: the coordination
+    service of JAX chooses it.
     """
 
     def __enter__(self) -> _Stop:
         self._asked = False
         self._several = jax.process_count() > 1
-        # Python sets signal handlers in the main thread alone; elsewhere, such as in
-        # a notebook's worker, SIGTERM ends the process as it always did.
+        # Python sets signal handlers only in the main thread. In other threads, such as
+        # a notebook's worker, SIGTERM ends the process as usual.
         self._handles = threading.current_thread() is threading.main_thread()
         if self._handles and not self._several:
             self._before = signal.signal(signal.SIGTERM, self._note)
@@ -304,14 +304,14 @@ class _Stop:
         self._asked = True
 
     def asked(self, step: int) -> bool:
-        """Whether training should stop after this step."""
+        """Returns whether training should stop after this step."""
         if self._several:
             return multihost_utils.reached_preemption_sync_point(step)
         return self._asked
 
 
 class _Recent:
-    """What the steps since the last look gave, still on the device, and for whom."""
+    """Keeps metrics of the steps since the last check, on the device, with regions."""
 
     def __init__(self, source: RegionSource) -> None:
         self._source = source
@@ -323,11 +323,11 @@ class _Recent:
         self._steps.append((step, values, region_index))
 
     def check_finite(self, saved_step: int | None) -> None:
-        """Looks at all of them.
+        """Checks all metrics since the last call.
 
         Raises:
-            InputError: If something is not a number, naming the first such step and
-                the regions of this process's share of it.
+            InputError: If one is not a finite number; the message names the first such
+                step and the regions in this process's share of it.
         """
         steps, self._steps = self._steps, []
         for step, values, region_index in steps:

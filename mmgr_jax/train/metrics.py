@@ -21,17 +21,17 @@ from mmgr_jax.train import board
 METRICS_FILE = "metrics.jsonl"
 BOARD = "tensorboard"
 VALIDATION = "validation/"
-"""Begins the names of scores of the features, see `loop.Evaluate`."""
+"""Prefix of the names of scores of the features, see `loop.Evaluate`."""
 
 log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Time trained, over all restarts, and how much of it went into waiting for data.
+    """Measures the time of training over all restarts, and the wait for data.
 
     Attributes:
-        seconds: Wall time spent in the loop.
-        wait_seconds: Part of it spent waiting for a batch.
+        seconds: Wall time spent in the loop, in seconds.
+        wait_seconds: The part of it that was spent waiting for a batch.
     """
 
     def __init__(self, seconds: float = 0.0, wait_seconds: float = 0.0) -> None:
@@ -41,7 +41,7 @@ class Clock:
         self._last = time.perf_counter()
 
     def state(self) -> dict[str, float]:
-        """What a checkpoint keeps."""
+        """Returns the times for a checkpoint."""
         self.tick()
         return {"seconds": self.seconds, "wait_seconds": self.wait_seconds}
 
@@ -53,7 +53,7 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Within it no time is added."""
+        """Stops the clock while the context lasts."""
         self.tick()
         yield
         self._last = time.perf_counter()
@@ -64,7 +64,7 @@ class Clock:
 
 
 class TrainingProgress:
-    """Rates and the time left, measured between two log lines."""
+    """Measures rates and the time left, between two log lines."""
 
     def __init__(
         self, clock: Clock, step: int, *, total_steps: int, batch_size: int
@@ -76,7 +76,7 @@ class TrainingProgress:
         self._mark = (step, clock.seconds, clock.wait_seconds)
 
     def measure(self, step: int) -> dict[str, float]:
-        """Rates since the last call.
+        """Measures rates since the last call.
 
         Returns:
             `regions_per_s`, `data_wait_share` in [0, 1] and `eta_s`.
@@ -110,15 +110,15 @@ class MetricsWriter:
 
         Args:
             workdir: Folder of the run.
-            start_step: Step the run starts or continues from. Rows beyond it, left by a
-                killed run, are dropped: those steps are taken again.
-            save_every: Steps between checkpoints. A file that tells of more steps than
-                a kill can cost, or holds lines of another program, is kept under
-                another name.
-            digest: What `digest` was at `start_step`; "" where nobody knows. Rows that
-                are others now were edited or damaged, or are of another run: the file
-                is kept under another name, and a new one begins.
-            mute: Write nothing, as where another process writes.
+            start_step: Step at which the run starts or continues. Later rows, which a
+                killed run left, are dropped, because those steps are repeated.
+            save_every: Number of steps between checkpoints. If the file has more later
+                steps than a killed run can leave, or lines of another program, a copy
+                is kept under another name.
+            digest: Value of `digest` at `start_step`; "" if unknown. If the rows do not
+                fit it, they were edited or damaged, or are of another run: a copy is
+                kept under another name, and a new file begins.
+            mute: Whether to write nothing, because another process writes.
 
         Raises:
             InputError: If the file cannot be read.
@@ -164,7 +164,7 @@ class MetricsWriter:
         """Adds one row.
 
         Raises:
-            InputError: If the disk does not take it.
+            InputError: If it cannot be written to the disk.
         """
         if self._mute:
             return
@@ -176,12 +176,12 @@ class MetricsWriter:
         self._board.write(step, values)
 
     def digest(self) -> str:
-        """SHA-256 of all rows of the file, which a checkpoint keeps."""
+        """Returns the SHA-256 of all rows of the file, for checkpoints."""
         return "" if self._mute else self._digest.hexdigest()
 
 
 def log_line(step: int, total_steps: int, values: Mapping[str, float]) -> str:
-    """One line a person reads: progress, losses and, once known, rate and time left."""
+    """Makes a line of the log: progress, losses and, if known, rate and time left."""
     line = (
         f"step {step:>{len(str(total_steps))}}/{total_steps} "
         f"({100 * step / total_steps:3.0f} %)  loss {values['loss']:.4f} "
@@ -206,9 +206,9 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _rows(path: Path) -> tuple[list[dict], int]:
-    """Rows of an existing file, and how many lines are none.
+    """Reads the rows of a file, and counts the lines that are no rows.
 
-    A last line that a kill has torn counts as neither.
+    If a killed run left the last line incomplete, that line does not count.
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -230,7 +230,7 @@ def _rows(path: Path) -> tuple[list[dict], int]:
 
 
 def _keep(path: Path, why: str) -> None:
-    """Copies a file to a name that is free."""
+    """Copies a file to an unused name, and warns."""
     if not path.exists():
         log.warning("%s: is missing, with all that this run has logged so far", path)
         return

@@ -1,4 +1,4 @@
-"""The optimiser and its learning-rate schedule."""
+"""Builds the optimiser and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmgr_jax.train.settings import OptimSettings
 from mmgr_jax.typing import Tree
 
 REFERENCE_BATCH = 256
-"""The batch, in regions, that a scaled learning rate is given for."""
+"""Batch size, in regions, for which a scaled learning rate is given."""
 
 BATCH_SCALING = {
     "none": lambda ratio: 1.0,
@@ -23,7 +23,7 @@ BATCH_SCALING = {
 }
 
 DECAY_FACTOR = 0.1
-"""On the rate at each step down."""
+"""Factor on the rate each time it falls."""
 
 DECAYING = ("adamw", "lars")
 
@@ -34,7 +34,7 @@ NEVER_DECAYED = (
     "reg_token",
     "seed_vectors",
 )
-"""Tables and tokens of two or more dimensions that are no weights of a layer."""
+"""Tables and tokens of two or more dimensions that are not weights of a layer."""
 
 
 def build(
@@ -44,19 +44,20 @@ def build(
     total_steps: int,
     to_steps: Callable[[str, str], int],
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The gradient transformation and the schedule behind it.
+    """Builds the optimiser and its learning-rate schedule.
 
     Args:
         settings: The section `optim`.
-        batch_size: Regions a step.
-        total_steps: Length of the training.
-        to_steps: Duration and config key to steps; see `durations.to_steps`.
+        batch_size: Number of regions in a step.
+        total_steps: Number of steps of the run.
+        to_steps: (duration, config key) -> steps; see `durations.to_steps`.
 
     Returns:
-        Transformation and rate as a function of the step.
+        The gradient transformation, and the rate as a function of the step.
 
     Raises:
-        InputError: If a duration is none, or a setting has no effect on this choice.
+        InputError: If a duration cannot be read, or a setting has no effect with the
+            chosen optimiser.
 
     Reference: You et al. (2017), LARS (arXiv 1708.03888); Chen et al. (2020), SimCLR,
     appendix B (arXiv 2002.05709).
@@ -105,12 +106,12 @@ def build(
 def scaled_by_part(
     tx: optax.GradientTransformation, factors: Callable[[Tree], Tree]
 ) -> optax.GradientTransformation:
-    """The optimiser with another learning rate for each part of a tree.
+    """Gives an optimiser a different learning rate for each part of a tree.
 
     Args:
-        tx: The optimiser; its updates are scaled, so its weight decay is, too.
-        factors: Parameters, or anything under their names -> factors on the rate, one
-            for a whole branch of the tree where a number stands in its place.
+        tx: The optimiser. Its updates are scaled, so its weight decay is scaled, too.
+        factors: Function from parameters, or a tree with their names, to factors on the
+            rate. A number in place of a branch holds for the whole branch.
     """
 
     def scale(updates: Any, params: Any = None) -> Any:
@@ -125,7 +126,7 @@ def scaled_by_part(
 
 
 def _slipping(peak: float, starts: Sequence[int], epoch_steps: int) -> optax.Schedule:
-    """The peak rate, times `DECAY_FACTOR` for one epoch from each of `starts`."""
+    """Returns the peak rate, times `DECAY_FACTOR` for one epoch from each start."""
 
     def rate(step: jax.typing.ArrayLike) -> jax.Array:
         since = jnp.asarray(step) - jnp.asarray(starts)
@@ -136,7 +137,7 @@ def _slipping(peak: float, starts: Sequence[int], epoch_steps: int) -> optax.Sch
 
 
 def _weights(params: optax.Params) -> optax.Params:
-    """True for the weights of layers, the leaves that decay."""
+    """Returns True for the weights of layers, to which weight decay applies."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: (
             leaf.ndim >= 2 and getattr(path[-1], "key", None) not in NEVER_DECAYED

@@ -1,4 +1,4 @@
-"""A trace of some training steps, to be opened in TensorBoard or Perfetto."""
+"""Records a trace of some training steps, for TensorBoard or Perfetto."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Profile:
         """Records nothing yet.
 
         Args:
-            steps: Such as "10:20", of which both are recorded; None records nothing.
-            folder: Where `plugins/profile/<time>/` goes, as TensorBoard expects it.
+            steps: First and last step to record, such as "10:20"; None for no trace.
+            folder: Folder in which `plugins/profile/<time>/` is made, as TensorBoard
+                expects it.
 
         Raises:
             InputError: If `steps` names no steps.
@@ -48,11 +49,11 @@ class Profile:
 
     @contextlib.contextmanager
     def step(self, step: int, result: Callable[[], Any]) -> Iterator[None]:
-        """Within it lies a training step.
+        """Surrounds one training step.
 
         Args:
-            step: Its number.
-            result: () -> what is there when the devices have done the step.
+            step: Number of the step.
+            result: () -> an array that is ready when the devices have done the step.
         """
         if self._first <= step <= self._last and not self._on:
             jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
@@ -76,7 +77,7 @@ class Profile:
 
 
 def parse(steps: str) -> tuple[int, int]:
-    """First and last step of "10:20", or of "10".
+    """Reads the first and the last step from a text such as "10:20" or "10".
 
     Raises:
         InputError: If it is something else.

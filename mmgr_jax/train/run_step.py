@@ -1,6 +1,6 @@
-"""The step of a run, compiled for devices that need not be at hand, and its length.
+"""Builds the training step of a run, also for devices that this machine does not have.
 
-It needs shapes and settings alone, no records: planning compiles the same.
+It needs only shapes and settings, no records: planning compiles the same step.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from mmgr_jax.train.settings import TrainingSettings
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """The part of a run that needs no records: what is compiled, and for how long.
+    """The part of a run that needs no records: its functions and its length.
 
     Attributes:
         model: The model.
         abstract: Shapes, types and layout of the state.
         init: () -> the state before the first step, jitted, laid out on the mesh.
-        run: (state, batch, key) -> (state, metrics), jitted; gives the old state away.
+        run: (state, batch, key) -> (state, metrics), jitted; it reuses the memory of
+            the old state.
         learning_rate: Step -> rate.
         to_steps: (duration, config key) -> steps.
-        total_steps: Length of the run.
+        total_steps: Number of steps of the run.
     """
 
     model: mmgr.MMGR
@@ -58,18 +59,18 @@ def build(
     table_features: np.ndarray | None = None,
     palettes: np.ndarray | None = None,
 ) -> Step:
-    """The training step on a mesh, which may be of devices not at hand.
+    """Builds the training step for a mesh of devices that this machine may not have.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         mesh: The devices.
-        metadata: Gives the size of the category table.
-        steps_per_epoch: Batches of an epoch.
-        num_slots: POI slots of a batch.
+        metadata: Metadata, from which the size of the category table is read.
+        steps_per_epoch: Number of batches in an epoch.
+        num_slots: Number of POI slots for each region in a batch.
         category_vectors: As for `start.build_model`.
         table_features: As for `start.build_model`.
-        palettes: As for `train_step.make_train_step`; None, too, where shapes and
-            times alone are of interest.
+        palettes: As for `step.make_train_step`. It may also be None if only shapes and
+            times are of interest.
 
     Raises:
         InputError: If a setting does not fit.
@@ -124,7 +125,7 @@ def _model(
     category_vectors: np.ndarray | None,
     table_features: np.ndarray | None,
 ) -> mmgr.MMGR:
-    """The model, where other settings fit it."""
+    """Builds the model, and checks that other settings fit it."""
     model = start.build_model(
         settings.model,
         metadata,
@@ -142,10 +143,10 @@ def _model(
 
 
 def total_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
-    """Length of a run.
+    """Returns the number of steps of a run.
 
     Raises:
-        InputError: If it is no duration, or less than a step.
+        InputError: If `train.total` is no duration, or less than one step.
     """
     return _to_steps(settings, steps_per_epoch).keywords["total_steps"]
 
@@ -153,7 +154,7 @@ def total_steps(settings: TrainingSettings, steps_per_epoch: int) -> int:
 def _to_steps(
     settings: TrainingSettings, steps_per_epoch: int
 ) -> functools.partial[int]:
-    """(duration, key) -> steps, for this run's batches and length."""
+    """Returns (duration, key) -> steps, for this run's batches and length."""
     batch_size, total = settings.data.batch_size, settings.train.total
     to_steps = functools.partial(
         durations.to_steps,

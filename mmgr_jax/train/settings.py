@@ -1,4 +1,4 @@
-"""The sections `optim` and `train` of a config, and all that a training run reads."""
+"""Defines the sections `optim` and `train`, and all settings of a training run."""
 
 from __future__ import annotations
 
@@ -88,20 +88,20 @@ class TrainSettings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """What of a config a training run reads, but for its folders.
+    """The sections of a config that a training run reads, without its folders.
 
     Attributes:
-        seed: Of initial parameters, order of regions and views.
+        seed: Seed of initial parameters, order of regions and views.
         data: How records become batches.
-        corpus: The cities, where there are several.
+        corpus: The cities, if there are several.
         augment: How views differ from tiles.
         model: The model.
         init: Weights to begin with.
         loss: The losses.
         optim: The optimiser.
-        train: Length of the run, and what is kept of it.
+        train: Length of the run, and when it logs, saves and evaluates.
         mesh: The devices.
-        sharding: Where the state lies on them.
+        sharding: How the state is divided among the devices.
     """
 
     seed: int
@@ -118,10 +118,10 @@ class TrainingSettings:
 
     @classmethod
     def of(cls, config: ConfigDict) -> TrainingSettings:
-        """The sections of a config, each read and checked.
+        """Reads and checks the sections of a config.
 
         Raises:
-            InputError: With the first key that does not fit.
+            InputError: If a value does not fit; the message names the first such key.
         """
         kinds = typing.get_type_hints(cls)
         del kinds["seed"]

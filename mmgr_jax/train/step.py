@@ -1,4 +1,4 @@
-"""One optimiser step, as a pure function of state, batch and key."""
+"""Makes one optimiser step, as a pure function of state, batch and key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmgr_jax.typing import MESH_AXES, VIEWS, Batch, Key, PoiSets, Scalar, Tree,
 Metrics = dict[str, Scalar]
 Outputs = dict[str, jax.Array]
 Encode = Callable[[Tree, Tree, Batch, Any], tuple[Outputs, Tree]]
-"""(params, batch_stats, batch, what else it needs) -> (outputs, batch_stats after)"""
+"""(params, batch_stats, batch, other input) -> (outputs, batch_stats afterwards)"""
 
 
 def init_state(
@@ -37,14 +37,14 @@ def init_state(
     num_slots: int,
     size_px: int,
 ) -> TrainState:
-    """The state before the first step.
+    """Makes the state before the first step.
 
     Args:
         model: The model.
         tx: The optimiser.
-        key: Decides the initial parameters.
-        num_slots: POI slots of a batch.
-        size_px: Side of a view.
+        key: Random key of the initial parameters.
+        num_slots: Number of POI slots for each region in a batch.
+        size_px: Side of a view, in pixels.
     """
     variables = init_variables(model, key, num_slots, size_px)
     return TrainState(
@@ -65,28 +65,28 @@ def make_train_step(
     mesh: Mesh | None = None,
     palettes: Float[np.ndarray, "c 2 3"] | None = None,
 ) -> Callable[[TrainState, Batch, Key], tuple[TrainState, Metrics]]:
-    """The step: two views, both encoders, both losses, one update.
+    """Makes the training step: two views, both encoders, both losses, one update.
 
-    With a locked tower batches hold `tower`, features of each region's views [b w f],
-    in the place of `image`; nothing is augmented or encoded then but POIs.
+    With a locked tower, batches hold `tower`, features of each region's views [b w f],
+    instead of `image`. Then nothing is augmented, and only POIs are encoded.
 
     Args:
         model: The model.
         tx: The optimiser.
         augment: The section `augment`; pixels are normalised as the image encoder
-            wants them.
+            needs them.
         loss: The section `loss`.
-        gradient_dtype: Type that gradients are summed over devices in, "float32" or
-            "bfloat16".
-        microbatches: Parts of a batch that are encoded one after another, see
+        gradient_dtype: Number type in which gradients are summed over devices,
+            "float32" or "bfloat16".
+        microbatches: Number of parts of a batch that are encoded one after another, see
             `in_microbatches`. The losses see the whole batch.
-        mesh: Devices that batches are split over; None for one.
-        palettes: `corpus.palettes`; of several cities batches hold `city_index`.
+        mesh: Devices over which batches are split; None for one device.
+        palettes: `corpus.palettes`. With several cities, batches hold `city_index`.
 
     Returns:
         `(state, batch, key) -> (state, metrics)`. The key is folded with the step, and
-        with each example's place in the global batch: the views do not depend on the
-        number of devices, nor on a restart.
+        with each example's place in the global batch. So the views depend neither on
+        the number of devices nor on a restart.
     """
 
     def encode_whole(
@@ -129,15 +129,18 @@ def apply(
     views: Views | jax.Array,
     method: str = "__call__",
 ) -> tuple[Outputs, Tree]:
-    """Outputs of the model in training, and the batch statistics after.
+    """Applies the model in training mode.
 
     Args:
         model: The model.
         params: Its parameters.
         batch_stats: Its batch statistics.
-        batch: Gives the POI sets.
-        views: What `method` takes: views, or features of them.
-        method: "__call__" or "compare" of the model.
+        batch: The batch, from which the POI sets are read.
+        views: Input of `method`: views, or features of views.
+        method: Method of the model, "__call__" or "compare".
+
+    Returns:
+        The outputs, and the batch statistics afterwards.
     """
     outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
@@ -153,26 +156,27 @@ def apply(
 def apply_kept(
     model: MMGR, params: Tree, batch_stats: Tree, batch: Batch, key: Key
 ) -> tuple[Outputs, Tree]:
-    """The same of features that a locked tower has given."""
+    """Applies the model as `apply` does, to features that a locked tower computed."""
     features = tower_views.two_of(batch["tower"], key, batch["place"])
     outputs, batch_stats = apply(
         model, params, batch_stats, batch, features, method="compare"
     )
-    z_image = outputs["z_image"]  # a single view is both
+    z_image = outputs["z_image"]  # a single view serves as both views
     outputs["z_image"] = jnp.broadcast_to(z_image, (VIEWS, *z_image.shape[1:]))
     return outputs, batch_stats
 
 
 def in_microbatches(encode: Encode, count: int) -> Encode:
-    """The same encoding, a part of the batch at a time.
+    """Makes an encoding work on one part of the batch at a time.
 
-    A backward pass encodes each part again, so that the memory of one part suffices:
-    a third more arithmetic. The gradient is that of the whole, but BatchNorm sees the
-    parts: its statistics are those of a part, and the running ones move `count` times.
+    The backward pass encodes each part again. So the memory for one part is enough, and
+    the arithmetic grows by a third. The gradient is that of the whole batch, except
+    that BatchNorm uses the statistics of each part, and updates its running statistics
+    `count` times.
 
     Args:
-        encode: Encodes any batch.
-        count: Number of parts; divides the batch.
+        encode: Function that encodes any batch.
+        count: Number of parts, a divisor of the batch size.
     """
 
     def encode_parts(
@@ -200,15 +204,16 @@ def in_microbatches(encode: Encode, count: int) -> Encode:
 
 
 def on_each_device(encode: Encode, mesh: Mesh, gradient_dtype: Any) -> Encode:
-    """The same encoding, each device its own rows of the batch.
+    """Makes an encoding work on all devices, each with its own rows of the batch.
 
-    What travels is written out: what BatchNorm shares, the running statistics, whose
-    mean over the devices is kept, and on the way back one sum of the gradients.
+    The exchanges between devices are explicit: the statistics that BatchNorm shares,
+    the mean of its running statistics, and in the backward pass one sum of the
+    gradients.
 
     Args:
-        encode: Encodes the rows of a device, inside a `shard_map`.
-        mesh: Devices that batches are split over.
-        gradient_dtype: Type that gradients of the parameters are summed in.
+        encode: Function that encodes the rows of a device, inside a `shard_map`.
+        mesh: Devices over which batches are split.
+        gradient_dtype: Number type in which gradients of the parameters are summed.
     """
     whole, rows = PartitionSpec(), PartitionSpec(MESH_AXES)
 
@@ -246,7 +251,7 @@ def on_each_device(encode: Encode, mesh: Mesh, gradient_dtype: Any) -> Encode:
 
 @jax.custom_vjp
 def _with_gradient_to(carrier: jax.Array, exact: jax.Array) -> jax.Array:
-    """`exact`, whose gradient goes to `carrier` in the carrier's type."""
+    """Returns `exact`; its gradient goes to `carrier`, in the type of `carrier`."""
     del carrier
     return exact
 
@@ -265,18 +270,17 @@ def make_update(
     mesh: Mesh | None = None,
     learning: Learning = learning_lib.ALL,
 ) -> Callable[[TrainState, Batch, Any], tuple[TrainState, Metrics]]:
-    """The part of the step that follows from the outputs: losses, gradient, update.
+    """Makes the step from an encoding: losses, gradient and update.
 
     Args:
-        encode: Gives the outputs of the model for a batch.
+        encode: Function that computes the outputs of the model for a batch.
         tx: The optimiser.
         loss: The section `loss`.
         mesh: As for `make_train_step`.
-        learning: Which parameters learn. The others get no gradient and stay bit for
-            bit as they are.
+        learning: Which parameters learn. The others get no gradient and do not change.
 
     Returns:
-        `(state, batch, given) -> (state, metrics)`; `given` is handed to `encode`.
+        `(state, batch, given) -> (state, metrics)`; `given` is passed to `encode`.
     """
 
     def update(
