@@ -11,7 +11,7 @@ import yaml
 from browser import opened, severe
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("index", "your_own_city", "explore", "reference/encoder")
+PAGES = ("index", "your_own_city", "explore", "change", "reference/encoder")
 MARKDOWN = [*sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*.md"))]
 ADDRESS = re.compile(r"(?<![`\w])https?://[^\s)>`\"']+")
 
