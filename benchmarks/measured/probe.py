@@ -131,15 +131,15 @@ def _alone(
     z = np.asarray(scaler.transform(x.astype(np.float64)))
     fit = _ridge if target.is_number else _softmax
     predict, loss = fit(z[train], target, train, validation, options)
-    found = []
+    fits = []
     for strength in STRENGTHS:
-        told = predict(strength, z)
-        found.append((loss(told), strength, told))
-    _, strength, told = min(found, key=lambda of: of[0])
+        predicted = predict(strength, z)
+        fits.append((loss(predicted), strength, predicted))
+    _, strength, predicted = min(fits, key=lambda fit: fit[0])
     if target.is_number:
         scale = targets.TargetScale.of(target.values[train], log=target.log)
-        told = scale.restored(told)
-    return told, strength
+        predicted = scale.restored(predicted)
+    return predicted, strength
 
 
 def _ridge(
@@ -157,7 +157,7 @@ def _ridge(
     def predict(strength: float, everyone: np.ndarray) -> np.ndarray:
         return Ridge(alpha=strength).fit(z, y[train]).predict(everyone)
 
-    return predict, lambda told: np.mean((told - y)[validation] ** 2)
+    return predict, lambda predicted: np.mean((predicted - y)[validation] ** 2)
 
 
 def _softmax(
@@ -179,12 +179,12 @@ def _softmax(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of fits that end at the last iteration
             model.fit(z[region], number, sample_weight=weight)
-        told = np.zeros((len(everyone), shares.shape[1]))
-        told[:, model.classes_] = model.predict_proba(everyone)
-        return told
+        predicted = np.zeros((len(everyone), shares.shape[1]))
+        predicted[:, model.classes_] = model.predict_proba(everyone)
+        return predicted
 
-    def loss(told: np.ndarray) -> float:
-        log_shares = np.log(np.maximum(told[validation], 1e-12))
+    def loss(predicted: np.ndarray) -> float:
+        log_shares = np.log(np.maximum(predicted[validation], 1e-12))
         return -np.mean(np.sum(shares[validation] * log_shares, axis=1))
 
     return predict, loss
